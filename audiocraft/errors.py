@@ -1,0 +1,55 @@
+"""Every error this package raises on purpose, and `require`, the one way to an optional dependency.
+
+A message names the thing, the value and the way out. Faults that only a bug of ours can cause stay `assert`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class AudioCraftError(Exception):
+    """Base of all errors below: catch this one to catch them all."""
+
+
+class InvalidInput(AudioCraftError, ValueError, AssertionError):
+    """What the caller passed cannot be used. An AssertionError too, because callers of the original caught that.
+
+    Args:
+        field: name of the parameter or request field at fault, where there is one.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ConfigError(AudioCraftError, ValueError):
+    """A configuration has an unknown key, a missing value, or values that do not fit together."""
+
+
+class CheckpointError(AudioCraftError, RuntimeError):
+    """A checkpoint is missing, damaged, unsafe to read, or made for another model."""
+
+
+class MissingDependency(AudioCraftError, ImportError):
+    """A feature needs a package that is not installed; the message says how to install it."""
+
+
+class Cancelled(AudioCraftError):
+    """The caller asked to stop; nothing is wrong."""
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which extra of this package brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        # An installed package that fails to import its own dependency must not be reported as absent.
+        missing = error.name or module
+        raise MissingDependency(
+            f"this feature needs the package {missing!r}, which is not installed; "
+            f"install it with: pip install 'audiocraft-custom[{extra}]'",
+            name=missing,
+        ) from error
