@@ -1,0 +1,1 @@
+"""Typed configuration: YAML for people, frozen dataclasses for code."""

@@ -1,0 +1,116 @@
+"""What a language model is told and how: one dataclass per conditioner, the fuser, dropout and guidance.
+Fields mirror the YAML tree name for name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from audiocraft.config.decode import Tagged
+from audiocraft.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LUTConfig:
+    """A learned table of word vectors behind a tokenizer."""
+
+    n_bins: int
+    dim: int
+    tokenizer: Literal["whitespace", "noop"] = "whitespace"
+    pad_idx: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class T5Config:
+    """A pretrained T5 encoder."""
+
+    name: str = "t5-base"
+    finetune: bool = False
+    autocast_dtype: str | None = "float32"
+    word_dropout: float = 0.0
+    normalize_text: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BagOfWordsConfig:
+    """The mean of hashed word vectors: one vector for the whole text."""
+
+    n_bins: int = 4096
+    dim: int = 128
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreConfig:
+    """Tempo, bars and chords, frame by frame (see `types.ScorePlan`)."""
+
+    frame_rate: float
+    dim: int | None = None
+
+
+ConditionerConfig = Annotated[
+    LUTConfig | T5Config | BagOfWordsConfig | ScoreConfig,
+    Tagged("model", {"lut": LUTConfig, "t5": T5Config, "bag_of_words": BagOfWordsConfig, "score": ScoreConfig}),
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FuserConfig:
+    """Which condition enters where. `frames` adds row t of a condition to the step that predicts frame t."""
+
+    sum: tuple[str, ...] = ()
+    prepend: tuple[str, ...] = ()
+    cross: tuple[str, ...] = ()
+    input_interpolate: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
+    cross_attention_pos_emb: bool = False
+    cross_attention_pos_emb_scale: float = 1.0
+
+    METHODS = ("sum", "prepend", "cross", "input_interpolate", "ignore", "frames")
+
+    @property
+    def fuse2cond(self) -> dict[str, list[str]]:
+        """{method: names of its conditions}, as the fuser's constructor takes it."""
+        return {method: list(getattr(self, method)) for method in self.METHODS}
+
+    def __post_init__(self) -> None:
+        names = [name for members in self.fuse2cond.values() for name in members]
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise ConfigError(f"the conditions {', '.join(sorted(repeated))} are fused more than once")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuidanceConfig:
+    """Classifier-free guidance: how often training drops all conditions, how strong generation follows them."""
+
+    training_dropout: float = 0.0
+    inference_coef: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.training_dropout <= 1:
+            raise ConfigError(f"training_dropout must be between 0 and 1, got {self.training_dropout:g}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DropoutArgs:
+    """Settings shared by all attributes."""
+
+    active_on_eval: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttributeDropoutConfig:
+    """How often training drops a single attribute: {kind: {attribute: probability}}."""
+
+    args: DropoutArgs = DropoutArgs()
+    text: Mapping[str, float] = field(default_factory=dict)
+    wav: Mapping[str, float] = field(default_factory=dict)
+    joint_embed: Mapping[str, float] = field(default_factory=dict)
+    symbolic: Mapping[str, float] = field(default_factory=dict)
+
+    def kwargs(self) -> dict[str, dict[str, float]]:
+        """As the attribute dropout's constructor takes it."""
+        kinds = {"text": self.text, "wav": self.wav, "joint_embed": self.joint_embed, "symbolic": self.symbolic}
+        return {kind: dict(chances) for kind, chances in kinds.items() if chances}

@@ -1,0 +1,263 @@
+"""The shape of every network that this package builds: codec, quantiser, codebook pattern, language model.
+Fields mirror the YAML tree name for name; training settings live elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal, TypeVar
+
+from audiocraft.config.conditioning import AttributeDropoutConfig, ConditionerConfig, FuserConfig, GuidanceConfig
+from audiocraft.config.decode import Tagged, decode
+from audiocraft.errors import ConfigError
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SEANetEncoderConfig:
+    """What only the encoder is told; upstream's section is empty."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SEANetDecoderConfig:
+    """What only the decoder is told."""
+
+    trim_right_ratio: float = 1.0
+    final_activation: str | None = None
+    final_activation_params: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SEANetConfig:
+    """Convolutional encoder and decoder; `ratios` are the decoder's strides, outermost last."""
+
+    dimension: int = 128
+    channels: int = 1
+    causal: bool = False
+    n_filters: int = 32
+    n_residual_layers: int = 1
+    ratios: tuple[int, ...] = (8, 5, 4, 2)
+    activation: str = "ELU"
+    activation_params: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 1.0})
+    norm: str = "weight_norm"
+    norm_params: Mapping[str, Any] = field(default_factory=dict)
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    dilation_base: int = 2
+    pad_mode: str = "constant"
+    true_skip: bool = True
+    compress: int = 2
+    lstm: int = 2
+    disable_norm_outer_blocks: int = 0
+    encoder: SEANetEncoderConfig = SEANetEncoderConfig()
+    decoder: SEANetDecoderConfig = SEANetDecoderConfig()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RVQConfig:
+    """Residual vector quantiser."""
+
+    n_q: int = 4
+    q_dropout: bool = False
+    bins: int = 1024
+    decay: float = 0.99
+    kmeans_init: bool = True
+    kmeans_iters: int = 50
+    threshold_ema_dead_code: float = 2.0
+    orthogonal_reg_weight: float = 0.0
+    orthogonal_reg_active_codes_only: bool = False
+    orthogonal_reg_max_codes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoQuantConfig:
+    """No quantiser: the latent passes through."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodecConfig:
+    """The codec around encoder, quantiser and decoder."""
+
+    autoencoder: Literal["seanet"] = "seanet"
+    quantizer: Literal["rvq", "no_quant"] = "rvq"
+    sample_rate: int = 24000
+    channels: int = 1
+    causal: bool = False
+    renormalize: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompressionConfig:
+    """Everything a codec is built from."""
+
+    compression_model: Literal["encodec"] = "encodec"
+    sample_rate: int = 24000
+    channels: int = 1
+    encodec: EncodecConfig = EncodecConfig()
+    seanet: SEANetConfig = SEANetConfig()
+    rvq: RVQConfig = RVQConfig()
+    no_quant: NoQuantConfig = NoQuantConfig()
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "causal"):
+            if getattr(self.encodec, name) != getattr(self.seanet, name):
+                raise ConfigError(
+                    f"encodec.{name} is {getattr(self.encodec, name)} but seanet.{name} is "
+                    f"{getattr(self.seanet, name)}; they must agree"
+                )
+
+    @classmethod
+    def select(cls, tree: Mapping[str, Any]) -> CompressionConfig:
+        """From a larger configuration (a whole training run), the part that shapes the codec."""
+        return _select(cls, tree)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParallelConfig:
+    """All codebooks of a frame in one step."""
+
+    empty_initial: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DelayConfig:
+    """Codebook k lags by delays[k] steps."""
+
+    delays: tuple[int, ...] | None = None
+    flatten_first: int = 0
+    empty_initial: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnrollConfig:
+    """Some or all codebooks of a frame one after the other."""
+
+    flattening: tuple[int, ...] | None = None
+    delays: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoarseFirstConfig:
+    """The first codebook of the whole piece, then the others."""
+
+    delays: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MusicLMConfig:
+    """Groups of codebooks, each group for the whole piece."""
+
+    group_by: int = 2
+
+
+PatternConfig = Annotated[
+    ParallelConfig | DelayConfig | UnrollConfig | CoarseFirstConfig | MusicLMConfig,
+    Tagged(
+        "modeling",
+        {
+            "parallel": ParallelConfig,
+            "delay": DelayConfig,
+            "unroll": UnrollConfig,
+            "coarse_first": CoarseFirstConfig,
+            "musiclm": MusicLMConfig,
+            "music_lm": MusicLMConfig,
+        },
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransformerLMConfig:
+    """The token transformer."""
+
+    dim: int = 1024
+    num_heads: int = 16
+    num_layers: int = 24
+    hidden_scale: int = 4
+    n_q: int = 4
+    card: int = 2048
+    dropout: float = 0.0
+    emb_lr: float | None = None
+    activation: str = "gelu"
+    norm_first: bool = True
+    bias_ff: bool = False
+    bias_attn: bool = False
+    bias_proj: bool = False
+    past_context: int | None = None
+    causal: bool = True
+    custom: bool = False
+    memory_efficient: bool = True
+    attention_as_float32: bool = False
+    layer_scale: float | None = None
+    positional_embedding: Literal["sin", "rope", "sin_rope"] = "sin"
+    max_period: float = 10000.0
+    positional_scale: float = 1.0
+    xpos: bool = False
+    checkpointing: str = "none"
+    weight_init: str | None = "gaussian"
+    depthwise_init: str | None = "current"
+    zero_bias_init: bool = True
+    norm: str = "layer_norm"
+    cross_attention: bool = False
+    qk_layer_norm: bool = False
+    qk_layer_norm_cross: bool = False
+    attention_dropout: float | None = None
+    kv_repeat: int = 1
+    two_step_cfg: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads:
+            raise ConfigError(f"dim {self.dim} does not divide by num_heads {self.num_heads}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InterleaveConfig:
+    """Stereo as interleaved codebooks of a mono codec."""
+
+    use: bool = False
+    per_timestep: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LMConfig:
+    """Everything a token language model is built from, and how it meets its codec."""
+
+    lm_model: Literal["transformer_lm"] = "transformer_lm"
+    transformer_lm: TransformerLMConfig = TransformerLMConfig()
+    codebooks_pattern: PatternConfig = DelayConfig()
+    conditioners: Mapping[str, ConditionerConfig] = field(default_factory=dict)
+    fuser: FuserConfig = FuserConfig()
+    classifier_free_guidance: GuidanceConfig = GuidanceConfig()
+    attribute_dropout: AttributeDropoutConfig = AttributeDropoutConfig()
+    interleave_stereo_codebooks: InterleaveConfig = InterleaveConfig()
+    sample_rate: int = 32000
+    channels: int = 1
+    compression_model_checkpoint: str | None = None
+    compression_model_n_q: int | None = None
+    max_duration: float = 30.0
+
+    def __post_init__(self) -> None:
+        fused = {name for members in self.fuser.fuse2cond.values() for name in members}
+        missing, unused = fused - set(self.conditioners), set(self.conditioners) - fused
+        if missing:
+            raise ConfigError(f"fuser names conditions without a conditioner: {', '.join(sorted(missing))}")
+        if unused:
+            raise ConfigError(f"conditioners that the fuser does not place: {', '.join(sorted(unused))}")
+
+    @classmethod
+    def select(cls, tree: Mapping[str, Any]) -> LMConfig:
+        """From a larger configuration (a whole training run), the part that shapes the language model."""
+        dataset = tree.get("dataset") or {}
+        known = dict(tree)
+        if "max_duration" not in known and dataset.get("segment_duration") is not None:
+            known["max_duration"] = dataset["segment_duration"]
+        # `conditioners.args` configures how training merges texts: the dataset's business, not the network's.
+        conditioners = {k: v for k, v in (tree.get("conditioners") or {}).items() if k != "args"}
+        return _select(cls, {**known, "conditioners": conditioners})
+
+
+def _select(kind: type[C], tree: Mapping[str, Any]) -> C:
+    names = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
+    return decode(kind, {key: value for key, value in tree.items() if key in names and value is not None})

@@ -1,0 +1,235 @@
+"""Typed config to network: one table per family. The `get_*` functions are upstream's names for the same and take
+any mapping, a whole training configuration included. Weights come from `loaders`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from audiocraft.config.conditioning import (
+    BagOfWordsConfig,
+    ConditionerConfig,
+    FuserConfig,
+    LUTConfig,
+    ScoreConfig,
+    T5Config,
+)
+from audiocraft.config.decode import decode, kwargs_of
+from audiocraft.config.networks import (
+    CoarseFirstConfig,
+    CompressionConfig,
+    DelayConfig,
+    InterleaveConfig,
+    LMConfig,
+    MusicLMConfig,
+    ParallelConfig,
+    PatternConfig,
+    RVQConfig,
+    SEANetConfig,
+    UnrollConfig,
+)
+from audiocraft.errors import ConfigError
+from audiocraft.models.encodec import CompressionModel, EncodecModel, InterleaveStereoCompressionModel
+from audiocraft.models.lm import LMModel
+from audiocraft.modules.codebooks_patterns import (
+    CoarseFirstPattern,
+    CodebooksPatternProvider,
+    DelayedPatternProvider,
+    MusicLMPattern,
+    ParallelPatternProvider,
+    UnrolledPatternProvider,
+)
+from audiocraft.modules.conditioners import (
+    BagOfWordsConditioner,
+    BaseConditioner,
+    ConditionFuser,
+    ConditioningProvider,
+    LUTConditioner,
+    T5Conditioner,
+)
+from audiocraft.modules.conditioners.score import ScoreConditioner
+from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
+from audiocraft.quantization import BaseQuantizer, DummyQuantizer, ResidualVectorQuantizer
+
+Device = torch.device | str
+
+_PATTERNS: dict[type, Callable[..., CodebooksPatternProvider]] = {
+    ParallelConfig: ParallelPatternProvider,
+    DelayConfig: DelayedPatternProvider,
+    UnrollConfig: UnrolledPatternProvider,
+    CoarseFirstConfig: CoarseFirstPattern,
+    MusicLMConfig: MusicLMPattern,
+}
+
+_CONDITIONERS: dict[type, Callable[..., BaseConditioner]] = {
+    LUTConfig: lambda device, **kwargs: LUTConditioner(**kwargs).to(device),
+    T5Config: T5Conditioner,
+    BagOfWordsConfig: BagOfWordsConditioner,
+    ScoreConfig: ScoreConditioner,
+}
+
+
+def build_codec(config: CompressionConfig, *, device: Device = "cpu") -> EncodecModel:
+    """An untrained codec on `device` ("meta" allocates nothing), in eval mode."""
+    with torch.device(device):
+        encoder, decoder = build_seanet(config.seanet)
+        quantizer = build_quantizer(config, dimension=encoder.dimension)
+        model = EncodecModel(
+            encoder,
+            decoder,
+            quantizer,
+            frame_rate=config.encodec.sample_rate / encoder.hop_length,
+            sample_rate=config.encodec.sample_rate,
+            channels=config.encodec.channels,
+            causal=config.encodec.causal,
+            renormalize=config.encodec.renormalize,
+        )
+    return model.eval()
+
+
+def build_seanet(config: SEANetConfig) -> tuple[SEANetEncoder, SEANetDecoder]:
+    """Encoder and decoder that mirror each other."""
+    shared = kwargs_of(config)
+    encoder, decoder = shared.pop("encoder"), shared.pop("decoder")
+    shared.update(ratios=list(config.ratios), norm_params=dict(config.norm_params))
+    return SEANetEncoder(**shared, **kwargs_of(encoder)), SEANetDecoder(**shared, **kwargs_of(decoder))
+
+
+def build_quantizer(config: CompressionConfig, *, dimension: int) -> BaseQuantizer:
+    """The quantiser that `config.encodec.quantizer` names."""
+    if config.encodec.quantizer == "no_quant":
+        return DummyQuantizer()
+    return ResidualVectorQuantizer(dimension=dimension, **kwargs_of(config.rvq))
+
+
+def build_pattern(config: PatternConfig, *, n_q: int) -> CodebooksPatternProvider:
+    """How `n_q` parallel codebooks become a sequence of steps."""
+    given = {name: value for name, value in kwargs_of(config).items() if value is not None}
+    delays = given.get("delays")
+    if isinstance(config, DelayConfig) and delays is not None and len(delays) != n_q:
+        raise ConfigError(f"codebooks_pattern.delay.delays has {len(delays)} entries for {n_q} codebooks")
+    lists = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    return _PATTERNS[type(config)](n_q=n_q, **lists)
+
+
+def build_conditioner(config: ConditionerConfig, *, output_dim: int, device: Device) -> BaseConditioner:
+    """One conditioner whose embeddings are `output_dim` wide."""
+    return _CONDITIONERS[type(config)](output_dim=output_dim, device=device, **kwargs_of(config))
+
+
+def build_provider(
+    conditioners: Mapping[str, ConditionerConfig], *, output_dim: int, device: Device
+) -> ConditioningProvider:
+    """All conditioners of a language model, by attribute name."""
+    built = {name: build_conditioner(entry, output_dim=output_dim, device=device) for name, entry in conditioners.items()}
+    return ConditioningProvider(built, device=device)
+
+
+def build_fuser(config: FuserConfig) -> ConditionFuser:
+    """Where each condition enters the language model."""
+    return ConditionFuser(
+        config.fuse2cond,
+        cross_attention_pos_emb=config.cross_attention_pos_emb,
+        cross_attention_pos_emb_scale=config.cross_attention_pos_emb_scale,
+    )
+
+
+def build_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
+    """An untrained language model on `device` ("meta" allocates nothing), in eval mode."""
+    lm, guidance = config.transformer_lm, config.classifier_free_guidance
+    kwargs = kwargs_of(lm)
+    kwargs["cross_attention"] = lm.cross_attention or bool(config.fuser.cross)
+    with torch.device(device):
+        model = LMModel(
+            pattern_provider=build_pattern(config.codebooks_pattern, n_q=lm.n_q),
+            condition_provider=build_provider(config.conditioners, output_dim=lm.dim, device=device),
+            fuser=build_fuser(config.fuser),
+            cfg_dropout=guidance.training_dropout,
+            cfg_coef=guidance.inference_coef,
+            attribute_dropout=config.attribute_dropout.kwargs(),
+            **kwargs,
+        )
+    return model.eval()
+
+
+def wrap_codec(codec: CompressionModel, config: InterleaveConfig) -> CompressionModel:
+    """The codec a language model sees: itself, or stereo as interleaved codebooks."""
+    return InterleaveStereoCompressionModel(codec, per_timestep=config.per_timestep) if config.use else codec
+
+
+def get_quantizer(quantizer: str, cfg: Mapping[str, Any], dimension: int) -> BaseQuantizer:
+    """Upstream's name for `build_quantizer`; `cfg` holds the section called `quantizer`."""
+    if quantizer == "no_quant":
+        return DummyQuantizer()
+    if quantizer != "rvq":
+        raise ConfigError(f"quantizer: {quantizer!r} is not a choice; one of rvq, no_quant")
+    config = decode(RVQConfig, _section(cfg, quantizer), where=quantizer)
+    return ResidualVectorQuantizer(dimension=dimension, **kwargs_of(config))
+
+
+def get_encodec_autoencoder(encoder_name: str, cfg: Mapping[str, Any]) -> tuple[SEANetEncoder, SEANetDecoder]:
+    """Upstream's name for `build_seanet`."""
+    if encoder_name != "seanet":
+        raise ConfigError(f"autoencoder: {encoder_name!r} is not a choice; the one there is: seanet")
+    return build_seanet(decode(SEANetConfig, _section(cfg, encoder_name), where=encoder_name))
+
+
+def get_compression_model(cfg: Mapping[str, Any]) -> CompressionModel:
+    """Upstream's name for `build_codec`; settings of other parts of a training run are ignored."""
+    tree = _plain(cfg)
+    return build_codec(CompressionConfig.select(tree), device=str(tree.get("device") or "cpu"))
+
+
+def get_lm_model(cfg: Mapping[str, Any]) -> LMModel:
+    """Upstream's name for `build_lm`; settings of other parts of a training run are ignored."""
+    tree = _plain(cfg)
+    return build_lm(LMConfig.select(tree), device=str(tree.get("device") or "cpu"))
+
+
+def get_conditioner_provider(output_dim: int, cfg: Mapping[str, Any]) -> ConditioningProvider:
+    """Upstream's name for `build_provider`; `cfg` holds the section `conditioners`."""
+    tree = _plain(cfg)
+    entries = {name: entry for name, entry in (tree.get("conditioners") or {}).items() if name != "args"}
+    names = {"ignore": list(entries)}
+    config = LMConfig.select({"conditioners": entries, "fuser": names})
+    return build_provider(config.conditioners, output_dim=output_dim, device=str(tree.get("device") or "cpu"))
+
+
+def get_condition_fuser(cfg: Mapping[str, Any]) -> ConditionFuser:
+    """Upstream's name for `build_fuser`; `cfg` holds the section `fuser`."""
+    return build_fuser(decode(FuserConfig, _section(cfg, "fuser"), where="fuser"))
+
+
+def get_codebooks_pattern_provider(n_q: int, cfg: Mapping[str, Any]) -> CodebooksPatternProvider:
+    """Upstream's name for `build_pattern`; `cfg` is the section itself."""
+    return build_pattern(LMConfig.select({"codebooks_pattern": _plain(cfg)}).codebooks_pattern, n_q=n_q)
+
+
+def get_wrapped_compression_model(compression_model: CompressionModel, cfg: Mapping[str, Any]) -> CompressionModel:
+    """Upstream's name for `wrap_codec`, which also limits the codebooks where `cfg` says so."""
+    tree = _plain(cfg)
+    n_q = tree.get("compression_model_n_q")
+    if n_q is not None:
+        compression_model.set_num_codebooks(int(n_q))
+    section = tree.get("interleave_stereo_codebooks") or {}
+    return wrap_codec(compression_model, decode(InterleaveConfig, section, where="interleave_stereo_codebooks"))
+
+
+def _section(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return _plain(cfg).get(name) or {}
+
+
+def _plain(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """`cfg` as nested dicts and lists; objects that only look like mappings are converted here, at once."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys")):
+            return {str(key): convert(item) for key, item in value.items()}
+        if isinstance(value, str | bytes) or value is None or isinstance(value, int | float):
+            return value
+        return [convert(item) for item in value] if hasattr(value, "__iter__") else value
+
+    plain: dict[str, Any] = convert(cfg)
+    return plain
