@@ -1,0 +1,126 @@
+"""YAML files and command-line overrides -> a plain dict -> a SolverConfig. The only importer of Hydra, whose
+objects never leave this file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiocraft.config.decode import decode
+from audiocraft.config.training import SOLVERS, SolverConfig
+from audiocraft.errors import ConfigError, require
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# A wheel carries the tree inside the package; a checkout has it beside the package.
+_TREES = (_PACKAGE / "conf", _PACKAGE.parent / "config")
+
+
+def config_folder() -> Path:
+    """The folder of `config.yaml` and its groups."""
+    for folder in _TREES:
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError(f"no config.yaml in {' or '.join(map(str, _TREES))}; reinstall the package")
+
+
+def compose_tree(overrides: Sequence[str] = (), *, folder: Path | None = None) -> dict[str, Any]:
+    """The resolved configuration as plain dicts and lists, for overrides such as `solver=musicgen/nano optim.lr=1e-3`."""
+    hydra = require("hydra", extra="train")
+    omegaconf = require("omegaconf", extra="train")
+    base = folder or config_folder()
+    if not any(item.startswith("solver=") for item in overrides):
+        raise ConfigError(f"no solver chosen; write solver=NAME with one of {', '.join(entry_points(base))}")
+    try:
+        with hydra.initialize_config_dir(str(base.absolute()), version_base="1.3"):
+            config = hydra.compose("config", overrides=list(overrides))
+        missing = sorted(omegaconf.OmegaConf.missing_keys(config))
+        if missing:
+            raise ConfigError(f"no value for {', '.join(missing)}; give it on the command line as KEY=VALUE")
+        tree = omegaconf.OmegaConf.to_container(config, resolve=True)
+    except (hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error, overrides, base)) from error
+    return tree  # type: ignore[no-any-return]
+
+
+def decode_tree(tree: Mapping[str, Any]) -> SolverConfig:
+    """The typed configuration of the solver that the tree names."""
+    name = tree.get("solver")
+    if name not in SOLVERS:
+        raise ConfigError(
+            f"solver: {name!r} is not a solver; one of {', '.join(SOLVERS)}, as in solver=musicgen/nano"
+        )
+    return decode(SOLVERS[name], tree)
+
+
+def compose(overrides: Sequence[str] = (), *, folder: Path | None = None) -> SolverConfig:
+    """The typed configuration for these overrides."""
+    return decode_tree(compose_tree(overrides, folder=folder))
+
+
+def entry_points(folder: Path | None = None) -> list[str]:
+    """Every `solver=` that can be run: `compression/nano`, `musicgen/nano`, ..."""
+    base = (folder or config_folder()) / "solver"
+    names = (path.relative_to(base).with_suffix("").as_posix() for path in sorted(base.glob("*/*.yaml")))
+    return [name for name in names if not name.endswith("/default")]
+
+
+def signature(overrides: Sequence[str]) -> str:
+    """Eight letters that stand for what was asked on the command line, in any order: the default name of a run."""
+    text = json.dumps(sorted(overrides))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
+    """Hydra's message, shortened to what to do: which key, and what was probably meant."""
+    text = str(error)
+    group = re.search(r"Could not find '([^']+)'", text)
+    if group:
+        known = _choices(folder, group.group(1))
+        return (
+            f"{group.group(1).replace('/', '=', 1)}: no such file under config/{_near(group.group(1), known)}"
+        )
+    key = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
+    if key:
+        known = _keys(overrides, key.group(1), folder)
+        return f"{key.group(1)}: unknown key{_near(key.group(1), known)}"
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f", did you mean '{near[0]}'?"
+    return f"; one of {', '.join(known)}" if 0 < len(known) <= 40 else ""
+
+
+def _choices(folder: Path, path: str) -> list[str]:
+    group = path.split("/")[0]
+    return [
+        file.relative_to(folder).with_suffix("").as_posix()
+        for file in sorted((folder / group).rglob("*.yaml"))
+    ]
+
+
+def _keys(overrides: Sequence[str], wrong: str, folder: Path) -> list[str]:
+    """Dotted keys of the same run without the override that failed."""
+    good = [item for item in overrides if item.lstrip("+~").split("=")[0] != wrong]
+    if len(good) == len(overrides):
+        return []
+    try:
+        return _dotted(compose_tree(good, folder=folder))
+    except ConfigError:
+        return []
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, value in tree.items():
+        names.append(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            names += _dotted(value, f"{prefix}{key}.")
+    return names

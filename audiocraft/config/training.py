@@ -1,0 +1,380 @@
+"""How a training run goes: optimiser, schedule, stages, checkpoints, logging, and one SolverConfig per task.
+Fields mirror the YAML tree name for name; the networks' shapes are in `networks`, the data's in `data`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from audiocraft.config.conditioning import (
+    AttributeDropoutConfig,
+    ConditionerConfig,
+    FuserConfig,
+    GuidanceConfig,
+)
+from audiocraft.config.data import DatasetConfig, DatasourceConfig
+from audiocraft.config.decode import encode
+from audiocraft.config.networks import (
+    CompressionConfig,
+    DelayConfig,
+    EncodecConfig,
+    InterleaveConfig,
+    LMConfig,
+    NoQuantConfig,
+    PatternConfig,
+    RVQConfig,
+    SEANetConfig,
+    TransformerLMConfig,
+)
+from audiocraft.errors import ConfigError
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Stage = Literal["train", "valid", "evaluate", "generate"]
+Part = Literal["encoder", "quantizer", "decoder"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoggingConfig:
+    """What is printed, and which loggers run beside the JSON lines."""
+
+    level: str = "INFO"
+    log_updates: int = 10
+    log_tensorboard: bool = False
+    log_wandb: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorboardConfig:
+    with_media_logging: bool = False
+    name: str | None = None
+    sub_dir: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WandbConfig:
+    with_media_logging: bool = True
+    project: str | None = None
+    name: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FSDPConfig:
+    use: bool = False
+    param_dtype: Dtype = "float16"
+    reduce_dtype: Dtype = "float32"
+    buffer_dtype: Dtype = "float32"
+    sharding_strategy: str = "shard_grad_op"
+    per_block: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProfilerConfig:
+    enabled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadlockConfig:
+    use: bool = False
+    timeout: float = 600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointConfig:
+    """When the run is saved and what is kept."""
+
+    save_last: bool = True
+    save_every: int | None = None
+    keep_last: int | None = None
+    keep_every_states: str | None = None
+    every_minutes: float | None = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleAudioConfig:
+    """How samples are written."""
+
+    format: Literal["wav", "mp3", "flac", "ogg"] = "wav"
+    strategy: str = "loudness"
+    sample_rate: int = 32000
+    loudness_headroom_db: float = 14
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleLMConfig:
+    """How samples of a language model are drawn."""
+
+    use_sampling: bool = False
+    temp: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.0
+    prompted_samples: bool = False
+    unprompted_samples: bool = True
+    no_text_conditioning: bool = False
+    gen_gt_samples: bool = False
+    prompt_duration: float | None = None
+    gen_duration: float | None = None
+    remove_prompts: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateConfig:
+    every: int | None = None
+    path: str = "samples"
+    audio: SampleAudioConfig = SampleAudioConfig()
+    lm: SampleLMConfig = SampleLMConfig()
+    num_workers: int = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    every: int | None = None
+    num_workers: int = 5
+    truncate_audio: float | None = None
+    fixed_generation_duration: float | None = None
+    metrics: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdamConfig:
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EMAConfig:
+    """Exponential moving average of the weights, advanced every `updates` steps."""
+
+    use: bool = False
+    updates: int = 1
+    device: str = "cpu"
+    decay: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """The optimiser and how long it runs."""
+
+    epochs: int
+    lr: float
+    optimizer: Literal["adam", "adamw", "dadam"]
+    updates_per_epoch: int | None = None
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    adam: AdamConfig = AdamConfig()
+    ema: EMAConfig = EMAConfig()
+    max_norm: float | None = None
+    eager_sync: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepScheduleConfig:
+    step_size: int | None = None
+    gamma: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExponentialScheduleConfig:
+    lr_decay: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CosineScheduleConfig:
+    warmup: int | None = None
+    lr_min_ratio: float = 0.0
+    cycle_length: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolynomialScheduleConfig:
+    warmup: int | None = None
+    zero_lr_warmup_steps: int = 0
+    end_lr: float = 0.0
+    power: float = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarmupScheduleConfig:
+    warmup: int | None = None
+    warmup_init_lr: float | None = 0.0
+
+
+ScheduleName = Literal["step", "exponential", "cosine", "polynomial_decay", "inverse_sqrt", "linear_warmup"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduleConfig:
+    """Which learning-rate schedule runs, and the settings of each."""
+
+    lr_scheduler: ScheduleName | None = None
+    step: StepScheduleConfig = StepScheduleConfig()
+    exponential: ExponentialScheduleConfig = ExponentialScheduleConfig()
+    cosine: CosineScheduleConfig = CosineScheduleConfig()
+    polynomial_decay: PolynomialScheduleConfig = PolynomialScheduleConfig()
+    inverse_sqrt: WarmupScheduleConfig = WarmupScheduleConfig()
+    linear_warmup: WarmupScheduleConfig = WarmupScheduleConfig()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SolverConfig:
+    """What every training run has."""
+
+    solver: str
+    sample_rate: int
+    channels: int
+    dataset: DatasetConfig
+    datasource: DatasourceConfig
+    optim: OptimConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    generate: GenerateConfig = GenerateConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cuda"
+    dtype: Dtype = "float32"
+    autocast: bool = False
+    autocast_dtype: Dtype = "bfloat16"
+    seed: int = 2036
+    show: bool = False
+    continue_from: str | None = None
+    execute_only: Stage | None = None
+    execute_inplace: bool = False
+    benchmark_no_load: bool = False
+    efficient_attention_backend: str = "torch"
+    num_threads: int = 1
+    mp_start_method: str = "forkserver"
+    label: str | None = None
+    logging: LoggingConfig = LoggingConfig()
+    tensorboard: TensorboardConfig = TensorboardConfig()
+    wandb: WandbConfig = WandbConfig()
+    fsdp: FSDPConfig = FSDPConfig()
+    profiler: ProfilerConfig = ProfilerConfig()
+    deadlock: DeadlockConfig = DeadlockConfig()
+
+    @property
+    def updates_per_epoch(self) -> int:
+        if self.optim.updates_per_epoch is not None:
+            return self.optim.updates_per_epoch
+        samples = self.dataset.split("train").num_samples
+        if samples is None:
+            raise ConfigError(
+                "optim.updates_per_epoch or dataset.train.num_samples must say how long an epoch is"
+            )
+        return max(1, samples // self.dataset.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Where the run ends and the schedule reaches its minimum."""
+        if self.optim.max_steps is not None:
+            return self.optim.max_steps
+        return self.optim.epochs * self.updates_per_epoch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdversarialConfig:
+    """Discriminators against the codec; they rest before `start_step` and are trained every n-th step."""
+
+    every: int = 1
+    start_step: int = 0
+    adversaries: tuple[Literal["msstftd", "msd", "mpd"], ...] = ("msstftd",)
+    adv_loss: Literal["mse", "hinge", "hinge2"] = "hinge"
+    feat_loss: Literal["l1", "l2"] = "l1"
+    lr: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BalancerConfig:
+    balance_grads: bool = True
+    ema_decay: float = 0.999
+    per_batch_item: bool = True
+    total_norm: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompressionSolverConfig(SolverConfig):
+    """Training a codec. Sections named like a loss or a discriminator are the arguments of its class."""
+
+    compression_model: Literal["encodec"]
+    encodec: EncodecConfig
+    seanet: SEANetConfig
+    rvq: RVQConfig
+    no_quant: NoQuantConfig = NoQuantConfig()
+    losses: Mapping[str, float] = field(default_factory=dict)
+    commitment: float = 1.0
+    freeze: tuple[Part, ...] = ()
+    balancer: BalancerConfig = BalancerConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
+    l1: Mapping[str, Any] = field(default_factory=dict)
+    l2: Mapping[str, Any] = field(default_factory=dict)
+    mrstft: Mapping[str, Any] = field(default_factory=dict)
+    mel: Mapping[str, Any] = field(default_factory=dict)
+    sisnr: Mapping[str, Any] = field(default_factory=dict)
+    msspec: Mapping[str, Any] = field(default_factory=dict)
+    msstftd: Mapping[str, Any] = field(default_factory=dict)
+    msd: Mapping[str, Any] = field(default_factory=dict)
+    mpd: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def network(self) -> CompressionConfig:
+        return CompressionConfig.select(encode(self))
+
+    def loss_arguments(self, name: str) -> Mapping[str, Any]:
+        sections = {
+            "l1": self.l1,
+            "l2": self.l2,
+            "mrstft": self.mrstft,
+            "mel": self.mel,
+            "sisnr": self.sisnr,
+            "msspec": self.msspec,
+        }
+        if name not in sections:
+            raise ConfigError(f"losses.{name}: no such loss; one of adv, feat, {', '.join(sections)}")
+        return sections[name]
+
+    def adversary_arguments(self, name: str) -> Mapping[str, Any]:
+        return {"msstftd": self.msstftd, "msd": self.msd, "mpd": self.mpd}[name]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokensConfig:
+    padding_with_special_token: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenCacheConfig:
+    """Codes of the whole manifest, encoded once; `path` None: beside the data."""
+
+    path: str | None = None
+    write: bool = False
+    write_shard: int = 0
+    write_num_shards: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MusicGenSolverConfig(SolverConfig):
+    """Training a language model over codec tokens."""
+
+    lm_model: Literal["transformer_lm"]
+    transformer_lm: TransformerLMConfig
+    compression_model_checkpoint: str
+    codebooks_pattern: PatternConfig = DelayConfig()
+    conditioners: Mapping[str, ConditionerConfig] = field(default_factory=dict)
+    fuser: FuserConfig = FuserConfig()
+    classifier_free_guidance: GuidanceConfig = GuidanceConfig()
+    attribute_dropout: AttributeDropoutConfig = AttributeDropoutConfig()
+    compression_model_n_q: int | None = None
+    tokens: TokensConfig = TokensConfig()
+    interleave_stereo_codebooks: InterleaveConfig = InterleaveConfig()
+    cache: TokenCacheConfig = TokenCacheConfig()
+
+    @property
+    def network(self) -> LMConfig:
+        return LMConfig.select(encode(self))
+
+
+SOLVERS: Mapping[str, type[SolverConfig]] = {
+    "compression": CompressionSolverConfig,
+    "musicgen": MusicGenSolverConfig,
+}
