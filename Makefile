@@ -1,0 +1,52 @@
+# The commands a developer needs; continuous integration calls the same ones.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+# Two workers keep a small machine busy without one test's threads starving another's.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix bench docs parity corpus-deps clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+setup: $(STAMP) ## create .venv and install everything for development
+
+demo: setup ## make a short piece of music with the bundled model
+	$(BIN)/audiocraft generate "calm piano, 90 bpm, A minor" --duration 10 --seed 1 --output demo.wav
+
+test: setup ## run every test
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: setup ## format, lint, types and contracts; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/contracts
+
+fix: setup ## format and repair what can be repaired automatically
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+parity: setup ## compare with the original's recorded results only
+	$(BIN)/python -m pytest -n $(JOBS) -k "golden or parity"
+
+bench: setup ## measure the bundled models; the last line is JSON
+	$(BIN)/python benchmarks/nano.py
+
+docs: setup ## check that every link inside docs/ and the README leads somewhere
+	$(BIN)/python -m pytest tests/contracts/test_docs.py
+
+corpus-deps: ## system packages that render the training corpus (needs root, Debian or Ubuntu)
+	apt-get install --yes --no-install-recommends libfluidsynth3 fluid-soundfont-gm
+
+clean: ## remove what the tools left behind; keeps .venv and runs
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
