@@ -1,0 +1,1 @@
+"""Many weight formats at the door, one record inside."""

@@ -1,0 +1,61 @@
+"""The YAML text inside upstream's release files as today's configuration tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from audiocraft.errors import CheckpointError, require
+
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+_RENAMED_PATTERN = "q_modeling"  # until 2023 the language model's section named its codebook pattern
+
+
+def read_release_config(text: str, *, source: str) -> dict[str, Any]:
+    """`xp.cfg` as nested dicts, its `${a.b}` references replaced and its old names renewed."""
+    yaml = require("yaml", extra="train")
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CheckpointError(f"{source}: the configuration inside is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{source}: the configuration inside is not a mapping")
+    return upgrade(resolved(tree, source=source))
+
+
+def resolved(tree: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """`tree` with every value of the form `${a.b}` replaced by the value at `a.b`."""
+
+    def look_up(reference: str, seen: tuple[str, ...]) -> Any:
+        if reference in seen:
+            raise CheckpointError(f"{source}: the configuration refers to itself at {reference}")
+        node: Any = tree
+        for part in reference.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                raise CheckpointError(f"{source}: the configuration refers to {reference}, which it does not hold")
+            node = node[part]
+        return replace(node, (*seen, reference))
+
+    def replace(node: Any, seen: tuple[str, ...]) -> Any:
+        if isinstance(node, Mapping):
+            return {str(key): replace(value, seen) for key, value in node.items()}
+        if isinstance(node, list):
+            return [replace(value, seen) for value in node]
+        match = _REFERENCE.fullmatch(node) if isinstance(node, str) else None
+        return look_up(match[1], seen) if match else node
+
+    result: dict[str, Any] = replace(tree, ())
+    return result
+
+
+def upgrade(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Names that releases used over time, as they are spelled today; unknown keys stay and fail at decoding."""
+    new = dict(tree)
+    lm = dict(new.get("transformer_lm") or {})
+    if _RENAMED_PATTERN in lm:
+        new.setdefault("codebooks_pattern", {"modeling": lm.pop(_RENAMED_PATTERN)})
+        lm.pop(_RENAMED_PATTERN, None)
+    if lm:
+        new["transformer_lm"] = lm
+    return new
