@@ -1,0 +1,1 @@
+"""From a frozen request to codes: loops written against small protocols, with all state in one session."""

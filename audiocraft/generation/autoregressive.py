@@ -1,0 +1,73 @@
+"""The token loop of MusicGen and AudioGen: prefill, then one pattern step at a time, frames handed on as soon as all
+their codebooks are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from audiocraft.generation.guidance import Guided
+from audiocraft.generation.request import Sampling
+from audiocraft.generation.sampling import choose
+from audiocraft.generation.session import Session
+from audiocraft.modules.codebooks_patterns import Pattern
+
+UNKNOWN = -1  # marks codes that are still to be chosen
+
+
+def decode(guided: Guided, prompt: Tensor, *, length: int, sampling: Sampling, session: Session) -> Iterator[Tensor]:
+    """Yield the frames [B, K, n] of a piece of `length` frames in order, those of `prompt` [B, K, P] first."""
+    lm = guided.lm
+    pattern = lm.pattern_provider.get_pattern(length)
+    codes = torch.full((*prompt.shape[:2], length), UNKNOWN, dtype=torch.long, device=prompt.device)
+    codes[..., : prompt.shape[-1]] = prompt
+    sequence, _, _ = pattern.build_pattern_sequence(codes, lm.special_token_id)  # [B, K, S]
+    _, places, _ = pattern.revert_pattern_sequence(sequence, lm.special_token_id)  # [K, T] into flat K x S
+    num_steps = sequence.shape[-1]
+    first, finished = first_step(pattern, prompt.shape[-1]), prompt.shape[-1]
+    if finished:
+        yield prompt
+    ends = last_steps(pattern)
+    states = guided.open(num_steps)
+    read = 0
+    for step in session.steps(first, num_steps):
+        logits = guided.logits(sequence[..., read:step], states)  # the first read is only longer: the prefill
+        write(sequence, step, choose(logits, sampling, session.generators))
+        read = step
+        ready = finished
+        while ready < length and ends[ready] <= step:
+            ready += 1
+        if ready > finished:
+            yield sequence.flatten(1)[:, places[:, finished:ready]]
+            finished = ready
+
+
+def num_model_steps(pattern: Pattern, prompt_frames: int) -> int:
+    """How often the network runs to complete a piece that starts with `prompt_frames` known frames."""
+    return pattern.num_sequence_steps + 1 - first_step(pattern, prompt_frames)
+
+
+def first_step(pattern: Pattern, prompt_frames: int) -> int:
+    """The first step that holds a code after the prompt; past the end where the prompt is everything."""
+    if prompt_frames >= pattern.timesteps:
+        return pattern.num_sequence_steps + 1
+    step = pattern.get_first_step_with_timesteps(prompt_frames)
+    assert step is not None, "every frame of a pattern is in some step"
+    return step
+
+
+def last_steps(pattern: Pattern) -> list[int]:
+    """For each frame, the step after which it and all before it are complete."""
+    ends, latest = [], 0
+    for frame in range(pattern.timesteps):
+        latest = max(latest, pattern.get_steps_with_timestep(frame)[-1])
+        ends.append(latest)
+    return ends
+
+
+def write(sequence: Tensor, step: int, chosen: Tensor) -> None:
+    """Put chosen [B, K] into the slots of `step` that are still unknown; known codes and special tokens stay."""
+    present = sequence[..., step]
+    sequence[..., step] = torch.where(present == UNKNOWN, chosen, present)

@@ -1,0 +1,42 @@
+"""What the loops need of a model, and no more: they run on anything of this shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from audiocraft.modules.codebooks_patterns import CodebooksPatternProvider
+from audiocraft.modules.conditioners import ConditionFuser, ConditioningProvider, Fused
+from audiocraft.types import ConditioningAttributes
+
+
+class TokenLM(Protocol):
+    """A network that predicts the next code of every codebook. `init_state` and `logits` never change it."""
+
+    pattern_provider: CodebooksPatternProvider
+    condition_provider: ConditioningProvider
+    fuser: ConditionFuser
+
+    @property
+    def num_codebooks(self) -> int: ...
+
+    @property
+    def special_token_id(self) -> int: ...
+
+    def init_state(self, batch_size: int, capacity: int, fused: Fused | None) -> Any: ...
+
+    def logits(self, codes: Tensor, fused: Fused, state: Any = None) -> Tensor: ...
+
+
+class StreamingCodec(Protocol):
+    """A codec that can decode frame by frame; what comes out in pieces is what comes out at once."""
+
+    def init_decoder_state(self, batch_size: int) -> Any: ...
+
+    def decode_step(self, codes: Tensor, state: Any) -> Tensor: ...
+
+
+Attributes = Sequence[ConditioningAttributes]
+"""The conditions of each row."""

@@ -1,0 +1,169 @@
+"""What is asked of a model and what comes back. Frozen records that say everything; nothing here runs a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from audiocraft.errors import InvalidInput
+from audiocraft.types import ScorePlan
+
+MAX_PROMPT_CHARACTERS = 4096
+MAX_DURATION = 3600.0
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How one code is chosen from its logits.
+
+    Args:
+        top_k: choose among the k most likely codes; 0 means all.
+        top_p: where above 0, choose among the fewest codes that hold this much probability, instead of top_k.
+        temperature: 0 is greedy, as is `use_sampling=False`.
+    """
+
+    use_sampling: bool = True
+    top_k: int = 250
+    top_p: float = 0.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.top_k < 0:
+            raise InvalidInput(f"top_k must be 0 (all codes) or more, got {self.top_k}", field="sampling.top_k")
+        if not 0 <= self.top_p <= 1:
+            raise InvalidInput(f"top_p must be between 0 and 1, got {self.top_p}", field="sampling.top_p")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise InvalidInput(
+                f"temperature must be 0 (greedy) or more, got {self.temperature}", field="sampling.temperature"
+            )
+
+    @property
+    def greedy(self) -> bool:
+        return not self.use_sampling or self.temperature == 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guidance:
+    """How strongly the conditions are followed: 1 is the model as it is, more exaggerates them.
+
+    Args:
+        coef_beta: for models with style, how strongly the text counts beside it.
+        two_step: run with and without conditions one after the other, which needs less memory.
+    """
+
+    coef: float = 3.0
+    coef_beta: float | None = None
+    two_step: bool = False
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.coef):
+            raise InvalidInput(f"the guidance coefficient must be finite, got {self.coef}", field="guidance.coef")
+        if self.coef_beta is not None and not math.isfinite(self.coef_beta):
+            raise InvalidInput(f"guidance beta must be finite, got {self.coef_beta}", field="guidance.coef_beta")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """How pieces longer than the model are made: a new window every `stride` seconds, continuing the one before.
+    None lets the model choose."""
+
+    stride: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.stride is not None and not (math.isfinite(self.stride) and self.stride > 0):
+            raise InvalidInput(f"window stride must be a positive time, got {self.stride}", field="window.stride")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationRequest:
+    """Everything about one generation: equal requests with seeds give equal results.
+
+    Args:
+        prompts: one per row; None or "" is "anything".
+        duration: seconds of audio to return, prompt audio included.
+        seeds: one per row; None draws fresh ones, which the result reports.
+        prompt_audio: [B, C, N] to continue, at `prompt_sample_rate`.
+        plans: one per row for models that take them; None plans from the prompt.
+    """
+
+    prompts: tuple[str | None, ...]
+    duration: float = 10.0
+    seeds: tuple[int, ...] | None = None
+    sampling: Sampling = Sampling()
+    guidance: Guidance = Guidance()
+    window: Window = Window()
+    prompt_audio: Tensor | None = field(default=None, compare=False, repr=False)
+    prompt_sample_rate: int | None = None
+    plans: tuple[ScorePlan | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise InvalidInput("a request needs at least one prompt", field="prompts")
+        for prompt in self.prompts:
+            _check_prompt(prompt)
+        _check_duration(self.duration)
+        if self.seeds is not None:
+            _check_rows(self.seeds, len(self.prompts), "seeds")
+            if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
+                raise InvalidInput(f"seeds must lie between 0 and {MAX_SEED}, got {self.seeds}", field="seeds")
+        if self.plans is not None:
+            _check_rows(self.plans, len(self.prompts), "plans")
+        if self.prompt_audio is not None:
+            self._check_prompt_audio(self.prompt_audio)
+
+    def _check_prompt_audio(self, audio: Tensor) -> None:
+        if audio.dim() != 3 or audio.shape[-1] == 0:
+            raise InvalidInput(
+                f"prompt audio must be [rows, channels, samples] and not empty, got {list(audio.shape)}",
+                field="prompt_audio",
+            )
+        _check_rows(audio, len(self.prompts), "prompt_audio")
+        if self.prompt_sample_rate is None or self.prompt_sample_rate <= 0:
+            raise InvalidInput(
+                f"prompt audio needs its sample rate, got {self.prompt_sample_rate}", field="prompt_sample_rate"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationResult:
+    """What a request gave, with what is needed to make it again.
+
+    Args:
+        audio: [B, C, N], exactly `duration` long.
+        codes: [B, K, T], the codec's codes of that audio.
+        seeds: the seed of each row, drawn or given.
+        plans: the plan of each row, for models that take them.
+        timings: seconds per stage.
+    """
+
+    audio: Tensor = field(repr=False)
+    codes: Tensor = field(repr=False)
+    sample_rate: int
+    seeds: tuple[int, ...]
+    plans: tuple[ScorePlan | None, ...]
+    timings: Mapping[str, float]
+
+
+def _check_prompt(prompt: str | None) -> None:
+    if prompt is not None and not isinstance(prompt, str):
+        raise InvalidInput(f"a prompt must be text, got {type(prompt).__name__}", field="prompts")
+    if prompt is not None and len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise InvalidInput(
+            f"a prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS} are allowed", field="prompts"
+        )
+
+
+def _check_duration(duration: float) -> None:
+    if not (math.isfinite(duration) and 0 < duration <= MAX_DURATION):
+        raise InvalidInput(
+            f"duration must be more than 0 and at most {MAX_DURATION:g} seconds, got {duration:g}", field="duration"
+        )
+
+
+def _check_rows(values: Tensor | tuple[object, ...], rows: int, name: str) -> None:
+    if len(values) != rows:
+        raise InvalidInput(f"{name} has {len(values)} entries for {rows} prompts", field=name)

@@ -1,0 +1,40 @@
+"""From logits to codes. Each row draws from its own generator, so its codes do not depend on its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from audiocraft.generation.request import Sampling
+
+
+def choose(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
+    """logits [B, K, V], one generator per row -> codes [B, K]."""
+    if sampling.greedy:
+        return logits.argmax(dim=-1)
+    probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    if sampling.top_p > 0:
+        probabilities = keep_top_p(probabilities, sampling.top_p)
+    elif sampling.top_k > 0:
+        probabilities = keep_top_k(probabilities, sampling.top_k)
+    # With E exponential noise, the argmax of p / E is a draw from p: no normalisation and no device sync. The noise
+    # is drawn on the CPU so that a seed means the same everywhere.
+    noise = torch.empty(logits.shape)
+    for row, generator in zip(noise, generators, strict=True):
+        row.exponential_(generator=generator)
+    return (probabilities / noise.to(probabilities.device)).argmax(dim=-1)
+
+
+def keep_top_k(probabilities: Tensor, k: int) -> Tensor:
+    """All but the `k` largest of the last axis set to 0."""
+    values, places = probabilities.topk(min(k, probabilities.shape[-1]), dim=-1)
+    return torch.zeros_like(probabilities).scatter_(-1, places, values)
+
+
+def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
+    """All but the fewest entries of the last axis that hold the mass `p` set to 0; the largest always stays."""
+    values, places = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = values.cumsum(dim=-1) - values
+    return torch.zeros_like(probabilities).scatter_(-1, places, values.masked_fill(before > p, 0.0))
