@@ -1,0 +1,1 @@
+"""A seeded, endless corpus of captioned music and sound effects, made by rule; see docs/corpus.md."""

@@ -1,0 +1,179 @@
+"""Composes a piece of music from (seed, index, split) alone: the same numbers always give the same notes and labels.
+
+Pure Python; `render` turns a piece into sound.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from audiocraft.data.synthesis import rhythms
+from audiocraft.data.synthesis.arrange import BeatNote, Score, arrange
+from audiocraft.data.synthesis.attributes import Attributes, draw_attributes
+from audiocraft.data.synthesis.captions import draw_captions
+from audiocraft.data.synthesis.instruments import BASS, CHORDS, DRUMS, INSTRUMENTS, MELODY
+from audiocraft.data.synthesis.styles import MOODS, STYLES
+from audiocraft.data.synthesis.theory import Span, draw_progression, lay_out
+from audiocraft.errors import InvalidInput
+
+DURATION = 10.0
+SPLITS = ("train", "valid", "heldout")
+# Above this the ear still hears four chords in ten seconds at one a bar; below, two chords share a bar.
+HALF_BAR_TEMPO = 92
+_JITTER, _LARGEST_JITTER = 0.0015, 0.005
+# dB of each role beside the others.
+_LEVELS = {MELODY: 0.0, CHORDS: -3.5, BASS: -2.0, DRUMS: -6.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sounding note; seconds from the start of the piece."""
+
+    start: float
+    duration: float
+    pitch: int
+    velocity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One instrument: its General MIDI sound, its level in dB beside the other parts, and its notes in time order."""
+
+    role: str
+    instrument: str
+    program: int
+    level: float
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Notes and exact labels of one clip."""
+
+    split: str
+    seed: int
+    index: int
+    duration: float
+    attributes: Attributes
+    chords: tuple[tuple[float, str], ...]
+    form: str
+    parts: tuple[Part, ...]
+    captions: tuple[str, ...]
+    loudness: float
+    reverb: float
+
+    @property
+    def name(self) -> str:
+        """Unique within a corpus."""
+        return f"music_{self.split}_{self.index:08d}"
+
+    def labels(self) -> dict[str, Any]:
+        """The JSON record beside the sound: the fields of a music data set plus ours."""
+        about = self.attributes
+        return {
+            "title": f"{about.mood} {about.style} {self.index}",
+            "artist": "",
+            "key": about.key.name,
+            "bpm": about.bpm,
+            "genre": about.style,
+            "moods": [about.mood],
+            "keywords": [about.mood, about.style, *about.instruments],
+            "description": self.captions[0],
+            "name": self.name,
+            "instrument": ", ".join(about.instruments),
+            "captions": list(self.captions),
+            "chords": [[round(start, 4), symbol] for start, symbol in self.chords],
+            "instruments": list(about.instruments),
+            "style": about.style,
+            "mood": about.mood,
+            "first_beat": 0.0,
+            "beats_per_bar": about.beats_per_bar,
+            "form": self.form,
+            "split": self.split,
+            "seed": self.seed,
+            "index": self.index,
+        }
+
+
+def generator_of(kind: str, split: str, seed: int, index: int) -> random.Random:
+    """The random generator of one clip.
+
+    Raises:
+        InvalidInput: unknown split or negative index.
+    """
+    if split not in SPLITS:
+        raise InvalidInput(f"unknown split {split!r}; there are {', '.join(SPLITS)}", field="split")
+    if index < 0:
+        raise InvalidInput(f"index {index} is negative", field="index")
+    # A text seed is hashed (SHA-512) by the generator: neighbours share nothing.
+    return random.Random(f"{kind}/{split}/{seed}/{index}")
+
+
+def compose(seed: int, index: int, split: str = "train", duration: float = DURATION) -> Piece:
+    """The piece number `index` of a split.
+
+    Raises:
+        InvalidInput: unknown split, negative index or a duration that is not positive.
+    """
+    if not 0 < duration < math.inf:
+        raise InvalidInput(f"duration {duration:g} s must be positive", field="duration")
+    rng = generator_of("music", split, seed, index)
+    about = draw_attributes(rng, held_out=split == "heldout")
+    score = _draw_score(rng, about, duration)
+    beat_s = 60 / about.bpm
+    parts = [
+        _perform(rng, about, role, name, notes, duration)
+        for (role, name), notes in zip(about.line_up, arrange(rng, score, about.line_up), strict=True)
+    ]
+    mood = MOODS[about.mood]
+    return Piece(
+        split=split,
+        seed=seed,
+        index=index,
+        duration=duration,
+        attributes=about,
+        chords=tuple((span.start * beat_s, span.symbol) for span in score.spans if span.start * beat_s < duration),
+        form=score.form,
+        parts=tuple(parts),
+        captions=draw_captions(rng, about),
+        loudness=mood.loudness + rng.uniform(-0.5, 0.5),
+        reverb=mood.reverb,
+    )
+
+
+def _draw_score(rng: random.Random, about: Attributes, duration: float) -> Score:
+    bar_s = about.beats_per_bar * 60 / about.bpm
+    bars = math.ceil(duration / bar_s)
+    symbols = draw_progression(rng, about.key, rng.random() < STYLES[about.style].sevenths)
+    chord_beats = float(about.beats_per_bar)
+    if about.beats_per_bar == 4 and len(symbols) == 4 and about.bpm < HALF_BAR_TEMPO:
+        chord_beats = 2.0
+    spans: tuple[Span, ...] = lay_out(symbols, chord_beats, float(bars * about.beats_per_bar))
+    return Score.of(
+        about.key, spans, bars, about.beats_per_bar, style=about.style, mood=about.mood, form=rng.choice(rhythms.FORMS)
+    )
+
+
+def _perform(
+    rng: random.Random, about: Attributes, role: str, name: str, notes: list[BeatNote], duration: float
+) -> Part:
+    """Beats to seconds, with accents and the small unsteadiness of a player."""
+    mood = MOODS[about.mood]
+    beat_s = 60 / about.bpm
+    length = 1.0 if role == DRUMS or INSTRUMENTS[name].sustained else mood.length
+    played: dict[tuple[float, int], Note] = {}
+    for note in sorted(notes, key=lambda one: (one.beat, one.pitch, -one.length)):
+        start = note.beat * beat_s
+        if start >= duration - 0.03 or (note.beat, note.pitch) in played:
+            continue
+        jitter = min(max(rng.gauss(0, _JITTER), -_LARGEST_JITTER), _LARGEST_JITTER)
+        velocity = round(mood.velocity * note.strength + rng.uniform(-3, 3))
+        played[note.beat, note.pitch] = Note(
+            max(0.0, start + jitter), max(0.06, note.length * beat_s * length), note.pitch, min(max(velocity, 20), 126)
+        )
+    program = STYLES[about.style].kit if role == DRUMS else rng.choice(INSTRUMENTS[name].programs)
+    level = _LEVELS[role] + rng.uniform(-1, 1)
+    return Part(role, name, program, level, tuple(sorted(played.values(), key=lambda one: one.start)))
