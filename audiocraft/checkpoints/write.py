@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +15,7 @@ from audiocraft.checkpoints.read import FORMAT
 from audiocraft.checkpoints.record import Kind
 from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE
 from audiocraft.errors import CheckpointError, InvalidInput
+from audiocraft.utils.files import atomic_write
 
 _DTYPES: dict[str, torch.dtype] = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -45,26 +44,11 @@ def write_model(
     try:
         target.mkdir(parents=True, exist_ok=True)
         # Weights first: a reader that finds the new config finds the weights that belong to it.
-        write_atomically(target / WEIGHTS_FILE, save(stored, metadata={"format": "pt"}))
-        write_atomically(target / CONFIG_FILE, text.encode())
+        atomic_write(target / WEIGHTS_FILE, save(stored, metadata={"format": "pt"}))
+        atomic_write(target / CONFIG_FILE, text)
     except OSError as error:
         raise CheckpointError(f"cannot write {target}: {error.strerror or error}") from error
     return target
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """`path` holds `data`, or what it held before; never a part of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,0 +1,149 @@
+"""A name or a path to a network with its weights. Formats are the business of `checkpoints`, shapes of `builders`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.checkpoints.read import read
+from audiocraft.checkpoints.record import NAMES, Checkpoint
+from audiocraft.checkpoints.sources import RELEASE_FILES, resolve
+from audiocraft.checkpoints.sources import cache_dir as default_cache_dir
+from audiocraft.config.networks import CompressionConfig, LMConfig
+from audiocraft.errors import CheckpointError, ConfigError
+from audiocraft.models import debug
+from audiocraft.models.builders import build_codec, build_lm, wrap_codec
+from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.lm import LMModel
+
+M = TypeVar("M", bound=nn.Module)
+Device = torch.device | str
+
+
+def load_compression_model(
+    file_or_url_or_id: Path | str, device: Device = "cpu", cache_dir: str | None = None
+) -> CompressionModel:
+    """The codec called `file_or_url_or_id`, in eval mode and float32."""
+    if str(file_or_url_or_id) == debug.NAME:
+        return debug_codec().to(device)
+    checkpoint = read(file_or_url_or_id, kind="compression", cache=cache_dir)
+    config = _config(CompressionConfig, checkpoint)
+    return _filled(build_codec(config, device="meta"), checkpoint, torch.float32).to(device)
+
+
+def load_lm_model(
+    file_or_url_or_id: Path | str, device: Device = "cpu", cache_dir: str | None = None
+) -> LMModel:
+    """The language model called `file_or_url_or_id`, in eval mode."""
+    return load_lm(file_or_url_or_id, device=device, cache=cache_dir)[0]
+
+
+def load_lm(name: Path | str, *, device: Device = "cpu", cache: str | None = None) -> tuple[LMModel, LMConfig]:
+    """A language model with its configuration: float32 on a CPU, float16 on a GPU."""
+    if str(name) == debug.NAME:
+        return debug_lm().to(device), debug.lm_config()
+    checkpoint = read(name, kind="lm", cache=cache)
+    config = _config(LMConfig, checkpoint)
+    dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
+    return _filled(build_lm(config, device="meta"), checkpoint, dtype).to(device), config
+
+
+def load_generator(name: Path | str, *, device: Device = "cpu") -> tuple[CompressionModel, LMModel, LMConfig]:
+    """A language model, its configuration, and the codec whose codes it speaks."""
+    lm, config = load_lm(name, device=device)
+    codec = load_compression_model(_codec_name(name, config), device=device)
+    if config.compression_model_n_q is not None:
+        codec.set_num_codebooks(config.compression_model_n_q)
+    codec = wrap_codec(codec, config.interleave_stereo_codebooks)
+    if codec.num_codebooks != lm.num_codebooks or codec.cardinality != lm.card:
+        raise CheckpointError(
+            f"{name}: the language model speaks {lm.num_codebooks} codebooks of {lm.card} codes, "
+            f"its codec {codec.num_codebooks} of {codec.cardinality}"
+        )
+    return codec, lm, config
+
+
+def _codec_name(name: Path | str, config: LMConfig) -> Path | str:
+    """The codec in the same folder, as upstream's releases have it, else the one that the configuration names."""
+    named = (config.compression_model_checkpoint or "").removeprefix("//pretrained/")
+    if str(name) == debug.NAME:
+        return named
+    path = resolve(name, kind="lm")
+    folder = path if path.is_dir() else path.parent
+    if (folder / RELEASE_FILES["compression"]).is_file():
+        return folder
+    if not named:
+        raise CheckpointError(f"{path}: the configuration names no codec (compression_model_checkpoint)")
+    # A codec kept with its language model wins over another of the same name.
+    return next((near for near in (folder / named, folder.parent / named) if near.exists()), named)
+
+
+def load_compression_model_ckpt(file_or_url_or_id: Path | str, cache_dir: str | None = None) -> dict[str, Any]:
+    """Weights and configuration of a codec as upstream's release files hold them."""
+    checkpoint = read(file_or_url_or_id, kind="compression", cache=cache_dir)
+    return {"best_state": dict(checkpoint.tensors), "xp.cfg": dict(checkpoint.config), **checkpoint.meta}
+
+
+def load_lm_model_ckpt(file_or_url_or_id: Path | str, cache_dir: str | None = None) -> dict[str, Any]:
+    """Weights and configuration of a language model as upstream's release files hold them."""
+    checkpoint = read(file_or_url_or_id, kind="lm", cache=cache_dir)
+    return {"best_state": dict(checkpoint.tensors), "xp.cfg": dict(checkpoint.config), **checkpoint.meta}
+
+
+def get_audiocraft_cache_dir() -> str:
+    """Where models are looked for by name."""
+    return str(default_cache_dir())
+
+
+def debug_codec(sample_rate: int = 32000) -> CompressionModel:
+    """The codec of `get_pretrained("debug")`."""
+    return _seeded(lambda: build_codec(debug.codec_config(sample_rate)))
+
+
+def debug_lm(sample_rate: int = 32000) -> LMModel:
+    """The language model of `get_pretrained("debug")`."""
+    return _seeded(lambda: build_lm(debug.lm_config(sample_rate)))
+
+
+def _seeded(build: Callable[[], M]) -> M:
+    """`build` with fixed random weights; the global generator is put back as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(debug.SEED)
+        return build()
+
+
+def _config(kind: type[CompressionConfig] | type[LMConfig], checkpoint: Checkpoint) -> Any:
+    try:
+        return kind.select(checkpoint.config)
+    except ConfigError as error:
+        raise CheckpointError(f"{checkpoint.source}: {error}") from error
+
+
+def _filled(model: M, checkpoint: Checkpoint, dtype: torch.dtype) -> M:
+    """`model`, built without memory, takes over the tensors of `checkpoint`; every name and shape must match."""
+    tensors = {name: _cast(tensor, dtype) for name, tensor in checkpoint.tensors.items()}
+    _check_names(model.state_dict(), tensors, checkpoint)
+    model.load_state_dict(tensors, strict=True, assign=True)
+    empty = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta]
+    assert not empty, f"left without values: {empty}"
+    return model.eval()
+
+
+def _check_names(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    wrong = [name for name in expected if name in found and expected[name].shape != found[name].shape]
+    for problem, names in (("is missing", missing), ("has no use for", extra), ("has other shapes for", wrong)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise CheckpointError(
+                f"{checkpoint.source} does not fit its own configuration: the {NAMES[checkpoint.kind]} "
+                f"{problem} {', '.join(names[:3])}{more}"
+            )
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
