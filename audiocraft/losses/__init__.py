@@ -1,0 +1,24 @@
+"""Reconstruction and watermark losses, and the balancer that mixes them."""
+
+from __future__ import annotations
+
+from audiocraft.losses.balancer import Balancer
+from audiocraft.losses.sisnr import SISNR
+from audiocraft.losses.specloss import MelSpectrogramL1Loss, MultiScaleMelSpectrogramLoss
+from audiocraft.losses.stftloss import (
+    LogSTFTMagnitudeLoss,
+    MRSTFTLoss,
+    SpectralConvergenceLoss,
+    STFTLoss,
+)
+
+__all__ = [
+    "SISNR",
+    "Balancer",
+    "LogSTFTMagnitudeLoss",
+    "MRSTFTLoss",
+    "MelSpectrogramL1Loss",
+    "MultiScaleMelSpectrogramLoss",
+    "STFTLoss",
+    "SpectralConvergenceLoss",
+]
