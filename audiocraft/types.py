@@ -33,7 +33,9 @@ class PathInZip:
     def __init__(self, path: str) -> None:
         zip_path, separator, file_path = path.rpartition(self.INFO_PATH_SEP)
         if not separator or not zip_path or not file_path:
-            raise InvalidInput(f"{path!r} is not a path in a zip: write 'archive.zip:inner/file.wav'", field="path")
+            raise InvalidInput(
+                f"{path!r} is not a path in a zip: write 'archive.zip:inner/file.wav'", field="path"
+            )
         self.zip_path, self.file_path = zip_path, file_path
 
     @classmethod
@@ -143,11 +145,17 @@ class ScorePlan:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tempo) and self.tempo > 0):
-            raise InvalidInput(f"tempo must be a positive number of beats per minute, got {self.tempo}", field="tempo")
+            raise InvalidInput(
+                f"tempo must be a positive number of beats per minute, got {self.tempo}", field="tempo"
+            )
         if self.beats_per_bar < 1:
-            raise InvalidInput(f"a bar needs at least one beat, got {self.beats_per_bar}", field="beats_per_bar")
+            raise InvalidInput(
+                f"a bar needs at least one beat, got {self.beats_per_bar}", field="beats_per_bar"
+            )
         if not (math.isfinite(self.duration) and self.duration > 0):
-            raise InvalidInput(f"duration must be a positive number of seconds, got {self.duration}", field="duration")
+            raise InvalidInput(
+                f"duration must be a positive number of seconds, got {self.duration}", field="duration"
+            )
         if not (math.isfinite(self.first_beat) and math.isfinite(self.start)):
             raise InvalidInput("first_beat and start must be finite seconds", field="start")
         times = [time for time, _ in self.chords]

@@ -1,0 +1,224 @@
+"""Segments of the audio files of a manifest, chosen at random but reproducibly.
+
+An item is a pure function of (seed, epoch, index), and only the segment itself is decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from audiocraft.data.audio import PathLike, audio_read
+from audiocraft.data.audio_utils import convert_audio
+from audiocraft.data.manifest import (
+    DEFAULT_EXTS,
+    find_audio_files,
+    load_audio_meta,
+    main,
+    manifest_file,
+    save_audio_meta,
+)
+from audiocraft.data.segments import item_generator, permuted_file, pick_file, pick_start, sampling_weights
+from audiocraft.errors import InvalidInput
+from audiocraft.types import AudioMeta, BaseInfo, SegmentInfo
+
+__all__ = [
+    "DEFAULT_EXTS",
+    "AudioDataset",
+    "AudioMeta",
+    "BaseInfo",
+    "SegmentInfo",
+    "find_audio_files",
+    "load_audio_meta",
+    "main",
+    "save_audio_meta",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class AudioDataset(Dataset[Any]):
+    """Items are wav [C, N], or (wav, SegmentInfo) with `return_info`.
+
+    Args:
+        segment_duration: seconds of an item; None gives whole files in order, one each.
+        num_samples: items per epoch when segments are drawn.
+        pad: fill items with zeros up to the segment's length (or, collating whole files, up to the longest).
+        sample_on_duration, sample_on_weight: draw files in proportion to their duration, to the manifest's weight.
+        min_segment_ratio: least part of a segment that must lie inside its file.
+        max_read_retry: how many files may turn out unreadable before an item fails.
+        min_audio_duration, max_audio_duration: leave out shorter and longer files.
+        load_wav: off gives zeros instead of audio, for what needs only the information.
+        permutation_on_files: go through all files in random order instead of drawing; excludes the two weightings.
+    """
+
+    def __init__(
+        self,
+        meta: Sequence[AudioMeta],
+        segment_duration: float | None = None,
+        shuffle: bool = True,
+        num_samples: int = 10_000,
+        sample_rate: int = 48_000,
+        channels: int = 2,
+        pad: bool = True,
+        sample_on_duration: bool = True,
+        sample_on_weight: bool = True,
+        min_segment_ratio: float = 0.5,
+        max_read_retry: int = 10,
+        return_info: bool = False,
+        min_audio_duration: float | None = None,
+        max_audio_duration: float | None = None,
+        shuffle_seed: int = 0,
+        load_wav: bool = True,
+        permutation_on_files: bool = False,
+    ) -> None:
+        super().__init__()
+        if segment_duration is not None and segment_duration <= 0:
+            raise InvalidInput(
+                f"segment_duration must be positive, got {segment_duration}", field="segment_duration"
+            )
+        if not 0 < min_segment_ratio <= 1:
+            raise InvalidInput(
+                f"min_segment_ratio lies in (0, 1], got {min_segment_ratio}", field="min_segment_ratio"
+            )
+        if permutation_on_files and (sample_on_duration or sample_on_weight):
+            raise InvalidInput(
+                "permutation_on_files visits every file equally often: switch sample_on_duration and sample_on_weight off",
+                field="permutation_on_files",
+            )
+        self.meta = _within(meta, min_audio_duration, max_audio_duration)
+        if not self.meta:
+            raise InvalidInput(f"no audio file is left of {len(meta)} in the manifest", field="meta")
+        self.segment_duration = segment_duration
+        self.shuffle = shuffle
+        self.num_samples = num_samples
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.pad = pad
+        self.sample_on_duration = sample_on_duration
+        self.sample_on_weight = sample_on_weight
+        self.min_segment_ratio = min_segment_ratio
+        self.max_read_retry = max_read_retry
+        self.return_info = return_info
+        self.min_audio_duration = min_audio_duration
+        self.max_audio_duration = max_audio_duration
+        self.shuffle_seed = shuffle_seed
+        self.load_wav = load_wav
+        self.permutation_on_files = permutation_on_files
+        self.current_epoch = 0
+        probabilities = sampling_weights(
+            self.meta, on_weight=sample_on_weight, on_duration=sample_on_duration
+        )
+        self._cumulative = probabilities.cumsum(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Choose which epoch's items `dataset[index]` gives."""
+        self.current_epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.meta) if self.segment_duration is None else self.num_samples
+
+    def sample_file(self, index: int, rng: torch.Generator) -> AudioMeta:
+        """The file that item `index` of the current epoch comes from."""
+        if self.permutation_on_files:
+            number = permuted_file(
+                index, self.current_epoch, len(self.meta), self.num_samples, self.shuffle_seed
+            )
+            return self.meta[number]
+        if not (self.shuffle or self.sample_on_duration or self.sample_on_weight):
+            return self.meta[index % len(self.meta)]
+        return self.meta[pick_file(self._cumulative, rng)]
+
+    def _rng(self, index: int) -> torch.Generator:
+        return item_generator(index, self.current_epoch, self.num_samples, self.shuffle_seed, self.shuffle)
+
+    def __getitem__(self, index: int) -> Any:
+        wav, info = self.item(index)
+        return (wav, info) if self.return_info else wav
+
+    def item(self, index: int) -> tuple[Tensor, SegmentInfo]:
+        """wav [C, N] of item `index` and what it is."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of a data set with {len(self)}")
+        if self.segment_duration is None:
+            meta = self.meta[index]
+            return self._read(meta, 0.0, None)
+        rng = self._rng(index)
+        for attempt in range(max(1, self.max_read_retry)):
+            meta = self.sample_file(index, rng)
+            start = pick_start(meta.duration, self.segment_duration, self.min_segment_ratio, rng)
+            try:
+                return self._read(meta, start, self.segment_duration)
+            except InvalidInput as error:
+                # One damaged file in a million must not end a training run; ten in a row mean a wrong manifest.
+                if attempt == self.max_read_retry - 1:
+                    raise
+                logger.warning("another file is taken: %s", error)
+                index = (index + 1) % len(self)
+        raise AssertionError("unreachable")
+
+    def _read(self, meta: AudioMeta, start: float, duration: float | None) -> tuple[Tensor, SegmentInfo]:
+        if self.load_wav:
+            wav, rate = audio_read(meta.path, start, -1 if duration is None else duration)
+            wav = convert_audio(wav, rate, self.sample_rate, self.channels)
+        else:
+            heard = meta.duration - start if duration is None else min(duration, meta.duration - start)
+            wav = torch.zeros(self.channels, int(heard * self.sample_rate))
+        n_frames = total = wav.shape[-1]
+        if duration is not None:
+            total = int(duration * self.sample_rate)
+            # Resampling may round to one sample more than the segment has.
+            wav, n_frames = wav[..., :total], min(n_frames, total)
+            if self.pad:
+                wav = F.pad(wav, (0, total - n_frames))
+        return wav, SegmentInfo(meta, start, n_frames, total, self.sample_rate, self.channels)
+
+    def collater(self, samples: Sequence[Any]) -> Any:
+        """Items -> wav [B, C, N], or (wav, list of infos)."""
+        wavs = [sample[0] for sample in samples] if self.return_info else list(samples)
+        longest = max(wav.shape[-1] for wav in wavs)
+        if any(wav.shape[-1] != longest for wav in wavs):
+            if not self.pad:
+                raise InvalidInput(
+                    "items differ in length and `pad` is off: batch them one by one", field="pad"
+                )
+            wavs = [F.pad(wav, (0, longest - wav.shape[-1])) for wav in wavs]
+        batch = torch.stack(wavs)
+        if not self.return_info:
+            return batch
+        infos = [sample[1] for sample in samples]
+        for info in infos:
+            info.total_frames = max(info.total_frames, longest)
+        return batch, infos
+
+    @classmethod
+    def from_meta(cls, root: PathLike, **kwargs: Any) -> Self:
+        """The data set of a manifest, named by itself or by its folder."""
+        return cls(load_audio_meta(manifest_file(root)), **kwargs)
+
+    @classmethod
+    def from_path(
+        cls, root: PathLike, minimal_meta: bool = True, exts: Sequence[str] = DEFAULT_EXTS, **kwargs: Any
+    ) -> Self:
+        """The data set of all audio below a folder; with a manifest inside it, of that."""
+        folder = Path(root)
+        if folder.is_file() or any((folder / name).is_file() for name in ("data.jsonl", "data.jsonl.gz")):
+            return cls.from_meta(folder, **kwargs)
+        return cls(find_audio_files(folder, exts, resolve=True, minimal=minimal_meta), **kwargs)
+
+
+def _within(meta: Sequence[AudioMeta], shortest: float | None, longest: float | None) -> list[AudioMeta]:
+    low = 0.0 if shortest is None else shortest
+    high = float("inf") if longest is None else longest
+    return [item for item in meta if low <= item.duration <= high]
+
+
+if __name__ == "__main__":
+    main()

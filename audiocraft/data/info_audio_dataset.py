@@ -1,0 +1,149 @@
+"""Audio with information: the base of music and sound data sets, and the cleaning of the fields they read from JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocraft.data.audio_dataset import AudioDataset
+from audiocraft.data.zip import open_file_in_zip
+from audiocraft.environment import AudioCraftEnvironment
+from audiocraft.errors import InvalidInput
+from audiocraft.types import (
+    AudioMeta,
+    ConditioningAttributes,
+    JointEmbedCondition,
+    PathInZip,
+    SegmentInfo,
+    SegmentWithAttributes,
+    WavCondition,
+)
+
+logger = logging.getLogger(__name__)
+
+_EMPTY = frozenset({"", "none", "null", "nan"})
+
+
+@dataclass
+class AudioInfo(SegmentWithAttributes):
+    """A segment and, where a cache holds them, its codec tokens [K, T]."""
+
+    audio_tokens: Tensor | None = None
+
+    def to_condition_attributes(self) -> ConditioningAttributes:
+        return ConditioningAttributes()
+
+
+class InfoAudioDataset(AudioDataset):
+    """Items are (wav [C, N], AudioInfo) with `return_info`, else wav."""
+
+    def __init__(self, meta: Sequence[AudioMeta], **kwargs: Any) -> None:
+        super().__init__(clusterify_all_meta(list(meta)), **kwargs)
+
+    def __getitem__(self, index: int) -> Any:
+        if not self.return_info:
+            return super().__getitem__(index)
+        wav, info = super().__getitem__(index)
+        return wav, AudioInfo(**segment_fields(info))
+
+
+def segment_fields(info: SegmentInfo) -> dict[str, Any]:
+    """The fields of a plain segment, to make a richer one of it."""
+    return {item.name: getattr(info, item.name) for item in fields(SegmentInfo)}
+
+
+def self_condition(wav: Tensor, info: SegmentInfo) -> WavCondition:
+    """wav [C, N] as the condition of its own row: what a melody or style model hears in training."""
+    length = wav.new_tensor([info.n_frames], dtype=torch.int64)
+    return WavCondition(wav[None], length, [info.sample_rate], [info.meta.path], [info.seek_time])
+
+
+def joint_condition(wav: Tensor, text: str | None, info: SegmentInfo) -> JointEmbedCondition:
+    """wav [C, N] and a text that may stand for it."""
+    length = wav.new_tensor([info.n_frames], dtype=torch.int64)
+    return JointEmbedCondition(
+        wav[None], [text], length, [info.sample_rate], [info.meta.path], [info.seek_time]
+    )
+
+
+def read_info(meta: AudioMeta, folder: Path | None = None) -> dict[str, Any]:
+    """The JSON of an audio file: named by the manifest, in `folder`, or beside the audio. Empty where there is none."""
+    if isinstance(meta.info_path, PathInZip):
+        with open_file_in_zip(meta.info_path) as file:
+            return _parsed(file.read(), str(meta.info_path))
+    beside = Path(meta.path).with_suffix(".json")
+    path = beside if folder is None else folder / beside.name
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}", field="meta") from error
+    return _parsed(content, str(path))
+
+
+def _parsed(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        raise InvalidInput(f"{name} is not JSON: {error}", field="meta") from error
+    if not isinstance(values, Mapping):
+        raise InvalidInput(f"{name} holds no table of fields", field="meta")
+    return dict(values)
+
+
+def get_keyword(value: str | None) -> str | None:
+    """A single word or name in lower case."""
+    text = get_string(value)
+    return None if text is None else text.lower()
+
+
+def get_string(value: str | None) -> str | None:
+    """Text without space around it; None for what means "nothing"."""
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    return None if text.lower() in _EMPTY else text
+
+
+def get_keyword_list(values: str | Sequence[str] | None) -> list[str] | None:
+    """Keywords from a list, or from a text with commas or spaces between them."""
+    if isinstance(values, str):
+        values = [value for value in re.split(r"[,\s]+", values) if value]
+    elif values is None or (isinstance(values, float) and math.isnan(values)):
+        return None
+    if not isinstance(values, (list, tuple)):
+        logger.warning("keywords are a list or a text, got %r", values)
+        return None
+    words = [word for word in (get_keyword(value) for value in values) if word is not None]
+    return words or None
+
+
+def get_keyword_or_keyword_list(value: str | Sequence[str] | None) -> str | list[str] | None:
+    """A list stays a list of keywords; a text is one keyword."""
+    if isinstance(value, (list, tuple)):
+        return get_keyword_list(value)
+    return get_keyword(value) if isinstance(value, str) else None
+
+
+def clusterify_all_meta(meta: list[AudioMeta]) -> list[AudioMeta]:
+    """The same files under the paths they have on this cluster."""
+    return [_clusterified(item) for item in meta]
+
+
+def _clusterified(meta: AudioMeta) -> AudioMeta:
+    path = AudioCraftEnvironment.apply_dataset_mappers(meta.path)
+    info = meta.info_path
+    if info is not None:
+        zipped = AudioCraftEnvironment.apply_dataset_mappers(info.zip_path)
+        info = PathInZip.from_paths(zipped, info.file_path)
+    return replace(meta, path=path, info_path=info)

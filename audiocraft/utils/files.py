@@ -1,0 +1,55 @@
+"""Writing files so that a reader sees the old one or the whole new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `target`: fill it inside the block, and it takes the target's place at the end.
+
+    When the block raises, the temporary file is removed and the target is as it was.
+    """
+    target = Path(target)
+    # The suffix stays last, because some writers choose the format by it.
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.stem}-", suffix=f".part{target.suffix}"
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; a new file should be as readable as any other the user creates.
+        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+        temporary.chmod(mode)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def atomic_write(target: str | os.PathLike[str], content: bytes | str) -> None:
+    """Write a whole file at once; text is encoded as UTF-8."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_path(target) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        # A full disk must show here, before the old file is replaced.
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    """The process's file mode mask. Read from /proc where there is one, since asking the system sets it for a moment."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return 0o022
