@@ -1,0 +1,106 @@
+"""The files of a run folder: what they are called, atomic saving, safe reading, and which old ones go."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from audiocraft.errors import CheckpointError
+
+
+class CheckpointSource(Enum):
+    """Where weights to start from come from."""
+
+    CURRENT_XP = "current_xp"
+    PRETRAINED = "pretrained"
+    OTHER = "other"
+
+
+def checkpoint_name(name: str | None = None, rank: int | None = None, use_fsdp: bool = False) -> str:
+    """`checkpoint.th`, `checkpoint_<name>.th`, and with sharded weights a `.<rank>` behind it for ranks above 0."""
+    suffix = f".{rank}" if use_fsdp and rank else ""
+    return f"checkpoint{'_' + str(name) if name else ''}.th{suffix}"
+
+
+def save_checkpoint(state: Any, checkpoint_path: Path, is_sharded: bool = False) -> None:
+    """Write completely or not at all: a reader, or a crash, never meets half a file."""
+    checkpoint_path = Path(checkpoint_path)
+    checkpoint_path.parent.mkdir(parents=True, exist_ok=True)
+    part = checkpoint_path.with_name(f".{checkpoint_path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, checkpoint_path)
+    finally:
+        part.unlink(missing_ok=True)
+    if is_sharded:
+        # Every rank leaves a mark, so that a set of shards with one missing is never taken for complete.
+        checkpoint_path.with_name(checkpoint_path.name + ".done").touch()
+
+
+def load_checkpoint(checkpoint_path: Path, is_sharded: bool = False) -> Any:
+    """Tensors and plain containers from a file that one of our runs wrote, on the CPU."""
+    checkpoint_path = Path(checkpoint_path)
+    if is_sharded:
+        check_sharded_checkpoint(checkpoint_path, checkpoint_path)
+    try:
+        return torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {checkpoint_path}") from None
+    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint_path} is damaged or not a checkpoint of ours: {error}") from error
+
+
+def is_sharded_checkpoint(path: Path) -> bool:
+    """Whether the file is one shard of several."""
+    return re.search(r"\.th\.\d+$", Path(path).name) is not None
+
+
+def check_sharded_checkpoint(checkpoint_path: Path, rank0_checkpoint_path: Path) -> None:
+    """Raise if the shard, or the first rank's, was not written to its end."""
+    for path in (Path(checkpoint_path), Path(rank0_checkpoint_path)):
+        if not path.with_name(path.name + ".done").exists():
+            raise CheckpointError(f"{path} was not written completely; resume from an older checkpoint")
+
+
+def flush_stale_checkpoints(checkpoint_path: Path, keep_last: int | None = None) -> None:
+    """Delete the numbered checkpoints beside `checkpoint_path`, but for the newest `keep_last`; None keeps all."""
+    if keep_last is None:
+        return
+    numbered: dict[int, list[Path]] = {}
+    for path in Path(checkpoint_path).parent.glob("checkpoint_*.th*"):
+        match = re.fullmatch(r"checkpoint_(\d+)\.th(\.\d+)?(\.done)?", path.name)
+        if match:
+            numbered.setdefault(int(match.group(1)), []).append(path)
+    for epoch in sorted(numbered)[: max(0, len(numbered) - keep_last)]:
+        for path in numbered[epoch]:
+            path.unlink(missing_ok=True)
+
+
+def resolve_checkpoint_path(
+    sig_or_path: Path | str, name: str | None = None, use_fsdp: bool = False, runs: Path | None = None
+) -> Path | None:
+    """The checkpoint of a run: `//sig/<name of the run>` below `runs`, a run folder, or a file. None if absent."""
+    text = str(sig_or_path)
+    path = (runs or Path("runs")) / text[len("//sig/") :] if text.startswith("//sig/") else Path(text)
+    if path.is_dir():
+        path = path / checkpoint_name(name, use_fsdp=use_fsdp)
+    return path if path.exists() else None
+
+
+def load_weights(folder: Path) -> Mapping[str, Any]:
+    """The best weights of a run folder: {"state": state dict, "metric": float, "step": int}."""
+    best = folder / checkpoint_name("best")
+    if not best.exists():
+        raise CheckpointError(f"{folder} has no {best.name} yet: it is written at the end of the first epoch")
+    loaded: Mapping[str, Any] = load_checkpoint(best)
+    return loaded

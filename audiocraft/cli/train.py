@@ -1,0 +1,65 @@
+"""`audiocraft train solver=... KEY=VALUE ...`: start, continue or export a training run, without any launcher."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from audiocraft.errors import InvalidInput
+
+INTERRUPTED = 130
+
+
+def train(
+    overrides: Annotated[
+        list[str], typer.Argument(metavar="solver=NAME [KEY=VALUE ...] | export RUN", help="what to train, and how")
+    ],
+    folder: Annotated[Path | None, typer.Option(help="folder of the run; default: one under runs/")] = None,
+    resume: Annotated[bool, typer.Option(help="continue what the folder holds")] = True,
+    export: Annotated[Path | None, typer.Option(help="afterwards, write the best weights as a model folder")] = None,
+    out: Annotated[Path | None, typer.Option(help="with `export RUN`: the model folder to write")] = None,
+    codec: Annotated[str | None, typer.Option(help="with an exported language model: the name of its codec")] = None,
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32 weights in an export")] = "float16",
+) -> None:
+    """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint.
+
+    Examples: `audiocraft train solver=compression/nano`, `audiocraft train solver=musicgen/nano optim.lr=5e-4
+    --folder runs/mine`, `audiocraft train export runs/mine --out models/mine`.
+    """
+    _log_to_stderr()
+    if overrides[0] == "export":
+        typer.echo(_export(overrides[1:], out, codec, dtype))
+        return
+    from audiocraft import train as training
+
+    config_folder = folder or training.run_folder(training.compose(overrides), overrides)
+    complete = training.train(overrides, folder=config_folder, resume=resume)
+    if not complete:
+        raise typer.Exit(INTERRUPTED)
+    if export is not None:
+        _export([str(config_folder)], export, codec, dtype)
+    typer.echo(export or config_folder)
+
+
+def _log_to_stderr() -> None:
+    """Colours for people, one line per report for files."""
+    if sys.stderr.isatty():
+        handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+        form = "%(message)s"
+    else:
+        handler, form = logging.StreamHandler(sys.stderr), "%(asctime)s  %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=[handler])
+
+
+def _export(runs: list[str], out: Path | None, codec: str | None, dtype: str) -> Path:
+    if len(runs) != 1 or out is None:
+        raise InvalidInput("write `audiocraft train export RUN --out FOLDER`", field="out")
+    from audiocraft.solvers.runs import export
+
+    return export(Path(runs[0]), out, codec=codec, dtype=dtype)

@@ -1,0 +1,1 @@
+"""Training: one solver per task, composed of the same parts."""

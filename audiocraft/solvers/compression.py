@@ -1,0 +1,176 @@
+"""Training a codec: reconstruction losses and discriminators, each with a fixed share of the gradient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.config.training import CompressionSolverConfig
+from audiocraft.losses import MelSpectrogramWrapper, SISNR
+from audiocraft.models.builders import build_codec
+from audiocraft.models.encodec import CompressionModel
+from audiocraft.solvers import parts
+from audiocraft.solvers.base import StandardSolver
+from audiocraft.solvers.crops import Crops
+from audiocraft.solvers.runtime import Runtime, trainable
+from audiocraft.solvers.samples import write_pair
+from audiocraft.solvers.stateful import HasState
+from audiocraft.solvers.tracking import Averager, Metrics
+
+# Vectors for the first k-means, per code: a batch of a small run has fewer vectors than there are codes.
+FIRST_VECTORS = 8
+
+
+class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
+    """Codec against discriminators."""
+
+    best_metric = "mel_db"
+
+    def __init__(self, config: CompressionSolverConfig, folder: Path) -> None:
+        runtime = Runtime.build(config)
+        codec = build_codec(config.network, device=runtime.device)
+        for name in config.freeze:
+            codec.get_submodule(name).requires_grad_(False)
+        self.codec: CompressionModel = codec
+        self.losses = parts.build_losses(config).to(runtime.device)
+        self.adversaries = parts.build_adversaries(config, runtime.device)
+        self.balancer = parts.build_balancer(config)
+        self.optimizer = parts.build_optimizer(trainable(codec.parameters()), config.optim)
+        self.schedule = parts.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
+        self.crops = self._crops(config, "train", runtime.rank)
+        self._valid: list[Tensor] | None = None
+        stated: dict[str, HasState] = {"optimizer": self.optimizer, "balancer": self.balancer}
+        if self.schedule is not None:
+            stated["schedule"] = self.schedule
+        for name, adversary in self.adversaries.items():
+            stated[f"adversary_{name}"] = adversary
+        super().__init__(config, folder, runtime=runtime, model=codec, parts=stated)
+
+    @property
+    def seconds_per_batch(self) -> float:
+        return self.crops.batch_size * self.crops.duration
+
+    def load_batch(self, step: int) -> Tensor:
+        return self.crops.batch(step)
+
+    def training_mode(self) -> None:
+        """Frozen parts stay in eval mode, or a quantiser's running averages would move its codes."""
+        self.codec.train()
+        for name in self.config.freeze:
+            self.codec.get_submodule(name).eval()
+
+    def prepare(self) -> None:
+        """Place the first codes by k-means over enough vectors."""
+        if "quantizer" in self.config.freeze or self.config.continue_from is not None:
+            return
+        frames = self.crops.duration * self.codec.frame_rate
+        wanted = max(self.crops.batch_size, round(FIRST_VECTORS * self.codec.cardinality / frames))
+        self.training_mode()
+        with torch.no_grad():
+            self.codec(self.crops.batch(self.config.total_steps, wanted).to(self.runtime.device))
+
+    def train_step(self, batch: Tensor) -> Metrics:
+        """Discriminators, balancer, generator. batch [B, C, N]."""
+        audio = batch.to(self.runtime.device, non_blocking=True)
+        with self.runtime.autocast():
+            quantized = self.codec(audio)
+        rebuilt = quantized.x.float()
+        # The losses see a leaf: their gradients meet there, and the codec is walked through once.
+        leaf = rebuilt.detach().requires_grad_()
+        metrics: dict[str, float | Tensor] = {}
+        losses: dict[str, Tensor] = {}
+        if self.step >= self.config.adversarial.start_step:
+            losses |= self._adversarial_losses(leaf, audio, metrics)
+        losses |= {name: loss(leaf, audio) for name, loss in self.losses.items()}
+        self.balancer.backward(losses, leaf)
+        assert leaf.grad is not None
+
+        ends, gradients = [rebuilt], [leaf.grad]
+        if quantized.penalty is not None and quantized.penalty.requires_grad:
+            ends.append(quantized.penalty)
+            gradients.append(torch.full_like(quantized.penalty, self.config.commitment))
+        torch.autograd.backward(ends, gradients)
+        norm = self.runtime.optimise(self.optimizer)
+        if self.schedule is not None:
+            self.schedule.step()
+        penalty = quantized.penalty.detach() if quantized.penalty is not None else 0.0
+        named = {name: loss.detach() for name, loss in losses.items()}
+        return {**named, "penalty": penalty, **metrics, "grad_norm": norm}
+
+    def _adversarial_losses(self, fake: Tensor, real: Tensor, metrics: dict[str, float | Tensor]) -> dict[str, Tensor]:
+        """Train the discriminators when it is their turn, then ask them about the fake: {"adv": ..., "feat": ...}."""
+        sums: dict[str, Tensor] = {}
+        for name, adversary in self.adversaries.items():
+            with self.runtime.autocast():
+                if self.step % self.config.adversarial.every == 0:
+                    metrics[f"d_{name}"] = adversary.train_adv(fake.detach(), real).detach()
+                adversarial, features = adversary(fake, real)
+            sums["adv"] = sums.get("adv", 0) + adversarial
+            sums["feat"] = sums.get("feat", 0) + features
+        return {name: loss for name, loss in sums.items() if self.config.losses.get(name, 0) > 0}
+
+    def validate(self) -> Metrics:
+        """Reconstruction of the fixed crops: losses, log-mel distance in decibels, SI-SNR, and the use of the codes."""
+        if self._valid is None:
+            self._valid = self._crops(self.config, "valid", self.runtime.rank).fixed()
+        mean, counts = Averager(), torch.zeros(self.codec.num_codebooks, self.codec.cardinality)
+        distance = MelDistance(self.config.sample_rate).to(self.runtime.device)
+        sisnr = SISNR(sample_rate=self.config.sample_rate)
+        for batch in self._valid:
+            audio = batch.to(self.runtime.device)
+            codes, scale = self.codec.encode(audio)
+            rebuilt = self.codec.decode(codes, scale)[..., : audio.shape[-1]]
+            values = {name: loss(rebuilt, audio) for name, loss in self.losses.items()}
+            values |= {"mel_db": distance(rebuilt, audio), "sisnr": -sisnr(rebuilt, audio)}
+            mean.add(values, weight=len(audio))
+            for codebook, used in enumerate(codes.transpose(0, 1).flatten(1).cpu()):
+                counts[codebook] += torch.bincount(used, minlength=self.codec.cardinality)
+        shares = counts / counts.sum(dim=1, keepdim=True)
+        entropy = -(shares * shares.clamp_min(1e-12).log()).sum(dim=1)
+        return {**mean.means(), **{f"perplexity_{k}": float(value.exp()) for k, value in enumerate(entropy)}}
+
+    def generate(self, folder: Path) -> None:
+        """Original and reconstruction of a few fixed crops."""
+        crops = self._crops(self.config, "generate", self.runtime.rank)
+        for number, batch in enumerate(crops.fixed()):
+            audio = batch.to(self.runtime.device)
+            rebuilt = self.codec.decode(*self.codec.encode(audio))[..., : audio.shape[-1]]
+            for row in range(len(audio)):
+                write_pair(folder, f"{number}_{row}", audio[row], rebuilt[row], self.config)
+
+    @staticmethod
+    def _crops(config: CompressionSolverConfig, split: str, rank: int) -> Crops:
+        return Crops(
+            config.dataset,
+            config.datasource,
+            split,  # type: ignore[arg-type]
+            sample_rate=config.sample_rate,
+            channels=config.channels,
+            seed=config.seed,
+            rank=rank,
+        )
+
+
+class MelDistance(nn.Module):
+    """Mean absolute difference of log-mel spectra in decibels, over two resolutions."""
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.spectra = nn.ModuleList(
+            MelSpectrogramWrapper(
+                n_fft=size, hop_length=size // 4, n_mels=bands, sample_rate=sample_rate, log=False, floor_level=1e-5
+            )
+            for size, bands in ((512, 40), (2048, 80))
+        )
+
+    def forward(self, rebuilt: Tensor, audio: Tensor) -> Tensor:
+        """rebuilt [B, C, N], audio [B, C, N] -> []"""
+        distances = [(20 * (decibels(mel(rebuilt)) - decibels(mel(audio)))).abs().mean() for mel in self.spectra]
+        return torch.stack(distances).mean()
+
+
+def decibels(magnitude: Tensor) -> Tensor:
+    """Log of a magnitude, with a floor."""
+    return torch.log10(magnitude.clamp_min(1e-5))

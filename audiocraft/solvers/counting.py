@@ -1,0 +1,35 @@
+"""Randomness and order as pure functions of (seed, step, row), so that a resumed run sees the very same data,
+and a background thread that prepares the next batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def generator(seed: int, *counters: int) -> np.random.Generator:
+    """Independent random numbers for each (seed, counters): up to three counters."""
+    # The generator counts in the first word; ours go behind it, so that streams never overlap.
+    padded = [0, *counters, *[0] * (3 - len(counters))]
+    return np.random.Generator(np.random.Philox(key=seed & (2**64 - 1), counter=padded))
+
+
+def prefetch(make: Callable[[int], T], start: int, stop: int, *, depth: int = 3) -> Iterator[T]:
+    """`make(start) ... make(stop - 1)`, up to `depth` of them made ahead in one background thread."""
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+    waiting: deque[Future[T]] = deque()
+    position = start
+    try:
+        while position < stop or waiting:
+            while position < stop and len(waiting) < depth:
+                waiting.append(executor.submit(make, position))
+                position += 1
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,91 @@
+"""What every language-model solver does with a batch: conditions, their dropout, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from audiocraft.config.conditioning import AttributeDropoutConfig, GuidanceConfig
+from audiocraft.types import ConditioningAttributes, ConditionType, SymbolicCondition
+
+KINDS = ("text", "symbolic")
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """codes [B, K, T] with what each row is conditioned on; frames from `lengths` [B] on are padding."""
+
+    codes: Tensor
+    attributes: tuple[ConditioningAttributes, ...]
+    lengths: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """[B, 1, T]: which frames are real."""
+        frames = torch.arange(self.codes.shape[-1], device=self.codes.device)
+        return (frames < self.lengths.to(self.codes.device)[:, None])[:, None]
+
+
+def without(attributes: ConditioningAttributes, dropped: Sequence[tuple[str, str]]) -> ConditioningAttributes:
+    """The same, told nothing about the `dropped` (kind, name)."""
+    text, symbolic = dict(attributes.text), dict(attributes.symbolic)
+    for kind, name in dropped:
+        if kind == "text" and name in text:
+            text[name] = None
+        elif kind == "symbolic" and name in symbolic:
+            symbolic[name] = SymbolicCondition()
+    return ConditioningAttributes(
+        text=text, wav=attributes.wav, joint_embed=attributes.joint_embed, symbolic=symbolic
+    )
+
+
+def drop_conditions(
+    attributes: ConditioningAttributes,
+    dropout: AttributeDropoutConfig,
+    guidance: GuidanceConfig,
+    random: np.random.Generator,
+) -> ConditioningAttributes:
+    """Forget single attributes, or everything, as often as the configuration says."""
+    everything = [(kind, name) for kind in KINDS for name in attributes[kind]]
+    if random.random() < guidance.training_dropout:
+        return without(attributes, everything)
+    chances: Mapping[str, Mapping[str, float]] = {"text": dropout.text, "symbolic": dropout.symbolic}
+    return without(attributes, [(k, n) for k, n in everything if random.random() < chances[k].get(n, 0.0)])
+
+
+def shuffled(attributes: Sequence[ConditioningAttributes], kind: str) -> list[ConditioningAttributes]:
+    """Each row with another row's conditions of one kind."""
+    others = [*attributes[1:], attributes[0]]
+    return [
+        ConditioningAttributes(
+            text=other.text if kind == "text" else row.text,
+            wav=row.wav,
+            joint_embed=row.joint_embed,
+            symbolic=other.symbolic if kind == "symbolic" else row.symbolic,
+        )
+        for row, other in zip(attributes, others, strict=True)
+    ]
+
+
+def cross_entropy(logits: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over the codebooks, and each codebook's own [K], of the loss at the places of `mask`.
+
+    Args:
+        logits: [B, K, T, V], codes and mask: [B, K, T].
+    """
+    # Undefined logits outside the mask must not reach the sum, not even times zero.
+    targets = codes.masked_fill(~mask, -100)
+    losses = [
+        F.cross_entropy(logits[:, k].flatten(0, 1).float(), targets[:, k].flatten(), ignore_index=-100)
+        for k in range(codes.shape[1])
+    ]
+    per_codebook = torch.stack(losses)
+    return per_codebook.mean(), per_codebook.detach()
+
+
+Conditions = dict[str, ConditionType]

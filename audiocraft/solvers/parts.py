@@ -1,0 +1,181 @@
+"""SolverConfig to the parts of a training step: optimiser, schedule, losses, discriminators. Each choice is a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from audiocraft.adversarial import (
+    AdversarialLoss,
+    FeatureMatchingLoss,
+    MultiPeriodDiscriminator,
+    MultiScaleDiscriminator,
+    MultiScaleSTFTDiscriminator,
+    get_adv_criterion,
+    get_fake_criterion,
+    get_real_criterion,
+)
+from audiocraft.config.training import CompressionSolverConfig, OptimConfig, ScheduleConfig
+from audiocraft.errors import ConfigError
+from audiocraft.losses import SISNR, Balancer, MelSpectrogramL1Loss, MRSTFTLoss, MultiScaleMelSpectrogramLoss
+from audiocraft.optim import (
+    CosineLRScheduler,
+    InverseSquareRootLRScheduler,
+    LinearWarmupLRScheduler,
+    PolynomialDecayLRScheduler,
+)
+
+Optimizer = torch.optim.Optimizer
+Schedule = torch.optim.lr_scheduler.LRScheduler
+
+_LOSSES: Mapping[str, Callable[..., nn.Module]] = {
+    "l1": nn.L1Loss,
+    "l2": nn.MSELoss,
+    "mel": MelSpectrogramL1Loss,
+    "mrstft": MRSTFTLoss,
+    "msspec": MultiScaleMelSpectrogramLoss,
+    "sisnr": SISNR,
+}
+_ADVERSARIES: Mapping[str, Callable[..., nn.Module]] = {
+    "mpd": MultiPeriodDiscriminator,
+    "msd": MultiScaleDiscriminator,
+    "msstftd": MultiScaleSTFTDiscriminator,
+}
+_FEATURE_LOSSES: Mapping[str, Callable[[], nn.Module]] = {"l1": nn.L1Loss, "l2": nn.MSELoss}
+
+
+def build_optimizer(parameters: Iterable[Any], config: OptimConfig, *, lr: float | None = None) -> Optimizer:
+    """The optimiser over parameters or parameter groups; `lr` stands in for the configured rate."""
+    adam, rate = config.adam, config.lr if lr is None else lr
+    shared = {"lr": rate, "betas": adam.betas, "eps": adam.eps, "weight_decay": adam.weight_decay}
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, fused=True, **shared)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, fused=True, **shared)
+    raise ConfigError(f"optim.optimizer: {config.optimizer!r} is not available; one of adam, adamw")
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and other vectors do not."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def build_schedule(optimizer: Optimizer, config: ScheduleConfig, *, total: int) -> Schedule | None:
+    """The learning-rate schedule over `total` steps; None keeps the rate."""
+    if config.lr_scheduler is None:
+        return None
+    return _SCHEDULES[config.lr_scheduler](optimizer, config, total)
+
+
+def _step(optimizer: Optimizer, config: ScheduleConfig, _total: int) -> Schedule:
+    size = _needed(config.step.step_size, "schedule.step.step_size")
+    return torch.optim.lr_scheduler.StepLR(optimizer, size, _needed(config.step.gamma, "schedule.step.gamma"))
+
+
+def _exponential(optimizer: Optimizer, config: ScheduleConfig, _total: int) -> Schedule:
+    gamma = _needed(config.exponential.lr_decay, "schedule.exponential.lr_decay")
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
+
+
+def _cosine(optimizer: Optimizer, config: ScheduleConfig, total: int) -> Schedule:
+    cosine = config.cosine
+    return CosineLRScheduler(
+        optimizer,
+        total_steps=total,
+        warmup_steps=_needed(cosine.warmup, "schedule.cosine.warmup"),
+        lr_min_ratio=cosine.lr_min_ratio,
+        cycle_length=cosine.cycle_length,
+    )
+
+
+def _polynomial(optimizer: Optimizer, config: ScheduleConfig, total: int) -> Schedule:
+    polynomial = config.polynomial_decay
+    return PolynomialDecayLRScheduler(
+        optimizer,
+        warmup_steps=_needed(polynomial.warmup, "schedule.polynomial_decay.warmup"),
+        total_steps=total,
+        end_lr=polynomial.end_lr,
+        zero_lr_warmup_steps=polynomial.zero_lr_warmup_steps,
+        power=polynomial.power,
+    )
+
+
+def _inverse_sqrt(optimizer: Optimizer, config: ScheduleConfig, _total: int) -> Schedule:
+    warmup = _needed(config.inverse_sqrt.warmup, "schedule.inverse_sqrt.warmup")
+    return InverseSquareRootLRScheduler(
+        optimizer, warmup_steps=warmup, warmup_init_lr=config.inverse_sqrt.warmup_init_lr
+    )
+
+
+def _linear_warmup(optimizer: Optimizer, config: ScheduleConfig, _total: int) -> Schedule:
+    warmup = _needed(config.linear_warmup.warmup, "schedule.linear_warmup.warmup")
+    return LinearWarmupLRScheduler(optimizer, warmup_steps=warmup, warmup_init_lr=config.linear_warmup.warmup_init_lr)
+
+
+_SCHEDULES: Mapping[str, Callable[[Optimizer, ScheduleConfig, int], Schedule]] = {
+    "step": _step,
+    "exponential": _exponential,
+    "cosine": _cosine,
+    "polynomial_decay": _polynomial,
+    "inverse_sqrt": _inverse_sqrt,
+    "linear_warmup": _linear_warmup,
+}
+
+
+def _needed(value: Any, name: str) -> Any:
+    if value is None:
+        raise ConfigError(f"{name}: this schedule needs a value")
+    return value
+
+
+def build_losses(config: CompressionSolverConfig) -> nn.ModuleDict:
+    """The reconstruction losses with a weight."""
+    names = [name for name, weight in config.losses.items() if weight > 0 and name not in ("adv", "feat")]
+    return nn.ModuleDict({name: _built(_LOSSES[name], name, config.loss_arguments(name)) for name in names})
+
+
+def build_adversaries(config: CompressionSolverConfig, device: torch.device) -> dict[str, AdversarialLoss]:
+    """Each discriminator with its optimiser and its losses; none when neither of their losses has a weight."""
+    settings = config.adversarial
+    if not any(config.losses.get(name, 0) > 0 for name in ("adv", "feat")):
+        return {}
+    built = {}
+    for name in settings.adversaries:
+        adversary = _built(_ADVERSARIES[name], name, config.adversary_arguments(name)).to(device)
+        built[name] = AdversarialLoss(
+            adversary,
+            build_optimizer(adversary.parameters(), config.optim, lr=settings.lr),
+            loss=get_adv_criterion(settings.adv_loss),
+            loss_real=get_real_criterion(settings.adv_loss),
+            loss_fake=get_fake_criterion(settings.adv_loss),
+            loss_feat=FeatureMatchingLoss(_FEATURE_LOSSES[settings.feat_loss]()),
+        )
+    return built
+
+
+def build_balancer(config: CompressionSolverConfig) -> Balancer:
+    """The balancer over every loss with a weight."""
+    weights = {name: weight for name, weight in config.losses.items() if weight > 0}
+    settings = config.balancer
+    return Balancer(
+        weights,
+        balance_grads=settings.balance_grads,
+        total_norm=settings.total_norm,
+        ema_decay=settings.ema_decay,
+        per_batch_item=settings.per_batch_item,
+    )
+
+
+def _built(factory: Callable[..., nn.Module], name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """`factory(**arguments)`, with a message that names the section of the configuration."""
+    try:
+        return factory(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}") from error

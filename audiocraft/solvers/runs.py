@@ -1,0 +1,84 @@
+"""Run folders seen from outside: the networks they hold, and their export as models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocraft.checkpoints.files import load_weights
+from audiocraft.checkpoints.record import Kind
+from audiocraft.checkpoints.write import write_model
+from audiocraft.config.decode import decode, encode
+from audiocraft.config.training import SOLVERS, CompressionSolverConfig, MusicGenSolverConfig, SolverConfig
+from audiocraft.errors import CheckpointError
+from audiocraft.models.builders import build_codec
+from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.loaders import load_compression_model
+from audiocraft.solvers.base import CONFIG_FILE
+
+CURVE_FILE = "curve.csv"
+_KINDS: Mapping[type, Kind] = {CompressionSolverConfig: "compression", MusicGenSolverConfig: "lm"}
+
+
+def read_config(run: Path) -> SolverConfig:
+    """The configuration that a run folder was trained with."""
+    path = run / CONFIG_FILE
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}") from None
+    return decode(SOLVERS[tree["solver"]], tree)
+
+
+def load_codec(name: str, device: torch.device | str) -> CompressionModel:
+    """The codec of a run folder, or of any name that `get_pretrained` takes; `//pretrained/NAME` is upstream's way."""
+    folder = Path(name)
+    if not (folder / CONFIG_FILE).exists():
+        return load_compression_model(name.removeprefix("//pretrained/"), device=device).eval()
+    config = read_config(folder)
+    if not isinstance(config, CompressionSolverConfig):
+        raise CheckpointError(f"{folder} holds a run of {config.solver}, not of a codec")
+    codec = build_codec(config.network, device=device)
+    codec.load_state_dict(load_weights(folder)["state"])
+    return codec.eval()
+
+
+def export(run: Path, out: Path, *, codec: str | None = None, dtype: str = "float16") -> Path:
+    """The best weights of a run as a model folder that `get_pretrained` takes, with the curve of the run.
+
+    Args:
+        codec: for a language model: what its codec is called where the model will live.
+    """
+    config, best = read_config(run), load_weights(run)
+    network = encode(config.network)  # type: ignore[attr-defined]
+    if codec is not None and isinstance(config, MusicGenSolverConfig):
+        network["compression_model_checkpoint"] = codec
+    state: Mapping[str, Tensor] = best["state"]
+    folder = write_model(
+        out,
+        kind=_KINDS[type(config)],
+        config=network,
+        tensors=state,
+        meta={"step": best["step"], "metric": best["metric"], "metrics": _last_valid(run, best["step"])},
+        dtype=dtype,  # type: ignore[arg-type]
+    )
+    if (run / CURVE_FILE).exists():
+        shutil.copyfile(run / CURVE_FILE, folder / CURVE_FILE)
+    return folder
+
+
+def _last_valid(run: Path, step: int) -> dict[str, Any]:
+    """The validation metrics of a step."""
+    try:
+        lines = (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    entries = [json.loads(line) for line in lines if line.endswith("}")]
+    found = [entry for entry in entries if entry["stage"] == "valid" and entry["step"] == step]
+    return {k: v for k, v in found[-1].items() if k not in ("step", "stage")} if found else {}

@@ -1,0 +1,122 @@
+"""What a run remembers: one JSON line per report, a CSV of the curve, and averages of an epoch's metrics.
+Lines of steps that a restored run will do again are dropped, so the curve has each step once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiocraft.errors import require
+from audiocraft.utils.files import atomic_write
+
+Metrics = Mapping[str, "float | Tensor"]
+
+
+class Averager:
+    """The running mean of each metric, optionally forgetting what is long ago; it has a state, for checkpoints."""
+
+    def __init__(self, decay: float = 1.0) -> None:
+        self.decay = decay
+        self.sums: dict[str, Any] = {}
+        self.counts: dict[str, float] = {}
+
+    def add(self, metrics: Metrics, weight: float = 1.0) -> None:
+        for name, value in metrics.items():
+            # Tensors are summed where they are: reading a number off a GPU would stop it.
+            self.sums[name] = self.sums.get(name, 0.0) * self.decay + value * weight
+            self.counts[name] = self.counts.get(name, 0.0) * self.decay + weight
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items() if self.counts[name]}
+
+    def clear(self) -> None:
+        self.sums, self.counts = {}, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": {name: float(value) for name, value in self.sums.items()}, "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+
+
+class Tracking:
+    """The history of a run in `folder`."""
+
+    def __init__(self, folder: Path, *, tensorboard: bool = False, writes: bool = True) -> None:
+        self.folder, self.writes = folder, writes
+        self.history: list[dict[str, Any]] = []
+        self._board = None
+        if tensorboard and writes:
+            self._board = require("torch.utils.tensorboard", extra="tensorboard").SummaryWriter(str(folder / "tensorboard"))
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "history.jsonl"
+
+    def resume(self, step: int) -> None:
+        """Read what earlier sessions wrote, up to and with `step`."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        self.history = [entry for entry in map(_entry, lines) if entry is not None and entry["step"] <= step]
+        if self.writes:
+            atomic_write(self.path, "".join(json.dumps(entry) + "\n" for entry in self.history).encode())
+
+    def report(self, stage: str, step: int, metrics: Metrics) -> dict[str, Any]:
+        """Remember the metrics of a stage at a step."""
+        numbers = {name: float(value) for name, value in metrics.items()}
+        entry = {"step": step, "stage": stage, **{k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}}
+        self.history.append(entry)
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(f"{stage}/{name}", value, step)
+        return entry
+
+    def write_curve(self) -> None:
+        """`curve.csv`: a row per report, a column per metric of any stage."""
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            atomic_write(self.folder / "curve.csv", curve(self.history).encode())
+
+
+def curve(history: Iterable[Mapping[str, Any]]) -> str:
+    """The history as CSV; a stage's metrics are columns `<stage>_<name>`."""
+    rows = [
+        {
+            "step": entry["step"],
+            **{f"{entry['stage']}_{name}": _short(value) for name, value in entry.items() if name not in ("step", "stage")},
+        }
+        for entry in history
+    ]
+    merged: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        merged.setdefault(row["step"], {}).update(row)
+    columns = list(dict.fromkeys(name for row in merged.values() for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(merged[step] for step in sorted(merged))
+    return text.getvalue()
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:  # the last line of a run that was killed while writing
+        return None
+    return entry

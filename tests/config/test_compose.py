@@ -1,0 +1,41 @@
+"""Every entry point composes and decodes; mistakes on the command line are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from audiocraft.config.compose import compose, entry_points, signature
+from audiocraft.config.training import CompressionSolverConfig, MusicGenSolverConfig
+from audiocraft.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", entry_points())
+def test_entry_points_decode(name: str) -> None:
+    """Keys that no code reads, and values of the wrong kind, would not get past this."""
+    config = compose([f"solver={name}"])
+    assert config.total_steps > 0
+    assert isinstance(config, CompressionSolverConfig | MusicGenSolverConfig)
+    assert config.network
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["solver=compression/nano", "optim.lrr=1"], "optim.lrr: unknown key, did you mean 'optim.lr'"),
+        (["solver=compression/nano", "optim.lr=fast"], "optim.lr: expected float"),
+        (["solver=compression/nan"], "did you mean 'solver/compression/nano'"),
+        (["solver=compression/nano", "dset=audio/nan"], "did you mean 'dset/audio/nano"),
+        (["solver=compression/nano", "+optim.warp=1"], "optim.warp: unknown key"),
+        (["solver=compression/nano", "losses.mell=1"], "losses.mell: unknown key, did you mean 'losses.mel'"),
+        (["solver=compression/nano", "dset=audio/default"], "no value for datasource.max_channels"),
+        (["optim.lr=1"], "no solver chosen"),
+    ],
+)
+def test_mistakes_are_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=r".") as caught:
+        compose(overrides)
+    assert message in str(caught.value)
+
+
+def test_signature_ignores_order() -> None:
+    assert signature(["a=1", "b=2"]) == signature(["b=2", "a=1"]) != signature(["a=1"])

@@ -1,0 +1,105 @@
+"""A corpus of tones small enough to train on in a test."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+RATE, SECONDS, CLIPS = 24000, 1.0, 4
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of one tone each, with labels, in the layout of `audiocraft data synthesize`."""
+    root = tmp_path_factory.mktemp("corpus")
+    for number, split in enumerate(("train", "valid", "heldout")):
+        lines = []
+        for clip in range(CLIPS):
+            path = root / "music" / split / "0000" / f"clip_{clip:08d}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            time = np.arange(int(RATE * SECONDS)) / RATE
+            soundfile.write(path, 0.3 * np.sin(2 * np.pi * (220 + 40 * clip + 7 * number) * time), RATE, subtype="PCM_16")
+            labels = {
+                "captions": [f"tone number {clip}", f"{clip} hums"],
+                "bpm": 100 + clip,
+                "key": "A minor",
+                "chords": [[0.0, "Am"], [0.5, "F"]],
+                "first_beat": 0.0,
+                "beats_per_bar": 4,
+            }
+            path.with_suffix(".json").write_text(json.dumps(labels))
+            relative = path.relative_to(root).as_posix()
+            lines.append(json.dumps({"path": relative, "duration": SECONDS, "sample_rate": RATE}))
+        manifest = root / "egs" / "music" / split / "data.jsonl.gz"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode()))
+    return root
+
+
+SMALL = [
+    "device=cpu",
+    "num_threads=1",
+    "dataset.batch_size=2",
+    "dataset.valid.num_samples=2",
+    "dataset.valid.batch_size=2",
+    "dataset.generate.num_samples=1",
+    "dataset.generate.batch_size=1",
+    "optim.epochs=2",
+    "optim.updates_per_epoch=3",
+    "schedule.cosine.warmup=1",
+    "generate.every=1",
+    "logging.log_updates=3",
+]
+
+
+@pytest.fixture(scope="session")
+def codec_overrides(corpus: Path) -> list[str]:
+    """The nano codec, tiny: six steps, the adversary from the third on."""
+    return [
+        "solver=compression/nano",
+        *SMALL,
+        f"datasource.root={corpus}",
+        "datasource.mix=[]",
+        "dataset.segment_duration=0.16",
+        "dataset.generate.segment_duration=0.2",
+        "seanet.n_filters=2",
+        "seanet.dimension=8",
+        "rvq.bins=16",
+        "rvq.kmeans_iters=2",
+        "msstftd.filters=2",
+        "adversarial.start_step=2",
+    ]
+
+
+@pytest.fixture(scope="session")
+def lm_overrides(corpus: Path, codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The nano language model, tiny."""
+    return [
+        "solver=musicgen/nano",
+        *SMALL,
+        f"datasource.root={corpus}",
+        f"cache.path={tmp_path_factory.mktemp('tokens')}",
+        f"compression_model_checkpoint={codec_run}",
+        "dataset.segment_duration=0.4",
+        "transformer_lm.dim=16",
+        "transformer_lm.num_heads=2",
+        "transformer_lm.num_layers=1",
+        "transformer_lm.card=16",
+        "conditioners.description.bag_of_words.n_bins=64",
+        "conditioners.description.bag_of_words.dim=8",
+    ]
+
+
+@pytest.fixture(scope="session")
+def codec_run(codec_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished codec run."""
+    from audiocraft.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "codec"
+    assert train(codec_overrides, folder=folder)
+    return folder

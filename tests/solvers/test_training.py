@@ -1,0 +1,114 @@
+"""Runs of a few steps: both solvers learn, stop, continue exactly, and export what loads again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiocraft.config.compose import compose
+from audiocraft.config.decode import encode
+from audiocraft.models.loaders import load_compression_model, load_lm_model
+from audiocraft.solvers.base import StandardSolver
+from audiocraft.solvers.builders import build_solver
+from audiocraft.solvers.runs import export, load_codec
+from audiocraft.train import init_seed_and_system, train
+
+
+def run(overrides: list[str], folder: Path, *, stop_after: int | None = None) -> StandardSolver:
+    """A run to its end, or one that is asked to stop after some steps, as by a signal."""
+    config = compose(overrides)
+    init_seed_and_system(config)
+    solver = build_solver(config, folder)
+    solver.restore()
+    if stop_after is not None:
+        step = solver.train_step
+
+        def counted(batch: object) -> object:
+            metrics = step(batch)
+            if solver.step + 1 == stop_after:
+                solver.stop.set()
+            return metrics
+
+        solver.train_step = counted
+    solver.run()
+    return solver
+
+
+def history(folder: Path) -> list[dict]:
+    entries = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in entry.items() if k != "step_seconds"} for entry in entries]
+
+
+@pytest.mark.parametrize("task", ["codec", "lm"])
+def test_interrupted_run_equals_uninterrupted(task: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Data order, random state, averages and moments all have to come back for this to hold."""
+    overrides = request.getfixturevalue(f"{task}_overrides")
+    whole = run(overrides, tmp_path / "whole")
+    first = run(overrides, tmp_path / "parts", stop_after=2)
+    assert first.step == 2
+    second = run(overrides, tmp_path / "parts", stop_after=4)
+    assert second.step == 4
+    torch.manual_seed(999)  # what the process did before must not matter
+    third = run(overrides, tmp_path / "parts")
+    assert whole.step == third.step == 6
+    assert history(tmp_path / "whole") == history(tmp_path / "parts")
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, third.model.state_dict()[name]), name
+
+
+def test_finished_run_has_everything(codec_run: Path) -> None:
+    names = {path.name for path in codec_run.iterdir()}
+    assert {"run.json", "checkpoint.th", "checkpoint_best.th", "history.jsonl", "curve.csv", "samples"} <= names
+    assert list(codec_run.glob("samples/*/*.wav"))
+    assert not list(codec_run.rglob("*.part*"))
+    steps = [entry["step"] for entry in history(codec_run) if entry["stage"] == "train"]
+    assert steps == sorted(set(steps))
+
+
+def test_codec_export_loads_as_a_model(codec_run: Path, tmp_path: Path) -> None:
+    folder = export(codec_run, tmp_path / "nano", dtype="float32")
+    wav = torch.randn(1, 1, 4800)
+    codes, _ = load_codec(str(codec_run), "cpu").encode(wav)
+    again, _ = load_compression_model(folder).encode(wav)
+    assert torch.equal(codes, again)
+    assert (folder / "curve.csv").exists()
+
+
+def test_lm_export_loads_as_a_model(lm_overrides: list[str], tmp_path: Path) -> None:
+    assert train(lm_overrides, folder=tmp_path / "run")
+    folder = export(tmp_path / "run", tmp_path / "lm", codec="nano")
+    assert load_lm_model(folder).card == 16
+    assert json.loads((folder / "config.json").read_text())["config"]["compression_model_checkpoint"] == "nano"
+
+
+def test_lm_curve_tells_obedience(lm_overrides: list[str], tmp_path: Path) -> None:
+    train(lm_overrides, folder=tmp_path / "run")
+    header = (tmp_path / "run" / "curve.csv").read_text().splitlines()[0]
+    assert {"valid_ce", "valid_text_gap", "valid_plan_gap", "train_ce_q1"} <= set(header.split(","))
+
+
+def test_frozen_parts_do_not_move(codec_overrides: list[str], codec_run: Path, tmp_path: Path) -> None:
+    """A decoder fine-tune must leave the codes of a language model's vocabulary untouched."""
+    overrides = [*codec_overrides, "freeze=[encoder,quantizer]", f"continue_from={codec_run}"]
+    before = load_codec(str(codec_run), "cpu").state_dict()
+    after = run(overrides, tmp_path / "run").model.state_dict()
+    for name, tensor in before.items():
+        same = torch.equal(tensor, after[name])
+        assert same != name.startswith("decoder"), name
+
+
+def test_batches_do_not_depend_on_the_past(codec_overrides: list[str], tmp_path: Path) -> None:
+    config = compose(codec_overrides)
+    one, two = build_solver(config, tmp_path / "a"), build_solver(config, tmp_path / "b")
+    for step in range(3):
+        one.load_batch(step)
+    assert torch.equal(one.load_batch(5), two.load_batch(5))
+    assert not torch.equal(one.load_batch(5), one.load_batch(6))
+
+
+def test_configuration_survives_json(codec_overrides: list[str]) -> None:
+    config = compose(codec_overrides)
+    assert json.loads(json.dumps(encode(config))) == encode(config)
