@@ -10,8 +10,8 @@ _EPSILON = torch.finfo(torch.float32).eps
 
 
 def segments_of(x: Tensor, length: int, hop: int) -> Tensor:
-    """x [..., N], zeros appended up to a whole number of hops -> [..., segments, length]"""
-    count = max(0, -(-(x.shape[-1] - length) // hop)) + 1
+    """x [..., N] with zeros appended -> [..., ceil(N / hop), length]: every hop of the sound starts a segment."""
+    count = max(1, -(-x.shape[-1] // hop))
     missing = (count - 1) * hop + length - x.shape[-1]
     return F.pad(x, (0, missing)).unfold(-1, length, hop)
 
@@ -50,8 +50,8 @@ class SISNR(nn.Module):
         estimate = segments_of(out_sig, length, hop)
         reference = reference - reference.mean(-1, keepdim=True)
         estimate = estimate - estimate.mean(-1, keepdim=True)
-        power = reference.square().sum(-1, keepdim=True) + self.epsilon
-        projection = (estimate * reference).sum(-1, keepdim=True) * reference / power
-        noise = estimate - projection
-        ratio = projection.square().sum(-1) / (noise.square().sum(-1) + self.epsilon)
-        return -10 * torch.log10(ratio + self.epsilon).mean()
+        power = reference.square().mean(-1, keepdim=True) + self.epsilon
+        projection = (estimate * reference).mean(-1, keepdim=True) * reference / power
+        signal = projection.square().mean(-1) + self.epsilon
+        noise = (estimate - projection).square().mean(-1) + self.epsilon
+        return -10 * torch.log10(signal / noise).mean()

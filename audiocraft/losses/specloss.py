@@ -11,7 +11,7 @@ from audiocraft.utils.spectral import mel_filters
 
 
 class MelSpectrogramWrapper(nn.Module):
-    """Mel power spectrogram, in log10 unless told otherwise; frames are centred by reflection, ceil(N / hop) of them.
+    """Mel power spectrogram, in log10 unless told otherwise; ceil(N / hop) frames, the first centred by reflection.
 
     Args:
         normalized: divide the STFT by its window's energy.
@@ -49,10 +49,10 @@ class MelSpectrogramWrapper(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """wav x [B, C, N] -> [B, C * n_mels, frames]"""
         batch, channels, length = x.shape
-        margin = self.n_fft - self.hop_length
+        margin = (self.n_fft - self.hop_length) // 2
         frames = -(-length // self.hop_length)
-        extra = (frames - 1) * self.hop_length + self.n_fft - margin - length
-        x = _reflect(x, margin // 2, margin - margin // 2 + extra)
+        x = _reflect(x, margin)
+        x = F.pad(x, (0, max(0, (frames - 1) * self.hop_length + self.n_fft - x.shape[-1])))
         spectrum = torch.stft(
             x.flatten(0, 1),
             self.n_fft,
@@ -71,12 +71,10 @@ class MelSpectrogramWrapper(nn.Module):
         return mel.reshape(batch, -1, mel.shape[-1])
 
 
-def _reflect(x: Tensor, left: int, right: int) -> Tensor:
-    """Reflection padding that also works on sounds shorter than the padding (zeros stand in for what is missing)."""
-    missing = max(left, right) + 1 - x.shape[-1]
-    if missing <= 0:
-        return F.pad(x, (left, right), mode="reflect")
-    padded = F.pad(F.pad(x, (0, missing)), (left, right), mode="reflect")
+def _reflect(x: Tensor, margin: int) -> Tensor:
+    """Reflection at both ends that also works on sounds shorter than it (zeros stand in for what is missing)."""
+    missing = max(0, margin + 1 - x.shape[-1])
+    padded = F.pad(F.pad(x, (0, missing)), (margin, margin), mode="reflect")
     return padded[..., : padded.shape[-1] - missing]
 
 
