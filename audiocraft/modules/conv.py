@@ -1,0 +1,354 @@
+"""Convolutions that keep the frame count exact, with a choice of norms, and that can be fed piece by piece.
+
+    causal      [left: k - s][ input ............ ][ extra ]      k kernel span, s stride
+    not causal  [left][ input ............ ][ right + extra ]     left + right = k - s, right = (k - s) // 2
+
+`extra` fills the last window: L samples always give ceil(L / s) frames. Transposed convolutions give L * s samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.errors import InvalidInput
+from audiocraft.modules.norm import normalise_weight
+from audiocraft.modules.streaming import StreamingModule
+
+CONV_NORMALIZATIONS = frozenset(["none", "weight_norm", "spectral_norm", "time_group_norm"])
+
+_NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
+
+
+def apply_parametrization_norm(module: nn.Module, norm: str = "none") -> nn.Module:
+    """`module` with its weight normalised, where `norm` is a norm of weights; otherwise as it is."""
+    _check_norm(norm)
+    return normalise_weight(module, norm) if norm in ("weight_norm", "spectral_norm") else module
+
+
+def get_norm_module(
+    module: nn.Module, causal: bool = False, norm: str = "none", **norm_kwargs: Any
+) -> nn.Module:
+    """The layer that normalises the output of the convolution `module`; Identity where `norm` is not of that kind."""
+    _check_norm(norm)
+    if norm != "time_group_norm":
+        return nn.Identity()
+    if causal:
+        raise InvalidInput(
+            "time_group_norm looks at the whole clip, so a causal model cannot have it", field="norm"
+        )
+    if not isinstance(module, nn.modules.conv._ConvNd):
+        raise InvalidInput(
+            f"time_group_norm follows a convolution, not {type(module).__name__}", field="norm"
+        )
+    return nn.GroupNorm(1, module.out_channels, **norm_kwargs)
+
+
+def _check_norm(norm: str) -> None:
+    if norm not in CONV_NORMALIZATIONS:
+        raise InvalidInput(
+            f"norm {norm!r} is not a choice; one of {', '.join(sorted(CONV_NORMALIZATIONS))}", field="norm"
+        )
+
+
+def get_extra_padding_for_conv1d(x: Tensor, kernel_size: int, stride: int, padding_total: int = 0) -> int:
+    """How many samples the last window lacks when `padding_total` samples surround x [..., L]."""
+    return _extra_padding(x.shape[-1], kernel_size, stride, padding_total)
+
+
+def _extra_padding(length: int, kernel_size: int, stride: int, padding_total: int) -> int:
+    room = length + padding_total - kernel_size  # start of the last window, if it ended with the input
+    return max(-(-room // stride), 0) * stride - room
+
+
+def pad_for_conv1d(x: Tensor, kernel_size: int, stride: int, padding_total: int = 0) -> Tensor:
+    """x with zeros at its end, so that the last window is full and no sample is dropped."""
+    return F.pad(x, (0, get_extra_padding_for_conv1d(x, kernel_size, stride, padding_total)))
+
+
+def pad1d(x: Tensor, paddings: tuple[int, int], mode: str = "constant", value: float = 0.0) -> Tensor:
+    """torch's pad, except that `reflect` also takes an input shorter than the padding: it is lengthened by zeros first."""
+    left, right = paddings
+    if left < 0 or right < 0:
+        raise InvalidInput(f"padding cannot be negative: {(left, right)}", field="paddings")
+    if left == 0 and right == 0:
+        return x
+    if mode != "reflect":
+        return F.pad(x, (left, right), mode, value)
+    missing = max(max(left, right) - x.shape[-1] + 1, 0)
+    padded = F.pad(F.pad(x, (0, missing)) if missing else x, (left, right), mode)
+    return padded[..., : padded.shape[-1] - missing]
+
+
+def unpad1d(x: Tensor, paddings: tuple[int, int]) -> Tensor:
+    """x [..., left + L + right] -> [..., L]"""
+    left, right = paddings
+    if left < 0 or right < 0 or left + right > x.shape[-1]:
+        raise InvalidInput(f"cannot remove {(left, right)} samples from {x.shape[-1]}", field="paddings")
+    return x[..., left : x.shape[-1] - right]
+
+
+class NormConv1d(nn.Module):
+    """Conv1d followed by its norm; both are always there, so that state dicts have one layout."""
+
+    def __init__(
+        self,
+        *args: Any,
+        causal: bool = False,
+        norm: str = "none",
+        norm_kwargs: Mapping[str, Any] = _NO_KWARGS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        self.conv = apply_parametrization_norm(nn.Conv1d(*args, **kwargs), norm)
+        self.norm = get_norm_module(self.conv, causal, norm, **norm_kwargs)
+        self.norm_type = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, D, L] -> [B, D', L']"""
+        return self.norm(self.conv(x))
+
+
+class NormConv2d(nn.Module):
+    """Conv2d followed by its norm."""
+
+    def __init__(
+        self, *args: Any, norm: str = "none", norm_kwargs: Mapping[str, Any] = _NO_KWARGS, **kwargs: Any
+    ) -> None:
+        super().__init__()
+        self.conv = apply_parametrization_norm(nn.Conv2d(*args, **kwargs), norm)
+        self.norm = get_norm_module(self.conv, causal=False, norm=norm, **norm_kwargs)
+        self.norm_type = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, D, F, L] -> [B, D', F', L']"""
+        return self.norm(self.conv(x))
+
+
+class NormConvTranspose1d(nn.Module):
+    """ConvTranspose1d followed by its norm."""
+
+    def __init__(
+        self,
+        *args: Any,
+        causal: bool = False,
+        norm: str = "none",
+        norm_kwargs: Mapping[str, Any] = _NO_KWARGS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        self.convtr = apply_parametrization_norm(nn.ConvTranspose1d(*args, **kwargs), norm)
+        self.norm = get_norm_module(self.convtr, causal, norm, **norm_kwargs)
+        self.norm_type = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, D, L] -> [B, D', L']"""
+        return self.norm(self.convtr(x))
+
+
+class NormConvTranspose2d(nn.Module):
+    """ConvTranspose2d followed by its norm."""
+
+    def __init__(
+        self, *args: Any, norm: str = "none", norm_kwargs: Mapping[str, Any] = _NO_KWARGS, **kwargs: Any
+    ) -> None:
+        super().__init__()
+        self.convtr = apply_parametrization_norm(nn.ConvTranspose2d(*args, **kwargs), norm)
+        self.norm = get_norm_module(self.convtr, causal=False, norm=norm, **norm_kwargs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, D, F, L] -> [B, D', F', L']"""
+        return self.norm(self.convtr(x))
+
+
+@dataclass(slots=True)
+class ConvState:
+    """Input that later windows still need."""
+
+    buffer: Tensor  # [B, D, n]
+    started: bool = False  # whether the left padding is in the buffer
+
+
+class StreamableConv1d(StreamingModule):
+    """Conv1d of L samples to ceil(L / stride) frames; when causal, a frame depends on no sample after its own."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        causal: bool = False,
+        norm: str = "none",
+        norm_kwargs: Mapping[str, Any] = _NO_KWARGS,
+        pad_mode: str = "reflect",
+    ) -> None:
+        super().__init__()
+        self.conv = NormConv1d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            causal=causal,
+            norm=norm,
+            norm_kwargs=norm_kwargs,
+        )
+        self.causal = causal
+        self.pad_mode = pad_mode
+        self.stride = stride
+        self.span = (kernel_size - 1) * dilation + 1  # samples that one output frame sees
+        self.padding_total = self.span - stride
+        if self.padding_total < 0:
+            raise InvalidInput(
+                f"stride {stride} skips samples of a kernel that spans {self.span}", field="stride"
+            )
+
+    def init_state(self, batch_size: int, **options: Any) -> ConvState:
+        """Nothing heard yet."""
+        if not self.causal:
+            raise InvalidInput("only a causal convolution streams: this one also looks ahead", field="causal")
+        if self.pad_mode not in ("constant", "reflect") or (
+            self.pad_mode == "reflect" and self.span < 2 * self.stride
+        ):
+            raise InvalidInput(
+                f"a convolution with padding {self.pad_mode!r}, span {self.span} and stride {self.stride} cannot stream",
+                field="pad_mode",
+            )
+        conv = self.conv.conv
+        return ConvState(
+            conv.bias.new_zeros(batch_size, conv.in_channels, 0)
+            if conv.bias is not None
+            else conv.weight.new_zeros(batch_size, conv.in_channels, 0)
+        )
+
+    def forward(self, x: Tensor, state: ConvState | None = None) -> Tensor:
+        """x [B, D, L] -> [B, D', ceil(L / stride)]; with a state, as many frames as are complete."""
+        state = self.current_state(state, x.shape[0])
+        if state is not None:
+            return self._step(x, state)
+        extra = _extra_padding(x.shape[-1], self.span, self.stride, self.padding_total)
+        right = 0 if self.causal else self.padding_total // 2
+        return self.conv(pad1d(x, (self.padding_total - right, right + extra), self.pad_mode))
+
+    def finish(self, state: ConvState) -> Tensor:
+        """The frames that were waiting for more input, completed by padding."""
+        if not state.started:  # the whole input was shorter than the reflection it has to give
+            return self.forward(state.buffer) if state.buffer.shape[-1] else self._nothing(state.buffer)
+        missing = _extra_padding(state.buffer.shape[-1], self.span, self.stride, 0)
+        if state.buffer.shape[-1] + missing < self.span or state.buffer.shape[-1] <= self.padding_total:
+            return self._nothing(state.buffer)
+        return self.conv(pad1d(state.buffer, (0, missing), self.pad_mode))
+
+    def _step(self, x: Tensor, state: ConvState) -> Tensor:
+        buffer = torch.cat([state.buffer, x], dim=-1) if state.buffer.shape[-1] else x
+        if not state.started:
+            # A reflection repeats samples that lie ahead, so it waits until they are here.
+            if buffer.shape[-1] <= (self.padding_total if self.pad_mode == "reflect" else 0):
+                state.buffer = buffer
+                return self._nothing(buffer)
+            buffer = pad1d(buffer, (self.padding_total, 0), self.pad_mode)
+            state.started = True
+        frames = (buffer.shape[-1] - self.span) // self.stride + 1
+        state.buffer = buffer[..., max(frames, 0) * self.stride :]
+        if frames <= 0:
+            return self._nothing(buffer)
+        return self.conv(buffer[..., : (frames - 1) * self.stride + self.span])
+
+    def _nothing(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[0], self.conv.conv.out_channels, 0)
+
+
+@dataclass(slots=True)
+class ConvTransposeState:
+    """The part of past outputs that reaches into the future."""
+
+    overlap: Tensor | None  # [B, D', kernel - stride], without bias; None before the first frame
+    skip: int  # samples at the very start that are padding
+
+
+class StreamableConvTranspose1d(StreamingModule):
+    """ConvTranspose1d of T frames to T * stride samples; `trim_right_ratio` says which share of the surplus is cut
+    at the end (1.0 keeps a causal model causal)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        causal: bool = False,
+        norm: str = "none",
+        trim_right_ratio: float = 1.0,
+        norm_kwargs: Mapping[str, Any] = _NO_KWARGS,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= trim_right_ratio <= 1.0:
+            raise InvalidInput(
+                f"trim_right_ratio {trim_right_ratio} is not in [0, 1]", field="trim_right_ratio"
+            )
+        if not causal and trim_right_ratio != 1.0:
+            raise InvalidInput(
+                "trim_right_ratio other than 1.0 needs a causal convolution", field="trim_right_ratio"
+            )
+        if kernel_size < stride:
+            raise InvalidInput(f"kernel {kernel_size} leaves gaps at stride {stride}", field="kernel_size")
+        self.convtr = NormConvTranspose1d(
+            in_channels, out_channels, kernel_size, stride, causal=causal, norm=norm, norm_kwargs=norm_kwargs
+        )
+        self.causal = causal
+        self.trim_right_ratio = trim_right_ratio
+        self.stride = stride
+        surplus = kernel_size - stride
+        self.trim_right = math.ceil(surplus * trim_right_ratio) if causal else surplus // 2
+        self.trim_left = surplus - self.trim_right
+
+    def init_state(self, batch_size: int, **options: Any) -> ConvTransposeState:
+        """Nothing heard yet."""
+        if not self.causal:
+            raise InvalidInput("only a causal convolution streams: this one also looks ahead", field="causal")
+        return ConvTransposeState(overlap=None, skip=self.trim_left)
+
+    def forward(self, x: Tensor, state: ConvTransposeState | None = None) -> Tensor:
+        """x [B, D, T] -> [B, D', T * stride]"""
+        state = self.current_state(state, x.shape[0])
+        if state is not None:
+            return self._step(x, state)
+        return unpad1d(self.convtr(x), (self.trim_left, self.trim_right))
+
+    def finish(self, state: ConvTransposeState) -> Tensor | None:
+        """The samples that remain of the overlap once no frame follows; None where there are none."""
+        if state.overlap is None or self.trim_left == 0:
+            return None
+        return self._release(state.overlap[..., : self.trim_left], state)
+
+    def _step(self, x: Tensor, state: ConvTransposeState) -> Tensor:
+        conv = self.convtr.convtr
+        if x.shape[-1] == 0:
+            return x.new_zeros(x.shape[0], conv.out_channels, 0)
+        y = F.conv_transpose1d(x, conv.weight, None, self.stride)
+        settled = x.shape[-1] * self.stride
+        if state.overlap is not None:
+            # Out of place: a caller may differentiate through a step.
+            y = y + F.pad(state.overlap, (0, y.shape[-1] - state.overlap.shape[-1]))
+        state.overlap = y[..., settled:]
+        return self._release(y[..., :settled], state)
+
+    def _release(self, y: Tensor, state: ConvTransposeState) -> Tensor:
+        bias = self.convtr.convtr.bias
+        skipped = min(state.skip, y.shape[-1])
+        state.skip -= skipped
+        y = y[..., skipped:]
+        return y if bias is None else y + bias[:, None]

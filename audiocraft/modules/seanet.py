@@ -1,0 +1,306 @@
+"""SEANet (Tagliasacchi 2020, as in EnCodec): a convolutional encoder from samples to frames, and its mirror image.
+
+encoder  conv -> [residual layers -> ELU -> strided conv] per ratio, innermost first -> LSTM -> ELU -> conv
+decoder  conv -> LSTM -> [ELU -> transposed conv -> residual layers] per ratio -> ELU -> conv
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.errors import InvalidInput
+from audiocraft.modules.conv import StreamableConv1d, StreamableConvTranspose1d
+from audiocraft.modules.lstm import StreamableLSTM
+from audiocraft.modules.streaming import StreamingModule
+
+_ELU: Mapping[str, Any] = MappingProxyType({"alpha": 1.0})
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def _activation(name: str, params: Mapping[str, Any]) -> nn.Module:
+    kind = getattr(nn, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise InvalidInput(f"activation {name!r} is not a layer of torch.nn", field="activation")
+    return kind(**params)
+
+
+def _init_layers(layers: nn.Sequential, batch_size: int) -> list[Any]:
+    return [layer.init_state(batch_size) if isinstance(layer, StreamingModule) else None for layer in layers]
+
+
+def _step_layers(layers: nn.Sequential, x: Tensor, states: list[Any], *, last: bool) -> Tensor:
+    """One piece through all layers; with `last`, what each layer still held follows it."""
+    for layer, state in zip(layers, states, strict=True):
+        if state is None:
+            x = layer(x)
+            continue
+        y = layer(x, state=state)
+        if last and not isinstance(layer, StreamableLSTM):
+            rest = layer.finish(state)
+            y = y if rest is None else torch.cat([y, rest], dim=-1)
+        x = y
+    return x
+
+
+@dataclass(slots=True)
+class ResnetState:
+    """States of the block's layers, of its shortcut, and shortcut output whose partner is not computed yet."""
+
+    block: list[Any]
+    shortcut: Any
+    waiting: Tensor | None = None  # [B, D, n]
+
+
+class SEANetResnetBlock(StreamingModule):
+    """shortcut(x) + block(x), the block being activation and convolution for each kernel, narrower inside."""
+
+    def __init__(
+        self,
+        dim: int,
+        kernel_sizes: Sequence[int] = (3, 1),
+        dilations: Sequence[int] = (1, 1),
+        activation: str = "ELU",
+        activation_params: Mapping[str, Any] = _ELU,
+        norm: str = "none",
+        norm_params: Mapping[str, Any] = _NONE,
+        causal: bool = False,
+        pad_mode: str = "reflect",
+        compress: int = 2,
+        true_skip: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(kernel_sizes) != len(dilations):
+            raise InvalidInput(
+                f"{len(kernel_sizes)} kernel sizes for {len(dilations)} dilations", field="dilations"
+            )
+        shared: dict[str, Any] = dict(norm=norm, norm_kwargs=norm_params, causal=causal, pad_mode=pad_mode)
+        widths = [dim, *[dim // compress] * (len(kernel_sizes) - 1), dim]
+        layers: list[nn.Module] = []
+        for index, (kernel_size, dilation) in enumerate(zip(kernel_sizes, dilations, strict=True)):
+            layers.append(_activation(activation, activation_params))
+            layers.append(
+                StreamableConv1d(widths[index], widths[index + 1], kernel_size, dilation=dilation, **shared)
+            )
+        self.block = nn.Sequential(*layers)
+        self.shortcut = nn.Identity() if true_skip else StreamableConv1d(dim, dim, 1, **shared)
+
+    def init_state(self, batch_size: int, **options: Any) -> ResnetState:
+        """Nothing heard yet."""
+        shortcut = (
+            self.shortcut.init_state(batch_size) if isinstance(self.shortcut, StreamingModule) else None
+        )
+        return ResnetState(block=_init_layers(self.block, batch_size), shortcut=shortcut)
+
+    def forward(self, x: Tensor, state: ResnetState | None = None) -> Tensor:
+        """x [B, D, L] -> [B, D, L]"""
+        state = self.current_state(state, x.shape[0])
+        if state is None:
+            return self.shortcut(x) + self.block(x)
+        kept = x if state.shortcut is None else self.shortcut(x, state=state.shortcut)
+        state.waiting = kept if state.waiting is None else torch.cat([state.waiting, kept], dim=-1)
+        return self._join(_step_layers(self.block, x, state.block, last=False), state)
+
+    def finish(self, state: ResnetState) -> Tensor | None:
+        """What the block still held."""
+        if state.waiting is None:
+            return None
+        nothing = state.waiting[..., :0]
+        return self._join(_step_layers(self.block, nothing, state.block, last=True), state)
+
+    def _join(self, y: Tensor, state: ResnetState) -> Tensor:
+        assert state.waiting is not None
+        kept, state.waiting = state.waiting[..., : y.shape[-1]], state.waiting[..., y.shape[-1] :]
+        return kept + y
+
+
+def _check_outer_blocks(disabled: int, n_blocks: int) -> None:
+    if not 0 <= disabled <= n_blocks:
+        raise InvalidInput(
+            f"disable_norm_outer_blocks {disabled} is not in 0..{n_blocks}, the number of blocks",
+            field="disable_norm_outer_blocks",
+        )
+
+
+class SEANetEncoder(StreamingModule):
+    """Samples [B, C, N] to frames [B, dimension, T], one frame per `hop_length` samples."""
+
+    def __init__(
+        self,
+        channels: int = 1,
+        dimension: int = 128,
+        n_filters: int = 32,
+        n_residual_layers: int = 3,
+        ratios: Sequence[int] = (8, 5, 4, 2),
+        activation: str = "ELU",
+        activation_params: Mapping[str, Any] = _ELU,
+        norm: str = "none",
+        norm_params: Mapping[str, Any] = _NONE,
+        kernel_size: int = 7,
+        last_kernel_size: int = 7,
+        residual_kernel_size: int = 3,
+        dilation_base: int = 2,
+        causal: bool = False,
+        pad_mode: str = "reflect",
+        true_skip: bool = True,
+        compress: int = 2,
+        lstm: int = 0,
+        disable_norm_outer_blocks: int = 0,
+    ) -> None:
+        super().__init__()
+        self.channels, self.dimension, self.n_filters = channels, dimension, n_filters
+        self.ratios = list(reversed(ratios))
+        self.n_residual_layers = n_residual_layers
+        self.hop_length = prod(ratios)
+        self.n_blocks = len(self.ratios) + 2
+        self.disable_norm_outer_blocks = disable_norm_outer_blocks
+        _check_outer_blocks(disable_norm_outer_blocks, self.n_blocks)
+        norms = ["none" if block < disable_norm_outer_blocks else norm for block in range(self.n_blocks)]
+        shared: dict[str, Any] = dict(norm_kwargs=norm_params, causal=causal, pad_mode=pad_mode)
+        activate: dict[str, Any] = dict(activation=activation, activation_params=activation_params)
+        layers: list[nn.Module] = [
+            StreamableConv1d(channels, n_filters, kernel_size, norm=norms[0], **shared)
+        ]
+        width = n_filters
+        for ratio, block_norm in zip(self.ratios, norms[1:-1], strict=True):
+            layers += [
+                SEANetResnetBlock(
+                    width,
+                    kernel_sizes=(residual_kernel_size, 1),
+                    dilations=(dilation_base**depth, 1),
+                    norm=block_norm,
+                    norm_params=norm_params,
+                    causal=causal,
+                    pad_mode=pad_mode,
+                    compress=compress,
+                    true_skip=true_skip,
+                    **activate,
+                )
+                for depth in range(n_residual_layers)
+            ]
+            layers.append(_activation(activation, activation_params))
+            layers.append(
+                StreamableConv1d(width, 2 * width, 2 * ratio, stride=ratio, norm=block_norm, **shared)
+            )
+            width *= 2
+        if lstm:
+            layers.append(StreamableLSTM(width, num_layers=lstm))
+        layers.append(_activation(activation, activation_params))
+        layers.append(StreamableConv1d(width, dimension, last_kernel_size, norm=norms[-1], **shared))
+        self.model = nn.Sequential(*layers)
+
+    def init_state(self, batch_size: int, **options: Any) -> list[Any]:
+        """One entry per layer, None where a layer has nothing to remember."""
+        return _init_layers(self.model, batch_size)
+
+    def forward(self, x: Tensor, state: list[Any] | None = None) -> Tensor:
+        """x [B, C, N] -> [B, D, ceil(N / hop_length)]; with a state, the frames that are complete."""
+        state = self.current_state(state, x.shape[0])
+        return self.model(x) if state is None else _step_layers(self.model, x, state, last=False)
+
+    def finish(self, state: list[Any], x: Tensor) -> Tensor:
+        """The frames of the last piece `x` (it may be empty), the incomplete one padded."""
+        return _step_layers(self.model, x, state, last=True)
+
+
+class SEANetDecoder(StreamingModule):
+    """Frames [B, dimension, T] to samples [B, C, T * hop_length]."""
+
+    def __init__(
+        self,
+        channels: int = 1,
+        dimension: int = 128,
+        n_filters: int = 32,
+        n_residual_layers: int = 3,
+        ratios: Sequence[int] = (8, 5, 4, 2),
+        activation: str = "ELU",
+        activation_params: Mapping[str, Any] = _ELU,
+        final_activation: str | None = None,
+        final_activation_params: Mapping[str, Any] | None = None,
+        norm: str = "none",
+        norm_params: Mapping[str, Any] = _NONE,
+        kernel_size: int = 7,
+        last_kernel_size: int = 7,
+        residual_kernel_size: int = 3,
+        dilation_base: int = 2,
+        causal: bool = False,
+        pad_mode: str = "reflect",
+        true_skip: bool = True,
+        compress: int = 2,
+        lstm: int = 0,
+        disable_norm_outer_blocks: int = 0,
+        trim_right_ratio: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.dimension, self.channels, self.n_filters = dimension, channels, n_filters
+        self.ratios = list(ratios)
+        self.n_residual_layers = n_residual_layers
+        self.hop_length = prod(ratios)
+        self.n_blocks = len(self.ratios) + 2
+        self.disable_norm_outer_blocks = disable_norm_outer_blocks
+        _check_outer_blocks(disable_norm_outer_blocks, self.n_blocks)
+        # Blocks are counted from the waveform, here the last one.
+        norms = [
+            "none" if self.n_blocks - 1 - block < disable_norm_outer_blocks else norm
+            for block in range(self.n_blocks)
+        ]
+        shared: dict[str, Any] = dict(norm_kwargs=norm_params, causal=causal, pad_mode=pad_mode)
+        activate: dict[str, Any] = dict(activation=activation, activation_params=activation_params)
+        width = n_filters * 2 ** len(self.ratios)
+        layers: list[nn.Module] = [StreamableConv1d(dimension, width, kernel_size, norm=norms[0], **shared)]
+        if lstm:
+            layers.append(StreamableLSTM(width, num_layers=lstm))
+        for ratio, block_norm in zip(self.ratios, norms[1:-1], strict=True):
+            layers.append(_activation(activation, activation_params))
+            layers.append(
+                StreamableConvTranspose1d(
+                    width,
+                    width // 2,
+                    2 * ratio,
+                    stride=ratio,
+                    norm=block_norm,
+                    norm_kwargs=norm_params,
+                    causal=causal,
+                    trim_right_ratio=trim_right_ratio,
+                )
+            )
+            width //= 2
+            layers += [
+                SEANetResnetBlock(
+                    width,
+                    kernel_sizes=(residual_kernel_size, 1),
+                    dilations=(dilation_base**depth, 1),
+                    norm=block_norm,
+                    norm_params=norm_params,
+                    causal=causal,
+                    pad_mode=pad_mode,
+                    compress=compress,
+                    true_skip=true_skip,
+                    **activate,
+                )
+                for depth in range(n_residual_layers)
+            ]
+        layers.append(_activation(activation, activation_params))
+        layers.append(StreamableConv1d(n_filters, channels, last_kernel_size, norm=norms[-1], **shared))
+        if final_activation is not None:
+            layers.append(_activation(final_activation, final_activation_params or {}))
+        self.model = nn.Sequential(*layers)
+
+    def init_state(self, batch_size: int, **options: Any) -> list[Any]:
+        """One entry per layer, None where a layer has nothing to remember."""
+        return _init_layers(self.model, batch_size)
+
+    def forward(self, z: Tensor, state: list[Any] | None = None) -> Tensor:
+        """z [B, D, T] -> [B, C, T * hop_length]; with a state, the samples that are settled."""
+        state = self.current_state(state, z.shape[0])
+        return self.model(z) if state is None else _step_layers(self.model, z, state, last=False)
+
+    def finish(self, state: list[Any], z: Tensor) -> Tensor:
+        """The samples of the last piece `z` (it may be empty) and those that were held back."""
+        return _step_layers(self.model, z, state, last=True)

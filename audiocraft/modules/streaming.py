@@ -1,0 +1,133 @@
+"""What streaming modules share: state is made by `init_state`, owned by the caller and passed as an argument.
+`with module.streaming():` is a convenience on top that keeps such a state in a context variable, never on the module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from audiocraft.errors import InvalidInput
+
+State = dict[str, Any]
+"""States of one `streaming()` block by module path: "" is the module that opened the block."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    """One open `with owner.streaming():` block of one thread or task."""
+
+    owner: nn.Module
+    parent: _Scope | None
+    names: dict[nn.Module, str]
+    states: State = field(default_factory=dict)
+
+
+# Per thread and per task, so two users of one module never see each other's state.
+_scope: ContextVar[_Scope | None] = ContextVar("audiocraft_streaming_scope", default=None)
+
+
+class StreamingModule(nn.Module):
+    """A module that can be fed a sequence piece by piece.
+
+    Subclasses define `init_state(batch_size, ...)` and take `state=None` in `forward`, which starts with
+    `state = self.current_state(state, batch_size)`. `None` back means: the whole sequence is here, no streaming.
+    """
+
+    def init_state(self, batch_size: int, **options: Any) -> Any:
+        """A fresh state for `batch_size` sequences that have not begun."""
+        raise InvalidInput(f"{type(self).__name__} cannot stream: it needs the whole sequence at once")
+
+    def current_state(self, state: Any, batch_size: int) -> Any:
+        """The state to use: the given one, else that of the innermost `streaming()` block around us, else None."""
+        if state is not None:
+            return state
+        scope = self._find_scope()
+        if scope is None:
+            return None
+        name = scope.names[self]
+        if name not in scope.states:
+            scope.states[name] = self.init_state(batch_size)
+        return scope.states[name]
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Within this block, calls without a state continue where the last call of this thread or task ended."""
+        names = {module: name for name, module in self.named_modules() if isinstance(module, StreamingModule)}
+        token = _scope.set(_Scope(owner=self, parent=_scope.get(), names=names))
+        try:
+            yield
+        finally:
+            _scope.reset(token)
+
+    def reset_streaming(self) -> None:
+        """Forget what this block has seen of this module and those inside it."""
+        scope = self._find_scope()
+        if scope is not None:
+            for name in [name for name in scope.states if self._owns(scope, name)]:
+                del scope.states[name]
+
+    def get_streaming_state(self) -> State:
+        """The states of this module and those inside it, by path; empty outside a `streaming()` block."""
+        scope = self._find_scope()
+        if scope is None:
+            return {}
+        return {name: state for name, state in scope.states.items() if self._owns(scope, name)}
+
+    def set_streaming_state(self, state: State) -> None:
+        """Continue from states that `get_streaming_state` returned."""
+        scope = self._find_scope()
+        if scope is None:
+            raise InvalidInput(
+                "set_streaming_state works only inside `with module.streaming():`", field="state"
+            )
+        unknown = [name for name in state if not self._owns(scope, name)]
+        if unknown:
+            raise InvalidInput(f"the state names modules that are not here: {unknown}", field="state")
+        self.reset_streaming()
+        scope.states.update(state)
+
+    def flush(self, x: Tensor | None = None) -> Tensor | None:
+        """Feed the last piece; modules that hold output back release it here."""
+        return None if x is None else self(x)
+
+    def _find_scope(self) -> _Scope | None:
+        scope = _scope.get()
+        while scope is not None and self not in scope.names:
+            scope = scope.parent
+        return scope
+
+    def _owns(self, scope: _Scope, name: str) -> bool:
+        here = scope.names[self]
+        return here == "" or name == here or name.startswith(here + ".")
+
+
+class StreamingSequential(StreamingModule, nn.Sequential):
+    """Layers one after the other; each streaming layer finds its own state."""
+
+    def init_state(self, batch_size: int, **options: Any) -> list[Any]:
+        """One entry per layer, None where a layer has nothing to remember."""
+        return [
+            layer.init_state(batch_size, **options) if isinstance(layer, StreamingModule) else None
+            for layer in self
+        ]
+
+    def forward(self, x: Tensor, state: list[Any] | None = None) -> Tensor:
+        """The output of the last layer."""
+        states = state if state is not None else [None] * len(self)
+        for layer, layer_state in zip(self, states, strict=True):
+            x = layer(x) if layer_state is None else layer(x, state=layer_state)
+        return x
+
+    def flush(self, x: Tensor | None = None) -> Tensor | None:
+        """Flush every layer in turn with what the one before it released."""
+        for layer in self:
+            if isinstance(layer, StreamingModule):
+                x = layer.flush(x)
+            elif x is not None:
+                x = layer(x)
+        return x

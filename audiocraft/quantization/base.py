@@ -1,0 +1,85 @@
+"""What every quantiser takes and returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.errors import InvalidInput
+
+
+@dataclass
+class QuantizedResult:
+    """One pass through a quantiser, or through the codec around it (then `x` is audio)."""
+
+    x: Tensor
+    codes: Tensor  # [B, K, T]
+    bandwidth: Tensor  # kb/s, scalar
+    penalty: Tensor | None = None  # scalar to add to the training loss
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+class BaseQuantizer(nn.Module, ABC):
+    """Frames [B, D, T] to codes [B, K, T] and back."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, frame_rate: float) -> QuantizedResult:
+        """Quantise x [B, D, T], with gradients where the quantiser trains."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """x [B, D, T] -> codes [B, K, T]"""
+
+    @abstractmethod
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [B, K, T] -> [B, D, T]"""
+
+    @property
+    @abstractmethod
+    def total_codebooks(self) -> int:
+        """How many codebooks there are."""
+
+    @property
+    @abstractmethod
+    def num_codebooks(self) -> int:
+        """How many are in use unless a call says otherwise."""
+
+    @abstractmethod
+    def set_num_codebooks(self, n: int) -> None:
+        """Use the first `n` codebooks from now on."""
+
+
+class DummyQuantizer(BaseQuantizer):
+    """Quantises nothing: the frames themselves are the "codes" [B, 1, D, T]."""
+
+    def forward(self, x: Tensor, frame_rate: float) -> QuantizedResult:
+        """x unchanged; the bandwidth is that of its 32-bit numbers."""
+        codes = x.unsqueeze(1)
+        bandwidth = torch.tensor(codes[0].numel() * 32 * frame_rate / 1000 / x.shape[0]).to(x)
+        return QuantizedResult(x, codes, bandwidth, penalty=torch.mean(torch.zeros_like(x)))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x [B, D, T] -> [B, 1, D, T]"""
+        return x.unsqueeze(1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [B, 1, D, T] -> [B, D, T]"""
+        return codes.squeeze(1)
+
+    @property
+    def total_codebooks(self) -> int:
+        """One, holding everything."""
+        return 1
+
+    @property
+    def num_codebooks(self) -> int:
+        """One, holding everything."""
+        return 1
+
+    def set_num_codebooks(self, n: int) -> None:
+        """Refused: there is nothing to choose from."""
+        raise InvalidInput("a model without quantiser has no codebooks to choose", field="n")

@@ -1,0 +1,120 @@
+"""The residual vector quantiser of the codec: which codebooks are used, and what they cost in kb/s."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from audiocraft.errors import InvalidInput
+from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
+from audiocraft.quantization.core_vq import ResidualVectorQuantization
+
+
+class ResidualVectorQuantizer(BaseQuantizer):
+    """Residual quantiser of frames [B, dimension, T] with `n_q` codebooks of `bins` codes.
+
+    Args:
+        q_dropout: each training step uses a random number of codebooks, so that any number works afterwards.
+        decay: of the moving averages that the codebooks follow.
+    """
+
+    def __init__(
+        self,
+        dimension: int = 256,
+        n_q: int = 8,
+        q_dropout: bool = False,
+        bins: int = 1024,
+        decay: float = 0.99,
+        kmeans_init: bool = True,
+        kmeans_iters: int = 10,
+        threshold_ema_dead_code: float = 2.0,
+        orthogonal_reg_weight: float = 0.0,
+        orthogonal_reg_active_codes_only: bool = False,
+        orthogonal_reg_max_codes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.max_n_q = n_q
+        self.n_q = n_q
+        self.q_dropout = q_dropout
+        self.dimension = dimension
+        self.bins = bins
+        self.decay = decay
+        self.vq = ResidualVectorQuantization(
+            num_quantizers=n_q,
+            dim=dimension,
+            codebook_size=bins,
+            decay=decay,
+            kmeans_init=kmeans_init,
+            kmeans_iters=kmeans_iters,
+            threshold_ema_dead_code=threshold_ema_dead_code,
+            orthogonal_reg_weight=orthogonal_reg_weight,
+            orthogonal_reg_active_codes_only=orthogonal_reg_active_codes_only,
+            orthogonal_reg_max_codes=orthogonal_reg_max_codes,
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        frame_rate: float,
+        *,
+        n_q: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> QuantizedResult:
+        """x [B, D, T] -> quantised x, codes [B, K, T], bandwidth, commitment penalty; in training the codebooks
+        learn and the metrics say which share of each is effectively used."""
+        count = self._active(n_q)
+        if self.training and self.q_dropout and n_q is None:
+            count = self._draw_count(x.device, generator)
+        quantized, codes, losses = self.vq(x, n_q=count, generator=generator)
+        bandwidth = torch.tensor(count * math.log2(self.bins) * frame_rate / 1000).to(x)
+        metrics = {"codebook_use": self._codebook_use(count)} if self.training else {}
+        return QuantizedResult(
+            quantized, codes.transpose(0, 1), bandwidth, penalty=losses.mean(), metrics=metrics
+        )
+
+    def encode(self, x: Tensor, *, n_q: int | None = None) -> Tensor:
+        """x [B, D, T] -> codes [B, K, T]"""
+        return self.vq.encode(x, n_q=self._active(n_q)).transpose(0, 1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [B, K, T], K at most `total_codebooks` -> [B, D, T]"""
+        return self.vq.decode(codes.transpose(0, 1))
+
+    @property
+    def total_codebooks(self) -> int:
+        """How many codebooks there are."""
+        return self.max_n_q
+
+    @property
+    def num_codebooks(self) -> int:
+        """How many are in use unless a call says otherwise."""
+        return self.n_q
+
+    def set_num_codebooks(self, n: int) -> None:
+        """Use the first `n` codebooks from now on; to change one call only, pass `n_q` to it."""
+        self.n_q = self._active(n)
+
+    def _active(self, n: int | None) -> int:
+        if n is None:
+            return self.n_q
+        if not 1 <= n <= self.max_n_q:
+            raise InvalidInput(f"{n} codebooks asked for; this quantiser has 1 to {self.max_n_q}", field="n")
+        return n
+
+    def _draw_count(self, device: torch.device, generator: torch.Generator | None) -> int:
+        source = "cpu" if generator is None else generator.device
+        drawn = torch.randint(1, self.n_q + 1, (1,), generator=generator, device=source).to(device)
+        if dist.is_available() and dist.is_initialized():
+            dist.broadcast(drawn, src=0)  # layers talk to each other, so all processes must run the same ones
+        return int(drawn.item())
+
+    @torch.no_grad()
+    def _codebook_use(self, count: int) -> Tensor:
+        """exp(entropy) / bins, averaged over codebooks: 1 when all codes are used equally often."""
+        sizes = torch.stack([layer._codebook.cluster_size for layer in self.vq.layers[:count]])
+        shares = sizes / sizes.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+        entropy = -(shares * shares.clamp(min=1e-12).log()).sum(dim=-1)
+        return (entropy.exp() / self.bins).mean()
