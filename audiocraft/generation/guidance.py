@@ -14,7 +14,7 @@ from torch import Tensor
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.protocols import Attributes, TokenLM
 from audiocraft.generation.request import Guidance
-from audiocraft.modules.conditioners import ClassifierFreeGuidanceDropout, Fused
+from audiocraft.modules.conditioners import Fused, unconditional
 from audiocraft.types import ConditioningAttributes
 
 # On a CPU, matrix products with one to three rows run other kernels than larger ones and differ in the last bits.
@@ -69,7 +69,7 @@ def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: 
             "guidance beta weighs text against style, and this model takes no style", field="guidance.coef_beta"
         )
     conditional = list(attributes)
-    nulls = null_attributes(conditional)
+    nulls = unconditional(conditional)
     guided = guidance.coef != 1.0 and not all(is_null(entry) for entry in conditional)
     if guided and guidance.two_step:
         batches = [conditional, nulls]
@@ -93,12 +93,6 @@ def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: 
 def fuse(lm: TokenLM, attributes: Attributes) -> Fused:
     """Conditions of each row, embedded and sorted by where they enter the network."""
     return lm.fuser.fuse(lm.condition_provider(lm.condition_provider.tokenize(list(attributes))))
-
-
-def null_attributes(attributes: Attributes) -> list[ConditioningAttributes]:
-    """The same rows with every condition replaced by "nothing"."""
-    nulls: list[ConditioningAttributes] = ClassifierFreeGuidanceDropout(p=1.0)(list(attributes))
-    return nulls
 
 
 def is_null(attributes: ConditioningAttributes) -> bool:

@@ -30,13 +30,5 @@ class TokenLM(Protocol):
     def logits(self, codes: Tensor, fused: Fused, state: Any = None) -> Tensor: ...
 
 
-class StreamingCodec(Protocol):
-    """A codec that can decode frame by frame; what comes out in pieces is what comes out at once."""
-
-    def init_decoder_state(self, batch_size: int) -> Any: ...
-
-    def decode_step(self, codes: Tensor, state: Any) -> Tensor: ...
-
-
 Attributes = Sequence[ConditioningAttributes]
 """The conditions of each row."""

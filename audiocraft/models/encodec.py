@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audiocraft import models
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 from audiocraft.modules.streaming import StreamingModule
@@ -73,9 +74,9 @@ class CompressionModel(ABC, nn.Module):
     @staticmethod
     def get_pretrained(name: str, device: str | torch.device = "cpu") -> CompressionModel:
         """A trained codec by name, path or hub id, in eval mode on `device`."""
-        from audiocraft.models.loaders import load_compression_model
-
-        return load_compression_model(name, device=device)
+        # Through the package's lazy names: loaders build on this module, so it cannot import them.
+        model: CompressionModel = models.load_compression_model(name, device=device)
+        return model
 
     def init_encode_state(self, batch_size: int) -> Any:
         """A fresh state for `encode_step`."""

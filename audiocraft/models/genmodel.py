@@ -20,7 +20,7 @@ from audiocraft.generation.planning import make_plan
 from audiocraft.generation.progress import CancelToken, Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult, Guidance, Sampling, Window
 from audiocraft.generation.session import Session
-from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.encodec import CompressionModel, EncodecModel
 from audiocraft.models.lm import LMModel
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 
@@ -125,24 +125,31 @@ class BaseGenModel(ABC):
         decode the whole, so it yields once."""
         job = self._prepare(request, progress, cancel)
         frames = self._frames(job)
-        if not self.compression_model.can_stream:
+        if not (isinstance(self.compression_model, EncodecModel) and self.compression_model.causal):
             codes = torch.cat(list(frames), dim=-1)
             yield self._audio_of(codes)[..., : job.num_samples].clone()
             return
         left = job.num_samples
-        for audio in self._decoded(_grouped(frames, max(1, round(chunk_seconds * self.frame_rate)))):
+        chunks = _grouped(frames, max(1, round(chunk_seconds * self.frame_rate)))
+        for audio in self._decoded(chunks, job.piece.spans[-1].stop):
             yield audio[..., :left].clone()
             left -= audio.shape[-1]
             if left <= 0:
                 return
 
     @torch.inference_mode()
-    def _decoded(self, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
-        state = None
+    def _decoded(self, chunks: Iterator[Tensor], total: int) -> Iterator[Tensor]:
+        """Codes [B, K, t] in chunks, `total` frames together -> audio [B, C, n] in chunks."""
+        codec, states, done = self.compression_model, None, 0
         for codes in chunks:
-            if state is None:
-                state = self.compression_model.init_decoder_state(codes.shape[0])
-            yield self.compression_model.decode_step(codes, state)
+            done += codes.shape[-1]
+            rows = codes.split(1)  # one by one, as in `_audio_of`
+            if states is None:
+                states = [codec.init_decode_state(1) for _ in rows]
+            final = done == total
+            yield torch.cat(
+                [codec.decode_step(row, state, final=final) for row, state in zip(rows, states, strict=True)]
+            )
 
     def _prepare(
         self, request: GenerationRequest, progress: ProgressCallback | None, cancel: CancelToken | None

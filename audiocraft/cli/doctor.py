@@ -1,0 +1,102 @@
+"""`audiocraft doctor`: what is installed, which device, where things are kept, what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from audiocraft import __version__
+from audiocraft.cli.output import document, result
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+_REQUIRED = ("torch", "numpy", "einops", "safetensors", "soundfile", "soxr", "julius", "tokenizers", "typer", "rich")
+_EXTRAS = {
+    "train": ("hydra", "tensorboard"),
+    "hub": ("huggingface_hub",),
+    "av": ("av",),
+    "melody": ("demucs",),
+    "clap": ("transformers",),
+    "analysis": ("librosa", "matplotlib"),
+    "corpus": ("fluidsynth", "mido"),
+    "serve": ("fastapi", "uvicorn"),
+}
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+    """Look at this installation; exit code 1 if something that is always needed is missing."""
+    report = examine()
+    if as_json:
+        document(report)
+    else:
+        _show(report)
+    if report["problems"]:
+        raise typer.Exit(1)
+
+
+def examine() -> dict[str, Any]:
+    """Everything that a bug report should say."""
+    from audiocraft.checkpoints.sources import bundled, cache_dir
+
+    versions = {name: _version(name) for name in _REQUIRED}
+    models = {name: str(folder) for name, folder in bundled().items()}
+    problems = [f"{name} is not installed" for name, version in versions.items() if version is None]
+    if not models:
+        problems.append("no model is bundled with this installation; pass --model with a folder or file")
+    return {
+        "audiocraft": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "packages": versions,
+        "extras": {extra: all(map(_installed, modules)) for extra, modules in _EXTRAS.items()},
+        "device": _device(),
+        "cores": os.cpu_count(),
+        "models": models,
+        "cache": str(cache_dir()),
+        "free_gigabytes": round(shutil.disk_usage(_existing(cache_dir())).free / 1e9, 1),
+        "problems": problems,
+    }
+
+
+def _device() -> dict[str, Any]:
+    import torch
+
+    if torch.cuda.is_available():
+        return {"kind": "cuda", "name": torch.cuda.get_device_name(), "count": torch.cuda.device_count()}
+    return {"kind": "cpu", "threads": torch.get_num_threads(), "capability": torch.backends.cpu.get_cpu_capability()}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def _show(report: dict[str, Any]) -> None:
+    result(f"audiocraft  {report['audiocraft']}, Python {report['python']}, {report['system']}")
+    result("packages    " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["packages"].items()))
+    result("device      " + ", ".join(f"{key} {value}" for key, value in report["device"].items()))
+    result("models      " + (", ".join(report["models"]) or "none bundled"))
+    result(f"cache       {report['cache']} ({report['free_gigabytes']} GB free)")
+    for extra, present in report["extras"].items():
+        state = "installed" if present else f"not installed: pip install 'audiocraft-custom[{extra}]'"
+        result(f"extra       {extra:<10} {state}")
+    for problem in report["problems"]:
+        result(f"problem     {problem}")

@@ -1,0 +1,86 @@
+"""The command `audiocraft`: a table of subcommands, each imported when it is chosen, so that help appears at once."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from audiocraft import __version__
+from audiocraft.cli.output import FAILED, INTERRUPTED, OK, USAGE, complain
+from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidInput
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "generate": ("audiocraft.cli.generate", "make music from a sentence"),
+    "models": ("audiocraft.cli.models", "which models there are, and what is inside one"),
+    "data": ("audiocraft.cli.data", "make training data"),
+    "train": ("audiocraft.cli.train", "train a model, or go on training it"),
+    "doctor": ("audiocraft.cli.doctor", "what is installed and what is missing"),
+}
+
+EXAMPLE = 'audiocraft generate "calm piano in A minor, 80 bpm" --duration 10 --seed 7 -o out.wav'
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("--help", "-h", "help"):
+        sys.stdout.write(usage())
+        return OK if words else USAGE
+    if words[0] in ("--version", "-V"):
+        sys.stdout.write(f"audiocraft {__version__}\n")
+        return OK
+    if words[0] not in COMMANDS:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(COMMANDS)}"
+        complain(f"unknown command {words[0]!r}: {hint}")
+        return USAGE
+    return _run(words[0], words[1:])
+
+
+def usage() -> str:
+    """The help text of the whole program."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return (
+        "Usage: audiocraft COMMAND [OPTIONS]\n\n"
+        "Generate, compress and train audio models.\n\n"
+        "Commands:\n" + "\n".join(lines) + "\n\n"
+        "Options:\n  --version  show the version\n  --help     show this text; after a command, its options\n\n"
+        f"Example:\n  {EXAMPLE}\n"
+    )
+
+
+def _run(name: str, words: list[str]) -> int:
+    import typer
+
+    # typer carries its own copy of click since 0.2x, so the class is found through what typer does export.
+    wrong_use = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+    try:
+        app = importlib.import_module(COMMANDS[name][0]).app
+        command = typer.main.get_command(app)
+        code = command.main(args=words, prog_name=f"audiocraft {name}", standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt, Cancelled):
+        complain("interrupted; nothing was left behind")
+        return INTERRUPTED
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except (InvalidInput, ConfigError) as error:
+        complain(str(error))
+        return USAGE
+    except wrong_use as error:
+        complain(f"{error.format_message()} (audiocraft {name} --help shows the options)")
+        return USAGE
+    except BrokenPipeError:
+        # The reader of our results left; there is nobody to complain to.
+        sys.stderr.close()
+        return FAILED
+    except (AudioCraftError, OSError, MemoryError) as error:
+        complain(str(error) or type(error).__name__)
+        return FAILED
+    return int(code) if isinstance(code, int) else OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
