@@ -123,6 +123,11 @@ class Pattern:
         source, mask = source.to(logits.device), mask.to(logits.device)
         return _take(logits, source, special_token), source, mask
 
+    def logit_places(self, steps: int, keep_only_valid_steps: bool = False) -> tuple[Tensor, Tensor]:
+        """Which of `steps` steps of a model's output predicts each code, [K, T], and mask [K, T] (0 where none)."""
+        source, mask = _to_frames(self, steps, keep_only_valid_steps, True)
+        return source.remainder(steps), mask
+
     def _check_steps(self, values: Tensor, codebooks: int, only_valid: bool, name: str) -> None:
         steps = len(self.valid_layout if only_valid else self.layout)
         if codebooks != self.n_q or values.shape[-1] > steps:

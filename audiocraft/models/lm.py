@@ -1,0 +1,418 @@
+"""The language model over codec tokens: embeddings of K codebooks, a transformer, one head per codebook.
+
+The network and its training pass are here; choosing tokens is `generation`'s, and `generate` is one call into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.errors import InvalidInput
+from audiocraft.generation import autoregressive, guidance
+from audiocraft.generation.request import Guidance, Sampling
+from audiocraft.generation.session import Session
+from audiocraft.modules.activations import get_activation_fn
+from audiocraft.modules.attention import TransformerState
+from audiocraft.modules.codebooks_patterns import CodebooksPatternProvider
+from audiocraft.modules.conditioners import (
+    AttributeDropout,
+    ClassifierFreeGuidanceDropout,
+    ConditionFuser,
+    ConditioningAttributes,
+    ConditioningProvider,
+    ConditionType,
+    Fused,
+)
+from audiocraft.modules.conditioners.fuser import apply_fused
+from audiocraft.modules.streaming import StreamingModule
+from audiocraft.modules.transformer import StreamingTransformer, create_norm_fn
+
+ConditionTensors = Mapping[str, ConditionType]
+
+
+@dataclass
+class LMOutput:
+    """What a training pass gives: logits [B, K, T, V], NaN where mask [B, K, T] is False: no step predicts those."""
+
+    logits: Tensor
+    mask: Tensor
+
+
+@dataclass(slots=True)
+class LMState:
+    """What one request, or a batch of them, has in a language model.
+
+    Args:
+        transformer: caches and positions.
+        length: steps of codes that the request will have, for conditions that are stretched over it.
+        prepended: steps in front of the codes that have been fed.
+        started: whether the first step was fed.
+    """
+
+    transformer: TransformerState
+    length: int
+    prepended: int = 0
+    started: bool = False
+
+    @property
+    def position(self) -> Tensor:
+        """[B], the step of the codes that comes next in each row."""
+        return self.transformer.position - self.prepended
+
+
+class ScaledEmbedding(nn.Embedding):
+    """An embedding with a learning rate of its own.
+
+    Args:
+        lr: of its optimizer group; None for that of the model.
+    """
+
+    def __init__(self, *args: Any, lr: float | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lr = lr
+
+    def make_optim_group(self) -> dict[str, Any]:
+        group: dict[str, Any] = {"params": list(self.parameters())}
+        return group if self.lr is None else {**group, "lr": self.lr}
+
+
+def get_init_fn(method: str, input_dim: int, init_depth: int | None = None) -> Callable[[Tensor], Tensor]:
+    """Fills a weight with standard deviation 1 / sqrt(input_dim), less in deep layers.
+
+    Args:
+        method: "gaussian" (cut at three deviations) or "uniform".
+        init_depth: number of the layer, from 1: its two residual branches get 1 / sqrt(2 x depth) each.
+    """
+    std = 1 / math.sqrt(input_dim)
+    if init_depth is not None:
+        std /= math.sqrt(2 * init_depth)
+    if method == "gaussian":
+        return lambda weight: nn.init.trunc_normal_(weight, mean=0.0, std=std, a=-3 * std, b=3 * std)
+    if method == "uniform":
+        return lambda weight: nn.init.uniform_(weight, a=-math.sqrt(3) * std, b=math.sqrt(3) * std)
+    raise InvalidInput(f"weight_init {method!r} is not one of gaussian, uniform", field="weight_init")
+
+
+def init_layer(m: nn.Module, method: str, init_depth: int | None = None, zero_bias_init: bool = False) -> None:
+    """Fill the weights of a linear layer or an embedding (see `get_init_fn`); other modules stay as they are."""
+    if isinstance(m, nn.Linear):
+        get_init_fn(method, m.in_features, init_depth)(m.weight)
+        if zero_bias_init and m.bias is not None:
+            nn.init.zeros_(m.bias)
+    elif isinstance(m, nn.Embedding):
+        get_init_fn(method, m.embedding_dim)(m.weight)
+
+
+class LMModel(StreamingModule):
+    """A transformer over the steps of a codebook pattern.
+
+    Args:
+        pattern_provider: the order in which codes are read and written.
+        condition_provider: embeds what rows are conditioned on.
+        fuser: where each condition enters.
+        n_q: codebooks K.
+        card: codes per codebook V; the token V is the special one.
+        dim: width D.
+        hidden_scale: width of the feed-forward layers, in D.
+        norm_first: pre-norm layers.
+        emb_lr: learning rate of the code embeddings.
+        bias_proj: biases in the heads.
+        weight_init: "gaussian", "uniform", or None for torch's own.
+        depthwise_init: scale the init of a layer by its own depth ("current") or that of the model ("global").
+        zero_bias_init: start biases at 0 (with weight_init).
+        cfg_dropout: in training, the chance that a batch loses all conditions.
+        cfg_coef: default strength of guidance.
+        attribute_dropout: in training, the chance that an attribute is dropped, {kind: {attribute: chance}}.
+        two_step_cfg: run guidance in two passes by default.
+        kwargs: arguments of `StreamingTransformer`.
+    """
+
+    def __init__(
+        self,
+        pattern_provider: CodebooksPatternProvider,
+        condition_provider: ConditioningProvider,
+        fuser: ConditionFuser,
+        n_q: int = 8,
+        card: int = 1024,
+        dim: int = 128,
+        num_heads: int = 8,
+        hidden_scale: int = 4,
+        norm: str = "layer_norm",
+        norm_first: bool = False,
+        emb_lr: float | None = None,
+        bias_proj: bool = True,
+        weight_init: str | None = None,
+        depthwise_init: str | None = None,
+        zero_bias_init: bool = False,
+        cfg_dropout: float = 0,
+        cfg_coef: float = 1.0,
+        attribute_dropout: Mapping[str, Mapping[str, float]] | None = None,
+        two_step_cfg: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        self.pattern_provider = pattern_provider
+        self.condition_provider = condition_provider
+        self.fuser = fuser
+        self.n_q = n_q
+        self.card = card
+        self.dim = dim
+        self.cfg_coef = cfg_coef
+        self.two_step_cfg = two_step_cfg
+        self.cfg_dropout = ClassifierFreeGuidanceDropout(p=cfg_dropout)
+        self.att_dropout = AttributeDropout(p=attribute_dropout or {})
+        self.emb = nn.ModuleList(ScaledEmbedding(card + 1, dim, lr=emb_lr) for _ in range(n_q))
+        if "activation" in kwargs:
+            kwargs["activation"] = get_activation_fn(kwargs["activation"])
+        self.transformer = StreamingTransformer(
+            d_model=dim,
+            num_heads=num_heads,
+            dim_feedforward=int(hidden_scale * dim),
+            norm=norm,
+            norm_first=norm_first,
+            **kwargs,
+        )
+        self.out_norm = create_norm_fn(norm, dim) if norm_first else None
+        self.linears = nn.ModuleList(nn.Linear(dim, card, bias=bias_proj) for _ in range(n_q))
+        self._first_frame = first_frame_step(pattern_provider) if fuser.fuse2cond.get("frames") else 0
+        self._init_weights(weight_init, depthwise_init, zero_bias_init)
+
+    @property
+    def special_token_id(self) -> int:
+        return self.card
+
+    @property
+    def num_codebooks(self) -> int:
+        return self.n_q
+
+    def init_state(self, batch_size: int, capacity: int = 64, fused: Fused | None = None) -> LMState:
+        """The state of requests that have not begun: room for `capacity` steps of codes (it grows where that is too
+        few), after the prepended conditions; keys and values of the cross-attention source are computed here."""
+        prepended = 0 if fused is None else fused.prepended
+        source = None if fused is None else self._source(fused, batch_size)
+        return LMState(self.transformer.init_state(batch_size, prepended + capacity, source), length=capacity)
+
+    def logits(self, codes: Tensor, fused: Fused, state: LMState | None = None) -> Tensor:
+        """The network: codes [B, K, S] -> logits [B, K, S, V] of the codes of the next steps.
+
+        Args:
+            fused: conditions of each row, by where they enter.
+            state: codes are what follows the steps it has seen; None for a whole sequence.
+        """
+        return self._logits(codes, fused, state).transpose(1, 2)
+
+    def forward(
+        self,
+        sequence: Tensor,
+        conditions: list[ConditioningAttributes],
+        condition_tensors: ConditionTensors | None = None,
+        stage: int = -1,  # noqa: ARG002 (of other models with this signature)
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """sequence [B, K, S] of a pattern -> logits [B, K, S, V].
+
+        Args:
+            conditions: one per row; in training, subject to dropout.
+            condition_tensors: conditions that are embedded already, instead.
+            stage: unused.
+            generator: of the dropout of conditions.
+        """
+        state = self.current_state(None, sequence.shape[0])
+        fused = self.fuser.fuse(self._embed_conditions(conditions, condition_tensors, generator))
+        return self.logits(sequence, fused, state)
+
+    def compute_predictions(
+        self,
+        codes: Tensor,
+        conditions: list[ConditioningAttributes],
+        condition_tensors: ConditionTensors | None = None,
+        stage: int = -1,  # noqa: ARG002
+        keep_only_valid_steps: bool = True,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> LMOutput:
+        """The training pass: codes [B, K, T] -> logits of every code given those before it in the pattern.
+
+        Args:
+            keep_only_valid_steps: leave out the steps at the end in which the leading codebooks have no frame left.
+            The others are those of `forward`.
+        """
+        pattern = self.pattern_provider.get_pattern(codes.shape[-1])
+        sequence, _, _ = pattern.build_pattern_sequence(codes, self.special_token_id, keep_only_valid_steps)
+        fused = self.fuser.fuse(self._embed_conditions(conditions, condition_tensors, generator))
+        logits = self._logits(sequence, fused, None)  # [B, S, K, V]
+        places, mask = pattern.logit_places(sequence.shape[-1], keep_only_valid_steps)
+        places, mask = places.to(codes.device), mask.to(codes.device)
+        rows = places * self.n_q + torch.arange(self.n_q, device=codes.device).unsqueeze(1)
+        logits = logits.flatten(1, 2).index_select(1, rows.flatten()).unflatten(1, rows.shape)
+        logits = logits.masked_fill_(~mask.unsqueeze(-1), float("nan"))
+        return LMOutput(logits, mask.expand(codes.shape[0], -1, -1))
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: Tensor | None = None,
+        conditions: Sequence[ConditioningAttributes] = (),
+        num_samples: int | None = None,
+        max_gen_len: int = 256,
+        use_sampling: bool = True,
+        temp: float = 1.0,
+        top_k: int = 250,
+        top_p: float = 0.0,
+        cfg_coef: float | None = None,
+        cfg_coef_beta: float | None = None,
+        two_step_cfg: bool | None = None,
+        remove_prompts: bool = False,
+        check: bool = False,
+        callback: Callable[[int, int], None] | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Codes [B, K, T] of `max_gen_len` frames, the prompt [B, K, P] included; upstream's entry to `generation`.
+
+        Args:
+            conditions: one per row, or none for unconditional generation.
+            num_samples: number of rows, where neither prompt nor conditions say it.
+            cfg_coef: strength of guidance; the model's own by default.
+            remove_prompts: leave the prompt out of what is returned.
+            check: verify that every code returned is one.
+            callback: called with (steps done, steps in all).
+            seeds: one per row; drawn from torch's generator by default.
+        """
+        device = self.emb[0].weight.device
+        rows = _num_rows(prompt, conditions, num_samples)
+        if prompt is None:
+            prompt = torch.zeros((rows, self.n_q, 0), dtype=torch.long, device=device)
+        if prompt.shape[-1] >= max_gen_len:
+            raise InvalidInput(
+                f"a prompt of {prompt.shape[-1]} frames leaves nothing to generate in {max_gen_len}", field="prompt"
+            )
+        guided = guidance.prepare(
+            self,
+            list(conditions) or [ConditioningAttributes() for _ in range(rows)],
+            Guidance(
+                coef=self.cfg_coef if cfg_coef is None else cfg_coef,
+                coef_beta=cfg_coef_beta,
+                two_step=self.two_step_cfg if two_step_cfg is None else two_step_cfg,
+            ),
+            device=device,
+        )
+        session = Session.open(torch.randint(2**62, (rows,)).tolist() if seeds is None else seeds)
+        pattern = self.pattern_provider.get_pattern(max_gen_len)
+        session.total = autoregressive.num_model_steps(pattern, prompt.shape[-1])
+        if callback is not None:
+            session.progress = lambda progress: callback(progress.done, progress.total)
+        sampling = Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temp)
+        frames = autoregressive.decode(
+            guided, prompt.to(device), length=max_gen_len, sampling=sampling, session=session
+        )
+        codes = torch.cat(list(frames), dim=-1)
+        if check and not bool(((codes >= 0) & (codes < self.card)).all()):
+            raise InvalidInput(f"generation returned codes outside 0 ... {self.card - 1}", field="check")
+        return codes[..., prompt.shape[-1] if remove_prompts else 0 :]
+
+    def _logits(self, codes: Tensor, fused: Fused, state: LMState | None) -> Tensor:
+        """codes [B, K, S] -> logits [B, S, K, V], the order in which one product makes all heads."""
+        batch, codebooks, steps = codes.shape
+        if codebooks != self.n_q:
+            raise InvalidInput(f"this model has {self.n_q} codebooks, the codes have {codebooks}", field="codes")
+        offsets = torch.arange(steps, device=codes.device).expand(batch, -1)
+        positions = offsets if state is None else state.position.unsqueeze(1) + offsets
+        length = steps if state is None else state.length
+        begins = state is None or not state.started
+        x = sum(embedding(codes[:, k]) for k, embedding in enumerate(self.emb))
+        x = apply_fused(x, fused, positions, length, with_prepend=begins, first_frame=self._first_frame)
+        if state is not None and begins:
+            state.prepended, state.started = fused.prepended, True
+        source = self._source(fused, batch)
+        x = self.transformer(x, cross_attention_src=source, state=None if state is None else state.transformer)
+        x = x[:, -steps:]
+        return self._heads(x if self.out_norm is None else self.out_norm(x))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[B, S, D] -> [B, S, K, V]"""
+        if x.shape[1] == 1:  # a step: copying all heads into one costs more than it saves
+            return torch.stack([linear(x) for linear in self.linears], dim=2)
+        weight = torch.cat([linear.weight for linear in self.linears])
+        bias = None if self.linears[0].bias is None else torch.cat([linear.bias for linear in self.linears])
+        return F.linear(x, weight, bias).unflatten(-1, (self.n_q, self.card))
+
+    def _source(self, fused: Fused, batch: int) -> Tensor | None:
+        """The source of cross-attention; without any condition, what null conditions are: one zero vector."""
+        if not self.transformer.has_cross_attention or fused.cross is not None:
+            return fused.cross
+        return torch.zeros((batch, 1, self.dim), device=self.emb[0].weight.device, dtype=self.emb[0].weight.dtype)
+
+    def _embed_conditions(
+        self,
+        conditions: list[ConditioningAttributes],
+        condition_tensors: ConditionTensors | None,
+        generator: torch.Generator | None,
+    ) -> ConditionTensors:
+        if condition_tensors is not None:
+            if conditions:
+                raise InvalidInput("give conditions or condition_tensors, not both", field="condition_tensors")
+            return condition_tensors
+        if not conditions:
+            return {}
+        kept = self.att_dropout(self.cfg_dropout(conditions, generator=generator), generator=generator)
+        embedded: ConditionTensors = self.condition_provider(self.condition_provider.tokenize(kept))
+        return embedded
+
+    def _init_weights(self, weight_init: str | None, depthwise_init: str | None, zero_bias_init: bool) -> None:
+        if depthwise_init not in (None, "current", "global"):
+            raise InvalidInput(
+                f"depthwise_init {depthwise_init!r} is not one of current, global", field="depthwise_init"
+            )
+        if weight_init is None:
+            if depthwise_init is not None or zero_bias_init:
+                raise InvalidInput("depthwise_init and zero_bias_init need a weight_init", field="weight_init")
+            return
+        for module in [*self.emb, *self.linears]:
+            init_layer(module, weight_init, None, zero_bias_init)
+        depths = {"current": lambda index: index + 1, "global": lambda _: len(self.transformer.layers)}
+        depth_of = depths.get(depthwise_init or "", lambda _: None)
+        for index, layer in enumerate(self.transformer.layers):
+            for module in layer.modules():
+                init_layer(module, weight_init, depth_of(index), zero_bias_init)
+
+
+def first_frame_step(provider: CodebooksPatternProvider) -> int:
+    """The step that predicts frame 0 of codebook 0, for patterns in which each further step predicts a further frame;
+    only there can a condition be added frame by frame."""
+    frames = 8
+    pattern = provider.get_pattern(frames)
+    steps = [pattern.get_first_step_with_timesteps(frame, 0) for frame in range(frames)]
+    first = steps[0]
+    if first is None or first < 1 or steps != list(range(first, first + frames)):
+        raise InvalidInput(
+            f"conditions fused by 'frames' need a pattern with a frame per step, such as delay; {type(provider).__name__} "
+            "has another order",
+            field="fuser",
+        )
+    return first - 1
+
+
+def _num_rows(
+    prompt: Tensor | None, conditions: Sequence[ConditioningAttributes], num_samples: int | None
+) -> int:
+    given = {
+        name: count
+        for name, count in (
+            ("prompt", None if prompt is None else prompt.shape[0]),
+            ("conditions", len(conditions) or None),
+            ("num_samples", num_samples),
+        )
+        if count is not None
+    }
+    if len(set(given.values())) > 1:
+        raise InvalidInput(f"prompt, conditions and num_samples disagree on the number of rows: {given}")
+    return next(iter(given.values()), 1)

@@ -1,0 +1,157 @@
+"""Attention over what a request has cached: one function, one cache. It knows nothing of layers or norms.
+
+The cache has a slot per position. Each row of a batch has its own position, so rows that joined at different times
+share a step:
+
+    slot      0  1  2  3  4  5          row 0 is at position 4: it writes slot 4 and sees slots 0 ... 4
+    row 0     k  k  k  k  K  -          row 1 is at position 2: it writes slot 2 and sees slots 0 ... 2
+    row 1     k  k  K  -  -  -          with past_context 2, row 0 would see slots 2 ... 4
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from audiocraft.errors import InvalidInput
+from audiocraft.modules.rope import Rotation
+
+
+@dataclass(slots=True)
+class KVCache:
+    """Keys and values of one layer, [B, H, S_max, D / H]; allocated once, written in place."""
+
+    keys: Tensor
+    values: Tensor
+
+    def write(self, positions: Tensor, key: Tensor, value: Tensor) -> None:
+        """Put key and value [B, H, S, D / H] at positions [B, S]."""
+        slots = positions[:, None, :, None].expand_as(key)
+        self.keys.scatter_(2, slots, key.to(self.keys.dtype))
+        self.values.scatter_(2, slots, value.to(self.values.dtype))
+
+    def grow(self, capacity: int) -> None:
+        """Make room for `capacity` positions; what is cached stays."""
+        missing = capacity - self.keys.shape[2]
+        if missing > 0:
+            self.keys = F.pad(self.keys, (0, 0, 0, missing))
+            self.values = F.pad(self.values, (0, 0, 0, missing))
+
+
+@dataclass(slots=True)
+class LayerState:
+    """What one layer remembers of a request: its own past, and the keys and values of the cross-attention source,
+    which are projected once."""
+
+    past: KVCache
+    source: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass(slots=True)
+class Frame:
+    """What all layers of one pass share: where its steps are and what they may see.
+
+    Args:
+        positions: [B, S]; None without a cache, where step s is at position s.
+        horizon: slots of the cache that may hold something; the rest is not read.
+        visible: bool (True is visible) or additive float, broadcastable to [B, H, S, keys]; None sees everything.
+        causal: no mask but the causal one, so that the kernel needs none at all.
+        rotation: of the positions, with rotary embeddings.
+    """
+
+    positions: Tensor | None = None
+    horizon: int = 0
+    visible: Tensor | None = None
+    causal: bool = False
+    rotation: Rotation | None = None
+
+
+@dataclass(slots=True)
+class TransformerState:
+    """What one request has in a transformer. The caller owns it; each pass appends its steps in place.
+
+    Args:
+        layers: one each.
+        position: [B], the position that the next step of each row has.
+        horizon: a bound on `position` that is known without reading the device.
+    """
+
+    layers: list[LayerState]
+    position: Tensor
+    horizon: int = 0
+
+    def advance(self, steps: int) -> Tensor:
+        """Take positions [B, S] for the next `steps` of every row, making room where there is none."""
+        positions = self.position.unsqueeze(1) + torch.arange(steps, device=self.position.device)
+        self.position += steps
+        self.horizon += steps
+        for layer in self.layers:
+            capacity = layer.past.keys.shape[2]
+            if self.horizon > capacity:
+                layer.past.grow(max(self.horizon, 2 * capacity))
+        return positions
+
+
+def visible_keys(positions: Tensor, horizon: int, past_context: int | None = None) -> Tensor:
+    """positions of the queries [B, S] -> bool [B, 1, S, horizon]: keys not after, nor too long before, the query."""
+    distance = positions.unsqueeze(-1) - torch.arange(horizon, device=positions.device)
+    visible = distance >= 0
+    if past_context is not None:
+        visible &= distance <= past_context
+    return visible.unsqueeze(1)
+
+
+def visible_from_hidden(mask: Tensor, batch: int) -> Tensor:
+    """A mask in torch's convention, bool (True is hidden) or additive, [S, L], [B, S, L], [B x H, S, L] or
+    [B, H, S, L] -> bool (True is visible) or additive, broadcastable to [B, H, S, L]."""
+    if mask.dim() == 3:
+        mask = mask.unsqueeze(1) if mask.shape[0] in (1, batch) else mask.unflatten(0, (batch, -1))
+    elif mask.dim() not in (2, 4):
+        raise InvalidInput(f"an attention mask has 2, 3 or 4 dimensions, got {list(mask.shape)}", field="attn_mask")
+    return ~mask if mask.dtype == torch.bool else mask
+
+
+def merge_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """What both masks let through; each is bool (True is visible) or additive float."""
+    if first is None or second is None:
+        return second if first is None else first
+    if first.dtype == torch.bool and second.dtype == torch.bool:
+        return first & second
+    return _additive(first) + _additive(second)
+
+
+def _additive(mask: Tensor) -> Tensor:
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor | None = None,
+    *,
+    causal: bool = False,
+    dropout: float = 0.0,
+    as_float32: bool = False,
+) -> Tensor:
+    """query [B, H, S, D / H], key and value [B, H or fewer, L, D / H] -> [B, H, S, D / H].
+
+    Fewer key heads than query heads are repeated, each for as many neighbouring query heads.
+    """
+    dtype = query.dtype
+    if as_float32:
+        query, key, value = query.float(), key.float(), value.float()
+    if visible is not None and visible.dtype != torch.bool:
+        visible = visible.to(query.dtype)
+    grouped = key.shape[1] != query.shape[1]
+    if grouped and query.shape[1] % key.shape[1]:
+        raise InvalidInput(f"{query.shape[1]} query heads cannot share {key.shape[1]} key heads", field="kv_repeat")
+    out = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=visible, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
+    )
+    return out.to(dtype)

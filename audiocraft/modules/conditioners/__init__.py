@@ -1,0 +1,72 @@
+"""Conditioners: what a model is told, embedded. The records they read are those of `audiocraft.types`."""
+
+from audiocraft.modules.conditioners.base import (
+    BaseConditioner,
+    TextConditioner,
+    nullify_chords,
+    nullify_condition,
+    nullify_joint_embed,
+    nullify_melody,
+    nullify_symbolic,
+    nullify_wav,
+)
+from audiocraft.modules.conditioners.dropout import (
+    AttributeDropout,
+    ClassifierFreeGuidanceDropout,
+    DropoutModule,
+    dropout_condition,
+    dropout_symbolic_conditions,
+    unconditional,
+)
+from audiocraft.modules.conditioners.fuser import ConditionFuser, Fused
+from audiocraft.modules.conditioners.provider import ConditioningProvider
+from audiocraft.modules.conditioners.text import (
+    BagOfWordsConditioner,
+    LUTConditioner,
+    NoopTokenizer,
+    T5Conditioner,
+    Tokenizer,
+    WhiteSpaceTokenizer,
+)
+from audiocraft.types import (
+    ConditioningAttributes,
+    ConditionType,
+    JointEmbedCondition,
+    SegmentWithAttributes,
+    SymbolicCondition,
+    TextCondition,
+    WavCondition,
+)
+
+__all__ = [
+    "AttributeDropout",
+    "BagOfWordsConditioner",
+    "BaseConditioner",
+    "ClassifierFreeGuidanceDropout",
+    "ConditionFuser",
+    "ConditionType",
+    "ConditioningAttributes",
+    "ConditioningProvider",
+    "DropoutModule",
+    "Fused",
+    "JointEmbedCondition",
+    "LUTConditioner",
+    "NoopTokenizer",
+    "SegmentWithAttributes",
+    "SymbolicCondition",
+    "T5Conditioner",
+    "TextCondition",
+    "TextConditioner",
+    "Tokenizer",
+    "WavCondition",
+    "WhiteSpaceTokenizer",
+    "dropout_condition",
+    "dropout_symbolic_conditions",
+    "nullify_chords",
+    "nullify_condition",
+    "nullify_joint_embed",
+    "nullify_melody",
+    "nullify_symbolic",
+    "nullify_wav",
+    "unconditional",
+]

@@ -1,0 +1,110 @@
+"""What every conditioner is: `tokenize` prepares inputs on the data side, `forward` embeds them on the model side.
+Also what "not conditioned" looks like, for each kind of condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.types import ConditionType, JointEmbedCondition, SymbolicCondition, WavCondition
+
+
+class BaseConditioner(nn.Module):
+    """Maps what a row is conditioned on to an embedding [B, L, output_dim] and its mask [B, L].
+
+    Args:
+        dim: width of the conditioner's own representation.
+        output_dim: width that the language model wants; -1 for no projection.
+    """
+
+    kind: ClassVar[str] = "symbolic"
+    """Which part of `ConditioningAttributes` this conditioner reads: text, wav, joint_embed or symbolic."""
+
+    def __init__(self, dim: int, output_dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.output_dim = output_dim
+        if output_dim > -1:
+            self.output_proj = nn.Linear(dim, output_dim)
+
+    def tokenize(self, *args: Any, **kwargs: Any) -> Any:
+        """Everything that can be done without the model's weights."""
+        raise NotImplementedError(f"{type(self).__name__} must define tokenize")
+
+    def forward(self, inputs: Any) -> ConditionType:
+        """What `tokenize` returned -> (embedding [B, L, D], mask [B, L])."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+class TextConditioner(BaseConditioner):
+    """Reads texts: `tokenize` takes one string or None per row."""
+
+    kind = "text"
+
+
+def length_to_mask(lengths: Tensor, max_len: int) -> Tensor:
+    """lengths [B] -> bool [B, max_len], True where there is something."""
+    return torch.arange(max_len, device=lengths.device)[None] < lengths[:, None]
+
+
+def nullify_condition(condition: ConditionType, dim: int = 1) -> ConditionType:
+    """(embedding, mask) -> an embedding of length one along `dim`, zero, with mask 0."""
+    embedding, _ = condition
+    null = torch.zeros_like(embedding.narrow(dim, 0, 1))
+    return null, torch.zeros((null.shape[0], 1), dtype=torch.int, device=embedding.device)
+
+
+def nullify_wav(cond: WavCondition) -> WavCondition:
+    """No sound: one zero sample, of length 0, per row."""
+    rows = cond.wav.shape[0]
+    return WavCondition(
+        wav=torch.zeros_like(cond.wav[..., :1]),
+        length=torch.zeros(rows, dtype=torch.long, device=cond.wav.device),
+        sample_rate=cond.sample_rate,
+        path=[None] * rows,
+        seek_time=[None] * rows,
+    )
+
+
+def nullify_joint_embed(embed: JointEmbedCondition) -> JointEmbedCondition:
+    """Neither sound nor text."""
+    rows = embed.wav.shape[0]
+    return JointEmbedCondition(
+        wav=torch.zeros_like(embed.wav[..., :1]),
+        text=[None] * rows,
+        length=torch.zeros(rows, dtype=torch.long, device=embed.wav.device),
+        sample_rate=embed.sample_rate,
+        path=[None] * rows,
+        seek_time=[0] * rows,
+    )
+
+
+def nullify_chords(sym_cond: SymbolicCondition, null_chord_idx: int = 194) -> SymbolicCondition:
+    """No chord in any frame; the rest stays."""
+    if sym_cond.frame_chords is None:
+        return sym_cond
+    return sym_cond._replace(frame_chords=torch.full_like(sym_cond.frame_chords, null_chord_idx))
+
+
+def nullify_melody(sym_cond: SymbolicCondition) -> SymbolicCondition:
+    """No pitch in any frame; the rest stays."""
+    if sym_cond.melody is None:
+        return sym_cond
+    return sym_cond._replace(melody=torch.zeros_like(sym_cond.melody))
+
+
+def nullify_symbolic(sym_cond: SymbolicCondition, null_chord_idx: int = 194) -> SymbolicCondition:
+    """No chords, no melody and no plan."""
+    return nullify_melody(nullify_chords(sym_cond, null_chord_idx))._replace(plan=None)
+
+
+def pad_tokens(rows: Sequence[Sequence[int]], pad_idx: int) -> tuple[Tensor, Tensor]:
+    """Token lists -> (tokens [B, L], lengths [B]); at least one column."""
+    longest = max((len(row) for row in rows), default=0) or 1
+    tokens = torch.full((len(rows), longest), pad_idx, dtype=torch.long)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+    return tokens, torch.tensor([len(row) for row in rows], dtype=torch.long)

@@ -1,0 +1,236 @@
+"""The T5 encoder (Raffel et al. 2020) and its tokenizer, read from the files that the Hugging Face hub has for them.
+
+Only what conditioning needs: no decoder, no generation, no download.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.checkpoints.sources import hub_snapshot
+from audiocraft.errors import CheckpointError, require
+
+Device = torch.device | str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class T5Config:
+    """The part of `config.json` that shapes the encoder."""
+
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_layers: int
+    num_heads: int
+    vocab_size: int
+    relative_attention_num_buckets: int = 32
+    relative_attention_max_distance: int = 128
+    layer_norm_epsilon: float = 1e-6
+    feed_forward_proj: str = "relu"
+    dropout_rate: float = 0.1
+
+    @classmethod
+    def read(cls, folder: Path) -> T5Config:
+        tree = json.loads((folder / "config.json").read_text())
+        try:
+            return cls(**{name: tree[name] for name in cls.__slots__ if name in tree})
+        except TypeError as error:
+            raise CheckpointError(f"{folder / 'config.json'} does not describe a T5: {error}") from error
+
+
+def find_t5(name: str) -> Path:
+    """The folder of a T5: a path, or a name in the local Hugging Face cache (`t5-base` is also `google-t5/t5-base`)."""
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    names = [name, f"google-t5/{name}"] if "/" not in name else [name]
+    for candidate in names:
+        snapshot = hub_snapshot(candidate)
+        if snapshot is not None:
+            return snapshot
+    raise CheckpointError(
+        f"the text encoder {name!r} is not on this machine; put it in the Hugging Face cache with "
+        f"`hf download {names[-1]}`, or give the path of a folder with config.json, tokenizer.json and the weights"
+    )
+
+
+class T5Tokenizer:
+    """Texts -> padded token ids and mask."""
+
+    def __init__(self, file: Path, pad_id: int = 0, end_id: int = 1) -> None:
+        tokenizers = require("tokenizers", extra="text")
+        self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(file))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.pad_id = pad_id
+        self.end_id = end_id
+
+    @classmethod
+    def from_pretrained(cls, name: str) -> T5Tokenizer:
+        file = find_t5(name) / "tokenizer.json"
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing: a T5 needs its tokenizer.json")
+        return cls(file)
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """-> ids [B, L], mask [B, L]"""
+        rows = [entry.ids for entry in self._tokenizer.encode_batch(list(texts))]
+        rows = [row if row and row[-1] == self.end_id else [*row, self.end_id] for row in rows]
+        longest = max(len(row) for row in rows)
+        ids = torch.tensor([row + [self.pad_id] * (longest - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        return ids, mask
+
+
+class RMSNorm(nn.Module):
+    """Scale to unit mean square, in float32."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        return self.weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Attention without scaling (T5 folds it into the initialisation)."""
+
+    def __init__(self, config: T5Config, has_relative_bias: bool) -> None:
+        super().__init__()
+        inner = config.num_heads * config.d_kv
+        self.q = nn.Linear(config.d_model, inner, bias=False)
+        self.k = nn.Linear(config.d_model, inner, bias=False)
+        self.v = nn.Linear(config.d_model, inner, bias=False)
+        self.o = nn.Linear(inner, config.d_model, bias=False)
+        self.num_heads = config.num_heads
+        if has_relative_bias:
+            buckets = config.relative_attention_num_buckets
+            self.relative_attention_bias = nn.Embedding(buckets, config.num_heads)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        query, key, value = (
+            part(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v)
+        )
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype), scale=1.0)
+        return self.o(out.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers (T5), or gated by a third (T5 1.1, flan)."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__()
+        self.gated = config.feed_forward_proj.startswith("gated-")
+        if self.gated:
+            self.wi_0 = nn.Linear(config.d_model, config.d_ff, bias=False)
+            self.wi_1 = nn.Linear(config.d_model, config.d_ff, bias=False)
+        else:
+            self.wi = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.wo = nn.Linear(config.d_ff, config.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.gated:
+            return self.wo(F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x))
+        return self.wo(F.relu(self.wi(x)))
+
+
+class T5Encoder(nn.Module):
+    """ids [B, L] -> hidden states [B, L, d_model]. Parameter names are those of the released files."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__()
+        self.config = config
+        self.shared = nn.Embedding(config.vocab_size, config.d_model)
+        self.encoder = nn.ModuleDict(
+            {
+                "block": nn.ModuleList(_block(config, index == 0) for index in range(config.num_layers)),
+                "final_layer_norm": RMSNorm(config.d_model, config.layer_norm_epsilon),
+            }
+        )
+        self.dropout = nn.Dropout(config.dropout_rate)
+
+    @classmethod
+    def from_pretrained(cls, name: str, *, device: Device = "cpu") -> T5Encoder:
+        """Read a T5 that is on this machine (see `find_t5`), in float32."""
+        folder = find_t5(name)
+        config = T5Config.read(folder)
+        with torch.device("meta"):
+            model = cls(config)
+        wanted = set(model.state_dict())
+        tensors = {key: value.to(device, torch.float32) for key, value in _read_weights(folder, wanted).items()}
+        missing = wanted - set(tensors)
+        if missing:
+            raise CheckpointError(f"the T5 in {folder} lacks {len(missing)} tensors, such as {min(missing)!r}")
+        model.load_state_dict(tensors, assign=True)
+        return model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids [B, L] and mask [B, L] (0 is padding) -> [B, L, d_model]"""
+        bias = self._bias(ids.shape[1], ids.device)
+        # Not -inf: a row without any token must stay finite.
+        bias = bias.masked_fill(mask[:, None, None, :] == 0, torch.finfo(torch.float32).min / 2)
+        x = self.dropout(self.shared(ids))
+        for attention, feed_forward in (block["layer"] for block in self.encoder["block"]):
+            x = x + self.dropout(attention["SelfAttention"](attention["layer_norm"](x), bias))
+            x = x + self.dropout(feed_forward["DenseReluDense"](feed_forward["layer_norm"](x)))
+        return self.dropout(self.encoder["final_layer_norm"](x))
+
+    def _bias(self, length: int, device: torch.device) -> Tensor:
+        """Learned bias of each head for each distance, [1, H, L, L]; the first layer's, shared by all."""
+        places = torch.arange(length, device=device)
+        buckets = relative_buckets(
+            places[None, :] - places[:, None],
+            self.config.relative_attention_num_buckets,
+            self.config.relative_attention_max_distance,
+        )
+        table = self.encoder["block"][0]["layer"][0]["SelfAttention"].relative_attention_bias
+        return table(buckets).permute(2, 0, 1).unsqueeze(0)
+
+
+def relative_buckets(distance: Tensor, buckets: int, max_distance: int) -> Tensor:
+    """key position minus query position -> bucket: half of them for each direction; near distances have their own,
+    far ones share logarithmically wider buckets up to `max_distance`."""
+    half = buckets // 2
+    exact = half // 2
+    far = distance.abs()
+    ratio = torch.log(far.clamp(min=1).float() / exact) / math.log(max_distance / exact)
+    wide = (exact + (ratio * (half - exact)).long()).clamp(max=half - 1)
+    return (distance > 0).long() * half + torch.where(far < exact, far, wide)
+
+
+def _block(config: T5Config, first: bool) -> nn.ModuleDict:
+    def norm() -> RMSNorm:
+        return RMSNorm(config.d_model, config.layer_norm_epsilon)
+
+    attention = nn.ModuleDict({"SelfAttention": SelfAttention(config, first), "layer_norm": norm()})
+    feed_forward = nn.ModuleDict({"DenseReluDense": FeedForward(config), "layer_norm": norm()})
+    return nn.ModuleDict({"layer": nn.ModuleList([attention, feed_forward])})
+
+
+def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
+    """The wanted tensors from safetensors files, else from torch's, which are read without running any code."""
+    found: dict[str, Tensor] = {}
+    files = sorted(folder.glob("*.safetensors"))
+    if files:
+        from safetensors import safe_open
+
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                found.update({key: tensors.get_tensor(key) for key in tensors.keys() if key in wanted})
+        return found
+    for file in sorted(folder.glob("pytorch_model*.bin")):
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+        found.update({key: value for key, value in tensors.items() if key in wanted})
+    return found

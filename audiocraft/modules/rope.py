@@ -1,0 +1,134 @@
+"""Rotary position embedding (RoPE), with the decay of XPos on request: positions as rotations of queries and keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """The rotation of some positions, ready for queries and keys [B, H, S, D / H]: complex [B or 1, 1, S, D / 2H]."""
+
+    query: Tensor
+    key: Tensor
+
+    def apply(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        return _turn(query, self.query), _turn(key, self.key)
+
+
+class XPos(nn.Module):
+    """Decay per position and frequency (Sun et al. 2022): far pairs of query and key count less.
+
+    Args:
+        dim: width of a head.
+        smoothing: from 0 (low frequencies vanish fastest) up, flattens the decay over frequencies.
+        base_scale: positions after which the decay has fully acted.
+        dtype: of the decay rates.
+    """
+
+    decay_rates: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        smoothing: float = 0.4,
+        base_scale: int = 512,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if dim % 2:
+            raise InvalidInput(f"the width of a head must be even, got {dim}", field="dim")
+        self.base_scale = base_scale
+        half = dim // 2
+        places = torch.arange(half, device=device, dtype=dtype) / half
+        self.register_buffer("decay_rates", (places + smoothing) / (1.0 + smoothing))
+
+    def decay(self, positions: Tensor) -> Tensor:
+        """positions [...] -> factors [..., dim / 2]"""
+        power = positions.to(self.decay_rates.dtype).unsqueeze(-1) / self.base_scale
+        return self.decay_rates**power
+
+    def get_decay(self, start: int, end: int) -> Tensor:
+        """Factors of positions start ... end - 1, [T, 1, dim / 2]."""
+        return self.decay(torch.arange(start, end, device=self.decay_rates.device)).unsqueeze(1)
+
+
+class RotaryEmbedding(nn.Module):
+    """Rotates pairs of neighbouring channels by an angle proportional to the position (Su et al. 2021).
+
+    Args:
+        dim: width of a head.
+        max_period: of the slowest rotation, in positions.
+        xpos: let far pairs decay too.
+        scale: 1 rotates, 0 does nothing, between is a mixture.
+        dtype: of the frequencies.
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        max_period: float = 10000.0,
+        xpos: bool = False,
+        scale: float = 1.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if dim % 2:
+            raise InvalidInput(f"the width of a head must be even, got {dim}", field="dim")
+        self.scale = scale
+        places = torch.arange(0, dim, 2, device=device, dtype=dtype) / dim
+        self.register_buffer("frequencies", 1.0 / (max_period**places))
+        self.xpos = XPos(dim, device=device, dtype=dtype) if xpos else None
+
+    def turns(self, positions: Tensor) -> Tensor:
+        """positions [...] -> complex rotation [..., dim / 2]"""
+        angles = positions.to(self.frequencies.dtype).unsqueeze(-1) * self.frequencies
+        rotation = torch.polar(torch.ones_like(angles), angles)
+        return rotation if self.scale == 1 else rotation * self.scale + (1.0 - self.scale)
+
+    def rotation(self, positions: Tensor) -> Rotation:
+        """For queries and keys at `positions` [B or 1, S]; made once per pass and shared by all layers."""
+        turns = self.turns(positions).unsqueeze(1)
+        if self.xpos is None:
+            return Rotation(turns, turns)
+        decay = self.xpos.decay(positions).unsqueeze(1)
+        return Rotation(turns * decay, turns / decay)
+
+    def get_rotation(self, start: int, end: int) -> Tensor:
+        """Complex rotation of positions start ... end - 1, [T, dim / 2]."""
+        return self.turns(torch.arange(start, end, device=self.frequencies.device))
+
+    def rotate(self, x: Tensor, start: int = 0, time_dim: int = 1, invert_decay: bool = False) -> Tensor:
+        """x with heads and channels last, [B, T, H, dim], rotated as positions start, start + 1, ... of `time_dim`."""
+        length = x.shape[time_dim]
+        rotation = self.get_rotation(start, start + length)
+        if self.xpos is not None:
+            decay = self.xpos.get_decay(start, start + length).squeeze(1)
+            rotation = rotation / decay if invert_decay else rotation * decay
+        shape = [1] * x.dim()
+        shape[time_dim], shape[-1] = length, rotation.shape[-1]
+        return _turn(x, rotation.view(shape))
+
+    def rotate_qk(
+        self, query: Tensor, key: Tensor, start: int = 0, time_dim: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Both rotated; a shorter query (streaming) is taken to be the end of the key."""
+        ahead = key.shape[time_dim] - query.shape[time_dim]
+        return (
+            self.rotate(query, start + ahead, time_dim),
+            self.rotate(key, start, time_dim, invert_decay=True),
+        )
+
+
+def _turn(x: Tensor, rotation: Tensor) -> Tensor:
+    pairs = torch.view_as_complex(x.to(rotation.real.dtype).unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)

@@ -1,0 +1,596 @@
+"""The transformer of the language models: pre- or post-norm layers with causal, cross and rotary attention.
+
+What a request has cached is an argument (`state`), never an attribute, so one model serves many requests at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from audiocraft.errors import InvalidInput
+from audiocraft.modules.attention import (
+    Frame,
+    KVCache,
+    LayerState,
+    TransformerState,
+    attend,
+    merge_masks,
+    visible_from_hidden,
+    visible_keys,
+)
+from audiocraft.modules.rope import RotaryEmbedding
+from audiocraft.modules.streaming import StreamingModule
+
+Device = torch.device | str | None
+Activation = str | Callable[[Tensor], Tensor]
+
+_BACKENDS = ("torch", "xformers")
+_POSITIONAL = ("sin", "rope", "sin_rope")
+_CHECKPOINTING = ("none", "torch", "xformers_default", "xformers_mm")
+
+
+def set_efficient_attention_backend(backend: str = "torch") -> None:
+    """Accept upstream's names; every one of them runs torch's fused kernels here, so there is nothing to set."""
+    if backend not in _BACKENDS:
+        raise InvalidInput(f"attention backend {backend!r} is not one of {', '.join(_BACKENDS)}", field="backend")
+
+
+def create_norm_fn(norm_type: str, dim: int, **kwargs: Any) -> nn.Module:
+    """The norm called `norm_type`, over the last `dim` channels."""
+    if norm_type != "layer_norm":
+        raise InvalidInput(f"norm {norm_type!r} is unknown: the one there is is layer_norm", field="norm")
+    return nn.LayerNorm(dim, eps=1e-5, **kwargs)
+
+
+def create_sin_embedding(
+    positions: Tensor, dim: int, max_period: float = 10000, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """positions [B, S, 1] -> [B, S, dim]: cosines, then sines, of dim / 2 periods up to `max_period`."""
+    if dim % 2:
+        raise InvalidInput(f"the width of a sine embedding must be even, got {dim}", field="dim")
+    half = dim // 2
+    exponents = torch.arange(half, device=positions.device, dtype=dtype).view(1, 1, -1) / max(half - 1, 1)
+    phase = positions.to(dtype) / torch.full([], max_period, device=positions.device, dtype=dtype) ** exponents
+    return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
+
+
+def expand_repeated_kv(x: Tensor, n_rep: int, memory_efficient: bool) -> Tensor:
+    """Repeat each key head `n_rep` times; heads are dimension 1 with `memory_efficient`, else 2."""
+    return x if n_rep == 1 else x.repeat_interleave(n_rep, dim=1 if memory_efficient else 2)
+
+
+class LayerScale(nn.Module):
+    """Learned factor per channel, near zero at first, on a residual branch (Touvron et al. 2021)."""
+
+    def __init__(
+        self,
+        channels: int,
+        init: float = 1e-4,
+        channel_last: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channel_last = channel_last
+        self.scale = nn.Parameter(torch.full((channels,), init, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x if self.channel_last else self.scale[:, None] * x
+
+
+class Projections(nn.Module):
+    """Fused input and output projections under the names that torch's attention gives them."""
+
+    def __init__(self, dim: int, fused: int, bias: bool, device: Device, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.empty(fused, dim, device=device, dtype=dtype))
+        self.in_proj_bias = nn.Parameter(torch.zeros(fused, device=device, dtype=dtype)) if bias else None
+        self.out_proj = nn.Linear(dim, dim, bias=bias, device=device, dtype=dtype)
+        bound = dim**-0.5
+        nn.init.uniform_(self.in_proj_weight, -bound, bound)
+        if bias:
+            nn.init.zeros_(self.out_proj.bias)
+
+
+class StreamingMultiheadAttention(StreamingModule):
+    """Multi-head attention, [B, S, D] in and out.
+
+    Args:
+        embed_dim: width D.
+        dropout: on the attention weights, in training.
+        bias: in the projections.
+        causal: a step sees no later step.
+        past_context: how many earlier steps it sees; all by default.
+        custom, memory_efficient: upstream's kernels; here they only decide where the weights are in a state dict
+            (directly, or under `mha.` with neither).
+        attention_as_float32: attend in float32 where the model is in half precision.
+        rope: rotary embedding, shared by the layers of a model.
+        cross_attention: keys and values come from another sequence.
+        safe_streaming: accepted for upstream's callers; streaming is always safe.
+        qk_layer_norm: normalise queries and keys.
+        kv_repeat: query heads per key head.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        causal: bool = False,
+        past_context: int | None = None,
+        custom: bool = False,
+        memory_efficient: bool = False,
+        attention_as_float32: bool = False,
+        rope: RotaryEmbedding | None = None,
+        cross_attention: bool = False,
+        safe_streaming: bool = True,
+        qk_layer_norm: bool = False,
+        kv_repeat: int = 1,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if embed_dim % num_heads or num_heads % kv_repeat:
+            raise InvalidInput(
+                f"width {embed_dim}, {num_heads} heads and kv_repeat {kv_repeat} must divide each other",
+                field="num_heads",
+            )
+        if cross_attention and (causal or rope is not None or kv_repeat > 1):
+            raise InvalidInput("cross attention is not causal, has no rope and no kv_repeat", field="cross_attention")
+        if qk_layer_norm and kv_repeat > 1:
+            raise InvalidInput("qk_layer_norm needs kv_repeat 1", field="qk_layer_norm")
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.causal = causal
+        self.past_context = past_context
+        self.attention_as_float32 = attention_as_float32
+        self.cross_attention = cross_attention
+        self.safe_streaming = safe_streaming
+        self.kv_repeat = kv_repeat
+        self.kv_dim = embed_dim // kv_repeat
+        self.rope = rope
+        projections = Projections(embed_dim, embed_dim + 2 * self.kv_dim, bias, device, dtype)
+        if custom or memory_efficient:
+            self.in_proj_weight, self.in_proj_bias = projections.in_proj_weight, projections.in_proj_bias
+            self.out_proj = projections.out_proj
+        else:
+            self.mha = projections
+        if qk_layer_norm:
+            self.q_layer_norm = nn.LayerNorm(embed_dim, device=device, dtype=dtype)
+            self.k_layer_norm = nn.LayerNorm(embed_dim, device=device, dtype=dtype)
+        self._is_custom = custom or memory_efficient
+        self._has_norms = qk_layer_norm
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+        *,
+        frame: Frame | None = None,
+        state: LayerState | None = None,
+    ) -> tuple[Tensor, None]:
+        """query [B, S, D], key and value [B, L, D] -> ([B, S, D], None).
+
+        Args:
+            key_padding_mask: [B, L], True where there is no key.
+            need_weights, average_attn_weights: not supported beyond their defaults; weights are never formed.
+            attn_mask: see `attention.visible_from_hidden`; a causal module stays causal.
+            frame: the masks and positions of this pass, where the caller made them for all layers.
+            state: what earlier passes left.
+        """
+        if need_weights or not average_attn_weights:
+            raise InvalidInput("attention weights are never formed, so they cannot be returned", field="need_weights")
+        if frame is None:
+            frame = self.make_frame(query, attn_mask=attn_mask, key_padding_mask=key_padding_mask, causal=is_causal)
+        if self.cross_attention:
+            q = self._heads(self._query(query))
+            source = self.source(key, value) if state is None or state.source is None else state.source
+            out = self._attend(q, *source, frame)
+            if state is not None:
+                state.source = source
+        else:
+            out = self._attend_to_past(query, key, value, frame, state)
+        return self._projections.out_proj(out.transpose(1, 2).flatten(2)), None
+
+    def make_frame(
+        self,
+        query: Tensor,
+        *,
+        attn_mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        causal: bool = False,
+        positions: Tensor | None = None,
+        horizon: int = 0,
+    ) -> Frame:
+        """The masks and rotation that a pass over `query` [B, S, D] needs; with `positions`, one over the cache."""
+        batch, steps = query.shape[:2]
+        causal = causal or self.causal
+        visible = None if attn_mask is None else visible_from_hidden(attn_mask, batch)
+        if key_padding_mask is not None:
+            visible = merge_masks(visible, visible_from_hidden(key_padding_mask[:, None, None], batch))
+        ordered = causal or self.past_context is not None
+        if positions is not None:
+            visible = merge_masks(visible, visible_keys(positions, horizon, self.past_context))
+        elif ordered and (visible is not None or self.past_context is not None):
+            places = torch.arange(steps, device=query.device).unsqueeze(0)
+            visible = merge_masks(visible, visible_keys(places, steps, self.past_context))
+        rotation = None
+        if self.rope is not None:
+            places = torch.arange(steps, device=query.device).unsqueeze(0) if positions is None else positions
+            rotation = self.rope.rotation(places)
+        return Frame(positions, horizon, visible, ordered and visible is None, rotation)
+
+    def source(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, L, D / H] of a cross-attention source [B, L, D]: the same for every step."""
+        keys, values = self._key_value(key, value)
+        return self._heads(keys), self._heads(values)
+
+    def init_state(self, batch_size: int, capacity: int) -> LayerState:
+        """An empty cache for `capacity` positions."""
+        weight = self._projections.in_proj_weight
+        autocast = torch.is_autocast_enabled(weight.device.type)
+        dtype = torch.get_autocast_dtype(weight.device.type) if autocast else weight.dtype
+        head_dim = self.embed_dim // self.num_heads
+        shape = (batch_size, self.num_heads // self.kv_repeat, capacity, head_dim)
+        keys, values = (torch.zeros(shape, device=weight.device, dtype=dtype) for _ in range(2))
+        return LayerState(KVCache(keys, values))
+
+    def _attend_to_past(
+        self, query: Tensor, key: Tensor, value: Tensor, frame: Frame, state: LayerState | None
+    ) -> Tensor:
+        q, k, v = (self._heads(part) for part in self._query_key_value(query, key, value))
+        if frame.rotation is not None:
+            q, k = frame.rotation.apply(q, k)
+        if state is not None:
+            assert frame.positions is not None
+            state.past.write(frame.positions, k, v)
+            k, v = state.past.keys[:, :, : frame.horizon], state.past.values[:, :, : frame.horizon]
+        return self._attend(q, k, v, frame)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, frame: Frame) -> Tensor:
+        return attend(
+            query,
+            key.to(query.dtype),
+            value.to(query.dtype),
+            frame.visible,
+            causal=frame.causal,
+            dropout=self.dropout if self.training else 0.0,
+            as_float32=self.attention_as_float32,
+        )
+
+    @property
+    def _projections(self) -> Any:
+        return self if self._is_custom else self.mha
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[B, S, H x D / H] -> [B, H, S, D / H]"""
+        return x.unflatten(-1, (-1, self.embed_dim // self.num_heads)).transpose(1, 2)
+
+    def _query_key_value(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if key is not query or value is not query:
+            return self._query(query), *self._key_value(key, value)
+        weights = self._projections
+        fused = F.linear(query, weights.in_proj_weight, weights.in_proj_bias)
+        q, k, v = fused.split([self.embed_dim, self.kv_dim, self.kv_dim], dim=-1)
+        return (self.q_layer_norm(q), self.k_layer_norm(k), v) if self._has_norms else (q, k, v)
+
+    def _query(self, query: Tensor) -> Tensor:
+        weight, bias = self._part(0, self.embed_dim)
+        q = F.linear(query, weight, bias)
+        return self.q_layer_norm(q) if self._has_norms else q
+
+    def _key_value(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        middle = self.embed_dim + self.kv_dim
+        if key is value:
+            k, v = F.linear(key, *self._part(self.embed_dim, middle + self.kv_dim)).chunk(2, dim=-1)
+        else:
+            k = F.linear(key, *self._part(self.embed_dim, middle))
+            v = F.linear(value, *self._part(middle, middle + self.kv_dim))
+        return (self.k_layer_norm(k), v) if self._has_norms else (k, v)
+
+    def _part(self, start: int, end: int) -> tuple[Tensor, Tensor | None]:
+        weights = self._projections
+        bias = weights.in_proj_bias
+        return weights.in_proj_weight[start:end], None if bias is None else bias[start:end]
+
+
+class StreamingTransformerLayer(nn.Module):
+    """Self-attention, cross-attention where there is any, and two linear layers, each on a residual branch.
+
+    Args:
+        attention_dropout: of the self-attention weights; `dropout` by default.
+        norm_first: normalise what enters a branch (pre-norm) instead of what leaves the sum (post-norm).
+        activation: between the linear layers.
+        The others are those of `StreamingMultiheadAttention` and `StreamingTransformer`.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        bias_ff: bool = True,
+        bias_attn: bool = True,
+        causal: bool = False,
+        past_context: int | None = None,
+        custom: bool = False,
+        memory_efficient: bool = False,
+        attention_as_float32: bool = False,
+        qk_layer_norm: bool = False,
+        qk_layer_norm_cross: bool = False,
+        cross_attention: bool = False,
+        layer_scale: float | None = None,
+        rope: RotaryEmbedding | None = None,
+        attention_dropout: float | None = None,
+        kv_repeat: int = 1,
+        norm: str = "layer_norm",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        norm_first: bool = False,
+        activation: Activation = F.relu,
+    ) -> None:
+        super().__init__()
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        shared: dict[str, Any] = {
+            "embed_dim": d_model,
+            "num_heads": num_heads,
+            "dropout": dropout if attention_dropout is None else attention_dropout,
+            "bias": bias_attn,
+            "custom": custom,
+            "memory_efficient": memory_efficient,
+            "attention_as_float32": attention_as_float32,
+            **place,
+        }
+        self.norm_first = norm_first
+        self.self_attn = StreamingMultiheadAttention(
+            causal=causal,
+            past_context=past_context,
+            rope=rope,
+            qk_layer_norm=qk_layer_norm,
+            kv_repeat=kv_repeat,
+            **shared,
+        )
+        self.linear1 = nn.Linear(d_model, dim_feedforward, bias=bias_ff, **place)
+        self.linear2 = nn.Linear(dim_feedforward, d_model, bias=bias_ff, **place)
+        self.norm1 = create_norm_fn(norm, d_model, **place)
+        self.norm2 = create_norm_fn(norm, d_model, **place)
+        self.layer_scale_1 = _layer_scale(d_model, layer_scale, place)
+        self.layer_scale_2 = _layer_scale(d_model, layer_scale, place)
+        self.cross_attention: StreamingMultiheadAttention | None = None
+        if cross_attention:
+            self.cross_attention = StreamingMultiheadAttention(
+                cross_attention=True, qk_layer_norm=qk_layer_norm_cross, **shared
+            )
+            self.norm_cross = create_norm_fn(norm, d_model, **place)
+            self.layer_scale_cross = _layer_scale(d_model, layer_scale, place)
+        self.dropout = nn.Dropout(dropout)
+        self.activation = getattr(F, activation) if isinstance(activation, str) else activation
+
+    def forward(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        cross_attention_src: Tensor | None = None,
+        *,
+        frame: Frame | None = None,
+        state: LayerState | None = None,
+    ) -> Tensor:
+        """src [B, S, D], cross_attention_src [B, L, D] -> [B, S, D]"""
+        if (cross_attention_src is None) == (self.cross_attention is not None) and (
+            state is None or state.source is None
+        ):
+            needs = "needs" if self.cross_attention is not None else "has no use for"
+            raise InvalidInput(f"this transformer {needs} a cross_attention_src", field="cross_attention_src")
+        if frame is None:
+            frame = self.self_attn.make_frame(src, attn_mask=src_mask, key_padding_mask=src_key_padding_mask)
+        if self.norm_first:
+            x = src + self._attend(self.norm1(src), frame, state)
+            if self.cross_attention is not None:
+                x = x + self._attend_across(self.norm_cross(x), cross_attention_src, state)
+            return x + self._feed_forward(self.norm2(x))
+        x = self.norm1(src + self._attend(src, frame, state))
+        if self.cross_attention is not None:
+            # The queries are the layer's input, not x: released post-norm models were trained so.
+            x = self.norm_cross(x + self._attend_across(src, cross_attention_src, state))
+        return self.norm2(x + self._feed_forward(x))
+
+    def init_state(
+        self, batch_size: int, capacity: int, cross_attention_src: Tensor | None = None
+    ) -> LayerState:
+        state = self.self_attn.init_state(batch_size, capacity)
+        if self.cross_attention is not None and cross_attention_src is not None:
+            state.source = self.cross_attention.source(cross_attention_src, cross_attention_src)
+        return state
+
+    def _attend(self, x: Tensor, frame: Frame, state: LayerState | None) -> Tensor:
+        return self.layer_scale_1(self.dropout(self.self_attn(x, x, x, frame=frame, state=state)[0]))
+
+    def _attend_across(self, x: Tensor, source: Tensor | None, state: LayerState | None) -> Tensor:
+        assert self.cross_attention is not None
+        out = self.cross_attention(x, source, source, frame=Frame(), state=state)[0]
+        return self.layer_scale_cross(self.dropout(out))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        hidden = self.dropout(self.activation(self.linear1(x)))
+        return self.layer_scale_2(self.dropout(self.linear2(hidden)))
+
+
+def _layer_scale(dim: int, init: float | None, place: dict[str, Any]) -> nn.Module:
+    return nn.Identity() if init is None else LayerScale(dim, init, **place)
+
+
+class StreamingTransformer(StreamingModule):
+    """A stack of layers over [B, S, D], with positions.
+
+    Args:
+        positional_embedding: "sin" is added to the input, "rope" rotates queries and keys, "sin_rope" does both.
+        max_period: of the slowest position wave.
+        positional_scale: factor on the position information; 0 takes it away.
+        xpos: let rotary attention decay with distance.
+        lr, weight_decay: of the optimizer group of this transformer.
+        layer_class: makes the layers; called with the arguments of `StreamingTransformerLayer`.
+        checkpointing: "none", or recompute each layer in the backward pass ("torch"; the names of xformers mean
+            the same).
+        kwargs: further arguments of the layers.
+        The others are those of the layers and of `StreamingMultiheadAttention`.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_layers: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        bias_ff: bool = True,
+        bias_attn: bool = True,
+        causal: bool = False,
+        past_context: int | None = None,
+        custom: bool = False,
+        memory_efficient: bool = False,
+        attention_as_float32: bool = False,
+        cross_attention: bool = False,
+        layer_scale: float | None = None,
+        positional_embedding: str = "sin",
+        max_period: float = 10_000,
+        positional_scale: float = 1.0,
+        xpos: bool = False,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        layer_class: type[nn.Module] = StreamingTransformerLayer,
+        checkpointing: str = "none",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        if positional_embedding not in _POSITIONAL:
+            raise InvalidInput(
+                f"positional_embedding {positional_embedding!r} is not one of {', '.join(_POSITIONAL)}",
+                field="positional_embedding",
+            )
+        if checkpointing not in _CHECKPOINTING:
+            raise InvalidInput(
+                f"checkpointing {checkpointing!r} is not one of {', '.join(_CHECKPOINTING)}", field="checkpointing"
+            )
+        self.d_model = d_model
+        self.causal = causal
+        self.positional_embedding = positional_embedding
+        self.max_period = max_period
+        self.positional_scale = positional_scale
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.checkpointing = checkpointing
+        self.rope: RotaryEmbedding | None = None
+        if positional_embedding != "sin":
+            self.rope = RotaryEmbedding(d_model // num_heads, max_period, xpos, positional_scale, device=device)
+        self.layers = nn.ModuleList(
+            layer_class(
+                d_model=d_model,
+                num_heads=num_heads,
+                dim_feedforward=dim_feedforward,
+                dropout=dropout,
+                bias_ff=bias_ff,
+                bias_attn=bias_attn,
+                causal=causal,
+                past_context=past_context,
+                custom=custom,
+                memory_efficient=memory_efficient,
+                attention_as_float32=attention_as_float32,
+                cross_attention=cross_attention,
+                layer_scale=layer_scale,
+                rope=self.rope,
+                device=device,
+                dtype=dtype,
+                **kwargs,
+            )
+            for _ in range(num_layers)
+        )
+
+    def init_state(
+        self, batch_size: int, capacity: int = 64, cross_attention_src: Tensor | None = None
+    ) -> TransformerState:
+        """An empty state for `capacity` positions (it grows where that is too few); keys and values of the source [B, L, D] are computed here."""
+        if not self.causal:
+            raise InvalidInput("only a causal transformer can go step by step", field="causal")
+        layers = [layer.init_state(batch_size, capacity, cross_attention_src) for layer in self.layers]
+        device = layers[0].past.keys.device
+        return TransformerState(layers, torch.zeros(batch_size, dtype=torch.long, device=device))
+
+    def forward(self, x: Tensor, *args: Any, state: TransformerState | None = None, **kwargs: Any) -> Tensor:
+        """x [B, S, D] -> [B, S, D]; further arguments are those of the layers. With a state, x is what comes next."""
+        state = self.current_state(state, x.shape[0])
+        frame = self._frame(x, state, *args, **kwargs)
+        if self.positional_embedding != "rope":
+            x = x + self.positional_scale * self._sines(x, frame)
+        source = kwargs.get("cross_attention_src", args[2] if len(args) > 2 else None)
+        return self._run_layers(x, source, frame, state)
+
+    @property
+    def has_cross_attention(self) -> bool:
+        return any(isinstance(layer.cross_attention, nn.Module) for layer in self.layers)
+
+    def make_optim_group(self) -> dict[str, Any]:
+        group: dict[str, Any] = {"params": list(self.parameters())}
+        if self.lr is not None:
+            group["lr"] = self.lr
+        if self.weight_decay is not None:
+            group["weight_decay"] = self.weight_decay
+        return group
+
+    def _frame(
+        self,
+        x: Tensor,
+        state: TransformerState | None,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        cross_attention_src: Tensor | None = None,  # noqa: ARG002 (read by the caller; here to take its place)
+    ) -> Frame:
+        positions = None if state is None else state.advance(x.shape[1])
+        attention: StreamingMultiheadAttention = self.layers[0].self_attn
+        return attention.make_frame(
+            x,
+            attn_mask=src_mask,
+            key_padding_mask=src_key_padding_mask,
+            positions=positions,
+            horizon=0 if state is None else state.horizon,
+        )
+
+    def _sines(self, x: Tensor, frame: Frame) -> Tensor:
+        positions = frame.positions
+        if positions is None:
+            positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
+        return create_sin_embedding(positions.unsqueeze(-1), x.shape[-1], self.max_period).to(x.dtype)
+
+    def _run_layers(
+        self, x: Tensor, source: Tensor | None, frame: Frame, state: TransformerState | None
+    ) -> Tensor:
+        for index, layer in enumerate(self.layers):
+            x = self._run_layer(layer, x, source, frame, None if state is None else state.layers[index])
+        return x
+
+    def _run_layer(
+        self, layer: nn.Module, x: Tensor, source: Tensor | None, frame: Frame, state: LayerState | None
+    ) -> Tensor:
+        def run(x: Tensor) -> Tensor:
+            return layer(x, cross_attention_src=source, frame=frame, state=state)
+
+        if self.checkpointing == "none" or not torch.is_grad_enabled() or not self.training:
+            return run(x)
+        return checkpoint(run, x, use_reentrant=False)
