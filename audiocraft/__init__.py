@@ -1,4 +1,7 @@
-"""AudioCraft Custom: generate, compress and analyse audio. Importing this package is cheap: nothing heavy loads before it is used."""
+"""AudioCraft Custom: generate, compress and analyse audio.
+
+Importing this package is cheap: nothing heavy loads before it is used.
+"""
 
 from __future__ import annotations
 

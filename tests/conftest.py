@@ -1,4 +1,4 @@
-"""What every test may rely on: one thread, no network, no writes outside temporary folders, and the golden data where present."""
+"""What every test may rely on: one thread, no network, no writes outside temporary folders."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+import torch
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -44,7 +44,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
-    """The folder with the original's recorded inputs, checkpoints and results; a test that needs it skips where it is absent."""
+    """The original's recorded inputs, checkpoints and results; a test that needs them skips without."""
     folder = Path(os.environ.get("AUDIOCRAFT_GOLDEN", REPOSITORY.parent / "shared" / "interop" / "golden"))
     if not folder.is_dir():
         pytest.skip(f"no golden data at {folder}; set AUDIOCRAFT_GOLDEN")

@@ -1,4 +1,7 @@
-"""Read, write and describe audio files. The codecs are libsndfile's; every write is atomic and leaves nothing behind on failure."""
+"""Read, write and describe audio files.
+
+The codecs are libsndfile's. Every write is atomic and leaves nothing behind on failure.
+"""
 
 from __future__ import annotations
 

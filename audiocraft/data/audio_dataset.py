@@ -90,7 +90,8 @@ class AudioDataset(Dataset[Any]):
             )
         if permutation_on_files and (sample_on_duration or sample_on_weight):
             raise InvalidInput(
-                "permutation_on_files visits every file equally often: switch sample_on_duration and sample_on_weight off",
+                "permutation_on_files visits every file equally often: "
+                "switch sample_on_duration and sample_on_weight off",
                 field="permutation_on_files",
             )
         self.meta = _within(meta, min_audio_duration, max_audio_duration)

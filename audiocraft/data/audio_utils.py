@@ -226,7 +226,10 @@ def get_aac(wav_tensor: Tensor, sr: int, bitrate: str = "128k", lowpass_freq: in
 
 
 def _each_row(wav: Tensor, through: object) -> Tensor:
-    """Apply `through` ([N, C] -> [N', C]) to each row of wav [..., C, N]; a codec's surplus or missing end is evened out."""
+    """Apply `through` ([N, C] -> [N', C]) to each row of wav [..., C, N].
+
+    What a codec adds or takes away at the end is cut or filled with zeros.
+    """
     assert callable(through)
     rows = wav.detach().cpu().float().reshape(-1, *wav.shape[-2:])
     out = torch.zeros_like(rows)

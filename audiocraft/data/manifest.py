@@ -35,7 +35,7 @@ def find_audio_files(
     progress: bool = False,
     workers: int = 0,
 ) -> list[AudioMeta]:
-    """Describe every audio file below a folder, in order of path. Files that cannot be read are left out with a warning.
+    """Describe every audio file below a folder, in order of path; unreadable ones are left out with a warning.
 
     Args:
         resolve: store absolute paths with links followed.

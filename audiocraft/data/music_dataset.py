@@ -1,4 +1,4 @@
-"""Music with its metadata: a JSON file beside each recording says key, tempo, genre, instruments, chords and a description."""
+"""Music with its metadata: a JSON file beside each recording tells key, tempo, genre, chords and a description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which file, and which part of it, item `index` of an epoch is. Pure functions of a seed, so that any item can be had again."""
+"""Which file, and which part of it, item `index` of an epoch is.
+
+Pure functions of a seed, so that any item can be had again.
+"""
 
 from __future__ import annotations
 

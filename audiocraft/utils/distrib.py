@@ -113,9 +113,10 @@ def average_tensors(tensors: Iterable[Tensor]) -> None:
                 all_reduce(tensor.data, "mean")
 
 
-def sync_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Average the gradients; for modules trained outside of DistributedDataParallel, such as an adversary."""
-    average_tensors(parameter.grad for parameter in parameters if parameter.grad is not None)
+def sync_model(model: nn.Module) -> None:
+    """Average gradients and buffers; for modules outside of DistributedDataParallel, such as an adversary."""
+    average_tensors(parameter.grad for parameter in model.parameters() if parameter.grad is not None)
+    average_tensors(model.buffers())
 
 
 def broadcast_tensors(tensors: Iterable[Tensor], src: int = 0) -> None:

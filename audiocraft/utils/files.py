@@ -44,7 +44,7 @@ def atomic_write(target: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 def _umask() -> int:
-    """The process's file mode mask. Read from /proc where there is one, since asking the system sets it for a moment."""
+    """The process's file mode mask, from /proc where there is one: asking the system would set it for a moment."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
             for line in status:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache, wraps
+from functools import cache, wraps
 from multiprocessing.context import BaseContext
 from typing import Any, ParamSpec, TypeVar
 
@@ -130,7 +130,7 @@ def construct_frame_chords(
     return frames
 
 
-@lru_cache(maxsize=None)
+@cache
 def warn_once(logger: logging.Logger, msg: str) -> None:
     """Log a warning the first time only."""
     logger.warning(msg)
@@ -206,7 +206,7 @@ class DummyPoolExecutor(Executor):
     def __init__(self, workers: int, mp_context: BaseContext | None = None) -> None:
         del workers, mp_context  # the signature of a process pool
 
-    def submit(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # type: ignore[override]
+    def submit(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
             future.set_result(func(*args, **kwargs))
@@ -276,7 +276,7 @@ def swap_state(model: nn.Module, state: Mapping[str, Any], **kwargs: Any) -> Ite
 
 
 def load_clap_state_dict(clap_model: Any, path: str) -> None:
-    """Load a CLAP checkpoint into a model of the package `laion_clap`, whatever version of the text encoder wrote it."""
+    """Load a CLAP checkpoint into a model of the package `laion_clap`, whichever text encoder version wrote it."""
     package = torch.load(path, map_location="cpu", weights_only=True)
     state = package.get("state_dict", package)
     # Newer text encoders compute this index; checkpoints of older ones carry it and would be refused.
