@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +16,8 @@ from audiocraft.cli.output import document, note, result
 from audiocraft.errors import InvalidInput, require
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
     from audiocraft.generation.progress import ProgressCallback
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models import MusicGen
@@ -50,7 +50,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="wav, flac, mp3, ogg or opus by suffix; a folder, or with several prompts a stem."
+            "--output", "-o", help="wav, flac, mp3, ogg or opus by suffix, numbered for several prompts; else a folder."
         ),
     ] = None,
     duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 10.0,
@@ -172,7 +172,7 @@ def _targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
     """One path per prompt: as given, numbered, or named after the prompt inside a folder."""
     from audiocraft.workflows.render import check_target
 
-    if output is None or output.is_dir() or str(output).endswith(os.sep):
+    if output is None or not output.suffix or output.is_dir():
         folder = output or Path()
         names: list[Path] = []
         for prompt in prompts:
@@ -208,7 +208,7 @@ def _render(job: _Job, *, quiet: bool) -> list[Rendered]:
     finished: list[Rendered] = []
     rows = len(job.request.prompts)
     try:
-        with _progress_bar(rows, quiet=quiet) as reporter:
+        with _Bar(rows, quiet=quiet) as bar:
             for start in range(0, rows, _ROWS_AT_ONCE):
                 stop = min(rows, start + _ROWS_AT_ONCE)
                 finished += render(
@@ -216,7 +216,7 @@ def _render(job: _Job, *, quiet: bool) -> list[Rendered]:
                     _rows(job.request, start, stop),
                     job.targets[start:stop],
                     continues=job.continues,
-                    progress=reporter(start, stop),
+                    progress=bar.reporter(start, stop),
                 )
     except BaseException:
         for done in finished:
@@ -250,25 +250,42 @@ def _load(job: _Job) -> MusicGen:
     return MusicGen.get_pretrained(job.model, device=job.device)
 
 
-@contextmanager
-def _progress_bar(rows: int, *, quiet: bool) -> Iterator[Callable[[int, int], ProgressCallback | None]]:
-    """Yields a function (start, stop) -> progress callback for those rows."""
-    if quiet:
-        yield lambda start, stop: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+class _Bar:
+    """A progress bar on stderr that appears with the first step, so that a refused request shows only its reason."""
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
-        task = bar.add_task("generating" if rows == 1 else f"generating {rows} pieces", total=rows)
+    def __init__(self, rows: int, *, quiet: bool) -> None:
+        self._rows = rows
+        self._quiet = quiet
+        self._bar: RichProgress | None = None
 
-        def reporter(start: int, stop: int) -> ProgressCallback:
-            share = stop - start
-            return lambda event: bar.update(task, completed=start + share * event.done / event.total)
+    def __enter__(self) -> _Bar:
+        return self
 
-        yield reporter
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def reporter(self, start: int, stop: int) -> ProgressCallback | None:
+        """The callback of a run over the rows start..stop-1."""
+        if self._quiet:
+            return None
+        return lambda event: self._show(start + (stop - start) * event.done / event.total)
+
+    def _show(self, completed: float) -> None:
+        if self._bar is None:
+            self._bar = self._open()
+        self._bar.update(self._bar.task_ids[0], completed=completed)
+
+    def _open(self) -> RichProgress:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
+                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        bar = Progress(*columns, console=Console(stderr=True))
+        bar.add_task("generating" if self._rows == 1 else f"generating {self._rows} pieces", total=self._rows)
+        bar.start()
+        return bar
 
 
 def _draw(finished: Sequence[Rendered]) -> None:

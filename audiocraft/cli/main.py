@@ -62,7 +62,7 @@ def _run(name: str, words: list[str]) -> int:
         command = typer.main.get_command(app)
         code = command.main(args=words, prog_name=f"audiocraft {name}", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt, Cancelled):
-        complain("interrupted; nothing was left behind")
+        complain("interrupted")
         return INTERRUPTED
     except typer.Exit as stop:
         return int(stop.exit_code)
@@ -79,6 +79,8 @@ def _run(name: str, words: list[str]) -> int:
     except (AudioCraftError, OSError, MemoryError) as error:
         complain(str(error) or type(error).__name__)
         return FAILED
+    if code == INTERRUPTED:  # how typer reports Ctrl-C
+        complain("interrupted")
     return int(code) if isinstance(code, int) else OK
 
 

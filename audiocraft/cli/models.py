@@ -89,7 +89,7 @@ def _inspected(name: str) -> dict[str, Any]:
             "meta": {key: value for key, value in found.meta.items() if isinstance(value, str | int | float | dict)},
             "config": _shape_of(found.config),
         }
-    raise failures[-1]
+    raise failures[0]
 
 
 def _shape_of(config: Any) -> dict[str, Any]:

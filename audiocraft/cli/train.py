@@ -13,9 +13,12 @@ from rich.logging import RichHandler
 
 from audiocraft.errors import InvalidInput
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
 INTERRUPTED = 130
 
 
+@app.command()
 def train(
     overrides: Annotated[
         list[str], typer.Argument(metavar="solver=NAME [KEY=VALUE ...] | export RUN", help="what to train, and how")
