@@ -1,11 +1,10 @@
 """The language model over codec tokens: embeddings of K codebooks, a transformer, one head per codebook.
 
-The network and its training pass are here; choosing tokens is `generation`'s, and `generate` is one call into it.
+The network and its training pass are here; choosing tokens is `generation`'s: `generate` is one call into it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +32,16 @@ from audiocraft.modules.conditioners import (
 from audiocraft.modules.conditioners.fuser import apply_fused
 from audiocraft.modules.streaming import StreamingModule
 from audiocraft.modules.transformer import StreamingTransformer, create_norm_fn
+from audiocraft.modules.weight_init import ScaledEmbedding, get_init_fn, init_layer
 
 ConditionTensors = Mapping[str, ConditionType]
+
+__all__ = ["LMModel", "LMOutput", "LMState", "ScaledEmbedding", "get_init_fn", "init_layer"]
 
 
 @dataclass
 class LMOutput:
-    """What a training pass gives: logits [B, K, T, V], NaN where mask [B, K, T] is False: no step predicts those."""
+    """A training pass: logits [B, K, T, V], NaN where mask [B, K, T] is False (no step predicts it)."""
 
     logits: Tensor
     mask: Tensor
@@ -67,49 +69,6 @@ class LMState:
         return self.transformer.position - self.prepended
 
 
-class ScaledEmbedding(nn.Embedding):
-    """An embedding with a learning rate of its own.
-
-    Args:
-        lr: of its optimizer group; None for that of the model.
-    """
-
-    def __init__(self, *args: Any, lr: float | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.lr = lr
-
-    def make_optim_group(self) -> dict[str, Any]:
-        group: dict[str, Any] = {"params": list(self.parameters())}
-        return group if self.lr is None else {**group, "lr": self.lr}
-
-
-def get_init_fn(method: str, input_dim: int, init_depth: int | None = None) -> Callable[[Tensor], Tensor]:
-    """Fills a weight with standard deviation 1 / sqrt(input_dim), less in deep layers.
-
-    Args:
-        method: "gaussian" (cut at three deviations) or "uniform".
-        init_depth: number of the layer, from 1: its two residual branches get 1 / sqrt(2 x depth) each.
-    """
-    std = 1 / math.sqrt(input_dim)
-    if init_depth is not None:
-        std /= math.sqrt(2 * init_depth)
-    if method == "gaussian":
-        return lambda weight: nn.init.trunc_normal_(weight, mean=0.0, std=std, a=-3 * std, b=3 * std)
-    if method == "uniform":
-        return lambda weight: nn.init.uniform_(weight, a=-math.sqrt(3) * std, b=math.sqrt(3) * std)
-    raise InvalidInput(f"weight_init {method!r} is not one of gaussian, uniform", field="weight_init")
-
-
-def init_layer(m: nn.Module, method: str, init_depth: int | None = None, zero_bias_init: bool = False) -> None:
-    """Fill the weights of a linear layer or an embedding (see `get_init_fn`); other modules stay as they are."""
-    if isinstance(m, nn.Linear):
-        get_init_fn(method, m.in_features, init_depth)(m.weight)
-        if zero_bias_init and m.bias is not None:
-            nn.init.zeros_(m.bias)
-    elif isinstance(m, nn.Embedding):
-        get_init_fn(method, m.embedding_dim)(m.weight)
-
-
 class LMModel(StreamingModule):
     """A transformer over the steps of a codebook pattern.
 
@@ -125,7 +84,7 @@ class LMModel(StreamingModule):
         emb_lr: learning rate of the code embeddings.
         bias_proj: biases in the heads.
         weight_init: "gaussian", "uniform", or None for torch's own.
-        depthwise_init: scale the init of a layer by its own depth ("current") or that of the model ("global").
+        depthwise_init: scale the init of a layer by its depth ("current") or the model's ("global").
         zero_bias_init: start biases at 0 (with weight_init).
         cfg_dropout: in training, the chance that a batch loses all conditions.
         cfg_coef: default strength of guidance.
@@ -189,12 +148,19 @@ class LMModel(StreamingModule):
         return self.card
 
     @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
     def num_codebooks(self) -> int:
         return self.n_q
 
     def init_state(self, batch_size: int, capacity: int = 64, fused: Fused | None = None) -> LMState:
-        """The state of requests that have not begun: room for `capacity` steps of codes (it grows where that is too
-        few), after the prepended conditions; keys and values of the cross-attention source are computed here."""
+        """The state of requests that have not begun; keys and values of cross-attention are computed here.
+
+        Args:
+            capacity: steps of codes to make room for, beside the prepended conditions; more may follow.
+        """
         prepended = 0 if fused is None else fused.prepended
         source = None if fused is None else self._source(fused, batch_size)
         return LMState(self.transformer.init_state(batch_size, prepended + capacity, source), length=capacity)
@@ -213,7 +179,7 @@ class LMModel(StreamingModule):
         sequence: Tensor,
         conditions: list[ConditioningAttributes],
         condition_tensors: ConditionTensors | None = None,
-        stage: int = -1,  # noqa: ARG002 (of other models with this signature)
+        stage: int = -1,
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -234,7 +200,7 @@ class LMModel(StreamingModule):
         codes: Tensor,
         conditions: list[ConditioningAttributes],
         condition_tensors: ConditionTensors | None = None,
-        stage: int = -1,  # noqa: ARG002
+        stage: int = -1,
         keep_only_valid_steps: bool = True,
         *,
         generator: torch.Generator | None = None,
@@ -242,7 +208,7 @@ class LMModel(StreamingModule):
         """The training pass: codes [B, K, T] -> logits of every code given those before it in the pattern.
 
         Args:
-            keep_only_valid_steps: leave out the steps at the end in which the leading codebooks have no frame left.
+            keep_only_valid_steps: leave out the last steps, where the leading codebooks have no frame left.
             The others are those of `forward`.
         """
         pattern = self.pattern_provider.get_pattern(codes.shape[-1])
@@ -276,7 +242,7 @@ class LMModel(StreamingModule):
         *,
         seeds: Sequence[int] | None = None,
     ) -> Tensor:
-        """Codes [B, K, T] of `max_gen_len` frames, the prompt [B, K, P] included; upstream's entry to `generation`.
+        """Codes [B, K, T] of `max_gen_len` frames, the prompt [B, K, P] included.
 
         Args:
             conditions: one per row, or none for unconditional generation.
@@ -287,13 +253,14 @@ class LMModel(StreamingModule):
             callback: called with (steps done, steps in all).
             seeds: one per row; drawn from torch's generator by default.
         """
-        device = self.emb[0].weight.device
+        device = self._device
         rows = _num_rows(prompt, conditions, num_samples)
         if prompt is None:
             prompt = torch.zeros((rows, self.n_q, 0), dtype=torch.long, device=device)
         if prompt.shape[-1] >= max_gen_len:
             raise InvalidInput(
-                f"a prompt of {prompt.shape[-1]} frames leaves nothing to generate in {max_gen_len}", field="prompt"
+                f"a prompt of {prompt.shape[-1]} frames leaves nothing to generate in {max_gen_len}",
+                field="prompt",
             )
         guided = guidance.prepare(
             self,
@@ -323,7 +290,9 @@ class LMModel(StreamingModule):
         """codes [B, K, S] -> logits [B, S, K, V], the order in which one product makes all heads."""
         batch, codebooks, steps = codes.shape
         if codebooks != self.n_q:
-            raise InvalidInput(f"this model has {self.n_q} codebooks, the codes have {codebooks}", field="codes")
+            raise InvalidInput(
+                f"this model has {self.n_q} codebooks, the codes have {codebooks}", field="codes"
+            )
         offsets = torch.arange(steps, device=codes.device).expand(batch, -1)
         positions = offsets if state is None else state.position.unsqueeze(1) + offsets
         length = steps if state is None else state.length
@@ -333,7 +302,9 @@ class LMModel(StreamingModule):
         if state is not None and begins:
             state.prepended, state.started = fused.prepended, True
         source = self._source(fused, batch)
-        x = self.transformer(x, cross_attention_src=source, state=None if state is None else state.transformer)
+        x = self.transformer(
+            x, cross_attention_src=source, state=None if state is None else state.transformer
+        )
         x = x[:, -steps:]
         return self._heads(x if self.out_norm is None else self.out_norm(x))
 
@@ -341,15 +312,16 @@ class LMModel(StreamingModule):
         """[B, S, D] -> [B, S, K, V]"""
         if x.shape[1] == 1:  # a step: copying all heads into one costs more than it saves
             return torch.stack([linear(x) for linear in self.linears], dim=2)
-        weight = torch.cat([linear.weight for linear in self.linears])
-        bias = None if self.linears[0].bias is None else torch.cat([linear.bias for linear in self.linears])
+        heads = [dict(linear.named_parameters()) for linear in self.linears]
+        weight = torch.cat([head["weight"] for head in heads])
+        bias = torch.cat([head["bias"] for head in heads]) if "bias" in heads[0] else None
         return F.linear(x, weight, bias).unflatten(-1, (self.n_q, self.card))
 
     def _source(self, fused: Fused, batch: int) -> Tensor | None:
         """The source of cross-attention; without any condition, what null conditions are: one zero vector."""
         if not self.transformer.has_cross_attention or fused.cross is not None:
             return fused.cross
-        return torch.zeros((batch, 1, self.dim), device=self.emb[0].weight.device, dtype=self.emb[0].weight.dtype)
+        return next(self.parameters()).new_zeros(batch, 1, self.dim)
 
     def _embed_conditions(
         self,
@@ -359,7 +331,9 @@ class LMModel(StreamingModule):
     ) -> ConditionTensors:
         if condition_tensors is not None:
             if conditions:
-                raise InvalidInput("give conditions or condition_tensors, not both", field="condition_tensors")
+                raise InvalidInput(
+                    "give conditions or condition_tensors, not both", field="condition_tensors"
+                )
             return condition_tensors
         if not conditions:
             return {}
@@ -367,14 +341,18 @@ class LMModel(StreamingModule):
         embedded: ConditionTensors = self.condition_provider(self.condition_provider.tokenize(kept))
         return embedded
 
-    def _init_weights(self, weight_init: str | None, depthwise_init: str | None, zero_bias_init: bool) -> None:
+    def _init_weights(
+        self, weight_init: str | None, depthwise_init: str | None, zero_bias_init: bool
+    ) -> None:
         if depthwise_init not in (None, "current", "global"):
             raise InvalidInput(
                 f"depthwise_init {depthwise_init!r} is not one of current, global", field="depthwise_init"
             )
         if weight_init is None:
             if depthwise_init is not None or zero_bias_init:
-                raise InvalidInput("depthwise_init and zero_bias_init need a weight_init", field="weight_init")
+                raise InvalidInput(
+                    "depthwise_init and zero_bias_init need a weight_init", field="weight_init"
+                )
             return
         for module in [*self.emb, *self.linears]:
             init_layer(module, weight_init, None, zero_bias_init)
@@ -386,7 +364,7 @@ class LMModel(StreamingModule):
 
 
 def first_frame_step(provider: CodebooksPatternProvider) -> int:
-    """The step that predicts frame 0 of codebook 0, for patterns in which each further step predicts a further frame;
+    """The step that predicts frame 0 of codebook 0, in patterns where every later step predicts the next frame:
     only there can a condition be added frame by frame."""
     frames = 8
     pattern = provider.get_pattern(frames)
@@ -394,8 +372,8 @@ def first_frame_step(provider: CodebooksPatternProvider) -> int:
     first = steps[0]
     if first is None or first < 1 or steps != list(range(first, first + frames)):
         raise InvalidInput(
-            f"conditions fused by 'frames' need a pattern with a frame per step, such as delay; {type(provider).__name__} "
-            "has another order",
+            f"conditions fused by 'frames' need a pattern with a frame per step, such as delay; "
+            f"{type(provider).__name__} has another order",
             field="fuser",
         )
     return first - 1

@@ -1,7 +1,7 @@
 """Attention over what a request has cached: one function, one cache. It knows nothing of layers or norms.
 
-The cache has a slot per position. Each row of a batch has its own position, so rows that joined at different times
-share a step:
+The cache has a slot per position. Each row of a batch has its own position, so rows that joined at different
+times share a step:
 
     slot      0  1  2  3  4  5          row 0 is at position 4: it writes slot 4 and sees slots 0 ... 4
     row 0     k  k  k  k  K  -          row 1 is at position 2: it writes slot 2 and sees slots 0 ... 2
@@ -43,8 +43,8 @@ class KVCache:
 
 @dataclass(slots=True)
 class LayerState:
-    """What one layer remembers of a request: its own past, and the keys and values of the cross-attention source,
-    which are projected once."""
+    """What one layer remembers of a request: its past, and the keys and values of the cross-attention source,
+    projected once."""
 
     past: KVCache
     source: tuple[Tensor, Tensor] | None = None
@@ -57,7 +57,7 @@ class Frame:
     Args:
         positions: [B, S]; None without a cache, where step s is at position s.
         horizon: slots of the cache that may hold something; the rest is not read.
-        visible: bool (True is visible) or additive float, broadcastable to [B, H, S, keys]; None sees everything.
+        visible: bool (True is visible) or additive, broadcastable to [B, H, S, keys]; None is everything.
         causal: no mask but the causal one, so that the kernel needs none at all.
         rotation: of the positions, with rotary embeddings.
     """
@@ -96,7 +96,7 @@ class TransformerState:
 
 
 def visible_keys(positions: Tensor, horizon: int, past_context: int | None = None) -> Tensor:
-    """positions of the queries [B, S] -> bool [B, 1, S, horizon]: keys not after, nor too long before, the query."""
+    """positions of queries [B, S] -> bool [B, 1, S, horizon]: keys not after, nor too far before, them."""
     distance = positions.unsqueeze(-1) - torch.arange(horizon, device=positions.device)
     visible = distance >= 0
     if past_context is not None:
@@ -110,7 +110,9 @@ def visible_from_hidden(mask: Tensor, batch: int) -> Tensor:
     if mask.dim() == 3:
         mask = mask.unsqueeze(1) if mask.shape[0] in (1, batch) else mask.unflatten(0, (batch, -1))
     elif mask.dim() not in (2, 4):
-        raise InvalidInput(f"an attention mask has 2, 3 or 4 dimensions, got {list(mask.shape)}", field="attn_mask")
+        raise InvalidInput(
+            f"an attention mask has 2, 3 or 4 dimensions, got {list(mask.shape)}", field="attn_mask"
+        )
     return ~mask if mask.dtype == torch.bool else mask
 
 
@@ -150,7 +152,9 @@ def attend(
         visible = visible.to(query.dtype)
     grouped = key.shape[1] != query.shape[1]
     if grouped and query.shape[1] % key.shape[1]:
-        raise InvalidInput(f"{query.shape[1]} query heads cannot share {key.shape[1]} key heads", field="kv_repeat")
+        raise InvalidInput(
+            f"{query.shape[1]} query heads cannot share {key.shape[1]} key heads", field="kv_repeat"
+        )
     out = F.scaled_dot_product_attention(
         query, key, value, attn_mask=visible, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
     )

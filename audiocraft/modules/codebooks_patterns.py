@@ -1,8 +1,8 @@
-"""Orders in which a language model reads and writes the codes [K, T] of a codec: a pattern is a list of steps, each
-naming the (frame t, codebook q) pairs that it holds.
+"""In which order a language model reads and writes codes [K, T]. A pattern is a list of steps,
+each naming the (frame t, codebook q) pairs that it holds.
 
-Drawings below: one column per step, one row per codebook, the number is the frame, `.` is the special token. Step 0
-is special everywhere, so that the logits of step s predict the codes of step s + 1.
+Drawings below: one column per step, one row per codebook, the number is the frame, `.` is the special token.
+Step 0 is special everywhere, so that the logits of step s predict the codes of step s + 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PatternLayout = list[list[LayoutCoord]]
 class Pattern:
     """Where every code [K, T] is in the sequence [K, S] that the model sees, and back.
 
-    A layout may name frames past the end (t >= timesteps): those slots carry the special token, and so does every
+    A layout may name frames past the end (t >= timesteps): those slots carry the special token, as does every
     slot that no step names.
     """
 
@@ -95,10 +95,10 @@ class Pattern:
     def build_pattern_sequence(
         self, z: Tensor, special_token: int, keep_only_valid_steps: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """codes [B, K, T] -> sequence [B, K, S], where each slot came from [K, S] (flat in K x T), mask [K, S]."""
+        """codes [B, K, T] -> sequence [B, K, S], the place of each slot in flat K x T [K, S], mask [K, S]."""
         if z.shape[1:] != (self.n_q, self.timesteps):
             raise InvalidInput(
-                f"codes {list(z.shape)} do not fit a pattern of {self.n_q} codebooks and {self.timesteps} frames",
+                f"codes {list(z.shape)} do not fit a pattern of [{self.n_q}, {self.timesteps}] codes",
                 field="z",
             )
         source, mask = _to_steps(self, keep_only_valid_steps)
@@ -108,7 +108,7 @@ class Pattern:
     def revert_pattern_sequence(
         self, s: Tensor, special_token: int, keep_only_valid_steps: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """sequence [B, K, S] -> codes [B, K, T], where each came from [K, T] (flat in K x S), mask [K, T]."""
+        """sequence [B, K, S] -> codes [B, K, T], the place of each in flat K x S [K, T], mask [K, T]."""
         self._check_steps(s, s.shape[1], keep_only_valid_steps, "s")
         source, mask = _to_frames(self, s.shape[-1], keep_only_valid_steps, False)
         source, mask = source.to(s.device), mask.to(s.device)
@@ -117,14 +117,14 @@ class Pattern:
     def revert_pattern_logits(
         self, logits: Tensor, special_token: float, keep_only_valid_steps: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """logits [B, V, K, S] of a model -> [B, V, K, T]; those of step s belong to the codes of step s + 1."""
+        """logits [B, V, K, S] of a model -> [B, V, K, T]: step s predicts the codes of step s + 1."""
         self._check_steps(logits, logits.shape[2], keep_only_valid_steps, "logits")
         source, mask = _to_frames(self, logits.shape[-1], keep_only_valid_steps, True)
         source, mask = source.to(logits.device), mask.to(logits.device)
         return _take(logits, source, special_token), source, mask
 
     def logit_places(self, steps: int, keep_only_valid_steps: bool = False) -> tuple[Tensor, Tensor]:
-        """Which of `steps` steps of a model's output predicts each code, [K, T], and mask [K, T] (0 where none)."""
+        """Which of `steps` steps of a model predicts each code, [K, T]; mask [K, T], 0 where none does."""
         source, mask = _to_frames(self, steps, keep_only_valid_steps, True)
         return source.remainder(steps), mask
 
@@ -132,7 +132,7 @@ class Pattern:
         steps = len(self.valid_layout if only_valid else self.layout)
         if codebooks != self.n_q or values.shape[-1] > steps:
             raise InvalidInput(
-                f"{name} {list(values.shape)} does not fit a pattern of {self.n_q} codebooks and {steps} steps",
+                f"{name} {list(values.shape)} does not fit a pattern of {self.n_q} codebooks, {steps} steps",
                 field=name,
             )
 
@@ -277,7 +277,7 @@ class UnrolledPatternProvider(CodebooksPatternProvider):
         q1   .  .  0  .  .  1  .  .  2  .        q1   .  .  0  .  1  .  2
         q2   .  .  .  0  .  .  1  .  .  2        q2   .  .  0  .  1  .  2
 
-    With `delays`, codebook q of frame t is placed among the codes of frame t + delays[q], before those that lag less.
+    With `delays`, codebook q of frame t is placed at frame t + delays[q], before codes that lag less.
 
     Args:
         flattening: inner step of each codebook, one each by default.

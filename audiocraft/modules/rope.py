@@ -1,4 +1,4 @@
-"""Rotary position embedding (RoPE), with the decay of XPos on request: positions as rotations of queries and keys."""
+"""Rotary position embedding (RoPE), with the decay of XPos: positions as rotations of queries and keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audiocraft.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """The rotation of some positions, ready for queries and keys [B, H, S, D / H]: complex [B or 1, 1, S, D / 2H]."""
+    """Complex rotations [B or 1, 1, S, D / 2H], ready for queries and keys [B, H, S, D / H]."""
 
     query: Tensor
     key: Tensor
@@ -108,7 +108,7 @@ class RotaryEmbedding(nn.Module):
         return self.turns(torch.arange(start, end, device=self.frequencies.device))
 
     def rotate(self, x: Tensor, start: int = 0, time_dim: int = 1, invert_decay: bool = False) -> Tensor:
-        """x with heads and channels last, [B, T, H, dim], rotated as positions start, start + 1, ... of `time_dim`."""
+        """x, such as [B, T, H, dim], rotated as positions start, start + 1, ... along `time_dim`."""
         length = x.shape[time_dim]
         rotation = self.get_rotation(start, start + length)
         if self.xpos is not None:

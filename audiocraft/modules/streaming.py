@@ -1,5 +1,5 @@
 """What streaming modules share: state is made by `init_state`, owned by the caller and passed as an argument.
-`with module.streaming():` is a convenience on top that keeps such a state in a context variable, never on the module."""
+`with module.streaming():` is a convenience on top that keeps it in a context variable, never on the module."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class StreamingModule(nn.Module):
     """A module that can be fed a sequence piece by piece.
 
     Subclasses define `init_state(batch_size, ...)` and take `state=None` in `forward`, which starts with
-    `state = self.current_state(state, batch_size)`. `None` back means: the whole sequence is here, no streaming.
+    `state = self.current_state(state, batch_size)`. None back means that the whole sequence is here.
     """
 
-    def init_state(self, batch_size: int, **options: Any) -> Any:
-        """A fresh state for `batch_size` sequences that have not begun."""
+    def init_state(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """A fresh state for `batch_size` (the first argument) sequences that have not begun."""
         raise InvalidInput(f"{type(self).__name__} cannot stream: it needs the whole sequence at once")
 
     def current_state(self, state: Any, batch_size: int) -> Any:
-        """The state to use: the given one, else that of the innermost `streaming()` block around us, else None."""
+        """The given state, else that of the innermost `streaming()` block around the call, else None."""
         if state is not None:
             return state
         scope = self._find_scope()
@@ -56,7 +56,7 @@ class StreamingModule(nn.Module):
 
     @contextmanager
     def streaming(self) -> Iterator[None]:
-        """Within this block, calls without a state continue where the last call of this thread or task ended."""
+        """Within this block, calls without a state continue where this thread's or task's last call ended."""
         names = {module: name for name, module in self.named_modules() if isinstance(module, StreamingModule)}
         token = _scope.set(_Scope(owner=self, parent=_scope.get(), names=names))
         try:
@@ -109,10 +109,10 @@ class StreamingModule(nn.Module):
 class StreamingSequential(StreamingModule, nn.Sequential):
     """Layers one after the other; each streaming layer finds its own state."""
 
-    def init_state(self, batch_size: int, **options: Any) -> list[Any]:
+    def init_state(self, *args: Any, **kwargs: Any) -> list[Any]:
         """One entry per layer, None where a layer has nothing to remember."""
         return [
-            layer.init_state(batch_size, **options) if isinstance(layer, StreamingModule) else None
+            layer.init_state(*args, **kwargs) if isinstance(layer, StreamingModule) else None
             for layer in self
         ]
 

@@ -1,6 +1,6 @@
 """The transformer of the language models: pre- or post-norm layers with causal, cross and rotary attention.
 
-What a request has cached is an argument (`state`), never an attribute, so one model serves many requests at once.
+What a request has cached is an argument (`state`), never an attribute: one model serves many at once.
 """
 
 from __future__ import annotations
@@ -14,16 +14,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from audiocraft.errors import InvalidInput
-from audiocraft.modules.attention import (
-    Frame,
-    KVCache,
-    LayerState,
-    TransformerState,
-    attend,
-    merge_masks,
-    visible_from_hidden,
-    visible_keys,
-)
+from audiocraft.modules.attention import Frame, LayerState, TransformerState
+from audiocraft.modules.multihead import StreamingMultiheadAttention
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.streaming import StreamingModule
 
@@ -36,9 +28,11 @@ _CHECKPOINTING = ("none", "torch", "xformers_default", "xformers_mm")
 
 
 def set_efficient_attention_backend(backend: str = "torch") -> None:
-    """Accept upstream's names; every one of them runs torch's fused kernels here, so there is nothing to set."""
+    """Accept upstream's names; all of them run torch's fused kernels here, so there is nothing to set."""
     if backend not in _BACKENDS:
-        raise InvalidInput(f"attention backend {backend!r} is not one of {', '.join(_BACKENDS)}", field="backend")
+        raise InvalidInput(
+            f"attention backend {backend!r} is not one of {', '.join(_BACKENDS)}", field="backend"
+        )
 
 
 def create_norm_fn(norm_type: str, dim: int, **kwargs: Any) -> nn.Module:
@@ -56,7 +50,9 @@ def create_sin_embedding(
         raise InvalidInput(f"the width of a sine embedding must be even, got {dim}", field="dim")
     half = dim // 2
     exponents = torch.arange(half, device=positions.device, dtype=dtype).view(1, 1, -1) / max(half - 1, 1)
-    phase = positions.to(dtype) / torch.full([], max_period, device=positions.device, dtype=dtype) ** exponents
+    phase = (
+        positions.to(dtype) / torch.full([], max_period, device=positions.device, dtype=dtype) ** exponents
+    )
     return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
 
 
@@ -82,230 +78,6 @@ class LayerScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.scale * x if self.channel_last else self.scale[:, None] * x
-
-
-class Projections(nn.Module):
-    """Fused input and output projections under the names that torch's attention gives them."""
-
-    def __init__(self, dim: int, fused: int, bias: bool, device: Device, dtype: torch.dtype | None) -> None:
-        super().__init__()
-        self.in_proj_weight = nn.Parameter(torch.empty(fused, dim, device=device, dtype=dtype))
-        self.in_proj_bias = nn.Parameter(torch.zeros(fused, device=device, dtype=dtype)) if bias else None
-        self.out_proj = nn.Linear(dim, dim, bias=bias, device=device, dtype=dtype)
-        bound = dim**-0.5
-        nn.init.uniform_(self.in_proj_weight, -bound, bound)
-        if bias:
-            nn.init.zeros_(self.out_proj.bias)
-
-
-class StreamingMultiheadAttention(StreamingModule):
-    """Multi-head attention, [B, S, D] in and out.
-
-    Args:
-        embed_dim: width D.
-        dropout: on the attention weights, in training.
-        bias: in the projections.
-        causal: a step sees no later step.
-        past_context: how many earlier steps it sees; all by default.
-        custom, memory_efficient: upstream's kernels; here they only decide where the weights are in a state dict
-            (directly, or under `mha.` with neither).
-        attention_as_float32: attend in float32 where the model is in half precision.
-        rope: rotary embedding, shared by the layers of a model.
-        cross_attention: keys and values come from another sequence.
-        safe_streaming: accepted for upstream's callers; streaming is always safe.
-        qk_layer_norm: normalise queries and keys.
-        kv_repeat: query heads per key head.
-    """
-
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int,
-        dropout: float = 0.0,
-        bias: bool = True,
-        causal: bool = False,
-        past_context: int | None = None,
-        custom: bool = False,
-        memory_efficient: bool = False,
-        attention_as_float32: bool = False,
-        rope: RotaryEmbedding | None = None,
-        cross_attention: bool = False,
-        safe_streaming: bool = True,
-        qk_layer_norm: bool = False,
-        kv_repeat: int = 1,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        if embed_dim % num_heads or num_heads % kv_repeat:
-            raise InvalidInput(
-                f"width {embed_dim}, {num_heads} heads and kv_repeat {kv_repeat} must divide each other",
-                field="num_heads",
-            )
-        if cross_attention and (causal or rope is not None or kv_repeat > 1):
-            raise InvalidInput("cross attention is not causal, has no rope and no kv_repeat", field="cross_attention")
-        if qk_layer_norm and kv_repeat > 1:
-            raise InvalidInput("qk_layer_norm needs kv_repeat 1", field="qk_layer_norm")
-        self.embed_dim = embed_dim
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.causal = causal
-        self.past_context = past_context
-        self.attention_as_float32 = attention_as_float32
-        self.cross_attention = cross_attention
-        self.safe_streaming = safe_streaming
-        self.kv_repeat = kv_repeat
-        self.kv_dim = embed_dim // kv_repeat
-        self.rope = rope
-        projections = Projections(embed_dim, embed_dim + 2 * self.kv_dim, bias, device, dtype)
-        if custom or memory_efficient:
-            self.in_proj_weight, self.in_proj_bias = projections.in_proj_weight, projections.in_proj_bias
-            self.out_proj = projections.out_proj
-        else:
-            self.mha = projections
-        if qk_layer_norm:
-            self.q_layer_norm = nn.LayerNorm(embed_dim, device=device, dtype=dtype)
-            self.k_layer_norm = nn.LayerNorm(embed_dim, device=device, dtype=dtype)
-        self._is_custom = custom or memory_efficient
-        self._has_norms = qk_layer_norm
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = False,
-        attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-        *,
-        frame: Frame | None = None,
-        state: LayerState | None = None,
-    ) -> tuple[Tensor, None]:
-        """query [B, S, D], key and value [B, L, D] -> ([B, S, D], None).
-
-        Args:
-            key_padding_mask: [B, L], True where there is no key.
-            need_weights, average_attn_weights: not supported beyond their defaults; weights are never formed.
-            attn_mask: see `attention.visible_from_hidden`; a causal module stays causal.
-            frame: the masks and positions of this pass, where the caller made them for all layers.
-            state: what earlier passes left.
-        """
-        if need_weights or not average_attn_weights:
-            raise InvalidInput("attention weights are never formed, so they cannot be returned", field="need_weights")
-        if frame is None:
-            frame = self.make_frame(query, attn_mask=attn_mask, key_padding_mask=key_padding_mask, causal=is_causal)
-        if self.cross_attention:
-            q = self._heads(self._query(query))
-            source = self.source(key, value) if state is None or state.source is None else state.source
-            out = self._attend(q, *source, frame)
-            if state is not None:
-                state.source = source
-        else:
-            out = self._attend_to_past(query, key, value, frame, state)
-        return self._projections.out_proj(out.transpose(1, 2).flatten(2)), None
-
-    def make_frame(
-        self,
-        query: Tensor,
-        *,
-        attn_mask: Tensor | None = None,
-        key_padding_mask: Tensor | None = None,
-        causal: bool = False,
-        positions: Tensor | None = None,
-        horizon: int = 0,
-    ) -> Frame:
-        """The masks and rotation that a pass over `query` [B, S, D] needs; with `positions`, one over the cache."""
-        batch, steps = query.shape[:2]
-        causal = causal or self.causal
-        visible = None if attn_mask is None else visible_from_hidden(attn_mask, batch)
-        if key_padding_mask is not None:
-            visible = merge_masks(visible, visible_from_hidden(key_padding_mask[:, None, None], batch))
-        ordered = causal or self.past_context is not None
-        if positions is not None:
-            visible = merge_masks(visible, visible_keys(positions, horizon, self.past_context))
-        elif ordered and (visible is not None or self.past_context is not None):
-            places = torch.arange(steps, device=query.device).unsqueeze(0)
-            visible = merge_masks(visible, visible_keys(places, steps, self.past_context))
-        rotation = None
-        if self.rope is not None:
-            places = torch.arange(steps, device=query.device).unsqueeze(0) if positions is None else positions
-            rotation = self.rope.rotation(places)
-        return Frame(positions, horizon, visible, ordered and visible is None, rotation)
-
-    def source(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, L, D / H] of a cross-attention source [B, L, D]: the same for every step."""
-        keys, values = self._key_value(key, value)
-        return self._heads(keys), self._heads(values)
-
-    def init_state(self, batch_size: int, capacity: int) -> LayerState:
-        """An empty cache for `capacity` positions."""
-        weight = self._projections.in_proj_weight
-        autocast = torch.is_autocast_enabled(weight.device.type)
-        dtype = torch.get_autocast_dtype(weight.device.type) if autocast else weight.dtype
-        head_dim = self.embed_dim // self.num_heads
-        shape = (batch_size, self.num_heads // self.kv_repeat, capacity, head_dim)
-        keys, values = (torch.zeros(shape, device=weight.device, dtype=dtype) for _ in range(2))
-        return LayerState(KVCache(keys, values))
-
-    def _attend_to_past(
-        self, query: Tensor, key: Tensor, value: Tensor, frame: Frame, state: LayerState | None
-    ) -> Tensor:
-        q, k, v = (self._heads(part) for part in self._query_key_value(query, key, value))
-        if frame.rotation is not None:
-            q, k = frame.rotation.apply(q, k)
-        if state is not None:
-            assert frame.positions is not None
-            state.past.write(frame.positions, k, v)
-            k, v = state.past.keys[:, :, : frame.horizon], state.past.values[:, :, : frame.horizon]
-        return self._attend(q, k, v, frame)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, frame: Frame) -> Tensor:
-        return attend(
-            query,
-            key.to(query.dtype),
-            value.to(query.dtype),
-            frame.visible,
-            causal=frame.causal,
-            dropout=self.dropout if self.training else 0.0,
-            as_float32=self.attention_as_float32,
-        )
-
-    @property
-    def _projections(self) -> Any:
-        return self if self._is_custom else self.mha
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """[B, S, H x D / H] -> [B, H, S, D / H]"""
-        return x.unflatten(-1, (-1, self.embed_dim // self.num_heads)).transpose(1, 2)
-
-    def _query_key_value(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if key is not query or value is not query:
-            return self._query(query), *self._key_value(key, value)
-        weights = self._projections
-        fused = F.linear(query, weights.in_proj_weight, weights.in_proj_bias)
-        q, k, v = fused.split([self.embed_dim, self.kv_dim, self.kv_dim], dim=-1)
-        return (self.q_layer_norm(q), self.k_layer_norm(k), v) if self._has_norms else (q, k, v)
-
-    def _query(self, query: Tensor) -> Tensor:
-        weight, bias = self._part(0, self.embed_dim)
-        q = F.linear(query, weight, bias)
-        return self.q_layer_norm(q) if self._has_norms else q
-
-    def _key_value(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        middle = self.embed_dim + self.kv_dim
-        if key is value:
-            k, v = F.linear(key, *self._part(self.embed_dim, middle + self.kv_dim)).chunk(2, dim=-1)
-        else:
-            k = F.linear(key, *self._part(self.embed_dim, middle))
-            v = F.linear(value, *self._part(middle, middle + self.kv_dim))
-        return (self.k_layer_norm(k), v) if self._has_norms else (k, v)
-
-    def _part(self, start: int, end: int) -> tuple[Tensor, Tensor | None]:
-        weights = self._projections
-        bias = weights.in_proj_bias
-        return weights.in_proj_weight[start:end], None if bias is None else bias[start:end]
 
 
 class StreamingTransformerLayer(nn.Module):
@@ -410,10 +182,10 @@ class StreamingTransformerLayer(nn.Module):
             x = self.norm_cross(x + self._attend_across(src, cross_attention_src, state))
         return self.norm2(x + self._feed_forward(x))
 
-    def init_state(
+    def init_layer_state(
         self, batch_size: int, capacity: int, cross_attention_src: Tensor | None = None
     ) -> LayerState:
-        state = self.self_attn.init_state(batch_size, capacity)
+        state = self.self_attn.init_layer_state(batch_size, capacity)
         if self.cross_attention is not None and cross_attention_src is not None:
             state.source = self.cross_attention.source(cross_attention_src, cross_attention_src)
         return state
@@ -439,14 +211,13 @@ class StreamingTransformer(StreamingModule):
     """A stack of layers over [B, S, D], with positions.
 
     Args:
-        positional_embedding: "sin" is added to the input, "rope" rotates queries and keys, "sin_rope" does both.
+        positional_embedding: "sin" is added to the input, "rope" turns queries and keys, "sin_rope" is both.
         max_period: of the slowest position wave.
         positional_scale: factor on the position information; 0 takes it away.
         xpos: let rotary attention decay with distance.
         lr, weight_decay: of the optimizer group of this transformer.
         layer_class: makes the layers; called with the arguments of `StreamingTransformerLayer`.
-        checkpointing: "none", or recompute each layer in the backward pass ("torch"; the names of xformers mean
-            the same).
+        checkpointing: "none", or recompute each layer in the backward pass ("torch", and xformers' names).
         kwargs: further arguments of the layers.
         The others are those of the layers and of `StreamingMultiheadAttention`.
     """
@@ -487,7 +258,8 @@ class StreamingTransformer(StreamingModule):
             )
         if checkpointing not in _CHECKPOINTING:
             raise InvalidInput(
-                f"checkpointing {checkpointing!r} is not one of {', '.join(_CHECKPOINTING)}", field="checkpointing"
+                f"checkpointing {checkpointing!r} is not one of {', '.join(_CHECKPOINTING)}",
+                field="checkpointing",
             )
         self.d_model = d_model
         self.causal = causal
@@ -499,7 +271,9 @@ class StreamingTransformer(StreamingModule):
         self.checkpointing = checkpointing
         self.rope: RotaryEmbedding | None = None
         if positional_embedding != "sin":
-            self.rope = RotaryEmbedding(d_model // num_heads, max_period, xpos, positional_scale, device=device)
+            self.rope = RotaryEmbedding(
+                d_model // num_heads, max_period, xpos, positional_scale, device=device
+            )
         self.layers = nn.ModuleList(
             layer_class(
                 d_model=d_model,
@@ -526,15 +300,16 @@ class StreamingTransformer(StreamingModule):
     def init_state(
         self, batch_size: int, capacity: int = 64, cross_attention_src: Tensor | None = None
     ) -> TransformerState:
-        """An empty state for `capacity` positions (it grows where that is too few); keys and values of the source [B, L, D] are computed here."""
+        """An empty state for `capacity` positions, or more; keys and values of the cross-attention source
+        [B, L, D] are computed here."""
         if not self.causal:
             raise InvalidInput("only a causal transformer can go step by step", field="causal")
-        layers = [layer.init_state(batch_size, capacity, cross_attention_src) for layer in self.layers]
+        layers = [layer.init_layer_state(batch_size, capacity, cross_attention_src) for layer in self.layers]
         device = layers[0].past.keys.device
         return TransformerState(layers, torch.zeros(batch_size, dtype=torch.long, device=device))
 
     def forward(self, x: Tensor, *args: Any, state: TransformerState | None = None, **kwargs: Any) -> Tensor:
-        """x [B, S, D] -> [B, S, D]; further arguments are those of the layers. With a state, x is what comes next."""
+        """x [B, S, D] -> [B, S, D]; further arguments are the layers'. With a state, x is what comes next."""
         state = self.current_state(state, x.shape[0])
         frame = self._frame(x, state, *args, **kwargs)
         if self.positional_embedding != "rope":
@@ -560,7 +335,7 @@ class StreamingTransformer(StreamingModule):
         state: TransformerState | None,
         src_mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None,
-        cross_attention_src: Tensor | None = None,  # noqa: ARG002 (read by the caller; here to take its place)
+        cross_attention_src: Tensor | None = None,
     ) -> Frame:
         positions = None if state is None else state.advance(x.shape[1])
         attention: StreamingMultiheadAttention = self.layers[0].self_attn

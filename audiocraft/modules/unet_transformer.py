@@ -1,4 +1,4 @@
-"""A transformer shaped like a U-Net: layers of the second half also see what the matching first-half layer was given."""
+"""A transformer shaped like a U-Net: the second half also sees what the matching first-half layer gave."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ class UnetTransformer(StreamingTransformer):
     ) -> None:
         super().__init__(d_model=d_model, num_layers=num_layers, **kwargs)
         if skip_connections and num_layers % 2:
-            raise InvalidInput(f"skip connections pair the layers, and {num_layers} is odd", field="num_layers")
+            raise InvalidInput(
+                f"skip connections pair the layers, and {num_layers} is odd", field="num_layers"
+            )
         if layer_dropout_p is not None and not 0 <= layer_dropout_p < 1:
-            raise InvalidInput(f"layer_dropout_p must be in [0, 1), got {layer_dropout_p}", field="layer_dropout_p")
+            raise InvalidInput(
+                f"layer_dropout_p must be in [0, 1), got {layer_dropout_p}", field="layer_dropout_p"
+            )
         self.layer_drop_p = layer_dropout_p
         self.skip_projections: nn.ModuleList | None = None
         if skip_connections:
-            place = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
+            place: dict[str, Any] = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
             self.skip_projections = nn.ModuleList(
                 nn.Linear(2 * d_model, d_model, **place) for _ in range(num_layers // 2)
             )

@@ -1,4 +1,4 @@
-"""What every conditioner is: `tokenize` prepares inputs on the data side, `forward` embeds them on the model side.
+"""What every conditioner is: `tokenize` prepares inputs without weights, `forward` embeds them.
 Also what "not conditioned" looks like, for each kind of condition."""
 
 from __future__ import annotations
@@ -43,11 +43,6 @@ class TextConditioner(BaseConditioner):
     """Reads texts: `tokenize` takes one string or None per row."""
 
     kind = "text"
-
-
-def length_to_mask(lengths: Tensor, max_len: int) -> Tensor:
-    """lengths [B] -> bool [B, max_len], True where there is something."""
-    return torch.arange(max_len, device=lengths.device)[None] < lengths[:, None]
 
 
 def nullify_condition(condition: ConditionType, dim: int = 1) -> ConditionType:

@@ -32,7 +32,7 @@ _NULLS: dict[str, Callable[[Any], Any]] = {
 def dropout_condition(
     sample: ConditioningAttributes, condition_type: str, condition: str, **kwargs: Any
 ) -> ConditioningAttributes:
-    """Make `sample` (in place, and returned) unconditioned on the attribute `condition` of kind `condition_type`.
+    """Drop the attribute `condition` of kind `condition_type` from `sample`, in place; returns `sample`.
 
     Args:
         kwargs: `null_chord_idx`, for symbolic conditions.
@@ -56,7 +56,7 @@ def dropout_condition(
 def dropout_symbolic_conditions(
     sample: ConditioningAttributes, condition: str, null_chord_idx: int = 194
 ) -> ConditioningAttributes:
-    """Take the chords, the melody or the whole symbolic condition called `condition` from `sample`, in place."""
+    """Drop the chords, the melody or the whole symbolic condition called `condition`, in place."""
     if condition not in sample.symbolic:
         raise InvalidInput(
             f"no symbolic condition {condition!r}; there are: {', '.join(sample.symbolic) or 'none'}",
@@ -161,7 +161,7 @@ class ClassifierFreeGuidanceDropout(DropoutModule):
         generator: torch.Generator | None = None,
         **kwargs: Any,
     ) -> list[ConditioningAttributes]:
-        """The samples, or copies without conditions of the kinds `cond_types`; kwargs as in `dropout_condition`."""
+        """The samples, or copies without conditions of these kinds; kwargs as in `dropout_condition`."""
         if not self.training or not self._draw(generator) < self.p:
             return samples
         return unconditional(samples, cond_types, **kwargs)

@@ -1,11 +1,11 @@
-"""Where conditions enter a language model. `fuse` sorts them by place, without any state; `LMModel` puts them in.
+"""Where conditions enter a language model. `fuse` sorts them by place; `apply_fused` puts them in.
 
-    prepend            P steps in front of the codes
-    sum                one vector, added to every step
-    frames             row t is added to the step that predicts frame t (of codebook 0)
-    input_interpolate  stretched to the length of the codes, and added
-    cross              the source of cross-attention
-    ignore             nowhere
+prepend            P steps in front of the codes
+sum                one vector, added to every step
+frames             row t is added to the step that predicts frame t (of codebook 0)
+input_interpolate  stretched to the length of the codes, and added
+cross              the source of cross-attention
+ignore             nowhere
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ class Fused:
 
     @classmethod
     def cat(cls, parts: Sequence[Fused]) -> Fused:
-        """The rows of all parts as one batch, for example [conditional | unconditional]. Frames may differ in length;
-        all else must have been embedded together, or be as long."""
-        return cls(*(_cat_rows([getattr(part, item.name) for part in parts], item.name) for item in fields(cls)))
+        """The rows of all parts as one batch, for example [conditional | unconditional]. Frames may differ in
+        length; all else must be as long as if it had been embedded together."""
+        return cls(
+            *(_cat_rows([getattr(part, item.name) for part in parts], item.name) for item in fields(cls))
+        )
 
     def rows(self, index: Tensor | slice) -> Fused:
         """Some rows of the batch, in the order of `index`."""
@@ -75,7 +77,9 @@ def _cat_rows(values: Sequence[Tensor | None], name: str) -> Tensor | None:
     lengths = {value.shape[1] for value in present}
     if len(lengths) > 1:
         if name != "frames":
-            raise InvalidInput(f"conditions {name!r} of lengths {sorted(lengths)} cannot share a batch", field=name)
+            raise InvalidInput(
+                f"conditions {name!r} of lengths {sorted(lengths)} cannot share a batch", field=name
+            )
         present = [F.pad(value, (0, 0, 0, max(lengths) - value.shape[1])) for value in present]
     return torch.cat(present)
 
@@ -117,8 +121,8 @@ class ConditionFuser(StreamingModule):
         self.cross_attention_pos_emb_scale = cross_attention_pos_emb_scale
 
     def fuse(self, conditions: Mapping[str, ConditionType]) -> Fused:
-        """Embedded conditions -> where they enter. Like the original, later prepended ones go in front of earlier
-        ones, and a sum reaches what was prepended before it."""
+        """Embedded conditions -> where they enter. As in the original, later prepended ones go in front of
+        earlier ones, and a sum reaches what was prepended before it."""
         unknown = set(conditions) - set(self.cond2fuse)
         if unknown:
             raise InvalidInput(
@@ -139,7 +143,7 @@ class ConditionFuser(StreamingModule):
     def forward(
         self, input: Tensor, conditions: Mapping[str, ConditionType], *, state: FuserState | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Steps [B, S, D] -> (steps with conditions [B, P + S, D], source of cross-attention [B, L, D] or None).
+        """Steps [B, S, D] -> (with conditions [B, P + S, D], source of cross-attention [B, L, D] or None).
 
         With a state, only the first call is given the prepended conditions.
         """
@@ -149,7 +153,9 @@ class ConditionFuser(StreamingModule):
             positions = torch.arange(input.shape[1], device=input.device).expand(input.shape[0], -1)
             return apply_fused(input, fused, positions, input.shape[1], with_prepend=True), fused.cross
         if fused.interpolate is not None:
-            raise InvalidInput("stretching a condition needs the whole sequence at once", field="input_interpolate")
+            raise InvalidInput(
+                "stretching a condition needs the whole sequence at once", field="input_interpolate"
+            )
         start = state.position.to(input.device).unsqueeze(1)
         positions = start + torch.arange(input.shape[1], device=input.device)
         out = apply_fused(input, fused, positions, input.shape[1], with_prepend=not state.started)
@@ -215,5 +221,7 @@ def _rows_at(condition: Tensor, index: Tensor) -> Tensor:
     """condition [B, T, D] read at index [B, S] -> [B, S, D]; zeros before the start and past the end."""
     length = condition.shape[1]
     inside = (index >= 0) & (index < length)
-    gathered = condition.gather(1, index.clamp(0, length - 1).unsqueeze(-1).expand(-1, -1, condition.shape[-1]))
+    gathered = condition.gather(
+        1, index.clamp(0, length - 1).unsqueeze(-1).expand(-1, -1, condition.shape[-1])
+    )
     return gathered * inside.unsqueeze(-1)

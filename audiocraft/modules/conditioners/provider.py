@@ -21,7 +21,7 @@ from audiocraft.types import (
 
 
 class ConditioningProvider(nn.Module):
-    """Gives every conditioner its part of the attributes. Text and symbolic attributes that a row lacks count as
+    """Gives every conditioner its part of the attributes. Texts and symbolic attributes that a row lacks are
     None; waveforms must be there (null ones, for none).
 
     Args:
@@ -29,7 +29,9 @@ class ConditioningProvider(nn.Module):
         device: accepted for upstream's callers; conditioners know their own.
     """
 
-    def __init__(self, conditioners: Mapping[str, BaseConditioner], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, conditioners: Mapping[str, BaseConditioner], device: torch.device | str = "cpu"
+    ) -> None:
         super().__init__()
         self.device = device
         self.conditioners = nn.ModuleDict(conditioners)
@@ -59,14 +61,16 @@ class ConditioningProvider(nn.Module):
         return bool(self.joint_embed_conditions)
 
     def tokenize(self, inputs: Sequence[ConditioningAttributes]) -> dict[str, Any]:
-        """What can be prepared without the weights, by attribute name: texts, then waveforms, then the others."""
+        """What can be prepared without the weights, by attribute name: texts, then waveforms, then others."""
         for item in inputs:
             if not isinstance(item, ConditioningAttributes):
                 raise InvalidInput(
                     f"conditions are ConditioningAttributes, one per row, got {type(item).__name__}",
                     field="inputs",
                 )
-        collated: dict[str, Any] = {name: [row.text.get(name) for row in inputs] for name in self.text_conditions}
+        collated: dict[str, Any] = {
+            name: [row.text.get(name) for row in inputs] for name in self.text_conditions
+        }
         for name in self.wav_conditions:
             collated[name] = collate_wavs([self._present(row, "wav", name) for row in inputs])
         for name in self.joint_embed_conditions:

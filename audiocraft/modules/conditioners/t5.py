@@ -1,4 +1,4 @@
-"""The T5 encoder (Raffel et al. 2020) and its tokenizer, read from the files that the Hugging Face hub has for them.
+"""The T5 encoder (Raffel et al. 2020) and its tokenizer, read from the files that the Hugging Face hub has.
 
 Only what conditioning needs: no decoder, no generation, no download.
 """
@@ -48,7 +48,7 @@ class T5Config:
 
 
 def find_t5(name: str) -> Path:
-    """The folder of a T5: a path, or a name in the local Hugging Face cache (`t5-base` is also `google-t5/t5-base`)."""
+    """The folder of a T5: a path, or a name in the local Hugging Face cache."""
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder
@@ -59,7 +59,7 @@ def find_t5(name: str) -> Path:
             return snapshot
     raise CheckpointError(
         f"the text encoder {name!r} is not on this machine; put it in the Hugging Face cache with "
-        f"`hf download {names[-1]}`, or give the path of a folder with config.json, tokenizer.json and the weights"
+        f"`hf download {names[-1]}`, or give a folder with config.json, tokenizer.json and the weights"
     )
 
 
@@ -169,10 +169,14 @@ class T5Encoder(nn.Module):
         with torch.device("meta"):
             model = cls(config)
         wanted = set(model.state_dict())
-        tensors = {key: value.to(device, torch.float32) for key, value in _read_weights(folder, wanted).items()}
+        tensors = {
+            key: value.to(device, torch.float32) for key, value in _read_weights(folder, wanted).items()
+        }
         missing = wanted - set(tensors)
         if missing:
-            raise CheckpointError(f"the T5 in {folder} lacks {len(missing)} tensors, such as {min(missing)!r}")
+            raise CheckpointError(
+                f"the T5 in {folder} lacks {len(missing)} tensors, such as {min(missing)!r}"
+            )
         model.load_state_dict(tensors, assign=True)
         return model
 
@@ -200,8 +204,8 @@ class T5Encoder(nn.Module):
 
 
 def relative_buckets(distance: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """key position minus query position -> bucket: half of them for each direction; near distances have their own,
-    far ones share logarithmically wider buckets up to `max_distance`."""
+    """key position minus query position -> bucket: half of them for each direction; near distances have their
+    own, far ones share logarithmically wider ones up to `max_distance`."""
     half = buckets // 2
     exact = half // 2
     far = distance.abs()
@@ -220,7 +224,7 @@ def _block(config: T5Config, first: bool) -> nn.ModuleDict:
 
 
 def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
-    """The wanted tensors from safetensors files, else from torch's, which are read without running any code."""
+    """The wanted tensors from safetensors files, else from torch's, read without running any code."""
     found: dict[str, Tensor] = {}
     files = sorted(folder.glob("*.safetensors"))
     if files:

@@ -1,8 +1,7 @@
-"""Text conditioners: word tables, a bag of words, and T5. None of them imports a language toolkit unless asked to."""
+"""Text conditioners: word tables, a bag of words, T5. No language toolkit is imported unless asked for."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections.abc import Sequence
@@ -12,17 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput, require
-from audiocraft.modules.conditioners.base import TextConditioner, length_to_mask, pad_tokens
+from audiocraft.modules.conditioners.base import TextConditioner, pad_tokens
 from audiocraft.modules.conditioners.t5 import T5Encoder, T5Tokenizer
 from audiocraft.types import ConditionType
+from audiocraft.utils.utils import hash_trick, length_to_mask
 
 Device = torch.device | str
 
 # Words of letters (in any script, with an inner apostrophe), and numbers, which are words of their own.
 _WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?")
 _STOP_WORDS = frozenset(
-    "a an and are as at be but by for from has have in into is it its of on or that the their this to was were which "
-    "while will with".split()
+    "a an and are as at be but by for from has have in into is it its of on or that the their this to was "
+    "were which while will with".split()
 )
 
 
@@ -40,11 +40,6 @@ def _singular(word: str) -> str:
     if word.endswith(("sses", "xes", "zes", "ches", "shes")):
         return word[:-2]
     return word[:-1]
-
-
-def hash_word(word: str, bins: int) -> int:
-    """The same bin on every machine and in every run, unlike `hash`."""
-    return int(hashlib.sha256(word.encode("utf-8")).hexdigest(), 16) % bins
 
 
 class Tokenizer:
@@ -67,7 +62,7 @@ class NoopTokenizer(Tokenizer):
         self.pad_idx = pad_idx
 
     def __call__(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        tokens = [self.pad_idx if text is None else hash_word(text, self.n_bins) for text in texts]
+        tokens = [self.pad_idx if text is None else hash_trick(text, self.n_bins) for text in texts]
         mask = [0 if text is None else 1 for text in texts]
         return torch.tensor(tokens).unsqueeze(1), torch.tensor(mask, dtype=torch.int).unsqueeze(1)
 
@@ -107,7 +102,7 @@ class WhiteSpaceTokenizer(Tokenizer):
     ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, list[str]]:
         words = [[] if text is None else self._words(text) for text in texts]
         tokens, lengths = pad_tokens(
-            [[hash_word(word, self.n_bins) for word in row] for row in words], self.pad_idx
+            [[hash_trick(word, self.n_bins) for word in row] for row in words], self.pad_idx
         )
         mask = length_to_mask(lengths, tokens.shape[1]).int()
         return (tokens, mask, [" ".join(row) for row in words]) if return_text else (tokens, mask)
@@ -155,7 +150,7 @@ class LUTConditioner(TextConditioner):
 
 
 class BagOfWordsConditioner(TextConditioner):
-    """One vector for a whole text: the sum of its words' vectors over the root of their number, through a small
+    """One vector for a whole text: the sum of its words' vectors over the root of their number, through a
     perceptron. No text, or none with a word in it, is exactly zero, with mask 0.
 
     The root keeps the variance independent of the length; a mean would let long prompts fade.
@@ -180,7 +175,7 @@ class BagOfWordsConditioner(TextConditioner):
 
     def tokenize(self, x: Sequence[str | None]) -> tuple[Tensor, Tensor]:
         """Texts -> (words [B, L], number of words [B])."""
-        rows = [[1 + hash_word(word, self.n_bins - 1) for word in words_of(text or "")] for text in x]
+        rows = [[1 + hash_trick(word, self.n_bins - 1) for word in words_of(text or "")] for text in x]
         tokens, lengths = pad_tokens(rows, 0)
         device = self.embed.weight.device
         return tokens.to(device), lengths.to(device)
@@ -230,7 +225,7 @@ class T5Conditioner(TextConditioner):
         word_dropout: float = 0.0,
         normalize_text: bool = False,
     ) -> None:
-        # A meta device is how a network is laid out before its weights are read; T5 has its own, so it is read now.
+        # On the meta device a network is laid out before its weights are read; T5 has its own, read now.
         real = torch.device("cpu") if torch.device(device).type == "meta" else torch.device(device)
         encoder = T5Encoder.from_pretrained(name, device=real)
         super().__init__(encoder.config.d_model, output_dim)
@@ -243,12 +238,12 @@ class T5Conditioner(TextConditioner):
         if finetune:
             self.t5 = encoder.train()
         else:
-            # Past `nn.Module`'s registration: a frozen encoder belongs neither to the state dict nor to optimizers.
+            # Not registered as a module: a frozen encoder is in neither the state dict nor an optimizer.
             self.__dict__["t5"] = encoder.eval().requires_grad_(False)
         self.output_proj.to(device)
 
     def tokenize(self, x: Sequence[str | None]) -> dict[str, Tensor]:
-        """Texts -> {"input_ids": [B, L], "attention_mask": [B, L]}; the mask of an empty text is 0 throughout."""
+        """Texts -> {"input_ids": [B, L], "attention_mask": [B, L]}; the mask of an empty text is 0."""
         texts = [text or "" for text in x]
         if self.text_normalizer is not None:
             texts = self.text_normalizer(texts, return_text=True)[-1]
