@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__version__ = "2.0.0a1"
+from audiocraft.environment import VERSION as __version__
 
 _SUBPACKAGES = ("data", "models", "modules")
 

@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 
 from audiocraft.errors import ConfigError, require
 
+VERSION = "2.0.0a1"
+
 _PACKAGE = Path(__file__).resolve().parent
 _DEFAULTS: Mapping[str, Any] = {"dora_dir": "./runs", "reference_dir": "./reference", "partitions": {}}
 _CLUSTERS = ("fair", "rsc", "aws", "darwin", "default")

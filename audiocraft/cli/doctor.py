@@ -12,12 +12,23 @@ from typing import Annotated, Any
 
 import typer
 
-from audiocraft import __version__
 from audiocraft.cli.output import document, result
+from audiocraft.environment import VERSION
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-_REQUIRED = ("torch", "numpy", "einops", "safetensors", "soundfile", "soxr", "julius", "tokenizers", "typer", "rich")
+_REQUIRED = (
+    "torch",
+    "numpy",
+    "einops",
+    "safetensors",
+    "soundfile",
+    "soxr",
+    "julius",
+    "tokenizers",
+    "typer",
+    "rich",
+)
 _EXTRAS = {
     "train": ("hydra", "tensorboard"),
     "hub": ("huggingface_hub",),
@@ -52,7 +63,7 @@ def examine() -> dict[str, Any]:
     if not models:
         problems.append("no model is bundled with this installation; pass --model with a folder or file")
     return {
-        "audiocraft": __version__,
+        "audiocraft": VERSION,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "packages": versions,
@@ -71,7 +82,11 @@ def _device() -> dict[str, Any]:
 
     if torch.cuda.is_available():
         return {"kind": "cuda", "name": torch.cuda.get_device_name(), "count": torch.cuda.device_count()}
-    return {"kind": "cpu", "threads": torch.get_num_threads(), "capability": torch.backends.cpu.get_cpu_capability()}
+    return {
+        "kind": "cpu",
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def _version(name: str) -> str | None:
@@ -91,7 +106,10 @@ def _existing(path: Path) -> Path:
 
 def _show(report: dict[str, Any]) -> None:
     result(f"audiocraft  {report['audiocraft']}, Python {report['python']}, {report['system']}")
-    result("packages    " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["packages"].items()))
+    result(
+        "packages    "
+        + ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["packages"].items())
+    )
     result("device      " + ", ".join(f"{key} {value}" for key, value in report["device"].items()))
     result("models      " + (", ".join(report["models"]) or "none bundled"))
     result(f"cache       {report['cache']} ({report['free_gigabytes']} GB free)")

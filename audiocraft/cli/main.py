@@ -7,8 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from audiocraft import __version__
 from audiocraft.cli.output import FAILED, INTERRUPTED, OK, USAGE, complain
+from audiocraft.environment import VERSION
 from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidInput
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(usage())
         return OK if words else USAGE
     if words[0] in ("--version", "-V"):
-        sys.stdout.write(f"audiocraft {__version__}\n")
+        sys.stdout.write(f"audiocraft {VERSION}\n")
         return OK
     if words[0] not in COMMANDS:
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
@@ -56,7 +56,9 @@ def _run(name: str, words: list[str]) -> int:
     import typer
 
     # typer carries its own copy of click since 0.2x, so the class is found through what typer does export.
-    wrong_use = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+    wrong_use: type[Exception] = next(
+        kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+    )  # type: ignore[assignment]
     try:
         app = importlib.import_module(COMMANDS[name][0]).app
         command = typer.main.get_command(app)

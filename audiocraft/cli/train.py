@@ -39,7 +39,7 @@ def train(
     if overrides[0] == "export":
         typer.echo(_export(overrides[1:], out, codec, dtype))
         return
-    from audiocraft import train as training
+    import audiocraft.train as training
 
     config_folder = folder or training.run_folder(training.compose(overrides), overrides)
     complete = training.train(overrides, folder=config_folder, resume=resume)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiocraft import models
+import audiocraft.models as models
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 from audiocraft.modules.streaming import StreamingModule
@@ -78,21 +78,26 @@ class CompressionModel(ABC, nn.Module):
         model: CompressionModel = models.load_compression_model(name, device=device)
         return model
 
-    def init_encode_state(self, batch_size: int) -> Any:
+    def init_encode_state(self, batch_size: int) -> Any:  # noqa: ARG002
         """A fresh state for `encode_step`."""
         raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
 
     def encode_step(
-        self, x: Tensor, state: Any, *, num_codebooks: int | None = None, final: bool = False
+        self,
+        x: Tensor,  # noqa: ARG002
+        state: Any,  # noqa: ARG002
+        *,
+        num_codebooks: int | None = None,  # noqa: ARG002
+        final: bool = False,  # noqa: ARG002
     ) -> Tensor:
         """The next samples x [B, C, n] -> the codes [B, K, t] that they complete."""
         raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
 
-    def init_decode_state(self, batch_size: int) -> Any:
+    def init_decode_state(self, batch_size: int) -> Any:  # noqa: ARG002
         """A fresh state for `decode_step`."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
-    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
+    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:  # noqa: ARG002
         """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
@@ -164,7 +169,7 @@ class EncodecModel(CompressionModel):
         self.quantizer.set_num_codebooks(n)
 
     def preprocess(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """x [B, C, N] -> x at unit volume, and the volume [B, 1]; x and None where the model leaves volume alone."""
+        """x [B, C, N] -> x at unit volume and that volume [B, 1]; or x and None, where it is left alone."""
         if not self.renormalize:
             return x, None
         volume = x.mean(dim=1, keepdim=True).pow(2).mean(dim=2, keepdim=True).sqrt()
@@ -215,8 +220,8 @@ class EncodecModel(CompressionModel):
     def encode_step(
         self, x: Tensor, state: CodecState, *, num_codebooks: int | None = None, final: bool = False
     ) -> Tensor:
-        """The next samples x [B, C, n], any n -> the codes [B, K, t] that they complete; all steps together equal
-        `encode`. `final` ends the stream: the last frame is padded, as `encode` does."""
+        """The next samples x [B, C, n], any n -> the codes [B, K, t] that they complete. All steps together equal
+        `encode`; `final` ends the stream and pads the last frame, as `encode` does."""
         self._check_audio(x)
         frames = self._advance(self.encoder, x, state, final)
         return self._quantize(frames, num_codebooks)
@@ -226,7 +231,7 @@ class EncodecModel(CompressionModel):
         return CodecState(layers=self._streamable(self.decoder, "decoder").init_state(batch_size))
 
     def decode_step(self, codes: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
-        """The next codes [B, K, t] -> audio [B, C, t * hop]; all steps together equal `decode`. Models whose padding
+        """The next codes [B, K, t] -> audio [B, C, t * hop]. All steps together equal `decode`; models whose padding
         reflects the signal hold back the first few frames."""
         return self._advance(self.decoder, self.decode_latent(codes), state, final)
 
@@ -317,13 +322,16 @@ class InterleaveStereoCompressionModel(CompressionModel):
         """Codes per codebook."""
         return self.model.cardinality
 
-    def forward(self, x: Tensor) -> QuantizedResult:
+    def forward(self, x: Tensor) -> QuantizedResult:  # noqa: ARG002
         """Refused: the mono codec is what trains."""
         raise InvalidInput("interleaved stereo is not trained; train the mono codec inside it", field="x")
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """x [B, 2, N] -> interleaved codes, and the volumes [B, 2] where the codec renormalises. `num_codebooks`
-        counts those of the mono codec."""
+        """x [B, 2, N] -> interleaved codes, and the volumes [B, 2] where the codec renormalises.
+
+        Args:
+            num_codebooks: of the mono codec, for each channel.
+        """
         if x.dim() != 3 or x.shape[1] != 2:
             raise InvalidInput(f"audio must be [batch, 2, samples]; got {tuple(x.shape)}", field="x")
         codes, scale = self.model.encode(x.flatten(0, 1).unsqueeze(1), num_codebooks=num_codebooks)
@@ -345,7 +353,7 @@ class InterleaveStereoCompressionModel(CompressionModel):
         audio = self.model.decode(pairs, None if scale is None else scale.reshape(-1, 1))
         return audio.view(-1, 2, audio.shape[-1])
 
-    def decode_latent(self, codes: Tensor) -> Tensor:
+    def decode_latent(self, codes: Tensor) -> Tensor:  # noqa: ARG002
         """Refused: two channels have two latents."""
         raise InvalidInput(
             "interleaved stereo has no single latent; split the codes with get_left_right_codes()",

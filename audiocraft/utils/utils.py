@@ -7,16 +7,16 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import cache, wraps
 from multiprocessing.context import BaseContext
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from audiocraft.errors import InvalidInput
 from audiocraft.utils import distrib
@@ -145,23 +145,6 @@ def random_subset(dataset: Dataset[Any], max_samples: int, seed: int = 42) -> Su
     return Subset(dataset, order[:max_samples].tolist())
 
 
-class _RandomItems(Sampler[int]):
-    """A fixed number of items drawn without repeats as long as there are enough; another draw in every pass."""
-
-    def __init__(self, size: int, num_samples: int, seed: int) -> None:
-        self._size, self._num_samples, self._seed, self._passes = size, num_samples, seed, 0
-
-    def __len__(self) -> int:
-        return self._num_samples
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self._seed + self._passes)
-        self._passes += 1
-        rounds = -(-self._num_samples // self._size)
-        order = torch.cat([torch.randperm(self._size, generator=generator) for _ in range(rounds)])
-        yield from order[: self._num_samples].tolist()
-
-
 def get_loader(
     dataset: Dataset[Any],
     num_samples: int | None,
@@ -173,11 +156,11 @@ def get_loader(
     """A loader of this process's share of the data set.
 
     Args:
-        num_samples: draw this many items at random per pass; None goes through the data set.
+        num_samples: keep this many items, chosen by `seed`; None keeps all.
         kwargs: passed on to `torch.utils.data.DataLoader`.
     """
     if num_samples is not None:
-        dataset = Subset(dataset, list(_RandomItems(len(dataset), num_samples, seed)))  # type: ignore[arg-type]
+        dataset = random_subset(dataset, num_samples, seed)
     return distrib.loader(dataset, batch_size=batch_size, num_workers=num_workers, **kwargs)
 
 
@@ -189,34 +172,35 @@ def get_dataset_from_loader(dataloader: DataLoader[Any]) -> Dataset[Any]:
     return dataset
 
 
-class DummyPoolExecutor(Executor):
-    """An executor that runs each task at once, in the caller."""
+class DummyPoolExecutor:
+    """Stands in for a process pool and runs each task in the caller, when its result is asked for."""
 
     class DummyResult:
-        """A result that is computed when asked for."""
+        """A task that has not run yet."""
 
         def __init__(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-            self._call = (func, args, kwargs)
+            self._func, self._args, self._kwargs = func, args, kwargs
 
-        def result(self, timeout: float | None = None) -> Any:
-            del timeout  # nothing to wait for
-            func, args, kwargs = self._call
-            return func(*args, **kwargs)
+        def result(self) -> Any:
+            return self._func(*self._args, **self._kwargs)
 
     def __init__(self, workers: int, mp_context: BaseContext | None = None) -> None:
         del workers, mp_context  # the signature of a process pool
 
-    def submit(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(func(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - the caller of result() receives it, as with any executor
-            future.set_exception(error)
-        return future
+    def submit(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> DummyResult:
+        return self.DummyResult(func, *args, **kwargs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
-def get_pool_executor(num_workers: int, mp_context: BaseContext | None = None) -> Executor:
-    """A process pool, or for no workers an executor that runs in the caller."""
+def get_pool_executor(
+    num_workers: int, mp_context: BaseContext | None = None
+) -> ProcessPoolExecutor | DummyPoolExecutor:
+    """A process pool, or for no workers a stand-in that runs tasks in the caller."""
     return ProcessPoolExecutor(num_workers, mp_context) if num_workers > 0 else DummyPoolExecutor(0)
 
 

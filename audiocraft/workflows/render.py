@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from audiocraft import __version__
 from audiocraft.config.decode import decode, encode
 from audiocraft.data.audio import audio_read, audio_write
+from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult, Guidance, Sampling, Window
@@ -69,7 +69,7 @@ class Recipe:
     continues: Continuation | None = None
     level: Level = Level()
     sample_rate: int
-    audiocraft: str = __version__
+    audiocraft: str = VERSION
     torch: str = str(torch.__version__)
     timings: Mapping[str, float]
 
