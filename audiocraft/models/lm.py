@@ -253,38 +253,41 @@ class LMModel(StreamingModule):
             callback: called with (steps done, steps in all).
             seeds: one per row; drawn from torch's generator by default.
         """
-        device = self._device
+        if self.training:
+            raise InvalidInput("generation needs a model in eval mode: call `lm.eval()` first")
         rows = _num_rows(prompt, conditions, num_samples)
-        if prompt is None:
-            prompt = torch.zeros((rows, self.n_q, 0), dtype=torch.long, device=device)
-        if prompt.shape[-1] >= max_gen_len:
-            raise InvalidInput(
-                f"a prompt of {prompt.shape[-1]} frames leaves nothing to generate in {max_gen_len}",
-                field="prompt",
-            )
-        guided = guidance.prepare(
-            self,
-            list(conditions) or [ConditioningAttributes() for _ in range(rows)],
-            Guidance(
-                coef=self.cfg_coef if cfg_coef is None else cfg_coef,
-                coef_beta=cfg_coef_beta,
-                two_step=self.two_step_cfg if two_step_cfg is None else two_step_cfg,
-            ),
-            device=device,
+        prompt = self._prompt(prompt, rows, max_gen_len)
+        attributes = list(conditions) or [ConditioningAttributes() for _ in range(rows)]
+        strength = Guidance(
+            coef=self.cfg_coef if cfg_coef is None else cfg_coef,
+            coef_beta=cfg_coef_beta,
+            two_step=self.two_step_cfg if two_step_cfg is None else two_step_cfg,
         )
+        guided = guidance.prepare(self, attributes, strength, device=self._device)
         session = Session.open(torch.randint(2**62, (rows,)).tolist() if seeds is None else seeds)
         pattern = self.pattern_provider.get_pattern(max_gen_len)
         session.total = autoregressive.num_model_steps(pattern, prompt.shape[-1])
         if callback is not None:
             session.progress = lambda progress: callback(progress.done, progress.total)
         sampling = Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temp)
-        frames = autoregressive.decode(
-            guided, prompt.to(device), length=max_gen_len, sampling=sampling, session=session
-        )
+        frames = autoregressive.decode(guided, prompt, length=max_gen_len, sampling=sampling, session=session)
         codes = torch.cat(list(frames), dim=-1)
         if check and not bool(((codes >= 0) & (codes < self.card)).all()):
             raise InvalidInput(f"generation returned codes outside 0 ... {self.card - 1}", field="check")
         return codes[..., prompt.shape[-1] if remove_prompts else 0 :]
+
+    def _prompt(self, prompt: Tensor | None, rows: int, length: int) -> Tensor:
+        """The prompt [B, K, P] on our device, checked; without one, P is 0."""
+        if prompt is None:
+            prompt = torch.zeros((rows, self.n_q, 0), dtype=torch.long)
+        if prompt.dim() != 3 or prompt.shape[1] != self.n_q:
+            raise InvalidInput(f"a prompt is [B, {self.n_q}, P], got {list(prompt.shape)}", field="prompt")
+        if prompt.shape[-1] >= length:
+            raise InvalidInput(
+                f"a prompt of {prompt.shape[-1]} frames leaves nothing to generate in {length}",
+                field="prompt",
+            )
+        return prompt.to(self._device)
 
     def _logits(self, codes: Tensor, fused: Fused, state: LMState | None) -> Tensor:
         """codes [B, K, S] -> logits [B, S, K, V], the order in which one product makes all heads."""

@@ -199,23 +199,28 @@ class CodebooksPatternProvider(ABC):
     def get_pattern(self, timesteps: int) -> Pattern:
         """The pattern of `timesteps` frames."""
 
-    def _pattern(self, timesteps: int) -> Pattern:
-        return _cached_pattern(self, timesteps) if self.cached else self._build(timesteps)
 
-    def _build(self, timesteps: int) -> Pattern:
+class _StepProvider(CodebooksPatternProvider):
+    """A provider that is given by its steps."""
+
+    def get_pattern(self, timesteps: int) -> Pattern:
+        return _cached_pattern(self, timesteps) if self.cached else self.build(timesteps)
+
+    def build(self, timesteps: int) -> Pattern:
         return Pattern([list(step) for step in self._steps(timesteps)], timesteps, self.n_q)
 
+    @abstractmethod
     def _steps(self, timesteps: int) -> Iterator[list[LayoutCoord]]:
-        raise NotImplementedError(f"{type(self).__name__} must define get_pattern")
+        """The layout, step by step."""
 
 
 @functools.lru_cache(maxsize=100)
-def _cached_pattern(provider: CodebooksPatternProvider, timesteps: int) -> Pattern:
+def _cached_pattern(provider: _StepProvider, timesteps: int) -> Pattern:
     """Outside the providers, so that they stay plain data that can be copied and pickled."""
-    return provider._build(timesteps)
+    return provider.build(timesteps)
 
 
-class DelayedPatternProvider(CodebooksPatternProvider):
+class DelayedPatternProvider(_StepProvider):
     """Codebook q lags by delays[q] steps: one step per frame, and each codebook still sees the coarser ones.
 
         K=4, T=5, delays [0, 1, 2, 3]
@@ -244,9 +249,6 @@ class DelayedPatternProvider(CodebooksPatternProvider):
                 field="delays",
             )
 
-    def get_pattern(self, timesteps: int) -> Pattern:
-        return self._pattern(timesteps)
-
     def _steps(self, timesteps: int) -> Iterator[list[LayoutCoord]]:
         yield from ([] for _ in range(1 + self.empty_initial))
         flat = min(timesteps, self.flatten_first)
@@ -268,7 +270,7 @@ class ParallelPatternProvider(DelayedPatternProvider):
         super().__init__(n_q, [0] * n_q, empty_initial=empty_initial)
 
 
-class UnrolledPatternProvider(CodebooksPatternProvider):
+class UnrolledPatternProvider(_StepProvider):
     """The codebooks of a frame one after the other; equal numbers in `flattening` share a step.
 
         K=3, T=3, flattening [0, 1, 2]           flattening [0, 1, 1]
@@ -320,9 +322,6 @@ class UnrolledPatternProvider(CodebooksPatternProvider):
     def num_virtual_steps(self, timesteps: int) -> int:
         return timesteps * len(self._groups) + 1
 
-    def get_pattern(self, timesteps: int) -> Pattern:
-        return self._pattern(timesteps)
-
     def _steps(self, timesteps: int) -> Iterator[list[LayoutCoord]]:
         end = timesteps + self.max_delay
         placed = [
@@ -336,7 +335,7 @@ class UnrolledPatternProvider(CodebooksPatternProvider):
         yield from (coords for _, coords in sorted(placed, key=lambda item: item[0]))
 
 
-class CoarseFirstPattern(CodebooksPatternProvider):
+class CoarseFirstPattern(_StepProvider):
     """All of the first codebook, then all the others (as VALL-E does).
 
         K=3, T=3
@@ -362,9 +361,6 @@ class CoarseFirstPattern(CodebooksPatternProvider):
                 field="delays",
             )
 
-    def get_pattern(self, timesteps: int) -> Pattern:
-        return self._pattern(timesteps)
-
     def _steps(self, timesteps: int) -> Iterator[list[LayoutCoord]]:
         yield []
         for t in range(timesteps):
@@ -375,7 +371,7 @@ class CoarseFirstPattern(CodebooksPatternProvider):
             yield [LayoutCoord(step - lag, q + 1) for q, lag in enumerate(self.delays) if step >= lag]
 
 
-class MusicLMPattern(CodebooksPatternProvider):
+class MusicLMPattern(_StepProvider):
     """Groups of codebooks: the whole piece of one group, unrolled, then the next (as MusicLM does).
 
     K=4, T=2, group_by 2
@@ -391,9 +387,6 @@ class MusicLMPattern(CodebooksPatternProvider):
         if group_by < 1:
             raise InvalidInput(f"group_by must be at least 1, got {group_by}", field="group_by")
         self.group_by = group_by
-
-    def get_pattern(self, timesteps: int) -> Pattern:
-        return self._pattern(timesteps)
 
     def _steps(self, timesteps: int) -> Iterator[list[LayoutCoord]]:
         yield []

@@ -29,10 +29,7 @@ _CHECKPOINTING = ("none", "torch", "xformers_default", "xformers_mm")
 
 def set_efficient_attention_backend(backend: str = "torch") -> None:
     """Accept upstream's names; all of them run torch's fused kernels here, so there is nothing to set."""
-    if backend not in _BACKENDS:
-        raise InvalidInput(
-            f"attention backend {backend!r} is not one of {', '.join(_BACKENDS)}", field="backend"
-        )
+    _check_choice("backend", backend, _BACKENDS)
 
 
 def create_norm_fn(norm_type: str, dim: int, **kwargs: Any) -> nn.Module:
@@ -59,6 +56,11 @@ def create_sin_embedding(
 def expand_repeated_kv(x: Tensor, n_rep: int, memory_efficient: bool) -> Tensor:
     """Repeat each key head `n_rep` times; heads are dimension 1 with `memory_efficient`, else 2."""
     return x if n_rep == 1 else x.repeat_interleave(n_rep, dim=1 if memory_efficient else 2)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidInput(f"{name} {value!r} is not one of {', '.join(choices)}", field=name)
 
 
 class LayerScale(nn.Module):
@@ -123,8 +125,7 @@ class StreamingTransformerLayer(nn.Module):
             "num_heads": num_heads,
             "dropout": dropout if attention_dropout is None else attention_dropout,
             "bias": bias_attn,
-            "custom": custom,
-            "memory_efficient": memory_efficient,
+            "custom": custom or memory_efficient,
             "attention_as_float32": attention_as_float32,
             **place,
         }
@@ -139,8 +140,7 @@ class StreamingTransformerLayer(nn.Module):
         )
         self.linear1 = nn.Linear(d_model, dim_feedforward, bias=bias_ff, **place)
         self.linear2 = nn.Linear(dim_feedforward, d_model, bias=bias_ff, **place)
-        self.norm1 = create_norm_fn(norm, d_model, **place)
-        self.norm2 = create_norm_fn(norm, d_model, **place)
+        self.norm1, self.norm2 = (create_norm_fn(norm, d_model, **place) for _ in range(2))
         self.layer_scale_1 = _layer_scale(d_model, layer_scale, place)
         self.layer_scale_2 = _layer_scale(d_model, layer_scale, place)
         self.cross_attention: StreamingMultiheadAttention | None = None
@@ -251,29 +251,15 @@ class StreamingTransformer(StreamingModule):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        if positional_embedding not in _POSITIONAL:
-            raise InvalidInput(
-                f"positional_embedding {positional_embedding!r} is not one of {', '.join(_POSITIONAL)}",
-                field="positional_embedding",
-            )
-        if checkpointing not in _CHECKPOINTING:
-            raise InvalidInput(
-                f"checkpointing {checkpointing!r} is not one of {', '.join(_CHECKPOINTING)}",
-                field="checkpointing",
-            )
-        self.d_model = d_model
-        self.causal = causal
-        self.positional_embedding = positional_embedding
-        self.max_period = max_period
+        _check_choice("positional_embedding", positional_embedding, _POSITIONAL)
+        _check_choice("checkpointing", checkpointing, _CHECKPOINTING)
+        self.d_model, self.causal = d_model, causal
+        self.positional_embedding, self.max_period = positional_embedding, max_period
         self.positional_scale = positional_scale
-        self.lr = lr
-        self.weight_decay = weight_decay
+        self.lr, self.weight_decay = lr, weight_decay
         self.checkpointing = checkpointing
-        self.rope: RotaryEmbedding | None = None
-        if positional_embedding != "sin":
-            self.rope = RotaryEmbedding(
-                d_model // num_heads, max_period, xpos, positional_scale, device=device
-            )
+        head_dim, rotates = d_model // num_heads, positional_embedding != "sin"
+        self.rope = RotaryEmbedding(head_dim, max_period, xpos, positional_scale, device) if rotates else None
         self.layers = nn.ModuleList(
             layer_class(
                 d_model=d_model,

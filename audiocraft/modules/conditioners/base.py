@@ -3,6 +3,7 @@ Also what "not conditioned" looks like, for each kind of condition."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from audiocraft.types import ConditionType, JointEmbedCondition, SymbolicCondition, WavCondition
 
 
-class BaseConditioner(nn.Module):
+class BaseConditioner(nn.Module, ABC):
     """Maps what a row is conditioned on to an embedding [B, L, output_dim] and its mask [B, L].
 
     Args:
@@ -30,13 +31,13 @@ class BaseConditioner(nn.Module):
         if output_dim > -1:
             self.output_proj = nn.Linear(dim, output_dim)
 
+    @abstractmethod
     def tokenize(self, *args: Any, **kwargs: Any) -> Any:
         """Everything that can be done without the model's weights."""
-        raise NotImplementedError(f"{type(self).__name__} must define tokenize")
 
+    @abstractmethod
     def forward(self, inputs: Any) -> ConditionType:
         """What `tokenize` returned -> (embedding [B, L, D], mask [B, L])."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
 class TextConditioner(BaseConditioner):

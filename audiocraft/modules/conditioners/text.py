@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -42,11 +43,12 @@ def _singular(word: str) -> str:
     return word[:-1]
 
 
-class Tokenizer:
-    """Texts -> (tokens [B, L], mask [B, L])."""
+class Tokenizer(ABC):
+    """Texts -> tokens."""
 
+    @abstractmethod
     def __call__(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError(f"{type(self).__name__} must define __call__")
+        """Texts -> (tokens [B, L], mask [B, L])."""
 
 
 class NoopTokenizer(Tokenizer):
