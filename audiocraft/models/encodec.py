@@ -78,26 +78,26 @@ class CompressionModel(ABC, nn.Module):
         model: CompressionModel = models.load_compression_model(name, device=device)
         return model
 
-    def init_encode_state(self, batch_size: int) -> Any:  # noqa: ARG002
+    def init_encode_state(self, batch_size: int) -> Any:
         """A fresh state for `encode_step`."""
         raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
 
     def encode_step(
         self,
-        x: Tensor,  # noqa: ARG002
-        state: Any,  # noqa: ARG002
+        x: Tensor,
+        state: Any,
         *,
-        num_codebooks: int | None = None,  # noqa: ARG002
-        final: bool = False,  # noqa: ARG002
+        num_codebooks: int | None = None,
+        final: bool = False,
     ) -> Tensor:
         """The next samples x [B, C, n] -> the codes [B, K, t] that they complete."""
         raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
 
-    def init_decode_state(self, batch_size: int) -> Any:  # noqa: ARG002
+    def init_decode_state(self, batch_size: int) -> Any:
         """A fresh state for `decode_step`."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
-    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:  # noqa: ARG002
+    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
         """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
@@ -241,7 +241,7 @@ class EncodecModel(CompressionModel):
         state.finished = final
         if final:
             assert isinstance(network, SEANetEncoder | SEANetDecoder)
-            return network.finish(state.layers, x)
+            return network.last_step(x, state.layers)
         return network(x, state=state.layers)
 
     def _streamable(self, network: nn.Module, name: str) -> StreamingModule:
@@ -322,7 +322,7 @@ class InterleaveStereoCompressionModel(CompressionModel):
         """Codes per codebook."""
         return self.model.cardinality
 
-    def forward(self, x: Tensor) -> QuantizedResult:  # noqa: ARG002
+    def forward(self, x: Tensor) -> QuantizedResult:
         """Refused: the mono codec is what trains."""
         raise InvalidInput("interleaved stereo is not trained; train the mono codec inside it", field="x")
 
@@ -353,7 +353,7 @@ class InterleaveStereoCompressionModel(CompressionModel):
         audio = self.model.decode(pairs, None if scale is None else scale.reshape(-1, 1))
         return audio.view(-1, 2, audio.shape[-1])
 
-    def decode_latent(self, codes: Tensor) -> Tensor:  # noqa: ARG002
+    def decode_latent(self, codes: Tensor) -> Tensor:
         """Refused: two channels have two latents."""
         raise InvalidInput(
             "interleaved stereo has no single latent; split the codes with get_left_right_codes()",

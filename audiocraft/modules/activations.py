@@ -1,4 +1,4 @@
-"""Gated linear units of "GLU Variants Improve Transformer" (Shazeer 2020), and the lookup of an activation by name."""
+"""Gated linear units ("GLU Variants Improve Transformer", Shazeer 2020), and activations by name."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     causal      [left: k - s][ input ............ ][ extra ]      k kernel span, s stride
     not causal  [left][ input ............ ][ right + extra ]     left + right = k - s, right = (k - s) // 2
 
-`extra` fills the last window: L samples always give ceil(L / s) frames. Transposed convolutions give L * s samples.
+`extra` fills the last window: L samples always give ceil(L / s) frames, and T frames give T * s samples back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,12 @@ from audiocraft.modules.streaming import StreamingModule
 
 CONV_NORMALIZATIONS = frozenset(["none", "weight_norm", "spectral_norm", "time_group_norm"])
 
+M = TypeVar("M", bound=nn.Module)
+
 _NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 
 
-def apply_parametrization_norm(module: nn.Module, norm: str = "none") -> nn.Module:
+def apply_parametrization_norm(module: M, norm: str = "none") -> M:
     """`module` with its weight normalised, where `norm` is a norm of weights; otherwise as it is."""
     _check_norm(norm)
     return normalise_weight(module, norm) if norm in ("weight_norm", "spectral_norm") else module
@@ -36,7 +38,7 @@ def apply_parametrization_norm(module: nn.Module, norm: str = "none") -> nn.Modu
 def get_norm_module(
     module: nn.Module, causal: bool = False, norm: str = "none", **norm_kwargs: Any
 ) -> nn.Module:
-    """The layer that normalises the output of the convolution `module`; Identity where `norm` is not of that kind."""
+    """The layer that normalises what the convolution `module` returns; Identity where `norm` acts on weights."""
     _check_norm(norm)
     if norm != "time_group_norm":
         return nn.Identity()
@@ -74,7 +76,7 @@ def pad_for_conv1d(x: Tensor, kernel_size: int, stride: int, padding_total: int 
 
 
 def pad1d(x: Tensor, paddings: tuple[int, int], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """torch's pad, except that `reflect` also takes an input shorter than the padding: it is lengthened by zeros first."""
+    """torch's pad, but `reflect` also takes an input shorter than the padding: zeros lengthen it first."""
     left, right = paddings
     if left < 0 or right < 0:
         raise InvalidInput(f"padding cannot be negative: {(left, right)}", field="paddings")
@@ -177,7 +179,7 @@ class ConvState:
 
 
 class StreamableConv1d(StreamingModule):
-    """Conv1d of L samples to ceil(L / stride) frames; when causal, a frame depends on no sample after its own."""
+    """Conv1d of L samples to ceil(L / stride) frames; if causal, a frame depends on no sample after its own."""
 
     def __init__(
         self,
@@ -216,7 +218,7 @@ class StreamableConv1d(StreamingModule):
                 f"stride {stride} skips samples of a kernel that spans {self.span}", field="stride"
             )
 
-    def init_state(self, batch_size: int, **options: Any) -> ConvState:
+    def init_state(self, batch_size: int) -> ConvState:
         """Nothing heard yet."""
         if not self.causal:
             raise InvalidInput("only a causal convolution streams: this one also looks ahead", field="causal")
@@ -224,15 +226,11 @@ class StreamableConv1d(StreamingModule):
             self.pad_mode == "reflect" and self.span < 2 * self.stride
         ):
             raise InvalidInput(
-                f"a convolution with padding {self.pad_mode!r}, span {self.span} and stride {self.stride} cannot stream",
+                f"padding {self.pad_mode!r}, span {self.span}, stride {self.stride}: cannot be done piece by piece",
                 field="pad_mode",
             )
         conv = self.conv.conv
-        return ConvState(
-            conv.bias.new_zeros(batch_size, conv.in_channels, 0)
-            if conv.bias is not None
-            else conv.weight.new_zeros(batch_size, conv.in_channels, 0)
-        )
+        return ConvState(conv.weight.new_zeros(batch_size, conv.in_channels, 0))
 
     def forward(self, x: Tensor, state: ConvState | None = None) -> Tensor:
         """x [B, D, L] -> [B, D', ceil(L / stride)]; with a state, as many frames as are complete."""
@@ -280,8 +278,11 @@ class ConvTransposeState:
 
 
 class StreamableConvTranspose1d(StreamingModule):
-    """ConvTranspose1d of T frames to T * stride samples; `trim_right_ratio` says which share of the surplus is cut
-    at the end (1.0 keeps a causal model causal)."""
+    """ConvTranspose1d of T frames to T * stride samples.
+
+    Args:
+        trim_right_ratio: share of the surplus samples that is cut at the end; 1.0 keeps a causal model causal.
+    """
 
     def __init__(
         self,
@@ -315,7 +316,7 @@ class StreamableConvTranspose1d(StreamingModule):
         self.trim_right = math.ceil(surplus * trim_right_ratio) if causal else surplus // 2
         self.trim_left = surplus - self.trim_right
 
-    def init_state(self, batch_size: int, **options: Any) -> ConvTransposeState:
+    def init_state(self, batch_size: int) -> ConvTransposeState:
         """Nothing heard yet."""
         if not self.causal:
             raise InvalidInput("only a causal convolution streams: this one also looks ahead", field="causal")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,10 +25,9 @@ class StreamableLSTM(StreamingModule):
         self.skip = skip
         self.lstm = nn.LSTM(dimension, dimension, num_layers)
 
-    def init_state(self, batch_size: int, **options: Any) -> LSTMState:
+    def init_state(self, batch_size: int) -> LSTMState:
         """Zeros: nothing was heard before the first frame."""
-        weight: Tensor = self.lstm.weight_hh_l0
-        zeros = weight.new_zeros(self.lstm.num_layers, batch_size, self.lstm.hidden_size)
+        zeros = self.lstm.all_weights[0][0].new_zeros(self.lstm.num_layers, batch_size, self.lstm.hidden_size)
         return LSTMState(hidden=zeros, cell=zeros)
 
     def forward(self, x: Tensor, state: LSTMState | None = None) -> Tensor:

@@ -1,18 +1,20 @@
 """Weight and spectral normalisation under the parameter names of released checkpoints, computed on use.
 
-Nothing is stored on the module but parameters and buffers, so a normalised layer can be copied, pickled and shared
-by threads; both spellings of weight norm load.
+A module holds nothing but parameters and buffers, so a normalised layer can be copied, pickled and shared by
+threads. Both spellings of weight norm load.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
+
+M = TypeVar("M", bound=nn.Module)
 
 _MODERN_NAMES = {
     "parametrizations.weight.original0": "weight_g",
@@ -21,15 +23,20 @@ _MODERN_NAMES = {
 
 
 class WeightNorm(nn.Module):
-    """weight = weight_g * weight_v / ||weight_v||, the norm over all but the first dimension (Salimans 2016)."""
+    """weight = weight_g * weight_v / |weight_v|, the norm over all but the first dimension (Salimans 2016)."""
 
     weight_g: Tensor
     weight_v: Tensor
 
     @property
     def weight(self) -> Tensor:
-        """The weight that the layer applies."""
-        return torch._weight_norm(self.weight_v, self.weight_g, 0)
+        """The weight that the layer applies; assigning a plain one splits it anew."""
+        weight: Tensor = torch._weight_norm(self.weight_v, self.weight_g, 0)
+        return weight
+
+    @weight.setter
+    def weight(self, weight: Tensor) -> None:
+        self.adopt(weight)
 
     def adopt(self, weight: Tensor) -> None:
         """Split a plain weight into length and direction."""
@@ -54,7 +61,7 @@ class SpectralNorm(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The weight that the layer applies."""
+        """The weight that the layer applies; assigning a plain one starts the estimate anew."""
         matrix = self._as_matrix(self.weight_orig)
         u, v = self.weight_u, self.weight_v
         if self.training:
@@ -64,6 +71,10 @@ class SpectralNorm(nn.Module):
                 self.weight_u.copy_(u)
                 self.weight_v.copy_(v)
         return self.weight_orig / torch.dot(u, torch.mv(matrix, v))
+
+    @weight.setter
+    def weight(self, weight: Tensor) -> None:
+        self.adopt(weight)
 
     def adopt(self, weight: Tensor) -> None:
         """Take a plain weight and start the power iteration at random."""
@@ -136,28 +147,29 @@ _NORMED: dict[str, dict[type[nn.Module], type[nn.Module]]] = {
 }
 
 
-def normalise_weight(module: nn.Module, norm: str) -> nn.Module:
-    """Turn a plain layer, in place, into its weight_norm or spectral_norm form; the function it computes stays."""
+def normalise_weight(module: M, norm: str) -> M:
+    """Turn a plain layer, in place, into its weight_norm or spectral_norm form."""
     normed = _NORMED[norm].get(type(module))
     if normed is None:
         raise InvalidInput(
             f"{norm} knows {[kind.__name__ for kind in _NORMED[norm]]}, not {type(module).__name__}"
         )
     weight = module._parameters.pop("weight")
-    module.__class__ = normed
-    module.adopt(weight)  # type: ignore[operator]
+    assert weight is not None
+    module.__class__ = normed  # type: ignore[assignment]
+    assert isinstance(module, WeightNorm | SpectralNorm)
+    module.adopt(weight)
     return module
 
 
 def fold_weight_norm(model: nn.Module) -> nn.Module:
-    """Replace every weight norm inside `model` by the weight it yields: faster, same output, no longer trainable
-    from a checkpoint with weight norm."""
+    """Replace, in place, every weight norm inside `model` by the weight it yields: same output, less work per call,
+    and state-dict keys that no longer are those of the checkpoint."""
+    plain_of = {normed: plain for plain, normed in _NORMED["weight_norm"].items()}
     for module in model.modules():
         if isinstance(module, WeightNorm):
-            weight = module.weight.detach()
+            weight = nn.Parameter(module.weight.detach())
             del module.weight_g, module.weight_v
-            module.__class__ = next(
-                plain for plain, normed in _NORMED["weight_norm"].items() if normed is type(module)
-            )
-            module.weight = nn.Parameter(weight)  # type: ignore[misc]
+            module.__class__ = plain_of[type(module)]  # type: ignore[assignment]
+            module.register_parameter("weight", weight)
     return model

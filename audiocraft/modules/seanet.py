@@ -1,4 +1,4 @@
-"""SEANet (Tagliasacchi 2020, as in EnCodec): a convolutional encoder from samples to frames, and its mirror image.
+"""SEANet (Tagliasacchi 2020, as in EnCodec): a convolutional encoder from samples to frames, and its mirror.
 
 encoder  conv -> [residual layers -> ELU -> strided conv] per ratio, innermost first -> LSTM -> ELU -> conv
 decoder  conv -> LSTM -> [ELU -> transposed conv -> residual layers] per ratio -> ELU -> conv
@@ -38,11 +38,11 @@ def _init_layers(layers: nn.Sequential, batch_size: int) -> list[Any]:
 def _step_layers(layers: nn.Sequential, x: Tensor, states: list[Any], *, last: bool) -> Tensor:
     """One piece through all layers; with `last`, what each layer still held follows it."""
     for layer, state in zip(layers, states, strict=True):
-        if state is None:
+        if not isinstance(layer, StreamingModule):
             x = layer(x)
             continue
         y = layer(x, state=state)
-        if last and not isinstance(layer, StreamableLSTM):
+        if last:
             rest = layer.finish(state)
             y = y if rest is None else torch.cat([y, rest], dim=-1)
         x = y
@@ -51,7 +51,7 @@ def _step_layers(layers: nn.Sequential, x: Tensor, states: list[Any], *, last: b
 
 @dataclass(slots=True)
 class ResnetState:
-    """States of the block's layers, of its shortcut, and shortcut output whose partner is not computed yet."""
+    """States of the block's layers and its shortcut, and shortcut output that waits for the block's."""
 
     block: list[Any]
     shortcut: Any
@@ -91,7 +91,7 @@ class SEANetResnetBlock(StreamingModule):
         self.block = nn.Sequential(*layers)
         self.shortcut = nn.Identity() if true_skip else StreamableConv1d(dim, dim, 1, **shared)
 
-    def init_state(self, batch_size: int, **options: Any) -> ResnetState:
+    def init_state(self, batch_size: int) -> ResnetState:
         """Nothing heard yet."""
         shortcut = (
             self.shortcut.init_state(batch_size) if isinstance(self.shortcut, StreamingModule) else None
@@ -120,11 +120,74 @@ class SEANetResnetBlock(StreamingModule):
         return kept + y
 
 
-def _check_outer_blocks(disabled: int, n_blocks: int) -> None:
-    if not 0 <= disabled <= n_blocks:
-        raise InvalidInput(
-            f"disable_norm_outer_blocks {disabled} is not in 0..{n_blocks}, the number of blocks",
-            field="disable_norm_outer_blocks",
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Recipe:
+    """What every layer of one network has in common."""
+
+    activation: str
+    activation_params: Mapping[str, Any]
+    norm: str
+    norm_params: Mapping[str, Any]
+    causal: bool
+    pad_mode: str
+    residual_kernel_size: int
+    dilation_base: int
+    compress: int
+    true_skip: bool
+
+    def norms(self, n_blocks: int, disabled: int) -> list[str]:
+        """The norm of each block, counted from the waveform, of which the first `disabled` have none."""
+        if not 0 <= disabled <= n_blocks:
+            raise InvalidInput(
+                f"disable_norm_outer_blocks {disabled} is not in 0..{n_blocks}, the number of blocks",
+                field="disable_norm_outer_blocks",
+            )
+        return ["none"] * disabled + [self.norm] * (n_blocks - disabled)
+
+    def activate(self) -> nn.Module:
+        return _activation(self.activation, self.activation_params)
+
+    def conv(
+        self, width: int, width_out: int, kernel_size: int, norm: str, *, stride: int = 1
+    ) -> StreamableConv1d:
+        return StreamableConv1d(
+            width,
+            width_out,
+            kernel_size,
+            stride=stride,
+            causal=self.causal,
+            norm=norm,
+            norm_kwargs=self.norm_params,
+            pad_mode=self.pad_mode,
+        )
+
+    def upsample(
+        self, width: int, ratio: int, norm: str, trim_right_ratio: float
+    ) -> StreamableConvTranspose1d:
+        return StreamableConvTranspose1d(
+            width,
+            width // 2,
+            2 * ratio,
+            stride=ratio,
+            causal=self.causal,
+            norm=norm,
+            trim_right_ratio=trim_right_ratio,
+            norm_kwargs=self.norm_params,
+        )
+
+    def residual(self, width: int, depth: int, norm: str) -> SEANetResnetBlock:
+        return SEANetResnetBlock(
+            width,
+            kernel_sizes=(self.residual_kernel_size, 1),
+            dilations=(self.dilation_base**depth, 1),
+            activation=self.activation,
+            activation_params=self.activation_params,
+            norm=norm,
+            norm_params=self.norm_params,
+            causal=self.causal,
+            pad_mode=self.pad_mode,
+            compress=self.compress,
+            true_skip=self.true_skip,
         )
 
 
@@ -155,47 +218,35 @@ class SEANetEncoder(StreamingModule):
     ) -> None:
         super().__init__()
         self.channels, self.dimension, self.n_filters = channels, dimension, n_filters
-        self.ratios = list(reversed(ratios))
         self.n_residual_layers = n_residual_layers
+        self.ratios = list(reversed(ratios))
         self.hop_length = prod(ratios)
-        self.n_blocks = len(self.ratios) + 2
-        self.disable_norm_outer_blocks = disable_norm_outer_blocks
-        _check_outer_blocks(disable_norm_outer_blocks, self.n_blocks)
-        norms = ["none" if block < disable_norm_outer_blocks else norm for block in range(self.n_blocks)]
-        shared: dict[str, Any] = dict(norm_kwargs=norm_params, causal=causal, pad_mode=pad_mode)
-        activate: dict[str, Any] = dict(activation=activation, activation_params=activation_params)
-        layers: list[nn.Module] = [
-            StreamableConv1d(channels, n_filters, kernel_size, norm=norms[0], **shared)
-        ]
+        recipe = _Recipe(
+            activation=activation,
+            activation_params=activation_params,
+            norm=norm,
+            norm_params=norm_params,
+            causal=causal,
+            pad_mode=pad_mode,
+            residual_kernel_size=residual_kernel_size,
+            dilation_base=dilation_base,
+            compress=compress,
+            true_skip=true_skip,
+        )
+        norms = recipe.norms(len(ratios) + 2, disable_norm_outer_blocks)
+        first, *stages, last = norms
         width = n_filters
-        for ratio, block_norm in zip(self.ratios, norms[1:-1], strict=True):
-            layers += [
-                SEANetResnetBlock(
-                    width,
-                    kernel_sizes=(residual_kernel_size, 1),
-                    dilations=(dilation_base**depth, 1),
-                    norm=block_norm,
-                    norm_params=norm_params,
-                    causal=causal,
-                    pad_mode=pad_mode,
-                    compress=compress,
-                    true_skip=true_skip,
-                    **activate,
-                )
-                for depth in range(n_residual_layers)
-            ]
-            layers.append(_activation(activation, activation_params))
-            layers.append(
-                StreamableConv1d(width, 2 * width, 2 * ratio, stride=ratio, norm=block_norm, **shared)
-            )
+        layers: list[nn.Module] = [recipe.conv(channels, width, kernel_size, first)]
+        for ratio, stage in zip(self.ratios, stages, strict=True):
+            layers += [recipe.residual(width, depth, stage) for depth in range(n_residual_layers)]
+            layers += [recipe.activate(), recipe.conv(width, 2 * width, 2 * ratio, stage, stride=ratio)]
             width *= 2
         if lstm:
             layers.append(StreamableLSTM(width, num_layers=lstm))
-        layers.append(_activation(activation, activation_params))
-        layers.append(StreamableConv1d(width, dimension, last_kernel_size, norm=norms[-1], **shared))
+        layers += [recipe.activate(), recipe.conv(width, dimension, last_kernel_size, last)]
         self.model = nn.Sequential(*layers)
 
-    def init_state(self, batch_size: int, **options: Any) -> list[Any]:
+    def init_state(self, batch_size: int) -> list[Any]:
         """One entry per layer, None where a layer has nothing to remember."""
         return _init_layers(self.model, batch_size)
 
@@ -204,7 +255,7 @@ class SEANetEncoder(StreamingModule):
         state = self.current_state(state, x.shape[0])
         return self.model(x) if state is None else _step_layers(self.model, x, state, last=False)
 
-    def finish(self, state: list[Any], x: Tensor) -> Tensor:
+    def last_step(self, x: Tensor, state: list[Any]) -> Tensor:
         """The frames of the last piece `x` (it may be empty), the incomplete one padded."""
         return _step_layers(self.model, x, state, last=True)
 
@@ -238,61 +289,39 @@ class SEANetDecoder(StreamingModule):
         trim_right_ratio: float = 1.0,
     ) -> None:
         super().__init__()
-        self.dimension, self.channels, self.n_filters = dimension, channels, n_filters
-        self.ratios = list(ratios)
+        self.channels, self.dimension, self.n_filters = channels, dimension, n_filters
         self.n_residual_layers = n_residual_layers
+        self.ratios = list(ratios)
         self.hop_length = prod(ratios)
-        self.n_blocks = len(self.ratios) + 2
-        self.disable_norm_outer_blocks = disable_norm_outer_blocks
-        _check_outer_blocks(disable_norm_outer_blocks, self.n_blocks)
-        # Blocks are counted from the waveform, here the last one.
-        norms = [
-            "none" if self.n_blocks - 1 - block < disable_norm_outer_blocks else norm
-            for block in range(self.n_blocks)
-        ]
-        shared: dict[str, Any] = dict(norm_kwargs=norm_params, causal=causal, pad_mode=pad_mode)
-        activate: dict[str, Any] = dict(activation=activation, activation_params=activation_params)
+        self.trim_right_ratio = trim_right_ratio
+        recipe = _Recipe(
+            activation=activation,
+            activation_params=activation_params,
+            norm=norm,
+            norm_params=norm_params,
+            causal=causal,
+            pad_mode=pad_mode,
+            residual_kernel_size=residual_kernel_size,
+            dilation_base=dilation_base,
+            compress=compress,
+            true_skip=true_skip,
+        )
+        norms = recipe.norms(len(ratios) + 2, disable_norm_outer_blocks)
+        last, *stages, first = norms  # counted from the waveform, here the end
         width = n_filters * 2 ** len(self.ratios)
-        layers: list[nn.Module] = [StreamableConv1d(dimension, width, kernel_size, norm=norms[0], **shared)]
+        layers: list[nn.Module] = [recipe.conv(dimension, width, kernel_size, first)]
         if lstm:
             layers.append(StreamableLSTM(width, num_layers=lstm))
-        for ratio, block_norm in zip(self.ratios, norms[1:-1], strict=True):
-            layers.append(_activation(activation, activation_params))
-            layers.append(
-                StreamableConvTranspose1d(
-                    width,
-                    width // 2,
-                    2 * ratio,
-                    stride=ratio,
-                    norm=block_norm,
-                    norm_kwargs=norm_params,
-                    causal=causal,
-                    trim_right_ratio=trim_right_ratio,
-                )
-            )
+        for ratio, stage in zip(self.ratios, reversed(stages), strict=True):
+            layers += [recipe.activate(), recipe.upsample(width, ratio, stage, trim_right_ratio)]
             width //= 2
-            layers += [
-                SEANetResnetBlock(
-                    width,
-                    kernel_sizes=(residual_kernel_size, 1),
-                    dilations=(dilation_base**depth, 1),
-                    norm=block_norm,
-                    norm_params=norm_params,
-                    causal=causal,
-                    pad_mode=pad_mode,
-                    compress=compress,
-                    true_skip=true_skip,
-                    **activate,
-                )
-                for depth in range(n_residual_layers)
-            ]
-        layers.append(_activation(activation, activation_params))
-        layers.append(StreamableConv1d(n_filters, channels, last_kernel_size, norm=norms[-1], **shared))
+            layers += [recipe.residual(width, depth, stage) for depth in range(n_residual_layers)]
+        layers += [recipe.activate(), recipe.conv(width, channels, last_kernel_size, last)]
         if final_activation is not None:
             layers.append(_activation(final_activation, final_activation_params or {}))
         self.model = nn.Sequential(*layers)
 
-    def init_state(self, batch_size: int, **options: Any) -> list[Any]:
+    def init_state(self, batch_size: int) -> list[Any]:
         """One entry per layer, None where a layer has nothing to remember."""
         return _init_layers(self.model, batch_size)
 
@@ -301,6 +330,6 @@ class SEANetDecoder(StreamingModule):
         state = self.current_state(state, z.shape[0])
         return self.model(z) if state is None else _step_layers(self.model, z, state, last=False)
 
-    def finish(self, state: list[Any], z: Tensor) -> Tensor:
+    def last_step(self, z: Tensor, state: list[Any]) -> Tensor:
         """The samples of the last piece `z` (it may be empty) and those that were held back."""
         return _step_layers(self.model, z, state, last=True)

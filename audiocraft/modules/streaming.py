@@ -38,9 +38,13 @@ class StreamingModule(nn.Module):
     `state = self.current_state(state, batch_size)`. None back means that the whole sequence is here.
     """
 
-    def init_state(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def init_state(self, *args: Any, **kwargs: Any) -> Any:
         """A fresh state for `batch_size` (the first argument) sequences that have not begun."""
         raise InvalidInput(f"{type(self).__name__} cannot stream: it needs the whole sequence at once")
+
+    def finish(self, state: Any) -> Tensor | None:
+        """What the module still holds once no input follows; None where it never holds anything."""
+        return None
 
     def current_state(self, state: Any, batch_size: int) -> Any:
         """The given state, else that of the innermost `streaming()` block around the call, else None."""
@@ -57,7 +61,9 @@ class StreamingModule(nn.Module):
     @contextmanager
     def streaming(self) -> Iterator[None]:
         """Within this block, calls without a state continue where this thread's or task's last call ended."""
-        names = {module: name for name, module in self.named_modules() if isinstance(module, StreamingModule)}
+        names: dict[nn.Module, str] = {
+            module: name for name, module in self.named_modules() if isinstance(module, StreamingModule)
+        }
         token = _scope.set(_Scope(owner=self, parent=_scope.get(), names=names))
         try:
             yield

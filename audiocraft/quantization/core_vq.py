@@ -6,7 +6,7 @@ Methods: VQ-VAE (van den Oord 2017, appendix A.1), SoundStream (Zeghidour 2021),
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -20,8 +20,8 @@ V = TypeVar("V")
 # Distances of this many frames at a time are in memory: an hour of audio must not need gigabytes.
 _ROWS_AT_ONCE = 32768
 
-# A code is dead when it is used less than this share of the average code. Counting against the average keeps the
-# rule meaningful for batches with fewer frames than the codebook has entries.
+# A code is dead when it is used less than this share of the average code. A bare threshold would declare every code
+# dead wherever a batch has fewer frames than the codebook has entries.
 _DEAD_SHARE = 0.1
 
 
@@ -78,7 +78,7 @@ def nearest(x: Tensor, codebook: Tensor) -> Tensor:
 def kmeans(
     samples: Tensor, num_clusters: int, num_iters: int = 10, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Means [num_clusters, D] and member counts of samples [n, D], by Lloyd's iteration; an empty cluster stays put."""
+    """Means [num_clusters, D] and member counts of samples [n, D] (Lloyd); an empty cluster stays put."""
     means = sample_vectors(samples, num_clusters, generator=generator)
     counts = means.new_zeros(num_clusters)
     for _ in range(num_iters):
@@ -111,8 +111,8 @@ class EuclideanCodebook(nn.Module):
 
     Args:
         kmeans_init: start from a k-means of the first training batch instead of at random.
-        threshold_ema_dead_code: replace a code used less often than this per step (and less than a tenth of the
-            average code) by a vector of the batch; 0 never replaces.
+        threshold_ema_dead_code: replace a code used less often than this per step, and less than a tenth of the
+            average code, by a vector of the batch; 0 never replaces.
     """
 
     inited: Tensor
@@ -156,8 +156,8 @@ class EuclideanCodebook(nn.Module):
 
     @torch.no_grad()
     def replace_(self, samples: Tensor, mask: Tensor, *, generator: torch.Generator | None = None) -> None:
-        """Put random rows of samples [n, D] where mask [V] is set, with the weight of an average code, so that the
-        moving averages do not bring the old value back at the next step."""
+        """Put random rows of samples [n, D] where mask [V] is set, with the weight of an average code: otherwise the
+        moving averages would bring the old value back at once."""
         fresh = sample_vectors(samples, self.codebook_size, generator=generator)
         weight = self.cluster_size.mean()
         self.embed.copy_(torch.where(mask[:, None], fresh, self.embed))
@@ -182,7 +182,9 @@ class EuclideanCodebook(nn.Module):
 
     def quantize(self, x: Tensor) -> Tensor:
         """x [n, D] -> indices [n]"""
-        return nearest(x.to(self.embed.dtype), self.embed)
+        # Half precision would confuse neighbouring codes.
+        with torch.autocast(x.device.type, enabled=False):
+            return nearest(x.to(self.embed.dtype), self.embed)
 
     def postprocess_emb(self, embed_ind: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Indices [n] -> the shape [..., D] they came from, less D."""
@@ -201,7 +203,7 @@ class EuclideanCodebook(nn.Module):
         return self.dequantize(embed_ind)
 
     def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """x [..., D] -> its codes [..., D] and their indices [...]; in training the codebook learns from x."""
+        """x [..., D] -> codes [..., D] and their indices [...]; in training the codebook learns from x."""
         rows = self.preprocess(x.detach()).to(self.embed.dtype)
         if self.training:
             self.init_embed_(rows, generator=generator)
@@ -286,6 +288,11 @@ class VectorQuantization(nn.Module):
         """1 once the codes have values."""
         return self._codebook.inited
 
+    @property
+    def cluster_size(self) -> Tensor:
+        """How often each code is used per training step, a moving average [V]."""
+        return self._codebook.cluster_size
+
     def encode(self, x: Tensor) -> Tensor:
         """x [B, D, T] -> indices [B, T]"""
         return self._codebook.encode(self.project_in(self._channels_to_end(x)))
@@ -297,7 +304,7 @@ class VectorQuantization(nn.Module):
     def forward(
         self, x: Tensor, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, D, T] -> quantised [B, D, T], indices [B, T], loss [1]; gradients pass straight through to x."""
+        """x [B, D, T] -> quantised [B, D, T], indices [B, T], loss [1]; gradients pass straight to x."""
         frames = self.project_in(self._channels_to_end(x))
         quantized, indices = self._codebook(frames, generator=generator)
         loss = x.new_zeros(1)
@@ -344,7 +351,7 @@ class ResidualVectorQuantization(nn.Module):
         residual = x
         indices: list[Tensor] = []
         losses: list[Tensor] = []
-        for layer in self._first(n_q):
+        for layer in self.first(n_q):
             quantized, chosen, loss = layer(residual, generator=generator)
             # Detached, so that every layer's commitment loss reaches the encoder.
             residual = residual - quantized.detach()
@@ -359,7 +366,7 @@ class ResidualVectorQuantization(nn.Module):
         """x [B, D, T] -> indices [K, B, T]"""
         residual = x
         indices = []
-        for layer in self._first(n_q):
+        for layer in self.first(n_q):
             chosen = layer.encode(residual)
             residual = residual - layer.decode(chosen)
             indices.append(chosen)
@@ -367,16 +374,17 @@ class ResidualVectorQuantization(nn.Module):
 
     def decode(self, q_indices: Tensor) -> Tensor:
         """indices [K, B, T] -> [B, D, T]; fewer than all codebooks decode to a coarser result."""
-        layers = self._first(q_indices.shape[0])
+        layers = self.first(q_indices.shape[0])
         total = layers[0].decode(q_indices[0])
         for layer, indices in zip(layers[1:], q_indices[1:], strict=True):
             total = total + layer.decode(indices)
         return total
 
-    def _first(self, n_q: int | None) -> list[VectorQuantization]:
+    def first(self, n_q: int | None = None) -> list[VectorQuantization]:
+        """The first `n_q` layers; all of them by default."""
         count = default(n_q, len(self.layers))
         if not 1 <= count <= len(self.layers):
             raise InvalidInput(
                 f"{count} codebooks asked for; this quantiser has 1 to {len(self.layers)}", field="n_q"
             )
-        return list(self.layers)[:count]  # type: ignore[arg-type]
+        return [cast(VectorQuantization, layer) for layer in self.layers[:count]]

@@ -63,8 +63,8 @@ class ResidualVectorQuantizer(BaseQuantizer):
         n_q: int | None = None,
         generator: torch.Generator | None = None,
     ) -> QuantizedResult:
-        """x [B, D, T] -> quantised x, codes [B, K, T], bandwidth, commitment penalty; in training the codebooks
-        learn and the metrics say which share of each is effectively used."""
+        """x [B, D, T] -> quantised x, codes [B, K, T], bandwidth and commitment penalty. In training the codebooks
+        learn, and the metrics say which share of them is effectively used."""
         count = self._active(n_q)
         if self.training and self.q_dropout and n_q is None:
             count = self._draw_count(x.device, generator)
@@ -114,7 +114,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
     @torch.no_grad()
     def _codebook_use(self, count: int) -> Tensor:
         """exp(entropy) / bins, averaged over codebooks: 1 when all codes are used equally often."""
-        sizes = torch.stack([layer._codebook.cluster_size for layer in self.vq.layers[:count]])
+        sizes = torch.stack([layer.cluster_size for layer in self.vq.first(count)])
         shares = sizes / sizes.sum(dim=-1, keepdim=True).clamp(min=1e-12)
         entropy = -(shares * shares.clamp(min=1e-12).log()).sum(dim=-1)
         return (entropy.exp() / self.bins).mean()
