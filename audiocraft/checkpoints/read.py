@@ -80,7 +80,7 @@ def _read_ours(folder: Path, kind: Kind, weights: Path | None = None) -> Checkpo
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{folder / CONFIG_FILE}: format {header.get('format')!r} is not {FORMAT}")
     if header.get("kind") != kind:
-        raise CheckpointError(f"{folder} holds a {NAMES.get(header.get('kind'), 'unknown model')}, not a {NAMES[kind]}")
+        raise CheckpointError(f"{folder} holds a model of kind {header.get('kind')!r}, not a {NAMES[kind]}")
     return Checkpoint(
         kind=kind,
         config=header.get("config") or {},
@@ -120,7 +120,9 @@ def load_torch_file(path: Path) -> Mapping[Any, Any]:
     try:
         package = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged, no weight file, or one that would run code when loaded") from error
+        raise CheckpointError(
+            f"{path} is damaged, no weight file, or one that would run code when loaded"
+        ) from error
     if not isinstance(package, Mapping):
         raise CheckpointError(f"{path} holds a {type(package).__name__}, not a mapping of weights")
     return package

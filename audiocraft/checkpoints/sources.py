@@ -10,7 +10,10 @@ from audiocraft.checkpoints.record import NAMES, Kind
 from audiocraft.errors import CheckpointError
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
-_BUNDLED_ALIASES: dict[tuple[Kind, str], str] = {("lm", "nano"): "musicgen-nano", ("compression", "musicgen-nano"): "nano"}
+_BUNDLED_ALIASES: dict[tuple[Kind, str], str] = {
+    ("lm", "nano"): "musicgen-nano",
+    ("compression", "musicgen-nano"): "nano",
+}
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -33,7 +33,9 @@ def resolved(tree: Mapping[str, Any], *, source: str) -> dict[str, Any]:
         node: Any = tree
         for part in reference.split("."):
             if not isinstance(node, Mapping) or part not in node:
-                raise CheckpointError(f"{source}: the configuration refers to {reference}, which it does not hold")
+                raise CheckpointError(
+                    f"{source}: the configuration refers to {reference}, which it does not hold"
+                )
             node = node[part]
         return replace(node, (*seen, reference))
 

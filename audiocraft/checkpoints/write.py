@@ -1,4 +1,4 @@
-"""Writes models in our own format: `config.json` and `model.safetensors` in one folder, each file complete or absent."""
+"""Writes models in our own format: `config.json` and `model.safetensors` each complete or absent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.utils.files import atomic_write
 
-_DTYPES: dict[str, torch.dtype] = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+_DTYPES: dict[str, torch.dtype] = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
 
 
 def write_model(

@@ -43,14 +43,19 @@ class _Job:
 
 @app.command()
 def generate(  # every option is one parameter: that is how the option parser reads them
-    prompts: Annotated[list[str] | None, typer.Argument(metavar="PROMPT...", help="What the music should be.")] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT...", help="What the music should be.")
+    ] = None,
     prompts_file: Annotated[
-        Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts, one per line; - reads stdin.")
+        Path | None,
+        typer.Option("--prompts", metavar="FILE", help="More prompts, one per line; - reads stdin."),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="wav, flac, mp3, ogg or opus by suffix, numbered for several prompts; else a folder."
+            "--output",
+            "-o",
+            help="wav, flac, mp3, ogg or opus by suffix, numbered for several prompts; else a folder.",
         ),
     ] = None,
     duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 10.0,
@@ -58,18 +63,25 @@ def generate(  # every option is one parameter: that is how the option parser re
     model: Annotated[str, typer.Option("--model", "-m", help="A name, a folder or a file.")] = "nano",
     temperature: Annotated[float, typer.Option(help="0 is greedy; more is more varied.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Choose among the k likeliest codes; 0 means all.")] = 250,
-    top_p: Annotated[float, typer.Option(help="Choose among codes that hold this probability, instead of top-k.")] = 0.0,
-    guidance: Annotated[float, typer.Option(help="How strictly the prompt is followed; 1 is not at all extra.")] = 3.0,
+    top_p: Annotated[
+        float, typer.Option(help="Choose among codes that hold this probability, instead of top-k.")
+    ] = 0.0,
+    guidance: Annotated[
+        float, typer.Option(help="How strictly the prompt is followed; 1 is not at all extra.")
+    ] = 3.0,
     stride: Annotated[float | None, typer.Option(help="Seconds between windows of long pieces.")] = None,
     continues: Annotated[
-        Path | None, typer.Option("--continue", metavar="AUDIO", help="Go on from this file; duration includes it.")
+        Path | None,
+        typer.Option("--continue", metavar="AUDIO", help="Go on from this file; duration includes it."),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option("--from", metavar="SIDECAR", help="Make a file again from its .json.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default what is there.")] = None,
     spectrogram: Annotated[bool, typer.Option(help="Also draw each file as a PNG.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of paths.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of paths.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Make music from one or more sentences and print the paths of the files."""
@@ -125,7 +137,9 @@ def _prompts(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
     prompts = (*given, *lines)
     if not prompts:
-        raise InvalidInput('what should the music be? audiocraft generate "calm piano, 80 bpm"', field="prompts")
+        raise InvalidInput(
+            'what should the music be? audiocraft generate "calm piano, 80 bpm"', field="prompts"
+        )
     if not all(prompt.strip() for prompt in prompts):
         raise InvalidInput("a prompt is empty; say what the music should be", field="prompts")
     return prompts
@@ -204,7 +218,9 @@ def _render(job: _Job, *, quiet: bool) -> list[Rendered]:
 
     model = _load(job)
     if job.expected_weights and weights_hash(model.lm, model.compression_model) != job.expected_weights:
-        note(f"warning: model {job.model!r} has other weights than when the file was made; it will sound different")
+        note(
+            f"warning: model {job.model!r} has other weights than when the file was made; it will sound different"
+        )
     finished: list[Rendered] = []
     rows = len(job.request.prompts)
     try:
@@ -295,7 +311,13 @@ def _draw(finished: Sequence[Rendered]) -> None:
         wav, rate = audio_read(item.path)
         title = item.recipe.prompt or item.path.name
         save_spectrograms(
-            [wav.mean(0).numpy()], rate, _picture(item), [title], n_fft=2048, hop_length=256, dur=item.recipe.duration
+            [wav.mean(0).numpy()],
+            rate,
+            _picture(item),
+            [title],
+            n_fft=2048,
+            hop_length=256,
+            dur=item.recipe.duration,
         )
 
 

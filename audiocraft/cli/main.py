@@ -6,6 +6,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from audiocraft.cli.output import FAILED, INTERRUPTED, OK, USAGE, complain
 from audiocraft.environment import VERSION
@@ -56,9 +57,7 @@ def _run(name: str, words: list[str]) -> int:
     import typer
 
     # typer carries its own copy of click since 0.2x, so the class is found through what typer does export.
-    wrong_use: type[Exception] = next(
-        kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
-    )  # type: ignore[assignment]
+    wrong_use: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
         app = importlib.import_module(COMMANDS[name][0]).app
         command = typer.main.get_command(app)

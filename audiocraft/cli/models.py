@@ -24,7 +24,9 @@ def models(
 
 
 @app.command("list")
-def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
     """List the models that are here."""
     entries = [_described(name, folder) for name, folder in _here().items()]
     if as_json:
@@ -45,7 +47,9 @@ def info(
         document(entry)
         return
     for key, value in entry.items():
-        result(f"{key:<16} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value}")
+        result(
+            f"{key:<16} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value}"
+        )
 
 
 def _here() -> dict[str, Path]:
@@ -62,7 +66,11 @@ def _described(name: str, folder: Path) -> dict[str, Any]:
     from audiocraft.checkpoints.sources import CONFIG_FILE
 
     config = folder / CONFIG_FILE
-    kind = json.loads(config.read_text(encoding="utf-8")).get("kind", "foreign") if config.is_file() else "release"
+    kind = (
+        json.loads(config.read_text(encoding="utf-8")).get("kind", "foreign")
+        if config.is_file()
+        else "release"
+    )
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     return {"name": name, "kind": kind, "megabytes": round(size / 1e6, 1), "where": str(folder)}
 
@@ -86,7 +94,9 @@ def _inspected(name: str) -> dict[str, Any]:
             "file": str(found.source),
             "parameters": sum(tensor.numel() for tensor in found.tensors.values()),
             "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
-            "meta": {key: value for key, value in found.meta.items() if isinstance(value, str | int | float | dict)},
+            "meta": {
+                key: value for key, value in found.meta.items() if isinstance(value, str | int | float | dict)
+            },
             "config": _shape_of(found.config),
         }
     raise failures[0]

@@ -50,7 +50,9 @@ class ScoreConfig:
 
 ConditionerConfig = Annotated[
     LUTConfig | T5Config | BagOfWordsConfig | ScoreConfig,
-    Tagged("model", {"lut": LUTConfig, "t5": T5Config, "bag_of_words": BagOfWordsConfig, "score": ScoreConfig}),
+    Tagged(
+        "model", {"lut": LUTConfig, "t5": T5Config, "bag_of_words": BagOfWordsConfig, "score": ScoreConfig}
+    ),
 ]
 
 
@@ -112,5 +114,10 @@ class AttributeDropoutConfig:
 
     def kwargs(self) -> dict[str, dict[str, float]]:
         """As the attribute dropout's constructor takes it."""
-        kinds = {"text": self.text, "wav": self.wav, "joint_embed": self.joint_embed, "symbolic": self.symbolic}
+        kinds = {
+            "text": self.text,
+            "wav": self.wav,
+            "joint_embed": self.joint_embed,
+            "symbolic": self.symbolic,
+        }
         return {kind: dict(chances) for kind, chances in kinds.items() if chances}

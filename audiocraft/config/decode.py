@@ -195,7 +195,9 @@ def _tuple(items: tuple[Any, ...], data: Any, path: _Path) -> tuple[Any, ...]:
         return tuple(_value(items[0], item, (*path, str(i))) for i, item in enumerate(data))
     if len(items) != len(data):
         _fail(path, f"expected {len(items)} entries, got {len(data)}")
-    return tuple(_value(hint, item, (*path, str(i))) for i, (hint, item) in enumerate(zip(items, data, strict=True)))
+    return tuple(
+        _value(hint, item, (*path, str(i))) for i, (hint, item) in enumerate(zip(items, data, strict=True))
+    )
 
 
 def _mapping(items: tuple[Any, ...], data: Any, path: _Path) -> dict[str, Any]:

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar
 
-from audiocraft.config.conditioning import AttributeDropoutConfig, ConditionerConfig, FuserConfig, GuidanceConfig
+from audiocraft.config.conditioning import (
+    AttributeDropoutConfig,
+    ConditionerConfig,
+    FuserConfig,
+    GuidanceConfig,
+)
 from audiocraft.config.decode import Tagged, decode
 from audiocraft.errors import ConfigError
 

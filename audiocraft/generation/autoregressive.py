@@ -17,7 +17,9 @@ from audiocraft.modules.codebooks_patterns import Pattern
 UNKNOWN = -1  # marks codes that are still to be chosen
 
 
-def decode(guided: Guided, prompt: Tensor, *, length: int, sampling: Sampling, session: Session) -> Iterator[Tensor]:
+def decode(
+    guided: Guided, prompt: Tensor, *, length: int, sampling: Sampling, session: Session
+) -> Iterator[Tensor]:
     """Yield the frames [B, K, n] of a piece of `length` frames in order, those of `prompt` [B, K, P] first."""
     lm = guided.lm
     pattern = lm.pattern_provider.get_pattern(length)

@@ -66,7 +66,8 @@ def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: 
     """Embed the conditions of every row, with their null versions where guidance needs them."""
     if guidance.coef_beta is not None:
         raise InvalidInput(
-            "guidance beta weighs text against style, and this model takes no style", field="guidance.coef_beta"
+            "guidance beta weighs text against style, and this model takes no style",
+            field="guidance.coef_beta",
         )
     conditional = list(attributes)
     nulls = unconditional(conditional)

@@ -33,12 +33,15 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.top_k < 0:
-            raise InvalidInput(f"top_k must be 0 (all codes) or more, got {self.top_k}", field="sampling.top_k")
+            raise InvalidInput(
+                f"top_k must be 0 (all codes) or more, got {self.top_k}", field="sampling.top_k"
+            )
         if not 0 <= self.top_p <= 1:
             raise InvalidInput(f"top_p must be between 0 and 1, got {self.top_p}", field="sampling.top_p")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise InvalidInput(
-                f"temperature must be 0 (greedy) or more, got {self.temperature}", field="sampling.temperature"
+                f"temperature must be 0 (greedy) or more, got {self.temperature}",
+                field="sampling.temperature",
             )
 
     @property
@@ -61,9 +64,13 @@ class Guidance:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.coef):
-            raise InvalidInput(f"the guidance coefficient must be finite, got {self.coef}", field="guidance.coef")
+            raise InvalidInput(
+                f"the guidance coefficient must be finite, got {self.coef}", field="guidance.coef"
+            )
         if self.coef_beta is not None and not math.isfinite(self.coef_beta):
-            raise InvalidInput(f"guidance beta must be finite, got {self.coef_beta}", field="guidance.coef_beta")
+            raise InvalidInput(
+                f"guidance beta must be finite, got {self.coef_beta}", field="guidance.coef_beta"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +82,9 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.stride is not None and not (math.isfinite(self.stride) and self.stride > 0):
-            raise InvalidInput(f"window stride must be a positive time, got {self.stride}", field="window.stride")
+            raise InvalidInput(
+                f"window stride must be a positive time, got {self.stride}", field="window.stride"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +118,9 @@ class GenerationRequest:
         if self.seeds is not None:
             _check_rows(self.seeds, len(self.prompts), "seeds")
             if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
-                raise InvalidInput(f"seeds must lie between 0 and {MAX_SEED}, got {self.seeds}", field="seeds")
+                raise InvalidInput(
+                    f"seeds must lie between 0 and {MAX_SEED}, got {self.seeds}", field="seeds"
+                )
         if self.plans is not None:
             _check_rows(self.plans, len(self.prompts), "plans")
         if self.prompt_audio is not None:
@@ -124,7 +135,8 @@ class GenerationRequest:
         _check_rows(audio, len(self.prompts), "prompt_audio")
         if self.prompt_sample_rate is None or self.prompt_sample_rate <= 0:
             raise InvalidInput(
-                f"prompt audio needs its sample rate, got {self.prompt_sample_rate}", field="prompt_sample_rate"
+                f"prompt audio needs its sample rate, got {self.prompt_sample_rate}",
+                field="prompt_sample_rate",
             )
 
 
@@ -153,14 +165,16 @@ def _check_prompt(prompt: str | None) -> None:
         raise InvalidInput(f"a prompt must be text, got {type(prompt).__name__}", field="prompts")
     if prompt is not None and len(prompt) > MAX_PROMPT_CHARACTERS:
         raise InvalidInput(
-            f"a prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS} are allowed", field="prompts"
+            f"a prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS} are allowed",
+            field="prompts",
         )
 
 
 def _check_duration(duration: float) -> None:
     if not (math.isfinite(duration) and 0 < duration <= MAX_DURATION):
         raise InvalidInput(
-            f"duration must be more than 0 and at most {MAX_DURATION:g} seconds, got {duration:g}", field="duration"
+            f"duration must be more than 0 and at most {MAX_DURATION:g} seconds, got {duration:g}",
+            field="duration",
         )
 
 

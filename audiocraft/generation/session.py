@@ -28,7 +28,11 @@ class Session:
 
     @classmethod
     def open(
-        cls, seeds: Sequence[int], *, progress: ProgressCallback | None = None, cancel: CancelToken | None = None
+        cls,
+        seeds: Sequence[int],
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
     ) -> Session:
         return cls([torch.Generator().manual_seed(seed) for seed in seeds], progress=progress, cancel=cancel)
 

@@ -27,8 +27,8 @@ _SHORT_STRIDE = 0.6
 class Span:
     """One window: the frames [start, stop), of which the first `known` are there already.
 
-        start          start + known                 stop
-          |  known: fed  |       new: generated        |
+    start          start + known                 stop
+      |  known: fed  |       new: generated        |
     """
 
     start: int

@@ -123,7 +123,10 @@ def build_provider(
     conditioners: Mapping[str, ConditionerConfig], *, output_dim: int, device: Device
 ) -> ConditioningProvider:
     """All conditioners of a language model, by attribute name."""
-    built = {name: build_conditioner(entry, output_dim=output_dim, device=device) for name, entry in conditioners.items()}
+    built = {
+        name: build_conditioner(entry, output_dim=output_dim, device=device)
+        for name, entry in conditioners.items()
+    }
     return ConditioningProvider(built, device=device)
 
 
@@ -207,14 +210,18 @@ def get_codebooks_pattern_provider(n_q: int, cfg: Mapping[str, Any]) -> Codebook
     return build_pattern(LMConfig.select({"codebooks_pattern": _plain(cfg)}).codebooks_pattern, n_q=n_q)
 
 
-def get_wrapped_compression_model(compression_model: CompressionModel, cfg: Mapping[str, Any]) -> CompressionModel:
+def get_wrapped_compression_model(
+    compression_model: CompressionModel, cfg: Mapping[str, Any]
+) -> CompressionModel:
     """Upstream's name for `wrap_codec`, which also limits the codebooks where `cfg` says so."""
     tree = _plain(cfg)
     n_q = tree.get("compression_model_n_q")
     if n_q is not None:
         compression_model.set_num_codebooks(int(n_q))
     section = tree.get("interleave_stereo_codebooks") or {}
-    return wrap_codec(compression_model, decode(InterleaveConfig, section, where="interleave_stereo_codebooks"))
+    return wrap_codec(
+        compression_model, decode(InterleaveConfig, section, where="interleave_stereo_codebooks")
+    )
 
 
 def _section(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:

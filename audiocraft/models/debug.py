@@ -31,7 +31,9 @@ def codec_config(sample_rate: int = 32000, *, causal: bool = True) -> Compressio
 def lm_config(sample_rate: int = 32000) -> LMConfig:
     """A language model for that codec, told a text and a plan."""
     return LMConfig(
-        transformer_lm=TransformerLMConfig(dim=16, num_heads=4, num_layers=2, n_q=4, card=400, bias_proj=True),
+        transformer_lm=TransformerLMConfig(
+            dim=16, num_heads=4, num_layers=2, n_q=4, card=400, bias_proj=True
+        ),
         codebooks_pattern=DelayConfig(delays=(0, 1, 2, 3)),
         conditioners={
             "description": BagOfWordsConfig(n_bins=128, dim=16),

@@ -164,7 +164,9 @@ class BaseGenModel(ABC):
                 f"duration {request.duration:g} s must be longer, because it includes the prompt",
                 field="duration",
             )
-        stride = windows.stride_of(request.window.stride, self.max_duration) if self._is_long(request) else 0.0
+        stride = (
+            windows.stride_of(request.window.stride, self.max_duration) if self._is_long(request) else 0.0
+        )
         context = min(total, int(self.max_duration * self.frame_rate + 1e-6)) if stride else total
         plans = self._plans(request, seeds)
         piece = windows.Piece(
@@ -227,7 +229,8 @@ class BaseGenModel(ABC):
             codes, scale = self.compression_model.encode(row)
             if scale is not None:
                 raise InvalidInput(
-                    f"the codec of model {self.name!r} stores volumes, which cannot be continued", field="prompt_audio"
+                    f"the codec of model {self.name!r} stores volumes, which cannot be continued",
+                    field="prompt_audio",
                 )
             rows.append(codes)
         return torch.cat(rows)
@@ -243,14 +246,17 @@ class BaseGenModel(ABC):
     # ------------------------------------------------------------------ upstream's interface
 
     @staticmethod
+    @abstractmethod
     def get_pretrained(name: str, device: str | torch.device | None = None) -> BaseGenModel:
-        raise NotImplementedError("each kind of model loads its own")
+        """A trained model by name, folder or file."""
 
     @abstractmethod
     def set_generation_params(self, *args: object, **kwargs: object) -> None:
         """Set what `generate` uses."""
 
-    def set_custom_progress_callback(self, progress_callback: Callable[[int, int], None] | None = None) -> None:
+    def set_custom_progress_callback(
+        self, progress_callback: Callable[[int, int], None] | None = None
+    ) -> None:
         """Call `progress_callback(done, total)` after each step of later `generate` calls."""
         self._progress_callback = progress_callback
 

@@ -42,7 +42,9 @@ def load_lm_model(
     return load_lm(file_or_url_or_id, device=device, cache=cache_dir)[0]
 
 
-def load_lm(name: Path | str, *, device: Device = "cpu", cache: str | None = None) -> tuple[LMModel, LMConfig]:
+def load_lm(
+    name: Path | str, *, device: Device = "cpu", cache: str | None = None
+) -> tuple[LMModel, LMConfig]:
     """A language model with its configuration: float32 on a CPU, float16 on a GPU."""
     if str(name) == debug.NAME:
         return debug_lm().to(device), debug.lm_config()
@@ -82,7 +84,9 @@ def _codec_name(name: Path | str, config: LMConfig) -> Path | str:
     return next((near for near in (folder / named, folder.parent / named) if near.exists()), named)
 
 
-def load_compression_model_ckpt(file_or_url_or_id: Path | str, cache_dir: str | None = None) -> dict[str, Any]:
+def load_compression_model_ckpt(
+    file_or_url_or_id: Path | str, cache_dir: str | None = None
+) -> dict[str, Any]:
     """Weights and configuration of a codec as upstream's release files hold them."""
     checkpoint = read(file_or_url_or_id, kind="compression", cache=cache_dir)
     return {"best_state": dict(checkpoint.tensors), "xp.cfg": dict(checkpoint.config), **checkpoint.meta}
@@ -136,7 +140,11 @@ def _filled(model: M, checkpoint: Checkpoint, dtype: torch.dtype) -> M:
 def _check_names(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     wrong = [name for name in expected if name in found and expected[name].shape != found[name].shape]
-    for problem, names in (("is missing", missing), ("has no use for", extra), ("has other shapes for", wrong)):
+    for problem, names in (
+        ("is missing", missing),
+        ("has no use for", extra),
+        ("has other shapes for", wrong),
+    ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise CheckpointError(

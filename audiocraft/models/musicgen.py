@@ -43,7 +43,11 @@ class MusicGen(BaseGenModel):
         extend_stride: float = DEFAULT_STRIDE,
     ) -> None:
         """Set what later `generate*` calls use; `run` reads none of it."""
-        if duration > self.max_duration and extend_stride >= self.max_duration and extend_stride != DEFAULT_STRIDE:
+        if (
+            duration > self.max_duration
+            and extend_stride >= self.max_duration
+            and extend_stride != DEFAULT_STRIDE
+        ):
             raise InvalidInput(
                 f"extend_stride {extend_stride:g} s must be shorter than the {self.max_duration:g} s "
                 "that the model hears at once",

@@ -1,1 +1,1 @@
-"""Jobs of several steps: plain functions that take models and return records. The command line and the server call them."""
+"""Jobs of several steps: plain functions that take models and return records. CLI and server call them."""
