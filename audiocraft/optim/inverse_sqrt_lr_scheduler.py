@@ -1,0 +1,24 @@
+"""Inverse square root decay after a linear warm-up."""
+
+from __future__ import annotations
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+class InverseSquareRootLRScheduler(LRScheduler):
+    """Rises linearly from `warmup_init_lr` for `warmup_steps`, then falls as 1 / sqrt(step)."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int, warmup_init_lr: float = 0) -> None:
+        self.warmup_steps = warmup_steps
+        self.warmup_init_lr = warmup_init_lr
+        super().__init__(optimizer)
+
+    def _rate(self, rate: float, step: int) -> float:
+        if step < self.warmup_steps:
+            return self.warmup_init_lr + (rate - self.warmup_init_lr) * step / self.warmup_steps
+        return rate * (max(self.warmup_steps, 1) / step) ** 0.5
+
+    def get_lr(self) -> list[float]:
+        # Steps count from 1 here, so that the first update already has a rate.
+        return [self._rate(rate, self.last_epoch + 1) for rate in self.base_lrs]
