@@ -66,26 +66,24 @@ _QUALITY_ALIASES = MappingProxyType(
 PROGRESSIONS: MappingProxyType[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
         "major": (
-            ("I", "V"),
-            ("I", "IV"),
             ("I", "vi", "IV", "V"),
             ("I", "V", "vi", "IV"),
             ("I", "IV", "V", "I"),
             ("I", "IV", "I", "V"),
-            ("I", "vi", "ii", "V"),
-            ("I", "iii", "IV", "V"),
-            ("I", "ii", "V", "I"),
+            ("I", "vi", "IV", "I"),
+            ("I", "IV", "I", "vi"),
+            ("I", "vi", "I", "IV"),
+            ("I", "IV", "vi", "I"),
         ),
         "minor": (
-            ("i", "V"),
-            ("i", "iv"),
             ("i", "VI", "III", "VII"),
             ("i", "VII", "VI", "VII"),
             ("i", "VI", "VII", "i"),
             ("i", "iv", "V", "i"),
             ("i", "iv", "i", "V"),
-            ("i", "VI", "iv", "V"),
-            ("i", "iv", "VII", "i"),
+            ("i", "VI", "iv", "i"),
+            ("i", "VI", "i", "VII"),
+            ("i", "VI", "i", "V"),
         ),
     }
 )
@@ -146,7 +144,8 @@ _KEY_IN_TEXT = re.compile(
 )
 # "in Bb", "in Cm": capital letters, and a bare letter only where the phrase ends.
 _KEY_AFTER_IN = re.compile(
-    r"\b[iI]n (?P<letter>[A-G])(?P<accidental>[#b♯♭]|[- ](?:sharp|flat))?(?P<mode>m)?(?=\s*(?:$|[,.;:!?()]|\d|at\b|and\b|with\b))"
+    r"\b[iI]n (?P<letter>[A-G])(?P<accidental>[#b♯♭]|[- ](?:sharp|flat))?(?P<mode>m)?"
+    r"(?=\s*(?:$|[,.;:!?()]|\d|at\b|and\b|with\b))"
 )
 _KEY_OF = re.compile(
     rf"\bkey(?: of |\s*[:=]\s*|\s+){_NOTE}[- ]?(?P<mode>major|minor|maj|min|m)?(?![\w#])", re.IGNORECASE
@@ -201,7 +200,7 @@ def find_key(text: str) -> Key | None:
     """The first key a free text names, or None."""
     for match in _KEY_IN_TEXT.finditer(text):
         after = (match["after"] or "").strip(" -").lower()
-        article = match["letter"] == "a" and not match["accidental"]
+        article = not match["accidental"] and match["letter"] in ("aA" if text.isupper() else "a")
         if not (article and after in _NOT_A_KEY):
             return _key_of(match)
     stated = _KEY_OF.search(text) or _KEY_AFTER_IN.search(text)

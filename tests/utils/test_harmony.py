@@ -47,7 +47,16 @@ def test_keys_in_free_text(text: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "I am happy", "a sad song", "in a minor key", "in A dark room", "Am I late?", "Bach in December"],
+    [
+        "",
+        "I am happy",
+        "a sad song",
+        "in a minor key",
+        "FLUTE IN A MINOR KEY",
+        "in A dark room",
+        "Am I late?",
+        "Bach in December",
+    ],
 )
 def test_text_without_key(text: str) -> None:
     assert find_key(text) is None

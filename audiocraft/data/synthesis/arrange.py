@@ -39,7 +39,17 @@ class Score:
     form: str
 
     @classmethod
-    def of(cls, key: Key, spans: tuple[Span, ...], bars: int, beats_per_bar: int, *, style: str, mood: str, form: str) -> Score:
+    def of(
+        cls,
+        key: Key,
+        spans: tuple[Span, ...],
+        bars: int,
+        beats_per_bar: int,
+        *,
+        style: str,
+        mood: str,
+        form: str,
+    ) -> Score:
         """A score with the mood looked up by name."""
         return cls(key, spans, bars, beats_per_bar, style, MOODS[mood], form)
 
@@ -69,8 +79,10 @@ def _part(
     return notes
 
 
-def chord_part(rng: random.Random, score: Score, player: Instrument, *, with_root: bool, hold: bool) -> list[BeatNote]:
-    """Chords in the rhythm of the style; with a root below where no bass plays."""
+def chord_part(
+    rng: random.Random, score: Score, player: Instrument, *, with_root: bool, hold: bool
+) -> list[BeatNote]:
+    """Chords in the rhythm of the style; with a root below where no bass plays, and always below the tonic."""
     name = "hold" if hold else rng.choice(STYLES[score.style].comping)
     if player.sustained and name not in ("hold", "eighths"):
         name = "block"
@@ -87,8 +99,9 @@ def chord_part(rng: random.Random, score: Score, player: Instrument, *, with_roo
                 notes.append(BeatNote(beat, min(length, span.end - beat), pitch, strength))
             if hold and span.end < beat + length:
                 notes += _held_rest(score, voicings, beat, length)
-    if with_root:
-        notes += [_root_below(span, player) for span in score.spans]
+    notes += [
+        _root_below(span, player) for span in score.spans if with_root or span.chord.root == score.key.tonic
+    ]
     return notes
 
 
@@ -128,7 +141,7 @@ def _pitches(what: str, voicing: tuple[int, ...], span: Span, player: Instrument
 
 def _root_below(span: Span, player: Instrument) -> BeatNote:
     pitch = fold(nearest(span.chord.root, player.centre - 12), player.low, player.high)
-    return BeatNote(span.start, span.end - span.start, pitch, 1.0)
+    return BeatNote(span.start, span.end - span.start, pitch, 0.85)
 
 
 def _find(spans: tuple[Span, ...], beat: float) -> tuple[int, Span]:
@@ -155,7 +168,7 @@ def bass_part(rng: random.Random, score: Score, player: Instrument, *, steady: b
 def _bass_pitch(what: str, span: Span, root: int, following: int, key: Key) -> int:
     if what == "next":
         return step_in(scale_over(key, span.chord), nearest(following, root + 5), -1)
-    if what == "3":
+    if what == "3" or (what == "2" and span.chord.root == key.tonic):
         return root + 12
     return root + (span.chord.pitch_classes[int(what)] - root) % 12
 
@@ -180,7 +193,9 @@ def melody_part(rng: random.Random, score: Score, player: Instrument, *, busy: b
     """A melody of two one-bar motifs in the piece's form: chord tones on strong beats, the scale between."""
     density = max(score.mood.density, 1 if busy else 0)
     motifs = {"A": _draw_motif(rng, density, 0), "B": _draw_motif(rng, density, rng.choice((-4, 3, 5)))}
-    centre = min(max(player.melody + score.mood.register, player.low + 7), player.high - 7)
+    wanted = min(max(player.melody + score.mood.register, player.low + 10), player.high - 10)
+    # Around the tonic, so that it is the note heard most.
+    centre = nearest(score.key.tonic, wanted)
     notes: list[BeatNote] = []
     for bar in range(score.bars):
         motif = motifs[score.form[bar % len(score.form)]]
@@ -196,7 +211,8 @@ def _melody_bar(score: Score, motif: _Motif, bar: int, centre: int, player: Inst
             break
         beat = bar * score.beats_per_bar + start
         chord = span_at(score.spans, beat).chord
-        triad = chord.pitch_classes[:3]
+        # Over the tonic chord not the fifth, which would make the dominant sound like home.
+        triad = chord.pitch_classes[: 2 if chord.root == score.key.tonic else 3]
         if start == 0:
             # The first bar opens on the tonic: the key is clear from the first note.
             pitch = nearest(score.key.tonic, pitch) if bar % len(score.form) == 0 else snap(triad, pitch)
@@ -221,5 +237,5 @@ def drum_part(rng: random.Random, score: Score) -> list[BeatNote]:
         for beat, drum, strength in pattern
     ]
     if score.mood.velocity > 100:
-        notes.append(BeatNote(0, 0.25, drums.CRASH, 0.7))
+        notes.append(BeatNote(0, 0.25, drums.CRASH, 0.5))
     return notes

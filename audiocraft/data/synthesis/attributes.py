@@ -11,7 +11,15 @@ import math
 import random
 from dataclasses import dataclass
 
-from audiocraft.data.synthesis.instruments import BASS, CHORDS, DRUMS, INSTRUMENTS, MELODY, PITCHED, players_of
+from audiocraft.data.synthesis.instruments import (
+    BASS,
+    CHORDS,
+    DRUMS,
+    INSTRUMENTS,
+    MELODY,
+    PITCHED,
+    players_of,
+)
 from audiocraft.data.synthesis.styles import MOODS, STYLES
 from audiocraft.utils.harmony import KEYS, Key
 
@@ -97,7 +105,11 @@ def _draw_style(rng: random.Random, bpm: int, mood: str) -> str:
 
 def _draw_player(rng: random.Random, role: str, style: str, taken: tuple[str, ...]) -> str:
     names = [name for name in players_of(role) if name not in taken]
-    return rng.choices(names, [3.0 if name in STYLES[style].usual else 1.0 for name in names])[0]
+    # Those that can only play one role get it more often: every class is heard about equally.
+    weights = [
+        (3.0 if name in STYLES[style].usual else 1.0) / len(INSTRUMENTS[name].roles) ** 1.5 for name in names
+    ]
+    return rng.choices(names, weights)[0]
 
 
 def _draw_line_up(rng: random.Random, style: str) -> tuple[tuple[str, str], ...]:

@@ -152,7 +152,7 @@ def _list_of(rng: random.Random, names: Sequence[str]) -> str:
     if len(words) == 1:
         return words[0]
     if len(words) == 2:
-        return rng.choice(("{} and {}", "{} and {}", "{} with {}", "{}, {}")).format(*words)
+        return rng.choice(("{} and {}", "{} and {}", "{}, {}")).format(*words)
     return f"{', '.join(words[:-1])}{rng.choice((' and ', ' and ', ', '))}{words[-1]}"
 
 
@@ -189,7 +189,9 @@ def write(rng: random.Random, template: str, about: Attributes) -> str:
 
 
 def _draw_template(rng: random.Random, about: Attributes, full_share: float) -> str:
-    special = (SOLO if len(about.instruments) == 1 else ()) + (WITHOUT_DRUMS if DRUMS not in about.instruments else ())
+    special = (SOLO if len(about.instruments) == 1 else ()) + (
+        WITHOUT_DRUMS if DRUMS not in about.instruments else ()
+    )
     if special and rng.random() < _SPECIAL_SHARE:
         return rng.choice(special)
     return rng.choice(FULL if rng.random() < full_share else PARTIAL)
@@ -198,12 +200,17 @@ def _draw_template(rng: random.Random, about: Attributes, full_share: float) -> 
 def draw_captions(rng: random.Random, about: Attributes) -> tuple[str, ...]:
     """`NUM_CAPTIONS` captions; the first is the description and says most."""
     first = write(rng, _draw_template(rng, about, 0.8), about)
-    return (first, *(write(rng, _draw_template(rng, about, _FULL_SHARE), about) for _ in range(NUM_CAPTIONS - 1)))
+    return (
+        first,
+        *(write(rng, _draw_template(rng, about, _FULL_SHARE), about) for _ in range(NUM_CAPTIONS - 1)),
+    )
 
 
 _NAMES = MappingProxyType({word: name for name, one in INSTRUMENTS.items() for word in one.words})
 # Longest first: "electric piano" is not a piano.
-_NAME_PATTERN = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, _NAMES), key=len, reverse=True))})\b", re.IGNORECASE)
+_NAME_PATTERN = re.compile(
+    rf"\b(?:{'|'.join(sorted(map(re.escape, _NAMES), key=len, reverse=True))})\b", re.IGNORECASE
+)
 _NEGATED_DRUMS = re.compile(r"\b(?:no|without) drums\b", re.IGNORECASE)
 
 

@@ -25,7 +25,7 @@ SPLITS = ("train", "valid", "heldout")
 HALF_BAR_TEMPO = 92
 _JITTER, _LARGEST_JITTER = 0.0015, 0.005
 # dB of each role beside the others.
-_LEVELS = {MELODY: 0.0, CHORDS: -3.5, BASS: -2.0, DRUMS: -6.0}
+_LEVELS = {MELODY: 0.0, CHORDS: -2.5, BASS: -5.0, DRUMS: -7.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,9 @@ def compose(seed: int, index: int, split: str = "train", duration: float = DURAT
         index=index,
         duration=duration,
         attributes=about,
-        chords=tuple((span.start * beat_s, span.symbol) for span in score.spans if span.start * beat_s < duration),
+        chords=tuple(
+            (span.start * beat_s, span.symbol) for span in score.spans if span.start * beat_s < duration
+        ),
         form=score.form,
         parts=tuple(parts),
         captions=draw_captions(rng, about),
@@ -153,7 +155,13 @@ def _draw_score(rng: random.Random, about: Attributes, duration: float) -> Score
         chord_beats = 2.0
     spans: tuple[Span, ...] = lay_out(symbols, chord_beats, float(bars * about.beats_per_bar))
     return Score.of(
-        about.key, spans, bars, about.beats_per_bar, style=about.style, mood=about.mood, form=rng.choice(rhythms.FORMS)
+        about.key,
+        spans,
+        bars,
+        about.beats_per_bar,
+        style=about.style,
+        mood=about.mood,
+        form=rng.choice(rhythms.FORMS),
     )
 
 
@@ -163,16 +171,21 @@ def _perform(
     """Beats to seconds, with accents and the small unsteadiness of a player."""
     mood = MOODS[about.mood]
     beat_s = 60 / about.bpm
-    length = 1.0 if role == DRUMS or INSTRUMENTS[name].sustained else mood.length
+    sustained = INSTRUMENTS[name].sustained
     played: dict[tuple[float, int], Note] = {}
     for note in sorted(notes, key=lambda one: (one.beat, one.pitch, -one.length)):
         start = note.beat * beat_s
         if start >= duration - 0.03 or (note.beat, note.pitch) in played:
             continue
         jitter = min(max(rng.gauss(0, _JITTER), -_LARGEST_JITTER), _LARGEST_JITTER)
+        # Held chords sound in full; repeated ones of a soft attack need the gap before them to mark the beat.
+        length = (1.0 if note.length > 1 else 0.7) if sustained else mood.length
         velocity = round(mood.velocity * note.strength + rng.uniform(-3, 3))
         played[note.beat, note.pitch] = Note(
-            max(0.0, start + jitter), max(0.06, note.length * beat_s * length), note.pitch, min(max(velocity, 20), 126)
+            max(0.0, start + jitter),
+            max(0.06, note.length * beat_s * length),
+            note.pitch,
+            min(max(velocity, 20), 126),
         )
     program = STYLES[about.style].kit if role == DRUMS else rng.choice(INSTRUMENTS[name].programs)
     level = _LEVELS[role] + rng.uniform(-1, 1)

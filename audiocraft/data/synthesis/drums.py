@@ -6,7 +6,7 @@ import random
 from types import MappingProxyType
 
 KICK, RIM, SNARE, CLAP, HAT, PEDAL, OPEN, RIDE, CRASH = 36, 37, 38, 39, 42, 44, 46, 51, 49
-LOW_TOM, MID_TOM, TAMBOURINE, SHAKER = 45, 47, 54, 70
+TAMBOURINE, SHAKER = 54, 70
 
 Pattern = tuple[tuple[int, str], ...]
 
@@ -48,11 +48,11 @@ PATTERNS: MappingProxyType[str, tuple[Pattern, ...]] = MappingProxyType(
         ),
         "classical": (
             ((KICK, "X.......x......."), (SNARE, "o...o...o...o...")),
-            ((LOW_TOM, "X...o...x...o..."), (TAMBOURINE, "....x.......x...")),
+            ((KICK, "X...o...x...o..."), (TAMBOURINE, "....x.......x...")),
         ),
         "cinematic": (
-            ((KICK, "X.......X......."), (LOW_TOM, "X.o.x.o.X.o.x.o.")),
-            ((KICK, "X...x...X...x..."), (SNARE, "....o.......o..."), (MID_TOM, "......o.......o.")),
+            ((KICK, "X.......X......."), (SNARE, "o.o.x.o.o.o.x.o.")),
+            ((KICK, "X...x...X...x..."), (SNARE, "....o.......o..."), (TAMBOURINE, "..o...o...o...o.")),
         ),
     }
 )  # fmt: skip

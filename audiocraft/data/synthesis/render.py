@@ -16,23 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from audiocraft.data.synthesis.composition import Part, Piece
 from audiocraft.data.synthesis.instruments import DRUMS
+from audiocraft.data.synthesis.levels import SAMPLE_RATE, Samples, active_rms, finish, reverberate
 from audiocraft.errors import MissingDependency
 
-SAMPLE_RATE = 24_000
 SOUNDFONT_ENV = "AUDIOCRAFT_SOUNDFONT"
 DEFAULT_SOUNDFONT = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
 LOUDNESS = -20.0
 _BLOCK = 64  # FluidSynth starts notes at multiples of this
 _MAX_PARTS = 4
 _DRUM_CHANNEL = 9
-_CEILING = 0.89
-_REVERB_S, _REVERB_DECAY_S = 0.9, 0.28
-
-Samples = NDArray[np.float32]
 
 # name -> (result, arguments)
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -108,7 +103,9 @@ class Renderer:
         self._owner = self._new_synth()
         number = self._fluid.fluid_synth_sfload(self._owner, os.fsencode(self.soundfont), 0)
         if number < 0:
-            raise MissingDependency(f"FluidSynth cannot read the sound font {self.soundfont}; name another one")
+            raise MissingDependency(
+                f"FluidSynth cannot read the sound font {self.soundfont}; name another one"
+            )
         self._font = self._fluid.fluid_synth_get_sfont_by_id(self._owner, number)
 
     def _new_synth(self) -> int:
@@ -151,7 +148,9 @@ class Renderer:
                     (ctypes.c_void_p * _MAX_PARTS)(*(one.ctypes.data + 4 * position * _BLOCK for one in side))
                     for side in (left, right)
                 ]
-                self._fluid.fluid_synth_nwrite_float(synth, (block - position) * _BLOCK, *pointers, None, None)
+                self._fluid.fluid_synth_nwrite_float(
+                    synth, (block - position) * _BLOCK, *pointers, None, None
+                )
                 position = block
 
         for block, _, channel, pitch, velocity in events:
@@ -169,8 +168,8 @@ class Renderer:
         """The mixed piece, mono, between -1 and 1 -> [N]."""
         mixed = np.zeros(round(piece.duration * SAMPLE_RATE), np.float64)
         for part, stem in zip(piece.parts, self.stems(piece), strict=True):
-            mixed += stem * (10 ** (part.level / 20) / max(_active_rms(stem), 1e-6))
-        return finish(_reverberate(mixed, piece.reverb), LOUDNESS + piece.loudness)
+            mixed += stem * (10 ** (part.level / 20) / max(active_rms(stem), 1e-6))
+        return finish(reverberate(mixed, piece.reverb), LOUDNESS + piece.loudness)
 
 
 @functools.lru_cache(maxsize=2)
@@ -204,48 +203,3 @@ def _events(parts: tuple[Part, ...], channels: list[int]) -> list[tuple[int, int
             ends[note.pitch] = end
             events += [(start, 1, channel, note.pitch, note.velocity), (end, 0, channel, note.pitch, 0)]
     return sorted(events)
-
-
-def _active_rms(signal: NDArray[Any]) -> float:
-    """Root mean square over the 50 ms frames that are within 40 dB of the loudest."""
-    frame = SAMPLE_RATE // 20
-    frames = signal[: len(signal) // frame * frame].astype(np.float64).reshape(-1, frame)
-    powers = (frames**2).mean(axis=1)
-    return float(np.sqrt(powers[powers >= 1e-4 * powers.max()].mean()))
-
-
-@functools.cache
-def _room() -> tuple[int, NDArray[np.complex128]]:
-    """Spectrum of a room's response: noise that dies away, the same on every machine."""
-    size = round(_REVERB_S * SAMPLE_RATE)
-    seconds = np.arange(size) / SAMPLE_RATE
-    noise = np.random.Generator(np.random.PCG64(20)).standard_normal(size)
-    # Each sample leans on the one before: a room swallows high frequencies.
-    noise = np.convolve(noise, 0.55 ** np.arange(16), mode="same") * np.exp(-seconds / _REVERB_DECAY_S)
-    noise[: round(0.012 * SAMPLE_RATE)] = 0.0
-    noise /= np.sqrt((noise**2).sum())
-    length = 1 << 18
-    return length, np.fft.rfft(noise, length)
-
-
-def _reverberate(signal: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Adds a room; `share` is its level beside the direct sound. Long signals go piece by piece (overlap-add)."""
-    length, spectrum = _room()
-    hop = length - round(_REVERB_S * SAMPLE_RATE)
-    room = np.zeros(len(signal) + length)
-    for start in range(0, len(signal), hop):
-        piece = np.fft.rfft(signal[start : start + hop], length)
-        room[start : start + length] += np.fft.irfft(piece * spectrum, length)
-    return signal + share * 2.0 * room[: len(signal)]
-
-
-def finish(signal: NDArray[np.float64], loudness: float) -> Samples:
-    """To `loudness` dBFS (root mean square), peaks rounded off below full scale."""
-    signal = signal - signal.mean()
-    signal = signal * (10 ** (loudness / 20) / max(float(np.sqrt((signal**2).mean())), 1e-9))
-    knee = 0.6
-    over = np.abs(signal) > knee
-    if over.any():
-        room = _CEILING - knee
-        signal[over] = np.sign(signal[over]) * (knee + room * np.tanh((np.abs(signal[over]) - knee) / room))
-    return signal.astype(np.float32)

@@ -12,7 +12,8 @@ Hit = tuple[float, float, str, float]
 def _every(step: float, what: tuple[str, ...]) -> tuple[Hit, ...]:
     count = round(4 / step)
     return tuple(
-        (index * step, step, what[index % len(what)], 1.0 if (index * step) % 1 == 0 else 0.8) for index in range(count)
+        (index * step, step, what[index % len(what)], 1.0 if (index * step) % 1 == 0 else 0.8)
+        for index in range(count)
     )
 
 

@@ -84,7 +84,7 @@ STYLES: MappingProxyType[str, Style] = MappingProxyType(
             0.85,
             25,
             ("lofi", "lo-fi", "lofi hip hop"),
-            sevenths=0.5,
+            sevenths=0.35,
         ),
         "pop": Style(
             (84, 140),
@@ -112,7 +112,7 @@ STYLES: MappingProxyType[str, Style] = MappingProxyType(
             0.75,
             32,
             ("jazz", "jazzy"),
-            sevenths=0.6,
+            sevenths=0.4,
         ),
         "classical": Style(
             (60, 160),
@@ -151,7 +151,7 @@ STYLES: MappingProxyType[str, Style] = MappingProxyType(
             0.95,
             0,
             ("funk", "funky"),
-            sevenths=0.3,
+            sevenths=0.2,
         ),
         "cinematic": Style(
             (60, 150),

@@ -26,9 +26,7 @@ def draw_progression(rng: random.Random, key: Key, sevenths: bool) -> tuple[str,
     """Chord symbols of a random progression of the key; it starts on the tonic, which keeps its plain triad."""
     numerals = rng.choice(PROGRESSIONS[key.mode])
     if sevenths:
-        numerals = tuple(
-            one if one in ("I", "i") else one + _SEVENTH.get(one, "7") for one in numerals
-        )
+        numerals = tuple(one if one in ("I", "i") else one + _SEVENTH.get(one, "7") for one in numerals)
     return realise(numerals, key)
 
 
@@ -67,7 +65,7 @@ def fold(pitch: int, low: int, high: int) -> int:
 
 
 def voice(chord: Chord, centre: float, previous: Sequence[int] | None = None) -> tuple[int, ...]:
-    """A close voicing, lowest note first: the inversion that moves least from the previous one and stays near centre."""
+    """A close voicing, lowest note first: the inversion near centre that moves least from the previous one."""
     classes = chord.pitch_classes[:4]
     candidates: list[tuple[int, ...]] = []
     for turn in range(len(classes)):

@@ -1,0 +1,274 @@
+"""Writes a corpus: numbered clips with their labels, interleaved so that any beginning is a usable corpus.
+
+A clip is complete when its JSON file exists; a run that was cut off goes on where it stopped, and a larger
+corpus contains the smaller one. Clips depend on nothing but their kind, split, seed and number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import wave
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TextIO
+
+from audiocraft.data.synthesis.composition import DURATION, SPLITS, compose
+from audiocraft.errors import ConfigError, InvalidInput
+from audiocraft.utils.files import atomic_path, atomic_write
+
+# Raised whenever the same numbers would give another clip.
+VERSION = 1
+KINDS = ("music", "sound")
+SPLIT_SHARES = {"train": 0.94, "valid": 0.03, "heldout": 0.03}
+SAMPLE_RATE = 24_000
+SETTINGS_FILE = "corpus.json"
+_PER_FOLDER = 1000
+_PER_JOB = 8
+_MANIFEST_EVERY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusConfig:
+    """What to write.
+
+    Args:
+        hours: of sound, all kinds and splits together.
+        sounds_share: share of sound effects; the rest is music.
+        soundfont: path of a General MIDI sound font; None for the default.
+    """
+
+    out: Path
+    hours: float
+    seed: int = 1
+    sounds_share: float = 0.15
+    workers: int = 2
+    soundfont: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hours < math.inf:
+            raise InvalidInput(f"hours {self.hours:g} must be positive", field="hours")
+        if not 0 <= self.sounds_share <= 1:
+            raise InvalidInput(
+                f"sounds share {self.sounds_share:g} must be between 0 and 1", field="sounds_share"
+            )
+        if self.workers < 1:
+            raise InvalidInput(f"workers {self.workers} must be 1 or more", field="workers")
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The place of one clip in a corpus."""
+
+    kind: str
+    split: str
+    index: int
+
+    @property
+    def path(self) -> str:
+        """Of its WAV file, below the corpus folder."""
+        return f"{self.kind}/{self.split}/{self.index // _PER_FOLDER:04d}/clip_{self.index:08d}.wav"
+
+
+def sizes(hours: float, sounds_share: float) -> dict[tuple[str, str], int]:
+    """Number of clips of every (kind, split)."""
+    clips = hours * 3600 / DURATION
+    shares = {"music": 1 - sounds_share, "sound": sounds_share}
+    return {
+        (kind, split): math.ceil(clips * shares[kind] * SPLIT_SHARES[split] - 1e-9)
+        for kind in KINDS
+        for split in SPLITS
+    }
+
+
+def plan(hours: float, sounds_share: float) -> list[Clip]:
+    """All clips in writing order: every kind and split grows evenly from the start."""
+    placed = [
+        ((index + 0.5) / size, Clip(kind, split, index))
+        for (kind, split), size in sizes(hours, sounds_share).items()
+        for index in range(size)
+    ]
+    return [clip for _, clip in sorted(placed, key=lambda one: (one[0], one[1].kind, one[1].split))]
+
+
+def write_clip(out: Path, clip: Clip, seed: int, soundfont: Path | None) -> bool:
+    """Renders and writes one clip unless it is there; the WAV first, so that a JSON means a whole clip.
+
+    Returns whether it was written.
+    """
+    wav_path = out / clip.path
+    json_path = wav_path.with_suffix(".json")
+    if json_path.is_file() and wav_path.is_file():
+        return False
+    if clip.kind == "music":
+        from audiocraft.data.synthesis.render import render
+
+        piece = compose(seed, clip.index, clip.split)
+        samples, labels = render(piece, soundfont), piece.labels()
+    else:
+        from audiocraft.data.synthesis.sounds import compose_sound, render_sound
+
+        scene = compose_sound(seed, clip.index, clip.split)
+        samples, labels = render_sound(scene), scene.labels()
+    wav_path.parent.mkdir(parents=True, exist_ok=True)
+    _write_wav(wav_path, samples)
+    with atomic_path(json_path) as temporary:
+        temporary.write_text(json.dumps(labels, ensure_ascii=False) + "\n", encoding="utf-8")
+    return True
+
+
+def _write_wav(path: Path, samples: Any) -> None:
+    data = (samples * 32767).round().astype("<i2").tobytes()
+    with atomic_path(path) as temporary, wave.open(str(temporary), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(data)
+
+
+def _write_clips(out: Path, clips: list[Clip], seed: int, soundfont: Path | None) -> int:
+    return sum(write_clip(out, clip, seed, soundfont) for clip in clips)
+
+
+def synthesize(config: CorpusConfig, *, progress: TextIO | None = None) -> dict[str, Any]:
+    """Writes (or completes) a corpus and its manifests.
+
+    Args:
+        progress: where to draw a progress bar, such as `sys.stderr`.
+
+    Returns: a summary with the number of clips and hours.
+
+    Raises:
+        ConfigError: the folder holds a corpus made with other settings.
+        MissingDependency: FluidSynth or the sound font is not installed.
+    """
+    clips = plan(config.hours, config.sounds_share)
+    soundfont = _prepare(config)
+    written = 0
+    bar = _Bar(progress, len(clips))
+    manifests_due = time.monotonic() + _MANIFEST_EVERY_S
+    done: list[Clip] = []
+    jobs = [clips[start : start + _PER_JOB] for start in range(0, len(clips), _PER_JOB)]
+    for job, count in _run(config, jobs, soundfont):
+        written += count
+        done += job
+        bar.show(len(done))
+        if time.monotonic() >= manifests_due:
+            # Training may start on what is there.
+            write_manifests(config.out, done)
+            manifests_due = time.monotonic() + _MANIFEST_EVERY_S
+    write_manifests(config.out, clips)
+    bar.finish()
+    return {
+        "out": str(config.out),
+        "clips": len(clips),
+        "written": written,
+        "hours": round(len(clips) * DURATION / 3600, 4),
+        "seed": config.seed,
+        "splits": {
+            f"{kind}/{split}": size
+            for (kind, split), size in sizes(config.hours, config.sounds_share).items()
+        },
+    }
+
+
+def _prepare(config: CorpusConfig) -> Path | None:
+    """Checks what is needed before the first clip, and leaves the settings in the folder."""
+    soundfont = None
+    if config.sounds_share < 1:
+        from audiocraft.data.synthesis.render import find_soundfont
+
+        soundfont = find_soundfont(config.soundfont)
+    config.out.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "version": VERSION,
+        "seed": config.seed,
+        "soundfont": None
+        if soundfont is None
+        else {"name": soundfont.name, "bytes": soundfont.stat().st_size},
+    }
+    path = config.out / SETTINGS_FILE
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{path} is damaged ({error}); choose another folder") from error
+        different = [name for name in settings if before.get(name) != settings[name]]
+        if different:
+            name = different[0]
+            raise ConfigError(
+                f"{config.out} holds a corpus with {name} {before.get(name)!r}, not {settings[name]!r}; "
+                "choose another folder or the same settings"
+            )
+    else:
+        atomic_write(path, json.dumps(settings, indent=2) + "\n")
+    return soundfont
+
+
+def _run(
+    config: CorpusConfig, jobs: list[list[Clip]], soundfont: Path | None
+) -> Iterator[tuple[list[Clip], int]]:
+    """Runs the jobs and yields them in order with the number of clips written."""
+    if config.workers == 1:
+        for job in jobs:
+            yield job, _write_clips(config.out, job, config.seed, soundfont)
+        return
+    # Fresh processes: a library with its own threads does not survive a fork.
+    pool = ProcessPoolExecutor(config.workers, mp_context=get_context("spawn"))
+    try:
+        waiting: list[tuple[list[Clip], Future[int]]] = []
+        remaining = iter(jobs)
+        while True:
+            for job in islice(remaining, 4 * config.workers - len(waiting)):
+                waiting.append((job, pool.submit(_write_clips, config.out, job, config.seed, soundfont)))
+            if not waiting:
+                return
+            job, future = waiting.pop(0)
+            yield job, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def write_manifests(out: Path, clips: Iterable[Clip]) -> None:
+    """Writes egs/<kind>/<split>/data.jsonl.gz for the given clips; paths are relative to the corpus folder."""
+    from audiocraft.data.manifest import save_audio_meta
+    from audiocraft.types import AudioMeta
+
+    groups: dict[tuple[str, str], list[AudioMeta]] = {}
+    for clip in clips:
+        groups.setdefault((clip.kind, clip.split), []).append(AudioMeta(clip.path, DURATION, SAMPLE_RATE))
+    for (kind, split), metas in groups.items():
+        path = out / "egs" / kind / split / "data.jsonl.gz"
+        save_audio_meta(path, sorted(metas, key=lambda meta: meta.path))
+
+
+class _Bar:
+    """A progress bar with the time left, redrawn at most four times a second."""
+
+    def __init__(self, stream: TextIO | None, total: int) -> None:
+        self._stream, self._total = stream, total
+        self._start = self._shown = time.monotonic()
+
+    def show(self, done: int) -> None:
+        now = time.monotonic()
+        if self._stream is None or (now - self._shown < 0.25 and done < self._total):
+            return
+        self._shown = now
+        left = (now - self._start) * (self._total - done) / max(done, 1)
+        filled = 30 * done // max(self._total, 1)
+        self._stream.write(
+            f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{self._total} clips, {left:.0f} s left "
+        )
+        self._stream.flush()
+
+    def finish(self) -> None:
+        if self._stream is not None:
+            self._stream.write("\n")
+
+
+__all__ = ["Clip", "CorpusConfig", "plan", "sizes", "synthesize", "write_clip", "write_manifests"]
