@@ -51,7 +51,9 @@ def train(overrides: Sequence[str], *, folder: Path | None = None, resume: bool 
     init_seed_and_system(config)
     solver = build_solver(config, target)
     if solver.checkpoint_path.exists() and not resume:
-        raise InvalidInput(f"{target} holds a run already; choose another folder, or resume it", field="folder")
+        raise InvalidInput(
+            f"{target} holds a run already; choose another folder, or resume it", field="folder"
+        )
     solver.restore()
     logger.info("%s: %d of %d steps done", target, solver.step, config.total_steps)
     if config.show:
@@ -81,7 +83,9 @@ def stopping_on_signals(stop: Event) -> Iterator[None]:
 
 def main() -> None:
     """`python -m audiocraft.train solver=... KEY=VALUE ...`: what torchrun starts."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
     train(sys.argv[1:])
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from audiocraft.cli.output import INTERRUPTED
 from audiocraft.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -21,13 +22,18 @@ INTERRUPTED = 130
 @app.command()
 def train(
     overrides: Annotated[
-        list[str], typer.Argument(metavar="solver=NAME [KEY=VALUE ...] | export RUN", help="what to train, and how")
+        list[str],
+        typer.Argument(metavar="solver=NAME [KEY=VALUE ...] | export RUN", help="what to train, and how"),
     ],
     folder: Annotated[Path | None, typer.Option(help="folder of the run; default: one under runs/")] = None,
     resume: Annotated[bool, typer.Option(help="continue what the folder holds")] = True,
-    export: Annotated[Path | None, typer.Option(help="afterwards, write the best weights as a model folder")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="afterwards, write the best weights as a model folder")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="with `export RUN`: the model folder to write")] = None,
-    codec: Annotated[str | None, typer.Option(help="with an exported language model: the name of its codec")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="with an exported language model: the name of its codec")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32 weights in an export")] = "float16",
 ) -> None:
     """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint.
@@ -53,7 +59,9 @@ def train(
 def _log_to_stderr() -> None:
     """Colours for people, one line per report for files."""
     if sys.stderr.isatty():
-        handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+        handler: logging.Handler = RichHandler(
+            console=Console(stderr=True), show_path=False, show_level=False
+        )
         form = "%(message)s"
     else:
         handler, form = logging.StreamHandler(sys.stderr), "%(asctime)s  %(message)s"

@@ -281,6 +281,7 @@ class AdversarialConfig:
     adversaries: tuple[Literal["msstftd", "msd", "mpd"], ...] = ("msstftd",)
     adv_loss: Literal["mse", "hinge", "hinge2"] = "hinge"
     feat_loss: Literal["l1", "l2"] = "l1"
+    autocast: bool = False
     lr: float | None = None
 
 

@@ -15,7 +15,12 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from audiocraft.checkpoints.files import checkpoint_name, flush_stale_checkpoints, load_weights, save_checkpoint
+from audiocraft.checkpoints.files import (
+    checkpoint_name,
+    flush_stale_checkpoints,
+    load_weights,
+    save_checkpoint,
+)
 from audiocraft.config.decode import encode
 from audiocraft.config.training import SolverConfig
 from audiocraft.errors import ConfigError
@@ -44,7 +49,13 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     best_metric: str
 
     def __init__(
-        self, config: ConfigT, folder: Path, *, runtime: Runtime, model: nn.Module, parts: Mapping[str, HasState]
+        self,
+        config: ConfigT,
+        folder: Path,
+        *,
+        runtime: Runtime,
+        model: nn.Module,
+        parts: Mapping[str, HasState],
     ) -> None:
         self.config, self.folder, self.runtime, self.model = config, folder, runtime, model
         self.step, self.committed = 0, -1
@@ -54,10 +65,14 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         self.tracking = Tracking(folder, tensorboard=config.logging.log_tensorboard, writes=runtime.rank == 0)
         settings = config.optim.ema
         self.ema = (
-            ModuleDictEMA(nn.ModuleDict({"model": model}), settings.decay, device=settings.device) if settings.use else None
+            ModuleDictEMA(nn.ModuleDict({"model": model}), settings.decay, device=settings.device)
+            if settings.use
+            else None
         )
         ema = {"ema": self.ema} if self.ema is not None else {}
-        self.stateful = Stateful({"model": model, **ema, **parts, "averages": self.averages, "recent": self.recent})
+        self.stateful = Stateful(
+            {"model": model, **ema, **parts, "averages": self.averages, "recent": self.recent}
+        )
 
     @abstractmethod
     def load_batch(self, step: int) -> Batch:
@@ -233,7 +248,9 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             before = json.loads(path.read_text(encoding="utf-8"))
             for key in ("solver", "sample_rate", "channels"):
                 if before.get(key) != own[key]:
-                    raise ConfigError(f"{self.folder} holds a run with {key} {before.get(key)!r}, not {own[key]!r}")
+                    raise ConfigError(
+                        f"{self.folder} holds a run with {key} {before.get(key)!r}, not {own[key]!r}"
+                    )
         if self.runtime.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             atomic_write(path, json.dumps(own, indent=1).encode())

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.config.training import CompressionSolverConfig
-from audiocraft.losses import MelSpectrogramWrapper, SISNR
+from audiocraft.losses import SISNR
+from audiocraft.losses.specloss import MelSpectrogramWrapper
 from audiocraft.models.builders import build_codec
-from audiocraft.models.encodec import CompressionModel
 from audiocraft.solvers import parts
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
@@ -20,7 +20,7 @@ from audiocraft.solvers.stateful import HasState
 from audiocraft.solvers.tracking import Averager, Metrics
 
 # Vectors for the first k-means, per code: a batch of a small run has fewer vectors than there are codes.
-FIRST_VECTORS = 8
+FIRST_VECTORS = 6
 
 
 class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
@@ -33,7 +33,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         codec = build_codec(config.network, device=runtime.device)
         for name in config.freeze:
             codec.get_submodule(name).requires_grad_(False)
-        self.codec: CompressionModel = codec
+        self.codec = codec
         self.losses = parts.build_losses(config).to(runtime.device)
         self.adversaries = parts.build_adversaries(config, runtime.device)
         self.balancer = parts.build_balancer(config)
@@ -65,11 +65,14 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         """Place the first codes by k-means over enough vectors."""
         if "quantizer" in self.config.freeze or self.config.continue_from is not None:
             return
-        frames = self.crops.duration * self.codec.frame_rate
-        wanted = max(self.crops.batch_size, round(FIRST_VECTORS * self.codec.cardinality / frames))
+        per_batch = self.crops.batch_size * self.crops.duration * self.codec.frame_rate
+        count = max(1, round(FIRST_VECTORS * self.codec.cardinality / per_batch))
         self.training_mode()
         with torch.no_grad():
-            self.codec(self.crops.batch(self.config.total_steps, wanted).to(self.runtime.device))
+            # Steps behind the end of the run are never trained on.
+            batches = [self.crops.batch(self.config.total_steps + number) for number in range(count)]
+            frames = [self.codec.encoder(batch.to(self.runtime.device)) for batch in batches]
+            self.codec.quantizer(torch.cat(frames), self.codec.frame_rate)
 
     def train_step(self, batch: Tensor) -> Metrics:
         """Discriminators, balancer, generator. batch [B, C, N]."""
@@ -99,11 +102,13 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         named = {name: loss.detach() for name, loss in losses.items()}
         return {**named, "penalty": penalty, **metrics, "grad_norm": norm}
 
-    def _adversarial_losses(self, fake: Tensor, real: Tensor, metrics: dict[str, float | Tensor]) -> dict[str, Tensor]:
+    def _adversarial_losses(
+        self, fake: Tensor, real: Tensor, metrics: dict[str, float | Tensor]
+    ) -> dict[str, Tensor]:
         """Train the discriminators when it is their turn, then ask them about the fake: {"adv": ..., "feat": ...}."""
         sums: dict[str, Tensor] = {}
         for name, adversary in self.adversaries.items():
-            with self.runtime.autocast():
+            with self.runtime.autocast(self.config.adversarial.autocast):
                 if self.step % self.config.adversarial.every == 0:
                     metrics[f"d_{name}"] = adversary.train_adv(fake.detach(), real).detach()
                 adversarial, features = adversary(fake, real)
@@ -160,14 +165,21 @@ class MelDistance(nn.Module):
         super().__init__()
         self.spectra = nn.ModuleList(
             MelSpectrogramWrapper(
-                n_fft=size, hop_length=size // 4, n_mels=bands, sample_rate=sample_rate, log=False, floor_level=1e-5
+                n_fft=size,
+                hop_length=size // 4,
+                n_mels=bands,
+                sample_rate=sample_rate,
+                log=False,
+                floor_level=1e-5,
             )
             for size, bands in ((512, 40), (2048, 80))
         )
 
     def forward(self, rebuilt: Tensor, audio: Tensor) -> Tensor:
         """rebuilt [B, C, N], audio [B, C, N] -> []"""
-        distances = [(20 * (decibels(mel(rebuilt)) - decibels(mel(audio)))).abs().mean() for mel in self.spectra]
+        distances = [
+            (20 * (decibels(mel(rebuilt)) - decibels(mel(audio)))).abs().mean() for mel in self.spectra
+        ]
         return torch.stack(distances).mean()
 
 

@@ -106,13 +106,22 @@ class Crops:
         return [torch.stack(rows[i : i + size]) for i in range(0, len(rows), size)]
 
 
-def _sources(source: DatasourceConfig, split: Split, read: partial[Source]) -> tuple[Sequence[Source], np.ndarray]:
+def _sources(
+    source: DatasourceConfig, split: Split, read: partial[Source]
+) -> tuple[Sequence[Source], np.ndarray]:
     """The sources of a split and the cumulative shares of a batch that they get."""
-    main = {"train": source.train, "valid": source.valid, "evaluate": source.evaluate, "generate": source.generate}[split]
+    main = {
+        "train": source.train,
+        "valid": source.valid,
+        "evaluate": source.evaluate,
+        "generate": source.generate,
+    }[split]
     if main is None:
         raise ConfigError(f"datasource.{split}: no manifest given")
     extra = [(mix.train if split == "train" else mix.valid, mix.share) for mix in source.mix]
-    mixed = [(path, share) for path, share in extra if path is not None] if split in ("train", "valid") else []
+    mixed = (
+        [(path, share) for path, share in extra if path is not None] if split in ("train", "valid") else []
+    )
     shares = [1.0 - sum(share for _, share in mixed), *(share for _, share in mixed)]
     paths = [main, *(path for path, _ in mixed)]
     return [read(manifest_folder(source, path)) for path in paths], np.cumsum(shares)

@@ -67,7 +67,12 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         """The codes of a split, encoded on first use."""
         if split not in self._tokens:
             source = self.config.datasource
-            folder = {"train": source.train, "valid": source.valid, "evaluate": source.evaluate, "generate": source.generate}
+            folder = {
+                "train": source.train,
+                "valid": source.valid,
+                "evaluate": source.evaluate,
+                "generate": source.generate,
+            }
             if folder[split] is None:
                 raise ConfigError(f"datasource.{split}: no manifest given")
             root = Path(source.root or ".")
@@ -90,7 +95,9 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         draws = [generator(self.config.seed, step, first + row, TRAIN) for row in range(size)]
         clips = [int(random.integers(len(tokens))) for random in draws]
         drop = partial(
-            lm_steps.drop_conditions, dropout=self.config.attribute_dropout, guidance=self.config.classifier_free_guidance
+            lm_steps.drop_conditions,
+            dropout=self.config.attribute_dropout,
+            guidance=self.config.classifier_free_guidance,
         )
         batch = self._cut(tokens, clips, draws)
         kept = tuple(drop(row, random=random) for row, random in zip(batch.attributes, draws, strict=True))
@@ -178,7 +185,9 @@ def describe(
             start=start,
             duration=duration,
         )
-    return ConditioningAttributes(text={"description": caption}, symbolic={"plan": SymbolicCondition(plan=plan)})
+    return ConditioningAttributes(
+        text={"description": caption}, symbolic={"plan": SymbolicCondition(plan=plan)}
+    )
 
 
 def _named(per_codebook: Tensor) -> dict[str, Tensor]:
@@ -195,4 +204,6 @@ def _check(codec: CompressionModel, config: MusicGenSolverConfig) -> None:
         ("channels", config.channels, codec.channels),
     ):
         if ours != theirs:
-            raise ConfigError(f"{name} is {ours}, but the codec {config.compression_model_checkpoint} has {theirs}")
+            raise ConfigError(
+                f"{name} is {ours}, but the codec {config.compression_model_checkpoint} has {theirs}"
+            )

@@ -116,7 +116,9 @@ def _inverse_sqrt(optimizer: Optimizer, config: ScheduleConfig, _total: int) -> 
 
 def _linear_warmup(optimizer: Optimizer, config: ScheduleConfig, _total: int) -> Schedule:
     warmup = _needed(config.linear_warmup.warmup, "schedule.linear_warmup.warmup")
-    return LinearWarmupLRScheduler(optimizer, warmup_steps=warmup, warmup_init_lr=config.linear_warmup.warmup_init_lr)
+    return LinearWarmupLRScheduler(
+        optimizer, warmup_steps=warmup, warmup_init_lr=config.linear_warmup.warmup_init_lr
+    )
 
 
 _SCHEDULES: Mapping[str, Callable[[Optimizer, ScheduleConfig, int], Schedule]] = {

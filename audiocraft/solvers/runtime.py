@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +22,8 @@ class Runtime:
     """What a step needs to know about the machine."""
 
     device: torch.device
-    autocast_dtype: torch.dtype | None
+    autocast_enabled: bool
+    autocast_dtype: torch.dtype
     max_norm: float | None
     rank: int = 0
     world_size: int = 1
@@ -35,11 +35,13 @@ class Runtime:
         if device.type == "cuda" and not torch.cuda.is_available():
             logger.info("no GPU here: training on the CPU")
             device = torch.device("cpu")
-        dtype = _DTYPES[config.autocast_dtype] if config.autocast else None
+        dtype = _DTYPES[config.autocast_dtype]
         # float16 underflows without scaling; bfloat16 has float32's range and needs none.
-        scaler = torch.amp.GradScaler(device.type) if dtype is torch.float16 else None
+        scaled = config.autocast and dtype is torch.float16
+        scaler = torch.amp.GradScaler(device.type) if scaled else None
         return cls(
             device=device,
+            autocast_enabled=config.autocast,
             autocast_dtype=dtype,
             max_norm=config.optim.max_norm or None,
             rank=distrib.rank(),
@@ -47,10 +49,10 @@ class Runtime:
             scaler=scaler,
         )
 
-    def autocast(self) -> AbstractContextManager[object]:
-        if self.autocast_dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.autocast_dtype)
+    def autocast(self, enabled: bool | None = None) -> torch.autocast:
+        """Mixed precision as configured, or as a part of the model wants it."""
+        on = self.autocast_enabled if enabled is None else enabled
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=on)
 
     def scale(self, loss: Tensor) -> Tensor:
         return self.scaler.scale(loss) if self.scaler is not None else loss

@@ -19,7 +19,9 @@ def slugify(value: str, allow_unicode: bool = False) -> str:
     return re.sub(r"[^\w]+", "-", kept.lower()).strip("-")[:_LONGEST_NAME] or "sample"
 
 
-def write_sample(folder: Path, name: str, audio: Tensor, sample_rate: int, settings: SampleAudioConfig) -> Path:
+def write_sample(
+    folder: Path, name: str, audio: Tensor, sample_rate: int, settings: SampleAudioConfig
+) -> Path:
     """audio [C, N] as a file in the run's format and level."""
     return audio_write(
         folder / name,

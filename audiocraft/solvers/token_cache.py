@@ -95,7 +95,10 @@ def _encode(codec: CompressionModel, metas: Sequence[AudioMeta], batch_size: int
         batch = torch.stack([torch.nn.functional.pad(clip, (0, longest - clip.shape[-1])) for clip in clips])
         encoded, _ = codec.encode(batch.to(device))
         codes.append(encoded.to("cpu", torch.int16))
-        frames = [min(encoded.shape[-1], round(clip.shape[-1] / codec.sample_rate * codec.frame_rate)) for clip in clips]
+        frames = [
+            min(encoded.shape[-1], round(clip.shape[-1] / codec.sample_rate * codec.frame_rate))
+            for clip in clips
+        ]
         lengths += frames
     longest = max(part.shape[-1] for part in codes)
     padded = [torch.nn.functional.pad(part, (0, longest - part.shape[-1])) for part in codes]

@@ -34,13 +34,16 @@ class Averager:
             self.counts[name] = self.counts.get(name, 0.0) * self.decay + weight
 
     def means(self) -> dict[str, float]:
-        return {name: float(total) / self.counts[name] for name, total in self.sums.items() if self.counts[name]}
+        return {
+            name: float(total) / self.counts[name] for name, total in self.sums.items() if self.counts[name]
+        }
 
     def clear(self) -> None:
         self.sums, self.counts = {}, {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": {name: float(value) for name, value in self.sums.items()}, "counts": dict(self.counts)}
+        # Tensors stay tensors: a sum that went through a float would round differently from here on.
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
@@ -54,7 +57,9 @@ class Tracking:
         self.history: list[dict[str, Any]] = []
         self._board = None
         if tensorboard and writes:
-            self._board = require("torch.utils.tensorboard", extra="tensorboard").SummaryWriter(str(folder / "tensorboard"))
+            self._board = require("torch.utils.tensorboard", extra="tensorboard").SummaryWriter(
+                str(folder / "tensorboard")
+            )
 
     @property
     def path(self) -> Path:
@@ -72,7 +77,11 @@ class Tracking:
     def report(self, stage: str, step: int, metrics: Metrics) -> dict[str, Any]:
         """Remember the metrics of a stage at a step."""
         numbers = {name: float(value) for name, value in metrics.items()}
-        entry = {"step": step, "stage": stage, **{k: v if math.isfinite(v) else str(v) for k, v in numbers.items()}}
+        entry = {
+            "step": step,
+            "stage": stage,
+            **{k: v if math.isfinite(v) else str(v) for k, v in numbers.items()},
+        }
         self.history.append(entry)
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +104,11 @@ def curve(history: Iterable[Mapping[str, Any]]) -> str:
     rows = [
         {
             "step": entry["step"],
-            **{f"{entry['stage']}_{name}": _short(value) for name, value in entry.items() if name not in ("step", "stage")},
+            **{
+                f"{entry['stage']}_{name}": _short(value)
+                for name, value in entry.items()
+                if name not in ("step", "stage")
+            },
         }
         for entry in history
     ]

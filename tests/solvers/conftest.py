@@ -23,7 +23,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = root / "music" / split / "0000" / f"clip_{clip:08d}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             time = np.arange(int(RATE * SECONDS)) / RATE
-            soundfile.write(path, 0.3 * np.sin(2 * np.pi * (220 + 40 * clip + 7 * number) * time), RATE, subtype="PCM_16")
+            soundfile.write(
+                path, 0.3 * np.sin(2 * np.pi * (220 + 40 * clip + 7 * number) * time), RATE, subtype="PCM_16"
+            )
             labels = {
                 "captions": [f"tone number {clip}", f"{clip} hums"],
                 "bpm": 100 + clip,

@@ -43,7 +43,9 @@ def history(folder: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("task", ["codec", "lm"])
-def test_interrupted_run_equals_uninterrupted(task: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_interrupted_run_equals_uninterrupted(
+    task: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """Data order, random state, averages and moments all have to come back for this to hold."""
     overrides = request.getfixturevalue(f"{task}_overrides")
     whole = run(overrides, tmp_path / "whole")
@@ -61,7 +63,14 @@ def test_interrupted_run_equals_uninterrupted(task: str, request: pytest.Fixture
 
 def test_finished_run_has_everything(codec_run: Path) -> None:
     names = {path.name for path in codec_run.iterdir()}
-    assert {"run.json", "checkpoint.th", "checkpoint_best.th", "history.jsonl", "curve.csv", "samples"} <= names
+    assert {
+        "run.json",
+        "checkpoint.th",
+        "checkpoint_best.th",
+        "history.jsonl",
+        "curve.csv",
+        "samples",
+    } <= names
     assert list(codec_run.glob("samples/*/*.wav"))
     assert not list(codec_run.rglob("*.part*"))
     steps = [entry["step"] for entry in history(codec_run) if entry["stage"] == "train"]
@@ -81,7 +90,9 @@ def test_lm_export_loads_as_a_model(lm_overrides: list[str], tmp_path: Path) -> 
     assert train(lm_overrides, folder=tmp_path / "run")
     folder = export(tmp_path / "run", tmp_path / "lm", codec="nano")
     assert load_lm_model(folder).card == 16
-    assert json.loads((folder / "config.json").read_text())["config"]["compression_model_checkpoint"] == "nano"
+    assert (
+        json.loads((folder / "config.json").read_text())["config"]["compression_model_checkpoint"] == "nano"
+    )
 
 
 def test_lm_curve_tells_obedience(lm_overrides: list[str], tmp_path: Path) -> None:
