@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from audiocraft.losses.balancer import Balancer
+from audiocraft.losses.loudnessloss import TFLoudnessRatio
 from audiocraft.losses.sisnr import SISNR
 from audiocraft.losses.specloss import MelSpectrogramL1Loss, MultiScaleMelSpectrogramLoss
 from audiocraft.losses.stftloss import (
@@ -11,6 +12,7 @@ from audiocraft.losses.stftloss import (
     SpectralConvergenceLoss,
     STFTLoss,
 )
+from audiocraft.losses.wmloss import WMDetectionLoss, WMMbLoss
 
 __all__ = [
     "SISNR",
@@ -21,4 +23,7 @@ __all__ = [
     "MultiScaleMelSpectrogramLoss",
     "STFTLoss",
     "SpectralConvergenceLoss",
+    "TFLoudnessRatio",
+    "WMDetectionLoss",
+    "WMMbLoss",
 ]
