@@ -45,7 +45,7 @@ def read_path(path: Path, *, kind: Kind) -> Checkpoint | Pointer:
             return _read_ours(path.parent, kind, weights=path if path.suffix == ".safetensors" else None)
         return _read_torch(path, kind)
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
 
 
 def _read_folder(folder: Path, kind: Kind) -> Checkpoint | Pointer:
@@ -115,11 +115,25 @@ def _read_torch(path: Path, kind: Kind) -> Checkpoint | Pointer:
     return Checkpoint(kind=kind, config=config, tensors=dict(package["best_state"]), meta=meta, source=path)
 
 
+# What a restricted unpickler raises on bytes that are no pickle depends on the bytes.
+_BROKEN = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
+
+
 def load_torch_file(path: Path) -> Mapping[Any, Any]:
     """The mapping in a `torch.save` file, tensors on the CPU; files with code inside are refused."""
     try:
         package = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except _BROKEN as error:
         raise CheckpointError(
             f"{path} is damaged, no weight file, or one that would run code when loaded"
         ) from error

@@ -1,0 +1,58 @@
+"""Windows cover every frame once, never hear more than the model can, and carry plans along in time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from audiocraft.errors import InvalidInput
+from audiocraft.generation.windows import Span, at_window, frames_of, plan_spans, stride_of
+from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
+
+
+@given(st.integers(1, 2000), st.integers(2, 300), st.integers(1, 300), st.integers(0, 2000))
+def test_spans_cover_the_piece(total: int, context: int, stride: int, prompt: int) -> None:
+    assume(stride < context and prompt < total)
+    spans = plan_spans(total, context=context, stride=stride, prompt=prompt)
+    assert spans[-1].stop == total
+    assert all(0 <= span.known < span.length <= context for span in spans)
+    assert spans[0].start + spans[0].known == prompt
+    for before, after in zip(spans, spans[1:], strict=False):
+        assert after.start + after.known == before.stop
+        assert after.start - before.start == stride
+
+
+def test_a_short_piece_is_one_window() -> None:
+    assert plan_spans(50, context=50, stride=20) == (Span(0, 50, 0),)
+
+
+def test_the_original_schedule() -> None:
+    """5 s at 50 Hz with 3 s of context, 2 s apart, as upstream walks it."""
+    assert plan_spans(250, context=150, stride=100) == (Span(0, 150, 0), Span(100, 250, 50))
+
+
+def test_stride_suits_short_models() -> None:
+    assert stride_of(None, 30.0) == 18.0
+    assert stride_of(None, 10.0) == 6.0
+    assert stride_of(4.0, 10.0) == 4.0
+    with pytest.raises(InvalidInput, match="shorter than the 10 s"):
+        stride_of(10.0, 10.0)
+
+
+def test_frames_of_is_not_fooled_by_rounding() -> None:
+    assert frames_of(0.6, 50) == 30
+    assert frames_of(10.0, 25) == 250
+    assert frames_of(0.01, 25) == 1
+    assert frames_of(1.001, 25) == 26
+
+
+def test_plans_move_with_their_window() -> None:
+    plan = ScorePlan(tempo=120, duration=30.0, chords=((0.0, "Am"), (20.0, "F")))
+    attributes = ConditioningAttributes(
+        text={"description": "x"}, symbolic={"plan": SymbolicCondition(plan=plan)}
+    )
+    moved = at_window(attributes, Span(150, 400, 100), frame_rate=25.0)
+    assert moved.symbolic["plan"].plan == plan.window(6.0, 10.0)
+    assert moved.text == attributes.text
+    assert attributes.symbolic["plan"].plan == plan
