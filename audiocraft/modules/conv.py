@@ -222,9 +222,9 @@ class StreamableConv1d(StreamingModule):
         """Nothing heard yet."""
         if not self.causal:
             raise InvalidInput("only a causal convolution streams: this one also looks ahead", field="causal")
-        if self.pad_mode not in ("constant", "reflect") or (
-            self.pad_mode == "reflect" and self.span < 2 * self.stride
-        ):
+        # The last window is completed by reflecting what is left in the buffer, which must suffice for it.
+        enough = self.pad_mode == "constant" or self.stride == 1 or self.span >= 2 * self.stride
+        if self.pad_mode not in ("constant", "reflect") or not enough:
             raise InvalidInput(
                 f"padding {self.pad_mode!r}, span {self.span}, stride {self.stride}: cannot be done piece by piece",
                 field="pad_mode",

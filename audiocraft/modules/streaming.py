@@ -78,7 +78,7 @@ class StreamingModule(nn.Module):
                 del scope.states[name]
 
     def get_streaming_state(self) -> State:
-        """The states of this module and those inside it, by path; empty outside a `streaming()` block."""
+        """The states of this module and those inside it, by path, live (later calls change them); empty outside a block."""
         scope = self._find_scope()
         if scope is None:
             return {}
