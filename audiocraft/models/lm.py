@@ -52,7 +52,7 @@ class LMState:
     """What one request, or a batch of them, has in a language model.
 
     Args:
-        transformer: caches and positions.
+        transformer: caches and positions, prepended steps included.
         length: steps of codes that the request will have, for conditions that are stretched over it.
         prepended: steps in front of the codes that have been fed.
         started: whether the first step was fed.
@@ -373,7 +373,8 @@ def first_frame_step(provider: CodebooksPatternProvider) -> int:
     pattern = provider.get_pattern(frames)
     steps = [pattern.get_first_step_with_timesteps(frame, 0) for frame in range(frames)]
     first = steps[0]
-    if first is None or first < 1 or steps != list(range(first, first + frames)):
+    growth = len(provider.get_pattern(frames + 1).layout) - len(pattern.layout)
+    if first is None or first < 1 or growth != 1 or steps != list(range(first, first + frames)):
         raise InvalidInput(
             f"conditions fused by 'frames' need a pattern with a frame per step, such as delay; "
             f"{type(provider).__name__} has another order",
