@@ -142,15 +142,15 @@ def _choice(tagged: Tagged, data: Any, path: _Path) -> Any:
         return data
     if not isinstance(data, Mapping):
         _fail(path, f"expected a section with the key '{tagged.key}', got {_shown(data)}")
+    if tagged.key not in data:
+        _fail((*path, tagged.key), f"missing; one of {', '.join(tagged.choices)}")
+    tag = _literal(tuple(tagged.choices), data[tagged.key], (*path, tagged.key))
     allowed = [tagged.key, *tagged.choices]
     for key in data:
         if key not in allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
             hint = f", did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(allowed)}"
             _fail((*path, str(key)), f"unknown key{hint}")
-    if tagged.key not in data:
-        _fail((*path, tagged.key), f"missing; one of {', '.join(tagged.choices)}")
-    tag = _literal(tuple(tagged.choices), data[tagged.key], (*path, tagged.key))
     kind = tagged.choices[tag]
     # One class may have two spellings of its tag; its section may stand under either.
     names = [tag, *(other for other, choice in tagged.choices.items() if choice is kind)]

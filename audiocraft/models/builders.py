@@ -4,9 +4,10 @@ any mapping, a whole training configuration included. Weights come from `loaders
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from audiocraft.config.conditioning import (
     BagOfWordsConfig,
@@ -31,6 +32,7 @@ from audiocraft.config.networks import (
     UnrollConfig,
 )
 from audiocraft.errors import ConfigError
+from audiocraft.models import debug
 from audiocraft.models.encodec import CompressionModel, EncodecModel, InterleaveStereoCompressionModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import (
@@ -53,6 +55,7 @@ from audiocraft.modules.conditioners.score import ScoreConditioner
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 from audiocraft.quantization import BaseQuantizer, DummyQuantizer, ResidualVectorQuantizer
 
+M = TypeVar("M", bound=nn.Module)
 Device = torch.device | str
 
 _PATTERNS: dict[type, Callable[..., CodebooksPatternProvider]] = {
@@ -222,6 +225,23 @@ def get_wrapped_compression_model(
     return wrap_codec(
         compression_model, decode(InterleaveConfig, section, where="interleave_stereo_codebooks")
     )
+
+
+def get_debug_compression_model(device: Device = "cpu", sample_rate: int = 32000) -> CompressionModel:
+    """The codec of `get_pretrained("debug")`: tiny, random, always the same."""
+    return _seeded(lambda: build_codec(debug.codec_config(sample_rate))).to(device)
+
+
+def get_debug_lm_model(device: Device = "cpu") -> LMModel:
+    """The language model of `get_pretrained("debug")`: tiny, random, always the same."""
+    return _seeded(lambda: build_lm(debug.lm_config())).to(device)
+
+
+def _seeded(build: Callable[[], M]) -> M:
+    """`build` with fixed random weights; the global generator is put back as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(debug.SEED)
+        return build()
 
 
 def _section(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,13 @@ from audiocraft.checkpoints.sources import cache_dir as default_cache_dir
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.errors import CheckpointError, ConfigError
 from audiocraft.models import debug
-from audiocraft.models.builders import build_codec, build_lm, wrap_codec
+from audiocraft.models.builders import (
+    build_codec,
+    build_lm,
+    get_debug_compression_model,
+    get_debug_lm_model,
+    wrap_codec,
+)
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
 
@@ -29,7 +35,7 @@ def load_compression_model(
 ) -> CompressionModel:
     """The codec called `file_or_url_or_id`, in eval mode and float32."""
     if str(file_or_url_or_id) == debug.NAME:
-        return debug_codec().to(device)
+        return get_debug_compression_model(device)
     checkpoint = read(file_or_url_or_id, kind="compression", cache=cache_dir)
     config = _config(CompressionConfig, checkpoint)
     return _filled(build_codec(config, device="meta"), checkpoint, torch.float32).to(device)
@@ -47,7 +53,7 @@ def load_lm(
 ) -> tuple[LMModel, LMConfig]:
     """A language model with its configuration: float32 on a CPU, float16 on a GPU."""
     if str(name) == debug.NAME:
-        return debug_lm().to(device), debug.lm_config()
+        return get_debug_lm_model(device), debug.lm_config()
     checkpoint = read(name, kind="lm", cache=cache)
     config = _config(LMConfig, checkpoint)
     dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
@@ -101,23 +107,6 @@ def load_lm_model_ckpt(file_or_url_or_id: Path | str, cache_dir: str | None = No
 def get_audiocraft_cache_dir() -> str:
     """Where models are looked for by name."""
     return str(default_cache_dir())
-
-
-def debug_codec(sample_rate: int = 32000) -> CompressionModel:
-    """The codec of `get_pretrained("debug")`."""
-    return _seeded(lambda: build_codec(debug.codec_config(sample_rate)))
-
-
-def debug_lm(sample_rate: int = 32000) -> LMModel:
-    """The language model of `get_pretrained("debug")`."""
-    return _seeded(lambda: build_lm(debug.lm_config(sample_rate)))
-
-
-def _seeded(build: Callable[[], M]) -> M:
-    """`build` with fixed random weights; the global generator is put back as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(debug.SEED)
-        return build()
 
 
 def _config(kind: type[CompressionConfig] | type[LMConfig], checkpoint: Checkpoint) -> Any:

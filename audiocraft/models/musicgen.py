@@ -40,7 +40,7 @@ class MusicGen(BaseGenModel):
         cfg_coef: float = 3.0,
         cfg_coef_beta: float | None = None,
         two_step_cfg: bool = False,
-        extend_stride: float = DEFAULT_STRIDE,
+        extend_stride: float = 18,
     ) -> None:
         """Set what later `generate*` calls use; `run` reads none of it."""
         if (

@@ -40,7 +40,8 @@ class Home:
 def test_a_full_example_and_back() -> None:
     data = {
         "size": 3, "rooms": ["a", "b"], "corner": [1, 2], "colour": "blue", "flags": {"x": True},
-        "pet": {"kind": "cat", "cat": {"lives": 7}, "dog": {"name": "ignored"}}, "anything": [1, {"a": None}], "number": 2,
+        "pet": {"kind": "cat", "cat": {"lives": 7}, "dog": {"name": "ignored"}},
+        "anything": [1, {"a": None}], "number": 2,
     }  # fmt: skip
     home = decode(Home, data)
     assert home == Home(size=3.0, rooms=("a", "b"), corner=(1, 2.0), colour="blue", pet=Cat(lives=7),

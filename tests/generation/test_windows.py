@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def test_spans_cover_the_piece(total: int, context: int, stride: int, prompt: in
     assert spans[-1].stop == total
     assert all(0 <= span.known < span.length <= context for span in spans)
     assert spans[0].start + spans[0].known == prompt
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert after.start + after.known == before.stop
         assert after.start - before.start == stride
 

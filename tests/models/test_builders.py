@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from audiocraft.checkpoints.upgrade import read_release_config
 from audiocraft.config.decode import encode
+from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.errors import ConfigError
 from audiocraft.models import builders, debug
 from audiocraft.modules import codebooks_patterns as patterns
@@ -102,11 +109,48 @@ def test_refusals(call: object, words: str) -> None:
 
 
 def test_debug_models_are_always_the_same_and_leave_the_global_seed_alone() -> None:
-    from audiocraft.models.loaders import debug_lm
-
     torch.manual_seed(5)
-    first = debug_lm().state_dict()
+    first = builders.get_debug_lm_model().state_dict()
     drawn = torch.rand(1)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), drawn)
-    assert all(torch.equal(value, first[name]) for name, value in debug_lm().state_dict().items())
+    assert all(
+        torch.equal(value, first[name]) for name, value in builders.get_debug_lm_model().state_dict().items()
+    )
+
+
+def _manifest(golden_dir: Path, name: str) -> dict[str, Any]:
+    with gzip.open(golden_dir.parent / "manifests" / f"{name}.json.gz") as file:
+        manifest: dict[str, Any] = json.load(file)
+    return manifest
+
+
+@pytest.mark.parametrize(
+    "name", ["encodec_32khz_compression", "encodec_24khz_causal", "encodec_16khz_audiogen_compression"]
+)
+def test_released_codecs_fit_their_configuration(golden_dir: Path, name: str) -> None:
+    released = _manifest(golden_dir, name)["files"]["compression_state_dict.bin"]
+    tree = read_release_config(released["cfg_yaml"], source=name)
+    model = builders.build_codec(CompressionConfig.select(tree), device="meta")
+    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
+    assert shapes == {key: shape for key, (shape, _) in released["state"].items()}
+
+
+@pytest.mark.parametrize(
+    "name", ["musicgen-small", "musicgen-large", "musicgen-stereo-small", "audiogen-medium"]
+)
+def test_released_language_models_decode(golden_dir: Path, name: str) -> None:
+    tree = read_release_config(
+        _manifest(golden_dir, name)["files"]["state_dict.bin"]["cfg_yaml"], source=name
+    )
+    config = LMConfig.select(tree)
+    assert config.fuser.cross == ("description",)
+    assert config.max_duration == tree["dataset"]["segment_duration"]
+
+
+def test_models_with_melody_say_what_is_missing(golden_dir: Path) -> None:
+    tree = read_release_config(
+        _manifest(golden_dir, "musicgen-melody")["files"]["state_dict.bin"]["cfg_yaml"], source="melody"
+    )
+    with pytest.raises(ConfigError, match="'chroma_stem' is not a choice"):
+        LMConfig.select(tree)
