@@ -78,7 +78,10 @@ class StreamingModule(nn.Module):
                 del scope.states[name]
 
     def get_streaming_state(self) -> State:
-        """The states of this module and those inside it, by path, live (later calls change them); empty outside a block."""
+        """The states of this module and those inside it, by path; empty outside a `streaming()` block.
+
+        They are the live ones: later calls in the block go on changing them.
+        """
         scope = self._find_scope()
         if scope is None:
             return {}
@@ -91,7 +94,8 @@ class StreamingModule(nn.Module):
             raise InvalidInput(
                 "set_streaming_state works only inside `with module.streaming():`", field="state"
             )
-        unknown = [name for name in state if not self._owns(scope, name)]
+        inside = {name for name in scope.names.values() if self._owns(scope, name)}
+        unknown = [name for name in state if name not in inside]
         if unknown:
             raise InvalidInput(f"the state names modules that are not here: {unknown}", field="state")
         self.reset_streaming()
