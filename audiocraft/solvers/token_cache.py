@@ -44,9 +44,12 @@ class Tokens:
 
 
 def codec_name(codec: CompressionModel) -> str:
-    """Twelve letters for these very weights: another codec never reads this one's codes."""
+    """Twelve letters for the weights that make codes: a codec with another encoder never reads this one's codes,
+    while a decoder that was trained further still does."""
     digest = hashlib.sha256()
     for name, tensor in sorted(codec.state_dict().items()):
+        if name.startswith("decoder."):
+            continue
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
