@@ -15,7 +15,6 @@ for _name, _folder in (
     ("XDG_DATA_HOME", "data"),
     ("HF_HOME", "hf"),
     ("AUDIOCRAFT_CACHE_DIR", "cache/audiocraft"),
-    ("NUMBA_CACHE_DIR", "cache/numba"),
     ("MPLCONFIGDIR", "config/matplotlib"),
 ):
     os.environ[_name] = str(Path(_HOME.name, _folder))

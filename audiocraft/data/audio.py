@@ -19,9 +19,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-from audiocraft.data.audio_utils import convert_audio, f32_pcm, normalize_audio
+from audiocraft.data.audio_utils import compression_level, convert_audio, f32_pcm, normalize_audio
 from audiocraft.errors import InvalidInput, require
 from audiocraft.utils.files import atomic_write
+from audiocraft.utils.spectral import mel_filters
 
 PathLike = str | os.PathLike[str]
 
@@ -36,9 +37,8 @@ _FORMATS = {
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 # libsndfile's Vorbis encoder takes its work space from the stack: one call with minutes of audio overflows it.
 _BLOCK_FRAMES = 65536
-# The widest spans of bit rates, kb/s, between which libsndfile's quality setting 1..0 moves.
-_MP3_KBPS = (32, 320)
-_OGG_KBPS = (48, 500)
+# How far below the loudest point a spectrogram still shows something.
+_SPECTROGRAM_FLOOR_DB = -80.0
 
 
 @dataclass(frozen=True, order=True)
@@ -133,8 +133,7 @@ def encode_audio(wav: Tensor, sample_rate: int, format: str, kbps: float | None 
     if format == "opus" and sample_rate not in _OPUS_RATES:
         wav, sample_rate = convert_audio(wav, sample_rate, 48000, wav.shape[0]), 48000
     if kbps is not None and format in ("mp3", "ogg"):
-        low, high = _MP3_KBPS if format == "mp3" else _OGG_KBPS
-        options["compression_level"] = min(1.0, max(0.0, (high - kbps) / (high - low)))
+        options["compression_level"] = compression_level(format, sample_rate, wav.shape[0], kbps)
         if format == "mp3":
             options["bitrate_mode"] = "CONSTANT"
     frames = wav.detach().cpu().float().clamp(-1, 1).T.contiguous().numpy()  # [N, C]
@@ -156,11 +155,13 @@ def encode_audio(wav: Tensor, sample_rate: int, format: str, kbps: float | None 
 
 def get_spec(y: Any, sr: int = 16000, n_fft: int = 4096, hop_length: int = 128, dur: float = 8) -> np.ndarray:
     """The mel spectrogram in decibels [bands, frames] of the first `dur` seconds of y [N]."""
-    librosa = require("librosa", extra="analysis")
-    samples = np.asarray(y, dtype=np.float32)[..., : int(sr * dur)]
-    mel = librosa.feature.melspectrogram(y=samples, sr=sr, n_fft=n_fft, hop_length=hop_length)
-    decibels: np.ndarray = librosa.power_to_db(mel, ref=np.max)
-    return decibels
+    samples = torch.as_tensor(y, dtype=torch.float32)[..., : int(sr * dur)]
+    window = torch.hann_window(n_fft, device=samples.device)
+    spectrum = torch.stft(samples, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True)
+    filters = mel_filters(sr, n_fft, n_mels=128, scale="slaney", area=True).to(samples.device)
+    mel = (filters @ spectrum.abs().square()).clamp(min=1e-10)
+    decibels = 10 * (mel / mel.amax()).log10()
+    return decibels.clamp(min=_SPECTROGRAM_FLOOR_DB).cpu().numpy()
 
 
 def save_spectrograms(

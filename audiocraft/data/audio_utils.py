@@ -18,6 +18,11 @@ from audiocraft.errors import InvalidInput, require
 
 logger = logging.getLogger(__name__)
 
+# From this sample rate on, libsndfile's MP3 encoder covers this span of kb/s.
+_MP3_KBPS = ((32000, 32, 320), (16000, 8, 160), (0, 8, 64))
+# Samples that encoder (576) and decoder (529) put before the audio.
+_MP3_DELAY = 576 + 529
+
 
 def convert_audio_channels(wav: Tensor, channels: int = 2) -> Tensor:
     """wav [..., C, N] -> [..., channels, N]: mono is the mean, mono is copied, surplus channels are dropped."""
@@ -174,7 +179,7 @@ def compress(wav: Tensor, sr: int, target_format: str = "mp3", bitrate: str = "1
 
 def get_mp3(wav_tensor: Tensor, sr: int, bitrate: str = "128k") -> Tensor:
     """wav [..., C, N] encoded to MP3 at a constant bit rate and decoded again, in the same shape."""
-    level = min(1.0, max(0.0, (320 - _kbps(bitrate)) / (320 - 32)))
+    level = compression_level("mp3", sr, wav_tensor.shape[-2], _kbps(bitrate))
 
     def through(frames: np.ndarray) -> np.ndarray:
         memory = io.BytesIO()
@@ -192,7 +197,8 @@ def get_mp3(wav_tensor: Tensor, sr: int, bitrate: str = "128k") -> Tensor:
             raise InvalidInput(f"MP3 cannot hold {sr} Hz: {error.error_string}", field="sr") from error
         memory.seek(0)
         decoded: np.ndarray = soundfile.read(memory, dtype="float32", always_2d=True)[0]
-        return decoded
+        # At the lowest rates the frame that tells the decoder about the delay does not fit into the file.
+        return decoded[_MP3_DELAY:] if len(decoded) > len(frames) else decoded
 
     return _each_row(wav_tensor, through)
 
@@ -223,6 +229,20 @@ def get_aac(wav_tensor: Tensor, sr: int, bitrate: str = "128k", lowpass_freq: in
         return np.concatenate(blocks, axis=1).T
 
     return _each_row(wav_tensor, through)
+
+
+def compression_level(format: str, sample_rate: int, channels: int, kbps: float) -> float:
+    """libsndfile's setting between 0 (largest) and 1 (smallest) for a rate in kb/s: exact for MP3, near it for Vorbis."""
+    if format == "mp3":
+        low, high = next(span for rate, *span in _MP3_KBPS if sample_rate >= rate)
+        level = (high - kbps) / (high - low)
+    else:
+        # Fitted to what the encoder makes of noise: its rate falls by a constant factor per step of the setting.
+        high = 5.9 * sample_rate * channels / 1000
+        low = 3.1 * high**0.5
+        level = math.log(high / kbps) / math.log(high / low) if kbps > 0 else 1.0
+    # The very end, 1, is refused.
+    return min(0.999, max(0.0, level))
 
 
 def _each_row(wav: Tensor, through: object) -> Tensor:

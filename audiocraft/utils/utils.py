@@ -33,20 +33,19 @@ def model_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def dict_from_config(cfg: Any) -> dict[str, Any]:
-    """A configuration as a plain dict, whether it is a mapping or an object of the configuration library."""
-    if not isinstance(cfg, Mapping) and hasattr(cfg, "_content"):
-        # Imported only when such an object is given, so the library is there.
-        from omegaconf import OmegaConf
+def dict_from_config(cfg: Mapping[Any, Any]) -> dict[str, Any]:
+    """A configuration as plain dicts and lists, whatever mapping it is; reading its values resolves references."""
+    if not isinstance(cfg, Mapping):
+        raise InvalidInput(f"a configuration is a table of keys and values, got {type(cfg).__name__}", field="cfg")
+    return {str(key): _plain(cfg[key]) for key in cfg}
 
-        plain = OmegaConf.to_container(cfg, resolve=True)
-    else:
-        plain = {str(key): value for key, value in cfg.items()}
-    if not isinstance(plain, dict):
-        raise InvalidInput(
-            f"a configuration is a table of keys and values, got {type(plain).__name__}", field="cfg"
-        )
-    return {str(key): value for key, value in plain.items()}
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict_from_config(value)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes, tuple)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def is_jsonable(x: Any) -> bool:

@@ -1,0 +1,168 @@
+"""What the source must not contain, and how large its parts may be."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .conftest import Source
+
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 8
+# Whoever decides the seed of a whole process: programs, never the library.
+SEEDING_ALLOWED = ("cli/", "train.py")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(source: Source) -> list[tuple[str, Function]]:
+    """Every function of a file with its name, methods as Class.method."""
+    found: list[tuple[str, Function]] = []
+
+    def collect(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, Function):
+                found.append((prefix + child.name, child))
+                collect(child, prefix)
+            elif isinstance(child, ast.ClassDef):
+                collect(child, f"{prefix}{child.name}.")
+            else:
+                collect(child, prefix)
+
+    collect(source.tree, "")
+    return found
+
+
+def parameters(function: Function) -> list[ast.arg]:
+    arguments = function.args
+    return [
+        argument
+        for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        if argument.arg not in ("self", "cls")
+    ]
+
+
+def test_no_mutable_defaults(sources: list[Source]) -> None:
+    found = [
+        f"{source.path}:{function.lineno} {name}"
+        for source in sources
+        for name, function in functions(source)
+        for default in [*function.args.defaults, *filter(None, function.args.kw_defaults)]
+        if isinstance(default, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp))
+    ]
+    assert not found, found
+
+
+def test_everything_is_annotated(sources: list[Source]) -> None:
+    found = [
+        f"{source.path}:{function.lineno} {name}"
+        for source in sources
+        for name, function in functions(source)
+        if function.returns is None or any(argument.annotation is None for argument in parameters(function))
+    ]
+    assert not found, found
+
+
+def test_no_print(sources: list[Source]) -> None:
+    """Results go through cli/output.py, everything else through logging."""
+    found = [f"{source.path}:{line}" for source in sources for line in calls(source, "print")]
+    assert not found, found
+
+
+def test_no_global_seeding(sources: list[Source]) -> None:
+    """A library call must not change what its caller draws next; `fork_rng` gives the caller's state back."""
+    found = [
+        f"{source.path}:{line}"
+        for source in sources
+        if not str(source.path).startswith(SEEDING_ALLOWED) and "fork_rng" not in source.text
+        for name in ("torch.manual_seed", "random.seed", "np.random.seed", "numpy.random.seed")
+        for line in calls(source, name)
+    ]
+    assert not found, found
+
+
+def calls(source: Source, function: str) -> list[int]:
+    return [
+        node.lineno
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == function
+    ]
+
+
+def test_configuration_library_stays_in_one_file(sources: list[Source]) -> None:
+    found = [
+        f"{source.path} says {word}"
+        for source in sources
+        if str(source.path) != "config/compose.py"
+        for word in (
+            "DictConfig",
+            "ListConfig",
+            "import omegaconf",
+            "from omegaconf",
+            "import hydra",
+            "from hydra",
+        )
+        if word in source.text
+    ]
+    assert not found, found
+
+
+def test_nothing_is_left_to_do(sources: list[Source]) -> None:
+    """Open work belongs to the issue tracker."""
+    words = ("TO" + "DO", "FIX" + "ME", "XX" + "X ")
+    found = [f"{source.path} says {word}" for source in sources for word in words if word in source.text]
+    assert not found, found
+
+
+def test_weights_are_read_safely(sources: list[Source]) -> None:
+    """A checkpoint from a stranger must not run code."""
+    found = []
+    for source in sources:
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                safe = any(
+                    keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True"
+                    for keyword in node.keywords
+                )
+                found += [] if safe else [f"{source.path}:{node.lineno}"]
+    assert not found, found
+
+
+def test_files_are_small(sources: list[Source]) -> None:
+    sizes = {str(source.path): source.text.count("\n") for source in sources}
+    assert not {path: size for path, size in sizes.items() if size > MAX_FILE_LINES}
+
+
+def test_functions_are_short(sources: list[Source]) -> None:
+    """Counted without the docstring and the signature, which the original often dictates."""
+    found = []
+    for source in sources:
+        for name, function in functions(source):
+            body = function.body[1:] if ast.get_docstring(function) else function.body
+            lines = (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            if lines > MAX_FUNCTION_LINES:
+                found.append(f"{source.path}:{function.lineno} {name} has {lines} lines")
+    assert not found, found
+
+
+def test_functions_take_few_arguments(sources: list[Source]) -> None:
+    """Constructors, the original's own signatures and the options of a command are the exceptions."""
+    names = json.loads(Path(__file__).with_name("upstream_names.json").read_text(encoding="utf-8"))
+    original = {
+        f"{owner}.{method}" if method else owner
+        for module in names.values()
+        for owner, methods in module.items()
+        for method in ["", *methods]
+    }
+    found = [
+        f"{source.path}:{function.lineno} {name} takes {len(parameters(function))}"
+        for source in sources
+        if not str(source.path).startswith("cli/")
+        for name, function in functions(source)
+        if function.name != "__init__" and name not in original and len(parameters(function)) > MAX_PARAMETERS
+    ]
+    assert not found, found
