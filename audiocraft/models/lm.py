@@ -296,12 +296,15 @@ class LMModel(StreamingModule):
             raise InvalidInput(
                 f"this model has {self.n_q} codebooks, the codes have {codebooks}", field="codes"
             )
-        offsets = torch.arange(steps, device=codes.device).expand(batch, -1)
-        positions = offsets if state is None else state.position.unsqueeze(1) + offsets
-        length = steps if state is None else state.length
         begins = state is None or not state.started
+        positions = length = None
+        if state is not None:
+            positions = state.position.unsqueeze(1) + torch.arange(steps, device=codes.device)
+            length = state.length
         x = sum(embedding(codes[:, k]) for k, embedding in enumerate(self.emb))
-        x = apply_fused(x, fused, positions, length, with_prepend=begins, first_frame=self._first_frame)
+        x = apply_fused(
+            x, fused, positions, length=length, with_prepend=begins, first_frame=self._first_frame
+        )
         if state is not None and begins:
             state.prepended, state.started = fused.prepended, True
         source = self._source(fused, batch)
@@ -386,15 +389,9 @@ def first_frame_step(provider: CodebooksPatternProvider) -> int:
 def _num_rows(
     prompt: Tensor | None, conditions: Sequence[ConditioningAttributes], num_samples: int | None
 ) -> int:
-    given = {
-        name: count
-        for name, count in (
-            ("prompt", None if prompt is None else prompt.shape[0]),
-            ("conditions", len(conditions) or None),
-            ("num_samples", num_samples),
-        )
-        if count is not None
-    }
+    prompts = None if prompt is None else prompt.shape[0]
+    rows = {"prompt": prompts, "conditions": len(conditions) or None, "num_samples": num_samples}
+    given = {name: count for name, count in rows.items() if count is not None}
     if len(set(given.values())) > 1:
         raise InvalidInput(f"prompt, conditions and num_samples disagree on the number of rows: {given}")
     return next(iter(given.values()), 1)

@@ -28,10 +28,11 @@ class KVCache:
     values: Tensor
 
     def write(self, positions: Tensor, key: Tensor, value: Tensor) -> None:
-        """Put key and value [B, H, S, D / H] at positions [B, S]."""
+        """Put key and value [B, H, S, D / H] at positions [B, S]. The cache takes on their precision, which under
+        autocast is known only now, so that later steps need no conversion."""
         slots = positions[:, None, :, None].expand_as(key)
-        self.keys.scatter_(2, slots, key.to(self.keys.dtype))
-        self.values.scatter_(2, slots, value.to(self.values.dtype))
+        self.keys = self.keys.to(key.dtype).scatter_(2, slots, key)
+        self.values = self.values.to(value.dtype).scatter_(2, slots, value)
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` positions; what is cached stays."""

@@ -214,11 +214,8 @@ class StreamingMultiheadAttention(StreamingModule):
     def init_layer_state(self, batch_size: int, capacity: int) -> LayerState:
         """An empty cache for `capacity` positions."""
         weight = self._projections.in_proj_weight
-        autocast = torch.is_autocast_enabled(weight.device.type)
-        dtype = torch.get_autocast_dtype(weight.device.type) if autocast else weight.dtype
-        head_dim = self.embed_dim // self.num_heads
-        shape = (batch_size, self.num_heads // self.kv_repeat, capacity, head_dim)
-        keys, values = (torch.zeros(shape, device=weight.device, dtype=dtype) for _ in range(2))
+        shape = (batch_size, self.num_heads // self.kv_repeat, capacity, self.embed_dim // self.num_heads)
+        keys, values = (weight.new_zeros(shape) for _ in range(2))
         return LayerState(KVCache(keys, values))
 
     def _attend_to_past(

@@ -150,15 +150,14 @@ class ConditionFuser(StreamingModule):
         fused = self.fuse(conditions)
         state = self.current_state(state, input.shape[0])
         if state is None:
-            positions = torch.arange(input.shape[1], device=input.device).expand(input.shape[0], -1)
-            return apply_fused(input, fused, positions, input.shape[1], with_prepend=True), fused.cross
+            return apply_fused(input, fused, None), fused.cross
         if fused.interpolate is not None:
             raise InvalidInput(
                 "stretching a condition needs the whole sequence at once", field="input_interpolate"
             )
         start = state.position.to(input.device).unsqueeze(1)
         positions = start + torch.arange(input.shape[1], device=input.device)
-        out = apply_fused(input, fused, positions, input.shape[1], with_prepend=not state.started)
+        out = apply_fused(input, fused, positions, with_prepend=not state.started)
         state.position = state.position + input.shape[1]
         state.started = True
         return out, fused.cross
@@ -195,21 +194,34 @@ class ConditionFuser(StreamingModule):
 
 
 def apply_fused(
-    x: Tensor, fused: Fused, positions: Tensor, length: int, *, with_prepend: bool, first_frame: int = 0
+    x: Tensor,
+    fused: Fused,
+    positions: Tensor | None,
+    *,
+    length: int | None = None,
+    with_prepend: bool = True,
+    first_frame: int = 0,
 ) -> Tensor:
     """Put the conditions into steps x [B, S, D].
 
     Args:
-        positions: [B, S], which step of the codes each is.
-        length: number of steps of the whole sequence of codes.
+        positions: [B, S], which step of the codes each is; None where x is the whole sequence.
+        length: number of steps of the whole sequence, where x is a part of it.
         with_prepend: x is the beginning of the sequence.
         first_frame: the step that predicts frame 0.
     """
+    batch, steps = x.shape[:2]
     if fused.interpolate is not None:
-        stretched = (positions * fused.interpolate.shape[1]).div(length, rounding_mode="floor")
+        places = torch.arange(steps, device=x.device).expand(batch, -1) if positions is None else positions
+        stretched = (places * fused.interpolate.shape[1]).div(length or steps, rounding_mode="floor")
         x = x + _rows_at(fused.interpolate, stretched).to(x.dtype)
     if fused.frames is not None:
-        x = x + _rows_at(fused.frames, positions - first_frame).to(x.dtype)
+        if positions is None:
+            rows = fused.frames[:, : max(0, steps - first_frame)]
+            rows = F.pad(rows, (0, 0, first_frame, steps - first_frame - rows.shape[1]))
+        else:
+            rows = _rows_at(fused.frames, positions - first_frame)
+        x = x + rows.to(x.dtype)
     if fused.add is not None:
         x = x + fused.add.to(x.dtype)
     if with_prepend and fused.prepend is not None:
@@ -219,9 +231,7 @@ def apply_fused(
 
 def _rows_at(condition: Tensor, index: Tensor) -> Tensor:
     """condition [B, T, D] read at index [B, S] -> [B, S, D]; zeros before the start and past the end."""
-    length = condition.shape[1]
+    length, width = condition.shape[1:]
     inside = (index >= 0) & (index < length)
-    gathered = condition.gather(
-        1, index.clamp(0, length - 1).unsqueeze(-1).expand(-1, -1, condition.shape[-1])
-    )
-    return gathered * inside.unsqueeze(-1)
+    places = index.clamp(0, length - 1).unsqueeze(-1).expand(-1, -1, width)
+    return condition.gather(1, places) * inside.unsqueeze(-1)

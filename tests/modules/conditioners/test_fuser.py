@@ -37,16 +37,17 @@ def test_frames_follow_the_position_of_each_row(generator) -> None:
         torch.zeros(2, 3, 6),
         Fused(frames=frames),
         torch.tensor([[1, 2, 3], [4, 5, 6]]),
-        length=9,
         with_prepend=False,
     )
     torch.testing.assert_close(out[0], frames[0, 1:4])
     torch.testing.assert_close(out[1, :1], frames[1, 4:])
     assert not out[1, 1:].any()
     late = apply_fused(
-        torch.zeros(2, 3, 6), Fused(frames=frames), torch.arange(3).expand(2, -1), 9,
+        torch.zeros(2, 3, 6), Fused(frames=frames), torch.arange(3).expand(2, -1),
         with_prepend=False, first_frame=2,
     )  # fmt: skip
+    whole = apply_fused(torch.zeros(2, 9, 6), Fused(frames=frames), None, first_frame=2)
+    assert torch.equal(whole[:, 2:7], frames) and not whole[:, :2].any() and not whole[:, 7:].any()
     assert not late[:, :2].any() and torch.equal(late[:, 2], frames[:, 0])
 
 
