@@ -30,13 +30,17 @@ from audiocraft.modules.conditioners import (
     Fused,
 )
 from audiocraft.modules.conditioners.fuser import apply_fused
-from audiocraft.modules.streaming import StreamingModule
+from audiocraft.modules.streaming import State, StreamingModule
 from audiocraft.modules.transformer import StreamingTransformer, create_norm_fn
 from audiocraft.modules.weight_init import ScaledEmbedding, get_init_fn, init_layer
 
 ConditionTensors = Mapping[str, ConditionType]
+CFGConditions = ConditionTensors | tuple[ConditionTensors, ConditionTensors]
 
-__all__ = ["LMModel", "LMOutput", "LMState", "ScaledEmbedding", "get_init_fn", "init_layer"]
+__all__ = [
+    "CFGConditions", "ConditionTensors", "LMModel", "LMOutput", "LMState", "ScaledEmbedding", "State",
+    "get_init_fn", "init_layer",
+]  # fmt: skip
 
 
 @dataclass
