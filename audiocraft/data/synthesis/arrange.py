@@ -67,8 +67,8 @@ def _part(
     if role == DRUMS:
         return drum_part(rng, score)
     if role == BASS:
-        # Long notes only where something else marks the beat.
-        return bass_part(rng, score, player, steady=not roles & {DRUMS, CHORDS})
+        # Beside a bass chords may be held, so long notes only where drums mark the beat.
+        return bass_part(rng, score, player, steady=DRUMS not in roles)
     if role == MELODY:
         return melody_part(rng, score, player, busy=not beat_elsewhere and CHORDS not in roles)
     alone = MELODY not in roles and BASS not in roles

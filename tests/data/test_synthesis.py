@@ -1,0 +1,257 @@
+"""The synthetic corpus: what its labels and captions say is what the notes are, and numbers alone decide it all."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiocraft.data.synthesis import corpus
+from audiocraft.data.synthesis.attributes import draw_attributes, is_held_out
+from audiocraft.data.synthesis.captions import TEMPLATES, heldout_prompts, instruments_in, write
+from audiocraft.data.synthesis.composition import DURATION, SPLITS, Piece, compose
+from audiocraft.data.synthesis.instruments import DRUMS, INSTRUMENTS
+from audiocraft.data.synthesis.render import DEFAULT_SOUNDFONT, find_soundfont
+from audiocraft.data.synthesis.sounds import KINDS, compose_sound, is_held_out_pair, kinds_in, render_sound
+from audiocraft.data.synthesis.styles import MOODS, STYLES
+from audiocraft.data.synthesis.theory import voice
+from audiocraft.errors import ConfigError, InvalidInput, MissingDependency
+from audiocraft.utils.harmony import find_key, find_tempo, parse_chord, parse_key
+
+
+@pytest.fixture(scope="module")
+def pieces() -> list[Piece]:
+    return [compose(1, index, split) for split in SPLITS for index in range(40)]
+
+
+def test_numbers_alone_decide(pieces: list[Piece]) -> None:
+    """A clip can be made again, in any order, on its own."""
+    for piece in random.Random(0).sample(pieces, 20):
+        assert compose(piece.seed, piece.index, piece.split) == piece
+    assert compose(2, 0) != compose(1, 0) != compose(1, 1)
+    assert len({piece.parts for piece in pieces}) == len(pieces)
+
+
+def test_notes_are_in_the_key(pieces: list[Piece]) -> None:
+    """Scale notes, the leading tone, and what a chord symbol says; the tonic chord comes first."""
+    for piece in pieces:
+        key = piece.attributes.key
+        symbols = [symbol for _, symbol in piece.chords]
+        allowed = {*key.scale, (key.tonic + 11) % 12}
+        allowed.update(note for symbol in symbols for note in parse_chord(symbol).pitch_classes)
+        played = {note.pitch % 12 for part in piece.parts if part.role != DRUMS for note in part.notes}
+        assert played <= allowed
+        assert parse_chord(symbols[0]).root == key.tonic
+
+
+def test_chords_cover_the_clip_on_beats(pieces: list[Piece]) -> None:
+    for piece in pieces:
+        beat_s = 60 / piece.attributes.bpm
+        starts = [start for start, _ in piece.chords]
+        assert starts[0] == 0 and starts == sorted(set(starts)) and starts[-1] < DURATION
+        assert all(abs(start / beat_s - round(start / beat_s)) < 1e-6 for start in starts)
+        longest = max(later - start for start, later in zip(starts, [*starts[1:], DURATION], strict=True))
+        assert longest <= piece.attributes.beats_per_bar * beat_s + 1e-6
+
+
+def test_bass_and_drums_and_chords_agree_with_the_labels(pieces: list[Piece]) -> None:
+    """The first note of the bass in every chord is its root: labels are exact."""
+    for piece in pieces:
+        for part in piece.parts:
+            if part.role != "bass":
+                continue
+            for start, symbol in piece.chords:
+                first = min(part.notes, key=lambda note, start=start: abs(note.start - start))
+                if abs(first.start - start) < 0.006:
+                    assert first.pitch % 12 == parse_chord(symbol).root
+
+
+def test_every_piece_marks_the_beat(pieces: list[Piece]) -> None:
+    """Onsets fall on the sixteenth grid within the players' unsteadiness, and most beats have one."""
+    for piece in pieces:
+        beat_s = 60 / piece.attributes.bpm
+        onsets = np.array([note.start for part in piece.parts for note in part.notes])
+        off = onsets / (beat_s / 4)
+        assert np.abs((off - off.round()) * beat_s / 4).max() < 0.006
+        beats = np.arange(0, DURATION - 0.1, beat_s)
+        near = np.abs(beats[:, None] - onsets[None, :]).min(axis=1)
+        assert (near < 0.01).mean() > 0.7, (piece.attributes, piece.index)
+
+
+def test_notes_are_playable(pieces: list[Piece]) -> None:
+    for piece in pieces:
+        assert 1 <= len(piece.parts) <= 4 and all(part.notes for part in piece.parts)
+        for part in piece.parts:
+            player = INSTRUMENTS[part.instrument]
+            assert all(player.low <= note.pitch <= player.high for note in part.notes)
+            assert all(0 < note.velocity < 127 and note.duration > 0 for note in part.notes)
+
+
+def test_splits_do_not_share_combinations(pieces: list[Piece]) -> None:
+    """Evaluation on held-out combinations means nothing if training heard them."""
+    for piece in pieces:
+        assert is_held_out(piece.attributes) == (piece.split == "heldout")
+    for index in range(300):
+        scene = compose_sound(1, index, SPLITS[index % 3])
+        kinds = [event.kind for event in scene.events]
+        assert (len(kinds) == 2 and is_held_out_pair(*kinds)) == (scene.split == "heldout")
+
+
+def test_attributes_are_spread() -> None:
+    found = [draw_attributes(random.Random(index), held_out=False) for index in range(1500)]
+    assert len({about.key for about in found}) == 24
+    assert {about.style for about in found} == set(STYLES) and {about.mood for about in found} == set(MOODS)
+    heard = Counter(name for about in found for name in about.instruments)
+    assert set(heard) == set(INSTRUMENTS) and min(heard.values()) > 45
+    tempi = [about.bpm for about in found]
+    assert min(tempi) < 65 and max(tempi) > 175
+    assert sum(about.beats_per_bar == 3 for about in found) / len(found) < 0.1
+
+
+def test_captions_say_only_what_the_labels_say(pieces: list[Piece]) -> None:
+    complete = 0
+    for piece in pieces:
+        about = piece.attributes
+        for caption in piece.captions:
+            key, tempo, named = find_key(caption), find_tempo(caption), set(instruments_in(caption))
+            assert key in (None, about.key) and tempo in (None, about.bpm), caption
+            assert named <= set(about.instruments), caption
+            complete += key is not None and tempo is not None and named == set(about.instruments)
+    assert complete / sum(len(piece.captions) for piece in pieces) > 0.6
+
+
+def test_many_templates_and_few_words(pieces: list[Piece]) -> None:
+    assert len(set(TEMPLATES)) == len(TEMPLATES) >= 60
+    words = {
+        word
+        for piece in pieces[:40]
+        for template in TEMPLATES
+        for word in write(random.Random(piece.index), template, piece.attributes)
+        .lower()
+        .replace(",", " ")
+        .split()
+    }
+    assert len(words) < 450
+
+
+def test_labels_are_complete_json(pieces: list[Piece]) -> None:
+    labels = json.loads(json.dumps(pieces[0].labels()))
+    assert labels["description"] == labels["captions"][0] and len(labels["captions"]) == 4
+    assert parse_key(labels["key"]) == pieces[0].attributes.key and labels["bpm"] == pieces[0].attributes.bpm
+    assert labels["first_beat"] == 0.0 and labels["chords"][0][0] == 0.0
+    assert isinstance(labels["instrument"], str) and isinstance(labels["moods"], list)
+
+
+def test_heldout_prompts_name_what_is_measured() -> None:
+    prompts = heldout_prompts(80, seed=4)
+    assert prompts == heldout_prompts(80, seed=4) and prompts != heldout_prompts(80, seed=5)
+    for prompt in prompts:
+        key = find_key(prompt["text"])
+        assert key is not None and key.name == prompt["key"]
+        assert find_tempo(prompt["text"]) == prompt["bpm"]
+        assert set(instruments_in(prompt["text"])) == set(prompt["instruments"])
+
+
+def test_voices_move_little() -> None:
+    first = voice(parse_chord("C"), 60)
+    second = voice(parse_chord("F"), 60, first)
+    assert {note % 12 for note in second} == {5, 9, 0}
+    assert max(min(abs(note - old) for old in first) for note in second) <= 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [(1, 0, "test"), (1, -1, "train"), (1, 0, "train", 0.0), (1, 0, "train", float("nan"))]
+)
+def test_bad_requests_are_refused(arguments: tuple[object, ...]) -> None:
+    with pytest.raises(InvalidInput):
+        compose(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_sound(kind: str) -> None:
+    """Audible, not clipped, reproducible and named by its captions."""
+    scene = next(
+        scene
+        for scene in (compose_sound(1, index) for index in range(2000))
+        if [event.kind for event in scene.events] == [kind]
+    )
+    assert all(kind in kinds_in(caption) for caption in scene.captions)
+    sound = render_sound(scene)
+    assert sound.shape == (240_000,) and sound.dtype == np.float32
+    assert np.isfinite(sound).all() and 0.05 < np.abs(sound).max() < 0.9
+    assert np.array_equal(sound, render_sound(scene))
+
+
+def test_plan_grows_evenly_and_is_a_prefix() -> None:
+    """Training may start on the first part, and a larger corpus keeps the clips of a smaller one."""
+    clips = corpus.plan(2.0, 0.15)
+    start = Counter((clip.kind, clip.split) for clip in clips[:100])
+    assert set(start) == set(corpus.sizes(2.0, 0.15)) and start["music", "train"] > 70
+    assert set(corpus.plan(1.0, 0.15)) <= set(clips)
+    assert len({clip.path for clip in clips}) == len(clips)
+
+
+def _sounds(folder: Path, **changes: object) -> corpus.CorpusConfig:
+    return corpus.CorpusConfig(
+        **{"out": folder, "hours": 0.025, "sounds_share": 1.0, "workers": 1, **changes}
+    )  # type: ignore[arg-type]
+
+
+def test_corpus_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    first = corpus.synthesize(_sounds(tmp_path))
+    assert (
+        first["written"]
+        == first["clips"]
+        == len(list(tmp_path.rglob("*.wav")))
+        == len(list(tmp_path.rglob("*.json"))) - 1
+    )
+    before = {path: path.read_bytes() for path in tmp_path.rglob("clip_*")}
+    lost = sorted(tmp_path.rglob("clip_*.json"))[0]
+    lost.unlink()
+    assert corpus.synthesize(_sounds(tmp_path))["written"] == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("clip_*")} == before
+    with pytest.raises(ConfigError, match="seed"):
+        corpus.synthesize(_sounds(tmp_path, seed=2))
+
+
+def test_manifest_is_read_by_the_data_sets(tmp_path: Path) -> None:
+    from audiocraft.data.manifest import load_audio_meta
+
+    corpus.synthesize(_sounds(tmp_path))
+    metas = load_audio_meta(tmp_path / "egs/sound/train/data.jsonl.gz", fast=False)
+    assert metas and all(meta.duration == DURATION and meta.sample_rate == 24_000 for meta in metas)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hours": 0.0}, {"hours": float("inf")}, {"sounds_share": 1.5}, {"workers": 0}]
+)
+def test_bad_settings_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        _sounds(tmp_path, **changes)
+
+
+def test_missing_soundfont_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingDependency, match="make corpus-deps"):
+        find_soundfont(tmp_path / "none.sf2")
+    monkeypatch.setenv("AUDIOCRAFT_SOUNDFONT", str(tmp_path / "other.sf2"))
+    with pytest.raises(MissingDependency, match=r"other\.sf2"):
+        find_soundfont()
+
+
+@pytest.mark.skipif(not Path(DEFAULT_SOUNDFONT).is_file(), reason="needs `make corpus-deps`")
+def test_rendering_is_exact_and_every_part_is_heard() -> None:
+    """A clip depends on nothing rendered before it."""
+    from audiocraft.data.synthesis.levels import active_rms
+    from audiocraft.data.synthesis.render import Renderer
+
+    renderer = Renderer()
+    band = next(piece for piece in (compose(1, index) for index in range(100)) if len(piece.parts) == 4)
+    first = renderer.render(band)
+    assert first.shape == (240_000,) and 0.05 < np.abs(first).max() < 0.9
+    assert all(active_rms(stem) > 1e-4 for stem in renderer.stems(band))
+    renderer.render(compose(1, 0))
+    assert np.array_equal(first, renderer.render(band))
