@@ -297,9 +297,7 @@ class LMModel(StreamingModule):
         """codes [B, K, S] -> logits [B, S, K, V], the order in which one product makes all heads."""
         batch, codebooks, steps = codes.shape
         if codebooks != self.n_q:
-            raise InvalidInput(
-                f"this model has {self.n_q} codebooks, the codes have {codebooks}", field="codes"
-            )
+            raise InvalidInput(f"the model has {self.n_q} codebooks, the codes {codebooks}", field="codes")
         begins = state is None or not state.started
         positions = length = None
         if state is not None:
