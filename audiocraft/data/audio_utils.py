@@ -232,15 +232,14 @@ def get_aac(wav_tensor: Tensor, sr: int, bitrate: str = "128k", lowpass_freq: in
 
 
 def compression_level(format: str, sample_rate: int, channels: int, kbps: float) -> float:
-    """libsndfile's setting between 0 (largest) and 1 (smallest) for a rate in kb/s: exact for MP3, near it for Vorbis."""
+    """libsndfile's setting, 0 (largest) to 1 (smallest), for a rate in kb/s: exact for MP3, near it for Vorbis."""
     if format == "mp3":
-        low, high = next(span for rate, *span in _MP3_KBPS if sample_rate >= rate)
-        level = (high - kbps) / (high - low)
+        slowest, fastest = next((low, high) for rate, low, high in _MP3_KBPS if sample_rate >= rate)
+        level = (fastest - kbps) / (fastest - slowest)
     else:
         # Fitted to what the encoder makes of noise: its rate falls by a constant factor per step of the setting.
-        high = 5.9 * sample_rate * channels / 1000
-        low = 3.1 * high**0.5
-        level = math.log(high / kbps) / math.log(high / low) if kbps > 0 else 1.0
+        largest = 5.9 * sample_rate * channels / 1000
+        level = math.log(largest / kbps) / math.log(largest**0.5 / 3.1) if kbps > 0 else 1.0
     # The very end, 1, is refused.
     return min(0.999, max(0.0, level))
 

@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import pytest
 import pyloudnorm
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

@@ -275,7 +275,7 @@ def test_cleaning() -> None:
 
 
 def test_sounds(corpus: Path, tmp_path: Path) -> None:
-    wav, info = dataset(corpus, SoundDataset)[0]
+    _, info = dataset(corpus, SoundDataset)[0]
     assert info.to_condition_attributes().text == {"description": "calm piano"}
     (tmp_path / "0.json").write_text('{"description": ["rain", "storm"]}')
     data = dataset(

@@ -1,0 +1,29 @@
+"""Atomic writing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from audiocraft.utils.files import atomic_path, atomic_write
+
+
+def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "x.json"
+    atomic_write(target, "old")
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        assert temporary.suffix == ".json"
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["x.json"]
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "x", b"1")
+    (tmp_path / "y").write_bytes(b"1")
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
+    (tmp_path / "x").chmod(0o640)
+    atomic_write(tmp_path / "x", b"2")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640 and (tmp_path / "x").read_bytes() == b"2"
