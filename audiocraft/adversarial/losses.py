@@ -5,7 +5,7 @@ Which losses are mixed and how they weigh against reconstruction is the solver's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from audiocraft.utils import distrib
 ADVERSARIAL_LOSSES = ["mse", "hinge", "hinge2"]
 
 AdvLossType = nn.Module | Callable[[Tensor], Tensor]
-FeatLossType = nn.Module | Callable[[Tensor, Tensor], Tensor]
+FeatLossType = nn.Module | Callable[[list[Tensor], list[Tensor]], Tensor]
 
 _OPTIMIZER = "optimizer"
 
@@ -70,9 +70,11 @@ _REAL = {"mse": mse_real_loss, "hinge": hinge_real_loss, "hinge2": hinge_real_lo
 _FAKE = {"mse": mse_fake_loss, "hinge": hinge_fake_loss, "hinge2": hinge_fake_loss}
 
 
-def _criterion(table: dict[str, Callable[[Tensor], Tensor]], loss_type: str) -> Callable[[Tensor], Tensor]:
+def _criterion(table: Mapping[str, Callable[[Tensor], Tensor]], loss_type: str) -> Callable[[Tensor], Tensor]:
     if loss_type not in table:
-        raise ConfigError(f"adversarial loss {loss_type!r} is unknown; use one of {', '.join(ADVERSARIAL_LOSSES)}")
+        raise ConfigError(
+            f"adversarial loss {loss_type!r} is unknown; use one of {', '.join(ADVERSARIAL_LOSSES)}"
+        )
     return table[loss_type]
 
 
@@ -101,7 +103,9 @@ class FeatureMatchingLoss(nn.Module):
 
     def forward(self, fmap_fake: list[Tensor], fmap_real: list[Tensor]) -> Tensor:
         if len(fmap_fake) != len(fmap_real) or not fmap_fake:
-            raise ValueError(f"{len(fmap_fake)} feature maps of generated sound against {len(fmap_real)} of real sound")
+            raise ValueError(
+                f"{len(fmap_fake)} feature maps of generated sound against {len(fmap_real)} of real sound"
+            )
         total = torch.stack(
             [self.loss(fake, real) for fake, real in zip(fmap_fake, fmap_real, strict=True)]
         ).sum()
@@ -111,8 +115,8 @@ class FeatureMatchingLoss(nn.Module):
 class AdversarialLoss(nn.Module):
     """A discriminator with its optimiser: `train_adv` improves it, `forward` judges the generator with it.
 
-    Gradients of the discriminator are averaged over the ranks of a distributed run, and its weights start equal on all of
-    them, so it must not be wrapped again. The optimiser's state is part of this module's state dict.
+    The discriminator starts equal on all ranks of a distributed run and its gradients are averaged over them, so it
+    must not be wrapped again. The optimiser's state is part of this module's state dict.
 
     Args:
         adversary: returns (logits, feature maps), each a list over sub-discriminators.

@@ -1,4 +1,4 @@
-"""The loss balancer (EnCodec): losses on one output share its gradient in fixed proportions, whatever their own scale."""
+"""The loss balancer (EnCodec): losses on one output share its gradient in fixed proportions."""
 
 from __future__ import annotations
 
@@ -74,17 +74,20 @@ class Balancer:
         return gradient.norm()
 
     def backward(self, losses: Mapping[str, Tensor], input: Tensor) -> Tensor:
-        """Back-propagates the balanced sum of `losses`, all functions of `input` [B, ...]; returns the effective loss."""
+        """Back-propagates the balanced `losses`, all functions of `input` [B, ...]; returns their weighted sum."""
         gradients: dict[str, Tensor] = {}
         norms: dict[str, Tensor] = {}
         for name, loss in losses.items():
             (gradients[name],) = autograd.grad(loss, [input], retain_graph=True)
             norms[name] = self._norm(gradients[name])
         count = input.shape[0] if self.per_batch_item else 1
-        measured = distrib.average_metrics({name: float(norm) for name, norm in norms.items()}, count)
+        values = torch.stack(list(norms.values())).tolist()  # one wait for the device, not one per loss
+        measured = distrib.average_metrics(dict(zip(norms, values, strict=True)), count)
         averages = self.averager.update(measured)
         total = sum(averages.values())
-        self._metrics = {f"ratio_{name}": norm / total for name, norm in averages.items()} if self.monitor else {}
+        self._metrics = (
+            {f"ratio_{name}": norm / total for name, norm in averages.items()} if self.monitor else {}
+        )
 
         total_weight = sum(self.weights[name] for name in averages)
         gradient = torch.zeros_like(input)

@@ -33,7 +33,11 @@ def _high_shelf(sample_rate: int, gain_db: float, centre: float, q: float) -> _B
         -2 * a * ((a - 1) + (a + 1) * cos),
         a * ((a + 1) + (a - 1) * cos - slope),
     )
-    return numerator, ((a + 1) - (a - 1) * cos + slope, 2 * ((a - 1) - (a + 1) * cos), (a + 1) - (a - 1) * cos - slope)
+    return numerator, (
+        (a + 1) - (a - 1) * cos + slope,
+        2 * ((a - 1) - (a + 1) * cos),
+        (a + 1) - (a - 1) * cos - slope,
+    )
 
 
 def _high_pass(sample_rate: int, cutoff: float, q: float) -> _Biquad:
@@ -43,7 +47,7 @@ def _high_pass(sample_rate: int, cutoff: float, q: float) -> _Biquad:
 
 
 def _filter(x: Tensor, biquad: _Biquad, sample_rate: int) -> Tensor:
-    """Applies a biquad in the frequency domain: differentiable, and exact since its response dies within half a second."""
+    """Applies a biquad by its spectrum: differentiable, and exact since the response dies within half a second."""
     size = 1 << (x.shape[-1] + sample_rate // 2 - 1).bit_length()
     angle = torch.arange(size // 2 + 1, dtype=torch.float64) * (2 * math.pi / size)
     delay = torch.polar(torch.ones_like(angle), -angle)
@@ -55,7 +59,10 @@ def _filter(x: Tensor, biquad: _Biquad, sample_rate: int) -> Tensor:
 def _block_powers(waveform: Tensor, sample_rate: int) -> Tensor:
     """K-weighted power of gating blocks: wav [..., C, N] -> [..., blocks]"""
     weighted = waveform
-    for biquad in (_high_shelf(sample_rate, 4.0, 1500.0, 1 / math.sqrt(2)), _high_pass(sample_rate, 38.0, 0.5)):
+    for biquad in (
+        _high_shelf(sample_rate, 4.0, 1500.0, 1 / math.sqrt(2)),
+        _high_pass(sample_rate, 38.0, 0.5),
+    ):
         # Full scale bounds every stage, as in the fixed-point filters this measure was published with.
         weighted = _filter(weighted, biquad, sample_rate).clamp(-1, 1)
     block = round(_GATE_S * sample_rate)

@@ -40,7 +40,9 @@ class SISNR(nn.Module):
     def forward(self, out_sig: Tensor, ref_sig: Tensor) -> Tensor:
         """estimate and reference [B, C, N] -> []"""
         if out_sig.shape != ref_sig.shape:
-            raise ValueError(f"estimate {list(out_sig.shape)} and reference {list(ref_sig.shape)} differ in shape")
+            raise ValueError(
+                f"estimate {list(out_sig.shape)} and reference {list(ref_sig.shape)} differ in shape"
+            )
         if self.segment is None:
             length = hop = out_sig.shape[-1]
         else:

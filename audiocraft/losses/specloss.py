@@ -48,7 +48,7 @@ class MelSpectrogramWrapper(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """wav x [B, C, N] -> [B, C * n_mels, frames]"""
-        batch, channels, length = x.shape
+        batch, _, length = x.shape
         margin = (self.n_fft - self.hop_length) // 2
         frames = -(-length // self.hop_length)
         x = _reflect(x, margin)
@@ -105,7 +105,7 @@ class MelSpectrogramL1Loss(nn.Module):
 
 
 class MultiScaleMelSpectrogramLoss(nn.Module):
-    """L1 of mel spectrograms plus L2 of log mel spectrograms over windows of 2^range_start .. 2^(range_end - 1) samples.
+    """L1 of mel plus L2 of log mel spectrograms, over windows of 2^range_start .. 2^(range_end - 1) samples.
 
     Args:
         alphas: weigh the log term of window w by sqrt(w - 1), which balances it against the linear term.

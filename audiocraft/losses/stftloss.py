@@ -1,4 +1,4 @@
-"""Distances between STFT magnitudes (Parallel WaveGAN): spectral convergence and log magnitude, at several resolutions."""
+"""Distances between STFT magnitudes at several resolutions (Parallel WaveGAN)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ _EPSILON = 1e-12
 class WMDetectionLoss(nn.Module):
     """Negative log likelihood of detection on marked and on clean sound, weighted by `p_weight` and `n_weight`.
 
-    Detectors return probabilities: channel 0 "clean", channel 1 "marked".
+    Detectors return probabilities: channel 0 "clean", channel 1 "marked". `message` is taken so that both
+    watermark losses are called alike.
     """
 
     def __init__(self, p_weight: float = 1.0, n_weight: float = 1.0) -> None:
@@ -29,7 +30,7 @@ class WMDetectionLoss(nn.Module):
         positive: Tensor,
         negative: Tensor,
         mask: Tensor,
-        message: Tensor | None = None,  # noqa: ARG002 - both watermark losses are called alike
+        message: Tensor | None = None,
     ) -> Tensor:
         """detections [B, 2 + bits, T] of marked and clean sound; mask [B, 1, T] is 1 where the mark was put -> []"""
         marked = mask[:, 0].to(positive.dtype)
@@ -54,7 +55,7 @@ class WMMbLoss(nn.Module):
         self.temperature = temperature
         self.loss_type = loss_type
 
-    def forward(self, positive: Tensor, negative: Tensor, mask: Tensor, message: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, positive: Tensor, negative: Tensor, mask: Tensor, message: Tensor) -> Tensor:
         """detections [B, 2 + bits, T], mask [B, 1, T], message [B, bits] of 0 and 1 -> []"""
         decoded = positive[:, 2:] / self.temperature
         marked = mask.expand_as(decoded) > 0.5

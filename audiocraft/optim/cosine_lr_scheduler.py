@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -39,5 +40,5 @@ class CosineLRScheduler(LRScheduler):
         wave = 0.5 * (1 + math.cos(math.pi * progress / self.cycle_length))
         return self.lr_min_ratio + (1 - self.lr_min_ratio) * wave
 
-    def get_lr(self) -> list[float]:
-        return [rate * self._share(self.last_epoch) for rate in self.base_lrs]
+    def get_lr(self) -> list[float | Tensor]:
+        return [float(rate) * self._share(self.last_epoch) for rate in self.base_lrs]

@@ -1,7 +1,7 @@
 """Adam that finds its own step size (D-Adaptation, Defazio and Mishchenko 2023).
 
-The distance D from the start to a solution is bounded from below by what the gradients have shown so far; the step size is
-that bound times `lr`, so `lr` stays at 1.
+The distance D from the start to a solution is bounded from below by what the gradients have shown so far; the step
+size is that bound times `lr`, so `lr` stays at 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from audiocraft.errors import ConfigError
-from audiocraft.utils import distrib
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +84,16 @@ class DAdaptAdam(Optimizer):
         first = self.param_groups[0]
         beta2 = first["betas"][1]
         scale = first["d"] * first["lr"]
-        totals = torch.zeros(3, dtype=torch.float64)  # |g|² and |s|² in the inverse metric of Adam, |s|_1
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    totals += self._accumulate(parameter, group, scale).cpu()
-        # Sharded parameters: every rank sees a part, D belongs to the whole.
-        if distrib.is_distributed() and any(group.get("sharded") for group in self.param_groups):
-            distrib.all_reduce(totals)
-        gradient_norm, sum_norm, sum_l1 = totals.tolist()
+        parts = [
+            self._accumulate(parameter, group, scale)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if not parts:
+            return loss
+        # |g|² and |s|² in the inverse metric of Adam, and |s|_1
+        gradient_norm, sum_norm, sum_l1 = torch.stack([part.cpu() for part in parts]).sum(0).tolist()
         if sum_l1 == 0:
             return loss
         root = math.sqrt(beta2)

@@ -61,7 +61,9 @@ def wrap_with_fsdp(
 ) -> FullyShardedDataParallel:
     """`model` sharded over the ranks; with `cfg.per_block` each module of `block_classes` is gathered on its own."""
     if not distrib.is_distributed():
-        raise ConfigError("fsdp.use: sharding needs a distributed run; start with torchrun or set fsdp.use=false")
+        raise ConfigError(
+            "fsdp.use: sharding needs a distributed run; start with torchrun or set fsdp.use=false"
+        )
     strategy = _choice(_STRATEGIES, cfg.sharding_strategy, "sharding_strategy")
     precision = MixedPrecision(
         param_dtype=_choice(_DTYPES, cfg.param_dtype, "param_dtype"),
@@ -83,7 +85,7 @@ def wrap_with_fsdp(
 
 
 def purge_fsdp(model: FullyShardedDataParallel) -> None:
-    """Frees the gathered weights that sharding keeps between forward and backward, before a model is saved or swapped."""
+    """Frees the gathered weights kept between forward and backward, before a model is saved or swapped."""
     for module in FullyShardedDataParallel.fsdp_modules(model):
         handle = module._handle
         if handle is not None and not handle._sharding_strategy == ShardingStrategy.NO_SHARD:
@@ -95,7 +97,9 @@ def switch_to_full_state_dict(models: Iterable[FullyShardedDataParallel]) -> Ite
     """State dicts of `models` hold whole tensors on the first rank inside this context."""
     config = FullStateDictConfig(rank0_only=True, offload_to_cpu=True)
     enter = partial(
-        FullyShardedDataParallel.state_dict_type, state_dict_type=StateDictType.FULL_STATE_DICT, state_dict_config=config
+        FullyShardedDataParallel.state_dict_type,
+        state_dict_type=StateDictType.FULL_STATE_DICT,
+        state_dict_config=config,
     )
     with ExitStack() as stack:
         for model in models:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -19,6 +20,6 @@ class InverseSquareRootLRScheduler(LRScheduler):
             return self.warmup_init_lr + (rate - self.warmup_init_lr) * step / self.warmup_steps
         return rate * (max(self.warmup_steps, 1) / step) ** 0.5
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         # Steps count from 1 here, so that the first update already has a rate.
-        return [self._rate(rate, self.last_epoch + 1) for rate in self.base_lrs]
+        return [self._rate(float(rate), self.last_epoch + 1) for rate in self.base_lrs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -19,5 +20,5 @@ class LinearWarmupLRScheduler(LRScheduler):
             return self.warmup_init_lr + (rate - self.warmup_init_lr) * step / self.warmup_steps
         return rate
 
-    def get_lr(self) -> list[float]:
-        return [self._rate(rate, self.last_epoch) for rate in self.base_lrs]
+    def get_lr(self) -> list[float | Tensor]:
+        return [self._rate(float(rate), self.last_epoch) for rate in self.base_lrs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -40,5 +41,5 @@ class PolynomialDecayLRScheduler(LRScheduler):
         left = 1 - (step - rise_ends) / (self.total_steps - rise_ends)
         return (rate - self.end_lr) * left**self.power + self.end_lr
 
-    def get_lr(self) -> list[float]:
-        return [self._rate(rate, self.last_epoch) for rate in self.base_lrs]
+    def get_lr(self) -> list[float | Tensor]:
+        return [self._rate(float(rate), self.last_epoch) for rate in self.base_lrs]

@@ -1,6 +1,6 @@
 """What every multi-discriminator is: several sub-discriminators that each return logits and feature maps.
 
-The few helpers here read the constructor spellings that circulate for these classes; the networks live in their own files.
+The helpers here read the constructor spellings in circulation; the networks live in their own files.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def respell(arguments: Mapping[str, Any], spellings: Mapping[str, str]) -> dict[
     for name, value in arguments.items():
         own = spellings.get(name, name)
         if own in result:
-            raise ConfigError(f"discriminator argument {own!r} is given twice (also as {name!r}); give it once")
+            raise ConfigError(
+                f"discriminator argument {own!r} is given twice (also as {name!r}); give it once"
+            )
         result[own] = value
     return result
 

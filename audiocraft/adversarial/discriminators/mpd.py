@@ -1,4 +1,4 @@
-"""Multi-period discriminator (HiFi-GAN): the wave is folded into rows of `period` samples and read in two dimensions."""
+"""Multi-period discriminator (HiFi-GAN): the wave in rows of `period` samples, read in two dimensions."""
 
 from __future__ import annotations
 

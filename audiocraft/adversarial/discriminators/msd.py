@@ -29,7 +29,9 @@ _NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
 def _per_layer(values: Sequence[int] | None, defaults: Sequence[int], name: str) -> Sequence[int]:
     if values is not None and len(values) != len(defaults):
-        raise ConfigError(f"{name} has {len(values)} entries for {len(defaults)} downsampling layers; give one each")
+        raise ConfigError(
+            f"{name} has {len(values)} entries for {len(defaults)} downsampling layers; give one each"
+        )
     return defaults if values is None else values
 
 
@@ -73,7 +75,9 @@ class ScaleDiscriminator(nn.Module):
         widths = [filters]
         for scale in downsample_scales:
             widths.append(min(widths[-1] * scale, max_filters))
-        kernels = _per_layer(inner_kernel_sizes, [10 * scale + 1 for scale in downsample_scales], "inner_kernel_sizes")
+        kernels = _per_layer(
+            inner_kernel_sizes, [10 * scale + 1 for scale in downsample_scales], "inner_kernel_sizes"
+        )
         layers = zip(
             pairwise(widths),
             kernels,
@@ -112,9 +116,9 @@ class ScaleDiscriminator(nn.Module):
 class MultiScaleDiscriminator(MultiDiscriminator):
     """Several `ScaleDiscriminator`s; other arguments go to each of them.
 
-    With `scale_norms` alone every sub-discriminator hears the wave at full rate: the released weights and figures of this
-    network were made so. `scales=(1, 2, 4)` asks for the multi-scale reading: sub-discriminator i hears the wave averaged
-    down by `scales[i]`. `channels` and `kernel_size` are accepted for `filters` and `kernel_sizes`.
+    With `scale_norms` alone every sub-discriminator hears the wave at full rate: weights trained with the original
+    expect it. `scales=(1, 2, 4)` asks for what the name says: sub-discriminator i hears the wave averaged down by
+    `scales[i]`. `channels` and `kernel_size` are accepted for `filters` and `kernel_sizes`.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class MultiScaleDiscriminator(MultiDiscriminator):
 
     def forward(self, x: Tensor) -> MultiDiscriminatorOutputType:
         outputs = [
-            discriminator(pool(x)) for pool, discriminator in zip(self.pools, self.discriminators, strict=True)
+            discriminator(pool(x))
+            for pool, discriminator in zip(self.pools, self.discriminators, strict=True)
         ]
         return [logits for logits, _ in outputs], [features for _, features in outputs]

@@ -165,7 +165,9 @@ class MultiScaleSTFTDiscriminator(MultiDiscriminator):
         super().__init__()
         arguments = respell(kwargs if filters is None else {"filters": filters, **kwargs}, _SPELLINGS)
         if "filters" not in arguments:
-            raise ConfigError("MultiScaleSTFTDiscriminator needs `filters`, the channels of its first layer (32 is usual)")
+            raise ConfigError(
+                "MultiScaleSTFTDiscriminator needs `filters`, the channels of its first layer (32 is usual)"
+            )
         if hop_lengths is _HOP_LENGTHS:
             hop_lengths = tuple(n_fft // 4 for n_fft in n_ffts)
         if win_lengths is _WIN_LENGTHS:
