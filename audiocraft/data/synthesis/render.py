@@ -69,7 +69,7 @@ def find_soundfont(path: str | Path | None = None) -> Path:
     if not chosen.is_file():
         raise MissingDependency(
             f"no sound font at {chosen}; install it with `make corpus-deps` "
-            f"(Debian packages fluidsynth and fluid-soundfont-gm) or name one with {SOUNDFONT_ENV}"
+            f"(Debian packages libfluidsynth3 and fluid-soundfont-gm) or name one with {SOUNDFONT_ENV}"
         )
     return chosen
 
@@ -82,7 +82,7 @@ def _library() -> ctypes.CDLL:
     except OSError as error:
         raise MissingDependency(
             "music is rendered with FluidSynth, which is not installed; install it with `make corpus-deps` "
-            "(Debian packages fluidsynth and fluid-soundfont-gm)"
+            "(Debian packages libfluidsynth3 and fluid-soundfont-gm)"
         ) from error
     for function, (result, arguments) in _FUNCTIONS.items():
         getattr(library, function).restype = result
