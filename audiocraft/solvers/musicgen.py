@@ -137,10 +137,9 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         count = min(len(tokens), self.config.dataset.split("generate").num_samples or 4)
         draws = [generator(0, 0, row, VALID) for row in range(count)]
         batch = self._cut(tokens, list(range(count)), draws)
-        torch.manual_seed(0)
         codes = self.lm.generate(
             None, list(batch.attributes), max_gen_len=batch.codes.shape[-1],
-            use_sampling=lm.use_sampling, temp=lm.temp, top_k=lm.top_k, top_p=lm.top_p,
+            use_sampling=lm.use_sampling, temp=lm.temp, top_k=lm.top_k, top_p=lm.top_p, seeds=range(count),
         )  # fmt: skip
         audio = self.codec.decode(codes)
         for row, attributes in enumerate(batch.attributes):
