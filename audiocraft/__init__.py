@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from audiocraft.environment import VERSION as __version__
+from audiocraft.environment import VERSION
+
+__version__ = VERSION
 
 _SUBPACKAGES = ("data", "models", "modules")
 

@@ -1,4 +1,4 @@
-"""One training run, from overrides to the last checkpoint: `audiocraft train`, `python -m audiocraft.train`, torchrun."""
+"""One training run, from overrides to the last checkpoint, started by `audiocraft train` or torchrun."""
 
 from __future__ import annotations
 

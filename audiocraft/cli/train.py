@@ -16,8 +16,6 @@ from audiocraft.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-INTERRUPTED = 130
-
 
 @app.command()
 def train(

@@ -29,7 +29,7 @@ def config_folder() -> Path:
 
 
 def compose_tree(overrides: Sequence[str] = (), *, folder: Path | None = None) -> dict[str, Any]:
-    """The resolved configuration as plain dicts and lists, for overrides such as `solver=musicgen/nano optim.lr=1e-3`."""
+    """The resolved configuration as plain dicts and lists, for overrides like `solver=musicgen/nano optim.lr=1e-3`."""
     hydra = require("hydra", extra="train")
     omegaconf = require("omegaconf", extra="train")
     base = folder or config_folder()
@@ -50,7 +50,7 @@ def compose_tree(overrides: Sequence[str] = (), *, folder: Path | None = None) -
 def decode_tree(tree: Mapping[str, Any]) -> SolverConfig:
     """The typed configuration of the solver that the tree names."""
     name = tree.get("solver")
-    if name not in SOLVERS:
+    if not isinstance(name, str) or name not in SOLVERS:
         raise ConfigError(
             f"solver: {name!r} is not a solver; one of {', '.join(SOLVERS)}, as in solver=musicgen/nano"
         )

@@ -29,7 +29,9 @@ DEFAULT_TEMPI = (70, 140)
 _TEMPO_WORDS: MappingProxyType[str, tuple[int, int]] = MappingProxyType(
     {
         **dict.fromkeys(("slow", "slowly", "adagio", "largo", "ballad", "ambient", "lullaby"), (60, 80)),
-        **dict.fromkeys(("calm", "peaceful", "relaxing", "relaxed", "gentle", "sad", "dreamy", "lofi", "lo-fi"), (62, 94)),
+        **dict.fromkeys(
+            ("calm", "peaceful", "relaxing", "relaxed", "gentle", "sad", "dreamy", "lofi", "lo-fi"), (62, 94)
+        ),
         **dict.fromkeys(("moderate", "medium", "andante", "walking"), (84, 112)),
         **dict.fromkeys(("upbeat", "lively", "allegro", "dance", "energetic", "house"), (116, 150)),
         **dict.fromkeys(("fast", "quick", "presto", "rapid", "driving"), (136, 176)),
@@ -37,12 +39,22 @@ _TEMPO_WORDS: MappingProxyType[str, tuple[int, int]] = MappingProxyType(
 )
 _MODE_WORDS: MappingProxyType[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("minor", "sad", "dark", "melancholic", "tense", "gloomy", "mysterious", "scary", "ominous"), "minor"),
-        **dict.fromkeys(("major", "happy", "joyful", "cheerful", "bright", "uplifting", "playful", "sunny"), "major"),
+        **dict.fromkeys(
+            ("minor", "sad", "dark", "melancholic", "tense", "gloomy", "mysterious", "scary", "ominous"),
+            "minor",
+        ),
+        **dict.fromkeys(
+            ("major", "happy", "joyful", "cheerful", "bright", "uplifting", "playful", "sunny"), "major"
+        ),
     }
 )
-_CHORD = r"[A-G][#b]?(?:maj9|maj7|madd9|mmaj7|m7b5|dim7|add9|7sus4|sus2|sus4|dim|aug|maj|min|m9|m7|m6|m|6|7|9|5)?(?:/[A-G][#b]?)?"
-_CHORD_LIST = re.compile(rf"\bchords?\b(?:\s+progression)?\s*[:=]?\s*((?:{_CHORD})(?:(?:\s*[-–|,>]+\s*|\s+)(?:{_CHORD}))+)(?![\w#])")
+_CHORD = (
+    r"[A-G][#b]?(?:maj9|maj7|madd9|mmaj7|m7b5|dim7|add9|7sus4|sus2|sus4|dim|aug|maj|min|m9|m7|m6|m|6|7|9|5)?"
+    r"(?:/[A-G][#b]?)?"
+)
+_CHORD_LIST = re.compile(
+    rf"\bchords?\b(?:\s+progression)?\s*[:=]?\s*((?:{_CHORD})(?:(?:\s*[-–|,>]+\s*|\s+)(?:{_CHORD}))+)(?![\w#])"
+)
 _WALTZ = re.compile(r"\bwaltz\b|\b3/4\b|\bthree[- ]four\b", re.IGNORECASE)
 
 

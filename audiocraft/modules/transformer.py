@@ -6,7 +6,7 @@ What a request has cached is an argument (`state`), never an attribute: one mode
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -290,7 +290,8 @@ class StreamingTransformer(StreamingModule):
         [B, L, D] are computed here."""
         if not self.causal:
             raise InvalidInput("only a causal transformer can go step by step", field="causal")
-        layers = [layer.init_layer_state(batch_size, capacity, cross_attention_src) for layer in self.layers]
+        own = cast(list[StreamingTransformerLayer], self.layers)
+        layers = [layer.init_layer_state(batch_size, capacity, cross_attention_src) for layer in own]
         device = layers[0].past.keys.device
         return TransformerState(layers, torch.zeros(batch_size, dtype=torch.long, device=device))
 
@@ -324,7 +325,7 @@ class StreamingTransformer(StreamingModule):
         cross_attention_src: Tensor | None = None,
     ) -> Frame:
         positions = None if state is None else state.advance(x.shape[1])
-        attention: StreamingMultiheadAttention = self.layers[0].self_attn
+        attention = cast(StreamingMultiheadAttention, self.layers[0].self_attn)
         return attention.make_frame(
             x,
             attn_mask=src_mask,

@@ -65,9 +65,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         self.tracking = Tracking(folder, tensorboard=config.logging.log_tensorboard, writes=runtime.rank == 0)
         settings = config.optim.ema
         self.ema = (
-            ModuleDictEMA(nn.ModuleDict({"model": model}), settings.decay, device=settings.device)
-            if settings.use
-            else None
+            ModuleDictEMA({"model": model}, settings.decay, device=settings.device) if settings.use else None
         )
         ema = {"ema": self.ema} if self.ema is not None else {}
         self.stateful = Stateful(
@@ -99,7 +97,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         """Before training steps: dropout and the like are on."""
         self.model.train()
 
-    def prepare(self) -> None:  # noqa: B027 - most solvers need nothing
+    def prepare(self) -> None:
         """Before the very first step of a run, never on resume."""
 
     @property

@@ -50,7 +50,12 @@ _FEATURE_LOSSES: Mapping[str, Callable[[], nn.Module]] = {"l1": nn.L1Loss, "l2":
 def build_optimizer(parameters: Iterable[Any], config: OptimConfig, *, lr: float | None = None) -> Optimizer:
     """The optimiser over parameters or parameter groups; `lr` stands in for the configured rate."""
     adam, rate = config.adam, config.lr if lr is None else lr
-    shared = {"lr": rate, "betas": adam.betas, "eps": adam.eps, "weight_decay": adam.weight_decay}
+    shared: dict[str, Any] = {
+        "lr": rate,
+        "betas": adam.betas,
+        "eps": adam.eps,
+        "weight_decay": adam.weight_decay,
+    }
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, fused=True, **shared)
     if config.optimizer == "adamw":
@@ -110,14 +115,14 @@ def _polynomial(optimizer: Optimizer, config: ScheduleConfig, total: int) -> Sch
 def _inverse_sqrt(optimizer: Optimizer, config: ScheduleConfig, _total: int) -> Schedule:
     warmup = _needed(config.inverse_sqrt.warmup, "schedule.inverse_sqrt.warmup")
     return InverseSquareRootLRScheduler(
-        optimizer, warmup_steps=warmup, warmup_init_lr=config.inverse_sqrt.warmup_init_lr
+        optimizer, warmup_steps=warmup, warmup_init_lr=config.inverse_sqrt.warmup_init_lr or 0.0
     )
 
 
 def _linear_warmup(optimizer: Optimizer, config: ScheduleConfig, _total: int) -> Schedule:
     warmup = _needed(config.linear_warmup.warmup, "schedule.linear_warmup.warmup")
     return LinearWarmupLRScheduler(
-        optimizer, warmup_steps=warmup, warmup_init_lr=config.linear_warmup.warmup_init_lr
+        optimizer, warmup_steps=warmup, warmup_init_lr=config.linear_warmup.warmup_init_lr or 0.0
     )
 
 
@@ -148,7 +153,7 @@ def build_adversaries(config: CompressionSolverConfig, device: torch.device) -> 
     settings = config.adversarial
     if not any(config.losses.get(name, 0) > 0 for name in ("adv", "feat")):
         return {}
-    built = {}
+    built: dict[str, AdversarialLoss] = {}
     for name in settings.adversaries:
         adversary = _built(_ADVERSARIES[name], name, config.adversary_arguments(name)).to(device)
         built[name] = AdversarialLoss(

@@ -73,7 +73,8 @@ def load_tokens(
             atomic_write(path, safetensors.torch.save(_encode(codec, shard, batch_size)))
             fresh += len(shard)
             left = (time.monotonic() - started) / fresh * (len(metas) - (number + 1) * CLIPS_PER_SHARD)
-            logger.info("encoded %d of %d clips, %.0f s left", min(len(metas), (number + 1) * CLIPS_PER_SHARD), len(metas), max(0.0, left))  # fmt: skip
+            done = min(len(metas), (number + 1) * CLIPS_PER_SHARD)
+            logger.info("encoded %d of %d clips, %.0f s left", done, len(metas), max(0.0, left))
         tensors = safetensors.torch.load_file(path)
         codes.append(tensors["codes"])
         lengths.append(tensors["lengths"])

@@ -169,8 +169,10 @@ class ConditionFuser(StreamingModule):
     def _place(places: dict[str, Tensor | None], method: str, embedding: Tensor) -> None:
         def append(place: str, dim: int, first: bool = False) -> None:
             there = places[place]
-            parts = [embedding, there] if first else [there, embedding]
-            places[place] = embedding if there is None else torch.cat(parts, dim=dim)
+            if there is None:
+                places[place] = embedding
+            else:
+                places[place] = torch.cat([embedding, there] if first else [there, embedding], dim=dim)
 
         if method == "sum":
             if embedding.shape[1] != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -78,7 +78,8 @@ class ConditioningProvider(nn.Module):
         for name in self.symbolic_conditions:
             conditions: list[SymbolicCondition | None] = [row.symbolic.get(name) for row in inputs]
             collated[name] = conditions
-        return {name: self.conditioners[name].tokenize(batch) for name, batch in collated.items()}
+        conditioners = cast(Mapping[str, BaseConditioner], self.conditioners)
+        return {name: conditioners[name].tokenize(batch) for name, batch in collated.items()}
 
     def forward(self, tokenized: Mapping[str, Any]) -> dict[str, ConditionType]:
         """Embedded conditions, name -> (embedding [B, L, D], mask [B, L])."""

@@ -66,7 +66,9 @@ def _metre_features(plan: ScorePlan, seconds: Tensor, frame_rate: float) -> list
     cycles = torch.stack([bars / BARS_PER_PHRASE, bars, *(beats * lines for lines in GRID)], dim=1)
     phases = torch.cat([torch.sin(2 * math.pi * cycles), torch.cos(2 * math.pi * cycles)], dim=1)
 
-    to_line = torch.stack([(torch.ceil(beats * lines - 1e-9) / lines - beats) / beats_per_frame for lines in GRID], dim=1)
+    to_line = torch.stack(
+        [(torch.ceil(beats * lines - 1e-9) / lines - beats) / beats_per_frame for lines in GRID], dim=1
+    )
     inside = (to_line < 1).double()  # the next grid line falls inside this frame
     onsets = torch.cat([inside, inside * (1 - to_line)], dim=1)
 
@@ -94,7 +96,9 @@ def _harmony_features(plan: ScorePlan, seconds: Tensor) -> list[Tensor]:
         table[row, list(chord.pitch_classes)] = 1
         table[row, 12 + chord.root] = 1
 
-    current = torch.searchsorted(starts, seconds + 1e-6, right=True) - 1  # -1 before the first chord: the empty row
+    current = (
+        torch.searchsorted(starts, seconds + 1e-6, right=True) - 1
+    )  # -1 before the first chord: the empty row
     following = torch.clamp(current + 1, max=len(plan.chords))
     known = table[current].any(dim=1, keepdim=True).double()
     ends = torch.cat([starts, torch.full((1,), math.inf, dtype=torch.float64)])[following]
@@ -135,7 +139,9 @@ class ScoreConditioner(BaseConditioner):
     def tokenize(self, x: tp.Sequence[SymbolicCondition | None]) -> tuple[Tensor, Tensor]:
         """Plans -> (features [B, T, NUM_FEATURES], mask [B, T]); shorter plans are padded with masked frames."""
         rows = [
-            None if condition is None or condition.plan is None else score_features(condition.plan, self.frame_rate)
+            None
+            if condition is None or condition.plan is None
+            else score_features(condition.plan, self.frame_rate)
             for condition in x
         ]
         longest = max((len(row) for row in rows if row is not None), default=1)

@@ -186,7 +186,8 @@ class T5Encoder(nn.Module):
         # Not -inf: a row without any token must stay finite.
         bias = bias.masked_fill(mask[:, None, None, :] == 0, torch.finfo(torch.float32).min / 2)
         x = self.dropout(self.shared(ids))
-        for attention, feed_forward in (block["layer"] for block in self.encoder["block"]):
+        blocks: Any = self.encoder["block"]
+        for attention, feed_forward in (block["layer"] for block in blocks):
             x = x + self.dropout(attention["SelfAttention"](attention["layer_norm"](x), bias))
             x = x + self.dropout(feed_forward["DenseReluDense"](feed_forward["layer_norm"](x)))
         return self.dropout(self.encoder["final_layer_norm"](x))
@@ -199,7 +200,8 @@ class T5Encoder(nn.Module):
             self.config.relative_attention_num_buckets,
             self.config.relative_attention_max_distance,
         )
-        table = self.encoder["block"][0]["layer"][0]["SelfAttention"].relative_attention_bias
+        first: Any = self.encoder["block"]
+        table = first[0]["layer"][0]["SelfAttention"].relative_attention_bias
         return table(buckets).permute(2, 0, 1).unsqueeze(0)
 
 

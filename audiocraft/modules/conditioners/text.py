@@ -6,7 +6,7 @@ import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ class WhiteSpaceTokenizer(Tokenizer):
         self.stopwords = stopwords
         self.nlp = require("spacy", extra="text").load(language) if engine == "spacy" else None
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # the original's signature
         self, texts: Sequence[str | None], return_text: bool = False
     ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, list[str]]:
         words = [[] if text is None else self._words(text) for text in texts]
@@ -248,7 +248,7 @@ class T5Conditioner(TextConditioner):
         """Texts -> {"input_ids": [B, L], "attention_mask": [B, L]}; the mask of an empty text is 0."""
         texts = [text or "" for text in x]
         if self.text_normalizer is not None:
-            texts = self.text_normalizer(texts, return_text=True)[-1]
+            texts = cast(list[str], self.text_normalizer(texts, return_text=True)[-1])
         if self.word_dropout > 0 and self.training:
             texts = [self._drop_words(text) for text in texts]
         ids, mask = self.t5_tokenizer(texts)
