@@ -16,6 +16,7 @@ from audiocraft.utils.harmony import (
     KEYS,
     PROGRESSIONS,
     Key,
+    beats_per_chord,
     find_key,
     find_tempo,
     parse_chord,
@@ -68,7 +69,8 @@ def make_plan(text: str | None, *, duration: float, seed: int) -> ScorePlan | No
     """Plan the metre and harmony of a piece from a prompt.
 
     Tempo, key and chords that the prompt names are taken literally ("120 bpm", "A minor", "chords: Am F C G");
-    otherwise they are drawn from ranges its adjectives suggest, by ``seed`` alone. One chord lasts one bar.
+    otherwise they are drawn from ranges its adjectives suggest, by ``seed`` alone. A chord lasts a bar, or half
+    a bar in slow pieces.
 
     Args:
         text: the prompt; nothing, or only white space, means no plan.
@@ -81,7 +83,7 @@ def make_plan(text: str | None, *, duration: float, seed: int) -> ScorePlan | No
         return None
     words = frozenset(re.findall(r"[a-z][a-z-]*", text.lower()))
     # Each choice has its own stream, so naming the tempo in the prompt does not also change the chords.
-    tempo = find_tempo(text) or _choose_tempo(words, random.Random(f"tempo:{seed}"))
+    tempo = _reachable(find_tempo(text) or _choose_tempo(words, random.Random(f"tempo:{seed}")))
     key = find_key(text)
     symbols = find_chords(text)
     if key is None:
@@ -90,11 +92,12 @@ def make_plan(text: str | None, *, duration: float, seed: int) -> ScorePlan | No
         progressions = PROGRESSIONS[key.mode]
         symbols = realise(progressions[random.Random(f"chords:{seed}").randrange(len(progressions))], key)
     beats_per_bar = 3 if _WALTZ.search(text) else 4
+    chord_seconds = beats_per_chord(tempo, beats_per_bar, len(symbols)) * 60 / tempo
     return ScorePlan(
-        tempo=_reachable(tempo),
+        tempo=tempo,
         beats_per_bar=beats_per_bar,
         key=key.name,
-        chords=_lay_out(symbols, 60 / _reachable(tempo) * beats_per_bar, duration),
+        chords=_lay_out(symbols, chord_seconds, duration),
         duration=duration,
     )
 
@@ -139,7 +142,9 @@ def _key_of_chords(symbols: tuple[str, ...]) -> Key:
     return max(KEYS, key=fit)
 
 
-def _lay_out(symbols: tuple[str, ...], bar_seconds: float, duration: float) -> tuple[tuple[float, str], ...]:
-    """Repeat the progression, one chord per bar, over the whole piece."""
-    bars = int(duration / bar_seconds) + 1
-    return tuple((bar * bar_seconds, symbols[bar % len(symbols)]) for bar in range(bars))
+def _lay_out(
+    symbols: tuple[str, ...], chord_seconds: float, duration: float
+) -> tuple[tuple[float, str], ...]:
+    """Repeat the progression over the whole piece."""
+    count = int(duration / chord_seconds) + 1
+    return tuple((position * chord_seconds, symbols[position % len(symbols)]) for position in range(count))

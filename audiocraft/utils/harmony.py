@@ -163,6 +163,7 @@ _TEMPO_PATTERNS = (
     ),
 )
 SLOWEST_TEMPO, FASTEST_TEMPO = 20.0, 400.0
+HALF_BAR_TEMPO = 92.0  # below it, four chords change twice a bar
 
 
 def _pitch_class(letter: str, accidental: str | None) -> int:
@@ -235,6 +236,12 @@ def parse_chord(symbol: str) -> Chord:
     bass = match["bass"]
     notes = tuple((root + step) % 12 for step in QUALITIES[quality])
     return Chord(root, notes, root if bass is None else _pitch_class(bass[0], bass[1:]))
+
+
+def beats_per_chord(tempo: float, beats_per_bar: int, num_chords: int) -> int:
+    """How long a chord lasts: a bar, but half a bar where four chords at a slow tempo would take too long to come
+    round."""
+    return 2 if beats_per_bar == 4 and num_chords == 4 and tempo < HALF_BAR_TEMPO else beats_per_bar
 
 
 def realise(progression: tuple[str, ...], key: Key) -> tuple[str, ...]:

@@ -18,11 +18,10 @@ from audiocraft.data.synthesis.instruments import BASS, CHORDS, DRUMS, INSTRUMEN
 from audiocraft.data.synthesis.styles import MOODS, STYLES
 from audiocraft.data.synthesis.theory import Span, draw_progression, lay_out
 from audiocraft.errors import InvalidInput
+from audiocraft.utils.harmony import beats_per_chord
 
 DURATION = 10.0
 SPLITS = ("train", "valid", "heldout")
-# Above this the ear still hears four chords in ten seconds at one a bar; below, two chords share a bar.
-HALF_BAR_TEMPO = 92
 _JITTER, _LARGEST_JITTER = 0.0015, 0.005
 # dB of each role beside the others.
 _LEVELS = {MELODY: 0.0, CHORDS: -2.5, BASS: -5.0, DRUMS: -7.5}
@@ -150,9 +149,7 @@ def _draw_score(rng: random.Random, about: Attributes, duration: float) -> Score
     bar_s = about.beats_per_bar * 60 / about.bpm
     bars = math.ceil(duration / bar_s)
     symbols = draw_progression(rng, about.key, rng.random() < STYLES[about.style].sevenths)
-    chord_beats = float(about.beats_per_bar)
-    if about.beats_per_bar == 4 and len(symbols) == 4 and about.bpm < HALF_BAR_TEMPO:
-        chord_beats = 2.0
+    chord_beats = float(beats_per_chord(about.bpm, about.beats_per_bar, len(symbols)))
     spans: tuple[Span, ...] = lay_out(symbols, chord_beats, float(bars * about.beats_per_bar))
     return Score.of(
         about.key,

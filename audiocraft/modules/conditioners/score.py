@@ -69,7 +69,8 @@ def _metre_features(plan: ScorePlan, seconds: Tensor, frame_rate: float) -> list
     to_line = torch.stack(
         [(torch.ceil(beats * lines - 1e-9) / lines - beats) / beats_per_frame for lines in GRID], dim=1
     )
-    inside = (to_line < 1).double()  # the next grid line falls inside this frame
+    # A line at the very end of a frame is the start of the next one; the margin absorbs rounding of long times.
+    inside = (to_line < 1 - 1e-6).double()
     onsets = torch.cat([inside, inside * (1 - to_line)], dim=1)
 
     beat_in_bar = torch.floor(beats + 1e-9).remainder(plan.beats_per_bar).long()
