@@ -304,6 +304,8 @@ class CompressionSolverConfig(SolverConfig):
     no_quant: NoQuantConfig = NoQuantConfig()
     losses: Mapping[str, float] = field(default_factory=dict)
     commitment: float = 1.0
+    quantize_from: int = 0
+    standardise: bool = False
     freeze: tuple[Part, ...] = ()
     balancer: BalancerConfig = BalancerConfig()
     adversarial: AdversarialConfig = AdversarialConfig()

@@ -11,9 +11,11 @@ from audiocraft.config.training import CompressionSolverConfig
 from audiocraft.losses import SISNR
 from audiocraft.losses.specloss import MelSpectrogramWrapper
 from audiocraft.models.builders import build_codec
+from audiocraft.quantization import QuantizedResult
 from audiocraft.solvers import parts
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
+from audiocraft.solvers.initialise import standardise
 from audiocraft.solvers.runtime import Runtime, trainable
 from audiocraft.solvers.samples import write_pair
 from audiocraft.solvers.stateful import HasState
@@ -62,23 +64,46 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             self.codec.get_submodule(name).eval()
 
     def prepare(self) -> None:
-        """Place the first codes by k-means over enough vectors."""
+        """Start from weights that let a signal through."""
+        if not self.config.standardise or self.config.continue_from is not None:
+            return
+        audio = self.crops.batch(self.config.total_steps).to(self.runtime.device)
+        frames = standardise(self.codec.encoder, audio)
+        standardise(self.codec.decoder, frames, output_std=float(audio.std()))
+
+    def place_codes(self) -> None:
+        """Put the first codes where the encoder's vectors are, by k-means over several batches."""
         if "quantizer" in self.config.freeze or self.config.continue_from is not None:
             return
         per_batch = self.crops.batch_size * self.crops.duration * self.codec.frame_rate
         count = max(1, round(FIRST_VECTORS * self.codec.cardinality / per_batch))
-        self.training_mode()
         with torch.no_grad():
             # Steps behind the end of the run are never trained on.
             batches = [self.crops.batch(self.config.total_steps + number) for number in range(count)]
             frames = [self.codec.encoder(batch.to(self.runtime.device)) for batch in batches]
             self.codec.quantizer(torch.cat(frames), self.codec.frame_rate)
+            # The counts are those of `count` batches; the running averages that follow are per batch. Left as they
+            # are, they would hold the codes where they stand while the encoder moves on.
+            for name, buffer in self.codec.quantizer.named_buffers():
+                if name.endswith(("cluster_size", "embed_avg")):
+                    buffer /= count
+
+    def rebuild(self, audio: Tensor) -> QuantizedResult:
+        """Through the codec; before `quantize_from` past the quantiser, since codes cannot follow a new encoder."""
+        if self.step < self.config.quantize_from:
+            normal, scale = self.codec.preprocess(audio)
+            frames = self.codec.encoder(normal)
+            rebuilt = self.codec.postprocess(self.codec.decoder(frames)[..., : audio.shape[-1]], scale)
+            return QuantizedResult(rebuilt, frames, torch.zeros(()))
+        if self.step == self.config.quantize_from:
+            self.place_codes()
+        return self.codec(audio)
 
     def train_step(self, batch: Tensor) -> Metrics:
         """Discriminators, balancer, generator. batch [B, C, N]."""
         audio = batch.to(self.runtime.device, non_blocking=True)
         with self.runtime.autocast():
-            quantized = self.codec(audio)
+            quantized = self.rebuild(audio)
         rebuilt = quantized.x.float()
         # The losses see a leaf: their gradients meet there, and the codec is walked through once.
         leaf = rebuilt.detach().requires_grad_()
@@ -178,7 +203,7 @@ class MelDistance(nn.Module):
     def forward(self, rebuilt: Tensor, audio: Tensor) -> Tensor:
         """rebuilt [B, C, N], audio [B, C, N] -> []"""
         distances = [
-            (20 * (decibels(mel(rebuilt)) - decibels(mel(audio)))).abs().mean() for mel in self.spectra
+            (10 * (decibels(mel(rebuilt)) - decibels(mel(audio)))).abs().mean() for mel in self.spectra
         ]
         return torch.stack(distances).mean()
 

@@ -73,6 +73,10 @@ def codec_overrides(corpus: Path) -> list[str]:
         "seanet.dimension=8",
         "rvq.bins=16",
         "rvq.kmeans_iters=2",
+        "quantize_from=1",
+        "losses.adv=1.0",
+        "losses.feat=1.0",
+        "adversarial.every=2",
         "msstftd.filters=2",
         "adversarial.start_step=2",
     ]
