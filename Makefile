@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-stamp
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench docs parity corpus-deps clean
+.PHONY: help setup demo test check fix bench docs parity corpus-deps bench-deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ docs: setup ## check that every link inside docs/ and the README leads somewhere
 
 corpus-deps: ## system packages that render the training corpus (needs root, Debian or Ubuntu)
 	apt-get install --yes --no-install-recommends libfluidsynth3 fluid-soundfont-gm
+
+bench-deps: corpus-deps ## system packages that `make bench` compares with (needs root, Debian or Ubuntu)
+	apt-get install --yes --no-install-recommends opus-tools
 
 clean: ## remove what the tools left behind; keeps .venv and runs
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

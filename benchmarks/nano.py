@@ -1,0 +1,255 @@
+"""Measures the bundled models: the codec beside Opus, and how far music is what its prompt asked for.
+
+usage: python benchmarks/nano.py [--clips 100] [--prompts 60] [--codec NAME] [--model NAME] [--corpus DIR] [--json FILE]
+
+Music is measured next to corpus clips composed for the same prompts (the ceiling), those clips through the codec, and
+the same outputs against other clips' prompts (chance). What is missing (a model, opus-tools) is said and left out. The
+last line of stdout is one JSON document. Needs FluidSynth, its sound font and opus-tools (`make bench-deps`);
+renderings, the instrument classifier and the choice of measures are kept in `--work` and reused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nano_parts import clips, codec, instruments, listening
+from nano_parts.sheet import write_sheet
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from audiocraft.data.synthesis.instruments import INSTRUMENTS
+from audiocraft.errors import AudioCraftError
+from audiocraft.generation.request import GenerationRequest
+from audiocraft.models import MusicGen
+from audiocraft.models.loaders import load_compression_model
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHEET_ROWS = 8
+# (goal, floor) of the music measures.
+TARGETS = {"tempo": (0.75, 0.45), "key": (0.60, 0.30), "instruments": (0.75, 0.50)}
+TRAINING_CLIPS, CHOICE_CLIPS, BATCH = 2400, 92, 10
+Audio = NDArray[np.float32]
+Coder = Callable[[Audio], Audio]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=100, help="held-out clips for the codec")
+    parser.add_argument("--prompts", type=int, default=60, help="held-out prompts for music")
+    parser.add_argument("--codec", default="nano", help="name or path of the codec")
+    parser.add_argument("--model", default="nano", help="name or path of the music model")
+    parser.add_argument(
+        "--corpus", type=Path, default=REPOSITORY / "runs" / "corpus", help="a rendered corpus"
+    )
+    parser.add_argument(
+        "--training-clips", type=int, default=TRAINING_CLIPS, help="for the instrument classifier"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=REPOSITORY / "runs" / "bench", help="what is reused, and the sheet"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first prompt; prompt i gets seed + i")
+    parser.add_argument("--json", type=Path, help="also write the JSON document to this file")
+    return parser.parse_args()
+
+
+def try_load(load: Callable[[], Any], what: str, console: Console) -> Any:
+    try:
+        return load()
+    except AudioCraftError as error:
+        console.print(f"[yellow]{what} is left out: {error}", markup=True, highlight=False)
+        return None
+
+
+def fingerprint(model: torch.nn.Module | None) -> str:
+    """A short name for a set of weights: cached results belong to the codec they were made with."""
+    if model is None:
+        return "none"
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def measure_codecs(model: Any, examples: Sequence[clips.Example], console: Console) -> dict[str, Any]:
+    wavs = [example.wav for example in examples]
+    rows: dict[str, Any] = {}
+    if model is not None:
+        rows["codec"] = codec.measure(codec.neural(model), wavs)
+    if codec.has_opus():
+        rows |= {f"opus_{rate}": codec.measure(codec.opus(rate), wavs) for rate in codec.OPUS_RATES}
+    else:
+        console.print("[yellow]Opus is left out: install opus-tools (opusenc, opusdec)")
+    table = Table(
+        "", "kb/s", "log-mel distance, dB", "SI-SNR, dB", title=f"Codec, {len(wavs)} held-out clips"
+    )
+    for name, row in rows.items():
+        table.add_row(name, f"{row['kbps']:.2f}", f"{row['log_mel_db']:.2f}", f"{row['si_snr_db']:.2f}")
+    console.print(table)
+    return rows
+
+
+def generate(
+    model: Any, examples: Sequence[clips.Example], seed: int
+) -> tuple[list[Audio], list[Any], float]:
+    """(wavs, codes, seconds taken); batches of prompts, each with its own seed."""
+    wavs: list[Audio] = []
+    codes: list[Any] = []
+    start = time.perf_counter()
+    for first in range(0, len(examples), BATCH):
+        batch = examples[first : first + BATCH]
+        request = GenerationRequest(
+            prompts=tuple(example.prompt for example in batch),
+            duration=10.0,
+            seeds=tuple(seed + first + row for row in range(len(batch))),
+        )
+        result = model.run(request)
+        wavs += [row.mean(0).float().cpu().numpy() for row in result.audio]
+        codes += [row.cpu().numpy() for row in result.codes]
+    return wavs, codes, time.perf_counter() - start
+
+
+def prepare_ears(
+    coder: Coder | None, name: str, options: argparse.Namespace, console: Console
+) -> tuple[listening.Ears, dict[str, Any]]:
+    """The measures, and how far they can be trusted."""
+    cache = options.work / "clips"
+
+    def known(split: str, limit: int) -> list[clips.Example]:
+        return list(clips.learnable(options.corpus, split, limit, cache))
+
+    valid = functools.cache(lambda: known("valid", CHOICE_CLIPS))
+    accuracies = listening.choose(valid, coder, options.work / f"measures-{name}.json")
+    tempo_method, key_method = listening.best(accuracies["tempo"]), listening.best(accuracies["key"])
+    for kind, chosen in (("tempo", tempo_method), ("key", key_method)):
+        right = accuracies[kind][chosen]
+        console.print(
+            f"{kind} by {chosen}: right on {right:.1%} of {accuracies['clips']} corpus clips", highlight=False
+        )
+    label = hashlib.sha256(f"{instruments.NAMES}{options.training_clips}".encode()).hexdigest()[:8]
+    classifier = instruments.load_or_train(
+        options.work / f"instruments-{name}-{label}.pt",
+        lambda: known("train", options.training_clips),
+        valid,
+        coder,
+    )
+    chroma, profile = key_method.split(" + ")
+    return listening.Ears(tempo_method, (chroma, profile), classifier), accuracies
+
+
+def show_classifier(found: dict[str, Any], title: str, console: Console) -> None:
+    table = Table("instrument", "clips", "precision", "recall", "F1", title=title)
+    for name, row in found["instruments"].items():
+        cells = ("-" if row[cell] is None else f"{row[cell]:.2f}" for cell in ("precision", "recall", "f1"))
+        table.add_row(name, str(row["clips"]), *cells)
+    console.print(table)
+
+
+def show_music(rows: dict[str, dict[str, float]], count: int, console: Console) -> None:
+    table = Table("", *next(iter(rows.values())), title=f"Music, {count} held-out prompts of 10 s")
+    for name, row in rows.items():
+        table.add_row(
+            name, *(f"{value:.1%}" if "per_clip" not in key else f"{value:.2f}" for key, value in row.items())
+        )
+    goals = (
+        f"{TARGETS[key][0]:.0%} / {TARGETS[key][1]:.0%}" if key in TARGETS else ""
+        for key in next(iter(rows.values()))
+    )
+    table.add_row("goal / floor", *goals)
+    console.print(table)
+
+
+def measure_music(
+    model: Any, coder: Coder | None, ears: listening.Ears, options: argparse.Namespace, console: Console
+) -> dict[str, Any]:
+    examples = clips.music(options.prompts, options.work / "clips")
+    wavs = [example.wav for example in examples]
+    asked = [example.instruments for example in examples]
+    heard = listening.listen(ears, wavs)
+    rows = {"corpus (ceiling)": listening.score(heard, examples)}
+    classifier = {"corpus": instruments.report([one.instruments for one in heard], asked)}
+    faults = {"corpus": listening.faults(heard)}
+    if coder is not None:
+        coded = listening.listen(ears, [coder(wav) for wav in wavs])
+        rows["corpus through the codec"] = listening.score(coded, examples)
+        classifier["corpus through the codec"] = instruments.report([one.instruments for one in coded], asked)
+    rows["corpus, other prompts (chance)"] = listening.chance(heard, examples)
+    result: dict[str, Any] = {"classifier": classifier, "faults": faults}
+    if model is not None:
+        outputs, codes, seconds = generate(model, examples, options.seed)
+        heard = listening.listen(ears, outputs, codes, model.frame_rate)
+        rows["model"] = listening.score(heard, examples)
+        rows["model, other prompts (chance)"] = listening.chance(heard, examples)
+        faults["model"] = listening.faults(heard)
+        sheet = options.work / "outputs.png"
+        shown = zip(examples, outputs, strict=True)
+        write_sheet(sheet, [(one.prompt, wav, one.wav) for one, wav in list(shown)[:SHEET_ROWS]])
+        result |= {"sheet": str(sheet), "generation_s": round(seconds, 1), "verdict": verdict(rows["model"])}
+        console.print(f"spectrograms of {min(SHEET_ROWS, len(outputs))} outputs beside corpus clips: {sheet}")
+    show_classifier(classifier["corpus"], "Instrument classifier on held-out corpus clips", console)
+    show_music(rows, len(examples), console)
+    for name, found in faults.items():
+        console.print(
+            f"{name}: " + ", ".join(f"{fault} {count}" for fault, count in found.items()), highlight=False
+        )
+    return result | {"scores": rows}
+
+
+def verdict(scores: dict[str, float]) -> dict[str, str]:
+    def place(value: float, goal: float, floor: float) -> str:
+        return "goal" if value >= goal else "floor" if value >= floor else "below"
+
+    return {name: place(scores[name], *target) for name, target in TARGETS.items()}
+
+
+def main() -> None:
+    options = arguments()
+    console = Console(width=max(110, Console().width))
+    torch.manual_seed(0)
+    codec_model = try_load(lambda: load_compression_model(options.codec), f"codec {options.codec!r}", console)
+    model = try_load(lambda: MusicGen.get_pretrained(options.model), f"model {options.model!r}", console)
+    coder: Coder | None = None
+    if codec_model is not None:
+        neural = codec.neural(codec_model)
+        coder = lambda wav: neural(wav)[0]  # noqa: E731
+    document: dict[str, Any] = {
+        "benchmark": "nano",
+        "machine": f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
+        "codec": options.codec,
+        "codec_weights": fingerprint(codec_model),
+        "model": options.model if model is not None else None,
+        "clips": options.clips,
+        "prompts": options.prompts,
+        "instruments_known": len(INSTRUMENTS),
+    }
+    document["codecs"] = measure_codecs(
+        codec_model, clips.mixture(options.clips, options.work / "clips"), console
+    )
+    ears, accuracies = prepare_ears(coder, document["codec_weights"], options, console)
+    document["measures"] = {
+        "tempo": ears.tempo_method,
+        "key": " + ".join(ears.key_method),
+        "accuracy_on_corpus": accuracies,
+    }
+    document["music"] = measure_music(model, coder, ears, options, console)
+    text = json.dumps(document, ensure_ascii=False)
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

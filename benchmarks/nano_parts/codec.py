@@ -1,0 +1,112 @@
+"""How well a codec keeps a sound: the bundled codec and Opus, on the same clips, by the same measures.
+
+Log-mel distance, in dB: 80 HTK mel bands of 0 to 12 kHz, STFT of 1024 samples with a Hann window and hop 256 at
+24 kHz, magnitudes in dB (20 log10), floored 80 dB below the loudest band of the original clip; the mean absolute
+difference over all bands and frames of a clip, then the mean over clips. SI-SNR, in dB: over the whole clip, mean over
+clips.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiocraft.losses import SISNR
+from audiocraft.utils.spectral import mel_filters
+
+SAMPLE_RATE = 24000
+OPUS_RATES = (6, 12)
+_N_FFT, _HOP, _BANDS, _FLOOR_DB = 1024, 256, 80, 80.0
+_OGG_HEADERS = 2
+Audio = NDArray[np.float32]
+
+
+def _mel_db(wav: Tensor) -> Tensor:
+    spectrum = torch.stft(wav, _N_FFT, _HOP, window=torch.hann_window(_N_FFT), return_complex=True)
+    mel = mel_filters(SAMPLE_RATE, _N_FFT, _BANDS) @ spectrum.abs().square()
+    return 10 * torch.log10(mel.clamp_min(1e-20))
+
+
+def log_mel_distance(estimate: Audio, reference: Audio) -> float:
+    """As defined at the top of this file."""
+    wanted = _mel_db(torch.from_numpy(reference))
+    floor = wanted.max() - _FLOOR_DB
+    found = _mel_db(torch.from_numpy(estimate))
+    return float((found.clamp_min(floor) - wanted.clamp_min(floor)).abs().mean())
+
+
+def si_snr(estimate: Audio, reference: Audio) -> float:
+    pair = (torch.from_numpy(audio).reshape(1, 1, -1) for audio in (estimate, reference))
+    return -float(SISNR(SAMPLE_RATE, segment=None)(*pair))
+
+
+def _fitted(wav: Audio, length: int) -> Audio:
+    return np.pad(wav[:length], (0, max(0, length - len(wav)))).astype(np.float32)
+
+
+def measure(coder: Callable[[Audio], tuple[Audio, float]], clips: Sequence[Audio]) -> dict[str, float]:
+    """`coder` gives a clip's reconstruction and the bits it took."""
+    rows = []
+    for wav in clips:
+        decoded, bits = coder(wav)
+        decoded = _fitted(decoded, len(wav))
+        kbps = bits * SAMPLE_RATE / len(wav) / 1000
+        rows.append((kbps, log_mel_distance(decoded, wav), si_snr(decoded, wav)))
+    kbps, distance, ratio = np.mean(rows, axis=0).tolist()
+    return {"kbps": round(kbps, 3), "log_mel_db": round(distance, 3), "si_snr_db": round(ratio, 2)}
+
+
+def neural(model: Any) -> Callable[[Audio], tuple[Audio, float]]:
+    """A `CompressionModel` as a coder."""
+
+    @torch.inference_mode()
+    def code(wav: Audio) -> tuple[Audio, float]:
+        codes, scale = model.encode(torch.from_numpy(wav).reshape(1, 1, -1))
+        decoded = model.decode(codes, scale)[0, 0]
+        return decoded.numpy(), codes.numel() * math.log2(model.cardinality)
+
+    return code
+
+
+def has_opus() -> bool:
+    return shutil.which("opusenc") is not None and shutil.which("opusdec") is not None
+
+
+def opus(kbps: int) -> Callable[[Audio], tuple[Audio, float]]:
+    """libopus through opus-tools with its own defaults; only the bits of audio packets count."""
+
+    def code(wav: Audio) -> tuple[Audio, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            source, coded, result = (Path(folder, name) for name in ("in.wav", "out.opus", "out.wav"))
+            soundfile.write(source, wav, SAMPLE_RATE, subtype="PCM_16")
+            for command in (
+                ["opusenc", "--quiet", "--bitrate", str(kbps), str(source), str(coded)],
+                ["opusdec", "--quiet", "--no-dither", "--rate", str(SAMPLE_RATE), str(coded), str(result)],
+            ):
+                subprocess.run(command, check=True, capture_output=True)
+            return soundfile.read(result, dtype="float32")[0], 8 * ogg_payload(coded.read_bytes())
+
+    return code
+
+
+def ogg_payload(data: bytes) -> int:
+    """Bytes of audio packets in an Ogg Opus file: everything but page headers and the two header packets."""
+    total, position, page = 0, 0, 0
+    while position < len(data):
+        segments = data[position + 26]
+        table = data[position + 27 : position + 27 + segments]
+        total += sum(table) if page >= _OGG_HEADERS else 0
+        position += 27 + segments + sum(table)
+        page += 1
+    return total

@@ -1,0 +1,187 @@
+"""Which instruments play: a small convolutional classifier trained on corpus clips, as they are and through the codec.
+
+It hears log-mel spectrograms of 10 s, and answers for every instrument of the corpus separately. Thresholds are
+chosen per instrument on validation clips.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.data.synthesis.instruments import INSTRUMENTS
+from audiocraft.utils.spectral import mel_filters
+from nano_parts.clips import Example
+
+SAMPLE_RATE = 24000
+NAMES = tuple(INSTRUMENTS)
+_N_FFT, _HOP, _BANDS = 2048, 1000, 96  # 24 frames per second
+Audio = NDArray[np.float32]
+Coder = Callable[[Audio], Audio]
+
+
+def features(wav: Audio) -> Tensor:
+    """Log-mel spectrogram [bands, frames] with the clip's mean removed, so that the level does not matter."""
+    audio = torch.from_numpy(np.ascontiguousarray(wav))
+    spectrum = torch.stft(audio, _N_FFT, _HOP, window=torch.hann_window(_N_FFT), return_complex=True)
+    mel = mel_filters(SAMPLE_RATE, _N_FFT, _BANDS, 40.0) @ spectrum.abs().square()
+    level = torch.log(mel + 1e-6 * float(mel.max()) + 1e-10)
+    return level - level.mean()
+
+
+class Classifier(nn.Module):
+    """Four strided convolution blocks; each instrument is heard on average and at its clearest moment."""
+
+    thresholds: Tensor
+
+    def __init__(self, widths: Sequence[int] = (20, 40, 64, 96)) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        width = 1
+        for wider in widths:
+            blocks += [nn.Conv2d(width, wider, 3, stride=2, padding=1), nn.BatchNorm2d(wider), nn.ReLU()]
+            width = wider
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(2 * width * (_BANDS // 16), len(NAMES))
+        self.register_buffer("thresholds", torch.full((len(NAMES),), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """log-mel [B, bands, frames] -> logits [B, instruments]"""
+        hidden = self.blocks(x[:, None]).flatten(1, 2)  # [B, widths x bands, frames]
+        return self.head(F.dropout(torch.cat([hidden.mean(-1), hidden.amax(-1)], 1), 0.3, self.training))
+
+    @torch.inference_mode()
+    def heard(self, wavs: Iterable[Audio]) -> list[set[str]]:
+        """The instruments in each clip."""
+        found = []
+        for wav in wavs:
+            likely = torch.sigmoid(self(features(wav)[None]))[0] >= self.thresholds
+            found.append({name for name, yes in zip(NAMES, likely.tolist(), strict=True) if yes})
+        return found
+
+
+def _labels(examples: Iterable[Example]) -> Tensor:
+    return torch.tensor([[name in example.instruments for name in NAMES] for example in examples]).float()
+
+
+def _augmented(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Random equalisation (a smooth curve over bands), a random start, and a random noise floor."""
+    points = 2.0 * torch.randn(len(batch), 1, 5, generator=generator)
+    curve = F.interpolate(points, size=_BANDS, mode="linear", align_corners=True)
+    shift = int(torch.randint(0, batch.shape[-1] // 4, (), generator=generator))
+    batch = torch.roll(batch, shift, dims=-1) + 0.5 * curve.transpose(1, 2)
+    floor = batch.amax((1, 2), keepdim=True) - (6 + 8 * torch.rand(len(batch), 1, 1, generator=generator))
+    batch = torch.logaddexp(batch, floor)
+    return batch - batch.mean((1, 2), keepdim=True)
+
+
+def train(
+    examples: Sequence[Example], valid: Sequence[Example], coder: Coder | None, seed: int = 0
+) -> Classifier:
+    """A classifier of `examples`, a third of them also through `coder`; thresholds are chosen on `valid`."""
+    generator = torch.Generator().manual_seed(seed)
+    picked = random.Random(seed).sample(range(len(examples)), len(examples) // 3) if coder else []
+    heard = [features(example.wav) for example in examples]
+    heard += [features(coder(examples[index].wav)) for index in picked if coder]
+    inputs = torch.stack(heard).half()
+    targets = torch.cat([_labels(examples), _labels([examples[index] for index in picked])])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Classifier()
+        _fit(model, inputs, targets, generator)
+    model.eval()
+    sounds = [example.wav for example in valid]
+    sounds += [coder(example.wav) for example in valid] if coder else []
+    truth = _labels(valid).repeat(len(sounds) // max(1, len(valid)), 1)
+    if sounds:
+        model.thresholds.copy_(_thresholds(_probabilities(model, sounds), truth))
+    return model
+
+
+def _fit(model: Classifier, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> None:
+    epochs, batch_size = 10, 32
+    steps = epochs * (len(inputs) // batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=max(steps, 2))
+    model.train()
+    for _ in range(epochs):
+        order = torch.randperm(len(inputs), generator=generator)
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            rows = order[start : start + batch_size]
+            loss = F.binary_cross_entropy_with_logits(
+                model(_augmented(inputs[rows].float(), generator)), targets[rows]
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+
+@torch.inference_mode()
+def _probabilities(model: Classifier, wavs: Sequence[Audio]) -> Tensor:
+    return torch.cat([torch.sigmoid(model(features(wav)[None])) for wav in wavs])
+
+
+def _thresholds(probabilities: Tensor, truth: Tensor) -> Tensor:
+    """The threshold of each instrument with the best F1; between 0.2 and 0.8, since validation clips are few."""
+    candidates = torch.linspace(0.2, 0.8, 25)
+    answers = probabilities[None] >= candidates[:, None, None]
+    hits = (answers & (truth > 0)).sum(1)
+    scores = 2 * hits / (answers.sum(1) + truth.sum(0)).clamp_min(1)
+    # Among equally good thresholds the one nearest to a half.
+    scores = scores - 1e-4 * (candidates - 0.5).abs()[:, None]
+    return candidates[scores.argmax(0)]
+
+
+def report(found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> dict[str, object]:
+    """Recall of what was wanted, false alarms per clip, and precision, recall and F1 of every instrument."""
+    per_name = {}
+    for name in NAMES:
+        hits = sum(name in heard and name in names for heard, names in zip(found, wanted, strict=True))
+        heard_count = sum(name in heard for heard in found)
+        count = sum(name in names for names in wanted)
+        per_name[name] = {
+            "clips": count,
+            "precision": round(hits / heard_count, 3) if heard_count else None,
+            "recall": round(hits / count, 3) if count else None,
+            "f1": round(2 * hits / (heard_count + count), 3) if heard_count + count else None,
+        }
+    hits = sum(len(heard & set(names)) for heard, names in zip(found, wanted, strict=True))
+    total = sum(len(set(names)) for names in wanted)
+    alarms = sum(len(heard - set(names)) for heard, names in zip(found, wanted, strict=True))
+    clips = max(1, len(found))
+    return {
+        "recall": round(hits / max(1, total), 4),
+        "false_alarms_per_clip": round(alarms / clips, 3),
+        "f1": round(2 * hits / max(1, 2 * hits + alarms + total - hits), 4),
+        "whole_clip_right": round(
+            sum(heard == set(names) for heard, names in zip(found, wanted, strict=True)) / clips, 4
+        ),
+        "instruments": per_name,
+    }
+
+
+def load_or_train(
+    path: Path,
+    examples: Callable[[], Sequence[Example]],
+    valid: Callable[[], Sequence[Example]],
+    coder: Coder | None,
+) -> Classifier:
+    """The classifier saved at `path`, trained first where there is none."""
+    if path.is_file():
+        model = Classifier()
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model.eval()
+    model = train(examples(), valid(), coder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    torch.save(model.state_dict(), temporary)
+    temporary.replace(path)
+    return model
