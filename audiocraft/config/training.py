@@ -371,6 +371,7 @@ class MusicGenSolverConfig(SolverConfig):
     tokens: TokensConfig = TokensConfig()
     interleave_stereo_codebooks: InterleaveConfig = InterleaveConfig()
     cache: TokenCacheConfig = TokenCacheConfig()
+    frame_dropout: float = 0.0
 
     @property
     def network(self) -> LMConfig:

@@ -18,17 +18,29 @@ KINDS = ("text", "symbolic")
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """codes [B, K, T] with what each row is conditioned on; frames from `lengths` [B] on are padding."""
+    """codes [B, K, T] with what each row is conditioned on; frames from `lengths` [B] on are padding.
+    `inputs` [B, K, T] is what the model reads where that is not all of the codes."""
 
     codes: Tensor
     attributes: tuple[ConditioningAttributes, ...]
     lengths: Tensor
+    inputs: Tensor | None = None
 
     @property
     def valid(self) -> Tensor:
         """[B, 1, T]: which frames are real."""
         frames = torch.arange(self.codes.shape[-1], device=self.codes.device)
         return (frames < self.lengths.to(self.codes.device)[:, None])[:, None]
+
+
+def hide_frames(codes: Tensor, special: int, share: float, random: np.random.Generator) -> Tensor:
+    """One row of codes [K, T] with about `share` of its frames replaced by the special token.
+
+    A model that always reads a perfect past predicts from it alone and learns its conditions late; with holes in the
+    past it has to listen, and it gets used to a past that is not perfect, as its own will not be.
+    """
+    hidden = torch.from_numpy(random.random(codes.shape[-1]) < share)
+    return codes.masked_fill(hidden, special)
 
 
 def without(attributes: ConditioningAttributes, dropped: Sequence[tuple[str, str]]) -> ConditioningAttributes:

@@ -101,7 +101,13 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         )
         batch = self._cut(tokens, clips, draws)
         kept = tuple(drop(row, random=random) for row, random in zip(batch.attributes, draws, strict=True))
-        return TokenBatch(batch.codes, kept, batch.lengths)
+        inputs = None
+        if self.config.frame_dropout > 0:
+            hide = partial(
+                lm_steps.hide_frames, special=self.lm.special_token_id, share=self.config.frame_dropout
+            )
+            inputs = torch.stack([hide(row, random=random) for row, random in zip(batch.codes, draws, strict=True)])
+        return TokenBatch(batch.codes, kept, batch.lengths, inputs)
 
     def train_step(self, batch: TokenBatch) -> Metrics:
         """Forward, cross entropy per codebook, backward, optimise."""
@@ -150,7 +156,8 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         codes = batch.codes.to(self.runtime.device)
         tokenized = self.lm.condition_provider.tokenize(list(attributes))
         conditions = self.lm.condition_provider(tokenized)
-        out = self.lm.compute_predictions(codes, conditions=[], condition_tensors=conditions)
+        inputs = codes if batch.inputs is None else batch.inputs.to(self.runtime.device)
+        out = self.lm.compute_predictions(inputs, conditions=[], condition_tensors=conditions)
         return lm_steps.cross_entropy(out.logits, codes, out.mask & batch.valid.to(codes.device))
 
     def _cut(self, tokens: Tokens, clips: Sequence[int], draws: Sequence[np.random.Generator]) -> TokenBatch:
