@@ -78,7 +78,7 @@ def _decibels(power: Tensor) -> Tensor:
 
 def basic_loudness(waveform: Tensor, sample_rate: int) -> Tensor:
     """Loudness in LUFS of blocks of 0.4 s, a quarter of a block apart, ungated: wav [..., C, N] -> [..., blocks]"""
-    return _decibels(_block_powers(waveform, sample_rate))
+    return _decibels(_block_powers(waveform, sample_rate) + _EPSILON)
 
 
 def integrated_loudness(waveform: Tensor, sample_rate: int) -> Tensor:
@@ -95,10 +95,9 @@ def _mean_of(powers: Tensor, kept: Tensor) -> Tensor:
     return ((powers * kept).sum(-1) / kept.sum(-1).clamp_min(1)).clamp_min(1e-12)
 
 
-def _worst(ratios: Tensor, dim: int | tuple[int, ...], temperature: float = 1.0) -> Tensor:
-    shape = [dim] if isinstance(dim, int) else list(dim)
-    flat = ratios.movedim(shape, list(range(-len(shape), 0))).flatten(-len(shape))
-    return (torch.softmax(flat / temperature, dim=-1) * flat).sum(-1)
+def _weighted(ratios: Tensor, dim: int, temperature: float = 1.0) -> Tensor:
+    """Each ratio times its share in the softmax over `dim`."""
+    return torch.softmax(ratios / temperature, dim=dim) * ratios
 
 
 class FLoudnessRatio(nn.Module):
@@ -129,7 +128,7 @@ class FLoudnessRatio(nn.Module):
         """estimate and reference [B, C, N] -> []"""
         error = integrated_loudness(self.split(out_sig - ref_sig), self.sample_rate)  # [bands, B]
         ratios = error - integrated_loudness(self.split(ref_sig), self.sample_rate)
-        return _worst(ratios, 0).sum()
+        return _weighted(ratios, 0).sum()
 
 
 class TLoudnessRatio(nn.Module):
@@ -150,11 +149,13 @@ class TLoudnessRatio(nn.Module):
         """estimate and reference [B, C, N] -> []"""
         error = integrated_loudness(self._segments(out_sig - ref_sig), self.sample_rate)  # [B, segments]
         ratios = error - integrated_loudness(self._segments(ref_sig), self.sample_rate)
-        return _worst(ratios, -1).mean()
+        return _weighted(ratios, -1).sum(-1).mean()
 
 
 class TFLoudnessRatio(TLoudnessRatio):
-    """Loudness of the error over that of the reference, per band and segment.
+    """Loudness of the error over that of the reference, per band and segment: the worst of the batch counts most.
+
+    The mean is over all weighted ratios, so the value is small where there are many.
 
     Args:
         clip_min: quietest level in dB that is told apart from silence.
@@ -177,11 +178,11 @@ class TFLoudnessRatio(TLoudnessRatio):
         self.split = julius.SplitBands(sample_rate, max(1, n_bands))
 
     def _levels(self, x: Tensor) -> Tensor:
-        """x [B, C, N] -> [bands, B, segments, blocks]"""
-        powers = _block_powers(self._segments(self.split(x)), self.sample_rate)
-        return _decibels(powers.clamp_min(1e-12)).clamp_min(self.clip_min)
+        """x [B, C, N] -> [bands x B x segments, blocks]"""
+        levels = basic_loudness(self._segments(self.split(x)), self.sample_rate)
+        return levels.flatten(0, -2).clamp_min(self.clip_min)
 
     def forward(self, out_sig: Tensor, ref_sig: Tensor) -> Tensor:
         """estimate and reference [B, C, N] -> []"""
-        ratios = (self._levels(out_sig - ref_sig) - self._levels(ref_sig)).mean(-1)
-        return _worst(ratios, (0, 2), self.temperature).mean()
+        ratios = self._levels(out_sig - ref_sig) - self._levels(ref_sig)
+        return _weighted(ratios, 0, self.temperature).mean()

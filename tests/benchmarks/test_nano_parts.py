@@ -51,6 +51,7 @@ def test_every_tempo_method_finds_clicks(bpm: float) -> None:
         assert tempo.agrees(method(clicks(bpm)), bpm), name
 
 
+@pytest.mark.slow
 def test_the_comb_finds_clicks() -> None:
     assert tempo.agrees(tempo.METHODS["librosa onsets, 8-beat comb"](clicks(97)), 97)
 

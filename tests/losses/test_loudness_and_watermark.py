@@ -25,6 +25,8 @@ def test_loudness_golden(golden_dir: Path) -> None:
     found = {
         "F": FLoudnessRatio(sample_rate=16000, n_bands=4)(error, wav),
         "T": TLoudnessRatio(sample_rate=16000, segment=0.5)(error[:1], wav[:1]),
+        "TF": TFLoudnessRatio(sample_rate=16000, segment=0.5, n_bands=4)(error, wav),
+        "TF_temp": TFLoudnessRatio(16000, segment=0.5, overlap=0.25, n_bands=8, temperature=0.3)(error, wav),
         "basic_loudness": basic_loudness(inputs["x"], 16000),
     }
     for name, value in found.items():
