@@ -1,1 +1,6 @@
-"""From a frozen request to codes: loops written against small protocols, with all state in one session."""
+"""Requests, and the loops that turn them into tokens; networks are passed in, never imported."""
+
+from audiocraft.generation.progress import CancelToken
+from audiocraft.generation.request import GenerationRequest, GenerationResult, Guidance, Sampling, Window
+
+__all__ = ["CancelToken", "GenerationRequest", "GenerationResult", "Guidance", "Sampling", "Window"]
