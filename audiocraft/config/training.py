@@ -356,6 +356,14 @@ class TokenCacheConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FrameDropoutConfig:
+    """What a language model in training does not get to read: `share` of the frames, and all of them in `blind_rows`."""
+
+    share: float = 0.0
+    blind_rows: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MusicGenSolverConfig(SolverConfig):
     """Training a language model over codec tokens."""
 
@@ -371,7 +379,7 @@ class MusicGenSolverConfig(SolverConfig):
     tokens: TokensConfig = TokensConfig()
     interleave_stereo_codebooks: InterleaveConfig = InterleaveConfig()
     cache: TokenCacheConfig = TokenCacheConfig()
-    frame_dropout: float = 0.0
+    frame_dropout: FrameDropoutConfig = FrameDropoutConfig()
 
     @property
     def network(self) -> LMConfig:

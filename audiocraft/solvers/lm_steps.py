@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.config.conditioning import AttributeDropoutConfig, GuidanceConfig
+from audiocraft.config.training import FrameDropoutConfig
 from audiocraft.types import ConditioningAttributes, ConditionType, SymbolicCondition
 
 KINDS = ("text", "symbolic")
@@ -33,13 +34,17 @@ class TokenBatch:
         return (frames < self.lengths.to(self.codes.device)[:, None])[:, None]
 
 
-def hide_frames(codes: Tensor, special: int, share: float, random: np.random.Generator) -> Tensor:
-    """One row of codes [K, T] with about `share` of its frames replaced by the special token.
+def hide_frames(
+    codes: Tensor, special: int, dropout: FrameDropoutConfig, random: np.random.Generator
+) -> Tensor:
+    """One row of codes [K, T] with some frames, or all of them, replaced by the special token.
 
-    A model that always reads a perfect past predicts from it alone and learns its conditions late; with holes in the
-    past it has to listen, and it gets used to a past that is not perfect, as its own will not be.
+    The past of a clip tells which instruments play, so a model that always reads it has to look at the words in the
+    first frames only, and learns them late. Rows without a past make it listen everywhere; holes in the past get it
+    used to one that is not perfect, as its own will not be.
     """
-    hidden = torch.from_numpy(random.random(codes.shape[-1]) < share)
+    blind = random.random() < dropout.blind_rows
+    hidden = torch.from_numpy(random.random(codes.shape[-1]) < (1.0 if blind else dropout.share))
     return codes.masked_fill(hidden, special)
 
 

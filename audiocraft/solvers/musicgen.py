@@ -102,11 +102,13 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         batch = self._cut(tokens, clips, draws)
         kept = tuple(drop(row, random=random) for row, random in zip(batch.attributes, draws, strict=True))
         inputs = None
-        if self.config.frame_dropout > 0:
+        if self.config.frame_dropout.share > 0 or self.config.frame_dropout.blind_rows > 0:
             hide = partial(
-                lm_steps.hide_frames, special=self.lm.special_token_id, share=self.config.frame_dropout
+                lm_steps.hide_frames, special=self.lm.special_token_id, dropout=self.config.frame_dropout
             )
-            inputs = torch.stack([hide(row, random=random) for row, random in zip(batch.codes, draws, strict=True)])
+            inputs = torch.stack(
+                [hide(row, random=random) for row, random in zip(batch.codes, draws, strict=True)]
+            )
         return TokenBatch(batch.codes, kept, batch.lengths, inputs)
 
     def train_step(self, batch: TokenBatch) -> Metrics:
