@@ -357,7 +357,7 @@ class TokenCacheConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameDropoutConfig:
-    """What a language model in training does not get to read: `share` of the frames, and all of them in `blind_rows`."""
+    """What a language model in training may not read: `share` of the frames, and all of them in `blind_rows`."""
 
     share: float = 0.0
     blind_rows: float = 0.0
