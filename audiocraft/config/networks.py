@@ -94,16 +94,45 @@ class EncodecConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkingConfig:
+    """Long audio in chunks of `seconds`, of which neighbours share the part `overlap`; None: in one piece."""
+
+    seconds: float | None = None
+    overlap: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and self.seconds <= 0:
+            raise ConfigError(f"seconds must be positive, got {self.seconds:g}")
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(f"overlap must be a share from 0 to below 1, got {self.overlap:g}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DACConfig:
+    """The Descript Audio Codec; `ratios` are the decoder's strides, outermost last."""
+
+    sample_rate: int = 44100
+    n_filters: int = 64
+    decoder_filters: int = 1536
+    ratios: tuple[int, ...] = (8, 8, 4, 2)
+    n_q: int = 9
+    bins: int = 1024
+    codebook_dim: int = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CompressionConfig:
     """Everything a codec is built from."""
 
-    compression_model: Literal["encodec"] = "encodec"
+    compression_model: Literal["encodec", "dac"] = "encodec"
     sample_rate: int = 24000
     channels: int = 1
     encodec: EncodecConfig = EncodecConfig()
     seanet: SEANetConfig = SEANetConfig()
     rvq: RVQConfig = RVQConfig()
     no_quant: NoQuantConfig = NoQuantConfig()
+    chunking: ChunkingConfig = ChunkingConfig()
+    dac: DACConfig = DACConfig()
 
     def __post_init__(self) -> None:
         for name in ("channels", "causal"):

@@ -3,6 +3,7 @@ any mapping, a whole training configuration included. Weights come from `loaders
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ from audiocraft.config.networks import (
 )
 from audiocraft.errors import ConfigError
 from audiocraft.models import debug
+from audiocraft.models.chunked import ChunkedEncodecModel
+from audiocraft.models.dac import DACModel
 from audiocraft.models.encodec import CompressionModel, EncodecModel, InterleaveStereoCompressionModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import (
@@ -52,8 +55,10 @@ from audiocraft.modules.conditioners import (
     T5Conditioner,
 )
 from audiocraft.modules.conditioners.score import ScoreConditioner
+from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 from audiocraft.quantization import BaseQuantizer, DummyQuantizer, ResidualVectorQuantizer
+from audiocraft.quantization.factorised import FactorisedResidualQuantizer
 
 M = TypeVar("M", bound=nn.Module)
 Device = torch.device | str
@@ -74,22 +79,43 @@ _CONDITIONERS: dict[type, Callable[..., BaseConditioner]] = {
 }
 
 
-def build_codec(config: CompressionConfig, *, device: Device = "cpu") -> EncodecModel:
+def build_codec(config: CompressionConfig, *, device: Device = "cpu") -> CompressionModel:
     """An untrained codec on `device` ("meta" allocates nothing), in eval mode."""
+    return _CODECS[config.compression_model](config, device=device)
+
+
+def build_encodec(config: CompressionConfig, *, device: Device = "cpu") -> EncodecModel:
+    """EnCodec, in chunks where the configuration says so."""
+    given: dict[str, Any] = dict(
+        frame_rate=config.encodec.sample_rate / math.prod(config.seanet.ratios),
+        sample_rate=config.encodec.sample_rate,
+        channels=config.encodec.channels,
+        causal=config.encodec.causal,
+        renormalize=config.encodec.renormalize,
+    )
+    kind: type[EncodecModel] = EncodecModel
+    if config.chunking.seconds is not None:
+        kind, given = ChunkedEncodecModel, given | kwargs_of(config.chunking)
     with torch.device(device):
         encoder, decoder = build_seanet(config.seanet)
         quantizer = build_quantizer(config, dimension=encoder.dimension)
-        model = EncodecModel(
-            encoder,
-            decoder,
-            quantizer,
-            frame_rate=config.encodec.sample_rate / encoder.hop_length,
-            sample_rate=config.encodec.sample_rate,
-            channels=config.encodec.channels,
-            causal=config.encodec.causal,
-            renormalize=config.encodec.renormalize,
-        )
-    return model.eval()
+        return kind(encoder, decoder, quantizer, **given).eval()
+
+
+def build_dac(config: CompressionConfig, *, device: Device = "cpu") -> DACModel:
+    """The Descript Audio Codec."""
+    dac = config.dac
+    with torch.device(device):
+        encoder = DACEncoder(dac.n_filters, tuple(reversed(dac.ratios)))
+        decoder = DACDecoder(encoder.dimension, dac.decoder_filters, dac.ratios)
+        quantizer = FactorisedResidualQuantizer(encoder.dimension, dac.n_q, dac.bins, dac.codebook_dim)
+        return DACModel(encoder, decoder, quantizer, sample_rate=dac.sample_rate).eval()
+
+
+_CODECS: dict[str, Callable[..., CompressionModel]] = {
+    "encodec": build_encodec,
+    "dac": build_dac,
+}
 
 
 def build_seanet(config: SEANetConfig) -> tuple[SEANetEncoder, SEANetDecoder]:

@@ -17,6 +17,15 @@ from audiocraft.modules.streaming import StreamingModule
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 from audiocraft.quantization.vq import ResidualVectorQuantizer
 
+_DAC_NAMES = ("dac_16khz", "dac_24khz", "dac_44khz")
+
+
+def __getattr__(name: str) -> Any:
+    """Upstream's names for other projects' codecs, which build on this module."""
+    if name in ("DAC", "HFEncodecCompressionModel"):
+        return getattr(models, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 class CompressionModel(ABC, nn.Module):
     """Audio [B, C, N] to codes [B, K, T] and back."""
@@ -75,6 +84,8 @@ class CompressionModel(ABC, nn.Module):
     def get_pretrained(name: str, device: str | torch.device = "cpu") -> CompressionModel:
         """A trained codec by name, path or hub id, in eval mode on `device`."""
         # Through the package's lazy names: loaders build on this module, so it cannot import them.
+        if str(name) in _DAC_NAMES:
+            return models.DAC(str(name).removeprefix("dac_")).to(device)
         model: CompressionModel = models.load_compression_model(name, device=device)
         return model
 

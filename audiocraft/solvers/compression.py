@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from audiocraft.config.training import CompressionSolverConfig
 from audiocraft.losses import SISNR
 from audiocraft.losses.specloss import MelSpectrogramWrapper
-from audiocraft.models.builders import build_codec
+from audiocraft.models.builders import build_encodec
 from audiocraft.quantization import QuantizedResult
 from audiocraft.solvers import parts
 from audiocraft.solvers.base import StandardSolver
@@ -32,7 +32,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
 
     def __init__(self, config: CompressionSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
-        codec = build_codec(config.network, device=runtime.device)
+        codec = build_encodec(config.network, device=runtime.device)
         for name in config.freeze:
             codec.get_submodule(name).requires_grad_(False)
         self.codec = codec

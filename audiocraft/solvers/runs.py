@@ -17,7 +17,7 @@ from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import decode, encode
 from audiocraft.config.training import SOLVERS, CompressionSolverConfig, MusicGenSolverConfig, SolverConfig
 from audiocraft.errors import CheckpointError
-from audiocraft.models.builders import build_codec
+from audiocraft.models.builders import build_encodec
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.loaders import load_compression_model
 from audiocraft.solvers.base import CONFIG_FILE
@@ -44,7 +44,7 @@ def load_codec(name: str, device: torch.device | str) -> CompressionModel:
     config = read_config(folder)
     if not isinstance(config, CompressionSolverConfig):
         raise CheckpointError(f"{folder} holds a run of {config.solver}, not of a codec")
-    codec = build_codec(config.network, device=device)
+    codec = build_encodec(config.network, device=device)
     codec.load_state_dict(load_weights(folder)["state"])
     return codec.eval()
 

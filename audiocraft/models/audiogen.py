@@ -1,0 +1,70 @@
+"""AudioGen: sounds from text, and upstream's parameters."""
+
+from __future__ import annotations
+
+import torch
+
+from audiocraft.errors import InvalidInput
+from audiocraft.generation.request import Guidance, Sampling, Window
+from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.genmodel import BaseGenModel, Defaults
+from audiocraft.models.lm import LMModel
+from audiocraft.models.loaders import load_generator
+
+MELODY = "self_wav"
+"""The condition of models that listen to a melody, which AudioGen refuses."""
+
+_DEFAULT_STRIDE = 2
+_ALIASES = {"nano": "audiogen-nano", "medium": "facebook/audiogen-medium"}
+
+
+class AudioGen(BaseGenModel):
+    """Sounds from text. See `BaseGenModel` for `run`, `stream` and upstream's `generate*`."""
+
+    def __init__(
+        self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
+    ) -> None:
+        super().__init__(name, compression_model, lm, max_duration)
+        if MELODY in lm.condition_provider.conditioners:
+            raise InvalidInput(
+                f"model {name!r} takes a melody; load it with MusicGen, AudioGen is told by text alone",
+                field="lm",
+            )
+        self.set_generation_params(duration=5.0)
+
+    @staticmethod
+    def get_pretrained(
+        name: str = "facebook/audiogen-medium", device: str | torch.device | None = None
+    ) -> AudioGen:
+        """The model called `name`: "nano" travels with this package; folders and files of released models work too."""
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        codec, lm, config = load_generator(_ALIASES.get(str(name), name), device=device)
+        return AudioGen(str(name), codec, lm, max_duration=config.max_duration)
+
+    def set_generation_params(  # type: ignore[override]
+        self,
+        use_sampling: bool = True,
+        top_k: int = 250,
+        top_p: float = 0.0,
+        temperature: float = 1.0,
+        duration: float = 10.0,
+        cfg_coef: float = 3.0,
+        two_step_cfg: bool = False,
+        extend_stride: float = _DEFAULT_STRIDE,
+    ) -> None:
+        """Set what later `generate*` calls use; `run` reads none of it."""
+        too_far = extend_stride >= self.max_duration
+        if duration > self.max_duration and too_far and extend_stride != _DEFAULT_STRIDE:
+            raise InvalidInput(
+                f"extend_stride {extend_stride:g} s must be shorter than the {self.max_duration:g} s "
+                "that the model hears at once",
+                field="extend_stride",
+            )
+        self.defaults = Defaults(
+            duration=duration,
+            sampling=Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature),
+            guidance=Guidance(coef=cfg_coef, two_step=two_step_cfg),
+            # A model that hears less than the default stride chooses its own.
+            window=Window(stride=None if too_far else extend_stride),
+        )

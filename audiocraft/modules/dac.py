@@ -1,0 +1,160 @@
+"""Encoder and decoder of the Descript Audio Codec (Kumar 2023, arXiv 2306.06546): EnCodec's shape with periodic
+activations, three dilated residual units per stage, and no recurrence.
+
+encoder  conv -> [3 residual units -> Snake -> strided conv] per ratio, outermost first -> Snake -> conv
+decoder  conv -> [Snake -> transposed conv -> 3 residual units] per ratio, innermost first -> Snake -> conv -> tanh
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.errors import InvalidInput
+
+_DILATIONS = (1, 3, 9)
+_KERNEL = 7
+
+
+class Snake1d(nn.Module):
+    """x + sin^2(alpha x) / alpha, with one alpha per channel: periodic, and the identity on average (Liu 2020)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, D, L] -> [B, D, L]"""
+        return x + (self.alpha * x).sin().pow(2) / (self.alpha + 1e-9)
+
+
+def _same(width: int, width_out: int, kernel_size: int, dilation: int = 1) -> nn.Conv1d:
+    """A convolution that keeps the length."""
+    padding = (kernel_size - 1) * dilation // 2
+    return nn.Conv1d(width, width_out, kernel_size, dilation=dilation, padding=padding)
+
+
+class DACResidualUnit(nn.Module):
+    """x plus what a dilated and a pointwise convolution make of it."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.snake1 = Snake1d(width)
+        self.conv1 = _same(width, width, _KERNEL, dilation)
+        self.snake2 = Snake1d(width)
+        self.conv2 = _same(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, D, L] -> [B, D, L]"""
+        y: Tensor = self.conv2(self.snake2(self.conv1(self.snake1(x))))
+        return x + y
+
+
+class _Stage(nn.Module):
+    """The residual units of one time scale."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.res_unit1, self.res_unit2, self.res_unit3 = (
+            DACResidualUnit(width, dilation) for dilation in _DILATIONS
+        )
+
+    def residual(self, x: Tensor) -> Tensor:
+        """x [B, D, L] -> [B, D, L]"""
+        y: Tensor = self.res_unit3(self.res_unit2(self.res_unit1(x)))
+        return y
+
+
+class DACEncoderBlock(_Stage):
+    """Residual units, then `stride` times fewer frames that are twice as wide."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__(width)
+        self.snake1 = Snake1d(width)
+        self.conv1 = nn.Conv1d(width, 2 * width, 2 * stride, stride=stride, padding=math.ceil(stride / 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, D, L] -> [B, 2 D, L / stride]"""
+        y: Tensor = self.conv1(self.snake1(self.residual(x)))
+        return y
+
+
+class DACDecoderBlock(_Stage):
+    """`stride` times more frames that are half as wide, then residual units."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__(width // 2)
+        self.snake1 = Snake1d(width)
+        self.conv_t1 = nn.ConvTranspose1d(
+            width, width // 2, 2 * stride, stride=stride, padding=math.ceil(stride / 2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, D, L] -> [B, D / 2, L * stride], one frame less where the stride is odd."""
+        return self.residual(self.conv_t1(self.snake1(x)))
+
+
+class DACEncoder(nn.Module):
+    """Samples [B, 1, N] to frames [B, dimension, T].
+
+    Args:
+        n_filters: width of the first layer; it doubles with each ratio, which gives `dimension`.
+        ratios: strides, outermost first.
+    """
+
+    def __init__(self, n_filters: int = 64, ratios: Sequence[int] = (2, 4, 8, 8)) -> None:
+        super().__init__()
+        self.dimension = n_filters * 2 ** len(ratios)
+        self.hop_length = math.prod(ratios)
+        self.conv1 = _same(1, n_filters, _KERNEL)
+        self.block = nn.ModuleList(
+            DACEncoderBlock(n_filters * 2**depth, ratio) for depth, ratio in enumerate(ratios)
+        )
+        self.snake1 = Snake1d(self.dimension)
+        self.conv2 = _same(self.dimension, self.dimension, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, 1, N] -> [B, D, N / hop_length], for N that the hop divides."""
+        x = self.conv1(x)
+        for block in self.block:
+            x = block(x)
+        y: Tensor = self.conv2(self.snake1(x))
+        return y
+
+
+class DACDecoder(nn.Module):
+    """Frames [B, dimension, T] to samples [B, 1, T * hop_length].
+
+    Odd ratios lose a frame of their stage, as in the released models, so that a few samples are missing at the end.
+
+    Args:
+        n_filters: width of the first layer; it halves with each ratio.
+        ratios: strides, innermost first.
+    """
+
+    def __init__(
+        self, dimension: int = 1024, n_filters: int = 1536, ratios: Sequence[int] = (8, 8, 4, 2)
+    ) -> None:
+        super().__init__()
+        last = n_filters >> len(ratios)
+        if last < 1 or last << len(ratios) != n_filters:
+            raise InvalidInput(
+                f"n_filters {n_filters} must be divisible by 2 for each of the {len(ratios)} ratios",
+                field="n_filters",
+            )
+        self.conv1 = _same(dimension, n_filters, _KERNEL)
+        self.block = nn.ModuleList(
+            DACDecoderBlock(n_filters >> depth, ratio) for depth, ratio in enumerate(ratios)
+        )
+        self.snake1 = Snake1d(last)
+        self.conv2 = _same(last, 1, _KERNEL)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z [B, D, T] -> [B, 1, N]"""
+        z = self.conv1(z)
+        for block in self.block:
+            z = block(z)
+        return torch.tanh(self.conv2(self.snake1(z)))

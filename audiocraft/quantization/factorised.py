@@ -1,0 +1,109 @@
+"""The quantiser of the Descript Audio Codec: residual codebooks that look codes up by angle in a few dimensions
+(Yu 2022; Kumar 2023). It keeps no statistics, so its codebooks are trained by gradients alone."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.errors import InvalidInput
+from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
+
+
+class FactorisedCodebook(nn.Module):
+    """One codebook of `bins` codes in `codebook_dim` dimensions, with projections there and back."""
+
+    def __init__(self, dimension: int, bins: int, codebook_dim: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Conv1d(dimension, codebook_dim, 1)
+        self.out_proj = nn.Conv1d(codebook_dim, dimension, 1)
+        self.codebook = nn.Embedding(bins, codebook_dim)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, D, T] -> its projection [B, d, T] and the codes [B, T] that point in the most similar direction."""
+        projected = self.in_proj(x)
+        similarity = (
+            F.normalize(projected.transpose(1, 2), dim=-1) @ F.normalize(self.codebook.weight, dim=-1).T
+        )
+        return projected, similarity.argmax(dim=-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [B, T] -> [B, D, T]"""
+        y: Tensor = self.out_proj(self.codebook(codes).transpose(1, 2))
+        return y
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, D, T] -> quantised [B, D, T], codes [B, T], penalty; the gradient passes straight through."""
+        projected, codes = self.encode(x)
+        chosen = self.codebook(codes).transpose(1, 2)
+        penalty = 0.25 * F.mse_loss(projected, chosen.detach()) + F.mse_loss(chosen, projected.detach())
+        return self.out_proj(projected + (chosen - projected).detach()), codes, penalty
+
+
+class FactorisedResidualQuantizer(BaseQuantizer):
+    """`n_q` factorised codebooks, each for what the ones before it left."""
+
+    def __init__(self, dimension: int = 1024, n_q: int = 9, bins: int = 1024, codebook_dim: int = 8) -> None:
+        super().__init__()
+        self.dimension, self.n_q, self.bins = dimension, n_q, bins
+        self.quantizers = nn.ModuleList(FactorisedCodebook(dimension, bins, codebook_dim) for _ in range(n_q))
+
+    def forward(self, x: Tensor, frame_rate: float, *, n_q: int | None = None) -> QuantizedResult:
+        """x [B, D, T] -> quantised x, codes [B, K, T], bandwidth and the codebooks' penalty."""
+        residual, total = x, torch.zeros_like(x)
+        codes, penalties = [], []
+        for layer in self.first(n_q):
+            quantized, code, penalty = layer(residual)
+            residual, total = residual - quantized, total + quantized
+            codes.append(code)
+            penalties.append(penalty)
+        bandwidth = torch.tensor(len(codes) * math.log2(self.bins) * frame_rate / 1000).to(x)
+        return QuantizedResult(
+            total, torch.stack(codes, dim=1), bandwidth, penalty=torch.stack(penalties).mean()
+        )
+
+    def encode(self, x: Tensor, *, n_q: int | None = None) -> Tensor:
+        """x [B, D, T] -> codes [B, K, T]"""
+        codes = []
+        for layer in self.first(n_q):
+            _, code = layer.encode(x)
+            x = x - layer.decode(code)
+            codes.append(code)
+        return torch.stack(codes, dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes [B, K, T], K at most `total_codebooks` -> [B, D, T]"""
+        layers = self.first(codes.shape[1])
+        return torch.stack([layer.decode(codes[:, k]) for k, layer in enumerate(layers)]).sum(dim=0)
+
+    def first(self, n_q: int | None = None) -> list[FactorisedCodebook]:
+        """The first `n_q` codebooks, those in use by default."""
+        layers = cast(list[FactorisedCodebook], list(self.quantizers))
+        return layers[: self._active(n_q)]
+
+    @property
+    def total_codebooks(self) -> int:
+        """How many codebooks there are."""
+        return len(self.quantizers)
+
+    @property
+    def num_codebooks(self) -> int:
+        """How many are in use unless a call says otherwise."""
+        return self.n_q
+
+    def set_num_codebooks(self, n: int) -> None:
+        """Use the first `n` codebooks from now on; to change one call only, pass `n_q` to it."""
+        self.n_q = self._active(n)
+
+    def _active(self, n: int | None) -> int:
+        if n is None:
+            return self.n_q
+        if not 1 <= n <= len(self.quantizers):
+            raise InvalidInput(
+                f"{n} codebooks asked for; this quantiser has 1 to {len(self.quantizers)}", field="n"
+            )
+        return n
