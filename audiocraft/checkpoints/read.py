@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from audiocraft.checkpoints.keys import encodec_config_from_hf, encodec_from_hf
+from audiocraft.checkpoints import encodec_2022, licences, transformers_models
+from audiocraft.checkpoints.keys import old_weight_norm
 from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind, Pointer
-from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, WEIGHTS_FILE, resolve
-from audiocraft.checkpoints.upgrade import read_release_config
+from audiocraft.checkpoints.safefile import SafeFile
+from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, WEIGHTS_FILE, inside, resolve
+from audiocraft.checkpoints.torchfile import Shell, load_torch_file, plain
+from audiocraft.checkpoints.upgrade import read_release_config, resolved, upgrade
 from audiocraft.errors import CheckpointError
 
 FORMAT = 1
 """Version of our own `config.json`; raised when an old reader could no longer understand it."""
 
+RUN_FILE = "checkpoint.th"
+_MAX_JSON = 16 * 2**20
+_WEIGHTS_OF_RUNS: dict[Kind, tuple[tuple[str, ...], ...]] = {
+    "lm": (("fsdp_best_state", "model"), ("best_state", "model"), ("ema", "state", "model"), ("model",)),
+    # Codecs are used with their averaged weights.
+    "compression": (("ema", "state", "model"), ("best_state", "model"), ("model",)),
+}
 
-def read(name: str | Path, *, kind: Kind, cache: str | Path | None = None) -> Checkpoint:
-    """The checkpoint called `name` (see `sources.resolve`); files that only point elsewhere are followed."""
+
+def read(
+    name: str | Path, *, kind: Kind, cache: str | Path | None = None, dtype: torch.dtype | None = None
+) -> Checkpoint:
+    """The checkpoint called `name` (see `sources.resolve`); files that only point elsewhere are followed.
+
+    Args:
+        dtype: of all floating-point tensors; converted while reading, without a second copy of the model. None leaves
+            them as they are stored.
+    """
     seen: list[str] = []
     while True:
-        found = read_path(resolve(name, kind=kind, cache=cache), kind=kind)
+        path = resolve(name, kind=kind, cache=cache)
+        found = read_path(path, kind=kind, dtype=dtype)
         if isinstance(found, Checkpoint):
+            licences.say_once(name, licences.licence_of(path, found.meta, name))
             return found
         seen.append(str(name))
         name = found.name
@@ -36,113 +53,150 @@ def read(name: str | Path, *, kind: Kind, cache: str | Path | None = None) -> Ch
             raise CheckpointError(f"{found.source} points to {name!r}, which points back")
 
 
-def read_path(path: Path, *, kind: Kind) -> Checkpoint | Pointer:
+def read_path(path: Path, *, kind: Kind, dtype: torch.dtype | None = None) -> Checkpoint | Pointer:
     """What the folder or file at `path` holds."""
     try:
         if path.is_dir():
-            return _read_folder(path, kind)
+            return _read_folder(path, kind, dtype)
         if path.suffix == ".safetensors" or path.name == CONFIG_FILE:
-            return _read_ours(path.parent, kind, weights=path if path.suffix == ".safetensors" else None)
-        return _read_torch(path, kind)
+            return _read_configured(path.parent, kind, dtype, path if path.suffix == ".safetensors" else None)
+        return _read_torch(path, kind, dtype)
     except OSError as error:
         raise CheckpointError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
 
 
-def _read_folder(folder: Path, kind: Kind) -> Checkpoint | Pointer:
-    release = folder / RELEASE_FILES[kind]
-    if release.is_file():
-        return _read_torch(release, kind)
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    if path.stat().st_size > _MAX_JSON:
+        raise CheckpointError(f"{path} is too large for a configuration: {path.stat().st_size} bytes")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold a JSON object")
+    return content
+
+
+def _read_folder(folder: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint | Pointer:
+    for file in (RELEASE_FILES[kind], RUN_FILE):
+        if (folder / file).is_file() and not (file == RUN_FILE and (folder / CONFIG_FILE).is_file()):
+            return _read_torch(inside(folder, file), kind, dtype)
     if (folder / CONFIG_FILE).is_file():
-        return _read_ours(folder, kind)
+        return _read_configured(folder, kind, dtype)
     raise CheckpointError(
         f"{folder} holds no {NAMES[kind]}: expected {RELEASE_FILES[kind]}, or {CONFIG_FILE} with {WEIGHTS_FILE}"
     )
 
 
-def _read_ours(folder: Path, kind: Kind, weights: Path | None = None) -> Checkpoint:
-    """Our own format, or a Hugging Face model, which uses the same two file names."""
-    source = weights or folder / WEIGHTS_FILE
-    try:
-        header = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{folder / CONFIG_FILE} is not valid JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{folder / CONFIG_FILE} must hold a JSON object")
+def _read_configured(
+    folder: Path, kind: Kind, dtype: torch.dtype | None, weights: Path | None = None
+) -> Checkpoint:
+    """Our own format, or a `transformers` model, which uses the same two file names."""
+    header = read_json(inside(folder, CONFIG_FILE))
     if "model_type" in header:
-        if kind != "compression":
-            raise CheckpointError(f"{folder} holds a {header['model_type']!r} model, not a {NAMES[kind]}")
-        return Checkpoint(
-            kind=kind,
-            config=encodec_config_from_hf(header),
-            tensors=encodec_from_hf(_tensors(source)),
-            source=source,
-        )
+        return transformers_models.read_model(folder, header, kind, dtype)
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{folder / CONFIG_FILE}: format {header.get('format')!r} is not {FORMAT}")
     if header.get("kind") != kind:
         raise CheckpointError(f"{folder} holds a model of kind {header.get('kind')!r}, not a {NAMES[kind]}")
+    config, meta = header.get("config") or {}, header.get("meta") or {}
+    if not isinstance(config, dict) or not isinstance(meta, dict):
+        raise CheckpointError(f"{folder / CONFIG_FILE}: config and meta must be objects")
+    file = SafeFile(weights or inside(folder, WEIGHTS_FILE))
     return Checkpoint(
         kind=kind,
-        config=header.get("config") or {},
-        tensors=_tensors(source),
-        meta=header.get("meta") or {},
-        source=source,
+        config=_anchored(config, folder),
+        tensors={name: file.tensor(name, dtype) for name in file.names()},
+        meta=meta,
+        source=file.path,
     )
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+def _anchored(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A text encoder that lies in the model's own folder is named from there."""
+    conditioners = dict(config.get("conditioners") or {})
+    for name, entry in conditioners.items():
+        t5 = entry.get("t5") if isinstance(entry, dict) else None
+        if isinstance(t5, dict) and str(t5.get("name", "")).startswith("./"):
+            place = inside(folder, t5["name"].removeprefix("./"))
+            conditioners[name] = {**entry, "t5": {**t5, "name": str(place)}}
+    return {**config, "conditioners": conditioners} if conditioners else dict(config)
 
 
-def _read_torch(path: Path, kind: Kind) -> Checkpoint | Pointer:
-    """A file written by `torch.save`: upstream's releases, or their pointer to another model."""
-    package = load_torch_file(path)
+def _read_torch(path: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint | Pointer:
+    """A file written by `torch.save`: a release, a pointer to another model, a training run, the codecs of 2022."""
+    package = load_torch_file(path, dtype=dtype)
     if "pretrained" in package:
-        return Pointer(kind=kind, name=str(package["pretrained"]), source=path)
-    if "best_state" not in package or "xp.cfg" not in package:
-        raise CheckpointError(
-            f"{path} is no released model: expected the keys 'best_state' and 'xp.cfg', "
-            f"found {', '.join(map(str, list(package)[:6])) or 'nothing'}"
+        name = str(package["pretrained"])
+        if "://" in name:
+            raise CheckpointError(f"{path} points to the address {name}; fetch it yourself if you trust it")
+        return Pointer(kind=kind, name=name, source=path)
+    if "xp.cfg" in package:
+        return _read_package(package, path, kind, dtype)
+    if kind == "compression" and encodec_2022.recognises(package):
+        tensors = _tensors(package, path, dtype)
+        return Checkpoint(
+            kind=kind, config=encodec_2022.config_of(tensors, path), tensors=tensors, source=path
         )
-    config = read_release_config(str(package["xp.cfg"]), source=str(path))
-    _check_kind(config, path, kind)
-    meta = {key: value for key, value in package.items() if key not in ("best_state", "xp.cfg")}
-    return Checkpoint(kind=kind, config=config, tensors=dict(package["best_state"]), meta=meta, source=path)
+    raise CheckpointError(
+        f"{path} is no released model: expected the keys 'best_state' and 'xp.cfg', "
+        f"found {', '.join(map(str, list(package)[:6])) or 'nothing'}"
+    )
 
 
-# What a restricted unpickler raises on bytes that are no pickle depends on the bytes.
-_BROKEN = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-)
-
-
-def load_torch_file(path: Path) -> Mapping[Any, Any]:
-    """The mapping in a `torch.save` file, tensors on the CPU; files with code inside are refused."""
-    try:
-        package = torch.load(path, map_location="cpu", weights_only=True)
-    except _BROKEN as error:
-        raise CheckpointError(
-            f"{path} is damaged, no weight file, or one that would run code when loaded"
-        ) from error
-    if not isinstance(package, Mapping):
-        raise CheckpointError(f"{path} holds a {type(package).__name__}, not a mapping of weights")
-    return package
-
-
-def _check_kind(config: Mapping[str, Any], path: Path, kind: Kind) -> None:
+def _read_package(
+    package: Mapping[Any, Any], path: Path, kind: Kind, dtype: torch.dtype | None
+) -> Checkpoint:
+    """A release, or the checkpoint of a training run, which holds the same and much more."""
+    stored = package["xp.cfg"]
+    if isinstance(stored, str):
+        config = read_release_config(stored, source=str(path))
+    else:
+        tree = plain(stored)
+        if not isinstance(stored, Shell | Mapping) or not isinstance(tree, dict):
+            raise CheckpointError(f"{path}: the configuration inside is not a mapping")
+        config = upgrade(resolved(tree, source=str(path)), source=str(path))
     actual: Kind = "lm" if "transformer_lm" in config else "compression"
     if actual != kind:
         raise CheckpointError(f"{path} holds a {NAMES[actual]}, not a {NAMES[kind]}")
+    weights = _weights_of(package, path, kind)
+    released = weights is package.get("best_state")
+    meta = {
+        str(key): value
+        for key, value in package.items()
+        if released and key not in ("best_state", "xp.cfg") and isinstance(value, str | int | float | bool)
+    }
+    return Checkpoint(
+        kind=kind, config=config, tensors=_tensors(weights, path, dtype), meta=meta, source=path
+    )
+
+
+def _weights_of(package: Mapping[Any, Any], path: Path, kind: Kind) -> Mapping[Any, Any]:
+    best = package.get("best_state")
+    if isinstance(best, Mapping) and any(isinstance(value, Tensor) for value in best.values()):
+        return best
+    for places in _WEIGHTS_OF_RUNS[kind]:
+        node: Any = package
+        for place in places:
+            node = node.get(place) if isinstance(node, Mapping) else None
+        if isinstance(node, Mapping) and node:
+            return node
+    raise CheckpointError(
+        f"{path} holds a configuration but no weights; of a run with sharded weights, take the file of rank 0, "
+        "which has 'fsdp_best_state'"
+    )
+
+
+def _tensors(weights: Mapping[Any, Any], path: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """The tensors under the names that released files use, each converted as it is taken."""
+    taken: dict[str, Tensor] = {}
+    source = weights if isinstance(weights, dict) else dict(weights)
+    for name in list(source):
+        value = source.pop(name)
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor")
+        if dtype is not None and value.is_floating_point():
+            value = value.to(dtype)
+        taken[old_weight_norm(str(name))] = value
+    return taken

@@ -10,6 +10,8 @@ from audiocraft.errors import CheckpointError, require
 
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _RENAMED_PATTERN = "q_modeling"  # until 2023 the language model's section named its codebook pattern
+_REMOVED = ("spectral_norm_attn_iters", "spectral_norm_ff_iters", "residual_balancer_attn", "residual_balancer_ff",
+            "layer_drop")  # fmt: skip
 
 
 def read_release_config(text: str, *, source: str) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def read_release_config(text: str, *, source: str) -> dict[str, Any]:
         raise CheckpointError(f"{source}: the configuration inside is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise CheckpointError(f"{source}: the configuration inside is not a mapping")
-    return upgrade(resolved(tree, source=source))
+    return upgrade(resolved(tree, source=source), source=source)
 
 
 def resolved(tree: Mapping[str, Any], *, source: str) -> dict[str, Any]:
@@ -51,13 +53,30 @@ def resolved(tree: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     return result
 
 
-def upgrade(tree: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade(tree: Mapping[str, Any], *, source: str = "the checkpoint") -> dict[str, Any]:
     """Names that releases used over time, as they are spelled today; unknown keys stay and fail at decoding."""
-    new = dict(tree)
-    lm = dict(new.get("transformer_lm") or {})
-    if _RENAMED_PATTERN in lm:
-        new.setdefault("codebooks_pattern", {"modeling": lm.pop(_RENAMED_PATTERN)})
-        lm.pop(_RENAMED_PATTERN, None)
-    if lm:
-        new["transformer_lm"] = lm
-    return new
+    return _without_experiments(_spring_2023(dict(tree)), source)
+
+
+def _spring_2023(tree: dict[str, Any]) -> dict[str, Any]:
+    """The first releases named the pattern inside the language model's section, and left out what all of them shared
+    (4 codebooks of 2048 codes), which are the defaults here too."""
+    if not tree.get("transformer_lm"):
+        return tree
+    lm = dict(tree["transformer_lm"])
+    pattern = lm.pop(_RENAMED_PATTERN, None)
+    named = {} if pattern is None else {"codebooks_pattern": {"modeling": pattern}}
+    return {**named, **tree, "transformer_lm": lm}
+
+
+def _without_experiments(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """Switches of experiments that no release used: gone where they are off, refused where they are on."""
+    if not tree.get("transformer_lm"):
+        return tree
+    lm = dict(tree["transformer_lm"])
+    for name in _REMOVED:
+        if lm.pop(name, None):
+            raise CheckpointError(
+                f"{source}: transformer_lm.{name} is switched on, which is no longer supported"
+            )
+    return {**tree, "transformer_lm": lm}

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.record import NAMES, Checkpoint
-from audiocraft.checkpoints.sources import RELEASE_FILES, resolve
+from audiocraft.checkpoints.sources import RELEASE_FILES, resolve, sibling
 from audiocraft.checkpoints.sources import cache_dir as default_cache_dir
+from audiocraft.checkpoints.transformers_models import holds_codec
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.errors import CheckpointError, ConfigError
 from audiocraft.models import debug
@@ -36,9 +37,9 @@ def load_compression_model(
     """The codec called `file_or_url_or_id`, in eval mode and float32."""
     if str(file_or_url_or_id) == debug.NAME:
         return get_debug_compression_model(device)
-    checkpoint = read(file_or_url_or_id, kind="compression", cache=cache_dir)
+    checkpoint = read(file_or_url_or_id, kind="compression", cache=cache_dir, dtype=torch.float32)
     config = _config(CompressionConfig, checkpoint)
-    return _filled(build_codec(config, device="meta"), checkpoint, torch.float32).to(device)
+    return _filled(build_codec(config, device="meta"), checkpoint).to(device)
 
 
 def load_lm_model(
@@ -54,10 +55,10 @@ def load_lm(
     """A language model with its configuration: float32 on a CPU, float16 on a GPU."""
     if str(name) == debug.NAME:
         return get_debug_lm_model(device), debug.lm_config()
-    checkpoint = read(name, kind="lm", cache=cache)
-    config = _config(LMConfig, checkpoint)
     dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
-    return _filled(build_lm(config, device="meta"), checkpoint, dtype).to(device), config
+    checkpoint = read(name, kind="lm", cache=cache, dtype=dtype)
+    config = _config(LMConfig, checkpoint)
+    return _filled(build_lm(config, device="meta"), checkpoint).to(device), config
 
 
 def load_generator(name: Path | str, *, device: Device = "cpu") -> tuple[CompressionModel, LMModel, LMConfig]:
@@ -80,9 +81,12 @@ def _codec_name(name: Path | str, config: LMConfig) -> Path | str:
     named = (config.compression_model_checkpoint or "").removeprefix("//pretrained/")
     if str(name) == debug.NAME:
         return named
+    address = sibling(str(name), RELEASE_FILES["compression"])
+    if address is not None and str(name).partition("#")[0].endswith(f"/{RELEASE_FILES['lm']}"):
+        return address
     path = resolve(name, kind="lm")
     folder = path if path.is_dir() else path.parent
-    if (folder / RELEASE_FILES["compression"]).is_file():
+    if (folder / RELEASE_FILES["compression"]).is_file() or holds_codec(folder):
         return folder
     if not named:
         raise CheckpointError(f"{path}: the configuration names no codec (compression_model_checkpoint)")
@@ -116,10 +120,11 @@ def _config(kind: type[CompressionConfig] | type[LMConfig], checkpoint: Checkpoi
         raise CheckpointError(f"{checkpoint.source}: {error}") from error
 
 
-def _filled(model: M, checkpoint: Checkpoint, dtype: torch.dtype) -> M:
+def _filled(model: M, checkpoint: Checkpoint) -> M:
     """`model`, built without memory, takes over the tensors of `checkpoint`; every name and shape must match."""
-    tensors = {name: _cast(tensor, dtype) for name, tensor in checkpoint.tensors.items()}
+    tensors = checkpoint.tensors
     _check_names(model.state_dict(), tensors, checkpoint)
+    _check_values(tensors, checkpoint)
     model.load_state_dict(tensors, strict=True, assign=True)
     empty = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta]
     assert not empty, f"left without values: {empty}"
@@ -128,7 +133,11 @@ def _filled(model: M, checkpoint: Checkpoint, dtype: torch.dtype) -> M:
 
 def _check_names(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    wrong = [name for name in expected if name in found and expected[name].shape != found[name].shape]
+    wrong = [
+        f"{name} (expected {list(expected[name].shape)}, found {list(found[name].shape)})"
+        for name in expected
+        if name in found and expected[name].shape != found[name].shape
+    ]
     for problem, names in (
         ("is missing", missing),
         ("has no use for", extra),
@@ -142,5 +151,14 @@ def _check_names(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], ch
             )
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+def _check_values(tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
+    """Refuse weights that would turn every output into noise or silence without a word."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            continue
+        # A sum is one pass without a copy; only where it is not finite, each value is looked at.
+        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{checkpoint.source}: {name} holds values that are no numbers (NaN or infinite); "
+                "the file is damaged, or its training diverged"
+            )

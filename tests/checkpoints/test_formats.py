@@ -137,13 +137,18 @@ def test_our_folders_are_checked(saved: Path) -> None:
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIOCRAFT_CACHE_DIR", str(tmp_path))
-    for name in ("facebook/musicgen-small", "https://example.com/m.bin"):
-        with pytest.raises(CheckpointError, match=r"put state_dict\.bin"):
+    for name in ("facebook/musicgen-small", "small"):
+        with pytest.raises(CheckpointError, match=r"forbids to fetch.*put state_dict\.bin"):
             sources.resolve(name, kind="lm")
+    with pytest.raises(CheckpointError, match="forbids to fetch"):
+        sources.resolve("https://example.com/m.bin", kind="lm")
+    with pytest.raises(CheckpointError, match=r"no language model called 'smal'.*put state_dict\.bin"):
+        sources.resolve("smal", kind="lm")
     folder = tmp_path / "facebook" / "musicgen-small"
     folder.mkdir(parents=True)
     (folder / "state_dict.bin").write_bytes(b"")
     assert sources.resolve("facebook/musicgen-small", kind="lm") == folder
+    assert sources.resolve("small", kind="lm") == folder
 
 
 def test_pointers_do_not_run_in_circles(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiocraft.checkpoints.sources import hub_snapshot
+from audiocraft.checkpoints.sources import hub_snapshot, text_encoder
+from audiocraft.checkpoints.transformers_models import weights_of
 from audiocraft.errors import CheckpointError, require
 
 Device = torch.device | str
@@ -41,6 +42,7 @@ class T5Config:
     @classmethod
     def read(cls, folder: Path) -> T5Config:
         tree = json.loads((folder / "config.json").read_text())
+        tree = tree.get("text_encoder") or tree  # inside a MusicGen of transformers
         try:
             return cls(**{name: tree[name] for name in cls.__slots__ if name in tree})
         except TypeError as error:
@@ -48,7 +50,7 @@ class T5Config:
 
 
 def find_t5(name: str) -> Path:
-    """The folder of a T5: a path, or a name in the local Hugging Face cache."""
+    """The folder of a T5: a path, or a name on the Hugging Face hub, of which this machine may have a copy."""
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder
@@ -57,10 +59,7 @@ def find_t5(name: str) -> Path:
         snapshot = hub_snapshot(candidate)
         if snapshot is not None:
             return snapshot
-    raise CheckpointError(
-        f"the text encoder {name!r} is not on this machine; put it in the Hugging Face cache with "
-        f"`hf download {names[-1]}`, or give a folder with config.json, tokenizer.json and the weights"
-    )
+    return text_encoder(names[-1])
 
 
 class T5Tokenizer:
@@ -226,17 +225,7 @@ def _block(config: T5Config, first: bool) -> nn.ModuleDict:
 
 
 def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
-    """The wanted tensors from safetensors files, else from torch's, read without running any code."""
-    found: dict[str, Tensor] = {}
-    files = sorted(folder.glob("*.safetensors"))
-    if files:
-        from safetensors import safe_open
-
-        for file in files:
-            with safe_open(file, framework="pt") as tensors:
-                found.update({key: tensors.get_tensor(key) for key in tensors.keys() if key in wanted})
-        return found
-    for file in sorted(folder.glob("pytorch_model*.bin")):
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
-        found.update({key: value for key, value in tensors.items() if key in wanted})
-    return found
+    """The wanted tensors of a folder; in a MusicGen of transformers they stand behind a prefix."""
+    files = weights_of(folder)
+    found = {name.removeprefix("text_encoder."): name for name in files.names()}
+    return {key: files.tensor(name) for key, name in found.items() if key in wanted}

@@ -1,0 +1,56 @@
+"""Under which terms weights may be used: read from the files, else known for the official models; said once."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audiocraft.checkpoints.hub import repo_of
+
+_log = logging.getLogger("audiocraft")
+
+_OFFICIAL: tuple[tuple[str, str], ...] = (
+    (r"facebook/(musicgen|audiogen|magnet|audio-magnet|jasco|multiband-diffusion)[\w.-]*", "cc-by-nc-4.0"),
+    (r"facebook/encodec_32khz", "cc-by-nc-4.0"),
+)
+_FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---", re.DOTALL)
+_LICENCE_LINE = re.compile(r"^licen[sc]e:\s*['\"]?([\w.+-]+)", re.MULTILINE)
+_said: set[str] = set()
+
+
+def licence_of(path: Path, meta: Mapping[str, Any], name: str | Path = "") -> str | None:
+    """The licence of the weights at `path`, or None if nothing says.
+
+    Args:
+        meta: what the checkpoint says about itself.
+        name: what the user called it.
+    """
+    stated = meta.get("license")
+    if isinstance(stated, str) and stated:
+        return stated
+    folder = path if path.is_dir() else path.parent
+    card = folder / "README.md"
+    if card.is_file():
+        front = _FRONT_MATTER.match(card.read_text(encoding="utf-8", errors="replace")[:20_000])
+        line = _LICENCE_LINE.search(front[1]) if front else None
+        if line:
+            return line[1]
+    for candidate in (repo_of(path), "/".join(folder.parts[-2:]), str(name)):
+        for pattern, licence in _OFFICIAL:
+            if candidate and re.fullmatch(pattern, candidate):
+                return licence
+    return None
+
+
+def say_once(name: str | Path, licence: str | None) -> None:
+    """Tell the user, once per model and process, about terms that forbid what most licences allow."""
+    if licence is None or str(name) in _said:
+        return
+    _said.add(str(name))
+    restricted = re.search(r"(^|[-_])nc([-_]|$)|non-?commercial|research", licence.lower())
+    level = logging.WARNING if restricted else logging.INFO
+    note = ", which does not allow commercial use" if restricted else ""
+    _log.log(level, "the weights of %s are under %s%s", name, licence, note)
