@@ -45,23 +45,21 @@ def _cached(path: Path, make: object) -> Audio:
     return soundfile.read(path, dtype="float32")[0]
 
 
-def music(count: int, cache: Path, split: str = "heldout") -> list[Example]:
-    """Pieces number 0 .. count - 1 of a split."""
-    examples = []
+def music(count: int, cache: Path, split: str = "heldout") -> Iterator[Example]:
+    """Pieces number 0 .. count - 1 of a split, one at a time: thousands of them would fill the memory."""
     for index in range(count):
         piece = compose(SEED, index, split)
         rng = random.Random(f"benchmark/{SEED}/{split}/{index}")
         wav = _cached(cache / f"music_{split}_{SEED}_{index:04d}.wav", lambda piece=piece: render(piece))
         about = piece.attributes
         prompt = write(rng, rng.choice(FULL), about)
-        examples.append(Example(wav, prompt, float(about.bpm), about.key.name, about.instruments))
-    return examples
+        yield Example(wav, prompt, float(about.bpm), about.key.name, about.instruments)
 
 
 def mixture(count: int, cache: Path) -> list[Example]:
     """Held-out clips in the corpus's proportion of music and sound effects."""
     sounds = round(count * SOUNDS_SHARE)
-    examples = music(count - sounds, cache)
+    examples = list(music(count - sounds, cache))
     for index in range(sounds):
         scene = compose_sound(SEED, index, "heldout")
         wav = _cached(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import julius
 import numpy as np
 import soundfile
 import torch
@@ -67,13 +68,19 @@ def measure(coder: Callable[[Audio], tuple[Audio, float]], clips: Sequence[Audio
     return {"kbps": round(kbps, 3), "log_mel_db": round(distance, 3), "si_snr_db": round(ratio, 2)}
 
 
+def resampled(wav: Tensor, old: int, new: int) -> Tensor:
+    """wav [..., N] at another sample rate."""
+    return wav if old == new else julius.resample_frac(wav, old, new)
+
+
 def neural(model: Any) -> Callable[[Audio], tuple[Audio, float]]:
-    """A `CompressionModel` as a coder."""
+    """A `CompressionModel` as a coder of mono at 24 kHz, whatever its own rate and channels."""
 
     @torch.inference_mode()
     def code(wav: Audio) -> tuple[Audio, float]:
-        codes, scale = model.encode(torch.from_numpy(wav).reshape(1, 1, -1))
-        decoded = model.decode(codes, scale)[0, 0]
+        sound = resampled(torch.from_numpy(wav), SAMPLE_RATE, model.sample_rate)
+        codes, scale = model.encode(sound.expand(1, model.channels, -1))
+        decoded = resampled(model.decode(codes, scale)[0].mean(0), model.sample_rate, SAMPLE_RATE)
         return decoded.numpy(), codes.numel() * math.log2(model.cardinality)
 
     return code

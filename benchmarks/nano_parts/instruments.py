@@ -6,7 +6,6 @@ chosen per instrument on validation clips.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -23,6 +22,8 @@ from nano_parts.clips import Example
 SAMPLE_RATE = 24000
 NAMES = tuple(INSTRUMENTS)
 _N_FFT, _HOP, _BANDS = 2048, 1000, 96  # 24 frames per second
+# One training clip in four is also heard through the codec: coding costs more than the training itself.
+_CODED_EVERY = 4
 Audio = NDArray[np.float32]
 Coder = Callable[[Audio], Audio]
 
@@ -67,10 +68,6 @@ class Classifier(nn.Module):
         return found
 
 
-def _labels(examples: Iterable[Example]) -> Tensor:
-    return torch.tensor([[name in example.instruments for name in NAMES] for example in examples]).float()
-
-
 def _augmented(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Random equalisation (a smooth curve over bands), a random start, and a random noise floor."""
     points = 2.0 * torch.randn(len(batch), 1, 5, generator=generator)
@@ -82,25 +79,32 @@ def _augmented(batch: Tensor, generator: torch.Generator) -> Tensor:
     return batch - batch.mean((1, 2), keepdim=True)
 
 
+def _heard(examples: Iterable[Example], coder: Coder | None, every: int) -> tuple[Tensor, Tensor]:
+    """Features [clips, bands, frames] in half precision and labels; each `every`-th clip also through `coder`."""
+    inputs, targets = [], []
+    for index, example in enumerate(examples):
+        sounds = [example.wav]
+        if coder is not None and index % every == 0:
+            sounds.append(coder(example.wav))
+        inputs += [features(wav).half() for wav in sounds]
+        targets += [[name in example.instruments for name in NAMES]] * len(sounds)
+    if not inputs:
+        return torch.zeros(0, _BANDS, 1), torch.zeros(0, len(NAMES))
+    return torch.stack(inputs), torch.tensor(targets).float()
+
+
 def train(
-    examples: Sequence[Example], valid: Sequence[Example], coder: Coder | None, seed: int = 0
+    examples: Iterable[Example], valid: Iterable[Example], coder: Coder | None, seed: int = 0
 ) -> Classifier:
-    """A classifier of `examples`, a third of them also through `coder`; thresholds are chosen on `valid`."""
-    generator = torch.Generator().manual_seed(seed)
-    picked = random.Random(seed).sample(range(len(examples)), len(examples) // 3) if coder else []
-    heard = [features(example.wav) for example in examples]
-    heard += [features(coder(examples[index].wav)) for index in picked if coder]
-    inputs = torch.stack(heard).half()
-    targets = torch.cat([_labels(examples), _labels([examples[index] for index in picked])])
+    """A classifier of `examples`, some of them also through `coder`; thresholds are chosen on `valid`."""
+    inputs, targets = _heard(examples, coder, _CODED_EVERY)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Classifier()
-        _fit(model, inputs, targets, generator)
+        _fit(model, inputs, targets, torch.Generator().manual_seed(seed))
     model.eval()
-    sounds = [example.wav for example in valid]
-    sounds += [coder(example.wav) for example in valid] if coder else []
-    truth = _labels(valid).repeat(len(sounds) // max(1, len(valid)), 1)
-    if sounds:
+    sounds, truth = _heard(valid, coder, 1)
+    if len(sounds):
         model.thresholds.copy_(_thresholds(_probabilities(model, sounds), truth))
     return model
 
@@ -125,8 +129,8 @@ def _fit(model: Classifier, inputs: Tensor, targets: Tensor, generator: torch.Ge
 
 
 @torch.inference_mode()
-def _probabilities(model: Classifier, wavs: Sequence[Audio]) -> Tensor:
-    return torch.cat([torch.sigmoid(model(features(wav)[None])) for wav in wavs])
+def _probabilities(model: Classifier, inputs: Tensor) -> Tensor:
+    return torch.cat([torch.sigmoid(model(batch.float())) for batch in inputs.split(32)])
 
 
 def _thresholds(probabilities: Tensor, truth: Tensor) -> Tensor:
@@ -170,8 +174,8 @@ def report(found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> dict
 
 def load_or_train(
     path: Path,
-    examples: Callable[[], Sequence[Example]],
-    valid: Callable[[], Sequence[Example]],
+    examples: Callable[[], Iterable[Example]],
+    valid: Callable[[], Iterable[Example]],
     coder: Coder | None,
 ) -> Classifier:
     """The classifier saved at `path`, trained first where there is none."""

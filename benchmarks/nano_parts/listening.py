@@ -7,7 +7,7 @@ and through the codec; they never see a model's output before they are fixed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,18 +45,14 @@ class Heard:
 
 
 def choose(
-    examples: Callable[[], Sequence[Example]], coder: Callable[[Audio], Audio] | None, cache: Path
+    examples: Callable[[], Iterable[Example]], coder: Callable[[Audio], Audio] | None, cache: Path
 ) -> dict[str, Any]:
     """The methods that are right most often, with the accuracy of every candidate; remembered in `cache`."""
     if cache.is_file():
         return json.loads(cache.read_text(encoding="utf-8"))
-    known = examples()
-    sounds = [(example.wav, example) for example in known]
-    if coder is not None:
-        sounds += [(coder(example.wav), example) for example in known]
     tempi: dict[str, list[bool]] = {name: [] for name in tempo.METHODS}
     keys: dict[str, list[bool]] = {" + ".join(method): [] for method in key.METHODS}
-    for wav, example in sounds:
+    for wav, example in _as_is_and_coded(examples(), coder):
         for name, method in tempo.METHODS.items():
             tempi[name].append(tempo.agrees(method(wav), example.bpm))
         chromas = {name: chroma(wav) for name, chroma in key.CHROMAS.items()}
@@ -64,7 +60,7 @@ def choose(
             found = key.key_of(chromas[chroma], profile)
             keys[f"{chroma} + {profile}"].append(key.agrees(found, parse_key(example.key)))
     result = {
-        "clips": len(sounds),
+        "clips": len(next(iter(tempi.values()))),
         "tempo": {name: round(float(np.mean(right)), 4) for name, right in tempi.items()},
         "key": {name: round(float(np.mean(right)), 4) for name, right in keys.items()},
     }
@@ -73,6 +69,15 @@ def choose(
     temporary.write_text(json.dumps(result), encoding="utf-8")
     temporary.replace(cache)
     return result
+
+
+def _as_is_and_coded(
+    examples: Iterable[Example], coder: Callable[[Audio], Audio] | None
+) -> Iterator[tuple[Audio, Example]]:
+    for example in examples:
+        yield example.wav, example
+        if coder is not None:
+            yield coder(example.wav), example
 
 
 def best(accuracies: dict[str, float]) -> str:
