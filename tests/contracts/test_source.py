@@ -16,6 +16,8 @@ MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 8
 # Whoever decides the seed of a whole process: programs, never the library.
 SEEDING_ALLOWED = ("cli/", "train.py")
+# One composes configurations; the other reads the names of these classes in pickles of strangers, and imports nothing.
+CONFIGURATION_ALLOWED = ("config/compose.py", "checkpoints/torchfile.py")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -99,7 +101,7 @@ def test_configuration_library_stays_in_one_file(sources: list[Source]) -> None:
     found = [
         f"{source.path} says {match[0]}"
         for source in sources
-        if str(source.path) != "config/compose.py"
+        if str(source.path) not in CONFIGURATION_ALLOWED
         for match in words.finditer(source.text)
     ]
     assert not found, found
