@@ -386,7 +386,13 @@ class MusicGenSolverConfig(SolverConfig):
         return LMConfig.select(encode(self))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioGenSolverConfig(MusicGenSolverConfig):
+    """The same over sounds, which are told by text alone."""
+
+
 SOLVERS: Mapping[str, type[SolverConfig]] = {
     "compression": CompressionSolverConfig,
     "musicgen": MusicGenSolverConfig,
+    "audiogen": AudioGenSolverConfig,
 }

@@ -6,8 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from audiocraft.config.training import CompressionSolverConfig, MusicGenSolverConfig, SolverConfig
+from audiocraft.config.training import (
+    AudioGenSolverConfig,
+    CompressionSolverConfig,
+    MusicGenSolverConfig,
+    SolverConfig,
+)
 from audiocraft.errors import ConfigError
+from audiocraft.solvers.audiogen import AudioGenSolver
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.compression import CompressionSolver
 from audiocraft.solvers.musicgen import MusicGenSolver
@@ -15,6 +21,7 @@ from audiocraft.solvers.musicgen import MusicGenSolver
 _SOLVERS: Mapping[type, Callable[[Any, Path], StandardSolver[Any, Any]]] = {
     CompressionSolverConfig: CompressionSolver,
     MusicGenSolverConfig: MusicGenSolver,
+    AudioGenSolverConfig: AudioGenSolver,
 }
 
 

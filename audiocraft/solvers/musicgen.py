@@ -58,6 +58,16 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return self.config.dataset.batch_size * self._duration
 
     @property
+    def _gaps(self) -> dict[str, str]:
+        """What is measured about how well the model listens, and the kind of condition it is about."""
+        provider = self.lm.condition_provider
+        heard = {
+            "text_gap": ("text", provider.text_conditions),
+            "plan_gap": ("symbolic", provider.symbolic_conditions),
+        }
+        return {name: kind for name, (kind, conditions) in heard.items() if conditions}
+
+    @property
     def _duration(self) -> float:
         if self.config.dataset.segment_duration is None:
             raise ConfigError("dataset.segment_duration must say how long a training crop is")
@@ -133,9 +143,10 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
             batch = self._cut(tokens, list(rows), draws)
             with self.runtime.autocast():
                 loss, per_codebook = self._loss(batch, batch.attributes)
-                text, _ = self._loss(batch, lm_steps.shuffled(batch.attributes, "text"))
-                plan, _ = self._loss(batch, lm_steps.shuffled(batch.attributes, "symbolic"))
-            gaps = {"text_gap": text - loss, "plan_gap": plan - loss}
+                gaps = {
+                    name: self._loss(batch, lm_steps.shuffled(batch.attributes, kind))[0] - loss
+                    for name, kind in self._gaps.items()
+                }
             mean.add({"ce": loss, **_named(per_codebook), **gaps}, weight=len(rows))
         return mean.means()
 

@@ -15,7 +15,13 @@ from audiocraft.checkpoints.files import load_weights
 from audiocraft.checkpoints.record import Kind
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import decode, encode
-from audiocraft.config.training import SOLVERS, CompressionSolverConfig, MusicGenSolverConfig, SolverConfig
+from audiocraft.config.training import (
+    SOLVERS,
+    AudioGenSolverConfig,
+    CompressionSolverConfig,
+    MusicGenSolverConfig,
+    SolverConfig,
+)
 from audiocraft.errors import CheckpointError
 from audiocraft.models.builders import build_encodec
 from audiocraft.models.encodec import CompressionModel
@@ -23,7 +29,11 @@ from audiocraft.models.loaders import load_compression_model
 from audiocraft.solvers.base import CONFIG_FILE
 
 CURVE_FILE = "curve.csv"
-_KINDS: Mapping[type, Kind] = {CompressionSolverConfig: "compression", MusicGenSolverConfig: "lm"}
+_KINDS: Mapping[type, Kind] = {
+    CompressionSolverConfig: "compression",
+    MusicGenSolverConfig: "lm",
+    AudioGenSolverConfig: "lm",
+}
 
 
 def read_config(run: Path) -> SolverConfig:
