@@ -1,27 +1,39 @@
-"""Writes models in our own format: `config.json` and `model.safetensors` each complete or absent."""
+"""Writes models in our own format, as released files, and as `transformers` folders; files are complete or absent.
+What a format cannot express is refused before anything is written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
+from audiocraft.checkpoints.download import sha256_of
+from audiocraft.checkpoints.foreign_config import (
+    dac_config_to_hf,
+    encodec_config_to_hf,
+    musicgen_config_to_hf,
+)
+from audiocraft.checkpoints.keys import encodec_to_hf, musicgen_to_hf, old_weight_norm
 from audiocraft.checkpoints.read import FORMAT
-from audiocraft.checkpoints.record import Kind
-from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE
-from audiocraft.errors import CheckpointError, InvalidInput
-from audiocraft.utils.files import atomic_write
+from audiocraft.checkpoints.record import Checkpoint, Kind
+from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, WEIGHTS_FILE
+from audiocraft.environment import VERSION
+from audiocraft.errors import CheckpointError, InvalidInput, require
+from audiocraft.utils.files import atomic_path, atomic_write
 
+DType = Literal["float16", "bfloat16", "float32"]
 _DTYPES: dict[str, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
 }
+_OURS_ONLY = {"bag_of_words", "score"}
+"""Conditioners that the original does not have."""
 
 
 def write_model(
@@ -31,7 +43,7 @@ def write_model(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     meta: Mapping[str, Any] | None = None,
-    dtype: Literal["float16", "bfloat16", "float32"] = "float32",
+    dtype: DType = "float32",
 ) -> Path:
     """Write a model that `read` and every `get_pretrained` take; returns the folder.
 
@@ -39,27 +51,188 @@ def write_model(
         config: plain nested dicts of JSON values (`config.decode.encode` makes them from dataclasses).
         dtype: what floating-point weights are stored as; values that do not fit stay float32.
     """
-    if dtype not in _DTYPES:
-        raise InvalidInput(f"dtype {dtype!r} is not a choice; one of {', '.join(_DTYPES)}", field="dtype")
-    header = {"format": FORMAT, "kind": kind, "config": config, "meta": dict(meta or {})}
-    text = json.dumps(header, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    stored = {name: _stored(tensor, _DTYPES[dtype]) for name, tensor in tensors.items()}
+    header: dict[str, Any] = {"format": FORMAT, "kind": kind, "config": config, "meta": dict(meta or {})}
+    _json(header)
+    stored = _stored(tensors, dtype)
+
+    def write(target: Path) -> None:
+        # Weights first: a reader that finds the new config finds the weights that belong to it.
+        _save(stored, target / WEIGHTS_FILE)
+        header["sha256"] = {WEIGHTS_FILE: sha256_of(target / WEIGHTS_FILE)}
+        atomic_write(target / CONFIG_FILE, _json(header))
+
+    return _into(folder, write)
+
+
+def write_release(folder: str | Path, checkpoint: Checkpoint, *, dtype: DType = "float32") -> Path:
+    """Write `state_dict.bin` or `compression_state_dict.bin` as the original's releases have them; returns the file."""
+    yaml = require("yaml", extra="train")
+    config = _upstream_tree(checkpoint)
+    package = {
+        "best_state": {
+            old_weight_norm(name): value for name, value in _stored(checkpoint.tensors, dtype).items()
+        },
+        "xp.cfg": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+        "version": VERSION,
+        "exported": True,
+    }
+
+    def write(target: Path) -> None:
+        with atomic_path(target / RELEASE_FILES[checkpoint.kind]) as path:
+            torch.save(package, path)
+
+    return _into(folder, write) / RELEASE_FILES[checkpoint.kind]
+
+
+def write_pointer(folder: str | Path, name: str) -> Path:
+    """Write a `compression_state_dict.bin` that only names the codec to load; returns the file."""
+
+    def write(target: Path) -> None:
+        with atomic_path(target / RELEASE_FILES["compression"]) as path:
+            torch.save({"pretrained": name, "exported": True, "version": VERSION}, path)
+
+    return _into(folder, write) / RELEASE_FILES["compression"]
+
+
+def write_transformers_codec(folder: str | Path, codec: Checkpoint, *, dtype: DType = "float32") -> Path:
+    """Write a codec as `EncodecModel` or `DacModel` of `transformers` load it; returns the folder."""
+    header, tensors = _foreign_codec(codec)
+    return _write_transformers(folder, {**header, "dtype": dtype}, _stored(tensors, dtype))
+
+
+def write_transformers_musicgen(
+    folder: str | Path,
+    lm: Checkpoint,
+    codec: Checkpoint,
+    *,
+    text_config: Mapping[str, Any],
+    text_tensors: Mapping[str, Tensor],
+    dtype: DType = "float32",
+) -> Path:
+    """Write a MusicGen or MusicGen Melody as `transformers` loads it, with its codec and T5; returns the folder.
+
+    Args:
+        text_config: the T5's `config.json`.
+        text_tensors: the T5 encoder's tensors under their published names.
+    """
+    codec_header, codec_tensors = _foreign_codec(codec)
+    text = {**text_config, "model_type": "t5"}
+    header = musicgen_config_to_hf(lm.config, codec_header, text)
+    tensors = musicgen_to_hf(lm.tensors, lm.config, text_dim=int(text["d_model"]))
+    tensors.update({f"audio_encoder.{name}": value for name, value in codec_tensors.items()})
+    tensors.update({f"text_encoder.{name}": value for name, value in text_tensors.items()})
+    card = lm.config["transformer_lm"]["card"]
+    guidance = (lm.config.get("classifier_free_guidance") or {}).get("inference_coef", 3.0)
+    generation = {
+        "bos_token_id": card,
+        "pad_token_id": card,
+        "decoder_start_token_id": card,
+        "do_sample": True,
+        "guidance_scale": float(guidance),
+        "max_length": 1500,
+    }
+    return _write_transformers(
+        folder, {**header, "dtype": dtype}, _stored(tensors, dtype), {"generation_config.json": generation}
+    )
+
+
+def _foreign_codec(codec: Checkpoint) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if codec.config.get("compression_model", "encodec") == "dac":
+        return dac_config_to_hf(codec.config), dict(codec.tensors)
+    return encodec_config_to_hf(codec.config), encodec_to_hf(codec.tensors)
+
+
+def _write_transformers(
+    folder: str | Path,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
+    def write(target: Path) -> None:
+        _save(tensors, target / WEIGHTS_FILE)
+        for name, content in {**(more or {}), CONFIG_FILE: header}.items():
+            atomic_write(target / name, _json(content))
+
+    return _into(folder, write)
+
+
+def _upstream_tree(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The configuration with what the original's loader looks for, if it can build the model at all."""
+    config = dict(checkpoint.config)
+    if checkpoint.kind == "compression":
+        if config.get("compression_model", "encodec") != "encodec":
+            raise CheckpointError("the original releases EnCodec only; write other codecs in another format")
+        if (config.pop("chunking", None) or {}).get("seconds") is not None:
+            raise CheckpointError("the original's EnCodec has no chunks; write this codec in another format")
+        config.pop("dac", None)
+    else:
+        config = _upstream_lm_tree(config)
+    return {"device": "cpu", "dtype": "float32", **config}
+
+
+def _upstream_lm_tree(config: dict[str, Any]) -> dict[str, Any]:
+    conditioners = config.get("conditioners") or {}
+    ours = sorted(
+        name
+        for name, entry in conditioners.items()
+        if isinstance(entry, dict) and entry.get("model") in _OURS_ONLY
+    )
+    fuser = {
+        key: value for key, value in (config.get("fuser") or {}).items() if key not in ("frames", "ignore")
+    }
+    if ours or (config.get("fuser") or {}).get("frames"):
+        raise CheckpointError(
+            f"the original cannot build this language model: it has no conditioner for {', '.join(ours) or 'frames'}"
+        )
+    seconds = config.get("max_duration")
+    dataset = dict(config.get("dataset") or {})
+    if seconds is not None:
+        dataset.setdefault("segment_duration", seconds)
+    lm = dict(config["transformer_lm"])
+    for name, default in (("positional_scale", 1.0), ("max_period", 10000.0)):
+        if lm.get(name) == default:
+            lm.pop(name)  # the original takes these defaults for granted
+    return {**config, "transformer_lm": lm, "fuser": fuser, "dataset": dataset}
+
+
+def _into(folder: str | Path, write: Callable[[Path], None]) -> Path:
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        # Weights first: a reader that finds the new config finds the weights that belong to it.
-        atomic_write(target / WEIGHTS_FILE, save(stored, metadata={"format": "pt"}))
-        atomic_write(target / CONFIG_FILE, text)
+        write(target)
     except OSError as error:
         raise CheckpointError(f"cannot write {target}: {error.strerror or error}") from error
     return target
 
 
-def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    tensor = tensor.detach().cpu()
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    with atomic_path(path) as part:
+        save_file(dict(tensors), part, metadata={"format": "pt"})
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _stored(tensors: Mapping[str, Tensor], dtype: DType) -> dict[str, Tensor]:
+    """The tensors as they are stored: contiguous, and none sharing memory with another."""
+    if dtype not in _DTYPES:
+        raise InvalidInput(f"dtype {dtype!r} is not a choice; one of {', '.join(_DTYPES)}", field="dtype")
+    seen: set[int] = set()
+    stored = {}
+    for name, tensor in tensors.items():
+        value = _converted(tensor.detach().cpu(), _DTYPES[dtype]).contiguous()
+        address = value.untyped_storage().data_ptr()
+        if address in seen or value.numel() * value.element_size() != value.untyped_storage().nbytes():
+            value = value.clone()
+        seen.add(address)
+        stored[name] = value
+    return stored
+
+
+def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if not tensor.is_floating_point():
-        return tensor.contiguous()
+        return tensor
     if dtype == torch.float16 and tensor.numel() and tensor.abs().max() > torch.finfo(torch.float16).max:
-        return tensor.float().contiguous()
-    # safetensors refuses tensors that share memory; a copy never does.
-    return tensor.to(dtype, copy=True).contiguous()
+        return tensor.float()
+    return tensor.to(dtype)

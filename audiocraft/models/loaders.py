@@ -64,7 +64,7 @@ def load_lm(
 def load_generator(name: Path | str, *, device: Device = "cpu") -> tuple[CompressionModel, LMModel, LMConfig]:
     """A language model, its configuration, and the codec whose codes it speaks."""
     lm, config = load_lm(name, device=device)
-    codec = load_compression_model(_codec_name(name, config), device=device)
+    codec = load_compression_model(codec_name(name, config), device=device)
     if config.compression_model_n_q is not None:
         codec.set_num_codebooks(config.compression_model_n_q)
     codec = wrap_codec(codec, config.interleave_stereo_codebooks)
@@ -76,7 +76,7 @@ def load_generator(name: Path | str, *, device: Device = "cpu") -> tuple[Compres
     return codec, lm, config
 
 
-def _codec_name(name: Path | str, config: LMConfig) -> Path | str:
+def codec_name(name: Path | str, config: LMConfig) -> Path | str:
     """The codec in the same folder, as upstream's releases have it, else the one that the configuration names."""
     named = (config.compression_model_checkpoint or "").removeprefix("//pretrained/")
     if str(name) == debug.NAME:

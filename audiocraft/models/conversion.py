@@ -1,0 +1,168 @@
+"""One model in another format: reads whatever `get_pretrained` takes; writes ours, the original's or `transformers`'."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from audiocraft.checkpoints.foreign_config import public_t5
+from audiocraft.checkpoints.licences import licence_of
+from audiocraft.checkpoints.read import read
+from audiocraft.checkpoints.record import Checkpoint, Kind
+from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE
+from audiocraft.checkpoints.write import (
+    DType,
+    write_model,
+    write_pointer,
+    write_release,
+    write_transformers_codec,
+    write_transformers_musicgen,
+)
+from audiocraft.config.decode import encode
+from audiocraft.config.networks import CompressionConfig, LMConfig
+from audiocraft.errors import CheckpointError, InvalidInput
+from audiocraft.models.loaders import codec_name
+from audiocraft.modules.conditioners.t5 import T5Encoder, find_t5
+from audiocraft.utils.files import atomic_write
+
+Format = Literal["ours", "release", "transformers"]
+FORMATS: tuple[Format, ...] = ("ours", "release", "transformers")
+TEXT_ENCODER, CODEC = "text_encoder", "codec"
+"""Folders inside a model of ours for the parts that are published nowhere else."""
+
+
+def convert(name: str | Path, folder: str | Path, *, to: Format = "ours", dtype: DType = "float32") -> Path:
+    """Write the model `name` to `folder` in another format; returns the folder.
+
+    A language model takes its codec and, where the format needs it, its text encoder along.
+    """
+    if to not in FORMATS:
+        raise InvalidInput(f"format {to!r} is not a choice; one of {', '.join(FORMATS)}", field="to")
+    lm, codec = read_parts(name)
+    target = Path(folder)
+    if lm is None:
+        assert codec is not None
+        _WRITE_CODEC[to](target, _trained(codec, name), dtype)
+        return target
+    if codec is None:
+        codec = read(codec_name(name, LMConfig.select(lm.config)), kind="compression")
+    _WRITE_LM[to](target, _trained(lm, name), _trained(codec, name), dtype)
+    return target
+
+
+def read_parts(name: str | Path) -> tuple[Checkpoint | None, Checkpoint | None]:
+    """The language model called `name`, or else the codec; both only where one is inside the other."""
+    failures = []
+    kinds: tuple[Kind, ...] = ("lm", "compression")
+    for kind in kinds:
+        try:
+            found = read(name, kind=kind)
+        except CheckpointError as error:
+            failures.append(error)
+            continue
+        return (found, None) if kind == "lm" else (None, found)
+    # The first reason is about language models; the second is better where there is no such file at all.
+    raise next((error for error in failures if "holds a codec" not in str(error)), failures[-1])
+
+
+def _trained(checkpoint: Checkpoint, name: str | Path) -> Checkpoint:
+    """With its licence and origin noted, and of its configuration only what shapes the network."""
+    licence = licence_of(checkpoint.source, checkpoint.meta, name)
+    kind = LMConfig if checkpoint.kind == "lm" else CompressionConfig
+    meta = {**checkpoint.meta, **({"license": licence} if licence else {}), "converted_from": str(name)}
+    return replace(checkpoint, config=encode(kind.select(checkpoint.config)), meta=meta)
+
+
+def _ours(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None:
+    _our_codec(target / CODEC, codec, dtype)
+    config = _with_portable_text(lm.config, target)
+    config["compression_model_checkpoint"] = CODEC
+    write_model(target, kind="lm", config=config, tensors=lm.tensors, meta=lm.meta, dtype=dtype)
+
+
+def _our_codec(target: Path, codec: Checkpoint, dtype: DType) -> None:
+    write_model(
+        target, kind="compression", config=codec.config, tensors=codec.tensors, meta=codec.meta, dtype=dtype
+    )
+
+
+def _release(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None:
+    if codec.config.get("compression_model") == "encodec" and not codec.config["chunking"]["seconds"]:
+        write_release(target, codec, dtype=dtype)
+    else:
+        write_pointer(target, str(codec.meta["converted_from"]))
+    config = _with_portable_text(lm.config, None)
+    write_release(target, replace(lm, config=config), dtype=dtype)
+
+
+def _transformers(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None:
+    place = find_t5(str(_t5_of(lm.config)["name"]))
+    text_config, text_tensors = _text_encoder(place)
+    write_transformers_musicgen(
+        target, lm, codec, text_config=text_config, text_tensors=text_tensors, dtype=dtype
+    )
+    if (place / "tokenizer.json").is_file():
+        shutil.copyfile(place / "tokenizer.json", target / "tokenizer.json")
+
+
+_WRITE_LM = {"ours": _ours, "release": _release, "transformers": _transformers}
+_WRITE_CODEC = {
+    "ours": _our_codec,
+    "release": lambda target, codec, dtype: write_release(target, codec, dtype=dtype),
+    "transformers": lambda target, codec, dtype: write_transformers_codec(target, codec, dtype=dtype),
+}
+
+
+def _t5_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    entry = config["conditioners"].get("description") or {}
+    if "t5" not in entry:
+        raise CheckpointError(
+            "transformers' MusicGen hears texts through a T5; this model's description is "
+            f"{entry.get('model') or 'missing'}"
+        )
+    t5: dict[str, Any] = entry["t5"]
+    return t5
+
+
+def _with_portable_text(config: Mapping[str, Any], target: Path | None) -> dict[str, Any]:
+    """The configuration without paths of this machine: a T5 is named if it is a public one, else copied to `target`."""
+    conditioners = dict(config["conditioners"])
+    for name, entry in conditioners.items():
+        t5 = entry.get("t5") if isinstance(entry, dict) else None
+        if not isinstance(t5, dict) or not Path(str(t5["name"])).is_absolute():
+            continue
+        text_config, tensors = _text_encoder(Path(t5["name"]))
+        public = public_t5(text_config)
+        if public is None and target is None:
+            raise CheckpointError(
+                f"the text encoder in {t5['name']} is not a published T5, and released files cannot carry it; "
+                "convert to another format"
+            )
+        if public is None:
+            assert target is not None
+            _write_text_encoder(target / TEXT_ENCODER, Path(t5["name"]), text_config, tensors)
+        conditioners[name] = {**entry, "t5": {**t5, "name": public or f"./{TEXT_ENCODER}"}}
+    return {**config, "conditioners": conditioners}
+
+
+def _text_encoder(place: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    tree = json.loads((place / CONFIG_FILE).read_text(encoding="utf-8"))
+    return tree.get("text_encoder") or tree, dict(T5Encoder.from_pretrained(str(place)).state_dict())
+
+
+def _write_text_encoder(
+    target: Path, place: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    from safetensors.torch import save
+
+    target.mkdir(parents=True, exist_ok=True)
+    if (place / "tokenizer.json").is_file():
+        shutil.copyfile(place / "tokenizer.json", target / "tokenizer.json")
+    atomic_write(target / WEIGHTS_FILE, save({name: value.contiguous() for name, value in tensors.items()}))
+    atomic_write(target / CONFIG_FILE, json.dumps(dict(config), indent=2) + "\n")
