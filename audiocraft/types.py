@@ -103,14 +103,44 @@ class SegmentWithAttributes(SegmentInfo):
         return ConditioningAttributes()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StyleSettings:
+    """How a style is read from audio, for one request.
+
+    Args:
+        eval_q: codebooks of the style; more keep more detail, fewer leave more freedom.
+        excerpt_length: seconds of the audio that are listened to.
+        ds_factor: one style vector for so many feature frames; None is as the model was trained.
+        encodec_n_q: codebooks of the codec that are listened to; None is as the model was trained.
+    """
+
+    eval_q: int = 3
+    excerpt_length: float = 3.0
+    ds_factor: int | None = None
+    encodec_n_q: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("eval_q", "ds_factor", "encodec_n_q"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInput(f"style {name} must be at least 1, got {value}", field=f"style.{name}")
+        if not (math.isfinite(self.excerpt_length) and self.excerpt_length > 0):
+            raise InvalidInput(
+                f"a style excerpt must last a positive number of seconds, got {self.excerpt_length}",
+                field="style.excerpt_length",
+            )
+
+
 class WavCondition(NamedTuple):
-    """Waveforms [B, C, N] with their lengths [B] and, one per row, sample rate, path and start in seconds."""
+    """Waveforms [B, C, N] with their lengths [B] and, one per row, sample rate, path and start in seconds;
+    and how to read a style from them (ours)."""
 
     wav: Tensor
     length: Tensor
     sample_rate: list[int]
     path: Sequence[str | None] = ()
     seek_time: Sequence[float | None] = ()
+    style: StyleSettings | None = None
 
 
 class JointEmbedCondition(NamedTuple):

@@ -34,6 +34,7 @@ _EXTRAS = {
     "hub": ("huggingface_hub",),
     "av": ("av",),
     "melody": ("demucs",),
+    "style": ("transformers",),
     "clap": ("transformers",),
     "analysis": ("librosa", "matplotlib"),
     "corpus": ("fluidsynth", "mido"),

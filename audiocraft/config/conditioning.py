@@ -48,10 +48,60 @@ class ScoreConfig:
     dim: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChromaStemConfig:
+    """A melody: chroma of a mix without drums and bass."""
+
+    sample_rate: int
+    n_chroma: int = 12
+    radix2_exp: int = 12
+    argmax: bool = False
+    match_len_on_eval: bool = True
+    eval_wavs: str | None = None
+    n_eval_wavs: int = 0
+    cache_path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StyleConfig:
+    """The style of an excerpt, as a few quantised vectors."""
+
+    model_name: Literal["encodec", "mert"] = "mert"
+    transformer_scale: Literal["xsmall", "default", "large"] = "default"
+    sample_rate: int
+    encodec_checkpoint: str | None = None
+    encodec_n_q: int = 4
+    length: float = 3.0
+    ds_factor: int = 15
+    n_q_out: int = 6
+    eval_q: int = 3
+    q_dropout: bool = True
+    bins: int = 1024
+    varying_lengths: tuple[float, ...] | None = (1.5, 4.5)
+    batch_norm: bool = True
+    compute_mask: bool = True
+    num_codebooks_lm: int = 4
+    ds_rate_compression: int = 640
+    use_middle_of_segment: bool = False
+    rvq_threshold_ema_dead_code: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.varying_lengths is not None and len(self.varying_lengths) != 2:
+            raise ConfigError(f"varying_lengths are two times in seconds, got {list(self.varying_lengths)}")
+
+
 ConditionerConfig = Annotated[
-    LUTConfig | T5Config | BagOfWordsConfig | ScoreConfig,
+    LUTConfig | T5Config | BagOfWordsConfig | ScoreConfig | ChromaStemConfig | StyleConfig,
     Tagged(
-        "model", {"lut": LUTConfig, "t5": T5Config, "bag_of_words": BagOfWordsConfig, "score": ScoreConfig}
+        "model",
+        {
+            "lut": LUTConfig,
+            "t5": T5Config,
+            "bag_of_words": BagOfWordsConfig,
+            "score": ScoreConfig,
+            "chroma_stem": ChromaStemConfig,
+            "style": StyleConfig,
+        },
     ),
 ]
 

@@ -25,70 +25,93 @@ MIN_ROWS = 4
 
 @dataclass(frozen=True, slots=True)
 class Guided:
-    """A batch of `rows` requests prepared for the network: each branch is one forward pass per step.
+    """A batch of `rows` requests prepared for the network. It is seen in one, two or three versions: as asked, with
+    its sound conditions alone, without any condition.
 
     Args:
-        branches: fused conditions; either one of [conditional | null | padding] rows, or two passes of one kind.
-        copies: how many times each branch repeats the batch (2 where both kinds share a pass).
-        coef: None where there is nothing to guide and the conditional answer is final.
+        passes: fused conditions of each forward pass per step: all versions in one, or each in its own.
+        versions: in one pass.
+        coef: how far to go from the version without conditions; None where the version as asked is final.
+        beta: how far to go from the version with sound alone, where there is one.
     """
 
     lm: TokenLM
     rows: int
-    branches: tuple[Fused, ...]
-    copies: int
+    passes: tuple[Fused, ...]
+    versions: int
     padded_rows: int
     coef: float | None
+    beta: float | None
     device: torch.device
 
     def open(self, capacity: int) -> list[Any]:
-        """One state per branch, for at most `capacity` steps."""
-        return [self.lm.init_state(self.padded_rows, capacity, fused) for fused in self.branches]
+        """One state per pass, for at most `capacity` steps."""
+        return [self.lm.init_state(self.padded_rows, capacity, fused) for fused in self.passes]
 
     def logits(self, codes: Tensor, states: Sequence[Any]) -> Tensor:
         """The guided logits [B, K, V] of the code that follows the steps codes [B, K, S]."""
-        repeated = codes.repeat(self.copies, 1, 1)
+        repeated = codes.repeat(self.versions, 1, 1)
         padding = self.padded_rows - repeated.shape[0]
         if padding:
             repeated = torch.cat([repeated, repeated[:1].expand(padding, -1, -1)])
         with half_on_gpu(self.device):
             answers = [
-                self.lm.logits(repeated, fused, state)[: self.rows * self.copies, :, -1].float()
-                for fused, state in zip(self.branches, states, strict=True)
+                self.lm.logits(repeated, fused, state)[: self.rows * self.versions, :, -1].float()
+                for fused, state in zip(self.passes, states, strict=True)
             ]
         if self.coef is None:
             return answers[0]
-        conditional, null = torch.cat(answers).chunk(2)
-        return null + (conditional - null) * self.coef
+        versions: list[Tensor] = list(torch.cat(answers).split(self.rows))
+        asked, *sound, null = versions
+        if sound and self.beta is not None:
+            asked = sound[0] + (asked - sound[0]) * self.beta
+        return null + (asked - null) * self.coef
 
 
 def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: torch.device) -> Guided:
-    """Embed the conditions of every row, with their null versions where guidance needs them."""
-    if guidance.coef_beta is not None:
-        raise InvalidInput(
-            "guidance beta weighs text against style, and this model takes no style",
-            field="guidance.coef_beta",
-        )
-    conditional = list(attributes)
-    nulls = unconditional(conditional)
-    guided = guidance.coef != 1.0 and not all(is_null(entry) for entry in conditional)
-    if guided and guidance.two_step:
-        batches = [conditional, nulls]
-    else:
-        batches = [conditional + nulls if guided else conditional]
-    missing = max(0, MIN_ROWS - len(batches[0])) if device.type == "cpu" else 0
-    padding = [nulls[0]] * missing
+    """Embed the conditions of every row, in as many versions as guidance compares."""
+    versions = versions_of(attributes, guidance, hears=lm.condition_provider.has_wav_condition)
+    rows, together = len(attributes), 1 if guidance.two_step else len(versions)
+    missing = max(0, MIN_ROWS - rows * together) if device.type == "cpu" else 0
+    padding = unconditional(list(attributes)[:1]) * missing
     with half_on_gpu(device):
-        branches = tuple(fuse(lm, [*batch, *padding]) for batch in batches)
+        # Even separate passes are embedded as one batch: a condition's length must not depend on the version.
+        fused = fuse(lm, [*(row for version in versions for row in version), *padding])
+    if together == len(versions):
+        passes: tuple[Fused, ...] = (fused,)
+    else:
+        pads = list(range(rows * len(versions), rows * len(versions) + missing))
+        starts = range(0, rows * len(versions), rows)
+        passes = tuple(fused.rows(torch.tensor([*range(i, i + rows), *pads], device=device)) for i in starts)
     return Guided(
         lm=lm,
-        rows=len(conditional),
-        branches=branches,
-        copies=len(batches[0]) // len(conditional),
-        padded_rows=len(batches[0]) + missing,
-        coef=guidance.coef if guided else None,
+        rows=rows,
+        passes=passes,
+        versions=together,
+        padded_rows=rows * together + missing,
+        coef=guidance.coef if len(versions) > 1 else None,
+        beta=guidance.coef_beta,
         device=device,
     )
+
+
+def versions_of(attributes: Attributes, guidance: Guidance, *, hears: bool) -> list[Attributes]:
+    """The batch as asked; with its sound conditions alone, for double guidance; without any condition.
+
+    Args:
+        hears: whether the model has sound conditions.
+    """
+    beta = guidance.coef_beta
+    if beta is not None and not hears:
+        raise InvalidInput(
+            "guidance beta weighs text against a melody or style, and this model takes neither",
+            field="guidance.coef_beta",
+        )
+    asked = list(attributes)
+    if (guidance.coef == 1.0 and beta in (None, 1.0)) or all(is_null(entry) for entry in asked):
+        return [asked]
+    sound = [] if beta is None else [unconditional(asked, ("text",))]
+    return [asked, *sound, unconditional(asked)]
 
 
 def fuse(lm: TokenLM, attributes: Attributes) -> Fused:
@@ -101,7 +124,7 @@ def is_null(attributes: ConditioningAttributes) -> bool:
     plans = (condition.plan for condition in attributes.symbolic.values())
     return (
         not any(attributes.text.values())
-        and not attributes.wav
+        and not any(bool(wav.length.any()) for wav in attributes.wav.values())
         and not attributes.joint_embed
         and all(plan is None for plan in plans)
         and all(c.frame_chords is None and c.melody is None for c in attributes.symbolic.values())

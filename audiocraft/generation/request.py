@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.types import ScorePlan
+from audiocraft.types import ScorePlan, StyleSettings
 
 MAX_PROMPT_CHARACTERS = 4096
 MAX_DURATION = 3600.0
@@ -54,7 +54,7 @@ class Guidance:
     """How strongly the conditions are followed: 1 is the model as it is, more exaggerates them.
 
     Args:
-        coef_beta: for models with style, how strongly the text counts beside it.
+        coef_beta: for models that listen to a melody or style, how strongly the text counts beside it.
         two_step: run with and without conditions one after the other, which needs less memory.
     """
 
@@ -97,6 +97,9 @@ class GenerationRequest:
         seeds: one per row; None draws fresh ones, which the result reports.
         prompt_audio: [B, C, N] to continue, at `prompt_sample_rate`.
         plans: one per row for models that take them; None plans from the prompt.
+        reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
+            as the model does; a melody shorter than the piece repeats.
+        style: how a style is read, with models that take one; None is as the model was trained.
     """
 
     prompts: tuple[str | None, ...]
@@ -108,6 +111,9 @@ class GenerationRequest:
     prompt_audio: Tensor | None = field(default=None, compare=False, repr=False)
     prompt_sample_rate: int | None = None
     plans: tuple[ScorePlan | None, ...] | None = None
+    reference_audio: tuple[Tensor | None, ...] | None = field(default=None, compare=False, repr=False)
+    reference_sample_rate: int | None = None
+    style: StyleSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -125,6 +131,8 @@ class GenerationRequest:
             _check_rows(self.plans, len(self.prompts), "plans")
         if self.prompt_audio is not None:
             self._check_prompt_audio(self.prompt_audio)
+        if self.reference_audio is not None:
+            self._check_reference_audio(self.reference_audio)
 
     def _check_prompt_audio(self, audio: Tensor) -> None:
         if audio.dim() != 3 or audio.shape[-1] == 0:
@@ -137,6 +145,20 @@ class GenerationRequest:
             raise InvalidInput(
                 f"prompt audio needs its sample rate, got {self.prompt_sample_rate}",
                 field="prompt_sample_rate",
+            )
+
+    def _check_reference_audio(self, rows: tuple[Tensor | None, ...]) -> None:
+        _check_rows(rows, len(self.prompts), "reference_audio")
+        for wav in rows:
+            if wav is not None and (wav.dim() != 2 or wav.numel() == 0):
+                raise InvalidInput(
+                    f"reference audio must be [channels, samples] and not empty, got {list(wav.shape)}",
+                    field="reference_audio",
+                )
+        if self.reference_sample_rate is None or self.reference_sample_rate <= 0:
+            raise InvalidInput(
+                f"reference audio needs its sample rate, got {self.reference_sample_rate}",
+                field="reference_sample_rate",
             )
 
 

@@ -4,7 +4,7 @@ moved along in time."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +16,7 @@ from audiocraft.generation.guidance import prepare
 from audiocraft.generation.protocols import Attributes, TokenLM
 from audiocraft.generation.request import Guidance, Sampling
 from audiocraft.generation.session import Session
-from audiocraft.types import ConditioningAttributes
+from audiocraft.types import ConditioningAttributes, WavCondition
 
 DEFAULT_STRIDE = 18.0
 # A model whose context is shorter than the default stride keeps this share of it between windows.
@@ -99,8 +99,12 @@ def generate(lm: TokenLM, piece: Piece, session: Session) -> Iterator[Tensor]:
     if piece.spans[0].start:  # the part of a long prompt that no window hears
         emitted = piece.spans[0].start
         yield codes[..., :emitted].clone()
+    context, moving = longest_context(piece), moving_wavs(lm)
     for span in piece.spans:
-        heard = [at_window(entry, span, piece.frame_rate) for entry in piece.attributes]
+        heard = [
+            at_window(entry, span, piece.frame_rate, context=context, moving=moving)
+            for entry in piece.attributes
+        ]
         guided = prepare(lm, heard, piece.guidance, device=codes.device)
         known = codes[..., span.start : span.start + span.known]
         position = span.start
@@ -114,15 +118,58 @@ def generate(lm: TokenLM, piece: Piece, session: Session) -> Iterator[Tensor]:
                 emitted = position
 
 
-def at_window(attributes: ConditioningAttributes, span: Span, frame_rate: float) -> ConditioningAttributes:
-    """The conditions as they are heard in one window: plans are moved to its place in the piece."""
-    if not attributes.symbolic:
-        return attributes
+def longest_context(piece: Piece) -> float | None:
+    """Seconds that every window of a long piece hears; None where one window hears it all."""
+    return max(span.length for span in piece.spans) / piece.frame_rate if len(piece.spans) > 1 else None
+
+
+def moving_wavs(lm: TokenLM) -> frozenset[str]:
+    """The names of conditions that run along with the piece: melodies, but not styles."""
+    conditioners = lm.condition_provider.conditioners.items()
+    return frozenset(
+        name for name, conditioner in conditioners if getattr(conditioner, "follows_time", False)
+    )
+
+
+def at_window(
+    attributes: ConditioningAttributes,
+    span: Span,
+    frame_rate: float,
+    *,
+    context: float | None = None,
+    moving: Collection[str] = (),
+) -> ConditioningAttributes:
+    """The conditions as they are heard in one window: plans and melodies are moved to its place in the piece.
+
+    Args:
+        context: seconds of melody that a window hears; None leaves melodies as they are.
+        moving: names of the waveforms to move.
+    """
     start, duration = span.start / frame_rate, span.length / frame_rate
-    moved = {
+    symbolic = {
         name: condition._replace(plan=condition.plan.window(condition.plan.start + start, duration))
         if condition.plan is not None
         else condition
         for name, condition in attributes.symbolic.items()
     }
-    return replace(attributes, symbolic=moved)
+    wav = {
+        name: condition if context is None or name not in moving else part_of(condition, start, context)
+        for name, condition in attributes.wav.items()
+    }
+    return replace(attributes, symbolic=symbolic, wav=wav)
+
+
+def part_of(condition: WavCondition, start: float, duration: float) -> WavCondition:
+    """`duration` seconds from `start` of a row's waveform, which repeats as often as needed."""
+    length = int(condition.length)
+    if length == 0:
+        return condition
+    rate = condition.sample_rate[0]
+    samples = int(duration * rate + 1e-6)
+    places = torch.arange(samples, device=condition.wav.device) + int(start * rate + 1e-6)
+    return condition._replace(
+        wav=condition.wav[..., places % length],
+        length=torch.full_like(condition.length, samples),
+        path=[None],  # a moved waveform is in no file
+        seek_time=[0.0],
+    )

@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+import audiocraft.models as models
 from audiocraft.config.conditioning import (
     BagOfWordsConfig,
+    ChromaStemConfig,
     ConditionerConfig,
     FuserConfig,
     LUTConfig,
     ScoreConfig,
+    StyleConfig,
     T5Config,
 )
 from audiocraft.config.decode import decode, kwargs_of
@@ -49,9 +52,11 @@ from audiocraft.modules.codebooks_patterns import (
 from audiocraft.modules.conditioners import (
     BagOfWordsConditioner,
     BaseConditioner,
+    ChromaStemConditioner,
     ConditionFuser,
     ConditioningProvider,
     LUTConditioner,
+    StyleConditioner,
     T5Conditioner,
 )
 from audiocraft.modules.conditioners.score import ScoreConditioner
@@ -76,6 +81,8 @@ _CONDITIONERS: dict[type, Callable[..., BaseConditioner]] = {
     T5Config: T5Conditioner,
     BagOfWordsConfig: BagOfWordsConditioner,
     ScoreConfig: ScoreConditioner,
+    ChromaStemConfig: ChromaStemConditioner,
+    StyleConfig: StyleConditioner,
 }
 
 
@@ -143,17 +150,35 @@ def build_pattern(config: PatternConfig, *, n_q: int) -> CodebooksPatternProvide
     return _PATTERNS[type(config)](n_q=n_q, **lists)
 
 
-def build_conditioner(config: ConditionerConfig, *, output_dim: int, device: Device) -> BaseConditioner:
-    """One conditioner whose embeddings are `output_dim` wide."""
-    return _CONDITIONERS[type(config)](output_dim=output_dim, device=device, **kwargs_of(config))
+def build_conditioner(
+    config: ConditionerConfig, *, output_dim: int, device: Device, duration: float = 30.0
+) -> BaseConditioner:
+    """One conditioner whose embeddings are `output_dim` wide, for a model that hears `duration` seconds."""
+    kwargs = kwargs_of(config)
+    if isinstance(config, ChromaStemConfig):
+        kwargs["duration"] = duration
+    if isinstance(config, StyleConfig) and config.model_name == "encodec":
+        kwargs["codec"] = _style_codec(config)
+    return _CONDITIONERS[type(config)](output_dim=output_dim, device=device, **kwargs)
+
+
+def _style_codec(config: StyleConfig) -> CompressionModel:
+    """The codec that a style is read from. It has weights of its own, so it is read even for the meta device."""
+    name = (config.encodec_checkpoint or "").removeprefix("//pretrained/")
+    if not name:
+        raise ConfigError("style.encodec_checkpoint: missing; a style read from codes names its codec")
+    # Through the package's lazy names: loaders build on this module, so it cannot import them.
+    with torch.device("cpu"):
+        codec: CompressionModel = models.load_compression_model(name)
+    return codec.requires_grad_(False)
 
 
 def build_provider(
-    conditioners: Mapping[str, ConditionerConfig], *, output_dim: int, device: Device
+    conditioners: Mapping[str, ConditionerConfig], *, output_dim: int, device: Device, duration: float = 30.0
 ) -> ConditioningProvider:
     """All conditioners of a language model, by attribute name."""
     built = {
-        name: build_conditioner(entry, output_dim=output_dim, device=device)
+        name: build_conditioner(entry, output_dim=output_dim, device=device, duration=duration)
         for name, entry in conditioners.items()
     }
     return ConditioningProvider(built, device=device)
@@ -176,7 +201,9 @@ def build_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
     with torch.device(device):
         model = LMModel(
             pattern_provider=build_pattern(config.codebooks_pattern, n_q=lm.n_q),
-            condition_provider=build_provider(config.conditioners, output_dim=lm.dim, device=device),
+            condition_provider=build_provider(
+                config.conditioners, output_dim=lm.dim, device=device, duration=config.max_duration
+            ),
             fuser=build_fuser(config.fuser),
             cfg_dropout=guidance.training_dropout,
             cfg_coef=guidance.inference_coef,
@@ -225,8 +252,12 @@ def get_conditioner_provider(output_dim: int, cfg: Mapping[str, Any]) -> Conditi
     tree = _plain(cfg)
     entries = {name: entry for name, entry in (tree.get("conditioners") or {}).items() if name != "args"}
     names = {"ignore": list(entries)}
-    config = LMConfig.select({"conditioners": entries, "fuser": names})
-    return build_provider(config.conditioners, output_dim=output_dim, device=str(tree.get("device") or "cpu"))
+    dataset = {"dataset": tree["dataset"]} if tree.get("dataset") else {}
+    config = LMConfig.select({"conditioners": entries, "fuser": names, **dataset})
+    device = str(tree.get("device") or "cpu")
+    return build_provider(
+        config.conditioners, output_dim=output_dim, device=device, duration=config.max_duration
+    )
 
 
 def get_condition_fuser(cfg: Mapping[str, Any]) -> ConditionFuser:

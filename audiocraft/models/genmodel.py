@@ -20,9 +20,10 @@ from audiocraft.generation.planning import make_plan
 from audiocraft.generation.progress import CancelToken, Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult, Guidance, Sampling, Window
 from audiocraft.generation.session import Session
+from audiocraft.models import references
 from audiocraft.models.encodec import CompressionModel, EncodecModel
 from audiocraft.models.lm import LMModel
-from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
+from audiocraft.types import ConditioningAttributes, ScorePlan, StyleSettings, SymbolicCondition
 
 PLAN = "plan"
 """The condition that carries a ScorePlan, in models that have it."""
@@ -40,6 +41,7 @@ class Defaults:
     sampling: Sampling = Sampling()
     guidance: Guidance = Guidance()
     window: Window = Window()
+    style: StyleSettings | None = None
 
 
 class BaseGenModel(ABC):
@@ -62,6 +64,7 @@ class BaseGenModel(ABC):
         self.name = name
         self.compression_model = compression_model.eval()
         self.lm = lm.eval()
+        references.prepare_for_generation(lm)
         self.max_duration = max_duration
         self.device = next(iter(lm.parameters())).device
         self._progress_callback: Callable[[int, int], None] | None = None
@@ -155,6 +158,7 @@ class BaseGenModel(ABC):
         self, request: GenerationRequest, progress: ProgressCallback | None, cancel: CancelToken | None
     ) -> _Job:
         """Everything about a request that can be wrong is found here, before the first step."""
+        references.check(self.name, self.lm, request)
         seeds = request.seeds or tuple(secrets.randbits(31) for _ in request.prompts)
         prompt = self._prompt_codes(request)
         total = windows.frames_of(request.duration, self.frame_rate)
@@ -170,7 +174,7 @@ class BaseGenModel(ABC):
         context = min(total, int(self.max_duration * self.frame_rate + 1e-6)) if stride else total
         plans = self._plans(request, seeds)
         piece = windows.Piece(
-            attributes=self._attributes(request, plans),
+            attributes=self._attributes(request, plans, seeds),
             spans=windows.plan_spans(
                 total,
                 context=context,
@@ -206,13 +210,18 @@ class BaseGenModel(ABC):
         )
 
     def _attributes(
-        self, request: GenerationRequest, plans: Sequence[ScorePlan | None]
+        self, request: GenerationRequest, plans: Sequence[ScorePlan | None], seeds: Sequence[int]
     ) -> list[ConditioningAttributes]:
-        """What each row is conditioned on; models with more conditions add theirs."""
+        """What each row is conditioned on."""
         rows = [ConditioningAttributes(text={"description": prompt}) for prompt in request.prompts]
         if self.takes_plans:
             for row, plan in zip(rows, plans, strict=True):
                 row.symbolic[PLAN] = SymbolicCondition(plan=plan)
+        wavs = references.wav_conditions(
+            self.lm, request, seeds=seeds, sample_rate=self.sample_rate, device=self.device
+        )
+        for row, wav in zip(rows, wavs or (), strict=False):
+            row.wav[references.REFERENCE] = wav
         return rows
 
     @torch.inference_mode()
@@ -313,6 +322,7 @@ class BaseGenModel(ABC):
             sampling=settings.sampling,
             guidance=settings.guidance,
             window=settings.window,
+            style=settings.style,
         )
 
     def _generate(self, request: GenerationRequest, progress: bool, return_tokens: bool) -> Generated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,15 +11,19 @@ from torch import Tensor
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import Guidance, Sampling, Window
 from audiocraft.generation.windows import DEFAULT_STRIDE
-from audiocraft.models.genmodel import BaseGenModel, Defaults, Generated
+from audiocraft.models.genmodel import BaseGenModel, Generated
 from audiocraft.models.loaders import load_generator
+from audiocraft.models.references import listener
+from audiocraft.modules.conditioners import StyleConditioner
+from audiocraft.types import StyleSettings
 
 MelodyList = list[Tensor | None]
 MelodyType = Tensor | MelodyList
 
 
 class MusicGen(BaseGenModel):
-    """Music from text. See `BaseGenModel` for `run` and `stream`."""
+    """Music from text, and with models that listen, from a melody or a style. See `BaseGenModel` for `run` and
+    `stream`."""
 
     @staticmethod
     def get_pretrained(
@@ -55,7 +60,8 @@ class MusicGen(BaseGenModel):
             )
         # The default suits models of 30 s; for shorter ones "as you like" is what its callers mean.
         stride = extend_stride if extend_stride < self.max_duration else None
-        self.defaults = Defaults(
+        self.defaults = replace(
+            self.defaults,
             duration=duration,
             sampling=Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature),
             guidance=Guidance(coef=cfg_coef, coef_beta=cfg_coef_beta, two_step=two_step_cfg),
@@ -69,8 +75,17 @@ class MusicGen(BaseGenModel):
         ds_factor: int | None = None,
         encodec_n_q: int | None = None,
     ) -> None:
-        """Settings of models that take a style; others refuse."""
-        raise InvalidInput(f"model {self.name!r} takes no style excerpt", field="eval_q")
+        """Set how later `generate*` calls read a style; `run` reads none of it. Others than style models refuse."""
+        conditioner = listener(self.lm)
+        if not isinstance(conditioner, StyleConditioner):
+            raise InvalidInput(
+                f"model {self.name!r} takes no style excerpt; facebook/musicgen-style does", field="eval_q"
+            )
+        style = StyleSettings(
+            eval_q=eval_q, excerpt_length=excerpt_length, ds_factor=ds_factor, encodec_n_q=encodec_n_q
+        )
+        conditioner.set_params(eval_q, excerpt_length, ds_factor, encodec_n_q)
+        self.defaults = replace(self.defaults, style=style)
 
     def generate_with_chroma(
         self,
@@ -80,7 +95,21 @@ class MusicGen(BaseGenModel):
         progress: bool = False,
         return_tokens: bool = False,
     ) -> Generated:
-        """Music that follows a melody, with models that take one; others refuse."""
-        raise InvalidInput(
-            f"model {self.name!r} takes no melody; use generate() for text alone", field="melody_wavs"
+        """Music that follows a melody, or imitates a style, as the model does; models without either refuse.
+
+        Args:
+            melody_wavs: [B, C, N], [C, N] for one row, or a list with [C, N] or None for each row.
+        """
+        if isinstance(melody_wavs, Tensor) and melody_wavs.dim() == 2:
+            melody_wavs = melody_wavs[None]
+        if isinstance(melody_wavs, Tensor) and melody_wavs.dim() != 3:
+            raise InvalidInput(
+                f"melody_wavs must be [rows, channels, samples], got {list(melody_wavs.shape)}",
+                field="melody_wavs",
+            )
+        request = replace(
+            self._request(tuple(descriptions)),
+            reference_audio=tuple(melody_wavs),
+            reference_sample_rate=melody_sample_rate,
         )
+        return self._generate(request, progress, return_tokens)

@@ -29,9 +29,9 @@ def chroma_filters(sample_rate: int, nfft: int, n_chroma: int = 12) -> Tensor:
     half = round(n_chroma / 2)
     distances = (places - classes + half).remainder(n_chroma) - half
     weights = F.normalize(torch.exp(-0.5 * (2 * distances / widths).square()), dim=0)
-    weights = (
-        weights * torch.exp(-0.5 * ((places / n_chroma - _CENTRE_OCTAVE) / _OCTAVE_WIDTH).square()).unsqueeze(0)
-    )
+    weights = weights * torch.exp(
+        -0.5 * ((places / n_chroma - _CENTRE_OCTAVE) / _OCTAVE_WIDTH).square()
+    ).unsqueeze(0)
     from_a_to_c = 3 * (n_chroma // 12)
     return weights.roll(-from_a_to_c, dims=0)[:, : nfft // 2 + 1].float()
 

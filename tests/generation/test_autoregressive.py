@@ -59,10 +59,11 @@ def run(lm: Clock, prompt: Tensor, length: int) -> tuple[Tensor, Session]:
     guided = Guided(
         lm=lm,
         rows=rows,
-        branches=(Fused(),),
-        copies=1,
+        passes=(Fused(),),
+        versions=1,
         padded_rows=rows,
         coef=None,
+        beta=None,
         device=torch.device("cpu"),
     )
     session = Session.open(range(rows))
@@ -97,7 +98,14 @@ def test_frames_come_as_soon_as_they_are_complete() -> None:
     """With delays 0..3, frame t is complete three steps after its first codebook."""
     lm = Clock(PROVIDERS[1])
     guided = Guided(
-        lm=lm, rows=1, branches=(Fused(),), copies=1, padded_rows=1, coef=None, device=torch.device("cpu")
+        lm=lm,
+        rows=1,
+        passes=(Fused(),),
+        versions=1,
+        padded_rows=1,
+        coef=None,
+        beta=None,
+        device=torch.device("cpu"),
     )
     empty = torch.zeros(1, K, 0, dtype=torch.long)
     frames = decode(guided, empty, length=9, sampling=Sampling(use_sampling=False), session=Session.open([0]))

@@ -20,6 +20,7 @@ from audiocraft.modules.conditioners.dropout import (
 )
 from audiocraft.modules.conditioners.fuser import ConditionFuser, Fused
 from audiocraft.modules.conditioners.provider import ConditioningProvider
+from audiocraft.modules.conditioners.style import FeatureExtractor, StyleConditioner
 from audiocraft.modules.conditioners.text import (
     BagOfWordsConditioner,
     LUTConditioner,
@@ -28,6 +29,7 @@ from audiocraft.modules.conditioners.text import (
     Tokenizer,
     WhiteSpaceTokenizer,
 )
+from audiocraft.modules.conditioners.waveform import ChromaStemConditioner, WaveformConditioner
 from audiocraft.types import (
     ConditioningAttributes,
     ConditionType,
@@ -42,23 +44,27 @@ __all__ = [
     "AttributeDropout",
     "BagOfWordsConditioner",
     "BaseConditioner",
+    "ChromaStemConditioner",
     "ClassifierFreeGuidanceDropout",
     "ConditionFuser",
     "ConditionType",
     "ConditioningAttributes",
     "ConditioningProvider",
     "DropoutModule",
+    "FeatureExtractor",
     "Fused",
     "JointEmbedCondition",
     "LUTConditioner",
     "NoopTokenizer",
     "SegmentWithAttributes",
+    "StyleConditioner",
     "SymbolicCondition",
     "T5Conditioner",
     "TextCondition",
     "TextConditioner",
     "Tokenizer",
     "WavCondition",
+    "WaveformConditioner",
     "WhiteSpaceTokenizer",
     "dropout_condition",
     "dropout_symbolic_conditions",

@@ -15,6 +15,7 @@ from audiocraft.types import (
     ConditioningAttributes,
     ConditionType,
     JointEmbedCondition,
+    StyleSettings,
     SymbolicCondition,
     WavCondition,
 )
@@ -106,7 +107,15 @@ def collate_wavs(rows: Sequence[WavCondition]) -> WavCondition:
         sample_rate=[rate for row in rows for rate in row.sample_rate],
         path=[path for row in rows for path in row.path],
         seek_time=[time for row in rows for time in row.seek_time],
+        style=_shared_style(rows),
     )
+
+
+def _shared_style(rows: Sequence[WavCondition]) -> StyleSettings | None:
+    styles = {row.style for row in rows if row.style is not None}
+    if len(styles) > 1:
+        raise InvalidInput("the rows of a batch read their styles with the same settings", field="style")
+    return next(iter(styles), None)
 
 
 def collate_joint_embeds(rows: Sequence[JointEmbedCondition]) -> JointEmbedCondition:
