@@ -37,7 +37,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHEET_ROWS = 8
 # (goal, floor) of the music measures.
 TARGETS = {"tempo": (0.75, 0.45), "key": (0.60, 0.30), "instruments": (0.75, 0.50)}
-TRAINING_CLIPS, CHOICE_CLIPS, BATCH = 1500, 92, 10
+TRAINING_CLIPS, CHOICE_CLIPS, BATCH = 2880, 92, 10
 Audio = NDArray[np.float32]
 Coder = Callable[[Audio], Audio]
 
@@ -151,11 +151,15 @@ def prepare_ears(
         valid,
         coder,
     )
+    report = instruments.evaluate(classifier, known("heldout", CHOICE_CLIPS))
+    show_classifier(report, console)
     chroma, profile = key_method.split(" + ")
-    return listening.Ears(tempo_method, (chroma, profile), classifier), accuracies
+    measures = {"tempo": tempo_method, "key": key_method, "accuracy": accuracies, "classifier": report}
+    return listening.Ears(tempo_method, (chroma, profile), classifier), measures
 
 
-def show_classifier(found: dict[str, Any], title: str, console: Console) -> None:
+def show_classifier(found: dict[str, Any], console: Console) -> None:
+    title = f"Instrument classifier on {found['clips']} held-out corpus clips: F1 {found['f1']:.3f}"
     table = Table("instrument", "clips", "precision", "recall", "F1", title=title)
     for name, row in found["instruments"].items():
         cells = ("-" if row[cell] is None else f"{row[cell]:.2f}" for cell in ("precision", "recall", "f1"))
@@ -182,17 +186,14 @@ def measure_music(
 ) -> dict[str, Any]:
     examples = list(clips.music(options.prompts, options.work / "clips"))
     wavs = [example.wav for example in examples]
-    asked = [example.instruments for example in examples]
     heard = listening.listen(ears, wavs)
     rows = {"corpus (ceiling)": listening.score(heard, examples)}
-    classifier = {"corpus": instruments.report([one.instruments for one in heard], asked)}
     faults = {"corpus": listening.faults(heard)}
     if coder is not None:
         coded = listening.listen(ears, [coder(wav) for wav in wavs])
         rows["corpus through the codec"] = listening.score(coded, examples)
-        classifier["corpus through the codec"] = instruments.report([one.instruments for one in coded], asked)
     rows["corpus, other prompts (chance)"] = listening.chance(heard, examples)
-    result: dict[str, Any] = {"classifier": classifier, "faults": faults}
+    result: dict[str, Any] = {"faults": faults}
     if model is not None:
         outputs, codes, seconds = generate(model, examples, options.seed)
         heard = listening.listen(ears, outputs, codes, model.frame_rate)
@@ -204,7 +205,6 @@ def measure_music(
         write_sheet(sheet, [(one.prompt, wav, one.wav) for one, wav in list(shown)[:SHEET_ROWS]])
         result |= {"sheet": str(sheet), "generation_s": round(seconds, 1), "verdict": verdict(rows["model"])}
         console.print(f"spectrograms of {min(SHEET_ROWS, len(outputs))} outputs beside corpus clips: {sheet}")
-    show_classifier(classifier["corpus"], "Instrument classifier on held-out corpus clips", console)
     show_music(rows, len(examples), console)
     for name, found in faults.items():
         console.print(
@@ -246,12 +246,7 @@ def main() -> None:
         examples = clips.mixture(options.clips, options.work / "clips")
         document["codecs"] = measure_codecs(codec_model, examples, console)
     if options.prompts > 0:
-        ears, accuracies = prepare_ears(coder, document["codec_weights"], options, console)
-        document["measures"] = {
-            "tempo": ears.tempo_method,
-            "key": " + ".join(ears.key_method),
-            "accuracy_on_corpus": accuracies,
-        }
+        ears, document["measures"] = prepare_ears(coder, document["codec_weights"], options, console)
         document["music"] = measure_music(model, coder, ears, options, console)
     text = json.dumps(document, ensure_ascii=False)
     if options.json is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +22,26 @@ from nano_parts.clips import Example
 
 SAMPLE_RATE = 24000
 NAMES = tuple(INSTRUMENTS)
-_N_FFT, _HOP, _BANDS = 2048, 1000, 96  # 24 frames per second
+_N_FFT, _HOP, _BANDS = 2048, 480, 80  # 50 frames per second
+_WINDOW = 160  # frames that the network hears at once
 # One training clip in four is also heard through the codec: coding costs more than the training itself.
 _CODED_EVERY = 4
+_EPOCHS, _BATCH = 20, 32
 Audio = NDArray[np.float32]
 Coder = Callable[[Audio], Audio]
 
 
 def features(wav: Audio) -> Tensor:
-    """Log-mel spectrogram [bands, frames] with the clip's mean removed, so that the level does not matter."""
+    """Log-mel spectrogram [bands, frames]."""
     audio = torch.from_numpy(np.ascontiguousarray(wav))
     spectrum = torch.stft(audio, _N_FFT, _HOP, window=torch.hann_window(_N_FFT), return_complex=True)
     mel = mel_filters(SAMPLE_RATE, _N_FFT, _BANDS, 40.0) @ spectrum.abs().square()
-    level = torch.log(mel + 1e-6 * float(mel.max()) + 1e-10)
-    return level - level.mean()
+    return torch.log(mel + 1e-6 * float(mel.max()) + 1e-10)
+
+
+def _centred(windows: Tensor) -> Tensor:
+    """[B, bands, frames] without its mean: how loud a window is says nothing."""
+    return windows - windows.mean((1, 2), keepdim=True)
 
 
 class Classifier(nn.Module):
@@ -42,7 +49,7 @@ class Classifier(nn.Module):
 
     thresholds: Tensor
 
-    def __init__(self, widths: Sequence[int] = (20, 40, 64, 96)) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96)) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         width = 1
@@ -58,25 +65,48 @@ class Classifier(nn.Module):
         hidden = self.blocks(x[:, None]).flatten(1, 2)  # [B, widths x bands, frames]
         return self.head(F.dropout(torch.cat([hidden.mean(-1), hidden.amax(-1)], 1), 0.3, self.training))
 
+    def probabilities(self, x: Tensor) -> Tensor:
+        """log-mel [B, bands, frames] -> mean over half-overlapping windows [B, instruments]"""
+        windows = x.unfold(-1, min(_WINDOW, x.shape[-1]), _WINDOW // 2).movedim(
+            2, 1
+        )  # [B, windows, bands, frames]
+        logits = self(_centred(windows.flatten(0, 1))).unflatten(0, windows.shape[:2])
+        return torch.sigmoid(logits).mean(1)
+
     @torch.inference_mode()
     def heard(self, wavs: Iterable[Audio]) -> list[set[str]]:
         """The instruments in each clip."""
         found = []
         for wav in wavs:
-            likely = torch.sigmoid(self(features(wav)[None]))[0] >= self.thresholds
+            likely = self.probabilities(features(wav)[None])[0] >= self.thresholds
             found.append({name for name, yes in zip(NAMES, likely.tolist(), strict=True) if yes})
         return found
 
 
-def _augmented(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Random equalisation (a smooth curve over bands), a random start, and a random noise floor."""
-    points = 2.0 * torch.randn(len(batch), 1, 5, generator=generator)
+def _windows(clips: Tensor, generator: torch.Generator) -> Tensor:
+    """A random window of each clip [B, bands, frames]."""
+    length = min(_WINDOW, clips.shape[-1])
+    starts = torch.randint(0, clips.shape[-1] - length + 1, (len(clips),), generator=generator).tolist()
+    return torch.stack(
+        [clip[:, start : start + length] for clip, start in zip(clips, starts, strict=True)]
+    ).float()
+
+
+def _augmented(windows: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random equalisation (a smooth curve over bands), a noise floor, and for a third the next clip played along."""
+
+    def random(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    points = torch.randn(len(windows), 1, 5, generator=generator)
     curve = F.interpolate(points, size=_BANDS, mode="linear", align_corners=True)
-    shift = int(torch.randint(0, batch.shape[-1] // 4, (), generator=generator))
-    batch = torch.roll(batch, shift, dims=-1) + 0.5 * curve.transpose(1, 2)
-    floor = batch.amax((1, 2), keepdim=True) - (6 + 8 * torch.rand(len(batch), 1, 1, generator=generator))
-    batch = torch.logaddexp(batch, floor)
-    return batch - batch.mean((1, 2), keepdim=True)
+    windows = _centred(windows + curve.transpose(1, 2))
+    together = random(len(windows), 1, 1) < 0.33
+    level = 3 * random(len(windows), 1, 1) - 1.5
+    windows = torch.where(together, torch.logaddexp(windows, windows.roll(1, 0) + level), windows)
+    targets = torch.where(together[..., 0], torch.maximum(targets, targets.roll(1, 0)), targets)
+    floor = windows.amax((1, 2), keepdim=True) - (7 + 7 * random(len(windows), 1, 1))
+    return _centred(torch.logaddexp(windows, floor)), targets
 
 
 def _heard(examples: Iterable[Example], coder: Coder | None, every: int) -> tuple[Tensor, Tensor]:
@@ -110,18 +140,16 @@ def train(
 
 
 def _fit(model: Classifier, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> None:
-    epochs, batch_size = 10, 32
-    steps = epochs * (len(inputs) // batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=max(steps, 2))
+    steps = _EPOCHS * (len(inputs) // _BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=max(steps, 2))
     model.train()
-    for _ in range(epochs):
+    for _ in range(_EPOCHS):
         order = torch.randperm(len(inputs), generator=generator)
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            rows = order[start : start + batch_size]
-            loss = F.binary_cross_entropy_with_logits(
-                model(_augmented(inputs[rows].float(), generator)), targets[rows]
-            )
+        for start in range(0, len(order) - _BATCH + 1, _BATCH):
+            rows = order[start : start + _BATCH]
+            batch, wanted = _augmented(_windows(inputs[rows], generator), targets[rows], generator)
+            loss = F.binary_cross_entropy_with_logits(model(batch), wanted)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -130,7 +158,7 @@ def _fit(model: Classifier, inputs: Tensor, targets: Tensor, generator: torch.Ge
 
 @torch.inference_mode()
 def _probabilities(model: Classifier, inputs: Tensor) -> Tensor:
-    return torch.cat([torch.sigmoid(model(batch.float())) for batch in inputs.split(32)])
+    return torch.cat([model.probabilities(batch.float()) for batch in inputs.split(32)])
 
 
 def _thresholds(probabilities: Tensor, truth: Tensor) -> Tensor:
@@ -144,7 +172,7 @@ def _thresholds(probabilities: Tensor, truth: Tensor) -> Tensor:
     return candidates[scores.argmax(0)]
 
 
-def report(found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> dict[str, object]:
+def report(found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> dict[str, Any]:
     """Recall of what was wanted, false alarms per clip, and precision, recall and F1 of every instrument."""
     per_name = {}
     for name in NAMES:
@@ -162,6 +190,7 @@ def report(found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> dict
     alarms = sum(len(heard - set(names)) for heard, names in zip(found, wanted, strict=True))
     clips = max(1, len(found))
     return {
+        "clips": len(found),
         "recall": round(hits / max(1, total), 4),
         "false_alarms_per_clip": round(alarms / clips, 3),
         "f1": round(2 * hits / max(1, 2 * hits + alarms + total - hits), 4),
@@ -170,6 +199,15 @@ def report(found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> dict
         ),
         "instruments": per_name,
     }
+
+
+def evaluate(model: Classifier, examples: Iterable[Example]) -> dict[str, Any]:
+    """The report on examples whose instruments are known."""
+    found, wanted = [], []
+    for example in examples:
+        found += model.heard([example.wav])
+        wanted.append(example.instruments)
+    return report(found, wanted)
 
 
 def load_or_train(
