@@ -1,0 +1,5 @@
+"""The original's path for `audiocraft.solvers.release`."""
+
+from audiocraft.solvers.release import export_encodec, export_lm
+
+__all__ = ["export_encodec", "export_lm"]
