@@ -58,6 +58,10 @@ class Source:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CheckpointError(f"{self.url} is no address that a model can be fetched from")
         local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", self.sha256):
+            raise CheckpointError(
+                f"{self.sha256!r} is no SHA-256 of {self.url}: 64 hexadecimal digits, or the first 8"
+            )
         if parts.scheme == "http" and not local and self.sha256 is None:
             raise CheckpointError(
                 f"{self.url} is not encrypted; use https://, or pin the content with #sha256=DIGEST"
@@ -147,7 +151,7 @@ def _download(source: Source, part: Path) -> None:
 def _transfer(source: Source, part: Path) -> bool:
     """One connection's worth; True when the file is complete."""
     have = part.stat().st_size if part.exists() else 0
-    mark = part.with_name(f"{part.name}.etag")
+    mark = _mark(part)
     request = urllib.request.Request(source.url, headers={"User-Agent": f"audiocraft/{VERSION}"})
     if have:
         request.add_header("Range", f"bytes={have}-")
@@ -183,6 +187,11 @@ def _transfer(source: Source, part: Path) -> bool:
     return complete
 
 
+def _mark(part: Path) -> Path:
+    """Where the version of an unfinished file is kept."""
+    return part.with_name(f"{part.name}.etag")
+
+
 def _copy(response: Any, file: IO[bytes], name: str, done: int, total: int | None) -> None:
     tell(name, done, total)
     while chunk := response.read(_CHUNK):
@@ -204,7 +213,8 @@ def _check_space(folder: Path, source: Source, needed: int) -> None:
 
 def _trouble(source: Source, target: Path, error: OSError) -> CheckpointError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        for left in (target.with_name(f".{target.name}.part"), note_path(target)):
+        part = target.with_name(f".{target.name}.part")
+        for left in (part, _mark(part), note_path(target)):
             left.unlink(missing_ok=True)
         return CheckpointError(
             f"the disk is full: cannot store {source.url} in {target.parent}; nothing was kept. "

@@ -10,6 +10,7 @@ from typing import Any
 
 from audiocraft.checkpoints.hub import repo_of
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 _log = logging.getLogger("audiocraft")
 
 _OFFICIAL: tuple[tuple[str, str], ...] = (
@@ -31,6 +32,8 @@ def licence_of(path: Path, meta: Mapping[str, Any], name: str | Path = "") -> st
     stated = meta.get("license")
     if isinstance(stated, str) and stated:
         return stated
+    if path.resolve().is_relative_to(_PACKAGE):
+        return "MIT"  # what travels inside the package is under its licence
     folder = path if path.is_dir() else path.parent
     card = folder / "README.md"
     if card.is_file():

@@ -14,13 +14,18 @@ _REMOVED = ("spectral_norm_attn_iters", "spectral_norm_ff_iters", "residual_bala
             "layer_drop")  # fmt: skip
 
 
+_MAX_NODES = 200_000
+"""Values in a configuration: lists that hold each other many times over are refused before memory ends."""
+
+
 def read_release_config(text: str, *, source: str) -> dict[str, Any]:
     """`xp.cfg` as nested dicts, its `${a.b}` references replaced and its old names renewed."""
     yaml = require("yaml", extra="train")
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CheckpointError(f"{source}: the configuration inside is not valid YAML: {error}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{source}: the configuration inside is not valid YAML: {reason}") from error
     if not isinstance(tree, dict):
         raise CheckpointError(f"{source}: the configuration inside is not a mapping")
     return upgrade(resolved(tree, source=source), source=source)
@@ -41,7 +46,12 @@ def resolved(tree: Mapping[str, Any], *, source: str) -> dict[str, Any]:
             node = node[part]
         return replace(node, (*seen, reference))
 
+    budget = [_MAX_NODES]
+
     def replace(node: Any, seen: tuple[str, ...]) -> Any:
+        budget[0] -= 1
+        if budget[0] < 0:
+            raise CheckpointError(f"{source}: the configuration unfolds to more than any model's")
         if isinstance(node, Mapping):
             return {str(key): replace(value, seen) for key, value in node.items()}
         if isinstance(node, list):
@@ -49,7 +59,10 @@ def resolved(tree: Mapping[str, Any], *, source: str) -> dict[str, Any]:
         match = _REFERENCE.fullmatch(node) if isinstance(node, str) else None
         return look_up(match[1], seen) if match else node
 
-    result: dict[str, Any] = replace(tree, ())
+    try:
+        result: dict[str, Any] = replace(tree, ())
+    except RecursionError:
+        raise CheckpointError(f"{source}: the configuration is nested more deeply than any model's") from None
     return result
 
 

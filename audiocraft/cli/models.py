@@ -1,48 +1,52 @@
-"""`audiocraft models`: which models there are, and what is inside one."""
+"""`audiocraft models`: which models there are, what is inside one, fetching, checking and converting them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiocraft.cli.output import document, result
+from audiocraft.cli.output import FAILED, document, note, result
+
+if TYPE_CHECKING:
+    from audiocraft.checkpoints.record import Checkpoint
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
 
+Name = Annotated[str, typer.Argument(help="A name, a folder, a file, an id on the hub, or an address.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
 
 @app.callback()
-def models(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+def models(context: typer.Context, as_json: Json = False) -> None:
     """List the models that are here; `info NAME` shows one."""
     if context.invoked_subcommand is None:
         list_models(as_json)
 
 
 @app.command("list")
-def list_models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+def list_models(as_json: Json = False) -> None:
     """List the models that are here."""
     entries = [_described(name, folder) for name, folder in _here().items()]
     if as_json:
         document({"models": entries})
         return
     for entry in entries:
-        result(f"{entry['name']:<16} {entry['kind']:<12} {entry['megabytes']:>7.1f} MB  {entry['where']}")
+        result(
+            f"{entry['name']:<28} {entry['kind']:<14} {entry['megabytes']:>8.1f} MB  "
+            f"{entry['license'] or 'licence unknown':<14} {entry['where']}"
+        )
 
 
 @app.command()
-def info(
-    name: Annotated[str, typer.Argument(help="A name, a folder or a file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
-    """Show what a model is made of."""
-    entry = _inspected(name)
+def info(name: Name, as_json: Json = False) -> None:
+    """Show what a model is made of, and under which licence its weights are."""
+    with _bars():
+        entry = _inspected(name)
     if as_json:
         document(entry)
         return
@@ -52,58 +56,192 @@ def info(
         )
 
 
+@app.command()
+def pull(name: Name, as_json: Json = False) -> None:
+    """Fetch a model, its codec and its text encoder, so that it works without a network."""
+    from audiocraft.checkpoints.licences import licence_of
+
+    with _bars():
+        parts = _parts(name)
+    entries = [
+        {"name": called, "kind": kind, "license": licence_of(path, {}, called), "where": str(path)}
+        for called, kind, path in parts
+    ]
+    if as_json:
+        document({"parts": entries})
+        return
+    for entry in entries:
+        result(f"{entry['kind']:<14} {entry['name']}  {entry['where']}")
+
+
+@app.command()
+def verify(name: Name, as_json: Json = False) -> None:
+    """Check a model's files against the digests on record, and that its weights fit and are numbers."""
+    from audiocraft.checkpoints.sources import resolve
+    from audiocraft.checkpoints.verify import check_files
+    from audiocraft.models.loaders import load_compression_model, load_lm
+
+    with _bars():
+        found = _read(name)
+        checks = check_files(resolve(name, kind=found.kind))
+        # Loading is the check of names, shapes and values; it raises with the reason.
+        load_lm(name) if found.kind == "lm" else load_compression_model(name)
+    entries = [
+        {"file": str(check.path), "status": check.status, "sha256": check.sha256, "expected": check.expected}
+        for check in checks
+    ]
+    if as_json:
+        document({"name": name, "files": entries})
+    else:
+        for entry in entries:
+            result(f"{entry['status']:<8} {entry['sha256']}  {entry['file']}")
+    if any(check.status == "differs" for check in checks):
+        note("a file is not the one that was recorded: fetch or convert the model again")
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def convert(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="Where to write the model.")],
+    to: Annotated[str, typer.Option(help="ours, release (the original's files) or transformers.")] = "ours",
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+) -> None:
+    """Write a model in another format, with its codec."""
+    from audiocraft.models.conversion import convert as convert_model
+
+    with _bars():
+        written = convert_model(name, folder, to=to, dtype=dtype)  # type: ignore[arg-type]
+    result(str(written))
+
+
+@contextmanager
+def _bars() -> Iterator[None]:
+    """Downloads inside the block draw bars on stderr, where a person is watching."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from audiocraft.checkpoints.progress import reporting
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int, total: int | None) -> None:
+            task = tasks.get(name)
+            if task is None:
+                task = tasks[name] = progress.add_task(name, total=total)
+            progress.update(task, completed=done, total=total)
+
+        with reporting(report):
+            yield
+
+
 def _here() -> dict[str, Path]:
+    """Models that need no network, by name: bundled, in our cache, in the hub's."""
+    from audiocraft.checkpoints.hub import hub_cache, hub_snapshot, repo_of
     from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, bundled, cache_dir
 
     found = dict(bundled())
     for mark in (CONFIG_FILE, *RELEASE_FILES.values()):
         for path in sorted(cache_dir().glob(f"*/*/{mark}")):
             found.setdefault(str(path.parent.relative_to(cache_dir())), path.parent)
+    for folder in sorted(hub_cache().glob("models--*")):
+        repo = repo_of(folder)
+        snapshot = hub_snapshot(repo) if repo else None
+        if repo and snapshot is not None and _kind(snapshot) is not None:
+            found.setdefault(repo, snapshot)
     return found
 
 
+def _kind(folder: Path) -> str | None:
+    """What a folder holds, without reading its weights; None if nothing of ours."""
+    from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES
+
+    if any((folder / file).is_file() for file in RELEASE_FILES.values()):
+        return "release"
+    try:
+        header = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if "model_type" in header:
+        known = ("musicgen", "musicgen_melody", "encodec", "dac")
+        return "transformers" if header["model_type"] in known else None
+    kind: str = header.get("kind", "foreign")
+    return kind
+
+
 def _described(name: str, folder: Path) -> dict[str, Any]:
+    from audiocraft.checkpoints.licences import licence_of
     from audiocraft.checkpoints.sources import CONFIG_FILE
 
-    config = folder / CONFIG_FILE
-    kind = (
-        json.loads(config.read_text(encoding="utf-8")).get("kind", "foreign")
-        if config.is_file()
-        else "release"
-    )
+    meta: dict[str, Any] = {}
+    if (folder / CONFIG_FILE).is_file():
+        meta = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("meta") or {}
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    return {"name": name, "kind": kind, "megabytes": round(size / 1e6, 1), "where": str(folder)}
+    return {
+        "name": name,
+        "kind": _kind(folder) or "unknown",
+        "megabytes": round(size / 1e6, 1),
+        "license": licence_of(folder, meta, name),
+        "where": str(folder),
+    }
+
+
+def _read(name: str) -> Checkpoint:
+    from audiocraft.models.conversion import read_parts
+
+    lm, codec = read_parts(name)
+    found = lm or codec
+    assert found is not None
+    return found
 
 
 def _inspected(name: str) -> dict[str, Any]:
-    from audiocraft.checkpoints.read import read
-    from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind
-    from audiocraft.errors import CheckpointError
+    from audiocraft.checkpoints.licences import licence_of
+    from audiocraft.checkpoints.record import NAMES
 
-    kinds: tuple[Kind, ...] = ("lm", "compression")
-    failures = []
-    for kind in kinds:
-        try:
-            found: Checkpoint = read(name, kind=kind)
-        except CheckpointError as error:
-            failures.append(error)
-            continue
-        return {
-            "name": name,
-            "kind": NAMES[kind],
-            "file": str(found.source),
-            "parameters": sum(tensor.numel() for tensor in found.tensors.values()),
-            "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
-            "meta": {
-                key: value for key, value in found.meta.items() if isinstance(value, str | int | float | dict)
-            },
-            "config": _shape_of(found.config),
-        }
-    raise failures[0]
+    found = _read(name)
+    return {
+        "name": name,
+        "kind": NAMES[found.kind],
+        "file": str(found.source),
+        "license": licence_of(found.source, found.meta, name),
+        "parameters": sum(tensor.numel() for tensor in found.tensors.values()),
+        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
+        "meta": {
+            key: value for key, value in found.meta.items() if isinstance(value, str | int | float | dict)
+        },
+        "config": _shape_of(found.config),
+    }
+
+
+def _parts(name: str) -> list[tuple[str, str, Path]]:
+    """The parts of a model with where they lie, fetched where needed: (name, kind, path)."""
+    from audiocraft.checkpoints.read import read
+    from audiocraft.config.networks import LMConfig
+    from audiocraft.models.loaders import codec_name
+    from audiocraft.modules.conditioners.t5 import find_t5
+
+    found = _read(name)
+    if found.kind == "compression":
+        return [(name, "codec", found.source)]
+    config = LMConfig.select(found.config)
+    codec = codec_name(name, config)
+    parts = [
+        (name, "language model", found.source),
+        (str(codec), "codec", read(codec, kind="compression").source),
+    ]
+    for entry in config.conditioners.values():
+        text = getattr(entry, "name", None)
+        if isinstance(text, str) and type(entry).__name__ == "T5Config":
+            parts.append((text, "text encoder", find_t5(text)))
+    return parts
 
 
 def _shape_of(config: Any) -> dict[str, Any]:
     """The sections that shape the network; a release carries its whole training configuration."""
-    wanted = ("sample_rate", "channels", "encodec", "seanet", "rvq", "transformer_lm", "codebooks_pattern",
-              "conditioners", "fuser", "max_duration", "compression_model_checkpoint")  # fmt: skip
+    wanted = ("sample_rate", "channels", "encodec", "seanet", "rvq", "dac", "chunking", "transformer_lm",
+              "codebooks_pattern", "conditioners", "fuser", "max_duration", "compression_model_checkpoint")  # fmt: skip
     return {key: config[key] for key in wanted if key in config}

@@ -1,4 +1,4 @@
-"""One model in another format: reads whatever `get_pretrained` takes; writes ours, the original's or `transformers`'."""
+"""One model in another format: reads what `get_pretrained` takes; writes ours, the original's or `transformers`'."""
 
 from __future__ import annotations
 
