@@ -261,7 +261,7 @@ class LMModel(StreamingModule):
             raise InvalidInput("generation needs a model in eval mode: call `lm.eval()` first")
         rows = _num_rows(prompt, conditions, num_samples)
         prompt = self._prompt(prompt, rows, max_gen_len)
-        attributes = list(conditions) or [ConditioningAttributes() for _ in range(rows)]
+        attributes = list(conditions) or [self.condition_provider.null_attributes() for _ in range(rows)]
         strength = Guidance(
             coef=self.cfg_coef if cfg_coef is None else cfg_coef,
             coef_beta=cfg_coef_beta,

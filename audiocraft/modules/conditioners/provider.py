@@ -82,9 +82,28 @@ class ConditioningProvider(nn.Module):
         conditioners = cast(Mapping[str, BaseConditioner], self.conditioners)
         return {name: conditioners[name].tokenize(batch) for name, batch in collated.items()}
 
+    def null_attributes(self) -> ConditioningAttributes:
+        """A row that asks for nothing."""
+        wav = {
+            name: WavCondition(
+                torch.zeros(1, 1, 1), torch.zeros(1, dtype=torch.long), [self._rate(name)], [None], [None]
+            )
+            for name in self.wav_conditions
+        }
+        joint_embed = {
+            name: JointEmbedCondition(
+                torch.zeros(1, 1, 1), [None], torch.zeros(1, dtype=torch.long), [self._rate(name)], [None], [0.0]
+            )
+            for name in self.joint_embed_conditions
+        }
+        return ConditioningAttributes(wav=wav, joint_embed=joint_embed)
+
     def forward(self, tokenized: Mapping[str, Any]) -> dict[str, ConditionType]:
         """Embedded conditions, name -> (embedding [B, L, D], mask [B, L])."""
         return {name: self.conditioners[name](batch) for name, batch in tokenized.items()}
+
+    def _rate(self, name: str) -> int:
+        return int(getattr(self.conditioners[name], "sample_rate", 1))
 
     def _names(self, kind: str) -> list[str]:
         return [name for name, conditioner in self.conditioners.items() if conditioner.kind == kind]

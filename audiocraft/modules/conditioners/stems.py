@@ -59,7 +59,7 @@ def _separator(device: str) -> Any:
     pretrained = require("demucs.pretrained", extra="melody")
     try:
         return pretrained.get_model(SEPARATOR).to(device).eval()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"the weights of the source separator {SEPARATOR} are not on this machine and could not be fetched: "
             f"{error}"
