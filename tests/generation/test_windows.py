@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.windows import Span, at_window, frames_of, plan_spans, stride_of
-from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
+from audiocraft.generation.windows import Span, at_window, frames_of, part_of, plan_spans, stride_of
+from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition, WavCondition
 
 
 @given(st.integers(1, 2000), st.integers(2, 300), st.integers(1, 300), st.integers(0, 2000))
@@ -58,3 +59,29 @@ def test_plans_move_with_their_window() -> None:
     assert moved.symbolic["plan"].plan == plan.window(6.0, 10.0)
     assert moved.text == attributes.text
     assert attributes.symbolic["plan"].plan == plan
+
+
+def ramp(samples: int) -> WavCondition:
+    return WavCondition(
+        torch.arange(samples).float().view(1, 1, -1), torch.tensor([samples]), [100], ["a"], [0.0]
+    )
+
+
+@given(st.integers(1, 700), st.floats(0, 20), st.floats(0.1, 5))
+def test_a_melody_repeats_through_the_piece(samples: int, start: float, duration: float) -> None:
+    part = part_of(ramp(samples), start, duration)
+    length = int(part.length)
+    assert part.wav.shape == (1, 1, length) and abs(length - 100 * duration) <= 1
+    first = int(part.wav[0, 0, 0])
+    assert torch.equal(part.wav[0, 0], ((torch.arange(length) + first) % samples).float())
+    assert (first - int(start * 100 + 1e-6)) % samples == 0
+    assert part.path == [None], "a moved melody must not be taken from a cache of files"
+
+
+def test_melodies_move_and_styles_stay() -> None:
+    wav = {"melody": ramp(500), "style": ramp(500), "none": ramp(0)}
+    attributes = ConditioningAttributes(wav=wav)
+    moved = at_window(attributes, Span(150, 250, 50), 25.0, context=4.0, moving={"melody", "none"})
+    assert moved.wav["melody"].wav[0, 0, 0] == 100 and int(moved.wav["melody"].length) == 400
+    assert moved.wav["style"] is wav["style"] and moved.wav["none"] is wav["none"]
+    assert at_window(attributes, Span(0, 50, 0), 25.0, moving={"melody"}).wav == wav
