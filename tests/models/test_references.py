@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -177,9 +176,9 @@ def test_threads(style_model: MusicGen) -> None:
 
 
 def test_guidance(model: MusicGen) -> None:
-    codes: Callable[..., Tensor] = lambda **given: (
-        model.run(request(sound(1), sound(2), guidance=Guidance(**given))).codes
-    )
+    def codes(**given: Any) -> Tensor:
+        return model.run(request(sound(1), sound(2), guidance=Guidance(**given))).codes
+
     assert torch.equal(codes(coef=3.0, coef_beta=1.0), codes(coef=3.0))
     assert not torch.equal(codes(coef=3.0, coef_beta=6.0), codes(coef=3.0))
     for given in ({"coef": 3.0}, {"coef": 3.0, "coef_beta": 4.0}):
