@@ -37,5 +37,12 @@ def test_mistakes_are_named(overrides: list[str], message: str) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("conditioner", ["chroma2music", "style2music"])
+def test_conditioners_of_models_that_listen(conditioner: str) -> None:
+    config = compose(["solver=musicgen/musicgen_base_32khz", f"conditioner={conditioner}"])
+    assert isinstance(config, MusicGenSolverConfig)
+    assert config.fuser.prepend == ("self_wav", "description")
+
+
 def test_signature_ignores_order() -> None:
     assert signature(["a=1", "b=2"]) == signature(["b=2", "a=1"]) != signature(["a=1"])

@@ -236,3 +236,12 @@ def test_mert_is_read_without_code_from_the_hub(hub: Path) -> None:
     torch.testing.assert_close(found, wanted)
     style = mert_conditioner().eval()
     assert style(style.tokenize(row(torch.randn(1, 64000), rate=32000)))[0].shape == (1, 5, 8)
+
+
+def test_half_precision(conditioner: StyleConditioner, sounds: list[Tensor]) -> None:
+    """Language models are in float16 on a GPU, codecs are not."""
+    wanted = embed(conditioner, row(sounds[0]), row(None))
+    found = embed(conditioner.half(), row(sounds[0]), row(None))
+    assert found.dtype == torch.float16 and not found[1].any()
+    same = (found.float() - wanted).abs().amax(-1) < 0.05 * wanted.abs().max()
+    assert same.float().mean() > 0.8, "rounding may choose another code now and then"
