@@ -55,7 +55,7 @@ def repo_of(path: Path) -> str | None:
 def download(repo: str, choose: Choice) -> Path:
     """Fetch the files of `repo` that `choose` names into the machine's cache; returns their folder."""
     try:
-        hub = require("huggingface_hub", extra="hub")
+        hub, errors = require("huggingface_hub", extra="hub"), require("huggingface_hub.errors", extra="hub")
     except MissingDependency as error:
         raise MissingDependency(
             f"{repo} is not on this machine, and to fetch it {error}", name=error.name
@@ -72,7 +72,7 @@ def download(repo: str, choose: Choice) -> Path:
             last = hub.hf_hub_download(
                 name, file, revision=info.sha or revision or None, cache_dir=hub_cache(), endpoint=endpoint
             )
-    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, ValueError, OSError) as error:
+    except (errors.HfHubHTTPError, errors.HFValidationError, ValueError, OSError) as error:
         raise _trouble(repo, error) from error
     depth = files[-1].count("/")
     _remember(hub_cache() / ("models--" + name.replace("/", "--")), revision or "main", info.sha)

@@ -34,7 +34,7 @@ _BROKEN = (
 )
 _MAX_PICKLE = 256 * 2**20
 """Bytes of a file's structure (not of its tensors); the largest released one has under 1 MB."""
-_MAX_NODES = 1_000_000
+_MAX_NODES = 200_000
 """Values in a configuration; lists that hold each other many times over are refused before memory ends."""
 _TENSORS = re.compile(
     r"collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.(\w+Storage|Size|device|[a-z]*\d+\w*|bool)"

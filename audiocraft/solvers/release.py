@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiocraft.checkpoints.files import load_weights
+from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.record import Checkpoint, Kind
 from audiocraft.checkpoints.write import write_pointer, write_release
 from audiocraft.config.decode import encode
 from audiocraft.config.training import CompressionSolverConfig, MusicGenSolverConfig
 from audiocraft.errors import CheckpointError
+from audiocraft.solvers.base import CONFIG_FILE
 from audiocraft.solvers.runs import read_config
 
 
@@ -34,6 +36,8 @@ def export_pretrained_compression_model(pretrained_encodec: str, out_file: Path 
 def _export(checkpoint_path: Path | str, out_file: Path | str, kind: Kind, expected: type) -> Path:
     path = Path(checkpoint_path)
     run = path if path.is_dir() else path.parent
+    if not (run / CONFIG_FILE).exists():  # the original's runs keep the configuration in the checkpoint
+        return _moved(lambda folder: write_release(folder, read(path, kind=kind)), Path(out_file))
     config = read_config(run)
     if not isinstance(config, CompressionSolverConfig | MusicGenSolverConfig) or not isinstance(
         config, expected
