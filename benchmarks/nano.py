@@ -87,19 +87,18 @@ def fingerprint(model: torch.nn.Module | None) -> str:
 
 
 def measure_codecs(model: Any, examples: Sequence[clips.Example], console: Console) -> dict[str, Any]:
-    wavs = [example.wav for example in examples]
-    rows: dict[str, Any] = {}
+    rows: dict[str, Any] = {"original": codec.measure(codec.original, examples)}
     if model is not None:
-        rows["codec"] = codec.measure(codec.neural(model), wavs)
+        rows["codec"] = codec.measure(codec.neural(model), examples)
     if codec.has_opus():
-        rows |= {f"opus_{rate}": codec.measure(codec.opus(rate), wavs) for rate in codec.OPUS_RATES}
+        rows |= {f"opus_{rate}": codec.measure(codec.opus(rate), examples) for rate in codec.OPUS_RATES}
     else:
         console.print("[yellow]Opus is left out: install opus-tools (opusenc, opusdec)")
-    table = Table(
-        "", "kb/s", "log-mel distance, dB", "SI-SNR, dB", title=f"Codec, {len(wavs)} held-out clips"
-    )
+    columns = ("", "kb/s", "log-mel distance, dB", "SI-SNR, dB", "key still right")
+    table = Table(*columns, title=f"Codec, {len(examples)} held-out clips")
     for name, row in rows.items():
-        table.add_row(name, f"{row['kbps']:.2f}", f"{row['log_mel_db']:.2f}", f"{row['si_snr_db']:.2f}")
+        kept = "-" if row["key"] is None else f"{row['key']:.1%}"
+        table.add_row(name, f"{row['kbps']:.2f}", f"{row['log_mel_db']:.2f}", f"{row['si_snr_db']:.2f}", kept)
     console.print(table)
     return rows
 
@@ -138,12 +137,14 @@ def prepare_ears(
         return known("valid", CHOICE_CLIPS)
 
     accuracies = listening.choose(valid, coder, options.work / f"measures-{name}.json")
-    tempo_method, key_method = listening.best(accuracies["tempo"]), listening.best(accuracies["key"])
-    for kind, chosen in (("tempo", tempo_method), ("key", key_method)):
-        right = accuracies[kind][chosen]
-        console.print(
-            f"{kind} by {chosen}: right on {right:.1%} of {accuracies['clips']} corpus clips", highlight=False
-        )
+    chosen = {kind: listening.best(accuracies["as they are"][kind]) for kind in ("tempo", "key")}
+    for kind, method in chosen.items():
+        shares = [
+            f"{found[kind][method]:.1%} of corpus clips {sounds}"
+            for sounds, found in accuracies.items()
+            if isinstance(found, dict) and found[kind]
+        ]
+        console.print(f"{kind} by {method}: right on {', '.join(shares)}", highlight=False)
     label = hashlib.sha256(f"{instruments.NAMES}{options.training_clips}".encode()).hexdigest()[:8]
     classifier = instruments.load_or_train(
         options.work / f"instruments-{name}-{label}.pt",
@@ -153,9 +154,9 @@ def prepare_ears(
     )
     report = instruments.evaluate(classifier, known("heldout", CHOICE_CLIPS))
     show_classifier(report, console)
-    chroma, profile = key_method.split(" + ")
-    measures = {"tempo": tempo_method, "key": key_method, "accuracy": accuracies, "classifier": report}
-    return listening.Ears(tempo_method, (chroma, profile), classifier), measures
+    chroma, profile = chosen["key"].split(" + ")
+    measures = {**chosen, "accuracy": accuracies, "classifier": report}
+    return listening.Ears(chosen["tempo"], (chroma, profile), classifier), measures
 
 
 def show_classifier(found: dict[str, Any], console: Console) -> None:

@@ -3,7 +3,8 @@
 Log-mel distance, in dB: 80 HTK mel bands of 0 to 12 kHz, STFT of 1024 samples with a Hann window and hop 256 at
 24 kHz, magnitudes in dB (20 log10), floored 80 dB below the loudest band of the original clip; the mean absolute
 difference over all bands and frames of a clip, then the mean over clips. SI-SNR, in dB: over the whole clip, mean over
-clips.
+clips. Key: the share of music clips in which the right key, or its relative, is still found: a mel band is wider than a
+semitone, so the distance alone does not tell whether a codec keeps pitch.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiocraft.losses import SISNR
+from audiocraft.utils.harmony import parse_key
 from audiocraft.utils.spectral import mel_filters
+from nano_parts import key
+from nano_parts.clips import Example
 
 SAMPLE_RATE = 24000
 OPUS_RATES = (6, 12)
 _N_FFT, _HOP, _BANDS, _FLOOR_DB = 1024, 256, 80, 80.0
 _OGG_HEADERS = 2
+_KEY_METHOD = ("chroma_cens", "Sha'ath")
 Audio = NDArray[np.float32]
 
 
@@ -56,16 +61,35 @@ def _fitted(wav: Audio, length: int) -> Audio:
     return np.pad(wav[:length], (0, max(0, length - len(wav)))).astype(np.float32)
 
 
-def measure(coder: Callable[[Audio], tuple[Audio, float]], clips: Sequence[Audio]) -> dict[str, float]:
+def measure(
+    coder: Callable[[Audio], tuple[Audio, float]], examples: Sequence[Example]
+) -> dict[str, float | None]:
     """`coder` gives a clip's reconstruction and the bits it took."""
-    rows = []
-    for wav in clips:
-        decoded, bits = coder(wav)
-        decoded = _fitted(decoded, len(wav))
-        kbps = bits * SAMPLE_RATE / len(wav) / 1000
-        rows.append((kbps, log_mel_distance(decoded, wav), si_snr(decoded, wav)))
+    rows, keys = [], []
+    for example in examples:
+        decoded, bits = coder(example.wav)
+        decoded = _fitted(decoded, len(example.wav))
+        kbps = bits * SAMPLE_RATE / len(example.wav) / 1000
+        rows.append((kbps, log_mel_distance(decoded, example.wav), si_snr(decoded, example.wav)))
+        if example.key:
+            keys.append(_finds_key(decoded, example.key))
     kbps, distance, ratio = np.mean(rows, axis=0).tolist()
-    return {"kbps": round(kbps, 3), "log_mel_db": round(distance, 3), "si_snr_db": round(ratio, 2)}
+    return {
+        "kbps": round(kbps, 3),
+        "log_mel_db": round(distance, 3),
+        "si_snr_db": round(ratio, 2),
+        "key": round(float(np.mean(keys)), 4) if keys else None,
+    }
+
+
+def _finds_key(wav: Audio, wanted: str) -> bool:
+    chroma, profile = _KEY_METHOD
+    return key.agrees(key.key_of(key.CHROMAS[chroma](wav), profile), parse_key(wanted))
+
+
+def original(wav: Audio) -> tuple[Audio, float]:
+    """No coding at all: 16 bits a sample."""
+    return wav, 16.0 * len(wav)
 
 
 def resampled(wav: Tensor, old: int, new: int) -> Tensor:

@@ -1,13 +1,14 @@
 """What is heard in a clip, and how far that is what was asked for.
 
-The measures of tempo and key are picked among published ones by how often they are right on corpus clips, as they are
-and through the codec; they never see a model's output before they are fixed.
+The measures of tempo and key are picked among published ones by how often they are right on corpus clips as they are;
+they never see a model's output before they are fixed. How often they are right on the same clips through the codec tells what
+the codec leaves of tempo and pitch: no model that speaks its codes can do better.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,23 +48,22 @@ class Heard:
 def choose(
     examples: Callable[[], Iterable[Example]], coder: Callable[[Audio], Audio] | None, cache: Path
 ) -> dict[str, Any]:
-    """The methods that are right most often, with the accuracy of every candidate; remembered in `cache`."""
+    """How often every candidate is right, on clips as they are and through the codec; remembered in `cache`."""
     if cache.is_file():
         return json.loads(cache.read_text(encoding="utf-8"))
-    tempi: dict[str, list[bool]] = {name: [] for name in tempo.METHODS}
-    keys: dict[str, list[bool]] = {" + ".join(method): [] for method in key.METHODS}
-    for wav, example in _as_is_and_coded(examples(), coder):
-        for name, method in tempo.METHODS.items():
-            tempi[name].append(tempo.agrees(method(wav), example.bpm))
-        chromas = {name: chroma(wav) for name, chroma in key.CHROMAS.items()}
-        for chroma, profile in key.METHODS:
-            found = key.key_of(chromas[chroma], profile)
-            keys[f"{chroma} + {profile}"].append(key.agrees(found, parse_key(example.key)))
-    result = {
-        "clips": len(next(iter(tempi.values()))),
-        "tempo": {name: round(float(np.mean(right)), 4) for name, right in tempi.items()},
-        "key": {name: round(float(np.mean(right)), 4) for name, right in keys.items()},
-    }
+    right: dict[str, list[dict[str, bool]]] = {"as they are": [], "through the codec": []}
+    for example in examples():
+        right["as they are"].append(_answers(example.wav, example))
+        if coder is not None:
+            right["through the codec"].append(_answers(coder(example.wav), example))
+    result: dict[str, Any] = {"clips": len(right["as they are"])}
+    for sounds, rows in right.items():
+        names = rows[0] if rows else {}
+        shares = {name: round(float(np.mean([row[name] for row in rows])), 4) for name in names}
+        result[sounds] = {
+            "tempo": {name: share for name, share in shares.items() if name in tempo.METHODS},
+            "key": {name: share for name, share in shares.items() if name not in tempo.METHODS},
+        }
     cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_suffix(".part")
     temporary.write_text(json.dumps(result), encoding="utf-8")
@@ -71,13 +71,14 @@ def choose(
     return result
 
 
-def _as_is_and_coded(
-    examples: Iterable[Example], coder: Callable[[Audio], Audio] | None
-) -> Iterator[tuple[Audio, Example]]:
-    for example in examples:
-        yield example.wav, example
-        if coder is not None:
-            yield coder(example.wav), example
+def _answers(wav: Audio, example: Example) -> dict[str, bool]:
+    """Which candidates are right about a clip."""
+    right = {name: tempo.agrees(method(wav), example.bpm) for name, method in tempo.METHODS.items()}
+    chromas = {name: chroma(wav) for name, chroma in key.CHROMAS.items()}
+    for chroma, profile in key.METHODS:
+        found = key.key_of(chromas[chroma], profile)
+        right[f"{chroma} + {profile}"] = key.agrees(found, parse_key(example.key))
+    return right
 
 
 def best(accuracies: dict[str, float]) -> str:

@@ -93,8 +93,8 @@ def test_codec_measures(noise: np.ndarray) -> None:
     assert codec.log_mel_distance(0.5 * noise, noise) == pytest.approx(6.02, abs=0.01)
     other = np.roll(noise, 12345)
     assert codec.si_snr(noise + 0.1 * other, noise) == pytest.approx(20, abs=0.5)
-    row = codec.measure(lambda wav: (wav[:-100], 10_000.0), [noise])
-    assert row["kbps"] == 1.0 and row["log_mel_db"] < 0.5
+    row = codec.measure(lambda wav: (wav[:-100], 10_000.0), [Example(noise)])
+    assert row["kbps"] == 1.0 and row["log_mel_db"] < 0.5 and row["key"] is None
 
 
 def test_ogg_payload_counts_audio_packets() -> None:
@@ -110,7 +110,7 @@ def test_ogg_payload_counts_audio_packets() -> None:
 
 @pytest.mark.skipif(not codec.has_opus(), reason="opus-tools are not installed")
 def test_opus_keeps_length_and_rate(noise: np.ndarray) -> None:
-    row = codec.measure(codec.opus(12), [noise])
+    row = codec.measure(codec.opus(12), [Example(noise)])
     assert 9 < row["kbps"] < 15
 
 
