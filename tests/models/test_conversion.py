@@ -196,8 +196,9 @@ sys.stdout.write(str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - befor
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="reads the peak of a process as Linux counts it"
 )
+@pytest.mark.parametrize("released", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_loading_needs_little_more_than_the_weights(dtype: str, tmp_path: Path) -> None:
+def test_loading_needs_little_more_than_the_weights(dtype: str, released: bool, tmp_path: Path) -> None:
     """Converting while reading would otherwise hold the stored copy and the converted one."""
     config = debug.lm_config()
     tree = encode(config)
@@ -206,7 +207,14 @@ def test_loading_needs_little_more_than_the_weights(dtype: str, tmp_path: Path) 
 
     lm = build_lm(LMConfig.select(tree), device="meta")
     tensors = {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in lm.state_dict().items()}
-    folder = write_model(tmp_path, kind="lm", config=tree, tensors=tensors, dtype=dtype)  # type: ignore[arg-type]
+    if released:
+        folder, kind = tmp_path / "state_dict.bin", getattr(torch, dtype)
+        best = {
+            name: value.to(kind) if value.is_floating_point() else value for name, value in tensors.items()
+        }
+        torch.save({"best_state": best, "xp.cfg": json.dumps(tree)}, folder)
+    else:
+        folder = write_model(tmp_path, kind="lm", config=tree, tensors=tensors, dtype=dtype)  # type: ignore[arg-type]
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "0"}
     done = subprocess.run(
         [sys.executable, "-c", PEAK, str(folder)], capture_output=True, text=True, check=True, env=environment
