@@ -54,7 +54,7 @@ def log_mel_distance(estimate: Audio, reference: Audio) -> float:
 
 def si_snr(estimate: Audio, reference: Audio) -> float:
     pair = (torch.from_numpy(audio).reshape(1, 1, -1) for audio in (estimate, reference))
-    return -float(SISNR(SAMPLE_RATE, segment=None)(*pair))
+    return -float(SISNR(SAMPLE_RATE, segment=None, epsilon=1e-12)(*pair))
 
 
 def _fitted(wav: Audio, length: int) -> Audio:

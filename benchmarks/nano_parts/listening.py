@@ -1,8 +1,8 @@
 """What is heard in a clip, and how far that is what was asked for.
 
 The measures of tempo and key are picked among published ones by how often they are right on corpus clips as they are;
-they never see a model's output before they are fixed. How often they are right on the same clips through the codec tells what
-the codec leaves of tempo and pitch: no model that speaks its codes can do better.
+they never see a model's output before they are fixed. How often they are right on those clips through the codec says
+what it leaves of tempo and pitch: no model that speaks its codes can do better.
 """
 
 from __future__ import annotations
