@@ -148,9 +148,9 @@ def test_released_language_models_decode(golden_dir: Path, name: str) -> None:
     assert config.max_duration == tree["dataset"]["segment_duration"]
 
 
-def test_models_with_melody_say_what_is_missing(golden_dir: Path) -> None:
+@pytest.mark.parametrize("name", ["musicgen-melody", "musicgen-style"])
+def test_released_models_that_listen_decode(golden_dir: Path, name: str) -> None:
     tree = read_release_config(
-        _manifest(golden_dir, "musicgen-melody")["files"]["state_dict.bin"]["cfg_yaml"], source="melody"
+        _manifest(golden_dir, name)["files"]["state_dict.bin"]["cfg_yaml"], source=name
     )
-    with pytest.raises(ConfigError, match="'chroma_stem' is not a choice"):
-        LMConfig.select(tree)
+    assert set(LMConfig.select(tree).conditioners) == {"description", "self_wav"}
