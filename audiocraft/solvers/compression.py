@@ -46,8 +46,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         stated: dict[str, HasState] = {"optimizer": self.optimizer, "balancer": self.balancer}
         if self.schedule is not None:
             stated["schedule"] = self.schedule
-        for name, adversary in self.adversaries.items():
-            stated[f"adversary_{name}"] = adversary
+        stated |= {f"adversary_{name}": adversary for name, adversary in self.adversaries.items()}
         super().__init__(config, folder, runtime=runtime, model=codec, parts=stated)
 
     @property

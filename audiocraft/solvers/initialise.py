@@ -30,7 +30,7 @@ def standardise(network: nn.Module, x: Tensor, *, output_std: float | None = Non
         transposed = isinstance(layer, nn.ConvTranspose1d)
         # A transposed convolution normalises the weight per input channel, so its scale is one number.
         factor = target / (std.mean().expand_as(std) if transposed else std)
-        weight = parameters.get("weight_g", parameters.get("weight"))
+        weight = parameters["weight_g" if "weight_g" in parameters else "weight"]
         weight.mul_(factor[0] if transposed else factor[:, None, None])
         shift = -mean * factor
         if parameters.get("bias") is None:

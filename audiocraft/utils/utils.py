@@ -36,7 +36,9 @@ def model_hash(model: nn.Module) -> str:
 def dict_from_config(cfg: Mapping[Any, Any]) -> dict[str, Any]:
     """A configuration as plain dicts and lists, whatever mapping it is; reading its values resolves references."""
     if not isinstance(cfg, Mapping):
-        raise InvalidInput(f"a configuration is a table of keys and values, got {type(cfg).__name__}", field="cfg")
+        raise InvalidInput(
+            f"a configuration is a table of keys and values, got {type(cfg).__name__}", field="cfg"
+        )
     return {str(key): _plain(cfg[key]) for key in cfg}
 
 

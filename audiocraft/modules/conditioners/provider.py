@@ -92,7 +92,12 @@ class ConditioningProvider(nn.Module):
         }
         joint_embed = {
             name: JointEmbedCondition(
-                torch.zeros(1, 1, 1), [None], torch.zeros(1, dtype=torch.long), [self._rate(name)], [None], [0.0]
+                torch.zeros(1, 1, 1),
+                [None],
+                torch.zeros(1, dtype=torch.long),
+                [self._rate(name)],
+                [None],
+                [0.0],
             )
             for name in self.joint_embed_conditions
         }
