@@ -10,9 +10,12 @@ import torch
 
 from audiocraft.config.compose import compose
 from audiocraft.config.decode import encode
+from audiocraft.config.training import FrameDropoutConfig
 from audiocraft.models.loaders import load_compression_model, load_lm_model
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.builders import build_solver
+from audiocraft.solvers.counting import generator
+from audiocraft.solvers.lm_steps import hide_frames
 from audiocraft.solvers.runs import export, load_codec
 from audiocraft.train import init_seed_and_system, train
 
@@ -123,3 +126,18 @@ def test_batches_do_not_depend_on_the_past(codec_overrides: list[str], tmp_path:
 def test_configuration_survives_json(codec_overrides: list[str]) -> None:
     config = compose(codec_overrides)
     assert json.loads(json.dumps(encode(config))) == encode(config)
+
+
+def test_hidden_frames_are_whole_and_blind_rows_see_nothing() -> None:
+    codes = torch.arange(2 * 400).view(2, 400)
+    rows = [
+        hide_frames(codes, 5000, FrameDropoutConfig(share=0.2, blind_rows=0.3), generator(0, step))
+        for step in range(200)
+    ]
+    hidden = torch.stack([row == 5000 for row in rows])  # [rows, K, T]
+    assert (hidden[:, 0] == hidden[:, 1]).all()
+    blind = hidden.all(dim=2)[:, 0]
+    assert 0.2 < blind.float().mean() < 0.4
+    assert 0.18 < hidden[~blind].float().mean() < 0.22
+    kept = torch.stack(rows)[~hidden]
+    assert torch.equal(kept, codes.expand(200, -1, -1)[~hidden])
