@@ -1,4 +1,4 @@
-"""The original's path for `audiocraft.checkpoints.files`."""
+"""The original's path, a re-export of `audiocraft.checkpoints.files`."""
 
 from audiocraft.checkpoints.files import (
     CheckpointSource,
