@@ -30,7 +30,8 @@ _REQUIRED = (
     "rich",
 )
 _EXTRAS = {
-    "train": ("hydra", "tensorboard"),
+    "train": ("hydra",),
+    "tensorboard": ("tensorboard",),
     "hub": ("huggingface_hub",),
     "av": ("av",),
     "melody": ("demucs",),
