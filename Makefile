@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-stamp
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench docs parity corpus-deps bench-deps clean
+.PHONY: help setup demo test check fix bench browser docs parity browser-deps corpus-deps bench-deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,14 +35,25 @@ fix: setup ## format and repair what can be repaired automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-parity: setup ## compare with the original's recorded results only
-	$(BIN)/python -m pytest -n $(JOBS) -k "golden or parity"
+parity: setup ## compare with the original's recorded results and with transformers; says what is absent
+	$(BIN)/python -m pytest -n $(JOBS) -m parity -rs
 
-bench: setup ## measure the bundled models; the last line is JSON
+bench: setup ## measure speed and the bundled models; the last line of each is JSON
+	$(BIN)/audiocraft bench
 	$(BIN)/python benchmarks/nano.py
+
+browser: browser-deps ## try the page in a real browser (AUDIOCRAFT_TIMED=1: also how soon sound is heard)
+	$(BIN)/python -m pytest tests/server/test_browser.py
 
 docs: setup ## check that every link inside docs/ and the README leads somewhere
 	$(BIN)/python -m pytest tests/contracts/test_docs.py
+
+# Chromium without windows where there is any choice: half the size, and no toolkit.
+browser-deps: setup ## Playwright, and Chromium where there is none (which needs root, Debian)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	command -v chromium || command -v chromium-headless-shell || command -v google-chrome || \
+	  { apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install --quiet=2 --yes --no-install-recommends chromium-headless-shell; }
 
 corpus-deps: ## system packages that render the training corpus (needs root, Debian or Ubuntu)
 	apt-get install --yes --no-install-recommends libfluidsynth3 fluid-soundfont-gm

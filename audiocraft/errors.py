@@ -25,8 +25,9 @@ class InvalidInput(AudioCraftError, ValueError, AssertionError):
         self.field = field
 
 
-class ConfigError(AudioCraftError, ValueError):
-    """A configuration has an unknown key, a missing value, or values that do not fit together."""
+class ConfigError(AudioCraftError, ValueError, AssertionError):
+    """A configuration has an unknown key, a missing value, or values that do not fit together. An AssertionError for
+    the same reason as `InvalidInput`."""
 
 
 class CheckpointError(AudioCraftError, RuntimeError):

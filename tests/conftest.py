@@ -54,3 +54,10 @@ def golden_dir() -> Path:
 def generator() -> torch.Generator:
     """A seeded source of randomness, so that no test touches the global one."""
     return torch.Generator().manual_seed(1234)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`parity` marks what is compared with the original: by its recordings and file lists, or by `transformers`."""
+    for item in items:
+        if "golden_dir" in getattr(item, "fixturenames", ()) or item.path.parent.name == "parity":
+            item.add_marker(pytest.mark.parity)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.adversarial.discriminators.base import FeatureMapType
-from audiocraft.errors import ConfigError
+from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.utils import distrib
 
 ADVERSARIAL_LOSSES = ["mse", "hinge", "hinge2"]
@@ -103,7 +103,7 @@ class FeatureMatchingLoss(nn.Module):
 
     def forward(self, fmap_fake: list[Tensor], fmap_real: list[Tensor]) -> Tensor:
         if len(fmap_fake) != len(fmap_real) or not fmap_fake:
-            raise ValueError(
+            raise InvalidInput(
                 f"{len(fmap_fake)} feature maps of generated sound against {len(fmap_real)} of real sound"
             )
         total = torch.stack(

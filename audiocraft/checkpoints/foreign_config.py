@@ -9,6 +9,8 @@ from typing import Any
 from audiocraft.errors import CheckpointError
 
 MUSICGEN, MELODY = "musicgen", "musicgen_melody"
+_WINDOW, _SECONDS = 2**14, 30.0
+"""Of the chroma of released melody models: samples per window, and how much is heard."""
 _T5_NAMES: dict[tuple[int, int], str] = {
     (512, 6): "t5-small", (768, 12): "t5-base", (1024, 24): "t5-large",
 }  # fmt: skip
@@ -84,6 +86,7 @@ def encodec_config_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     """Our configuration tree of an EnCodec as `transformers` spells it; what it cannot express is refused."""
     encodec, seanet, rvq = config["encodec"], config["seanet"], config["rvq"]
     only: dict[str, tuple[Any, Any]] = {
+        "encodec.autoencoder": (encodec.get("autoencoder", "seanet"), "seanet"),
         "encodec.quantizer": (encodec.get("quantizer", "rvq"), "rvq"),
         "seanet.activation": (seanet.get("activation", "ELU"), "ELU"),
         "seanet.activation_params": (dict(seanet.get("activation_params") or {"alpha": 1.0}), {"alpha": 1.0}),
@@ -156,12 +159,12 @@ def dac_config_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def musicgen_config_from_hf(
-    config: Mapping[str, Any], generation: Mapping[str, Any], *, text_encoder: str
+    config: Mapping[str, Any], beside: Mapping[str, Any], *, text_encoder: str
 ) -> dict[str, Any]:
     """The settings of a `transformers` MusicGen or MusicGen Melody as our configuration tree.
 
     Args:
-        generation: the content of `generation_config.json`, empty where there is none.
+        beside: what `generation_config.json` and `preprocessor_config.json` say, as far as they are there.
         text_encoder: name or folder of its T5.
     """
     decoder, melody = _get(config, "decoder", "MusicGen"), model_type(config) == MELODY
@@ -178,11 +181,13 @@ def musicgen_config_from_hf(
         raise CheckpointError(f"MusicGen's decoder: ffn_dim {width} is no multiple of hidden_size {dim}")
     rate, stereo = config["audio_encoder"]["sampling_rate"], decoder.get("audio_channels", 1) == 2
     conditioners: dict[str, Any] = {"description": {"model": "t5", "t5": {"name": text_encoder}}}
+    seconds, window = _SECONDS, int(beside.get("n_fft") or _WINDOW)
     if melody:
+        seconds = _seconds_of_melody(int(config.get("chroma_length", 235)), rate, window)
         chroma = {
             "sample_rate": rate,
             "n_chroma": config.get("num_chroma", 12),
-            "radix2_exp": 14,
+            "radix2_exp": round(math.log2(window)),
             "argmax": True,
         }
         conditioners = {"self_wav": {"model": "chroma_stem", "chroma_stem": chroma}, **conditioners}
@@ -208,12 +213,24 @@ def musicgen_config_from_hf(
         },
         "conditioners": conditioners,
         "fuser": {"prepend": ["self_wav", "description"]} if melody else {"cross": ["description"]},
-        "classifier_free_guidance": {"inference_coef": float(generation.get("guidance_scale") or 3.0)},
+        "classifier_free_guidance": {"inference_coef": float(beside.get("guidance_scale") or 3.0)},
         "interleave_stereo_codebooks": {"use": stereo},
         "sample_rate": rate,
         "channels": 2 if stereo else 1,
-        "max_duration": 30.0,
+        "compression_model_framerate": _frame_rate(config["audio_encoder"]),
+        "max_duration": seconds,
     }
+
+
+def _frame_rate(codec: Mapping[str, Any]) -> float | None:
+    ratios = codec.get("upsampling_ratios")
+    return codec["sampling_rate"] / math.prod(ratios) if ratios else None
+
+
+def _seconds_of_melody(rows: int, rate: int, window: int) -> float:
+    """How much of a melody is heard: one row per hop of a quarter of the window, and one at the start."""
+    hop = window // 4
+    return _SECONDS if int(_SECONDS * rate / hop) + 1 == rows else (rows - 0.5) * hop / rate
 
 
 def musicgen_config_to_hf(
@@ -256,15 +273,31 @@ def musicgen_config_to_hf(
         "text_encoder": dict(text_encoder),
     }
     if melody:
-        chroma = config["conditioners"]["self_wav"]["chroma_stem"]
-        seconds = float(
-            config.get("max_duration") or (config.get("dataset") or {}).get("segment_duration") or 30
-        )
-        # One row per hop of a quarter of the window, and one at the start.
-        hop = 2 ** chroma.get("radix2_exp", 14) // 4
-        whole["num_chroma"] = chroma["n_chroma"]
-        whole["chroma_length"] = int(seconds * config["sample_rate"] / hop) + 1
+        features = melody_features_to_hf(config)
+        whole["num_chroma"] = features["num_chroma"]
+        whole["chroma_length"] = features["n_samples"] // features["hop_length"] + 1
     return whole
+
+
+def melody_features_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How `transformers` hears a melody (`preprocessor_config.json`), as our language model with a chroma does."""
+    chroma = config["conditioners"]["self_wav"]["chroma_stem"]
+    dataset = config.get("dataset") or {}
+    seconds = float(config.get("max_duration") or dataset.get("segment_duration") or _SECONDS)
+    rate, window = int(config["sample_rate"]), 2 ** chroma.get("radix2_exp", 14)
+    return {
+        "feature_extractor_type": "MusicgenMelodyFeatureExtractor",
+        "feature_size": chroma["n_chroma"],
+        "num_chroma": chroma["n_chroma"],
+        "sampling_rate": rate,
+        "n_fft": window,
+        "hop_length": window // 4,
+        "chunk_length": seconds,
+        "n_samples": int(seconds * rate),
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+        "stem_indices": [3, 2],
+    }
 
 
 def _check_musicgen(config: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def repo_of(path: Path) -> str | None:
 def download(repo: str, choose: Choice) -> Path:
     """Fetch the files of `repo` that `choose` names into the machine's cache; returns their folder."""
     try:
-        hub, errors = require("huggingface_hub", extra="hub"), require("huggingface_hub.errors", extra="hub")
+        hub = require("huggingface_hub", extra="hub")
     except MissingDependency as error:
         raise MissingDependency(
             f"{repo} is not on this machine, and to fetch it {error}", name=error.name
@@ -72,7 +72,11 @@ def download(repo: str, choose: Choice) -> Path:
             last = hub.hf_hub_download(
                 name, file, revision=info.sha or revision or None, cache_dir=hub_cache(), endpoint=endpoint
             )
-    except (errors.HfHubHTTPError, errors.HFValidationError, ValueError, OSError) as error:
+    except CheckpointError:
+        raise
+    except (
+        Exception
+    ) as error:  # the client passes on what its own clients raise, which differs between versions
         raise _trouble(repo, error) from error
     depth = files[-1].count("/")
     _remember(hub_cache() / ("models--" + name.replace("/", "--")), revision or "main", info.sha)
@@ -103,7 +107,9 @@ def _trouble(repo: str, error: Exception) -> CheckpointError:
         return CheckpointError(
             f"the hub's {repo.partition('@')[0]} has no revision {repo.partition('@')[2]!r}"
         )
-    return CheckpointError(f"cannot fetch {repo} from the hub: {_first_line(cause)}")
+    return CheckpointError(
+        f"cannot fetch {repo} from the hub: {_first_line(cause)}; check the network, or pass a folder or file instead"
+    )
 
 
 def _first_line(error: Any) -> str:

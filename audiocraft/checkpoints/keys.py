@@ -50,7 +50,7 @@ TEXT = "condition_provider.conditioners.description.output_proj"
 MELODY = "condition_provider.conditioners.self_wav.output_proj"
 CHROMA_WINDOW = "condition_provider.conditioners.self_wav.chroma.spec.window"
 
-Read = Callable[[str], Tensor]
+Read = Callable[[Mapping[str, Sequence[str]]], dict[str, Tensor]]
 
 
 def old_weight_norm(name: str) -> str:
@@ -136,21 +136,21 @@ def musicgen_from_hf(
     """The language model inside a `transformers` MusicGen model under our names.
 
     Args:
-        read: name -> tensor.
+        read: our name -> theirs becomes our name -> tensor, stacked along the first dimension if there are several.
         names: all that the file holds; what belongs to neither codec, text encoder nor this table is refused.
         config: our configuration tree.
     """
-    there, tensors = set(names), {}
+    there, made = set(names), {}
+    plan: dict[str, tuple[str, ...]] = {}
     for ours, theirs in musicgen_names(config):
         absent = [name for name in theirs if name not in there]
         if absent and ours.startswith(TEXT):
-            tensors[ours] = _identity(ours, config)
+            made[ours] = _identity(ours, config)
             continue
         if absent:
             raise CheckpointError(f"{source} lacks {absent[0]}")
         there.difference_update(theirs)
-        parts = [read(name) for name in theirs]
-        tensors[ours] = torch.cat(parts) if len(parts) > 1 else parts[0]
+        plan[ours] = theirs
     # Positions are computed, not learned; some versions stored them all the same.
     skip = ("audio_encoder.", "text_encoder.", "decoder.model.decoder.embed_positions")
     extra = sorted(name for name in there if not name.startswith(skip))
@@ -158,8 +158,8 @@ def musicgen_from_hf(
         raise CheckpointError(f"{source} holds {extra[0]}, for which a MusicGen model has no use")
     if "self_wav" in config["conditioners"]:
         chroma = config["conditioners"]["self_wav"]["chroma_stem"]
-        tensors[CHROMA_WINDOW] = torch.hann_window(2 ** chroma["radix2_exp"])
-    return tensors
+        made[CHROMA_WINDOW] = torch.hann_window(2 ** chroma["radix2_exp"])
+    return {**read(plan), **made}
 
 
 def _identity(name: str, config: Mapping[str, Any]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.checkpoints import encodec_2022, licences, transformers_models
+from audiocraft.checkpoints import encodec_2022, licences, shards, transformers_models
+from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.keys import old_weight_norm
-from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind, Pointer
+from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind, OtherKind, Pointer
 from audiocraft.checkpoints.safefile import SafeFile
+from audiocraft.checkpoints.shells import Shell, plain
 from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, WEIGHTS_FILE, inside, resolve
-from audiocraft.checkpoints.torchfile import Shell, load_torch_file, plain
+from audiocraft.checkpoints.torchfile import load_torch_file
 from audiocraft.checkpoints.upgrade import read_release_config, resolved, upgrade
 from audiocraft.errors import CheckpointError
 
@@ -23,7 +24,6 @@ FORMAT = 1
 """Version of our own `config.json`; raised when an old reader could no longer understand it."""
 
 RUN_FILE = "checkpoint.th"
-_MAX_JSON = 16 * 2**20
 _WEIGHTS_OF_RUNS: dict[Kind, tuple[tuple[str, ...], ...]] = {
     "lm": (("fsdp_best_state", "model"), ("best_state", "model"), ("ema", "state", "model"), ("model",)),
     # Codecs are used with their averaged weights.
@@ -65,27 +65,16 @@ def read_path(path: Path, *, kind: Kind, dtype: torch.dtype | None = None) -> Ch
         raise CheckpointError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    if path.stat().st_size > _MAX_JSON:
-        raise CheckpointError(f"{path} is too large for a configuration: {path.stat().st_size} bytes")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} must hold a JSON object")
-    return content
-
-
 def _read_folder(folder: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint | Pointer:
-    for file in (RELEASE_FILES[kind], RUN_FILE):
+    releases = [RELEASE_FILES[kind], RUN_FILE] if kind in RELEASE_FILES else []
+    for file in releases:
         if (folder / file).is_file() and not (file == RUN_FILE and (folder / CONFIG_FILE).is_file()):
             return _read_torch(inside(folder, file), kind, dtype)
     if (folder / CONFIG_FILE).is_file():
         return _read_configured(folder, kind, dtype)
-    raise CheckpointError(
-        f"{folder} holds no {NAMES[kind]}: expected {RELEASE_FILES[kind]}, or {CONFIG_FILE} with {WEIGHTS_FILE}"
+    raise OtherKind(
+        f"{folder} holds no {NAMES[kind]}: expected {''.join(f'{file}, or ' for file in releases[:1])}"
+        f"{CONFIG_FILE} with {WEIGHTS_FILE}"
     )
 
 
@@ -99,7 +88,7 @@ def _read_configured(
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{folder / CONFIG_FILE}: format {header.get('format')!r} is not {FORMAT}")
     if header.get("kind") != kind:
-        raise CheckpointError(f"{folder} holds a model of kind {header.get('kind')!r}, not a {NAMES[kind]}")
+        raise OtherKind(f"{folder} holds a model of kind {header.get('kind')!r}, not a {NAMES[kind]}")
     config, meta = header.get("config") or {}, header.get("meta") or {}
     if not isinstance(config, dict) or not isinstance(meta, dict):
         raise CheckpointError(f"{folder / CONFIG_FILE}: config and meta must be objects")
@@ -126,6 +115,7 @@ def _anchored(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read_torch(path: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint | Pointer:
     """A file written by `torch.save`: a release, a pointer to another model, a training run, the codecs of 2022."""
+    path = shards.first_rank(path)
     package = load_torch_file(path, dtype=dtype)
     if "pretrained" in package:
         name = str(package["pretrained"])
@@ -159,33 +149,39 @@ def _read_package(
         config = upgrade(resolved(tree, source=str(path)), source=str(path))
     actual: Kind = "lm" if "transformer_lm" in config else "compression"
     if actual != kind:
-        raise CheckpointError(f"{path} holds a {NAMES[actual]}, not a {NAMES[kind]}")
-    weights = _weights_of(package, path, kind)
-    released = weights is package.get("best_state")
+        raise OtherKind(f"{path} holds a {NAMES[actual]}, not a {NAMES[kind]}")
+    places = _places_of_weights(package, path, kind)
+    weights, ranks = _at(package, places), 1
+    if shards.is_spread(weights):
+        files = shards.rank_files(path, weights)
+        others = [_at(load_torch_file(file, dtype=dtype), places) for file in files[1:]]
+        weights, ranks = shards.joined([weights, *others], path), len(files)
+    released = places == ("best_state",)
     meta = {
         str(key): value
         for key, value in package.items()
         if released and key not in ("best_state", "xp.cfg") and isinstance(value, str | int | float | bool)
     }
-    return Checkpoint(
-        kind=kind, config=config, tensors=_tensors(weights, path, dtype), meta=meta, source=path
-    )
+    tensors = _tensors(weights, path, dtype)
+    return Checkpoint(kind=kind, config=config, tensors=tensors, meta=meta, source=path, ranks=ranks)
 
 
-def _weights_of(package: Mapping[Any, Any], path: Path, kind: Kind) -> Mapping[Any, Any]:
+def _places_of_weights(package: Mapping[Any, Any], path: Path, kind: Kind) -> tuple[str, ...]:
+    """The keys that lead to the weights."""
     best = package.get("best_state")
     if isinstance(best, Mapping) and any(isinstance(value, Tensor) for value in best.values()):
-        return best
+        return ("best_state",)
     for places in _WEIGHTS_OF_RUNS[kind]:
-        node: Any = package
-        for place in places:
-            node = node.get(place) if isinstance(node, Mapping) else None
-        if isinstance(node, Mapping) and node:
-            return node
-    raise CheckpointError(
-        f"{path} holds a configuration but no weights; of a run with sharded weights, take the file of rank 0, "
-        "which has 'fsdp_best_state'"
-    )
+        if _at(package, places):
+            return places
+    raise CheckpointError(f"{path} holds a configuration but no weights")
+
+
+def _at(package: Mapping[Any, Any], places: tuple[str, ...]) -> Mapping[Any, Any]:
+    node: Any = package
+    for place in places:
+        node = node.get(place) if isinstance(node, Mapping) else None
+    return node if isinstance(node, Mapping) else {}
 
 
 def _tensors(weights: Mapping[Any, Any], path: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -9,11 +9,17 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-Kind = Literal["compression", "lm"]
-"""The two families of networks that are loaded by name."""
+from audiocraft.errors import CheckpointError
 
-NAMES: dict[Kind, str] = {"compression": "codec", "lm": "language model"}
+Kind = Literal["compression", "lm", "detector"]
+"""The families of networks that are loaded by name."""
+
+NAMES: dict[Kind, str] = {"compression": "codec", "lm": "language model", "detector": "detector"}
 """How messages call them."""
+
+
+class OtherKind(CheckpointError):
+    """What was found holds no network of the kind that was looked for, but it may hold another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +31,8 @@ class Checkpoint:
         tensors: parameter name -> value on the CPU, in the dtype they were stored in.
         meta: anything else that was stored, such as steps trained or the version that wrote it.
         source: the file, for messages and provenance.
+        ranks: over how many processes a training run had spread the weights. If several, tensors may have lost their
+            shape (`shards.shaped` gives it back to those who know the network).
     """
 
     kind: Kind
@@ -32,6 +40,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor] = field(repr=False)
     meta: Mapping[str, Any] = field(default_factory=dict)
     source: Path
+    ranks: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

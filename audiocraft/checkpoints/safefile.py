@@ -1,9 +1,16 @@
-"""One safetensors file, read tensor by tensor: mapped from the disk, or copied where it is converted at once."""
+"""Safetensors files, read tensor by tensor: mapped from the disk, or copied where they are converted or stacked.
+
+What is mapped is private memory: whoever changes a weight changes a copy of its page, never the file. A file that is
+replaced stays what it was for those who had opened it, and our writers replace files instead of writing into them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from audiocraft.checkpoints import mapping
 from audiocraft.errors import CheckpointError
 
 _DTYPES: dict[str, torch.dtype] = {
@@ -18,6 +26,8 @@ _DTYPES: dict[str, torch.dtype] = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool,
 }  # fmt: skip
+_READERS = min(4, os.cpu_count() or 1)
+"""Threads that fill fresh memory: most of that is the system's work, done for each page when it is touched."""
 
 
 class SafeFile:
@@ -29,8 +39,9 @@ class SafeFile:
             raise CheckpointError(f"{path} is missing")
         try:
             # The library checks that the header is sound and that the tensors lie inside the file.
-            self._file: Any = safe_open(path, framework="pt")
             with open(path, "rb") as file:
+                self._identity = os.fstat(file.fileno())
+                self._file: Any = safe_open(path, framework="pt")
                 length = int.from_bytes(file.read(8), "little")
                 header = json.loads(file.read(length))
         except (SafetensorError, ValueError, MemoryError) as error:
@@ -38,39 +49,80 @@ class SafeFile:
         header.pop("__metadata__", None)
         self._entries: Mapping[str, Mapping[str, Any]] = header
         self._start = 8 + length
+        self._again().close()
 
     def names(self) -> list[str]:
         return list(self._entries)
 
-    def tensor(self, name: str, dtype: torch.dtype | None = None, *, mapped: bool = True) -> Tensor:
-        """The tensor `name`.
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """The tensor `name`, which shares the memory of the file while no conversion is needed.
 
         Args:
             dtype: of floating-point tensors; None leaves it.
-            mapped: share the memory of the file while no conversion is needed. Without, the tensor is a copy, and
-                nothing of the file stays in memory.
         """
-        stored = _DTYPES.get(self._entries[name]["dtype"])
-        if stored is None:
-            raise CheckpointError(f"{self.path}: {name} has the unknown type {self._entries[name]['dtype']}")
-        convert = dtype is not None and stored.is_floating_point and stored != dtype
-        if mapped and not convert:
+        stored = self.dtype(name)
+        if dtype is None or not stored.is_floating_point or stored == dtype:
             tensor: Tensor = self._file.get_tensor(name)
             return tensor
-        tensor = self._copy(name, stored)
-        return tensor.to(dtype) if convert else tensor
+        copy = torch.empty(self.shape(name), dtype=stored)
+        self.read_into(name, copy)
+        return copy.to(dtype)
 
-    def _copy(self, name: str, dtype: torch.dtype) -> Tensor:
-        begin, end = self._entries[name]["data_offsets"]
-        shape = self._entries[name]["shape"]
-        if begin == end:
-            return torch.empty(shape, dtype=dtype)
-        data = bytearray(end - begin)
-        with open(self.path, "rb") as file:
-            file.seek(self._start + begin)
-            if file.readinto(data) != len(data):
-                raise CheckpointError(f"{self.path} ends inside {name}")
-        return torch.frombuffer(data, dtype=dtype).reshape(shape)
+    def shape(self, name: str) -> list[int]:
+        return list(self._entries[name]["shape"])
+
+    def dtype(self, name: str) -> torch.dtype:
+        """What the tensor `name` is stored as."""
+        stored = self._entries[name]["dtype"]
+        if stored not in _DTYPES:
+            raise CheckpointError(f"{self.path}: {name} has the unknown type {stored}")
+        return _DTYPES[stored]
+
+    def read_into(self, name: str, target: Tensor) -> None:
+        """Fill `target`, a contiguous tensor of the same shape, from the file; nothing of the file stays in memory."""
+        stored = self.dtype(name)
+        if target.dtype != stored:
+            copy = torch.empty(target.shape, dtype=stored)
+            self.read_into(name, copy)
+            target.copy_(copy)
+            return
+        if not target.numel():
+            return
+        data: Any = target.view(-1).view(torch.uint8).numpy()
+        view, done = memoryview(data), 0
+        with self._again() as file:
+            file.seek(self._start + self._entries[name]["data_offsets"][0])
+            while done < len(view):
+                count = file.readinto(view[done:])
+                if not count:
+                    raise CheckpointError(f"{self.path} ends inside {name}")
+                done += count
+
+    def side_by_side(self, names: Sequence[str]) -> Tensor | None:
+        """Tensors of one type as a flat one that shares the memory of the file; None where that is not possible."""
+        places = [self._entries[name]["data_offsets"] for name in names]
+        with self._again() as file:
+            found = mapping.side_by_side(
+                file.fileno(), [(self._start + start, stop - start) for start, stop in places]
+            )
+        if found is None or {self.dtype(name) for name in names} != {self.dtype(names[0])}:
+            return None
+        return torch.frombuffer(found[0], dtype=self.dtype(names[0]), offset=found[1])
+
+    def _again(self) -> FileIO:
+        """The same file, opened once more."""
+        file = FileIO(self.path)
+        if not os.path.samestat(os.fstat(file.fileno()), self._identity):
+            file.close()
+            raise CheckpointError(f"{self.path} was replaced while it was read; load it again")
+        return file
+
+    def gathered(
+        self, plan: Mapping[str, Sequence[str]], dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        """New name -> tensor, for every entry of `plan`: the tensor of that name here, or the several ones there as
+        one, along their first dimension."""
+        return _gathered(lambda _: self, plan, dtype)
 
 
 class SafeFiles:
@@ -85,5 +137,52 @@ class SafeFiles:
     def names(self) -> list[str]:
         return list(self._home)
 
-    def tensor(self, name: str, dtype: torch.dtype | None = None, *, mapped: bool = True) -> Tensor:
-        return self._home[name].tensor(name, dtype, mapped=mapped)
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        return self._home[name].tensor(name, dtype)
+
+    def gathered(
+        self, plan: Mapping[str, Sequence[str]], dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        return _gathered(self._home.__getitem__, plan, dtype)
+
+
+_Part = tuple[SafeFile, str, Tensor]
+"""A tensor of a file, and where it is to be read to."""
+
+
+def _gathered(
+    home: Callable[[str], SafeFile], plan: Mapping[str, Sequence[str]], dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    parts: list[_Part] = []
+    for new, names in plan.items():
+        if len(names) == 1:
+            found[new] = home(names[0]).tensor(names[0], dtype)
+        else:
+            found[new], left = _stacked([(home(name), name) for name in names], dtype)
+            parts += left
+    with ThreadPoolExecutor(_READERS) as readers:
+        for _ in readers.map(lambda part: part[0].read_into(part[1], part[2]), parts):
+            pass
+    return found
+
+
+def _stacked(
+    places: Sequence[tuple[SafeFile, str]], dtype: torch.dtype | None
+) -> tuple[Tensor, Sequence[_Part]]:
+    """Several tensors as one, and what is left to be read: straight to where it is to be, so that no part is ever in
+    memory twice."""
+    shapes = [file.shape(name) for file, name in places]
+    first, name = places[0]
+    if any(not shape or shape[1:] != shapes[0][1:] for shape in shapes):
+        raise CheckpointError(f"{first.path}: {name} and the tensors that belong to it have different shapes")
+    stored = first.dtype(name)
+    kind = dtype if dtype is not None and stored.is_floating_point else stored
+    whole = [sum(shape[0] for shape in shapes), *shapes[0][1:]]
+    if kind == stored and all(file is first for file, _ in places):
+        mapped = first.side_by_side([name for _, name in places])
+        if mapped is not None:
+            return mapped.view(whole), ()
+    made = torch.empty(whole, dtype=kind)
+    parts = made.split([shape[0] for shape in shapes])
+    return made, [(file, name, part) for (file, name), part in zip(places, parts, strict=True)]

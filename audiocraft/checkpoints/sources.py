@@ -11,7 +11,7 @@ from pathlib import Path
 from audiocraft.checkpoints import hub
 from audiocraft.checkpoints.download import Source, fetch
 from audiocraft.checkpoints.hub import hub_snapshot
-from audiocraft.checkpoints.record import NAMES, Kind
+from audiocraft.checkpoints.record import NAMES, Kind, OtherKind
 from audiocraft.errors import CheckpointError
 
 __all__ = ["bundled", "cache_dir", "hub_snapshot", "inside", "resolve", "sibling"]
@@ -21,11 +21,14 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 TORCH_FILE = "pytorch_model.bin"
+GENERATION_FILE, FEATURES_FILE = "generation_config.json", "preprocessor_config.json"
 RELEASE_FILES: dict[Kind, str] = {"compression": "compression_state_dict.bin", "lm": "state_dict.bin"}
+"""What the original calls its files; it never released a detector."""
 
-_BUNDLED_ALIASES: dict[tuple[Kind, str], str] = {
+BUNDLED_ALIASES: dict[tuple[Kind, str], str] = {
     ("lm", "nano"): "musicgen-nano",
     ("compression", "musicgen-nano"): "nano",
+    ("compression", "audiogen-nano"): "nano",
 }
 _MUSICGEN = ("small", "medium", "large", "melody", "melody-large", "style", "stereo-small", "stereo-medium",
              "stereo-large", "stereo-melody", "stereo-melody-large")  # fmt: skip
@@ -68,7 +71,7 @@ def resolve(name: str | Path, *, kind: Kind, cache: str | Path | None = None) ->
     home = Path(cache or cache_dir())
     if text.startswith(("http://", "https://")):
         return _fetched(text, home)
-    alias = _BUNDLED_ALIASES.get((kind, text), text)
+    alias = BUNDLED_ALIASES.get((kind, text), text)
     if alias in bundled():
         return bundled()[alias]
     path = Path(text).expanduser()
@@ -81,7 +84,8 @@ def resolve(name: str | Path, *, kind: Kind, cache: str | Path | None = None) ->
     if hub.is_repo(text) and not text.startswith((".", "~")):
         return _from_hub(text, kind, home)
     names = ", ".join(bundled()) or "none in this installation"
-    raise CheckpointError(
+    elsewhere = any((other, text) in ALIASES for other in NAMES if other != kind)
+    raise (OtherKind if elsewhere else CheckpointError)(
         f"no {NAMES[kind]} called {text!r}; bundled: {names}; {_where_to_put(text, kind, home)}"
     )
 
@@ -159,13 +163,13 @@ def _from_hub(repo: str, kind: Kind, home: Path) -> Path:
 def _wanted(files: Sequence[str], kind: Kind) -> list[str]:
     """Of a repository's files, those that hold a model of `kind` and say what it is."""
     told = [file for file in ("README.md",) if file in files]
-    release = RELEASE_FILES[kind]
-    if release in files:
+    release = RELEASE_FILES.get(kind)
+    if release is not None and release in files:
         both = [file for file in RELEASE_FILES.values() if file in files] if kind == "lm" else [release]
         return [*told, *both]
     if CONFIG_FILE not in files:
         return []
-    extras = [file for file in ("generation_config.json", "tokenizer.json") if file in files]
+    extras = [file for file in (GENERATION_FILE, FEATURES_FILE, "tokenizer.json") if file in files]
     weights = _weights(files)
     return [*told, CONFIG_FILE, *extras, *weights] if weights else []
 
@@ -182,15 +186,15 @@ def _weights(files: Sequence[str]) -> list[str]:
 
 
 def _holds(folder: Path, kind: Kind) -> bool:
-    if (folder / RELEASE_FILES[kind]).is_file():
+    release = RELEASE_FILES.get(kind)
+    if release is not None and (folder / release).is_file():
         return True
     weights = (WEIGHTS_FILE, INDEX_FILE, TORCH_FILE)
     return (folder / CONFIG_FILE).is_file() and any((folder / file).is_file() for file in weights)
 
 
 def _where_to_put(name: str, kind: Kind, home: Path) -> str:
-    folder = name.rstrip("/").partition("@")[0]
-    return (
-        f"pass a folder or file instead, or put {RELEASE_FILES[kind]} (or {CONFIG_FILE} with {WEIGHTS_FILE}) "
-        f"in {home / folder}"
-    )
+    folder = home / name.rstrip("/").partition("@")[0]
+    ours = f"{CONFIG_FILE} with {WEIGHTS_FILE}"
+    wanted = f"{RELEASE_FILES[kind]} (or {ours})" if kind in RELEASE_FILES else ours
+    return f"pass a folder or file instead, or put {wanted} in {folder}"

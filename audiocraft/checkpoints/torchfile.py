@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiocraft.checkpoints.shells import SHELLS
 from audiocraft.errors import CheckpointError
 
 # What a restricted unpickler raises on bytes that are no pickle depends on the bytes.
@@ -34,71 +35,13 @@ _BROKEN = (
 )
 _MAX_PICKLE = 256 * 2**20
 """Bytes of a file's structure (not of its tensors); the largest released one has under 1 MB."""
-_MAX_NODES = 200_000
-"""Values in a configuration; lists that hold each other many times over are refused before memory ends."""
 _TENSORS = re.compile(
     r"collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.(\w+Storage|Size|device|[a-z]*\d+\w*|bool)"
-    r"|torch\.storage\.\w+|torch\.nn\.parameter\.Parameter"
+    r"|torch\.storage\.\w+|torch\.nn\.parameter\.Parameter|torch\._tensor\._rebuild_from_type_v2"
+    r"|torch\.serialization\._get_layout"
 )
 """What torch's own reader takes; only to say what it did not take."""
 _LOCK = threading.Lock()
-
-
-class Shell:
-    """Stands in for a configuration object: keeps its state, does nothing."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.__dict__.update(state)
-
-
-class Word(str):
-    """Stands in for a path or an enumeration: its parts, joined."""
-
-    __slots__ = ()
-
-    def __new__(cls, *parts: Any) -> Word:
-        return super().__new__(cls, "/".join(map(str, parts)).replace("//", "/"))
-
-
-def _anything(*_: Any) -> None:
-    """Stands in for a type that is only mentioned."""
-
-
-def _table(*_: Any) -> dict[Any, Any]:
-    """Stands in for a mapping with defaults."""
-    return {}
-
-
-_NODES = ("Any", "Boolean", "Bytes", "Enum", "Float", "Integer", "Interpolation", "Path", "String")
-SHELLS: dict[str, Any] = {
-    "omegaconf.dictconfig.DictConfig": Shell,
-    "omegaconf.listconfig.ListConfig": Shell,
-    "omegaconf.base.Metadata": Shell,
-    "omegaconf.base.ContainerMetadata": Shell,
-    **{f"omegaconf.nodes.{name}Node": Shell for name in _NODES},
-    "typing.Any": _anything,
-    "builtins.dict": dict,
-    "builtins.list": list,
-    "builtins.int": int,
-    "builtins.float": float,
-    "builtins.str": str,
-    "builtins.bool": bool,
-    "__builtin__.dict": dict,
-    "__builtin__.list": list,
-    "__builtin__.long": int,
-    "__builtin__.int": int,
-    "__builtin__.unicode": str,
-    "pathlib.PosixPath": Word,
-    "pathlib.WindowsPath": Word,
-    "pathlib._local.PosixPath": Word,
-    "pathlib._local.WindowsPath": Word,
-    "collections.defaultdict": _table,
-}
-"""What a class that a file asks for is replaced by. None of them does anything but hold values."""
 
 
 def load_torch_file(path: Path, *, dtype: torch.dtype | None = None) -> Mapping[Any, Any]:
@@ -193,23 +136,3 @@ def _floats(package: Any, depth: int = 3) -> Iterator[Tensor]:
                 yield value
         elif isinstance(value, Mapping) and depth:
             yield from _floats(value, depth - 1)
-
-
-def plain(value: Any) -> Any:
-    """Shells of configuration objects as nested dicts, lists and values."""
-    budget = [_MAX_NODES]
-
-    def convert(node: Any, depth: int) -> Any:
-        budget[0] -= 1
-        if budget[0] < 0 or depth > 100:
-            raise CheckpointError("the configuration inside is larger or deeper than any model's")
-        if isinstance(node, Shell):
-            state = vars(node)
-            return convert(state.get("_content", state.get("_val")), depth + 1)
-        if isinstance(node, Mapping):
-            return {str(key): convert(entry, depth + 1) for key, entry in node.items()}
-        if isinstance(node, list | tuple):
-            return [convert(entry, depth + 1) for entry in node]
-        return str(node) if isinstance(node, Word) else node
-
-    return convert(value, 0)

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +18,19 @@ from audiocraft.checkpoints.foreign_config import (
     model_type,
     musicgen_config_from_hf,
 )
+from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.keys import encodec_names, musicgen_from_hf
-from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind
+from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind, OtherKind
 from audiocraft.checkpoints.safefile import SafeFile, SafeFiles
-from audiocraft.checkpoints.sources import CONFIG_FILE, INDEX_FILE, TORCH_FILE, WEIGHTS_FILE, inside
+from audiocraft.checkpoints.sources import (
+    CONFIG_FILE,
+    FEATURES_FILE,
+    GENERATION_FILE,
+    INDEX_FILE,
+    TORCH_FILE,
+    WEIGHTS_FILE,
+    inside,
+)
 from audiocraft.checkpoints.torchfile import load_torch_file
 from audiocraft.errors import CheckpointError
 
@@ -32,7 +40,11 @@ class Tensors(Protocol):
 
     def names(self) -> list[str]: ...
 
-    def tensor(self, name: str, dtype: torch.dtype | None = None, *, mapped: bool = True) -> Tensor: ...
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor: ...
+
+    def gathered(
+        self, plan: Mapping[str, Sequence[str]], dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]: ...
 
 
 class _Part:
@@ -45,8 +57,14 @@ class _Part:
         start = len(self._prefix)
         return [name[start:] for name in self._files.names() if name.startswith(self._prefix)]
 
-    def tensor(self, name: str, dtype: torch.dtype | None = None, *, mapped: bool = True) -> Tensor:
-        return self._files.tensor(self._prefix + name, dtype, mapped=mapped)
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        return self._files.tensor(self._prefix + name, dtype)
+
+    def gathered(
+        self, plan: Mapping[str, Sequence[str]], dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        whole = {new: [self._prefix + name for name in names] for new, names in plan.items()}
+        return self._files.gathered(whole, dtype)
 
 
 class _TorchFile:
@@ -62,9 +80,15 @@ class _TorchFile:
     def names(self) -> list[str]:
         return list(self._tensors)
 
-    def tensor(self, name: str, dtype: torch.dtype | None = None, *, mapped: bool = True) -> Tensor:
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         tensor = self._tensors[name]
         return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+    def gathered(
+        self, plan: Mapping[str, Sequence[str]], dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        parts = {new: [self.tensor(name, dtype) for name in names] for new, names in plan.items()}
+        return {new: torch.cat(found) if len(found) > 1 else found[0] for new, found in parts.items()}
 
 
 def read_model(
@@ -86,7 +110,7 @@ def read_model(
         return _codec(folder, inner, _Part(files, "audio_encoder."), dtype)
     if kind == "compression" and found in _CODECS:
         return _codec(folder, header, weights_of(folder), dtype)
-    raise CheckpointError(
+    raise OtherKind(
         f"{folder} holds a {found!r} model, not a {NAMES[kind]}; "
         f"known: {', '.join((MUSICGEN, MELODY, *_CODECS))}"
     )
@@ -98,10 +122,9 @@ def holds_codec(folder: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        return model_type(read_json(path)) in (MUSICGEN, MELODY)
+    except CheckpointError:
         return False
-    return isinstance(header, dict) and model_type(header) in (MUSICGEN, MELODY)
 
 
 def weights_of(folder: Path) -> Tensors:
@@ -111,8 +134,8 @@ def weights_of(folder: Path) -> Tensors:
     if (folder / INDEX_FILE).is_file():
         path = inside(folder, INDEX_FILE)
         try:
-            files = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            files = set(read_json(path)["weight_map"].values())
+        except (KeyError, AttributeError, TypeError) as error:
             raise CheckpointError(f"{path} does not say which file holds which tensor") from error
         return SafeFiles(inside(folder, str(file)) for file in sorted(files))
     if (folder / TORCH_FILE).is_file():
@@ -123,14 +146,15 @@ def weights_of(folder: Path) -> Tensors:
 def _language_model(
     folder: Path, header: Mapping[str, Any], files: Tensors, dtype: torch.dtype | None
 ) -> Checkpoint:
-    generation = folder / "generation_config.json"
-    defaults = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    beside: dict[str, Any] = {}
+    for name in (GENERATION_FILE, FEATURES_FILE):
+        if (folder / name).is_file():
+            beside |= read_json(inside(folder, name))
     config = _decoded(
-        folder, lambda: musicgen_config_from_hf(header, defaults, text_encoder=str(folder.absolute()))
+        folder, lambda: musicgen_config_from_hf(header, beside, text_encoder=str(folder.absolute()))
     )
     tensors = musicgen_from_hf(
-        # The parts of stacked tensors are copied, so that no more than one of them is in memory twice.
-        lambda name: files.tensor(name, dtype, mapped="_proj.weight" not in name),
+        lambda plan: files.gathered(plan, dtype),
         files.names(),
         config,
         source=str(folder),

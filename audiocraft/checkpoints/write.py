@@ -16,12 +16,19 @@ from audiocraft.checkpoints.download import sha256_of
 from audiocraft.checkpoints.foreign_config import (
     dac_config_to_hf,
     encodec_config_to_hf,
+    melody_features_to_hf,
     musicgen_config_to_hf,
 )
 from audiocraft.checkpoints.keys import encodec_to_hf, musicgen_to_hf, old_weight_norm
 from audiocraft.checkpoints.read import FORMAT
 from audiocraft.checkpoints.record import Checkpoint, Kind
-from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, WEIGHTS_FILE
+from audiocraft.checkpoints.sources import (
+    CONFIG_FILE,
+    FEATURES_FILE,
+    GENERATION_FILE,
+    RELEASE_FILES,
+    WEIGHTS_FILE,
+)
 from audiocraft.environment import VERSION
 from audiocraft.errors import CheckpointError, InvalidInput, require
 from audiocraft.utils.files import atomic_path, atomic_write
@@ -131,9 +138,10 @@ def write_transformers_musicgen(
         "guidance_scale": float(guidance),
         "max_length": 1500,
     }
-    return _write_transformers(
-        folder, {**header, "dtype": dtype}, _stored(tensors, dtype), {"generation_config.json": generation}
-    )
+    more: dict[str, Mapping[str, Any]] = {GENERATION_FILE: generation}
+    if "self_wav" in lm.config["conditioners"]:
+        more[FEATURES_FILE] = melody_features_to_hf(lm.config)
+    return _write_transformers(folder, {**header, "dtype": dtype}, _stored(tensors, dtype), more)
 
 
 def _foreign_codec(codec: Checkpoint) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -37,6 +37,7 @@ _EXTRAS = {
     "melody": ("demucs",),
     "style": ("transformers",),
     "clap": ("transformers",),
+    "play": ("sounddevice",),
     "analysis": ("librosa", "matplotlib"),
     "corpus": ("fluidsynth", "mido"),
     "serve": ("fastapi", "uvicorn"),

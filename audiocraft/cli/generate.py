@@ -2,31 +2,69 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from audiocraft.cli import options
+from audiocraft.cli.bar import Bar
+from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.output import document, note, result
+from audiocraft.cli.targets import targets
 from audiocraft.errors import InvalidInput, require
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-
-    from audiocraft.generation.progress import ProgressCallback
     from audiocraft.generation.request import GenerationRequest
-    from audiocraft.models import MusicGen
-    from audiocraft.workflows.render import Continuation, Recipe, Rendered
+    from audiocraft.models.abilities import Role
+    from audiocraft.models.genmodel import BaseGenModel
+    from audiocraft.workflows.render import ModelIdentity, Origin, Recipe, Rendered
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 # More rows than this share no weights traffic worth their memory on a small machine.
 _ROWS_AT_ONCE = 8
+# Longer pieces are written while they are made, so that they need not fit into memory.
+_WHOLE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Audio:
+    """The audio files that a piece starts from."""
+
+    continues: Path | None = None
+    melody: Path | None = None
+    style: Path | None = None
+
+    @property
+    def reference(self) -> tuple[Path, Role] | None:
+        """The file that the model refers to, and as what."""
+        if self.melody is not None:
+            return self.melody, "melody"
+        return None if self.style is None else (self.style, "style")
+
+    def check(self, model: str, text_guidance: float | None, style_detail: int | None) -> None:
+        """Refuse what cannot be done, as far as it shows before the model is read."""
+        if self.melody is not None and self.style is not None:
+            raise InvalidInput("choose --melody or --style: no model follows both", field="melody")
+        if style_detail is not None and self.style is None:
+            raise InvalidInput("--style-detail says how --style AUDIO is read", field="style_detail")
+        if self.reference is None:
+            if text_guidance is not None:
+                raise InvalidInput(
+                    "--text-guidance weighs the prompt against the audio of --melody or --style",
+                    field="text_guidance",
+                )
+            return
+        from audiocraft.models.abilities import foreseen
+
+        abilities = foreseen(model)
+        if abilities is not None:
+            abilities.check(model, self.reference[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,67 +75,89 @@ class _Job:
     targets: tuple[Path, ...]
     model: str
     device: str | None
-    continues: Continuation | None = None
-    expected_weights: str | None = None
+    origin: Origin
+    outlets: Outlets | None = None
+    """For pieces that are handed on while they are made."""
+    expected: ModelIdentity | None = None
+    """What made the file that is repeated."""
+    precision: str = "auto"
 
 
-@app.command()
+_EXAMPLES = """Examples:
+
+audiocraft generate "calm piano in A minor, 80 bpm" -d 10 -o out.wav
+
+audiocraft generate "rain on a tin roof" -m audiogen-nano -d 5
+
+audiocraft generate "jazz trio" -m melody --melody hummed.wav
+
+audiocraft generate "add drums" --continue intro.wav -d 20
+
+audiocraft generate --from out.wav -o again.wav
+
+audiocraft generate "lofi beat" -d 3600 --stream | ffplay -nodisp -
+
+audiocraft generate "lofi beat" --stream --stream-format pcm -o - | aplay -f S16_LE -r 24000 -c 1
+
+audiocraft generate --schedule "0: calm piano; 30: drums enter" -d 60 --play -o out.flac"""
+
+
+@app.command(epilog=_EXAMPLES)
 def generate(  # every option is one parameter: that is how the option parser reads them
-    prompts: Annotated[
-        list[str] | None, typer.Argument(metavar="PROMPT...", help="What the music should be.")
-    ] = None,
-    prompts_file: Annotated[
-        Path | None,
-        typer.Option("--prompts", metavar="FILE", help="More prompts, one per line; - reads stdin."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="wav, flac, mp3, ogg or opus by suffix, numbered for several prompts; else a folder.",
-        ),
-    ] = None,
-    duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 10.0,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same result; prompt i uses seed + i.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="A name, a folder or a file.")] = "nano",
-    temperature: Annotated[float, typer.Option(help="0 is greedy; more is more varied.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Choose among the k likeliest codes; 0 means all.")] = 250,
-    top_p: Annotated[
-        float, typer.Option(help="Choose among codes that hold this probability, instead of top-k.")
-    ] = 0.0,
-    guidance: Annotated[
-        float, typer.Option(help="How strictly the prompt is followed; 1 is not at all extra.")
-    ] = 3.0,
-    stride: Annotated[float | None, typer.Option(help="Seconds between windows of long pieces.")] = None,
-    continues: Annotated[
-        Path | None,
-        typer.Option("--continue", metavar="AUDIO", help="Go on from this file; duration includes it."),
-    ] = None,
-    recipe: Annotated[
-        Path | None, typer.Option("--from", metavar="SIDECAR", help="Make a file again from its .json.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default what is there.")] = None,
-    spectrogram: Annotated[bool, typer.Option(help="Also draw each file as a PNG.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of paths.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    prompts: options.Prompts = None,
+    prompts_file: options.PromptsFile = None,
+    duration: options.Duration = 10.0,
+    model: options.Model = "nano",
+    melody: options.Melody = None,
+    style: options.Style = None,
+    continues: options.Continues = None,
+    recipe: options.FromSidecar = None,
+    seed: options.Seed = None,
+    temperature: options.Temperature = 1.0,
+    top_k: options.TopK = 250,
+    top_p: options.TopP = 0.0,
+    guidance: options.Guidance = None,
+    text_guidance: options.TextGuidance = None,
+    style_detail: options.StyleDetail = None,
+    stride: options.Stride = None,
+    schedule: options.Schedule = None,
+    level_anchor: options.LevelAnchor = True,
+    device: options.Device = None,
+    precision: options.Precision = "auto",
+    output: options.Output = None,
+    stream: options.Stream = False,
+    form: options.StreamFormat = "wav",
+    play: options.Play = False,
+    spectrogram: options.Spectrogram = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Make music from one or more sentences and print the paths of the files."""
+    """Make music or sounds from one or more sentences and print the paths of the files."""
     if spectrogram:
         require("matplotlib", extra="analysis")
         require("librosa", extra="analysis")
+    audio = _Audio(continues=continues, melody=melody, style=style)
     if recipe is not None:
-        if prompts or prompts_file or continues:
-            raise InvalidInput("--from repeats a file; it takes no prompts", field="from")
-        job = _job_from_recipe(recipe, output, device)
+        if prompts or prompts_file or audio != _Audio():
+            raise InvalidInput("--from repeats a file; it takes no prompts and no other audio", field="from")
+        job = _job_from_recipe(recipe, output, device, precision)
     else:
-        job = _job_from_options(
-            _prompts(prompts or [], prompts_file),
-            _settings(duration, seed, temperature, top_k, top_p, guidance, stride),
-            output, model, device, continues,
-        )  # fmt: skip
+        audio.check(model, text_guidance, style_detail)
+        outlets = None
+        if stream or play or output == STDOUT:
+            outlets = Outlets.checked(output, form=stream_format(form), play=play)
+            _check_report(outlets, spectrogram, as_json)
+        request = _settings(
+            duration=duration,
+            seed=seed,
+            sampling={"temperature": temperature, "top_k": top_k, "top_p": top_p},
+            guidance={"coef": guidance, "coef_beta": text_guidance},
+            window={"stride": stride, "level_anchor": level_anchor},
+            schedule=parse_schedule(schedule or ()),
+            style_detail=style_detail,
+        )
+        request = _with_prompts(request, _prompts(prompts or [], prompts_file, needed=not schedule))
+        job = replace(_job(request, audio, output, model, device, outlets), precision=precision)
     finished = _render(job, quiet=quiet or as_json)
     if spectrogram:
         _draw(finished)
@@ -105,28 +165,39 @@ def generate(  # every option is one parameter: that is how the option parser re
 
 
 def _settings(
+    *,
     duration: float,
     seed: int | None,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    guidance: float,
-    stride: float | None,
+    sampling: Mapping[str, Any],
+    guidance: Mapping[str, Any],
+    window: Mapping[str, Any],
+    schedule: tuple[tuple[float, str], ...],
+    style_detail: int | None,
 ) -> GenerationRequest:
     """The options as a request of one row, which checks them."""
     from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, Window
+    from audiocraft.types import StyleSettings
 
     return GenerationRequest(
         prompts=(None,),
         duration=duration,
         seeds=(secrets.randbits(31) if seed is None else seed,),
-        sampling=Sampling(top_k=top_k, top_p=top_p, temperature=temperature),
-        guidance=Guidance(coef=guidance),
-        window=Window(stride=stride),
+        sampling=Sampling(**sampling),
+        guidance=Guidance(**guidance),
+        window=Window(**window),
+        schedule=schedule,
+        style=None if style_detail is None else StyleSettings(eval_q=style_detail),
     )
 
 
-def _prompts(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
+def _check_report(outlets: Outlets, spectrogram: bool, as_json: bool) -> None:
+    if outlets.stdout is not None and (spectrogram or as_json):
+        raise InvalidInput(
+            "standard output carries the audio; --json and --spectrogram need a file (-o FILE)", field="json"
+        )
+
+
+def _prompts(given: Sequence[str], file: Path | None, *, needed: bool) -> tuple[str | None, ...]:
     lines: list[str] = []
     if file is not None:
         try:
@@ -136,6 +207,8 @@ def _prompts(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
             raise InvalidInput(f"cannot read prompts from {file}: {reason}", field="prompts") from error
         lines = [line.strip() for line in text.splitlines() if line.strip()]
     prompts = (*given, *lines)
+    if not prompts and not needed:
+        return (None,)
     if not prompts:
         raise InvalidInput(
             'what should the music be? audiocraft generate "calm piano, 80 bpm"', field="prompts"
@@ -145,30 +218,58 @@ def _prompts(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
     return prompts
 
 
-def _job_from_options(
-    prompts: tuple[str, ...],
-    settings: GenerationRequest,
+def _with_prompts(settings: GenerationRequest, prompts: tuple[str | None, ...]) -> GenerationRequest:
+    first = (settings.seeds or (0,))[0]
+    return replace(settings, prompts=prompts, seeds=tuple(first + row for row in range(len(prompts))))
+
+
+def _job(
+    request: GenerationRequest,
+    audio: _Audio,
     output: Path | None,
     model: str,
     device: str | None,
-    continues: Path | None,
+    outlets: Outlets | None,
 ) -> _Job:
-    from audiocraft.workflows.render import continuation_of, with_prompt_audio
+    from audiocraft.workflows.render import (
+        Origin,
+        continuation_of,
+        reference_of,
+        with_prompt_audio,
+        with_reference,
+    )
 
-    first = (settings.seeds or (0,))[0]
-    request = replace(settings, prompts=prompts, seeds=tuple(first + row for row in range(len(prompts))))
-    if continues is not None:
-        request = with_prompt_audio(request, continues)
+    origin = Origin()
+    if audio.continues is not None:
+        request = with_prompt_audio(request, audio.continues)
+        origin = replace(origin, continues=continuation_of(audio.continues))
+    if audio.reference is not None:
+        path, role = audio.reference
+        request = with_reference(request, path, role)
+        origin = replace(origin, reference=reference_of(path, role))
+    if outlets is None and request.duration > _WHOLE_SECONDS:
+        outlets = Outlets()
+    if outlets is not None and len(request.prompts) > 1:
+        raise InvalidInput(
+            f"one piece can be streamed at a time, and pieces of more than {_WHOLE_SECONDS:g} s are streamed into "
+            f"their file; there are {len(request.prompts)} prompts",
+            field="prompts",
+        )
+    no_file = outlets is not None and (output == STDOUT or (output is None and outlets != Outlets()))
+    names = [request.prompt_at(row, 0.0) or "" for row in range(len(request.prompts))]
     return _Job(
         request=request,
-        targets=_targets(prompts, output),
+        targets=() if no_file else targets(names, output),
         model=model,
         device=device,
-        continues=continuation_of(continues) if continues is not None else None,
+        origin=origin,
+        outlets=outlets,
     )
 
 
-def _job_from_recipe(path: Path, output: Path | None, device: str | None) -> _Job:
+def _job_from_recipe(path: Path, output: Path | None, device: str | None, precision: str) -> _Job:
+    """`precision` is the recorded one unless another is asked for, which sounds different."""
+    from audiocraft.workflows.live import AS_MADE
     from audiocraft.workflows.render import check_target, read_recipe
 
     recipe: Recipe = read_recipe(path)
@@ -177,61 +278,33 @@ def _job_from_recipe(path: Path, output: Path | None, device: str | None) -> _Jo
         targets=(check_target(output if output is not None else path.parent / recipe.file),),
         model=recipe.model.name,
         device=device,
-        continues=recipe.continues,
-        expected_weights=recipe.model.weights,
+        origin=recipe.origin,
+        outlets=Outlets() if recipe.level == AS_MADE else None,
+        expected=recipe.model,
+        precision=recipe.model.precision if precision == "auto" else precision,
     )
 
 
-def _targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
-    """One path per prompt: as given, numbered, or named after the prompt inside a folder."""
-    from audiocraft.workflows.render import check_target
-
-    if output is None or not output.suffix or output.is_dir():
-        folder = output or Path()
-        names: list[Path] = []
-        for prompt in prompts:
-            names.append(_free(folder / f"{_slug(prompt)}.wav", names))
-        return tuple(check_target(name) for name in names)
-    if len(prompts) == 1:
-        return (check_target(output),)
-    width = len(str(len(prompts)))
-    stems = [f"{output.stem}-{row:0{width}d}{output.suffix}" for row in range(1, len(prompts) + 1)]
-    return tuple(check_target(output.with_name(stem)) for stem in stems)
-
-
-def _slug(prompt: str) -> str:
-    words = re.findall(r"\w+", prompt.lower())
-    return "-".join(words)[:60].strip("-") or "music"
-
-
-def _free(path: Path, taken: Sequence[Path]) -> Path:
-    """`path`, or with a number after it where that name is used already."""
-    number, candidate = 2, path
-    while candidate in taken or candidate.exists():
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
-    return candidate
-
-
 def _render(job: _Job, *, quiet: bool) -> list[Rendered]:
-    from audiocraft.workflows.render import render, weights_hash
+    from audiocraft.workflows.render import identity_of, render
 
     model = _load(job)
-    if job.expected_weights and weights_hash(model.lm, model.compression_model) != job.expected_weights:
-        note(
-            f"warning: model {job.model!r} has other weights than when the file was made; it will sound different"
-        )
+    differs = job.expected.difference(identity_of(model)) if job.expected is not None else None
+    if differs:
+        note(f"warning: {differs}; it will sound different")
+    if job.outlets is not None:
+        return _render_live(model, job, job.outlets, quiet=quiet)
     finished: list[Rendered] = []
     rows = len(job.request.prompts)
     try:
-        with _Bar(rows, quiet=quiet) as bar:
+        with Bar(rows, quiet=quiet) as bar:
             for start in range(0, rows, _ROWS_AT_ONCE):
                 stop = min(rows, start + _ROWS_AT_ONCE)
                 finished += render(
                     model,
                     _rows(job.request, start, stop),
                     job.targets[start:stop],
-                    continues=job.continues,
+                    origin=job.origin,
                     progress=bar.reporter(start, stop),
                 )
     except BaseException:
@@ -242,66 +315,42 @@ def _render(job: _Job, *, quiet: bool) -> list[Rendered]:
     return finished
 
 
+def _render_live(model: BaseGenModel, job: _Job, outlets: Outlets, *, quiet: bool) -> list[Rendered]:
+    """The one piece of `job` to whoever listens, and to its file where it has one."""
+    from audiocraft.workflows.live import render_live
+
+    with Bar(1, quiet=quiet) as bar, Live(model, job.request.duration, outlets) as live:
+        rendered = render_live(
+            model,
+            job.request,
+            job.targets[0] if job.targets else None,
+            listeners=live.listeners,
+            origin=job.origin,
+            progress=bar.reporter(0, 1),
+        )
+    return [] if rendered is None else [rendered]
+
+
 def _rows(request: GenerationRequest, start: int, stop: int) -> GenerationRequest:
-    audio, plans, seeds = request.prompt_audio, request.plans, request.seeds
-    return replace(
-        request,
-        prompts=request.prompts[start:stop],
-        seeds=seeds[start:stop] if seeds is not None else None,
-        plans=plans[start:stop] if plans is not None else None,
-        prompt_audio=audio[start:stop] if audio is not None else None,
-    )
+    """Some of the rows."""
+    parts = {
+        name: getattr(request, name)
+        for name in ("prompts", "seeds", "plans", "prompt_audio", "reference_audio")
+    }
+    return replace(request, **{name: part[start:stop] for name, part in parts.items() if part is not None})
 
 
-def _load(job: _Job) -> MusicGen:
+def _load(job: _Job) -> BaseGenModel:
     import torch
 
-    from audiocraft.models import MusicGen
+    from audiocraft.models.abilities import facade
 
     if job.device is not None:
         try:
             torch.zeros(1, device=job.device)
         except (RuntimeError, AssertionError) as error:
             raise InvalidInput(f"device {job.device!r} cannot be used here", field="device") from error
-    return MusicGen.get_pretrained(job.model, device=job.device)
-
-
-class _Bar:
-    """A progress bar on stderr that appears with the first step, so that a refused request shows only its reason."""
-
-    def __init__(self, rows: int, *, quiet: bool) -> None:
-        self._rows = rows
-        self._quiet = quiet
-        self._bar: RichProgress | None = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def reporter(self, start: int, stop: int) -> ProgressCallback | None:
-        """The callback of a run over the rows start..stop-1."""
-        if self._quiet:
-            return None
-        return lambda event: self._show(start + (stop - start) * event.done / event.total)
-
-    def _show(self, completed: float) -> None:
-        if self._bar is None:
-            self._bar = self._open()
-        self._bar.update(self._bar.task_ids[0], completed=completed)
-
-    def _open(self) -> RichProgress:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
-                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-        bar = Progress(*columns, console=Console(stderr=True))
-        bar.add_task("generating" if self._rows == 1 else f"generating {self._rows} pieces", total=self._rows)
-        bar.start()
-        return bar
+    return facade(job.model).get_pretrained(job.model, device=job.device, precision=job.precision)
 
 
 def _draw(finished: Sequence[Rendered]) -> None:

@@ -14,9 +14,14 @@ from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidIn
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("audiocraft.cli.generate", "make music from a sentence"),
+    "analyze": ("audiocraft.cli.analyze", "tell recordings from generated audio; loudness, tempo, key"),
     "models": ("audiocraft.cli.models", "which models there are, and what is inside one"),
     "data": ("audiocraft.cli.data", "make training data"),
     "train": ("audiocraft.cli.train", "train a model, or go on training it"),
+    "serve": ("audiocraft.cli.serve", "an HTTP server with a page"),
+    "worker": ("audiocraft.cli.worker", "run the jobs of servers elsewhere"),
+    "remote": ("audiocraft.cli.remote", "use a server from the terminal"),
+    "bench": ("audiocraft.cli.bench", "how fast a model is on this machine"),
     "doctor": ("audiocraft.cli.doctor", "what is installed and what is missing"),
 }
 

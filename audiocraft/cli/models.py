@@ -31,7 +31,9 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models that are here."""
-    entries = [_described(name, folder) for name, folder in _here().items()]
+    from audiocraft.checkpoints.inventory import here
+
+    entries = [_described(name, folder) for name, folder in here().items()]
     if as_json:
         document({"models": entries})
         return
@@ -42,7 +44,9 @@ def list_models(as_json: Json = False) -> None:
         )
 
 
-@app.command()
+@app.command(
+    epilog="Examples: `audiocraft models info nano`, `audiocraft models info ./state_dict.bin --json`."
+)
 def info(name: Name, as_json: Json = False) -> None:
     """Show what a model is made of, and under which licence its weights are."""
     with _bars():
@@ -51,12 +55,13 @@ def info(name: Name, as_json: Json = False) -> None:
         document(entry)
         return
     for key, value in entry.items():
-        result(
-            f"{key:<16} {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value}"
-        )
+        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+        result(f"{key:<16} {'unknown' if shown is None else shown}")
 
 
-@app.command()
+@app.command(
+    epilog="Examples: `audiocraft models pull small`, `audiocraft models pull facebook/encodec_32khz`."
+)
 def pull(name: Name, as_json: Json = False) -> None:
     """Fetch a model, its codec and its text encoder, so that it works without a network."""
     from audiocraft.checkpoints.licences import licence_of
@@ -74,33 +79,36 @@ def pull(name: Name, as_json: Json = False) -> None:
         result(f"{entry['kind']:<14} {entry['name']}  {entry['where']}")
 
 
-@app.command()
+@app.command(epilog="Example: `audiocraft models verify small`; the exit code is 1 if a file differs.")
 def verify(name: Name, as_json: Json = False) -> None:
-    """Check a model's files against the digests on record, and that its weights fit and are numbers."""
-    from audiocraft.checkpoints.sources import resolve
+    """Check the files of a model and of its codec against the digests on record, and that the weights are numbers
+    and fit."""
     from audiocraft.checkpoints.verify import check_files
-    from audiocraft.models.loaders import load_compression_model, load_lm
+    from audiocraft.models.loaders import load_compression_model, load_generator
 
     with _bars():
         found = _read(name)
-        checks = check_files(resolve(name, kind=found.kind))
-        # Loading is the check of names, shapes and values; it raises with the reason.
-        load_lm(name) if found.kind == "lm" else load_compression_model(name)
+        # Loading is the check of names, shapes and values, and that the parts fit; it raises with the reason.
+        load_generator(name) if found.kind == "lm" else load_compression_model(name)
+        checks = {check.path: check for place in _places(name, found) for check in check_files(place)}
     entries = [
         {"file": str(check.path), "status": check.status, "sha256": check.sha256, "expected": check.expected}
-        for check in checks
+        for check in checks.values()
     ]
     if as_json:
         document({"name": name, "files": entries})
     else:
         for entry in entries:
             result(f"{entry['status']:<8} {entry['sha256']}  {entry['file']}")
-    if any(check.status == "differs" for check in checks):
+    if any(check.status == "differs" for check in checks.values()):
         note("a file is not the one that was recorded: fetch or convert the model again")
         raise typer.Exit(FAILED)
 
 
-@app.command()
+@app.command(
+    epilog="Examples: `audiocraft models convert small ./small`, "
+    "`audiocraft models convert ./my-run ./for-transformers --to transformers --dtype float16`."
+)
 def convert(
     name: Name,
     folder: Annotated[Path, typer.Argument(help="Where to write the model.")],
@@ -138,51 +146,15 @@ def _bars() -> Iterator[None]:
             yield
 
 
-def _here() -> dict[str, Path]:
-    """Models that need no network, by name: bundled, in our cache, in the hub's."""
-    from audiocraft.checkpoints.hub import hub_cache, hub_snapshot, repo_of
-    from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, bundled, cache_dir
-
-    found = dict(bundled())
-    for mark in (CONFIG_FILE, *RELEASE_FILES.values()):
-        for path in sorted(cache_dir().glob(f"*/*/{mark}")):
-            found.setdefault(str(path.parent.relative_to(cache_dir())), path.parent)
-    for folder in sorted(hub_cache().glob("models--*")):
-        repo = repo_of(folder)
-        snapshot = hub_snapshot(repo) if repo else None
-        if repo and snapshot is not None and _kind(snapshot) is not None:
-            found.setdefault(repo, snapshot)
-    return found
-
-
-def _kind(folder: Path) -> str | None:
-    """What a folder holds, without reading its weights; None if nothing of ours."""
-    from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES
-
-    if any((folder / file).is_file() for file in RELEASE_FILES.values()):
-        return "release"
-    try:
-        header = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if "model_type" in header:
-        known = ("musicgen", "musicgen_melody", "encodec", "dac")
-        return "transformers" if header["model_type"] in known else None
-    kind: str = header.get("kind", "foreign")
-    return kind
-
-
 def _described(name: str, folder: Path) -> dict[str, Any]:
+    from audiocraft.checkpoints.inventory import header_of, kind_of
     from audiocraft.checkpoints.licences import licence_of
-    from audiocraft.checkpoints.sources import CONFIG_FILE
 
-    meta: dict[str, Any] = {}
-    if (folder / CONFIG_FILE).is_file():
-        meta = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("meta") or {}
+    meta: dict[str, Any] = header_of(folder).get("meta") or {}
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     return {
         "name": name,
-        "kind": _kind(folder) or "unknown",
+        "kind": kind_of(folder) or "unknown",
         "megabytes": round(size / 1e6, 1),
         "license": licence_of(folder, meta, name),
         "where": str(folder),
@@ -196,6 +168,18 @@ def _read(name: str) -> Checkpoint:
     found = lm or codec
     assert found is not None
     return found
+
+
+def _places(name: str, found: Checkpoint) -> list[Path]:
+    """Where the files of the model `found`, and of its codec, are."""
+    from audiocraft.checkpoints.sources import resolve
+    from audiocraft.config.networks import LMConfig
+    from audiocraft.models.loaders import codec_name
+
+    places = [resolve(name, kind=found.kind)]
+    if found.kind == "lm":
+        places.append(resolve(codec_name(name, LMConfig.select(found.config)), kind="compression"))
+    return places
 
 
 def _inspected(name: str) -> dict[str, Any]:

@@ -90,8 +90,31 @@ class StyleConfig:
             raise ConfigError(f"varying_lengths are two times in seconds, got {list(self.varying_lengths)}")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CLAPConfig:
+    """What a text or a sound means, by a pretrained CLAP, quantised."""
+
+    checkpoint: str
+    model_arch: str = "HTSAT-base"
+    enable_fusion: bool = False
+    sample_rate: int = 48000
+    max_audio_length: float = 10.0
+    audio_stride: float = 1.0
+    dim: int = 512
+    attribute: str = "description"
+    normalize: bool = True
+    quantize: bool = True
+    n_q: int = 12
+    bins: int = 1024
+    kmeans_iters: int = 50
+    text_p: float = 0.0
+    batch_size: int | None = None
+    autocast_dtype: str | None = "float32"
+    cache_path: str | None = None
+
+
 ConditionerConfig = Annotated[
-    LUTConfig | T5Config | BagOfWordsConfig | ScoreConfig | ChromaStemConfig | StyleConfig,
+    LUTConfig | T5Config | BagOfWordsConfig | ScoreConfig | ChromaStemConfig | StyleConfig | CLAPConfig,
     Tagged(
         "model",
         {
@@ -101,6 +124,7 @@ ConditionerConfig = Annotated[
             "score": ScoreConfig,
             "chroma_stem": ChromaStemConfig,
             "style": StyleConfig,
+            "clap": CLAPConfig,
         },
     ),
 ]

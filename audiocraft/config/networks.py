@@ -61,6 +61,20 @@ class SEANetConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HarmonicConfig:
+    """Spectral encoder and harmonic-plus-noise decoder; `hop_length` samples make a frame."""
+
+    dimension: int = 96
+    hop_length: int = 960
+    width: int = 256
+    num_blocks: int = 4
+    lowest: float = 32.703
+    per_octave: int = 24
+    octaves: float = 8.0
+    bands: int = 40
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RVQConfig:
     """Residual vector quantiser."""
 
@@ -85,7 +99,7 @@ class NoQuantConfig:
 class EncodecConfig:
     """The codec around encoder, quantiser and decoder."""
 
-    autoencoder: Literal["seanet"] = "seanet"
+    autoencoder: Literal["seanet", "harmonic"] = "seanet"
     quantizer: Literal["rvq", "no_quant"] = "rvq"
     sample_rate: int = 24000
     channels: int = 1
@@ -129,12 +143,19 @@ class CompressionConfig:
     channels: int = 1
     encodec: EncodecConfig = EncodecConfig()
     seanet: SEANetConfig = SEANetConfig()
+    harmonic: HarmonicConfig = HarmonicConfig()
     rvq: RVQConfig = RVQConfig()
     no_quant: NoQuantConfig = NoQuantConfig()
     chunking: ChunkingConfig = ChunkingConfig()
     dac: DACConfig = DACConfig()
 
     def __post_init__(self) -> None:
+        if self.encodec.autoencoder == "harmonic":
+            if self.encodec.channels != 1 or not self.encodec.causal:
+                raise ConfigError(
+                    "encodec.autoencoder=harmonic makes causal mono; set channels 1, causal true"
+                )
+            return
         for name in ("channels", "causal"):
             if getattr(self.encodec, name) != getattr(self.seanet, name):
                 raise ConfigError(
@@ -256,7 +277,11 @@ class InterleaveConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LMConfig:
-    """Everything a token language model is built from, and how it meets its codec."""
+    """Everything a token language model is built from, and how it meets its codec.
+
+    Args:
+        sample_rate: of its codec, like `channels` and `compression_model_framerate`; None where nothing says.
+    """
 
     lm_model: Literal["transformer_lm"] = "transformer_lm"
     transformer_lm: TransformerLMConfig = TransformerLMConfig()
@@ -266,10 +291,11 @@ class LMConfig:
     classifier_free_guidance: GuidanceConfig = GuidanceConfig()
     attribute_dropout: AttributeDropoutConfig = AttributeDropoutConfig()
     interleave_stereo_codebooks: InterleaveConfig = InterleaveConfig()
-    sample_rate: int = 32000
-    channels: int = 1
+    sample_rate: int | None = None
+    channels: int | None = None
     compression_model_checkpoint: str | None = None
     compression_model_n_q: int | None = None
+    compression_model_framerate: float | None = None
     max_duration: float = 30.0
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from audiocraft.config.analysis import DegradeConfig, DetectorConfig, DomainConfig, FakesConfig
 from audiocraft.config.conditioning import (
     AttributeDropoutConfig,
     ConditionerConfig,
@@ -19,6 +20,7 @@ from audiocraft.config.networks import (
     CompressionConfig,
     DelayConfig,
     EncodecConfig,
+    HarmonicConfig,
     InterleaveConfig,
     LMConfig,
     NoQuantConfig,
@@ -27,6 +29,7 @@ from audiocraft.config.networks import (
     SEANetConfig,
     TransformerLMConfig,
 )
+from audiocraft.config.optimisation import OptimConfig, ScheduleConfig
 from audiocraft.errors import ConfigError
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -137,87 +140,6 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AdamConfig:
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    eps: float = 1e-8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EMAConfig:
-    """Exponential moving average of the weights, advanced every `updates` steps."""
-
-    use: bool = False
-    updates: int = 1
-    device: str = "cpu"
-    decay: float = 0.99
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OptimConfig:
-    """The optimiser and how long it runs."""
-
-    epochs: int
-    lr: float
-    optimizer: Literal["adam", "adamw", "dadam"]
-    updates_per_epoch: int | None = None
-    max_steps: int | None = None
-    max_minutes: float | None = None
-    adam: AdamConfig = AdamConfig()
-    ema: EMAConfig = EMAConfig()
-    max_norm: float | None = None
-    eager_sync: bool = True
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepScheduleConfig:
-    step_size: int | None = None
-    gamma: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExponentialScheduleConfig:
-    lr_decay: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CosineScheduleConfig:
-    warmup: int | None = None
-    lr_min_ratio: float = 0.0
-    cycle_length: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PolynomialScheduleConfig:
-    warmup: int | None = None
-    zero_lr_warmup_steps: int = 0
-    end_lr: float = 0.0
-    power: float = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WarmupScheduleConfig:
-    warmup: int | None = None
-    warmup_init_lr: float | None = 0.0
-
-
-ScheduleName = Literal["step", "exponential", "cosine", "polynomial_decay", "inverse_sqrt", "linear_warmup"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScheduleConfig:
-    """Which learning-rate schedule runs, and the settings of each."""
-
-    lr_scheduler: ScheduleName | None = None
-    step: StepScheduleConfig = StepScheduleConfig()
-    exponential: ExponentialScheduleConfig = ExponentialScheduleConfig()
-    cosine: CosineScheduleConfig = CosineScheduleConfig()
-    polynomial_decay: PolynomialScheduleConfig = PolynomialScheduleConfig()
-    inverse_sqrt: WarmupScheduleConfig = WarmupScheduleConfig()
-    linear_warmup: WarmupScheduleConfig = WarmupScheduleConfig()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SolverConfig:
     """What every training run has."""
 
@@ -274,7 +196,8 @@ class SolverConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdversarialConfig:
-    """Discriminators against the codec; they rest before `start_step` and are trained every n-th step."""
+    """Discriminators against the codec; they rest before `start_step` and are trained every n-th step. Their schedule
+    counts the steps in which they are trained."""
 
     every: int = 1
     start_step: int = 0
@@ -283,6 +206,7 @@ class AdversarialConfig:
     feat_loss: Literal["l1", "l2"] = "l1"
     autocast: bool = False
     lr: float | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -301,17 +225,20 @@ class CompressionSolverConfig(SolverConfig):
     encodec: EncodecConfig
     seanet: SEANetConfig
     rvq: RVQConfig
+    harmonic: HarmonicConfig = HarmonicConfig()
     no_quant: NoQuantConfig = NoQuantConfig()
     losses: Mapping[str, float] = field(default_factory=dict)
     commitment: float = 1.0
     quantize_from: int = 0
     standardise: bool = False
+    fit_frames: int = 0
     freeze: tuple[Part, ...] = ()
     balancer: BalancerConfig = BalancerConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
     l1: Mapping[str, Any] = field(default_factory=dict)
     l2: Mapping[str, Any] = field(default_factory=dict)
     mrstft: Mapping[str, Any] = field(default_factory=dict)
+    constantq: Mapping[str, Any] = field(default_factory=dict)
     mel: Mapping[str, Any] = field(default_factory=dict)
     sisnr: Mapping[str, Any] = field(default_factory=dict)
     msspec: Mapping[str, Any] = field(default_factory=dict)
@@ -328,6 +255,7 @@ class CompressionSolverConfig(SolverConfig):
             "l1": self.l1,
             "l2": self.l2,
             "mrstft": self.mrstft,
+            "constantq": self.constantq,
             "mel": self.mel,
             "sisnr": self.sisnr,
             "msspec": self.msspec,
@@ -391,7 +319,33 @@ class AudioGenSolverConfig(MusicGenSolverConfig):
     """The same over sounds, which are told by text alone."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysisSolverConfig(SolverConfig):
+    """Training the detector of generated audio against a frozen codec."""
+
+    compression_model_checkpoint: str
+    fakes: FakesConfig = FakesConfig()
+    adv_loss: Literal["mse", "hinge", "hinge2"] = "hinge"
+    calibration_windows: int = 600
+    calibration_clips: int = 48
+    domain_windows: int = 1500
+    clusters: int = 16
+    window: float = 1.0
+    hop: float = 0.5
+    emphasis: float = 0.0
+    degrade: DegradeConfig = DegradeConfig()
+    msstftd: Mapping[str, Any] = field(default_factory=dict)
+    msd: Mapping[str, Any] = field(default_factory=dict)
+    mpd: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def network(self) -> DetectorConfig:
+        tree = {**encode(self), "domain": encode(DomainConfig(clusters=self.clusters))}
+        return DetectorConfig.select(tree)
+
+
 SOLVERS: Mapping[str, type[SolverConfig]] = {
+    "analysis": AnalysisSolverConfig,
     "compression": CompressionSolverConfig,
     "musicgen": MusicGenSolverConfig,
     "audiogen": AudioGenSolverConfig,

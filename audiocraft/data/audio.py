@@ -132,7 +132,7 @@ def encode_audio(wav: Tensor, sample_rate: int, format: str, kbps: float | None 
     options: dict[str, Any] = {}
     if format == "opus" and sample_rate not in _OPUS_RATES:
         wav, sample_rate = convert_audio(wav, sample_rate, 48000, wav.shape[0]), 48000
-    if kbps is not None and format in ("mp3", "ogg"):
+    if kbps is not None and format in ("mp3", "ogg", "opus"):
         options["compression_level"] = compression_level(format, sample_rate, wav.shape[0], kbps)
         if format == "mp3":
             options["bitrate_mode"] = "CONSTANT"

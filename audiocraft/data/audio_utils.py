@@ -231,11 +231,18 @@ def get_aac(wav_tensor: Tensor, sr: int, bitrate: str = "128k", lowpass_freq: in
     return _each_row(wav_tensor, through)
 
 
+# Per channel: libsndfile's range.
+_OPUS_KBPS = (6.0, 256.0)
+
+
 def compression_level(format: str, sample_rate: int, channels: int, kbps: float) -> float:
-    """libsndfile's setting, 0 (largest) to 1 (smallest), for a rate in kb/s: exact for MP3, near it for Vorbis."""
+    """libsndfile's setting, 0 (largest) to 1 (smallest), for a rate in kb/s: exact for MP3, near it for Vorbis and
+    Opus."""
     if format == "mp3":
         slowest, fastest = next((low, high) for rate, low, high in _MP3_KBPS if sample_rate >= rate)
         level = (fastest - kbps) / (fastest - slowest)
+    elif format == "opus":
+        level = (_OPUS_KBPS[1] - kbps / channels) / (_OPUS_KBPS[1] - _OPUS_KBPS[0])
     else:
         # Fitted to what the encoder makes of noise: its rate falls by a constant factor per step of the setting.
         largest = 5.9 * sample_rate * channels / 1000

@@ -1,10 +1,11 @@
-"""How loud audio is to a listener: the integrated loudness of ITU-R BS.1770-4, in torch and differentiable."""
+"""How loud audio is to a listener: integrated loudness and true peak of ITU-R BS.1770-4, in torch."""
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
 
+import julius
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ _OVERLAP = 0.75
 _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
 _OFFSET = -0.691
+_PEAK_BLOCK, _PEAK_MARGIN = 1 << 19, 128
 # Front left, right and centre count once, the surround pair 1.41 times.
 _CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 1.41, 1.41)
 
@@ -28,11 +30,28 @@ def integrated_loudness(wav: Tensor, sample_rate: int, *, limited: bool = False)
     hop = max(1, round(block * (1 - _OVERLAP)))
     power = weighted.unfold(-1, block, hop).pow(2).mean(dim=-1)  # [..., C, blocks]
     weights = power.new_tensor(_CHANNEL_WEIGHTS[: power.shape[-2]])
-    power = (power * weights[:, None]).sum(dim=-2)  # [..., blocks]
+    return gated_loudness((power * weights[:, None]).sum(dim=-2))
+
+
+def gated_loudness(power: Tensor) -> Tensor:
+    """The weighted power of blocks [..., blocks] -> LUFS [...] over those that are neither silent nor far below the
+    others."""
     level = _OFFSET + 10 * power.log10()
     heard = level > _ABSOLUTE_GATE
     relative = _OFFSET + 10 * _mean_where(power, heard).log10() + _RELATIVE_GATE
     return _OFFSET + 10 * _mean_where(power, heard & (level > relative[..., None])).log10()
+
+
+def true_peak(wav: Tensor, sample_rate: int) -> float:
+    """The highest level of wav [C, N] between its samples, in dB below full scale (BS.1770-4, annex 2); minus infinity
+    for silence. At four times the rate, or at 192 kHz if that is less, in blocks."""
+    factor = max(1, min(4, 192_000 // sample_rate))
+    highest = 0.0
+    for start in range(0, wav.shape[-1], _PEAK_BLOCK):
+        # Neighbours on both sides, or the block's own ends would count as steps.
+        block = wav[..., max(0, start - _PEAK_MARGIN) : start + _PEAK_BLOCK + _PEAK_MARGIN].float()
+        highest = max(highest, float(julius.resample_frac(block, 1, factor).abs().amax()))
+    return 20 * math.log10(highest) if highest > 0 else -math.inf
 
 
 def k_weighted(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:

@@ -3,15 +3,16 @@ their codebooks are known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from audiocraft.generation.guidance import Guided
 from audiocraft.generation.request import Sampling
-from audiocraft.generation.sampling import choose
 from audiocraft.generation.session import Session
+from audiocraft.generation.steps import Ask, Predict, drive
 from audiocraft.modules.codebooks_patterns import Pattern
 
 UNKNOWN = -1  # marks codes that are still to be chosen
@@ -21,6 +22,16 @@ def decode(
     guided: Guided, prompt: Tensor, *, length: int, sampling: Sampling, session: Session
 ) -> Iterator[Tensor]:
     """Yield the frames [B, K, n] of a piece of `length` frames in order, those of `prompt` [B, K, P] first."""
+    if prompt.shape[-1]:
+        yield prompt
+    window = decoding(guided, prompt, length=length, sampling=sampling, session=session)
+    yield from drive(guided.lm, window, prompt.device)
+
+
+def decoding(
+    guided: Guided, prompt: Tensor, *, length: int, sampling: Sampling, session: Session
+) -> Generator[Ask, Any, Tensor]:
+    """The coroutine of `decode`. It yields the frames after the prompt, and returns them all, [B, K, T]."""
     lm = guided.lm
     pattern = lm.pattern_provider.get_pattern(length)
     codes = torch.full((*prompt.shape[:2], length), UNKNOWN, dtype=torch.long, device=prompt.device)
@@ -29,14 +40,13 @@ def decode(
     _, places, _ = pattern.revert_pattern_sequence(sequence, lm.special_token_id)  # [K, T] into flat K x S
     num_steps = sequence.shape[-1]
     first, finished = first_step(pattern, prompt.shape[-1]), prompt.shape[-1]
-    if finished:
-        yield prompt
     ends = last_steps(pattern)
-    states = guided.open(num_steps)
+    states: list[Any] = []
     read = 0
     for step in session.steps(first, num_steps):
-        logits = guided.logits(sequence[..., read:step], states)  # the first read is only longer: the prefill
-        write(sequence, step, choose(logits, sampling, session.generators))
+        unread = sequence[..., read:step]  # the first is only longer: the prefill
+        chosen = yield Predict(guided, unread, states, num_steps, sampling, session.generators)
+        write(sequence, step, chosen)
         read = step
         ready = finished
         while ready < length and ends[ready] <= step:
@@ -44,6 +54,7 @@ def decode(
         if ready > finished:
             yield sequence.flatten(1)[:, places[:, finished:ready]]
             finished = ready
+    return sequence.flatten(1)[:, places]
 
 
 def num_model_steps(pattern: Pattern, prompt_frames: int) -> int:

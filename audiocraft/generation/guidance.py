@@ -17,9 +17,10 @@ from audiocraft.generation.request import Guidance
 from audiocraft.modules.conditioners import Fused, unconditional
 from audiocraft.types import ConditioningAttributes
 
-# On a CPU, matrix products with one to three rows run other kernels than larger ones and differ in the last bits.
-# With never fewer than four rows, a row's result does not depend on how many others there are (measured for
-# float32 on x86 with MKL, 1 to 32 rows, several widths, one and two threads).
+# On a CPU, torch's matrix products with one to three rows run other kernels than larger ones and differ in the last
+# bits. With never fewer than four rows, a row's result does not depend on how many others there are (measured for
+# float32 on x86 with MKL, 1 to 32 rows, several widths, one and two threads). Models that run in our own kernels
+# need no such rows: see `fewest_rows`.
 MIN_ROWS = 4
 
 
@@ -54,14 +55,18 @@ class Guided:
         padding = self.padded_rows - repeated.shape[0]
         if padding:
             repeated = torch.cat([repeated, repeated[:1].expand(padding, -1, -1)])
-        with half_on_gpu(self.device):
+        with half_on_gpu(self.device, self.lm.half_dtype):
             answers = [
                 self.lm.logits(repeated, fused, state)[: self.rows * self.versions, :, -1].float()
                 for fused, state in zip(self.passes, states, strict=True)
             ]
+        return self.combine(answers[0] if len(answers) == 1 else torch.cat(answers))
+
+    def combine(self, logits: Tensor) -> Tensor:
+        """What the versions [versions x B, K, V] say together, [B, K, V]."""
         if self.coef is None:
-            return answers[0]
-        versions: list[Tensor] = list(torch.cat(answers).split(self.rows))
+            return logits
+        versions: list[Tensor] = list(logits.split(self.rows))
         asked, *sound, null = versions
         if sound and self.beta is not None:
             asked = sound[0] + (asked - sound[0]) * self.beta
@@ -70,18 +75,22 @@ class Guided:
 
 def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: torch.device) -> Guided:
     """Embed the conditions of every row, in as many versions as guidance compares."""
+    assert guidance.coef is not None, "the model says how strong guidance is where the request does not"
     versions = versions_of(attributes, guidance, hears=lm.condition_provider.has_wav_condition)
     rows, together = len(attributes), 1 if guidance.two_step else len(versions)
-    missing = max(0, MIN_ROWS - rows * together) if device.type == "cpu" else 0
-    padding = unconditional(list(attributes)[:1]) * missing
-    with half_on_gpu(device):
+    missing = max(0, lm.fewest_rows - rows * together)
+    # Conditions are embedded in torch, whatever the network runs in.
+    padding = max(missing, MIN_ROWS - rows * len(versions)) if device.type == "cpu" else missing
+    filler = unconditional(list(attributes)[:1]) * padding
+    with half_on_gpu(device, lm.half_dtype):
         # Even separate passes are embedded as one batch: a condition's length must not depend on the version.
-        fused = fuse(lm, [*(row for version in versions for row in version), *padding])
+        fused = fuse(lm, [*(row for version in versions for row in version), *filler])
+    end = rows * len(versions)
+    pads = list(range(end, end + missing))
     if together == len(versions):
-        passes: tuple[Fused, ...] = (fused,)
+        passes: tuple[Fused, ...] = (fused.rows(slice(0, end + missing)),)
     else:
-        pads = list(range(rows * len(versions), rows * len(versions) + missing))
-        starts = range(0, rows * len(versions), rows)
+        starts = range(0, end, rows)
         passes = tuple(fused.rows(torch.tensor([*range(i, i + rows), *pads], device=device)) for i in starts)
     return Guided(
         lm=lm,
@@ -132,7 +141,8 @@ def is_null(attributes: ConditioningAttributes) -> bool:
 
 
 @contextmanager
-def half_on_gpu(device: torch.device) -> Iterator[None]:
-    """float16 autocast on a GPU, nothing on a CPU."""
-    with torch.autocast(device.type, dtype=torch.float16, enabled=device.type == "cuda"):
+def half_on_gpu(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
+    """Autocast to `dtype` on a GPU, if it is one; nothing on a CPU."""
+    enabled = device.type == "cuda" and dtype is not None
+    with torch.autocast(device.type, dtype=dtype if enabled else None, enabled=enabled):
         yield

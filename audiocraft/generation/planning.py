@@ -6,8 +6,12 @@ What the music sounds like (instruments, style, mood) is left to the text condit
 
 from __future__ import annotations
 
+import math
 import random
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from audiocraft.errors import InvalidInput
@@ -100,6 +104,83 @@ def make_plan(text: str | None, *, duration: float, seed: int) -> ScorePlan | No
         chords=_lay_out(symbols, chord_seconds, duration),
         duration=duration,
     )
+
+
+def plans_over_time(
+    plan: ScorePlan | None, schedule: Sequence[tuple[float, str]], *, duration: float, seed: int
+) -> tuple[ScorePlan | None, ...]:
+    """One plan for each entry of a schedule, `plan` being that of the first. Tempo, metre, key and chords go on until
+    a later text names others; a new tempo or metre begins with a bar at that second, new chords with the next bar.
+
+    Args:
+        schedule: (second, text) in ascending order.
+    Returns:
+        None for each where there is no first plan.
+    """
+    if plan is None:
+        return (None,) * len(schedule)
+    plans, since = [plan], 0.0  # where the present progression began
+    for second, text in schedule[1:]:
+        plan, since = _followed(plan, text, second, since=since, duration=duration, seed=seed)
+        plans.append(plan)
+    return tuple(plans)
+
+
+def part_of_plan(plan: ScorePlan, start: float, duration: float) -> ScorePlan:
+    """`plan` seen through another window, with the chords that are heard in it and one on either side: a piece of hours
+    has tens of thousands."""
+    times = [time for time, _ in plan.chords]
+    first = max(0, bisect_right(times, start) - 2)
+    last = bisect_left(times, start + duration) + 2
+    return replace(plan, start=start, duration=duration, chords=plan.chords[first:last])
+
+
+def _followed(
+    plan: ScorePlan, text: str, second: float, *, since: float, duration: float, seed: int
+) -> tuple[ScorePlan, float]:
+    """`plan` from `second` on, and where its progression begins."""
+    tempo = _reachable(find_tempo(text) or plan.tempo)
+    beats_per_bar = 3 if _WALTZ.search(text) else plan.beats_per_bar
+    key, symbols = find_key(text), find_chords(text)
+    new_metre = (tempo, beats_per_bar) != (plan.tempo, plan.beats_per_bar)
+    if symbols and key is None:
+        key = _key_of_chords(symbols)
+    if not new_metre and not symbols and (key is None or key.name == plan.key):
+        return plan, since
+    if not symbols and key is not None and key.name != plan.key:
+        progressions = PROGRESSIONS[key.mode]
+        choice = random.Random(f"chords:{seed}:{second:g}").randrange(len(progressions))
+        symbols = realise(progressions[choice], key)
+    symbols = symbols or _cycle([symbol for time, symbol in plan.chords if time >= since - 1e-6])
+    begin = second if new_metre else _next_bar(plan, second)
+    kept = tuple(chord for chord in plan.chords if chord[0] < begin - 1e-6)
+    added: tuple[tuple[float, str], ...] = ()
+    if symbols and begin < duration:
+        chord_seconds = beats_per_chord(tempo, beats_per_bar, len(symbols)) * 60 / tempo
+        laid_out = _lay_out(symbols, chord_seconds, duration - begin)
+        added = tuple((begin + time, symbol) for time, symbol in laid_out)
+    changed = replace(
+        plan,
+        tempo=tempo,
+        beats_per_bar=beats_per_bar,
+        first_beat=second if new_metre else plan.first_beat,
+        key=plan.key if key is None else key.name,
+        chords=kept + added,
+    )
+    return changed, begin
+
+
+def _next_bar(plan: ScorePlan, second: float) -> float:
+    bar = plan.beats_per_bar * 60 / plan.tempo
+    return plan.first_beat + math.ceil((second - plan.first_beat) / bar - 1e-6) * bar
+
+
+def _cycle(symbols: list[str]) -> tuple[str, ...]:
+    """The shortest progression that `symbols` repeat."""
+    for length in range(1, len(symbols)):
+        if symbols[length:] == symbols[:-length]:
+            return tuple(symbols[:length])
+    return tuple(symbols)
 
 
 def _reachable(tempo: float) -> float:

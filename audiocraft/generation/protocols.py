@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from audiocraft.modules.codebooks_patterns import CodebooksPatternProvider
 from audiocraft.modules.conditioners import ConditionFuser, ConditioningProvider, Fused
 from audiocraft.types import ConditioningAttributes
+
+
+@runtime_checkable
+class SharedState(Protocol):
+    """The state of a request that can share its steps with others."""
+
+    def first_rows(self, count: int) -> Self:
+        """The first `count` rows alone."""
+        ...
+
+    def together(self, states: Sequence[Any], padding: int, *, length: int) -> Any:
+        """One state over the rows of all `states`, which go on as parts of it, and of `padding` more.
+
+        Args:
+            length: the most steps that one of them will have.
+        """
+        ...
 
 
 class TokenLM(Protocol):
@@ -24,6 +42,16 @@ class TokenLM(Protocol):
 
     @property
     def special_token_id(self) -> int: ...
+
+    @property
+    def fewest_rows(self) -> int:
+        """With fewer rows, what becomes of one would depend, in the last bits, on how many there are."""
+        ...
+
+    @property
+    def half_dtype(self) -> torch.dtype | None:
+        """What a GPU computes in; None is float32."""
+        ...
 
     def init_state(self, batch_size: int, capacity: int, fused: Fused | None) -> Any: ...
 

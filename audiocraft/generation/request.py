@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -12,7 +13,8 @@ from audiocraft.errors import InvalidInput
 from audiocraft.types import ScorePlan, StyleSettings
 
 MAX_PROMPT_CHARACTERS = 4096
-MAX_DURATION = 3600.0
+MAX_DURATION = 86400.0
+"""Seconds. What comes back whole is limited by memory long before; streams are not."""
 MAX_SEED = 2**63 - 1
 
 
@@ -49,21 +51,29 @@ class Sampling:
         return not self.use_sampling or self.temperature == 0
 
 
+RELEASED_COEF = float("3")
+"""The original's default strength of guidance. Its interface has no word for "as the model likes it", so there this
+very object, a default that nobody touched, means that; a 3.0 that somebody wrote is another object and means 3.0."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guidance:
     """How strongly the conditions are followed: 1 is the model as it is, more exaggerates them.
 
     Args:
+        coef: None is what the model was made for (`classifier_free_guidance.inference_coef` of its configuration).
         coef_beta: for models that listen to a melody or style, how strongly the text counts beside it.
         two_step: run with and without conditions one after the other, which needs less memory.
     """
 
-    coef: float = 3.0
+    coef: float | None = None
     coef_beta: float | None = None
     two_step: bool = False
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.coef):
+        if self.coef is RELEASED_COEF:
+            object.__setattr__(self, "coef", None)
+        if self.coef is not None and not math.isfinite(self.coef):
             raise InvalidInput(
                 f"the guidance coefficient must be finite, got {self.coef}", field="guidance.coef"
             )
@@ -76,9 +86,14 @@ class Guidance:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """How pieces longer than the model are made: a new window every `stride` seconds, continuing the one before.
-    None lets the model choose."""
+    None lets the model choose.
+
+    Args:
+        level_anchor: hold such pieces at the loudness of their first window (`generation.level`).
+    """
 
     stride: float | None = None
+    level_anchor: bool = True
 
     def __post_init__(self) -> None:
         if self.stride is not None and not (math.isfinite(self.stride) and self.stride > 0):
@@ -95,6 +110,8 @@ class GenerationRequest:
         prompts: one per row; None or "" is "anything".
         duration: seconds of audio to return, prompt audio included.
         seeds: one per row; None draws fresh ones, which the result reports.
+        schedule: (second, text) in ascending order from second 0: what the music should be from there on, in all rows.
+            A row's prompt, where there is one, holds throughout, and the text is added to it.
         prompt_audio: [B, C, N] to continue, at `prompt_sample_rate`.
         plans: one per row for models that take them; None plans from the prompt.
         reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
@@ -108,6 +125,7 @@ class GenerationRequest:
     sampling: Sampling = Sampling()
     guidance: Guidance = Guidance()
     window: Window = Window()
+    schedule: tuple[tuple[float, str], ...] = ()
     prompt_audio: Tensor | None = field(default=None, compare=False, repr=False)
     prompt_sample_rate: int | None = None
     plans: tuple[ScorePlan | None, ...] | None = None
@@ -121,6 +139,7 @@ class GenerationRequest:
         for prompt in self.prompts:
             _check_prompt(prompt)
         _check_duration(self.duration)
+        _check_schedule(self.schedule, self.duration)
         if self.seeds is not None:
             _check_rows(self.seeds, len(self.prompts), "seeds")
             if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
@@ -133,6 +152,14 @@ class GenerationRequest:
             self._check_prompt_audio(self.prompt_audio)
         if self.reference_audio is not None:
             self._check_reference_audio(self.reference_audio)
+
+    def prompt_at(self, row: int, second: float) -> str | None:
+        """What row `row` should be at `second` of the piece."""
+        prompt = self.prompts[row]
+        text = next((text for start, text in reversed(self.schedule) if start <= second), None)
+        if text is None:
+            return prompt
+        return text if prompt is None or not prompt.strip() else f"{prompt}, {text}"
 
     def _check_prompt_audio(self, audio: Tensor) -> None:
         if audio.dim() != 3 or audio.shape[-1] == 0:
@@ -198,6 +225,27 @@ def _check_duration(duration: float) -> None:
             f"duration must be more than 0 and at most {MAX_DURATION:g} seconds, got {duration:g}",
             field="duration",
         )
+
+
+def _check_schedule(schedule: tuple[tuple[float, str], ...], duration: float) -> None:
+    for second, text in schedule:
+        _check_prompt(text)
+        if not text or not text.strip():
+            raise InvalidInput(f"the schedule says nothing for second {second:g}", field="schedule")
+        if not (math.isfinite(second) and 0 <= second < duration):
+            raise InvalidInput(
+                f"the schedule's second {second:g} is not inside the piece of {duration:g} s",
+                field="schedule",
+            )
+    seconds = [second for second, _ in schedule]
+    if seconds and seconds[0] != 0:
+        raise InvalidInput(
+            f"a schedule says what the music is from second 0; this one starts at {seconds[0]:g}",
+            field="schedule",
+        )
+    if any(later <= earlier for earlier, later in pairwise(seconds)):
+        listed = ", ".join(f"{second:g}" for second in seconds)
+        raise InvalidInput(f"the seconds of a schedule must ascend, got {listed}", field="schedule")
 
 
 def _check_rows(values: Tensor | tuple[object, ...], rows: int, name: str) -> None:

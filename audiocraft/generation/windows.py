@@ -4,6 +4,7 @@ moved along in time."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import autoregressive
-from audiocraft.generation.guidance import prepare
+from audiocraft.generation.planning import part_of_plan
 from audiocraft.generation.protocols import Attributes, TokenLM
 from audiocraft.generation.request import Guidance, Sampling
 from audiocraft.generation.session import Session
+from audiocraft.generation.steps import Embed, Generation, drive
 from audiocraft.types import ConditioningAttributes, WavCondition
 
 DEFAULT_STRIDE = 18.0
@@ -57,16 +59,26 @@ def stride_of(stride: float | None, context: float) -> float:
     return stride
 
 
-def plan_spans(total: int, *, context: int, stride: int, prompt: int = 0) -> tuple[Span, ...]:
-    """Cover `total` frames, of which `prompt` are known, by windows of at most `context`, `stride` apart."""
+def plan_spans(
+    total: int, *, context: int, stride: int, prompt: int = 0, changes: Collection[int] = ()
+) -> tuple[Span, ...]:
+    """Cover `total` frames, of which `prompt` are known, by windows of at most `context`, `stride` apart.
+
+    Args:
+        changes: frames at which a new window must begin to generate, because what is asked for changes there.
+    """
     assert 0 < stride <= context and prompt <= total
     start = 0
     while prompt - start >= context:  # a prompt longer than the context: only its end is heard
         start += stride
-    spans = [Span(start, min(total, start + context), prompt - start)]
-    while spans[-1].stop < total:
-        start += stride
-        spans.append(Span(start, min(total, start + context), spans[-1].stop - start))
+    spans: list[Span] = []
+    known = prompt
+    while not spans or known < total:
+        if spans:
+            start = max(start, known - (context - stride))
+        stop = min((total, start + context, *(frame for frame in changes if frame > known)))
+        spans.append(Span(start, stop, known - start))
+        known = stop
     return tuple(spans)
 
 
@@ -75,7 +87,9 @@ class Piece:
     """All that is fixed about a piece before its first window.
 
     Args:
+        attributes: what is asked for at the start.
         prompt: codes [B, K, P] it starts with; P may be 0.
+        later: what is asked for from a frame on, in ascending order.
     """
 
     attributes: Attributes
@@ -84,38 +98,41 @@ class Piece:
     frame_rate: float
     sampling: Sampling
     guidance: Guidance
+    later: tuple[tuple[int, Attributes], ...] = ()
+
+    def attributes_at(self, frame: int) -> Attributes:
+        """What is asked for at `frame`."""
+        found = (attributes for start, attributes in reversed(self.later) if start <= frame)
+        return next(found, self.attributes)
 
 
 @torch.inference_mode()
 def generate(lm: TokenLM, piece: Piece, session: Session) -> Iterator[Tensor]:
     """Yield the frames [B, K, n] of the whole piece in order, each once."""
-    total, emitted = piece.spans[-1].stop, 0
-    codes = piece.prompt.new_zeros((*piece.prompt.shape[:2], total))
-    codes[..., : piece.prompt.shape[-1]] = piece.prompt
-    session.total = sum(
-        autoregressive.num_model_steps(lm.pattern_provider.get_pattern(span.length), span.known)
-        for span in piece.spans
+    yield from drive(lm, generation(lm, piece, session), piece.prompt.device)
+
+
+def generation(lm: TokenLM, piece: Piece, session: Session) -> Generation:
+    """The coroutine of `generate`."""
+    session.total = sum(  # a piece of hours has thousands of windows, most of them alike
+        count * autoregressive.num_model_steps(lm.pattern_provider.get_pattern(length), known)
+        for (length, known), count in Counter((span.length, span.known) for span in piece.spans).items()
     )
-    if piece.spans[0].start:  # the part of a long prompt that no window hears
-        emitted = piece.spans[0].start
-        yield codes[..., :emitted].clone()
+    if piece.prompt.shape[-1]:
+        yield piece.prompt
     context, moving = longest_context(piece), moving_wavs(lm)
+    codes, place = piece.prompt, 0  # the frames from `place` on, as far as a later window hears them
     for span in piece.spans:
         heard = [
             at_window(entry, span, piece.frame_rate, context=context, moving=moving)
-            for entry in piece.attributes
+            for entry in piece.attributes_at(span.start + span.known)
         ]
-        guided = prepare(lm, heard, piece.guidance, device=codes.device)
-        known = codes[..., span.start : span.start + span.known]
-        position = span.start
-        for chunk in autoregressive.decode(
-            guided, known, length=span.length, sampling=piece.sampling, session=session
-        ):
-            codes[..., position : position + chunk.shape[-1]] = chunk
-            position += chunk.shape[-1]
-            if position > emitted:
-                yield codes[..., emitted:position].clone()
-                emitted = position
+        guided = yield Embed(heard, piece.guidance)
+        known, length = codes[..., span.start - place :], span.length
+        codes = yield from autoregressive.decoding(
+            guided, known, length=length, sampling=piece.sampling, session=session
+        )
+        place = span.start
 
 
 def longest_context(piece: Piece) -> float | None:
@@ -147,7 +164,7 @@ def at_window(
     """
     start, duration = span.start / frame_rate, span.length / frame_rate
     symbolic = {
-        name: condition._replace(plan=condition.plan.window(condition.plan.start + start, duration))
+        name: condition._replace(plan=part_of_plan(condition.plan, condition.plan.start + start, duration))
         if condition.plan is not None
         else condition
         for name, condition in attributes.symbolic.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from audiocraft.losses.balancer import Balancer
+from audiocraft.losses.constantq import ConstantQLoss
 from audiocraft.losses.loudnessloss import TFLoudnessRatio
 from audiocraft.losses.sisnr import SISNR
 from audiocraft.losses.specloss import MelSpectrogramL1Loss, MultiScaleMelSpectrogramLoss
@@ -17,6 +18,7 @@ from audiocraft.losses.wmloss import WMDetectionLoss, WMMbLoss
 __all__ = [
     "SISNR",
     "Balancer",
+    "ConstantQLoss",
     "LogSTFTMagnitudeLoss",
     "MRSTFTLoss",
     "MelSpectrogramL1Loss",

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiocraft.errors import InvalidInput
+
 _EPSILON = torch.finfo(torch.float32).eps
 
 
@@ -40,7 +42,7 @@ class SISNR(nn.Module):
     def forward(self, out_sig: Tensor, ref_sig: Tensor) -> Tensor:
         """estimate and reference [B, C, N] -> []"""
         if out_sig.shape != ref_sig.shape:
-            raise ValueError(
+            raise InvalidInput(
                 f"estimate {list(out_sig.shape)} and reference {list(ref_sig.shape)} differ in shape"
             )
         if self.segment is None:

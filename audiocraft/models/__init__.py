@@ -8,7 +8,7 @@ from typing import Any
 _HOME = {
     "CompressionModel": "encodec",
     "EncodecModel": "encodec",
-    "InterleaveStereoCompressionModel": "encodec",
+    "InterleaveStereoCompressionModel": "interleaved",
     "LMModel": "lm",
     "BaseGenModel": "genmodel",
     "AudioGen": "audiogen",

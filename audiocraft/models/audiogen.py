@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import Guidance, Sampling, Window
+from audiocraft.generation.request import RELEASED_COEF, Guidance, Sampling, Window
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.genmodel import BaseGenModel, Defaults
 from audiocraft.models.lm import LMModel
@@ -34,12 +34,23 @@ class AudioGen(BaseGenModel):
 
     @staticmethod
     def get_pretrained(
-        name: str = "facebook/audiogen-medium", device: str | torch.device | None = None
+        name: str = "facebook/audiogen-medium",
+        device: str | torch.device | None = None,
+        *,
+        precision: str | None = "auto",
+        quantize: str | None = None,
     ) -> AudioGen:
-        """The model called `name`: "nano" travels with this package; folders and files of released models work too."""
+        """The model called `name`: "nano" travels with this package; folders and files of released models work too.
+
+        Args:
+            precision: of the language model's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".
+            quantize: another name for `precision`.
+        """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        codec, lm, config = load_generator(_ALIASES.get(str(name), name), device=device)
+        codec, lm, config = load_generator(
+            _ALIASES.get(str(name), name), device=device, precision=precision, quantize=quantize
+        )
         return AudioGen(str(name), codec, lm, max_duration=config.max_duration)
 
     def set_generation_params(  # type: ignore[override]
@@ -49,7 +60,7 @@ class AudioGen(BaseGenModel):
         top_p: float = 0.0,
         temperature: float = 1.0,
         duration: float = 10.0,
-        cfg_coef: float = 3.0,
+        cfg_coef: float = RELEASED_COEF,
         two_step_cfg: bool = False,
         extend_stride: float = _DEFAULT_STRIDE,
     ) -> None:

@@ -14,6 +14,7 @@ import audiocraft.models as models
 from audiocraft.config.conditioning import (
     BagOfWordsConfig,
     ChromaStemConfig,
+    CLAPConfig,
     ConditionerConfig,
     FuserConfig,
     LUTConfig,
@@ -39,7 +40,8 @@ from audiocraft.errors import ConfigError
 from audiocraft.models import debug
 from audiocraft.models.chunked import ChunkedEncodecModel
 from audiocraft.models.dac import DACModel
-from audiocraft.models.encodec import CompressionModel, EncodecModel, InterleaveStereoCompressionModel
+from audiocraft.models.encodec import CompressionModel, EncodecModel
+from audiocraft.models.interleaved import InterleaveStereoCompressionModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import (
     CoarseFirstPattern,
@@ -53,6 +55,7 @@ from audiocraft.modules.conditioners import (
     BagOfWordsConditioner,
     BaseConditioner,
     ChromaStemConditioner,
+    CLAPEmbeddingConditioner,
     ConditionFuser,
     ConditioningProvider,
     LUTConditioner,
@@ -62,8 +65,11 @@ from audiocraft.modules.conditioners import (
 from audiocraft.modules.conditioners.score import ScoreConditioner
 from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
+from audiocraft.modules.spectral import Scale, SpectralEncoder
+from audiocraft.modules.synthesis import HarmonicNoiseDecoder
 from audiocraft.quantization import BaseQuantizer, DummyQuantizer, ResidualVectorQuantizer
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
+from audiocraft.utils.layout import laid_out_on
 
 M = TypeVar("M", bound=nn.Module)
 Device = torch.device | str
@@ -83,6 +89,7 @@ _CONDITIONERS: dict[type, Callable[..., BaseConditioner]] = {
     ScoreConfig: ScoreConditioner,
     ChromaStemConfig: ChromaStemConditioner,
     StyleConfig: StyleConditioner,
+    CLAPConfig: CLAPEmbeddingConditioner,
 }
 
 
@@ -94,7 +101,7 @@ def build_codec(config: CompressionConfig, *, device: Device = "cpu") -> Compres
 def build_encodec(config: CompressionConfig, *, device: Device = "cpu") -> EncodecModel:
     """EnCodec, in chunks where the configuration says so."""
     given: dict[str, Any] = dict(
-        frame_rate=config.encodec.sample_rate / math.prod(config.seanet.ratios),
+        frame_rate=config.encodec.sample_rate / hop_length(config),
         sample_rate=config.encodec.sample_rate,
         channels=config.encodec.channels,
         causal=config.encodec.causal,
@@ -103,8 +110,8 @@ def build_encodec(config: CompressionConfig, *, device: Device = "cpu") -> Encod
     kind: type[EncodecModel] = EncodecModel
     if config.chunking.seconds is not None:
         kind, given = ChunkedEncodecModel, given | kwargs_of(config.chunking)
-    with torch.device(device):
-        encoder, decoder = build_seanet(config.seanet)
+    with laid_out_on(device):
+        encoder, decoder = _AUTOENCODERS[config.encodec.autoencoder](config)
         quantizer = build_quantizer(config, dimension=encoder.dimension)
         return kind(encoder, decoder, quantizer, **given).eval()
 
@@ -112,7 +119,7 @@ def build_encodec(config: CompressionConfig, *, device: Device = "cpu") -> Encod
 def build_dac(config: CompressionConfig, *, device: Device = "cpu") -> DACModel:
     """The Descript Audio Codec."""
     dac = config.dac
-    with torch.device(device):
+    with laid_out_on(device):
         encoder = DACEncoder(dac.n_filters, tuple(reversed(dac.ratios)))
         decoder = DACDecoder(encoder.dimension, dac.decoder_filters, dac.ratios)
         quantizer = FactorisedResidualQuantizer(encoder.dimension, dac.n_q, dac.bins, dac.codebook_dim)
@@ -131,6 +138,36 @@ def build_seanet(config: SEANetConfig) -> tuple[SEANetEncoder, SEANetDecoder]:
     encoder, decoder = shared.pop("encoder"), shared.pop("decoder")
     shared.update(ratios=list(config.ratios), norm_params=dict(config.norm_params))
     return SEANetEncoder(**shared, **kwargs_of(encoder)), SEANetDecoder(**shared, **kwargs_of(decoder))
+
+
+def build_harmonic(config: CompressionConfig) -> tuple[SpectralEncoder, HarmonicNoiseDecoder]:
+    """Encoder and decoder that share a scale of tones."""
+    harmonic = config.harmonic
+    scale = Scale(
+        sample_rate=config.encodec.sample_rate,
+        hop=harmonic.hop_length,
+        lowest=harmonic.lowest,
+        per_octave=harmonic.per_octave,
+        octaves=harmonic.octaves,
+        bands=harmonic.bands,
+    )
+    decoder = HarmonicNoiseDecoder(
+        scale, dimension=harmonic.dimension, width=harmonic.width, num_blocks=harmonic.num_blocks
+    )
+    return SpectralEncoder(scale, dimension=harmonic.dimension), decoder
+
+
+_AUTOENCODERS: dict[str, Callable[[CompressionConfig], tuple[Any, Any]]] = {
+    "seanet": lambda config: build_seanet(config.seanet),
+    "harmonic": build_harmonic,
+}
+
+
+def hop_length(config: CompressionConfig) -> int:
+    """Samples per frame."""
+    if config.encodec.autoencoder == "harmonic":
+        return config.harmonic.hop_length
+    return math.prod(config.seanet.ratios)
 
 
 def build_quantizer(config: CompressionConfig, *, dimension: int) -> BaseQuantizer:
@@ -198,7 +235,7 @@ def build_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
     lm, guidance = config.transformer_lm, config.classifier_free_guidance
     kwargs = kwargs_of(lm)
     kwargs["cross_attention"] = lm.cross_attention or bool(config.fuser.cross)
-    with torch.device(device):
+    with laid_out_on(device):
         model = LMModel(
             pattern_provider=build_pattern(config.codebooks_pattern, n_q=lm.n_q),
             condition_provider=build_provider(

@@ -9,13 +9,60 @@ chunks fade into each other.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
 from audiocraft.models.encodec import EncodecModel
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
+
+
+class Joiner:
+    """The weighted mean of chunks [B, C, n] where they overlap; weights fall linearly from a chunk's middle.
+
+    Args:
+        stride: samples from the start of a chunk to that of the next.
+    """
+
+    def __init__(self, stride: int) -> None:
+        self._stride = stride
+        self._weight: Tensor | None = None  # of a whole chunk, as the first one is
+        self._audio: Tensor | None = None  # weighted sums that the next chunk adds to
+        self._weights: Tensor | None = None
+
+    def add(self, part: Tensor) -> Tensor:
+        """The next chunk; what no later one changes comes back."""
+        if self._weight is None or self._audio is None or self._weights is None:
+            ramp = torch.linspace(0, 1, part.shape[-1] + 2, device=part.device, dtype=part.dtype)[1:-1]
+            self._weight = 0.5 - (ramp - 0.5).abs()
+            self._audio, self._weights = part[..., :0], self._weight[:0]
+        length = part.shape[-1]
+        weight = self._weight[:length]
+        missing = max(0, length - self._weights.shape[-1])
+        audio, weights = F.pad(self._audio, (0, missing)), F.pad(self._weights, (0, missing))
+        audio[..., :length] += weight * part
+        weights[:length] += weight
+        settled = audio[..., : self._stride] / weights[: self._stride]
+        self._audio, self._weights = audio[..., self._stride :], weights[self._stride :]
+        return settled
+
+    def finish(self) -> Tensor:
+        """What is left after the last chunk."""
+        assert self._audio is not None and self._weights is not None
+        return self._audio / self._weights
+
+
+@dataclass(slots=True)
+class ChunkedState:
+    """One stream of `decode_step`: the chunks so far, and codes of one that is not complete."""
+
+    joiner: Joiner
+    waiting: Tensor | None = None  # [B, K, t]
+    finished: bool = False
 
 
 class ChunkedEncodecModel(EncodecModel):
@@ -90,28 +137,50 @@ class ChunkedEncodecModel(EncodecModel):
                 f"scale has {scale.shape[-1]} volumes for the {len(parts)} chunks of these codes",
                 field="scale",
             )
-        audio = [
-            super(ChunkedEncodecModel, self).decode(part, None if scale is None else scale[:, i : i + 1])
-            for i, part in enumerate(parts)
-        ]
-        return self._joined([part[..., : self.chunk_samples] for part in audio])
+        return self._joined(
+            [
+                self._decoded(part, None if scale is None else scale[:, i : i + 1])
+                for i, part in enumerate(parts)
+            ]
+        )
+
+    def init_encode_state(self, batch_size: int) -> Any:
+        """Refused: a chunk's volume is known at its end."""
+        raise InvalidInput("a codec that works in chunks encodes whole clips only; use encode()")
+
+    def init_decode_state(self, batch_size: int) -> ChunkedState:  # type: ignore[override]
+        """A fresh state for `decode_step`, owned by the caller."""
+        return ChunkedState(Joiner(self.stride_samples))
+
+    def decode_step(self, codes: Tensor, state: ChunkedState, *, final: bool = False) -> Tensor:  # type: ignore[override]
+        """The next codes [B, K, t] -> the samples [B, C, n] that they settle: those of whole chunks."""
+        if state.finished:
+            raise InvalidInput("this stream was ended by a final step; start another state", field="state")
+        state.finished = final
+        if state.waiting is not None:
+            codes = torch.cat([state.waiting, codes], dim=-1)
+        whole = codes.shape[-1] if final else codes.shape[-1] // self.chunk_frames * self.chunk_frames
+        codes, state.waiting = codes[..., :whole], codes[..., whole:]
+        nothing = torch.zeros(len(codes), self.channels, 0, device=codes.device)
+        parts = codes.split(self.chunk_frames, dim=-1) if whole else ()
+        audio = [state.joiner.add(self._decoded(part, None)) for part in parts]
+        return torch.cat([nothing, *audio, *([state.joiner.finish()] if final else [])], dim=-1)
+
+    @property
+    def decode_delay(self) -> int:
+        """Frames that must follow a frame before `decode_step` has given all its samples: those of the overlap wait
+        for the whole next chunk."""
+        stride_frames = int(self.stride_samples * self.frame_rate / self.sample_rate)
+        return 2 * self.chunk_frames - 1 - min(stride_frames, self.chunk_frames)
+
+    def _decoded(self, codes: Tensor, scale: Tensor | None) -> Tensor:
+        """One chunk; a rate that was rounded may have added samples."""
+        return super().decode(codes, scale)[..., : self.chunk_samples]
 
     def _chunks(self, x: Tensor) -> list[Tensor]:
         starts = range(0, max(1, x.shape[-1]), self.stride_samples)
         return [x[..., start : start + self.chunk_samples] for start in starts]
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
-        """The weighted mean of chunks [B, C, n] where they overlap; weights fall linearly from a chunk's middle."""
-        starts = [index * self.stride_samples for index in range(len(parts))]
-        total = max(start + part.shape[-1] for start, part in zip(starts, parts, strict=True))
-        ramp = torch.linspace(0, 1, parts[0].shape[-1] + 2, device=parts[0].device, dtype=parts[0].dtype)[
-            1:-1
-        ]
-        weight = 0.5 - (ramp - 0.5).abs()
-        audio = parts[0].new_zeros(*parts[0].shape[:-1], total)
-        weights = weight.new_zeros(total)
-        for start, part in zip(starts, parts, strict=True):
-            length = part.shape[-1]
-            audio[..., start : start + length] += weight[:length] * part
-            weights[start : start + length] += weight[:length]
-        return audio / weights
+        joiner = Joiner(self.stride_samples)
+        return torch.cat([*[joiner.add(part) for part in parts], joiner.finish()], dim=-1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from audiocraft.checkpoints.foreign_config import public_t5
 from audiocraft.checkpoints.licences import licence_of
 from audiocraft.checkpoints.read import read
-from audiocraft.checkpoints.record import Checkpoint, Kind
+from audiocraft.checkpoints.record import Checkpoint, Kind, OtherKind
 from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE
 from audiocraft.checkpoints.write import (
     DType,
@@ -27,7 +27,8 @@ from audiocraft.checkpoints.write import (
 from audiocraft.config.decode import encode
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.errors import CheckpointError, InvalidInput
-from audiocraft.models.loaders import codec_name
+from audiocraft.models.builders import build_codec
+from audiocraft.models.loaders import codec_name, with_shapes
 from audiocraft.modules.conditioners.t5 import T5Encoder, find_t5
 from audiocraft.utils.files import atomic_write
 
@@ -52,7 +53,9 @@ def convert(name: str | Path, folder: str | Path, *, to: Format = "ours", dtype:
         return target
     if codec is None:
         codec = read(codec_name(name, LMConfig.select(lm.config)), kind="compression")
-    _WRITE_LM[to](target, _trained(lm, name), _trained(codec, name), dtype)
+    codec = _trained(codec, name)
+    lm = _with_codec(_trained(lm, name), codec)
+    _WRITE_LM[to](target, lm, codec, dtype)
     return target
 
 
@@ -67,16 +70,26 @@ def read_parts(name: str | Path) -> tuple[Checkpoint | None, Checkpoint | None]:
             failures.append(error)
             continue
         return (found, None) if kind == "lm" else (None, found)
-    # The first reason is about language models; the second is better where there is no such file at all.
-    raise next((error for error in failures if "holds a codec" not in str(error)), failures[-1])
+    raise next((error for error in failures if not isinstance(error, OtherKind)), failures[0])
 
 
 def _trained(checkpoint: Checkpoint, name: str | Path) -> Checkpoint:
     """With its licence and origin noted, and of its configuration only what shapes the network."""
+    checkpoint = with_shapes(checkpoint)
     licence = licence_of(checkpoint.source, checkpoint.meta, name)
     kind = LMConfig if checkpoint.kind == "lm" else CompressionConfig
     meta = {**checkpoint.meta, **({"license": licence} if licence else {}), "converted_from": str(name)}
     return replace(checkpoint, config=encode(kind.select(checkpoint.config)), meta=meta)
+
+
+def _with_codec(lm: Checkpoint, codec: Checkpoint) -> Checkpoint:
+    """`lm`, which also says how many frames per second its codec has: releases do not, and another codec is known
+    by it."""
+    network = build_codec(CompressionConfig.select(codec.config), device="meta")
+    told = {"compression_model_framerate": network.frame_rate}
+    if lm.config.get("sample_rate") is None:
+        told["sample_rate"] = network.sample_rate
+    return replace(lm, config={**lm.config, **told})
 
 
 def _ours(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None:
@@ -93,12 +106,13 @@ def _our_codec(target: Path, codec: Checkpoint, dtype: DType) -> None:
 
 
 def _release(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None:
+    # The language model first: it may be one that the original cannot build, and then nothing is written.
+    config = _with_portable_text(lm.config, None)
+    write_release(target, replace(lm, config=config), dtype=dtype)
     if codec.config.get("compression_model") == "encodec" and not codec.config["chunking"]["seconds"]:
         write_release(target, codec, dtype=dtype)
     else:
         write_pointer(target, str(codec.meta["converted_from"]))
-    config = _with_portable_text(lm.config, None)
-    write_release(target, replace(lm, config=config), dtype=dtype)
 
 
 def _transformers(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None:

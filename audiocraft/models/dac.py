@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +14,22 @@ from audiocraft.models.encodec import CompressionModel
 from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.quantization.base import QuantizedResult
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
+
+
+@dataclass(slots=True)
+class DACState:
+    """One stream.
+
+    Args:
+        codes: frames [B, K, t] that later samples depend on.
+        first: place in the stream of the first of them.
+        done: frames whose samples are out.
+    """
+
+    codes: Tensor | None = None
+    first: int = 0
+    done: int = 0
+    finished: bool = False
 
 
 class DACModel(CompressionModel):
@@ -75,6 +93,32 @@ class DACModel(CompressionModel):
     def decode_latent(self, codes: Tensor) -> Tensor:
         """codes [B, K, T] -> quantised frames [B, D, T]"""
         return self.quantizer.decode(codes)
+
+    def init_decode_state(self, batch_size: int) -> DACState:
+        """A fresh state for `decode_step`, owned by the caller."""
+        return DACState()
+
+    def decode_step(self, codes: Tensor, state: DACState, *, final: bool = False) -> Tensor:
+        """The next codes [B, K, t] -> the samples [B, 1, n] that they settle. Each step decodes anew the few frames
+        that the next samples depend on."""
+        if state.finished:
+            raise InvalidInput("this stream was ended by a final step; start another state", field="state")
+        state.finished = final
+        before, after = self.decoder.context()
+        kept = codes if state.codes is None else torch.cat([state.codes, codes], dim=-1)
+        end = state.first + kept.shape[-1]
+        settled = end if final else max(state.done, end - after)
+        state.codes = kept[..., max(0, settled - before - state.first) :]
+        if settled == state.done:
+            return torch.zeros(len(codes), 1, 0, device=codes.device)
+        hop, first, done = self.decoder.hop_length, state.first, state.done
+        state.first, state.done = max(first, settled - before), settled
+        return self.decode(kept)[..., (done - first) * hop : None if final else (settled - first) * hop]
+
+    @property
+    def decode_delay(self) -> int:
+        """Frames that must follow a frame before `decode_step` has given all its samples, computed from the layers."""
+        return self.decoder.context()[1]
 
     def _whole_frames(self, x: Tensor) -> Tensor:
         if x.dim() != 3 or x.shape[1] != 1:

@@ -42,6 +42,7 @@ def lm_config(sample_rate: int = 32000) -> LMConfig:
         fuser=FuserConfig(sum=("description",), frames=("plan",)),
         classifier_free_guidance=GuidanceConfig(training_dropout=0.1),
         sample_rate=sample_rate,
+        channels=1,
         compression_model_checkpoint=NAME,
         max_duration=4.0,
     )

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 import audiocraft.models as models
 from audiocraft.errors import InvalidInput
-from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
-from audiocraft.modules.streaming import StreamingModule
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 from audiocraft.quantization.vq import ResidualVectorQuantizer
 
@@ -21,8 +19,8 @@ _DAC_NAMES = ("dac_16khz", "dac_24khz", "dac_44khz")
 
 
 def __getattr__(name: str) -> Any:
-    """Upstream's names for other projects' codecs, which build on this module."""
-    if name in ("DAC", "HFEncodecCompressionModel"):
+    """Upstream's names for codecs that build on this module."""
+    if name in ("DAC", "HFEncodecCompressionModel", "InterleaveStereoCompressionModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -111,6 +109,25 @@ class CompressionModel(ABC, nn.Module):
     def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
         """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
+
+    @property
+    def decode_delay(self) -> int:
+        """Frames that must follow a frame before `decode_step` has given all its samples."""
+        raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
+
+
+@runtime_checkable
+class StreamingNetwork(Protocol):
+    """What an encoder or decoder needs to work piece by piece; SEANet and our own networks have it."""
+
+    def init_state(self, batch_size: int) -> Any:
+        """The state of streams that have not begun."""
+
+    def __call__(self, x: Tensor, *, state: Any) -> Tensor:
+        """The next piece in, what it settles out."""
+
+    def last_step(self, x: Tensor, state: Any) -> Tensor:
+        """The last piece in (it may be empty), everything that is left out."""
 
 
 @dataclass(slots=True)
@@ -226,7 +243,9 @@ class EncodecModel(CompressionModel):
 
     def init_encode_state(self, batch_size: int) -> CodecState:
         """A fresh state for `encode_step`, owned by the caller."""
-        return CodecState(layers=self._streamable(self.encoder, "encoder").init_state(batch_size))
+        if not self.causal:
+            raise InvalidInput("this codec is not causal, so it hears whole clips only; use encode()")
+        return CodecState(layers=_streaming(self.encoder).init_state(batch_size))
 
     def encode_step(
         self, x: Tensor, state: CodecState, *, num_codebooks: int | None = None, final: bool = False
@@ -239,30 +258,28 @@ class EncodecModel(CompressionModel):
 
     def init_decode_state(self, batch_size: int) -> CodecState:
         """A fresh state for `decode_step`, owned by the caller."""
-        return CodecState(layers=self._streamable(self.decoder, "decoder").init_state(batch_size))
+        return CodecState(layers=_streaming(self.decoder).init_state(batch_size))
 
     def decode_step(self, codes: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
-        """The next codes [B, K, t] -> audio [B, C, t * hop]. All steps together equal `decode`; models whose padding
-        reflects the signal hold back the first few frames."""
+        """The next codes [B, K, t] -> audio [B, C, t * hop]. All steps together equal `decode`. Models that look ahead,
+        or whose padding reflects the signal, hold samples back until what they need is here."""
         return self._advance(self.decoder, self.decode_latent(codes), state, final)
+
+    @property
+    def decode_delay(self) -> int:
+        """Frames that must follow a frame before `decode_step` has given all its samples, computed from the layers."""
+        needs = getattr(self.decoder, "needs", None)  # networks without it need nothing that follows
+        last = round(self.sample_rate / self.frame_rate) - 1  # sample of the first frame
+        return 0 if needs is None else int(needs(last))
 
     def _advance(self, network: nn.Module, x: Tensor, state: CodecState, final: bool) -> Tensor:
         if state.finished:
             raise InvalidInput("this stream was ended by a final step; start another state", field="state")
         state.finished = final
+        streaming = _streaming(network)
         if final:
-            assert isinstance(network, SEANetEncoder | SEANetDecoder)
-            return network.last_step(x, state.layers)
-        return network(x, state=state.layers)
-
-    def _streamable(self, network: nn.Module, name: str) -> StreamingModule:
-        if not self.causal:
-            raise InvalidInput(
-                "this codec is not causal, so it does not stream; use encode() and decode() on whole clips"
-            )
-        if not isinstance(network, SEANetEncoder | SEANetDecoder):
-            raise InvalidInput(f"the {name} {type(network).__name__} does not stream")
-        return network
+            return streaming.last_step(x, state.layers)
+        return streaming(x, state=state.layers)
 
     def _quantize(self, frames: Tensor, num_codebooks: int | None) -> Tensor:
         if isinstance(self.quantizer, ResidualVectorQuantizer):
@@ -277,96 +294,7 @@ class EncodecModel(CompressionModel):
         return x.shape[-1]
 
 
-class InterleaveStereoCompressionModel(CompressionModel):
-    """Stereo from a mono codec: both channels are coded on their own and their codes interleaved.
-
-    codebooks (default)  K = left 0, right 0, left 1, right 1, ...
-    per_timestep         T = left frame 0, right frame 0, left frame 1, ...
-    """
-
-    def __init__(self, model: CompressionModel, per_timestep: bool = False) -> None:
-        super().__init__()
-        if model.channels != 1:
-            raise InvalidInput(
-                f"stereo is interleaved from a mono codec; this one has {model.channels} channels",
-                field="model",
-            )
-        self.model = model
-        self.per_timestep = per_timestep
-
-    @property
-    def total_codebooks(self) -> int:
-        """Codebooks of the mono codec."""
-        return self.model.total_codebooks
-
-    @property
-    def num_codebooks(self) -> int:
-        """Codebooks in use after interleaving."""
-        return self.model.num_codebooks if self.per_timestep else self.model.num_codebooks * 2
-
-    def set_num_codebooks(self, n: int) -> None:
-        """Use `n` codebooks of the mono codec for each channel."""
-        self.model.set_num_codebooks(n)
-
-    @property
-    def num_virtual_steps(self) -> int:
-        """Steps per frame of the mono codec."""
-        return 2 if self.per_timestep else 1
-
-    @property
-    def frame_rate(self) -> float:
-        """Steps per second."""
-        return self.model.frame_rate * self.num_virtual_steps
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.model.sample_rate
-
-    @property
-    def channels(self) -> int:
-        """Two."""
-        return 2
-
-    @property
-    def cardinality(self) -> int:
-        """Codes per codebook."""
-        return self.model.cardinality
-
-    def forward(self, x: Tensor) -> QuantizedResult:
-        """Refused: the mono codec is what trains."""
-        raise InvalidInput("interleaved stereo is not trained; train the mono codec inside it", field="x")
-
-    def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """x [B, 2, N] -> interleaved codes, and the volumes [B, 2] where the codec renormalises.
-
-        Args:
-            num_codebooks: of the mono codec, for each channel.
-        """
-        if x.dim() != 3 or x.shape[1] != 2:
-            raise InvalidInput(f"audio must be [batch, 2, samples]; got {tuple(x.shape)}", field="x")
-        codes, scale = self.model.encode(x.flatten(0, 1).unsqueeze(1), num_codebooks=num_codebooks)
-        pairs = codes.unflatten(0, (-1, 2))  # [B, 2, K, T]
-        codes = (
-            pairs.permute(0, 2, 3, 1).flatten(2) if self.per_timestep else pairs.transpose(1, 2).flatten(1, 2)
-        )
-        return codes, None if scale is None else scale.view(-1, 2)
-
-    def get_left_right_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Interleaved codes -> those of the left and of the right channel, each [B, K, T]."""
-        if self.per_timestep:
-            return codes[..., 0::2], codes[..., 1::2]
-        return codes[:, 0::2], codes[:, 1::2]
-
-    def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Interleaved codes -> audio [B, 2, N]"""
-        pairs = torch.stack(self.get_left_right_codes(codes), dim=1).flatten(0, 1)
-        audio = self.model.decode(pairs, None if scale is None else scale.reshape(-1, 1))
-        return audio.view(-1, 2, audio.shape[-1])
-
-    def decode_latent(self, codes: Tensor) -> Tensor:
-        """Refused: two channels have two latents."""
-        raise InvalidInput(
-            "interleaved stereo has no single latent; split the codes with get_left_right_codes()",
-            field="codes",
-        )
+def _streaming(network: nn.Module) -> StreamingNetwork:
+    if not isinstance(network, StreamingNetwork):
+        raise InvalidInput(f"{type(network).__name__} does not work piece by piece")
+    return network

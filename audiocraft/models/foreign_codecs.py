@@ -101,6 +101,19 @@ class HFEncodecCompressionModel(CompressionModel):
         """codes [B, K, T] -> quantised frames [B, D, T]"""
         return self.model.decode_latent(codes)
 
+    def init_decode_state(self, batch_size: int) -> Any:
+        """A fresh state for `decode_step`, owned by the caller."""
+        return self.model.init_decode_state(batch_size)
+
+    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
+        """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
+        return self.model.decode_step(codes, state, final=final)
+
+    @property
+    def decode_delay(self) -> int:
+        """Frames that must follow a frame before `decode_step` has given all its samples."""
+        return self.model.decode_delay
+
 
 def _taken_over(model: Any) -> EncodecModel:
     """Our network with the weights of a `transformers` model."""

@@ -16,12 +16,16 @@ from torch import Tensor
 from audiocraft.data.audio_utils import convert_audio
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
-from audiocraft.generation.planning import make_plan
+from audiocraft.generation.events import AudioChunk
+from audiocraft.generation.level import LevelAnchor
+from audiocraft.generation.planning import make_plan, plans_over_time
 from audiocraft.generation.progress import CancelToken, Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult, Guidance, Sampling, Window
 from audiocraft.generation.session import Session
 from audiocraft.models import references
-from audiocraft.models.encodec import CompressionModel, EncodecModel
+from audiocraft.models.audio_stream import AudioStream, Pace
+from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.jobs import Job, check_room, chunks_of
 from audiocraft.models.lm import LMModel
 from audiocraft.types import ConditioningAttributes, ScorePlan, StyleSettings, SymbolicCondition
 
@@ -100,12 +104,15 @@ class BaseGenModel(ABC):
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> GenerationResult:
-        """Make the whole piece. Equal requests with seeds give equal results, whoever else uses the model."""
+        """Make the whole piece. Equal requests with seeds give equal results, whoever else uses the model. What would
+        not fit into memory is refused; `stream` makes pieces of any length."""
         started = time.perf_counter()
-        job = self._prepare(request, progress, cancel)
+        samples = round(request.duration * self.sample_rate) * self.audio_channels * len(request.prompts)
+        check_room(request.duration, samples, self.device)
+        job = self.prepare(request, progress=progress, cancel=cancel)
         codes = torch.cat(list(self._frames(job)), dim=-1).clone()
         made_codes = time.perf_counter()
-        audio = self._audio_of(codes)[..., : job.num_samples].clone()
+        audio = self.finished_audio(job, codes)
         ended = time.perf_counter()
         return GenerationResult(
             audio=audio,
@@ -123,40 +130,52 @@ class BaseGenModel(ABC):
         chunk_seconds: float = 0.4,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
-    ) -> Iterator[Tensor]:
-        """Yield the same audio as `run` in chunks [B, C, n] while it is made. A codec that is not causal can only
-        decode the whole, so it yields once."""
-        job = self._prepare(request, progress, cancel)
-        frames = self._frames(job)
-        if not (isinstance(self.compression_model, EncodecModel) and self.compression_model.causal):
-            codes = torch.cat(list(frames), dim=-1)
-            yield self._audio_of(codes)[..., : job.num_samples].clone()
-            return
-        left = job.num_samples
-        chunks = _grouped(frames, max(1, round(chunk_seconds * self.frame_rate)))
-        for audio in self._decoded(chunks, job.piece.spans[-1].stop):
-            yield audio[..., :left].clone()
-            left -= audio.shape[-1]
-            if left <= 0:
-                return
+    ) -> Iterator[AudioChunk]:
+        """The audio of `run` in chunks while it is made, in constant memory; those of a row follow each other without
+        gap. The first comes as early as the codec allows, later ones last about `chunk_seconds`. Who stops listening
+        (`close()` of the iterator) stops the generation."""
+        return self.stream_job(self.prepare(request, progress=progress, cancel=cancel), chunk_seconds)
 
-    @torch.inference_mode()
-    def _decoded(self, chunks: Iterator[Tensor], total: int) -> Iterator[Tensor]:
-        """Codes [B, K, t] in chunks, `total` frames together -> audio [B, C, n] in chunks."""
-        codec, states, done = self.compression_model, None, 0
-        for codes in chunks:
-            done += codes.shape[-1]
-            rows = codes.split(1)  # one by one, as in `_audio_of`
-            if states is None:
-                states = [codec.init_decode_state(1) for _ in rows]
-            final = done == total
-            yield torch.cat(
-                [codec.decode_step(row, state, final=final) for row, state in zip(rows, states, strict=True)]
-            )
+    def stream_job(self, job: Job, chunk_seconds: float = 0.4) -> Iterator[AudioChunk]:
+        """`stream` of a request that has been checked, whose seeds and plans are known."""
+        audio = self.open_audio(job)
+        most = max(1, round(chunk_seconds * self.frame_rate))
+        pace, place = Pace(most, audio.delay_frames), 0
+        for frames in self._frames(job):
+            for part in frames.split(most, dim=-1):  # audio that is continued comes as one
+                codes = pace.add(part)
+                if codes is not None:
+                    made = audio.push(codes)
+                    yield from chunks_of(made, place)
+                    place += made.shape[-1]
+        yield from chunks_of(audio.finish(pace.rest()), place)
 
-    def _prepare(
-        self, request: GenerationRequest, progress: ProgressCallback | None, cancel: CancelToken | None
-    ) -> _Job:
+    def open_audio(self, job: Job) -> AudioStream:
+        """Takes the codes of `job` and gives its audio, piece by piece."""
+        return AudioStream(
+            self.compression_model, len(job.seeds), num_samples=job.num_samples, anchor=job.anchor
+        )
+
+    def finished_audio(self, job: Job, codes: Tensor) -> Tensor:
+        """All codes [B, K, T] of `job` -> its audio [B, C, N]."""
+        if len(job.piece.spans) == 1:
+            return self.audio_of(codes)[..., : job.num_samples].clone()
+        audio = self.open_audio(job)  # a long piece is not decoded at once, which would take much memory
+        parts = codes.split(max(1, round(self.max_duration * self.frame_rate)), dim=-1)
+        return torch.cat([*(audio.push(part) for part in parts), audio.finish()], dim=-1).clone()
+
+    def guidance_of(self, request: GenerationRequest) -> Guidance:
+        """What a request asks for, or what suits this model."""
+        asked = request.guidance
+        return asked if asked.coef is not None else replace(asked, coef=self.lm.cfg_coef)
+
+    def prepare(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Job:
         """Everything about a request that can be wrong is found here, before the first step."""
         references.check(self.name, self.lm, request)
         seeds = request.seeds or tuple(secrets.randbits(31) for _ in request.prompts)
@@ -173,25 +192,33 @@ class BaseGenModel(ABC):
         )
         context = min(total, int(self.max_duration * self.frame_rate + 1e-6)) if stride else total
         plans = self._plans(request, seeds)
+        first, *later = self._attributes(request, plans, seeds)
+        changes = [round(second * self.frame_rate) for second, _ in request.schedule[1:]]
         piece = windows.Piece(
-            attributes=self._attributes(request, plans, seeds),
+            attributes=first,
+            later=tuple(zip(changes, later, strict=True)),
             spans=windows.plan_spans(
                 total,
                 context=context,
-                stride=max(1, int(stride * self.frame_rate + 1e-6)) if stride else context,
+                # A piece of one window has no stride; where its schedule divides it, everything before is heard.
+                stride=max(1, int(stride * self.frame_rate + 1e-6)),
                 prompt=prompt.shape[-1],
+                changes=changes,
             ),
             prompt=prompt,
             frame_rate=self.frame_rate,
             sampling=request.sampling,
-            guidance=request.guidance,
+            guidance=self.guidance_of(request),
         )
-        return _Job(
+        return Job(
             piece=piece,
             session=Session.open(seeds, progress=progress, cancel=cancel),
             seeds=seeds,
             plans=plans,
             num_samples=round(request.duration * self.sample_rate),
+            anchor=LevelAnchor(reference=self.max_duration)
+            if stride and request.window.level_anchor
+            else None,
         )
 
     def _is_long(self, request: GenerationRequest) -> bool:
@@ -205,24 +232,33 @@ class BaseGenModel(ABC):
         if request.plans is not None:
             return request.plans
         return tuple(
-            make_plan(prompt, duration=request.duration, seed=seed)
-            for prompt, seed in zip(request.prompts, seeds, strict=True)
+            make_plan(request.prompt_at(row, 0.0), duration=request.duration, seed=seed)
+            for row, seed in enumerate(seeds)
         )
 
     def _attributes(
         self, request: GenerationRequest, plans: Sequence[ScorePlan | None], seeds: Sequence[int]
-    ) -> list[ConditioningAttributes]:
-        """What each row is conditioned on."""
-        rows = [ConditioningAttributes(text={"description": prompt}) for prompt in request.prompts]
-        if self.takes_plans:
-            for row, plan in zip(rows, plans, strict=True):
-                row.symbolic[PLAN] = SymbolicCondition(plan=plan)
+    ) -> list[list[ConditioningAttributes]]:
+        """What each row is conditioned on, for each entry of the schedule."""
         wavs = references.wav_conditions(
             self.lm, request, seeds=seeds, sample_rate=self.sample_rate, device=self.device
         )
-        for row, wav in zip(rows, wavs or (), strict=False):
-            row.wav[references.REFERENCE] = wav
-        return rows
+        schedule = request.schedule or ((0.0, ""),)
+        entries: list[list[ConditioningAttributes]] = [[] for _ in schedule]
+        for row, (plan, seed) in enumerate(zip(plans, seeds, strict=True)):
+            over_time = plans_over_time(plan, schedule, duration=request.duration, seed=seed)
+            for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
+                prompt = request.prompt_at(row, second)
+                attributes = ConditioningAttributes(
+                    text={"description": prompt},
+                    joint_embed=references.joint_embed_conditions(self.lm, prompt, self.device),
+                )
+                if self.takes_plans:
+                    attributes.symbolic[PLAN] = SymbolicCondition(plan=heard)
+                if wavs:
+                    attributes.wav[references.REFERENCE] = wavs[row]
+                entry.append(attributes)
+        return entries
 
     @torch.inference_mode()
     def _prompt_codes(self, request: GenerationRequest) -> Tensor:
@@ -244,11 +280,11 @@ class BaseGenModel(ABC):
             rows.append(codes)
         return torch.cat(rows)
 
-    def _frames(self, job: _Job) -> Iterator[Tensor]:
+    def _frames(self, job: Job) -> Iterator[Tensor]:
         return windows.generate(self.lm, job.piece, job.session)
 
     @torch.inference_mode()
-    def _audio_of(self, codes: Tensor) -> Tensor:
+    def audio_of(self, codes: Tensor) -> Tensor:
         """codes [B, K, T] -> audio [B, C, N], row by row so that a row's samples do not depend on its neighbours."""
         return torch.cat([self.compression_model.decode(row, None) for row in codes.split(1)])
 
@@ -256,7 +292,9 @@ class BaseGenModel(ABC):
 
     @staticmethod
     @abstractmethod
-    def get_pretrained(name: str, device: str | torch.device | None = None) -> BaseGenModel:
+    def get_pretrained(
+        name: str, device: str | torch.device | None = None, *, precision: str | None = "auto"
+    ) -> BaseGenModel:
         """A trained model by name, folder or file."""
 
     @abstractmethod
@@ -311,7 +349,7 @@ class BaseGenModel(ABC):
             raise InvalidInput(
                 f"tokens must be [rows, codebooks, frames], got {list(gen_tokens.shape)}", field="gen_tokens"
             )
-        return self._audio_of(gen_tokens).clone()
+        return self.audio_of(gen_tokens).clone()
 
     def _request(self, prompts: tuple[str | None, ...]) -> GenerationRequest:
         settings = self.defaults
@@ -321,7 +359,7 @@ class BaseGenModel(ABC):
             seeds=_seeds_for_callers_of_generate(len(prompts)),
             sampling=settings.sampling,
             guidance=settings.guidance,
-            window=settings.window,
+            window=replace(settings.window, level_anchor=False),  # as the original leaves it
             style=settings.style,
         )
 
@@ -332,29 +370,6 @@ class BaseGenModel(ABC):
             report = _show_progress if callback is None else lambda event: callback(event.done, event.total)
         result = self.run(request, progress=report)
         return (result.audio, result.codes) if return_tokens else result.audio
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    """A request that has been checked and can start."""
-
-    piece: windows.Piece
-    session: Session
-    seeds: tuple[int, ...]
-    plans: tuple[ScorePlan | None, ...]
-    num_samples: int
-
-
-def _grouped(frames: Iterator[Tensor], size: int) -> Iterator[Tensor]:
-    """The same frames in chunks of at least `size`, which a codec decodes faster."""
-    waiting: list[Tensor] = []
-    for chunk in frames:
-        waiting.append(chunk)
-        if sum(part.shape[-1] for part in waiting) >= size:
-            yield torch.cat(waiting, dim=-1)
-            waiting = []
-    if waiting:
-        yield torch.cat(waiting, dim=-1)
 
 
 def _seeds_for_callers_of_generate(rows: int) -> tuple[int, ...] | None:

@@ -17,8 +17,8 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation import autoregressive, guidance
 from audiocraft.generation.request import Guidance, Sampling
 from audiocraft.generation.session import Session
+from audiocraft.models.lm_state import LMState
 from audiocraft.modules.activations import get_activation_fn
-from audiocraft.modules.attention import TransformerState
 from audiocraft.modules.codebooks_patterns import CodebooksPatternProvider
 from audiocraft.modules.conditioners import (
     AttributeDropout,
@@ -29,7 +29,9 @@ from audiocraft.modules.conditioners import (
     ConditionType,
     Fused,
 )
-from audiocraft.modules.conditioners.fuser import apply_fused
+from audiocraft.modules.conditioners.fuser import added_to, apply_fused
+from audiocraft.modules.linear import linear
+from audiocraft.modules.native.ends import Ends
 from audiocraft.modules.streaming import State, StreamingModule
 from audiocraft.modules.transformer import StreamingTransformer, create_norm_fn
 from audiocraft.modules.weight_init import ScaledEmbedding, get_init_fn, init_layer
@@ -49,28 +51,6 @@ class LMOutput:
 
     logits: Tensor
     mask: Tensor
-
-
-@dataclass(slots=True)
-class LMState:
-    """What one request, or a batch of them, has in a language model.
-
-    Args:
-        transformer: caches and positions, prepended steps included.
-        length: steps of codes that the request will have, for conditions that are stretched over it.
-        prepended: steps in front of the codes that have been fed.
-        started: whether the first step was fed.
-    """
-
-    transformer: TransformerState
-    length: int
-    prepended: int = 0
-    started: bool = False
-
-    @property
-    def position(self) -> Tensor:
-        """[B], the step of the codes that comes next in each row."""
-        return self.transformer.position - self.prepended
 
 
 class LMModel(StreamingModule):
@@ -144,6 +124,7 @@ class LMModel(StreamingModule):
         )
         self.out_norm = create_norm_fn(norm, dim) if norm_first else None
         self.linears = nn.ModuleList(nn.Linear(dim, card, bias=bias_proj) for _ in range(n_q))
+        self.half_dtype: torch.dtype | None = torch.float16  # what a GPU computes in; None is float32
         self._first_frame = first_frame_step(pattern_provider) if fuser.fuse2cond.get("frames") else 0
         self._init_weights(weight_init, depthwise_init, zero_bias_init)
 
@@ -159,6 +140,13 @@ class LMModel(StreamingModule):
     def num_codebooks(self) -> int:
         return self.n_q
 
+    @property
+    def fewest_rows(self) -> int:
+        """With fewer rows, what becomes of one would depend, in the last bits, on how many there are."""
+        if self._device.type != "cpu" or self.transformer.runs_natively:
+            return 1
+        return guidance.MIN_ROWS
+
     def init_state(self, batch_size: int, capacity: int = 64, fused: Fused | None = None) -> LMState:
         """The state of requests that have not begun; keys and values of cross-attention are computed here.
 
@@ -167,7 +155,9 @@ class LMModel(StreamingModule):
         """
         prepended = 0 if fused is None else fused.prepended
         source = None if fused is None else self._source(fused, batch_size)
-        return LMState(self.transformer.init_state(batch_size, prepended + capacity, source), length=capacity)
+        own = self.transformer.init_state(batch_size, prepended + capacity, source)
+        ends = Ends.of(own.program, self.emb, self.transformer, self.out_norm, self.linears)
+        return LMState(own, length=capacity, ends=ends)
 
     def logits(self, codes: Tensor, fused: Fused, state: LMState | None = None) -> Tensor:
         """The network: codes [B, K, S] -> logits [B, K, S, V] of the codes of the next steps.
@@ -303,24 +293,34 @@ class LMModel(StreamingModule):
         if state is not None:
             positions = state.position.unsqueeze(1) + torch.arange(steps, device=codes.device)
             length = state.length
+            if begins:
+                state.prepended, state.started = fused.prepended, True
+            if state.ends is not None and not (begins and fused.prepended):
+                added = added_to(positions, self.dim, fused, length=length, first_frame=self._first_frame)
+                logits = state.ends.logits(codes, added, state.transformer)
+                if logits is not None:
+                    return logits
         x = sum(embedding(codes[:, k]) for k, embedding in enumerate(self.emb))
         x = apply_fused(
             x, fused, positions, length=length, with_prepend=begins, first_frame=self._first_frame
         )
-        if state is not None and begins:
-            state.prepended, state.started = fused.prepended, True
-        source = self._source(fused, batch)
-        x = self.transformer(
-            x, cross_attention_src=source, state=None if state is None else state.transformer
-        )
+        own = None if state is None else state.transformer
+        x = self.transformer(x, cross_attention_src=self._source(fused, batch), state=own)
         x = x[:, -steps:]
-        return self._heads(x if self.out_norm is None else self.out_norm(x))
+        return self._heads(x if self.out_norm is None else self.out_norm(x), steps=state is not None)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """[B, S, D] -> [B, S, K, V]"""
-        if x.shape[1] == 1:  # a step: copying all heads into one costs more than it saves
-            return torch.stack([linear(x) for linear in self.linears], dim=2)
-        heads = [dict(linear.named_parameters()) for linear in self.linears]
+    @property
+    def _plain_heads(self) -> list[nn.Linear]:
+        return [head for head in self.linears if isinstance(head, nn.Linear)]
+
+    def _heads(self, x: Tensor, steps: bool) -> Tensor:
+        """[B, S, D] -> [B, S, K, V]; `steps` of a generation, or a whole sequence."""
+        if any(type(head) is not nn.Linear for head in self.linears):
+            return torch.stack([head(x) for head in self.linears], dim=2)
+        if steps:  # copying all heads into one costs more than it saves
+            each = [linear(x, head.weight, head.bias, steady=True) for head in self._plain_heads]
+            return torch.stack(each, dim=2)
+        heads = [dict(head.named_parameters()) for head in self.linears]
         weight = torch.cat([head["weight"] for head in heads])
         bias = torch.cat([head["bias"] for head in heads]) if "bias" in heads[0] else None
         return F.linear(x, weight, bias).unflatten(-1, (self.n_q, self.card))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import Guidance, Sampling, Window
+from audiocraft.generation.request import RELEASED_COEF, Guidance, Sampling, Window
 from audiocraft.generation.windows import DEFAULT_STRIDE
 from audiocraft.models.genmodel import BaseGenModel, Generated
 from audiocraft.models.loaders import load_generator
@@ -27,12 +27,21 @@ class MusicGen(BaseGenModel):
 
     @staticmethod
     def get_pretrained(
-        name: str = "facebook/musicgen-melody", device: str | torch.device | None = None
+        name: str = "facebook/musicgen-melody",
+        device: str | torch.device | None = None,
+        *,
+        precision: str | None = "auto",
+        quantize: str | None = None,
     ) -> MusicGen:
-        """The model called `name`: "nano" travels with this package; folders and files of released models work too."""
+        """The model called `name`: "nano" travels with this package; folders and files of released models work too.
+
+        Args:
+            precision: of the language model's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".
+            quantize: another name for `precision`.
+        """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        codec, lm, config = load_generator(name, device=device)
+        codec, lm, config = load_generator(name, device=device, precision=precision, quantize=quantize)
         return MusicGen(str(name), codec, lm, max_duration=config.max_duration)
 
     def set_generation_params(  # type: ignore[override]
@@ -42,7 +51,7 @@ class MusicGen(BaseGenModel):
         top_p: float = 0.0,
         temperature: float = 1.0,
         duration: float = 30.0,
-        cfg_coef: float = 3.0,
+        cfg_coef: float = RELEASED_COEF,
         cfg_coef_beta: float | None = None,
         two_step_cfg: bool = False,
         extend_stride: float = 18,

@@ -13,7 +13,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.conditioners import ChromaStemConditioner, FeatureExtractor, WaveformConditioner
-from audiocraft.types import StyleSettings, WavCondition
+from audiocraft.types import JointEmbedCondition, StyleSettings, WavCondition
 
 REFERENCE = "self_wav"
 """The condition that carries it."""
@@ -69,6 +69,18 @@ def wav_conditions(
         for wav, seed in zip(rows, seeds, strict=True)
     ]
     return [_condition(wav, rate, device, style) for wav in excerpts]
+
+
+def joint_embed_conditions(
+    lm: LMModel, prompt: str | None, device: torch.device
+) -> dict[str, JointEmbedCondition]:
+    """The prompt, for conditions that a text or a sound may stand for."""
+    silence = torch.zeros(1, 1, 1, device=device)
+    nothing = torch.zeros(1, dtype=torch.long, device=device)
+    return {
+        name: JointEmbedCondition(silence, [prompt], nothing, [1], [None], [0.0])
+        for name in lm.condition_provider.joint_embed_conditions
+    }
 
 
 def _mono(wav: Tensor | None, request: GenerationRequest, sample_rate: int) -> Tensor | None:

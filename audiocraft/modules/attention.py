@@ -11,6 +11,7 @@ times share a step:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,11 +29,12 @@ class KVCache:
     values: Tensor
 
     def write(self, positions: Tensor, key: Tensor, value: Tensor) -> None:
-        """Put key and value [B, H, S, D / H] at positions [B, S]. The cache takes on their precision, which under
-        autocast is known only now, so that later steps need no conversion."""
+        """Put key and value [B, H, S, D / H] at positions [B, S]. The cache takes on their precision where that is
+        lower, which under autocast is known only now, so that later steps need no conversion."""
         slots = positions[:, None, :, None].expand_as(key)
-        self.keys = self.keys.to(key.dtype).scatter_(2, slots, key)
-        self.values = self.values.to(value.dtype).scatter_(2, slots, value)
+        dtype = key.dtype if key.element_size() <= self.keys.element_size() else self.keys.dtype
+        self.keys = self.keys.to(dtype).scatter_(2, slots, key.to(dtype))
+        self.values = self.values.to(dtype).scatter_(2, slots, value.to(dtype))
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` positions; what is cached stays."""
@@ -78,22 +80,30 @@ class TransformerState:
         layers: one each.
         position: [B], the position that the next step of each row has.
         horizon: a bound on `position` that is known without reading the device.
+        program: what the CPU kernels know of the transformer; None where its steps run in torch.
+        table: where they find the caches; they look after it.
     """
 
     layers: list[LayerState]
     position: Tensor
     horizon: int = 0
+    program: Any = None
+    table: Any = None
 
     def advance(self, steps: int) -> Tensor:
         """Take positions [B, S] for the next `steps` of every row, making room where there is none."""
         positions = self.position.unsqueeze(1) + torch.arange(steps, device=self.position.device)
         self.position += steps
+        self.make_room(steps)
+        return positions
+
+    def make_room(self, steps: int) -> None:
+        """Let every layer hold `steps` more."""
         self.horizon += steps
         for layer in self.layers:
             capacity = layer.past.keys.shape[2]
             if self.horizon > capacity:
                 layer.past.grow(max(self.horizon, 2 * capacity))
-        return positions
 
 
 def visible_keys(positions: Tensor, horizon: int, past_context: int | None = None) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
+from audiocraft.modules.derived import Derived
 from audiocraft.modules.norm import normalise_weight
 from audiocraft.modules.streaming import StreamingModule
 
@@ -58,6 +59,11 @@ def _check_norm(norm: str) -> None:
         raise InvalidInput(
             f"norm {norm!r} is not a choice; one of {', '.join(sorted(CONV_NORMALIZATIONS))}", field="norm"
         )
+
+
+def _check_streamable(norm: nn.Module) -> None:
+    if not isinstance(norm, nn.Identity):
+        raise InvalidInput("time_group_norm looks at the whole clip, so it cannot stream", field="norm")
 
 
 def get_extra_padding_for_conv1d(x: Tensor, kernel_size: int, stride: int, padding_total: int = 0) -> int:
@@ -164,6 +170,7 @@ class NormConvTranspose2d(nn.Module):
         super().__init__()
         self.convtr = apply_parametrization_norm(nn.ConvTranspose2d(*args, **kwargs), norm)
         self.norm = get_norm_module(self.convtr, causal=False, norm=norm, **norm_kwargs)
+        self.norm_type = norm
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, D, F, L] -> [B, D', F', L']"""
@@ -208,20 +215,26 @@ class StreamableConv1d(StreamingModule):
             norm=norm,
             norm_kwargs=norm_kwargs,
         )
+        self.packed = Derived()
         self.causal = causal
         self.pad_mode = pad_mode
         self.stride = stride
         self.span = (kernel_size - 1) * dilation + 1  # samples that one output frame sees
         self.padding_total = self.span - stride
+        self.padding_right = 0 if causal else self.padding_total // 2
         if self.padding_total < 0:
             raise InvalidInput(
                 f"stride {stride} skips samples of a kernel that spans {self.span}", field="stride"
             )
 
     def init_state(self, batch_size: int) -> ConvState:
-        """Nothing heard yet."""
-        if not self.causal:
-            raise InvalidInput("only a causal convolution streams: this one also looks ahead", field="causal")
+        """Nothing heard yet. One that is not causal holds output back until it has seen what it looks ahead to."""
+        if not self.causal and self.stride > 1:
+            raise InvalidInput(
+                f"a convolution of stride {self.stride} that is not causal needs the whole clip",
+                field="causal",
+            )
+        _check_streamable(self.conv.norm)
         # The last window is completed by reflecting what is left in the buffer, which must suffice for it.
         enough = self.pad_mode == "constant" or self.stride == 1 or self.span >= 2 * self.stride
         if self.pad_mode not in ("constant", "reflect") or not enough:
@@ -238,13 +251,20 @@ class StreamableConv1d(StreamingModule):
         if state is not None:
             return self._step(x, state)
         extra = _extra_padding(x.shape[-1], self.span, self.stride, self.padding_total)
-        right = 0 if self.causal else self.padding_total // 2
-        return self.conv(pad1d(x, (self.padding_total - right, right + extra), self.pad_mode))
+        left, right = self.padding_total - self.padding_right, self.padding_right + extra
+        return self.conv(pad1d(x, (left, right), self.pad_mode))
+
+    def needs(self, index: int) -> int:
+        """The last input sample that is needed before output frame `index` is settled."""
+        left = self.padding_total - self.padding_right
+        return max(index * self.stride + self.span - 1 - left, self._wait())
 
     def finish(self, state: ConvState) -> Tensor:
         """The frames that were waiting for more input, completed by padding."""
         if not state.started:  # the whole input was shorter than the reflection it has to give
             return self.forward(state.buffer) if state.buffer.shape[-1] else self._nothing(state.buffer)
+        if self.padding_right:
+            return self.conv(pad1d(state.buffer, (0, self.padding_right), self.pad_mode))
         missing = _extra_padding(state.buffer.shape[-1], self.span, self.stride, 0)
         if state.buffer.shape[-1] + missing < self.span or state.buffer.shape[-1] <= self.padding_total:
             return self._nothing(state.buffer)
@@ -253,17 +273,20 @@ class StreamableConv1d(StreamingModule):
     def _step(self, x: Tensor, state: ConvState) -> Tensor:
         buffer = torch.cat([state.buffer, x], dim=-1) if state.buffer.shape[-1] else x
         if not state.started:
-            # A reflection repeats samples that lie ahead, so it waits until they are here.
-            if buffer.shape[-1] <= (self.padding_total if self.pad_mode == "reflect" else 0):
+            if buffer.shape[-1] <= self._wait():
                 state.buffer = buffer
                 return self._nothing(buffer)
-            buffer = pad1d(buffer, (self.padding_total, 0), self.pad_mode)
+            buffer = pad1d(buffer, (self.padding_total - self.padding_right, 0), self.pad_mode)
             state.started = True
         frames = (buffer.shape[-1] - self.span) // self.stride + 1
         state.buffer = buffer[..., max(frames, 0) * self.stride :]
         if frames <= 0:
             return self._nothing(buffer)
         return self.conv(buffer[..., : (frames - 1) * self.stride + self.span])
+
+    def _wait(self) -> int:
+        """A reflection repeats samples that lie ahead: more than this many must be here."""
+        return self.padding_total - self.padding_right if self.pad_mode == "reflect" else 0
 
     def _nothing(self, x: Tensor) -> Tensor:
         return x.new_zeros(x.shape[0], self.conv.conv.out_channels, 0)
@@ -312,14 +335,14 @@ class StreamableConvTranspose1d(StreamingModule):
         self.causal = causal
         self.trim_right_ratio = trim_right_ratio
         self.stride = stride
+        self.packed, self._as_conv = Derived(), Derived()
         surplus = kernel_size - stride
         self.trim_right = math.ceil(surplus * trim_right_ratio) if causal else surplus // 2
         self.trim_left = surplus - self.trim_right
 
     def init_state(self, batch_size: int) -> ConvTransposeState:
         """Nothing heard yet."""
-        if not self.causal:
-            raise InvalidInput("only a causal convolution streams: this one also looks ahead", field="causal")
+        _check_streamable(self.convtr.norm)
         return ConvTransposeState(overlap=None, skip=self.trim_left)
 
     def forward(self, x: Tensor, state: ConvTransposeState | None = None) -> Tensor:
@@ -327,7 +350,12 @@ class StreamableConvTranspose1d(StreamingModule):
         state = self.current_state(state, x.shape[0])
         if state is not None:
             return self._step(x, state)
-        return unpad1d(self.convtr(x), (self.trim_left, self.trim_right))
+        y = self.convtr.norm(self._transposed(x, self.convtr.convtr.bias))
+        return unpad1d(y, (self.trim_left, self.trim_right))
+
+    def needs(self, index: int) -> int:
+        """The last input frame that is needed before output sample `index` is settled."""
+        return (index + self.trim_left) // self.stride
 
     def finish(self, state: ConvTransposeState) -> Tensor | None:
         """The samples that remain of the overlap once no frame follows; None where there are none."""
@@ -339,13 +367,30 @@ class StreamableConvTranspose1d(StreamingModule):
         conv = self.convtr.convtr
         if x.shape[-1] == 0:
             return x.new_zeros(x.shape[0], conv.out_channels, 0)
-        y = F.conv_transpose1d(x, conv.weight, None, self.stride)
+        y = self._transposed(x, None)
         settled = x.shape[-1] * self.stride
         if state.overlap is not None:
             # Out of place: a caller may differentiate through a step.
             y = y + F.pad(state.overlap, (0, y.shape[-1] - state.overlap.shape[-1]))
         state.overlap = y[..., settled:]
         return self._release(y[..., :settled], state)
+
+    def _transposed(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x [B, D, T] -> [B, D', (T - 1) * stride + kernel]"""
+        conv = self.convtr.convtr
+        weight = conv.weight
+        if torch.is_grad_enabled() or x.device.type != "cpu" or conv.kernel_size[0] != 2 * self.stride:
+            return F.conv_transpose1d(x, weight, bias, self.stride)
+        # Each sample hears two frames: a convolution of kernel 2 makes the `stride` samples of a frame as channels.
+
+        def two_frame_kernel() -> Tensor:  # [D, D', 2 * stride] -> [D' * stride, D, 2]
+            pair = torch.stack(weight.split(self.stride, dim=-1)[::-1], dim=-1)
+            return pair.permute(1, 2, 0, 3).flatten(0, 1).contiguous()
+
+        kernel = self._as_conv.get((weight,), two_frame_kernel, training=self.training)
+        wide = None if bias is None else bias.repeat_interleave(self.stride)
+        y = F.conv1d(x, kernel, wide, padding=1).unflatten(1, (conv.out_channels, self.stride))
+        return y.transpose(2, 3).flatten(2)
 
     def _release(self, y: Tensor, state: ConvTransposeState) -> Tensor:
         bias = self.convtr.convtr.bias

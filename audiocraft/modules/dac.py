@@ -37,6 +37,15 @@ def _same(width: int, width_out: int, kernel_size: int, dilation: int = 1) -> nn
     return nn.Conv1d(width, width_out, kernel_size, dilation=dilation, padding=padding)
 
 
+def _inputs(conv: nn.Conv1d | nn.ConvTranspose1d, first: int, last: int) -> tuple[int, int]:
+    """The first and last input that the outputs first..last depend on."""
+    (kernel_size,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
+    padding = int(conv.padding[0])
+    if isinstance(conv, nn.ConvTranspose1d):
+        return -((kernel_size - 1 - first - padding) // stride), (last + padding) // stride
+    return first - padding, last - padding + (kernel_size - 1) * dilation
+
+
 class DACResidualUnit(nn.Module):
     """x plus what a dilated and a pointwise convolution make of it."""
 
@@ -151,6 +160,19 @@ class DACDecoder(nn.Module):
         )
         self.snake1 = Snake1d(last)
         self.conv2 = _same(last, 1, _KERNEL)
+        self.hop_length = math.prod(ratios)
+
+    def context(self) -> tuple[int, int]:
+        """How many frames before and after a frame its samples depend on."""
+        layers: list[nn.Conv1d | nn.ConvTranspose1d] = [self.conv1]
+        for block in self.block:
+            assert isinstance(block, DACDecoderBlock)
+            units = (block.res_unit1, block.res_unit2, block.res_unit3)
+            layers += [block.conv_t1, *(conv for unit in units for conv in (unit.conv1, unit.conv2))]
+        first, last = 0, self.hop_length - 1
+        for layer in reversed([*layers, self.conv2]):
+            first, last = _inputs(layer, first, last)
+        return -first, last
 
     def forward(self, z: Tensor) -> Tensor:
         """z [B, D, T] -> [B, 1, N]"""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from audiocraft.modules.linear import can_run, fits
+from audiocraft.modules.native.codec_records import UNITS, run_lstm
+from audiocraft.modules.native.records import Kernels, kernels
 from audiocraft.modules.streaming import StreamingModule
 
 
@@ -30,16 +33,41 @@ class StreamableLSTM(StreamingModule):
         zeros = self.lstm.all_weights[0][0].new_zeros(self.lstm.num_layers, batch_size, self.lstm.hidden_size)
         return LSTMState(hidden=zeros, cell=zeros)
 
+    def _run(self, frames: Tensor, state: LSTMState) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """frames [T, B, D] -> [T, B, D], and hidden and cell of all layers after them.
+
+        torch packs the weights anew at each call, and waits for its threads at each frame; our kernels do neither.
+        """
+        tool = kernels()
+        if tool is None or not frames.shape[0] or not self._fits(tool, frames):
+            y, after = self.lstm(frames, (state.hidden, state.cell))
+            return y, after
+        hidden, cell = state.hidden.clone(), state.cell.clone()
+        for layer, weights in enumerate(self.lstm.all_weights):
+            frames = run_lstm(tool, weights, frames, hidden[layer], cell[layer])
+        return frames, (hidden, cell)
+
+    def run_frames(self, x: Tensor) -> Tensor:
+        """The whole sequence x [B, T, D] -> [B, T, D], time before channels."""
+        y, _ = self._run(x.transpose(0, 1), self.init_state(x.shape[0]))
+        return y.transpose(0, 1) + x if self.skip else y.transpose(0, 1)
+
+    def _fits(self, tool: Kernels, frames: Tensor) -> bool:
+        weights = [weight for layer in self.lstm.all_weights for weight in layer]
+        plain = self.lstm.bias and not self.lstm.bidirectional and not self.lstm.proj_size
+        known = all(fits(tool, weight) if weight.dim() == 2 else True for weight in weights)
+        plain = plain and self.lstm.hidden_size % UNITS == 0
+        return plain and known and can_run(tool, frames, weights[0])
+
     def forward(self, x: Tensor, state: LSTMState | None = None) -> Tensor:
         """x [B, D, T] -> [B, D, T]"""
         state = self.current_state(state, x.shape[0])
         if state is not None and x.shape[-1] == 0:
             return x
         frames = x.permute(2, 0, 1)  # [T, B, D], the layout cuDNN and oneDNN prefer
-        if state is None:
-            y, _ = self.lstm(frames)
-        else:
-            y, (state.hidden, state.cell) = self.lstm(frames, (state.hidden, state.cell))
+        y, (hidden, cell) = self._run(frames, self.init_state(x.shape[0]) if state is None else state)
+        if state is not None:
+            state.hidden, state.cell = hidden, cell
         if self.skip:
             y = y + frames
         return y.permute(1, 2, 0)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.attention import (
@@ -19,6 +18,8 @@ from audiocraft.modules.attention import (
     visible_from_hidden,
     visible_keys,
 )
+from audiocraft.modules.linear import PackedWeight, Weight, linear
+from audiocraft.modules.ragged import AnyLayer, RaggedLayer
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.streaming import StreamingModule
 
@@ -124,7 +125,7 @@ class StreamingMultiheadAttention(StreamingModule):
         is_causal: bool = False,
         *,
         frame: Frame | None = None,
-        state: LayerState | None = None,
+        state: AnyLayer | None = None,
     ) -> tuple[Tensor, None]:
         """query [B, S, D], key and value [B, L, D] -> ([B, S, D], None).
 
@@ -142,13 +143,10 @@ class StreamingMultiheadAttention(StreamingModule):
         if frame is None:
             frame, state = self._own_frame(query, key_padding_mask, attn_mask, is_causal, state)
         if self.cross_attention:
-            q = self._heads(self._query(query))
-            source = self.source(key, value) if state is None or state.source is None else state.source
-            out = self._attend(q, *source, frame)
-            if state is not None:
-                state.source = source
+            out = self._attend_across(self._heads(self._query(query)), key, value, frame, state)
         else:
-            out = self._attend_to_past(query, key, value, frame, state)
+            q, k, v = (self._heads(part) for part in self._query_key_value(query, key, value))
+            out = self._attend_to_past(q, k, v, frame, state)
         return self._projections.out_proj(out.transpose(1, 2).flatten(2)), None
 
     def make_frame(
@@ -185,8 +183,8 @@ class StreamingMultiheadAttention(StreamingModule):
         key_padding_mask: Tensor | None,
         attn_mask: Tensor | None,
         causal: bool,
-        state: LayerState | None,
-    ) -> tuple[Frame, LayerState | None]:
+        state: AnyLayer | None,
+    ) -> tuple[Frame, AnyLayer | None]:
         """For calls outside a transformer, which may be in a `streaming()` block of this module."""
         request: TransformerState | None = None
         if state is None and self.causal:
@@ -213,15 +211,39 @@ class StreamingMultiheadAttention(StreamingModule):
 
     def init_layer_state(self, batch_size: int, capacity: int) -> LayerState:
         """An empty cache for `capacity` positions."""
-        weight = self._projections.in_proj_weight
+        weight = self.in_proj
         shape = (batch_size, self.num_heads // self.kv_repeat, capacity, self.embed_dim // self.num_heads)
-        keys, values = (weight.new_zeros(shape) for _ in range(2))
+        if isinstance(weight, PackedWeight):
+            keys, values = (torch.zeros(shape, dtype=weight.cache_dtype) for _ in range(2))
+        else:
+            keys, values = (weight.new_zeros(shape) for _ in range(2))
         return LayerState(KVCache(keys, values))
 
-    def _attend_to_past(
-        self, query: Tensor, key: Tensor, value: Tensor, frame: Frame, state: LayerState | None
+    def _attend_across(
+        self, q: Tensor, key: Tensor, value: Tensor, frame: Frame, state: AnyLayer | None
     ) -> Tensor:
-        q, k, v = (self._heads(part) for part in self._query_key_value(query, key, value))
+        """Queries [B, H, S, D / H], and the source [B, L, D] where no state has its keys and values."""
+        if isinstance(state, RaggedLayer):
+            return state.each(
+                lambda rows, own, part: self._attend_across(q[rows], key[rows], value[rows], own, part),
+                frame,
+                len(q),
+            )
+        source = self.source(key, value) if state is None or state.source is None else state.source
+        if state is not None:
+            state.source = source
+        return self._attend(q, *source, frame)
+
+    def _attend_to_past(
+        self, q: Tensor, k: Tensor, v: Tensor, frame: Frame, state: AnyLayer | None
+    ) -> Tensor:
+        """Queries, keys and values of new steps, [B, H, S, D / H]."""
+        if isinstance(state, RaggedLayer):
+            return state.each(
+                lambda rows, own, part: self._attend_to_past(q[rows], k[rows], v[rows], own, part),
+                frame,
+                len(q),
+            )
         if frame.rotation is not None:
             q, k = frame.rotation.apply(q, k)
         if state is not None:
@@ -245,6 +267,12 @@ class StreamingMultiheadAttention(StreamingModule):
     def _projections(self) -> Any:
         return self if self._is_custom else self.mha
 
+    @property
+    def in_proj(self) -> Weight:
+        """The projections of queries, keys and values, one below the other."""
+        weight: Weight = self._projections.in_proj_weight
+        return weight
+
     def _heads(self, x: Tensor) -> Tensor:
         """[B, S, H x D / H] -> [B, H, S, D / H]"""
         return x.unflatten(-1, (-1, self.embed_dim // self.num_heads)).transpose(1, 2)
@@ -252,26 +280,25 @@ class StreamingMultiheadAttention(StreamingModule):
     def _query_key_value(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if key is not query or value is not query:
             return self._query(query), *self._key_value(key, value)
-        weights = self._projections
-        fused = F.linear(query, weights.in_proj_weight, weights.in_proj_bias)
+        fused = linear(query, self.in_proj, self._projections.in_proj_bias)
         q, k, v = fused.split([self.embed_dim, self.kv_dim, self.kv_dim], dim=-1)
         return (self.q_layer_norm(q), self.k_layer_norm(k), v) if self._has_norms else (q, k, v)
 
     def _query(self, query: Tensor) -> Tensor:
-        weight, bias = self._part(0, self.embed_dim)
-        q = F.linear(query, weight, bias)
+        q = self._project(query, 0, self.embed_dim)
         return self.q_layer_norm(q) if self._has_norms else q
 
     def _key_value(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         middle = self.embed_dim + self.kv_dim
         if key is value:
-            k, v = F.linear(key, *self._part(self.embed_dim, middle + self.kv_dim)).chunk(2, dim=-1)
+            k, v = self._project(key, self.embed_dim, middle + self.kv_dim).chunk(2, dim=-1)
         else:
-            k = F.linear(key, *self._part(self.embed_dim, middle))
-            v = F.linear(value, *self._part(middle, middle + self.kv_dim))
+            k = self._project(key, self.embed_dim, middle)
+            v = self._project(value, middle, middle + self.kv_dim)
         return (self.k_layer_norm(k), v) if self._has_norms else (k, v)
 
-    def _part(self, start: int, end: int) -> tuple[Tensor, Tensor | None]:
-        weights = self._projections
-        bias = weights.in_proj_bias
-        return weights.in_proj_weight[start:end], None if bias is None else bias[start:end]
+    def _project(self, x: Tensor, start: int, end: int) -> Tensor:
+        """x [B, S, D] times the rows start ... end - 1 of the projections."""
+        bias = self._projections.in_proj_bias
+        part = None if bias is None else bias[start:end]
+        return linear(x, self.in_proj, part, rows=slice(start, end), steady=True)

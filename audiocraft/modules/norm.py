@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
+from audiocraft.modules.derived import Derived
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -27,12 +28,18 @@ class WeightNorm(nn.Module):
 
     weight_g: Tensor
     weight_v: Tensor
+    _folded: Derived
 
     @property
     def weight(self) -> Tensor:
         """The weight that the layer applies; assigning a plain one splits it anew."""
-        weight: Tensor = torch._weight_norm(self.weight_v, self.weight_g, 0)
-        return weight
+        lengths, directions = self.weight_g, self.weight_v
+        folded: Derived = self._folded
+        return folded.get(
+            (directions, lengths),
+            lambda: torch._weight_norm(directions, lengths, 0),
+            training=self.training,
+        )
 
     @weight.setter
     def weight(self, weight: Tensor) -> None:
@@ -43,6 +50,7 @@ class WeightNorm(nn.Module):
         axes = tuple(range(1, weight.dim()))
         self.weight_g = nn.Parameter(torch.linalg.vector_norm(weight.detach(), dim=axes, keepdim=True))
         self.weight_v = nn.Parameter(weight.detach())
+        self._folded = Derived()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for modern, released in _MODERN_NAMES.items():
@@ -169,7 +177,7 @@ def fold_weight_norm(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, WeightNorm):
             weight = nn.Parameter(module.weight.detach())
-            del module.weight_g, module.weight_v
+            del module.weight_g, module.weight_v, module._folded
             module.__class__ = plain_of[type(module)]  # type: ignore[assignment]
             module.register_parameter("weight", weight)
     return model

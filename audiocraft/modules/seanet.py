@@ -6,7 +6,8 @@ decoder  conv -> LSTM -> [ELU -> transposed conv -> residual layers] per ratio -
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.conv import StreamableConv1d, StreamableConvTranspose1d
 from audiocraft.modules.lstm import StreamableLSTM
+from audiocraft.modules.native.codec import Chain, Unsupported, can_run, forget
+from audiocraft.modules.native.records import Kernels, kernels
 from audiocraft.modules.streaming import StreamingModule
 
 _ELU: Mapping[str, Any] = MappingProxyType({"alpha": 1.0})
@@ -47,6 +50,48 @@ def _step_layers(layers: nn.Sequential, x: Tensor, states: list[Any], *, last: b
             y = y if rest is None else torch.cat([y, rest], dim=-1)
         x = y
     return x
+
+
+def _run_layers(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """The whole sequence x [B, D, L] through all layers: in our kernels where they know them, else in torch."""
+    tool = kernels()
+    if torch.is_grad_enabled() or layers.training:
+        forget(layers)
+    elif tool is not None and can_run(x):
+        with suppress(Unsupported):
+            y = _run_chains(layers, x.transpose(1, 2), tool)
+            if y is not None:
+                return y.transpose(1, 2)
+    return layers(x)
+
+
+def _run_chains(layers: nn.Sequential, x: Tensor, tool: Kernels) -> Tensor | None:
+    """x [B, L, D] -> [B, L', D'], the layers between LSTMs as one chain each; None where x is too short for them."""
+    parts: list[Chain | StreamableLSTM] = []
+    chain, channels = None, x.shape[-1]
+    for layer in layers:
+        if any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules()):
+            raise Unsupported
+        if type(layer) is StreamableLSTM:
+            parts.append(layer)
+            chain, channels = None, layer.lstm.hidden_size
+            continue
+        if chain is None:
+            chain = Chain(tool, channels)
+            parts.append(chain)
+        _ADD.get(type(layer), Chain.activate)(chain, layer)
+    y: Tensor | None = x
+    for part in parts:
+        if y is not None:
+            y = part.run(y.contiguous()) if isinstance(part, Chain) else part.run_frames(y)
+    return y
+
+
+def _layers_need(layers: nn.Sequential, index: int) -> int:
+    """The last place of the input that settles place `index` of the output."""
+    for layer in reversed(layers):
+        index = layer.needs(index) if isinstance(layer, StreamingModule) else index
+    return index
 
 
 @dataclass(slots=True)
@@ -107,6 +152,10 @@ class SEANetResnetBlock(StreamingModule):
         state.waiting = kept if state.waiting is None else torch.cat([state.waiting, kept], dim=-1)
         return self._join(_step_layers(self.block, x, state.block, last=False), state)
 
+    def needs(self, index: int) -> int:
+        """The last sample that is needed before sample `index` of the output is settled."""
+        return _layers_need(self.block, index)
+
     def finish(self, state: ResnetState) -> Tensor | None:
         """What the block still held."""
         if state.waiting is None:
@@ -118,6 +167,15 @@ class SEANetResnetBlock(StreamingModule):
         assert state.waiting is not None
         kept, state.waiting = state.waiting[..., : y.shape[-1]], state.waiting[..., y.shape[-1] :]
         return kept + y
+
+
+_ADD: Mapping[type[nn.Module], Callable[[Chain, Any], None]] = MappingProxyType(
+    {
+        StreamableConv1d: Chain.conv,
+        StreamableConvTranspose1d: Chain.upsample,
+        SEANetResnetBlock: Chain.residual,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,7 +291,8 @@ class SEANetEncoder(StreamingModule):
             compress=compress,
             true_skip=true_skip,
         )
-        norms = recipe.norms(len(ratios) + 2, disable_norm_outer_blocks)
+        self.n_blocks = len(ratios) + 2
+        norms = recipe.norms(self.n_blocks, disable_norm_outer_blocks)
         first, *stages, last = norms
         width = n_filters
         layers: list[nn.Module] = [recipe.conv(channels, width, kernel_size, first)]
@@ -253,7 +312,7 @@ class SEANetEncoder(StreamingModule):
     def forward(self, x: Tensor, state: list[Any] | None = None) -> Tensor:
         """x [B, C, N] -> [B, D, ceil(N / hop_length)]; with a state, the frames that are complete."""
         state = self.current_state(state, x.shape[0])
-        return self.model(x) if state is None else _step_layers(self.model, x, state, last=False)
+        return _run_layers(self.model, x) if state is None else _step_layers(self.model, x, state, last=False)
 
     def last_step(self, x: Tensor, state: list[Any]) -> Tensor:
         """The frames of the last piece `x` (it may be empty), the incomplete one padded."""
@@ -306,7 +365,8 @@ class SEANetDecoder(StreamingModule):
             compress=compress,
             true_skip=true_skip,
         )
-        norms = recipe.norms(len(ratios) + 2, disable_norm_outer_blocks)
+        self.n_blocks = len(ratios) + 2
+        norms = recipe.norms(self.n_blocks, disable_norm_outer_blocks)
         last, *stages, first = norms  # counted from the waveform, here the end
         width = n_filters * 2 ** len(self.ratios)
         layers: list[nn.Module] = [recipe.conv(dimension, width, kernel_size, first)]
@@ -328,7 +388,11 @@ class SEANetDecoder(StreamingModule):
     def forward(self, z: Tensor, state: list[Any] | None = None) -> Tensor:
         """z [B, D, T] -> [B, C, T * hop_length]; with a state, the samples that are settled."""
         state = self.current_state(state, z.shape[0])
-        return self.model(z) if state is None else _step_layers(self.model, z, state, last=False)
+        return _run_layers(self.model, z) if state is None else _step_layers(self.model, z, state, last=False)
+
+    def needs(self, index: int) -> int:
+        """The last frame that is needed before sample `index` is settled."""
+        return _layers_need(self.model, index)
 
     def last_step(self, z: Tensor, state: list[Any]) -> Tensor:
         """The samples of the last piece `z` (it may be empty) and those that were held back."""

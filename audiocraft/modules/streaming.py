@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,6 +47,10 @@ class StreamingModule(nn.Module):
         """What the module still holds once no input follows; None where it never holds anything."""
         return None
 
+    def needs(self, index: int) -> int:
+        """The last place of the input that must be here before place `index` of the output is settled."""
+        return index
+
     def current_state(self, state: Any, batch_size: int) -> Any:
         """The given state, else that of the innermost `streaming()` block around the call, else None."""
         if state is not None:
@@ -80,12 +85,12 @@ class StreamingModule(nn.Module):
     def get_streaming_state(self) -> State:
         """The states of this module and those inside it, by path; empty outside a `streaming()` block.
 
-        They are the live ones: later calls in the block go on changing them.
+        They are copies: later calls in the block do not change them.
         """
         scope = self._find_scope()
         if scope is None:
             return {}
-        return {name: state for name, state in scope.states.items() if self._owns(scope, name)}
+        return {name: _copied(state) for name, state in scope.states.items() if self._owns(scope, name)}
 
     def set_streaming_state(self, state: State) -> None:
         """Continue from states that `get_streaming_state` returned."""
@@ -99,7 +104,7 @@ class StreamingModule(nn.Module):
         if unknown:
             raise InvalidInput(f"the state names modules that are not here: {unknown}", field="state")
         self.reset_streaming()
-        scope.states.update(state)
+        scope.states.update(_copied(state))
 
     def flush(self, x: Tensor | None = None) -> Tensor | None:
         """Feed the last piece; modules that hold output back release it here."""
@@ -141,3 +146,22 @@ class StreamingSequential(StreamingModule, nn.Sequential):
             elif x is not None:
                 x = layer(x)
         return x
+
+
+def _copied(value: Any) -> Any:
+    """A state with tensors of its own; what it merely refers to, such as modules, is shared."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copied(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_copied(entry) for entry in value]
+    if isinstance(value, tuple):
+        entries = [_copied(entry) for entry in value]
+        return type(value)(*entries) if hasattr(value, "_fields") else tuple(entries)
+    if is_dataclass(value) and not isinstance(value, type):
+        fresh = copy.copy(value)
+        for part in fields(value):
+            object.__setattr__(fresh, part.name, _copied(getattr(value, part.name)))
+        return fresh
+    return value

@@ -16,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.attention import Frame, LayerState, TransformerState
 from audiocraft.modules.multihead import StreamingMultiheadAttention
+from audiocraft.modules.native.program import Program, Requests, requests_of
+from audiocraft.modules.ragged import AnyLayer, AnyState, RaggedState
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.streaming import StreamingModule
 
@@ -47,9 +49,8 @@ def create_sin_embedding(
         raise InvalidInput(f"the width of a sine embedding must be even, got {dim}", field="dim")
     half = dim // 2
     exponents = torch.arange(half, device=positions.device, dtype=dtype).view(1, 1, -1) / max(half - 1, 1)
-    phase = (
-        positions.to(dtype) / torch.full([], max_period, device=positions.device, dtype=dtype) ** exponents
-    )
+    period = torch.full([], max_period, device=positions.device, dtype=dtype)
+    phase = positions.to(dtype) / period**exponents
     return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
 
 
@@ -161,7 +162,7 @@ class StreamingTransformerLayer(nn.Module):
         cross_attention_src: Tensor | None = None,
         *,
         frame: Frame | None = None,
-        state: LayerState | None = None,
+        state: AnyLayer | None = None,
     ) -> Tensor:
         """src [B, S, D], cross_attention_src [B, L, D] -> [B, S, D]"""
         if (cross_attention_src is None) == (self.cross_attention is not None) and (
@@ -190,10 +191,10 @@ class StreamingTransformerLayer(nn.Module):
             state.source = self.cross_attention.source(cross_attention_src, cross_attention_src)
         return state
 
-    def _attend(self, x: Tensor, frame: Frame, state: LayerState | None) -> Tensor:
+    def _attend(self, x: Tensor, frame: Frame, state: AnyLayer | None) -> Tensor:
         return self.layer_scale_1(self.dropout(self.self_attn(x, x, x, frame=frame, state=state)[0]))
 
-    def _attend_across(self, x: Tensor, source: Tensor | None, state: LayerState | None) -> Tensor:
+    def _attend_across(self, x: Tensor, source: Tensor | None, state: AnyLayer | None) -> Tensor:
         assert self.cross_attention is not None
         out = self.cross_attention(x, source, source, frame=Frame(), state=state)[0]
         return self.layer_scale_cross(self.dropout(out))
@@ -201,6 +202,15 @@ class StreamingTransformerLayer(nn.Module):
     def _feed_forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(self.activation(self.linear1(x)))
         return self.layer_scale_2(self.dropout(self.linear2(hidden)))
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer is exactly what this module defines, and not a subclass that does something else."""
+    return type(layer) is StreamingTransformerLayer and all(
+        type(attention) is StreamingMultiheadAttention
+        for attention in (layer.self_attn, layer.cross_attention)
+        if attention is not None
+    )
 
 
 def _layer_scale(dim: int, init: float | None, place: dict[str, Any]) -> nn.Module:
@@ -293,14 +303,19 @@ class StreamingTransformer(StreamingModule):
         own = cast(list[StreamingTransformerLayer], self.layers)
         layers = [layer.init_layer_state(batch_size, capacity, cross_attention_src) for layer in own]
         device = layers[0].past.keys.device
-        return TransformerState(layers, torch.zeros(batch_size, dtype=torch.long, device=device))
+        position = torch.zeros(batch_size, dtype=torch.long, device=device)
+        return TransformerState(layers, position, program=self._program())
 
-    def forward(self, x: Tensor, *args: Any, state: TransformerState | None = None, **kwargs: Any) -> Tensor:
+    def forward(self, x: Tensor, *args: Any, state: AnyState | None = None, **kwargs: Any) -> Tensor:
         """x [B, S, D] -> [B, S, D]; further arguments are the layers'. With a state, x is what comes next."""
         state = self.current_state(state, x.shape[0])
+        if state is not None and not args and set(kwargs) <= {"cross_attention_src"}:
+            parts = requests_of(x, state)
+            if parts:
+                return self._run_natively(x, state, parts)
         frame = self._frame(x, state, *args, **kwargs)
         if self.positional_embedding != "rope":
-            x = x + self.positional_scale * self._sines(x, frame)
+            x = x + self.positional_scale * self._sines(x, frame.positions)
         source = kwargs.get("cross_attention_src", args[2] if len(args) > 2 else None)
         return self._run_layers(x, source, frame, state)
 
@@ -319,13 +334,20 @@ class StreamingTransformer(StreamingModule):
     def _frame(
         self,
         x: Tensor,
-        state: TransformerState | None,
+        state: AnyState | None,
         src_mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None,
         cross_attention_src: Tensor | None = None,
     ) -> Frame:
-        positions = None if state is None else state.advance(x.shape[1])
         attention = cast(StreamingMultiheadAttention, self.layers[0].self_attn)
+        if isinstance(state, RaggedState):
+            return state.frame(
+                x,
+                lambda part, positions, horizon: attention.make_frame(
+                    part, positions=positions, horizon=horizon
+                ),
+            )
+        positions = None if state is None else state.advance(x.shape[1])
         return attention.make_frame(
             x,
             attn_mask=src_mask,
@@ -334,21 +356,41 @@ class StreamingTransformer(StreamingModule):
             horizon=0 if state is None else state.horizon,
         )
 
-    def _sines(self, x: Tensor, frame: Frame) -> Tensor:
-        positions = frame.positions
+    @property
+    def runs_natively(self) -> bool:
+        """Whether steps run in the CPU kernels, where a row's result does not depend on the other rows."""
+        return self._program() is not None
+
+    def _program(self) -> Program | None:
+        if type(self) is not StreamingTransformer or self.training or self.checkpointing != "none":
+            return None
+        return Program.of(list(self.layers)) if all(_is_plain(layer) for layer in self.layers) else None
+
+    def _run_natively(self, x: Tensor, state: AnyState, parts: Requests) -> Tensor:
+        positions = state.advance(x.shape[1])
+        if self.positional_embedding != "rope":
+            x = x + self.positional_scale * self._sines(x, positions)
+        rotation = None if self.rope is None else self.rope.rotation(positions)
+        program: Program = parts[0][0].program
+        return program.run(x, positions, parts, rotation)
+
+    def _sines(self, x: Tensor, positions: Tensor | None) -> Tensor:
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
         return create_sin_embedding(positions.unsqueeze(-1), x.shape[-1], self.max_period).to(x.dtype)
 
-    def _run_layers(
-        self, x: Tensor, source: Tensor | None, frame: Frame, state: TransformerState | None
-    ) -> Tensor:
+    def _run_layers(self, x: Tensor, source: Tensor | None, frame: Frame, state: AnyState | None) -> Tensor:
         for index, layer in enumerate(self.layers):
             x = self._run_layer(layer, x, source, frame, None if state is None else state.layers[index])
         return x
 
     def _run_layer(
-        self, layer: nn.Module, x: Tensor, source: Tensor | None, frame: Frame, state: LayerState | None
+        self,
+        layer: nn.Module,
+        x: Tensor,
+        source: Tensor | None,
+        frame: Frame,
+        state: AnyLayer | None,
     ) -> Tensor:
         def run(x: Tensor) -> Tensor:
             return layer(x, cross_attention_src=source, frame=frame, state=state)

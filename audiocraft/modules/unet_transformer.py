@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
-from audiocraft.modules.attention import Frame, TransformerState
+from audiocraft.modules.attention import Frame
+from audiocraft.modules.ragged import AnyState
 from audiocraft.modules.transformer import StreamingTransformer
 
 
@@ -46,9 +47,7 @@ class UnetTransformer(StreamingTransformer):
                 nn.Linear(2 * d_model, d_model, **place) for _ in range(num_layers // 2)
             )
 
-    def _run_layers(
-        self, x: Tensor, source: Tensor | None, frame: Frame, state: TransformerState | None
-    ) -> Tensor:
+    def _run_layers(self, x: Tensor, source: Tensor | None, frame: Frame, state: AnyState | None) -> Tensor:
         middle = len(self.layers) // 2
         skipped: list[Tensor] = []
         for index, layer in enumerate(self.layers):

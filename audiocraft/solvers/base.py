@@ -29,6 +29,7 @@ from audiocraft.solvers.counting import prefetch
 from audiocraft.solvers.runtime import Runtime
 from audiocraft.solvers.stateful import HasState, Stateful, swapped, undisturbed
 from audiocraft.solvers.tracking import Averager, Metrics, Tracking
+from audiocraft.utils import distrib
 from audiocraft.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,11 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         """Write samples into `folder`, with the weights that are in the model."""
 
     @property
+    def cfg(self) -> ConfigT:
+        """The configuration, by the original's name."""
+        return self.config
+
+    @property
     @abstractmethod
     def seconds_per_batch(self) -> float:
         """Seconds of audio in one training batch."""
@@ -129,13 +135,14 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             return True
         if self.step == 0:
             self.prepare()
+            distrib.broadcast_model(self.model)  # each rank prepared it with its own data
         started = time.monotonic()
         minutes = self.config.optim.max_minutes
         deadline = started + minutes * 60 if minutes is not None else float("inf")
         total, length = self.config.total_steps, self.config.updates_per_epoch
         if self.step > self.committed and self._epoch_is_over(total, length):
             self._finish_epoch(total, length)
-        while self.step < total and not self.stop.is_set() and time.monotonic() < deadline:
+        while self.step < total and not self._must_stop(deadline):
             end = min(total, (self.step // length + 1) * length)
             self._run_steps(end, total, deadline)
             if self._epoch_is_over(total, length) and self.step > self.committed:
@@ -158,6 +165,15 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         state: Mapping[str, Tensor] = self.ema.state_dict()["state"]["model"]
         return dict(state)
 
+    def _must_stop(self, deadline: float) -> bool:
+        """Told to stop, or out of time. All ranks decide the same, or one would wait for the others forever."""
+        if time.monotonic() >= deadline:
+            self.stop.set()
+        told = torch.tensor(float(self.stop.is_set()), device=self.runtime.device)
+        if distrib.all_reduce(told, "max").item() > 0:
+            self.stop.set()
+        return self.stop.is_set()
+
     def _epoch_is_over(self, total: int, length: int) -> bool:
         return self.step > 0 and (self.step % length == 0 or self.step == total)
 
@@ -178,7 +194,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             if self.step % every == 0:
                 self._log_progress(total)
             now = time.monotonic()
-            if self.stop.is_set() or now >= deadline:
+            if self._must_stop(deadline):
                 return
             if minutes is not None and now - saved >= minutes * 60 and self.step < end:
                 self.save()

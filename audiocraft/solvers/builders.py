@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from audiocraft.config.training import (
+    AnalysisSolverConfig,
     AudioGenSolverConfig,
     CompressionSolverConfig,
     MusicGenSolverConfig,
     SolverConfig,
 )
 from audiocraft.errors import ConfigError
+from audiocraft.solvers.analysis import AnalysisSolver
 from audiocraft.solvers.audiogen import AudioGenSolver
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.compression import CompressionSolver
 from audiocraft.solvers.musicgen import MusicGenSolver
 
 _SOLVERS: Mapping[type, Callable[[Any, Path], StandardSolver[Any, Any]]] = {
+    AnalysisSolverConfig: AnalysisSolver,
     CompressionSolverConfig: CompressionSolver,
     MusicGenSolverConfig: MusicGenSolver,
     AudioGenSolverConfig: AudioGenSolver,

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.config.training import CompressionSolverConfig
+from audiocraft.errors import ConfigError
 from audiocraft.losses import SISNR
 from audiocraft.losses.specloss import MelSpectrogramWrapper
 from audiocraft.models.builders import build_encodec
+from audiocraft.modules.spectral import SpectralEncoder
+from audiocraft.modules.synthesis import HarmonicNoiseDecoder
 from audiocraft.quantization import QuantizedResult
 from audiocraft.solvers import parts
 from audiocraft.solvers.base import StandardSolver
@@ -38,6 +41,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         self.codec = codec
         self.losses = parts.build_losses(config).to(runtime.device)
         self.adversaries = parts.build_adversaries(config, runtime.device)
+        self.adversary_schedules = parts.build_adversary_schedules(config, self.adversaries)
         self.balancer = parts.build_balancer(config)
         self.optimizer = parts.build_optimizer(trainable(codec.parameters()), config.optim)
         self.schedule = parts.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
@@ -47,6 +51,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         if self.schedule is not None:
             stated["schedule"] = self.schedule
         stated |= {f"adversary_{name}": adversary for name, adversary in self.adversaries.items()}
+        stated |= {f"adversary_schedule_{name}": item for name, item in self.adversary_schedules.items()}
         super().__init__(config, folder, runtime=runtime, model=codec, parts=stated)
 
     @property
@@ -64,11 +69,31 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
 
     def prepare(self) -> None:
         """Start from weights that let a signal through."""
-        if not self.config.standardise or self.config.continue_from is not None:
+        if self.config.continue_from is not None:
+            return
+        if self.config.fit_frames:
+            self.fit(self.config.fit_frames)
+        if not self.config.standardise:
             return
         audio = self.crops.batch(self.config.total_steps).to(self.runtime.device)
         frames = standardise(self.codec.encoder, audio)
         standardise(self.codec.decoder, frames, output_std=float(audio.std()))
+
+    @torch.no_grad()
+    def fit(self, num_frames: int) -> None:
+        """Encoder and codes from the statistics of real frames, decoder as their inverse."""
+        encoder, decoder, quantizer = self.codec.encoder, self.codec.decoder, self.codec.quantizer
+        if not isinstance(encoder, SpectralEncoder) or not isinstance(decoder, HarmonicNoiseDecoder):
+            raise ConfigError("fit_frames needs encodec.autoencoder=harmonic")
+        # Steps behind the end of the run are never trained on.
+        step, features = self.config.total_steps, list[Tensor]()
+        while sum(len(rows) for rows in features) < num_frames:
+            features.append(encoder.features(self.crops.batch(step).to(self.runtime.device)).flatten(0, 1))
+            step += 1
+        rows = torch.cat(features)
+        decoder.fit(*encoder.fit(rows))
+        quantizer.train()
+        quantizer(encoder.projection(rows).t().unsqueeze(0), self.codec.frame_rate)
 
     def place_codes(self) -> None:
         """Put the first codes where the encoder's vectors are, by k-means over several batches."""
@@ -135,6 +160,8 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             with self.runtime.autocast(self.config.adversarial.autocast):
                 if self.step % self.config.adversarial.every == 0:
                     metrics[f"d_{name}"] = adversary.train_adv(fake.detach(), real).detach()
+                    if name in self.adversary_schedules:
+                        self.adversary_schedules[name].step()
                 adversarial, features = adversary(fake, real)
             sums["adv"] = sums.get("adv", 0) + adversarial
             sums["feat"] = sums.get("feat", 0) + features

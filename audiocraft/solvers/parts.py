@@ -18,11 +18,20 @@ from audiocraft.adversarial import (
     get_fake_criterion,
     get_real_criterion,
 )
-from audiocraft.config.training import CompressionSolverConfig, OptimConfig, ScheduleConfig
+from audiocraft.config.optimisation import OptimConfig, ScheduleConfig
+from audiocraft.config.training import CompressionSolverConfig
 from audiocraft.errors import ConfigError
-from audiocraft.losses import SISNR, Balancer, MelSpectrogramL1Loss, MRSTFTLoss, MultiScaleMelSpectrogramLoss
+from audiocraft.losses import (
+    SISNR,
+    Balancer,
+    ConstantQLoss,
+    MelSpectrogramL1Loss,
+    MRSTFTLoss,
+    MultiScaleMelSpectrogramLoss,
+)
 from audiocraft.optim import (
     CosineLRScheduler,
+    DAdaptAdam,
     InverseSquareRootLRScheduler,
     LinearWarmupLRScheduler,
     PolynomialDecayLRScheduler,
@@ -36,6 +45,7 @@ _LOSSES: Mapping[str, Callable[..., nn.Module]] = {
     "l2": nn.MSELoss,
     "mel": MelSpectrogramL1Loss,
     "mrstft": MRSTFTLoss,
+    "constantq": ConstantQLoss,
     "msspec": MultiScaleMelSpectrogramLoss,
     "sisnr": SISNR,
 }
@@ -48,7 +58,8 @@ _FEATURE_LOSSES: Mapping[str, Callable[[], nn.Module]] = {"l1": nn.L1Loss, "l2":
 
 
 def build_optimizer(parameters: Iterable[Any], config: OptimConfig, *, lr: float | None = None) -> Optimizer:
-    """The optimiser over parameters or parameter groups; `lr` stands in for the configured rate."""
+    """The optimiser over parameters or parameter groups; `lr` stands in for the configured rate. D-Adaptation finds
+    its own step size, of which `lr` is a multiple."""
     adam, rate = config.adam, config.lr if lr is None else lr
     shared: dict[str, Any] = {
         "lr": rate,
@@ -60,7 +71,9 @@ def build_optimizer(parameters: Iterable[Any], config: OptimConfig, *, lr: float
         return torch.optim.Adam(parameters, fused=True, **shared)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **shared)
-    raise ConfigError(f"optim.optimizer: {config.optimizer!r} is not available; one of adam, adamw")
+    if config.optimizer == "dadam":
+        return DAdaptAdam(parameters, **shared)
+    raise ConfigError(f"optim.optimizer: {config.optimizer!r} is not one of adam, adamw, dadam")
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -165,6 +178,19 @@ def build_adversaries(config: CompressionSolverConfig, device: torch.device) -> 
             loss_feat=FeatureMatchingLoss(_FEATURE_LOSSES[settings.feat_loss]()),
         )
     return built
+
+
+def build_adversary_schedules(
+    config: CompressionSolverConfig, adversaries: Mapping[str, AdversarialLoss]
+) -> dict[str, Schedule]:
+    """A schedule for each discriminator; it is stepped when the discriminator was trained, and ends with the run."""
+    settings = config.adversarial
+    turns = sum(step % settings.every == 0 for step in range(settings.start_step, config.total_steps))
+    built = {
+        name: build_schedule(adversary.optimizer, settings.schedule, total=max(1, turns))
+        for name, adversary in adversaries.items()
+    }
+    return {name: schedule for name, schedule in built.items() if schedule is not None}
 
 
 def build_balancer(config: CompressionSolverConfig) -> Balancer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import decode, encode
 from audiocraft.config.training import (
     SOLVERS,
+    AnalysisSolverConfig,
     AudioGenSolverConfig,
     CompressionSolverConfig,
     MusicGenSolverConfig,
@@ -24,12 +26,17 @@ from audiocraft.config.training import (
 )
 from audiocraft.errors import CheckpointError
 from audiocraft.models.builders import build_encodec
+from audiocraft.models.detector import Detector
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.loaders import load_compression_model
 from audiocraft.solvers.base import CONFIG_FILE
+from audiocraft.solvers.calibration import calibrate, fit_domain
+from audiocraft.solvers.fakes import load_pairs
+from audiocraft.solvers.pairs import Windows
 
 CURVE_FILE = "curve.csv"
 _KINDS: Mapping[type, Kind] = {
+    AnalysisSolverConfig: "detector",
     CompressionSolverConfig: "compression",
     MusicGenSolverConfig: "lm",
     AudioGenSolverConfig: "lm",
@@ -70,6 +77,8 @@ def export(run: Path, out: Path, *, codec: str | None = None, dtype: str = "floa
     if codec is not None and isinstance(config, MusicGenSolverConfig):
         network["compression_model_checkpoint"] = codec
     state: Mapping[str, Tensor] = best["state"]
+    if isinstance(config, AnalysisSolverConfig):
+        network, state = _calibrated(config, state)
     folder = write_model(
         out,
         kind=_KINDS[type(config)],
@@ -81,6 +90,22 @@ def export(run: Path, out: Path, *, codec: str | None = None, dtype: str = "floa
     if (run / CURVE_FILE).exists():
         shutil.copyfile(run / CURVE_FILE, folder / CURVE_FILE)
     return folder
+
+
+def _calibrated(
+    config: AnalysisSolverConfig, state: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
+    """A detector's configuration with what its scores mean, and its weights with the domain it may judge."""
+    detector = Detector(config.network).eval()
+    prefix = "discriminators."
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    detector.discriminators.load_state_dict(own)
+    codec = load_codec(config.compression_model_checkpoint, "cpu")
+    train = Windows(config, load_pairs(config, codec, "train"))
+    valid = Windows(config, load_pairs(config, codec, "valid"))
+    domain = fit_domain(config, detector, train, valid)
+    found = replace(config.network, calibration=calibrate(config, detector, valid), domain=domain)
+    return encode(found), detector.state_dict()
 
 
 def _last_valid(run: Path, step: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,11 @@ from audiocraft.data.audio import audio_read, audio_write
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
-from audiocraft.generation.request import GenerationRequest, GenerationResult, Guidance, Sampling, Window
+from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, Window
+from audiocraft.models.abilities import Role, abilities_of_model
 from audiocraft.models.genmodel import BaseGenModel
-from audiocraft.types import ScorePlan
+from audiocraft.modules.quantized import precision_of
+from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
@@ -30,10 +32,22 @@ SIDECAR_FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelIdentity:
-    """Which model made a file; the hash covers every weight of language model and codec."""
+    """Which model made a file; the hash covers every weight of language model and codec, as they were kept.
+
+    Args:
+        precision: of the language model, as `get_pretrained` takes it; sidecars of older versions say nothing.
+    """
 
     name: str
     weights: str
+    precision: str = "auto"
+
+    def difference(self, other: ModelIdentity) -> str | None:
+        """Why a file that this model made will be another one with `other`; None if nothing is known to differ."""
+        if self.precision not in ("auto", other.precision):
+            return f"the file was made with precision {self.precision}, and this one with {other.precision}"
+        same = self.weights == other.weights
+        return None if same else f"model {self.name!r} has other weights than when the file was made"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +59,27 @@ class Continuation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Level:
-    """How loud the file is written; see `audio_write`."""
+class Reference:
+    """The audio file whose melody a piece follows, or whose style it imitates."""
 
-    strategy: Literal["loudness", "peak", "rms", "clip"] = "loudness"
+    role: Role
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """The audio files that a request starts from, for the record."""
+
+    continues: Continuation | None = None
+    reference: Reference | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Level:
+    """How loud the file is written; see `audio_write`. "none" is as it was made: so are files that were streamed."""
+
+    strategy: Literal["loudness", "peak", "rms", "clip", "none"] = "loudness"
     loudness_compressor: bool = True
 
 
@@ -65,8 +96,11 @@ class Recipe:
     sampling: Sampling
     guidance: Guidance
     window: Window
+    schedule: tuple[tuple[float, str], ...] = ()
     plan: ScorePlan | None = None
     continues: Continuation | None = None
+    reference: Reference | None = None
+    style: StyleSettings | None = None
     level: Level = Level()
     sample_rate: int
     audiocraft: str = VERSION
@@ -74,7 +108,7 @@ class Recipe:
     timings: Mapping[str, float]
 
     def request(self) -> GenerationRequest:
-        """The request that makes this file again; raises if the audio it continues has changed."""
+        """The request that makes this file again; raises if the audio it starts from has changed."""
         request = GenerationRequest(
             prompts=(self.prompt,),
             duration=self.duration,
@@ -82,14 +116,34 @@ class Recipe:
             sampling=self.sampling,
             guidance=self.guidance,
             window=self.window,
+            schedule=self.schedule,
             plans=(self.plan,) if self.plan is not None else None,
+            style=self.style,
         )
-        if self.continues is None:
-            return request
-        found = continuation_of(self.continues.path)
-        if found.sha256 != self.continues.sha256:
-            raise InvalidInput(f"{found.path} has changed since the file was made", field="continues")
-        return with_prompt_audio(request, self.continues.path)
+        if self.reference is not None:
+            _unchanged(self.reference.path, self.reference.sha256, self.reference.role)
+            request = with_reference(request, self.reference.path, self.reference.role)
+        if self.continues is not None:
+            _unchanged(self.continues.path, self.continues.sha256, "continues")
+            request = with_prompt_audio(request, self.continues.path)
+        return request
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(continues=self.continues, reference=self.reference)
+
+
+class Made(Protocol):
+    """What is known about a request once it was made; a GenerationResult knows it."""
+
+    @property
+    def seeds(self) -> Sequence[int]: ...
+    @property
+    def plans(self) -> Sequence[ScorePlan | None]: ...
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def timings(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +160,7 @@ def render(
     request: GenerationRequest,
     paths: Sequence[str | os.PathLike[str]],
     *,
-    continues: Continuation | None = None,
+    origin: Origin = Origin(),
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> list[Rendered]:
@@ -114,12 +168,14 @@ def render(
     targets = [check_target(path) for path in paths]
     if len(targets) != len(request.prompts) or len(set(targets)) != len(targets):
         raise InvalidInput(f"{len(request.prompts)} prompts need as many different files", field="paths")
+    if origin.reference is not None:
+        abilities_of_model(model).check(model.name, origin.reference.role)
     result = model.run(request, progress=progress, cancel=cancel)
-    identity = ModelIdentity(name=model.name, weights=weights_hash(model.lm, model.compression_model))
+    identity = identity_of(model)
     finished: list[Rendered] = []
     try:
         for row, target in enumerate(targets):
-            recipe = _recipe(request, result, row, target, identity, continues)
+            recipe = recipe_of(request, row, result, target=target, model=identity, origin=origin)
             finished.append(_write(target, result.audio[row], recipe))
     except BaseException:
         for done in finished:
@@ -177,19 +233,52 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
 
 def continuation_of(path: str | os.PathLike[str]) -> Continuation:
     """What a sidecar records of the audio file that a piece continues."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror or error}", field="continues") from error
-    return Continuation(path=str(Path(path).resolve()), sha256=hashlib.sha256(content).hexdigest())
+    return Continuation(path=str(Path(path).resolve()), sha256=_digest(path, "continues"))
+
+
+def reference_of(path: str | os.PathLike[str], role: Role) -> Reference:
+    """What a sidecar records of the audio file that a piece refers to."""
+    return Reference(role=role, path=str(Path(path).resolve()), sha256=_digest(path, role))
+
+
+def with_reference(request: GenerationRequest, path: str | os.PathLike[str], role: Role) -> GenerationRequest:
+    """`request`, each row of which follows the melody, or imitates the style, of the audio file at `path`."""
+    wav, rate = _audio_of(path, role)
+    return replace(request, reference_audio=(wav,) * len(request.prompts), reference_sample_rate=rate)
 
 
 def with_prompt_audio(request: GenerationRequest, path: str | os.PathLike[str]) -> GenerationRequest:
     """`request`, each row of which starts with the audio file at `path`."""
+    wav, rate = _audio_of(path, "continues")
+    return replace(request, prompt_audio=wav.expand(len(request.prompts), -1, -1), prompt_sample_rate=rate)
+
+
+def _audio_of(path: str | os.PathLike[str], field: str) -> tuple[Tensor, int]:
     wav, rate = audio_read(path)
     if not wav.shape[-1]:
-        raise InvalidInput(f"{path} has no audio in it", field="continues")
-    return replace(request, prompt_audio=wav.expand(len(request.prompts), -1, -1), prompt_sample_rate=rate)
+        raise InvalidInput(f"{path} has no audio in it", field=field)
+    return wav, rate
+
+
+def _digest(path: str | os.PathLike[str], field: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror or error}", field=field) from error
+
+
+def _unchanged(path: str, sha256: str, field: str) -> None:
+    if _digest(path, field) != sha256:
+        raise InvalidInput(f"{path} has changed since the file was made", field=field)
+
+
+def identity_of(model: BaseGenModel) -> ModelIdentity:
+    """What a sidecar records of `model`."""
+    return ModelIdentity(
+        name=model.name,
+        weights=weights_hash(model.lm, model.compression_model),
+        precision=precision_of(model.lm, model.device),
+    )
 
 
 def weights_hash(*modules: nn.Module) -> str:
@@ -202,28 +291,40 @@ def weights_hash(*modules: nn.Module) -> str:
     return "sha256:" + digest.hexdigest()
 
 
-def _recipe(
+def recipe_of(
     request: GenerationRequest,
-    result: GenerationResult,
     row: int,
+    made: Made,
+    *,
     target: Path,
-    identity: ModelIdentity,
-    continues: Continuation | None,
+    model: ModelIdentity,
+    origin: Origin,
+    level: Level = Level(),
 ) -> Recipe:
+    """The recipe of one row of `request` in the file `target`."""
     return Recipe(
         file=target.name,
         prompt=request.prompts[row],
-        seed=result.seeds[row],
+        seed=made.seeds[row],
         duration=request.duration,
-        model=identity,
+        model=model,
         sampling=request.sampling,
         guidance=request.guidance,
         window=request.window,
-        plan=result.plans[row],
-        continues=continues,
-        sample_rate=result.sample_rate,
-        timings={stage: round(seconds, 3) for stage, seconds in result.timings.items()},
+        schedule=request.schedule,
+        plan=made.plans[row],
+        continues=origin.continues,
+        reference=origin.reference,
+        style=request.style,
+        level=level,
+        sample_rate=made.sample_rate,
+        timings={stage: round(seconds, 3) for stage, seconds in made.timings.items()},
     )
+
+
+def write_sidecar(path: Path, recipe: Recipe) -> None:
+    """Write `recipe` to the sidecar at `path`."""
+    atomic_write(path, json.dumps(encode(recipe), indent=2, ensure_ascii=False) + "\n")
 
 
 def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
@@ -238,7 +339,7 @@ def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
             loudness_compressor=recipe.level.loudness_compressor,
             add_suffix=False,
         )
-        atomic_write(sidecar, json.dumps(encode(recipe), indent=2, ensure_ascii=False) + "\n")
+        write_sidecar(sidecar, recipe)
     except BaseException:
         target.unlink(missing_ok=True)
         sidecar.unlink(missing_ok=True)

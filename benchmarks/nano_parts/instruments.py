@@ -49,16 +49,17 @@ class Classifier(nn.Module):
 
     thresholds: Tensor
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96)) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96), names: Sequence[str] = NAMES) -> None:
         super().__init__()
+        self.names = tuple(names)
         blocks: list[nn.Module] = []
         width = 1
         for wider in widths:
             blocks += [nn.Conv2d(width, wider, 3, stride=2, padding=1), nn.BatchNorm2d(wider), nn.ReLU()]
             width = wider
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(2 * width * (_BANDS // 16), len(NAMES))
-        self.register_buffer("thresholds", torch.full((len(NAMES),), 0.5))
+        self.head = nn.Linear(2 * width * (_BANDS // 16), len(self.names))
+        self.register_buffer("thresholds", torch.full((len(self.names),), 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
         """log-mel [B, bands, frames] -> logits [B, instruments]"""
@@ -79,7 +80,7 @@ class Classifier(nn.Module):
         found = []
         for wav in wavs:
             likely = self.probabilities(features(wav)[None])[0] >= self.thresholds
-            found.append({name for name, yes in zip(NAMES, likely.tolist(), strict=True) if yes})
+            found.append({name for name, yes in zip(self.names, likely.tolist(), strict=True) if yes})
         return found
 
 
@@ -109,7 +110,9 @@ def _augmented(windows: Tensor, targets: Tensor, generator: torch.Generator) -> 
     return _centred(torch.logaddexp(windows, floor)), targets
 
 
-def _heard(examples: Iterable[Example], coder: Coder | None, every: int) -> tuple[Tensor, Tensor]:
+def _heard(
+    examples: Iterable[Example], coder: Coder | None, every: int, names: Sequence[str]
+) -> tuple[Tensor, Tensor]:
     """Features [clips, bands, frames] in half precision and labels; each `every`-th clip also through `coder`."""
     inputs, targets = [], []
     for index, example in enumerate(examples):
@@ -117,23 +120,27 @@ def _heard(examples: Iterable[Example], coder: Coder | None, every: int) -> tupl
         if coder is not None and index % every == 0:
             sounds.append(coder(example.wav))
         inputs += [features(wav).half() for wav in sounds]
-        targets += [[name in example.instruments for name in NAMES]] * len(sounds)
+        targets += [[name in example.instruments for name in names]] * len(sounds)
     if not inputs:
-        return torch.zeros(0, _BANDS, 1), torch.zeros(0, len(NAMES))
+        return torch.zeros(0, _BANDS, 1), torch.zeros(0, len(names))
     return torch.stack(inputs), torch.tensor(targets).float()
 
 
 def train(
-    examples: Iterable[Example], valid: Iterable[Example], coder: Coder | None, seed: int = 0
+    examples: Iterable[Example],
+    valid: Iterable[Example],
+    coder: Coder | None,
+    seed: int = 0,
+    names: Sequence[str] = NAMES,
 ) -> Classifier:
     """A classifier of `examples`, some of them also through `coder`; thresholds are chosen on `valid`."""
-    inputs, targets = _heard(examples, coder, _CODED_EVERY)
+    inputs, targets = _heard(examples, coder, _CODED_EVERY, names)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Classifier()
+        model = Classifier(names=names)
         _fit(model, inputs, targets, torch.Generator().manual_seed(seed))
     model.eval()
-    sounds, truth = _heard(valid, coder, 1)
+    sounds, truth = _heard(valid, coder, 1, names)
     if len(sounds):
         model.thresholds.copy_(_thresholds(_probabilities(model, sounds), truth))
     return model
@@ -172,22 +179,24 @@ def _thresholds(probabilities: Tensor, truth: Tensor) -> Tensor:
     return candidates[scores.argmax(0)]
 
 
-def report(found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+def report(
+    found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]], names: Sequence[str] = NAMES
+) -> dict[str, Any]:
     """Recall of what was wanted, false alarms per clip, and precision, recall and F1 of every instrument."""
     per_name = {}
-    for name in NAMES:
-        hits = sum(name in heard and name in names for heard, names in zip(found, wanted, strict=True))
+    for name in names:
+        hits = sum(name in heard and name in asked for heard, asked in zip(found, wanted, strict=True))
         heard_count = sum(name in heard for heard in found)
-        count = sum(name in names for names in wanted)
+        count = sum(name in asked for asked in wanted)
         per_name[name] = {
             "clips": count,
             "precision": round(hits / heard_count, 3) if heard_count else None,
             "recall": round(hits / count, 3) if count else None,
             "f1": round(2 * hits / (heard_count + count), 3) if heard_count + count else None,
         }
-    hits = sum(len(heard & set(names)) for heard, names in zip(found, wanted, strict=True))
-    total = sum(len(set(names)) for names in wanted)
-    alarms = sum(len(heard - set(names)) for heard, names in zip(found, wanted, strict=True))
+    hits = sum(len(heard & set(asked)) for heard, asked in zip(found, wanted, strict=True))
+    total = sum(len(set(asked)) for asked in wanted)
+    alarms = sum(len(heard - set(asked)) for heard, asked in zip(found, wanted, strict=True))
     clips = max(1, len(found))
     return {
         "clips": len(found),
@@ -195,7 +204,7 @@ def report(found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]]) -> dict
         "false_alarms_per_clip": round(alarms / clips, 3),
         "f1": round(2 * hits / max(1, 2 * hits + alarms + total - hits), 4),
         "whole_clip_right": round(
-            sum(heard == set(names) for heard, names in zip(found, wanted, strict=True)) / clips, 4
+            sum(heard == set(asked) for heard, asked in zip(found, wanted, strict=True)) / clips, 4
         ),
         "instruments": per_name,
     }
@@ -207,7 +216,7 @@ def evaluate(model: Classifier, examples: Iterable[Example]) -> dict[str, Any]:
     for example in examples:
         found += model.heard([example.wav])
         wanted.append(example.instruments)
-    return report(found, wanted)
+    return report(found, wanted, model.names)
 
 
 def load_or_train(
@@ -215,13 +224,14 @@ def load_or_train(
     examples: Callable[[], Iterable[Example]],
     valid: Callable[[], Iterable[Example]],
     coder: Coder | None,
+    names: Sequence[str] = NAMES,
 ) -> Classifier:
     """The classifier saved at `path`, trained first where there is none."""
     if path.is_file():
-        model = Classifier()
+        model = Classifier(names=names)
         model.load_state_dict(torch.load(path, weights_only=True))
         return model.eval()
-    model = train(examples(), valid(), coder)
+    model = train(examples(), valid(), coder, names=names)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     torch.save(model.state_dict(), temporary)

@@ -8,7 +8,9 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocraft.utils.harmony import Key, parse_key
+from audiocraft.utils.harmony import Key
+from audiocraft.workflows.tempo_and_key import SHAATH, cens_chroma
+from audiocraft.workflows.tempo_and_key import key_of as best_key
 
 Audio = NDArray[np.float32]
 SAMPLE_RATE = 24000
@@ -24,19 +26,12 @@ _PROFILES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
         (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0),
         (5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0),
     ),
-    "Sha'ath": (
-        (6.6, 2.0, 3.5, 2.3, 4.6, 4.0, 2.5, 5.2, 2.4, 3.75, 2.3, 3.4),
-        (6.5, 2.75, 3.5, 5.4, 2.6, 3.5, 2.5, 5.2, 4.0, 2.7, 4.3, 3.2),
-    ),
+    "Sha'ath": SHAATH,
 }
 
 
 def _cqt(wav: Audio) -> NDArray[np.float64]:
     return np.asarray(librosa.feature.chroma_cqt(y=wav, sr=SAMPLE_RATE, hop_length=1024, tuning=0.0))
-
-
-def _cens(wav: Audio) -> NDArray[np.float64]:
-    return np.asarray(librosa.feature.chroma_cens(y=wav, sr=SAMPLE_RATE, hop_length=1024, tuning=0.0))
 
 
 def _stft(wav: Audio) -> NDArray[np.float64]:
@@ -47,7 +42,7 @@ def _stft(wav: Audio) -> NDArray[np.float64]:
 
 CHROMAS: dict[str, Callable[[Audio], NDArray[np.float64]]] = {
     "chroma_cqt": _cqt,
-    "chroma_cens": _cens,
+    "chroma_cens": cens_chroma,
     "chroma_stft": _stft,
 }
 METHODS = tuple((chroma, profile) for chroma in CHROMAS for profile in _PROFILES)
@@ -55,13 +50,7 @@ METHODS = tuple((chroma, profile) for chroma in CHROMAS for profile in _PROFILES
 
 def key_of(chroma: NDArray[np.float64], profile: str) -> Key:
     """The key whose profile correlates best with the mean chroma [12, frames] of a clip."""
-    mean = chroma.mean(1)
-    best = (-2.0, "C major")
-    for mode, weights in zip(("major", "minor"), _PROFILES[profile], strict=True):
-        for tonic, name in enumerate(("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")):
-            score = float(np.corrcoef(mean, np.roll(weights, tonic))[0, 1])
-            best = max(best, (score, f"{name} {mode}"))
-    return parse_key(best[1])
+    return best_key(chroma, _PROFILES[profile])
 
 
 def agrees(estimate: Key, wanted: Key) -> bool:

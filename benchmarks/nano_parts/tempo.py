@@ -8,48 +8,16 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
+from audiocraft.workflows.tempo_and_key import comb_tempo, onset_envelope
+
 Audio = NDArray[np.float32]
 SAMPLE_RATE = 24000
 _HOP = 240  # 10 ms
-_TEMPI = np.arange(55.0, 185.0, 0.25)
 TOLERANCE = 0.04
 
 
-def onset_envelope(wav: Audio, bands: int = 1) -> NDArray[np.float64]:
-    """Spectral flux of a clip [bands, frames] at 100 frames per second."""
-    edges = np.linspace(0, 96, bands + 1).astype(int).tolist()
-    flux = librosa.onset.onset_strength_multi(
-        y=wav, sr=SAMPLE_RATE, hop_length=_HOP, n_fft=1024, n_mels=96, fmax=11000, channels=edges, lag=2
-    )
-    return np.asarray(flux, np.float64)
-
-
-def _autocorrelation(envelope: NDArray[np.float64]) -> NDArray[np.float64]:
-    centred = envelope - envelope.mean()
-    size = 1 << (2 * len(centred) - 1).bit_length()
-    power = np.abs(np.fft.rfft(centred, size)) ** 2
-    correlation = np.fft.irfft(power)[: len(centred)]
-    overlap = np.arange(len(centred), 0, -1)  # unbiased: long lags overlap less
-    return correlation / overlap / max(1e-12, correlation[0] / len(centred))
-
-
 def _comb(wav: Audio, teeth: int, decay: float, bands: int) -> float:
-    """The tempo whose multiples of a beat carry most autocorrelation of the onsets; every tempo is equally likely."""
-    beat_s = 60 / _TEMPI
-    score = np.zeros_like(_TEMPI)
-    for envelope in onset_envelope(wav, bands):
-        correlation = _autocorrelation(envelope)
-        lags = np.arange(len(correlation))
-        weights = 0.0
-        total = np.zeros_like(score)
-        for tooth in range(1, teeth + 1):
-            at = beat_s * tooth * SAMPLE_RATE / _HOP
-            inside = at < 0.8 * len(correlation)
-            weight = decay ** (tooth - 1)
-            total += weight * np.where(inside, np.interp(at, lags, correlation), 0)
-            weights = weights + weight * inside
-        score += total / weights
-    return float(_TEMPI[int(np.argmax(score))])
+    return comb_tempo(wav, teeth=teeth, decay=decay, bands=bands)
 
 
 def _librosa(wav: Audio) -> float:

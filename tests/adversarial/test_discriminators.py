@@ -111,3 +111,22 @@ def test_bad_arguments_are_named() -> None:
         MultiScaleSTFTDiscriminator()
     with pytest.raises(ConfigError, match="activation"):
         MultiPeriodDiscriminator(filters=2, activation="Loud")
+
+
+def test_power_brings_up_quiet_partials_and_keeps_phases() -> None:
+    arguments = {"n_ffts": [256], "hop_lengths": [64], "win_lengths": [256]}
+    plain = MultiScaleSTFTDiscriminator(4, **arguments)
+    bent = MultiScaleSTFTDiscriminator(4, power=0.5, **arguments)
+    bent.load_state_dict(plain.state_dict())
+    heard: list[torch.Tensor] = []
+    for network in (plain, bent):
+        network.discriminators[0].convs[0].register_forward_pre_hook(
+            lambda _, inputs: heard.append(inputs[0])
+        )
+        network(torch.randn(1, 1, 1024, generator=torch.Generator().manual_seed(0)))
+    before, after = (torch.complex(*pair.chunk(2, dim=1)) for pair in heard)
+    large = before.abs() > 1e-3
+    assert torch.allclose(after.abs()[large], before.abs()[large].sqrt(), rtol=1e-4)
+    assert torch.allclose(after.angle()[large], before.angle()[large], atol=1e-3)
+    with pytest.raises(ConfigError, match="power"):
+        MultiScaleSTFTDiscriminator(4, power=0.0)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import zipfile
@@ -23,11 +24,10 @@ from torch import Tensor
 from audiocraft.checkpoints import download, sources
 from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.write import write_model
-from audiocraft.config.decode import encode
+from audiocraft.cli.main import main
+from audiocraft.cli.output import FAILED
 from audiocraft.errors import CheckpointError
-from audiocraft.models import debug
-from audiocraft.models.builders import get_debug_lm_model
-from audiocraft.models.loaders import load_compression_model, load_generator, load_lm_model
+from audiocraft.models.loaders import load_compression_model, load_lm_model
 
 if TYPE_CHECKING:
     from .conftest import Web
@@ -295,36 +295,29 @@ def run_without_weights(folder: Path, codec: Checkpoint) -> Path:
     return path
 
 
-@case("no codec called")
+@case("no (codec|language model) called")
 def name_out_of_the_cache(folder: Path, codec: Checkpoint) -> Path:
     return Path("../../../../no/model")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_models_are_refused_with_a_reason(name: str, codec: Checkpoint, tmp_path: Path) -> None:
+def test_bad_models_are_refused_with_a_reason(
+    name: str, codec: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     build, words = CASES[name]
     target = build(tmp_path, codec)
     with pytest.raises(CheckpointError, match=words) as caught:
         load_compression_model(target)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 600
+    assert main(["models", "verify", str(target)]) == FAILED
+    said = capsys.readouterr()
+    assert not said.out and re.fullmatch(f"error: .*({words}).*\n", said.err)
     assert not (tmp_path / MARK).exists()
 
 
 def test_there_are_enough_cases() -> None:
     assert len(CASES) >= 25
-
-
-def test_a_codec_of_other_codebooks_does_not_fit_its_language_model(
-    codec: Checkpoint, tmp_path: Path
-) -> None:
-    lm = get_debug_lm_model()
-    folder = write_model(tmp_path, kind="lm", config=encode(debug.lm_config()), tensors=lm.state_dict())
-    other = {**codec.config, "rvq": {**codec.config["rvq"], "n_q": 3}}
-    fewer = {name: value for name, value in codec.tensors.items() if ".layers.3._codebook" not in name}
-    write_model(tmp_path / "debug", kind="compression", config=other, tensors=fewer)
-    with pytest.raises(CheckpointError, match="4 codebooks of 400 codes, its codec 3 of 400"):
-        load_generator(folder)
 
 
 def test_a_codec_is_no_language_model(codec: Checkpoint, tmp_path: Path) -> None:

@@ -58,6 +58,26 @@ def test_changed_weights_are_reported(here: Path, capsys: pytest.CaptureFixture[
     assert "other weights" in capsys.readouterr().err
 
 
+def test_a_repeated_piece_has_the_precision_of_the_first(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where older sidecars do not say which it was."""
+    main(["generate", "rock", "-d", "0.5", "--seed", "1", "-o", "a.wav", "--precision", "bf16", *DEBUG])
+    main(["generate", "rock", "-d", "0.5", "--seed", "1", "-o", "plain.wav", *DEBUG])
+    assert [read_recipe(file).model.precision for file in ("a.wav", "plain.wav")] == ["bf16", "fp32"]
+    capsys.readouterr()
+    assert main(["generate", "--from", "a.wav", "-o", "b.wav", "--quiet"]) == 0
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes() and not capsys.readouterr().err
+    assert main(["generate", "--from", "a.wav", "-o", "c.wav", "--precision", "fp32", "--quiet"]) == 0
+    assert "made with precision bf16, and this one with fp32" in capsys.readouterr().err
+    assert Path("c.wav").read_bytes() == Path("plain.wav").read_bytes()
+    data = json.loads(Path("plain.wav.json").read_text())
+    del data["model"]["precision"]
+    Path("plain.wav.json").write_text(json.dumps(data))
+    assert main(["generate", "--from", "plain.wav", "-o", "d.wav", "--quiet"]) == 0
+    assert Path("d.wav").read_bytes() == Path("plain.wav").read_bytes() and not capsys.readouterr().err
+
+
 def test_several_prompts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("list.txt").write_text("third one\n\n third one \n")
     common = ["-d", "0.5", "--seed", "5", *DEBUG]

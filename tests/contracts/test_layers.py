@@ -16,7 +16,7 @@ LAYERS = {
     "generation": 3, "losses": 3, "adversarial": 3, "metrics": 3, "optim": 3,
     "models": 4,
     "workflows": 5, "solvers": 5,
-    "server": 6, "train": 6,
+    "server": 6, "train": 6, "client": 6,
     "cli": 7, "grids": 7,
     "__main__": 8,
 }  # fmt: skip

@@ -38,6 +38,8 @@ class Clock:
 
     special_token_id = V
     num_codebooks = K
+    fewest_rows = 1
+    half_dtype = None
 
     def __init__(self, provider: CodebooksPatternProvider) -> None:
         self.pattern_provider = provider

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from audiocraft.generation.planning import find_chords, make_plan
+from audiocraft.generation.planning import find_chords, make_plan, part_of_plan, plans_over_time
+from audiocraft.modules.conditioners.score import score_features
+from audiocraft.types import ScorePlan
 from audiocraft.utils.harmony import parse_chord, parse_key
 
 
@@ -78,3 +81,57 @@ def test_chords_in_a_prompt(text, chords):
 def test_chords_without_a_key_decide_the_key():
     assert make_plan("chords: Am F C G", duration=10, seed=0).key in ("A minor", "C major")
     assert make_plan("chords: G D Em C", duration=10, seed=0).key == "G major"
+
+
+def over_time(*schedule: tuple[float, str], duration: float = 120.0, seed: int = 4) -> tuple[ScorePlan, ...]:
+    plan = make_plan(schedule[0][1], duration=duration, seed=seed)
+    plans = plans_over_time(plan, schedule, duration=duration, seed=seed)
+    assert all(plan is not None for plan in plans)
+    return tuple(plan for plan in plans if plan is not None)
+
+
+def test_a_plan_goes_on_until_a_text_names_another():
+    first, second, third = over_time(
+        (0, "piano in A minor, 80 bpm"), (30, "drums enter"), (60, "fast and sad")
+    )
+    assert first == second == third
+
+
+def test_a_new_tempo_begins_with_a_bar():
+    first, second, third = over_time((0, "piano in A minor, 80 bpm"), (31, "90 bpm"), (61, "a waltz"))
+    assert (second.tempo, second.first_beat, second.key) == (90, 31, "A minor")
+    assert second.chords[:9] == first.chords[:9] and second.chords != first.chords
+    cycle = [symbol for _, symbol in first.chords[:4]]
+    assert [symbol for time, symbol in second.chords if time >= 31][:4] == cycle
+    assert (third.tempo, third.beats_per_bar, third.first_beat) == (90, 3, 61)
+
+
+def test_a_new_key_begins_with_the_next_bar():
+    first, second = over_time((0, "piano in A minor, 120 bpm"), (31, "in Eb major"))
+    assert (second.tempo, second.first_beat, second.key) == (first.tempo, first.first_beat, "Eb major")
+    assert [chord for chord in second.chords if chord[0] < 32] == [
+        chord for chord in first.chords if chord[0] < 32
+    ]
+    key = parse_key("Eb major")
+    later = [parse_chord(symbol) for time, symbol in second.chords if time >= 32]
+    assert later and all(set(chord.pitch_classes) <= set(key.scale) for chord in later)
+    assert (32.0, second.chords[16][1]) in second.chords
+
+
+def test_named_chords_of_a_later_text_are_taken():
+    _, second, third = over_time((0, "piano, 120 bpm"), (40, "chords: Am F C G"), (80, "100 bpm"))
+    assert [symbol for time, symbol in second.chords if time >= 40][:4] == ["Am", "F", "C", "G"]
+    assert [symbol for time, symbol in third.chords if time >= 80][:4] == ["Am", "F", "C", "G"]
+    assert [time for time, _ in third.chords] == sorted(time for time, _ in third.chords)
+
+
+def test_no_plan_stays_no_plan():
+    assert plans_over_time(None, ((0, "a"), (5, "b")), duration=9, seed=0) == (None, None)
+
+
+@pytest.mark.parametrize("start", [0.0, 7.3, 55.0, 112.0])
+def test_a_part_of_a_plan_says_the_same_about_its_window(start):
+    plan = over_time((0, "piano, 97 bpm"))[0]
+    part = part_of_plan(plan, start, 8.0)
+    assert len(part.chords) < 9
+    assert torch.equal(score_features(part, 25.0), score_features(plan.window(start, 8.0), 25.0))

@@ -26,6 +26,26 @@ def test_spans_cover_the_piece(total: int, context: int, stride: int, prompt: in
         assert after.start - before.start == stride
 
 
+@given(
+    st.integers(1, 600),
+    st.integers(2, 100),
+    st.integers(1, 100),
+    st.integers(0, 600),
+    st.lists(st.integers(1, 599), max_size=4),
+)
+def test_what_changes_begins_a_window(
+    total: int, context: int, stride: int, prompt: int, changes: list[int]
+) -> None:
+    assume(stride < context and prompt < total)
+    spans = plan_spans(total, context=context, stride=stride, prompt=prompt, changes=changes)
+    begins = {span.start + span.known for span in spans}
+    assert begins >= {frame for frame in changes if prompt < frame < total}
+    assert spans[-1].stop == total and all(0 <= span.known < span.length <= context for span in spans)
+    for before, after in pairwise(spans):
+        assert after.start + after.known == before.stop and after.start >= before.start
+        assert after.known == min(before.stop, context - stride) or after.start == before.start
+
+
 def test_a_short_piece_is_one_window() -> None:
     assert plan_spans(50, context=50, stride=20) == (Span(0, 50, 0),)
 
@@ -51,7 +71,7 @@ def test_frames_of_is_not_fooled_by_rounding() -> None:
 
 
 def test_plans_move_with_their_window() -> None:
-    plan = ScorePlan(tempo=120, duration=30.0, chords=((0.0, "Am"), (20.0, "F")))
+    plan = ScorePlan(tempo=120, duration=30.0, chords=((0.0, "Am"), (8.0, "F")))
     attributes = ConditioningAttributes(
         text={"description": "x"}, symbolic={"plan": SymbolicCondition(plan=plan)}
     )

@@ -105,5 +105,5 @@ def test_bad_options_are_named() -> None:
         SEANetEncoder(activation="NoSuch")
     with pytest.raises(InvalidInput, match="disable_norm_outer_blocks 9"):
         SEANetDecoder(disable_norm_outer_blocks=9)
-    with pytest.raises(InvalidInput, match="looks ahead"):
+    with pytest.raises(InvalidInput, match="needs the whole clip"):
         SEANetEncoder(**SMALL).init_state(1)

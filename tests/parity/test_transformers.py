@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 with warnings.catch_warnings():
@@ -20,7 +21,7 @@ from audiocraft.checkpoints.read import read
 from audiocraft.models import CompressionModel, MusicGen
 from audiocraft.models.conversion import convert
 from audiocraft.models.loaders import load_compression_model, load_lm
-from audiocraft.modules.conditioners import Fused
+from audiocraft.modules.conditioners import ChromaStemConditioner, Fused, WavCondition
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TOLERANCE = 1e-4  # of the largest expected value; both compute in float32
@@ -133,7 +134,9 @@ def melody() -> Any:
         num_chroma=12,
         chroma_length=20,
     )
-    return randomised(transformers.MusicgenMelodyForConditionalGeneration(config))
+    model = randomised(transformers.MusicgenMelodyForConditionalGeneration(config))
+    sharpened(model.decoder)
+    return model
 
 
 def save_with_tokenizer(model: Any, folder: Path) -> Path:
@@ -240,20 +243,88 @@ def test_musicgen_logits(stereo: bool, tmp_path: Path) -> None:
     close(lm.logits(codes, Fused(cross=hidden)), wanted)
 
 
-def test_musicgen_tokens_and_audio(tmp_path: Path) -> None:
-    theirs = musicgen()
-    folder = save_with_tokenizer(theirs, tmp_path / "there")
-    ours = MusicGen.get_pretrained(str(folder), device="cpu")
+def generated(
+    ours: MusicGen,
+    theirs: Any,
+    frames: int,
+    *,
+    melody: Tensor | None = None,
+    guidance: float = 3.0,
+    **given: Any,
+) -> tuple[Tensor, Tensor]:
+    """Our tokens of a greedy generation of texts, after audio and tokens have been compared with theirs.
+
+    Args:
+        melody: [B, 1, N] at the model's rate, for ours.
+        given: for theirs, beside texts.
+    """
     texts = ["calm piano", "loud drums"]
-    tokens = ours.lm.condition_provider.conditioners["description"].tokenize(texts)
-    frames = 20
-    ours.set_generation_params(use_sampling=False, duration=frames / ours.frame_rate, cfg_coef=3.0)
-    wav, codes = ours.generate(texts, return_tokens=True)
+    words = ours.lm.condition_provider.conditioners["description"].tokenize(texts)
+    ours.set_generation_params(use_sampling=False, duration=frames / ours.frame_rate, cfg_coef=guidance)
+    if melody is None:
+        wav, codes = ours.generate(texts, return_tokens=True)
+    else:
+        wav, codes = ours.generate_with_chroma(texts, melody, ours.sample_rate, return_tokens=True)
     # transformers counts steps: one to begin with, and the delay of the last codebook.
-    wanted = theirs.generate(**tokens, do_sample=False, guidance_scale=3.0, max_length=frames + 4)
-    assert wanted.shape[-1] == wav.shape[-1]
+    steps = frames + 1 + (ours.lm.n_q - 1) // ours.audio_channels
+    wanted = theirs.generate(**words, **given, do_sample=False, guidance_scale=guidance, max_length=steps)
     close(wav, wanted)
-    assert torch.equal(theirs.audio_encoder.decode(codes[None], [None]).audio_values, wanted)
+    return wav, codes
+
+
+@pytest.mark.parametrize("stereo", [False, True])
+def test_musicgen_tokens_and_audio(stereo: bool, tmp_path: Path) -> None:
+    theirs = musicgen(stereo)
+    ours = MusicGen.get_pretrained(str(save_with_tokenizer(theirs, tmp_path / "there")), device="cpu")
+    wav, codes = generated(ours, theirs, 20)
+    assert wav.shape[1] == ours.audio_channels == 1 + stereo
+    sides = [codes[:, side::2] for side in (0, 1)] if stereo else [codes]
+    again = [theirs.audio_encoder.decode(side[None], [None]).audio_values for side in sides]
+    close(wav, torch.cat(again, dim=1))
+    generated(ours, theirs, 12, guidance=1.0)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_melody_tokens_and_audio(guidance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a melody, whose chroma both are given, and without."""
+    monkeypatch.setattr(ChromaStemConditioner, "_get_stemmed_wav", lambda self, wav, sample_rate: wav)
+    theirs = melody()
+    ours = MusicGen.get_pretrained(str(save_with_tokenizer(theirs, tmp_path / "there")), device="cpu")
+    generated(ours, theirs, 20, guidance=guidance)
+    wav = inputs(20000, 1)
+    sound = WavCondition(wav, torch.tensor([20000] * 2), [32000] * 2, [None] * 2, [None] * 2)
+    chroma = ours.lm.condition_provider.conditioners["self_wav"]._get_wav_embedding(sound)
+    assert chroma.shape == (2, 20, 12)
+    generated(ours, theirs, 20, melody=wav, guidance=guidance, input_features=chroma)
+
+
+@pytest.mark.parametrize(
+    ("name", "recording", "tokens"),
+    [
+        ("musicgen", "musicgen_greedy_cfg", "tokens"),
+        ("musicgen_stereo", "musicgen_stereo", "tokens"),
+        ("musicgen_melody", "melody_generate", "tokens_text_only"),
+    ],
+)
+def test_golden_models_say_the_same_there(
+    name: str, recording: str, tokens: str, golden: Path, tmp_path: Path
+) -> None:
+    """Released checkpoints, written as `transformers` has them, say there what the original said. Only the longer text
+    of two: there, the padding of the other is masked."""
+    convert(golden / name, tmp_path, to="transformers")
+    kind = "MusicgenMelody" if "melody" in name else "Musicgen"
+    theirs = getattr(transformers, f"{kind}ForConditionalGeneration").from_pretrained(tmp_path).eval()
+    wanted = load_file(golden / name / "expected" / f"{recording}.safetensors")
+    codes = wanted[tokens][1:]
+    ours = MusicGen.get_pretrained(str(tmp_path), device="cpu")
+    words = ours.lm.condition_provider.conditioners["description"].tokenize(
+        ["a dark techno track with piano"]
+    )
+    steps = codes.shape[-1] + 1 + (ours.lm.n_q - 1) // ours.audio_channels
+    audio = theirs.generate(**words, do_sample=False, guidance_scale=3.0, max_length=steps)
+    close(audio, ours.generate_audio(codes))
+    if "wav" in wanted:
+        close(audio, wanted["wav"][1:])
 
 
 def test_musicgen_back(tmp_path: Path) -> None:

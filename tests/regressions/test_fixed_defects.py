@@ -14,7 +14,8 @@ from torch import Tensor
 
 from audiocraft.adversarial import MultiPeriodDiscriminator
 from audiocraft.config.compose import compose
-from audiocraft.config.training import CompressionSolverConfig, ExponentialScheduleConfig, ScheduleConfig
+from audiocraft.config.optimisation import ExponentialScheduleConfig, ScheduleConfig
+from audiocraft.config.training import CompressionSolverConfig
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
 from audiocraft.losses import SISNR
@@ -154,7 +155,7 @@ def test_the_default_config_builds_the_period_discriminator() -> None:
     """Its section named arguments that the class did not have."""
     config = compose(
         [
-            "solver=compression/nano",
+            "solver=compression/nano_seanet",
             "device=cpu",
             "adversarial.adversaries=[mpd]",
             "mpd.filters=1",

@@ -63,7 +63,7 @@ SMALL = [
 def codec_overrides(corpus: Path) -> list[str]:
     """The nano codec, tiny: six steps, the adversary from the third on."""
     return [
-        "solver=compression/nano",
+        "solver=compression/nano_seanet",
         *SMALL,
         f"datasource.root={corpus}",
         "datasource.mix=[]",

@@ -26,7 +26,7 @@ def heard(codec: torch.nn.Module, audio: torch.Tensor) -> float:
 def test_standardised_codec_passes_the_signal_on(audio: torch.Tensor) -> None:
     """With default weights 0.1 % of the output depended on the input, and training sat at the mean spectrum."""
     torch.manual_seed(0)
-    codec = build_codec(compose(["solver=compression/nano", "seanet.n_filters=4"]).network)
+    codec = build_codec(compose(["solver=compression/nano_seanet", "seanet.n_filters=4"]).network)
     before = heard(codec, audio)
     frames = standardise(codec.encoder, audio)
     rebuilt = standardise(codec.decoder, frames, output_std=0.1)

@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 from audiocraft.errors import InvalidInput
 from audiocraft.utils import utils as U
-
-WORDS = ["hello", "world", "rock", "Jeff Buckley", "", "été", "a b c"]
-
-
-def test_golden(golden_dir: Path) -> None:
-    expected = load_file(golden_dir / "conditioners" / "expected" / "tokenizers_and_utils.safetensors")
-    stacked, lengths = U.collate([torch.arange(3.0), torch.arange(5.0), torch.arange(1.0)])
-    chords = [(0.0, "C"), (0.5, "F"), (1.25, "G")]
-    ours = {
-        "hash": torch.tensor([[U.hash_trick(word, size) for word in WORDS] for size in (10, 128, 100000)]),
-        "ltm": U.length_to_mask(torch.tensor([3, 0, 5])),
-        "ltm8": U.length_to_mask(torch.tensor([3, 0, 5]), max_len=8),
-        "collate": stacked,
-        "collate_len": lengths,
-        "chords": torch.tensor(
-            U.construct_frame_chords(0, chords, {"N": 0, "C": 1, "F": 2, "G": 3}, "", 50, 2.0)
-        ),
-    }
-    for name, value in ours.items():
-        assert torch.equal(value, expected[name]), name
 
 
 @given(lengths=st.lists(st.integers(0, 12), min_size=1, max_size=6))

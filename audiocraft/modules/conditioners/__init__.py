@@ -19,6 +19,7 @@ from audiocraft.modules.conditioners.dropout import (
     unconditional,
 )
 from audiocraft.modules.conditioners.fuser import ConditionFuser, Fused
+from audiocraft.modules.conditioners.joint import CLAPEmbeddingConditioner, JointEmbeddingConditioner
 from audiocraft.modules.conditioners.provider import ConditioningProvider
 from audiocraft.modules.conditioners.style import FeatureExtractor, StyleConditioner
 from audiocraft.modules.conditioners.text import (
@@ -44,6 +45,7 @@ __all__ = [
     "AttributeDropout",
     "BagOfWordsConditioner",
     "BaseConditioner",
+    "CLAPEmbeddingConditioner",
     "ChromaStemConditioner",
     "ClassifierFreeGuidanceDropout",
     "ConditionFuser",
@@ -54,6 +56,7 @@ __all__ = [
     "FeatureExtractor",
     "Fused",
     "JointEmbedCondition",
+    "JointEmbeddingConditioner",
     "LUTConditioner",
     "NoopTokenizer",
     "SegmentWithAttributes",

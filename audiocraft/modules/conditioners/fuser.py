@@ -231,6 +231,16 @@ def apply_fused(
     return x
 
 
+def added_to(
+    positions: Tensor, width: int, fused: Fused, *, length: int | None, first_frame: int
+) -> Tensor | None:
+    """What conditions add to the steps at `positions` [B, S] of the codes, [B, S, D]; None where that is nothing."""
+    if fused.add is None and fused.frames is None and fused.interpolate is None:
+        return None
+    nothing = torch.zeros(*positions.shape, width, device=positions.device)
+    return apply_fused(nothing, fused, positions, length=length, with_prepend=False, first_frame=first_frame)
+
+
 def _rows_at(condition: Tensor, index: Tensor) -> Tensor:
     """condition [B, T, D] read at index [B, S] -> [B, S, D]; zeros before the start and past the end."""
     length, width = condition.shape[1:]

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from audiocraft.checkpoints.sources import hub_snapshot, text_encoder
 from audiocraft.checkpoints.transformers_models import weights_of
 from audiocraft.errors import CheckpointError, require
+from audiocraft.utils.layout import laid_out_on
 
 Device = torch.device | str
 
@@ -165,7 +166,7 @@ class T5Encoder(nn.Module):
         """Read a T5 that is on this machine (see `find_t5`), in float32."""
         folder = find_t5(name)
         config = T5Config.read(folder)
-        with torch.device("meta"):
+        with laid_out_on("meta"):
             model = cls(config)
         wanted = set(model.state_dict())
         tensors = {

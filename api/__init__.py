@@ -1,0 +1,1 @@
+"""The place where containers and `uvicorn api.main:app` look for the application."""

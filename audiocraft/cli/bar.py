@@ -1,0 +1,70 @@
+"""The progress bar of commands that generate."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+    from audiocraft.generation.progress import ProgressCallback
+
+
+class Bar:
+    """A progress bar on stderr that appears with the first step, so that a refused request shows only its reason."""
+
+    def __init__(self, rows: int, *, quiet: bool) -> None:
+        self._rows = rows
+        self._quiet = quiet
+        self._bar: RichProgress | None = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def reporter(self, start: int, stop: int) -> ProgressCallback | None:
+        """The callback of a run over the rows start..stop-1."""
+        if self._quiet:
+            return None
+        return lambda event: self._show(start + (stop - start) * event.done / event.total)
+
+    def _show(self, completed: float) -> None:
+        if self._bar is None:
+            with _uninterrupted():  # a bar that is half started cannot be stopped
+                self._bar = self._made()
+                self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=completed)
+
+    def _made(self) -> RichProgress:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
+                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        bar = Progress(*columns, console=Console(stderr=True))
+        bar.add_task("generating" if self._rows == 1 else f"generating {self._rows} pieces", total=self._rows)
+        return bar
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block is over."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting and callable(before):
+            before(*waiting[0])

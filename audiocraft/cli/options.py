@@ -1,0 +1,136 @@
+"""The options of `audiocraft generate`, in the groups that its help shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_START = "Starting from audio"
+_HOW = "How it is made"
+_OUT = "Output"
+
+Prompts = Annotated[list[str] | None, typer.Argument(metavar="PROMPT...", help="What it should sound like.")]
+PromptsFile = Annotated[
+    Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts, one per line; - reads stdin.")
+]
+Duration = Annotated[float, typer.Option("--duration", "-d", help="Seconds.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A model of music or of sounds: a name, a folder or a file.")
+]
+Melody = Annotated[
+    Path | None, typer.Option(metavar="AUDIO", help="Follow this tune.", rich_help_panel=_START)
+]
+Style = Annotated[
+    Path | None, typer.Option(metavar="AUDIO", help="Sound like this recording.", rich_help_panel=_START)
+]
+Continues = Annotated[
+    Path | None,
+    typer.Option(
+        "--continue",
+        metavar="AUDIO",
+        help="Go on from this file; the duration includes it.",
+        rich_help_panel=_START,
+    ),
+]
+FromSidecar = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", metavar="SIDECAR", help="Make a file again from its .json.", rich_help_panel=_START
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Same seed, same result; prompt i uses seed + i.", rich_help_panel=_HOW)
+]
+Temperature = Annotated[float, typer.Option(help="0 is greedy; more is more varied.", rich_help_panel=_HOW)]
+TopK = Annotated[
+    int, typer.Option(help="Choose among the k likeliest codes; 0 means all.", rich_help_panel=_HOW)
+]
+TopP = Annotated[
+    float,
+    typer.Option(
+        help="Choose among codes that hold this probability, instead of top-k.", rich_help_panel=_HOW
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        help="How strictly prompt and audio are followed; 1 is not at all extra; default: what suits the model.",
+        rich_help_panel=_HOW,
+    ),
+]
+TextGuidance = Annotated[
+    float | None,
+    typer.Option(
+        help="With --melody or --style: how much the prompt counts beside it.", rich_help_panel=_HOW
+    ),
+]
+StyleDetail = Annotated[
+    int | None,
+    typer.Option(help="With --style: 1 takes over little, more takes over more.", rich_help_panel=_HOW),
+]
+Stride = Annotated[
+    float | None, typer.Option(help="Seconds between windows of long pieces.", rich_help_panel=_HOW)
+]
+Schedule = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="'SECOND: TEXT; ...'",
+        help="What to become when: '0: calm piano; 1:30: drums enter'. Prompts hold throughout.",
+        rich_help_panel=_HOW,
+    ),
+]
+LevelAnchor = Annotated[
+    bool,
+    typer.Option(
+        "--level-anchor/--free-level",
+        help="Keep pieces of several windows as loud as they begin.",
+        rich_help_panel=_HOW,
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu or cuda; by default what is there.", rich_help_panel=_HOW)
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Of the language model: auto, fp32, bf16, fp16, and on a CPU int8 or int4; fewer bits are faster.",
+        rich_help_panel=_HOW,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="wav, flac, mp3, ogg or opus by suffix, numbered for several prompts; else a folder; "
+        "- is standard output.",
+        rich_help_panel=_OUT,
+    ),
+]
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream",
+        help="Give audio while it is made: to standard output, or into the growing file of -o.",
+        rich_help_panel=_OUT,
+    ),
+]
+StreamFormat = Annotated[
+    str,
+    typer.Option(
+        "--stream-format",
+        metavar="FORMAT",
+        help="On standard output: wav, pcm (s16le), flac, mp3, opus.",
+        rich_help_panel=_OUT,
+    ),
+]
+Play = Annotated[bool, typer.Option("--play", help="Hear it while it is made.", rich_help_panel=_OUT)]
+Spectrogram = Annotated[
+    bool, typer.Option("--spectrogram", help="Also draw each file as a PNG.", rich_help_panel=_OUT)
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of paths.", rich_help_panel=_OUT)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.", rich_help_panel=_OUT)]

@@ -1,0 +1,200 @@
+"""`audiocraft serve`: the HTTP server, and its API keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiocraft.cli.output import FAILED, document, note, result
+from audiocraft.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from audiocraft.config.serving import ServingConfig
+    from audiocraft.server.keys import KeyStore
+
+_EXAMPLES = """Serve music over HTTP, with a page at /. Without options: on this machine only, with the bundled models.
+
+Examples:
+
+  audiocraft serve
+
+  audiocraft serve --port 9000 --data ./jobs --model facebook/musicgen-small --device cuda
+
+  audiocraft serve keys create phone && audiocraft serve --host 0.0.0.0
+
+  audiocraft serve --database postgresql://user:password@db/audiocraft --workers 0
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
+keys = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, help="Make, list and revoke API keys."
+)
+app.add_typer(keys, name="keys")
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="AUDIOCRAFT_DATA_DIR", help="Folder of jobs and audio."),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database", envvar="AUDIOCRAFT_DATABASE", help="postgresql://…; by default SQLite in --data."
+    ),
+]
+
+
+@app.callback(help=_EXAMPLES)
+def serve(  # every option is one parameter: that is how the option parser reads them
+    context: typer.Context,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's need a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 chooses a free one.")] = 8000,
+    data: Data = None,
+    database: DatabaseUrl = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="AUDIOCRAFT_MODEL", help="For requests that name none.")
+    ] = "nano",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", help="Only these models; repeat it. Default: all that are here."),
+    ] = None,
+    device: Annotated[str, typer.Option(envvar="AUDIOCRAFT_DEVICE", help="cpu or cuda.")] = "cpu",
+    workers: Annotated[
+        int, typer.Option(envvar="AUDIOCRAFT_WORKERS", help="0 leaves the jobs to `audiocraft worker`.")
+    ] = 1,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Run the models in the server's own process.")
+    ] = False,
+    require_key: Annotated[
+        bool, typer.Option("--require-key", help="Ask for a key on this machine too.")
+    ] = False,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", help="Another host name this server has; repeat it.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option("--cors", help="An origin whose pages may use the API; repeat it.")
+    ] = None,
+    proxy: Annotated[
+        list[str] | None, typer.Option("--proxy", help="Address of a proxy in front, which is believed.")
+    ] = None,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False,
+    log_format: Annotated[
+        str, typer.Option(help="json, text, or auto: JSON unless a terminal watches.")
+    ] = "auto",
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    for module in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "python_multipart", "prometheus_client"):
+        require(module, extra="serve")
+    from dataclasses import replace
+
+    from audiocraft.config.serving import ServingConfig
+
+    config = ServingConfig(
+        host=host, port=port, database=database, music_model=model, preload=(model,), models=tuple(allow or ()),
+        device=device, workers=workers, in_process=in_process, require_key=True if require_key else None,
+        hosts=tuple(name or ()), cors_origins=tuple(origin or ()), trust_proxy=tuple(proxy or ()),
+        log_prompts=log_prompts,
+    )  # fmt: skip
+    if data is not None:
+        config = replace(config, data_dir=str(data))
+    _serve(config, verbose=verbose, log_format=log_format)
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="generate, codec, analyze, admin; repeat it. Default: all but admin."),
+    ] = None,
+    active: Annotated[int | None, typer.Option(help="Unfinished jobs at a time.")] = None,
+    per_minute: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
+    seconds_per_day: Annotated[float | None, typer.Option(help="Seconds of audio a day.")] = None,
+    data: Data = None,
+    database: DatabaseUrl = None,
+) -> None:
+    """Make a key and print it. It is stored as a digest: nobody can look it up later."""
+    from audiocraft.server.admission import Quota
+    from audiocraft.server.keys import DEFAULT_SCOPES
+
+    quota = Quota(active=active, requests_per_minute=per_minute, seconds_per_day=seconds_per_day)
+    key, secret = _keys(data, database).create(name, scopes=tuple(scope or DEFAULT_SCOPES), quota=quota)
+    note(f"{key.id} ({', '.join(key.scopes)})")
+    result(secret)
+
+
+@keys.command("list")
+def list_keys(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    data: Data = None,
+    database: DatabaseUrl = None,
+) -> None:
+    """Show the keys, without their secrets."""
+    from audiocraft.config.decode import encode
+
+    found = _keys(data, database).list()
+    if as_json:
+        document({"keys": [encode(key) for key in found]})
+        return
+    for key in found:
+        state = "revoked" if key.revoked_at else "valid"
+        result(f"{key.id}  {state:<8} {key.name:<20} {', '.join(key.scopes)}")
+
+
+@keys.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="The id that `list` shows.")],
+    data: Data = None,
+    database: DatabaseUrl = None,
+) -> None:
+    """End a key; servers that run refuse it within seconds."""
+    if not _keys(data, database).revoke(key):
+        note(f"there is no valid key {key!r}")
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def openapi() -> None:
+    """Print the description of the HTTP interface."""
+    require("fastapi", extra="serve")
+    from audiocraft.config.serving import ServingConfig
+    from audiocraft.server.app import create_app
+
+    # Nothing is opened or written: the application is only described, not started.
+    document(create_app(None, ServingConfig(workers=0)).openapi())
+
+
+def _keys(data: Path | None, database: str | None) -> KeyStore:
+    require("sqlalchemy", extra="serve")
+    from audiocraft.config.serving import ServingConfig, default_data_dir
+    from audiocraft.server.database import Database
+    from audiocraft.server.keys import KeyStore
+
+    config = ServingConfig(data_dir=str(data) if data is not None else default_data_dir(), database=database)
+    found = Database(config.database_url)
+    found.migrate()
+    return KeyStore(found)
+
+
+def _serve(config: ServingConfig, *, verbose: bool, log_format: str = "auto") -> None:
+    import torch
+
+    from audiocraft.server import logs
+    from audiocraft.server.app import create_app, engine_of
+    from audiocraft.server.serve import bound, serve
+    from audiocraft.server.worker_process import WorkerProcess
+
+    logs.configure(form=log_format, audit=verbose)
+    if config.device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"device {config.device!r} cannot be used here: torch sees no GPU")
+    with bound(config) as (listener, config):
+        engine = engine_of(config, log_form=log_format)
+        if isinstance(engine, WorkerProcess):
+            engine.launch()  # it loads its models while the server is put together
+        note(f"AudioCraft on {config.url} (jobs in {config.data_dir}); Ctrl-C stops it")
+        serve(create_app(engine, config), config, listener)

@@ -1,0 +1,38 @@
+"""Where the files of a command go: one path per prompt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
+    """One path per prompt: as given, numbered, or named after the prompt inside a folder."""
+    from audiocraft.workflows.render import check_target
+
+    if output is None or not output.suffix or output.is_dir():
+        folder = output or Path()
+        names: list[Path] = []
+        for prompt in prompts:
+            names.append(_free(folder / f"{_slug(prompt)}.wav", names))
+        return tuple(check_target(name) for name in names)
+    if len(prompts) == 1:
+        return (check_target(output),)
+    width = len(str(len(prompts)))
+    stems = [f"{output.stem}-{row:0{width}d}{output.suffix}" for row in range(1, len(prompts) + 1)]
+    return tuple(check_target(output.with_name(stem)) for stem in stems)
+
+
+def _slug(prompt: str) -> str:
+    words = re.findall(r"\w+", prompt.lower())
+    return "-".join(words)[:60].strip("-") or "music"
+
+
+def _free(path: Path, taken: Sequence[Path]) -> Path:
+    """`path`, or with a number after it where that name is used already."""
+    number, candidate = 2, path
+    while candidate in taken or candidate.exists():
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return candidate

@@ -1,0 +1,384 @@
+"""A client of the server: `Client("http://127.0.0.1:8000").generate("calm piano")`. Needs no torch.
+
+with Client() as client:
+    piece = client.generate("rainy piano, 80 bpm", duration=10)
+    client.download(piece, "piano.flac")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from audiocraft.errors import AudioCraftError, InvalidInput, require
+from audiocraft.utils import repeats
+from audiocraft.utils.files import atomic_path
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+URL_VARIABLE, KEY_VARIABLE = "AUDIOCRAFT_URL", "AUDIOCRAFT_API_KEY"
+
+Kind = Literal["music", "sound", "continuation", "melody", "style"]
+Status = Literal["queued", "starting", "processing", "succeeded", "failed", "canceled"]
+_FINISHED = ("succeeded", "failed", "canceled")
+_SUFFIXES = {".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".opus": "opus", ".ogg": "opus", ".pcm": "pcm"}
+_WAIT_SECONDS = 30
+# Formats whose bytes are the same each time, so that a stream that broke can go on in the middle.
+_EXACT = ("wav", "pcm", "f32")
+
+
+class ServerError(AudioCraftError):
+    """What the server refused or could not do, with its own words."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str,
+        field: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.field = field
+        self.retry_after = retry_after
+
+
+class ServerAway(ServerError):
+    """Nobody answered, or not the server itself but something on the way to it that did not reach it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """A piece on the server. `raw` is the whole answer."""
+
+    id: str
+    status: Status
+    kind: str
+    model: str
+    prompt: str
+    duration: float
+    seed: int
+    progress: float
+    position: int | None = None
+    error: Mapping[str, Any] | None = None
+    result: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        return self.status in _FINISHED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEvent:
+    """Something that happened to a piece; `id` is where to go on after a break."""
+
+    id: int
+    kind: str
+    data: Mapping[str, Any]
+
+
+class Client:
+    """One server. Safe to use from many threads.
+
+    Args:
+        url: by default $AUDIOCRAFT_URL, else this machine.
+        key: by default $AUDIOCRAFT_API_KEY.
+        timeout: seconds to wait for the beginning of an answer.
+        retries: how often a request that may be repeated is, when the server is full or away.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 3,
+        transport: Any = None,
+    ) -> None:
+        self._http = require("httpx2", extra="client")
+        self.url = (url or os.getenv(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
+        secret = key or os.getenv(KEY_VARIABLE)
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        self._retries = retries
+        self._client = self._http.Client(
+            base_url=self.url, headers=headers, timeout=timeout, follow_redirects=False, transport=transport
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections."""
+        self._client.close()
+
+    # ------------------------------------------------------------------ pieces
+
+    def submit(self, prompt: str = "", *, kind: Kind = "music", **options: Any) -> Generation:
+        """Ask for a piece and return at once. `options` are the fields of the API: duration, seed, model, audio…
+
+        A request without an idempotency key gets one, so that a repetition after a broken connection makes no second
+        piece.
+        """
+        key = options.pop("idempotency_key", None) or f"{random.SystemRandom().getrandbits(128):032x}"
+        body = {
+            "kind": kind,
+            "prompt": prompt,
+            **{name: value for name, value in options.items() if value is not None},
+        }
+        audio = body.get("audio")
+        if isinstance(audio, str | Path):
+            body["audio"] = {"upload": self.upload(audio)["id"]}
+        return _generation(self._json("POST", "/v1/generations", json=body, headers={"Idempotency-Key": key}))
+
+    def generate(self, prompt: str = "", *, kind: Kind = "music", **options: Any) -> Generation:
+        """Ask for a piece and wait until it is finished; raises ServerError if it failed."""
+        return self.wait(self.submit(prompt, kind=kind, **options))
+
+    def wait(self, piece: Generation | str, *, timeout: float | None = None) -> Generation:
+        """Wait until a piece has succeeded; raises ServerError if it failed or was canceled, or TimeoutError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.05
+        while not (found := self.get(piece)).finished:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"{found.id} is {found.status} after {timeout:g} s")
+            time.sleep(pause)
+            pause = min(1.0, pause * 1.5)
+        if found.status != "succeeded":
+            error = found.error or {"code": found.status, "message": f"the piece was {found.status}"}
+            raise ServerError(
+                str(error["message"]), status=200, code=str(error["code"]), field=error.get("field")
+            )
+        return found
+
+    def get(self, piece: Generation | str) -> Generation:
+        """How far a piece is."""
+        return _generation(self._json("GET", f"/v1/generations/{_id(piece)}"))
+
+    def generations(self, *, limit: int | None = None, **filters: Any) -> Iterator[Generation]:
+        """Your pieces, the newest first, page after page. Filters: `status`, `q`."""
+        after: str | None = None
+        left = limit
+        while left is None or left > 0:
+            parameters = {"limit": min(100, left or 100), **filters}
+            if after is not None:
+                parameters["after"] = after
+            page = self._json("GET", "/v1/generations", params=parameters)
+            for entry in page["data"]:
+                yield _generation(entry)
+            left = None if left is None else left - len(page["data"])
+            after = page["next"]
+            if after is None:
+                return
+
+    def cancel(self, piece: Generation | str) -> Generation:
+        """Stop a piece."""
+        return _generation(self._json("POST", f"/v1/generations/{_id(piece)}/cancel"))
+
+    def delete(self, piece: Generation | str) -> None:
+        """Forget a piece and its audio."""
+        self._send("DELETE", f"/v1/generations/{_id(piece)}").read()
+
+    def events(self, piece: Generation | str, *, after: int = 0) -> Iterator[JobEvent]:
+        """What happens to a piece, as it happens, until its end; a broken connection is taken up where it was."""
+        last, failures = after, 0
+        while True:
+            try:
+                for event in self._events_once(_id(piece), last):
+                    last, failures = event.id, 0
+                    yield event
+                    if event.kind in _FINISHED:
+                        return
+                if self.get(piece).finished:
+                    return
+            except (self._http.TransportError, ServerAway):
+                pass
+            failures += 1
+            if failures > self._retries:
+                raise ServerAway("the connection broke again and again", status=0, code="connection")
+            time.sleep(repeats.pause(failures - 1))
+
+    def stream(self, piece: Generation | str, *, format: str = "wav") -> Iterator[bytes]:
+        """The audio of a piece while it is made, as the bytes of a file of this format. A broken connection is taken
+        up where it was, where the format allows it: wav, pcm and f32."""
+        path = f"/v1/generations/{_id(piece)}/stream"
+        given, failures = 0, 0
+        while True:
+            skip = given
+            try:
+                with self._client.stream(
+                    "GET", path, params={"format": format}, timeout=_long(self._http)
+                ) as answer:
+                    self._check(answer)
+                    for content in answer.iter_bytes():
+                        fresh = content[skip:]
+                        skip -= len(content) - len(fresh)
+                        if fresh:
+                            given, failures = given + len(fresh), 0
+                            yield fresh
+                return
+            except (self._http.TransportError, ServerAway) as error:
+                failures += 1
+                if failures > self._retries or (given and format not in _EXACT):
+                    raise ServerAway(
+                        f"the stream broke after {given} bytes: {error}", status=0, code="connection"
+                    ) from error
+            time.sleep(repeats.pause(failures - 1))
+
+    def audio(self, piece: Generation | str, *, format: str = "wav") -> bytes:
+        """The file of a finished piece."""
+        answer = self._send("GET", f"/v1/generations/{_id(piece)}/audio", params={"format": format})
+        content: bytes = answer.content
+        return content
+
+    def download(self, piece: Generation | str, path: str | os.PathLike[str]) -> Path:
+        """Write the file of a finished piece; the suffix says in which format."""
+        target = Path(path)
+        format = _SUFFIXES.get(target.suffix.lower())
+        if format is None:
+            raise InvalidInput(f"end {target} in one of {', '.join(_SUFFIXES)}", field="path")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(self.audio(piece, format=format))
+        return target
+
+    # ------------------------------------------------------------------ the rest
+
+    def upload(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Send audio to continue or to follow -> the upload, whose `id` requests name."""
+        source = Path(path)
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            raise InvalidInput(f"cannot read {source}: {error.strerror or error}", field="audio") from error
+        return self._json("POST", "/v1/uploads", files={"file": (source.name, content)})
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models of the server."""
+        found: list[dict[str, Any]] = self._json("GET", "/v1/models")["data"]
+        return found
+
+    def load(self, model: str) -> dict[str, Any]:
+        """Load a model now."""
+        return self._json("POST", f"/v1/models/{model}/load")
+
+    def unload(self, model: str) -> dict[str, Any]:
+        """Free the memory of a model."""
+        return self._json("POST", f"/v1/models/{model}/unload")
+
+    def encode(
+        self, path: str | os.PathLike[str], *, model: str | None = None, codebooks: int | None = None
+    ) -> dict[str, Any]:
+        """A file as codes."""
+        source = Path(path)
+        data = {
+            name: str(value)
+            for name, value in (("model", model), ("codebooks", codebooks))
+            if value is not None
+        }
+        return self._json(
+            "POST", "/v1/codec/encode", files={"file": (source.name, source.read_bytes())}, data=data
+        )
+
+    def decode(self, codes: Mapping[str, Any]) -> bytes:
+        """The answer of `encode` -> a WAV file."""
+        body = {name: codes[name] for name in ("codes", "model", "scale") if codes.get(name) is not None}
+        content: bytes = self._send("POST", "/v1/codec/decode", json=body).content
+        return content
+
+    # ------------------------------------------------------------------ transport
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        document: dict[str, Any] = self._send(method, path, **options).json()
+        return document
+
+    def _send(self, method: str, path: str, **options: Any) -> Any:
+        """One request, repeated while the server is full or away if that can do no harm."""
+        harmless = repeats.harmless(method, path, options.get("headers", {}))
+        for attempt in range(self._retries + 1):
+            last = attempt == self._retries
+            try:
+                answer = self._client.request(method, path, **options)
+            except self._http.TransportError as error:
+                if last or not harmless:
+                    raise ServerAway(
+                        f"no answer from {self.url}: {error}", status=0, code="connection"
+                    ) from error
+                time.sleep(repeats.pause(attempt))
+                continue
+            if method == "DELETE" and attempt and answer.status_code == 404:
+                return answer  # the one whose answer was lost has done it
+            refused = repeats.refused(answer)
+            if last or not (refused or (harmless and repeats.from_between(answer))):
+                self._check(answer)
+                return answer
+            time.sleep(repeats.asked_pause(answer) if refused else repeats.pause(attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _check(self, answer: Any) -> None:
+        if answer.status_code < 400:
+            return
+        answer.read()
+        try:
+            problem = answer.json()
+        except ValueError:
+            problem = {}
+        wait = answer.headers.get("Retry-After")
+        kind = ServerAway if repeats.from_between(answer) else ServerError
+        raise kind(
+            str(problem.get("message") or f"{self.url} answered {answer.status_code}"),
+            status=answer.status_code,
+            code=str(problem.get("code", "http_error")),
+            field=problem.get("field"),
+            retry_after=float(wait) if wait and wait.isdigit() else None,
+        )
+
+    def _events_once(self, piece: str, after: int) -> Iterator[JobEvent]:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        path = f"/v1/generations/{piece}/events"
+        with self._client.stream("GET", path, headers=headers, timeout=_long(self._http)) as answer:
+            self._check(answer)
+            fields: dict[str, str] = {}
+            for line in answer.iter_lines():
+                if line:
+                    name, _, value = line.partition(":")
+                    if name:
+                        fields[name] = value.removeprefix(" ")
+                    continue
+                if "data" in fields and fields.get("id", "").isdigit():
+                    yield JobEvent(
+                        id=int(fields["id"]),
+                        kind=fields.get("event", "message"),
+                        data=json.loads(fields["data"]),
+                    )
+                fields = {}
+
+
+def _long(http: Any) -> Any:
+    """For answers that take as long as the piece: silence longer than this means a broken connection."""
+    return http.Timeout(_WAIT_SECONDS, read=120.0)
+
+
+def _id(piece: Generation | str) -> str:
+    return piece if isinstance(piece, str) else piece.id
+
+
+def _generation(document: Mapping[str, Any]) -> Generation:
+    names = [name for name in Generation.__dataclass_fields__ if name != "raw"]
+    values: dict[str, Any] = {name: document.get(name) for name in names}
+    return Generation(**values, raw=document)

@@ -1,0 +1,87 @@
+"""The optimiser, how long it runs, and the schedule of its learning rate. Fields mirror the YAML tree name for name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdamConfig:
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EMAConfig:
+    """Exponential moving average of the weights, advanced every `updates` steps."""
+
+    use: bool = False
+    updates: int = 1
+    device: str = "cpu"
+    decay: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """The optimiser and how long it runs."""
+
+    epochs: int
+    lr: float
+    optimizer: Literal["adam", "adamw", "dadam"]
+    updates_per_epoch: int | None = None
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    adam: AdamConfig = AdamConfig()
+    ema: EMAConfig = EMAConfig()
+    max_norm: float | None = None
+    eager_sync: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepScheduleConfig:
+    step_size: int | None = None
+    gamma: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExponentialScheduleConfig:
+    lr_decay: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CosineScheduleConfig:
+    warmup: int | None = None
+    lr_min_ratio: float = 0.0
+    cycle_length: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolynomialScheduleConfig:
+    warmup: int | None = None
+    zero_lr_warmup_steps: int = 0
+    end_lr: float = 0.0
+    power: float = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarmupScheduleConfig:
+    warmup: int | None = None
+    warmup_init_lr: float | None = 0.0
+
+
+ScheduleName = Literal["step", "exponential", "cosine", "polynomial_decay", "inverse_sqrt", "linear_warmup"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduleConfig:
+    """Which learning-rate schedule runs, and the settings of each."""
+
+    lr_scheduler: ScheduleName | None = None
+    step: StepScheduleConfig = StepScheduleConfig()
+    exponential: ExponentialScheduleConfig = ExponentialScheduleConfig()
+    cosine: CosineScheduleConfig = CosineScheduleConfig()
+    polynomial_decay: PolynomialScheduleConfig = PolynomialScheduleConfig()
+    inverse_sqrt: WarmupScheduleConfig = WarmupScheduleConfig()
+    linear_warmup: WarmupScheduleConfig = WarmupScheduleConfig()

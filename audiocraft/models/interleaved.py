@@ -1,0 +1,137 @@
+"""Stereo from a mono codec, each channel coded on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocraft.errors import InvalidInput
+from audiocraft.models.encodec import CompressionModel
+from audiocraft.quantization.base import QuantizedResult
+
+
+@dataclass(slots=True)
+class InterleavedState:
+    """One stream: that of the mono codec, and a step whose right channel is still to come."""
+
+    mono: Any
+    waiting: Tensor | None = None  # [B, K, 0 or 1]
+
+
+class InterleaveStereoCompressionModel(CompressionModel):
+    """Stereo from a mono codec: both channels are coded on their own and their codes interleaved.
+
+    codebooks (default)  K = left 0, right 0, left 1, right 1, ...
+    per_timestep         T = left frame 0, right frame 0, left frame 1, ...
+    """
+
+    def __init__(self, model: CompressionModel, per_timestep: bool = False) -> None:
+        super().__init__()
+        if model.channels != 1:
+            raise InvalidInput(
+                f"stereo is interleaved from a mono codec; this one has {model.channels} channels",
+                field="model",
+            )
+        self.model = model
+        self.per_timestep = per_timestep
+
+    @property
+    def total_codebooks(self) -> int:
+        """Codebooks of the mono codec."""
+        return self.model.total_codebooks
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codebooks in use after interleaving."""
+        return self.model.num_codebooks if self.per_timestep else self.model.num_codebooks * 2
+
+    def set_num_codebooks(self, n: int) -> None:
+        """Use `n` codebooks of the mono codec for each channel."""
+        self.model.set_num_codebooks(n)
+
+    @property
+    def num_virtual_steps(self) -> int:
+        """Steps per frame of the mono codec."""
+        return 2 if self.per_timestep else 1
+
+    @property
+    def frame_rate(self) -> float:
+        """Steps per second."""
+        return self.model.frame_rate * self.num_virtual_steps
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.model.sample_rate
+
+    @property
+    def channels(self) -> int:
+        """Two."""
+        return 2
+
+    @property
+    def cardinality(self) -> int:
+        """Codes per codebook."""
+        return self.model.cardinality
+
+    def forward(self, x: Tensor) -> QuantizedResult:
+        """Refused: the mono codec is what trains."""
+        raise InvalidInput("interleaved stereo is not trained; train the mono codec inside it", field="x")
+
+    def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """x [B, 2, N] -> interleaved codes, and the volumes [B, 2] where the codec renormalises.
+
+        Args:
+            num_codebooks: of the mono codec, for each channel.
+        """
+        if x.dim() != 3 or x.shape[1] != 2:
+            raise InvalidInput(f"audio must be [batch, 2, samples]; got {tuple(x.shape)}", field="x")
+        codes, scale = self.model.encode(x.flatten(0, 1).unsqueeze(1), num_codebooks=num_codebooks)
+        pairs = codes.unflatten(0, (-1, 2))  # [B, 2, K, T]
+        codes = (
+            pairs.permute(0, 2, 3, 1).flatten(2) if self.per_timestep else pairs.transpose(1, 2).flatten(1, 2)
+        )
+        return codes, None if scale is None else scale.view(-1, 2)
+
+    def get_left_right_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Interleaved codes -> those of the left and of the right channel, each [B, K, T]."""
+        if self.per_timestep:
+            return codes[..., 0::2], codes[..., 1::2]
+        return codes[:, 0::2], codes[:, 1::2]
+
+    def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Interleaved codes -> audio [B, 2, N]"""
+        audio = self.model.decode(self._pairs(codes), None if scale is None else scale.reshape(-1, 1))
+        return audio.view(-1, 2, audio.shape[-1])
+
+    def init_decode_state(self, batch_size: int) -> InterleavedState:
+        """A fresh state for `decode_step`, owned by the caller."""
+        return InterleavedState(self.model.init_decode_state(2 * batch_size))
+
+    def decode_step(self, codes: Tensor, state: InterleavedState, *, final: bool = False) -> Tensor:
+        """The next interleaved codes [B, K, t] -> the samples [B, 2, n] that they settle."""
+        if state.waiting is not None:
+            codes = torch.cat([state.waiting, codes], dim=-1)
+        whole = codes.shape[-1] // self.num_virtual_steps * self.num_virtual_steps
+        state.waiting, codes = codes[..., whole:], codes[..., :whole]
+        audio = self.model.decode_step(self._pairs(codes), state.mono, final=final)
+        return audio.view(len(codes), 2, audio.shape[-1])
+
+    @property
+    def decode_delay(self) -> int:
+        """Steps that must follow a step before `decode_step` has given all its samples."""
+        return self.model.decode_delay * self.num_virtual_steps + self.num_virtual_steps - 1
+
+    def _pairs(self, codes: Tensor) -> Tensor:
+        """Interleaved codes [B, ...] -> those of the mono codec [2 B, K, T], left and right alternating."""
+        return torch.stack(self.get_left_right_codes(codes), dim=1).flatten(0, 1)
+
+    def decode_latent(self, codes: Tensor) -> Tensor:
+        """Refused: two channels have two latents."""
+        raise InvalidInput(
+            "interleaved stereo has no single latent; split the codes with get_left_right_codes()",
+            field="codes",
+        )

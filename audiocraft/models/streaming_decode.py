@@ -1,0 +1,82 @@
+"""Codes of any codec in, audio out, piece by piece and without seams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocraft.errors import InvalidInput
+from audiocraft.models.encodec import CompressionModel
+
+
+class StreamDecoder:
+    """Decodes a stream of codes. All that `push` and `finish` return, joined, equals `codec.decode` of all codes.
+
+    Memory does not grow with the stream, except for codecs that know no sample before the last code: their codes are
+    collected, and all audio comes from `finish`. `delay_frames` tells which is which.
+
+    Args:
+        batch_size: rows that advance together. For rows whose samples must not depend on their neighbours in the
+            last bits, use one decoder for each.
+    """
+
+    def __init__(self, codec: CompressionModel, batch_size: int = 1) -> None:
+        if batch_size < 1:
+            raise InvalidInput(f"batch_size must be at least 1, got {batch_size}", field="batch_size")
+        self._codec = codec
+        self._batch_size = batch_size
+        self._collected: list[Tensor] = []
+        self._empty: Tensor | None = None  # codes [B, K, 0] of the shape that was pushed
+        self._state: Any = None
+        self._finished = False
+        self.delay_frames: int | None = None
+        """Frames that must follow a frame before all its samples are out; None where they come at the end."""
+        try:
+            self._state = codec.init_decode_state(batch_size)
+            self.delay_frames = codec.decode_delay
+        except InvalidInput:  # its way to say that it hears whole clips only
+            self._state = None
+
+    @torch.inference_mode()
+    def push(self, codes: Tensor) -> Tensor:
+        """The next codes [B, K, t] -> the samples [B, C, n] that they settle; n may be 0."""
+        self._check(codes)
+        self._empty = codes[..., :0]
+        if self._state is None:
+            self._collected.append(codes)
+            return self._nothing(codes.device)
+        if codes.shape[-1] == 0:
+            return self._nothing(codes.device)
+        return self._codec.decode_step(codes, self._state)
+
+    @torch.inference_mode()
+    def finish(self, codes: Tensor | None = None) -> Tensor:
+        """End the stream, with its last `codes` if there are any -> the samples [B, C, n] that remain."""
+        codes = self._no_codes() if codes is None else codes
+        self._check(codes)
+        self._finished = True
+        if self._state is not None:
+            return self._codec.decode_step(codes, self._state, final=True)
+        whole = torch.cat([*self._collected, codes], dim=-1)
+        self._collected.clear()
+        return self._codec.decode(whole) if whole.shape[-1] else self._nothing(codes.device)
+
+    def _check(self, codes: Tensor) -> None:
+        if self._finished:
+            raise InvalidInput("this stream has been finished; start another decoder", field="codes")
+        if codes.dim() != 3 or codes.shape[0] != self._batch_size:
+            raise InvalidInput(
+                f"codes must be [{self._batch_size}, codebooks, frames], got {list(codes.shape)}",
+                field="codes",
+            )
+
+    def _no_codes(self) -> Tensor:
+        if self._empty is not None:
+            return self._empty
+        device = next(iter(self._codec.parameters())).device
+        return torch.zeros(self._batch_size, self._codec.num_codebooks, 0, dtype=torch.long, device=device)
+
+    def _nothing(self, device: torch.device) -> Tensor:
+        return torch.zeros(self._batch_size, self._codec.channels, 0, device=device)

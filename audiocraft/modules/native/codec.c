@@ -1,0 +1,564 @@
+/* Convolutional codecs: chains of convolutions, transposed convolutions and residual blocks, and the LSTM between them.
+ * kernels.c includes this file.
+ *
+ * Signals are rows of channels, [time, channels]. A window of a convolution is then a run of floats, and so is a frame of
+ * a transposed convolution: both are products of overlapping rows with a matrix. Time is worked through in tiles, small
+ * enough that what a layer makes is still in the cache when the next layer reads it; what tiles need of their neighbours
+ * is computed twice. Every number is one sum in one fixed order, so tiles and threads change no bit of it. */
+
+#pragma once
+
+#include <string.h>
+
+#include "pool.h"
+#include "products.h"
+#include "records.h"
+#include "vectors.h"
+
+/* ---------------------------------------------------------------- records, as codec_records.py has them */
+
+enum { RAW, ACTIVE, PLANES }; /* a signal, and the same after its activation */
+enum { WITHOUT, WITH_ELU, WITH_GELU };
+enum { ZEROS, REFLECT };
+
+typedef struct {
+    int32_t channels, raw, active, pad; /* which planes are needed, by which activation; what lies beyond the ends */
+} Signal;
+
+/* Row r of the product: `taps` runs of `inner` floats, the first at row r * stride - left of the source, each `hop` rows
+ * after the one before, times weight [panels of NR columns][taps * inner][NR]. It makes rows r * up - trim ... + up of
+ * the target, side by side in `columns`. */
+typedef struct {
+    int32_t source, reads, target, add; /* add: the signal that is added, or -1 */
+    int32_t taps, hop, inner, stride, left, span;
+    int32_t up, trim, columns, narrow; /* narrow: few columns, weight [columns][inner] */
+    const float *weight, *bias;
+} Step;
+
+/* Steps first ... last - 1, in tiles of `rows` of what the last one makes; one step alone also by `panels` of columns. */
+typedef struct {
+    int32_t first, last, rows, panels;
+} Group;
+
+typedef struct {
+    int32_t signals, steps, groups;
+    const Signal *signal; /* the first is the input, the last the output */
+    const Step *step;
+    const Group *group;
+} Network;
+
+/* ---------------------------------------------------------------- products of rows that overlap */
+
+#define NR (2 * VL)
+#if VL == 16
+#define MR 12
+#else
+#define MR 6
+#endif
+
+typedef struct {
+    float *raw, *active;
+    const float *add;
+    int64_t ld;
+    int kind; /* of the activation */
+} Out;
+
+INLINE vf elu(vf x) { return choose((vi)(x > splat(0.0f)), x, exp_(x) - splat(1.0f)); }
+
+INLINE vf activated(int kind, vf x) { return kind == WITH_GELU ? gelu(x) : elu(x); }
+
+INLINE void put(Out out, int64_t at, vf value) {
+    if (out.add) value += load(out.add + at);
+    if (out.raw) store(out.raw + at, value);
+    if (out.active) store(out.active + at, activated(out.kind, value));
+}
+
+/* M rows, `step` floats apart at `a`, times one panel; M is a constant where this is inlined. */
+INLINE void block(const int M, const Step *s, const float *a, int64_t step, int64_t hop, const float *w,
+                  const float *bias, Out out, int columns) {
+    vf acc[MR][2];
+    for (int m = 0; m < M; m++) acc[m][0] = load(bias), acc[m][1] = load(bias + VL);
+    for (int tap = 0; tap < s->taps; tap++, a += hop) {
+        const float *row[(MR + 2) / 3];
+        for (int i = 0; i < (M + 2) / 3; i++) row[i] = a + 3 * i * step;
+        for (int k = 0; k < s->inner; k++, w += NR) {
+            vf w0 = load(w), w1 = load(w + VL);
+            for (int m = 0; m < M; m++) {
+                vf x = splat(row[m / 3][(m % 3) * step + k]);
+                acc[m][0] = fma_(x, w0, acc[m][0]);
+                acc[m][1] = fma_(x, w1, acc[m][1]);
+            }
+        }
+    }
+    if (columns == NR) {
+        for (int m = 0; m < M; m++) put(out, m * out.ld, acc[m][0]), put(out, m * out.ld + VL, acc[m][1]);
+        return;
+    }
+    for (int m = 0; m < M; m++) { /* the last panel is not full */
+        float made[NR] = {0}, active[NR];
+        store(made, acc[m][0]), store(made + VL, acc[m][1]);
+        for (int i = 0; i < columns && out.add; i++) made[i] += out.add[m * out.ld + i];
+        store(active, activated(out.kind, load(made))), store(active + VL, activated(out.kind, load(made + VL)));
+        if (out.raw) memcpy(out.raw + m * out.ld, made, columns * sizeof(float));
+        if (out.active) memcpy(out.active + m * out.ld, active, columns * sizeof(float));
+    }
+}
+
+INLINE Out moved(Out out, int64_t by) {
+    return (Out){out.raw ? out.raw + by : NULL, out.active ? out.active + by : NULL, out.add ? out.add + by : NULL,
+                 out.ld, out.kind};
+}
+
+/* `rows` rows times one panel. */
+static void panel(const Step *s, const float *a, int64_t step, int64_t hop, int64_t rows, const float *w,
+                  const float *bias, Out out, int columns) {
+#define ROWS(M)                                                          \
+    for (; rows >= M; rows -= M, a += M * step, out = moved(out, M * out.ld)) \
+        block(M, s, a, step, hop, w, bias, out, columns);
+    ROWS(MR)
+#if VL == 16
+    ROWS(6)
+#endif
+    ROWS(3)
+    ROWS(1)
+#undef ROWS
+}
+
+/* Few columns: each is a product of a window with a row of weights. */
+static void narrow(const Step *s, const float *a, int64_t step, int64_t rows, Out out) {
+    for (int c = 0; c < s->columns; c++) {
+        const float *w = s->weight + (size_t)c * s->inner;
+        for (int64_t r = 0; r < rows; r += 4) {
+            const float *at[4];
+            vf acc[4] = {{0}};
+            for (int i = 0; i < 4; i++) at[i] = a + (r + i < rows ? r + i : rows - 1) * step;
+            int k = 0;
+            for (; k + VL <= s->inner; k += VL) {
+                vf value = load(w + k);
+                for (int i = 0; i < 4; i++) acc[i] = fma_(load(at[i] + k), value, acc[i]);
+            }
+            v4 made = sum4(acc[0], acc[1], acc[2], acc[3]);
+            for (; k < s->inner; k++)
+                for (int i = 0; i < 4; i++) made[i] += at[i][k] * w[k];
+            float some[VL] = {0}, active[VL];
+            for (int i = 0; i < 4; i++) some[i] = made[i] + s->bias[c];
+            if (out.active) store(active, activated(out.kind, load(some)));
+            for (int i = 0; i < 4 && r + i < rows; i++) {
+                if (out.raw) out.raw[(r + i) * out.ld + c] = some[i];
+                if (out.active) out.active[(r + i) * out.ld + c] = active[i];
+            }
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- which rows */
+
+enum { MOST_SIGNALS = 96 };
+
+typedef struct {
+    int64_t low, high; /* none, if high is not above low */
+} Range;
+
+/* Rows of a signal in memory. */
+typedef struct {
+    float *plane[PLANES];
+    Range rows;
+} Place;
+
+INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+
+INLINE void join(Range *range, int64_t low, int64_t high) {
+    int none = range->high <= range->low;
+    if (none || low < range->low) range->low = low;
+    if (none || high > range->high) range->high = high;
+}
+
+INLINE Range inside(Range range, int64_t length) {
+    return (Range){range.low > 0 ? range.low : 0, range.high < length ? range.high : length};
+}
+
+/* The rows of the product that make these rows of the target. */
+INLINE Range product_rows(const Step *s, Range made) {
+    return (Range){floor_div(made.low + s->trim, s->up), floor_div(made.high + s->trim + s->up - 1, s->up)};
+}
+
+static int64_t rows_after(const Step *s, int64_t length) {
+    return s->up > 1 ? length * s->up : (length + s->stride - 1) / s->stride;
+}
+
+/* From the rows that are wanted of what `last` makes, those of all signals before it, ends included. */
+static void trace(const Network *net, const int64_t *length, int first, int last, Range *want) {
+    for (int i = last - 1; i >= first; i--) {
+        const Step *s = net->step + i;
+        Range made = inside(want[s->target], length[s->target]), r = product_rows(s, made);
+        if (made.high <= made.low) continue;
+        if (s->up > 1) join(&want[s->target], r.low * s->up - s->trim, r.high * s->up - s->trim);
+        int64_t low = r.low * s->stride - s->left, high = (r.high - 1) * s->stride - s->left + s->span;
+        join(&want[s->source], low, high);
+        if (net->signal[s->source].pad == REFLECT) {
+            if (low < 0) join(&want[s->source], low, 1 - low);
+            if (high > length[s->source]) join(&want[s->source], 2 * length[s->source] - 1 - high, high);
+        }
+        if (s->add >= 0) join(&want[s->add], made.low, made.high);
+    }
+}
+
+/* Rows low ... high - 1, which lie beyond the ends of a signal. */
+static void fill(const Signal *signal, const Place *place, int64_t length, int64_t low, int64_t high) {
+    const int64_t first = place->rows.low, wide = signal->channels;
+    for (int p = 0; p < PLANES; p++)
+        for (int64_t i = low; place->plane[p] && i < high; i++) {
+            int64_t from = i < 0 ? -i : 2 * (length - 1) - i;
+            float *to = place->plane[p] + (i - first) * wide;
+            if (signal->pad == REFLECT && from >= first && from < place->rows.high)
+                memcpy(to, place->plane[p] + (from - first) * wide, wide * sizeof(float));
+            else
+                memset(to, 0, wide * sizeof(float));
+        }
+}
+
+static void fill_ends(const Signal *signal, const Place *place, int64_t length) {
+    Range rows = place->rows;
+    fill(signal, place, length, rows.low, rows.high < 0 ? rows.high : 0);
+    fill(signal, place, length, rows.low > length ? rows.low : length, rows.high);
+}
+
+INLINE size_t room_of(const Signal *signal, Range rows) {
+    size_t one = ((size_t)(rows.high - rows.low) * signal->channels + 15) / 16 * 16 + 16;
+    return one * ((signal->raw != 0) + (signal->active != 0));
+}
+
+static float *lay_out(const Signal *signal, Range rows, float *memory, Place *place) {
+    size_t one = room_of(signal, rows) / ((signal->raw != 0) + (signal->active != 0));
+    place->rows = rows;
+    place->plane[RAW] = signal->raw ? memory : NULL;
+    memory += signal->raw ? one : 0;
+    place->plane[ACTIVE] = signal->active ? memory : NULL;
+    return memory + (signal->active ? one : 0);
+}
+
+typedef struct {
+    float *memory;
+    size_t room;
+} Arena;
+
+/* At least `room` floats, contents lost; 0 where there are none. */
+static int arena_holds(Arena *arena, size_t room) {
+    if (arena->room >= room) return 1;
+    free(arena->memory);
+    arena->memory = scratch_floats(room);
+    arena->room = arena->memory ? room : 0;
+    return arena->memory != NULL;
+}
+
+/* ---------------------------------------------------------------- one piece of a network */
+
+typedef struct {
+    const Network *net;
+    const Group *group;
+    const Place *place;
+    const int64_t *length;
+    Arena *arena;
+    Range rows; /* of the product, for a step alone; else of what the group makes */
+    int splits;
+    _Atomic int failed;
+} Piece;
+
+static void run_step(const Network *net, const Step *s, const Place *place, Range rows, int first, int last) {
+    const Place *from = place + s->source, *to = place + s->target;
+    const int64_t wide = net->signal[s->source].channels, made = net->signal[s->target].channels;
+    const int64_t offset = rows.low * s->up - s->trim, count = rows.high - rows.low;
+    const int64_t at = (offset - to->rows.low) * made;
+    const float *a = from->plane[s->reads] + (rows.low * s->stride - s->left - from->rows.low) * wide;
+    Out out = {NULL, NULL, NULL, s->up * made, net->signal[s->target].active};
+    if (to->plane[RAW]) out.raw = to->plane[RAW] + at;
+    if (to->plane[ACTIVE]) out.active = to->plane[ACTIVE] + at;
+    if (s->add >= 0) out.add = place[s->add].plane[RAW] + (offset - place[s->add].rows.low) * made;
+    if (s->narrow) {
+        narrow(s, a, s->stride * wide, count, out);
+        return;
+    }
+    const size_t size = (size_t)s->taps * s->inner * NR;
+    for (int p = first; p < last; p++) {
+        int columns = s->columns - p * NR < NR ? s->columns - p * NR : NR;
+        panel(s, a, s->stride * wide, s->hop * wide, count, s->weight + p * size, s->bias + p * NR,
+              moved(out, p * NR), columns);
+    }
+}
+
+INLINE int panels_of(const Step *s) { return s->narrow ? 1 : (s->columns + NR - 1) / NR; }
+
+static void alone_task(void *job, int task, int thread) {
+    (void)thread;
+    Piece *piece = job;
+    const Step *s = piece->net->step + piece->group->first;
+    int64_t low = piece->rows.low + (int64_t)(task / piece->splits) * piece->group->rows;
+    int64_t high = low + piece->group->rows;
+    int first = task % piece->splits * piece->group->panels, last = first + piece->group->panels;
+    Range rows = {low, high < piece->rows.high ? high : piece->rows.high};
+    run_step(piece->net, s, piece->place, rows, first, last < panels_of(s) ? last : panels_of(s));
+}
+
+static void tile_task(void *job, int task, int thread) {
+    Piece *piece = job;
+    const Network *net = piece->net;
+    const Group *group = piece->group;
+    Range want[MOST_SIGNALS] = {{0}};
+    Place place[MOST_SIGNALS];
+    const int made = net->step[group->last - 1].target;
+    int64_t low = piece->rows.low + (int64_t)task * group->rows, high = low + group->rows;
+    want[made] = (Range){low, high < piece->rows.high ? high : piece->rows.high};
+    trace(net, piece->length, group->first, group->last, want);
+    memcpy(place, piece->place, net->signals * sizeof(Place));
+    size_t room = 0;
+    for (int i = group->first; i < group->last - 1; i++)
+        room += room_of(net->signal + net->step[i].target, want[net->step[i].target]);
+    if (!arena_holds(piece->arena + thread, room)) {
+        atomic_store(&piece->failed, 1);
+        return;
+    }
+    float *memory = piece->arena[thread].memory;
+    for (int i = group->first; i < group->last; i++) {
+        const Step *s = net->step + i;
+        const int target = s->target;
+        if (target != made) memory = lay_out(net->signal + target, want[target], memory, place + target);
+        Range rows = product_rows(s, inside(want[target], piece->length[target]));
+        run_step(net, s, place, rows, 0, panels_of(s));
+        if (target != made) fill_ends(net->signal + target, place + target, piece->length[target]);
+    }
+}
+
+static int run_group(Piece piece, const Range *want, int threads) {
+    const Group *group = piece.group;
+    const Step *last = piece.net->step + group->last - 1;
+    const int alone = group->last - group->first == 1;
+    piece.rows = inside(want[last->target], piece.length[last->target]);
+    piece.splits = 1;
+    if (alone) {
+        piece.rows = product_rows(last, piece.rows);
+        piece.splits = (panels_of(last) + group->panels - 1) / group->panels;
+    }
+    int64_t tiles = (piece.rows.high - piece.rows.low + group->rows - 1) / group->rows;
+    parallel(threads, (int)tiles * piece.splits, alone ? alone_task : tile_task, &piece);
+    fill_ends(piece.net->signal + last->target, piece.place + last->target, piece.length[last->target]);
+    return atomic_load(&piece.failed);
+}
+
+/* A piece of a network to make: rows from ... to - 1 of the output, of an input of `length` rows that is here from row
+ * `first` on. */
+typedef struct {
+    const float *x;
+    float *out;
+    int64_t first, length, from, to;
+} Span;
+
+static void take_input(const Signal *signal, const float *x, int64_t first, int64_t length, Place *place) {
+    const int64_t wide = signal->channels;
+    Range rows = inside(place->rows, length);
+    const size_t count = (rows.high - rows.low) * wide, skip = (rows.low - place->rows.low) * wide;
+    x += (rows.low - first) * wide;
+    if (signal->raw) memcpy(place->plane[RAW] + skip, x, count * sizeof(float));
+    for (size_t i = 0; i < count && signal->active; i += VL) {
+        float some[VL] = {0};
+        size_t here = count - i < VL ? count - i : VL;
+        memcpy(some, x + i, here * sizeof(float));
+        store(some, activated(signal->active, load(some)));
+        memcpy(place->plane[ACTIVE] + skip + i, some, here * sizeof(float));
+    }
+    fill_ends(signal, place, length);
+}
+
+/* The first arena of `threads` + 1 is for what all threads share. */
+static int run_span(const Network *net, const int64_t *length, Span span, Arena *arenas, int threads) {
+    Range want[MOST_SIGNALS] = {{0}};
+    Place place[MOST_SIGNALS] = {{{NULL, NULL}, {0, 0}}};
+    char kept[MOST_SIGNALS] = {1};
+    const int last = net->signals - 1;
+    want[last] = (Range){span.from, span.to};
+    trace(net, length, 0, net->steps, want);
+    size_t room = room_of(net->signal, want[0]);
+    for (int g = 0; g < net->groups; g++) {
+        int made = net->step[net->group[g].last - 1].target;
+        kept[made] = 1;
+        if (made != last) room += room_of(net->signal + made, want[made]);
+    }
+    if (!arena_holds(arenas, room)) return 1;
+    float *memory = arenas->memory;
+    for (int i = 0; i < last; i++)
+        if (kept[i]) memory = lay_out(net->signal + i, want[i], memory, place + i);
+    place[last] = (Place){{span.out, NULL}, want[last]};
+    take_input(net->signal, span.x, span.first, length[0], place);
+    for (int g = 0; g < net->groups; g++) {
+        Piece piece = {.net = net, .group = net->group + g, .place = place, .length = length, .arena = arenas + 1};
+        if (run_group(piece, want, threads)) return 1;
+    }
+    return 0;
+}
+
+static void all_lengths(const Network *net, int64_t length, int64_t *lengths) {
+    lengths[0] = length;
+    for (int i = 0; i < net->steps; i++)
+        lengths[net->step[i].target] = rows_after(net->step + i, lengths[net->step[i].source]);
+}
+
+/* Which rows of the input, of `length` rows, rows from ... to - 1 of the output need. */
+void ac_network_needs(const Network *net, int64_t length, int64_t from, int64_t to, Range *needed) {
+    int64_t lengths[MOST_SIGNALS];
+    Range want[MOST_SIGNALS] = {{0}};
+    all_lengths(net, length, lengths);
+    want[net->signals - 1] = (Range){from, to};
+    trace(net, lengths, 0, net->steps, want);
+    *needed = inside(want[0], length);
+}
+
+/* `chunk` rows of the output at a time; 0, or 1 where memory ran out. */
+int ac_network(const Network *net, const Span *span, int64_t chunk, int32_t threads) {
+    int64_t lengths[MOST_SIGNALS];
+    Arena arenas[MOST_THREADS + 1] = {{0}};
+    int failed = 0;
+    all_lengths(net, span->length, lengths);
+    threads = open_pool(threads);
+    for (int64_t low = span->from; low < span->to && !failed; low += chunk) {
+        Span part = *span;
+        part.out += (low - span->from) * net->signal[net->signals - 1].channels;
+        part.from = low, part.to = low + chunk < span->to ? low + chunk : span->to;
+        failed = run_span(net, lengths, part, arenas, threads);
+    }
+    close_pool(threads);
+    for (int i = 0; i <= MOST_THREADS; i++) free(arenas[i].memory);
+    return failed;
+}
+
+typedef struct {
+    const Network *net;
+    const int64_t *length;
+    Span first;
+    Arena (*arenas)[2];
+    _Atomic int failed;
+} Many;
+
+static void many_task(void *job, int task, int thread) {
+    Many *many = job;
+    const int last = many->net->signals - 1;
+    Span span = many->first;
+    span.x += task * span.length * many->net->signal[0].channels;
+    span.out += task * many->length[last] * many->net->signal[last].channels;
+    if (run_span(many->net, many->length, span, many->arenas[thread], 1)) atomic_store(&many->failed, 1);
+}
+
+/* The same for `count` short inputs, one after the other in memory; each is the task of one thread. */
+int ac_networks(const Network *net, const float *x, int64_t length, float *out, int32_t count, int32_t threads) {
+    int64_t lengths[MOST_SIGNALS];
+    Arena arenas[MOST_THREADS][2] = {{{0}}};
+    all_lengths(net, length, lengths);
+    Many many = {.net = net, .length = lengths, .arenas = arenas};
+    many.first = (Span){.x = x, .out = out, .length = length, .to = lengths[net->signals - 1]};
+    threads = open_pool(threads);
+    parallel(threads, count, many_task, &many);
+    close_pool(threads);
+    for (int i = 0; i < MOST_THREADS; i++) free(arenas[i][0].memory), free(arenas[i][1].memory);
+    return atomic_load(&many.failed);
+}
+
+int32_t ac_panel(void) { return NR; }
+
+/* ---------------------------------------------------------------- LSTM */
+
+enum { UNITS = 32, SLICE = 256, SMALL = 48 };
+
+typedef struct {
+    int32_t width, in; /* of the state, and of the inputs */
+    const float *w_in, *w_back, *bias; /* [4 * width, in], [4 * width, width], [4 * width] */
+} Lstm;
+
+typedef struct {
+    const Lstm *lstm;
+    const float *x, *before;
+    float *gates, *cell, *after, *packed;
+    int64_t rows;
+} Frame;
+
+/* NR columns of the inputs' part of the gates; for many rows the weights are turned into a panel on the way. */
+static void inputs_task(void *job, int task, int thread) {
+    const Frame *f = job;
+    const int in = f->lstm->in, n = task * NR, wide = 4 * f->lstm->width;
+    const float *weight = f->lstm->w_in + (size_t)n * in, *bias = f->lstm->bias + n;
+    if (f->rows <= SMALL) {
+        const Matrix part = {.kind = F32, .rows = NR, .cols = in, .data = weight};
+        for (int64_t r = 0; r < f->rows; r += MANY) {
+            float *gates = f->gates + r * wide + n;
+            const int M = f->rows - r < MANY ? (int)(f->rows - r) : MANY;
+            tile_near(M, &part, NR, f->x + r * in, in, gates, wide);
+            for (int m = 0; m < M; m++)
+                for (int i = 0; i < NR; i += VL) store(gates + m * wide + i, load(gates + m * wide + i) + load(bias + i));
+        }
+        return;
+    }
+    const Step step = {.taps = 1, .inner = in};
+    float *packed = f->packed + (size_t)thread * in * NR;
+    for (int j = 0; j < NR; j++)
+        for (int k = 0; k < in; k++) packed[(size_t)k * NR + j] = weight[(size_t)j * in + k];
+    panel(&step, f->x, in, 0, f->rows, packed, bias, (Out){.raw = f->gates + n, .ld = wide}, NR);
+}
+
+/* UNITS of the state, for all rows. */
+static void units_task(void *job, int task, int thread) {
+    (void)thread;
+    const Frame *f = job;
+    const int width = f->lstm->width, first = task * UNITS;
+    const vf one = splat(1.0f), two = splat(2.0f);
+    for (int64_t r = 0; r < f->rows; r += MANY) {
+        const int M = f->rows - r < MANY ? (int)(f->rows - r) : MANY;
+        float made[4][MANY][UNITS];
+        for (int gate = 0; gate < 4; gate++) {
+            const Matrix part = {.kind = F32, .rows = UNITS, .cols = width,
+                                 .data = f->lstm->w_back + ((size_t)gate * width + first) * width};
+            tile_near(M, &part, UNITS, f->before + r * width, width, &made[gate][0][0], UNITS);
+        }
+        for (int m = 0; m < M; m++)
+            for (int i = 0; i < UNITS; i += VL) {
+                const float *now = f->gates + (r + m) * 4 * width + first + i;
+                const int64_t at = (r + m) * width + first + i;
+                vf in = load(now) + load(made[0][m] + i), forget = load(now + width) + load(made[1][m] + i);
+                vf fresh = load(now + 2 * width) + load(made[2][m] + i);
+                vf gate = load(now + 3 * width) + load(made[3][m] + i);
+                vf keep = one / (one + exp_(-forget)), take = one / (one + exp_(-in));
+                vf offer = one - two / (one + exp_(two * fresh)), show = one / (one + exp_(-gate));
+                vf c = fma_(keep, load(f->cell + at), take * offer);
+                store(f->cell + at, c);
+                store(f->after + at, show * (one - two / (one + exp_(two * c))));
+            }
+    }
+}
+
+/* One layer over x [steps, rows, in] -> out [steps, rows, width]; hidden and cell [rows, width] go on from where they
+ * are. 0, or 1 where memory ran out. */
+int ac_lstm(const Lstm *lstm, const float *x, float *hidden, float *cell, float *out, int32_t steps, int32_t rows,
+            int32_t threads) {
+    const int width = lstm->width;
+    const int slice = steps < SLICE ? steps : SLICE;
+    const size_t frame = (size_t)rows * width;
+    threads = open_pool(threads);
+    float *gates = scratch_floats(4 * frame * slice + (size_t)threads * lstm->in * NR);
+    if (!gates) {
+        close_pool(threads);
+        return 1;
+    }
+    const float *before = hidden;
+    for (int32_t t = 0; t < steps; t++) {
+        if (t % slice == 0) {
+            int64_t count = (int64_t)(steps - t < slice ? steps - t : slice) * rows;
+            Frame f = {.lstm = lstm, .x = x + (size_t)t * rows * lstm->in, .gates = gates,
+                       .packed = gates + 4 * frame * slice, .rows = count};
+            parallel(threads, 4 * width / NR, inputs_task, &f);
+        }
+        Frame f = {.lstm = lstm, .before = before, .gates = gates + 4 * frame * (t % slice), .cell = cell,
+                   .after = out + frame * t, .rows = rows};
+        parallel(threads, width / UNITS, units_task, &f);
+        before = f.after;
+    }
+    if (steps) memcpy(hidden, before, frame * sizeof(float));
+    close_pool(threads);
+    free(gates);
+    return 0;
+}

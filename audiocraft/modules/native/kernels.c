@@ -1,0 +1,370 @@
+/* One pass of a transformer language model over a few tokens, and the products of few rows with large matrices that it
+ * is made of. What it reads is the weights, once; everything here is about reading them at the memory's speed.
+ *
+ * Rules that the rest of the package relies on:
+ * - What a token becomes depends on its own row only, to the last bit: each output is summed over the inputs in one
+ *   fixed order, however many tokens, threads and neighbours there are.
+ * - Weights are turned into float32 as they are read and multiplied in float32, but see "products in whole numbers".
+ * - Nothing is kept between calls but threads that wait.
+ *
+ * Plain C with compiler vectors; AVX-512, AVX2 or neither is decided by the compiler's target. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pool.h"
+#include "products.h"
+#include "records.h"
+#include "vectors.h"
+
+#define ABI_VERSION 2
+
+/* ---------------------------------------------------------------- norms and attention */
+
+static void layer_norm(const float *x, int width, Norm norm, float eps, float *y) {
+    vf total = {0}, squares = {0};
+    for (int i = 0; i < width; i += VL) total += load(x + i);
+    vf mean = splat(sum(total) / (float)width);
+    for (int i = 0; i < width; i += VL) {
+        vf off = load(x + i) - mean;
+        squares = fma_(off, off, squares);
+    }
+    vf scale = splat(1.0f / sqrtf(sum(squares) / (float)width + eps));
+    for (int i = 0; i < width; i += VL)
+        store(y + i, fma_((load(x + i) - mean) * scale, load(norm.weight + i), load(norm.bias + i)));
+}
+
+typedef struct {
+    const float *x;
+    float *y;
+    int width;
+    Norm norm;
+    float eps;
+} NormJob;
+
+static void norm_task(void *job, int task, int thread) {
+    (void)thread;
+    const NormJob *n = job;
+    layer_norm(n->x + (size_t)task * n->width, n->width, n->norm, n->eps, n->y + (size_t)task * n->width);
+}
+
+static void normalise(int threads, const Model *model, Norm norm, const float *x, int tokens, float *y) {
+    NormJob job = {x, y, model->width, norm, model->eps};
+    parallel(tokens > FEW ? threads : 1, tokens, norm_task, &job);
+}
+
+INLINE vf load_memory(const void *base, int64_t at, int half) {
+    return half ? load_f16((const uint16_t *)base + at) : load((const float *)base + at);
+}
+
+typedef struct {
+    const Model *model;
+    const Pass *pass;
+    const Memory *memories; /* one per part */
+    const float *query;     /* [tokens, stride] */
+    float *out;         /* [tokens, width] */
+    float *scores;      /* [threads, room] */
+    int stride, first, causal;
+    size_t room;
+} Attention;
+
+/* Steps [from, to) of the memory that token t may look at. */
+static void visible(const Attention *a, const Memory *memory, int t, int64_t *from, int64_t *to) {
+    int64_t position = a->pass->position[t], context = a->model->past_context;
+    *from = a->causal && context >= 0 && position > context ? position - context : 0;
+    *to = a->causal ? position + 1 : memory->length;
+}
+
+INLINE void attend(const Attention *a, const Memory *memory, const int half, int t, int head, float *scores) {
+    const int dim = a->model->head_dim, heads = a->model->heads;
+    const int repeat = a->causal ? heads / a->model->kv_heads : 1;
+    const float *query = a->query + (size_t)(t - a->first) * a->stride + (size_t)head * dim;
+    float *out = a->out + (size_t)(t - a->first) * a->model->width + (size_t)head * dim;
+    int64_t base = a->pass->row[t] * memory->row + head / repeat * memory->head, from, to;
+    visible(a, memory, t, &from, &to);
+    const float scale = 1.0f / sqrtf((float)dim);
+    vf top = splat(-INFINITY), mass = {0};
+    int64_t count = to - from, padded = (count + VL - 1) / VL * VL;
+    for (int64_t s = 0; s < count; s++) {
+        int64_t at = base + (from + s) * memory->step;
+        vf acc = {0};
+        for (int i = 0; i < dim; i += VL) acc = fma_(load(query + i), load_memory(memory->keys, at + i, half), acc);
+        scores[s] = sum(acc) * scale;
+    }
+    for (int64_t s = count; s < padded; s++) scores[s] = -INFINITY;
+    for (int64_t s = 0; s < padded; s += VL) top = choose((vi)(load(scores + s) > top), load(scores + s), top);
+    vf most = splat(largest(top));
+    for (int64_t s = 0; s < padded; s += VL) {
+        vf weight = exp_(load(scores + s) - most);
+        store(scores + s, weight);
+        mass += weight;
+    }
+    vf scale_back = splat(count > 0 ? 1.0f / sum(mass) : 0.0f);
+    for (int i = 0; i < dim; i += 4 * VL) {
+        vf acc[4] = {{0}};
+        int parts = (dim - i) / VL < 4 ? (dim - i) / VL : 4;
+        for (int64_t s = 0; s < count; s++) {
+            int64_t at = base + (from + s) * memory->step + i;
+            vf weight = splat(scores[s]);
+            for (int j = 0; j < parts; j++)
+                acc[j] = fma_(weight, load_memory(memory->values, at + j * VL, half), acc[j]);
+        }
+        for (int j = 0; j < parts; j++) store(out + i + j * VL, acc[j] * scale_back);
+    }
+}
+
+static void attention_task(void *job, int task, int thread) {
+    const Attention *a = job;
+    int t = a->first + task / a->model->heads, head = task % a->model->heads;
+    float *scores = a->scores + a->room * thread;
+    const Memory *memory = a->memories + a->pass->part[t];
+    if (memory->half)
+        attend(a, memory, 1, t, head, scores);
+    else
+        attend(a, memory, 0, t, head, scores);
+}
+
+/* Rotate pairs of neighbouring channels of `heads` heads. */
+static void turn(float *x, int heads, int dim, const float *by) {
+    for (int h = 0; h < heads; h++)
+        for (int i = 0; i < dim; i += 2) {
+            float *pair = x + (size_t)h * dim + i, real = pair[0], imaginary = pair[1];
+            pair[0] = real * by[i] - imaginary * by[i + 1];
+            pair[1] = real * by[i + 1] + imaginary * by[i];
+        }
+}
+
+/* Put the keys and values of a token, [kv_heads, head_dim] each, where its position is. */
+static void remember(const Model *model, const Memory *memory, int64_t row, int64_t position, const float *key,
+                     const float *value) {
+    for (int h = 0; h < model->kv_heads; h++) {
+        int64_t at = row * memory->row + h * memory->head + position * memory->step;
+        for (int i = 0; i < model->head_dim; i += VL) {
+            vf k = load(key + (size_t)h * model->head_dim + i), v = load(value + (size_t)h * model->head_dim + i);
+            if (memory->half) {
+                store_f16((uint16_t *)memory->keys + at + i, k);
+                store_f16((uint16_t *)memory->values + at + i, v);
+            } else {
+                store((float *)memory->keys + at + i, k);
+                store((float *)memory->values + at + i, v);
+            }
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- the pass */
+
+typedef struct {
+    const Model *model;
+    const Pass *pass;
+    int threads, first, tokens;
+    float *normed, *qkv, *mixed, *hidden, *inputs, *scores;
+    size_t room;
+} Run;
+
+static void multiply(const Run *run, const Matrix *w, const float *x, float *y, int activation, int add) {
+    Product p = {.w = w, .x = x, .M = run->tokens, .y = y, .ldy = w->rows, .activation = activation, .add = add};
+    product(run->threads, p, run->inputs);
+}
+
+static void attend_all(const Run *run, const Memory *memories, const float *query, int stride, int causal) {
+    Attention a = {run->model, run->pass, memories, query,  run->mixed, run->scores,
+                   stride,     run->first, causal,  run->room};
+    parallel(run->threads, run->tokens * run->model->heads, attention_task, &a);
+}
+
+static void run_layer(const Run *run, int index) {
+    const Model *model = run->model;
+    const Pass *pass = run->pass;
+    const Layer *layer = model->layer + index;
+    const int width = model->width, kv = model->kv_heads * model->head_dim, stride = width + 2 * kv;
+    const int tokens = run->tokens, threads = run->threads, half = model->head_dim / 2 * 2;
+    const Memory *past = pass->past + (size_t)index * pass->parts;
+    float *x = pass->x + (size_t)run->first * width;
+    normalise(threads, model, layer->norm1, x, tokens, run->normed);
+    multiply(run, &layer->qkv, run->normed, run->qkv, NONE, 0);
+    for (int i = 0; i < tokens; i++) {
+        int t = run->first + i;
+        float *query = run->qkv + (size_t)i * stride, *key = query + width;
+        if (pass->turn_q) {
+            turn(query, model->heads, model->head_dim, pass->turn_q + (size_t)t * half);
+            turn(key, model->kv_heads, model->head_dim, pass->turn_k + (size_t)t * half);
+        }
+        remember(model, past + pass->part[t], pass->row[t], pass->position[t], key, key + kv);
+    }
+    attend_all(run, past, run->qkv, stride, 1);
+    multiply(run, &layer->out, run->mixed, x, NONE, 1);
+    if (model->crosses) {
+        normalise(threads, model, layer->norm_cross, x, tokens, run->normed);
+        multiply(run, &layer->cross_q, run->normed, run->qkv, NONE, 0);
+        attend_all(run, pass->source + (size_t)index * pass->parts, run->qkv, width, 0);
+        multiply(run, &layer->cross_out, run->mixed, x, NONE, 1);
+    }
+    normalise(threads, model, layer->norm2, x, tokens, run->normed);
+    multiply(run, &layer->up, run->normed, run->hidden, model->activation, 0);
+    multiply(run, &layer->down, run->hidden, x, NONE, 1);
+}
+
+/* ---------------------------------------------------------------- what Python calls */
+
+int ac_version(void) { return ABI_VERSION; }
+
+/* Work in the threads of the OpenMP library that these belong to. */
+void ac_use_team(StartTeam start, EndTeam end) {
+    pool.start_team = start;
+    pool.end_team = end;
+}
+
+/* Lanes of a vector: widths of heads and of groups must be multiples. */
+int ac_lanes(void) { return VL; }
+
+/* Whether 8- and 4-bit weights in groups of 64 meet inputs that are rounded to 8 bits. */
+int ac_rounds(void) { return WHOLE_NUMBERS; }
+
+int ac_has_half(void) {
+#if defined(HAVE_HALF) || (defined(__AVX2__) && defined(__F16C__))
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+/* Room for a pass of `tokens` tokens at a time, or NULL. */
+static float *plan(Run *run, const Model *model, const Pass *pass) {
+    int64_t longest = 0;
+    for (int t = 0; t < pass->tokens; t++)
+        if (pass->position[t] + 1 > longest) longest = pass->position[t] + 1;
+    for (int part = 0; model->crosses && part < pass->parts; part++)
+        if (pass->source[part].length > longest) longest = pass->source[part].length;
+    const int tokens = pass->tokens < AT_ONCE ? pass->tokens : AT_ONCE;
+    const size_t width = model->width, stride = width + 2 * (size_t)model->kv_heads * model->head_dim;
+    const size_t room = ((size_t)longest + VL + 15) / 16 * 16;
+    const size_t widest = stride > (size_t)model->hidden ? stride : (size_t)model->hidden;
+    const size_t per_token = 2 * width + stride + model->hidden + inputs_room(widest);
+    float *memory = scratch_floats(per_token * tokens + room * run->threads);
+    if (!memory) return NULL;
+    run->model = model;
+    run->pass = pass;
+    run->room = room;
+    run->tokens = tokens;
+    run->normed = memory;
+    run->mixed = run->normed + width * tokens;
+    run->qkv = run->mixed + width * tokens;
+    run->hidden = run->qkv + stride * tokens;
+    run->inputs = run->hidden + (size_t)model->hidden * tokens;
+    run->scores = run->inputs + inputs_room(widest) * tokens;
+    return memory;
+}
+
+typedef struct {
+    const Run *run;
+    const Ends *ends;
+    const int64_t *codes;
+} Start;
+
+/* x of one token: what its codes stand for, on top of what is there, and the sines of its position. */
+static void start_task(void *job, int task, int thread) {
+    (void)thread;
+    const Start *start = job;
+    const Ends *ends = start->ends;
+    const int width = start->run->model->width, half = width / 2, t = start->run->first + task;
+    const int64_t *codes = start->codes + (size_t)t * ends->codebooks;
+    float *x = start->run->pass->x + (size_t)t * width;
+    for (int i = 0; i < width; i += VL) {
+        vf total = load(ends->tables[0] + codes[0] * width + i);
+        for (int k = 1; k < ends->codebooks; k++) total += load(ends->tables[k] + codes[k] * width + i);
+        store(x + i, load(x + i) + total);
+    }
+    if (!ends->has_sines) return;
+    const float position = (float)start->run->pass->position[t];
+    for (int i = 0; i < half; i++) {
+        float phase = position / ends->periods[i];
+        x[i] += ends->sines * cosf(phase);
+        x[half + i] += ends->sines * sinf(phase);
+    }
+}
+
+static void run_end(const Run *run, const Ends *ends, float *logits) {
+    const int width = run->model->width, stride = ends->codebooks * ends->heads[0].rows;
+    const float *x = run->pass->x + (size_t)run->first * width;
+    if (ends->has_norm) normalise(run->threads, run->model, ends->norm, x, run->tokens, run->normed);
+    for (int k = 0; k < ends->codebooks; k++) {
+        Product p = {.w = ends->heads + k, .x = ends->has_norm ? run->normed : x, .M = run->tokens, .ldy = stride};
+        p.y = logits + (size_t)run->first * stride + (size_t)k * ends->heads[0].rows;
+        product(run->threads, p, run->inputs);
+    }
+}
+
+/* All layers for the tokens of `pass`; 0, or 1 where memory ran out, or 2 where a code is none. Of each row, tokens come
+ * in order. With `ends`, also from codes [tokens, codebooks], whose embeddings are added to x, to logits [tokens,
+ * codebooks, rows of a head]. */
+int ac_forward(const Model *model, const Pass *pass, const Ends *ends, const int64_t *codes, float *logits) {
+    for (int64_t i = 0; ends && i < (int64_t)pass->tokens * ends->codebooks; i++)
+        if (codes[i] < 0 || codes[i] >= ends->entries) return 2;
+    Run run = {.threads = open_pool(pass->threads)};
+    float *memory = plan(&run, model, pass);
+    const int at_once = run.tokens;
+    for (; memory && run.first < pass->tokens; run.first += run.tokens) {
+        run.tokens = pass->tokens - run.first < at_once ? pass->tokens - run.first : at_once;
+        Start start = {&run, ends, codes};
+        if (ends) parallel(run.threads, run.tokens, start_task, &start);
+        for (int index = 0; index < model->layers; index++) run_layer(&run, index);
+        if (ends) run_end(&run, ends, logits);
+    }
+    free(memory);
+    close_pool(run.threads);
+    return memory == NULL;
+}
+
+/* y[tokens, rows] = x[tokens, cols] . w^T + bias; 0, or 1 where memory ran out. */
+int ac_linear(const Matrix *w, const float *x, int32_t tokens, float *y, int32_t threads) {
+    const int at_once = tokens < AT_ONCE ? tokens : AT_ONCE;
+    float *inputs = scratch_floats(inputs_room(w->cols) * at_once + 16);
+    if (!inputs) return 1;
+    threads = open_pool(threads);
+    for (int32_t t = 0; t < tokens; t += AT_ONCE) {
+        int count = tokens - t < AT_ONCE ? tokens - t : AT_ONCE;
+        Product p = {.w = w, .x = x + (size_t)t * w->cols, .M = count, .y = y + (size_t)t * w->rows, .ldy = w->rows};
+        product(threads, p, inputs);
+    }
+    close_pool(threads);
+    free(inputs);
+    return 0;
+}
+
+/* Read `bytes` bytes from memory and do next to nothing with them: how fast weights can come. */
+typedef struct {
+    const uint8_t *data;
+    int64_t bytes;
+    _Atomic uint32_t sum;
+} Reading;
+
+enum { READ_AT_ONCE = 1 << 20 };
+
+static void read_task(void *job, int task, int thread) {
+    (void)thread;
+    Reading *reading = job;
+    int64_t from = (int64_t)task * READ_AT_ONCE, to = from + READ_AT_ONCE;
+    vi a = {0}, b = {0}, c = {0}, d = {0};
+    for (const uint8_t *p = reading->data + from, *end = reading->data + to; p < end; p += 4 * sizeof(vi)) {
+        const vi *v = (const vi *)p;
+        a ^= v[0], b ^= v[1], c ^= v[2], d ^= v[3];
+    }
+    a ^= b ^ c ^ d;
+    uint32_t mixed = 0;
+    for (int i = 0; i < VL; i++) mixed ^= (uint32_t)a[i];
+    atomic_fetch_xor(&reading->sum, mixed);
+}
+
+/* `bytes` is a multiple of a megabyte. */
+uint32_t ac_read(const void *data, int64_t bytes, int32_t threads) {
+    Reading reading = {.data = data, .bytes = bytes};
+    threads = open_pool(threads);
+    parallel(threads, (int)(bytes / READ_AT_ONCE), read_task, &reading);
+    close_pool(threads);
+    return reading.sum;
+}
+
+#include "codec.c"

@@ -1,0 +1,188 @@
+/* Vectors of floats, as wide as the compiler's target has them: AVX-512, AVX2, NEON, or four lanes of plain C. */
+
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+#define VL 16
+#elif defined(__AVX2__) || defined(__aarch64__)
+#define VL 8
+#else
+#define VL 4
+#endif
+
+typedef float vf __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef int32_t vi __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef uint16_t vh __attribute__((vector_size(2 * VL), aligned(1), may_alias));
+typedef int8_t vb __attribute__((vector_size(VL), aligned(1), may_alias));
+typedef uint8_t vu __attribute__((vector_size(VL), aligned(1), may_alias));
+#if defined(__FLT16_MAX__) && (defined(__F16C__) || defined(__aarch64__) || defined(__AVX512F__))
+#define HAVE_HALF 1
+#endif
+
+INLINE vf load(const float *p) { return *(const vf *)p; }
+INLINE void store(float *p, vf v) { *(vf *)p = v; }
+INLINE vf splat(float x) { return x - (vf){0}; }
+
+INLINE vf fma_(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+INLINE vf from_int(vi v) { return __builtin_convertvector(v, vf); }
+
+INLINE vf load_i8(const int8_t *p) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+#elif defined(__AVX2__)
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+#else
+    return from_int(__builtin_convertvector(*(const vb *)p, vi));
+#endif
+}
+
+/* VL bytes as integers: two 4-bit weights each. */
+INLINE vi load_nibbles(const uint8_t *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    return __builtin_convertvector(*(const vu *)p, vi);
+#endif
+}
+
+/* The low four bits of each lane, 0 ... 15, as -8.0 ... 7.0. */
+INLINE vf nibble(vi v) {
+#if defined(__AVX512F__)
+    const __m512 table = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    return (vf)_mm512_permutexvar_ps((__m512i)v, table);
+#else
+    return from_int((v & 15) - 8);
+#endif
+}
+
+INLINE vf load_bf16(const uint16_t *p) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
+#elif defined(__AVX2__)
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16);
+#else
+    return (vf)(__builtin_convertvector(*(const vh *)p, vi) << 16);
+#endif
+}
+
+INLINE vf load_f16(const uint16_t *p) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__AVX2__) && defined(__F16C__)
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#elif defined(HAVE_HALF)
+    typedef _Float16 vhalf __attribute__((vector_size(2 * VL), aligned(1), may_alias));
+    return __builtin_convertvector(*(const vhalf *)p, vf);
+#else
+    (void)p;
+    return (vf){0}; /* never reached: see ac_has_half */
+#endif
+}
+
+INLINE void store_f16(uint16_t *p, vf v) {
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, 0));
+#elif defined(__AVX2__) && defined(__F16C__)
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)v, 0));
+#elif defined(HAVE_HALF)
+    typedef _Float16 vhalf __attribute__((vector_size(2 * VL), aligned(1), may_alias));
+    *(vhalf *)p = __builtin_convertvector(v, vhalf);
+#else
+    (void)p, (void)v;
+#endif
+}
+
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* The sums of the lanes of four vectors, each added up in the same fixed order. */
+INLINE v4 sum4(vf a, vf b, vf c, vf d) {
+#if defined(__AVX512F__)
+#define FOLD(v) _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1))
+    __m256 ab = _mm256_hadd_ps(FOLD(a), FOLD(b)), cd = _mm256_hadd_ps(FOLD(c), FOLD(d));
+    __m256 all = _mm256_hadd_ps(ab, cd);
+    return (v4)_mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+#undef FOLD
+#elif defined(__AVX2__)
+    __m256 ab = _mm256_hadd_ps((__m256)a, (__m256)b), cd = _mm256_hadd_ps((__m256)c, (__m256)d);
+    __m256 all = _mm256_hadd_ps(ab, cd);
+    return (v4)_mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+#else
+    vf all[4] = {a, b, c, d};
+    v4 out;
+    for (int i = 0; i < 4; i++) {
+        float part[VL];
+        store(part, all[i]);
+        for (int width = VL / 2; width; width /= 2)
+            for (int j = 0; j < width; j++) part[j] += part[j + width];
+        out[i] = part[0];
+    }
+    return out;
+#endif
+}
+
+INLINE float sum(vf v) { return sum4(v, (vf){0}, (vf){0}, (vf){0})[0]; }
+
+INLINE float largest(vf v) {
+    float part[VL], best;
+    store(part, v);
+    best = part[0];
+    for (int i = 1; i < VL; i++) best = part[i] > best ? part[i] : best;
+    return best;
+}
+
+INLINE vf choose(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+
+/* e^x, relative error below 2e-7 where the result is a normal number, and 0 below. */
+INLINE vf exp_(vf x) {
+    const vf low = splat(-87.0f), high = splat(88.0f), magic = splat(12582912.0f); /* 1.5 * 2^23 rounds */
+    vi tiny = (vi)(x < low);
+    x = choose((vi)(x < low), low, x);
+    x = choose((vi)(x > high), high, x);
+    vf shifted = fma_(x, splat(1.44269504089f), magic), n = shifted - magic;
+    vf r = fma_(n, splat(-0.693359375f), x);
+    r = fma_(n, splat(2.12194440e-4f), r);
+    vf p = splat(1.9875691500e-4f);
+    p = fma_(p, r, splat(1.3981999507e-3f));
+    p = fma_(p, r, splat(8.3334519073e-3f));
+    p = fma_(p, r, splat(4.1665795894e-2f));
+    p = fma_(p, r, splat(1.6666665459e-1f));
+    p = fma_(p, r, splat(5.0000001201e-1f));
+    p = fma_(p, r * r, r + splat(1.0f));
+    vi power = (((vi)shifted - (vi)magic) + 127) << 23;
+    return choose(tiny, splat(0.0f), p * (vf)power);
+}
+
+/* x * P(normal < x), the exact GELU; erf after Abramowitz and Stegun 7.1.26, absolute error 1.5e-7. */
+INLINE vf gelu(vf x) {
+    vf a = x * splat(0.70710678f);
+    vf magnitude = choose((vi)(a < splat(0.0f)), -a, a);
+    vf t = splat(1.0f) / fma_(magnitude, splat(0.3275911f), splat(1.0f));
+    vf p = splat(1.061405429f);
+    p = fma_(p, t, splat(-1.453152027f));
+    p = fma_(p, t, splat(1.421413741f));
+    p = fma_(p, t, splat(-0.284496736f));
+    p = fma_(p, t, splat(0.254829592f));
+    vf tail = p * t * exp_(-magnitude * magnitude); /* 1 - erf(|a|) */
+    vf cdf = splat(0.5f) * choose((vi)(a < splat(0.0f)), tail, splat(2.0f) - tail);
+    return x * cdf;
+}

@@ -1,0 +1,168 @@
+"""What the bundled codec hears: tones of a musical scale and bands of noise, and the encoder that projects them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.errors import InvalidInput
+from audiocraft.utils.spectral import mel_filters
+
+TONES_PER_FRAME = 2
+"""How often per frame the tones change."""
+NOISES_PER_FRAME = 8
+"""How often per frame the noise changes: drums need 5 ms."""
+
+# Amplitudes below this (-66 dB) are silence to the encoder: codes must not be spent on what nobody hears.
+FLOOR = 5e-4
+# Noise fluctuates by chance; tones are what the codes are for.
+NOISE_WEIGHT = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The tones and bands that both sides share.
+
+    Args:
+        hop: samples per frame; a multiple of 8.
+        lowest: frequency of the first tone.
+        per_octave: tones in an octave.
+        octaves: of tones; above them there is only noise.
+        bands: of noise, on the mel scale.
+    """
+
+    sample_rate: int
+    hop: int
+    lowest: float = 32.703
+    per_octave: int = 24
+    octaves: float = 8.0
+    bands: int = 40
+
+    def __post_init__(self) -> None:
+        if self.hop % NOISES_PER_FRAME or self.hop < 2 * NOISES_PER_FRAME:
+            raise InvalidInput(
+                f"a frame of {self.hop} samples cannot be split into {NOISES_PER_FRAME} equal steps; "
+                f"use a multiple of {NOISES_PER_FRAME}",
+                field="hop",
+            )
+        if self.lowest * 2**self.octaves >= self.sample_rate / 2:
+            raise InvalidInput(
+                f"tones up to {self.lowest * 2**self.octaves:.0f} Hz do not fit a sample rate of "
+                f"{self.sample_rate}",
+                field="octaves",
+            )
+
+    @property
+    def tone_hop(self) -> int:
+        return self.hop // TONES_PER_FRAME
+
+    @property
+    def noise_hop(self) -> int:
+        return self.hop // NOISES_PER_FRAME
+
+    @property
+    def num_tones(self) -> int:
+        return round(self.octaves * self.per_octave) + 1
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Numbers per frame: of tones and of noise."""
+        return TONES_PER_FRAME * self.num_tones, NOISES_PER_FRAME * self.bands
+
+    def frequencies(self) -> Tensor:
+        """[tones], in cycles per sample, float64."""
+        steps = torch.arange(self.num_tones, dtype=torch.float64)
+        return self.lowest / self.sample_rate * 2.0 ** (steps / self.per_octave)
+
+
+class SpectralEncoder(nn.Module):
+    """Audio [B, 1, N] -> frames [B, dimension, ceil(N / hop)]: log magnitudes of tones and bands, projected.
+
+    Nothing is learnt by gradient: `fit` takes the principal components of real frames, so that distances between
+    frames, which the quantiser minimises, are distances between log spectra. A frame sees the sound on both sides.
+    """
+
+    tones: Tensor
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, scale: Scale, *, dimension: int = 96) -> None:
+        super().__init__()
+        self.scale = scale
+        self.dimension = dimension
+        self.hop_length = scale.hop
+        with torch.device("cpu"):  # constants, also where a model is laid out on the meta device first
+            self.register_buffer("tones", tone_kernels(scale), persistent=False)
+            span = 4 * scale.noise_hop
+            self.register_buffer("window", torch.hann_window(span), persistent=False)
+            filters = mel_filters(scale.sample_rate, span, scale.bands)
+            self.register_buffer("filters", filters, persistent=False)
+        self.projection = nn.Linear(sum(scale.widths), dimension)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, 1, N] -> [B, D, T]"""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.projection(self.features(x.float())).transpose(1, 2)
+
+    def features(self, x: Tensor) -> Tensor:
+        """x [B, 1, N] -> weighted log magnitudes [B, T, tones and bands of all steps]"""
+        hop = self.scale.hop
+        frames = max(1, -(-x.shape[-1] // hop))
+        x = F.pad(x[:, 0], (0, frames * hop - x.shape[-1]))
+        tones, bands = (
+            torch.log10(self._tones(x, frames) + FLOOR),
+            torch.log10(self._bands(x, frames) + FLOOR),
+        )
+        return torch.cat([tones, bands * NOISE_WEIGHT], dim=-1)
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Project onto the principal components of features [n, F], largest first; returns them [D, F] and the mean
+        [F]."""
+        mean = features.mean(dim=0)
+        centred = (features - mean).double()
+        _, directions = torch.linalg.eigh(centred.t() @ centred)  # ascending
+        components = directions.flip(1)[:, : self.dimension].t().to(features)
+        self.projection.weight.copy_(components)
+        self.projection.bias.copy_(-components @ mean)
+        return components, mean
+
+    def _tones(self, x: Tensor, frames: int) -> Tensor:
+        """Amplitudes [B, T, 2 * tones]. Step j is centred at the end of its hop, where the decoder's peaks are."""
+        size, hop = self.tones.shape[0], self.scale.tone_hop
+        padded = F.pad(x, (size // 2 - hop, size // 2))
+        parts = padded.unfold(-1, size, hop)[:, : frames * TONES_PER_FRAME] @ self.tones
+        real, imaginary = parts.chunk(2, dim=-1)
+        return (real.square() + imaginary.square()).sqrt().unflatten(1, (frames, -1)).flatten(2)
+
+    def _bands(self, x: Tensor, frames: int) -> Tensor:
+        """Magnitudes [B, T, 8 * bands]"""
+        size, hop = self.window.shape[0], self.scale.noise_hop
+        padded = F.pad(x, (size // 2 - hop, size // 2))
+        spectrum = torch.stft(
+            padded, size, hop, window=self.window, center=False, normalized=True, return_complex=True
+        )
+        power = self.filters @ spectrum.abs().square()[..., : frames * NOISES_PER_FRAME]  # [B, bands, steps]
+        return power.sqrt().transpose(1, 2).unflatten(1, (frames, -1)).flatten(2)
+
+
+def tone_kernels(scale: Scale) -> Tensor:
+    """[samples, 2 * tones]: windowed cosines, then sines, of every tone. Low tones are heard through a long window,
+    which tells semitones apart; high ones through a shorter one, which follows the rhythm."""
+    longest = _power_of_two(0.17 * scale.sample_rate)
+    frequencies = scale.frequencies()
+    times = torch.arange(longest, dtype=torch.float64) - longest / 2
+    spans = torch.where(frequencies * scale.sample_rate < 500, longest, longest // 2).double()
+    inside = (times.abs() < spans[:, None] / 2).double()
+    windows = 0.5 * (1 + torch.cos(2 * math.pi * times / spans[:, None])) * inside
+    windows = windows / windows.sum(dim=1, keepdim=True) * 2  # a sine of amplitude 1 measures 1
+    angles = 2 * math.pi * frequencies[:, None] * times
+    return torch.cat([windows * angles.cos(), windows * angles.sin()]).t().float().contiguous()
+
+
+def _power_of_two(number: float) -> int:
+    return 1 << round(math.log2(max(2.0, number)))

@@ -1,0 +1,268 @@
+"""One table from what went wrong to an HTTP status, and the body that says it (RFC 9457)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import torch
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DatabaseError
+from starlette.exceptions import HTTPException
+
+from audiocraft.errors import (
+    AudioCraftError,
+    Cancelled,
+    CheckpointError,
+    ConfigError,
+    InvalidInput,
+    MissingDependency,
+)
+from audiocraft.server.records import IdempotencyConflict, JobError, JobNotFound, QueueFull, QuotaExceeded
+from audiocraft.workflows.engine import QueueFull as EngineFull
+from audiocraft.workflows.memory import OutOfMemoryEstimate
+
+_log = logging.getLogger(__name__)
+
+_OPENAI_PATHS = ("/v1/audio/", "/v1/models")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class RequestRefused(AudioCraftError):
+    """A refusal that is about the request as such, with its status."""
+
+    status: int = 400
+    code: str = "bad_request"
+
+    def __init__(self, message: str, *, field: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.retry_after = retry_after
+
+
+class Unauthorized(RequestRefused):
+    """No key, or one that is not valid."""
+
+    status, code = 401, "unauthorized"
+
+
+class Forbidden(RequestRefused):
+    """The key may not do this."""
+
+    status, code = 403, "forbidden"
+
+
+class NotFound(RequestRefused):
+    """There is no such thing, or it is somebody else's."""
+
+    status, code = 404, "not_found"
+
+
+class NotReady(RequestRefused):
+    """What is asked for does not exist yet, or will not."""
+
+    status, code = 409, "not_ready"
+
+
+class TooLarge(RequestRefused):
+    """Too many bytes, seconds, channels or samples."""
+
+    status, code = 413, "too_large"
+
+
+class UnsupportedMedia(RequestRefused):
+    """Not a kind of file that is read here."""
+
+    status, code = 415, "unsupported_media"
+
+
+class TimedOut(RequestRefused):
+    """It takes longer than a request may."""
+
+    status, code = 504, "timeout"
+
+
+class ShuttingDown(RequestRefused):
+    """The server is about to stop."""
+
+    status, code = 503, "shutting_down"
+
+
+class DiskFull(RequestRefused):
+    """There is no room for another result."""
+
+    status, code = 507, "disk_full"
+
+
+class NotImplementedHere(RequestRefused):
+    """This server cannot do it, another might."""
+
+    status, code = 501, "not_implemented"
+
+
+# The first class that fits counts, so special ones come before general ones.
+TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
+    (JobNotFound, 404, "not_found"),
+    (QuotaExceeded, 429, "quota_exceeded"),
+    (QueueFull, 503, "queue_full"),
+    (EngineFull, 503, "queue_full"),
+    (IdempotencyConflict, 422, "idempotency_conflict"),
+    (OutOfMemoryEstimate, 503, "out_of_memory"),
+    (MissingDependency, 501, "missing_dependency"),
+    (CheckpointError, 422, "model_unusable"),
+    (ConfigError, 422, "model_unusable"),
+    (InvalidInput, 422, "invalid_input"),
+    (Cancelled, 409, "canceled"),
+    (TimeoutError, 504, "timeout"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """An error as an answer."""
+
+    status: int
+    code: str
+    message: str
+    field: str | None = None
+    retry_after: float | None = None
+
+
+def fault_of(error: BaseException) -> Fault:
+    """What to answer to an error. Of one that nobody foresaw, nothing is told but that it happened."""
+    if isinstance(error, RequestRefused):
+        return Fault(
+            status=error.status, code=error.code, message=str(error), field=error.field,
+            retry_after=error.retry_after,
+        )  # fmt: skip
+    if is_disk_full(error):
+        return Fault(status=507, code="disk_full", message="the server's disk is full")
+    if is_out_of_memory(error):
+        return Fault(status=503, code="out_of_memory", message="the server has too little memory for this")
+    for kind, status, code in TABLE:
+        if isinstance(error, kind):
+            field = error.field if isinstance(error, InvalidInput) else None
+            wait = error.retry_after if isinstance(error, QueueFull | EngineFull) else None
+            return Fault(
+                status=status, code=code, message=str(error) or code.replace("_", " "), field=field,
+                retry_after=wait,
+            )  # fmt: skip
+    return Fault(
+        status=500, code="internal_error", message="something went wrong here; the log has the details"
+    )
+
+
+def job_error_of(error: BaseException) -> JobError:
+    """Why a job failed, as it is stored."""
+    fault = fault_of(error)
+    return JobError(code=fault.code, message=fault.message, field=fault.field)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the system or the database says that there is no room."""
+    if isinstance(error, OSError):
+        return error.errno in DISK_FULL
+    return isinstance(error, DatabaseError) and "disk is full" in str(error.orig)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch says that there is no memory; torch has a class of its own for devices only."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def problem(
+    fault: Fault, request_id: str | None, headers: Mapping[str, str] | None = None, *, path: str = ""
+) -> JSONResponse:
+    """A fault as problem+json; under OpenAI's paths with the member that their clients read."""
+    sent = dict(headers or {})
+    if fault.retry_after is not None:
+        sent["Retry-After"] = str(max(1, math.ceil(fault.retry_after)))
+    if fault.status == 401:
+        sent["WWW-Authenticate"] = 'Bearer realm="audiocraft"'
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(fault.status).phrase,
+        "status": fault.status,
+        "code": fault.code,
+        "message": fault.message,
+        "detail": fault.message,
+        "field": fault.field,
+        "request_id": request_id,
+    }
+    if path.startswith(_OPENAI_PATHS):
+        kind = "server_error" if fault.status >= 500 else "invalid_request_error"
+        body["error"] = {"message": fault.message, "type": kind, "param": fault.field, "code": fault.code}
+    return JSONResponse(body, fault.status, sent, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` as a problem."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _any)
+    for kind in (AudioCraftError, MemoryError, OSError, RuntimeError, DatabaseError):
+        app.add_exception_handler(kind, _known)
+
+
+def request_id_of(request: Request) -> str | None:
+    """The identifier that the outermost middleware gave this request."""
+    found: str | None = request.scope.get("request_id")
+    return found
+
+
+def _answer(request: Request, fault: Fault, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return problem(fault, request_id_of(request), headers, path=request.url.path)
+
+
+async def _known(request: Request, error: Exception) -> JSONResponse:
+    fault = fault_of(error)
+    if fault.status == 500:
+        _log.error("request %s failed", request_id_of(request), exc_info=error)
+    return _answer(request, fault)
+
+
+async def _any(request: Request, error: Exception) -> JSONResponse:
+    # Starlette logs the traceback of what ends here.
+    return _answer(request, fault_of(error))
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first: Mapping[str, Any] = error.errors()[0]
+    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    malformed = first["type"] == "json_invalid"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    field = None if malformed else ".".join(path) or _named_in(message)
+    fault = Fault(
+        status=400 if malformed else 422,
+        code="malformed" if malformed else "invalid_input",
+        message=f"{field}: {message}" if field and field not in message else message,
+        field=field,
+    )
+    return _answer(request, fault)
+
+
+def _named_in(message: str) -> str | None:
+    """The field that a rule about several fields is about."""
+    return next((name for name in ("sections", "audio", "style", "upload") if name in message), None)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.__cause__ is not None and is_disk_full(
+        error.__cause__
+    ):  # large bodies are put on disk on their way
+        return _answer(request, fault_of(error.__cause__))
+    codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "too_large"}
+    code = codes.get(error.status_code, "http_error")
+    fault = Fault(status=error.status_code, code=code, message=str(error.detail))
+    return _answer(request, fault, error.headers)

@@ -1,0 +1,68 @@
+"""Forgets what was kept long enough: finished jobs, uploads, and files that belong to nothing any more."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from sqlalchemy.exc import DatabaseError
+
+from audiocraft.server.blobs import BlobStore
+from audiocraft.server.records import JobNotFound
+from audiocraft.server.store import JobStore
+from audiocraft.server.uploads import UploadStore
+
+_log = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 60.0
+_ORPHAN_SECONDS = 3600.0
+
+
+class Janitor(threading.Thread):
+    """Tidies up every minute; several processes may do so at once."""
+
+    def __init__(self, store: JobStore, uploads: UploadStore, blobs: BlobStore) -> None:
+        super().__init__(name="audiocraft-janitor", daemon=True)
+        self._store = store
+        self._uploads = uploads
+        self._blobs = blobs
+        self._ended = threading.Event()
+        self._orphans_at = 0.0
+
+    def stop(self) -> None:
+        """End soon."""
+        self._ended.set()
+        self.join(timeout=10.0)
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self.tidy()
+            except (DatabaseError, OSError):
+                _log.exception("tidying up failed; trying again later")
+            self._ended.wait(_PAUSE_SECONDS)
+
+    def tidy(self) -> int:
+        """One round -> how many jobs were forgotten."""
+        forgotten = 0
+        while found := self._store.expire():
+            for job in found:
+                self._blobs.delete_job(job)
+            forgotten += len(found)
+        self._uploads.expire()
+        if time.monotonic() >= self._orphans_at:
+            self._orphans_at = time.monotonic() + _ORPHAN_SECONDS
+            self._drop_orphans()
+        return forgotten
+
+    def _drop_orphans(self) -> None:
+        """Folders without a job: of requests that were refused when the process died."""
+        for job in self._blobs.jobs():
+            if self._ended.is_set():
+                return
+            try:
+                if time.time() - self._blobs.folder_of(job).stat().st_mtime > _ORPHAN_SECONDS:
+                    self._store.get(job)
+            except JobNotFound:
+                self._blobs.delete_job(job)

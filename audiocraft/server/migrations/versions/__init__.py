@@ -1,0 +1,1 @@
+"""Versions of the job database; each file changes the one before."""

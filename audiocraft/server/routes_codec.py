@@ -1,0 +1,88 @@
+"""Audio to codes and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import anyio
+import torch
+from fastapi import APIRouter, File, Form, Response, UploadFile
+
+from audiocraft.data.audio import encode_audio
+from audiocraft.errors import InvalidInput
+from audiocraft.server.deps import CodecCaller, Services, ServicesDep
+from audiocraft.server.engine_port import ModelsPort
+from audiocraft.server.errors import NotImplementedHere, TooLarge
+from audiocraft.server.routes_generations import PROBLEMS
+from audiocraft.server.routes_uploads import read_audio
+from audiocraft.server.schemas import CodesBody, EncodedAudio, ModelName
+from audiocraft.server.uploads import Decoded
+
+router = APIRouter(prefix="/v1/codec", tags=["codec"], responses=PROBLEMS)
+
+
+@router.post("/encode")
+async def encode(
+    file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
+    services: ServicesDep,
+    _who: CodecCaller,
+    model: Annotated[ModelName | None, Form()] = None,
+    codebooks: Annotated[int | None, Form(ge=1, le=64, description="Fewer is a lower bit rate.")] = None,
+) -> EncodedAudio:
+    """Compress a file into the codes of a codec."""
+    engine = _engine(services)
+    name = services.catalogue.choose(model, "codec").name
+    decoded = await read_audio(services, file)
+    seconds = decoded.wav.shape[-1] / decoded.sample_rate
+    if seconds > services.config.request.codec_seconds:
+        raise TooLarge(
+            f"at most {services.config.request.codec_seconds:g} seconds are encoded at a time", field="file"
+        )
+    return await anyio.to_thread.run_sync(_encode, engine, name, decoded, codebooks, limiter=services.coding)
+
+
+@router.post(
+    "/decode",
+    response_class=Response,
+    responses={200: {"content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def decode(body: CodesBody, services: ServicesDep, _who: CodecCaller) -> Response:
+    """Codes to a WAV file."""
+    engine = _engine(services)
+    facts = services.catalogue.choose(body.model, "codec")
+    content = await anyio.to_thread.run_sync(
+        _decode, engine, facts.name, body, services.config.request.codec_seconds, limiter=services.coding
+    )
+    return Response(content, media_type="audio/wav")
+
+
+def _engine(services: Services) -> ModelsPort:
+    if services.engine is None:
+        raise NotImplementedHere("this server has no models of its own; its workers make the pieces")
+    return services.engine
+
+
+def _encode(engine: ModelsPort, model: str, decoded: Decoded, codebooks: int | None) -> EncodedAudio:
+    found = engine.encode(model, decoded.wav, decoded.sample_rate, codebooks)
+    return EncodedAudio(
+        model=model,
+        codes=found.codes.tolist(),
+        scale=found.scale,
+        sample_rate=found.sample_rate,
+        channels=found.channels,
+        frame_rate=found.frame_rate,
+        samples=found.samples,
+    )
+
+
+def _decode(engine: ModelsPort, model: str, body: CodesBody, most_seconds: float) -> bytes:
+    lengths = {len(row) for row in body.codes}
+    if len(lengths) != 1:
+        raise InvalidInput("every codebook needs as many codes as the others", field="codes")
+    if body.scale is not None and not (math.isfinite(body.scale) and body.scale > 0):
+        raise InvalidInput("scale must be a positive number", field="scale")
+    if lengths.pop() > most_seconds * engine.frame_rate(model):
+        raise TooLarge(f"at most {most_seconds:g} seconds are decoded at a time", field="codes")
+    audio, rate = engine.decode(model, torch.tensor(body.codes, dtype=torch.long), body.scale)
+    return encode_audio(audio, rate, "wav")

@@ -1,0 +1,189 @@
+"""Other people's ways to ask: the first paths of this project, OpenAI's speech route, and /v1/audio/generate.
+
+All are thin: they make the same job as /v1/generations, wait for it, and answer with its audio.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import Field, StringConstraints
+
+from audiocraft.errors import InvalidInput
+from audiocraft.server import jobs
+from audiocraft.server.deps import GenerateCaller, Services, ServicesDep
+from audiocraft.server.errors import RequestRefused, TimedOut
+from audiocraft.server.follow import StreamLimits
+from audiocraft.server.keys import Principal
+from audiocraft.server.records import Job
+from audiocraft.server.routes_generations import PROBLEMS
+from audiocraft.server.schemas import (
+    AudioFormat,
+    GenerationBody,
+    Kind,
+    ModelName,
+    Prompt,
+    Seconds,
+    Seed,
+    Strict,
+)
+from audiocraft.server.streams import file_of, stream_of
+
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_WAV: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"audio/wav": _BINARY}, "description": "The audio."}
+}
+_ANY: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            kind: _BINARY for kind in ("audio/mpeg", "audio/ogg", "audio/flac", "audio/wav", "audio/pcm")
+        },
+        "description": "The audio.",
+    }
+}
+
+router = APIRouter(tags=["compatible"], responses=PROBLEMS)
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+
+
+class TextToAudioBody(Strict):
+    """What the first version of the platform took."""
+
+    text: Prompt
+    duration: Seconds = 10.0
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+    top_k: Annotated[int, Field(ge=0, le=100_000)] = 250
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    cfg_coef: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = Field(
+        default=3.0, description="Left out, it is what suits the model; 3 for the released ones."
+    )
+    seed: Seed | None = None
+
+
+class SpeechBody(Strict):
+    """OpenAI's body. `voice` must be there for their clients and may say anything: music has none."""
+
+    model: ModelName
+    input: Text
+    voice: Annotated[str, StringConstraints(max_length=100)] | dict[str, str] = "none"
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: float = 1.0
+    stream_format: Literal["audio", "sse"] = "audio"
+    instructions: str | None = None
+    duration: Seconds = Field(default=10.0, description="Ours: seconds of audio.")
+    seed: Seed | None = Field(default=None, description="Ours.")
+
+
+class AudioGenerateBody(Strict):
+    """The body of servers that offer /v1/audio/generate."""
+
+    input: Text
+    model: ModelName | None = None
+    audio_length: Seconds = 10.0
+    audio_start: float = 0.0
+    negative_prompt: str | None = None
+    guidance_scale: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = None
+    num_inference_steps: int | None = None
+    seed: Seed | None = None
+    response_format: Literal["wav", "mp3", "flac", "opus", "pcm"] = "wav"
+
+
+@router.post("/generate/music", response_class=Response, responses=_WAV)
+async def generate_music(
+    body: TextToAudioBody, services: ServicesDep, who: GenerateCaller, request: Request
+) -> Response:
+    """Music from a text, as a WAV file, when it is finished."""
+    return await _file(services, who, _first(body, "music"), "wav", request)
+
+
+@router.post("/generate/audio", response_class=Response, responses=_WAV)
+async def generate_audio(
+    body: TextToAudioBody, services: ServicesDep, who: GenerateCaller, request: Request
+) -> Response:
+    """A sound from a text, as a WAV file, when it is finished."""
+    return await _file(services, who, _first(body, "sound"), "wav", request)
+
+
+@router.post("/v1/audio/speech", response_class=Response, responses=_ANY)
+async def speech(body: SpeechBody, services: ServicesDep, who: GenerateCaller, request: Request) -> Response:
+    """Music from `input`, sent while it is made."""
+    if body.speed != 1.0:
+        raise InvalidInput("the speed of music is part of its description: say the tempo", field="speed")
+    if body.instructions:
+        raise InvalidInput("say everything in input", field="instructions")
+    if body.stream_format != "audio":
+        raise InvalidInput("only stream_format audio is sent", field="stream_format")
+    if body.response_format == "aac":
+        raise InvalidInput(
+            "aac is not written here: one of mp3, opus, flac, wav, pcm", field="response_format"
+        )
+    asked = GenerationBody(prompt=body.input, model=body.model, duration=body.duration, seed=body.seed)
+    job, _ = await run_in_threadpool(jobs.accept, services, who, asked)
+    return await stream_of(services, job, body.response_format, request, StreamLimits())
+
+
+@router.post("/v1/audio/generate", response_class=Response, responses=_ANY)
+async def audio_generate(
+    body: AudioGenerateBody, services: ServicesDep, who: GenerateCaller, request: Request
+) -> Response:
+    """Audio from `input`, when it is finished."""
+    unknown = {"negative_prompt": body.negative_prompt, "num_inference_steps": body.num_inference_steps}
+    for name, value in unknown.items():
+        if value is not None:
+            raise InvalidInput(f"{name} means nothing to the models here", field=name)
+    if body.audio_start:
+        raise InvalidInput(
+            "audio_start must be 0: continue a piece with /v1/generations", field="audio_start"
+        )
+    asked = GenerationBody(
+        prompt=body.input,
+        model=body.model,
+        duration=body.audio_length,
+        seed=body.seed,
+        guidance=body.guidance_scale,
+    )
+    return await _file(services, who, asked, body.response_format, request)
+
+
+def _first(body: TextToAudioBody, kind: Kind) -> GenerationBody:
+    guidance = body.cfg_coef if "cfg_coef" in body.model_fields_set else None
+    return GenerationBody(
+        kind=kind, prompt=body.text, duration=body.duration, temperature=body.temperature, top_k=body.top_k,
+        top_p=body.top_p, guidance=guidance, seed=body.seed,
+    )  # fmt: skip
+
+
+async def _file(
+    services: Services, who: Principal, body: GenerationBody, format: AudioFormat, request: Request
+) -> Response:
+    job, _ = await run_in_threadpool(jobs.accept, services, who, body)
+    try:
+        job = await jobs.finished(
+            services, job, services.config.request.generate_seconds, gone=request.is_disconnected
+        )
+    finally:
+        # Nobody else knows of this job: whoever stops waiting for it stops it.
+        if not job.finished:
+            await run_in_threadpool(jobs.cancel, services, job.id, who.owner)
+    if not job.finished:
+        raise TimedOut("it takes longer than one request may; ask /v1/generations for it")
+    if job.status != "succeeded":
+        raise _refusal(job)
+    answer = await file_of(services, job, format, request, False)
+    answer.headers["X-Generation-Id"] = job.id
+    answer.headers["X-Seed"] = str(job.seed)
+    return answer
+
+
+def _refusal(job: Job) -> RequestRefused:
+    if job.error is None:
+        refused = RequestRefused("the piece was canceled")
+        refused.status, refused.code = 409, "canceled"
+        return refused
+    refused = RequestRefused(job.error.message, field=job.error.field)
+    refused.status = 500 if job.error.code == "internal_error" else 422
+    refused.code = job.error.code
+    return refused

@@ -1,0 +1,391 @@
+"""Bodies of requests and answers. One request for music, sound, continuation, melody and style."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from itertools import accumulate
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from torch import Tensor
+
+from audiocraft.config.decode import encode
+from audiocraft.generation.request import (
+    MAX_PROMPT_CHARACTERS,
+    MAX_SEED,
+    GenerationRequest,
+    Guidance,
+    Sampling,
+    Window,
+)
+from audiocraft.server.records import Job, Status
+from audiocraft.types import ScorePlan, StyleSettings
+
+Kind = Literal["music", "sound", "continuation", "melody", "style"]
+AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
+NEEDS_AUDIO: tuple[Kind, ...] = ("continuation", "melody", "style")
+
+# JavaScript and some databases lose larger whole numbers.
+SERVER_MAX_SEED = min(MAX_SEED, 2**53 - 1)
+
+Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS, pattern=r"^[^\x00]*$")]
+ModelName = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+]
+UploadId = Annotated[str, StringConstraints(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$")]
+Seed = Annotated[int, Field(ge=0, le=SERVER_MAX_SEED)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """A body in which an unknown field is an error, not a wish that is ignored, and "true" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class AudioInput(Strict):
+    """Audio to start from: a file uploaded before, or its bytes in base64."""
+
+    upload: UploadId | None = Field(default=None, description="The id of an upload.")
+    data: str | None = Field(default=None, description="A wav, flac, ogg or mp3 file in base64.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.upload is None) == (self.data is None):
+            raise ValueError("give either upload or data")
+        return self
+
+
+class ChordBody(Strict):
+    """A chord from this second on."""
+
+    at: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+    chord: Annotated[str, StringConstraints(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9#()+/-]+$")]
+
+
+class PlanBody(Strict):
+    """Tempo and harmony, for models that take a plan; what is left out follows from the prompt."""
+
+    tempo: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)]
+    key: Annotated[str, StringConstraints(max_length=20)] | None = None
+    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = 4
+    first_beat: Annotated[float, Field(ge=-60, le=60, allow_inf_nan=False)] = 0.0
+    chords: Annotated[list[ChordBody], Field(max_length=1000)] = Field(default_factory=list)
+
+
+class StyleBody(Strict):
+    """How a style is read from the audio, for models that take one."""
+
+    eval_q: Annotated[int, Field(ge=1, le=32)] = 3
+    excerpt_length: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 3.0
+
+
+class SectionBody(Strict):
+    """A part of a longer piece; the prompt of the whole holds throughout."""
+
+    prompt: Prompt
+    duration_ms: Annotated[int, Field(ge=500, le=3_600_000)]
+    styles: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=10)
+    ] = Field(default_factory=list, description="Further words for this part.")
+
+    @property
+    def text(self) -> str:
+        return ", ".join(word for word in (self.prompt, *self.styles) if word.strip())
+
+
+class GenerationBody(Strict):
+    """What should be made."""
+
+    kind: Kind = Field(default="music", description="What the audio, where there is one, is used for.")
+    prompt: Prompt = Field(default="", description="What it should sound like.")
+    model: ModelName | None = Field(default=None, description="One of /v1/models; by default the server's.")
+    duration: Seconds = Field(default=10.0, description="Seconds, the audio to continue included.")
+    seed: Seed | None = Field(default=None, description="Same seed, same audio; drawn where none is given.")
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+    top_k: Annotated[int, Field(ge=0, le=100_000)] = 250
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    guidance: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = Field(
+        default=None, description="How strictly the prompt is followed; by default what suits the model."
+    )
+    guidance_beta: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = None
+    stride: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
+        default=None, description="Seconds between the windows of a long piece."
+    )
+    sections: Annotated[list[SectionBody], Field(max_length=100)] = Field(
+        default_factory=list, description="What comes after what; together they are as long as the piece."
+    )
+    audio: AudioInput | None = Field(default=None, description="What to continue, or to follow.")
+    plan: PlanBody | None = None
+    style: StyleBody | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="Higher goes first.")
+    metadata: Annotated[
+        dict[
+            Annotated[str, StringConstraints(min_length=1, max_length=64)],
+            Annotated[str, StringConstraints(max_length=512)],
+        ],
+        Field(max_length=16),
+    ] = Field(default_factory=dict, description="Words of your own, given back as they are.")
+    webhook: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
+        default=None, description="An https address that is told when the piece is finished."
+    )
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        if self.kind in NEEDS_AUDIO and self.audio is None:
+            raise ValueError(f"kind {self.kind} needs audio")
+        if self.kind not in NEEDS_AUDIO and self.audio is not None:
+            raise ValueError(f"kind {self.kind} takes no audio: use continuation, melody or style")
+        if self.kind != "style" and self.style is not None:
+            raise ValueError("style settings need kind style")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_sections(self) -> Self:
+        if not self.sections:
+            return self
+        total = sum(section.duration_ms for section in self.sections) / 1000
+        if "duration" in self.model_fields_set and abs(self.duration - total) > 0.001:
+            raise ValueError(
+                f"the sections last {total:g} s and the duration is {self.duration:g} s: leave one out"
+            )
+        if not all(section.text for section in self.sections):
+            raise ValueError("each of the sections needs a prompt or styles")
+        self.duration = total
+        return self
+
+    def settled(self, *, model: str) -> GenerationBody:
+        """The same with model and seed decided, so that a second attempt makes the same audio."""
+        seed = secrets.randbits(31) if self.seed is None else self.seed
+        return self.model_copy(update={"model": model, "seed": seed})
+
+
+def to_request(
+    body: GenerationBody, audio: Tensor | None = None, rate: int | None = None
+) -> GenerationRequest:
+    """A settled body as the engine takes it; `audio` [C, N] is the audio it refers to."""
+    continues = audio is not None and body.kind == "continuation"
+    follows = audio is not None and body.kind in ("melody", "style")
+    return GenerationRequest(
+        prompts=(body.prompt or None,),
+        duration=body.duration,
+        seeds=(body.seed,) if body.seed is not None else None,
+        sampling=Sampling(top_k=body.top_k, top_p=body.top_p, temperature=body.temperature),
+        guidance=Guidance(coef=body.guidance, coef_beta=body.guidance_beta),
+        window=Window(stride=body.stride),
+        schedule=_schedule(body.sections),
+        prompt_audio=audio[None] if continues and audio is not None else None,
+        prompt_sample_rate=rate if continues else None,
+        plans=(_plan(body.plan, body.duration),) if body.plan is not None else None,
+        reference_audio=(audio,) if follows else None,
+        reference_sample_rate=rate if follows else None,
+        style=StyleSettings(**body.style.model_dump()) if body.style is not None else None,
+    )
+
+
+def _schedule(sections: list[SectionBody]) -> tuple[tuple[float, str], ...]:
+    starts = accumulate((section.duration_ms / 1000 for section in sections), initial=0.0)
+    return tuple((start, section.text) for start, section in zip(starts, sections, strict=False))
+
+
+def _plan(plan: PlanBody, duration: float) -> ScorePlan:
+    return ScorePlan(
+        tempo=plan.tempo,
+        key=plan.key,
+        beats_per_bar=plan.beats_per_bar,
+        first_beat=plan.first_beat,
+        chords=tuple((chord.at, chord.chord) for chord in plan.chords),
+        duration=duration,
+    )
+
+
+def plan_document(plan: ScorePlan | None) -> dict[str, Any] | None:
+    """A plan as it is stored and answered."""
+    document: dict[str, Any] | None = encode(plan) if plan is not None else None
+    return document
+
+
+# ---------------------------------------------------------------------- answers
+
+
+class Problem(BaseModel):
+    """An error after RFC 9457. `code` is stable; `message` is for people; `field` names what was at fault."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    message: str
+    detail: str
+    field: str | None = None
+    request_id: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """Why a piece could not be made."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class AudioFacts(BaseModel):
+    """The audio of a piece; while it is made, as much as there is."""
+
+    sample_rate: int
+    channels: int
+    seconds: float = Field(description="How much can be read now.")
+    complete: bool
+
+
+class Links(BaseModel):
+    """Where the rest is."""
+
+    self: str
+    events: str
+    stream: str
+    audio: str
+    cancel: str
+
+
+class Generation(BaseModel):
+    """A piece that was asked for, and how far it is."""
+
+    id: str
+    object: Literal["generation"] = "generation"
+    status: Status
+    kind: Kind
+    model: str
+    prompt: str
+    duration: float
+    seed: int
+    progress: Annotated[float, Field(ge=0, le=1)]
+    position: int | None = Field(default=None, description="How many are before it in the queue.")
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    audio: AudioFacts | None = None
+    error: ErrorBody | None = None
+    request: dict[str, Any] = Field(description="The request with every default filled in.")
+    result: dict[str, Any] | None = Field(
+        default=None, description="Plan, timings and digest of a finished piece."
+    )
+    metadata: dict[str, str] = Field(default_factory=dict)
+    links: Links
+
+
+class GenerationPage(BaseModel):
+    """Some pieces, the newest first; `next` continues after them."""
+
+    object: Literal["list"] = "list"
+    data: list[Generation]
+    next: str | None = None
+
+
+class Upload(BaseModel):
+    """A file that was sent and decoded."""
+
+    id: str
+    object: Literal["upload"] = "upload"
+    name: str
+    format: str
+    sha256: str
+    sample_rate: int
+    channels: int
+    seconds: float
+    created_at: datetime
+    expires_at: datetime
+
+
+class UploadList(BaseModel):
+    """All uploads of a caller."""
+
+    object: Literal["list"] = "list"
+    data: list[Upload]
+
+
+class CodesBody(Strict):
+    """Codes of a codec, a list for each codebook, the coarsest first."""
+
+    codes: Annotated[
+        list[Annotated[list[Annotated[int, Field(ge=0, le=65535)]], Field(min_length=1, max_length=200_000)]],
+        Field(min_length=1, max_length=64),
+    ]
+    model: ModelName | None = None
+    scale: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+class EncodedAudio(BaseModel):
+    """A file as codes."""
+
+    object: Literal["codes"] = "codes"
+    model: str
+    codes: list[list[int]]
+    scale: float | None = Field(description="The volume, with codecs that keep it apart.")
+    sample_rate: int
+    channels: int
+    frame_rate: float
+    samples: int
+
+
+class ModelEntry(BaseModel):
+    """A model that requests may name. The first four fields are those of OpenAI's API."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str
+    kind: Literal["music", "sound", "codec"]
+    loaded: bool
+    default: bool
+    license: str | None = None
+    takes: list[str] = Field(
+        default_factory=list, description="plan, melody, style: what else it can be given."
+    )
+    sample_rate: int | None = None
+    channels: int | None = None
+    bytes: int | None = None
+    guidance: float | None = Field(
+        default=None, description="What `guidance` is where a request does not say; absent until it is known."
+    )
+    window: float | None = Field(
+        default=None, description="Seconds made at a time; longer pieces are made window by window."
+    )
+
+
+class ModelList(BaseModel):
+    """All models of this server."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]
+
+
+def moment(seconds: float) -> datetime:
+    """A time of the store as answers carry it."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def generation_of(job: Job, *, position: int | None = None) -> Generation:
+    """A job as its owner sees it."""
+    base = f"/v1/generations/{job.id}"
+    audio = None
+    if job.sample_rate and job.channels:
+        audio = AudioFacts(
+            sample_rate=job.sample_rate,
+            channels=job.channels,
+            seconds=job.samples / job.sample_rate,
+            complete=job.status == "succeeded",
+        )
+    return Generation.model_validate(
+        {
+            "id": job.id, "status": job.status, "kind": job.kind, "model": job.model,
+            "prompt": job.prompt, "duration": job.duration, "seed": job.seed,
+            "progress": job.progress, "position": position, "created_at": moment(job.created_at),
+            "started_at": moment(job.started_at) if job.started_at else None,
+            "finished_at": moment(job.finished_at) if job.finished_at else None,
+            "audio": audio, "error": encode(job.error) if job.error else None,
+            "request": dict(job.request), "result": job.result, "metadata": job.request.get("metadata", {}),
+            "links": {"self": base, **{name: f"{base}/{name}" for name in ("events", "stream", "audio", "cancel")}},
+        }
+    )  # fmt: skip

@@ -1,0 +1,117 @@
+"""Runs the application until it is asked to stop, and then lets running jobs finish first."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from audiocraft.config.serving import ServingConfig
+from audiocraft.errors import ConfigError
+from audiocraft.server.deps import Services
+
+_log = logging.getLogger(__name__)
+
+_HEADER_SECONDS = 20.0
+_KEEP_ALIVE_SECONDS = 20
+_CLOSE_SECONDS = 5
+_SWITCH_SECONDS = 0.0005
+_MAX_CONNECTIONS = 1000
+_HEADER_BYTES = 32 * 2**10
+
+
+class PatientHttp(H11Protocol):
+    """HTTP that closes a connection on which no request has begun in time, so that nobody can hold them all."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(_HEADER_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+class DrainingServer(uvicorn.Server):
+    """At the first signal nothing new is accepted and running jobs finish, while the server still answers; then it
+    ends. At the second it ends at once."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        settle()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._services.draining:
+            self.should_exit = self.force_exit = True
+            return
+        self._services.draining = True
+        _log.info("%s: finishing what runs", signal.Signals(sig).name)
+        threading.Thread(target=self._drain, name="audiocraft-drain", daemon=True).start()
+
+    def _drain(self) -> None:
+        if self._services.dispatcher is not None:
+            self._services.dispatcher.stop()
+        self.should_exit = True
+
+
+def settle() -> None:
+    """Look for garbage no more among what a started process keeps for its whole life: a fifth of a second each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@contextmanager
+def bound(config: ServingConfig) -> Iterator[tuple[socket.socket, ServingConfig]]:
+    """The socket that the server listens on, taken before anything is loaded, and the settings with its port."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {config.host} port {config.port}: {error.strerror}; choose another with --port"
+            ) from error
+        yield listener, replace(config, port=listener.getsockname()[1])
+
+
+def serve(app: FastAPI, config: ServingConfig, listener: socket.socket) -> None:
+    """Serve `app` until a signal comes."""
+    settings = uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        http=PatientHttp,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_CLOSE_SECONDS,
+        limit_concurrency=_MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+        proxy_headers=bool(config.trust_proxy),
+        forwarded_allow_ips=list(config.trust_proxy) or None,
+    )
+    # The model's thread runs many short operations. With Python's usual 5 ms between turns each answer would wait
+    # several times for it; the model itself hardly notices.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    server = DrainingServer(settings, app.state.services)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise ConfigError("the server could not start; the log says why")

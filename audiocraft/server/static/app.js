@@ -1,0 +1,183 @@
+// Puts the parts together: the form makes pieces, the library lists them, the stage plays one.
+
+import { ApiError, connection, get, send } from "./api.js";
+import { AudioShelf } from "./audio.js";
+import { Composer } from "./composer.js";
+import { AnalysisDialog, keyboardDialog, keyDialog, ModelsDialog } from "./dialogs.js";
+import { $, announce, calm, colour, paintRange, sentence } from "./dom.js";
+import { Jobs } from "./jobs.js";
+import { Library } from "./library.js";
+import { ElementPlayer, Player } from "./player.js";
+import { Stage } from "./stage.js";
+import { read, stars, write, writeText } from "./store.js";
+
+const SHORTCUTS = [
+  [["Ctrl", "Enter"], "Generate"], [["Space"], "Play or pause"], [["←", "→"], "One second back or on"], [["↑", "↓"], "Piece above or below"],
+  [["1", "2", "3"], "Take A, B, C at the same moment"],
+  [["N"], "New prompt"], [["V"], "Vary: the same with another seed"], [["X"], "Extend: continue this piece"], [["S"], "Star"],
+  [["D"], "Download"],
+  [["L"], "Repeat"], [["/"], "Search"], [["T"], "Light or dark"], [["?"], "This list"],
+];
+
+keyDialog();
+const player = Player.supported ? new Player() : new ElementPlayer();
+const shelf = new AudioShelf();
+const jobs = new Jobs();
+const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wanted, at));
+const models = new ModelsDialog();
+const analysis = new AnalysisDialog();
+const composer = new Composer(generate);
+const library = new Library(jobs, { show, again, forget, starred: () => stage.refresh() });
+keyboardDialog(SHORTCUTS);
+
+/** Ask for pieces; the first one comes on the stage and sounds as soon as there is anything of it. */
+async function generate(bodies) {
+  player.unlock((models.models.find((model) => model.id === bodies[0].model) ?? composer.model)?.sample_rate ?? 0);
+  const [first, ...others] = bodies;
+  show(await jobs.submit(first), true);
+  announce("Composing");
+  for (const body of others) await jobs.submit(body);
+}
+
+function show(generation, play, at = 0) {
+  if (!generation) return;
+  if (generation.gone) { again(generation); return; }
+  stage.show(generation, play, at);
+  history.replaceState(null, "", `#${generation.id}`); // found again after a reload, and by whoever is given the address
+  $("stage").scrollIntoView({ block: "nearest", behavior: calm() ? "instant" : "smooth" });
+  library.mark(generation.id);
+}
+
+/** Make a piece again from its recipe. */
+function again(recipe) {
+  composer.fill(recipe);
+  composer.focus();
+  announce("Its settings are in the form");
+}
+
+function forget(id) {
+  shelf.forget(id);
+  if (stage.generation?.id === id) { stage.clear(); history.replaceState(null, "", "/"); }
+  else stage.refresh();
+}
+
+jobs.addEventListener("change", ({ detail: { generation, ended } }) => {
+  const shown = stage.generation;
+  if (shown?.id === generation.id) {
+    stage.generation = generation;
+    if (ended && player.piece?.error) stage.show(generation, player.wanted, player.position); // its stream broke: now it is a file
+    else stage.refresh();
+  } else if (shown?.metadata?.set && shown.metadata.set === generation.metadata?.set) stage.refresh();
+  if (!ended) return;
+  const words = { succeeded: "is finished", failed: "failed", canceled: "was canceled" };
+  announce(`${generation.prompt || "The piece"} ${words[generation.status]}`);
+});
+models.addEventListener("change", () => composer.setModels(models.models));
+
+const say = (text) => { $("server-state").textContent = text; };
+connection.addEventListener("lost", () => { say("The server cannot be reached. Trying again…"); reconnect(); });
+connection.addEventListener("found", () => say(""));
+
+let trying = false;
+async function reconnect() {
+  if (trying) return;
+  trying = true;
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    try { await start(); break; } catch { /* still away */ }
+  }
+  trying = false;
+}
+
+async function vary() {
+  const { generation } = stage;
+  if (!generation) return;
+  const { seed, webhook, priority, ...request } = generation.request;
+  await generate([request]); // the words in its metadata make it a take of the same piece
+}
+
+async function extend() {
+  const { generation } = stage;
+  if (generation?.status !== "succeeded") return;
+  const response = await send(`/v1/generations/${generation.id}/audio?format=wav`);
+  await composer.attach(new File([await response.blob()], `${(generation.prompt || "piece").slice(0, 40)}.wav`, { type: "audio/wav" }), "continuation");
+  if (!$("prompt").value.trim()) composer.fill(generation, { seed: false });
+  $("composer").scrollIntoView({ block: "nearest" });
+  $("generate").focus();
+}
+
+const complain = (promise) => promise?.catch((error) => {
+  if (!(error instanceof ApiError)) return; // said already, and tried again
+  say(sentence(error.message));
+  setTimeout(() => say(""), 6000);
+});
+
+function star() {
+  const { generation } = stage;
+  if (generation?.status !== "succeeded") return;
+  stars.toggle(generation.id);
+  library.refresh(generation.id);
+  stage.refresh();
+}
+
+$("cancel").addEventListener("click", () => complain(jobs.cancel(stage.generation.id)));
+$("vary").addEventListener("click", () => complain(vary()));
+$("extend").addEventListener("click", () => complain(extend()));
+$("reuse").addEventListener("click", () => { composer.fill(stage.generation); composer.focus(); });
+$("star").addEventListener("click", star);
+$("inspect").addEventListener("click", () => complain(analysis.generation(stage.generation)));
+$("volume").value = player.volume = read("volume", 0.9);
+$("volume").addEventListener("change", (event) => write("volume", Number(event.target.value)));
+$("volume").addEventListener("input", (event) => paintRange(event.target));
+paintRange($("volume"));
+
+function toggleTheme() {
+  const dark = document.documentElement.dataset.theme !== "dark";
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  writeText("theme", dark ? "dark" : "light");
+  restyle();
+}
+function restyle() {
+  document.querySelector("meta[name=theme-color]").content = colour("--bg");
+  stage.restyle();
+  library.redraw();
+}
+$("toggle-theme").addEventListener("click", toggleTheme);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ({ matches }) => {
+  let chosen = null;
+  try { chosen = localStorage.getItem("audiocraft.theme"); } catch { /* never chosen, then */ }
+  if (!chosen) { document.documentElement.dataset.theme = matches ? "dark" : "light"; restyle(); }
+});
+
+const COMMANDS = {
+  " ": () => stage.generation && player.toggle(),
+  ArrowLeft: () => player.seek(player.position - 1), ArrowRight: () => player.seek(player.position + 1),
+  ArrowUp: () => show(library.neighbour(-1), player.wanted), ArrowDown: () => show(library.neighbour(1), player.wanted),
+  n: () => composer.focus(), v: () => complain(vary()), x: () => complain(extend()), s: star, d: () => $("download").click(), l: () => $("loop").click(),
+  "/": () => $("search").focus(), t: toggleTheme, "?": () => $("keys-dialog").showModal(),
+};
+for (let number = 1; number <= 9; number++) COMMANDS[number] = () => stage.take(number - 1);
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+  const typing = event.target.closest("input:not([type=radio]):not([type=range]), textarea, select");
+  if (event.key === "Escape" && typing) { typing.blur(); return; }
+  const own = event.target.closest("button, a, summary, [role=slider], input");
+  if (typing || (own && (event.key === " " || event.key.startsWith("Arrow")))) return;
+  const command = COMMANDS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!command) return;
+  event.preventDefault();
+  command();
+});
+
+async function start() {
+  await models.refresh();
+  await library.load();
+  if (stage.generation) return;
+  const [, named] = /^#(gen_\w+)$/.exec(location.hash) ?? [];
+  const wanted = named ? await get(`/v1/generations/${named}`).catch(() => null) : jobs.active[0];
+  if (wanted) { jobs.take(wanted); show(wanted, false); }
+}
+
+// For the console and for tests: what sounds, what is known.
+window.audiocraft = Object.freeze({ player, jobs, stage, get });
+start().catch((error) => { if (error instanceof ApiError) say(sentence(error.message)); });

@@ -1,0 +1,252 @@
+// The form: from words, switches and perhaps some audio to requests. What nobody touched is left out of them, so that
+// the server's models use what suits them.
+
+import { $, calm, h, paintRange, seconds, sentence } from "./dom.js";
+import { AudioSource } from "./source.js";
+import { read, write } from "./store.js";
+import { capital, ideasFor, surprise, TONICS, wordsOf } from "./words.js";
+
+const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
+const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "top-k": "", seed: "" };
+const OWN = { temperature: 1, guidance: 3 }; // sliders that stand at the model's own value until they are moved
+const TOP_K = 250;
+const FIELDS = { prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick" };
+
+/** The slider's steps: single seconds to half a minute, then five at a time, then fifteen. */
+const lengthOf = (step) => (step <= 30 ? step : step <= 36 ? 30 + 5 * (step - 30) : 60 + 15 * (step - 36));
+const stepOf = (length) => (length <= 30 ? Math.max(1, Math.round(length)) : length <= 60 ? 30 + Math.ceil((length - 30) / 5) : Math.min(52, 36 + Math.ceil((length - 60) / 15)));
+
+/** Words by which the page knows pieces that belong together. */
+const newSet = () => Math.random().toString(36).slice(2, 12);
+
+export class Composer {
+  /** @param {(bodies: object[]) => Promise<void>} generate */
+  constructor(generate) {
+    this._generate = generate;
+    this._models = [];
+    this.source = new AudioSource();
+    this.source.addEventListener("change", () => this._show());
+    this.source.addEventListener("problem", ({ detail }) => this._complain(detail));
+    $("key").append(h("option", { value: "" }, "from the prompt"), ...KEYS.map((key) => h("option", { value: key }, key)));
+    this._wire();
+    this._restore();
+    this._offer();
+    this._show();
+  }
+
+  setModels(models) {
+    this._models = models.filter((model) => model.kind !== "codec");
+    this._offer();
+    this._show();
+  }
+
+  focus() { $("prompt").focus(); $("prompt").select(); }
+
+  /** Put the settings of a piece into the form; its seed only if asked for. */
+  fill(generation, { seed = true } = {}) {
+    const { request = {} } = generation;
+    this._set("kind", generation.kind === "sound" ? "sound" : "music");
+    this._offer();
+    const model = this._models.find((one) => one.id === generation.model);
+    $("model").value = model && model.id !== this._standard?.id ? model.id : "";
+    $("prompt").value = generation.prompt;
+    $("duration").value = stepOf(generation.duration);
+    for (const id of Object.keys(OWN)) this._move(id, (request[id] ?? null) === this._ownOf(id) ? null : request[id] ?? null);
+    $("top-k").value = (request.top_k ?? TOP_K) === TOP_K ? "" : request.top_k;
+    $("tempo").value = $("key").value = $("chords").value = "";
+    $("seed").value = seed ? String(generation.seed) : "";
+    this._show();
+  }
+
+  attach(file, use) { return this.source.attach(file, use); }
+
+  async submit() {
+    if ($("generate").disabled) return;
+    this._complain("");
+    const prompt = this._prompt();
+    if (!prompt && !this.source.audio) { this._complain("Say in a few words what it should sound like.", "prompt"); return; }
+    $("generate").disabled = true;
+    try {
+      const count = Number(this._get("variations"));
+      const first = $("seed").value ? Number($("seed").value) : null;
+      const set = newSet();
+      const bodies = Array.from({ length: count }, (_, index) => ({ ...this._body(prompt), metadata: { set }, ...(first === null ? {} : { seed: first + index }) }));
+      await this._generate(bodies);
+      this._keep();
+    } catch (error) {
+      const later = error.retryAfter ? ` Try again in ${seconds(error.retryAfter)}.` : "";
+      this._complain(sentence(error.message) + later, FIELDS[error.field?.split(".")[0]]);
+    } finally {
+      $("generate").disabled = false;
+    }
+  }
+
+  /** The model that would be asked. */
+  get model() { return this._models.find((model) => model.id === $("model").value) ?? this._standard; }
+
+  _body(prompt) {
+    const body = { kind: this._get("kind"), prompt, duration: this._length };
+    for (const id of Object.keys(OWN)) if (!this._isOwn(id)) body[id] = Number($(id).value);
+    if ($("top-k").value !== "") body.top_k = Number($("top-k").value);
+    // Audio to start from says what kind it is, but not that sounds are wanted: then the model does.
+    const model = $("model").value || (this.source.audio && body.kind === "sound" ? this._standard?.id : "");
+    if (model) body.model = model;
+    if (this.source.audio) {
+      body.kind = this.source.use;
+      body.audio = { upload: this.source.audio.id };
+    }
+    return body;
+  }
+
+  get _length() { return lengthOf(Number($("duration").value)); }
+
+  /** What is sent: the words, then tempo, key and chords where they were set. */
+  _prompt() {
+    const words = $("prompt").value.trim();
+    if (!this._takes("plan") || this._get("kind") === "sound") return words;
+    const chords = $("chords").value.trim().split(/[\s,|–-]+/).filter(Boolean).join(" ");
+    return [words, $("tempo").value && `${$("tempo").value} bpm`, $("key").value, chords && `chords: ${chords}`].filter(Boolean).join(", ");
+  }
+
+  /** The model of requests that name none; a server without one for sounds lets the one for music make them. */
+  get _standard() {
+    const standards = this._models.filter((model) => model.default);
+    return standards.find((model) => model.kind === this._get("kind")) ?? standards[0];
+  }
+  _takes(what) { return !this.model || this.model.takes.includes(what); }
+
+  /** Offer the models and ideas for what is to be made. */
+  _offer() {
+    const kind = this._get("kind");
+    const chosen = $("model").value || read("model", "");
+    const fitting = this._models.filter((model) => model.kind === kind);
+    const standard = this._standard;
+    $("model").replaceChildren(h("option", { value: "" }, standard ? `${standard.id.split("/").pop()} (default)` : "Default"),
+      ...(fitting.length ? fitting : this._models).filter((model) => model !== standard).map((model) => h("option", { value: model.id }, model.id)));
+    $("model").value = [...$("model").options].some((option) => option.value === chosen) ? chosen : "";
+    $("prompt").placeholder = ideasFor(kind)[0][1];
+    const chip = (name, words, more = {}) => h("button", { type: "button", title: words, onclick: () => this._write(words ?? surprise(this._get("kind"))), ...more }, name);
+    $("ideas").replaceChildren(...ideasFor(kind).map(([name, words]) => chip(name, words)), chip("Surprise me", undefined, { class: "surprise", title: "A prompt nobody wrote" }));
+    this._offerWords(wordsOf(this.model, kind));
+  }
+
+  /** Everything a bundled model understands, to be put together by clicks. */
+  _offerWords(words) {
+    $("words").hidden = !words;
+    if (!words) return;
+    const chip = (word) => h("button", { type: "button", onclick: () => this._append(word) }, word);
+    $("words-groups").replaceChildren(...words.groups.map(([name, all]) => h("div", { role: "group", "aria-label": name }, h("h3", {}, name), h("div", { class: "chips" }, ...all.map(chip)))));
+    $("words-about").textContent = words.about;
+  }
+
+  _write(words) { $("prompt").value = words; this._show(); $("prompt").focus(); }
+  _append(word) { const now = $("prompt").value.trim(); $("prompt").value = now ? `${now.replace(/[,.]$/, "")}, ${word}` : capital(word); this._show(); }
+
+  _show() {
+    const kind = this._get("kind");
+    $("ideas").classList.toggle("brief", $("prompt").value.length > 0); // then a surprise is all that is offered
+    $("duration-shown").textContent = seconds(this._length);
+    $("duration").setAttribute("aria-valuetext", `${this._length} seconds`);
+    for (const id of Object.keys(OWN)) this._showOwn(id);
+    document.querySelectorAll("#composer input[type=range]").forEach(paintRange);
+    document.querySelectorAll("[data-needs]").forEach((field) => { field.hidden = !this._takes(field.dataset.needs) || kind === "sound"; });
+    const sent = this._prompt();
+    $("sent-as").hidden = sent === $("prompt").value.trim();
+    $("sent-as").textContent = `Asked for as “${sent}”`;
+    const changed = ["tempo", "key", "chords", "top-k", "seed", "model"].filter((id) => $(id).value).length + Object.keys(OWN).filter((id) => !this._isOwn(id)).length;
+    $("fine-summary").textContent = changed ? `${changed} changed` : "";
+    $("reset").hidden = !changed;
+    $("model-name").textContent = this.model?.id.split("/").pop() ?? "Models";
+    this._showUse();
+  }
+
+  // A slider nobody moved stands where the model would be anyway, and says so.
+  _isOwn(id) { return $(id).dataset.own !== undefined; }
+  _ownOf(id) { return (id === "guidance" ? this.model?.guidance : null) ?? OWN[id]; }
+  _move(id, value) {
+    if (value === null) $(id).dataset.own = "";
+    else { delete $(id).dataset.own; $(id).value = value; }
+  }
+  _showOwn(id) {
+    if (this._isOwn(id)) $(id).value = this._ownOf(id);
+    const known = id !== "guidance" || !this.model || this.model.guidance !== null;
+    const shown = Number($(id).value).toFixed(id === "guidance" ? 1 : 2);
+    $(`${id}-shown`).textContent = this._isOwn(id) ? (known ? `${shown} · own` : "own") : shown;
+    $(id).setAttribute("aria-valuetext", this._isOwn(id) ? `${known ? shown : ""} the model's own` : shown);
+  }
+
+  _showUse() {
+    const { audio } = this.source;
+    const hint = [this.source.allow(this.model)];
+    if (audio && this.source.use === "continuation") {
+      if (this._length <= audio.seconds) {
+        $("duration").value = stepOf(audio.seconds + 10);
+        $("duration-shown").textContent = seconds(this._length);
+        paintRange($("duration"));
+      }
+      hint.push(`Your audio comes first, then ${seconds(this._length - audio.seconds)} more.`);
+    }
+    const words = hint.filter(Boolean).join(" ");
+    $("use-hint").hidden = !words;
+    $("use-hint").textContent = words;
+  }
+
+  _wire() {
+    const form = $("composer");
+    form.addEventListener("submit", (event) => { event.preventDefault(); this.submit(); });
+    form.addEventListener("input", ({ target }) => { if (target.id in OWN) this._move(target.id, target.value); this._show(); });
+    form.addEventListener("change", ({ target }) => {
+      if (target.name === "kind") { $("model").value = ""; write("model", ""); this._offer(); }
+      if (target.id === "model") this._offerWords(wordsOf(this.model, this._get("kind")));
+      this._show();
+      this._keep();
+    });
+    $("prompt").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } });
+    $("dice").addEventListener("click", () => { $("seed").value = String(Math.floor(Math.random() * 2 ** 31)); this._show(); });
+    $("seed").addEventListener("input", () => { $("seed").value = $("seed").value.replace(/\D/g, ""); });
+    $("reset").addEventListener("click", () => {
+      const { kind, variations, duration, ...fine } = DEFAULTS;
+      this._fill({ ...fine, temperature: null, guidance: null });
+      $("model").value = "";
+      this._show();
+      this._keep();
+      $("fine").querySelector("summary").focus();
+    });
+    for (const id of ["words", "fine"]) $(id).addEventListener("toggle", () => { if ($(id).open) $(id).scrollIntoView({ block: "nearest", behavior: calm() ? "instant" : "smooth" }); });
+    if (/Mac|iPhone|iPad/.test(navigator.platform)) $("generate-key").textContent = "⌘ Enter";
+  }
+
+  _complain(text, field = null) {
+    $("composer-error").hidden = !text;
+    $("composer-error").textContent = text;
+    document.querySelectorAll("#composer [aria-invalid]").forEach((input) => input.removeAttribute("aria-invalid"));
+    if (!field) return;
+    if ($("fine").contains($(field))) $("fine").open = true;
+    $(field).setAttribute("aria-invalid", "true");
+    $(field).focus();
+  }
+
+  _get(name) { return document.querySelector(`input[name=${name}]:checked`).value; }
+  _set(name, value) { document.querySelector(`input[name=${name}][value="${CSS.escape(value)}"]`).checked = true; }
+
+  _fill(values) {
+    for (const [name, value] of Object.entries(values)) {
+      if (name === "kind" || name === "variations") this._set(name, value);
+      else if (name in OWN) this._move(name, value);
+      else if ($(name)) $(name).value = value;
+    }
+  }
+
+  _keep() {
+    const values = { kind: this._get("kind"), variations: this._get("variations") };
+    for (const id of ["duration", "tempo", "key", "chords", "top-k"]) values[id] = $(id).value;
+    for (const id of Object.keys(OWN)) values[id] = this._isOwn(id) ? null : $(id).value;
+    write("choices", values);
+    write("model", $("model").value);
+  }
+
+  _restore() {
+    const known = { ...DEFAULTS, temperature: null, guidance: null };
+    this._fill({ ...known, ...Object.fromEntries(Object.entries(read("choices", {})).filter(([name]) => name in known)) });
+  }
+}

@@ -1,0 +1,132 @@
+// The windows over the page: models, analysis, keyboard, key.
+
+import { ApiError, get, loadModel, onKeyNeeded, rememberKey, send, unloadModel } from "./api.js";
+import { $, bytes, h, seconds, sentence } from "./dom.js";
+import { drawCurve } from "./draw.js";
+
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.addEventListener("click", (event) => { if (event.target === dialog && dialog.id !== "secret-dialog") dialog.close(); });
+  dialog.querySelector("[data-close]")?.addEventListener("click", () => dialog.close());
+}
+
+/** Asks for the key once, however many requests wait for it. */
+export function keyDialog() {
+  let asking = null;
+  onKeyNeeded(() => {
+    asking ??= new Promise((resolve) => {
+      const dialog = $("secret-dialog");
+      $("secret").value = "";
+      dialog.showModal();
+      dialog.addEventListener("cancel", (event) => event.preventDefault());
+      dialog.addEventListener("close", () => { rememberKey($("secret").value.trim(), $("remember").checked); asking = null; resolve(); }, { once: true });
+    });
+    return asking;
+  });
+}
+
+export class ModelsDialog extends EventTarget {
+  constructor() {
+    super();
+    this.models = [];
+    $("open-models").addEventListener("click", () => { $("models-dialog").showModal(); this.refresh(); });
+  }
+
+  async refresh() {
+    this.models = (await get("/v1/models")).data;
+    $("models").replaceChildren(...this.models.map((model) => this._row(model)));
+    this.dispatchEvent(new Event("change"));
+  }
+
+  _row(model) {
+    const does = { music: "Music", sound: "Sounds", codec: "Codec" }[model.kind];
+    const facts = [
+      does + (model.default && model.kind !== "codec" ? ", the default" : ""), ...model.takes.map((what) => TAKES[what] ?? what),
+      model.sample_rate ? `${model.sample_rate / 1000} kHz` : null, model.window ? `${seconds(model.window)} at a time` : null, model.license,
+    ];
+    const memory = model.loaded ? (model.bytes ? `In memory: ${bytes(model.bytes)}` : "In memory") : null;
+    const button = model.kind === "codec" ? null : h("button", { type: "button", class: "soft", "aria-label": `${model.loaded ? "Unload" : "Load"} ${model.id}` }, model.loaded ? "Unload" : "Load");
+    button?.addEventListener("click", () => this._change(model, button));
+    return h("li", {}, h("strong", { class: model.loaded ? "on" : "" }, model.id), h("small", {}, facts.filter(Boolean).join(" · ")), memory ? h("small", { class: "memory" }, memory) : null, button);
+  }
+
+  async _change(model, button) {
+    $("models-error").hidden = true;
+    button.disabled = true;
+    button.textContent = model.loaded ? "Unloading" : "Loading";
+    try {
+      await (model.loaded ? unloadModel(model.id) : loadModel(model.id));
+    } catch (error) {
+      $("models-error").hidden = false;
+      $("models-error").textContent = sentence(error.message);
+    }
+    await this.refresh();
+    $("models").querySelector(`[aria-label$="${CSS.escape(model.id)}"]`)?.focus();
+  }
+}
+
+const TAKES = { plan: "follows tempo, key and chords", melody: "follows a melody", style: "follows a style" };
+const VERDICTS = { real: "Sounds like a recording", generated: "Sounds generated", unknown: "No verdict" };
+
+export class AnalysisDialog {
+  constructor() {
+    $("open-analysis").addEventListener("click", () => this.open());
+    $("analysis-pick").addEventListener("click", () => $("analysis-file").click());
+    const dialog = $("analysis-dialog");
+    dialog.addEventListener("dragover", (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
+    dialog.addEventListener("drop", (event) => { event.preventDefault(); const [file] = event.dataTransfer.files; if (file) this.analyse(file, file.name); });
+    $("analysis-file").addEventListener("change", () => { const [file] = $("analysis-file").files; $("analysis-file").value = ""; if (file) this.analyse(file, file.name); });
+  }
+
+  open() {
+    if (!$("analysis-dialog").open) $("analysis-dialog").showModal();
+    if (!$("analysis").childElementCount) this._say("Loudness, tempo, key, and whether it sounds recorded or generated. Choose a wav, flac, ogg or mp3 file, or drop it here.");
+  }
+
+  async analyse(file, name) {
+    this.open();
+    $("analysis-title").textContent = name;
+    this._say("Listening…");
+    const form = new FormData();
+    form.append("file", file, file.name ?? "audio.wav");
+    form.append("spectrogram", "true");
+    try {
+      this._show(await (await send("/v1/analyze", { method: "POST", form })).json());
+    } catch (error) {
+      const absent = error instanceof ApiError && (error.status === 404 || error.status === 501);
+      this._say(absent ? "This server has no detector." : sentence(error.message));
+    }
+  }
+
+  async generation(generation) {
+    $("analysis").replaceChildren();
+    const response = await send(`/v1/generations/${generation.id}/audio?format=wav`);
+    await this.analyse(new File([await response.blob()], "piece.wav", { type: "audio/wav" }), generation.prompt || "Analysis");
+  }
+
+  _say(text) { $("analysis").replaceChildren(h("p", { class: "hint" }, text)); }
+
+  _show(report) {
+    const number = (value, unit, digits = 1) => (value === null || value === undefined ? "none" : `${value.toFixed(digits)} ${unit}`);
+    const scored = report.score !== null && report.score !== undefined;
+    const curve = h("canvas", { role: "img", "aria-label": "How much it sounds like a recording, over time" });
+    const facts = [
+      ["Loudness", number(report.level.loudness, "LUFS")], ["True peak", number(report.level.true_peak, "dB")],
+      ["Tempo", number(report.music.tempo, "bpm", 0)], ["Key", report.music.key ?? "none"],
+      ["Length", seconds(report.duration)], ["Sample rate", `${report.sample_rate / 1000} kHz`],
+    ];
+    $("analysis").replaceChildren(
+      h("p", { class: "verdict" }, h("span", {}, VERDICTS[report.verdict] ?? report.verdict), scored ? h("small", {}, `${Math.round(100 * report.score)} % likely a recording`) : null),
+      ...(report.windows.length && scored ? [h("figure", {}, curve, h("figcaption", {}, "From generated, below, to recorded, above; the line is the threshold"))] : []),
+      ...(report.spectrogram ? [h("figure", {}, h("img", { src: `data:image/png;base64,${report.spectrogram}`, alt: "Spectrogram: time from left to right, pitch from bottom to top" }))] : []),
+      h("dl", { class: "numbers" }, ...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+      ...(report.in_domain ? [] : [h("p", { class: "hint" }, "It is unlike anything the detector was trained on, so it does not judge.")]),
+      ...report.notes.map((note) => h("p", { class: "hint" }, note)),
+    );
+    if (curve.isConnected) drawCurve(curve, report.windows.map((window) => window.score), report.threshold);
+  }
+}
+
+export function keyboardDialog(shortcuts) {
+  $("shortcuts").replaceChildren(...shortcuts.flatMap(([keys, what]) => [h("dt", {}, ...keys.map((key) => h("kbd", {}, key))), h("dd", {}, what)]));
+  $("open-keys").addEventListener("click", () => $("keys-dialog").showModal());
+}

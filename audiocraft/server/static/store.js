@@ -1,0 +1,45 @@
+// What this browser remembers: choices, stars, and the recipes of pieces that the server may have forgotten.
+
+const PREFIX = "audiocraft.";
+const KEPT = 300;
+
+export function read(name, otherwise) {
+  try {
+    const found = localStorage.getItem(PREFIX + name);
+    return found === null ? otherwise : JSON.parse(found);
+  } catch {
+    return otherwise;
+  }
+}
+
+export function write(name, value) {
+  try {
+    localStorage.setItem(PREFIX + name, JSON.stringify(value));
+  } catch {
+    // Full, or refused in a private window: the page works without it.
+  }
+}
+
+export function writeText(name, value) {
+  try { localStorage.setItem(PREFIX + name, value); } catch { /* as above */ }
+}
+
+/** Pieces made here, newest first: enough to find them and to make them again. */
+export const recipes = {
+  all: () => read("recipes", []),
+  keep(generation) {
+    const { id, prompt, kind, model, duration, seed, created_at, request } = generation;
+    const { temperature, guidance, top_k } = request;
+    const recipe = { id, prompt, kind, model, duration, seed, created_at, request: { temperature, guidance, top_k } };
+    write("recipes", [recipe, ...this.all().filter((known) => known.id !== id)].slice(0, KEPT));
+  },
+  drop(id) { write("recipes", this.all().filter((known) => known.id !== id)); },
+};
+
+export const stars = {
+  has: (id) => read("stars", []).includes(id),
+  toggle(id) {
+    const all = read("stars", []);
+    write("stars", all.includes(id) ? all.filter((known) => known !== id) : [id, ...all].slice(0, KEPT));
+  },
+};

@@ -1,0 +1,42 @@
+"""Waiting for news of a job without asking all the time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+
+class Watch:
+    """Wakes those who wait for a job. News of other processes do not come here: wait with a timeout and look."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake waiters of this event loop from now on."""
+        self._loop = loop
+
+    def changed(self, job: str) -> None:
+        """Say that something happened to `job`; from any thread."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake, job)
+
+    async def wait(self, job: str, timeout: float) -> bool:
+        """Return at the next change of `job`, or after `timeout` seconds; whether there was one."""
+        event = asyncio.Event()
+        self._waiting[job].add(event)
+        try:
+            await asyncio.wait_for(event.wait(), timeout)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting[job].discard(event)
+            if not self._waiting[job]:
+                del self._waiting[job]
+        return True
+
+    def _wake(self, job: str) -> None:
+        for event in self._waiting.get(job, ()):
+            event.set()

@@ -1,0 +1,238 @@
+"""Telling other servers that a piece is finished: signed, tried again, and never sent into private networks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.client
+import ipaddress
+import json
+import logging
+import socket
+import ssl
+import threading
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from sqlalchemy import select, update
+
+from audiocraft.config.serving import WebhookSettings
+from audiocraft.errors import InvalidInput
+from audiocraft.server.keys import KeyStore
+from audiocraft.server.records import JobNotFound
+from audiocraft.server.schemas import generation_of
+from audiocraft.server.store import JobStore
+from audiocraft.server.tables import deliveries
+
+_log = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 1.0
+_TAKEN_SECONDS = 30.0
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PORTS = (443, 8443)
+_ANSWER_BYTES = 1024
+
+
+class AddressRefused(InvalidInput):
+    """A webhook's address that is not allowed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One message that is due."""
+
+    id: str
+    job: str
+    owner: str
+    event: str
+    url: str
+    attempts: int
+
+
+def check_address(url: str, settings: WebhookSettings) -> SplitResult:
+    """The parts of a webhook's address, if it may be used at all; where it leads is checked when it is used."""
+    if not settings.enabled:
+        raise AddressRefused("this server sends no webhooks", field="webhook")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise AddressRefused("the webhook's address cannot be read", field="webhook") from error
+    plain = any(ord(letter) <= 32 or ord(letter) > 126 for letter in url) or "\\" in url
+    if plain or not parts.hostname or parts.username is not None or parts.password is not None:
+        raise AddressRefused("a webhook's address is https://host/path, without a password", field="webhook")
+    if settings.allow_private:
+        if parts.scheme not in ("http", "https"):
+            raise AddressRefused("a webhook's address begins with http:// or https://", field="webhook")
+        return parts
+    if parts.scheme != "https" or (port is not None and port not in _PORTS):
+        raise AddressRefused("webhooks go to https:// on port 443 or 8443 only", field="webhook")
+    host = parts.hostname
+    # Names without a letter are addresses in one of many spellings: decimal, octal, hexadecimal.
+    if ("." not in host.strip(".") and ":" not in host) or not any(
+        letter.isalpha() for letter in host.rpartition(".")[2]
+    ):
+        _public(_address(host))
+    elif ":" in host:
+        _public(_address(host))
+    return parts
+
+
+def resolve(host: str, port: int, settings: WebhookSettings) -> str:
+    """The address to connect to. Every address of the name must be public, and the one returned is the one used, so
+    that a name cannot lead elsewhere between the check and the connection."""
+    try:
+        found = [entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError) as error:
+        raise ConnectionError("the host name cannot be resolved") from error
+    if not settings.allow_private:
+        for address in found:
+            _public(str(address))
+    return str(found[0])
+
+
+def signature(secret: str, message: str, timestamp: int, body: bytes) -> str:
+    """The `webhook-signature` header of Standard Webhooks."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{message}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+class WebhookSender(threading.Thread):
+    """Sends what is due, one message at a time; several processes share the work."""
+
+    def __init__(self, store: JobStore, keys: KeyStore, settings: WebhookSettings) -> None:
+        super().__init__(name="audiocraft-webhooks", daemon=True)
+        self._store = store
+        self._keys = keys
+        self._settings = settings
+        self._ended = threading.Event()
+
+    def stop(self) -> None:
+        """End after the message that is being sent."""
+        self._ended.set()
+        self.join(timeout=self._settings.seconds + 5.0)
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                busy = self.step()
+            except Exception:  # noqa: BLE001 - one bad message must not end all others
+                _log.exception("webhooks cannot be sent")
+                busy = False
+            if not busy:
+                self._ended.wait(_IDLE_SECONDS)
+
+    def step(self) -> bool:
+        """Send the message that is due longest; whether there was one."""
+        delivery = self._take()
+        if delivery is None:
+            return False
+        try:
+            status = self._send(delivery)
+            answer, delivered = str(status), 200 <= status < 300
+            final = delivered or status == 410
+        except AddressRefused as error:
+            answer, delivered, final = str(error), False, True
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            answer, delivered, final = type(error).__name__, False, False
+        final = final or delivery.attempts >= self._settings.attempts
+        self._note(delivery, answer=answer, delivered=delivered, final=final)
+        return True
+
+    def _take(self) -> Delivery | None:
+        """The next message. It is not due again for a while, so that nobody else sends it; a crash while sending
+        costs one attempt."""
+        database = self._store.database
+        with database.write() as connection:
+            now = database.now()
+            row = connection.execute(
+                select(deliveries)
+                .where(deliveries.c.next_at <= now)
+                .order_by(deliveries.c.next_at)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            ).one_or_none()
+            if row is None:
+                return None
+            connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == row.id)
+                .values(attempts=row.attempts + 1, next_at=now + _TAKEN_SECONDS + self._settings.seconds)
+            )
+        return Delivery(
+            id=row.id, job=row.job, owner=row.owner, event=row.event, url=row.url, attempts=row.attempts + 1
+        )
+
+    def _send(self, delivery: Delivery) -> int:
+        parts = check_address(delivery.url, self._settings)
+        try:
+            job = self._store.get(delivery.job)
+        except JobNotFound:
+            return 410  # deleted meanwhile: nobody wants to hear of it
+        now = int(self._store.database.now())
+        body = json.dumps(
+            {"type": delivery.event, "timestamp": now, "data": generation_of(job).model_dump(mode="json")}
+        ).encode()
+        secret = self._keys.webhook_secret(delivery.owner)
+        headers = {
+            "Content-Type": "application/json", "User-Agent": "audiocraft-webhooks", "webhook-id": delivery.id,
+            "webhook-timestamp": str(now), "webhook-signature": signature(secret, delivery.id, now, body),
+        }  # fmt: skip
+        return _post(parts, body, headers, self._settings)
+
+    def _note(self, delivery: Delivery, *, answer: str, delivered: bool, final: bool) -> None:
+        values: dict[str, Any] = {"last_answer": answer[:200], "delivered": delivered}
+        pause = self._settings.first_delay * 4 ** (delivery.attempts - 1)
+        values["next_at"] = None if final else self._store.database.now() + pause
+        with self._store.database.write() as connection:
+            connection.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(**values))
+
+
+def _post(parts: SplitResult, body: bytes, headers: dict[str, str], settings: WebhookSettings) -> int:
+    """Send to the address that was checked -> the status. Redirects are answers like others."""
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    pinned = resolve(host, port, settings)
+    connection: http.client.HTTPConnection
+    raw = socket.create_connection((pinned, port), timeout=settings.seconds)
+    try:
+        channel = ssl.create_default_context().wrap_socket(raw, server_hostname=host) if secure else raw
+        connection = http.client.HTTPConnection(host, port, timeout=settings.seconds)
+        connection.sock = channel
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+        response.read(_ANSWER_BYTES)
+        return response.status
+    finally:
+        raw.close()
+
+
+def _address(host: str) -> str:
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return host
+
+
+def _public(address: str) -> None:
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0].strip("[]"))
+    except ValueError as error:
+        raise AddressRefused("the webhook's host is not a public name", field="webhook") from error
+    for candidate in (parsed, *_inside(parsed)):
+        if not candidate.is_global or candidate.is_multicast:
+            raise AddressRefused("webhooks go to public addresses only", field="webhook")
+
+
+def _inside(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 address may lead to."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in _NAT64:
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [inner for inner in found if inner is not None]

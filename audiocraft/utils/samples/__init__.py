@@ -1,0 +1,1 @@
+"""The original's path: samples of a run are `audiocraft.solvers.sample_manager`."""

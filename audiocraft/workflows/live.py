@@ -1,0 +1,112 @@
+"""A request to listeners and to a file while it is made, in constant memory however long it is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from audiocraft.data.writer import AudioWriter
+from audiocraft.errors import InvalidInput
+from audiocraft.generation.progress import CancelToken, ProgressCallback
+from audiocraft.generation.request import GenerationRequest
+from audiocraft.models.abilities import abilities_of_model
+from audiocraft.models.genmodel import BaseGenModel
+from audiocraft.models.jobs import Job
+from audiocraft.types import ScorePlan
+from audiocraft.utils.files import atomic_path
+from audiocraft.workflows.render import (
+    Level,
+    Origin,
+    Rendered,
+    check_target,
+    identity_of,
+    recipe_of,
+    sidecar_of,
+    write_sidecar,
+)
+
+Listener = Callable[[Tensor], None]
+"""Takes the next samples [C, n], float32."""
+
+AS_MADE = Level(strategy="none", loudness_compressor=False)
+"""How loud such files are: what has been heard already cannot be made louder later."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    seeds: Sequence[int]
+    plans: Sequence[ScorePlan | None]
+    sample_rate: int
+    timings: Mapping[str, float]
+
+
+def render_live(
+    model: BaseGenModel,
+    request: GenerationRequest,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    listeners: Sequence[Listener] = (),
+    origin: Origin | None = None,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> Rendered | None:
+    """Make the one piece of `request`, and hand each chunk to all `listeners` as soon as it is there.
+
+    Args:
+        path: a file to write as well, with its sidecar. It appears when it is complete; what stops earlier, by
+            whatever error, leaves nothing.
+    """
+    if len(request.prompts) != 1:
+        raise InvalidInput(
+            f"one piece can be streamed at a time; there are {len(request.prompts)} prompts", field="prompts"
+        )
+    target = None if path is None else check_target(path)
+    origin = origin or Origin()
+    if origin.reference is not None:
+        abilities_of_model(model).check(model.name, origin.reference.role)
+    job = model.prepare(request, progress=progress, cancel=cancel)
+    if target is None:
+        _listen(model, job, listeners)
+        return None
+    return _written(model, job, request, target, listeners=listeners, origin=origin)
+
+
+def _written(
+    model: BaseGenModel,
+    job: Job,
+    request: GenerationRequest,
+    target: Path,
+    *,
+    listeners: Sequence[Listener],
+    origin: Origin,
+) -> Rendered:
+    started = time.perf_counter()
+    sidecar = sidecar_of(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as temporary:
+        with AudioWriter(
+            temporary,
+            model.sample_rate,
+            model.audio_channels,
+            format=target.suffix.lower().lstrip("."),
+            seconds=request.duration,
+        ) as writer:
+            _listen(model, job, [writer.write, *listeners])
+        timings = {"total": time.perf_counter() - started}
+        made = _Made(job.seeds, job.plans, model.sample_rate, timings)
+        recipe = recipe_of(
+            request, 0, made, target=target, model=identity_of(model), origin=origin, level=AS_MADE
+        )
+        write_sidecar(sidecar, recipe)
+    return Rendered(path=target, sidecar=sidecar, recipe=recipe)
+
+
+def _listen(model: BaseGenModel, job: Job, listeners: Sequence[Listener]) -> None:
+    for chunk in model.stream_job(job):
+        for listener in listeners:
+            listener(chunk.audio)

@@ -1,0 +1,141 @@
+"""A request on its way through an engine, and how fast such requests come through."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+
+from audiocraft.errors import AudioCraftError
+from audiocraft.errors import Cancelled as CancelledError
+from audiocraft.generation.events import Event, Failed, Finished, is_final
+from audiocraft.generation.progress import CancelToken
+from audiocraft.generation.request import GenerationRequest, GenerationResult
+
+_log = logging.getLogger(__name__)
+
+EventHandler = Callable[[Event], None]
+
+_FIRST_GUESS = 5.0  # seconds between two requests that end, while fewer than two have
+_LONGEST_GUESS = 600.0
+
+
+class QueueFull(AudioCraftError):
+    """Too many requests wait already.
+
+    Args:
+        retry_after: seconds after which there will probably be room.
+    """
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Ticket:
+    """A request that was accepted. Its owner may call every method from any thread, but `result` not from the
+    handler of its events.
+
+    Args:
+        on_event: called with each event in order, always from the same thread, which it must not hold up.
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        on_event: EventHandler,
+        *,
+        model: str,
+        priority: int = 0,
+        stream: bool = False,
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.request = request
+        self.model = model
+        self.priority = priority
+        self.stream = stream
+        self.token = CancelToken()
+        self.submitted = time.perf_counter()
+        self.wake: Callable[[], None] = lambda: None
+        """Set by the engine: called when the owner wants something."""
+        self._on_event = on_event
+        self._final: Event | None = None
+        self._ended = threading.Event()
+
+    def cancel(self) -> None:
+        """Stop before the next step. Without effect on a request that has ended."""
+        self.token.cancel()
+        self.wake()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the final event was delivered."""
+        return self._ended.is_set()
+
+    def result(self, timeout: float | None = None) -> GenerationResult:
+        """Wait for the result; raises the request's error, Cancelled, or TimeoutError after `timeout` seconds."""
+        if not self._ended.wait(timeout):
+            raise TimeoutError(f"request {self.id} has not ended after {timeout:g} s")
+        if isinstance(self._final, Finished):
+            return self._final.result
+        if isinstance(self._final, Failed):
+            raise self._final.error
+        raise CancelledError("the generation was cancelled")
+
+    def deliver(self, event: Event) -> None:
+        """For the engine: hand `event` to the owner. Nothing follows a final event."""
+        if self._ended.is_set():
+            return
+        try:
+            self._on_event(event)
+        except Exception:  # noqa: BLE001 - the handler is its owner's; others must not suffer from it
+            _log.exception("the event handler of request %s failed at %s", self.id, type(event).__name__)
+        if is_final(event):
+            self._final = event
+            self._ended.set()
+
+
+class EndRate:
+    """Measures how often requests end, for those who ask when to come back."""
+
+    def __init__(self) -> None:
+        self._ends: deque[float] = deque(maxlen=16)
+
+    def note_end(self) -> None:
+        self._ends.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """Between two requests that end, one to 600."""
+        if len(self._ends) < 2:
+            return _FIRST_GUESS
+        return min(max((self._ends[-1] - self._ends[0]) / (len(self._ends) - 1), 1.0), _LONGEST_GUESS)
+
+
+class Turns:
+    """A lock that is granted in the order in which it was asked for. On a CPU, models that run take turns with it:
+    two that compute at once on the same cores are slower than one after the other."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._next = self._serving = 0
+
+    @property
+    def waiting(self) -> int:
+        """Those who asked and have not had their turn."""
+        return self._next - self._serving - 1 if self._next > self._serving else 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            mine = self._next
+            self._next += 1
+            while self._serving != mine:
+                self._changed.wait()
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            self._serving += 1
+            self._changed.notify_all()

@@ -1,0 +1,44 @@
+"""Weights that move into large pages stay what they were."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from audiocraft.modules.linear import PackedWeight
+from audiocraft.modules.native import pages
+
+
+def packed() -> list[PackedWeight]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((1100, 1024, "int8"), (700, 1024, "bf16"), (900, 1024, "int4"), (3, 64, "int8"))
+    return [PackedWeight(torch.randn(rows, cols, generator=generator), kind) for rows, cols, kind in shapes]
+
+
+def test_weights_are_the_same_side_by_side() -> None:
+    weights, expected = packed(), packed()
+    pages.settle(weights)
+    for weight, other in zip(weights, expected, strict=True):
+        assert torch.equal(weight.dense(), other.dense())
+        assert weight.data.data_ptr() % pages.LINE == 0
+        assert weight.data.is_contiguous() and not weight.data.requires_grad
+    copied = copy.deepcopy(nn.ModuleList(weights))
+    copied.load_state_dict(nn.ModuleList(weights).state_dict())
+    assert torch.equal(copied[2].dense(), expected[2].dense())
+
+
+def test_few_bytes_stay_where_they_are() -> None:
+    weight = PackedWeight(torch.ones(2, 64), "int8")
+    place = weight.data.data_ptr()
+    pages.settle([weight])
+    assert weight.data.data_ptr() == place
+
+
+def test_a_block_begins_with_a_page() -> None:
+    block = pages.block(3 * pages.LARGE + 5)
+    if block is not None:
+        assert block.data_ptr() % pages.LARGE == 0 and block.shape == (3 * pages.LARGE + 5,)
+        assert not block.any()
+    assert pages.block(100) is None

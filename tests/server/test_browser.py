@@ -1,0 +1,399 @@
+"""The page in a real browser: words become sound, progress moves, files come down, audio goes up, cancel stops.
+
+Needs Playwright (`pip install 'audiocraft-custom[browser]'`) and Chromium on the PATH or in AUDIOCRAFT_CHROMIUM; skips
+without. AUDIOCRAFT_TIMED=1 also asserts how soon sound is heard, which means something only on an idle machine;
+AUDIOCRAFT_SCREENSHOTS=folder keeps pictures.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+from audiocraft.config.serving import LeaseSettings, ServingConfig
+from audiocraft.server.catalogue import ModelFacts
+from audiocraft.server.engine_port import LocalEngine
+
+from . import browsing, fakes
+from .browsing import CHROMIUM, PATIENCE, PICTURES, PIECES, Visit, download, take_pictures, tone_of
+from .fakes import FACTS, RATE, FakeEngine
+from .test_streams import serving
+from .waiting import until, until_status
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; set AUDIOCRAFT_CHROMIUM"),
+]
+# The page of a server that has a model for sounds as well.
+MODELS = {"noise": ModelFacts(name="noise", kind="sound", takes=frozenset(), guidance=4.0), **FACTS}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as tools:
+        try:
+            started = tools.chromium.launch(executable_path=CHROMIUM, args=list(browsing.SWITCHES))
+        except playwright.Error as error:
+            pytest.skip(f"{CHROMIUM} does not start: {error}")
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def engine() -> FakeEngine:
+    return FakeEngine(step_seconds=0.12)
+
+
+@pytest.fixture(scope="module")
+def site(engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with the fake engine."""
+    data = tmp_path_factory.mktemp("site")
+    config = ServingConfig(
+        data_dir=str(data), music_model="fake", sound_model="noise", codec_model="codec", preload=(),
+        lease=LeaseSettings(poll=0.05),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fakes, "audio_of", tone_of)
+        with serving(engine, config, models=MODELS) as client:
+            yield str(client.base_url)
+
+
+@pytest.fixture
+def visit(browser: Any, site: str) -> Iterator[Visit]:
+    opened = Visit(browser, site)
+    yield opened
+    opened.close()
+
+
+def test_words_become_sound_and_a_file(visit: Visit) -> None:
+    visit.page.evaluate(
+        """() => { window.seen = []; const bar = document.getElementById("progress");
+        new MutationObserver(() => seen.push(Number(bar.ariaValueNow))).observe(bar, { attributes: true }); }"""
+    )
+    heard = visit.generate("Calm piano")
+    assert heard < (2.0 if browsing.TIMED else PATIENCE)
+    visit.until("audiocraft.stage.generation.status === 'succeeded'")
+    seen = visit.ask("window.seen")
+    assert seen == sorted(seen)
+    assert any(0 < percent < 100 for percent in seen)
+    start = visit.ask("audiocraft.player.position")
+    visit.until(f"audiocraft.player.position > {start} + 0.3 || !audiocraft.player.wanted")
+    for format, suffix in (("wav", ".wav"), ("flac", ".flac"), ("mp3", ".mp3"), ("opus", ".opus")):
+        name, content = download(visit, format)
+        assert name.startswith("calm-piano-")
+        assert name.endswith(suffix)
+        samples, rate = soundfile.read(io.BytesIO(content))
+        assert len(samples) / rate == pytest.approx(10.0, abs=0.3)
+        assert float(np.sqrt((samples**2).mean())) > 0.05
+
+
+def test_it_plays_seeks_repeats_and_ends_by_keys(visit: Visit) -> None:
+    visit.page.fill("#duration", "2")
+    visit.generate("short")
+    visit.until("audiocraft.stage.generation.status === 'succeeded'")
+    visit.until("!audiocraft.player.wanted")
+    assert visit.ask("audiocraft.player.position") == pytest.approx(2.0, abs=0.05)
+    visit.page.focus("#wave")
+    visit.page.keyboard.press("Home")
+    assert visit.ask("audiocraft.player.position") == 0
+    visit.page.keyboard.press("ArrowRight")
+    assert visit.ask("audiocraft.player.position") == pytest.approx(1.0, abs=0.01)
+    visit.until("document.querySelector('#wave').getAttribute('aria-valuetext').includes('0:01 of 0:02')")
+    visit.page.evaluate("document.activeElement.blur()")
+    visit.page.keyboard.press(" ")
+    visit.until("audiocraft.player.wanted && audiocraft.player.position > 1.05")
+    visit.page.keyboard.press("/")
+    assert visit.ask("document.activeElement.id") == "search"
+    visit.page.keyboard.press("Escape")
+    visit.page.keyboard.press("n")
+    assert visit.ask("document.activeElement.id") == "prompt"
+
+
+def test_cancel_stops_a_piece(visit: Visit) -> None:
+    visit.page.fill("#prompt", "hang")
+    visit.page.click("#generate")
+    visit.page.click("#cancel")
+    visit.until("audiocraft.stage.generation.status === 'canceled'")
+    assert visit.page.inner_text("#stage-status") == "Canceled"
+    assert visit.page.is_hidden("#cancel")
+
+
+def test_a_melody_is_uploaded_and_followed(visit: Visit, engine: FakeEngine, tmp_path: Path) -> None:
+    file = tmp_path / "whistle.flac"
+    soundfile.write(file, 0.3 * np.sin(np.arange(RATE) * 0.3), RATE)
+    visit.page.set_input_files("#file", str(file))
+    visit.page.wait_for_selector("#attached:visible")
+    assert visit.page.inner_text("#attached-name") == "whistle.flac"
+    visit.page.check("input[name=use][value=melody]", force=True)
+    visit.generate("with strings")
+    request = engine.requests[-1]
+    assert request.reference_audio is not None
+    assert request.reference_audio[0] is not None
+    assert request.reference_audio[0].shape[-1] == RATE
+    visit.page.click("#detach")
+    assert visit.page.is_hidden("#attached")
+
+
+def test_the_microphone_is_recorded(visit: Visit, engine: FakeEngine) -> None:
+    visit.page.click("#record")
+    visit.page.wait_for_timeout(1500)
+    visit.page.click("#record")
+    visit.page.wait_for_selector("#attached:visible")
+    visit.generate("go on")
+    prompt = engine.requests[-1].prompt_audio
+    assert prompt is not None
+    assert prompt.abs().max() > 0.001
+
+
+def test_variations_are_found_again_and_kept(visit: Visit) -> None:
+    visit.page.check("input[name=variations][value='2']", force=True)
+    visit.page.fill("#duration", "1")
+    visit.generate("zither at dawn")
+    visit.page.fill("#search", "zither")
+    visit.until("document.querySelectorAll('.piece').length === 2")
+    visit.page.locator(".piece .star").first.click()
+    visit.page.check("input[name=filter][value=starred]", force=True)
+    visit.until("document.querySelectorAll('.piece').length === 1")
+    visit.page.reload()
+    visit.until("document.querySelectorAll('.piece').length >= 2")
+    visit.page.locator(".piece .bin").first.click()
+    visit.until("document.activeElement.classList.contains('prompt')")
+
+
+def test_takes_are_compared_at_the_same_moment(visit: Visit) -> None:
+    visit.page.check("input[name=variations][value='2']", force=True)
+    visit.page.fill("#duration", "4")
+    visit.generate("two of a kind")
+    visit.until("document.querySelectorAll('#takes button').length === 2")
+    takes = "audiocraft.jobs.takesOf(audiocraft.stage.generation)"
+    visit.until(f"{takes}.every((one) => one.status === 'succeeded')")
+    assert len(set(visit.ask(f"{takes}.map((one) => one.seed)"))) == 2
+    visit.page.evaluate("document.activeElement.blur(); audiocraft.player.pause(); audiocraft.player.seek(2)")
+    visit.page.keyboard.press("2")
+    visit.until("audiocraft.player.piece.complete")
+    assert visit.ask("audiocraft.player.position") == pytest.approx(2.0, abs=0.01)
+    assert visit.page.get_attribute("#takes button:nth-child(2)", "aria-pressed") == "true"
+    visit.page.keyboard.press("v")
+    visit.until("document.querySelectorAll('#takes button').length === 3")
+    visit.until("audiocraft.stage.generation.status === 'succeeded'")
+    visit.page.reload()
+    visit.until(
+        "window.audiocraft?.stage.generation && document.querySelectorAll('#takes button').length === 3"
+    )
+
+
+def test_only_what_was_changed_is_asked_for(visit: Visit, engine: FakeEngine) -> None:
+    visit.page.fill("#duration", "1")
+    visit.page.click("#fine summary")
+    assert visit.page.is_visible("#tempo")  # the model for music follows a tempo, that for sounds does not
+    visit.generate("as it is")
+    asked = engine.requests[-1]
+    assert (asked.guidance.coef, asked.sampling.top_k, asked.sampling.temperature) == (None, 250, 1.0)
+    visit.page.fill("#guidance", "5.5")
+    visit.page.fill("#top-k", "40")
+    visit.page.fill("#tempo", "96")
+    visit.page.fill("#chords", "Am, F, C")
+    assert visit.page.inner_text("#fine-summary") == "4 changed"
+    visit.generate("as I want it")
+    asked = engine.requests[-1]
+    assert (asked.guidance.coef, asked.sampling.top_k) == (5.5, 40)
+    assert asked.prompts == ("as I want it, 96 bpm, chords: Am F C",)
+    visit.page.click("#reset")
+    visit.page.check("input[name=kind][value=sound]", force=True)
+    assert visit.page.inner_text("#guidance-shown").startswith("4.0")
+    assert visit.page.is_hidden("#tempo")
+    visit.generate("rain")
+    assert engine.requests[-1].guidance.coef is None
+    assert visit.ask("audiocraft.stage.generation.model") == "noise"
+
+
+def test_a_file_is_dropped_anywhere(visit: Visit, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, 0.3 * np.sin(np.arange(RATE) * 0.3), RATE, format="wav")
+    visit.page.evaluate(
+        """(bytes) => { const held = new DataTransfer();
+        held.items.add(new File([new Uint8Array(bytes)], "hum.wav", { type: "audio/wav" }));
+        const send = (kind) => document.querySelector("#library-title").dispatchEvent(
+            new DragEvent(kind, { dataTransfer: held, bubbles: true, cancelable: true }));
+        send("dragover"); send("drop"); }""",
+        list(file.getvalue()),
+    )
+    visit.page.wait_for_selector("#attached:visible")
+    assert visit.page.inner_text("#attached-name") == "hum.wav"
+
+
+def test_a_server_that_is_away_is_waited_for(visit: Visit) -> None:
+    visit.context.set_offline(True)
+    visit.page.fill("#prompt", "calm")
+    visit.page.click("#generate")
+    visit.until("document.getElementById('server-state').textContent !== ''")
+    assert "cannot be reached" in visit.page.inner_text("#composer-error")
+    visit.context.set_offline(False)
+    visit.until("document.getElementById('server-state').textContent === ''")
+    visit.complaints[:] = [line for line in visit.complaints if "ERR_INTERNET_DISCONNECTED" not in line]
+
+
+def test_a_full_queue_says_when_to_come_back(visit: Visit) -> None:
+    problem = {"code": "queue_full", "message": "512 pieces wait already", "status": 503}
+
+    def refuse(route: Any) -> None:
+        if route.request.method == "POST":
+            route.fulfill(status=503, headers={"Retry-After": "12"}, json=problem)
+        else:
+            route.continue_()
+
+    visit.page.route("**/v1/generations", refuse)
+    visit.page.fill("#prompt", "calm")
+    visit.page.click("#generate")
+    visit.page.wait_for_selector("#composer-error:visible")
+    assert visit.page.inner_text("#composer-error") == "512 pieces wait already. Try again in 12 s."
+    visit.complaints[:] = [line for line in visit.complaints if "503" not in line]
+
+
+def test_a_failed_piece_offers_to_try_again(visit: Visit) -> None:
+    visit.page.fill("#prompt", "fail")
+    visit.page.click("#generate")
+    visit.until("document.getElementById('stage').dataset.state === 'silent'")
+    assert visit.page.inner_text("#vary") == "Try again"
+    assert visit.page.is_hidden("#wave")
+
+
+def test_words_are_put_together_by_clicks(browser: Any, tmp_path: Path) -> None:
+    config = ServingConfig(data_dir=str(tmp_path), preload=(), workers=0)
+    with serving(FakeEngine(), config, models=None) as client:
+        opened = Visit(browser, str(client.base_url))
+        opened.page.click("#words summary")
+        for word in ("calm", "marimba"):
+            opened.page.get_by_role("button", name=word, exact=True).click()
+        assert opened.page.input_value("#prompt") == "Calm, marimba"
+        opened.page.check("input[name=kind][value=sound]", force=True)
+        opened.page.fill("#prompt", "")
+        opened.page.click("#ideas .surprise")
+        assert len(opened.page.input_value("#prompt")) > 3
+        opened.close()
+
+
+def test_words_stay_words(visit: Visit) -> None:
+    words = "<img src=x onerror=window.pwned=1><b>bold</b>"
+    visit.page.fill("#duration", "1")
+    visit.generate(words)
+    assert visit.page.inner_text("#stage-title") == words
+    assert visit.page.locator(".piece .prompt").first.inner_text() == words
+    assert visit.ask("window.pwned") is None
+
+
+def test_a_refusal_is_told_beside_the_form(visit: Visit) -> None:
+    visit.page.click("#generate")
+    assert "few words" in visit.page.inner_text("#composer-error")
+    assert visit.page.get_attribute("#prompt", "aria-invalid") == "true"
+
+
+def test_an_analysis_is_shown(visit: Visit, tmp_path: Path) -> None:
+    windows = [
+        {"start": float(start), "score": 0.2 + 0.05 * start, "domain_distance": 1.0} for start in range(9)
+    ]
+    report = {
+        "verdict": "generated", "is_real": False, "in_domain": True, "score": 0.31, "threshold": 0.5,
+        "duration": 12.0, "sample_rate": 24000, "channels": 1, "windows": windows, "notes": ["A short file."],
+        "level": {"loudness": -16.2, "true_peak": -1.1, "sample_peak": -1.3, "clipped_samples": 0},
+        "music": {"tempo": 92.3, "key": "G major"},
+    }  # fmt: skip
+    visit.page.route("**/v1/analyze", lambda route: route.fulfill(json=report))
+    file = tmp_path / "song.wav"
+    soundfile.write(file, np.zeros(RATE), RATE)
+    visit.page.click("#open-analysis")
+    visit.page.set_input_files("#analysis-file", str(file))
+    visit.page.wait_for_selector(".verdict")
+    shown = visit.page.inner_text("#analysis")
+    for words in (
+        "Sounds generated",
+        "31 % likely a recording",
+        "-16.2 LUFS",
+        "92 bpm",
+        "G major",
+        "A short file.",
+    ):
+        assert words in shown
+    visit.picture("analysis")
+
+
+def test_models_are_loaded_and_unloaded(visit: Visit, engine: FakeEngine) -> None:
+    visit.page.click("#open-models")
+    visit.page.click("[aria-label='Load plain']")
+    visit.page.click("[aria-label='Unload plain']")
+    visit.page.wait_for_selector("[aria-label='Load plain']")
+    assert "plain" not in engine.models
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1024, 1600])
+def test_every_width_fits(browser: Any, site: str, width: int) -> None:
+    phone = {"is_mobile": True, "has_touch": True} if width < 500 else {}
+    opened = Visit(browser, site, viewport={"width": width, "height": 800}, **phone)
+    opened.page.click("#fine summary")
+    assert opened.ask("document.documentElement.scrollWidth") <= width
+    for name in ("fake", "Analyse a file"):  # pictures alone on a phone
+        assert opened.page.get_by_role("button", name=name, exact=True).count() == 1
+    opened.close()
+
+
+def test_themes_follow_the_system_and_the_button(browser: Any, site: str) -> None:
+    opened = Visit(browser, site, color_scheme="dark", reduced_motion="reduce")
+    assert opened.ask("document.documentElement.dataset.theme") == "dark"
+    opened.page.click("#toggle-theme")
+    opened.page.reload()
+    assert opened.ask("document.documentElement.dataset.theme") == "light"
+    opened.close()
+
+
+def test_everything_can_be_reached_and_named(visit: Visit) -> None:
+    nameless = visit.ask(
+        """[...document.querySelectorAll('button, input, select, textarea, a, [role=slider]')].filter((one) =>
+        one.checkVisibility() && !(one.ariaLabel || one.title || one.textContent.trim() || one.labels?.length)
+        ).map((one) => one.outerHTML.slice(0, 90))"""
+    )
+    assert nameless == []
+    visit.page.keyboard.press("Tab")
+    assert visit.ask("document.activeElement.className") == "skip"
+    visit.page.keyboard.press("Enter")
+    visit.page.keyboard.press("Shift+?")
+
+
+def test_without_web_audio_an_element_plays(browser: Any, site: str) -> None:
+    context = browser.new_context()
+    context.add_init_script("delete window.AudioContext")
+    page = context.new_page()
+    page.goto(site)
+    page.fill("#prompt", "calm")
+    page.click("#generate")
+    until(lambda: page.evaluate("audiocraft.player.position") > 0.2, PATIENCE)
+    context.close()
+
+
+def test_the_bundled_model_is_heard(browser: Any, tmp_path: Path) -> None:
+    config = ServingConfig(data_dir=str(tmp_path))
+    with serving(LocalEngine.create(), config, models=None) as client:
+        address = str(client.base_url)
+        if browsing.TIMED:  # kernels are compiled once on a machine, at first use: here that is now
+            warm = client.post("/v1/generations", json={"prompt": "warm", "duration": 0.5}).json()["id"]
+            until_status(client, warm, "succeeded")
+            client.delete(f"/v1/generations/{warm}")
+        opened = Visit(browser, address, color_scheme="light")
+        for words in PIECES if PICTURES else PIECES[:1]:
+            heard = opened.generate(words)
+            assert heard < (2.0 if browsing.TIMED else PATIENCE)
+            opened.until("document.querySelectorAll('#score li').length > 1")  # its chords, from the start
+            opened.until("audiocraft.stage.generation.status === 'succeeded'", 4 * PATIENCE)
+        if PICTURES:
+            take_pictures(browser, address)
+        opened.close()

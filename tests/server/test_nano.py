@@ -1,0 +1,75 @@
+"""From a request over HTTP through the real engine and the bundled model to a file, and again after a restart."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+from fastapi.testclient import TestClient
+
+from audiocraft.config.serving import ServingConfig
+from audiocraft.models import MusicGen
+from audiocraft.server.app import create_app
+from audiocraft.server.engine_port import LocalEngine
+from audiocraft.server.schemas import GenerationBody, to_request
+
+from .test_app import wav_bytes
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    config = ServingConfig(data_dir=str(tmp_path_factory.mktemp("nano")))
+    with TestClient(create_app(LocalEngine.create(rows=4), config)) as client:
+        yield client
+
+
+def made(client: TestClient, **body: object) -> dict[str, object]:
+    answer = client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}).json()
+    deadline = time.monotonic() + 300  # a busy machine is slow, not wrong
+    while answer["status"] in ("queued", "starting", "processing") and time.monotonic() < deadline:
+        time.sleep(0.1)
+        answer = client.get(f"/v1/generations/{answer['id']}").json()
+    assert answer["status"] == "succeeded", answer
+    return dict(answer)
+
+
+def test_the_server_makes_what_the_library_makes(nano: TestClient) -> None:
+    asked = {"prompt": "calm piano, 90 bpm", "duration": 1.0, "seed": 11}
+    piece = made(nano, **asked)
+    content = nano.get(f"/v1/generations/{piece['id']}/audio").content
+    found, rate = soundfile.read(io.BytesIO(content), dtype="float32")
+    body = GenerationBody(**asked)  # type: ignore[arg-type]
+    expected = MusicGen.get_pretrained("nano").run(to_request(body))
+    assert rate == expected.sample_rate and len(found) == expected.audio.shape[-1]
+    assert abs(found - expected.audio[0, 0].clamp(-1, 1).numpy()).max() < 1e-3
+
+
+def test_what_a_model_likes_is_told_before_it_is_loaded(nano: TestClient) -> None:
+    listed = {entry["id"]: entry for entry in nano.get("/v1/models").json()["data"]}
+    assert (listed["audiogen-nano"]["guidance"], listed["audiogen-nano"]["window"]) == (2.0, 10.0)
+    assert listed["nano"]["guidance"] is None
+
+
+def test_a_plan_is_kept(nano: TestClient) -> None:
+    plan = {"tempo": 100, "key": "A minor", "chords": [{"at": 0, "chord": "Am"}]}
+    piece = made(nano, prompt="guitar", duration=0.5, seed=1, plan=plan)
+    result = piece["result"]
+    assert isinstance(result, dict) and result["plan"]["tempo"] == 100
+
+
+def test_continuation_and_codec(nano: TestClient) -> None:
+    upload = nano.post("/v1/uploads", files={"file": ("a.wav", wav_bytes(0.4, 24000))}).json()
+    made(nano, kind="continuation", duration=1.0, audio={"upload": upload["id"]})
+    codes = nano.post("/v1/codec/encode", files={"file": ("a.wav", wav_bytes(0.4, 24000))}).json()
+    audio = nano.post("/v1/codec/decode", json={"codes": codes["codes"], "model": codes["model"]})
+    assert soundfile.info(io.BytesIO(audio.content)).samplerate == 24000
+
+
+def test_a_melody_is_refused_by_name(nano: TestClient, tmp_path: Path) -> None:
+    upload = nano.post("/v1/uploads", files={"file": ("a.wav", wav_bytes(0.4, 24000))}).json()
+    answer = nano.post("/v1/generations", json={"kind": "melody", "audio": {"upload": upload["id"]}})
+    assert answer.status_code == 422 and answer.json()["field"] == "kind"

@@ -1,0 +1,125 @@
+"""The page's files: what is served, and that nothing in them needs another place or an exception from the policy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from audiocraft.data.synthesis.instruments import INSTRUMENTS
+from audiocraft.data.synthesis.sounds import PHRASES
+from audiocraft.data.synthesis.styles import MOODS, STYLES
+from audiocraft.server.page import FOLDER, static_files
+
+FILES = sorted(static_files())
+
+
+def text_of(name: str) -> str:
+    return (FOLDER / name).read_text("utf-8")
+
+
+def test_the_page_and_all_its_files_are_served(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    for name in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
+        assert client.get(name).status_code == 200, name
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".js")])
+def test_modules_import_what_exists(name: str) -> None:
+    text = text_of(name)
+    for names, source in re.findall(r'import (?:\{([^}]*)\} from )?"\./([\w-]+\.js)"', text):
+        assert source in FILES
+        exported = set(
+            re.findall(r"export (?:async )?(?:function\*? |class |const )([\w$]+)", text_of(source))
+        )
+        assert {part.strip() for part in names.split(",") if part.strip()} <= exported, (name, source)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_comes_from_elsewhere_and_nothing_is_inline(name: str) -> None:
+    text = (
+        text_of(name)
+        .replace('xmlns="http://www.w3.org/2000/svg"', "")
+        .replace('createElementNS("http://www.w3.org/2000/svg"', "")
+    )
+    assert not re.search(r"https?://|//cdn|@import", text)
+    if name.endswith(".html"):
+        assert not re.search(r"\sstyle=|\son\w+=|<style|javascript:", text)
+        assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))
+    if name.endswith(".js"):
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", text
+        )
+
+
+def test_every_control_has_a_name_and_every_name_its_control() -> None:
+    html = text_of("index.html")
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    for wanted in re.findall(r'(?:for|aria-labelledby|aria-controls|aria-describedby)="([^"]+)"', html):
+        assert wanted in ids, wanted
+    for button in re.findall(r"<button.*?</button>", html, re.DOTALL):
+        words = re.sub(r"<[^>]+>", "", button).strip()
+        assert words or "aria-label=" in button, button
+    scripts = "".join(text_of(name) for name in FILES if name.endswith(".js"))
+    for wanted in set(re.findall(r'\$\("([\w-]+)"\)', scripts)):
+        assert wanted in ids, wanted
+
+
+def test_files_are_sent_once(client: TestClient) -> None:
+    first = client.get("/static/app.js")
+    again = client.get("/static/app.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "..%2fpage.py", "../page.py", "%2e%2e/app.py", ".", "a%00.js"]
+)
+def test_only_the_listed_files_are_served(client: TestClient, name: str) -> None:
+    assert client.get(f"/static/{name}").status_code == 404
+
+
+def test_text_is_readable_on_every_ground() -> None:
+    """Contrast of 4.5 and more for words, in both themes (3 for borders of fields)."""
+    css = text_of("base.css")
+    for block in re.findall(r":root(?:\[[^\]]*\])? \{(.*?)\n\}", css, re.DOTALL):
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+        pairs = [("ink", "bg"), ("ink", "card"), ("muted", "bg"), ("muted", "card"), ("muted", "sunk"),
+                 ("on-accent", "accent"), ("accent-ink", "accent-soft"), ("danger", "danger-soft"),
+                 ("danger", "raised")]  # fmt: skip
+        for front, back in pairs:
+            assert contrast(colours[front], colours[back]) >= 4.5, (front, back, block[:60])
+        assert contrast(colours["line-strong"], colours["raised"]) >= 3
+
+
+def contrast(one: str, other: str) -> float:
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_words_on_offer_are_those_the_bundled_models_know() -> None:
+    words = text_of("words.js")
+    music, sound = re.findall(r"^  (?:music|sound): \{\n(.*?)^  \}", words, re.DOTALL | re.MULTILINE)[:2]
+    offered = [re.findall(r'"([^"]+)"', line.split(": [", 1)[1]) for line in music.splitlines()]
+    assert offered == [list(INSTRUMENTS), list(STYLES), list(MOODS)]
+    kinds = [
+        word for line in sound.splitlines() for word in re.findall(r'"([^"]+)"', line.split(": [", 1)[1])
+    ]
+    known = {word: label for label, names in PHRASES.items() for word in names}
+    assert sorted(known[word] for word in kinds) == sorted(PHRASES)
+
+
+def test_the_files_are_small() -> None:
+    assert sum(Path(FOLDER, name).stat().st_size for name in FILES) < 150_000

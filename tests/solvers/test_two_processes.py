@@ -1,0 +1,85 @@
+"""Two processes that train together hold the same weights, which are those of one process with both batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from audiocraft.config.compose import compose
+from audiocraft.solvers.builders import build_solver
+from audiocraft.train import init_seed_and_system
+
+pytestmark = pytest.mark.slow
+
+RANK = """
+import json, os, sys
+import torch.distributed as dist
+from safetensors.torch import save_file
+folder, overrides = sys.argv[1], json.loads(sys.argv[2])
+rank = int(os.environ["RANK"])
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+from pathlib import Path
+from audiocraft.config.compose import compose
+from audiocraft.solvers.builders import build_solver
+from audiocraft.train import init_seed_and_system
+config = compose(overrides)
+init_seed_and_system(config)
+solver = build_solver(config, Path(folder) / "run")
+if rank == 1:  # told to one process, obeyed by both
+    step = solver.train_step
+    def counted(batch):
+        metrics = step(batch)
+        if solver.step + 1 == 2:
+            solver.stop.set()
+        return metrics
+    solver.train_step = counted
+assert not solver.run() and solver.step == 2
+save_file({k: v.contiguous() for k, v in solver.model.state_dict().items()}, f"{folder}/rank{rank}.safetensors")
+dist.destroy_process_group()
+"""
+
+
+def run_both(overrides: list[str], folder: Path) -> list[dict[str, torch.Tensor]]:
+    """The weights of each process after two steps."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(folder), json.dumps(overrides)],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == 0, errors
+    return [load_file(folder / f"rank{rank}.safetensors") for rank in range(2)]
+
+
+def test_codec(codec_overrides: list[str], tmp_path: Path) -> None:
+    """With codebooks, discriminators and the balancer, all of which learn from both processes."""
+    one, two = run_both([*codec_overrides, "adversarial.start_step=0", "adversarial.every=1"], tmp_path)
+    for name, tensor in one.items():
+        assert torch.equal(tensor, two[name]), name
+
+
+def test_language_model(lm_overrides: list[str], tmp_path: Path) -> None:
+    still = ["transformer_lm.dropout=0.0", "dataset.segment_duration=0.4"]
+    one, two = run_both([*lm_overrides, *still], tmp_path)
+    config = compose([*lm_overrides, *still, "dataset.batch_size=4"])
+    init_seed_and_system(config)
+    alone = build_solver(config, tmp_path / "alone")
+    for alone.step in range(2):
+        alone.train_step(alone.load_batch(alone.step))
+    state = alone.model.state_dict()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, two[name]), name
+        torch.testing.assert_close(tensor, state[name], rtol=1e-3, atol=1e-4)
