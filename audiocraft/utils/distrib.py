@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
@@ -43,8 +44,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def init(backend: str | None = None) -> None:
-    """Join the process group that `torchrun` announced; without torchrun, do nothing."""
+def init(backend: str | None = None, init_method: str | None = None) -> None:
+    """Join the process group that `torchrun` announced; without torchrun, do nothing.
+
+    `init_method` is where the processes meet, such as `file:///shared/folder/meet`; None takes what torchrun set.
+    """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         return
     if not dist.is_available():
@@ -53,7 +57,15 @@ def init(backend: str | None = None) -> None:
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank())
-    dist.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"))
+    # Its functions keep the group that exists at import as a default argument. Imported later (by DistributedDataParallel,
+    # say), it keeps the group's threads alive past `close`, and a thread that meets the interpreter's end aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
+    dist.init_process_group(
+        backend or ("nccl" if torch.cuda.is_available() else "gloo"),
+        init_method=init_method,
+        rank=int(os.environ.get("RANK", "-1")),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 def close() -> None:

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.slow
 
 RANK = """
 import json, os, sys
-import torch.distributed as dist
 from safetensors.torch import save_file
+from audiocraft.utils import distrib
 folder, overrides = sys.argv[1], json.loads(sys.argv[2])
 rank = int(os.environ["RANK"])
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+distrib.init("gloo", f"file://{folder}/meet")
 from pathlib import Path
 from audiocraft.config.compose import compose
 from audiocraft.solvers.builders import build_solver
@@ -42,7 +42,7 @@ if rank == 1:  # told to one process, obeyed by both
     solver.train_step = counted
 assert not solver.run() and solver.step == 2
 save_file({k: v.contiguous() for k, v in solver.model.state_dict().items()}, f"{folder}/rank{rank}.safetensors")
-dist.destroy_process_group()
+distrib.close()
 """
 
 
