@@ -16,21 +16,14 @@ from audiocraft.models.detector import Detector, load_detector
 from audiocraft.models.domain import FEATURES, Domain
 from audiocraft.models.scores import auc, best_threshold, calibration_error, fit_logistic
 
-TINY = DetectorConfig(
-    window=0.25,
-    hop=0.125,
-    msstftd={"filters": 2, "n_ffts": [256]},
-    msd={"scales": [4], "filters": 2, "max_filters": 8, "downsample_scales": [4]},
-    mpd={"periods": [2], "filters": 2, "filter_scales": 1, "max_filters": 4},
-)
+from ..tiny_detector import TINY, detector_of
+
 RATE = TINY.sample_rate
 
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Detector(TINY).eval().requires_grad_(False)
+    return detector_of()
 
 
 @pytest.mark.parametrize("samples", [100, 6000, 6001, 24000, 30001])

@@ -9,39 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from audiocraft.checkpoints.write import write_model
-from audiocraft.config.analysis import DetectorConfig
 from audiocraft.config.decode import encode
 from audiocraft.config.serving import ServingConfig
-from audiocraft.models.detector import Detector
 from audiocraft.server import errors
 from audiocraft.server.analysis import Analyst, make_analysis_router
 from audiocraft.server.app import build_services
 from audiocraft.server.catalogue import Catalogue
 
+from ..tiny_detector import TINY, detector_of
 from .fakes import FACTS
-
-TINY = DetectorConfig(
-    window=0.25,
-    hop=0.125,
-    msstftd={"filters": 2, "n_ffts": [256]},
-    msd={"scales": [4], "filters": 2, "max_filters": 8, "downsample_scales": [4]},
-    mpd={"periods": [2], "filters": 2, "filter_scales": 1, "max_filters": 4},
-)
 
 
 @pytest.fixture
 def analysing(config: ServingConfig, tmp_path: Path) -> TestClient:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        detector = Detector(TINY)
-    folder = write_model(
-        tmp_path / "detector", kind="detector", config=encode(TINY), tensors=detector.state_dict()
-    )
+    tensors = detector_of().state_dict()
+    folder = write_model(tmp_path / "detector", kind="detector", config=encode(TINY), tensors=tensors)
     app = FastAPI()
     app.state.services = build_services(None, config, catalogue=Catalogue(config, models=FACTS))
     errors.install(app)

@@ -15,28 +15,16 @@ import torch
 
 from audiocraft.checkpoints.write import write_model
 from audiocraft.cli.main import main
-from audiocraft.config.analysis import CalibrationConfig, DetectorConfig, DomainConfig
+from audiocraft.config.analysis import CalibrationConfig, DomainConfig
 from audiocraft.config.decode import encode
 from audiocraft.data.loudness import true_peak
 from audiocraft.errors import InvalidInput
-from audiocraft.models.detector import Detector
 from audiocraft.workflows.analysis import analyse, level_of
 from audiocraft.workflows.picture import decibels, spectrogram_png
 
+from ..tiny_detector import TINY, detector_of
+
 RATE = 24000
-TINY = DetectorConfig(
-    window=0.25,
-    hop=0.125,
-    msstftd={"filters": 2, "n_ffts": [256]},
-    msd={"scales": [4], "filters": 2, "max_filters": 8, "downsample_scales": [4]},
-    mpd={"periods": [2], "filters": 2, "filter_scales": 1, "max_filters": 4},
-)
-
-
-def detector_of(config: DetectorConfig = TINY) -> Detector:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Detector(config).eval().requires_grad_(False)
 
 
 def tone(hertz: float = 1000.0, seconds: float = 1.0, rate: int = RATE, level: float = 0.5) -> torch.Tensor:
