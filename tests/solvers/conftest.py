@@ -1,14 +1,20 @@
-"""A corpus of tones small enough to train on in a test."""
+"""A corpus of tones small enough to train on in a test, and runs that stop where a test wants."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+
+from audiocraft.config.compose import compose
+from audiocraft.solvers.base import StandardSolver
+from audiocraft.solvers.builders import build_solver
+from audiocraft.train import init_seed_and_system, train
 
 RATE, SECONDS, CLIPS = 24000, 1.0, 4
 
@@ -59,6 +65,31 @@ SMALL = [
 ]
 
 
+def stop_after(solver: StandardSolver, steps: int) -> None:
+    """Asks the run to end once this many steps are done, as a signal would."""
+    train_step = solver.train_step
+
+    def counted(batch: Any) -> object:
+        metrics = train_step(batch)
+        if solver.step + 1 == steps:
+            solver.stop.set()
+        return metrics
+
+    solver.train_step = counted
+
+
+def run_until(overrides: list[str], folder: Path, *, steps: int | None = None) -> StandardSolver:
+    """A run from where the folder's last one ended to its own end, or to `steps`."""
+    config = compose(overrides)
+    init_seed_and_system(config)
+    solver = build_solver(config, folder)
+    solver.restore()
+    if steps is not None:
+        stop_after(solver, steps)
+    solver.run()
+    return solver
+
+
 @pytest.fixture(scope="session")
 def codec_overrides(corpus: Path) -> list[str]:
     """The nano codec, tiny: six steps, the adversary from the third on."""
@@ -104,8 +135,6 @@ def lm_overrides(corpus: Path, codec_run: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def codec_run(codec_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished codec run."""
-    from audiocraft.train import train
-
     folder = tmp_path_factory.mktemp("runs") / "codec"
     assert train(codec_overrides, folder=folder)
     return folder

@@ -12,13 +12,12 @@ from audiocraft.config.analysis import DegradeConfig
 from audiocraft.config.compose import compose
 from audiocraft.config.training import AnalysisSolverConfig
 from audiocraft.models.detector import load_detector
-from audiocraft.solvers.base import StandardSolver
-from audiocraft.solvers.builders import build_solver
 from audiocraft.solvers.degrade import degrade
 from audiocraft.solvers.fakes import DECODED, load_pairs, lossy_copy
 from audiocraft.solvers.pairs import Windows
 from audiocraft.solvers.runs import export, load_codec
-from audiocraft.train import init_seed_and_system
+
+from .conftest import run_until
 
 
 @pytest.fixture(scope="module")
@@ -55,29 +54,11 @@ def overrides(corpus: Path, codec_run: Path, tmp_path_factory: pytest.TempPathFa
     ]
 
 
-def run(overrides: list[str], folder: Path, *, stop_after: int | None = None) -> StandardSolver:
-    config = compose(overrides)
-    init_seed_and_system(config)
-    solver = build_solver(config, folder)
-    solver.restore()
-    step = solver.train_step
-
-    def counted(batch: torch.Tensor) -> object:
-        metrics = step(batch)
-        if solver.step + 1 == stop_after:
-            solver.stop.set()
-        return metrics
-
-    solver.train_step = counted
-    solver.run()
-    return solver
-
-
 def test_an_interrupted_run_equals_one_in_one_piece_and_exports(overrides: list[str], tmp_path: Path) -> None:
-    whole = run(overrides, tmp_path / "whole")
-    assert run(overrides, tmp_path / "parts", stop_after=2).step == 2
+    whole = run_until(overrides, tmp_path / "whole")
+    assert run_until(overrides, tmp_path / "parts", steps=2).step == 2
     torch.manual_seed(999)
-    parts = run(overrides, tmp_path / "parts")
+    parts = run_until(overrides, tmp_path / "parts")
     assert whole.step == parts.step == 6
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name

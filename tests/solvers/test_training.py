@@ -12,32 +12,13 @@ from audiocraft.config.compose import compose
 from audiocraft.config.decode import encode
 from audiocraft.config.training import FrameDropoutConfig
 from audiocraft.models.loaders import load_compression_model, load_lm_model
-from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.builders import build_solver
 from audiocraft.solvers.counting import generator
 from audiocraft.solvers.lm_steps import hide_frames
 from audiocraft.solvers.runs import export, load_codec
-from audiocraft.train import init_seed_and_system, train
+from audiocraft.train import train
 
-
-def run(overrides: list[str], folder: Path, *, stop_after: int | None = None) -> StandardSolver:
-    """A run to its end, or one that is asked to stop after some steps, as by a signal."""
-    config = compose(overrides)
-    init_seed_and_system(config)
-    solver = build_solver(config, folder)
-    solver.restore()
-    if stop_after is not None:
-        step = solver.train_step
-
-        def counted(batch: object) -> object:
-            metrics = step(batch)
-            if solver.step + 1 == stop_after:
-                solver.stop.set()
-            return metrics
-
-        solver.train_step = counted
-    solver.run()
-    return solver
+from .conftest import run_until
 
 
 def history(folder: Path) -> list[dict]:
@@ -51,13 +32,13 @@ def test_interrupted_run_equals_uninterrupted(
 ) -> None:
     """Data order, random state, averages and moments all have to come back for this to hold."""
     overrides = request.getfixturevalue(f"{task}_overrides")
-    whole = run(overrides, tmp_path / "whole")
-    first = run(overrides, tmp_path / "parts", stop_after=2)
+    whole = run_until(overrides, tmp_path / "whole")
+    first = run_until(overrides, tmp_path / "parts", steps=2)
     assert first.step == 2
-    second = run(overrides, tmp_path / "parts", stop_after=4)
+    second = run_until(overrides, tmp_path / "parts", steps=4)
     assert second.step == 4
     torch.manual_seed(999)  # what the process did before must not matter
-    third = run(overrides, tmp_path / "parts")
+    third = run_until(overrides, tmp_path / "parts")
     assert whole.step == third.step == 6
     assert history(tmp_path / "whole") == history(tmp_path / "parts")
     for name, tensor in whole.model.state_dict().items():
@@ -108,7 +89,7 @@ def test_frozen_parts_do_not_move(codec_overrides: list[str], codec_run: Path, t
     """A decoder fine-tune must leave the codes of a language model's vocabulary untouched."""
     overrides = [*codec_overrides, "freeze=[encoder,quantizer]", f"continue_from={codec_run}"]
     before = load_codec(str(codec_run), "cpu").state_dict()
-    after = run(overrides, tmp_path / "run").model.state_dict()
+    after = run_until(overrides, tmp_path / "run").model.state_dict()
     for name, tensor in before.items():
         same = torch.equal(tensor, after[name])
         assert same != name.startswith("decoder"), name

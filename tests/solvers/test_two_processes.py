@@ -29,17 +29,12 @@ from pathlib import Path
 from audiocraft.config.compose import compose
 from audiocraft.solvers.builders import build_solver
 from audiocraft.train import init_seed_and_system
+from tests.solvers.conftest import stop_after
 config = compose(overrides)
 init_seed_and_system(config)
 solver = build_solver(config, Path(folder) / "run")
 if rank == 1:  # told to one process, obeyed by both
-    step = solver.train_step
-    def counted(batch):
-        metrics = step(batch)
-        if solver.step + 1 == 2:
-            solver.stop.set()
-        return metrics
-    solver.train_step = counted
+    stop_after(solver, 2)
 assert not solver.run() and solver.step == 2
 save_file({k: v.contiguous() for k, v in solver.model.state_dict().items()}, f"{folder}/rank{rank}.safetensors")
 distrib.close()
@@ -51,6 +46,7 @@ def run_both(overrides: list[str], folder: Path) -> list[dict[str, torch.Tensor]
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", RANK, str(folder), json.dumps(overrides)],
+            cwd=Path(__file__).parents[2],
             env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
