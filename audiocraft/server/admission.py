@@ -42,17 +42,18 @@ def check_room(connection: Connection, new: NewJob, queue: QueueLimits) -> None:
 def check(connection: Connection, new: NewJob, queue: QueueLimits, quota: Quota, now: float) -> None:
     """Raise QueueFull or QuotaExceeded, or count the job against the quota; in the transaction that stores it."""
     check_room(connection, new, queue)
+    if quota == Quota():
+        return
+    # First what locks a row of the owner: on PostgreSQL, requests that come together would all see the same count.
+    minute, day = int(now // _MINUTE), int(now // _DAY)
+    _use(connection, new, f"m:{minute}", (minute + 1) * _MINUTE, now, requests=quota.requests_per_minute)
+    _use(connection, new, f"d:{day}", (day + 1) * _DAY, now, seconds=quota.seconds_per_day)
     if quota.active is not None:
         active = _count(connection, jobs.c.status.in_(("queued", *RUNNING)), jobs.c.owner == new.owner)
         if active >= quota.active:
             raise QuotaExceeded(
                 f"this key may have {quota.active} unfinished jobs at a time", retry_after=_soon(active)
             )
-    if quota == Quota():
-        return
-    minute, day = int(now // _MINUTE), int(now // _DAY)
-    _use(connection, new, f"m:{minute}", (minute + 1) * _MINUTE, now, requests=quota.requests_per_minute)
-    _use(connection, new, f"d:{day}", (day + 1) * _DAY, now, seconds=quota.seconds_per_day)
 
 
 def forget_old(connection: Connection, now: float) -> None:

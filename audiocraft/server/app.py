@@ -92,6 +92,7 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"],
             expose_headers=["Location", "Retry-After", "X-Request-Id"],
         )
+    app.add_middleware(errors.LastAnswer)
     app.add_middleware(RequestMeter, metrics=metrics)
     app.add_middleware(LogContext)
     app.add_middleware(RequestScope)

@@ -11,9 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from audiocraft.errors import ConfigError, require
+
+DATABASE_ERRORS = (DBAPIError, NoConnection)
+"""Whatever a database may fail with: it refuses, it is away, or all connections to it are in use."""
 
 _CLOCK_SECONDS = 60.0
 # To a file: made when needed, then kept, because a new one costs as much as several transactions. More than threads.
@@ -31,6 +35,7 @@ class Database:
         self._clock = clock
         self._offset = 0.0
         self._offset_until = 0.0
+        self._asking = threading.Lock()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -58,10 +63,26 @@ class Database:
             return self._clock()
         local = time.time()
         if not self.is_sqlite and local > self._offset_until:
+            # One thread asks, the others take what is known: they may hold all connections, and must not wait for one.
+            if self._asking.acquire(blocking=not self._offset_until):
+                try:
+                    self._ask_time()
+                finally:
+                    self._asking.release()
+        return time.time() + self._offset
+
+    def _ask_time(self) -> None:
+        if time.time() <= self._offset_until:
+            return
+        try:
             with self.read() as connection:
+                local = time.time()
                 theirs = connection.execute(text("select extract(epoch from clock_timestamp())")).scalar_one()
-            self._offset, self._offset_until = float(theirs) - local, local + _CLOCK_SECONDS
-        return local + self._offset
+        except DATABASE_ERRORS:
+            if not self._offset_until:
+                raise
+            return  # it was right a minute ago
+        self._offset, self._offset_until = float(theirs) - local, local + _CLOCK_SECONDS
 
     def migrate(self) -> None:
         """Bring the schema to this version; several processes may try at once."""
@@ -77,6 +98,7 @@ class Database:
                 connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        self.now()  # the clocks are compared before there are transactions that would wait for it
 
     def close(self) -> None:
         self.engine.dispose()

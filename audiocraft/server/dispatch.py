@@ -17,13 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy.exc import DatabaseError
-
 from audiocraft.config.serving import LeaseSettings
 from audiocraft.generation import events
 from audiocraft.server.blobs import BlobStore
+from audiocraft.server.database import DATABASE_ERRORS
 from audiocraft.server.engine_port import EnginePort, TicketPort
-from audiocraft.server.errors import job_error_of
+from audiocraft.server.errors import is_database_away, job_error_of
 from audiocraft.server.recorder import Recorder
 from audiocraft.server.records import Job, LeaseLost, WorkerRecord
 from audiocraft.server.restore import request_of
@@ -199,10 +198,14 @@ class Dispatcher:
                 held.recorder.take(event)
             except LeaseLost:
                 self._let_go(held, give_back=False)
-            except (OSError, DatabaseError, ValueError) as error:
+            except (OSError, *DATABASE_ERRORS, ValueError) as error:
                 if not held.lost:  # else its file was closed meanwhile
                     _log.exception("what happened to generation %s could not be stored", held.job.id)
-                    self._give_up(held, error)
+                    if is_database_away(error):
+                        # Not the job's fault: its lease runs out, and whoever is there then makes it again.
+                        self._let_go(held, give_back=False)
+                    else:
+                        self._give_up(held, error)
             if events.is_final(event):
                 self._drop(held)
 
@@ -212,9 +215,9 @@ class Dispatcher:
         held = _Held(job=job, recorder=Recorder(self.store, self.blobs, job, rate_of=self.engine.sample_rate))
         with self._lock:
             self._held[job.id] = held
-        if self._taken is not None:
-            self._taken(job)
         try:
+            if self._taken is not None:
+                self._taken(job)
             request = request_of(job, self.blobs)
             held.ticket = self.engine.submit(
                 request,
@@ -275,6 +278,6 @@ class Dispatcher:
             step()
         except LeaseLost:
             pass
-        except (DatabaseError, OSError):
+        except (*DATABASE_ERRORS, OSError):
             _log.exception("the job store cannot be reached; trying again")
             self._stopped.wait(1.0)

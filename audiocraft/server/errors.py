@@ -14,8 +14,9 @@ import torch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audiocraft.errors import (
     AudioCraftError,
@@ -25,6 +26,7 @@ from audiocraft.errors import (
     InvalidInput,
     MissingDependency,
 )
+from audiocraft.server.database import DATABASE_ERRORS, NoConnection
 from audiocraft.server.records import IdempotencyConflict, JobError, JobNotFound, QueueFull, QuotaExceeded
 from audiocraft.workflows.engine import QueueFull as EngineFull
 from audiocraft.workflows.memory import OutOfMemoryEstimate
@@ -32,6 +34,7 @@ from audiocraft.workflows.memory import OutOfMemoryEstimate
 _log = logging.getLogger(__name__)
 
 _OPENAI_PATHS = ("/v1/audio/", "/v1/models")
+_DATABASE_SECONDS = 2.0
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -146,6 +149,11 @@ def fault_of(error: BaseException) -> Fault:
         return Fault(status=507, code="disk_full", message="the server's disk is full")
     if is_out_of_memory(error):
         return Fault(status=503, code="out_of_memory", message="the server has too little memory for this")
+    if is_database_away(error):
+        return Fault(
+            status=503, code="database_away", message="the server cannot reach its database; try again in a moment",
+            retry_after=_DATABASE_SECONDS,
+        )  # fmt: skip
     for kind, status, code in TABLE:
         if isinstance(error, kind):
             field = error.field if isinstance(error, InvalidInput) else None
@@ -169,7 +177,12 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether the system or the database says that there is no room."""
     if isinstance(error, OSError):
         return error.errno in DISK_FULL
-    return isinstance(error, DatabaseError) and "disk is full" in str(error.orig)
+    return isinstance(error, DBAPIError) and "disk is full" in str(error.orig)
+
+
+def is_database_away(error: BaseException) -> bool:
+    """Whether a database did not answer, or had no time: the same may succeed a moment later."""
+    return isinstance(error, InterfaceError | OperationalError | NoConnection) and not is_disk_full(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -208,8 +221,7 @@ def install(app: FastAPI) -> None:
     """Answer every error of `app` as a problem."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _any)
-    for kind in (AudioCraftError, MemoryError, OSError, RuntimeError, DatabaseError):
+    for kind in (AudioCraftError, MemoryError, OSError, RuntimeError, *DATABASE_ERRORS):
         app.add_exception_handler(kind, _known)
 
 
@@ -223,16 +235,37 @@ def _answer(request: Request, fault: Fault, headers: Mapping[str, str] | None = 
     return problem(fault, request_id_of(request), headers, path=request.url.path)
 
 
+class LastAnswer:
+    """ASGI layer that answers the errors nobody foresaw. The framework would do so outside of all other layers: such an
+    answer would have no headers of ours, and be neither counted nor logged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            if begun:  # too late for another answer: the connection is closed
+                raise
+            await (await _known(Request(scope), error))(scope, receive, send)
+
+
 async def _known(request: Request, error: Exception) -> JSONResponse:
     fault = fault_of(error)
-    if fault.status == 500:
+    if fault.status == 500 or fault.code == "database_away":
         _log.error("request %s failed", request_id_of(request), exc_info=error)
     return _answer(request, fault)
-
-
-async def _any(request: Request, error: Exception) -> JSONResponse:
-    # Starlette logs the traceback of what ends here.
-    return _answer(request, fault_of(error))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

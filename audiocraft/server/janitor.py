@@ -6,9 +6,8 @@ import logging
 import threading
 import time
 
-from sqlalchemy.exc import DatabaseError
-
 from audiocraft.server.blobs import BlobStore
+from audiocraft.server.database import DATABASE_ERRORS
 from audiocraft.server.records import JobNotFound
 from audiocraft.server.store import JobStore
 from audiocraft.server.uploads import UploadStore
@@ -39,7 +38,7 @@ class Janitor(threading.Thread):
         while not self._ended.is_set():
             try:
                 self.tidy()
-            except (DatabaseError, OSError):
+            except (*DATABASE_ERRORS, OSError):
                 _log.exception("tidying up failed; trying again later")
             self._ended.wait(_PAUSE_SECONDS)
 

@@ -19,7 +19,6 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import DatabaseError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from audiocraft.environment import VERSION
 from audiocraft.generation.events import AudioChunk, Cancelled, Event, Failed, Finished
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest
+from audiocraft.server.database import DATABASE_ERRORS
 from audiocraft.server.deps import AnyCaller, Services
 from audiocraft.server.engine_port import Encoded, EnginePort, LoadedModel, OnEvent, TicketPort
 from audiocraft.server.records import Job
@@ -34,6 +34,8 @@ from audiocraft.server.worker_table import WorkerTable
 
 _QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SLOW = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+# A client may invent methods; each would be another series that is kept for ever.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _FACTORS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -275,22 +277,21 @@ class RequestMeter:
             await self._app(scope, receive, send)
             return
         begun, status = time.monotonic(), 0
+        method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.open_requests.inc()
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                self._metrics.request_seconds.labels(scope["method"], _route(scope)).observe(
-                    time.monotonic() - begun
-                )
+                self._metrics.request_seconds.labels(method, _route(scope)).observe(time.monotonic() - begun)
             await send(message)
 
         try:
             await self._app(scope, receive, sending)
         finally:
             self._metrics.open_requests.dec()
-            self._metrics.requests.labels(scope["method"], _route(scope), str(status or 499)).inc()
+            self._metrics.requests.labels(method, _route(scope), str(status or 499)).inc()
 
 
 def make_metrics_router(metrics: Metrics) -> APIRouter:
@@ -317,5 +318,5 @@ def _or_nothing(look: Callable[[], Iterator[Metric]]) -> list[Metric]:
     """A database that is away must not hide the other measures."""
     try:
         return list(look())
-    except (DatabaseError, OSError):
+    except (*DATABASE_ERRORS, OSError):
         return []

@@ -103,18 +103,17 @@ class HostGuard:
             if host not in self._hosts:
                 await refuse(scope, send, 421, "unknown_host", f"this server is not called {host!r}")
                 return
-            if (scope["type"] == "websocket" or scope["method"] in _CHANGES) and not self._own_page(
-                headers, host
-            ):
+            if (scope["type"] == "websocket" or scope["method"] in _CHANGES) and not self._own_page(headers):
                 await refuse(scope, send, 403, "foreign_origin", "pages of other origins may not do this")
                 return
         await self._app(scope, receive, send)
 
-    def _own_page(self, headers: Headers, host: str) -> bool:
+    def _own_page(self, headers: Headers) -> bool:
+        """Whether nobody's page asks, or our own: of this host and this port, since other ports are other programs."""
         origin = headers.get("origin")
         if origin is None:
             return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
-        return origin in self._origins or _host_of(urlsplit(origin).netloc) == host
+        return origin in self._origins or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
 
 
 class BodyGuard:
@@ -138,7 +137,7 @@ class BodyGuard:
             return
         limit = self.limit(scope["path"])
         announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdigit() or int(announced[:20]) > limit:
+        if not (announced.isascii() and announced.isdigit()) or int(announced[:20]) > limit:
             await refuse(scope, send, 413, "too_large", f"a body may have {limit} bytes here")
             return
         body = _Body(receive, send, limit=limit, seconds=self._seconds)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -33,14 +34,38 @@ _HEADER_BYTES = 32 * 2**10
 
 
 class PatientHttp(H11Protocol):
-    """HTTP that closes a connection on which no request has begun in time, so that nobody can hold them all."""
+    """HTTP that closes a connection whose headers do not arrive in time, of its first request or of a later one, so
+    that nobody can hold them all."""
+
+    _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(_HEADER_SECONDS, self._close_if_silent)
+        self._wait_for_head()
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before or self.transport.get_protocol() is not self:
+            self._stop_waiting()
+        elif self._waiting is None and self.conn.their_state is h11.IDLE:
+            # The beginning of another request has ended the time for keeping the connection.
+            self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
+        self._waiting = self.loop.call_later(_HEADER_SECONDS, self._close)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _close(self) -> None:
+        if not self.transport.is_closing():
             self.transport.close()
 
 
@@ -105,6 +130,7 @@ def serve(app: FastAPI, config: ServingConfig, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_CLOSE_SECONDS,
         limit_concurrency=_MAX_CONNECTIONS,
         h11_max_incomplete_event_size=_HEADER_BYTES,
+        ws_max_size=config.request.json_bytes,
         proxy_headers=bool(config.trust_proxy),
         forwarded_allow_ips=list(config.trust_proxy) or None,
     )

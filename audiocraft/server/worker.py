@@ -54,6 +54,7 @@ def create_worker_app(
     for router in (make_health_router(), make_metrics_router(metrics)):
         app.include_router(router)
     app.add_middleware(BodyGuard, config=config)
+    app.add_middleware(errors.LastAnswer)
     app.add_middleware(LogContext)
     app.add_middleware(RequestScope)
     return app

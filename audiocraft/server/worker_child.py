@@ -89,9 +89,8 @@ class WorkerChild:
                 # Nobody is left to hear of the jobs: whoever comes next begins them anew.
                 self._end(_BROKEN)
         self._wire.close()
-        if (
-            not self._begun
-        ):  # a model is still being loaded, and an interpreter cannot end under torch's threads
+        if not self._begun:
+            # A model is still being loaded, and an interpreter cannot end under torch's threads.
             self._end(0)
         return 0
 

@@ -156,6 +156,11 @@ def test_silent_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
                 time.sleep(0.5)  # a connection that was used stays
                 quick.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert b"204" in quick.recv(100)
+                quick.sendall(
+                    b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "
+                )  # but later headers may not drip either
+                quick.settimeout(20)
+                assert quick.recv(100) == b""
         finally:
             server.should_exit = True
             thread.join()

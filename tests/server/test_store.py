@@ -252,6 +252,21 @@ def test_quotas(timed: JobStore, clock: list[float]) -> None:
         timed.submit(new(), quota=Quota(active=2))
 
 
+def test_requests_that_come_together_do_not_get_past_a_quota(store: JobStore) -> None:
+    barrier = threading.Barrier(8)
+
+    def ask(_: int) -> bool:
+        barrier.wait()
+        try:
+            store.submit(new(), quota=Quota(active=1))
+        except QuotaExceeded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(ask, range(8))) == 1
+
+
 def test_finished_jobs_are_forgotten_after_a_week(timed: JobStore, clock: list[float]) -> None:
     old, waiting = submit(timed), submit(timed)
     timed.cancel(old.id)
