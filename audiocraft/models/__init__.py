@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "CompressionModel": "encodec",
-    "EncodecModel": "encodec",
-    "InterleaveStereoCompressionModel": "interleaved",
-    "LMModel": "lm",
-    "BaseGenModel": "genmodel",
-    "AudioGen": "audiogen",
-    "DAC": "foreign_codecs",
-    "HFEncodecCompressionModel": "foreign_codecs",
-    "MusicGen": "musicgen",
-    "load_compression_model": "loaders",
-    "load_lm_model": "loaders",
-}
+from audiocraft.utils.lazy import lazy_names
 
+if TYPE_CHECKING:
+    from audiocraft.models.audiogen import AudioGen as AudioGen
+    from audiocraft.models.encodec import CompressionModel as CompressionModel
+    from audiocraft.models.encodec import EncodecModel as EncodecModel
+    from audiocraft.models.foreign_codecs import DAC as DAC
+    from audiocraft.models.foreign_codecs import HFEncodecCompressionModel as HFEncodecCompressionModel
+    from audiocraft.models.genmodel import BaseGenModel as BaseGenModel
+    from audiocraft.models.interleaved import (
+        InterleaveStereoCompressionModel as InterleaveStereoCompressionModel,
+    )
+    from audiocraft.models.lm import LMModel as LMModel
+    from audiocraft.models.loaders import load_compression_model as load_compression_model
+    from audiocraft.models.loaders import load_lm_model as load_lm_model
+    from audiocraft.models.musicgen import MusicGen as MusicGen
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "CompressionModel": "audiocraft.models.encodec",
+        "EncodecModel": "audiocraft.models.encodec",
+        "InterleaveStereoCompressionModel": "audiocraft.models.interleaved",
+        "LMModel": "audiocraft.models.lm",
+        "BaseGenModel": "audiocraft.models.genmodel",
+        "AudioGen": "audiocraft.models.audiogen",
+        "DAC": "audiocraft.models.foreign_codecs",
+        "HFEncodecCompressionModel": "audiocraft.models.foreign_codecs",
+        "MusicGen": "audiocraft.models.musicgen",
+        "load_compression_model": "audiocraft.models.loaders",
+        "load_lm_model": "audiocraft.models.loaders",
+    },
+)

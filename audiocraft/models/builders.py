@@ -206,8 +206,7 @@ def _style_codec(config: StyleConfig) -> CompressionModel:
         raise ConfigError("style.encodec_checkpoint: missing; a style read from codes names its codec")
     # Through the package's lazy names: loaders build on this module, so it cannot import them.
     with torch.device("cpu"):
-        codec: CompressionModel = models.load_compression_model(name)
-    return codec.requires_grad_(False)
+        return models.load_compression_model(name).requires_grad_(False)
 
 
 def build_provider(

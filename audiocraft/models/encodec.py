@@ -14,15 +14,20 @@ import audiocraft.models as models
 from audiocraft.errors import InvalidInput
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 from audiocraft.quantization.vq import ResidualVectorQuantizer
+from audiocraft.utils.lazy import lazy_names
 
 _DAC_NAMES = ("dac_16khz", "dac_24khz", "dac_44khz")
 
 
-def __getattr__(name: str) -> Any:
-    """Upstream's names for codecs that build on this module."""
-    if name in ("DAC", "HFEncodecCompressionModel", "InterleaveStereoCompressionModel"):
-        return getattr(models, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Where upstream has these codecs, which build on this module.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "DAC": "audiocraft.models.foreign_codecs",
+        "HFEncodecCompressionModel": "audiocraft.models.foreign_codecs",
+        "InterleaveStereoCompressionModel": "audiocraft.models.interleaved",
+    },
+)
 
 
 class CompressionModel(ABC, nn.Module):
@@ -84,8 +89,7 @@ class CompressionModel(ABC, nn.Module):
         # Through the package's lazy names: loaders build on this module, so it cannot import them.
         if str(name) in _DAC_NAMES:
             return models.DAC(str(name).removeprefix("dac_")).to(device)
-        model: CompressionModel = models.load_compression_model(name, device=device)
-        return model
+        return models.load_compression_model(name, device=device)
 
     def init_encode_state(self, batch_size: int) -> Any:
         """A fresh state for `encode_step`."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "StandardSolver": "base",
-    "CompressionSolver": "compression",
-    "MusicGenSolver": "musicgen",
-    "AudioGenSolver": "audiogen",
-}
+from audiocraft.utils.lazy import lazy_names
 
+if TYPE_CHECKING:
+    from audiocraft.solvers.audiogen import AudioGenSolver as AudioGenSolver
+    from audiocraft.solvers.base import StandardSolver as StandardSolver
+    from audiocraft.solvers.compression import CompressionSolver as CompressionSolver
+    from audiocraft.solvers.musicgen import MusicGenSolver as MusicGenSolver
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "StandardSolver": "audiocraft.solvers.base",
+        "CompressionSolver": "audiocraft.solvers.compression",
+        "MusicGenSolver": "audiocraft.solvers.musicgen",
+        "AudioGenSolver": "audiocraft.solvers.audiogen",
+    },
+)
