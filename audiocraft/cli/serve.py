@@ -78,7 +78,8 @@ def serve(  # every option is one parameter: that is how the option parser reads
         list[str] | None, typer.Option("--cors", help="An origin whose pages may use the API; repeat it.")
     ] = None,
     proxy: Annotated[
-        list[str] | None, typer.Option("--proxy", help="Address of a proxy in front, which is believed.")
+        list[str] | None,
+        typer.Option("--proxy", help="Address of a proxy in front, which is believed; asks for a key."),
     ] = None,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False,
@@ -96,7 +97,8 @@ def serve(  # every option is one parameter: that is how the option parser reads
 
     config = ServingConfig(
         host=host, port=port, database=database, music_model=model, preload=(model,), models=tuple(allow or ()),
-        device=device, workers=workers, in_process=in_process, require_key=True if require_key else None,
+        device=device, workers=workers, in_process=in_process,
+        require_key=True if require_key or proxy else None,  # whoever is behind a proxy is reached by strangers
         hosts=tuple(name or ()), cors_origins=tuple(origin or ()), trust_proxy=tuple(proxy or ()),
         log_prompts=log_prompts,
     )  # fmt: skip
@@ -136,14 +138,15 @@ def list_keys(
 ) -> None:
     """Show the keys, without their secrets."""
     from audiocraft.config.decode import encode
+    from audiocraft.server.keys import ENVIRONMENT
 
     found = _keys(data, database).list()
     if as_json:
         document({"keys": [encode(key) for key in found]})
         return
     for key in found:
-        state = "revoked" if key.revoked_at else "valid"
-        result(f"{key.id}  {state:<8} {key.name:<20} {', '.join(key.scopes)}")
+        state = "revoked" if key.revoked_at else "set at start" if key.name == ENVIRONMENT else "valid"
+        result(f"{key.id}  {state:<12} {key.name:<20} {', '.join(key.scopes)}")
 
 
 @keys.command()

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from audiocraft.errors import InvalidInput
 from audiocraft.server import sandbox
 from audiocraft.server.deps import Services, asked
-from audiocraft.server.errors import DiskFull, ShuttingDown
+from audiocraft.server.errors import DiskFull, Forbidden, ShuttingDown
 from audiocraft.server.keys import Principal
 from audiocraft.server.records import Job, NewJob, QueueFull, new_id
 from audiocraft.server.schemas import AudioInput, GenerationBody
@@ -42,7 +42,7 @@ def accept(
             f"an idempotency key has 1 to {_MAX_KEY} printable characters", field="Idempotency-Key"
         )
     digest = digest_of(body)
-    facts = _check(services, body)
+    facts = _check(services, who, body)
     settled = body.settled(model=facts)
     job = new_id("gen")
     settled = _keep_audio(services, who, settled, job)
@@ -123,9 +123,11 @@ async def finished(
     return job
 
 
-def _check(services: Services, body: GenerationBody) -> str:
+def _check(services: Services, who: Principal, body: GenerationBody) -> str:
     """What this server or the model cannot honour is refused here, with its name -> the model's full name."""
     limits = services.config.request
+    if body.priority and "admin" not in who.scopes:
+        raise Forbidden("to go before others, a key needs the scope 'admin'", field="priority")
     if body.duration > limits.duration:
         raise InvalidInput(
             f"a piece may last {limits.duration:g} seconds here, not {body.duration:g}", field="duration"

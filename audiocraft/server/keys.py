@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from audiocraft.config.decode import encode
 from audiocraft.errors import ConfigError, InvalidInput
@@ -23,6 +24,9 @@ from audiocraft.server.tables import api_keys, settings
 
 SCOPES = ("generate", "codec", "analyze", "admin")
 DEFAULT_SCOPES = ("generate", "codec", "analyze")
+ENVIRONMENT = "environment"
+"""The name of the key that a process was started with."""
+
 _PREFIX = "ack_"
 _LEAST_SECRET, _MOST_SECRET = 16, 256
 _CACHE_SECONDS = 5.0
@@ -60,6 +64,7 @@ class KeyStore:
         self._database = database
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, Principal | None]] = {}
+        self._given: str | None = None  # the digest of the key this process was started with
 
     def create(
         self, name: str, *, scopes: Sequence[str] = DEFAULT_SCOPES, quota: Quota | None = None
@@ -68,8 +73,11 @@ class KeyStore:
         unknown = sorted(set(scopes) - set(SCOPES))
         if unknown or not scopes:
             raise InvalidInput(f"scopes are {', '.join(SCOPES)}, not {unknown or 'none'}", field="scopes")
-        if not name.strip() or len(name) > 80:
-            raise InvalidInput("a key needs a name of at most 80 characters", field="name")
+        if not name.strip() or len(name) > 80 or not name.isprintable() or name.strip() == ENVIRONMENT:
+            raise InvalidInput(
+                f"a key needs a name of at most 80 printable characters, other than {ENVIRONMENT!r}",
+                field="name",
+            )
         secret = _PREFIX + secrets.token_urlsafe(32)
         key = ApiKey(
             id=new_id("key"), name=name.strip(), scopes=tuple(scopes), quota=quota or Quota(),
@@ -85,18 +93,39 @@ class KeyStore:
         return key, secret
 
     def ensure(self, secret: str) -> None:
-        """Make a key with this secret, with every scope, unless there is one."""
-        if len(secret) < _LEAST_SECRET:
-            raise ConfigError(f"an API key needs at least {_LEAST_SECRET} characters")
+        """Take a key with this secret and every scope, for as long as this process lives. Another secret at the next
+        start ends the one before, and has the same owner: its pieces stay."""
+        if not _LEAST_SECRET <= len(secret) <= _MOST_SECRET:
+            raise ConfigError(
+                f"an API key has {_LEAST_SECRET} to {_MOST_SECRET} characters, not {len(secret)}"
+            )
+        digest = _digest(secret)
+        try:
+            self._keep(digest)
+        except IntegrityError:  # another replica has stored the same one meanwhile
+            self._keep(digest)
+        self._given = digest
+
+    def _keep(self, digest: str) -> None:
+        mine = api_keys.c.name == ENVIRONMENT
         with self._database.write() as connection:
-            digest = _digest(secret)
-            if connection.execute(select(api_keys.c.id).where(api_keys.c.digest == digest)).first() is None:
-                connection.execute(
-                    insert(api_keys).values(
-                        id=new_id("key"), name="environment", digest=digest, scopes=list(SCOPES), quota={},
-                        created_at=self._database.now(),
-                    )
-                )  # fmt: skip
+            if (
+                connection.execute(select(api_keys.c.id).where(api_keys.c.digest == digest)).first()
+                is not None
+            ):
+                return
+            newest = select(api_keys.c.id).where(mine).order_by(api_keys.c.id.desc()).limit(1)
+            earlier = connection.execute(newest).scalar_one_or_none()
+            if earlier is not None:
+                renewed = update(api_keys).where(api_keys.c.id == earlier)
+                connection.execute(renewed.values(digest=digest, revoked_at=None))
+                return
+            connection.execute(
+                insert(api_keys).values(
+                    id=new_id("key"), name=ENVIRONMENT, digest=digest, scopes=list(SCOPES), quota={},
+                    created_at=self._database.now(),
+                )
+            )  # fmt: skip
 
     def list(self) -> list[ApiKey]:
         """All keys, revoked ones too, the newest first."""
@@ -114,9 +143,9 @@ class KeyStore:
 
     def any(self) -> bool:
         """Whether there is a valid key."""
+        valid = api_keys.c.revoked_at.is_(None) & self._usable()
         with self._database.read() as connection:
-            query = select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None)).limit(1)
-            return connection.execute(query).first() is not None
+            return connection.execute(select(api_keys.c.id).where(valid).limit(1)).first() is not None
 
     def principal(self, secret: str) -> Principal | None:
         """Whose secret this is; None if nobody's."""
@@ -138,21 +167,32 @@ class KeyStore:
         """What `owner`'s webhooks are signed with, in the words of Standard Webhooks."""
         return "whsec_" + base64.b64encode(hmac.digest(self._master(), owner.encode(), "sha256")).decode()
 
+    def _usable(self) -> ColumnElement[bool]:
+        """A key from the environment counts only in processes that have it there."""
+        return (api_keys.c.name != ENVIRONMENT) | (api_keys.c.digest == (self._given or ""))
+
     def _find(self, digest: str) -> Principal | None:
+        same = (api_keys.c.digest == digest) & self._usable()
         with self._database.read() as connection:
-            row = connection.execute(select(api_keys).where(api_keys.c.digest == digest)).one_or_none()
+            row = connection.execute(select(api_keys).where(same)).one_or_none()
         if row is None or row.revoked_at is not None or not hmac.compare_digest(row.digest, digest):
             return None
         return Principal(owner=row.id, scopes=frozenset(row.scopes), quota=Quota(**row.quota))
 
     def _master(self) -> bytes:
         """One secret per database, made when it is first needed."""
-        mine = settings.c.name == "webhook_master"
-        with self._database.write() as connection:
-            found = connection.execute(select(settings.c.value).where(mine)).scalar_one_or_none()
-            if found is None:
-                found = secrets.token_hex(32)
-                connection.execute(insert(settings).values(name="webhook_master", value=found))
+        query = select(settings.c.value).where(settings.c.name == "webhook_master")
+        with self._database.read() as connection:
+            found: str | None = connection.execute(query).scalar_one_or_none()
+        if found is None:
+            try:
+                with self._database.write() as connection:
+                    row = {"name": "webhook_master", "value": secrets.token_hex(32)}
+                    connection.execute(insert(settings).values(**row))
+            except IntegrityError:
+                pass  # another one has made it meanwhile
+            with self._database.read() as connection:
+                found = connection.execute(query).scalar_one()
         return bytes.fromhex(found)
 
 

@@ -119,7 +119,10 @@ class GenerationBody(Strict):
     audio: AudioInput | None = Field(default=None, description="What to continue, or to follow.")
     plan: PlanBody | None = None
     style: StyleBody | None = None
-    priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="Higher goes first.")
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(
+        default=0,
+        description="Higher goes first, before those of others too: above 0 it needs the scope `admin`.",
+    )
     metadata: Annotated[
         dict[
             Annotated[str, StringConstraints(min_length=1, max_length=64)],

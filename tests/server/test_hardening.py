@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +12,15 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from audiocraft.cli.main import main
+from audiocraft.config.serving import ServingConfig
+from audiocraft.server.blobs import BlobStore
 from audiocraft.server.dispatch import Dispatcher
+from audiocraft.server.keys import KeyStore
 from audiocraft.server.store import JobStore
 
 from .fakes import FakeEngine
-from .test_app import services_of
+from .test_app import app_of, services_of
 from .test_dispatch import LEASE, submit
 from .waiting import until
 
@@ -80,8 +87,6 @@ def test_a_database_that_is_away_is_503_for_the_moment(
 def test_a_worker_outlives_a_database_that_was_away(
     store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from audiocraft.server.blobs import BlobStore
-
     blobs = BlobStore(tmp_path / "files")
     blobs.prepare()
     store.lease = LEASE
@@ -104,3 +109,63 @@ def test_a_worker_outlives_a_database_that_was_away(
         assert found.status == "succeeded" and found.attempts > 1 and worker.alive
     finally:
         worker.stop(drain_seconds=0)
+
+
+# ---------------------------------------------------------------------- keys
+
+
+def test_a_key_from_the_environment_ends_with_it_and_its_pieces_stay(
+    config: ServingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, host="0.0.0.0")
+    old, new = ({"Authorization": f"Bearer {letter * 32}"} for letter in "on")
+    monkeypatch.setenv("AUDIOCRAFT_API_KEY", "o" * 32)
+    with app_of(config, FakeEngine()) as client:
+        job = client.post("/v1/generations", json={"prompt": "x", "duration": 1}, headers=old).json()["id"]
+    monkeypatch.setenv("AUDIOCRAFT_API_KEY", "n" * 32)
+    with app_of(config, FakeEngine()) as client:
+        assert client.get("/v1/account", headers=old).status_code == 401
+        assert client.get(f"/v1/generations/{job}", headers=new).status_code == 200
+        _, other = services_of(client).keys.create("phone")
+    monkeypatch.delenv("AUDIOCRAFT_API_KEY")
+    with app_of(config, FakeEngine()) as client:
+        assert client.get("/v1/account", headers=new).status_code == 401
+        assert client.get("/v1/account", headers={"Authorization": f"Bearer {other}"}).status_code == 200
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_replicas_that_start_together_share_key_and_secret(store: JobStore) -> None:
+    barrier = threading.Barrier(6)
+
+    def begin(_: int) -> tuple[str, str]:
+        keys = KeyStore(store.database)
+        barrier.wait()
+        keys.ensure("k" * 32)
+        found = keys.principal("k" * 32)
+        assert found is not None and "admin" in found.scopes
+        return found.owner, keys.webhook_secret(found.owner)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(begin, range(6)))) == 1
+
+
+def test_only_admins_go_before_others(config: ServingConfig) -> None:
+    app = app_of(replace(config, require_key=True), FakeEngine())
+    services_of(app).database.migrate()
+    _, plain = services_of(app).keys.create("a")
+    _, admin = services_of(app).keys.create("b", scopes=("generate", "admin"))
+    with app as client:
+        for secret, status in ((plain, 403), (admin, 202)):
+            asked = {"prompt": "x", "duration": 1, "priority": 1}
+            headers = {"Authorization": f"Bearer {secret}"}
+            answer = client.post("/v1/generations", json=asked, headers=headers)
+            assert answer.status_code == status, answer.text
+        assert client.get("/v1/account", headers={"Authorization": f"Bearer {'x' * 300}"}).status_code == 401
+
+
+def test_a_proxy_in_front_means_that_keys_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[ServingConfig] = []
+    monkeypatch.setattr("audiocraft.cli.serve._serve", lambda config, **_: seen.append(config))
+    assert main(["serve", "--data", str(tmp_path)]) == 0
+    assert main(["serve", "--data", str(tmp_path), "--proxy", "127.0.0.1"]) == 0
+    assert [config.keys_required for config in seen] == [False, True]
