@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -103,8 +103,10 @@ def unpad1d(x: Tensor, paddings: tuple[int, int]) -> Tensor:
     return x[..., left : x.shape[-1] - right]
 
 
-class NormConv1d(nn.Module):
-    """Conv1d followed by its norm; both are always there, so that state dicts have one layout."""
+class _NormConv(nn.Module):
+    """A convolution followed by its norm; both are always there, so that state dicts have one layout."""
+
+    kind: ClassVar[type[nn.Conv1d | nn.Conv2d]]
 
     def __init__(
         self,
@@ -115,33 +117,31 @@ class NormConv1d(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        self.conv = apply_parametrization_norm(nn.Conv1d(*args, **kwargs), norm)
+        self.conv = apply_parametrization_norm(self.kind(*args, **kwargs), norm)
         self.norm = get_norm_module(self.conv, causal, norm, **norm_kwargs)
         self.norm_type = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, L] -> [B, D', L']"""
+        """x [B, D, ..., L] -> [B, D', ..., L']"""
         return self.norm(self.conv(x))
 
 
-class NormConv2d(nn.Module):
-    """Conv2d followed by its norm."""
+class NormConv1d(_NormConv):
+    """Conv1d followed by its norm: x [B, D, L] -> [B, D', L']"""
 
-    def __init__(
-        self, *args: Any, norm: str = "none", norm_kwargs: Mapping[str, Any] = _NO_KWARGS, **kwargs: Any
-    ) -> None:
-        super().__init__()
-        self.conv = apply_parametrization_norm(nn.Conv2d(*args, **kwargs), norm)
-        self.norm = get_norm_module(self.conv, causal=False, norm=norm, **norm_kwargs)
-        self.norm_type = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, F, L] -> [B, D', F', L']"""
-        return self.norm(self.conv(x))
+    kind = nn.Conv1d
 
 
-class NormConvTranspose1d(nn.Module):
-    """ConvTranspose1d followed by its norm."""
+class NormConv2d(_NormConv):
+    """Conv2d followed by its norm: x [B, D, F, L] -> [B, D', F', L']"""
+
+    kind = nn.Conv2d
+
+
+class _NormConvTranspose(nn.Module):
+    """A transposed convolution followed by its norm."""
+
+    kind: ClassVar[type[nn.ConvTranspose1d | nn.ConvTranspose2d]]
 
     def __init__(
         self,
@@ -152,29 +152,25 @@ class NormConvTranspose1d(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        self.convtr = apply_parametrization_norm(nn.ConvTranspose1d(*args, **kwargs), norm)
+        self.convtr = apply_parametrization_norm(self.kind(*args, **kwargs), norm)
         self.norm = get_norm_module(self.convtr, causal, norm, **norm_kwargs)
         self.norm_type = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, L] -> [B, D', L']"""
+        """x [B, D, ..., L] -> [B, D', ..., L']"""
         return self.norm(self.convtr(x))
 
 
-class NormConvTranspose2d(nn.Module):
-    """ConvTranspose2d followed by its norm."""
+class NormConvTranspose1d(_NormConvTranspose):
+    """ConvTranspose1d followed by its norm: x [B, D, L] -> [B, D', L']"""
 
-    def __init__(
-        self, *args: Any, norm: str = "none", norm_kwargs: Mapping[str, Any] = _NO_KWARGS, **kwargs: Any
-    ) -> None:
-        super().__init__()
-        self.convtr = apply_parametrization_norm(nn.ConvTranspose2d(*args, **kwargs), norm)
-        self.norm = get_norm_module(self.convtr, causal=False, norm=norm, **norm_kwargs)
-        self.norm_type = norm
+    kind = nn.ConvTranspose1d
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, F, L] -> [B, D', F', L']"""
-        return self.norm(self.convtr(x))
+
+class NormConvTranspose2d(_NormConvTranspose):
+    """ConvTranspose2d followed by its norm: x [B, D, F, L] -> [B, D', F', L']"""
+
+    kind = nn.ConvTranspose2d
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ What a request has cached is an argument (`state`), never an attribute: one mode
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -380,21 +381,14 @@ class StreamingTransformer(StreamingModule):
         return create_sin_embedding(positions.unsqueeze(-1), x.shape[-1], self.max_period).to(x.dtype)
 
     def _run_layers(self, x: Tensor, source: Tensor | None, frame: Frame, state: AnyState | None) -> Tensor:
-        for index, layer in enumerate(self.layers):
-            x = self._run_layer(layer, x, source, frame, None if state is None else state.layers[index])
+        for index in range(len(self.layers)):
+            x = self._run_layer(index, x, source, frame, state)
         return x
 
     def _run_layer(
-        self,
-        layer: nn.Module,
-        x: Tensor,
-        source: Tensor | None,
-        frame: Frame,
-        state: AnyLayer | None,
+        self, index: int, x: Tensor, source: Tensor | None, frame: Frame, state: AnyState | None
     ) -> Tensor:
-        def run(x: Tensor) -> Tensor:
-            return layer(x, cross_attention_src=source, frame=frame, state=state)
-
-        if self.checkpointing == "none" or not torch.is_grad_enabled() or not self.training:
-            return run(x)
-        return checkpoint(run, x, use_reentrant=False)
+        own = None if state is None else state.layers[index]
+        run = partial(self.layers[index], cross_attention_src=source, frame=frame, state=own)
+        recompute = self.checkpointing != "none" and self.training and torch.is_grad_enabled()
+        return checkpoint(run, x, use_reentrant=False) if recompute else run(x)

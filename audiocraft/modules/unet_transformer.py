@@ -50,12 +50,12 @@ class UnetTransformer(StreamingTransformer):
     def _run_layers(self, x: Tensor, source: Tensor | None, frame: Frame, state: AnyState | None) -> Tensor:
         middle = len(self.layers) // 2
         skipped: list[Tensor] = []
-        for index, layer in enumerate(self.layers):
+        for index in range(len(self.layers)):
             if self.skip_projections is not None and index >= middle:
                 projection = self.skip_projections[index - middle]
                 x = projection(torch.cat([x, skipped.pop()], dim=-1))
             if not self._drops_layer():
-                x = self._run_layer(layer, x, source, frame, None if state is None else state.layers[index])
+                x = self._run_layer(index, x, source, frame, state)
             if self.skip_projections is not None and index < middle:
                 skipped.append(x)
         return x
