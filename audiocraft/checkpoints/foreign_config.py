@@ -180,17 +180,11 @@ def musicgen_config_from_hf(
     if width % dim:
         raise CheckpointError(f"MusicGen's decoder: ffn_dim {width} is no multiple of hidden_size {dim}")
     rate, stereo = config["audio_encoder"]["sampling_rate"], decoder.get("audio_channels", 1) == 2
-    conditioners: dict[str, Any] = {"description": {"model": "t5", "t5": {"name": text_encoder}}}
     seconds, window = _SECONDS, int(beside.get("n_fft") or _WINDOW)
+    conditioners: dict[str, Any] = {"description": {"model": "t5", "t5": {"name": text_encoder}}}
     if melody:
         seconds = _seconds_of_melody(int(config.get("chroma_length", 235)), rate, window)
-        chroma = {
-            "sample_rate": rate,
-            "n_chroma": config.get("num_chroma", 12),
-            "radix2_exp": round(math.log2(window)),
-            "argmax": True,
-        }
-        conditioners = {"self_wav": {"model": "chroma_stem", "chroma_stem": chroma}, **conditioners}
+        conditioners = {"self_wav": _chroma_stem(config, rate, window), **conditioners}
     return {
         "lm_model": "transformer_lm",
         "transformer_lm": {
@@ -220,6 +214,16 @@ def musicgen_config_from_hf(
         "compression_model_framerate": _frame_rate(config["audio_encoder"]),
         "max_duration": seconds,
     }
+
+
+def _chroma_stem(config: Mapping[str, Any], rate: int, window: int) -> dict[str, Any]:
+    chroma = {
+        "sample_rate": rate,
+        "n_chroma": config.get("num_chroma", 12),
+        "radix2_exp": round(math.log2(window)),
+        "argmax": True,
+    }
+    return {"model": "chroma_stem", "chroma_stem": chroma}
 
 
 def _frame_rate(codec: Mapping[str, Any]) -> float | None:
