@@ -77,6 +77,16 @@ static void visible(const Attention *a, const Memory *memory, int t, int64_t *fr
     *to = a->causal ? position + 1 : memory->length;
 }
 
+/* out[parts x VL] = the sum of `count` values from `at` on, each times its weight, times `scale`. */
+INLINE void mix(const Memory *memory, const int half, const int parts, int64_t at, int64_t count, const float *weights,
+                vf scale, float *out) {
+    vf acc[4] = {{0}};
+    for (int64_t s = 0; s < count; s++, at += memory->step)
+        for (int j = 0; j < parts; j++)
+            acc[j] = fma_(splat(weights[s]), load_memory(memory->values, at + j * VL, half), acc[j]);
+    for (int j = 0; j < parts; j++) store(out + j * VL, acc[j] * scale);
+}
+
 INLINE void attend(const Attention *a, const Memory *memory, const int half, int t, int head, float *scores) {
     const int dim = a->model->head_dim, heads = a->model->heads;
     const int repeat = a->causal ? heads / a->model->kv_heads : 1;
@@ -87,7 +97,18 @@ INLINE void attend(const Attention *a, const Memory *memory, const int half, int
     const float scale = 1.0f / sqrtf((float)dim);
     vf top = splat(-INFINITY), mass = {0};
     int64_t count = to - from, padded = (count + VL - 1) / VL * VL;
-    for (int64_t s = 0; s < count; s++) {
+    int64_t s = 0;
+    for (; s + 4 <= count; s += 4) {
+        vf acc[4] = {{0}};
+        int64_t at = base + (from + s) * memory->step;
+        for (int i = 0; i < dim; i += VL) {
+            vf part = load(query + i);
+            for (int j = 0; j < 4; j++)
+                acc[j] = fma_(part, load_memory(memory->keys, at + j * memory->step + i, half), acc[j]);
+        }
+        *(v4 *)(scores + s) = sum4(acc[0], acc[1], acc[2], acc[3]) * scale;
+    }
+    for (; s < count; s++) {
         int64_t at = base + (from + s) * memory->step;
         vf acc = {0};
         for (int i = 0; i < dim; i += VL) acc = fma_(load(query + i), load_memory(memory->keys, at + i, half), acc);
@@ -102,17 +123,9 @@ INLINE void attend(const Attention *a, const Memory *memory, const int half, int
         mass += weight;
     }
     vf scale_back = splat(count > 0 ? 1.0f / sum(mass) : 0.0f);
-    for (int i = 0; i < dim; i += 4 * VL) {
-        vf acc[4] = {{0}};
-        int parts = (dim - i) / VL < 4 ? (dim - i) / VL : 4;
-        for (int64_t s = 0; s < count; s++) {
-            int64_t at = base + (from + s) * memory->step + i;
-            vf weight = splat(scores[s]);
-            for (int j = 0; j < parts; j++)
-                acc[j] = fma_(weight, load_memory(memory->values, at + j * VL, half), acc[j]);
-        }
-        for (int j = 0; j < parts; j++) store(out + i + j * VL, acc[j] * scale_back);
-    }
+    int i = 0;
+    for (; i + 4 * VL <= dim; i += 4 * VL) mix(memory, half, 4, base + from * memory->step + i, count, scores, scale_back, out + i);
+    for (; i < dim; i += VL) mix(memory, half, 1, base + from * memory->step + i, count, scores, scale_back, out + i);
 }
 
 static void attention_task(void *job, int task, int thread) {

@@ -186,9 +186,11 @@ static void unpack(const Matrix *w, int n, float *out) {
 
 enum { GROUP = 64 };
 
-/* Of each token: the bytes, what four neighbours add up to (which takes the weights' offset away), and the scales. */
+/* Of each token: the bytes, what four neighbours add up to (which takes the weights' offset away), and the scales. Bytes
+ * of a group lie together for all tokens: far apart, they would crowd each other out of the first cache. */
 typedef struct {
-    int8_t *bytes;
+    int tokens;
+    int8_t *bytes; /* [groups, tokens, GROUP] */
     int32_t *fours, *all; /* all: of a whole group */
     float *scales;
 } Inputs;
@@ -199,8 +201,10 @@ INLINE size_t inputs_room(size_t cols) { return cols / 2 + 2 * ((cols / GROUP + 
 INLINE Inputs place_inputs(float *room, int tokens, int cols) {
     float *fours = room + (size_t)tokens * (cols / 4), *scales = fours + (size_t)tokens * (cols / 4);
     float *all = scales + (size_t)tokens * ((cols / GROUP + 15) / 16 * 16);
-    return (Inputs){(int8_t *)room, (int32_t *)fours, (int32_t *)all, scales};
+    return (Inputs){tokens, (int8_t *)room, (int32_t *)fours, (int32_t *)all, scales};
 }
+
+INLINE int8_t *bytes_of_group(Inputs in, int g, int t) { return in.bytes + ((size_t)g * in.tokens + t) * GROUP; }
 
 INLINE int scales_stride(int cols) { return (cols / GROUP + 15) / 16 * 16; }
 
@@ -212,11 +216,11 @@ INLINE int in_whole_numbers(const Matrix *w) { return w->kind >= I8 && w->group 
 /* Round token t, x[cols]. */
 static void round_inputs(const float *x, const Matrix *w, int t, Inputs in) {
     const int cols = w->cols, shift = w->kind == I8 || w->kind == PANELS8 ? 7 : 3; /* stored weights are 2^shift too large */
-    int8_t *bytes = in.bytes + (size_t)t * cols;
     int32_t *fours = in.fours + (size_t)t * (cols / 4);
     float *scales = in.scales + (size_t)t * scales_stride(cols);
     int32_t *all_of = in.all + (size_t)t * scales_stride(cols);
     for (int k = 0, g = 0; k < cols; k += GROUP, g++) {
+        int8_t *bytes = bytes_of_group(in, g, t);
         __m512 most = _mm512_setzero_ps();
         for (int i = 0; i < GROUP; i += 16) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(x + k + i)));
         float top = _mm512_reduce_max_ps(most);
@@ -224,9 +228,9 @@ static void round_inputs(const float *x, const Matrix *w, int t, Inputs in) {
         scales[g] = top / 127.0f;
         for (int i = 0; i < GROUP; i += 16) {
             __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + k + i), back));
-            _mm_storeu_si128((__m128i *)(bytes + k + i), _mm512_cvtsepi32_epi8(whole));
+            _mm_storeu_si128((__m128i *)(bytes + i), _mm512_cvtsepi32_epi8(whole));
         }
-        __m512i all = _mm512_loadu_si512(bytes + k);
+        __m512i all = _mm512_loadu_si512(bytes);
         __m512i four = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), all);
         four = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(four, shift));
         _mm512_storeu_si512(fours + k / 4, four);
@@ -240,7 +244,6 @@ INLINE void whole_tile(const int kind, const int M, const int N, const Matrix *w
     const int cols = w->cols, groups = cols / GROUP, wide = scales_stride(cols);
     const size_t stride = row_bytes(kind, cols);
     const uint8_t *row = (const uint8_t *)w->data + stride * n;
-    const int8_t *bytes = in.bytes + (size_t)t * cols;
     const int32_t *fours = in.fours + (size_t)t * (cols / 4);
     const __m512i low = _mm512_set1_epi8(15), offset = _mm512_set1_epi8((char)128);
     const __m512i shifts = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
@@ -276,7 +279,7 @@ INLINE void whole_tile(const int kind, const int M, const int N, const Matrix *w
                 }
             }
             for (int m = 0; m < M; m++) {
-                __m512i x = _mm512_loadu_si512(bytes + (size_t)m * cols + k);
+                __m512i x = _mm512_loadu_si512(bytes_of_group(in, first + g, t + m));
                 __m512i start = _mm512_loadu_si512(fours + (size_t)m * (cols / 4) + k / 4);
                 for (int j = 0; j < N; j++) {
                     __m512 whole = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, weight[j], x));
@@ -310,7 +313,7 @@ INLINE void whole_tile(const int kind, const int M, const int N, const Matrix *w
 WHOLE_TILES(I8)
 WHOLE_TILES(I4)
 
-enum { PANEL = 32 };
+enum { PANEL = 32, AT_A_TIME = 8 };
 
 /* y[M][n ... n + 32]: lanes are rows of the matrix, so nothing is added up across lanes, and a product of four bytes of
  * all of them with four of a token is one instruction. Where the tokens are few, even and odd quads are summed apart,
@@ -320,13 +323,13 @@ INLINE void whole_panel(const int kind, const int M, const Matrix *w, Inputs in,
     const int cols = w->cols, groups = cols / GROUP, wide = scales_stride(cols), apart = M <= 2;
     const uint8_t *from = (const uint8_t *)w->data + (size_t)n * (kind == PANELS8 ? cols : cols / 2);
     const uint16_t *scales = w->scales + (size_t)n * groups;
-    const int8_t *bytes = in.bytes + (size_t)t * cols;
     const int32_t *all = in.all + (size_t)t * wide;
     const float *theirs = in.scales + (size_t)t * wide;
     const __m512i low = _mm512_set1_epi8(15), offset = _mm512_set1_epi8((char)128);
     __m512 acc[MOST][2];
     for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
     for (int g = 0; g < groups; g++) {
+        const int8_t *bytes = bytes_of_group(in, g, t);
         __m512i even[MOST][2], odd[MOST][2];
         for (int m = 0; m < M; m++) {
             even[m][0] = even[m][1] = _mm512_set1_epi32(all[m * wide + g]);
@@ -347,7 +350,7 @@ INLINE void whole_panel(const int kind, const int M, const Matrix *w, Inputs in,
             }
             for (int m = 0; m < M; m++) {
                 int32_t four;
-                memcpy(&four, bytes + (size_t)m * cols + g * GROUP + 4 * q, 4);
+                memcpy(&four, bytes + m * GROUP + 4 * q, 4);
                 __m512i x = _mm512_set1_epi32(four);
                 if (apart && q % 2) {
                     odd[m][0] = _mm512_dpbusd_epi32(odd[m][0], first, x);
@@ -371,15 +374,71 @@ INLINE void whole_panel(const int kind, const int M, const Matrix *w, Inputs in,
         for (int h = 0; h < 2; h++) _mm512_storeu_ps(y + (size_t)m * ldy + n + 16 * h, acc[m][h]);
 }
 
+/* One group of `whole_panel`, weights at `from`, for M tokens whose sums so far are in y. Of the weights `ahead` bytes
+ * further on, two lines are asked for with each quad if `asks`. */
+INLINE void panel_group(const int kind, const int M, const int asks, const uint8_t *from, const uint16_t *scales,
+                        Inputs in, int t, int cols, int g, float *y, int ldy) {
+    const int wide = scales_stride(cols), bytes_of = kind == PANELS8 ? 128 : 64, ahead = 2 * bytes_of * (GROUP / 4);
+    const int8_t *bytes = bytes_of_group(in, g, t);
+    const __m512i low = _mm512_set1_epi8(15), offset = _mm512_set1_epi8((char)128);
+    __m512i whole[AT_A_TIME][2];
+    for (int m = 0; m < M; m++) whole[m][0] = whole[m][1] = _mm512_set1_epi32(in.all[(size_t)(t + m) * wide + g]);
+#pragma GCC unroll 4
+    for (int q = 0; q < GROUP / 4; q++) {
+        __m512i first, second, weights = _mm512_loadu_si512(from + bytes_of * q);
+        if (asks) fetch(from + ahead + bytes_of * q, bytes_of);
+        if (kind == PANELS8) {
+            first = _mm512_xor_si512(weights, offset);
+            second = _mm512_xor_si512(_mm512_loadu_si512(from + bytes_of * q + 64), offset);
+        } else {
+            first = _mm512_and_si512(weights, low);
+            second = _mm512_and_si512(_mm512_srli_epi16(weights, 4), low);
+        }
+        for (int m = 0; m < M; m++) {
+            int32_t four;
+            memcpy(&four, bytes + m * GROUP + 4 * q, 4);
+            __m512i x = _mm512_set1_epi32(four);
+            whole[m][0] = _mm512_dpbusd_epi32(whole[m][0], first, x);
+            whole[m][1] = _mm512_dpbusd_epi32(whole[m][1], second, x);
+        }
+    }
+    for (int h = 0; h < 2; h++) {
+        __m256i halves = _mm256_loadu_si256((const __m256i *)(scales + 16 * h));
+        __m512 own = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+        for (int m = 0; m < M; m++) {
+            float *at = y + (size_t)m * ldy + 16 * h;
+            __m512 theirs = _mm512_set1_ps(in.scales[(size_t)(t + m) * wide + g]);
+            __m512 so_far = g ? _mm512_loadu_ps(at) : _mm512_setzero_ps();
+            _mm512_storeu_ps(at, _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[m][h]), _mm512_mul_ps(own, theirs), so_far));
+        }
+    }
+}
+
+/* The same sums as `whole_panel` for many tokens: all of them meet a group of the weights before the next one, which is
+ * on its way from memory meanwhile. */
+INLINE void many_panel(const int kind, int M, const Matrix *w, Inputs in, int n, float *y, int ldy) {
+    const int cols = w->cols, groups = cols / GROUP, bytes_of = GROUP * PANEL / (kind == PANELS8 ? 1 : 2);
+    const uint8_t *from = (const uint8_t *)w->data + (size_t)n * (kind == PANELS8 ? cols : cols / 2);
+    const uint16_t *scales = w->scales + (size_t)n * groups;
+    for (int g = 0; g < groups; g++, from += bytes_of, scales += PANEL) {
+        int m = 0;
+        for (; m + AT_A_TIME <= M; m += AT_A_TIME)
+            panel_group(kind, AT_A_TIME, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
+        for (; m + 4 <= M; m += 4)
+            panel_group(kind, 4, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
+        for (; m < M; m++) panel_group(kind, 1, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
+    }
+}
+
 #define PANELS_OF(kind)                                                                               \
     static void panels_##kind(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) { \
-        for (; n < end; n += PANEL)                                                                   \
-            for (int m = 0; m < M; m += 4) switch (M - m) {                                           \
-                case 1: whole_panel(kind, 1, w, in, m, n, y + (size_t)m * ldy, ldy); break;                 \
-                case 2: whole_panel(kind, 2, w, in, m, n, y + (size_t)m * ldy, ldy); break;                 \
-                case 3: whole_panel(kind, 3, w, in, m, n, y + (size_t)m * ldy, ldy); break;                 \
-                default: whole_panel(kind, 4, w, in, m, n, y + (size_t)m * ldy, ldy); break;                \
-                }                                                                                     \
+        for (; n < end; n += PANEL) switch (M) {                                                      \
+            case 1: whole_panel(kind, 1, w, in, 0, n, y, ldy); break;                                 \
+            case 2: whole_panel(kind, 2, w, in, 0, n, y, ldy); break;                                 \
+            case 3: whole_panel(kind, 3, w, in, 0, n, y, ldy); break;                                 \
+            case 4: whole_panel(kind, 4, w, in, 0, n, y, ldy); break;                                 \
+            default: many_panel(kind, M, w, in, n, y, ldy);                                           \
+            }                                                                                         \
     }
 
 PANELS_OF(PANELS8)
