@@ -13,18 +13,16 @@ from pydantic import BaseModel, Field
 
 from audiocraft.errors import CheckpointError
 from audiocraft.models.detector import BUNDLED, Detector, load_detector
-from audiocraft.server.deps import AnalyzeCaller, Services, ServicesDep
+from audiocraft.server.deps import AnalyzeCaller, ServicesDep
 from audiocraft.server.errors import NotImplementedHere
-from audiocraft.server.records import QueueFull
 from audiocraft.server.routes_generations import PROBLEMS
 from audiocraft.server.routes_uploads import read_audio
+from audiocraft.server.turns import Turns
 from audiocraft.server.uploads import Decoded
 from audiocraft.workflows.analysis import analyse
 from audiocraft.workflows.picture import spectrogram_png
 
-# Files that wait for their turn; who comes later is told to come back.
 _WAITING = 16
-_RETRY_SECONDS = 5.0
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -100,16 +98,7 @@ class Analyst:
         self._model = model
         self._lock = threading.Lock()
         self._detector: Detector | None = None
-        self._seat: anyio.CapacityLimiter | None = None
-
-    @property
-    def seat(self) -> anyio.CapacityLimiter:
-        """Where files wait; belongs to the event loop that first asked."""
-        if self._seat is None:
-            self._seat = anyio.CapacityLimiter(1)
-        if self._seat.statistics().tasks_waiting >= _WAITING:
-            raise QueueFull(f"{_WAITING} files wait to be analysed already", retry_after=_RETRY_SECONDS)
-        return self._seat
+        self.turns = Turns("the detector", at_once=1, waiting=_WAITING)
 
     def detector(self) -> Detector:
         """The detector; other threads wait while it is loaded."""
@@ -156,14 +145,10 @@ def make_analysis_router(analyst: Analyst | None = None) -> APIRouter:
         spectrogram: Annotated[bool, Form(description="Also draw it.")] = False,
     ) -> Analysis:
         """Tell a recording from generated audio; measure loudness, peak, tempo and key."""
-        seat = listener.seat
-        decoded = await _decoded(services, file)
-        return await anyio.to_thread.run_sync(
-            listener.analyse, decoded, threshold, feature_maps, spectrogram, limiter=seat
-        )
+        async with listener.turns.turn():  # so that no decoded audio waits
+            decoded = await read_audio(services, file)
+            return await anyio.to_thread.run_sync(
+                listener.analyse, decoded, threshold, feature_maps, spectrogram
+            )
 
     return router
-
-
-async def _decoded(services: Services, file: UploadFile) -> Decoded:
-    return await read_audio(services, file)

@@ -24,6 +24,7 @@ from audiocraft.server.description import describe
 from audiocraft.server.dispatch import Dispatcher, Runner
 from audiocraft.server.engine_port import EnginePort, LocalEngine
 from audiocraft.server.janitor import Janitor
+from audiocraft.server.key_guard import KeyGuard
 from audiocraft.server.keys import KeyStore
 from audiocraft.server.logs import LogContext
 from audiocraft.server.metrics import Inventory, MeteredEngine, Metrics, RequestMeter, make_metrics_router
@@ -36,6 +37,11 @@ from audiocraft.server.webhooks import WebhookSender
 from audiocraft.server.worker_process import WorkerProcess
 
 _log = logging.getLogger(__name__)
+
+_EXPOSED = (
+    "Content-Disposition", "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied",
+    "Retry-After", "X-Generation-Id", "X-Request-Id", "X-Seed",
+)  # fmt: skip
 
 KEY_VARIABLE = "AUDIOCRAFT_API_KEY"
 """A key that is valid as long as the server runs with it, for containers."""
@@ -83,6 +89,7 @@ def create_app(
         app.include_router(router)
     describe(app)
     app.add_middleware(BodyGuard, config=config)
+    app.add_middleware(KeyGuard, config=config)
     app.add_middleware(HostGuard, config=config)
     if config.cors_origins:
         app.add_middleware(
@@ -90,7 +97,7 @@ def create_app(
             allow_origins=list(config.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"],
-            expose_headers=["Location", "Retry-After", "X-Request-Id"],
+            expose_headers=_EXPOSED,
         )
     app.add_middleware(errors.LastAnswer)
     app.add_middleware(RequestMeter, metrics=metrics)

@@ -127,6 +127,12 @@ class BlobStore:
             if is_id(folder.name, "gen"):
                 yield folder.name
 
+    def uploads(self) -> Iterator[str]:
+        """The identifiers of all uploads that have a file."""
+        for path in self.folder.glob("upl/*/*.wav"):
+            if is_id(path.stem, "upl"):
+                yield path.stem
+
     def _job(self, job: str) -> Path:
         if not is_id(job, "gen"):
             raise InvalidInput("that is no identifier of a generation", field="id")

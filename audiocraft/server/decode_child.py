@@ -6,6 +6,7 @@ line on stdout is JSON: what was decoded, or why it was refused. Imports nothing
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from typing import Any
@@ -34,6 +35,10 @@ def main(source: str, target: str, limits: dict[str, Any]) -> dict[str, Any]:
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         reason = getattr(error, "error_string", str(error))
         return {"refused": "unsupported", "message": f"the file cannot be decoded: {reason}"}
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return {"refused": "disk_full", "message": "the server has no room to decode the file"}
     except MemoryError:
         return {"refused": "too_large", "message": "decoding the file takes too much memory"}
 

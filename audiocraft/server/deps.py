@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import anyio
 from fastapi import Depends
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
@@ -18,10 +17,11 @@ from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.database import Database
 from audiocraft.server.dispatch import Runner
 from audiocraft.server.engine_port import ModelsPort
-from audiocraft.server.errors import Forbidden, Unauthorized
+from audiocraft.server.errors import DiskFull, Forbidden, Unauthorized
 from audiocraft.server.keys import LOCAL, KeyStore, Principal
 from audiocraft.server.refusals import Refusals
 from audiocraft.server.store import JobStore
+from audiocraft.server.turns import Turns
 from audiocraft.server.uploads import UploadStore
 from audiocraft.server.watch import Watch
 
@@ -51,12 +51,18 @@ class Services:
     dispatcher: Runner | None
     draining: bool = False
     refusals: Refusals = field(default_factory=Refusals)
-    decoding: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
-    coding: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    decoding: Turns = field(default_factory=lambda: Turns("files to be decoded", at_once=2, waiting=32))
+    coding: Turns = field(default_factory=lambda: Turns("the codec", at_once=1, waiting=32))
+    loading: Turns = field(default_factory=lambda: Turns("models to be loaded", at_once=1, waiting=4))
 
     @property
     def data_dir(self) -> Path:
         return Path(self.config.data_dir)
+
+    def need_room(self) -> None:
+        """Raise DiskFull where nothing more may be stored."""
+        if self.blobs.free_bytes() < self.config.queue.min_free_bytes:
+            raise DiskFull("the server's disk is nearly full; finished pieces can still be read")
 
 
 def services(connection: HTTPConnection) -> Services:

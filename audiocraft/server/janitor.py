@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import shutil
+import tempfile
 import threading
 import time
+from pathlib import Path
 
+from audiocraft.server import sandbox
 from audiocraft.server.blobs import BlobStore
 from audiocraft.server.database import DATABASE_ERRORS
 from audiocraft.server.records import JobNotFound
@@ -56,7 +61,7 @@ class Janitor(threading.Thread):
         return forgotten
 
     def _drop_orphans(self) -> None:
-        """Folders without a job: of requests that were refused when the process died."""
+        """Folders without a job, files without an upload, half decoded files: of processes that died."""
         for job in self._blobs.jobs():
             if self._ended.is_set():
                 return
@@ -65,3 +70,8 @@ class Janitor(threading.Thread):
                     self._store.get(job)
             except JobNotFound:
                 self._blobs.delete_job(job)
+        self._uploads.drop_orphans(seconds=_ORPHAN_SECONDS)
+        for folder in Path(tempfile.gettempdir()).glob(f"{sandbox.FOLDER_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > _ORPHAN_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)

@@ -10,14 +10,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from fastapi.concurrency import run_in_threadpool
+
 from audiocraft.errors import InvalidInput
 from audiocraft.server import sandbox
 from audiocraft.server.deps import Services, asked
-from audiocraft.server.errors import DiskFull, Forbidden, ShuttingDown
+from audiocraft.server.errors import Forbidden, ShuttingDown
 from audiocraft.server.keys import Principal
 from audiocraft.server.records import Job, NewJob, QueueFull, new_id
 from audiocraft.server.schemas import AudioInput, GenerationBody
-from audiocraft.server.uploads import INLINE
+from audiocraft.server.uploads import INLINE, Decoded
 from audiocraft.server.webhooks import check_address
 
 _audit = logging.getLogger("audiocraft.audit")
@@ -27,25 +29,41 @@ _LOOK_SECONDS = 0.25
 _MAX_KEY = 255
 
 
-def accept(
+async def submit(
     services: Services, who: Principal, body: GenerationBody, *, key: str | None = None
 ) -> tuple[Job, bool]:
-    """Check a request against this server and store it -> (job, whether it is new). Blocks: not for event loops.
+    """Check a request against this server and store it -> (job, whether it is new).
 
     Args:
         key: the request's idempotency key.
     """
-    if services.draining:
-        raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
-    if key is not None and not (0 < len(key) <= _MAX_KEY and key.isprintable()):
-        raise InvalidInput(
-            f"an idempotency key has 1 to {_MAX_KEY} printable characters", field="Idempotency-Key"
-        )
+    decoded: Decoded | None = None
+    if body.audio is not None and body.audio.data is not None:
+        # What costs little is looked at first, and decoding waits for its turn: it is a process with a gigabyte.
+        earlier = await run_in_threadpool(_looked_at, services, who, body, key)
+        if isinstance(earlier, Job):
+            return earlier, False
+        async with services.decoding.turn():
+            decoded = await run_in_threadpool(_decoded, services, body.audio)
+    return await run_in_threadpool(accept, services, who, body, key=key, decoded=decoded)
+
+
+def accept(
+    services: Services,
+    who: Principal,
+    body: GenerationBody,
+    *,
+    key: str | None = None,
+    decoded: Decoded | None = None,
+) -> tuple[Job, bool]:
+    """The same for a body whose own audio, where it has any, is `decoded`. Blocks: not for event loops."""
+    facts = _looked_at(services, who, body, key)
+    if isinstance(facts, Job):
+        return facts, False
     digest = digest_of(body)
-    facts = _check(services, who, body)
     settled = body.settled(model=facts)
     job = new_id("gen")
-    settled = _keep_audio(services, who, settled, job)
+    settled = _keep_audio(services, who, settled, job, decoded)
     new = NewJob(
         id=job, owner=who.owner, kind=body.kind, model=facts, request=settled.model_dump(mode="json"),
         prompt=body.prompt, duration=body.duration, seed=settled.seed or 0, priority=body.priority,
@@ -66,6 +84,21 @@ def accept(
     if services.dispatcher is not None:
         services.dispatcher.wake()
     return stored, True
+
+
+def _looked_at(services: Services, who: Principal, body: GenerationBody, key: str | None) -> Job | str:
+    """The job that was made of the same request before, else the model's full name; or a refusal."""
+    if services.draining:
+        raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
+    if key is not None:
+        if not (0 < len(key) <= _MAX_KEY and key.isprintable()):
+            raise InvalidInput(
+                f"an idempotency key has 1 to {_MAX_KEY} printable characters", field="Idempotency-Key"
+            )
+        earlier = services.store.earlier(who.owner, key, digest_of(body))
+        if earlier is not None:
+            return earlier
+    return _check(services, who, body)
 
 
 def _note(services: Services, job: Job) -> None:
@@ -144,18 +177,19 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> str:
         )
     if body.webhook is not None:
         check_address(body.webhook, services.config.webhook)
-    if services.blobs.free_bytes() < services.config.queue.min_free_bytes:
-        raise DiskFull("the server's disk is nearly full; finished pieces can still be read")
+    services.need_room()
     return facts.name
 
 
-def _keep_audio(services: Services, who: Principal, body: GenerationBody, job: str) -> GenerationBody:
+def _keep_audio(
+    services: Services, who: Principal, body: GenerationBody, job: str, decoded: Decoded | None
+) -> GenerationBody:
     """Put the audio a body refers to beside the job; bytes sent with it become an upload that it then names."""
     if body.audio is None:
         return body
     upload = body.audio.upload
     if upload is None:
-        decoded = sandbox.decode(_bytes_of(body.audio), services.config.upload, field="audio.data")
+        assert decoded is not None
         upload = services.uploads.keep(who.owner, INLINE, decoded).id
         body = body.model_copy(update={"audio": AudioInput(upload=upload)})
     else:
@@ -164,8 +198,9 @@ def _keep_audio(services: Services, who: Principal, body: GenerationBody, job: s
     return body
 
 
-def _bytes_of(audio: AudioInput) -> bytes:
+def _decoded(services: Services, audio: AudioInput) -> Decoded:
     try:
-        return base64.b64decode(audio.data or "", validate=True)
+        content = base64.b64decode(audio.data or "", validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidInput("audio.data is not base64", field="audio.data") from error
+    return sandbox.decode(content, services.config.upload, field="audio.data")

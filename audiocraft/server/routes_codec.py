@@ -33,13 +33,12 @@ async def encode(
     """Compress a file into the codes of a codec."""
     engine = _engine(services)
     name = services.catalogue.choose(model, "codec").name
-    decoded = await read_audio(services, file)
-    seconds = decoded.wav.shape[-1] / decoded.sample_rate
-    if seconds > services.config.request.codec_seconds:
-        raise TooLarge(
-            f"at most {services.config.request.codec_seconds:g} seconds are encoded at a time", field="file"
-        )
-    return await anyio.to_thread.run_sync(_encode, engine, name, decoded, codebooks, limiter=services.coding)
+    most = services.config.request.codec_seconds
+    async with services.coding.turn():  # so that no decoded audio waits
+        decoded = await read_audio(services, file)
+        if decoded.wav.shape[-1] / decoded.sample_rate > most:
+            raise TooLarge(f"at most {most:g} seconds are encoded at a time", field="file")
+        return await anyio.to_thread.run_sync(_encode, engine, name, decoded, codebooks)
 
 
 @router.post(
@@ -51,8 +50,8 @@ async def decode(body: CodesBody, services: ServicesDep, _who: CodecCaller) -> R
     """Codes to a WAV file."""
     engine = _engine(services)
     facts = services.catalogue.choose(body.model, "codec")
-    content = await anyio.to_thread.run_sync(
-        _decode, engine, facts.name, body, services.config.request.codec_seconds, limiter=services.coding
+    content = await services.coding.run(
+        _decode, engine, facts.name, body, services.config.request.codec_seconds
     )
     return Response(content, media_type="audio/wav")
 

@@ -6,11 +6,9 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from audiocraft.server import jobs
 from audiocraft.server.deps import GenerateCaller, Services, ServicesDep, asked
-from audiocraft.server.keys import Principal
 from audiocraft.server.records import Job, Status
 from audiocraft.server.schemas import Generation, GenerationBody, GenerationPage, Problem, generation_of
 
@@ -42,7 +40,8 @@ async def create(
     """Ask for a piece of music, a sound, a continuation, or something after a melody or a style."""
     if idempotency_key is None:  # with a key it may be one that is known already
         services.refusals.check(who.owner)
-    job, created, position = await run_in_threadpool(_accept, services, who, body, idempotency_key)
+    job, created = await jobs.submit(services, who, body, key=idempotency_key)
+    position = await asked(services, _position, services, job)
     seconds = min(_wait_of(prefer), services.config.request.wait_seconds)
     if seconds:
         job = await jobs.finished(services, job, seconds, gone=request.is_disconnected)
@@ -98,13 +97,6 @@ def shown(services: Services, job: Job) -> Generation:
 
 def _shown(services: Services, job: str, owner: str) -> Generation:
     return shown(services, services.store.get(job, owner=owner))
-
-
-def _accept(
-    services: Services, who: Principal, body: GenerationBody, key: str | None
-) -> tuple[Job, bool, int | None]:
-    job, created = jobs.accept(services, who, body, key=key)
-    return job, created, _position(services, job)
 
 
 def _position(services: Services, job: Job) -> int | None:

@@ -33,7 +33,7 @@ async def load(model: ModelPath, services: ServicesDep, _who: AdminCaller) -> Mo
     """Load a model now, so that the first piece need not wait for it."""
     facts = _changeable(services, model)
     assert services.engine is not None
-    found = await anyio.to_thread.run_sync(services.engine.load, facts.name, limiter=services.coding)
+    found = await services.loading.run(services.engine.load, facts.name)
     return _entry(services, facts, found)
 
 

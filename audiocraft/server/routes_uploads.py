@@ -25,9 +25,11 @@ async def send(
     who: GenerateCaller,
 ) -> Upload:
     """Send audio to continue or to follow; it is kept for a day."""
+    await anyio.to_thread.run_sync(services.need_room)
     decoded = await read_audio(services, file)
-    name = (file.filename or "audio").replace("\\", "/").rpartition("/")[2]
-    name = name if name != INLINE else "audio"
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
+    name = "".join(letter for letter in name if letter.isprintable())
+    name = name if name not in ("", INLINE) else "audio"
     record = await anyio.to_thread.run_sync(services.uploads.keep, who.owner, name, decoded)
     return _shown(services, record)
 
@@ -51,11 +53,10 @@ def delete(upload: UploadPath, services: ServicesDep, who: GenerateCaller) -> No
 
 
 async def read_audio(services: Services, file: UploadFile) -> Decoded:
-    """The audio of an uploaded file, decoded in the sandbox, a few at a time."""
-    content = await file.read(services.config.upload.bytes + 1)
-    return await anyio.to_thread.run_sync(
-        sandbox.decode, content, services.config.upload, limiter=services.decoding
-    )
+    """The audio of an uploaded file, decoded in the sandbox, a few at a time; those that wait stay on disk."""
+    async with services.decoding.turn():
+        content = await file.read(services.config.upload.bytes + 1)
+        return await anyio.to_thread.run_sync(sandbox.decode, content, services.config.upload)
 
 
 def _shown(services: Services, record: UploadRecord) -> Upload:

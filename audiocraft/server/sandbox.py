@@ -15,11 +15,15 @@ import numpy as np
 import torch
 
 from audiocraft.config.serving import UploadLimits
-from audiocraft.server.errors import TooLarge, UnsupportedMedia
+from audiocraft.server.errors import DiskFull, TimedOut, TooLarge, UnsupportedMedia
 from audiocraft.server.uploads import Decoded
+
+FOLDER_PREFIX = "audiocraft-upload-"
 
 _CHILD = Path(__file__).with_name("decode_child.py")
 _CHILD_MEMORY = 2**30
+_REFUSALS = {"too_large": TooLarge, "unsupported": UnsupportedMedia, "disk_full": DiskFull}
+_OUT_OF_TIME = (-24, -9)  # SIGXCPU; SIGKILL, where that is not heard
 _ACCEPTED = "wav, flac, ogg (Vorbis or Opus) or mp3"
 
 
@@ -43,16 +47,17 @@ def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> Deco
     kind = sniff(content[:16])
     if kind is None:
         raise UnsupportedMedia(f"this is no audio file that is read here; send {_ACCEPTED}", field=field)
-    with tempfile.TemporaryDirectory(prefix="audiocraft-upload-") as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
         source, target = Path(folder, f"in.{kind}"), Path(folder, "out.f32")
         source.write_bytes(content)
         found = _run(source, target, limits, field)
-        frames = np.fromfile(target, dtype=np.float32)
-    wav = torch.from_numpy(np.ascontiguousarray(frames.reshape(found["samples"], found["channels"]).T))
+        frames = np.fromfile(target, dtype=np.float32).reshape(found["samples"], found["channels"])
+    wav = torch.from_numpy(np.ascontiguousarray(frames.T))
+    del frames
     if not bool(wav.isfinite().all()):
         raise UnsupportedMedia("the file has samples that are no numbers", field=field)
     return Decoded(
-        wav=wav.clamp(-1, 1),
+        wav=wav.clamp_(-1, 1),
         sample_rate=int(found["sample_rate"]),
         kind=str(found["kind"]),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -72,12 +77,14 @@ def _run(source: Path, target: Path, limits: UploadLimits, field: str) -> dict[s
             cwd=source.parent, env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise TooLarge("decoding the file takes too long", field=field) from error
+        # Its own time is limited too, so this is a machine with too much to do, not a bad file.
+        raise TimedOut("the server is too busy to decode the file; try again", retry_after=5.0) from error
+    if done.returncode in _OUT_OF_TIME:
+        raise TooLarge("decoding the file takes too much time or memory", field=field)
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError as error:
         raise UnsupportedMedia("the file is damaged: its decoder stopped", field=field) from error
     if "refused" in answer:
-        refusal = TooLarge if answer["refused"] == "too_large" else UnsupportedMedia
-        raise refusal(str(answer["message"]), field=field)
+        raise _REFUSALS[answer["refused"]](str(answer["message"]), field=field)
     return answer

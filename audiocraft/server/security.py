@@ -34,7 +34,7 @@ _HEADERS = (
     ("content-security-policy", CONTENT_POLICY),
 )
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
-_CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 UPLOAD_PATHS = ("/v1/uploads", "/v1/codec/encode", "/v1/analyze", "/analyze")
 _CODES_PATH = "/v1/codec/decode"
 _CODES_BYTES = 8 * 2**20
@@ -103,7 +103,7 @@ class HostGuard:
             if host not in self._hosts:
                 await refuse(scope, send, 421, "unknown_host", f"this server is not called {host!r}")
                 return
-            if (scope["type"] == "websocket" or scope["method"] in _CHANGES) and not self._own_page(headers):
+            if (scope["type"] == "websocket" or scope["method"] in CHANGES) and not self._own_page(headers):
                 await refuse(scope, send, 403, "foreign_origin", "pages of other origins may not do this")
                 return
         await self._app(scope, receive, send)

@@ -95,7 +95,7 @@ class _Session:
             case "generate":
                 body = GenerationBody.model_validate(message.get("request") or {})
                 form = self._form(message)
-                job, _ = await run_in_threadpool(jobs.accept, self._services, self._who, body)
+                job, _ = await jobs.submit(self._services, self._who, body)
                 self._cancel_on_close = message.get("cancel_on_close") is True
                 await self._begin(job, form, tasks)
             case "follow":

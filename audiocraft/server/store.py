@@ -10,13 +10,12 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from audiocraft.config.serving import LeaseSettings, QueueLimits
-from audiocraft.server import admission, statements
+from audiocraft.server import admission, repeated, statements
 from audiocraft.server.admission import Quota
 from audiocraft.server.database import Database
 from audiocraft.server.records import (
     RUNNING,
     TERMINAL,
-    IdempotencyConflict,
     Job,
     JobError,
     JobEvent,
@@ -27,7 +26,7 @@ from audiocraft.server.records import (
     new_id,
 )
 from audiocraft.server.statements import event_of, job_of, row_of
-from audiocraft.server.tables import deliveries, events, idempotency, jobs
+from audiocraft.server.tables import deliveries, events, jobs
 
 Changed = Callable[[str], None]
 
@@ -81,6 +80,13 @@ class JobStore:
             return stored, False
         self._changed(new.id)
         return stored, True
+
+    def earlier(self, owner: str, key: str, digest: str) -> Job | None:
+        """The job that is stored under an idempotency key; raises IdempotencyConflict if it was another request."""
+        with self.database.read() as connection:
+            oldest = self.database.now() - self.queue.idempotency_seconds
+            job = repeated.find(connection, owner, key, digest, oldest=oldest)
+            return None if job is None else self._get(connection, job, owner)
 
     def get(self, job: str, *, owner: str | None = None) -> Job:
         """One job; with `owner`, only if it is theirs."""
@@ -281,8 +287,7 @@ class JobStore:
             old = jobs.c.finished_at < now - self.queue.kept_seconds
             found = list(connection.execute(select(jobs.c.id).where(old).limit(limit)).scalars())
             self._forget(connection, found)
-            stale = idempotency.c.created_at < now - self.queue.idempotency_seconds
-            connection.execute(delete(idempotency).where(stale))
+            repeated.forget(connection, before=now - self.queue.idempotency_seconds)
             admission.forget_old(connection, now)
         return found
 
@@ -296,16 +301,17 @@ class JobStore:
         """Store the job, or find the one that has its key -> (job, whether it is new)."""
         with self.database.write() as connection:
             now = self.database.now()
-            earlier = self._earlier(connection, new.owner, key, digest, now)
-            if earlier is not None:
-                return earlier, False
+            if key is not None:
+                oldest = now - self.queue.idempotency_seconds
+                earlier = repeated.find(connection, new.owner, key, digest, oldest=oldest)
+                if earlier is not None:
+                    return self._get(connection, earlier, new.owner), False
             admission.check(connection, new, self.queue, quota, now)
             row = row_of(new, now)
             connection.execute(statements.INSERT, {**row, "event_count": 1})
             connection.execute(statements.EVENT, event_of(new.id, 1, "queued", {}, now))
             if key is not None:
-                values = {"owner": new.owner, "key": key, "digest": digest, "job": new.id}
-                connection.execute(insert(idempotency).values(**values, created_at=now))
+                repeated.keep(connection, new.owner, key, digest, job=new.id, now=now)
         return Job(**row), True
 
     def _get(self, connection: Connection, job: str, owner: str | None) -> Job:
@@ -313,22 +319,6 @@ class JobStore:
         if row is None or (owner is not None and row.owner != owner):
             raise JobNotFound(f"there is no generation {job!r}")
         return job_of(row)
-
-    def _earlier(
-        self, connection: Connection, owner: str, key: str | None, digest: str, now: float
-    ) -> Job | None:
-        if key is None:
-            return None
-        same = and_(idempotency.c.owner == owner, idempotency.c.key == key)
-        row = connection.execute(select(idempotency).where(same)).one_or_none()
-        if row is None:
-            return None
-        if row.created_at < now - self.queue.idempotency_seconds:
-            connection.execute(delete(idempotency).where(same))
-            return None
-        if row.digest != digest:
-            raise IdempotencyConflict(f"the idempotency key {key!r} was used before for another request")
-        return self._get(connection, row.job, owner)
 
     def _change(
         self,
@@ -388,9 +378,7 @@ class JobStore:
 
     def _forget(self, connection: Connection, found: Sequence[str]) -> None:
         if found:
-            for table, column in (
-                (events, events.c.job),
-                (idempotency, idempotency.c.job),
-                (jobs, jobs.c.id),
-            ):
+            repeated.forget(connection, jobs=found)
+            # Its webhooks too: what was not told yet nobody wants to hear of any more.
+            for table, column in ((events, events.c.job), (deliveries, deliveries.c.job), (jobs, jobs.c.id)):
                 connection.execute(delete(table).where(column.in_(found)))

@@ -184,7 +184,7 @@ async def file_of(
         return Response(status_code=304, headers=headers)
     if request.headers.get("range", "").count(",") >= MAX_RANGES:
         return Response(status_code=416)
-    path = await anyio.to_thread.run_sync(finished_file, services, job, format, limiter=services.coding)
+    path = await services.coding.run(finished_file, services, job, format)
     name = f"{file_name(job)}.{form.suffix}"
     return FileResponse(
         path, media_type=form.media_type, headers=headers, filename=name,

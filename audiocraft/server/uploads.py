@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,6 +119,19 @@ class UploadStore:
         with self._database.write() as connection:
             connection.execute(delete(uploads).where(uploads.c.id == upload))
         self._blobs.delete_upload(upload)
+
+    def drop_orphans(self, *, seconds: float) -> None:
+        """Remove files older than this that belong to no upload: of a process that died while it stored them."""
+        for upload in self._blobs.uploads():
+            path = self._blobs.upload_path(upload)
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > seconds and not self._known(upload):
+                    path.unlink()
+
+    def _known(self, upload: str) -> bool:
+        with self._database.read() as connection:
+            query = select(uploads.c.id).where(uploads.c.id == upload)
+            return connection.execute(query).first() is not None
 
     def expire(self) -> int:
         """Forget uploads that were kept long enough -> how many."""

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from audiocraft.cli.main import main
-from audiocraft.config.serving import ServingConfig
+from audiocraft.config.serving import QueueLimits, ServingConfig
+from audiocraft.server import sandbox
 from audiocraft.server.blobs import BlobStore
 from audiocraft.server.dispatch import Dispatcher
+from audiocraft.server.janitor import Janitor
 from audiocraft.server.keys import KeyStore
+from audiocraft.server.records import QueueFull, new_id
 from audiocraft.server.store import JobStore
+from audiocraft.server.turns import Turns
 
 from .fakes import FakeEngine
-from .test_app import app_of, services_of
+from .test_app import app_of, services_of, wav_bytes
 from .test_dispatch import LEASE, submit
+from .test_streams import serving
+from .test_threats import connected
 from .waiting import until
 
 AWAY = InterfaceError("select 1", {}, Exception("network error"))
@@ -169,3 +182,104 @@ def test_a_proxy_in_front_means_that_keys_are_needed(tmp_path: Path, monkeypatch
     assert main(["serve", "--data", str(tmp_path)]) == 0
     assert main(["serve", "--data", str(tmp_path), "--proxy", "127.0.0.1"]) == 0
     assert [config.keys_required for config in seen] == [False, True]
+
+
+# ---------------------------------------------------------------------- bodies and audio
+
+
+def test_strangers_are_refused_before_their_body_is_read(
+    config: ServingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIOCRAFT_API_KEY", "k" * 32)
+    config = replace(config, require_key=True)
+    with serving(FakeEngine(), config) as client:
+        for path in ("/v1/uploads", "/v1/codec/decode"):
+            with connected(client) as stranger:
+                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n"
+                stranger.sendall(head.encode())  # of its body, nothing ever comes
+                assert stranger.recv(100).startswith(b"HTTP/1.1 401")
+
+
+def test_audio_in_requests_is_decoded_a_few_at_a_time(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, most, lock = [0], [0], threading.Lock()
+    original = sandbox.decode
+
+    def counted(*arguments: Any, **words: Any) -> Any:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        try:
+            time.sleep(0.02)
+            return original(*arguments, **words)
+        finally:
+            with lock:
+                now[0] -= 1
+
+    monkeypatch.setattr(sandbox, "decode", counted)
+    data = base64.b64encode(wav_bytes(0.1)).decode()
+    body = {"kind": "melody", "audio": {"data": data}, "duration": 1.0}
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: client.post("/v1/generations", json=body), range(6)))
+    assert {answer.status_code for answer in answers} == {202} and most[0] <= 2
+
+
+def test_whoever_waits_behind_too_many_is_told_to_come_back() -> None:
+    async def scene() -> tuple[int, int]:
+        turns, leave, done, refused = Turns("cake", at_once=1, waiting=2), anyio.Event(), [0], [0]
+
+        async def come() -> None:
+            try:
+                async with turns.turn():
+                    await leave.wait()
+                    done[0] += 1
+            except QueueFull as refusal:
+                assert "2 requests wait for cake" in str(refusal) and refusal.retry_after > 0
+                refused[0] += 1
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(come)
+            await anyio.wait_all_tasks_blocked()
+            leave.set()
+        return done[0], refused[0]
+
+    assert anyio.run(scene) == (3, 2)
+
+
+def test_a_repeated_request_needs_its_upload_no_more(client: TestClient, engine: FakeEngine) -> None:
+    upload = client.post("/v1/uploads", files={"file": ("a.wav", wav_bytes())}).json()["id"]
+    inline = {"data": base64.b64encode(wav_bytes(0.2)).decode()}
+    for number, audio in enumerate(({"upload": upload}, inline)):
+        asked = {"kind": "melody", "audio": audio, "duration": 1.0}
+        headers = {"Idempotency-Key": str(number)}
+        first = client.post("/v1/generations", json=asked, headers=headers).json()
+        for found in client.get("/v1/uploads").json()["data"]:
+            client.delete(f"/v1/uploads/{found['id']}")
+        again = client.post("/v1/generations", json=asked, headers=headers)
+        assert again.status_code in (200, 202) and again.json()["id"] == first["id"]
+        assert client.get("/v1/uploads").json()["data"] == []  # and its audio was not decoded again
+
+
+def test_uploads_need_room_too_and_have_printable_names(config: ServingConfig) -> None:
+    full = replace(config, queue=QueueLimits(min_free_bytes=2**62))
+    with app_of(full, FakeEngine()) as client:
+        refused = client.post("/v1/uploads", files={"file": ("a.wav", wav_bytes())})
+        assert (refused.status_code, refused.json()["code"]) == (507, "disk_full")
+    with app_of(config, FakeEngine()) as client:
+        sent = client.post("/v1/uploads", files={"file": ("a\x00b\x1b.wav", wav_bytes())})
+        assert sent.status_code == 201 and sent.json()["name"].isprintable()
+
+
+def test_what_a_process_left_behind_is_removed(client: TestClient) -> None:
+    services, old = services_of(client), time.time() - 7200
+    known = client.post("/v1/uploads", files={"file": ("a.wav", wav_bytes())}).json()["id"]
+    orphan = new_id("upl")
+    services.blobs.keep_upload(orphan, torch.zeros(1, 10), 8000)
+    left = Path(tempfile.mkdtemp(prefix=sandbox.FOLDER_PREFIX))
+    for path in (services.blobs.upload_path(known), services.blobs.upload_path(orphan), left):
+        os.utime(path, (old, old))
+    Janitor(services.store, services.uploads, services.blobs).tidy()
+    assert services.blobs.upload_path(known).exists()
+    assert not services.blobs.upload_path(orphan).exists() and not left.exists()

@@ -6,7 +6,9 @@ import gzip
 import io
 import resource
 import struct
+import subprocess
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from audiocraft.config.serving import UploadLimits
 from audiocraft.server import sandbox
 from audiocraft.server.blobs import wav_header
-from audiocraft.server.errors import TooLarge, UnsupportedMedia
+from audiocraft.server.errors import DiskFull, TimedOut, TooLarge, UnsupportedMedia
 from audiocraft.server.sandbox import decode, sniff
 
 LIMITS = UploadLimits()
@@ -130,6 +132,28 @@ def test_damage_is_an_answer() -> None:
 def test_samples_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(UnsupportedMedia, match="no numbers"):
         decode(file_of(np.array([0.0, np.nan, 1.0], dtype=np.float32), 8000, "WAV", "FLOAT"), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("ending", "refusal"),
+    [
+        (subprocess.TimeoutExpired("decode", 40), TimedOut),
+        (subprocess.CompletedProcess([], -24, b""), TooLarge),
+        (subprocess.CompletedProcess([], -11, b""), UnsupportedMedia),
+        (subprocess.CompletedProcess([], 0, b'{"refused": "disk_full", "message": "no room"}'), DiskFull),
+    ],
+)
+def test_how_the_decoder_ends_says_whose_fault_it_is(
+    monkeypatch: pytest.MonkeyPatch, ending: Any, refusal: type[Exception]
+) -> None:
+    def run(*_: object, **__: object) -> Any:
+        if isinstance(ending, Exception):
+            raise ending
+        return ending
+
+    monkeypatch.setattr(sandbox.subprocess, "run", run)
+    with pytest.raises(refusal):
+        decode(wav_header(8000, 1, 4) + bytes(8), LIMITS)
 
 
 def test_a_decoder_without_memory_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
