@@ -51,7 +51,11 @@ def peaks(services: Services, job: Job, points: int) -> list[float]:
     per_block = max(1, int(points * _BLOCK_SECONDS * job.sample_rate / job.samples))
     for first in range(0, points, per_block):
         cuts = edges[first : first + per_block + 1]
-        loudness = services.blobs.read(job, int(cuts[0]), int(cuts[-1])).abs().amax(0).numpy()
+        try:
+            audio = services.blobs.read(job, int(cuts[0]), int(cuts[-1]))
+        except FileNotFoundError:
+            raise NotFound(f"the audio of {job.id} is not kept any more") from None
+        loudness = audio.abs().amax(0).numpy()
         for index, (start, stop) in enumerate(zip(cuts[:-1] - cuts[0], cuts[1:] - cuts[0], strict=True)):
             found[first + index] = loudness[start:stop].max(initial=0.0)
     return [round(float(value), 3) for value in found]

@@ -34,6 +34,9 @@ from audiocraft.workflows.memory import OutOfMemoryEstimate
 _log = logging.getLogger(__name__)
 
 _OPENAI_PATHS = ("/v1/audio/", "/v1/models")
+_HTTP_CODES = {
+    400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 416: "range_not_satisfiable"
+}  # fmt: skip
 _DATABASE_SECONDS = 2.0
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -295,7 +298,6 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         error.__cause__
     ):  # large bodies are put on disk on their way
         return _answer(request, fault_of(error.__cause__))
-    codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "too_large"}
-    code = codes.get(error.status_code, "http_error")
+    code = _HTTP_CODES.get(error.status_code, "http_error")
     fault = Fault(status=error.status_code, code=code, message=str(error.detail))
     return _answer(request, fault, error.headers)

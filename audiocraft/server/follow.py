@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from audiocraft.environment import VERSION
 from audiocraft.server.deps import Services, asked
-from audiocraft.server.errors import NotReady, ShuttingDown
+from audiocraft.server.errors import NotFound, NotReady, ShuttingDown
 from audiocraft.server.media import AudioEncoder, open_encoder
 from audiocraft.server.records import RUNNING, TERMINAL, Job, JobEvent, JobNotFound
 from audiocraft.server.schemas import generation_of
@@ -55,17 +56,19 @@ class AudioFollower:
 
     async def ready(self, gone: Callable[[], Awaitable[bool]]) -> AudioEncoder:
         """Wait for the first audio; refuses where there will be none, or none soon."""
-        waited = 0.0
+        deadline = time.monotonic() + self._limits.wait
         while not self.job.samples:
             if self.job.finished:
                 raise NotReady(_why_silent(self.job))
-            if waited >= self._limits.wait or await gone():
+            if time.monotonic() >= deadline or await gone():
                 raise NotReady("the piece has not begun yet; come back for its audio", retry_after=5.0)
             if self._services.draining and self.job.status not in RUNNING:
                 raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
             await self._services.watch.wait(self.job.id, self._limits.poll)
-            waited += self._limits.poll
             self.job = await asked(self._services, self._services.store.get, self.job.id)
+        path = self._services.blobs.audio_path(self.job)
+        if self.job.finished and not await run_in_threadpool(path.is_file):
+            raise NotFound(f"the audio of {self.job.id} is not kept any more")
         return self._open()
 
     def _open(self) -> AudioEncoder:
@@ -109,8 +112,10 @@ class AudioFollower:
         try:
             audio = self._services.blobs.read(self.job, self._sent, min(self.job.samples, self._sent + block))
         except FileNotFoundError:
-            # Taken by another worker between the look at the job and the look at its file.
-            self.job = self._services.store.get(self.job.id)
+            # Taken by another worker between the look at the job and the look at its file, or removed.
+            fence, self.job = self.job.fence, self._services.store.get(self.job.id)
+            if self.job.finished and self.job.fence == fence:
+                raise StreamBroken("its audio is gone") from None
             return b""
         self._sent += audio.shape[-1]
         return self.encoder.encode(audio.numpy()) or (b"" if audio.shape[-1] == 0 else self._next())
@@ -127,11 +132,11 @@ class EventFollower:
 
     async def events(self) -> AsyncIterator[JobEvent | None]:
         """Events as they happen, None after a time without any. Ends after the one that ends the job."""
-        quiet = 0.0
+        said = time.monotonic()
         while True:
             found = await asked(self._services, self._services.store.events, self.job.id, after=self._after)
             for event in found:
-                self._after, quiet = event.sequence, 0.0
+                self._after, said = event.sequence, time.monotonic()
                 yield event
                 if event.kind in TERMINAL:
                     return
@@ -139,11 +144,10 @@ class EventFollower:
                 continue
             if not await self._goes_on():
                 return
-            if quiet >= self._limits.heartbeat:
-                quiet = 0.0
+            if time.monotonic() - said >= self._limits.heartbeat:
+                said = time.monotonic()
                 yield None
             await self._services.watch.wait(self.job.id, self._limits.poll)
-            quiet += self._limits.poll
 
     async def document(self, event: JobEvent) -> dict[str, Any]:
         """What is sent for an event: its data, and at the beginning and end of a job the job itself."""

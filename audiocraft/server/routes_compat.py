@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import anyio
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, StringConstraints
@@ -14,7 +15,7 @@ from pydantic import Field, StringConstraints
 from audiocraft.errors import InvalidInput
 from audiocraft.server import jobs
 from audiocraft.server.deps import GenerateCaller, Services, ServicesDep
-from audiocraft.server.errors import RequestRefused, TimedOut
+from audiocraft.server.errors import NotReady, RequestRefused, TimedOut
 from audiocraft.server.follow import StreamLimits
 from audiocraft.server.keys import Principal
 from audiocraft.server.records import Job
@@ -121,8 +122,22 @@ async def speech(body: SpeechBody, services: ServicesDep, who: GenerateCaller, r
             "aac is not written here: one of mp3, opus, flac, wav, pcm", field="response_format"
         )
     asked = GenerationBody(prompt=body.input, model=body.model, duration=body.duration, seed=body.seed)
-    job, _ = await run_in_threadpool(jobs.accept, services, who, asked)
-    return await stream_of(services, job, body.response_format, request, StreamLimits())
+    job, _ = await jobs.submit(services, who, asked)
+    limits = StreamLimits(wait=services.config.request.generate_seconds)
+
+    def stop() -> Job:
+        """Nobody else knows of this job: whoever stops listening stops it. One that has ended stays as it is."""
+        return jobs.cancel(services, job.id, who.owner)
+
+    try:
+        answer = await stream_of(services, job, body.response_format, request, limits, ended=stop)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            job = await run_in_threadpool(stop)
+        if isinstance(error, NotReady):
+            raise (_refusal(job) if job.status == "failed" else _too_long()) from error
+        raise
+    return _told(answer, job)
 
 
 @router.post("/v1/audio/generate", response_class=Response, responses=_ANY)
@@ -159,7 +174,7 @@ def _first(body: TextToAudioBody, kind: Kind) -> GenerationBody:
 async def _file(
     services: Services, who: Principal, body: GenerationBody, format: AudioFormat, request: Request
 ) -> Response:
-    job, _ = await run_in_threadpool(jobs.accept, services, who, body)
+    job, _ = await jobs.submit(services, who, body)
     try:
         job = await jobs.finished(
             services, job, services.config.request.generate_seconds, gone=request.is_disconnected
@@ -169,13 +184,21 @@ async def _file(
         if not job.finished:
             await run_in_threadpool(jobs.cancel, services, job.id, who.owner)
     if not job.finished:
-        raise TimedOut("it takes longer than one request may; ask /v1/generations for it")
+        raise _too_long()
     if job.status != "succeeded":
         raise _refusal(job)
-    answer = await file_of(services, job, format, request, False)
+    return _told(await file_of(services, job, format, request), job)
+
+
+def _told(answer: Response, job: Job) -> Response:
+    """An answer that says which piece it is."""
     answer.headers["X-Generation-Id"] = job.id
     answer.headers["X-Seed"] = str(job.seed)
     return answer
+
+
+def _too_long() -> TimedOut:
+    return TimedOut("it takes longer than one request may; ask /v1/generations for it")
 
 
 def _refusal(job: Job) -> RequestRefused:

@@ -62,7 +62,7 @@ def list_all(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$")] = None,
     status: Annotated[list[Status] | None, Query(description="Only these states.")] = None,
-    q: Annotated[str, Query(max_length=200, description="Words of the prompt.")] = "",
+    q: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$", description="Words of the prompt.")] = "",
 ) -> GenerationPage:
     """Your pieces, the newest first. `after` is the `next` of the page before."""
     found = services.store.newest(

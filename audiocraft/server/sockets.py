@@ -7,6 +7,7 @@ under their names, `audio_format` before the first audio and `audio_end` after t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -21,12 +22,13 @@ from pydantic import ValidationError
 
 from audiocraft.errors import AudioCraftError, InvalidInput
 from audiocraft.server import jobs
+from audiocraft.server.database import DATABASE_ERRORS
 from audiocraft.server.deps import Services, principal_of, services
 from audiocraft.server.errors import Forbidden, RequestRefused, fault_of
 from audiocraft.server.follow import AudioFollower, EventFollower, StreamBroken, StreamLimits
 from audiocraft.server.keys import Principal
 from audiocraft.server.media import content_type, media_format
-from audiocraft.server.records import Job, JobNotFound
+from audiocraft.server.records import Job, JobNotFound, is_id
 from audiocraft.server.schemas import GenerationBody, generation_of
 
 POLICY_VIOLATION, TOO_BIG = 1008, 1009
@@ -72,7 +74,7 @@ class _Session:
                 tasks.cancel_scope.cancel()
         finally:
             if self._cancel_on_close and self._job is not None:
-                with anyio.CancelScope(shield=True):
+                with anyio.CancelScope(shield=True), contextlib.suppress(JobNotFound):  # deleted, then
                     await run_in_threadpool(jobs.cancel, self._services, self._job.id, self._who.owner)
 
     async def _listen(self, tasks: TaskGroup) -> None:
@@ -87,7 +89,7 @@ class _Session:
                 return
             try:
                 await self._obey(_message(text), tasks)
-            except (AudioCraftError, ValidationError, OSError) as error:
+            except (AudioCraftError, ValidationError, MemoryError, OSError, *DATABASE_ERRORS) as error:
                 await self._complain(error)
 
     async def _obey(self, message: Mapping[str, Any], tasks: TaskGroup) -> None:
@@ -101,6 +103,8 @@ class _Session:
             case "follow":
                 form = self._form(message)
                 wanted = str(message.get("id", ""))
+                if not is_id(wanted, "gen"):
+                    raise JobNotFound(f"there is no generation {wanted[:80]!r}")
                 job = await run_in_threadpool(self._services.store.get, wanted, owner=self._who.owner)
                 await self._begin(job, form, tasks)
             case "cancel":
@@ -170,7 +174,8 @@ class _Session:
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or None
-            words = {"code": "invalid_input", "message": str(first["msg"]), "field": field, "status": 422}
+            said = str(first["msg"]).removeprefix("Value error, ")
+            words = {"code": "invalid_input", "message": said, "field": field, "status": 422}
         else:
             fault = fault_of(error)
             words = {

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
-from starlette.types import Message, Send
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from audiocraft.server.deps import GenerateCaller, Services, ServicesDep, asked
 from audiocraft.server.downloads import finished_file, peaks
@@ -24,6 +28,7 @@ from audiocraft.server.schemas import AudioFormat
 
 # More parts than any player asks for; answering thousands of them is work that a stranger could order for nothing.
 MAX_RANGES = 8
+_STALL_SECONDS = StreamLimits().stall
 _AUDIO = {form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()}
 # One event, as parsers of event streams give it; its data is JSON.
 _EVENT = {
@@ -56,28 +61,69 @@ class PacedResponse(StreamingResponse):
     """A stream whose reader is cut when it takes nothing for too long, and which never ends as if it were whole when
     it is not."""
 
-    def __init__(self, content: AsyncIterator[bytes], *, stall: float, media_type: str) -> None:
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        *,
+        stall: float,
+        media_type: str,
+        ended: Callable[[], object] | None = None,
+    ) -> None:
         # Proxies that collect an answer before they pass it on would undo the streaming.
         super().__init__(content, media_type=media_type, headers={"X-Accel-Buffering": "no"})
         self._stall = stall
+        self._ended = ended
 
     async def stream_response(self, send: Send) -> None:
-        async def bounded(message: Message) -> None:
-            with anyio.fail_after(self._stall):
-                await send(message)
-
         try:
-            await super().stream_response(bounded)
+            await super().stream_response(_bounded(send, self._stall))
         except (StreamBroken, TimeoutError):
             # Nothing more is sent: the server closes the connection and the reader sees that something is missing.
             return
+        finally:
+            if self._ended is not None:
+                with anyio.CancelScope(shield=True):
+                    await run_in_threadpool(self._ended)
+
+
+class PacedFile(FileResponse):
+    """A file whose reader is cut like that of a stream; what is wrong with a range is a problem like others."""
+
+    def __init__(self, path: Path, *, stall: float, **options: Any) -> None:
+        super().__init__(path, **options)
+        self._stall = stall
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bounded = _bounded(send, self._stall)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (400, 416):
+                wanted, size = Headers(scope=scope).get("range"), Headers(raw=message["headers"])
+                place = {"Content-Range": size["content-range"]} if "content-range" in size else {}
+                raise HTTPException(message["status"], f"there is no part {wanted!r} of this file", place)
+            await bounded(message)
+
+        try:
+            await super().__call__(scope, receive, sending)
+        except* TimeoutError:
+            pass
+
+
+def _bounded(send: Send, seconds: float) -> Send:
+    """`send` that gives up when nothing is taken for so long."""
+
+    async def bounded(message: Message) -> None:
+        with anyio.fail_after(seconds):
+            await send(message)
+
+    return bounded
 
 
 def make_router(limits: StreamLimits | None = None) -> APIRouter:
     """The routes, with these limits for their readers."""
     router = APIRouter(prefix="/v1/generations", tags=["streaming"], responses=PROBLEMS)
     _add_following(router, limits or StreamLimits())
-    _add_files(router)
+    _add_files(router, (limits or StreamLimits()).stall)
     return router
 
 
@@ -120,7 +166,7 @@ def _add_following(router: APIRouter, limits: StreamLimits) -> None:
         return PacedResponse(_event_lines(follower), stall=limits.stall, media_type="text/event-stream")
 
 
-def _add_files(router: APIRouter) -> None:
+def _add_files(router: APIRouter, stall: float) -> None:
     """What there is once it is finished, and its outline at any time."""
 
     @router.get(
@@ -144,7 +190,7 @@ def _add_files(router: APIRouter) -> None:
     ) -> Response:
         """The file of a finished piece, in any format, whole or in parts."""
         found = await asked(services, services.store.get, job, owner=who.owner)
-        return await file_of(services, found, format, request, download)
+        return await file_of(services, found, format, request, download=download, stall=stall)
 
     @router.get("/{job}/peaks")
     def outline(
@@ -160,16 +206,29 @@ def _add_files(router: APIRouter) -> None:
 
 
 async def stream_of(
-    services: Services, job: Job, format: AudioFormat, request: Request, limits: StreamLimits
+    services: Services,
+    job: Job,
+    format: AudioFormat,
+    request: Request,
+    limits: StreamLimits,
+    *,
+    ended: Callable[[], object] | None = None,
 ) -> Response:
-    """The audio of a job as it is made."""
+    """The audio of a job as it is made; at the end, whoever caused it, `ended` is called in a thread."""
     follower = AudioFollower(services, job, format, limits)
     encoder = await follower.ready(request.is_disconnected)
-    return PacedResponse(follower.chunks(), stall=limits.stall, media_type=content_type(encoder))
+    kind = content_type(encoder)
+    return PacedResponse(follower.chunks(), stall=limits.stall, media_type=kind, ended=ended)
 
 
 async def file_of(
-    services: Services, job: Job, format: AudioFormat, request: Request, download: bool
+    services: Services,
+    job: Job,
+    format: AudioFormat,
+    request: Request,
+    *,
+    download: bool = False,
+    stall: float = _STALL_SECONDS,
 ) -> Response:
     """The file of a finished job."""
     if job.status != "succeeded":
@@ -183,11 +242,11 @@ async def file_of(
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     if request.headers.get("range", "").count(",") >= MAX_RANGES:
-        return Response(status_code=416)
+        raise HTTPException(416, f"at most {MAX_RANGES} parts of a file are sent at a time")
     path = await services.coding.run(finished_file, services, job, format)
     name = f"{file_name(job)}.{form.suffix}"
-    return FileResponse(
-        path, media_type=form.media_type, headers=headers, filename=name,
+    return PacedFile(
+        path, stall=stall, media_type=form.media_type, headers=headers, filename=name,
         content_disposition_type="attachment" if download else "inline",
     )  # fmt: skip
 

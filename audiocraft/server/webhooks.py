@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
 _TAKEN_SECONDS = 30.0
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.ip_network("::/96")
+_AT_ONCE = 4
 _PORTS = (443, 8443)
 _ANSWER_BYTES = 1024
 
@@ -100,22 +103,33 @@ def signature(secret: str, message: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-class WebhookSender(threading.Thread):
-    """Sends what is due, one message at a time; several processes share the work."""
+class WebhookSender:
+    """Sends what is due: a few messages at a time, but never two of one owner, so that who answers slowly delays their
+    own messages only. Several processes share the work."""
 
     def __init__(self, store: JobStore, keys: KeyStore, settings: WebhookSettings) -> None:
-        super().__init__(name="audiocraft-webhooks", daemon=True)
         self._store = store
         self._keys = keys
         self._settings = settings
         self._ended = threading.Event()
+        self._taking = threading.Lock()
+        self._busy: set[str] = set()  # owners to whom something is being sent
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to send."""
+        for number in range(_AT_ONCE if self._settings.enabled else 0):
+            name = f"audiocraft-webhooks-{number}"
+            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+            self._threads[-1].start()
 
     def stop(self) -> None:
-        """End after the message that is being sent."""
+        """End after the messages that are being sent."""
         self._ended.set()
-        self.join(timeout=self._settings.seconds + 5.0)
+        for thread in self._threads:
+            thread.join(timeout=self._settings.seconds + 5.0)
 
-    def run(self) -> None:
+    def _work(self) -> None:
         while not self._ended.is_set():
             try:
                 busy = self.step()
@@ -131,6 +145,14 @@ class WebhookSender(threading.Thread):
         if delivery is None:
             return False
         try:
+            self._deliver(delivery)
+        finally:
+            with self._taking:
+                self._busy.discard(delivery.owner)
+        return True
+
+    def _deliver(self, delivery: Delivery) -> None:
+        try:
             status = self._send(delivery)
             answer, delivered = str(status), 200 <= status < 300
             final = delivered or status == 410
@@ -140,21 +162,30 @@ class WebhookSender(threading.Thread):
             answer, delivered, final = type(error).__name__, False, False
         final = final or delivery.attempts >= self._settings.attempts
         self._note(delivery, answer=answer, delivered=delivered, final=final)
-        return True
 
     def _take(self) -> Delivery | None:
         """The next message. It is not due again for a while, so that nobody else sends it; a crash while sending
         costs one attempt."""
+        with self._taking:
+            found = self._due()
+            if found is not None:
+                self._busy.add(found.owner)
+            return found
+
+    def _due(self) -> Delivery | None:
         database = self._store.database
+        now = database.now()
+        due = (
+            select(deliveries)
+            .where(deliveries.c.next_at <= now, deliveries.c.owner.not_in(self._busy))
+            .order_by(deliveries.c.next_at)
+            .limit(1)
+        )
+        with database.read() as connection:  # mostly there is nothing, which needs no turn to write
+            if connection.execute(due).first() is None:
+                return None
         with database.write() as connection:
-            now = database.now()
-            row = connection.execute(
-                select(deliveries)
-                .where(deliveries.c.next_at <= now)
-                .order_by(deliveries.c.next_at)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            ).one_or_none()
+            row = connection.execute(due.with_for_update(skip_locked=True)).one_or_none()
             if row is None:
                 return None
             connection.execute(
@@ -196,19 +227,30 @@ def _post(parts: SplitResult, body: bytes, headers: dict[str, str], settings: We
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     pinned = resolve(host, port, settings)
-    connection: http.client.HTTPConnection
     raw = socket.create_connection((pinned, port), timeout=settings.seconds)
-    try:
-        channel = ssl.create_default_context().wrap_socket(raw, server_hostname=host) if secure else raw
-        connection = http.client.HTTPConnection(host, port, timeout=settings.seconds)
-        connection.sock = channel
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", path, body, headers)
-        response = connection.getresponse()
-        response.read(_ANSWER_BYTES)
-        return response.status
-    finally:
-        raw.close()
+    with raw, raw.dup() as other_end:
+        # The time limit of a socket begins anew with each byte; this one is for all of them.
+        limit = threading.Timer(settings.seconds, _cut, (other_end,))
+        limit.daemon = True
+        limit.start()
+        try:
+            channel = ssl.create_default_context().wrap_socket(raw, server_hostname=host) if secure else raw
+            with channel:
+                connection = http.client.HTTPConnection(host, port, timeout=settings.seconds)
+                connection.sock = channel
+                path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request("POST", path, body, headers)
+                response = connection.getresponse()
+                with contextlib.suppress(OSError, http.client.HTTPException):  # what it says does not matter
+                    response.read(_ANSWER_BYTES)
+                return response.status
+        finally:
+            limit.cancel()
+
+
+def _cut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _address(host: str) -> str:
@@ -224,7 +266,8 @@ def _public(address: str) -> None:
     except ValueError as error:
         raise AddressRefused("the webhook's host is not a public name", field="webhook") from error
     for candidate in (parsed, *_inside(parsed)):
-        if not candidate.is_global or candidate.is_multicast:
+        local = isinstance(candidate, ipaddress.IPv6Address) and candidate.is_site_local
+        if not candidate.is_global or candidate.is_multicast or local:
             raise AddressRefused("webhooks go to public addresses only", field="webhook")
 
 
@@ -233,6 +276,6 @@ def _inside(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipad
     if isinstance(address, ipaddress.IPv4Address):
         return []
     found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64:
+    if address in _NAT64 or address in _COMPATIBLE:
         found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [inner for inner in found if inner is not None]

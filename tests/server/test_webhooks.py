@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -21,6 +22,8 @@ from audiocraft.server.records import JobError, NewJob, new_id
 from audiocraft.server.store import JobStore
 from audiocraft.server.tables import deliveries
 from audiocraft.server.webhooks import AddressRefused, WebhookSender, check_address, resolve, signature
+
+from .waiting import until
 
 CLOSED = WebhookSettings()
 OPEN = WebhookSettings(allow_private=True, first_delay=0.0, attempts=3)
@@ -56,6 +59,8 @@ OPEN = WebhookSettings(allow_private=True, first_delay=0.0, attempts=3)
         "javascript:alert(1)",
         "https://[::1",
         "https://[2002:7f00:1::]/",
+        "https://[::7f00:1]/",
+        "https://[fec0::1]/",
     ],
 )
 def test_addresses_that_are_refused_at_once(url: str) -> None:
@@ -115,9 +120,9 @@ def receiver() -> Iterator[Receiver]:
     made.server.server_close()
 
 
-def ended_job(store: JobStore, url: str) -> str:
+def ended_job(store: JobStore, url: str, owner: str = "a") -> str:
     job = NewJob(
-        id=new_id("gen"), owner="a", kind="music", model="m", request={"prompt": "p"}, prompt="p", duration=1.0,
+        id=new_id("gen"), owner=owner, kind="music", model="m", request={"prompt": "p"}, prompt="p", duration=1.0,
         seed=1, webhook_url=url,
     )  # fmt: skip
     store.submit(job)
@@ -184,3 +189,51 @@ def test_a_private_address_in_the_store_is_not_called(store: JobStore, receiver:
     sender, _ = sender_of(store, CLOSED)
     assert sender.step() and not sender.step()
     assert receiver.got == []
+
+
+def test_nobody_waits_for_those_who_answer_slowly(store: JobStore, receiver: Receiver) -> None:
+    """A receiver that drips its answer: each byte is in time, all of them never are."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    try:
+                        while not ended.wait(0.05):
+                            connection.sendall(b"H")
+                    except OSError:
+                        pass
+
+        threading.Thread(target=drip, daemon=True).start()
+        slow = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        for _ in range(3):
+            ended_job(store, slow, owner="slow")
+        ended_job(store, receiver.url, owner="other")
+        sender, _ = sender_of(store, replace(OPEN, seconds=0.5, attempts=1))
+        sender.start()
+        until(lambda: receiver.got)
+        with store.database.read() as connection:  # one at a time to the slow one
+            rows = connection.execute(select(deliveries).where(deliveries.c.owner == "slow")).all()
+        assert sum(row.attempts for row in rows) < 3
+        until(lambda: not _due(store))  # and each is given up in the end
+        ended.set()
+        sender.stop()
+
+
+def _due(store: JobStore) -> int:
+    with store.database.read() as connection:
+        return len(connection.execute(select(deliveries).where(deliveries.c.next_at.is_not(None))).all())
+
+
+def test_messages_are_forgotten_with_their_pieces(store: JobStore, receiver: Receiver) -> None:
+    job = ended_job(store, receiver.url)
+    sender, _ = sender_of(store, OPEN)
+    assert sender.step()
+    store.delete(job)
+    with store.database.read() as connection:
+        assert connection.execute(select(deliveries)).all() == []
