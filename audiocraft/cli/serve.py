@@ -199,5 +199,6 @@ def _serve(config: ServingConfig, *, verbose: bool, log_format: str = "auto") ->
         engine = engine_of(config, log_form=log_format)
         if isinstance(engine, WorkerProcess):
             engine.launch()  # it loads its models while the server is put together
-        note(f"AudioCraft on {config.url} (jobs in {config.data_dir}); Ctrl-C stops it")
-        serve(create_app(engine, config), config, listener)
+        note("AudioCraft is starting")
+        told = f"AudioCraft on {config.url} (jobs in {config.data_dir}); Ctrl-C stops it"
+        serve(create_app(engine, config), config, listener, ready=lambda: note(told))

@@ -71,5 +71,5 @@ def worker(  # every option is one parameter: that is how the option parser read
     logs.configure(form=log_format)
     with bound(config) as (listener, config):
         engine = LocalEngine.create(device=config.device, max_bytes=config.max_model_bytes, rows=rows)
-        note(f"AudioCraft worker; health at {config.url}/healthz; Ctrl-C stops it")
-        serve(create_worker_app(engine, config), config, listener)
+        told = f"AudioCraft worker; health at {config.url}/healthz; Ctrl-C stops it"
+        serve(create_worker_app(engine, config), config, listener, ready=lambda: note(told))

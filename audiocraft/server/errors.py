@@ -274,6 +274,11 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first: Mapping[str, Any] = error.errors()[0]
+    kind = request.headers.get("content-type", "")
+    if first["loc"] == ("body",) and first["type"] != "missing" and "json" not in kind:
+        sent = f"as {kind[:80]!r}" if kind else "without saying what it is"
+        message = f"the body is sent {sent}: send JSON, with the header 'Content-Type: application/json'"
+        return _answer(request, Fault(status=415, code="unsupported_media", message=message))
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     malformed = first["type"] == "json_invalid"
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -299,5 +304,12 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     ):  # large bodies are put on disk on their way
         return _answer(request, fault_of(error.__cause__))
     code = _HTTP_CODES.get(error.status_code, "http_error")
-    fault = Fault(status=error.status_code, code=code, message=str(error.detail))
+    message, path = str(error.detail), request.url.path[:200]
+    if message == HTTPStatus(error.status_code).phrase:  # the framework's own words, which help nobody
+        if error.status_code == 404:
+            message = f"there is nothing at {path}; GET /openapi.json describes what there is"
+        elif error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "other methods")
+            message = f"{path} does not take {request.method[:20]}; it takes {allowed}"
+    fault = Fault(status=error.status_code, code=code, message=message)
     return _answer(request, fault, error.headers)

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -73,13 +73,16 @@ class DrainingServer(uvicorn.Server):
     """At the first signal nothing new is accepted and running jobs finish, while the server still answers; then it
     ends. At the second it ends at once."""
 
-    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], object]) -> None:
         super().__init__(config)
         self._services = services
+        self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         settle()
+        if self.started:
+            self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._services.draining:
@@ -116,8 +119,10 @@ def bound(config: ServingConfig) -> Iterator[tuple[socket.socket, ServingConfig]
         yield listener, replace(config, port=listener.getsockname()[1])
 
 
-def serve(app: FastAPI, config: ServingConfig, listener: socket.socket) -> None:
-    """Serve `app` until a signal comes."""
+def serve(
+    app: FastAPI, config: ServingConfig, listener: socket.socket, *, ready: Callable[[], object] = bool
+) -> None:
+    """Serve `app` until a signal comes; `ready` is called when it answers."""
     settings = uvicorn.Config(
         app,
         host=config.host,
@@ -137,7 +142,7 @@ def serve(app: FastAPI, config: ServingConfig, listener: socket.socket) -> None:
     # The model's thread runs many short operations. With Python's usual 5 ms between turns each answer would wait
     # several times for it; the model itself hardly notices.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    server = DrainingServer(settings, app.state.services)
+    server = DrainingServer(settings, app.state.services, ready)
     server.run(sockets=[listener])
     if not server.started:
         raise ConfigError("the server could not start; the log says why")

@@ -283,3 +283,20 @@ def test_what_a_process_left_behind_is_removed(client: TestClient) -> None:
     Janitor(services.store, services.uploads, services.blobs).tidy()
     assert services.blobs.upload_path(known).exists()
     assert not services.blobs.upload_path(orphan).exists() and not left.exists()
+
+
+# ---------------------------------------------------------------------- the first five minutes
+
+
+def test_mistakes_of_the_first_minutes_are_told_as_such(client: TestClient) -> None:
+    form = client.post("/v1/generations", data={"prompt": "x"})
+    plain = client.post("/v1/generations", content=b'{"prompt": "x"}')
+    for answer in (form, plain):
+        assert answer.status_code == 415 and "Content-Type: application/json" in answer.json()["message"]
+    assert client.post("/v1/generations").status_code == 422
+    lost = client.get("/docs")
+    assert (
+        lost.status_code == 404 and "/docs" in lost.json()["message"] and "openapi" in lost.json()["message"]
+    )
+    wrong = client.get("/generate/music")
+    assert wrong.status_code == 405 and "it takes POST" in wrong.json()["message"]
