@@ -18,23 +18,47 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
+from audiocraft.modules.native.pages import Room
 from audiocraft.modules.rope import Rotation
+
+SCALE_BYTES = 4
+"""Of the float32 scale behind each vector of an 8-bit cache."""
 
 
 @dataclass(slots=True)
 class KVCache:
-    """Keys and values of one layer, [B, H, S_max, D / H]; allocated once, written in place."""
+    """Keys and values of one layer, [B, H, S_max, D / H]; allocated once, written in place.
+
+    In 8 bits each vector has a scale of its own, so that the largest of its numbers is 127: int8, D / H + 4 of them.
+    """
 
     keys: Tensor
     values: Tensor
 
+    @classmethod
+    def empty(
+        cls, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device, room: Room
+    ) -> KVCache:
+        """Of `shape` [B, H, S_max, D / H], in `room`."""
+        *outer, head_dim = shape
+        width = head_dim + SCALE_BYTES if dtype == torch.int8 else head_dim
+        keys, values = (room.zeros((*outer, width), dtype, device) for _ in range(2))
+        return cls(keys, values)
+
     def write(self, positions: Tensor, key: Tensor, value: Tensor) -> None:
         """Put key and value [B, H, S, D / H] at positions [B, S]. The cache takes on their precision where that is
         lower, which under autocast is known only now, so that later steps need no conversion."""
+        if self.keys.dtype == torch.int8:
+            key, value = in_8_bits(key), in_8_bits(value)
         slots = positions[:, None, :, None].expand_as(key)
         dtype = key.dtype if key.element_size() <= self.keys.element_size() else self.keys.dtype
         self.keys = self.keys.to(dtype).scatter_(2, slots, key.to(dtype))
         self.values = self.values.to(dtype).scatter_(2, slots, value.to(dtype))
+
+    def read(self, horizon: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, horizon, D / H] of the first positions, as numbers to compute with."""
+        keys, values = self.keys[:, :, :horizon], self.values[:, :, :horizon]
+        return (from_8_bits(keys), from_8_bits(values)) if keys.dtype == torch.int8 else (keys, values)
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` positions; what is cached stays."""
@@ -42,6 +66,19 @@ class KVCache:
         if missing > 0:
             self.keys = F.pad(self.keys, (0, 0, 0, missing))
             self.values = F.pad(self.values, (0, 0, 0, missing))
+
+
+def in_8_bits(x: Tensor) -> Tensor:
+    """Vectors [..., D] -> int8 [..., D + 4]: whole numbers up to 127, and the bytes of their scale."""
+    scale = x.float().abs().amax(dim=-1, keepdim=True) / 127
+    whole = torch.where(scale > 0, x.float() / scale, 0.0).round().to(torch.int8)
+    return torch.cat([whole, scale.view(torch.int8)], dim=-1)
+
+
+def from_8_bits(packed: Tensor) -> Tensor:
+    """int8 [..., D + 4] -> float32 [..., D]"""
+    scale = packed[..., -SCALE_BYTES:].contiguous().view(torch.float32)
+    return packed[..., :-SCALE_BYTES].float() * scale
 
 
 @dataclass(slots=True)

@@ -88,9 +88,13 @@ class PackedWeight(nn.Module):
 
     @property
     def cache_dtype(self) -> torch.dtype:
-        """Of keys and values in caches of a model with such weights: as many bits as its weights, at least 16."""
+        """Of keys and values in caches of a model with such weights: as many bits as its weights, at least 8."""
         tool = kernels()
-        return torch.float16 if tool is not None and tool.half else torch.float32
+        if tool is None:
+            return torch.float32
+        if self.precision in ("int8", "int4"):
+            return torch.int8
+        return torch.float16 if tool.half else torch.float32
 
     def extra_repr(self) -> str:
         return f"{self.rows}, {self.cols}, {self.precision}"

@@ -19,6 +19,7 @@ from audiocraft.modules.attention import (
     visible_keys,
 )
 from audiocraft.modules.linear import PackedWeight, Weight, linear
+from audiocraft.modules.native.pages import Room
 from audiocraft.modules.ragged import AnyLayer, RaggedLayer
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.streaming import StreamingModule
@@ -209,15 +210,15 @@ class StreamingMultiheadAttention(StreamingModule):
         layer = self.init_layer_state(batch_size, capacity)
         return TransformerState([layer], torch.zeros_like(layer.past.keys[:, 0, 0, 0], dtype=torch.long))
 
-    def init_layer_state(self, batch_size: int, capacity: int) -> LayerState:
-        """An empty cache for `capacity` positions."""
+    def init_layer_state(self, batch_size: int, capacity: int, room: Room | None = None) -> LayerState:
+        """An empty cache for `capacity` positions, which may lie in a room with others."""
         weight = self.in_proj
         shape = (batch_size, self.num_heads // self.kv_repeat, capacity, self.embed_dim // self.num_heads)
         if isinstance(weight, PackedWeight):
-            keys, values = (torch.zeros(shape, dtype=weight.cache_dtype) for _ in range(2))
+            dtype, device = weight.cache_dtype, weight.data.device
         else:
-            keys, values = (weight.new_zeros(shape) for _ in range(2))
-        return LayerState(KVCache(keys, values))
+            dtype, device = weight.dtype, weight.device
+        return LayerState(KVCache.empty(shape, dtype, device, room or Room(2)))
 
     def _attend_across(
         self, q: Tensor, key: Tensor, value: Tensor, frame: Frame, state: AnyLayer | None
@@ -249,7 +250,7 @@ class StreamingMultiheadAttention(StreamingModule):
         if state is not None:
             assert frame.positions is not None
             state.past.write(frame.positions, k, v)
-            k, v = state.past.keys[:, :, : frame.horizon], state.past.values[:, :, : frame.horizon]
+            k, v = state.past.read(frame.horizon)
         return self._attend(q, k, v, frame)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, frame: Frame) -> Tensor:

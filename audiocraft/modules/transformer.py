@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.attention import Frame, LayerState, TransformerState
 from audiocraft.modules.multihead import StreamingMultiheadAttention
+from audiocraft.modules.native.pages import Room
 from audiocraft.modules.native.program import Program, Requests, requests_of
 from audiocraft.modules.ragged import AnyLayer, AnyState, RaggedState
 from audiocraft.modules.rope import RotaryEmbedding
@@ -185,9 +186,9 @@ class StreamingTransformerLayer(nn.Module):
         return self.norm2(x + self._feed_forward(x))
 
     def init_layer_state(
-        self, batch_size: int, capacity: int, cross_attention_src: Tensor | None = None
+        self, batch_size: int, capacity: int, cross_attention_src: Tensor | None, room: Room
     ) -> LayerState:
-        state = self.self_attn.init_layer_state(batch_size, capacity)
+        state = self.self_attn.init_layer_state(batch_size, capacity, room)
         if self.cross_attention is not None and cross_attention_src is not None:
             state.source = self.cross_attention.source(cross_attention_src, cross_attention_src)
         return state
@@ -302,7 +303,8 @@ class StreamingTransformer(StreamingModule):
         if not self.causal:
             raise InvalidInput("only a causal transformer can go step by step", field="causal")
         own = cast(list[StreamingTransformerLayer], self.layers)
-        layers = [layer.init_layer_state(batch_size, capacity, cross_attention_src) for layer in own]
+        room = Room(2 * len(own))
+        layers = [layer.init_layer_state(batch_size, capacity, cross_attention_src, room) for layer in own]
         device = layers[0].past.keys.device
         position = torch.zeros(batch_size, dtype=torch.long, device=device)
         return TransformerState(layers, position, program=self._program())

@@ -10,6 +10,7 @@ import torch
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.attention import KVCache, attend, merge_masks, visible_from_hidden, visible_keys
 from audiocraft.modules.multihead import StreamingMultiheadAttention
+from audiocraft.modules.native.pages import Room
 
 
 def textbook(query, key, value, visible=None):
@@ -48,6 +49,24 @@ def test_cache_rows_are_written_where_they_are(generator) -> None:
     assert not cache.keys[0, :, 2:].any() and not cache.keys[1, :, :2].any()
     cache.grow(9)
     assert cache.values.shape[2] == 9 and torch.equal(cache.values[1, :, 2:4], value[1])
+
+
+def test_a_cache_in_8_bits(generator) -> None:
+    """Each vector is off by at most half a step of its own scale, wherever it is, and also after growing."""
+    cache = KVCache.empty((2, 3, 4, 16), torch.int8, torch.device("cpu"), Room(2))
+    key, value = torch.randn(2, 2, 3, 2, 16, generator=generator) * torch.tensor([1e-3, 40.0]).view(
+        1, 1, 1, 2, 1
+    )
+    value[0, 0] = 0
+    cache.write(torch.tensor([[0, 1], [2, 3]]), key, value)
+    cache.grow(9)
+    keys, values = cache.read(4)
+    for found, given in ((keys, key), (values, value)):
+        assert found.shape == (2, 3, 4, 16)
+        for row, places in enumerate((slice(0, 2), slice(2, 4))):
+            step = given[row].abs().amax(-1, keepdim=True) / 127
+            assert ((found[row, :, places] - given[row]).abs() <= 0.5001 * step).all()
+    assert not keys[0, :, 2:].any() and not keys[1, :, :2].any()
 
 
 def test_masks_combine_in_any_form() -> None:

@@ -2,7 +2,7 @@
 
 kernels.c    one pass of a transformer over its caches, from codes to logits
 products.h   the products of few rows with large matrices that it is made of
-pages.py     weights side by side in large pages of memory
+pages.py     weights and caches side by side in large pages of memory
 pool.h       threads; vectors.h, records.h: what all of these build on
 codec.c      the layers of a codec over tiles of time, and its LSTM
 build.py     finds or compiles them for this processor

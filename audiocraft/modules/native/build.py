@@ -31,7 +31,7 @@ BUNDLED = Path(__file__).with_name("compiled")
 """Where a wheel that was built for this platform carries compiled kernels."""
 
 SWITCH = "AUDIOCRAFT_NATIVE"
-ABI_VERSION = 2
+ABI_VERSION = 3
 _FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno")
 _V3 = ("avx2", "fma", "f16c")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl")

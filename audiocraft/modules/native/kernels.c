@@ -19,7 +19,7 @@
 #include "records.h"
 #include "vectors.h"
 
-#define ABI_VERSION 2
+#define ABI_VERSION 3
 
 /* ---------------------------------------------------------------- norms and attention */
 
@@ -55,8 +55,24 @@ static void normalise(int threads, const Model *model, Norm norm, const float *x
     parallel(tokens > FEW ? threads : 1, tokens, norm_task, &job);
 }
 
-INLINE vf load_memory(const void *base, int64_t at, int half) {
-    return half ? load_f16((const uint16_t *)base + at) : load((const float *)base + at);
+INLINE vf load_memory(const void *base, int64_t at, int kind) {
+    return kind == F16  ? load_f16((const uint16_t *)base + at)
+           : kind == I8 ? load_i8((const int8_t *)base + at)
+                        : load((const float *)base + at);
+}
+
+/* The scale behind the vector of `dim` bytes at `at`; 1 where vectors have none. */
+INLINE float scale_at(const void *base, int64_t at, int dim, int kind) {
+    float scale = 1.0f;
+    if (kind == I8) memcpy(&scale, (const int8_t *)base + at + dim, sizeof scale);
+    return scale;
+}
+
+/* Ask for the vector at `at`: of what lies far from the last one, or comes faster than it is awaited, the processor asks
+ * too late. */
+INLINE void fetch_vector(const void *base, int64_t at, int dim, int kind) {
+    const int size = kind == F32 ? 4 : kind == F16 ? 2 : 1;
+    fetch((const uint8_t *)base + at * size, dim * size);
 }
 
 typedef struct {
@@ -77,43 +93,34 @@ static void visible(const Attention *a, const Memory *memory, int t, int64_t *fr
     *to = a->causal ? position + 1 : memory->length;
 }
 
-/* out[parts x VL] = the sum of `count` values from `at` on, each times its weight, times `scale`. */
-INLINE void mix(const Memory *memory, const int half, const int parts, int64_t at, int64_t count, const float *weights,
-                vf scale, float *out) {
-    vf acc[4] = {{0}};
-    for (int64_t s = 0; s < count; s++, at += memory->step)
-        for (int j = 0; j < parts; j++)
-            acc[j] = fma_(splat(weights[s]), load_memory(memory->values, at + j * VL, half), acc[j]);
-    for (int j = 0; j < parts; j++) store(out + j * VL, acc[j] * scale);
+enum { AHEAD = 16 }; /* steps that are asked for before they are read */
+
+/* scores[count] = query[dim] . keys from `at` on, each times `scale`. */
+INLINE void score(const Memory *memory, const int kind, const int dim, const float *query, int64_t at, int64_t count,
+                  float scale, float *scores) {
+    const int64_t step = memory->step;
+    int64_t s = 0;
+    for (; s + 4 <= count; s += 4, at += 4 * step) {
+        vf acc[4] = {{0}};
+        v4 scales;
+        for (int j = 0; j < 4; j++) fetch_vector(memory->keys, at + (AHEAD + j) * step, dim, kind);
+        for (int i = 0; i < dim; i += VL)
+            for (int j = 0; j < 4; j++)
+                acc[j] = fma_(load(query + i), load_memory(memory->keys, at + j * step + i, kind), acc[j]);
+        for (int j = 0; j < 4; j++) scales[j] = scale * scale_at(memory->keys, at + j * step, dim, kind);
+        *(v4 *)(scores + s) = sum4(acc[0], acc[1], acc[2], acc[3]) * scales;
+    }
+    for (; s < count; s++, at += step) {
+        vf acc = {0};
+        for (int i = 0; i < dim; i += VL) acc = fma_(load(query + i), load_memory(memory->keys, at + i, kind), acc);
+        scores[s] = sum(acc) * (scale * scale_at(memory->keys, at, dim, kind));
+    }
 }
 
-INLINE void attend(const Attention *a, const Memory *memory, const int half, int t, int head, float *scores) {
-    const int dim = a->model->head_dim, heads = a->model->heads;
-    const int repeat = a->causal ? heads / a->model->kv_heads : 1;
-    const float *query = a->query + (size_t)(t - a->first) * a->stride + (size_t)head * dim;
-    float *out = a->out + (size_t)(t - a->first) * a->model->width + (size_t)head * dim;
-    int64_t base = a->pass->row[t] * memory->row + head / repeat * memory->head, from, to;
-    visible(a, memory, t, &from, &to);
-    const float scale = 1.0f / sqrtf((float)dim);
+/* Scores to weights that add up to the result; there is room for whole vectors. */
+INLINE float soften(float *scores, int64_t count) {
+    const int64_t padded = (count + VL - 1) / VL * VL;
     vf top = splat(-INFINITY), mass = {0};
-    int64_t count = to - from, padded = (count + VL - 1) / VL * VL;
-    int64_t s = 0;
-    for (; s + 4 <= count; s += 4) {
-        vf acc[4] = {{0}};
-        int64_t at = base + (from + s) * memory->step;
-        for (int i = 0; i < dim; i += VL) {
-            vf part = load(query + i);
-            for (int j = 0; j < 4; j++)
-                acc[j] = fma_(part, load_memory(memory->keys, at + j * memory->step + i, half), acc[j]);
-        }
-        *(v4 *)(scores + s) = sum4(acc[0], acc[1], acc[2], acc[3]) * scale;
-    }
-    for (; s < count; s++) {
-        int64_t at = base + (from + s) * memory->step;
-        vf acc = {0};
-        for (int i = 0; i < dim; i += VL) acc = fma_(load(query + i), load_memory(memory->keys, at + i, half), acc);
-        scores[s] = sum(acc) * scale;
-    }
     for (int64_t s = count; s < padded; s++) scores[s] = -INFINITY;
     for (int64_t s = 0; s < padded; s += VL) top = choose((vi)(load(scores + s) > top), load(scores + s), top);
     vf most = splat(largest(top));
@@ -122,21 +129,56 @@ INLINE void attend(const Attention *a, const Memory *memory, const int half, int
         store(scores + s, weight);
         mass += weight;
     }
-    vf scale_back = splat(count > 0 ? 1.0f / sum(mass) : 0.0f);
+    return sum(mass);
+}
+
+/* out[parts x VL] = the sum of `count` values from `at` + i on, each times its weight, times `scale`. */
+INLINE void mix(const Memory *memory, const int kind, const int dim, const int parts, int i, int64_t at, int64_t count,
+                const float *weights, vf scale, float *out) {
+    vf acc[4] = {{0}};
+    for (int64_t s = 0; s < count; s++, at += memory->step) {
+        vf weight = splat(weights[s] * scale_at(memory->values, at, dim, kind));
+        fetch_vector(memory->values, at + AHEAD * memory->step, dim, kind);
+        for (int j = 0; j < parts; j++)
+            acc[j] = fma_(weight, load_memory(memory->values, at + i + j * VL, kind), acc[j]);
+    }
+    for (int j = 0; j < parts; j++) store(out + i + j * VL, acc[j] * scale);
+}
+
+INLINE void attend(const Attention *a, const Memory *memory, const int kind, const int dim, int t, int head,
+                   float *scores) {
+    const int repeat = a->causal ? a->model->heads / a->model->kv_heads : 1;
+    const float *query = a->query + (size_t)(t - a->first) * a->stride + (size_t)head * dim;
+    float *out = a->out + (size_t)(t - a->first) * a->model->width + (size_t)head * dim;
+    int64_t at = a->pass->row[t] * memory->row + head / repeat * memory->head, from, to;
+    visible(a, memory, t, &from, &to);
+    at += from * memory->step;
+    const int64_t count = to - from;
+    const int early = count < AHEAD ? (int)count : AHEAD;
+    for (int s = 0; s < early; s++) fetch_vector(memory->values, at + s * memory->step, dim, kind);
+    score(memory, kind, dim, query, at, count, 1.0f / sqrtf((float)dim), scores);
+    vf scale = splat(count > 0 ? 1.0f / soften(scores, count) : 0.0f);
+    if ((head + 1) % repeat == 0) /* the next task, most likely */
+        for (int s = 0; s < early; s++) fetch_vector(memory->keys, at + memory->head + s * memory->step, dim, kind);
     int i = 0;
-    for (; i + 4 * VL <= dim; i += 4 * VL) mix(memory, half, 4, base + from * memory->step + i, count, scores, scale_back, out + i);
-    for (; i < dim; i += VL) mix(memory, half, 1, base + from * memory->step + i, count, scores, scale_back, out + i);
+    for (; i + 4 * VL <= dim; i += 4 * VL) mix(memory, kind, dim, 4, i, at, count, scores, scale, out);
+    for (; i < dim; i += VL) mix(memory, kind, dim, 1, i, at, count, scores, scale, out);
 }
 
 static void attention_task(void *job, int task, int thread) {
     const Attention *a = job;
-    int t = a->first + task / a->model->heads, head = task % a->model->heads;
+    int t = a->first + task / a->model->heads, head = task % a->model->heads, dim = a->model->head_dim;
     float *scores = a->scores + a->room * thread;
     const Memory *memory = a->memories + a->pass->part[t];
-    if (memory->half)
-        attend(a, memory, 1, t, head, scores);
-    else
-        attend(a, memory, 0, t, head, scores);
+#define ATTEND(kind)                                          \
+    if (dim == 64) attend(a, memory, kind, 64, t, head, scores); \
+    else attend(a, memory, kind, dim, t, head, scores)
+    switch (memory->kind) {
+    case F16: ATTEND(F16); break;
+    case I8: ATTEND(I8); break;
+    default: ATTEND(F32);
+    }
+#undef ATTEND
 }
 
 /* Rotate pairs of neighbouring channels of `heads` heads. */
@@ -149,21 +191,34 @@ static void turn(float *x, int heads, int dim, const float *by) {
         }
 }
 
+/* A vector of `dim` numbers into a cache; in bytes, the largest of them becomes 127. */
+INLINE void keep(void *base, int64_t at, const int kind, const float *x, int dim) {
+    if (kind == I8) {
+        vf top = {0};
+        for (int i = 0; i < dim; i += VL) {
+            vf v = load(x + i), size = choose((vi)(v < splat(0.0f)), -v, v);
+            top = choose((vi)(size > top), size, top);
+        }
+        const float scale = largest(top) / 127.0f;
+        const vf by = splat(scale > 0.0f ? scale : 1.0f);
+        for (int i = 0; i < dim; i += VL) store_i8((int8_t *)base + at + i, load(x + i) / by);
+        memcpy((int8_t *)base + at + dim, &scale, sizeof scale);
+    } else {
+        for (int i = 0; i < dim; i += VL)
+            if (kind == F16)
+                store_f16((uint16_t *)base + at + i, load(x + i));
+            else
+                store((float *)base + at + i, load(x + i));
+    }
+}
+
 /* Put the keys and values of a token, [kv_heads, head_dim] each, where its position is. */
 static void remember(const Model *model, const Memory *memory, int64_t row, int64_t position, const float *key,
                      const float *value) {
     for (int h = 0; h < model->kv_heads; h++) {
         int64_t at = row * memory->row + h * memory->head + position * memory->step;
-        for (int i = 0; i < model->head_dim; i += VL) {
-            vf k = load(key + (size_t)h * model->head_dim + i), v = load(value + (size_t)h * model->head_dim + i);
-            if (memory->half) {
-                store_f16((uint16_t *)memory->keys + at + i, k);
-                store_f16((uint16_t *)memory->values + at + i, v);
-            } else {
-                store((float *)memory->keys + at + i, k);
-                store((float *)memory->values + at + i, v);
-            }
-        }
+        keep(memory->keys, at, memory->kind, key + (size_t)h * model->head_dim, model->head_dim);
+        keep(memory->values, at, memory->kind, value + (size_t)h * model->head_dim, model->head_dim);
     }
 }
 

@@ -1,10 +1,11 @@
-"""Weights side by side in large pages of memory. A step reads all of them, and looking up every four kilobytes where
-they are takes longer than multiplying them."""
+"""Weights, and the caches of a request, side by side in large pages of memory. A step reads all of them, and looking up
+every four kilobytes where they are takes longer than multiplying them."""
 
 from __future__ import annotations
 
+import math
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,27 @@ def settle(owners: Iterable[nn.Module]) -> None:
         start += -(-own.nbytes // LINE) * LINE
         places[index] = (owner, name, moved)
         del own
+
+
+class Room:
+    """Zeros for `parts` tensors of one size, side by side in large pages where the system has them. Memory is taken
+    as it is written."""
+
+    def __init__(self, parts: int) -> None:
+        self._parts = parts
+        self._pieces: Iterator[Tensor] | None = None
+
+    def zeros(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The next tensor; only the first decides how large they are."""
+        size = math.prod(shape) * dtype.itemsize
+        if self._pieces is None:
+            stride = -(-size // LINE) * LINE
+            room = block(stride * self._parts) if device.type == "cpu" else None
+            self._pieces = iter(() if room is None else room.split(stride))
+        piece = next(self._pieces, None)
+        if piece is None or size > len(piece):
+            return torch.zeros(shape, dtype=dtype, device=device)
+        return piece[:size].view(dtype).view(*shape)
 
 
 def block(size: int) -> Tensor | None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from audiocraft.modules.attention import LayerState, TransformerState
 from audiocraft.modules.linear import PackedLinear, PackedWeight, fits, matrix_of
 from audiocraft.modules.native.records import (
+    KINDS,
     MEMORY_FIELDS,
     Kernels,
     Layer,
@@ -30,6 +31,7 @@ from audiocraft.modules.rope import Rotation
 Requests = Sequence[tuple[TransformerState, slice]]
 """The states that take part in a step, and the rows that are theirs."""
 
+_CACHED_AS = {torch.float32: KINDS["fp32"], torch.float16: KINDS["fp16"], torch.int8: KINDS["int8"]}
 _ACTIVATIONS: dict[Callable[..., Any], int] = {F.gelu: 1, F.relu: 2}
 
 
@@ -161,7 +163,7 @@ def _memories(state: TransformerState) -> MemoryTable:
     source = None
     if state.layers[0].source is not None:
         for layer in state.layers:
-            layer.source = _regular(layer.source)
+            layer.source = _regular(layer.source, _source_dtype(layer.past.keys.dtype))
         source = torch.tensor([_memory(*layer.source) for layer in state.layers if layer.source is not None])
         own = [tensor for layer in state.layers for tensor in _tensors(layer)]
     state.table = table = MemoryTable(past, source, tuple(own))
@@ -172,18 +174,25 @@ def _tensors(layer: LayerState) -> tuple[Tensor, ...]:
     return layer.past.keys, layer.past.values, *(layer.source or ())
 
 
-def _regular(source: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-    """Keys and values of a source with the same float32 layout."""
+def _source_dtype(past: torch.dtype) -> torch.dtype:
+    """A source has as many bits as the past, at least 16: it is short, and every step hangs on it."""
+    found = kernels()
+    is_short = past != torch.float32 and found is not None and found.half
+    return torch.float16 if is_short else torch.float32
+
+
+def _regular(source: tuple[Tensor, Tensor] | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Keys and values of a source with the same layout."""
     assert source is not None
-    keys, values = (part.float() for part in source)
+    keys, values = (part.to(dtype) for part in source)
     if keys.stride() != values.stride() or keys.stride(-1) != 1:
         keys, values = keys.contiguous(), values.contiguous()
     return keys, values
 
 
 def _memory(keys: Tensor, values: Tensor) -> list[int]:
-    half = int(keys.dtype == torch.float16)
-    found = [keys.data_ptr(), values.data_ptr(), *keys.stride()[:3], keys.shape[2], half]
+    kind = _CACHED_AS[keys.dtype]
+    found = [keys.data_ptr(), values.data_ptr(), *keys.stride()[:3], keys.shape[2], kind]
     assert len(found) == len(MEMORY_FIELDS) and keys.stride() == values.stride()
     return found
 

@@ -41,11 +41,12 @@ typedef struct {
     const Matrix *heads;
 } Ends;
 
-/* Keys and values [rows, heads, steps, head_dim]; strides in elements, head_dim is contiguous. */
+/* Keys and values [rows, heads, steps, head_dim]; strides in elements, head_dim is contiguous. Behind each vector of the
+ * kind I8 is its scale, a float. */
 typedef struct {
     void *keys, *values;
     int64_t row, head, step, length; /* length: of a cross-attention source */
-    int32_t half;
+    int32_t kind;                    /* F32, F16 or I8 */
 } Memory;
 
 typedef struct {

@@ -59,7 +59,7 @@ class Ends(ctypes.Structure):
     )  # fmt: skip
 
 
-MEMORY_FIELDS = ("keys", "values", "row", "head", "step", "length", "half")
+MEMORY_FIELDS = ("keys", "values", "row", "head", "step", "length", "kind")
 """Of the record Memory, which travels as a row of int64 numbers."""
 
 

@@ -112,6 +112,16 @@ INLINE void store_f16(uint16_t *p, vf v) {
 #endif
 }
 
+/* Numbers between -127 and 127, to the nearest whole ones. */
+INLINE void store_i8(int8_t *p, vf v) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)v)));
+#else
+    const vf magic = splat(12582912.0f); /* 1.5 * 2^23 rounds */
+    *(vb *)p = __builtin_convertvector((vi)(v + magic) - (vi)magic, vb);
+#endif
+}
+
 typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* The sums of the lanes of four vectors, each added up in the same fixed order. */

@@ -42,3 +42,16 @@ def test_a_block_begins_with_a_page() -> None:
         assert block.data_ptr() % pages.LARGE == 0 and block.shape == (3 * pages.LARGE + 5,)
         assert not block.any()
     assert pages.block(100) is None
+
+
+def test_a_room_holds_tensors_of_one_size() -> None:
+    """Zeros that do not overlap; what does not fit, and what nobody foresaw, has a place of its own."""
+    room, device = pages.Room(3), torch.device("cpu")
+    shape = (700, 1000)
+    made = [room.zeros(shape, torch.float32, device) for _ in range(4)]
+    made += [room.zeros((3, 5), torch.int8, device), pages.Room(2).zeros((2, 3), torch.float16, device)]
+    assert not any(tensor.any() for tensor in made)
+    for value, tensor in enumerate(made):
+        tensor.fill_(value)
+    assert [tensor.unique().tolist() for tensor in made] == [[value] for value in range(6)]
+    assert [tensor.shape for tensor in made[3:]] == [shape, (3, 5), (2, 3)]

@@ -94,7 +94,8 @@ def test_packed_models_in_kernels_and_in_torch(
     pack_matrices(model, precision)
     x, source = normal(2, 8, 128), source_of(model, 2)
     state = model.init_state(2, 8, source)
-    assert state.program is not None and state.layers[0].past.keys.dtype == torch.float16
+    cached = torch.int8 if precision in ("int8", "int4") else torch.float16
+    assert state.program is not None and state.layers[0].past.keys.dtype == cached
     fast = torch.cat([model(part, state=state) for part in x.split(1, dim=1)], dim=1)
     monkeypatch.setattr("audiocraft.modules.linear.kernels", lambda: None)
     monkeypatch.setattr("audiocraft.modules.native.program.kernels", lambda: None)
