@@ -297,7 +297,11 @@ class Client:
 
     def decode(self, codes: Mapping[str, Any]) -> bytes:
         """The answer of `encode` -> a WAV file."""
-        body = {name: codes[name] for name in ("codes", "model", "scale") if codes.get(name) is not None}
+        body = {
+            name: codes[name]
+            for name in ("codes", "model", "scale", "samples")
+            if codes.get(name) is not None
+        }
         content: bytes = self._send("POST", "/v1/codec/decode", json=body).content
         return content
 

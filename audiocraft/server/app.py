@@ -20,7 +20,7 @@ from audiocraft.server.blobs import BlobStore
 from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.database import Database
 from audiocraft.server.deps import Services
-from audiocraft.server.description import describe
+from audiocraft.server.description import INTRODUCTION, TAGS, describe
 from audiocraft.server.dispatch import Dispatcher, Runner
 from audiocraft.server.engine_port import EnginePort, LocalEngine
 from audiocraft.server.janitor import Janitor
@@ -78,6 +78,8 @@ def create_app(
         title="AudioCraft",
         version=VERSION,
         summary="Music and sounds from words, made while you listen.",
+        description=INTRODUCTION,
+        openapi_tags=TAGS,
         lifespan=lifespan,
         docs_url=None,  # the pages of the framework load scripts from elsewhere; ours are under /
         redoc_url=None,

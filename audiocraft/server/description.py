@@ -6,6 +6,26 @@ from typing import Any
 
 from fastapi import FastAPI
 
+INTRODUCTION = """\
+`POST /v1/generations` makes a piece and answers at once; `Prefer: wait=30` waits for it. Its audio can be heard
+while it is made, at `/v1/generations/{job}/stream`, and fetched as a file afterwards. The WebSocket `/v1/stream` does the
+same on one connection.
+
+Where a key is needed it is sent as `Authorization: Bearer KEY`. Errors are `application/problem+json`: `code` says what
+went wrong, `field` which field was at fault; 429 and 503 say in `Retry-After` when to come back.
+"""
+TAGS = [
+    {"name": "generations", "description": "Pieces: ask for one, look, list, cancel, forget."},
+    {"name": "streaming", "description": "A piece while it is made, and its file afterwards."},
+    {"name": "uploads", "description": "Audio to continue or to follow."},
+    {"name": "codec", "description": "Audio to codes and back."},
+    {"name": "models", "description": "What requests may name, and what is in memory."},
+    {"name": "analysis", "description": "Recording or generated; loudness, tempo, key."},
+    {"name": "compatible", "description": "The same in the words of other interfaces."},
+    {"name": "account", "description": "Who is asking, and the secret of their webhooks."},
+    {"name": "operations", "description": "Health and metrics."},
+]
+
 _PROBLEM = "#/components/schemas/Problem"
 _REFUSALS = {
     "4XX": "The request cannot be honoured; `code` and `field` say why.",

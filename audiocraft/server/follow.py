@@ -10,11 +10,11 @@ from typing import Any
 from fastapi.concurrency import run_in_threadpool
 
 from audiocraft.environment import VERSION
+from audiocraft.server.answers import generation_of
 from audiocraft.server.deps import Services, asked
 from audiocraft.server.errors import NotFound, NotReady, ShuttingDown
 from audiocraft.server.media import AudioEncoder, open_encoder
 from audiocraft.server.records import RUNNING, TERMINAL, Job, JobEvent, JobNotFound
-from audiocraft.server.schemas import generation_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

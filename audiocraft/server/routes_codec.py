@@ -11,12 +11,13 @@ from fastapi import APIRouter, File, Form, Response, UploadFile
 
 from audiocraft.data.audio import encode_audio
 from audiocraft.errors import InvalidInput
+from audiocraft.server.answers import EncodedAudio
 from audiocraft.server.deps import CodecCaller, Services, ServicesDep
 from audiocraft.server.engine_port import ModelsPort
 from audiocraft.server.errors import NotImplementedHere, TooLarge
 from audiocraft.server.routes_generations import PROBLEMS
 from audiocraft.server.routes_uploads import read_audio
-from audiocraft.server.schemas import CodesBody, EncodedAudio, ModelName
+from audiocraft.server.schemas import CodesBody, ModelName
 from audiocraft.server.uploads import Decoded
 
 router = APIRouter(prefix="/v1/codec", tags=["codec"], responses=PROBLEMS)
@@ -27,7 +28,7 @@ async def encode(
     file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
     services: ServicesDep,
     _who: CodecCaller,
-    model: Annotated[ModelName | None, Form()] = None,
+    model: Annotated[ModelName | None, Form(description="The codec; by default the server's.")] = None,
     codebooks: Annotated[int | None, Form(ge=1, le=64, description="Fewer is a lower bit rate.")] = None,
 ) -> EncodedAudio:
     """Compress a file into the codes of a codec."""
@@ -84,4 +85,9 @@ def _decode(engine: ModelsPort, model: str, body: CodesBody, most_seconds: float
     if lengths.pop() > most_seconds * engine.frame_rate(model):
         raise TooLarge(f"at most {most_seconds:g} seconds are decoded at a time", field="codes")
     audio, rate = engine.decode(model, torch.tensor(body.codes, dtype=torch.long), body.scale)
-    return encode_audio(audio, rate, "wav")
+    own = {"sample_rate": rate, "channels": audio.shape[0], "frame_rate": engine.frame_rate(model)}
+    for name, value in own.items():
+        said = getattr(body, name)
+        if said is not None and said != value:
+            raise InvalidInput(f"codec {model!r} has the {name} {value:g}, not {said:g}", field=name)
+    return encode_audio(audio[:, : body.samples], rate, "wav")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import anyio
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from audiocraft.errors import InvalidInput
 from audiocraft.server import jobs
@@ -53,27 +53,44 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r
 class TextToAudioBody(Strict):
     """What the first version of the platform took."""
 
-    text: Prompt
-    duration: Seconds = 10.0
-    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
-    top_k: Annotated[int, Field(ge=0, le=100_000)] = 250
-    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "calm piano, 80 bpm", "duration": 5}]})
+
+    text: Prompt = Field(description="What it should sound like.")
+    duration: Seconds = Field(default=10.0, description="Seconds.")
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Field(
+        default=1.0, description="0 always takes what is likeliest; more is more varied."
+    )
+    top_k: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=250, description="Choose among so many of the likeliest; 0 among all."
+    )
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Choose among those that have this probability together; 0 leaves it to top_k.",
+    )
     cfg_coef: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = Field(
         default=3.0, description="Left out, it is what suits the model; 3 for the released ones."
     )
-    seed: Seed | None = None
+    seed: Seed | None = Field(default=None, description="Same seed, same audio.")
 
 
 class SpeechBody(Strict):
     """OpenAI's body. `voice` must be there for their clients and may say anything: music has none."""
 
-    model: ModelName
-    input: Text
-    voice: Annotated[str, StringConstraints(max_length=100)] | dict[str, str] = "none"
-    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: float = 1.0
-    stream_format: Literal["audio", "sse"] = "audio"
-    instructions: str | None = None
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "musicgen-nano", "input": "calm piano", "voice": "none"}]}
+    )
+
+    model: ModelName = Field(description="One of /v1/models.")
+    input: Text = Field(description="What it should sound like.")
+    voice: Annotated[str, StringConstraints(max_length=100)] | dict[str, str] = Field(
+        default="none", description="Says nothing here."
+    )
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = Field(
+        default="mp3", description="aac is not written here."
+    )
+    speed: float = Field(default=1.0, description="Must be 1: the tempo is part of the words.")
+    stream_format: Literal["audio", "sse"] = Field(default="audio", description="Must be audio.")
+    instructions: str | None = Field(default=None, description="Must be empty: say everything in input.")
     duration: Seconds = Field(default=10.0, description="Ours: seconds of audio.")
     seed: Seed | None = Field(default=None, description="Ours.")
 
@@ -81,15 +98,25 @@ class SpeechBody(Strict):
 class AudioGenerateBody(Strict):
     """The body of servers that offer /v1/audio/generate."""
 
-    input: Text
-    model: ModelName | None = None
-    audio_length: Seconds = 10.0
-    audio_start: float = 0.0
-    negative_prompt: str | None = None
-    guidance_scale: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = None
-    num_inference_steps: int | None = None
-    seed: Seed | None = None
-    response_format: Literal["wav", "mp3", "flac", "opus", "pcm"] = "wav"
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"input": "rain and thunder", "audio_length": 5}]}
+    )
+
+    input: Text = Field(description="What it should sound like.")
+    model: ModelName | None = Field(default=None, description="One of /v1/models; by default the server's.")
+    audio_length: Seconds = Field(default=10.0, description="Seconds.")
+    audio_start: float = Field(default=0.0, description="Must be 0.")
+    negative_prompt: str | None = Field(default=None, description="Refused: the models know no such thing.")
+    guidance_scale: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = Field(
+        default=None, description="How strictly the words are followed; by default what suits the model."
+    )
+    num_inference_steps: int | None = Field(
+        default=None, description="Refused: the models know no such thing."
+    )
+    seed: Seed | None = Field(default=None, description="Same seed, same audio.")
+    response_format: Literal["wav", "mp3", "flac", "opus", "pcm"] = Field(
+        default="wav", description="How the audio is sent."
+    )
 
 
 @router.post("/generate/music", response_class=Response, responses=_WAV)

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from audiocraft.server import jobs
+from audiocraft.server.answers import Generation, GenerationPage, Problem, generation_of
 from audiocraft.server.deps import GenerateCaller, Services, ServicesDep, asked
 from audiocraft.server.records import Job, Status
-from audiocraft.server.schemas import Generation, GenerationBody, GenerationPage, Problem, generation_of
+from audiocraft.server.schemas import GenerationBody
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Problem, "description": "The request cannot be honoured; `code` and `field` say why."},
@@ -34,7 +35,9 @@ async def create(
     who: GenerateCaller,
     request: Request,
     response: Response,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: Annotated[
+        str | None, Header(max_length=255, description="The same key within a day is the same piece.")
+    ] = None,
     prefer: Annotated[str | None, Header(description="`wait=N` waits for the result, N seconds.")] = None,
 ) -> Generation:
     """Ask for a piece of music, a sound, a continuation, or something after a melody or a style."""
@@ -59,8 +62,11 @@ async def create(
 def list_all(
     services: ServicesDep,
     who: GenerateCaller,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[str | None, Query(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="How many.")] = 20,
+    after: Annotated[
+        str | None,
+        Query(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$", description="The `next` of the page before."),
+    ] = None,
     status: Annotated[list[Status] | None, Query(description="Only these states.")] = None,
     q: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$", description="Words of the prompt.")] = "",
 ) -> GenerationPage:

@@ -8,14 +8,22 @@ import anyio
 from fastapi import APIRouter, Path
 
 from audiocraft.errors import InvalidInput
+from audiocraft.server.answers import ModelEntry, ModelList
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.deps import AdminCaller, AnyCaller, Services, ServicesDep
 from audiocraft.server.engine_port import LoadedModel
 from audiocraft.server.errors import Forbidden, NotFound, NotImplementedHere, NotReady
 from audiocraft.server.routes_generations import PROBLEMS
-from audiocraft.server.schemas import ModelEntry, ModelList
 
-ModelPath = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+ModelPath = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+        description="One of /v1/models.",
+    ),
+]
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses=PROBLEMS)
 

@@ -8,12 +8,12 @@ import anyio
 from fastapi import APIRouter, File, Path, UploadFile
 
 from audiocraft.server import sandbox
+from audiocraft.server.answers import Upload, UploadList, moment
 from audiocraft.server.deps import GenerateCaller, Services, ServicesDep
 from audiocraft.server.routes_generations import PROBLEMS
-from audiocraft.server.schemas import Upload, UploadList, moment
 from audiocraft.server.uploads import INLINE, Decoded, UploadRecord
 
-UploadPath = Annotated[str, Path(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$")]
+UploadPath = Annotated[str, Path(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$", description="As given by POST.")]
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=PROBLEMS)
 

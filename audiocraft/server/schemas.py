@@ -1,9 +1,8 @@
-"""Bodies of requests and answers. One request for music, sound, continuation, melody and style."""
+"""Bodies of requests. One for music, sound, continuation, melody and style."""
 
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +18,6 @@ from audiocraft.generation.request import (
     Sampling,
     Window,
 )
-from audiocraft.server.records import Job, Status
 from audiocraft.types import ScorePlan, StyleSettings
 
 Kind = Literal["music", "sound", "continuation", "melody", "style"]
@@ -60,32 +58,44 @@ class AudioInput(Strict):
 class ChordBody(Strict):
     """A chord from this second on."""
 
-    at: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
-    chord: Annotated[str, StringConstraints(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9#()+/-]+$")]
+    at: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(description="Seconds.")
+    chord: Annotated[str, StringConstraints(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9#()+/-]+$")] = (
+        Field(description="Such as C, Am or F#m7.")
+    )
 
 
 class PlanBody(Strict):
     """Tempo and harmony, for models that take a plan; what is left out follows from the prompt."""
 
-    tempo: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)]
-    key: Annotated[str, StringConstraints(max_length=20)] | None = None
-    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = 4
-    first_beat: Annotated[float, Field(ge=-60, le=60, allow_inf_nan=False)] = 0.0
-    chords: Annotated[list[ChordBody], Field(max_length=1000)] = Field(default_factory=list)
+    tempo: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)] = Field(description="Beats a minute.")
+    key: Annotated[str, StringConstraints(max_length=20)] | None = Field(
+        default=None, description="Such as A minor."
+    )
+    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = Field(default=4, description="3 is a waltz.")
+    first_beat: Annotated[float, Field(ge=-60, le=60, allow_inf_nan=False)] = Field(
+        default=0.0, description="Seconds until the first beat."
+    )
+    chords: Annotated[list[ChordBody], Field(max_length=1000)] = Field(
+        default_factory=list, description="One after the other; each lasts until the next."
+    )
 
 
 class StyleBody(Strict):
     """How a style is read from the audio, for models that take one."""
 
-    eval_q: Annotated[int, Field(ge=1, le=32)] = 3
-    excerpt_length: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 3.0
+    eval_q: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=3, description="Codebooks of the style: fewer follow it more loosely."
+    )
+    excerpt_length: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = Field(
+        default=3.0, description="Seconds of the audio that are listened to."
+    )
 
 
 class SectionBody(Strict):
     """A part of a longer piece; the prompt of the whole holds throughout."""
 
-    prompt: Prompt
-    duration_ms: Annotated[int, Field(ge=500, le=3_600_000)]
+    prompt: Prompt = Field(description="What this part should sound like.")
+    duration_ms: Annotated[int, Field(ge=500, le=3_600_000)] = Field(description="Milliseconds.")
     styles: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=10)
     ] = Field(default_factory=list, description="Further words for this part.")
@@ -98,18 +108,43 @@ class SectionBody(Strict):
 class GenerationBody(Strict):
     """What should be made."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "calm piano in A minor, 80 bpm", "duration": 10, "seed": 7},
+                {"kind": "sound", "prompt": "rain and thunder", "duration": 5},
+                {
+                    "prompt": "lofi",
+                    "sections": [
+                        {"prompt": "calm intro", "duration_ms": 8000, "styles": ["piano"]},
+                        {"prompt": "drums enter", "duration_ms": 12000},
+                    ],
+                },
+            ]
+        }
+    )
+
     kind: Kind = Field(default="music", description="What the audio, where there is one, is used for.")
     prompt: Prompt = Field(default="", description="What it should sound like.")
     model: ModelName | None = Field(default=None, description="One of /v1/models; by default the server's.")
     duration: Seconds = Field(default=10.0, description="Seconds, the audio to continue included.")
     seed: Seed | None = Field(default=None, description="Same seed, same audio; drawn where none is given.")
-    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
-    top_k: Annotated[int, Field(ge=0, le=100_000)] = 250
-    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Field(
+        default=1.0, description="0 always takes what is likeliest; more is more varied."
+    )
+    top_k: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=250, description="Choose among so many of the likeliest; 0 among all."
+    )
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Choose among those that have this probability together; 0 leaves it to top_k.",
+    )
     guidance: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = Field(
         default=None, description="How strictly the prompt is followed; by default what suits the model."
     )
-    guidance_beta: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = None
+    guidance_beta: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = Field(
+        default=None, description="How strictly the words are followed beside a melody or style."
+    )
     stride: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
         default=None, description="Seconds between the windows of a long piece."
     )
@@ -117,8 +152,8 @@ class GenerationBody(Strict):
         default_factory=list, description="What comes after what; together they are as long as the piece."
     )
     audio: AudioInput | None = Field(default=None, description="What to continue, or to follow.")
-    plan: PlanBody | None = None
-    style: StyleBody | None = None
+    plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
+    style: StyleBody | None = Field(default=None, description="How the audio of kind style is read.")
     priority: Annotated[int, Field(ge=0, le=9)] = Field(
         default=0,
         description="Higher goes first, before those of others too: above 0 it needs the scope `admin`.",
@@ -164,6 +199,30 @@ class GenerationBody(Strict):
         return self.model_copy(update={"model": model, "seed": seed})
 
 
+class CodesBody(Strict):
+    """Codes of a codec, and what else the answer of `encode` says of them: it may be sent back as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"codes": [[311, 439, 439, 496]], "samples": 3840}]}
+    )
+
+    codes: Annotated[
+        list[Annotated[list[Annotated[int, Field(ge=0, le=65535)]], Field(min_length=1, max_length=200_000)]],
+        Field(min_length=1, max_length=64),
+    ] = Field(description="A list for each codebook, the coarsest first.")
+    model: ModelName | None = Field(default=None, description="The codec; by default the server's.")
+    scale: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        default=None, description="The volume, with codecs that keep it apart."
+    )
+    samples: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="How long the audio was: what is beyond is cut off."
+    )
+    object: Literal["codes"] = Field(default="codes", description="As `encode` says it.")
+    sample_rate: int | None = Field(default=None, description="If given, it must be the codec's.")
+    channels: int | None = Field(default=None, description="If given, they must be the codec's.")
+    frame_rate: float | None = Field(default=None, description="If given, it must be the codec's.")
+
+
 def to_request(
     body: GenerationBody, audio: Tensor | None = None, rate: int | None = None
 ) -> GenerationRequest:
@@ -207,188 +266,3 @@ def plan_document(plan: ScorePlan | None) -> dict[str, Any] | None:
     """A plan as it is stored and answered."""
     document: dict[str, Any] | None = encode(plan) if plan is not None else None
     return document
-
-
-# ---------------------------------------------------------------------- answers
-
-
-class Problem(BaseModel):
-    """An error after RFC 9457. `code` is stable; `message` is for people; `field` names what was at fault."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    code: str
-    message: str
-    detail: str
-    field: str | None = None
-    request_id: str | None = None
-
-
-class ErrorBody(BaseModel):
-    """Why a piece could not be made."""
-
-    code: str
-    message: str
-    field: str | None = None
-
-
-class AudioFacts(BaseModel):
-    """The audio of a piece; while it is made, as much as there is."""
-
-    sample_rate: int
-    channels: int
-    seconds: float = Field(description="How much can be read now.")
-    complete: bool
-
-
-class Links(BaseModel):
-    """Where the rest is."""
-
-    self: str
-    events: str
-    stream: str
-    audio: str
-    cancel: str
-
-
-class Generation(BaseModel):
-    """A piece that was asked for, and how far it is."""
-
-    id: str
-    object: Literal["generation"] = "generation"
-    status: Status
-    kind: Kind
-    model: str
-    prompt: str
-    duration: float
-    seed: int
-    progress: Annotated[float, Field(ge=0, le=1)]
-    position: int | None = Field(default=None, description="How many are before it in the queue.")
-    created_at: datetime
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    audio: AudioFacts | None = None
-    error: ErrorBody | None = None
-    request: dict[str, Any] = Field(description="The request with every default filled in.")
-    result: dict[str, Any] | None = Field(
-        default=None, description="Plan, timings and digest of a finished piece."
-    )
-    metadata: dict[str, str] = Field(default_factory=dict)
-    links: Links
-
-
-class GenerationPage(BaseModel):
-    """Some pieces, the newest first; `next` continues after them."""
-
-    object: Literal["list"] = "list"
-    data: list[Generation]
-    next: str | None = None
-
-
-class Upload(BaseModel):
-    """A file that was sent and decoded."""
-
-    id: str
-    object: Literal["upload"] = "upload"
-    name: str
-    format: str
-    sha256: str
-    sample_rate: int
-    channels: int
-    seconds: float
-    created_at: datetime
-    expires_at: datetime
-
-
-class UploadList(BaseModel):
-    """All uploads of a caller."""
-
-    object: Literal["list"] = "list"
-    data: list[Upload]
-
-
-class CodesBody(Strict):
-    """Codes of a codec, a list for each codebook, the coarsest first."""
-
-    codes: Annotated[
-        list[Annotated[list[Annotated[int, Field(ge=0, le=65535)]], Field(min_length=1, max_length=200_000)]],
-        Field(min_length=1, max_length=64),
-    ]
-    model: ModelName | None = None
-    scale: Annotated[float, Field(allow_inf_nan=False)] | None = None
-
-
-class EncodedAudio(BaseModel):
-    """A file as codes."""
-
-    object: Literal["codes"] = "codes"
-    model: str
-    codes: list[list[int]]
-    scale: float | None = Field(description="The volume, with codecs that keep it apart.")
-    sample_rate: int
-    channels: int
-    frame_rate: float
-    samples: int
-
-
-class ModelEntry(BaseModel):
-    """A model that requests may name. The first four fields are those of OpenAI's API."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int = 0
-    owned_by: str
-    kind: Literal["music", "sound", "codec"]
-    loaded: bool
-    default: bool
-    license: str | None = None
-    takes: list[str] = Field(
-        default_factory=list, description="plan, melody, style: what else it can be given."
-    )
-    sample_rate: int | None = None
-    channels: int | None = None
-    bytes: int | None = None
-    guidance: float | None = Field(
-        default=None, description="What `guidance` is where a request does not say; absent until it is known."
-    )
-    window: float | None = Field(
-        default=None, description="Seconds made at a time; longer pieces are made window by window."
-    )
-
-
-class ModelList(BaseModel):
-    """All models of this server."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelEntry]
-
-
-def moment(seconds: float) -> datetime:
-    """A time of the store as answers carry it."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def generation_of(job: Job, *, position: int | None = None) -> Generation:
-    """A job as its owner sees it."""
-    base = f"/v1/generations/{job.id}"
-    audio = None
-    if job.sample_rate and job.channels:
-        audio = AudioFacts(
-            sample_rate=job.sample_rate,
-            channels=job.channels,
-            seconds=job.samples / job.sample_rate,
-            complete=job.status == "succeeded",
-        )
-    return Generation.model_validate(
-        {
-            "id": job.id, "status": job.status, "kind": job.kind, "model": job.model,
-            "prompt": job.prompt, "duration": job.duration, "seed": job.seed,
-            "progress": job.progress, "position": position, "created_at": moment(job.created_at),
-            "started_at": moment(job.started_at) if job.started_at else None,
-            "finished_at": moment(job.finished_at) if job.finished_at else None,
-            "audio": audio, "error": encode(job.error) if job.error else None,
-            "request": dict(job.request), "result": job.result, "metadata": job.request.get("metadata", {}),
-            "links": {"self": base, **{name: f"{base}/{name}" for name in ("events", "stream", "audio", "cancel")}},
-        }
-    )  # fmt: skip

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from audiocraft.errors import AudioCraftError, InvalidInput
 from audiocraft.server import jobs
+from audiocraft.server.answers import generation_of
 from audiocraft.server.database import DATABASE_ERRORS
 from audiocraft.server.deps import Services, principal_of, services
 from audiocraft.server.errors import Forbidden, RequestRefused, fault_of
@@ -29,7 +30,7 @@ from audiocraft.server.follow import AudioFollower, EventFollower, StreamBroken,
 from audiocraft.server.keys import Principal
 from audiocraft.server.media import content_type, media_format
 from audiocraft.server.records import Job, JobNotFound, is_id
-from audiocraft.server.schemas import GenerationBody, generation_of
+from audiocraft.server.schemas import GenerationBody
 
 POLICY_VIOLATION, TOO_BIG = 1008, 1009
 

@@ -245,8 +245,11 @@ async def file_of(
         raise HTTPException(416, f"at most {MAX_RANGES} parts of a file are sent at a time")
     path = await services.coding.run(finished_file, services, job, format)
     name = f"{file_name(job)}.{form.suffix}"
+    kind = form.media_type
+    if format in ("pcm", "f32"):  # raw samples say neither their rate nor their channels
+        kind = f"{kind};rate={job.sample_rate};channels={job.channels}"
     return PacedFile(
-        path, stall=stall, media_type=form.media_type, headers=headers, filename=name,
+        path, stall=stall, media_type=kind, headers=headers, filename=name,
         content_disposition_type="attachment" if download else "inline",
     )  # fmt: skip
 

@@ -21,9 +21,9 @@ from sqlalchemy import select, update
 
 from audiocraft.config.serving import WebhookSettings
 from audiocraft.errors import InvalidInput
+from audiocraft.server.answers import generation_of
 from audiocraft.server.keys import KeyStore
 from audiocraft.server.records import JobNotFound
-from audiocraft.server.schemas import generation_of
 from audiocraft.server.store import JobStore
 from audiocraft.server.tables import deliveries
 

@@ -244,6 +244,10 @@ def test_codec_round_trip(client: TestClient) -> None:
     assert codes.json()["codes"] == [[0, 1, 2, 3]]
     audio = client.post("/v1/codec/decode", json={"codes": codes.json()["codes"]})
     assert soundfile.info(io.BytesIO(audio.content)).frames == 640
+    as_it_came = client.post("/v1/codec/decode", json={**codes.json(), "samples": 500})
+    assert soundfile.info(io.BytesIO(as_it_came.content)).frames == 500
+    foreign = client.post("/v1/codec/decode", json={**codes.json(), "sample_rate": 44100})
+    assert foreign.status_code == 422 and foreign.json()["field"] == "sample_rate"
     ragged = client.post("/v1/codec/decode", json={"codes": [[1], [1, 2]]})
     assert ragged.status_code == 422 and ragged.json()["field"] == "codes"
 

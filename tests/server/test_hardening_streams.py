@@ -53,6 +53,16 @@ def test_ranges_that_cannot_be_had_are_problems(
         assert answer.headers["content-range"] == "bytes */16044"
 
 
+@pytest.mark.parametrize("format", ["pcm", "f32"])
+def test_raw_files_say_their_rate_as_streams_do(client: TestClient, format: str) -> None:
+    address = f"/v1/generations/{made(client)}"
+    kinds = {
+        client.get(f"{address}/{what}?format={format}").headers["content-type"]
+        for what in ("audio", "stream")
+    }
+    assert len(kinds) == 1 and kinds.pop().endswith(";rate=8000;channels=1")
+
+
 def test_a_reader_that_takes_nothing_of_a_file_is_cut(
     config: ServingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

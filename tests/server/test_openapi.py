@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
+from audiocraft.server.routes_compat import AudioGenerateBody, SpeechBody, TextToAudioBody
+from audiocraft.server.schemas import CodesBody, GenerationBody
 
 
 def description(folder: Path) -> dict[str, Any]:
@@ -33,6 +37,46 @@ def test_every_route_says_what_it_does_and_how_it_fails(tmp_path: Path) -> None:
             if path.startswith("/v1/") and not {"4XX", "default"} & route["responses"].keys():
                 silent.append(f"{method} {path}: no refusal")
     assert not silent, silent
+
+
+def test_whatever_is_sent_is_explained_and_has_an_example(tmp_path: Path) -> None:
+    document = description(tmp_path)
+    schemas, silent = document["components"]["schemas"], []
+
+    def look(name: str) -> None:
+        for field, about in schemas[name].get("properties", {}).items():
+            if not about.get("description") and "$ref" not in about:
+                silent.append(f"{name}.{field}")
+            for inner in re.findall(r"#/components/schemas/(\w+)", json.dumps(about)):
+                look(inner)
+
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            silent += [
+                f"{method} {path}: {one['name']}"
+                for one in route.get("parameters", [])
+                if not one.get("description")
+            ]
+            for kind, body in route.get("requestBody", {}).get("content", {}).items():
+                name = body["schema"]["$ref"].rpartition("/")[2]
+                look(name)
+                if kind == "application/json" and not schemas[name].get("examples"):
+                    silent.append(f"{name}: no example")
+    assert not silent, silent
+    used = {
+        tag for methods in document["paths"].values() for route in methods.values() for tag in route["tags"]
+    }
+    assert used == {tag["name"] for tag in document["tags"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [GenerationBody, CodesBody, TextToAudioBody, SpeechBody, AudioGenerateBody],
+    ids=lambda body: body.__name__,
+)
+def test_examples_are_valid(body: type[BaseModel]) -> None:
+    for example in body.model_json_schema()["examples"]:
+        body.model_validate(example)
 
 
 def test_the_paths_that_were_promised(tmp_path: Path) -> None:
