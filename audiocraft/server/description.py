@@ -8,8 +8,8 @@ from fastapi import FastAPI
 
 INTRODUCTION = """\
 `POST /v1/generations` makes a piece and answers at once; `Prefer: wait=30` waits for it. Its audio can be heard
-while it is made, at `/v1/generations/{job}/stream`, and fetched as a file afterwards. The WebSocket `/v1/stream` does the
-same on one connection.
+while it is made, at `/v1/generations/{job}/stream`, and fetched as a file afterwards. The WebSocket `/v1/stream` does
+the same on one connection.
 
 Where a key is needed it is sent as `Authorization: Bearer KEY`. Errors are `application/problem+json`: `code` says what
 went wrong, `field` which field was at fault; 429 and 503 say in `Retry-After` when to come back.

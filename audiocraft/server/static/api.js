@@ -2,6 +2,7 @@
 
 const PLACE = "audiocraft.key";
 let askForKey = null;
+let kept = null;
 
 export class ApiError extends Error {
   constructor(status, body) {
@@ -30,12 +31,16 @@ function connected(now) {
 export function onKeyNeeded(ask) { askForKey = ask; }
 
 export function rememberKey(secret, forGood) {
-  sessionStorage.setItem(PLACE, secret);
-  if (forGood) localStorage.setItem(PLACE, secret);
+  kept = secret;
+  try {
+    sessionStorage.setItem(PLACE, secret);
+    if (forGood) localStorage.setItem(PLACE, secret);
+    else localStorage.removeItem(PLACE); // an earlier one, which was refused
+  } catch { /* private windows may refuse: it is known until the page is left */ }
 }
 
 function key() {
-  try { return sessionStorage.getItem(PLACE) || localStorage.getItem(PLACE); } catch { return null; }
+  try { return kept || sessionStorage.getItem(PLACE) || localStorage.getItem(PLACE); } catch { return kept; }
 }
 
 export const hasKey = () => Boolean(key());

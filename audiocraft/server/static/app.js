@@ -27,7 +27,7 @@ const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wan
 const models = new ModelsDialog();
 const analysis = new AnalysisDialog();
 const composer = new Composer(generate);
-const library = new Library(jobs, { show, again, forget, starred: () => stage.refresh() });
+const library = new Library(jobs, { show, again, forget, starred: () => stage.refresh(), complain: (promise) => complain(promise) });
 keyboardDialog(SHORTCUTS);
 
 /** Ask for pieces; the first one comes on the stage and sounds as soon as there is anything of it. */

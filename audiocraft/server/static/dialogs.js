@@ -1,6 +1,6 @@
 // The windows over the page: models, analysis, keyboard, key.
 
-import { ApiError, get, loadModel, onKeyNeeded, rememberKey, send, unloadModel } from "./api.js";
+import { ApiError, get, hasKey, loadModel, onKeyNeeded, rememberKey, send, unloadModel } from "./api.js";
 import { $, bytes, h, seconds, sentence } from "./dom.js";
 import { drawCurve } from "./draw.js";
 
@@ -12,12 +12,13 @@ for (const dialog of document.querySelectorAll("dialog")) {
 /** Asks for the key once, however many requests wait for it. */
 export function keyDialog() {
   let asking = null;
+  $("secret-dialog").addEventListener("cancel", (event) => event.preventDefault());
   onKeyNeeded(() => {
     asking ??= new Promise((resolve) => {
       const dialog = $("secret-dialog");
       $("secret").value = "";
+      $("secret-error").hidden = !hasKey(); // one was sent, and refused
       dialog.showModal();
-      dialog.addEventListener("cancel", (event) => event.preventDefault());
       dialog.addEventListener("close", () => { rememberKey($("secret").value.trim(), $("remember").checked); asking = null; resolve(); }, { once: true });
     });
     return asking;
@@ -28,7 +29,7 @@ export class ModelsDialog extends EventTarget {
   constructor() {
     super();
     this.models = [];
-    $("open-models").addEventListener("click", () => { $("models-dialog").showModal(); this.refresh(); });
+    $("open-models").addEventListener("click", () => { $("models-dialog").showModal(); this._try(this.refresh()); });
   }
 
   async refresh() {
@@ -50,17 +51,23 @@ export class ModelsDialog extends EventTarget {
   }
 
   async _change(model, button) {
-    $("models-error").hidden = true;
     button.disabled = true;
     button.textContent = model.loaded ? "Unloading" : "Loading";
-    try {
-      await (model.loaded ? unloadModel(model.id) : loadModel(model.id));
-    } catch (error) {
+    const changed = await this._try(model.loaded ? unloadModel(model.id) : loadModel(model.id));
+    const again = this.refresh();
+    await (changed ? this._try(again) : again.catch(() => {})); // what went wrong first is said
+    button.disabled = false;
+    $("models").querySelector(`[aria-label$="${CSS.escape(model.id)}"]`)?.focus();
+  }
+
+  /** Wait for an answer -> whether it came; what went wrong is said in the dialog. */
+  async _try(promise) {
+    $("models-error").hidden = true;
+    try { await promise; return true; } catch (error) {
       $("models-error").hidden = false;
       $("models-error").textContent = sentence(error.message);
+      return false;
     }
-    await this.refresh();
-    $("models").querySelector(`[aria-label$="${CSS.escape(model.id)}"]`)?.focus();
   }
 }
 

@@ -10,7 +10,7 @@ const PAGE = 30;
 const POINTS = 26;
 
 export class Library {
-  /** @param {{show: Function, again: Function, forget: Function, starred: Function}} actions */
+  /** @param {{show: Function, again: Function, forget: Function, starred: Function, complain: Function}} actions */
   constructor(jobs, actions) {
     this._jobs = jobs;
     this._actions = actions;
@@ -22,9 +22,10 @@ export class Library {
     this._asked = 0;
     this._seen = new IntersectionObserver((entries) => entries.forEach((entry) => { if (entry.isIntersecting) this._outline(entry.target.dataset.id); }));
     jobs.addEventListener("change", ({ detail }) => this._changed(detail));
-    $("search").addEventListener("input", () => { clearTimeout(this._typing); this._typing = setTimeout(() => this.load(), 250); });
-    $("filter").addEventListener("change", () => this.load());
-    $("more").addEventListener("click", () => this.load(true));
+    const look = () => actions.complain(this.load());
+    $("search").addEventListener("input", () => { clearTimeout(this._typing); this._typing = setTimeout(look, 250); });
+    $("filter").addEventListener("change", look);
+    $("more").addEventListener("click", () => actions.complain(this.load(true)));
     $("pieces").addEventListener("keydown", (event) => this._key(event));
   }
 
@@ -117,8 +118,8 @@ export class Library {
     const start = h("button", { type: "button", class: "start", onclick: () => this._actions.show(this._find(id), true) }, icon("play"));
     const prompt = h("button", { type: "button", class: "prompt", onclick: () => this._actions.show(this._find(id), false) });
     const star = h("button", { type: "button", class: "quiet icon star", onclick: () => { stars.toggle(id); this._fill(row, this._find(id)); this._actions.starred(); } }, icon("star"));
-    const stop = h("button", { type: "button", class: "quiet icon stop", "aria-label": "Cancel", onclick: () => this._jobs.cancel(id) }, icon("stop"));
-    const bin = h("button", { type: "button", class: "quiet icon bin", "aria-label": "Delete", onclick: () => this._delete(id) }, icon("trash"));
+    const stop = h("button", { type: "button", class: "quiet icon stop", "aria-label": "Cancel", onclick: () => this._actions.complain(this._jobs.cancel(id)) }, icon("stop"));
+    const bin = h("button", { type: "button", class: "quiet icon bin", "aria-label": "Delete", onclick: () => this._actions.complain(this._delete(id)) }, icon("trash"));
     const row = h("li", { class: "piece", "data-id": id }, start, canvas, h("div", { class: "words" }, prompt, h("small", { class: "meta" })), h("div", { class: "do" }, h("span", { class: "badge" }), stop, star, bin));
     this._seen.observe(row);
     return row;
@@ -169,7 +170,8 @@ export class Library {
 
   async _delete(id) {
     const next = this._rows.get(id)?.nextElementSibling ?? $("pieces").firstElementChild;
-    if (this._jobs.known.has(id)) await remove(`/v1/generations/${id}`).catch(() => {});
+    // What is not there any more is deleted; after any other answer it would come back with the next look.
+    if (this._jobs.known.has(id)) await remove(`/v1/generations/${id}`).catch((error) => { if (error.status !== 404) throw error; });
     this._jobs.forget(id);
     recipes.drop(id);
     this._order = this._order.filter((known) => known !== id);
