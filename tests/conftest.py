@@ -56,6 +56,14 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1234)
 
 
+@pytest.fixture(autouse=True)
+def no_separator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Melodies are read from the whole mix, also where demucs is installed: its weights come from the network."""
+    from audiocraft.modules.conditioners import stems
+
+    monkeypatch.setattr(stems, "can_separate", lambda: False)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`parity` marks what is compared with the original: by its recordings and file lists, or by `transformers`."""
     for item in items:

@@ -23,12 +23,6 @@ from audiocraft.modules.conditioners.provider import collate_wavs
 RATE = 8000
 
 
-@pytest.fixture(autouse=True)
-def no_demucs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests say themselves what separation does."""
-    monkeypatch.setattr(stems, "can_separate", lambda: False)
-
-
 @pytest.fixture
 def conditioner() -> ChromaStemConditioner:
     with torch.random.fork_rng():
