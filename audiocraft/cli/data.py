@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from audiocraft.cli.output import document, note, result
+from audiocraft.errors import InvalidInput
 
 app = typer.Typer(
     add_completion=False,
@@ -66,10 +67,14 @@ def manifest(
     workers: Annotated[int, typer.Option(help="Threads that read.")] = 4,
 ) -> None:
     """List every audio file below a folder, for training."""
-    from audiocraft.data.manifest import find_audio_files, save_audio_meta
+    from audiocraft.data.manifest import DEFAULT_EXTS, find_audio_files, save_audio_meta
 
     target = out or folder / "data.jsonl.gz"
     metas = find_audio_files(folder, minimal=not complete, workers=workers)
+    if not metas:
+        raise InvalidInput(
+            f"no audio below {folder} that can be read; looked for {', '.join(DEFAULT_EXTS)}", field="folder"
+        )
     save_audio_meta(target, metas)
     note(f"{len(metas)} files, {sum(meta.duration for meta in metas) / 3600:.2f} hours")
     result(str(target))

@@ -16,6 +16,7 @@ from audiocraft.cli.bar import Bar
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.output import document, note, result
 from audiocraft.cli.targets import targets
+from audiocraft.cli.words import as_text, recordable
 from audiocraft.errors import InvalidInput, require
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class _Audio:
 
     def check(self, model: str, text_guidance: float | None, style_detail: int | None) -> None:
         """Refuse what cannot be done, as far as it shows before the model is read."""
+        for name in ("continues", "melody", "style"):
+            recordable(getattr(self, name), name)
         if self.melody is not None and self.style is not None:
             raise InvalidInput("choose --melody or --style: no model follows both", field="melody")
         if style_detail is not None and self.style is None:
@@ -198,6 +201,7 @@ def _check_report(outlets: Outlets, spectrogram: bool, as_json: bool) -> None:
 
 
 def _prompts(given: Sequence[str], file: Path | None, *, needed: bool) -> tuple[str | None, ...]:
+    given = [as_text(prompt, "prompts") for prompt in given]
     lines: list[str] = []
     if file is not None:
         try:
@@ -259,7 +263,7 @@ def _job(
     names = [request.prompt_at(row, 0.0) or "" for row in range(len(request.prompts))]
     return _Job(
         request=request,
-        targets=() if no_file else targets(names, output),
+        targets=() if no_file else targets(names, recordable(output, "output")),
         model=model,
         device=device,
         origin=origin,
@@ -275,7 +279,7 @@ def _job_from_recipe(path: Path, output: Path | None, device: str | None, precis
     recipe: Recipe = read_recipe(path)
     return _Job(
         request=recipe.request(),
-        targets=(check_target(output if output is not None else path.parent / recipe.file),),
+        targets=(check_target(recordable(output, "output") or path.parent / recipe.file),),
         model=recipe.model.name,
         device=device,
         origin=recipe.origin,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from audiocraft.cli.output import note
+from audiocraft.cli.words import as_text
 from audiocraft.errors import InvalidInput, require
 
 if TYPE_CHECKING:
@@ -214,7 +215,9 @@ def parse_schedule(entries: Sequence[str]) -> tuple[tuple[float, str], ...]:
     Args:
         entries: each one or several, divided by semicolons.
     """
-    parts = [part.strip() for entry in entries for part in entry.split(";") if part.strip()]
+    parts = [
+        part.strip() for entry in entries for part in as_text(entry, "schedule").split(";") if part.strip()
+    ]
     return tuple(_entry(part) for part in parts)
 
 

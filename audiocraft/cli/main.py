@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from audiocraft.cli.output import FAILED, INTERRUPTED, OK, USAGE, complain
+from audiocraft.cli.output import FAILED, INTERRUPTED, OK, TERMINATED, USAGE, complain, reason_of, result
+from audiocraft.cli.signals import interruptible
 from audiocraft.environment import VERSION
 from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidInput
 
@@ -25,24 +28,62 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("audiocraft.cli.doctor", "what is installed and what is missing"),
 }
 
+# These end in an order of their own when a signal comes.
+_OWN_SIGNALS = ("serve", "worker", "train")
+
 EXAMPLE = 'audiocraft generate "calm piano in A minor, 80 bpm" --duration 10 --seed 7 -o out.wav'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted, 143 terminated."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(words)
+    except BrokenPipeError:  # the reader of our results left; there is nobody to complain to
+        code = FAILED
+    except OSError as error:
+        complain(reason_of(error))
+        code = FAILED
+    return code if _flushed(quiet=code != OK) else FAILED
+
+
+def _flushed(*, quiet: bool) -> bool:
+    """Whether all results are out. What cannot be written is dropped here: at the end of Python it is a traceback."""
+    if sys.stdout is None:
+        return True
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not quiet and not isinstance(error, BrokenPipeError):
+            complain(f"cannot write the results: {reason_of(error)}")
+        return False
+    return True
+
+
+def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h", "help"):
-        sys.stdout.write(usage())
+        result(usage().rstrip())
         return OK if words else USAGE
     if words[0] in ("--version", "-V"):
-        sys.stdout.write(f"audiocraft {VERSION}\n")
+        result(f"audiocraft {VERSION}")
         return OK
     if words[0] not in COMMANDS:
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(COMMANDS)}"
         complain(f"unknown command {words[0]!r}: {hint}")
         return USAGE
-    return _run(words[0], words[1:])
+    if words[0] in _OWN_SIGNALS:
+        return _run(words[0], words[1:])
+    with interruptible() as came:
+        try:
+            code = _run(words[0], words[1:])
+        except Exception:
+            if not came:
+                raise
+            complain("interrupted")
+            code = INTERRUPTED
+    return TERMINATED if code == INTERRUPTED and signal.SIGTERM in came else code
 
 
 def usage() -> str:
@@ -76,14 +117,13 @@ def _run(name: str, words: list[str]) -> int:
         complain(str(error))
         return USAGE
     except wrong_use as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            result(error.format_message())
+            return USAGE
         complain(f"{error.format_message()} (audiocraft {name} --help shows the options)")
         return USAGE
-    except BrokenPipeError:
-        # The reader of our results left; there is nobody to complain to.
-        sys.stderr.close()
-        return FAILED
-    except (AudioCraftError, OSError, MemoryError) as error:
-        complain(str(error) or type(error).__name__)
+    except (AudioCraftError, MemoryError) as error:
+        complain(reason_of(error))
         return FAILED
     if code == INTERRUPTED:  # how typer reports Ctrl-C
         complain("interrupted")

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, TextIO
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def result(text: str) -> None:
     """One line that a script may read."""
-    sys.stdout.write(text + "\n")
+    _write(sys.stdout, text + "\n")
 
 
 def document(value: Any) -> None:
     """One JSON document that a script may read."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if _shown(sys.stdout, text) != text:
+        text = json.dumps(value, indent=2) + "\n"  # JSON has escapes of its own
+    _write(sys.stdout, text)
 
 
 def note(text: str) -> None:
     """A remark for the person at the terminal."""
-    sys.stderr.write(text + "\n")
+    _write(sys.stderr, text + "\n")
 
 
 def complain(text: str) -> None:
     """What went wrong, on one line."""
-    sys.stderr.write("error: " + " ".join(text.split()) + "\n")
+    _write(sys.stderr, "error: " + " ".join(text.split()) + "\n")
+
+
+def reason_of(error: Exception) -> str:
+    """An error in a few words; one of the system names its file first."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is not None:  # the caller may have closed it
+        stream.write(_shown(stream, text))
+
+
+def _shown(stream: TextIO | None, text: str) -> str:
+    """The text with escapes for letters that the terminal lacks, and for file names that are not UTF-8."""
+    encoding = (stream and stream.encoding) or "utf-8"
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)

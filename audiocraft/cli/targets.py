@@ -26,7 +26,9 @@ def targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
 
 def _slug(prompt: str) -> str:
     words = re.findall(r"\w+", prompt.lower())
-    return "-".join(words)[:60].strip("-") or "music"
+    # 200 bytes leave room for a number, the suffix and the sidecar's in a name of at most 255.
+    name = "-".join(words)[:60].encode("utf-8")[:200].decode("utf-8", errors="ignore")
+    return name.strip("-") or "music"
 
 
 def _free(path: Path, taken: Sequence[Path]) -> Path:

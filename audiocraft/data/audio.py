@@ -190,13 +190,18 @@ def save_spectrograms(
     atomic_write(path, picture.getvalue())
 
 
+def native_name(path: Path) -> str | bytes:
+    """A path as libsndfile takes it; on Linux a name is bytes and need not be UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def _open(filepath: PathLike) -> soundfile.SoundFile:
     path = Path(filepath)
     if not path.is_file():
         what = "is a folder, not an audio file" if path.is_dir() else "does not exist"
         raise InvalidInput(f"{path} {what}", field="filepath")
     try:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(native_name(path))
     except (soundfile.LibsndfileError, TypeError) as error:
         reason = getattr(error, "error_string", error)
         if not os.access(path, os.R_OK):

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
-DEFAULT_EXTS = (".wav", ".mp3", ".flac", ".ogg", ".m4a")
+DEFAULT_EXTS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a")
+# A file name need not be UTF-8, and then stands in the manifest as its bytes.
+_NAMES_AS_BYTES = "surrogateescape"
 _NAMES = ("data.jsonl", "data.jsonl.gz")
 
 
@@ -48,7 +50,7 @@ def find_audio_files(
     wanted = {ext.lower() for ext in exts}
     files = sorted(
         Path(folder, name)
-        for folder, _, names in os.walk(path, followlinks=True)
+        for folder, names in _folders(path)
         for name in names
         if Path(name).suffix.lower() in wanted
     )
@@ -70,6 +72,18 @@ def find_audio_files(
     return sorted(found, key=lambda meta: meta.path)
 
 
+def _folders(root: PathLike) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below `root` once, with its files. Links are followed, and may lead in a circle."""
+    seen: set[str] = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        yield folder, names
+
+
 def load_audio_meta(path: PathLike, resolve: bool = True, fast: bool = True) -> list[AudioMeta]:
     """Read a manifest. Relative paths count from the nearest folder above the manifest in which the first file exists.
 
@@ -80,13 +94,13 @@ def load_audio_meta(path: PathLike, resolve: bool = True, fast: bool = True) -> 
     path = Path(path)
     if not path.is_file():
         raise InvalidInput(
-            f"manifest {path} does not exist; write one with `python -m audiocraft.data.manifest`",
+            f"manifest {path} does not exist; write one with `audiocraft data manifest FOLDER --out FILE`",
             field="path",
         )
     metas: list[AudioMeta] = []
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as lines:
+        with opener(path, "rt", encoding="utf-8", errors=_NAMES_AS_BYTES) as lines:
             metas = [_parse(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InvalidInput(f"manifest {path} cannot be read: {error}", field="path") from error
@@ -108,9 +122,10 @@ def save_audio_meta(path: PathLike, meta: Iterable[AudioMeta]) -> None:
     """Write a manifest; a path that ends in .gz is compressed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in meta).encode("utf-8")
+    text = "".join(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in meta)
+    content = text.encode("utf-8", errors=_NAMES_AS_BYTES)
     # Without a time stamp the same files give the same bytes.
-    atomic_write(path, gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+    atomic_write(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def manifest_file(root: PathLike) -> Path:

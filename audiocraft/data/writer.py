@@ -11,7 +11,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from audiocraft.data.audio import _BLOCK_FRAMES, _FORMATS, _OPUS_RATES
+from audiocraft.data.audio import _BLOCK_FRAMES, _FORMATS, _OPUS_RATES, native_name
 from audiocraft.data.audio_utils import compression_level
 from audiocraft.errors import InvalidInput
 
@@ -43,7 +43,7 @@ class AudioWriter:
             options = {"compression_level": level, "bitrate_mode": "CONSTANT"}
         try:
             self._file = soundfile.SoundFile(
-                path, "w", rate, channels, subtype=encoding, format=container, **options
+                native_name(path), "w", rate, channels, subtype=encoding, format=container, **options
             )
         except soundfile.LibsndfileError as error:
             raise InvalidInput(

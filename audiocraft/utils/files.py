@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,10 +17,15 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     When the block raises, the temporary file is removed and the target is as it was.
     """
     target = Path(target)
-    # The suffix stays last, because some writers choose the format by it.
-    handle, name = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.stem}-", suffix=f".part{target.suffix}"
-    )
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(target))
+    try:
+        # The suffix stays last, because some writers choose the format by it. A name may be as long as it can be.
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.stem[:32]}-", suffix=f".part{target.suffix}"
+        )
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
     os.close(handle)
     temporary = Path(name)
     try:
