@@ -57,8 +57,9 @@ def init(backend: str | None = None, init_method: str | None = None) -> None:
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank())
-    # Its functions keep the group that exists at import as a default argument. Imported later (by DistributedDataParallel,
-    # say), it keeps the group's threads alive past `close`, and a thread that meets the interpreter's end aborts the process.
+    # Its functions keep the group that exists at import as a default argument. Imported later, by
+    # DistributedDataParallel for one, it keeps the group's threads alive past `close`, and a thread that meets the
+    # interpreter's end aborts the process.
     importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group(
         backend or ("nccl" if torch.cuda.is_available() else "gloo"),
