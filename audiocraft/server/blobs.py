@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
+from audiocraft.server.media import wav_notes
 from audiocraft.server.records import Job, is_id
 from audiocraft.utils.files import atomic_path
 
@@ -162,10 +163,12 @@ class AudioWriter:
         self.samples += audio.shape[-1]
         return self.samples
 
-    def finish(self) -> str:
-        """Write the final sizes and make sure that all is on disk -> the digest of the file."""
+    def finish(self, tags: Mapping[str, str] | None = None) -> str:
+        """Write where it comes from and the final sizes, and make sure that all is on disk -> the file's digest."""
+        notes = wav_notes(tags or {})
+        self._write(notes)
         self._file.seek(0)
-        self._write(wav_header(self.sample_rate, self.channels, self.samples))
+        self._write(wav_header(self.sample_rate, self.channels, self.samples, further=len(notes)))
         os.fsync(self._file.fileno())
         self._file.close()
         digest = hashlib.sha256()
@@ -185,12 +188,13 @@ class AudioWriter:
             left = left[self._file.write(left) :]
 
 
-def wav_header(sample_rate: int, channels: int, samples: int | None) -> bytes:
-    """The first 44 bytes of a WAV file of 16 bits; without `samples`, of one whose end is not known yet."""
+def wav_header(sample_rate: int, channels: int, samples: int | None, *, further: int = 0) -> bytes:
+    """The first 44 bytes of a WAV file of 16 bits; without `samples`, of one whose end is not known yet. `further`
+    bytes follow the audio."""
     width = channels * _BYTES_PER_SAMPLE
     size = _UNKNOWN if samples is None else samples * width
     return (
-        struct.pack("<4sI4s", b"RIFF", min(_UNKNOWN, size + 36), b"WAVE")
+        struct.pack("<4sI4s", b"RIFF", min(_UNKNOWN, size + 36 + further), b"WAVE")
         + struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, sample_rate, sample_rate * width, width, 16)
         + struct.pack("<4sI", b"data", size)
     )

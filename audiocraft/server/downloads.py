@@ -8,8 +8,7 @@ import numpy as np
 
 from audiocraft.server.deps import Services
 from audiocraft.server.errors import NotFound
-from audiocraft.server.follow import tags_of
-from audiocraft.server.media import media_format, open_encoder
+from audiocraft.server.media import media_format, open_encoder, tags_of
 from audiocraft.server.records import Job
 from audiocraft.utils.files import atomic_path
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
 
-from audiocraft.environment import VERSION
 from audiocraft.server.answers import generation_of
 from audiocraft.server.deps import Services, asked
 from audiocraft.server.errors import NotFound, NotReady, ShuttingDown
-from audiocraft.server.media import AudioEncoder, open_encoder
+from audiocraft.server.media import AudioEncoder, open_encoder, tags_of
 from audiocraft.server.records import RUNNING, TERMINAL, Job, JobEvent, JobNotFound
 
 
@@ -173,16 +172,6 @@ class EventFollower:
             newest = await asked(self._services, self._services.store.events, job.id, after=self._after)
             return bool(newest)
         return not (self._services.draining and job.status not in RUNNING)
-
-
-def tags_of(job: Job) -> dict[str, str]:
-    """Where a file comes from, written into it."""
-    return {
-        "title": job.prompt[:200] or job.kind,
-        "artist": job.model,
-        "comment": f"generated audio; model {job.model}; seed {job.seed}; id {job.id}",
-        "software": f"AudioCraft {VERSION}",
-    }
 
 
 def _why_silent(job: Job) -> str:

@@ -18,7 +18,9 @@ import soxr
 from torch import Tensor
 
 from audiocraft.data.audio_utils import compression_level
+from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
+from audiocraft.server.records import Job
 
 Samples = npt.NDArray[np.float32]
 
@@ -194,15 +196,31 @@ def wav_header(
     sample_rate: int, channels: int, total_samples: int | None = None, tags: Mapping[str, str] | None = None
 ) -> bytes:
     """Everything of a 16-bit WAV file before its samples."""
-    names = {"title": b"INAM", "artist": b"IART", "comment": b"ICMT", "software": b"ISFT"}
-    info = b"".join(_riff(names[name], text.encode() + b"\0") for name, text in (tags or {}).items() if text)
-    notes = _riff(b"LIST", b"INFO" + info) if info else b""
+    notes = wav_notes(tags or {})
     layout = struct.pack("<HHIIHH", 1, channels, sample_rate, sample_rate * channels * 2, channels * 2, 16)
     front = b"WAVE" + _riff(b"fmt ", layout) + notes
     size = None if total_samples is None else total_samples * channels * 2
     if size is None or len(front) + 8 + size >= _UNKNOWN_SIZE:
         return b"RIFF" + struct.pack("<I", _UNKNOWN_SIZE) + front + b"data" + struct.pack("<I", _UNKNOWN_SIZE)
     return b"RIFF" + struct.pack("<I", len(front) + 8 + size) + front + b"data" + struct.pack("<I", size)
+
+
+def wav_notes(tags: Mapping[str, str]) -> bytes:
+    """The part of a WAV file that holds title, artist, comment and software; it may stand before or after the audio."""
+    names = {"title": b"INAM", "artist": b"IART", "comment": b"ICMT", "software": b"ISFT"}
+    lines = {name: " ".join(text.split()) for name, text in tags.items()}
+    info = b"".join(_riff(names[name], text.encode() + b"\0") for name, text in lines.items() if text)
+    return _riff(b"LIST", b"INFO" + info) if info else b""
+
+
+def tags_of(job: Job) -> dict[str, str]:
+    """Where a file comes from, written into it. The same request and seed give the same bytes, so no id."""
+    return {
+        "title": job.prompt[:200] or job.kind,
+        "artist": job.model,
+        "comment": f"generated audio; model {job.model}; seed {job.seed}",
+        "software": f"AudioCraft {VERSION}",
+    }
 
 
 def _riff(name: bytes, content: bytes) -> bytes:

@@ -13,6 +13,7 @@ from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationResult
 from audiocraft.server.blobs import AudioWriter, BlobStore
 from audiocraft.server.errors import job_error_of
+from audiocraft.server.media import tags_of
 from audiocraft.server.records import Job, JobError
 from audiocraft.server.schemas import plan_document
 from audiocraft.server.store import JobStore
@@ -121,7 +122,7 @@ class Recorder:
                 writer.abandon()
             writer = self._writer = self._blobs.writer(self._job, result.sample_rate, audio.shape[0])
             writer.append(audio)
-        digest = writer.finish()
+        digest = writer.finish(tags_of(self._job))
         document = {
             "sha256": digest,
             "samples": writer.samples,
