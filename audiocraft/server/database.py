@@ -105,6 +105,7 @@ class Database:
 
 
 def _engine(url: str) -> Engine:
+    # Parameters are hidden from errors, which are logged: prompts are among them.
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -114,14 +115,22 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise ConfigError("jobs must survive restarts: give the SQLite database a file")
-        engine = create_engine(parsed, pool_size=_CONNECTIONS, max_overflow=0, connect_args={"timeout": 10.0})
+        engine = create_engine(
+            parsed,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            hide_parameters=True,
+            connect_args={"timeout": 10.0},
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.get_backend_name() in ("postgresql", "postgres"):
         require("pg8000", extra="postgres")
         parsed = parsed.set(drivername="postgresql+pg8000")
-        return create_engine(parsed, pool_size=8, max_overflow=16, pool_pre_ping=True, pool_recycle=600)
+        return create_engine(
+            parsed, pool_size=8, max_overflow=16, pool_pre_ping=True, pool_recycle=600, hide_parameters=True
+        )
     raise ConfigError(f"databases are SQLite or PostgreSQL, not {parsed.get_backend_name()}")
 
 

@@ -112,7 +112,7 @@ def multiplexed(app: FastAPI, serve: Any, most: int) -> FastAPI:
 
 class Multiplexer:
     """ASGI layer that has the model loaded which a request was sent here for. Names that are no models of the
-    catalogue are left to the routes, which refuse them in their own words."""
+    catalogue are left to the routes, which refuse them in their own words, and so are those who may not ask."""
 
     def __init__(self, app: ASGIApp, *, load: Any) -> None:
         self._app = app
@@ -121,9 +121,24 @@ class Multiplexer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             wanted = dict(scope["headers"]).get(MODEL_HEADER, b"").decode("latin-1")
-            if wanted and wanted in scope["app"].state.services.catalogue.models():
+            facts = scope["app"].state.services.catalogue.models().get(wanted)
+            if facts is not None and facts.kind != "codec" and await _may_generate(scope):
                 await self._load(wanted)
         await self._app(scope, receive, send)
+
+
+async def _may_generate(scope: Scope) -> bool:
+    from fastapi.concurrency import run_in_threadpool
+    from starlette.requests import HTTPConnection
+
+    from audiocraft.server.deps import principal_of
+    from audiocraft.server.errors import Unauthorized
+
+    try:
+        who = await run_in_threadpool(principal_of, HTTPConnection(scope))
+    except Unauthorized:
+        return False
+    return "generate" in who.scopes
 
 
 def settings(scale: Scale) -> dict[str, Any]:

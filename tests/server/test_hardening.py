@@ -16,7 +16,7 @@ import anyio
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from audiocraft.cli.main import main
@@ -26,7 +26,7 @@ from audiocraft.server.blobs import BlobStore
 from audiocraft.server.dispatch import Dispatcher
 from audiocraft.server.janitor import Janitor
 from audiocraft.server.keys import KeyStore
-from audiocraft.server.records import QueueFull, new_id
+from audiocraft.server.records import NewJob, QueueFull, new_id
 from audiocraft.server.store import JobStore
 from audiocraft.server.turns import Turns
 
@@ -122,6 +122,16 @@ def test_a_worker_outlives_a_database_that_was_away(
         assert found.status == "succeeded" and found.attempts > 1 and worker.alive
     finally:
         worker.stop(drain_seconds=0)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+def test_errors_of_the_database_hold_no_prompts(store: JobStore) -> None:
+    fields = dict.fromkeys(("id", "owner", "kind", "model"), "x")
+    job = NewJob(**fields, request={}, prompt="private words", duration=1.0, seed=1)
+    store.submit(job)
+    with pytest.raises(IntegrityError) as refused:
+        store.submit(job)
+    assert "private words" not in str(refused.value)
 
 
 # ---------------------------------------------------------------------- keys

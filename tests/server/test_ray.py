@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,23 @@ def test_only_models_of_the_catalogue_are_loaded_by_header(config: ServingConfig
             assert answer.status_code == 200
         assert client.get("/v1/models").status_code == 200
     assert loaded == ["plain"]
+
+
+def test_strangers_have_no_model_loaded(config: ServingConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    async def load(name: str) -> None:
+        loaded.append(name)
+
+    monkeypatch.setenv("AUDIOCRAFT_API_KEY", "k" * 32)
+    config = replace(config, require_key=True)
+    app = create_app(fakes.FakeEngine(), config, catalogue=Catalogue(config, models=fakes.FACTS))
+    app.add_middleware(Multiplexer, load=load)
+    with TestClient(app) as client:
+        for key, name, status in (("x", "plain", 401), ("k", "codec", 200), ("k", "fake", 200)):
+            headers = {"serve_multiplexed_model_id": name, "Authorization": f"Bearer {key * 32}"}
+            assert client.get("/v1/models", headers=headers).status_code == status
+    assert loaded == ["fake"]
 
 
 def answers(address: str) -> bool:

@@ -208,6 +208,7 @@ export class Stage {
     const items = [...$("formats").querySelectorAll("a")];
     const at = items.indexOf(document.activeElement);
     if (event.key === "Escape") { event.stopPropagation(); this._closeMenu(true); }
+    if (event.key === "Tab") this._closeMenu();
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       event.stopPropagation();
