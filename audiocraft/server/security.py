@@ -93,7 +93,7 @@ class HostGuard:
     def __init__(self, app: ASGIApp, *, config: ServingConfig) -> None:
         self._app = app
         self._open = config.keys_required
-        self._hosts = {*LOOPBACK, "testserver", config.host, *config.hosts}
+        self._hosts = {*LOOPBACK, config.host, *config.hosts}
         self._origins = set(config.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

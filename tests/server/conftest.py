@@ -29,6 +29,7 @@ def config(tmp_path: Path) -> ServingConfig:
     """Quick leases, everything in a temporary folder."""
     return ServingConfig(
         data_dir=str(tmp_path / "data"), music_model="fake", codec_model="codec", preload=(),
+        hosts=("testserver",),  # as the test client calls it
         lease=LeaseSettings(seconds=2.0, heartbeat=0.2, poll=0.02, drain_seconds=5.0),
     )  # fmt: skip
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import soundfile
+import torch
 from fastapi.testclient import TestClient
 
 from audiocraft.config.serving import ServingConfig
+from audiocraft.generation.events import AudioChunk, Cancelled, Event, Started
+from audiocraft.generation.request import GenerationRequest
 from audiocraft.server import streams
 from audiocraft.server.follow import StreamLimits
 
-from .fakes import RATE, FakeEngine
+from .fakes import RATE, FakeEngine, FakeTicket
 from .test_app import WAIT, app_of, services_of
 from .test_streams import serving
 from .test_threats import connected
@@ -105,9 +108,19 @@ def test_audio_that_is_gone_is_said_to_be_gone(live: Any, config: ServingConfig)
 # ---------------------------------------------------------------------- OpenAI's route
 
 
+class EndlessEngine(FakeEngine):
+    """Gives a second of audio, then works until it is told to stop."""
+
+    def _run(self, request: GenerationRequest, on_event: Callable[[Event], None], ticket: FakeTicket) -> None:
+        on_event(Started(request.seeds or (0,), (None,)))
+        on_event(AudioChunk(0, 0, torch.zeros(1, RATE)))
+        ticket.cancelled.wait(600.0)
+        on_event(Cancelled())
+
+
 def test_speech_that_nobody_hears_is_not_made(config: ServingConfig) -> None:
     body = {"model": "fake", "input": "x", "duration": 300.0, "response_format": "pcm"}
-    with serving(FakeEngine(step_seconds=5.0), config) as client:
+    with serving(EndlessEngine(), config) as client:
         with client.stream("POST", "/v1/audio/speech", json=body) as answer:
             job = answer.headers["x-generation-id"]
             assert answer.status_code == 200 and answer.headers["x-seed"]

@@ -187,7 +187,7 @@ def test_messages_keep_tensors_as_they_are() -> None:
 @pytest.mark.slow
 def test_the_real_process(tmp_path: Path) -> None:
     lease = LeaseSettings(drain_seconds=30.0)
-    config = ServingConfig(data_dir=str(tmp_path), preload=("nano",), lease=lease)
+    config = ServingConfig(data_dir=str(tmp_path), preload=("nano",), lease=lease, hosts=("testserver",))
     worker = WorkerProcess(config)
     with TestClient(create_app(worker, config)) as client:
         body = {"prompt": "calm piano", "duration": 1.0, "seed": 1}
