@@ -69,6 +69,8 @@ def resolve(name: str | Path, *, kind: Kind, cache: str | Path | None = None) ->
     """
     text = str(name)
     home = Path(cache or cache_dir())
+    if not text.strip():
+        raise CheckpointError(f"a {NAMES[kind]} needs a name, a folder or a file; got nothing")
     if text.startswith(("http://", "https://")):
         return _fetched(text, home)
     alias = BUNDLED_ALIASES.get((kind, text), text)

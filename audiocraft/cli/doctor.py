@@ -28,10 +28,13 @@ _REQUIRED = (
     "tokenizers",
     "typer",
     "rich",
+    "pyyaml",
 )
 _EXTRAS = {
     "train": ("hydra",),
     "tensorboard": ("tensorboard",),
+    "text": ("spacy",),
+    "notebook": ("IPython",),
     "hub": ("huggingface_hub",),
     "av": ("av",),
     "melody": ("demucs",),
@@ -40,8 +43,13 @@ _EXTRAS = {
     "play": ("sounddevice",),
     "analysis": ("librosa", "matplotlib"),
     "corpus": ("fluidsynth", "mido"),
-    "serve": ("fastapi", "uvicorn"),
-}
+    "serve": ("fastapi", "starlette", "uvicorn", "websockets", "python_multipart", "sqlalchemy", "alembic",
+              "prometheus_client"),
+    "postgres": ("pg8000",),
+    "ray": ("ray",),
+    "client": ("httpx2",),
+    "browser": ("playwright",),
+}  # fmt: skip
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,12 +84,18 @@ def verify(name: Name, as_json: Json = False) -> None:
     """Check the files of a model and of its codec against the digests on record, and that the weights are numbers
     and fit."""
     from audiocraft.checkpoints.verify import check_files
+    from audiocraft.models.detector import load_detector
     from audiocraft.models.loaders import load_compression_model, load_generator
 
+    load: dict[str, Callable[[str], object]] = {
+        "lm": load_generator,
+        "compression": load_compression_model,
+        "detector": load_detector,
+    }
     with _bars():
         found = _read(name)
         # Loading is the check of names, shapes and values, and that the parts fit; it raises with the reason.
-        load_generator(name) if found.kind == "lm" else load_compression_model(name)
+        load[found.kind](name)
         checks = {check.path: check for place in _places(name, found) for check in check_files(place)}
     entries = [
         {"file": str(check.path), "status": check.status, "sha256": check.sha256, "expected": check.expected}
@@ -162,9 +168,17 @@ def _described(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _read(name: str) -> Checkpoint:
+    from audiocraft.checkpoints.read import read
+    from audiocraft.checkpoints.record import OtherKind
     from audiocraft.models.conversion import read_parts
 
-    lm, codec = read_parts(name)
+    try:
+        lm, codec = read_parts(name)
+    except OtherKind as error:
+        try:
+            return read(name, kind="detector")
+        except OtherKind:
+            raise error from None
     found = lm or codec
     assert found is not None
     return found
@@ -204,13 +218,14 @@ def _inspected(name: str) -> dict[str, Any]:
 def _parts(name: str) -> list[tuple[str, str, Path]]:
     """The parts of a model with where they lie, fetched where needed: (name, kind, path)."""
     from audiocraft.checkpoints.read import read
+    from audiocraft.checkpoints.record import NAMES
     from audiocraft.config.networks import LMConfig
     from audiocraft.models.loaders import codec_name
     from audiocraft.modules.conditioners.t5 import find_t5
 
     found = _read(name)
-    if found.kind == "compression":
-        return [(name, "codec", found.source)]
+    if found.kind != "lm":
+        return [(name, NAMES[found.kind], found.source)]
     config = LMConfig.select(found.config)
     codec = codec_name(name, config)
     parts = [
@@ -227,5 +242,6 @@ def _parts(name: str) -> list[tuple[str, str, Path]]:
 def _shape_of(config: Any) -> dict[str, Any]:
     """The sections that shape the network; a release carries its whole training configuration."""
     wanted = ("sample_rate", "channels", "encodec", "seanet", "rvq", "dac", "chunking", "transformer_lm",
-              "codebooks_pattern", "conditioners", "fuser", "max_duration", "compression_model_checkpoint")  # fmt: skip
+              "codebooks_pattern", "conditioners", "fuser", "max_duration", "compression_model_checkpoint",
+              "window", "hop")  # fmt: skip
     return {key: config[key] for key in wanted if key in config}

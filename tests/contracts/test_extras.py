@@ -1,11 +1,14 @@
-"""Every optional dependency is asked for under an extra that exists."""
+"""Every optional dependency is asked for under an extra that exists, and `doctor` looks at each of them."""
 
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from audiocraft.cli import doctor
 
 if TYPE_CHECKING:
     from .conftest import Source
@@ -23,3 +26,16 @@ def test_extras_exist(sources: list[Source], repository: Path) -> None:
                 if extra not in project["optional-dependencies"]:
                     unknown.append(f"{source.path}:{node.lineno} extra {extra!r}")
     assert not unknown, unknown
+
+
+def test_doctor_looks_at_every_dependency(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+
+    assert set(doctor._REQUIRED) == names(project["dependencies"])
+    extras = project["optional-dependencies"]
+    assert set(doctor._EXTRAS) == set(extras) - {"dev"}
+    for extra, modules in doctor._EXTRAS.items():
+        assert len(modules) == len(names(extras[extra]) - {"audiocraft-custom"}), extra
