@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from audiocraft.errors import CheckpointError
+from audiocraft.utils.files import atomic_path
 
 
 class CheckpointSource(Enum):
@@ -33,15 +34,10 @@ def save_checkpoint(state: Any, checkpoint_path: Path, is_sharded: bool = False)
     """Write completely or not at all: a reader, or a crash, never meets half a file."""
     checkpoint_path = Path(checkpoint_path)
     checkpoint_path.parent.mkdir(parents=True, exist_ok=True)
-    part = checkpoint_path.with_name(f".{checkpoint_path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, checkpoint_path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_path(checkpoint_path) as part, open(part, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
     if is_sharded:
         # Every rank leaves a mark, so that a set of shards with one missing is never taken for complete.
         checkpoint_path.with_name(checkpoint_path.name + ".done").touch()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiocraft.cli.output import document, note, result
+from audiocraft.cli.output import USAGE, complain, document, note, result
+from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from audiocraft.models.detector import Detector
     from audiocraft.workflows.analysis import Report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -34,31 +36,54 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tell a recording from generated audio, and measure loudness, peak, tempo and key."""
-    from audiocraft.data.audio import audio_read
-    from audiocraft.errors import InvalidInput
     from audiocraft.models.detector import load_detector
-    from audiocraft.utils.files import atomic_write
-    from audiocraft.workflows.analysis import analyse
-    from audiocraft.workflows.picture import spectrogram_png
 
     if spectrogram is not None and len(files) > 1:
         raise InvalidInput("--spectrogram draws one file; name one", field="spectrogram")
     detector = load_detector(model)
-    reports: list[tuple[Path, Report]] = []
+    entries: list[dict[str, object]] = []
     for file in files:
-        wav, rate = audio_read(file)
-        options = {"threshold": threshold, "feature_maps": features and as_json, "music": music}
-        reports.append((file, analyse(wav, rate, detector, **options)))  # type: ignore[arg-type]
-        if spectrogram is not None:
-            atomic_write(spectrogram, spectrogram_png(wav, rate))
-    if as_json:
-        entries = [_entry(file, report, windows) for file, report in reports]
-        document(entries[0] if len(entries) == 1 else {"files": entries})
-    else:
-        for file, report in reports:
+        try:
+            report = _report(
+                file,
+                detector,
+                spectrogram,
+                threshold=threshold,
+                feature_maps=features and as_json,
+                music=music,
+            )
+        except InvalidInput as error:
+            if len(files) == 1 or error.field == "threshold":
+                raise
+            complain(str(error))  # the other files get their reports
+            entries.append({"file": str(file), "error": str(error)})
+            continue
+        if as_json:
+            entries.append(_entry(file, report, windows))
+        else:
             _show(file, report, windows)
-    if spectrogram is not None and not as_json:
+    if as_json:
+        document(entries[0] if len(files) == 1 else {"files": entries})
+    elif spectrogram is not None:
         result(str(spectrogram))
+    if any("error" in entry for entry in entries):
+        raise typer.Exit(USAGE)
+
+
+def _report(file: Path, detector: Detector, picture: Path | None, **options: Any) -> Report:
+    """What there is to say about a file, whose spectrogram goes to `picture`."""
+    from audiocraft.data.audio import audio_read
+    from audiocraft.utils.files import atomic_write
+    from audiocraft.workflows.analysis import analyse
+    from audiocraft.workflows.picture import spectrogram_png
+
+    wav, rate = audio_read(file)
+    if not wav.numel():
+        raise InvalidInput(f"{file} holds no sound", field="files")
+    report = analyse(wav, rate, detector, **options)
+    if picture is not None:
+        atomic_write(picture, spectrogram_png(wav, rate))
+    return report
 
 
 def _entry(file: Path, report: Report, windows: bool) -> dict[str, object]:

@@ -66,6 +66,7 @@ def _measure(
 ) -> Report:
     import torch
 
+    from audiocraft.utils.devices import usable_device
     from audiocraft.workflows.bench import measure
     from audiocraft.workflows.bench_peers import measure_transformers
     from audiocraft.workflows.bench_report import Report
@@ -79,7 +80,7 @@ def _measure(
         if threads < 1:
             raise InvalidInput(f"threads must be at least 1, got {threads}", field="threads")
         torch.set_num_threads(threads)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = usable_device(device)
     seconds = _QUICK_SECONDS if quick else _SECONDS
     note("measuring the memory ...")
     machine = describe(place, quick=quick)

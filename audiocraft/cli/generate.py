@@ -345,15 +345,8 @@ def _rows(request: GenerationRequest, start: int, stop: int) -> GenerationReques
 
 
 def _load(job: _Job) -> BaseGenModel:
-    import torch
-
     from audiocraft.models.abilities import facade
 
-    if job.device is not None:
-        try:
-            torch.zeros(1, device=job.device)
-        except (RuntimeError, AssertionError) as error:
-            raise InvalidInput(f"device {job.device!r} cannot be used here", field="device") from error
     return facade(job.model).get_pretrained(job.model, device=job.device, precision=job.precision)
 
 

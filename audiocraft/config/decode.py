@@ -96,6 +96,8 @@ def _shown(value: Any) -> str:
 def _value(hint: Any, data: Any, path: _Path) -> Any:
     if hint is Any:
         return data
+    if isinstance(data, float) and math.isnan(data):
+        _fail(path, "expected a number, got nan")
     tagged = _tagged(hint)
     if tagged is not None:
         return _choice(tagged, data, path)

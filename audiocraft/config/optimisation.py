@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from audiocraft.errors import ConfigError
+
+
+def _check_range(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"{name} must be zero or more and finite, got {value:g}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,6 +19,12 @@ class AdamConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas must lie in [0, 1), got {', '.join(map(str, self.betas))}")
+        _check_range("weight_decay", self.weight_decay)
+        _check_range("eps", self.eps)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +51,12 @@ class OptimConfig:
     ema: EMAConfig = EMAConfig()
     max_norm: float | None = None
     eager_sync: bool = True
+
+    def __post_init__(self) -> None:
+        _check_range("lr", self.lr)
+        for name, number in (("epochs", self.epochs), ("updates_per_epoch", self.updates_per_epoch)):
+            if number is not None and number < 1:
+                raise ConfigError(f"{name} must be 1 or more, got {number}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.genmodel import BaseGenModel, Defaults
 from audiocraft.models.lm import LMModel
 from audiocraft.models.loaders import load_generator
+from audiocraft.utils.devices import usable_device
 
 MELODY = "self_wav"
 """The condition of models that listen to a melody, which AudioGen refuses."""
@@ -46,8 +47,7 @@ class AudioGen(BaseGenModel):
             precision: of the language model's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".
             quantize: another name for `precision`.
         """
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = usable_device(device)
         codec, lm, config = load_generator(
             _ALIASES.get(str(name), name), device=device, precision=precision, quantize=quantize
         )

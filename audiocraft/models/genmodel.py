@@ -178,6 +178,12 @@ class BaseGenModel(ABC):
     ) -> Job:
         """Everything about a request that can be wrong is found here, before the first step."""
         references.check(self.name, self.lm, request)
+        num_samples = round(request.duration * self.sample_rate)
+        if num_samples == 0:
+            raise InvalidInput(
+                f"duration {request.duration:g} s is less than a sample at {self.sample_rate} Hz",
+                field="duration",
+            )
         seeds = request.seeds or tuple(secrets.randbits(31) for _ in request.prompts)
         prompt = self._prompt_codes(request)
         total = windows.frames_of(request.duration, self.frame_rate)
@@ -215,7 +221,7 @@ class BaseGenModel(ABC):
             session=Session.open(seeds, progress=progress, cancel=cancel),
             seeds=seeds,
             plans=plans,
-            num_samples=round(request.duration * self.sample_rate),
+            num_samples=num_samples,
             anchor=LevelAnchor(reference=self.max_duration)
             if stride and request.window.level_anchor
             else None,

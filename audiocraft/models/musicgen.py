@@ -16,6 +16,7 @@ from audiocraft.models.loaders import load_generator
 from audiocraft.models.references import listener
 from audiocraft.modules.conditioners import StyleConditioner
 from audiocraft.types import StyleSettings
+from audiocraft.utils.devices import usable_device
 
 MelodyList = list[Tensor | None]
 MelodyType = Tensor | MelodyList
@@ -39,8 +40,7 @@ class MusicGen(BaseGenModel):
             precision: of the language model's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".
             quantize: another name for `precision`.
         """
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = usable_device(device)
         codec, lm, config = load_generator(name, device=device, precision=precision, quantize=quantize)
         return MusicGen(str(name), codec, lm, max_duration=config.max_duration)
 

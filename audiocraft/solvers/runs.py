@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.checkpoints.files import load_weights
+from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.record import Kind
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import decode, encode
@@ -46,10 +47,13 @@ _KINDS: Mapping[type, Kind] = {
 def read_config(run: Path) -> SolverConfig:
     """The configuration that a run folder was trained with."""
     path = run / CONFIG_FILE
-    try:
-        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}") from None
+    if not path.is_file():
+        raise CheckpointError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}")
+    tree = read_json(path)
+    if tree.get("solver") not in SOLVERS:
+        raise CheckpointError(
+            f"{path}: solver {tree.get('solver')!r} is not one of {', '.join(SOLVERS)}; the file is damaged"
+        )
     return decode(SOLVERS[tree["solver"]], tree)
 
 

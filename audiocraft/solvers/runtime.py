@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiocraft.config.training import SolverConfig
 from audiocraft.utils import distrib
+from audiocraft.utils.devices import usable_device
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +32,11 @@ class Runtime:
 
     @classmethod
     def build(cls, config: SolverConfig) -> Runtime:
-        device = torch.device(config.device)
-        if device.type == "cuda" and not torch.cuda.is_available():
+        wanted = config.device
+        if wanted.startswith("cuda") and not torch.cuda.is_available():
             logger.info("no GPU here: training on the CPU")
-            device = torch.device("cpu")
+            wanted = "cpu"
+        device = usable_device(wanted)
         dtype = _DTYPES[config.autocast_dtype]
         # float16 underflows without scaling; bfloat16 has float32's range and needs none.
         scaled = config.autocast and dtype is torch.float16

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from audiocraft.cli.main import COMMANDS, main
 from audiocraft.data.audio import audio_info
@@ -128,6 +130,8 @@ def test_going_on_from_a_file(here: Path, capsys: pytest.CaptureFixture[str]) ->
         (["x", "-d", "nan"], 2, "duration"),
         (["x", "-d", "1e9"], 2, "duration"),
         (["x", "-d", "abc"], 2, "duration"),
+        (["x", "-d", "1e-9"], 2, "less than a sample"),
+        (["x", "--model", ""], 1, "needs a name"),
         (["x", "--model", "nosuch"], 1, "nosuch"),
         (["x", "-o", "/proc/none/out.wav"], 2, "/proc"),
         (["x", "-o", "out.xyz"], 2, "out.xyz"),
@@ -238,3 +242,46 @@ def test_models_and_doctor(here: Path, capsys: pytest.CaptureFixture[str], golde
     assert report["packages"]["torch"] and report["device"]["kind"] in ("cpu", "cuda")
     main(["doctor"])
     assert "audiocraft" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["info"], ["verify"], ["pull"]])
+def test_every_model_that_is_listed_can_be_asked_about(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(["models", *words, "analysis-nano", "--json"]) == 0
+    assert "detector" in capsys.readouterr().out or words == ["verify"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["bench", "--quick", "--device", "nosuch"], "device 'nosuch' cannot be used here"),
+        (["data", "manifest", "."], "no audio below ."),
+        (["analyze", "empty.wav"], "empty.wav holds no sound"),
+    ],
+)
+def test_mistakes_with_other_commands(
+    here: Path, capsys: pytest.CaptureFixture[str], words: list[str], reason: str
+) -> None:
+    if "empty.wav" in words:
+        soundfile.write("empty.wav", np.zeros(0), 24000)
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("error: ") and said.err.count("\n") == 1
+    assert reason in said.err
+
+
+def test_an_unreadable_file_does_not_cost_the_reports_of_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    soundfile.write("good.wav", 0.1 * np.sin(np.arange(24000) / 20), 24000)
+    Path("bad.wav").write_text("this is text")
+    words = ["analyze", "--no-music", "bad.wav", "good.wav"]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "verdict" in said.out and said.out.startswith("good.wav\n") and "bad.wav" in said.err
+    assert main([*words, "--json"]) == 2
+    bad, good = json.loads(capsys.readouterr().out)["files"]
+    assert "cannot read" in bad["error"] and "error" not in good and good["duration"] == 1.0
+    assert main([*words, "--threshold", "7"]) == 2
+    assert capsys.readouterr().err.count("threshold") == 1

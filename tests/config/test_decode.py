@@ -120,3 +120,10 @@ def test_select_takes_its_part_of_a_training_run() -> None:
 def test_values_that_do_not_fit_together(kind: Any, tree: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         kind.select(tree)
+
+
+@pytest.mark.parametrize("key", ["size", "number"])
+def test_nan_is_no_setting(key: str) -> None:
+    """YAML reads `nan` as a number; a loss of that weight would train for hours before it shows."""
+    with pytest.raises(ConfigError, match=f"{key}.*nan"):
+        decode(Home, {"size": 1.0, key: float("nan")})

@@ -101,3 +101,16 @@ def test_paths_are_mapped_for_the_cluster(tmp_path: Path, monkeypatch: pytest.Mo
         assert load_audio_meta(tmp_path / "data.jsonl")[0].path == "/here/a.wav"
     finally:
         AudioCraftEnvironment.reset()
+
+
+def test_links_in_a_circle_and_twice_the_same_folder(folder: Path) -> None:
+    """Each file stands in a manifest once: more often, it would be trained on more often."""
+    (folder / "audio" / "up").symlink_to(folder, target_is_directory=True)
+    (folder / "again").symlink_to(folder / "audio", target_is_directory=True)
+    assert len(find_audio_files(folder)) == 3
+
+
+def test_all_formats_that_are_written_are_found(tmp_path: Path) -> None:
+    for suffix in ("wav", "flac", "ogg", "opus", "mp3"):
+        audio_write(tmp_path / suffix, torch.zeros(1, 24000), 24000, suffix)
+    assert len(find_audio_files(tmp_path)) == 5

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from audiocraft.config.compose import compose
+from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.optim import DAdaptAdam
 from audiocraft.solvers.builders import build_solver
 from audiocraft.solvers.compression import CompressionSolver
@@ -71,3 +72,25 @@ def test_discriminators_have_their_own_schedule(codec_overrides: list[str], tmp_
 def test_discriminators_keep_their_rate_by_default(codec_overrides: list[str], tmp_path: Path) -> None:
     solver = start([*codec_overrides, "adversarial.lr=0.5"], tmp_path)
     assert rates(solver) == [0.5] * 6
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "lr=-1",
+        "lr=nan",
+        "lr=inf",
+        "adam.betas=[0.9,1.0]",
+        "adam.eps=-1e-8",
+        "epochs=0",
+        "updates_per_epoch=-1",
+    ],
+)
+def test_settings_that_no_optimiser_takes(codec_overrides: list[str], wrong: str) -> None:
+    with pytest.raises(ConfigError, match=r"optim.*" + wrong.split("=")[0].split(".")[-1]):
+        compose([*codec_overrides, f"optim.{wrong}"])
+
+
+def test_a_device_that_is_not_there(codec_overrides: list[str], tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="device 'nosuch' cannot be used"):
+        build_solver(compose([*codec_overrides, "device=nosuch"]), tmp_path)

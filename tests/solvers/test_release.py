@@ -9,7 +9,7 @@ import torch
 
 from audiocraft.errors import CheckpointError
 from audiocraft.models import CompressionModel
-from audiocraft.solvers.runs import load_codec
+from audiocraft.solvers.runs import export, load_codec
 from audiocraft.utils.export import export_encodec, export_lm, export_pretrained_compression_model
 
 
@@ -28,3 +28,12 @@ def test_a_codec_is_no_language_model(codec_run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds a run of compression"):
         export_lm(codec_run, tmp_path / "lm.bin")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"solver": "nosuch"}'])
+def test_a_damaged_run_is_named(content: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        export(tmp_path, tmp_path / "out")
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        export(tmp_path, tmp_path / "out")

@@ -27,3 +27,24 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "x").chmod(0o640)
     atomic_write(tmp_path / "x", b"2")
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640 and (tmp_path / "x").read_bytes() == b"2"
+
+
+def test_errors_name_the_target(tmp_path: Path) -> None:
+    """Not the temporary file, which nobody has heard of."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for target, kind in (
+        ("folder", IsADirectoryError),
+        ("none/x.wav", FileNotFoundError),
+        ("file/x.wav", NotADirectoryError),
+    ):
+        with pytest.raises(kind) as caught:
+            atomic_write(tmp_path / target, b"1")
+        assert caught.value.filename == str(tmp_path / target)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_the_longest_name_that_a_file_may_have(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 251 + ".wav")
+    atomic_write(target, b"1")
+    assert os.listdir(tmp_path) == [target.name]
