@@ -47,9 +47,13 @@ class StreamableLSTM(StreamingModule):
             frames = run_lstm(tool, weights, frames, hidden[layer], cell[layer])
         return frames, (hidden, cell)
 
-    def run_frames(self, x: Tensor) -> Tensor:
-        """The whole sequence x [B, T, D] -> [B, T, D], time before channels."""
-        y, _ = self._run(x.transpose(0, 1), self.init_state(x.shape[0]))
+    def run_frames(self, x: Tensor, state: LSTMState | None = None) -> Tensor:
+        """x [B, T, D] -> [B, T, D], time before channels: the whole sequence, or with a state what comes next."""
+        if state is None:
+            state = self.init_state(x.shape[0])
+        elif x.shape[1] == 0:
+            return x
+        y, (state.hidden, state.cell) = self._run(x.transpose(0, 1), state)
         return y.transpose(0, 1) + x if self.skip else y.transpose(0, 1)
 
     def _fits(self, tool: Kernels, frames: Tensor) -> bool:

@@ -6,8 +6,7 @@ decoder  conv -> LSTM -> [ELU -> transposed conv -> residual layers] per ratio -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -17,10 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
+from audiocraft.modules.chained import (
+    Known,
+    LayersState,
+    init_layers,
+    layers_need,
+    run_layers,
+    step_in_torch,
+    step_layers,
+)
 from audiocraft.modules.conv import StreamableConv1d, StreamableConvTranspose1d
 from audiocraft.modules.lstm import StreamableLSTM
-from audiocraft.modules.native.codec import Chain, Unsupported, can_run, forget
-from audiocraft.modules.native.records import Kernels, kernels
+from audiocraft.modules.native.codec import Chain
 from audiocraft.modules.streaming import StreamingModule
 
 _ELU: Mapping[str, Any] = MappingProxyType({"alpha": 1.0})
@@ -32,66 +39,6 @@ def _activation(name: str, params: Mapping[str, Any]) -> nn.Module:
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise InvalidInput(f"activation {name!r} is not a layer of torch.nn", field="activation")
     return kind(**params)
-
-
-def _init_layers(layers: nn.Sequential, batch_size: int) -> list[Any]:
-    return [layer.init_state(batch_size) if isinstance(layer, StreamingModule) else None for layer in layers]
-
-
-def _step_layers(layers: nn.Sequential, x: Tensor, states: list[Any], *, last: bool) -> Tensor:
-    """One piece through all layers; with `last`, what each layer still held follows it."""
-    for layer, state in zip(layers, states, strict=True):
-        if not isinstance(layer, StreamingModule):
-            x = layer(x)
-            continue
-        y = layer(x, state=state)
-        if last:
-            rest = layer.finish(state)
-            y = y if rest is None else torch.cat([y, rest], dim=-1)
-        x = y
-    return x
-
-
-def _run_layers(layers: nn.Sequential, x: Tensor) -> Tensor:
-    """The whole sequence x [B, D, L] through all layers: in our kernels where they know them, else in torch."""
-    tool = kernels()
-    if torch.is_grad_enabled() or layers.training:
-        forget(layers)
-    elif tool is not None and can_run(x):
-        with suppress(Unsupported):
-            y = _run_chains(layers, x.transpose(1, 2), tool)
-            if y is not None:
-                return y.transpose(1, 2)
-    return layers(x)
-
-
-def _run_chains(layers: nn.Sequential, x: Tensor, tool: Kernels) -> Tensor | None:
-    """x [B, L, D] -> [B, L', D'], the layers between LSTMs as one chain each; None where x is too short for them."""
-    parts: list[Chain | StreamableLSTM] = []
-    chain, channels = None, x.shape[-1]
-    for layer in layers:
-        if any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules()):
-            raise Unsupported
-        if type(layer) is StreamableLSTM:
-            parts.append(layer)
-            chain, channels = None, layer.lstm.hidden_size
-            continue
-        if chain is None:
-            chain = Chain(tool, channels)
-            parts.append(chain)
-        _ADD.get(type(layer), Chain.activate)(chain, layer)
-    y: Tensor | None = x
-    for part in parts:
-        if y is not None:
-            y = part.run(y.contiguous()) if isinstance(part, Chain) else part.run_frames(y)
-    return y
-
-
-def _layers_need(layers: nn.Sequential, index: int) -> int:
-    """The last place of the input that settles place `index` of the output."""
-    for layer in reversed(layers):
-        index = layer.needs(index) if isinstance(layer, StreamingModule) else index
-    return index
 
 
 @dataclass(slots=True)
@@ -141,7 +88,7 @@ class SEANetResnetBlock(StreamingModule):
         shortcut = (
             self.shortcut.init_state(batch_size) if isinstance(self.shortcut, StreamingModule) else None
         )
-        return ResnetState(block=_init_layers(self.block, batch_size), shortcut=shortcut)
+        return ResnetState(block=init_layers(self.block, batch_size), shortcut=shortcut)
 
     def forward(self, x: Tensor, state: ResnetState | None = None) -> Tensor:
         """x [B, D, L] -> [B, D, L]"""
@@ -150,18 +97,18 @@ class SEANetResnetBlock(StreamingModule):
             return self.shortcut(x) + self.block(x)
         kept = x if state.shortcut is None else self.shortcut(x, state=state.shortcut)
         state.waiting = kept if state.waiting is None else torch.cat([state.waiting, kept], dim=-1)
-        return self._join(_step_layers(self.block, x, state.block, last=False), state)
+        return self._join(step_in_torch(self.block, x, state.block, last=False), state)
 
     def needs(self, index: int) -> int:
         """The last sample that is needed before sample `index` of the output is settled."""
-        return _layers_need(self.block, index)
+        return layers_need(self.block, index)
 
     def finish(self, state: ResnetState) -> Tensor | None:
         """What the block still held."""
         if state.waiting is None:
             return None
         nothing = state.waiting[..., :0]
-        return self._join(_step_layers(self.block, nothing, state.block, last=True), state)
+        return self._join(step_in_torch(self.block, nothing, state.block, last=True), state)
 
     def _join(self, y: Tensor, state: ResnetState) -> Tensor:
         assert state.waiting is not None
@@ -169,7 +116,7 @@ class SEANetResnetBlock(StreamingModule):
         return kept + y
 
 
-_ADD: Mapping[type[nn.Module], Callable[[Chain, Any], None]] = MappingProxyType(
+_KNOWN: Known = MappingProxyType(
     {
         StreamableConv1d: Chain.conv,
         StreamableConvTranspose1d: Chain.upsample,
@@ -305,18 +252,20 @@ class SEANetEncoder(StreamingModule):
         layers += [recipe.activate(), recipe.conv(width, dimension, last_kernel_size, last)]
         self.model = nn.Sequential(*layers)
 
-    def init_state(self, batch_size: int) -> list[Any]:
-        """One entry per layer, None where a layer has nothing to remember."""
-        return _init_layers(self.model, batch_size)
+    def init_state(self, batch_size: int) -> LayersState:
+        """Nothing heard yet."""
+        return LayersState(init_layers(self.model, batch_size))
 
-    def forward(self, x: Tensor, state: list[Any] | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: LayersState | None = None) -> Tensor:
         """x [B, C, N] -> [B, D, ceil(N / hop_length)]; with a state, the frames that are complete."""
         state = self.current_state(state, x.shape[0])
-        return _run_layers(self.model, x) if state is None else _step_layers(self.model, x, state, last=False)
+        if state is None:
+            return run_layers(self.model, x, _KNOWN)
+        return step_layers(self.model, x, state, _KNOWN, last=False)
 
-    def last_step(self, x: Tensor, state: list[Any]) -> Tensor:
+    def last_step(self, x: Tensor, state: LayersState) -> Tensor:
         """The frames of the last piece `x` (it may be empty), the incomplete one padded."""
-        return _step_layers(self.model, x, state, last=True)
+        return step_layers(self.model, x, state, _KNOWN, last=True)
 
 
 class SEANetDecoder(StreamingModule):
@@ -381,19 +330,21 @@ class SEANetDecoder(StreamingModule):
             layers.append(_activation(final_activation, final_activation_params or {}))
         self.model = nn.Sequential(*layers)
 
-    def init_state(self, batch_size: int) -> list[Any]:
-        """One entry per layer, None where a layer has nothing to remember."""
-        return _init_layers(self.model, batch_size)
+    def init_state(self, batch_size: int) -> LayersState:
+        """Nothing heard yet."""
+        return LayersState(init_layers(self.model, batch_size))
 
-    def forward(self, z: Tensor, state: list[Any] | None = None) -> Tensor:
+    def forward(self, z: Tensor, state: LayersState | None = None) -> Tensor:
         """z [B, D, T] -> [B, C, T * hop_length]; with a state, the samples that are settled."""
         state = self.current_state(state, z.shape[0])
-        return _run_layers(self.model, z) if state is None else _step_layers(self.model, z, state, last=False)
+        if state is None:
+            return run_layers(self.model, z, _KNOWN)
+        return step_layers(self.model, z, state, _KNOWN, last=False)
 
     def needs(self, index: int) -> int:
         """The last frame that is needed before sample `index` is settled."""
-        return _layers_need(self.model, index)
+        return layers_need(self.model, index)
 
-    def last_step(self, z: Tensor, state: list[Any]) -> Tensor:
+    def last_step(self, z: Tensor, state: LayersState) -> Tensor:
         """The samples of the last piece `z` (it may be empty) and those that were held back."""
-        return _step_layers(self.model, z, state, last=True)
+        return step_layers(self.model, z, state, _KNOWN, last=True)

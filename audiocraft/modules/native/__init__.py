@@ -7,6 +7,6 @@ pool.h       threads; vectors.h, records.h: what all of these build on
 codec.c      the layers of a codec over tiles of time, and its LSTM
 build.py     finds or compiles them for this processor
 program.py   a transformer and its caches, as the kernels see them
-codec.py     a codec's layers as the kernels see them; codec_records.py its records
+codec.py     a codec's layers as the kernels see them; codec_records.py its records, codec_weights.py what they hold
 ends.py      the tables of codes before it, and the heads behind it
 """

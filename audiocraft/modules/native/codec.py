@@ -5,35 +5,31 @@ What cannot run there (other activations, norms of the signal, other paddings) r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from ctypes import POINTER, byref, c_int32, c_int64, c_void_p, cast
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from audiocraft.modules.derived import Derived
 from audiocraft.modules.native.codec_records import Group, Network, Signal, Span, Step
+from audiocraft.modules.native.codec_weights import Unsupported, check, packed_weight
 from audiocraft.modules.native.records import Kernels
-from audiocraft.modules.norm import WeightNorm
 
 _ZEROS, _REFLECT = 0, 1
 _RAW, _ACTIVE = 0, 1
 _ELU, _GELU = 1, 2
 _MOST_SIGNALS = 96  # of codec.c
 _MOST_TASKS = 1 << 18
+_ENDLESS = 1 << 40
 _NARROW = 4  # columns that are not worth a panel
 
 _TILE_BYTES = 512 << 10  # of what one tile makes, so that it stays in the second cache
 _LIGHT = 320 << 10  # floats: steps with more of them do not share a tile with others
 _PIECE_BYTES = 24 << 20  # of what groups of steps pass on to each other
 _ROWS_ALONE, _PANELS_ALONE = 256, 4
-
-
-class Unsupported(Exception):
-    """The kernels do not know a layer."""
 
 
 @dataclass(slots=True)
@@ -46,6 +42,7 @@ class _Made:
     activation: int = 0  # of the active plane
     pad: int | None = None
     reach: int = 0  # rows that a reflection at an end needs
+    reach_left: int = 0  # at the beginning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +103,7 @@ class Chain:
     def same(self, conv: nn.Conv1d, packed: Derived) -> None:
         """A plain convolution with as many zeros at the ends as keep the length."""
         source, reads = self._current()
-        _check(conv)
+        check(conv)
         left = (conv.kernel_size[0] - 1) * conv.dilation[0] // 2
         if conv.padding != (left,) or conv.padding_mode != "zeros" or conv.stride != (1,):
             raise Unsupported
@@ -116,7 +113,7 @@ class Chain:
         """A `StreamableConvTranspose1d`, whose samples hear two frames each."""
         source, reads = self._current()
         conv, stride = layer.convtr.convtr, layer.stride
-        _check(conv, layer.convtr.norm)
+        check(conv, layer.convtr.norm)
         if conv.kernel_size[0] != 2 * stride:
             raise Unsupported
 
@@ -125,8 +122,8 @@ class Chain:
             return torch.cat([before, now]).flatten(1)
 
         channels = conv.out_channels
-        self._read(source, reads, _ZEROS, 1)
-        packed = _packed(layer.packed, conv, pack, self._panel, repeat=stride)
+        self._read(source, reads, _ZEROS, 1, 1)
+        packed = packed_weight(layer.packed, conv, pack, self._panel, repeat=stride)
         self._signals.append(_Made(channels, self._signals[source].rate * stride))
         step = _Do(
             source=source,
@@ -187,6 +184,51 @@ class Chain:
             _done(self._tool.call.ac_network(byref(network), byref(span), chunk, threads))
         return out
 
+    @property
+    def channels(self) -> int:
+        """Of the output."""
+        return self._signals[-1].channels
+
+    def check(self) -> None:
+        """Raise Unsupported where the kernels cannot run the layers as they follow one another."""
+        self._steps()
+
+    def length_after(self, length: int) -> int:
+        """Rows of the output of an input of `length` rows."""
+        return self._lengths(self._steps(), length)[-1]
+
+    def run_piece(self, x: Tensor, first: int, low: int, high: int, *, last: bool) -> Tensor | None:
+        """Rows low ... high - 1 of the output, of an input of which x [B, n, D] is here, from row `first` on.
+
+        Args:
+            last: nothing follows x; else the rows asked for hear nothing that follows. None where the input is too
+                short for the paddings at its end.
+        """
+        steps, groups = self._steps(), self._groups()
+        heard = first + x.shape[1]
+        lengths = self._lengths(steps, heard)
+        if any(
+            length <= (made.reach if last else made.reach_left)
+            for length, made in zip(lengths, self._signals, strict=True)
+        ):
+            return None
+        out = x.new_empty(x.shape[0], high - low, self.channels)
+        network, chunk = self._network(steps, groups), c_int64(self._chunk(steps, groups))
+        threads = c_int32(torch.get_num_threads())
+        for row, made in zip(x, out, strict=True):
+            span = Span(row.data_ptr(), made.data_ptr(), first, heard, low, high)
+            _done(self._tool.call.ac_network(byref(network), byref(span), chunk, threads))
+        return out
+
+    def first_needed(self, row: int) -> int:
+        """The first row of the input that row `row` of the output, and those behind it, hear."""
+        steps = self._steps()
+        network, needed = self._network(steps, [(0, len(steps))], 1), (c_int64 * 2)()
+        self._tool.call.ac_network_needs(
+            byref(network), c_int64(_ENDLESS), c_int64(row), c_int64(row + 1), byref(needed)
+        )
+        return int(needed[0])
+
     def _steps(self) -> list[_Do]:
         steps = [step for unit in self._units for step in unit]
         self._signals[-1].planes.add(_RAW)
@@ -205,15 +247,17 @@ class Chain:
             signal.activation = kind
         return index, _ACTIVE if kind else _RAW
 
-    def _read(self, signal: int, plane: int, pad: int, reach: int) -> None:
+    def _read(self, signal: int, plane: int, pad: int, left: int, right: int) -> None:
         made = self._signals[signal]
         made.planes.add(plane)
+        reach = max(left, right)
         if reach == 0:
             return
         if made.pad not in (None, pad):
             raise Unsupported
         made.pad = pad
-        made.reach = max(made.reach, reach if pad == _REFLECT else 0)
+        if pad == _REFLECT:
+            made.reach, made.reach_left = max(made.reach, reach), max(made.reach_left, left)
 
     def _streamable(self, layer: Any, source: int, reads: int, add: int = -1) -> _Do:
         if layer.pad_mode not in ("constant", "reflect"):
@@ -221,7 +265,7 @@ class Chain:
         pad = _REFLECT if layer.pad_mode == "reflect" else _ZEROS
         left = layer.padding_total - layer.padding_right
         ends = _Ends(left, layer.padding_right + layer.stride - 1, pad)
-        _check(layer.conv.conv, layer.conv.norm)
+        check(layer.conv.conv, layer.conv.norm)
         return self._conv(layer.conv.conv, layer.packed, ends, source, reads, add)
 
     def _conv(self, conv: Any, kept: Derived, ends: _Ends, source: int, reads: int, add: int = -1) -> _Do:
@@ -233,7 +277,7 @@ class Chain:
             conv.stride[0],
             conv.out_channels,
         )
-        self._read(source, reads, ends.pad, max(ends.left, ends.right))
+        self._read(source, reads, ends.pad, ends.left, ends.right)
         if add >= 0:
             self._signals[add].planes.add(_RAW)
         joined = dilation == 1
@@ -243,7 +287,7 @@ class Chain:
         def pack(weight: Tensor) -> Tensor:  # [D', D, kernel] -> [kernel * D, D']
             return weight.permute(2, 1, 0).flatten(0, 1)
 
-        packed = _packed(kept, conv, pack, 0 if narrow else self._panel)
+        packed = packed_weight(kept, conv, pack, 0 if narrow else self._panel)
         self._signals.append(_Made(channels, self._signals[source].rate / stride))
         return _Do(
             source=source,
@@ -348,38 +392,3 @@ def can_run(x: Tensor) -> bool:
     if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not x.numel():
         return False
     return x.device.type == "cpu" and x.dtype == torch.float32
-
-
-def forget(layers: nn.Module) -> None:
-    """Drop what was packed for the kernels: the layers are being trained."""
-    for module in layers.modules():
-        packed = getattr(module, "packed", None)
-        if isinstance(packed, Derived):
-            packed.drop()
-
-
-def _check(conv: nn.Module, norm: nn.Module | None = None) -> None:
-    known = isinstance(conv, WeightNorm) or type(conv) in (nn.Conv1d, nn.ConvTranspose1d)
-    plain = all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in conv.parameters())
-    if not known or not plain or type(norm) not in (type(None), nn.Identity):
-        raise Unsupported
-
-
-def _packed(
-    kept: Derived, conv: Any, pack: Callable[[Tensor], Tensor], panel: int, *, repeat: int = 1
-) -> Tensor:
-    """The weight as a matrix [inputs, columns] in panels of columns (0: transposed), and the bias behind it."""
-    weights = (conv.weight_v, conv.weight_g) if isinstance(conv, WeightNorm) else (conv.weight,)
-
-    def make() -> Tensor:
-        matrix = pack(torch._weight_norm(*weights, 0) if len(weights) == 2 else weights[0])
-        bias = matrix.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
-        bias = bias.repeat(repeat)
-        if not panel:
-            return torch.cat([matrix.t().flatten(), bias])
-        missing = -matrix.shape[1] % panel
-        panels = F.pad(matrix, (0, missing)).unflatten(1, (-1, panel)).transpose(0, 1)
-        return torch.cat([panels.flatten(), F.pad(bias, (0, missing))])
-
-    sources = weights if conv.bias is None else (*weights, conv.bias)
-    return kept.get(sources, make)

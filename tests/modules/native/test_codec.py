@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.modules import SEANetDecoder, SEANetEncoder
+from audiocraft.modules.chained import Heard
 from audiocraft.modules.lstm import StreamableLSTM
 from audiocraft.modules.native import codec
 from audiocraft.modules.native.records import Kernels
@@ -36,6 +37,22 @@ def taken(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[in
         return y
 
     monkeypatch.setattr(codec.Chain, "run", spy)
+    yield lengths
+
+
+@pytest.fixture
+def pieces(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Lengths of what the kernels made of pieces of a stream."""
+    lengths: list[int] = []
+    run = codec.Chain.run_piece
+
+    def spy(chain: codec.Chain, *args: Any, **options: Any) -> Tensor | None:
+        y = run(chain, *args, **options)
+        if y is not None:
+            lengths.append(y.shape[1])
+        return y
+
+    monkeypatch.setattr(codec.Chain, "run_piece", spy)
     yield lengths
 
 
@@ -150,6 +167,56 @@ def test_clips_shorter_than_their_paddings(taken: list[int]) -> None:
     with torch.inference_mode():
         close(decoder(z), expected)
     assert not taken
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("cuts", [(1,) * 41, (3, 0, 20, 1, 1, 16), (40, 1), (41,)])
+def test_pieces_are_the_whole(pieces: list[int], name: str, cuts: tuple[int, ...]) -> None:
+    """Whatever the pieces; a piece gives what it settles in torch, no more and no less."""
+    options = VARIANTS[name]
+    networks = [SEANetDecoder(**options).eval()]
+    inputs = [torch.randn(2, options["dimension"], 41)]
+    if options.get("causal"):
+        networks.append(SEANetEncoder(**options).eval())
+        inputs.append(torch.randn(2, 1, 41))
+    for network, x in zip(networks, inputs, strict=True):
+        expected = by_pieces(network, x, cuts)
+        assert not pieces
+        with torch.inference_mode():
+            found = by_pieces(network, x, cuts)
+            whole = network(x)
+        assert pieces
+        assert [part.shape for part in found] == [part.shape for part in expected]
+        close(torch.cat(found, dim=-1), whole)
+        close(whole, torch.cat(expected, dim=-1))
+        if not options.get("lstm"):
+            assert torch.equal(torch.cat(found, dim=-1), whole)
+        pieces.clear()
+
+
+def test_a_stream_shorter_than_its_paddings(pieces: list[int]) -> None:
+    decoder = SEANetDecoder(**VARIANTS["reflect"]).eval()
+    z = torch.randn(1, 16, 2)
+    expected = by_torch(decoder, z)
+    with torch.inference_mode():
+        close(torch.cat(by_pieces(decoder, z, (1, 1)), dim=-1), expected)
+
+
+def test_what_a_stream_keeps_does_not_grow(pieces: list[int]) -> None:
+    decoder = SEANetDecoder(**VARIANTS["music"]).eval()
+    state = decoder.init_state(1)
+    kept = []
+    with torch.inference_mode():
+        for _ in range(30):
+            decoder(torch.randn(1, 24, 7), state=state)
+            kept.append([part.rows.shape[1] for part in state.parts if isinstance(part, Heard)])
+    assert pieces and kept[5] == kept[-1] and max(kept[-1]) < 20
+
+
+def by_pieces(network: SEANetDecoder | SEANetEncoder, x: Tensor, cuts: tuple[int, ...]) -> list[Tensor]:
+    state = network.init_state(x.shape[0])
+    parts = [network(part, state=state).detach() for part in x.split(list(cuts), dim=-1)]
+    return [*parts, network.last_step(x[..., :0], state).detach()]
 
 
 @pytest.mark.parametrize(("frames", "rows"), [(1, 1), (70, 1), (13, 5), (300, 1)])
