@@ -150,8 +150,10 @@ def _download(source: Source, part: Path) -> None:
 
 def _transfer(source: Source, part: Path) -> bool:
     """One connection's worth; True when the file is complete."""
-    have = part.stat().st_size if part.exists() else 0
     mark = _mark(part)
+    # Without its version or a digest, nobody would notice that the rest belongs to another file.
+    known = mark.exists() or source.sha256 is not None
+    have = part.stat().st_size if known and part.exists() else 0
     request = urllib.request.Request(source.url, headers={"User-Agent": f"audiocraft/{VERSION}"})
     if have:
         request.add_header("Range", f"bytes={have}-")

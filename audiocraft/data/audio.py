@@ -215,7 +215,7 @@ def _open(filepath: PathLike) -> soundfile.SoundFile:
 
 def _checked(wav: Tensor, sample_rate: int) -> Tensor:
     """wav [C, N] in float32, or a reason why it cannot be written."""
-    wav = f32_pcm(wav.detach())
+    wav = f32_pcm(torch.as_tensor(wav).detach())
     if wav.dim() == 1:
         wav = wav[None]
     if wav.dim() != 2:

@@ -152,14 +152,15 @@ class AudioDataset(Dataset[Any]):
             meta = self.meta[index]
             return self._read(meta, 0.0, None)
         rng = self._rng(index)
-        for attempt in range(max(1, self.max_read_retry)):
+        attempts = max(1, self.max_read_retry)
+        for attempt in range(attempts):
             meta = self.sample_file(index, rng)
             start = pick_start(meta.duration, self.segment_duration, self.min_segment_ratio, rng)
             try:
                 return self._read(meta, start, self.segment_duration)
             except InvalidInput as error:
                 # One damaged file in a million must not end a training run; ten in a row mean a wrong manifest.
-                if attempt == self.max_read_retry - 1:
+                if attempt == attempts - 1:
                     raise
                 logger.warning("another file is taken: %s", error)
                 index = (index + 1) % len(self)

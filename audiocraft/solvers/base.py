@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -21,6 +23,7 @@ from audiocraft.checkpoints.files import (
     load_weights,
     save_checkpoint,
 )
+from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.config.decode import encode
 from audiocraft.config.training import SolverConfig
 from audiocraft.errors import ConfigError
@@ -30,7 +33,7 @@ from audiocraft.solvers.runtime import Runtime
 from audiocraft.solvers.stateful import HasState, Stateful, swapped, undisturbed
 from audiocraft.solvers.tracking import Averager, Metrics, Tracking
 from audiocraft.utils import distrib
-from audiocraft.utils.files import atomic_write
+from audiocraft.utils.files import atomic_path, atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +116,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def restore(self) -> bool:
         """Continue from the folder's checkpoint, if it has one."""
         if not self.checkpoint_path.exists():
+            self.tracking.resume(0)  # a run that ended before its first checkpoint begins anew
             return False
         progress = self.stateful.restore(self.checkpoint_path)
         self.step, self.committed, self.best = progress["step"], progress["committed"], progress["best"]
@@ -220,7 +224,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         self.tracking.report("epoch", self.step, self.averages.means())
         self.averages.clear()
         value = float(metrics[self.best_metric])
-        if self.best is None or value < self.best:
+        if self.best is None or value < self.best or math.isnan(self.best):
             self.best = value
             if self.runtime.rank == 0:
                 state = {**self.model.state_dict(), **(self.averaged_state() or {})}
@@ -251,7 +255,11 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             return
         kept = self.folder / checkpoint_name(str(epoch))
         kept.unlink(missing_ok=True)
-        os.link(self.checkpoint_path, kept)
+        try:
+            os.link(self.checkpoint_path, kept)
+        except OSError:  # not every file system has a second name for a file
+            with atomic_path(kept) as part:
+                shutil.copyfile(self.checkpoint_path, part)
         flush_stale_checkpoints(self.checkpoint_path, settings.keep_last)
 
     def _write_config(self) -> None:
@@ -259,7 +267,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         path = self.folder / CONFIG_FILE
         own: dict[str, Any] = encode(self.config)
         if path.exists() and self.step > 0:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = read_json(path)
             for key in ("solver", "sample_rate", "channels"):
                 if before.get(key) != own[key]:
                     raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from audiocraft.utils import distrib
 from audiocraft.utils.files import atomic_path
 
 Content = tuple[Any, ...]
+
+_BATCH_FILE = re.compile(r"\d+-(?P<rank>\d+)-(?P<rows>\d+)\.pt")
 
 
 def get_full_embed(
@@ -67,7 +70,7 @@ class EmbeddingCache:
         return torch.stack(rows)
 
     def _whole(self, path: Path, x: Any, row: int) -> Tensor:
-        kept = self.cache_path / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.safetensors"
+        kept = self.cache_path / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.safetensors"
         if kept.is_file():
             return load_file(kept)["embedding"]
         embedding = self._compute(path, x, row).detach().cpu().contiguous()
@@ -89,6 +92,11 @@ class CachedBatchWriter:
         """Before the first batch of an epoch."""
         self._epoch, self._batch = _epoch_folder(self.cache_folder, epoch), 0
         self._epoch.mkdir(parents=True, exist_ok=True)
+        # Batches of an earlier run, of another size or from more processes, would come back beside the new ones.
+        for path in self._epoch.glob("*.pt"):
+            match = _BATCH_FILE.fullmatch(path.name)
+            if match is not None and int(match["rank"]) % distrib.world_size() == distrib.rank():
+                path.unlink(missing_ok=True)
 
     def save(self, *content: Any) -> None:
         """One batch: tensors [B, ...] and lists of B entries, made of tensors, numbers, texts, lists and dicts."""
@@ -124,10 +132,8 @@ class CachedBatchLoader:
     def start_epoch(self, epoch: int) -> None:
         """Before iterating over an epoch."""
         folder = _epoch_folder(self.cache_folder, epoch)
-        names = [
-            (path, re.fullmatch(r"\d+-\d+-(\d+)\.pt", path.name)) for path in sorted(folder.glob("*.pt"))
-        ]
-        self._files = [(path, int(match.group(1))) for path, match in names if match is not None]
+        names = [(path, _BATCH_FILE.fullmatch(path.name)) for path in sorted(folder.glob("*.pt"))]
+        self._files = [(path, int(match["rows"])) for path, match in names if match is not None]
         if len(self) < self.min_length:
             raise CheckpointError(
                 f"{folder} holds {len(self)} batches of {self._rows_per_step} rows; {self.min_length} are needed"

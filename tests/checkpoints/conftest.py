@@ -31,6 +31,7 @@ class Web:
         status: path -> an error to answer instead.
         redirect: path -> address.
         length: path -> a Content-Length that is not true.
+        tagged: whether contents have an ETag.
     """
 
     address: str = ""
@@ -39,6 +40,7 @@ class Web:
     status: dict[str, int] = field(default_factory=dict)
     redirect: dict[str, str] = field(default_factory=dict)
     length: dict[str, int] = field(default_factory=dict)
+    tagged: bool = True
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     repos: dict[str, list[str]] = field(default_factory=dict)
 
@@ -70,6 +72,8 @@ class Web:
         if "/resolve/" in path:
             headers["X-Repo-Commit"] = hashlib.sha1("/".join(path.split("/")[1:3]).encode()).hexdigest()
         part = content[start:] if code in (200, 206) else b""
+        if not self.tagged:
+            del headers["ETag"]
         return code, part, {**headers, "Content-Length": str(self.length.get(path, len(part)))}
 
 

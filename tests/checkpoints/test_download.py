@@ -55,7 +55,9 @@ def test_what_a_dead_process_left_is_used(web: Web, tmp_path: Path) -> None:
     assert target.read_bytes() == CONTENT and gets(web, "/m.bin")[-1] == "bytes=1000-"
 
 
-def test_another_version_is_not_glued_to_the_first_part(web: Web, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tagged", [True, False])
+def test_another_version_is_not_glued_to_the_first_part(web: Web, tmp_path: Path, tagged: bool) -> None:
+    web.tagged = tagged
     web.files["/m.bin"] = CONTENT
     web.cut["/m.bin"] = [1000] + [0] * 9
     with pytest.raises(CheckpointError):

@@ -155,6 +155,8 @@ def test_a_damaged_file_is_replaced(corpus: Path, caplog: pytest.LogCaptureFixtu
     assert "/nowhere/x.wav" in caplog.text
     with pytest.raises(InvalidInput, match="does not exist"):
         AudioDataset(metas[1:], 1.0)[0]
+    with pytest.raises(InvalidInput, match="does not exist"):
+        AudioDataset(metas[1:], 1.0, max_read_retry=0)[0]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from audiocraft.config.decode import encode
 from audiocraft.config.training import FrameDropoutConfig
 from audiocraft.models.loaders import load_compression_model, load_lm_model
 from audiocraft.solvers.builders import build_solver
+from audiocraft.solvers.compression import CompressionSolver
 from audiocraft.solvers.counting import generator
 from audiocraft.solvers.lm_steps import hide_frames
 from audiocraft.solvers.runs import export, load_codec
@@ -122,3 +123,31 @@ def test_hidden_frames_are_whole_and_blind_rows_see_nothing() -> None:
     assert 0.18 < hidden[~blind].float().mean() < 0.22
     kept = torch.stack(rows)[~hidden]
     assert torch.equal(kept, codes.expand(200, -1, -1)[~hidden])
+
+
+def test_a_bad_first_epoch_does_not_count_forever(
+    codec_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is less than NaN: the best weights would stay those of the first epoch."""
+    values = iter([float("nan"), 2.0])
+    monkeypatch.setattr(CompressionSolver, "validate", lambda self: {self.best_metric: next(values)})
+    assert run_until(codec_overrides, tmp_path).best == 2.0
+
+
+def test_numbered_checkpoints_where_files_have_one_name(
+    codec_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*paths: Path) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("os.link", refuse)
+    run_until([*codec_overrides, "checkpoint.save_every=1"], tmp_path)
+    assert (tmp_path / "checkpoint_2.th").read_bytes() == (tmp_path / "checkpoint.th").read_bytes()
+
+
+def test_a_run_without_a_checkpoint_begins_its_history_anew(
+    codec_overrides: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "history.jsonl").write_text('{"step": 1, "stage": "train", "loss": 1.0}\n')
+    run_until(codec_overrides, tmp_path)
+    assert "loss" not in history(tmp_path)[0] and history(tmp_path)[0]["step"] == 1

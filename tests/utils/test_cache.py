@@ -74,3 +74,12 @@ def test_parts_that_do_not_fit(tmp_path: Path) -> None:
     writer.start_epoch(0)
     with pytest.raises(InvalidInput, match="equally long"):
         writer.save([1], [1, 2])
+
+
+def test_an_epoch_that_is_written_again_replaces_the_first(tmp_path: Path) -> None:
+    """With other batch sizes, the files have other names."""
+    write(tmp_path, 0, [3, 3, 3])
+    rows = write(tmp_path, 0, [4, 4])
+    loader = CachedBatchLoader(tmp_path, 2)
+    loader.start_epoch(0)
+    assert [int(code) for codes, _ in loader for code in codes] == rows

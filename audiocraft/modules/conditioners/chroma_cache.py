@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class ChromaCache:
         return torch.stack(windows)
 
     def _whole(self, path: str) -> Tensor:
-        name = hashlib.sha256(path.encode()).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
         kept = self.folder / f"{name}.safetensors"
         if kept.is_file():
             return load_file(kept)["chroma"]
