@@ -10,11 +10,10 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from audiocraft.errors import ConfigError, require
+from audiocraft.errors import ConfigError
 
 VERSION = "2.0.0a1"
 
@@ -129,10 +128,7 @@ def _team_file(team: str) -> Mapping[str, Any]:
     for folder in (_PACKAGE / "conf", _PACKAGE.parent / "config"):
         file = folder / "teams" / f"{team}.yaml"
         if file.is_file():
-            # The default team's file says what _DEFAULTS says unless somebody edited it, and who edits YAML trains
-            # and has a YAML reader: describing audio files must not need one.
-            unread = team == AudioCraftEnvironment.DEFAULT_TEAM and find_spec("yaml") is None
-            return {} if unread else _read(file)
+            return _read(file)
     if team != AudioCraftEnvironment.DEFAULT_TEAM:
         raise ConfigError(
             f"AUDIOCRAFT_TEAM={team!r} has no file config/teams/{team}.yaml; name one in AUDIOCRAFT_CONFIG"
@@ -155,7 +151,8 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _from_yaml(text: str) -> object:
-    yaml = require("yaml", extra="train")
+    import yaml  # here, because `import audiocraft` is light
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

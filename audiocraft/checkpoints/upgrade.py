@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from audiocraft.errors import CheckpointError, require
+from audiocraft.errors import CheckpointError
 
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _RENAMED_PATTERN = "q_modeling"  # until 2023 the language model's section named its codebook pattern
@@ -20,7 +20,8 @@ _MAX_NODES = 200_000
 
 def read_release_config(text: str, *, source: str) -> dict[str, Any]:
     """`xp.cfg` as nested dicts, its `${a.b}` references replaced and its old names renewed."""
-    yaml = require("yaml", extra="train")
+    import yaml  # here, because most models do without
+
     try:
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -30,7 +30,7 @@ from audiocraft.checkpoints.sources import (
     WEIGHTS_FILE,
 )
 from audiocraft.environment import VERSION
-from audiocraft.errors import CheckpointError, InvalidInput, require
+from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.utils.files import atomic_path, atomic_write
 
 DType = Literal["float16", "bfloat16", "float32"]
@@ -73,7 +73,8 @@ def write_model(
 
 def write_release(folder: str | Path, checkpoint: Checkpoint, *, dtype: DType = "float32") -> Path:
     """Write `state_dict.bin` or `compression_state_dict.bin` as the original's releases have them; returns the file."""
-    yaml = require("yaml", extra="train")
+    import yaml  # here, because most formats do without
+
     config = _upstream_tree(checkpoint)
     package = {
         "best_state": {

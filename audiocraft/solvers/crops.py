@@ -15,6 +15,7 @@ from audiocraft.config.data import DatasetConfig, DatasourceConfig, Split
 from audiocraft.data.audio import audio_read
 from audiocraft.data.audio_utils import convert_audio
 from audiocraft.data.manifest import load_audio_meta, manifest_file
+from audiocraft.data.segments import sampling_weights
 from audiocraft.errors import ConfigError
 from audiocraft.solvers.counting import generator
 from audiocraft.types import AudioMeta
@@ -35,8 +36,8 @@ class Source:
         files = [meta for meta in read_manifest(folder) if meta.duration >= min_duration]
         if not files:
             raise ConfigError(f"{folder} lists no file of {min_duration:g} s or more")
-        weights = np.cumsum([meta.duration * (meta.weight or 1.0) for meta in files])
-        return cls(tuple(files), weights / weights[-1])
+        weights = sampling_weights(files, on_weight=True, on_duration=True)
+        return cls(tuple(files), np.cumsum(weights.numpy()))
 
     def draw(self, random: np.random.Generator, duration: float) -> tuple[AudioMeta, float]:
         """A file, and where a crop of `duration` seconds starts in it."""

@@ -213,9 +213,11 @@ def _caption(meta: AudioMeta, number: int) -> str:
     path = Path(meta.path).with_suffix(".json")
     try:
         captions = json.loads(path.read_text(encoding="utf-8"))["captions"]
-    except (OSError, KeyError) as error:
-        raise ConfigError(f"a generator needs the captions of {meta.path}: {error}") from error
-    return str(captions[number % len(captions)])
+        return str(captions[number % len(captions)])
+    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(
+            f"a generator needs the captions of {meta.path}, in {path}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def crops_of(config: AnalysisSolverConfig, split: Split, rank: int = 0) -> Crops:

@@ -253,8 +253,8 @@ def _copied(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
 def swap_state(model: nn.Module, state: Mapping[str, Any], **kwargs: Any) -> Iterator[None]:
     """Inside, the model has other weights; afterwards its own again."""
     own = copy_state(model.state_dict())
-    model.load_state_dict(state, **kwargs)
     try:
+        model.load_state_dict(state, **kwargs)  # what does not fit is found after the rest is loaded
         yield
     finally:
         model.load_state_dict(own)

@@ -89,6 +89,9 @@ def test_states_are_copied_and_swapped() -> None:
     with U.swap_state(model, other):
         assert not model.weight.any()
     assert torch.equal(model.weight, own["weight"])
+    with pytest.raises(RuntimeError), U.swap_state(model, {"weight": other["weight"]}):
+        pass  # the bias is missing, which torch notices after it has loaded the weight
+    assert torch.equal(model.weight, own["weight"])
     half = U.copy_state(
         {"a": {"b": torch.ones(2)}, "n": torch.ones(2, dtype=torch.int64), "s": 3}, dtype=torch.float16
     )
