@@ -129,6 +129,10 @@ def _read_torch(path: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint
         return Checkpoint(
             kind=kind, config=encodec_2022.config_of(tensors, path), tensors=tensors, source=path
         )
+    if "progress" in package:
+        raise CheckpointError(
+            f"{path} is a training run; make a model of it: audiocraft train export {path.parent} --out FOLDER"
+        )
     raise CheckpointError(
         f"{path} is no released model: expected the keys 'best_state' and 'xp.cfg', "
         f"found {', '.join(map(str, list(package)[:6])) or 'nothing'}"

@@ -113,7 +113,7 @@ def verify(name: Name, as_json: Json = False) -> None:
 
 @app.command(
     epilog="Examples: `audiocraft models convert small ./small`, "
-    "`audiocraft models convert ./my-run ./for-transformers --to transformers --dtype float16`."
+    "`audiocraft models convert ./my-model ./for-transformers --to transformers --dtype float16`."
 )
 def convert(
     name: Name,

@@ -30,6 +30,11 @@ def test_a_codec_is_no_language_model(codec_run: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_is_no_model_yet(codec_run: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"audiocraft train export {codec_run} --out"):
+        CompressionModel.get_pretrained(str(codec_run))
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"solver": "nosuch"}'])
 def test_a_damaged_run_is_named(content: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"run\.json"):
