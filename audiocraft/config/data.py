@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from audiocraft.config.decode import Amount, Count
 from audiocraft.errors import ConfigError
 
 Split = Literal["train", "valid", "evaluate", "generate"]
@@ -47,8 +48,8 @@ class DatasourceConfig:
 class SplitConfig:
     """What one split overrides of the dataset's settings; None inherits."""
 
-    num_samples: int | None = None
-    batch_size: int | None = None
+    num_samples: Count | None = None
+    batch_size: Count | None = None
     segment_duration: float | None = None
     return_info: bool | None = None
     shuffle: bool | None = None
@@ -63,10 +64,10 @@ class SplitConfig:
 class DatasetConfig:
     """How batches are cut out of the sources."""
 
-    batch_size: int
-    num_workers: int = 1
+    batch_size: Count
+    num_workers: Amount = 1
     segment_duration: float | None = None
-    num_samples: int | None = None
+    num_samples: Count | None = None
     return_info: bool = False
     shuffle: bool = False
     sample_on_duration: bool = True
@@ -79,8 +80,6 @@ class DatasetConfig:
     generate: SplitConfig = SplitConfig()
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.segment_duration is not None and self.segment_duration <= 0:
             raise ConfigError(
                 f"segment_duration must be a positive number of seconds, got {self.segment_duration:g}"

@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from audiocraft.errors import ConfigError
 
@@ -34,6 +34,19 @@ class Tagged:
 
     def __hash__(self) -> int:
         return hash((self.key, tuple(self.choices)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Marks a number with what it may be: `Annotated[int, Range(1)]` is 1 or more."""
+
+    least: float
+    most: float = math.inf
+
+
+Count = Annotated[int, Range(1)]
+Amount = Annotated[int, Range(0)]
+Share = Annotated[float, Range(0, 1)]
 
 
 def decode(kind: type[T], data: Mapping[str, Any], *, where: str = "") -> T:
@@ -102,6 +115,8 @@ def _value(hint: Any, data: Any, path: _Path) -> Any:
     if tagged is not None:
         return _choice(tagged, data, path)
     origin = get_origin(hint)
+    if origin is Annotated:
+        return _in_range(hint.__metadata__, _value(hint.__origin__, data, path), path)
     if origin is Literal:
         return _literal(get_args(hint), data, path)
     if origin in (Union, types.UnionType):
@@ -113,6 +128,16 @@ def _value(hint: Any, data: Any, path: _Path) -> Any:
     if dataclasses.is_dataclass(hint):
         return _dataclass(typing.cast(type, hint), data, path)
     return _scalar(hint, data, path)
+
+
+def _in_range(marks: tuple[Any, ...], value: Any, path: _Path) -> Any:
+    for mark in marks:
+        if isinstance(mark, Range) and not mark.least <= value <= mark.most:
+            wanted = f"{mark.least:g} or more"
+            if mark.most < math.inf:
+                wanted = f"from {mark.least:g} to {mark.most:g}"
+            _fail(path, f"must be {wanted}, got {_shown(value)}")
+    return value
 
 
 def _dataclass(kind: type, data: Any, path: _Path) -> Any:

@@ -13,7 +13,7 @@ from audiocraft.config.conditioning import (
     FuserConfig,
     GuidanceConfig,
 )
-from audiocraft.config.decode import Tagged, decode
+from audiocraft.config.decode import Amount, Count, Share, Tagged, decode
 from audiocraft.errors import ConfigError
 
 C = TypeVar("C")
@@ -28,7 +28,7 @@ class SEANetEncoderConfig:
 class SEANetDecoderConfig:
     """What only the decoder is told."""
 
-    trim_right_ratio: float = 1.0
+    trim_right_ratio: Share = 1.0
     final_activation: str | None = None
     final_activation_params: Mapping[str, Any] | None = None
 
@@ -37,25 +37,25 @@ class SEANetDecoderConfig:
 class SEANetConfig:
     """Convolutional encoder and decoder; `ratios` are the decoder's strides, outermost last."""
 
-    dimension: int = 128
-    channels: int = 1
+    dimension: Count = 128
+    channels: Count = 1
     causal: bool = False
-    n_filters: int = 32
-    n_residual_layers: int = 1
-    ratios: tuple[int, ...] = (8, 5, 4, 2)
+    n_filters: Count = 32
+    n_residual_layers: Amount = 1
+    ratios: tuple[Count, ...] = (8, 5, 4, 2)
     activation: str = "ELU"
     activation_params: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 1.0})
     norm: str = "weight_norm"
     norm_params: Mapping[str, Any] = field(default_factory=dict)
-    kernel_size: int = 7
-    last_kernel_size: int = 7
-    residual_kernel_size: int = 3
-    dilation_base: int = 2
+    kernel_size: Count = 7
+    last_kernel_size: Count = 7
+    residual_kernel_size: Count = 3
+    dilation_base: Count = 2
     pad_mode: str = "constant"
     true_skip: bool = True
-    compress: int = 2
-    lstm: int = 2
-    disable_norm_outer_blocks: int = 0
+    compress: Count = 2
+    lstm: Amount = 2
+    disable_norm_outer_blocks: Amount = 0
     encoder: SEANetEncoderConfig = SEANetEncoderConfig()
     decoder: SEANetDecoderConfig = SEANetDecoderConfig()
 
@@ -64,30 +64,30 @@ class SEANetConfig:
 class HarmonicConfig:
     """Spectral encoder and harmonic-plus-noise decoder; `hop_length` samples make a frame."""
 
-    dimension: int = 96
-    hop_length: int = 960
-    width: int = 256
-    num_blocks: int = 4
+    dimension: Count = 96
+    hop_length: Count = 960
+    width: Count = 256
+    num_blocks: Amount = 4
     lowest: float = 32.703
-    per_octave: int = 24
+    per_octave: Count = 24
     octaves: float = 8.0
-    bands: int = 40
+    bands: Count = 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RVQConfig:
     """Residual vector quantiser."""
 
-    n_q: int = 4
+    n_q: Count = 4
     q_dropout: bool = False
-    bins: int = 1024
-    decay: float = 0.99
+    bins: Count = 1024
+    decay: Share = 0.99
     kmeans_init: bool = True
-    kmeans_iters: int = 50
+    kmeans_iters: Amount = 50
     threshold_ema_dead_code: float = 2.0
     orthogonal_reg_weight: float = 0.0
     orthogonal_reg_active_codes_only: bool = False
-    orthogonal_reg_max_codes: int | None = None
+    orthogonal_reg_max_codes: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,8 +101,8 @@ class EncodecConfig:
 
     autoencoder: Literal["seanet", "harmonic"] = "seanet"
     quantizer: Literal["rvq", "no_quant"] = "rvq"
-    sample_rate: int = 24000
-    channels: int = 1
+    sample_rate: Count = 24000
+    channels: Count = 1
     causal: bool = False
     renormalize: bool = False
 
@@ -125,13 +125,13 @@ class ChunkingConfig:
 class DACConfig:
     """The Descript Audio Codec; `ratios` are the decoder's strides, outermost last."""
 
-    sample_rate: int = 44100
-    n_filters: int = 64
-    decoder_filters: int = 1536
-    ratios: tuple[int, ...] = (8, 8, 4, 2)
-    n_q: int = 9
-    bins: int = 1024
-    codebook_dim: int = 8
+    sample_rate: Count = 44100
+    n_filters: Count = 64
+    decoder_filters: Count = 1536
+    ratios: tuple[Count, ...] = (8, 8, 4, 2)
+    n_q: Count = 9
+    bins: Count = 1024
+    codebook_dim: Count = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,8 +139,8 @@ class CompressionConfig:
     """Everything a codec is built from."""
 
     compression_model: Literal["encodec", "dac"] = "encodec"
-    sample_rate: int = 24000
-    channels: int = 1
+    sample_rate: Count = 24000
+    channels: Count = 1
     encodec: EncodecConfig = EncodecConfig()
     seanet: SEANetConfig = SEANetConfig()
     harmonic: HarmonicConfig = HarmonicConfig()
@@ -204,7 +204,7 @@ class CoarseFirstConfig:
 class MusicLMConfig:
     """Groups of codebooks, each group for the whole piece."""
 
-    group_by: int = 2
+    group_by: Count = 2
 
 
 PatternConfig = Annotated[
@@ -227,20 +227,20 @@ PatternConfig = Annotated[
 class TransformerLMConfig:
     """The token transformer."""
 
-    dim: int = 1024
-    num_heads: int = 16
-    num_layers: int = 24
-    hidden_scale: int = 4
-    n_q: int = 4
-    card: int = 2048
-    dropout: float = 0.0
+    dim: Count = 1024
+    num_heads: Count = 16
+    num_layers: Count = 24
+    hidden_scale: Count = 4
+    n_q: Count = 4
+    card: Count = 2048
+    dropout: Share = 0.0
     emb_lr: float | None = None
     activation: str = "gelu"
     norm_first: bool = True
     bias_ff: bool = False
     bias_attn: bool = False
     bias_proj: bool = False
-    past_context: int | None = None
+    past_context: Count | None = None
     causal: bool = True
     custom: bool = False
     memory_efficient: bool = True
@@ -258,8 +258,8 @@ class TransformerLMConfig:
     cross_attention: bool = False
     qk_layer_norm: bool = False
     qk_layer_norm_cross: bool = False
-    attention_dropout: float | None = None
-    kv_repeat: int = 1
+    attention_dropout: Share | None = None
+    kv_repeat: Count = 1
     two_step_cfg: bool = False
 
     def __post_init__(self) -> None:
@@ -291,10 +291,10 @@ class LMConfig:
     classifier_free_guidance: GuidanceConfig = GuidanceConfig()
     attribute_dropout: AttributeDropoutConfig = AttributeDropoutConfig()
     interleave_stereo_codebooks: InterleaveConfig = InterleaveConfig()
-    sample_rate: int | None = None
-    channels: int | None = None
+    sample_rate: Count | None = None
+    channels: Count | None = None
     compression_model_checkpoint: str | None = None
-    compression_model_n_q: int | None = None
+    compression_model_n_q: Count | None = None
     compression_model_framerate: float | None = None
     max_duration: float = 30.0
 

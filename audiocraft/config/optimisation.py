@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from audiocraft.config.decode import Amount, Count, Range, Share
 from audiocraft.errors import ConfigError
 
 
@@ -32,20 +33,20 @@ class EMAConfig:
     """Exponential moving average of the weights, advanced every `updates` steps."""
 
     use: bool = False
-    updates: int = 1
+    updates: Count = 1
     device: str = "cpu"
-    decay: float = 0.99
+    decay: Share = 0.99
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimConfig:
     """The optimiser and how long it runs."""
 
-    epochs: int
+    epochs: Count
     lr: float
     optimizer: Literal["adam", "adamw", "dadam"]
-    updates_per_epoch: int | None = None
-    max_steps: int | None = None
+    updates_per_epoch: Count | None = None
+    max_steps: Count | None = None
     max_minutes: float | None = None
     adam: AdamConfig = AdamConfig()
     ema: EMAConfig = EMAConfig()
@@ -54,14 +55,11 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _check_range("lr", self.lr)
-        for name, number in (("epochs", self.epochs), ("updates_per_epoch", self.updates_per_epoch)):
-            if number is not None and number < 1:
-                raise ConfigError(f"{name} must be 1 or more, got {number}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepScheduleConfig:
-    step_size: int | None = None
+    step_size: Count | None = None
     gamma: float | None = None
 
 
@@ -72,14 +70,14 @@ class ExponentialScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CosineScheduleConfig:
-    warmup: int | None = None
-    lr_min_ratio: float = 0.0
-    cycle_length: float = 1.0
+    warmup: Amount | None = None
+    lr_min_ratio: Share = 0.0
+    cycle_length: Annotated[float, Range(1e-3)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolynomialScheduleConfig:
-    warmup: int | None = None
+    warmup: Amount | None = None
     zero_lr_warmup_steps: int = 0
     end_lr: float = 0.0
     power: float = 1
@@ -87,7 +85,7 @@ class PolynomialScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WarmupScheduleConfig:
-    warmup: int | None = None
+    warmup: Amount | None = None
     warmup_init_lr: float | None = 0.0
 
 

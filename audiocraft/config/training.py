@@ -15,7 +15,7 @@ from audiocraft.config.conditioning import (
     GuidanceConfig,
 )
 from audiocraft.config.data import DatasetConfig, DatasourceConfig
-from audiocraft.config.decode import encode
+from audiocraft.config.decode import Amount, Count, Share, encode
 from audiocraft.config.networks import (
     CompressionConfig,
     DelayConfig,
@@ -88,8 +88,8 @@ class CheckpointConfig:
     """When the run is saved and what is kept."""
 
     save_last: bool = True
-    save_every: int | None = None
-    keep_last: int | None = None
+    save_every: Count | None = None
+    keep_last: Amount | None = None
     keep_every_states: str | None = None
     every_minutes: float | None = 3.0
 
@@ -123,7 +123,7 @@ class SampleLMConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateConfig:
-    every: int | None = None
+    every: Count | None = None
     path: str = "samples"
     audio: SampleAudioConfig = SampleAudioConfig()
     lm: SampleLMConfig = SampleLMConfig()
@@ -132,7 +132,7 @@ class GenerateConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
-    every: int | None = None
+    every: Count | None = None
     num_workers: int = 5
     truncate_audio: float | None = None
     fixed_generation_duration: float | None = None
@@ -144,8 +144,8 @@ class SolverConfig:
     """What every training run has."""
 
     solver: str
-    sample_rate: int
-    channels: int
+    sample_rate: Count
+    channels: Count
     dataset: DatasetConfig
     datasource: DatasourceConfig
     optim: OptimConfig
@@ -199,8 +199,8 @@ class AdversarialConfig:
     """Discriminators against the codec; they rest before `start_step` and are trained every n-th step. Their schedule
     counts the steps in which they are trained."""
 
-    every: int = 1
-    start_step: int = 0
+    every: Count = 1
+    start_step: Amount = 0
     adversaries: tuple[Literal["msstftd", "msd", "mpd"], ...] = ("msstftd",)
     adv_loss: Literal["mse", "hinge", "hinge2"] = "hinge"
     feat_loss: Literal["l1", "l2"] = "l1"
@@ -212,7 +212,7 @@ class AdversarialConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BalancerConfig:
     balance_grads: bool = True
-    ema_decay: float = 0.999
+    ema_decay: Share = 0.999
     per_batch_item: bool = True
     total_norm: float = 1.0
 
@@ -229,9 +229,9 @@ class CompressionSolverConfig(SolverConfig):
     no_quant: NoQuantConfig = NoQuantConfig()
     losses: Mapping[str, float] = field(default_factory=dict)
     commitment: float = 1.0
-    quantize_from: int = 0
+    quantize_from: Amount = 0
     standardise: bool = False
-    fit_frames: int = 0
+    fit_frames: Amount = 0
     freeze: tuple[Part, ...] = ()
     balancer: BalancerConfig = BalancerConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
@@ -287,8 +287,8 @@ class TokenCacheConfig:
 class FrameDropoutConfig:
     """What a language model in training may not read: `share` of the frames, and all of them in `blind_rows`."""
 
-    share: float = 0.0
-    blind_rows: float = 0.0
+    share: Share = 0.0
+    blind_rows: Share = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -326,10 +326,10 @@ class AnalysisSolverConfig(SolverConfig):
     compression_model_checkpoint: str
     fakes: FakesConfig = FakesConfig()
     adv_loss: Literal["mse", "hinge", "hinge2"] = "hinge"
-    calibration_windows: int = 600
-    calibration_clips: int = 48
-    domain_windows: int = 1500
-    clusters: int = 16
+    calibration_windows: Count = 600
+    calibration_clips: Count = 48
+    domain_windows: Count = 1500
+    clusters: Count = 16
     window: float = 1.0
     hop: float = 0.5
     emphasis: float = 0.0

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from audiocraft.config.decode import Tagged, decode, encode, kwargs_of
+from audiocraft.config.decode import Count, Share, Tagged, decode, encode, kwargs_of
 from audiocraft.config.networks import CompressionConfig, DelayConfig, LMConfig, MusicLMConfig
 from audiocraft.errors import ConfigError
 from audiocraft.models import debug
@@ -127,3 +127,41 @@ def test_nan_is_no_setting(key: str) -> None:
     """YAML reads `nan` as a number; a loss of that weight would train for hours before it shows."""
     with pytest.raises(ConfigError, match=f"{key}.*nan"):
         decode(Home, {"size": 1.0, key: float("nan")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded:
+    share: Share = 0.5
+    few: Count | None = None
+    each: tuple[Count, ...] = ()
+
+
+def test_numbers_stay_in_their_range() -> None:
+    full = {"share": 1, "few": 3, "each": [1, 2]}
+    assert encode(decode(Bounded, full)) == {"share": 1.0, "few": 3, "each": [1, 2]}
+    assert decode(Bounded, {"few": None}).few is None
+    for wrong, message in (
+        ({"share": 1.5}, "share: must be from 0 to 1, got 1.5"),
+        ({"few": 0}, "few: must be 1 or more, got 0"),
+        ({"each": [1, -2]}, "each.1: must be 1 or more, got -2"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            decode(Bounded, wrong)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "key"),
+    [
+        (LMConfig, "transformer_lm", "num_heads"),
+        (LMConfig, "transformer_lm", "dim"),
+        (CompressionConfig, "rvq", "bins"),
+        (CompressionConfig, "seanet", "dimension"),
+        (CompressionConfig, "dac", "codebook_dim"),
+    ],
+)
+def test_networks_of_no_size_are_refused(kind: type, section: str, key: str) -> None:
+    """Also those that a stranger's file describes: they divided by zero, or failed inside torch."""
+    for size in (0, -1):
+        with pytest.raises(ConfigError, match=f"{section}.{key}: must be 1 or more"):
+            kind.select({section: {key: size}})
