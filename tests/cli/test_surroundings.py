@@ -19,6 +19,7 @@ from audiocraft.cli.targets import targets
 DEBUG = ("--model", "debug", "--device", "cpu", "--quiet")
 PROGRAM = (sys.executable, "-m", "audiocraft")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+TIMEOUT = 600  # seconds: a machine may stand still for minutes
 unix_names = pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
 
 
@@ -73,7 +74,7 @@ def test_prompts_are_text_whatever_the_terminal_says(capsys: pytest.CaptureFixtu
 def test_a_terminal_without_these_letters_still_gets_the_path() -> None:
     words = [*PROGRAM, "generate", "피아노", "-d", "0.5", *DEBUG]
     done = subprocess.run(
-        words, capture_output=True, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}, timeout=120
+        words, capture_output=True, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}, timeout=TIMEOUT
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode("ascii").strip() == "피아노.wav".encode("ascii", "backslashreplace").decode()
@@ -82,7 +83,7 @@ def test_a_terminal_without_these_letters_still_gets_the_path() -> None:
 def test_json_stays_json_in_any_terminal() -> None:
     words = [*PROGRAM, "generate", "é 피아노 \N{VIOLIN}", "-d", "0.5", "--json", *DEBUG]
     done = subprocess.run(
-        words, capture_output=True, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}, timeout=120
+        words, capture_output=True, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}, timeout=TIMEOUT
     )
     (entry,) = json.loads(done.stdout)["files"]
     assert entry["prompt"] == words[4]
@@ -100,7 +101,7 @@ def test_results_that_cannot_be_written_are_one_line(words: list[str], unbuffere
     environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60
+            [*PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, env=environment, timeout=TIMEOUT
         )
     (line,) = done.stderr.decode().splitlines()
     assert done.returncode == 1 and line.startswith("error: ") and line.endswith("No space left on device")
@@ -110,7 +111,7 @@ def test_a_reader_that_leaves_is_no_error_message() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [*PROGRAM, "models"], stdout=writer, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60
+        [*PROGRAM, "models"], stdout=writer, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=TIMEOUT
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
@@ -118,7 +119,7 @@ def test_a_reader_that_leaves_is_no_error_message() -> None:
 
 def test_closed_output_is_no_traceback() -> None:
     command = f"exec {sys.executable} -m audiocraft models >&- 2>err"
-    assert subprocess.run(["sh", "-c", command], env=ENVIRONMENT, timeout=60).returncode == 0
+    assert subprocess.run(["sh", "-c", command], env=ENVIRONMENT, timeout=TIMEOUT).returncode == 0
     assert Path("err").read_text() == ""
 
 
@@ -136,6 +137,6 @@ def test_termination_leaves_nothing(here: Path) -> None:
     while not list(here.glob(".o-*")):
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 143 and err.decode().endswith("error: interrupted\n")
     assert not list(here.iterdir())
