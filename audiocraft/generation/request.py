@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +17,17 @@ MAX_PROMPT_CHARACTERS = 4096
 MAX_DURATION = 86400.0
 """Seconds. What comes back whole is limited by memory long before; streams are not."""
 MAX_SEED = 2**63 - 1
+
+
+def check_number(value: object, name: str, place: str) -> None:
+    """Raise InvalidInput for what is no number, such as text out of a form."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InvalidInput(f"{name} must be a number, got {value!r}", field=place)
+
+
+def _check_whole(value: object, name: str, place: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise InvalidInput(f"{name} must be a whole number, got {value!r}", field=place)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +46,9 @@ class Sampling:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_whole(self.top_k, "top_k", "sampling.top_k")
+        check_number(self.top_p, "top_p", "sampling.top_p")
+        check_number(self.temperature, "temperature", "sampling.temperature")
         if self.top_k < 0:
             raise InvalidInput(
                 f"top_k must be 0 (all codes) or more, got {self.top_k}", field="sampling.top_k"
@@ -73,14 +88,14 @@ class Guidance:
     def __post_init__(self) -> None:
         if self.coef is RELEASED_COEF:
             object.__setattr__(self, "coef", None)
-        if self.coef is not None and not math.isfinite(self.coef):
-            raise InvalidInput(
-                f"the guidance coefficient must be finite, got {self.coef}", field="guidance.coef"
-            )
-        if self.coef_beta is not None and not math.isfinite(self.coef_beta):
-            raise InvalidInput(
-                f"guidance beta must be finite, got {self.coef_beta}", field="guidance.coef_beta"
-            )
+        for value, name, place in (
+            (self.coef, "the guidance coefficient", "guidance.coef"),
+            (self.coef_beta, "guidance beta", "guidance.coef_beta"),
+        ):
+            if value is not None:
+                check_number(value, name, place)
+                if not math.isfinite(value):
+                    raise InvalidInput(f"{name} must be finite, got {value}", field=place)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,10 +111,30 @@ class Window:
     level_anchor: bool = True
 
     def __post_init__(self) -> None:
+        if self.stride is not None:
+            check_number(self.stride, "window stride", "window.stride")
         if self.stride is not None and not (math.isfinite(self.stride) and self.stride > 0):
             raise InvalidInput(
                 f"window stride must be a positive time, got {self.stride}", field="window.stride"
             )
+
+
+def window_of(duration: float, extend_stride: float, heard: float, default: float) -> Window:
+    """The window that upstream's `extend_stride` means for a model that hears `heard` seconds at once.
+
+    Args:
+        default: the stride that upstream's callers get who say nothing; a model that hears less chooses its own.
+    """
+    check_number(duration, "duration", "duration")
+    check_number(extend_stride, "extend_stride", "extend_stride")
+    if extend_stride < heard:
+        return Window(stride=extend_stride)
+    if duration > heard and extend_stride != default:
+        raise InvalidInput(
+            f"extend_stride {extend_stride:g} s must be shorter than the {heard:g} s that the model hears at once",
+            field="extend_stride",
+        )
+    return Window()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +177,8 @@ class GenerationRequest:
         _check_schedule(self.schedule, self.duration)
         if self.seeds is not None:
             _check_rows(self.seeds, len(self.prompts), "seeds")
+            for seed in self.seeds:
+                _check_whole(seed, "a seed", "seeds")
             if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
                 raise InvalidInput(
                     f"seeds must lie between 0 and {MAX_SEED}, got {self.seeds}", field="seeds"
@@ -220,6 +257,7 @@ def _check_prompt(prompt: str | None) -> None:
 
 
 def _check_duration(duration: float) -> None:
+    check_number(duration, "duration", "duration")
     if not (math.isfinite(duration) and 0 < duration <= MAX_DURATION):
         raise InvalidInput(
             f"duration must be more than 0 and at most {MAX_DURATION:g} seconds, got {duration:g}",

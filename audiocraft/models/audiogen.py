@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import RELEASED_COEF, Guidance, Sampling, Window
+from audiocraft.generation.request import RELEASED_COEF, Guidance, Sampling, window_of
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.genmodel import BaseGenModel, Defaults
 from audiocraft.models.lm import LMModel
@@ -65,17 +65,9 @@ class AudioGen(BaseGenModel):
         extend_stride: float = _DEFAULT_STRIDE,
     ) -> None:
         """Set what later `generate*` calls use; `run` reads none of it."""
-        too_far = extend_stride >= self.max_duration
-        if duration > self.max_duration and too_far and extend_stride != _DEFAULT_STRIDE:
-            raise InvalidInput(
-                f"extend_stride {extend_stride:g} s must be shorter than the {self.max_duration:g} s "
-                "that the model hears at once",
-                field="extend_stride",
-            )
         self.defaults = Defaults(
             duration=duration,
             sampling=Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature),
             guidance=Guidance(coef=cfg_coef, two_step=two_step_cfg),
-            # A model that hears less than the default stride chooses its own.
-            window=Window(stride=None if too_far else extend_stride),
+            window=window_of(duration, extend_stride, self.max_duration, _DEFAULT_STRIDE),
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import RELEASED_COEF, Guidance, Sampling, Window
+from audiocraft.generation.request import RELEASED_COEF, Guidance, Sampling, window_of
 from audiocraft.generation.windows import DEFAULT_STRIDE
 from audiocraft.models.genmodel import BaseGenModel, Generated
 from audiocraft.models.loaders import load_generator
@@ -57,24 +57,12 @@ class MusicGen(BaseGenModel):
         extend_stride: float = 18,
     ) -> None:
         """Set what later `generate*` calls use; `run` reads none of it."""
-        if (
-            duration > self.max_duration
-            and extend_stride >= self.max_duration
-            and extend_stride != DEFAULT_STRIDE
-        ):
-            raise InvalidInput(
-                f"extend_stride {extend_stride:g} s must be shorter than the {self.max_duration:g} s "
-                "that the model hears at once",
-                field="extend_stride",
-            )
-        # The default suits models of 30 s; for shorter ones "as you like" is what its callers mean.
-        stride = extend_stride if extend_stride < self.max_duration else None
         self.defaults = replace(
             self.defaults,
             duration=duration,
             sampling=Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature),
             guidance=Guidance(coef=cfg_coef, coef_beta=cfg_coef_beta, two_step=two_step_cfg),
-            window=Window(stride=stride),
+            window=window_of(duration, extend_stride, self.max_duration, DEFAULT_STRIDE),
         )
 
     def set_style_conditioner_params(

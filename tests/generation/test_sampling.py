@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import Sampling
+from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, Window, window_of
 from audiocraft.generation.sampling import choose, keep_top_k, keep_top_p
 
 
@@ -68,8 +71,29 @@ def test_a_row_does_not_depend_on_its_neighbours(generator: torch.Generator) -> 
 
 
 @pytest.mark.parametrize(
-    "settings", [{"top_k": -1}, {"top_p": 1.5}, {"temperature": -1.0}, {"temperature": float("nan")}]
+    "settings",
+    [
+        {"top_k": -1},
+        {"top_k": 2.5},
+        {"top_p": 1.5},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": "1"},
+    ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         Sampling(**settings)
+
+
+def test_what_is_no_number_is_named() -> None:
+    for wrong in (
+        lambda: GenerationRequest(prompts=("x",), duration="8"),  # type: ignore[arg-type]
+        lambda: GenerationRequest(prompts=("x",), seeds=(1.5,)),  # type: ignore[arg-type]
+        lambda: Guidance(coef="3"),  # type: ignore[arg-type]
+        lambda: Window(stride=True),
+        lambda: window_of("8", 18, 30.0, 18),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InvalidInput, match="must be a"):
+            wrong()
+    assert GenerationRequest(prompts=("x",), duration=np.float32(8), seeds=(np.int64(3),)).duration == 8
