@@ -243,7 +243,24 @@ class EncodecModel(CompressionModel):
 
     def decode_latent(self, codes: Tensor) -> Tensor:
         """codes [B, K, T] -> quantised frames [B, D, T]"""
+        if isinstance(self.quantizer, ResidualVectorQuantizer):
+            self._check_codes(codes)
         return self.quantizer.decode(codes)
+
+    def _check_codes(self, codes: Tensor) -> None:
+        """Codes of another codec give an error here, and not one of an index deep inside."""
+        if codes.dim() != 3 or codes.is_floating_point() or not 1 <= codes.shape[1] <= self.total_codebooks:
+            raise InvalidInput(
+                f"codes must be whole numbers [batch, 1 to {self.total_codebooks} codebooks, frames]; got "
+                f"{str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}",
+                field="codes",
+            )
+        if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < self.cardinality):
+            raise InvalidInput(
+                f"codes must lie between 0 and {self.cardinality - 1}; these go from {int(codes.min())} to "
+                f"{int(codes.max())}: they belong to another codec",
+                field="codes",
+            )
 
     def init_encode_state(self, batch_size: int) -> CodecState:
         """A fresh state for `encode_step`, owned by the caller."""

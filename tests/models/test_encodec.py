@@ -292,3 +292,23 @@ def test_autoencoder_without_quantiser() -> None:
     assert isinstance(plain, CompressionModel)
     with pytest.raises(InvalidInput, match="no codes"):
         _ = plain.cardinality
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (torch.full((1, 2, 3), 64), "between 0 and 63; these go from 64 to 64"),
+        (torch.full((1, 2, 3), -1), "between 0 and 63"),
+        (torch.zeros(1, 5, 3, dtype=torch.long), "1 to 4 codebooks"),
+        (torch.zeros(2, 3, dtype=torch.long), "frames"),
+        (torch.zeros(1, 2, 3), "whole numbers"),
+    ],
+)
+def test_codes_of_another_codec_are_named(codes: Tensor, said: str) -> None:
+    codec = build()
+    for decode in (
+        codec.decode,
+        lambda codes: codec.decode_step(codes, codec.init_decode_state(len(codes))),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            decode(codes)
