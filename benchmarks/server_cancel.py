@@ -83,7 +83,9 @@ def main() -> int:
                 if options.elsewhere
                 else create_app(engine, config)
             )
-            report = measure(stack.enter_context(TestClient(app, base_url="http://127.0.0.1")), engine, options)
+            report = measure(
+                stack.enter_context(TestClient(app, base_url="http://127.0.0.1")), engine, options
+            )
     sys.stdout.write(json.dumps(report) + "\n")
     return 0 if report["jobs_without_one_end"] == 0 else 1
 
