@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from audiocraft.errors import AudioCraftError, InvalidInput, require
-from audiocraft.utils import repeats
+from audiocraft.utils import http_retry
 from audiocraft.utils.files import atomic_path
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -211,7 +211,7 @@ class Client:
             failures += 1
             if failures > self._retries:
                 raise ServerAway("the connection broke again and again", status=0, code="connection")
-            time.sleep(repeats.pause(failures - 1))
+            time.sleep(http_retry.pause(failures - 1))
 
     def stream(self, piece: Generation | str, *, format: str = "wav") -> Iterator[bytes]:
         """The audio of a piece while it is made, as the bytes of a file of this format. A broken connection is taken
@@ -238,7 +238,7 @@ class Client:
                     raise ServerAway(
                         f"the stream broke after {given} bytes: {error}", status=0, code="connection"
                     ) from error
-            time.sleep(repeats.pause(failures - 1))
+            time.sleep(http_retry.pause(failures - 1))
 
     def audio(self, piece: Generation | str, *, format: str = "wav") -> bytes:
         """The file of a finished piece."""
@@ -313,7 +313,7 @@ class Client:
 
     def _send(self, method: str, path: str, **options: Any) -> Any:
         """One request, repeated while the server is full or away if that can do no harm."""
-        harmless = repeats.harmless(method, path, options.get("headers", {}))
+        harmless = http_retry.harmless(method, path, options.get("headers", {}))
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             try:
@@ -323,15 +323,15 @@ class Client:
                     raise ServerAway(
                         f"no answer from {self.url}: {error}", status=0, code="connection"
                     ) from error
-                time.sleep(repeats.pause(attempt))
+                time.sleep(http_retry.pause(attempt))
                 continue
             if method == "DELETE" and attempt and answer.status_code == 404:
                 return answer  # the one whose answer was lost has done it
-            refused = repeats.refused(answer)
-            if last or not (refused or (harmless and repeats.from_between(answer))):
+            refused = http_retry.refused(answer)
+            if last or not (refused or (harmless and http_retry.from_between(answer))):
                 self._check(answer)
                 return answer
-            time.sleep(repeats.asked_pause(answer) if refused else repeats.pause(attempt))
+            time.sleep(http_retry.asked_pause(answer) if refused else http_retry.pause(attempt))
         raise AssertionError("the last attempt returns or raises")
 
     def _check(self, answer: Any) -> None:
@@ -343,7 +343,7 @@ class Client:
         except ValueError:
             problem = {}
         wait = answer.headers.get("Retry-After")
-        kind = ServerAway if repeats.from_between(answer) else ServerError
+        kind = ServerAway if http_retry.from_between(answer) else ServerError
         raise kind(
             str(problem.get("message") or f"{self.url} answered {answer.status_code}"),
             status=answer.status_code,

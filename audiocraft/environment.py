@@ -22,6 +22,11 @@ _DEFAULTS: Mapping[str, Any] = {"dora_dir": "./runs", "reference_dir": "./refere
 _CLUSTERS = ("fair", "rsc", "aws", "darwin", "default")
 
 
+def cache_dir() -> Path:
+    """The folder of models by name and of what was made once: $AUDIOCRAFT_CACHE_DIR, else ~/.cache/audiocraft."""
+    return Path(os.environ.get("AUDIOCRAFT_CACHE_DIR") or Path.home() / ".cache" / "audiocraft")
+
+
 class AudioCraftEnvironment:
     """The settings of one team on one cluster.
 

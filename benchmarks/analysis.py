@@ -30,15 +30,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from audiocraft.data.audio import encode_audio
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.analysis.report import Report, analyse
+from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.files import encode_audio
 from audiocraft.data.manifest import load_audio_meta, manifest_file
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models import AudioGen, MusicGen
-from audiocraft.models.detector import Detector, load_detector
+from audiocraft.models.detectors.calibration import auc, calibration_error
+from audiocraft.models.detectors.detector import Detector, load_detector
 from audiocraft.models.loaders import load_compression_model
-from audiocraft.models.scores import auc, calibration_error
-from audiocraft.workflows.analysis import Report, analyse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RATE = 24000

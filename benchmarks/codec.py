@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from audiocraft.bench.baselines import random_model
 from audiocraft.errors import require
+from audiocraft.kernels.structs import kernels
 from audiocraft.models import MusicGen
+from audiocraft.models.codecs.streaming_decode import StreamDecoder
 from audiocraft.models.encodec import CompressionModel
-from audiocraft.models.streaming_decode import StreamDecoder
-from audiocraft.modules.native.records import kernels
-from audiocraft.workflows.bench_peers import random_model
 
 PIECES = (5, 10, 25)  # frames
 PAUSE = 0.05  # seconds in which torch's threads stop spinning

@@ -17,10 +17,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from audiocraft.modules.native.records import kernels
-from audiocraft.workflows.bench import measure_decoding, measure_steps
-from audiocraft.workflows.bench_peers import SIZES, measure_transformers, random_model
-from audiocraft.workflows.machine import describe
+from audiocraft.bench.baselines import SIZES, measure_transformers, random_model
+from audiocraft.bench.machine import describe
+from audiocraft.bench.measure import measure_decoding, measure_steps
+from audiocraft.kernels.structs import kernels
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int4")
 # Times faster than transformers in float32, and times slower than the memory.

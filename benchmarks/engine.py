@@ -24,16 +24,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from audiocraft.data.loudness import integrated_loudness
+from audiocraft.audio.loudness import integrated_loudness
+from audiocraft.bench.baselines import random_model
+from audiocraft.bench.machine import describe, resident_bytes
+from audiocraft.bench.measure import PROMPT, measure_company
+from audiocraft.engine.active_request import rows_of
+from audiocraft.engine.engine import Engine, Ticket
+from audiocraft.engine.model_cache import ModelCache
 from audiocraft.generation.events import Event, Progress
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.genmodel import BaseGenModel
-from audiocraft.workflows.bench import PROMPT, measure_company
-from audiocraft.workflows.bench_peers import random_model
-from audiocraft.workflows.engine import Engine, Ticket
-from audiocraft.workflows.machine import describe, resident_bytes
-from audiocraft.workflows.model_cache import ModelCache
-from audiocraft.workflows.running import rows_of
 
 PROMPTS = (PROMPT, "happy rock with drums, 120 bpm", "dark ambient strings", "funk bass and brass in G", "")
 LATEST_JOIN = 0.25  # of the steps of one request

@@ -22,12 +22,12 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
 from audiocraft.generation.guidance import fuse
 from audiocraft.generation.request import GenerationRequest
+from audiocraft.kernels.structs import kernels
 from audiocraft.models import MusicGen
 from audiocraft.models.genmodel import BaseGenModel
-from audiocraft.modules.native.records import kernels
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int4")

@@ -14,8 +14,9 @@ import json
 from dataclasses import asdict
 
 from audiocraft.generation.request import GenerationRequest, Window
+from audiocraft.metrics.seams import measure_seams
 from audiocraft.models import MusicGen
-from audiocraft.workflows.seams import measure_seams, seams_of
+from audiocraft.models.genmodel import seams_of
 
 PROMPTS = (
     "calm piano in A minor, 80 bpm",

@@ -29,8 +29,8 @@ from audiocraft.config.serving import QueueLimits, ServingConfig
 from audiocraft.generation.events import Event, is_final
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.server.app import create_app
-from audiocraft.server.engine_port import LocalEngine, TicketPort
-from audiocraft.server.worker import create_worker_app
+from audiocraft.server.worker.engine_port import LocalEngine, TicketPort
+from audiocraft.server.worker.worker import create_worker_app
 
 TERMINAL = ("succeeded", "failed", "canceled")
 

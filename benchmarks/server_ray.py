@@ -28,8 +28,8 @@ from server_parts.process import free_port, percentile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from audiocraft.client import Client, ServerError
-from audiocraft.server.database import Database
-from audiocraft.server.worker_table import WorkerTable
+from audiocraft.server.jobs.database import Database
+from audiocraft.server.worker.registry import WorkerTable
 
 
 def main() -> int:

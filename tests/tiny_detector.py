@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from audiocraft.config.analysis import DetectorConfig
-from audiocraft.models.detector import Detector
+from audiocraft.models.detectors.detector import Detector
 
 TINY = DetectorConfig(
     window=0.25,

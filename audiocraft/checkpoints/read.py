@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.checkpoints import encodec_2022, licences, shards, transformers_models
+from audiocraft.checkpoints import licences
 from audiocraft.checkpoints.jsonfile import read_json
-from audiocraft.checkpoints.keys import old_weight_norm
 from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind, OtherKind, Pointer
 from audiocraft.checkpoints.safefile import SafeFile
-from audiocraft.checkpoints.shells import Shell, plain
 from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, WEIGHTS_FILE, inside, resolve
-from audiocraft.checkpoints.torchfile import load_torch_file
-from audiocraft.checkpoints.upgrade import read_release_config, resolved, upgrade
+from audiocraft.checkpoints.torch_files import encodec_2022, shards
+from audiocraft.checkpoints.torch_files.pickle_stubs import Shell, plain
+from audiocraft.checkpoints.torch_files.torchfile import load_torch_file
+from audiocraft.checkpoints.torch_files.upgrade import read_release_config, resolved, upgrade
+from audiocraft.checkpoints.transformers import models as transformers_models
+from audiocraft.checkpoints.transformers.names import old_weight_norm
 from audiocraft.errors import CheckpointError
 
 FORMAT = 1

@@ -4,7 +4,6 @@ What is on this machine is never fetched again, and with HF_HUB_OFFLINE=1 nothin
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from audiocraft.checkpoints import hub
 from audiocraft.checkpoints.download import Source, fetch
 from audiocraft.checkpoints.hub import hub_snapshot
 from audiocraft.checkpoints.record import NAMES, Kind, OtherKind
+from audiocraft.environment import cache_dir
 from audiocraft.errors import CheckpointError
 
-__all__ = ["bundled", "cache_dir", "hub_snapshot", "inside", "resolve", "sibling"]
+__all__ = ["bundled", "hub_snapshot", "inside", "resolve", "sibling"]
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 CONFIG_FILE = "config.json"
@@ -45,11 +45,6 @@ ALIASES: dict[tuple[Kind, str], str] = {
     ("compression", "dac_44khz"): "descript/dac_44khz",
 }
 """Short names of models on the hub."""
-
-
-def cache_dir() -> Path:
-    """Where models are looked for by name: $AUDIOCRAFT_CACHE_DIR, else ~/.cache/audiocraft."""
-    return Path(os.environ.get("AUDIOCRAFT_CACHE_DIR") or Path.home() / ".cache" / "audiocraft")
 
 
 def bundled() -> dict[str, Path]:

@@ -13,13 +13,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from audiocraft.checkpoints.download import sha256_of
-from audiocraft.checkpoints.foreign_config import (
-    dac_config_to_hf,
-    encodec_config_to_hf,
-    melody_features_to_hf,
-    musicgen_config_to_hf,
-)
-from audiocraft.checkpoints.keys import encodec_to_hf, musicgen_to_hf, old_weight_norm
 from audiocraft.checkpoints.read import FORMAT
 from audiocraft.checkpoints.record import Checkpoint, Kind
 from audiocraft.checkpoints.sources import (
@@ -29,6 +22,13 @@ from audiocraft.checkpoints.sources import (
     RELEASE_FILES,
     WEIGHTS_FILE,
 )
+from audiocraft.checkpoints.transformers.config import (
+    dac_config_to_hf,
+    encodec_config_to_hf,
+    melody_features_to_hf,
+    musicgen_config_to_hf,
+)
+from audiocraft.checkpoints.transformers.names import encodec_to_hf, musicgen_to_hf, old_weight_norm
 from audiocraft.environment import VERSION
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.utils.files import atomic_path, atomic_write

@@ -11,8 +11,8 @@ from audiocraft.cli.output import USAGE, complain, document, note, result
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from audiocraft.models.detector import Detector
-    from audiocraft.workflows.analysis import Report
+    from audiocraft.analysis.report import Report
+    from audiocraft.models.detectors.detector import Detector
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,7 +36,7 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Tell a recording from generated audio, and measure loudness, peak, tempo and key."""
-    from audiocraft.models.detector import load_detector
+    from audiocraft.models.detectors.detector import load_detector
 
     if spectrogram is not None and len(files) > 1:
         raise InvalidInput("--spectrogram draws one file; name one", field="spectrogram")
@@ -72,10 +72,10 @@ def analyze(
 
 def _report(file: Path, detector: Detector, picture: Path | None, **options: Any) -> Report:
     """What there is to say about a file, whose spectrogram goes to `picture`."""
-    from audiocraft.data.audio import audio_read
+    from audiocraft.analysis.report import analyse
+    from audiocraft.audio.files import audio_read
+    from audiocraft.audio.spectrogram import spectrogram_png
     from audiocraft.utils.files import atomic_write
-    from audiocraft.workflows.analysis import analyse
-    from audiocraft.workflows.picture import spectrogram_png
 
     wav, rate = audio_read(file)
     if not wav.numel():

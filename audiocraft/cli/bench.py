@@ -13,8 +13,8 @@ from audiocraft.errors import InvalidInput
 if TYPE_CHECKING:
     import torch
 
+    from audiocraft.bench.report import Report
     from audiocraft.models.genmodel import BaseGenModel
-    from audiocraft.workflows.bench_report import Report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -44,7 +44,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the last line only, which is JSON.")] = False,
 ) -> None:
     """Measure a model: steps, audio, first sound, memory, many requests at once. The last line is JSON."""
-    from audiocraft.workflows.bench_report import as_dict, show, to_markdown
+    from audiocraft.bench.report import as_dict, show, to_markdown
 
     report = _measure(model, size, precision, device, threads, _counts(company), against, quick)
     if markdown:
@@ -66,11 +66,11 @@ def _measure(
 ) -> Report:
     import torch
 
+    from audiocraft.bench.baselines import measure_transformers
+    from audiocraft.bench.machine import describe
+    from audiocraft.bench.measure import measure
+    from audiocraft.bench.report import Report
     from audiocraft.utils.devices import usable_device
-    from audiocraft.workflows.bench import measure
-    from audiocraft.workflows.bench_peers import measure_transformers
-    from audiocraft.workflows.bench_report import Report
-    from audiocraft.workflows.machine import describe
 
     if against not in (None, "transformers"):
         raise InvalidInput(f"--against knows transformers, not {against!r}", field="against")
@@ -100,8 +100,8 @@ def _measure(
 
 
 def _model(name: str, size: str | None, precision: str, device: torch.device) -> BaseGenModel:
-    from audiocraft.workflows.bench_peers import random_model
-    from audiocraft.workflows.model_cache import ModelCache
+    from audiocraft.bench.baselines import random_model
+    from audiocraft.engine.model_cache import ModelCache
 
     if size is not None:
         return random_model(size, device=device, precision=precision)

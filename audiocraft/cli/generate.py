@@ -21,7 +21,7 @@ from audiocraft.errors import InvalidInput, require
 
 if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
-    from audiocraft.models.abilities import Role
+    from audiocraft.models.capabilities import Role
     from audiocraft.models.genmodel import BaseGenModel
     from audiocraft.workflows.render import ModelIdentity, Origin, Recipe, Rendered
 
@@ -63,7 +63,7 @@ class _Audio:
                     field="text_guidance",
                 )
             return
-        from audiocraft.models.abilities import foreseen
+        from audiocraft.models.capabilities import foreseen
 
         abilities = foreseen(model)
         if abilities is not None:
@@ -345,13 +345,13 @@ def _rows(request: GenerationRequest, start: int, stop: int) -> GenerationReques
 
 
 def _load(job: _Job) -> BaseGenModel:
-    from audiocraft.models.abilities import facade
+    from audiocraft.models.capabilities import facade
 
     return facade(job.model).get_pretrained(job.model, device=job.device, precision=job.precision)
 
 
 def _draw(finished: Sequence[Rendered]) -> None:
-    from audiocraft.data.audio import audio_read, save_spectrograms
+    from audiocraft.audio.files import audio_read, save_spectrograms
 
     for item in finished:
         wav, rate = audio_read(item.path)

@@ -144,7 +144,7 @@ class Live:
                 self._last()
 
     def _to_stdout(self, form: StreamFormat) -> Listener:
-        from audiocraft.server.media import as_samples, open_encoder
+        from audiocraft.audio.encoders import as_samples, open_encoder
 
         rate, channels = self._model.sample_rate, self._model.audio_channels
         encoder = open_encoder(form, rate, channels, total_samples=round(self._duration * rate))

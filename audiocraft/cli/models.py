@@ -31,7 +31,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models that are here."""
-    from audiocraft.checkpoints.inventory import here
+    from audiocraft.checkpoints.installed_models import here
 
     entries = [_described(name, folder) for name, folder in here().items()]
     if as_json:
@@ -84,7 +84,7 @@ def verify(name: Name, as_json: Json = False) -> None:
     """Check the files of a model and of its codec against the digests on record, and that the weights are numbers
     and fit."""
     from audiocraft.checkpoints.verify import check_files
-    from audiocraft.models.detector import load_detector
+    from audiocraft.models.detectors.detector import load_detector
     from audiocraft.models.loaders import load_compression_model, load_generator
 
     load: dict[str, Callable[[str], object]] = {
@@ -153,7 +153,7 @@ def _bars() -> Iterator[None]:
 
 
 def _described(name: str, folder: Path) -> dict[str, Any]:
-    from audiocraft.checkpoints.inventory import header_of, kind_of
+    from audiocraft.checkpoints.installed_models import header_of, kind_of
     from audiocraft.checkpoints.licences import licence_of
 
     meta: dict[str, Any] = header_of(folder).get("meta") or {}

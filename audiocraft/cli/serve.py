@@ -12,7 +12,7 @@ from audiocraft.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from audiocraft.config.serving import ServingConfig
-    from audiocraft.server.keys import KeyStore
+    from audiocraft.server.security.keys import KeyStore
 
 _EXAMPLES = """Serve music over HTTP, with a page at /. Without options: on this machine only, with the bundled models.
 
@@ -121,8 +121,8 @@ def create(
     database: DatabaseUrl = None,
 ) -> None:
     """Make a key and print it. It is stored as a digest: nobody can look it up later."""
-    from audiocraft.server.admission import Quota
-    from audiocraft.server.keys import DEFAULT_SCOPES
+    from audiocraft.server.jobs.admission import Quota
+    from audiocraft.server.security.keys import DEFAULT_SCOPES
 
     quota = Quota(active=active, requests_per_minute=per_minute, seconds_per_day=seconds_per_day)
     key, secret = _keys(data, database).create(name, scopes=tuple(scope or DEFAULT_SCOPES), quota=quota)
@@ -138,7 +138,7 @@ def list_keys(
 ) -> None:
     """Show the keys, without their secrets."""
     from audiocraft.config.decode import encode
-    from audiocraft.server.keys import ENVIRONMENT
+    from audiocraft.server.security.keys import ENVIRONMENT
 
     found = _keys(data, database).list()
     if as_json:
@@ -175,8 +175,8 @@ def openapi() -> None:
 def _keys(data: Path | None, database: str | None) -> KeyStore:
     require("sqlalchemy", extra="serve")
     from audiocraft.config.serving import ServingConfig, default_data_dir
-    from audiocraft.server.database import Database
-    from audiocraft.server.keys import KeyStore
+    from audiocraft.server.jobs.database import Database
+    from audiocraft.server.security.keys import KeyStore
 
     config = ServingConfig(data_dir=str(data) if data is not None else default_data_dir(), database=database)
     found = Database(config.database_url)
@@ -187,10 +187,10 @@ def _keys(data: Path | None, database: str | None) -> KeyStore:
 def _serve(config: ServingConfig, *, verbose: bool, log_format: str = "auto") -> None:
     import torch
 
-    from audiocraft.server import logs
     from audiocraft.server.app import create_app, engine_of
+    from audiocraft.server.ops import logs
     from audiocraft.server.serve import bound, serve
-    from audiocraft.server.worker_process import WorkerProcess
+    from audiocraft.server.worker.process import WorkerProcess
 
     logs.configure(form=log_format, audit=verbose)
     if config.device != "cpu" and not torch.cuda.is_available():

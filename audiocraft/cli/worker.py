@@ -54,10 +54,10 @@ def worker(  # every option is one parameter: that is how the option parser read
     import torch
 
     from audiocraft.config.serving import ServingConfig
-    from audiocraft.server import logs
-    from audiocraft.server.engine_port import LocalEngine
+    from audiocraft.server.ops import logs
     from audiocraft.server.serve import bound, serve
-    from audiocraft.server.worker import create_worker_app
+    from audiocraft.server.worker.engine_port import LocalEngine
+    from audiocraft.server.worker.worker import create_worker_app
 
     config = ServingConfig(
         host=host, port=port, database=database, music_model=model, preload=(model,), models=tuple(allow or ()),

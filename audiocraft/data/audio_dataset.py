@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audiocraft.data.audio import PathLike, audio_read
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.files import PathLike, audio_read
 from audiocraft.data.manifest import (
     DEFAULT_EXTS,
     find_audio_files,

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from audiocraft.data.audio import audio_info, audio_read
+from audiocraft.audio.files import audio_info, audio_read
 from audiocraft.environment import AudioCraftEnvironment
 from audiocraft.errors import InvalidInput
 from audiocraft.types import AudioMeta, PathInZip

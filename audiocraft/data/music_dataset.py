@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from audiocraft.data.audio import PathLike
+from audiocraft.audio.files import PathLike
 from audiocraft.data.info_audio_dataset import (
     AudioInfo,
     InfoAudioDataset,
@@ -24,6 +24,7 @@ from audiocraft.data.info_audio_dataset import (
     self_condition,
 )
 from audiocraft.errors import InvalidInput
+from audiocraft.music.harmony import parse_key
 from audiocraft.types import (
     AudioMeta,
     ConditioningAttributes,
@@ -32,7 +33,6 @@ from audiocraft.types import (
     SymbolicCondition,
     WavCondition,
 )
-from audiocraft.utils.harmony import parse_key
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiocraft.data.audio import PathLike
+from audiocraft.audio.files import PathLike
 from audiocraft.data.info_audio_dataset import (
     InfoAudioDataset,
     get_string,

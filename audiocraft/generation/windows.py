@@ -13,11 +13,11 @@ from torch import Tensor
 
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import autoregressive
-from audiocraft.generation.planning import part_of_plan
 from audiocraft.generation.protocols import Attributes, TokenLM
 from audiocraft.generation.request import Guidance, Sampling
 from audiocraft.generation.session import Session
 from audiocraft.generation.steps import Embed, Generation, drive
+from audiocraft.music.planning import part_of_plan
 from audiocraft.types import ConditioningAttributes, WavCondition
 
 DEFAULT_STRIDE = 18.0

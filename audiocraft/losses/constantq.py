@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiocraft.modules.spectral import Scale, tone_kernels
+from audiocraft.modules.harmonic.encoder import Scale, tone_kernels
 
 
 class ConstantQLoss(nn.Module):

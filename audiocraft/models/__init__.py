@@ -8,14 +8,14 @@ from audiocraft.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from audiocraft.models.audiogen import AudioGen as AudioGen
-    from audiocraft.models.encodec import CompressionModel as CompressionModel
-    from audiocraft.models.encodec import EncodecModel as EncodecModel
-    from audiocraft.models.foreign_codecs import DAC as DAC
-    from audiocraft.models.foreign_codecs import HFEncodecCompressionModel as HFEncodecCompressionModel
-    from audiocraft.models.genmodel import BaseGenModel as BaseGenModel
-    from audiocraft.models.interleaved import (
+    from audiocraft.models.codecs.interleaved import (
         InterleaveStereoCompressionModel as InterleaveStereoCompressionModel,
     )
+    from audiocraft.models.codecs.released import DAC as DAC
+    from audiocraft.models.codecs.released import HFEncodecCompressionModel as HFEncodecCompressionModel
+    from audiocraft.models.encodec import CompressionModel as CompressionModel
+    from audiocraft.models.encodec import EncodecModel as EncodecModel
+    from audiocraft.models.genmodel import BaseGenModel as BaseGenModel
     from audiocraft.models.lm import LMModel as LMModel
     from audiocraft.models.loaders import load_compression_model as load_compression_model
     from audiocraft.models.loaders import load_lm_model as load_lm_model
@@ -26,12 +26,12 @@ __getattr__, __dir__ = lazy_names(
     {
         "CompressionModel": "audiocraft.models.encodec",
         "EncodecModel": "audiocraft.models.encodec",
-        "InterleaveStereoCompressionModel": "audiocraft.models.interleaved",
+        "InterleaveStereoCompressionModel": "audiocraft.models.codecs.interleaved",
         "LMModel": "audiocraft.models.lm",
         "BaseGenModel": "audiocraft.models.genmodel",
         "AudioGen": "audiocraft.models.audiogen",
-        "DAC": "audiocraft.models.foreign_codecs",
-        "HFEncodecCompressionModel": "audiocraft.models.foreign_codecs",
+        "DAC": "audiocraft.models.codecs.released",
+        "HFEncodecCompressionModel": "audiocraft.models.codecs.released",
         "MusicGen": "audiocraft.models.musicgen",
         "load_compression_model": "audiocraft.models.loaders",
         "load_lm_model": "audiocraft.models.loaders",

@@ -38,10 +38,10 @@ from audiocraft.config.networks import (
 )
 from audiocraft.errors import ConfigError
 from audiocraft.models import debug
-from audiocraft.models.chunked import ChunkedEncodecModel
-from audiocraft.models.dac import DACModel
+from audiocraft.models.codecs.chunked import ChunkedEncodecModel
+from audiocraft.models.codecs.dac import DACModel
+from audiocraft.models.codecs.interleaved import InterleaveStereoCompressionModel
 from audiocraft.models.encodec import CompressionModel, EncodecModel
-from audiocraft.models.interleaved import InterleaveStereoCompressionModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import (
     CoarseFirstPattern,
@@ -64,12 +64,12 @@ from audiocraft.modules.conditioners import (
 )
 from audiocraft.modules.conditioners.score import ScoreConditioner
 from audiocraft.modules.dac import DACDecoder, DACEncoder
+from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
+from audiocraft.modules.harmonic.encoder import Scale, SpectralEncoder
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
-from audiocraft.modules.spectral import Scale, SpectralEncoder
-from audiocraft.modules.synthesis import HarmonicNoiseDecoder
 from audiocraft.quantization import BaseQuantizer, DummyQuantizer, ResidualVectorQuantizer
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
-from audiocraft.utils.layout import laid_out_on
+from audiocraft.utils.meta_init import laid_out_on
 
 M = TypeVar("M", bound=nn.Module)
 Device = torch.device | str

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from audiocraft.checkpoints.foreign_config import public_t5
 from audiocraft.checkpoints.licences import licence_of
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.record import Checkpoint, Kind, OtherKind
 from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE
+from audiocraft.checkpoints.transformers.config import public_t5
 from audiocraft.checkpoints.write import (
     DType,
     write_model,

@@ -23,9 +23,9 @@ _DAC_NAMES = ("dac_16khz", "dac_24khz", "dac_44khz")
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "DAC": "audiocraft.models.foreign_codecs",
-        "HFEncodecCompressionModel": "audiocraft.models.foreign_codecs",
-        "InterleaveStereoCompressionModel": "audiocraft.models.interleaved",
+        "DAC": "audiocraft.models.codecs.released",
+        "HFEncodecCompressionModel": "audiocraft.models.codecs.released",
+        "InterleaveStereoCompressionModel": "audiocraft.models.codecs.interleaved",
     },
 )
 

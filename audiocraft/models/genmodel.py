@@ -13,20 +13,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.level_anchor import LevelAnchor
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
 from audiocraft.generation.events import AudioChunk
-from audiocraft.generation.level import LevelAnchor
-from audiocraft.generation.planning import make_plan, plans_over_time
 from audiocraft.generation.progress import CancelToken, Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult, Guidance, Sampling, Window
 from audiocraft.generation.session import Session
 from audiocraft.models import references
-from audiocraft.models.audio_stream import AudioStream, Pace
+from audiocraft.models.codecs.audio_stream import AudioStream, Pace
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.jobs import Job, check_room, chunks_of
 from audiocraft.models.lm import LMModel
+from audiocraft.music.planning import make_plan, plans_over_time
 from audiocraft.types import ConditioningAttributes, ScorePlan, StyleSettings, SymbolicCondition
 
 PLAN = "plan"
@@ -389,3 +389,9 @@ def _show_progress(event: Progress) -> None:
     end = "\n" if event.done == event.total else "\r"
     sys.stderr.write(f"{event.done:6d} / {event.total:6d}{end}")
     sys.stderr.flush()
+
+
+def seams_of(model: BaseGenModel, job: Job) -> list[int]:
+    """The samples at which the windows of `job`, after the first, begin to generate."""
+    frame = model.sample_rate / model.frame_rate
+    return [round((span.start + span.known) * frame) for span in job.piece.spans[1:]]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from audiocraft.audio.level_anchor import LevelAnchor
 from audiocraft.generation import windows
 from audiocraft.generation.events import AudioChunk
-from audiocraft.generation.level import LevelAnchor
 from audiocraft.generation.session import Session
 from audiocraft.types import ScorePlan
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes

@@ -20,6 +20,7 @@ from audiocraft.generation.session import Session
 from audiocraft.models.lm_state import LMState
 from audiocraft.modules.activations import get_activation_fn
 from audiocraft.modules.codebooks_patterns import CodebooksPatternProvider
+from audiocraft.modules.compiled.token_heads import Ends
 from audiocraft.modules.conditioners import (
     AttributeDropout,
     ClassifierFreeGuidanceDropout,
@@ -30,8 +31,7 @@ from audiocraft.modules.conditioners import (
     Fused,
 )
 from audiocraft.modules.conditioners.fuser import added_to, apply_fused
-from audiocraft.modules.linear import linear
-from audiocraft.modules.native.ends import Ends
+from audiocraft.modules.packed_linear import linear
 from audiocraft.modules.streaming import State, StreamingModule
 from audiocraft.modules.transformer import StreamingTransformer, create_norm_fn
 from audiocraft.modules.weight_init import ScaledEmbedding, get_init_fn, init_layer

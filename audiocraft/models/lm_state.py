@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.modules.attention import TransformerState
-from audiocraft.modules.native.ends import Ends
+from audiocraft.modules.compiled.token_heads import Ends
 from audiocraft.modules.ragged import AnyState, RaggedState, first_rows
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.record import NAMES, Checkpoint
-from audiocraft.checkpoints.shards import shaped
 from audiocraft.checkpoints.sources import RELEASE_FILES, resolve, sibling
-from audiocraft.checkpoints.sources import cache_dir as default_cache_dir
-from audiocraft.checkpoints.transformers_models import holds_codec
+from audiocraft.checkpoints.torch_files.shards import shaped
+from audiocraft.checkpoints.transformers.models import holds_codec
 from audiocraft.config.conditioning import ScoreConfig
 from audiocraft.config.networks import CompressionConfig, LMConfig
+from audiocraft.environment import cache_dir as default_cache_dir
 from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
 from audiocraft.models import debug
 from audiocraft.models.builders import (
@@ -30,7 +30,7 @@ from audiocraft.models.builders import (
 )
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
-from audiocraft.modules.quantized import pack_model, resolve_precision
+from audiocraft.modules.packing import pack_model, resolve_precision
 
 M = TypeVar("M", bound=nn.Module)
 Device = torch.device | str

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.lm import LMModel

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
-from audiocraft.modules.native.pages import Room
+from audiocraft.kernels.huge_pages import Room
 from audiocraft.modules.rope import Rotation
 
 SCALE_BYTES = 4

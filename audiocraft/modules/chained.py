@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audiocraft.kernels.structs import Kernels, kernels
+from audiocraft.modules.compiled.codec import Chain, can_run
+from audiocraft.modules.compiled.codec_weights import Unsupported, forget
 from audiocraft.modules.lstm import LSTMState, StreamableLSTM
-from audiocraft.modules.native.codec import Chain, can_run
-from audiocraft.modules.native.codec_weights import Unsupported, forget
-from audiocraft.modules.native.records import Kernels, kernels
 from audiocraft.modules.streaming import StreamingModule
 
 Known = Mapping[type[nn.Module], Callable[[Chain, Any], None]]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from audiocraft.modules.linear import can_run, fits
-from audiocraft.modules.native.codec_records import UNITS, run_lstm
-from audiocraft.modules.native.records import Kernels, kernels
+from audiocraft.kernels.codec_structs import UNITS, run_lstm
+from audiocraft.kernels.structs import Kernels, kernels
+from audiocraft.modules.packed_linear import can_run, fits
 from audiocraft.modules.streaming import StreamingModule
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
+from audiocraft.kernels.huge_pages import Room
 from audiocraft.modules.attention import (
     Frame,
     KVCache,
@@ -18,8 +19,7 @@ from audiocraft.modules.attention import (
     visible_from_hidden,
     visible_keys,
 )
-from audiocraft.modules.linear import PackedWeight, Weight, linear
-from audiocraft.modules.native.pages import Room
+from audiocraft.modules.packed_linear import PackedWeight, Weight, linear
 from audiocraft.modules.ragged import AnyLayer, RaggedLayer
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.streaming import StreamingModule

@@ -25,9 +25,9 @@ from audiocraft.modules.chained import (
     step_in_torch,
     step_layers,
 )
+from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.conv import StreamableConv1d, StreamableConvTranspose1d
 from audiocraft.modules.lstm import StreamableLSTM
-from audiocraft.modules.native.codec import Chain
 from audiocraft.modules.streaming import StreamingModule
 
 _ELU: Mapping[str, Any] = MappingProxyType({"alpha": 1.0})

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from audiocraft.errors import InvalidInput
+from audiocraft.kernels.huge_pages import Room
 from audiocraft.modules.attention import Frame, LayerState, TransformerState
+from audiocraft.modules.compiled.transformer import Program, Requests, requests_of
 from audiocraft.modules.multihead import StreamingMultiheadAttention
-from audiocraft.modules.native.pages import Room
-from audiocraft.modules.native.program import Program, Requests, requests_of
 from audiocraft.modules.ragged import AnyLayer, AnyState, RaggedState
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.streaming import StreamingModule

@@ -16,25 +16,25 @@ from audiocraft.config.serving import ServingConfig
 from audiocraft.environment import VERSION
 from audiocraft.errors import ConfigError
 from audiocraft.server import errors
-from audiocraft.server.blobs import BlobStore
+from audiocraft.server.api.deps import Services
+from audiocraft.server.api.description import INTRODUCTION, TAGS, describe
+from audiocraft.server.api.routing import routers
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.database import Database
-from audiocraft.server.deps import Services
-from audiocraft.server.description import INTRODUCTION, TAGS, describe
-from audiocraft.server.dispatch import Dispatcher, Runner
-from audiocraft.server.engine_port import EnginePort, LocalEngine
-from audiocraft.server.janitor import Janitor
-from audiocraft.server.key_guard import KeyGuard
-from audiocraft.server.keys import KeyStore
-from audiocraft.server.logs import LogContext
-from audiocraft.server.metrics import Inventory, MeteredEngine, Metrics, RequestMeter, make_metrics_router
-from audiocraft.server.routing import routers
-from audiocraft.server.security import BodyGuard, HostGuard, RequestScope
-from audiocraft.server.store import JobStore
-from audiocraft.server.uploads import UploadStore
-from audiocraft.server.watch import Watch
-from audiocraft.server.webhooks import WebhookSender
-from audiocraft.server.worker_process import WorkerProcess
+from audiocraft.server.jobs.blobs import BlobStore
+from audiocraft.server.jobs.database import Database
+from audiocraft.server.jobs.notifier import Watch
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.jobs.uploads import UploadStore
+from audiocraft.server.jobs.webhooks import WebhookSender
+from audiocraft.server.ops.janitor import Janitor
+from audiocraft.server.ops.logs import LogContext
+from audiocraft.server.ops.metrics import Inventory, MeteredEngine, Metrics, RequestMeter, make_metrics_router
+from audiocraft.server.security.guards import BodyGuard, HostGuard, RequestScope
+from audiocraft.server.security.key_guard import KeyGuard
+from audiocraft.server.security.keys import KeyStore
+from audiocraft.server.worker.dispatch import Dispatcher, Runner
+from audiocraft.server.worker.engine_port import EnginePort, LocalEngine
+from audiocraft.server.worker.process import WorkerProcess
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from audiocraft.checkpoints.inventory import header_of, here, kind_of
+from audiocraft.checkpoints.installed_models import header_of, here, kind_of
 from audiocraft.checkpoints.licences import licence_of
 from audiocraft.checkpoints.record import Kind
 from audiocraft.checkpoints.sources import ALIASES, BUNDLED_ALIASES, RELEASE_FILES

@@ -18,6 +18,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from audiocraft.engine.engine import QueueFull as EngineFull
+from audiocraft.engine.memory import OutOfMemoryEstimate
 from audiocraft.errors import (
     AudioCraftError,
     Cancelled,
@@ -26,10 +28,14 @@ from audiocraft.errors import (
     InvalidInput,
     MissingDependency,
 )
-from audiocraft.server.database import DATABASE_ERRORS, NoConnection
-from audiocraft.server.records import IdempotencyConflict, JobError, JobNotFound, QueueFull, QuotaExceeded
-from audiocraft.workflows.engine import QueueFull as EngineFull
-from audiocraft.workflows.memory import OutOfMemoryEstimate
+from audiocraft.server.jobs.database import DATABASE_ERRORS, NoConnection
+from audiocraft.server.jobs.records import (
+    IdempotencyConflict,
+    JobError,
+    JobNotFound,
+    QueueFull,
+    QuotaExceeded,
+)
 
 _log = logging.getLogger(__name__)
 

@@ -131,7 +131,7 @@ async def _may_generate(scope: Scope) -> bool:
     from fastapi.concurrency import run_in_threadpool
     from starlette.requests import HTTPConnection
 
-    from audiocraft.server.deps import principal_of
+    from audiocraft.server.api.deps import principal_of
     from audiocraft.server.errors import Unauthorized
 
     try:
@@ -149,8 +149,8 @@ def settings(scale: Scale) -> dict[str, Any]:
 def _replica(scale: Scale) -> FastAPI:
     import torch
 
-    from audiocraft.server import logs
     from audiocraft.server.app import create_app, engine_of
+    from audiocraft.server.ops import logs
 
     torch.set_num_threads(scale.threads)
     os.environ["OMP_NUM_THREADS"] = str(scale.threads)  # of the replica's worker process

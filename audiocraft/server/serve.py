@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
-from audiocraft.server.deps import Services
+from audiocraft.server.api.deps import Services
 
 _log = logging.getLogger(__name__)
 

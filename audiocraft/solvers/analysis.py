@@ -13,12 +13,12 @@ from audiocraft.adversarial import MultiScaleDiscriminator, get_fake_criterion, 
 from audiocraft.config.analysis import DISCRIMINATORS
 from audiocraft.config.data import Split
 from audiocraft.config.training import AnalysisSolverConfig
-from audiocraft.models.detector import Detector, score_of
-from audiocraft.models.scores import auc
-from audiocraft.solvers import parts
+from audiocraft.models.detectors.calibration import auc
+from audiocraft.models.detectors.detector import Detector, score_of
+from audiocraft.solvers import components
 from audiocraft.solvers.base import StandardSolver
-from audiocraft.solvers.fakes import load_pairs
 from audiocraft.solvers.initialise import standardise
+from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import Windows
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
@@ -40,8 +40,8 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
         self.detector = Detector(config.network).to(runtime.device)
         self.real_loss = get_real_criterion(config.adv_loss)
         self.fake_loss = get_fake_criterion(config.adv_loss)
-        self.optimizer = parts.build_optimizer(self.detector.discriminators.parameters(), config.optim)
-        self.schedule = parts.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
+        self.optimizer = components.build_optimizer(self.detector.discriminators.parameters(), config.optim)
+        self.schedule = components.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
         stated: dict[str, HasState] = {"optimizer": self.optimizer}
         if self.schedule is not None:
             stated["schedule"] = self.schedule

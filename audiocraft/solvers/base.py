@@ -28,7 +28,7 @@ from audiocraft.config.decode import encode
 from audiocraft.config.training import SolverConfig
 from audiocraft.errors import ConfigError
 from audiocraft.optim.ema import ModuleDictEMA
-from audiocraft.solvers.counting import prefetch
+from audiocraft.solvers.random_streams import prefetch
 from audiocraft.solvers.runtime import Runtime
 from audiocraft.solvers.stateful import HasState, Stateful, swapped, undisturbed
 from audiocraft.solvers.tracking import Averager, Metrics, Tracking

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from audiocraft.config.analysis import DISCRIMINATORS, CalibrationConfig, DomainConfig, PlattConfig
 from audiocraft.config.training import AnalysisSolverConfig
-from audiocraft.models.detector import Detector
-from audiocraft.models.scores import best_threshold, fit_logistic
+from audiocraft.models.detectors.calibration import best_threshold, fit_logistic
+from audiocraft.models.detectors.detector import Detector
 from audiocraft.solvers.pairs import Windows
 
 # This share of the corpus's own clips, real and fake, may lie beyond; a clip of another kind lies farther than this.

@@ -12,10 +12,10 @@ from audiocraft.errors import ConfigError
 from audiocraft.losses import SISNR
 from audiocraft.losses.specloss import MelSpectrogramWrapper
 from audiocraft.models.builders import build_encodec
-from audiocraft.modules.spectral import SpectralEncoder
-from audiocraft.modules.synthesis import HarmonicNoiseDecoder
+from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
+from audiocraft.modules.harmonic.encoder import SpectralEncoder
 from audiocraft.quantization import QuantizedResult
-from audiocraft.solvers import parts
+from audiocraft.solvers import components
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
 from audiocraft.solvers.initialise import standardise
@@ -39,12 +39,12 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         for name in config.freeze:
             codec.get_submodule(name).requires_grad_(False)
         self.codec = codec
-        self.losses = parts.build_losses(config).to(runtime.device)
-        self.adversaries = parts.build_adversaries(config, runtime.device)
-        self.adversary_schedules = parts.build_adversary_schedules(config, self.adversaries)
-        self.balancer = parts.build_balancer(config)
-        self.optimizer = parts.build_optimizer(trainable(codec.parameters()), config.optim)
-        self.schedule = parts.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
+        self.losses = components.build_losses(config).to(runtime.device)
+        self.adversaries = components.build_adversaries(config, runtime.device)
+        self.adversary_schedules = components.build_adversary_schedules(config, self.adversaries)
+        self.balancer = components.build_balancer(config)
+        self.optimizer = components.build_optimizer(trainable(codec.parameters()), config.optim)
+        self.schedule = components.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
         self.crops = self._crops(config, "train", runtime.rank)
         self._valid: list[Tensor] | None = None
         stated: dict[str, HasState] = {"optimizer": self.optimizer, "balancer": self.balancer}

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.files import audio_read
 from audiocraft.config.data import DatasetConfig, DatasourceConfig, Split
-from audiocraft.data.audio import audio_read
-from audiocraft.data.audio_utils import convert_audio
 from audiocraft.data.manifest import load_audio_meta, manifest_file
 from audiocraft.data.segments import sampling_weights
 from audiocraft.errors import ConfigError
-from audiocraft.solvers.counting import generator
+from audiocraft.solvers.random_streams import generator
 from audiocraft.types import AudioMeta
 
 # Which random decision a generator is for; training and validation never share one.

@@ -17,11 +17,11 @@ from audiocraft.errors import ConfigError
 from audiocraft.models.builders import build_lm, wrap_codec
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
-from audiocraft.solvers import lm_steps, parts
+from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.base import StandardSolver
-from audiocraft.solvers.counting import generator
 from audiocraft.solvers.crops import TRAIN, VALID, manifest_folder
 from audiocraft.solvers.lm_steps import TokenBatch
+from audiocraft.solvers.random_streams import generator
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
 from audiocraft.solvers.samples import slugify, write_sample
@@ -44,9 +44,9 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
             codec.set_num_codebooks(config.compression_model_n_q)
         self.codec: CompressionModel = wrap_codec(codec, config.interleave_stereo_codebooks)
         _check(self.codec, config)
-        groups = parts.decay_groups(self.lm, config.optim.adam.weight_decay)
-        self.optimizer = parts.build_optimizer(groups, config.optim)
-        self.schedule = parts.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
+        groups = components.decay_groups(self.lm, config.optim.adam.weight_decay)
+        self.optimizer = components.build_optimizer(groups, config.optim)
+        self.schedule = components.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
         self._tokens: dict[str, Tokens] = {}
         stated: dict[str, HasState] = {"optimizer": self.optimizer}
         if self.schedule is not None:

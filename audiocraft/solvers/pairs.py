@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from audiocraft.config.training import AnalysisSolverConfig
-from audiocraft.solvers.counting import generator
 from audiocraft.solvers.degrade import degrade
-from audiocraft.solvers.fakes import Pairs
+from audiocraft.solvers.pair_cache import Pairs
+from audiocraft.solvers.random_streams import generator
 
 # Which random decisions a generator is for, beside those of `crops`.
 _WINDOW = 3

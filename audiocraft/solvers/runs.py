@@ -27,12 +27,12 @@ from audiocraft.config.training import (
 )
 from audiocraft.errors import CheckpointError
 from audiocraft.models.builders import build_encodec
-from audiocraft.models.detector import Detector
+from audiocraft.models.detectors.detector import Detector
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.loaders import load_compression_model
 from audiocraft.solvers.base import CONFIG_FILE
 from audiocraft.solvers.calibration import calibrate, fit_domain
-from audiocraft.solvers.fakes import load_pairs
+from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import Windows
 
 CURVE_FILE = "curve.csv"

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from audiocraft.audio.files import audio_read
 from audiocraft.config.training import SolverConfig
-from audiocraft.data.audio import audio_read
 from audiocraft.errors import InvalidInput
 from audiocraft.solvers.samples import slugify, write_sample
 from audiocraft.utils.files import atomic_write

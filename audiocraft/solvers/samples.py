@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from audiocraft.audio.files import audio_write
 from audiocraft.config.training import SampleAudioConfig, SolverConfig
-from audiocraft.data.audio import audio_write
 
 _LONGEST_NAME = 60
 

@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from audiocraft.data.audio import audio_read
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.files import audio_read
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.solvers.crops import read_manifest

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from audiocraft.data.writer import AudioWriter
+from audiocraft.audio.writer import AudioWriter
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.models.abilities import abilities_of_model
+from audiocraft.models.capabilities import abilities_of_model
 from audiocraft.models.genmodel import BaseGenModel
 from audiocraft.models.jobs import Job
 from audiocraft.types import ScorePlan

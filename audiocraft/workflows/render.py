@@ -14,15 +14,15 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from audiocraft.audio.files import audio_read, audio_write
 from audiocraft.config.decode import decode, encode
-from audiocraft.data.audio import audio_read, audio_write
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, Window
-from audiocraft.models.abilities import Role, abilities_of_model
+from audiocraft.models.capabilities import Role, abilities_of_model
 from audiocraft.models.genmodel import BaseGenModel
-from audiocraft.modules.quantized import precision_of
+from audiocraft.modules.packing import precision_of
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiocraft.losses import SISNR
-from audiocraft.utils.harmony import parse_key
+from audiocraft.music.harmony import parse_key
 from audiocraft.utils.spectral import mel_filters
 from nano_parts import key
 from nano_parts.clips import Example

@@ -8,9 +8,9 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocraft.utils.harmony import Key
-from audiocraft.workflows.tempo_and_key import SHAATH, cens_chroma
-from audiocraft.workflows.tempo_and_key import key_of as best_key
+from audiocraft.metrics.tempo_and_key import SHAATH, cens_chroma
+from audiocraft.metrics.tempo_and_key import key_of as best_key
+from audiocraft.music.harmony import Key
 
 Audio = NDArray[np.float32]
 SAMPLE_RATE = 24000

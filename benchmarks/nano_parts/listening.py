@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocraft.utils.harmony import Key, parse_key
+from audiocraft.music.harmony import Key, parse_key
 from nano_parts import health, key, tempo
 from nano_parts.clips import Example
 from nano_parts.instruments import Classifier

@@ -8,7 +8,7 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from audiocraft.workflows.tempo_and_key import comb_tempo, onset_envelope
+from audiocraft.metrics.tempo_and_key import comb_tempo, onset_envelope
 
 Audio = NDArray[np.float32]
 SAMPLE_RATE = 24000

@@ -17,7 +17,7 @@ pytest.importorskip("librosa")
 from nano_parts import codec, health, instruments, key, listening, tempo
 from nano_parts.clips import Example
 
-from audiocraft.utils.harmony import parse_key
+from audiocraft.music.harmony import parse_key
 
 RATE = 24000
 

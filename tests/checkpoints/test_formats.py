@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from audiocraft.checkpoints import sources
-from audiocraft.checkpoints.keys import encodec_config_from_hf, encodec_from_hf
 from audiocraft.checkpoints.read import read, read_path
 from audiocraft.checkpoints.record import Pointer
-from audiocraft.checkpoints.upgrade import read_release_config, resolved
+from audiocraft.checkpoints.torch_files.upgrade import read_release_config, resolved
+from audiocraft.checkpoints.transformers.names import encodec_config_from_hf, encodec_from_hf
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import encode
 from audiocraft.errors import CheckpointError, InvalidInput

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from audiocraft.checkpoints.keys import encodec_names, encodec_to_hf
-from audiocraft.checkpoints.upgrade import read_release_config
+from audiocraft.checkpoints.torch_files.upgrade import read_release_config
+from audiocraft.checkpoints.transformers.names import encodec_names, encodec_to_hf
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.models import builders
 from audiocraft.modules.conditioners import text

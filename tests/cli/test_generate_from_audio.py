@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from audiocraft.audio.files import audio_info, audio_write
 from audiocraft.checkpoints.write import write_model
 from audiocraft.cli.main import main
 from audiocraft.config.conditioning import BagOfWordsConfig, ChromaStemConfig, FuserConfig, StyleConfig
 from audiocraft.config.decode import encode
 from audiocraft.config.networks import DelayConfig, InterleaveConfig, LMConfig, TransformerLMConfig
-from audiocraft.data.audio import audio_info, audio_write
-from audiocraft.models.abilities import Abilities, foreseen
 from audiocraft.models.builders import build_lm
+from audiocraft.models.capabilities import Abilities, foreseen
 from audiocraft.quantization.core_vq import EuclideanCodebook
 from audiocraft.workflows.render import read_recipe
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiocraft.audio.files import audio_read
 from audiocraft.cli.live import Outlet, parse_schedule
 from audiocraft.cli.main import main
-from audiocraft.data.audio import audio_read
 from audiocraft.errors import InvalidInput
 from audiocraft.workflows.render import read_recipe
 
@@ -70,7 +70,7 @@ def test_every_format_grows(suffix: str) -> None:
 
 
 def test_very_long_files_hold_more_than_four_gigabytes(here: Path) -> None:
-    from audiocraft.data.writer import AudioWriter
+    from audiocraft.audio.writer import AudioWriter
 
     with AudioWriter(here / "x.wav", 32000, 2, format="wav", seconds=86400):
         pass

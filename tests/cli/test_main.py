@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiocraft.audio.files import audio_info
 from audiocraft.cli.main import COMMANDS, main
-from audiocraft.data.audio import audio_info
 from audiocraft.workflows.render import read_recipe
 
 DEBUG = ("--model", "debug", "--device", "cpu", "--quiet")

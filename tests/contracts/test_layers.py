@@ -11,17 +11,21 @@ if TYPE_CHECKING:
 
 LAYERS = {
     "types": 0, "errors": 0, "environment": 0, "config": 0, "utils": 0,
-    "data": 1, "quantization": 1, "checkpoints": 1,
-    "modules": 2,
-    "generation": 3, "losses": 3, "adversarial": 3, "metrics": 3, "optim": 3,
-    "models": 4,
-    "workflows": 5, "solvers": 5,
-    "server": 6, "train": 6, "client": 6,
-    "cli": 7, "grids": 7,
-    "__main__": 8,
+    "audio": 1, "music": 1, "kernels": 1,
+    "data": 2, "quantization": 2, "checkpoints": 2,
+    "modules": 3,
+    "generation": 4, "losses": 4, "adversarial": 4, "metrics": 4, "optim": 4,
+    "models": 5,
+    "engine": 6, "analysis": 6, "codec": 6, "solvers": 6,
+    "workflows": 7, "bench": 7, "train": 7, "client": 7,
+    "server": 8, "grids": 8,
+    "cli": 9,
+    "__main__": 10,
 }  # fmt: skip
 # Paths that existed in the original and hold nothing but a re-export of something higher.
 SHIMS = {
+    "audiocraft.data.audio",
+    "audiocraft.data.audio_utils",
     "audiocraft.utils.checkpoint",
     "audiocraft.utils.export",
     "audiocraft.utils.export_legacy",

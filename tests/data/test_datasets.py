@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from audiocraft.data.audio import audio_write
+from audiocraft.audio.files import audio_write
 from audiocraft.data.audio_dataset import AudioDataset
 from audiocraft.data.info_audio_dataset import (
     InfoAudioDataset,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiocraft.data.audio import audio_write
+from audiocraft.audio.files import audio_write
 from audiocraft.data.manifest import find_audio_files, load_audio_meta, main, manifest_file, save_audio_meta
 from audiocraft.environment import AudioCraftEnvironment
 from audiocraft.errors import InvalidInput

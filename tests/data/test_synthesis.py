@@ -20,7 +20,7 @@ from audiocraft.data.synthesis.sounds import KINDS, compose_sound, is_held_out_p
 from audiocraft.data.synthesis.styles import MOODS, STYLES
 from audiocraft.data.synthesis.theory import voice
 from audiocraft.errors import ConfigError, InvalidInput, MissingDependency
-from audiocraft.utils.harmony import find_key, find_tempo, parse_chord, parse_key
+from audiocraft.music.harmony import find_key, find_tempo, parse_chord, parse_key
 
 
 @pytest.fixture(scope="module")

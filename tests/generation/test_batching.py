@@ -26,7 +26,7 @@ from audiocraft.modules.conditioners import (
     LUTConditioner,
 )
 from audiocraft.modules.conditioners.score import ScoreConditioner
-from audiocraft.modules.quantized import pack_model
+from audiocraft.modules.packing import pack_model
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 
 K, V, D = 4, 40, 32

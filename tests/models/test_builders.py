@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from audiocraft.checkpoints.upgrade import read_release_config
+from audiocraft.checkpoints.torch_files.upgrade import read_release_config
 from audiocraft.config.decode import encode
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.errors import ConfigError

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from audiocraft.analysis.report import Report, analyse
 from audiocraft.data.synthesis.sounds import compose_sound, render_sound
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models import MusicGen
-from audiocraft.models.detector import Detector, load_detector
+from audiocraft.models.detectors.detector import Detector, load_detector
 from audiocraft.models.loaders import load_compression_model
-from audiocraft.workflows.analysis import Report, analyse
 
 RATE, SECONDS = 24000, 4.0
 

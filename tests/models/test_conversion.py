@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from audiocraft.checkpoints.read import read
-from audiocraft.checkpoints.upgrade import read_release_config
+from audiocraft.checkpoints.torch_files.upgrade import read_release_config
 from audiocraft.checkpoints.write import write_model, write_release
 from audiocraft.cli.main import main
 from audiocraft.config.decode import encode

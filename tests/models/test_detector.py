@@ -12,9 +12,9 @@ from audiocraft.checkpoints.write import write_model
 from audiocraft.config.analysis import CalibrationConfig, DetectorConfig, PlattConfig
 from audiocraft.config.decode import decode, encode
 from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
-from audiocraft.models.detector import Detector, load_detector
-from audiocraft.models.domain import FEATURES, Domain
-from audiocraft.models.scores import auc, best_threshold, calibration_error, fit_logistic
+from audiocraft.models.detectors.calibration import auc, best_threshold, calibration_error, fit_logistic
+from audiocraft.models.detectors.detector import Detector, load_detector
+from audiocraft.models.detectors.in_domain import FEATURES, Domain
 
 from ..tiny_detector import TINY, detector_of
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
+from audiocraft.models.codecs.interleaved import InterleaveStereoCompressionModel
 from audiocraft.models.encodec import CompressionModel, EncodecModel
-from audiocraft.models.interleaved import InterleaveStereoCompressionModel
 from audiocraft.modules import SEANetDecoder, SEANetEncoder
 from audiocraft.quantization import DummyQuantizer, ResidualVectorQuantizer
 

@@ -15,8 +15,8 @@ from audiocraft.config.networks import SEANetConfig as SEANet
 from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
 from audiocraft.models import DAC, CompressionModel, EncodecModel, HFEncodecCompressionModel
 from audiocraft.models.builders import build_codec
-from audiocraft.models.chunked import ChunkedEncodecModel
-from audiocraft.models.dac import DACModel
+from audiocraft.models.codecs.chunked import ChunkedEncodecModel
+from audiocraft.models.codecs.dac import DACModel
 from audiocraft.models.encodec import InterleaveStereoCompressionModel
 
 ENCODEC: dict[str, Any] = dict(

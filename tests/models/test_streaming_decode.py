@@ -13,15 +13,15 @@ from torch import Tensor
 
 from audiocraft.errors import InvalidInput
 from audiocraft.models import MusicGen
-from audiocraft.models.chunked import ChunkedEncodecModel
-from audiocraft.models.dac import DACModel
+from audiocraft.models.codecs.chunked import ChunkedEncodecModel
+from audiocraft.models.codecs.dac import DACModel
+from audiocraft.models.codecs.interleaved import InterleaveStereoCompressionModel
+from audiocraft.models.codecs.released import HFEncodecCompressionModel
+from audiocraft.models.codecs.streaming_decode import StreamDecoder
 from audiocraft.models.encodec import CompressionModel, EncodecModel
-from audiocraft.models.foreign_codecs import HFEncodecCompressionModel
-from audiocraft.models.interleaved import InterleaveStereoCompressionModel
-from audiocraft.models.streaming_decode import StreamDecoder
 from audiocraft.modules import SEANetDecoder, SEANetEncoder
 from audiocraft.modules.dac import DACDecoder, DACEncoder
-from audiocraft.modules.synthesis import HarmonicNoiseDecoder, Scale
+from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder, Scale
 from audiocraft.quantization import ResidualVectorQuantizer
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from audiocraft.errors import InvalidInput
+from audiocraft.kernels.huge_pages import Room
 from audiocraft.modules.attention import KVCache, attend, merge_masks, visible_from_hidden, visible_keys
 from audiocraft.modules.multihead import StreamingMultiheadAttention
-from audiocraft.modules.native.pages import Room
 
 
 def textbook(query, key, value, visible=None):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
 from audiocraft.modules.conditioners import ChromaStemConditioner
 
 Recipe = Callable[[Path, Mapping[str, Tensor]], Mapping[str, Any]]

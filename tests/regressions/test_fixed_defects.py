@@ -25,7 +25,7 @@ from audiocraft.models.encodec import EncodecModel, InterleaveStereoCompressionM
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 from audiocraft.modules.transformer import StreamingTransformer, set_efficient_attention_backend
 from audiocraft.quantization import ResidualVectorQuantizer
-from audiocraft.solvers.parts import build_adversaries, build_schedule
+from audiocraft.solvers.components import build_adversaries, build_schedule
 from audiocraft.utils.checkpoint import checkpoint_name, flush_stale_checkpoints
 
 

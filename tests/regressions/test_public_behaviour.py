@@ -21,7 +21,7 @@ from audiocraft.adversarial import (
     get_fake_criterion,
     get_real_criterion,
 )
-from audiocraft.data.audio import audio_write
+from audiocraft.audio.files import audio_write
 from audiocraft.data.audio_dataset import AudioDataset, AudioMeta, SegmentInfo
 from audiocraft.models import AudioGen, EncodecModel, MusicGen
 from audiocraft.models.builders import get_debug_compression_model, get_debug_lm_model

@@ -17,8 +17,8 @@ from sqlalchemy import text
 from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.database import Database
-from audiocraft.server.store import JobStore
+from audiocraft.server.jobs.database import Database
+from audiocraft.server.jobs.store import JobStore
 
 from .fakes import FACTS, FakeEngine
 from .postgres import running

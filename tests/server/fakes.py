@@ -13,7 +13,7 @@ from audiocraft.generation.events import AudioChunk, Cancelled, Event, Failed, F
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.server.catalogue import ModelFacts
-from audiocraft.server.engine_port import Encoded, LoadedModel
+from audiocraft.server.worker.engine_port import Encoded, LoadedModel
 
 RATE = 8000
 STEPS = 10

@@ -16,7 +16,7 @@ from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import encode
 from audiocraft.config.serving import ServingConfig
 from audiocraft.server import errors
-from audiocraft.server.analysis import Analyst, make_analysis_router
+from audiocraft.server.api.analysis import Analyst, make_analysis_router
 from audiocraft.server.app import build_services
 from audiocraft.server.catalogue import Catalogue
 

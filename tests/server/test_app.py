@@ -16,10 +16,10 @@ from sqlalchemy import event
 
 from audiocraft.config.serving import QueueLimits, RequestLimits, ServingConfig
 from audiocraft.errors import ConfigError
-from audiocraft.server.admission import Quota
+from audiocraft.server.api.deps import Services
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.deps import Services
+from audiocraft.server.jobs.admission import Quota
 
 from .fakes import FACTS, RATE, FakeEngine, audio_of
 from .waiting import until, until_status

@@ -22,7 +22,7 @@ pytest.importorskip("uvicorn")
 
 from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.server.catalogue import ModelFacts
-from audiocraft.server.engine_port import LocalEngine
+from audiocraft.server.worker.engine_port import LocalEngine
 
 from . import browsing, fakes
 from .browsing import CHROMIUM, PATIENCE, PICTURES, PIECES, Visit, download, take_pictures, tone_of

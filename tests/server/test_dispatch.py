@@ -17,14 +17,14 @@ from fastapi.testclient import TestClient
 from torch import Tensor
 
 from audiocraft.config.serving import LeaseSettings, ServingConfig
+from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.app import create_app
-from audiocraft.server.blobs import AudioWriter, BlobStore
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.dispatch import Dispatcher
-from audiocraft.server.records import TERMINAL, NewJob, WorkerRecord, new_id
-from audiocraft.server.schemas import GenerationBody
-from audiocraft.server.store import JobStore
-from audiocraft.server.worker_table import WorkerTable
+from audiocraft.server.jobs.blobs import AudioWriter, BlobStore
+from audiocraft.server.jobs.records import TERMINAL, NewJob, WorkerRecord, new_id
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.worker.dispatch import Dispatcher
+from audiocraft.server.worker.registry import WorkerTable
 
 from .fakes import FACTS, RATE, FakeEngine, FakeTicket
 from .waiting import until

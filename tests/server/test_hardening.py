@@ -21,14 +21,14 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from audiocraft.cli.main import main
 from audiocraft.config.serving import QueueLimits, ServingConfig
-from audiocraft.server import sandbox
-from audiocraft.server.blobs import BlobStore
-from audiocraft.server.dispatch import Dispatcher
-from audiocraft.server.janitor import Janitor
-from audiocraft.server.keys import KeyStore
-from audiocraft.server.records import NewJob, QueueFull, new_id
-from audiocraft.server.store import JobStore
-from audiocraft.server.turns import Turns
+from audiocraft.server.jobs.blobs import BlobStore
+from audiocraft.server.jobs.records import NewJob, QueueFull, new_id
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.ops.janitor import Janitor
+from audiocraft.server.security import sandbox
+from audiocraft.server.security.keys import KeyStore
+from audiocraft.server.worker.dispatch import Dispatcher
+from audiocraft.server.worker.slots import Turns
 
 from .fakes import FakeEngine
 from .test_app import app_of, services_of, wav_bytes

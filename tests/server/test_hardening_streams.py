@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 from audiocraft.config.serving import ServingConfig
 from audiocraft.generation.events import AudioChunk, Cancelled, Event, Started
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.server import streams
-from audiocraft.server.follow import StreamLimits
+from audiocraft.server.api import streams
+from audiocraft.server.api.followers import StreamLimits
 
 from .fakes import RATE, FakeEngine, FakeTicket
 from .test_app import WAIT, app_of, services_of

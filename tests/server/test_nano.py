@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 
 from audiocraft.config.serving import ServingConfig
 from audiocraft.models import MusicGen
+from audiocraft.server.api.schemas import GenerationBody, to_request
 from audiocraft.server.app import create_app
-from audiocraft.server.engine_port import LocalEngine
-from audiocraft.server.schemas import GenerationBody, to_request
+from audiocraft.server.worker.engine_port import LocalEngine
 
 from .test_app import wav_bytes
 

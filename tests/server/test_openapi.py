@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
+from audiocraft.server.api.compat import AudioGenerateBody, SpeechBody, TextToAudioBody
+from audiocraft.server.api.schemas import CodesBody, GenerationBody
 from audiocraft.server.app import create_app
-from audiocraft.server.routes_compat import AudioGenerateBody, SpeechBody, TextToAudioBody
-from audiocraft.server.schemas import CodesBody, GenerationBody
 
 
 def description(folder: Path) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 
 from audiocraft.config.serving import QueueLimits, ServingConfig
 from audiocraft.errors import InvalidInput
-from audiocraft.server import logs
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
+from audiocraft.server.ops import logs
 
 from .fakes import FACTS, FakeEngine
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from audiocraft.data.synthesis.instruments import INSTRUMENTS
 from audiocraft.data.synthesis.sounds import PHRASES
 from audiocraft.data.synthesis.styles import MOODS, STYLES
-from audiocraft.server.page import FOLDER, static_files
+from audiocraft.server.api.page import FOLDER, static_files
 
 FILES = sorted(static_files())
 

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from audiocraft.data.audio_dataset import load_audio_meta
 from audiocraft.errors import AudioCraftError, InvalidInput
-from audiocraft.server import decode_child
-from audiocraft.server.schemas import GenerationBody, to_request
-from audiocraft.utils.harmony import find_key, find_tempo, parse_chord, parse_key
+from audiocraft.music.harmony import find_key, find_tempo, parse_chord, parse_key
+from audiocraft.server.api.schemas import GenerationBody, to_request
+from audiocraft.server.security import decode_child
 
 from .test_sandbox import file_of
 

@@ -21,9 +21,9 @@ import uvicorn
 from audiocraft.cli.main import main
 from audiocraft.client import Client, ServerError
 from audiocraft.server import serve
-from audiocraft.server.database import Database
+from audiocraft.server.jobs.database import Database
+from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.serve import PatientHttp
-from audiocraft.server.store import JobStore
 
 from .waiting import until
 

@@ -29,9 +29,9 @@ from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.database import Database
+from audiocraft.server.jobs.database import Database
 from audiocraft.server.ray_app import Multiplexer, Scale
-from audiocraft.server.worker_table import WorkerTable
+from audiocraft.server.worker.registry import WorkerTable
 
 from . import fakes, test_client
 from .waiting import until

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiocraft.config.serving import UploadLimits
-from audiocraft.server import sandbox
-from audiocraft.server.blobs import wav_header
 from audiocraft.server.errors import DiskFull, TimedOut, TooLarge, UnsupportedMedia
-from audiocraft.server.sandbox import decode, sniff
+from audiocraft.server.jobs.blobs import wav_header
+from audiocraft.server.security import sandbox
+from audiocraft.server.security.sandbox import decode, sniff
 
 LIMITS = UploadLimits()
 QUICK = replace(LIMITS, seconds=2.0)

@@ -12,9 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from audiocraft.config.serving import LeaseSettings, QueueLimits
-from audiocraft.server.admission import Quota
-from audiocraft.server.database import Database
-from audiocraft.server.records import (
+from audiocraft.server.jobs.admission import Quota
+from audiocraft.server.jobs.database import Database
+from audiocraft.server.jobs.records import (
     IdempotencyConflict,
     Job,
     JobError,
@@ -25,8 +25,8 @@ from audiocraft.server.records import (
     QuotaExceeded,
     new_id,
 )
-from audiocraft.server.store import JobStore
-from audiocraft.server.tables import metadata
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.jobs.tables import metadata
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 

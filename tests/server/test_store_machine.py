@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from audiocraft.config.serving import LeaseSettings
-from audiocraft.server.database import Database
-from audiocraft.server.records import RUNNING, TERMINAL, Job, LeaseLost
-from audiocraft.server.store import JobStore
+from audiocraft.server.jobs.database import Database
+from audiocraft.server.jobs.records import RUNNING, TERMINAL, Job, LeaseLost
+from audiocraft.server.jobs.store import JobStore
 
 from .test_store import ERROR, new
 

@@ -23,15 +23,15 @@ websockets = pytest.importorskip("websockets.sync.client")
 import soundfile
 from fastapi.testclient import TestClient
 
+from audiocraft.audio.encoders import FORMATS
 from audiocraft.config.serving import ServingConfig
+from audiocraft.server.api.followers import StreamLimits
+from audiocraft.server.api.sockets import _Session
+from audiocraft.server.api.streams import PacedResponse
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue, ModelFacts
-from audiocraft.server.engine_port import EnginePort
-from audiocraft.server.follow import StreamLimits
-from audiocraft.server.keys import LOCAL
-from audiocraft.server.media import FORMATS
-from audiocraft.server.sockets import _Session
-from audiocraft.server.streams import PacedResponse
+from audiocraft.server.security.keys import LOCAL
+from audiocraft.server.worker.engine_port import EnginePort
 
 from .fakes import FACTS, RATE, FakeEngine
 from .waiting import until_status

@@ -28,12 +28,12 @@ from torch import Tensor
 
 from audiocraft.config.serving import LeaseSettings, QueueLimits, ServingConfig
 from audiocraft.errors import InvalidInput
-from audiocraft.server import routes_uploads
-from audiocraft.server.blobs import BlobStore
-from audiocraft.server.dispatch import Dispatcher
-from audiocraft.server.records import TERMINAL
-from audiocraft.server.store import JobStore
-from audiocraft.server.uploads import Decoded
+from audiocraft.server.api import uploads
+from audiocraft.server.jobs.blobs import BlobStore
+from audiocraft.server.jobs.records import TERMINAL
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.jobs.uploads import Decoded
+from audiocraft.server.worker.dispatch import Dispatcher
 
 from .fakes import RATE, FakeEngine, FakeTicket
 from .test_app import WAIT, app_of, services_of, wav_bytes
@@ -213,10 +213,10 @@ _WORKER = """
 import sys, time
 from pathlib import Path
 from audiocraft.config.serving import LeaseSettings
-from audiocraft.server.blobs import BlobStore
-from audiocraft.server.database import Database
-from audiocraft.server.dispatch import Dispatcher
-from audiocraft.server.store import JobStore
+from audiocraft.server.jobs.blobs import BlobStore
+from audiocraft.server.jobs.database import Database
+from audiocraft.server.worker.dispatch import Dispatcher
+from audiocraft.server.jobs.store import JobStore
 from tests.server.fakes import FakeEngine
 
 lease = LeaseSettings(seconds=600.0, heartbeat=0.2, poll=0.02, rows=4)
@@ -280,8 +280,8 @@ def test_jobs_that_wait_in_a_database_of_the_first_version_are_run(config: Servi
     from alembic import command
     from alembic.config import Config
 
-    from audiocraft.server import migrations
-    from audiocraft.server.database import Database
+    from audiocraft.server.jobs import migrations
+    from audiocraft.server.jobs.database import Database
 
     settings = Config()
     settings.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
@@ -333,7 +333,7 @@ def test_no_name_leads_out_of_the_data_folder(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = Decoded(wav=torch.zeros(1, 800), sample_rate=RATE, kind="wav", sha256="0" * 64)
-    monkeypatch.setattr(routes_uploads.sandbox, "decode", lambda *args, **options: decoded)
+    monkeypatch.setattr(uploads.sandbox, "decode", lambda *args, **options: decoded)
     secret = tmp_path / "secret.wav"
     secret.write_bytes(b"SECRET")
     (tmp_path / "data" / "files" / "link.wav").symlink_to(secret)

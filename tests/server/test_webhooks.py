@@ -17,11 +17,11 @@ import pytest
 from sqlalchemy import select
 
 from audiocraft.config.serving import WebhookSettings
-from audiocraft.server.keys import KeyStore
-from audiocraft.server.records import JobError, NewJob, new_id
-from audiocraft.server.store import JobStore
-from audiocraft.server.tables import deliveries
-from audiocraft.server.webhooks import AddressRefused, WebhookSender, check_address, resolve, signature
+from audiocraft.server.jobs.records import JobError, NewJob, new_id
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.jobs.tables import deliveries
+from audiocraft.server.jobs.webhooks import AddressRefused, WebhookSender, check_address, resolve, signature
+from audiocraft.server.security.keys import KeyStore
 
 from .waiting import until
 

@@ -12,7 +12,7 @@ from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.worker import create_worker_app
+from audiocraft.server.worker.worker import create_worker_app
 
 from .fakes import FACTS, FakeEngine
 from .waiting import until, until_status

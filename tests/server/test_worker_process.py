@@ -18,9 +18,9 @@ from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.wire import Wire
-from audiocraft.server.worker_child import WorkerChild
-from audiocraft.server.worker_process import WorkerProcess
+from audiocraft.server.worker.child import WorkerChild
+from audiocraft.server.worker.ipc import Wire
+from audiocraft.server.worker.process import WorkerProcess
 
 from .fakes import FACTS, FakeEngine
 from .waiting import until, until_status

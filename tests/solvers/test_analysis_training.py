@@ -11,9 +11,9 @@ import torch
 from audiocraft.config.analysis import DegradeConfig
 from audiocraft.config.compose import compose
 from audiocraft.config.training import AnalysisSolverConfig
-from audiocraft.models.detector import load_detector
+from audiocraft.models.detectors.detector import load_detector
 from audiocraft.solvers.degrade import degrade
-from audiocraft.solvers.fakes import DECODED, load_pairs, lossy_copy
+from audiocraft.solvers.pair_cache import DECODED, load_pairs, lossy_copy
 from audiocraft.solvers.pairs import Windows
 from audiocraft.solvers.runs import export, load_codec
 

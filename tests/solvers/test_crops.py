@@ -10,7 +10,7 @@ import pytest
 from audiocraft.data.manifest import save_audio_meta
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.solvers.crops import Source
-from audiocraft.solvers.fakes import _caption
+from audiocraft.solvers.pair_cache import _caption
 from audiocraft.types import AudioMeta
 
 

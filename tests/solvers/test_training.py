@@ -14,8 +14,8 @@ from audiocraft.config.training import FrameDropoutConfig
 from audiocraft.models.loaders import load_compression_model, load_lm_model
 from audiocraft.solvers.builders import build_solver
 from audiocraft.solvers.compression import CompressionSolver
-from audiocraft.solvers.counting import generator
 from audiocraft.solvers.lm_steps import hide_frames
+from audiocraft.solvers.random_streams import generator
 from audiocraft.solvers.runs import export, load_codec
 from audiocraft.train import train
 

@@ -13,7 +13,7 @@ from audiocraft.data.synthesis import drums, rhythms
 from audiocraft.data.synthesis.instruments import BASS, CHORDS, DRUMS, INSTRUMENTS, MELODY, Instrument
 from audiocraft.data.synthesis.styles import MOODS, STYLES, Mood
 from audiocraft.data.synthesis.theory import Span, fold, nearest, scale_over, snap, span_at, step_in, voice
-from audiocraft.utils.harmony import Key
+from audiocraft.music.harmony import Key
 
 
 @dataclass(frozen=True, slots=True)

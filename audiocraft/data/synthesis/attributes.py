@@ -21,7 +21,7 @@ from audiocraft.data.synthesis.instruments import (
     players_of,
 )
 from audiocraft.data.synthesis.styles import MOODS, STYLES
-from audiocraft.utils.harmony import KEYS, Key
+from audiocraft.music.harmony import KEYS, Key
 
 SLOWEST, FASTEST = 60, 180
 HELD_OUT_PERCENT = 8

@@ -18,7 +18,7 @@ from audiocraft.data.synthesis.instruments import BASS, CHORDS, DRUMS, INSTRUMEN
 from audiocraft.data.synthesis.styles import MOODS, STYLES
 from audiocraft.data.synthesis.theory import Span, draw_progression, lay_out
 from audiocraft.errors import InvalidInput
-from audiocraft.utils.harmony import beats_per_chord
+from audiocraft.music.harmony import beats_per_chord
 
 DURATION = 10.0
 SPLITS = ("train", "valid", "heldout")

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audiocraft.utils.harmony import PROGRESSIONS, Chord, Key, parse_chord, realise
+from audiocraft.music.harmony import PROGRESSIONS, Chord, Key, parse_chord, realise
 
 _SEVENTH = {"I": "maj7", "IV": "maj7", "III": "maj7", "VI": "maj7", "V": "7", "VII": "7"}
 

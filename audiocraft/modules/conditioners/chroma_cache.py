@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiocraft.data.audio import audio_read
+from audiocraft.audio.files import audio_read
 from audiocraft.utils.files import atomic_path
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.data.audio import audio_read
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.files import audio_read
 from audiocraft.errors import ConfigError
 from audiocraft.modules.clap import Clap
 from audiocraft.modules.conditioners.base import BaseConditioner

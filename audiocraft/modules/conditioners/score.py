@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.conditioners.base import BaseConditioner
+from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.types import ScorePlan, SymbolicCondition
-from audiocraft.utils.harmony import parse_chord, parse_key
 
 # Grid lines, in lines per beat, whose exact place inside a frame is given: beats, eighths, sixteenths.
 # A 25 Hz frame lasts 40 ms, which is audible as timing, so a bare "there is a beat in this frame" is too coarse.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
 from audiocraft.errors import CheckpointError, require
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from audiocraft.data.audio_utils import convert_audio
+from audiocraft.audio.convert import convert_audio
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.modules.conditioners import mert
 from audiocraft.modules.conditioners.waveform import WaveformConditioner

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.checkpoints.sources import hub_snapshot, text_encoder
-from audiocraft.checkpoints.transformers_models import weights_of
+from audiocraft.checkpoints.transformers.models import weights_of
 from audiocraft.errors import CheckpointError, require
-from audiocraft.utils.layout import laid_out_on
+from audiocraft.utils.meta_init import laid_out_on
 
 Device = torch.device | str
 

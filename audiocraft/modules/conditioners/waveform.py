@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from audiocraft.audio.convert import convert_audio
 from audiocraft.data.audio_dataset import AudioDataset
-from audiocraft.data.audio_utils import convert_audio
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.chroma import ChromaExtractor
 from audiocraft.modules.conditioners import stems

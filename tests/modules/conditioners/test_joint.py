@@ -149,7 +149,7 @@ def test_a_long_sound_is_the_mean_of_its_windows(checkpoint: Path) -> None:
 
 @pytest.mark.slow
 def test_whole_files_are_embedded_once(checkpoint: Path, tmp_path: Path) -> None:
-    from audiocraft.data.audio import audio_read, audio_write
+    from audiocraft.audio.files import audio_read, audio_write
 
     noise = 0.2 * torch.randn(1, 3 * RATE, generator=torch.Generator().manual_seed(2))
     path = audio_write(tmp_path / "noise", noise, RATE, strategy="clip")

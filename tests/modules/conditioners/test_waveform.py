@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiocraft.data.audio import audio_write
+from audiocraft.audio.files import audio_write
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.modules.conditioners import ChromaStemConditioner, WavCondition, stems
 from audiocraft.modules.conditioners.dropout import nullify_wav

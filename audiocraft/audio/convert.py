@@ -1,0 +1,273 @@
+"""Channels, sample rates, levels and PCM: what turns one waveform into the same sound in another form."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from functools import lru_cache
+
+import julius
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from audiocraft.audio.loudness import integrated_loudness
+from audiocraft.errors import InvalidInput, require
+
+logger = logging.getLogger(__name__)
+
+# From this sample rate on, libsndfile's MP3 encoder covers this span of kb/s.
+_MP3_KBPS = ((32000, 32, 320), (16000, 8, 160), (0, 8, 64))
+# Samples that encoder (576) and decoder (529) put before the audio.
+_MP3_DELAY = 576 + 529
+
+
+def convert_audio_channels(wav: Tensor, channels: int = 2) -> Tensor:
+    """wav [..., C, N] -> [..., channels, N]: mono is the mean, mono is copied, surplus channels are dropped."""
+    present = wav.shape[-2]
+    if present == channels:
+        return wav
+    if channels == 1:
+        return wav.mean(dim=-2, keepdim=True)
+    if present == 1:
+        return wav.expand(*wav.shape[:-2], channels, wav.shape[-1])
+    if present > channels:
+        return wav[..., :channels, :]
+    raise InvalidInput(
+        f"cannot make {channels} channels of {present}: only mono can be spread", field="channels"
+    )
+
+
+def convert_audio(wav: Tensor, from_rate: float, to_rate: float, to_channels: int) -> Tensor:
+    """wav [..., C, N] at one rate -> [..., to_channels, N'] at another."""
+    for name, rate in (("from_rate", from_rate), ("to_rate", to_rate)):
+        if not (math.isfinite(rate) and rate > 0 and rate == int(rate)):
+            raise InvalidInput(f"a sample rate is a positive whole number of Hz, got {rate}", field=name)
+    # Fewer channels first, so that nothing is resampled only to be averaged away.
+    wav = convert_audio_channels(wav, to_channels) if to_channels < wav.shape[-2] else wav
+    if from_rate != to_rate:
+        wav = _resampler(int(from_rate), int(to_rate), wav.device)(wav)
+    return convert_audio_channels(wav, to_channels)
+
+
+@lru_cache(maxsize=32)
+def _resampler(from_rate: int, to_rate: int, device: torch.device) -> julius.ResampleFrac:
+    """Computing the filter costs more than applying it to a short segment, so filters are kept."""
+    return julius.ResampleFrac(from_rate, to_rate).to(device)
+
+
+def normalize_loudness(
+    wav: Tensor,
+    sample_rate: int,
+    loudness_headroom_db: float = 14,
+    loudness_compressor: bool = False,
+    energy_floor: float = 2e-3,
+) -> Tensor:
+    """wav [C, N] at a loudness of -`loudness_headroom_db` LUFS (ITU-R BS.1770).
+
+    Args:
+        loudness_compressor: bend peaks smoothly below 1 (tanh) after the gain.
+        energy_floor: audio with a lower RMS counts as silence and is returned as it is.
+    """
+    if wav.pow(2).mean().sqrt() < energy_floor:
+        return wav
+    # Limited, because what peaks above full scale now will not do so in the file.
+    loudness = float(integrated_loudness(wav, sample_rate, limited=True))
+    if not math.isfinite(loudness):
+        return wav
+    louder = wav * 10 ** ((-loudness_headroom_db - loudness) / 20)
+    return torch.tanh(louder) if loudness_compressor else louder
+
+
+def normalize_audio(
+    wav: Tensor,
+    normalize: bool = True,
+    strategy: str = "peak",
+    peak_clip_headroom_db: float = 1,
+    rms_headroom_db: float = 18,
+    loudness_headroom_db: float = 14,
+    loudness_compressor: bool = False,
+    log_clipping: bool = False,
+    sample_rate: int | None = None,
+    stem_name: str | None = None,
+) -> Tensor:
+    """wav [C, N] at a level fit for a file.
+
+    Args:
+        normalize: with "peak" and "rms": also raise audio that is quieter than the target.
+        strategy: "peak" scales to the peak headroom, "rms" to the RMS headroom, "loudness" to LUFS; "clip" only cuts
+            at the peak headroom; "none" does nothing and refuses samples outside [-1, 1].
+        stem_name: what to call the audio in a warning.
+    """
+    peak_limit = 10 ** (-peak_clip_headroom_db / 20)
+    if strategy == "peak":
+        return _scaled(wav, peak_limit, wav.abs().amax() if wav.numel() else wav.new_zeros(()), normalize)
+    if strategy == "clip":
+        return wav.clamp(-peak_limit, peak_limit)
+    if strategy == "rms":
+        level = wav.mean(dim=0).pow(2).mean().sqrt()
+        return _clipped(
+            _scaled(wav, 10 ** (-rms_headroom_db / 20), level, normalize), log_clipping, stem_name
+        )
+    if strategy == "loudness":
+        if sample_rate is None:
+            raise InvalidInput("loudness can be measured only with a sample_rate", field="sample_rate")
+        louder = normalize_loudness(wav, sample_rate, loudness_headroom_db, loudness_compressor)
+        return _clipped(louder, log_clipping, stem_name)
+    if strategy not in ("none", ""):
+        raise InvalidInput(
+            f"unknown level strategy {strategy!r}: one of peak, clip, rms, loudness, none", field="strategy"
+        )
+    if wav.numel() and float(wav.abs().amax()) > 1:
+        raise InvalidInput(
+            f"the waveform peaks at {float(wav.abs().amax()):.3g}, a file holds up to 1; "
+            "choose strategy 'peak', 'clip', 'rms' or 'loudness'",
+            field="wav",
+        )
+    return wav
+
+
+def _scaled(wav: Tensor, target: float, level: Tensor, upwards: bool) -> Tensor:
+    """wav with `level` brought to `target`; silence stays silence."""
+    if level <= 0:
+        return wav
+    gain = target / level
+    return wav * gain if upwards or gain < 1 else wav
+
+
+def _clipped(wav: Tensor, log_clipping: bool, stem_name: str | None) -> Tensor:
+    peak = float(wav.abs().amax()) if wav.numel() else 0.0
+    if peak > 1 and log_clipping:
+        share = float((wav.abs() > 1).float().mean())
+        logger.warning("clipping %s: peak %.2f, %.2g %% of samples", stem_name or "audio", peak, 100 * share)
+    return wav.clamp(-1, 1)
+
+
+def f32_pcm(wav: Tensor) -> Tensor:
+    """Integer PCM (16 or 32 bit) or float samples as float32 in [-1, 1]."""
+    if wav.dtype.is_floating_point:
+        return wav.float()
+    if wav.dtype == torch.int16:
+        return wav.float() / 2**15
+    if wav.dtype == torch.int32:
+        return wav.float() / 2**31
+    raise InvalidInput(f"PCM samples are float, int16 or int32, got {wav.dtype}", field="wav")
+
+
+def i16_pcm(wav: Tensor) -> Tensor:
+    """Float samples in [-1, 1] as 16-bit PCM."""
+    if not wav.dtype.is_floating_point:
+        if wav.dtype != torch.int16:
+            raise InvalidInput(f"PCM samples are float or int16, got {wav.dtype}", field="wav")
+        return wav
+    if wav.numel() and float(wav.abs().amax()) > 1:
+        raise InvalidInput("16-bit PCM holds samples in [-1, 1]; normalise or clip first", field="wav")
+    # 1.0 itself would wrap around to the most negative number.
+    return (wav * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
+
+
+def compress(wav: Tensor, sr: int, target_format: str = "mp3", bitrate: str = "128k") -> tuple[Tensor, int]:
+    """wav [B, C, N] or [C, N] after a lossy codec ("mp3" or "aac"), with its sample rate, which stays the same."""
+    if target_format == "mp3":
+        return get_mp3(wav, sr, bitrate), sr
+    if target_format == "aac":
+        return get_aac(wav, sr, bitrate), sr
+    raise InvalidInput(f"unknown codec {target_format!r}: mp3 or aac", field="target_format")
+
+
+def get_mp3(wav_tensor: Tensor, sr: int, bitrate: str = "128k") -> Tensor:
+    """wav [..., C, N] encoded to MP3 at a constant bit rate and decoded again, in the same shape."""
+    level = compression_level("mp3", sr, wav_tensor.shape[-2], _kbps(bitrate))
+
+    def through(frames: np.ndarray) -> np.ndarray:
+        memory = io.BytesIO()
+        try:
+            soundfile.write(
+                memory,
+                frames,
+                sr,
+                format="MP3",
+                subtype="MPEG_LAYER_III",
+                bitrate_mode="CONSTANT",
+                compression_level=level,
+            )
+        except soundfile.LibsndfileError as error:
+            raise InvalidInput(f"MP3 cannot hold {sr} Hz: {error.error_string}", field="sr") from error
+        memory.seek(0)
+        decoded: np.ndarray = soundfile.read(memory, dtype="float32", always_2d=True)[0]
+        # At the lowest rates the frame that tells the decoder about the delay does not fit into the file.
+        return decoded[_MP3_DELAY:] if len(decoded) > len(frames) else decoded
+
+    return _each_row(wav_tensor, through)
+
+
+def get_aac(wav_tensor: Tensor, sr: int, bitrate: str = "128k", lowpass_freq: int | None = None) -> Tensor:
+    """wav [..., C, N] encoded to AAC and decoded again, in the same shape. Needs the extra [av].
+
+    Args:
+        lowpass_freq: cut frequencies above this many Hz before encoding.
+    """
+    av = require("av", extra="av")
+    if lowpass_freq is not None:
+        wav_tensor = julius.lowpass_filter(wav_tensor, lowpass_freq / sr)
+
+    def through(frames: np.ndarray) -> np.ndarray:
+        memory = io.BytesIO()
+        layout = "mono" if frames.shape[1] == 1 else "stereo"
+        with av.open(memory, "w", format="mp4") as container:
+            stream = container.add_stream("aac", rate=sr, layout=layout)
+            stream.bit_rate = int(_kbps(bitrate) * 1000)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(frames.T), format="fltp", layout=layout)
+            frame.sample_rate = sr
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        memory.seek(0)
+        with av.open(memory) as container:
+            blocks = [block.to_ndarray() for block in container.decode(audio=0)]
+        return np.concatenate(blocks, axis=1).T
+
+    return _each_row(wav_tensor, through)
+
+
+# Per channel: libsndfile's range.
+_OPUS_KBPS = (6.0, 256.0)
+
+
+def compression_level(format: str, sample_rate: int, channels: int, kbps: float) -> float:
+    """libsndfile's setting, 0 (largest) to 1 (smallest), for a rate in kb/s: exact for MP3, near it for Vorbis and
+    Opus."""
+    if format == "mp3":
+        slowest, fastest = next((low, high) for rate, low, high in _MP3_KBPS if sample_rate >= rate)
+        level = (fastest - kbps) / (fastest - slowest)
+    elif format == "opus":
+        level = (_OPUS_KBPS[1] - kbps / channels) / (_OPUS_KBPS[1] - _OPUS_KBPS[0])
+    else:
+        # Fitted to what the encoder makes of noise: its rate falls by a constant factor per step of the setting.
+        largest = 5.9 * sample_rate * channels / 1000
+        level = math.log(largest / kbps) / math.log(largest**0.5 / 3.1) if kbps > 0 else 1.0
+    # The very end, 1, is refused.
+    return min(0.999, max(0.0, level))
+
+
+def _each_row(wav: Tensor, through: object) -> Tensor:
+    """Apply `through` ([N, C] -> [N', C]) to each row of wav [..., C, N].
+
+    What a codec adds or takes away at the end is cut or filled with zeros.
+    """
+    assert callable(through)
+    rows = wav.detach().cpu().float().reshape(-1, *wav.shape[-2:])
+    out = torch.zeros_like(rows)
+    for index, row in enumerate(rows):
+        decoded = torch.from_numpy(np.ascontiguousarray(through(row.clamp(-1, 1).T.contiguous().numpy()).T))
+        length = min(decoded.shape[-1], rows.shape[-1])
+        out[index, :, :length] = decoded[:, :length]
+    return out.reshape(wav.shape).to(wav.device)
+
+
+def _kbps(bitrate: str) -> float:
+    try:
+        return float(bitrate.lower().removesuffix("k"))
+    except ValueError:
+        raise InvalidInput(f"bit rate {bitrate!r} is not written like '128k'", field="bitrate") from None

@@ -1,0 +1,1 @@
+"""The inference engine: it shares models among requests from many threads."""

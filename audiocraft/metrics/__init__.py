@@ -1,0 +1,1 @@
+"""Measures of audio: tempo, key and the seams of long pieces."""

@@ -1,0 +1,130 @@
+"""Codecs of other projects under upstream's names. Their networks are our own; `transformers` is not needed, but a
+model that it holds already can be taken over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocraft.checkpoints.transformers.names import encodec_config_from_hf, encodec_from_hf
+from audiocraft.config.networks import CompressionConfig
+from audiocraft.errors import CheckpointError, InvalidInput
+from audiocraft.models.builders import build_encodec
+from audiocraft.models.codecs.dac import DACModel
+from audiocraft.models.encodec import CompressionModel, EncodecModel
+from audiocraft.models.loaders import load_compression_model
+from audiocraft.quantization.base import QuantizedResult
+
+DAC_MODELS = {kind: f"descript/dac_{kind}" for kind in ("16khz", "24khz", "44khz")}
+"""Where the weights of each DAC model are published."""
+
+
+class DAC(DACModel):
+    """The released DAC at 16, 24 or 44.1 kHz; its weights are found as those of every model."""
+
+    def __init__(self, model_type: str = "44khz") -> None:
+        if model_type not in DAC_MODELS:
+            raise InvalidInput(
+                f"DAC {model_type!r} is not a choice; one of {', '.join(DAC_MODELS)}", field="model_type"
+            )
+        loaded = load_compression_model(DAC_MODELS[model_type])
+        if not isinstance(loaded, DACModel):
+            raise CheckpointError(
+                f"{DAC_MODELS[model_type]} holds a {type(loaded).__name__}, not a DAC model"
+            )
+        super().__init__(loaded.encoder, loaded.decoder, loaded.quantizer, sample_rate=loaded.sample_rate)
+        self.eval()
+
+
+class HFEncodecCompressionModel(CompressionModel):
+    """EnCodec from a model of Hugging Face's `transformers`, copied into our own network `model`.
+
+    Any number of codebooks up to the highest bandwidth can be chosen, not only those of the listed bandwidths.
+
+    Args:
+        model: an EnCodec model of `transformers`, or an `EncodecModel`, which is wrapped as it is.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model if isinstance(model, EncodecModel) else _taken_over(model)
+
+    @property
+    def channels(self) -> int:
+        """Audio channels."""
+        return self.model.channels
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.model.frame_rate
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.model.sample_rate
+
+    @property
+    def cardinality(self) -> int:
+        """Codes per codebook."""
+        return self.model.cardinality
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codebooks in use unless a call says otherwise."""
+        return self.model.num_codebooks
+
+    @property
+    def total_codebooks(self) -> int:
+        """Codebooks there are."""
+        return self.model.total_codebooks
+
+    def set_num_codebooks(self, n: int) -> None:
+        """Use the first `n` codebooks from now on."""
+        self.model.set_num_codebooks(n)
+
+    def forward(self, x: Tensor, *, num_codebooks: int | None = None) -> QuantizedResult:
+        """Through the whole codec: `x` of the result is as long as x [B, C, N]."""
+        return self.model.forward(x, num_codebooks=num_codebooks)
+
+    def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """x [B, C, N] -> codes [B, K, T] and volumes [B, n] where the model renormalises."""
+        return self.model.encode(x, num_codebooks=num_codebooks)
+
+    def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
+        """codes [B, K, T] -> audio [B, C, N]"""
+        return self.model.decode(codes, scale)
+
+    def decode_latent(self, codes: Tensor) -> Tensor:
+        """codes [B, K, T] -> quantised frames [B, D, T]"""
+        return self.model.decode_latent(codes)
+
+    def init_decode_state(self, batch_size: int) -> Any:
+        """A fresh state for `decode_step`, owned by the caller."""
+        return self.model.init_decode_state(batch_size)
+
+    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
+        """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
+        return self.model.decode_step(codes, state, final=final)
+
+    @property
+    def decode_delay(self) -> int:
+        """Frames that must follow a frame before `decode_step` has given all its samples."""
+        return self.model.decode_delay
+
+
+def _taken_over(model: Any) -> EncodecModel:
+    """Our network with the weights of a `transformers` model."""
+    to_dict = getattr(getattr(model, "config", None), "to_dict", dict)
+    config: dict[str, Any] = to_dict()
+    if config.get("model_type") != "encodec":
+        raise InvalidInput(
+            f"expected an EnCodec model of transformers or an EncodecModel, got {type(model).__name__}",
+            field="model",
+        )
+    codec = build_encodec(CompressionConfig.select(encodec_config_from_hf(config)))
+    codec.load_state_dict(encodec_from_hf(model.state_dict()))
+    device: torch.device = next(model.parameters()).device
+    return codec.to(device)

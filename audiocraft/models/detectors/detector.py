@@ -1,0 +1,140 @@
+"""The detector of generated audio: three discriminators that were trained to tell recordings from what a codec's
+decoder made of them, with scores that mean probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.adversarial import (
+    MultiPeriodDiscriminator,
+    MultiScaleDiscriminator,
+    MultiScaleSTFTDiscriminator,
+)
+from audiocraft.checkpoints.read import read
+from audiocraft.config.analysis import DISCRIMINATORS, DetectorConfig
+from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
+from audiocraft.models.detectors.in_domain import Domain
+
+BUNDLED = "analysis-nano"
+_CLASSES: Mapping[str, type[nn.Module]] = {
+    "mpd": MultiPeriodDiscriminator,
+    "msd": MultiScaleDiscriminator,
+    "msstftd": MultiScaleSTFTDiscriminator,
+}
+# Windows that go through the networks at once: a long file costs no more memory than a short one.
+_ROWS = 8
+# Below this level (-70 dBFS) a window is silence, of which nobody can say who made it.
+_SILENCE = 10 ** (-70 / 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Raw results, one entry per window: `start` [W] in seconds, `scores` {discriminator: [W]}, `distance` [W] from the
+    training corpus, `heard` [W] false where it is silent."""
+
+    start: Tensor
+    scores: Mapping[str, Tensor]
+    distance: Tensor
+    heard: Tensor
+
+
+class Detector(nn.Module):
+    """The three discriminators over mono audio at `config.sample_rate`."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.discriminators = nn.ModuleDict({name: _built(name, config) for name in DISCRIMINATORS})
+        self.domain = Domain(config.sample_rate, config.domain.clusters)
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.config.window * self.config.sample_rate)
+
+    def forward(self, wav: Tensor) -> dict[str, tuple[list[Tensor], list[list[Tensor]]]]:
+        """wav [B, 1, N] -> {discriminator: (logits, feature maps)}, lists over its sub-discriminators"""
+        heard = self.levelled(wav)
+        return {name: network(heard) for name, network in self.discriminators.items()}
+
+    def levelled(self, wav: Tensor) -> Tensor:
+        """wav [B, 1, N] as the networks hear it: its treble brought up, each row at the same level."""
+        wav = torch.cat([wav[..., :1], wav[..., 1:] - self.config.emphasis * wav[..., :-1]], dim=-1)
+        return wav / wav.square().mean(-1, keepdim=True).sqrt().clamp_min(_SILENCE)
+
+    def raw_scores(self, wav: Tensor) -> dict[str, Tensor]:
+        """wav [B, 1, N] -> {discriminator: [B]}: mean logit over places, then over sub-discriminators."""
+        return {name: score_of(logits) for name, (logits, _) in self(wav).items()}
+
+    @torch.inference_mode()
+    def judge(self, wav: Tensor) -> Windows:
+        """wav [N] -> raw scores of its windows; a shorter one is filled by repeating it."""
+        windows, start = self.cut(wav)
+        parts = [self.raw_scores(rows[:, None]) for rows in windows.split(_ROWS)]
+        return Windows(
+            start=start,
+            scores={name: torch.cat([part[name] for part in parts]).cpu() for name in DISCRIMINATORS},
+            distance=torch.cat([self.domain(rows) for rows in windows.split(_ROWS)]).cpu(),
+            heard=self.audible(windows).cpu(),
+        )
+
+    @staticmethod
+    def audible(windows: Tensor) -> Tensor:
+        """windows [W, n] -> which are not silent [W]"""
+        return windows.square().mean(-1).sqrt() > _SILENCE
+
+    def cut(self, wav: Tensor) -> tuple[Tensor, Tensor]:
+        """wav [N] -> (windows [W, n], their starts in seconds [W]); the last one ends where the audio ends."""
+        if wav.dim() != 1 or wav.numel() == 0:
+            raise InvalidInput(f"the detector hears mono audio [N], got {list(wav.shape)}", field="wav")
+        size, rate = self.window_samples, self.config.sample_rate
+        if len(wav) < size:
+            wav = wav.repeat(math.ceil(size / len(wav)))[:size]
+        hop = max(1, round(self.config.hop * rate))
+        starts = list(range(0, len(wav) - size + 1, hop))
+        if starts[-1] + size < len(wav):
+            starts.append(len(wav) - size)
+        return torch.stack([wav[start : start + size] for start in starts]), torch.tensor(starts) / rate
+
+    def probability(self, name: str, raw: Tensor) -> Tensor:
+        """A raw score of one discriminator as the probability that the audio is real."""
+        platt = getattr(self.config.calibration, name)
+        return torch.sigmoid(platt.scale * raw + platt.shift)
+
+    def joint(self, scores: Mapping[str, Tensor]) -> Tensor:
+        """Raw scores of all three as one logit."""
+        weights = self.config.calibration.combined
+        total = torch.stack([weights[name] * scores[name] for name in DISCRIMINATORS]).sum(0)
+        return total + self.config.calibration.bias
+
+
+def score_of(logits: list[Tensor]) -> Tensor:
+    """The logits of the sub-discriminators [B, ...] as one number per row [B]."""
+    return torch.stack([part.flatten(1).mean(1) for part in logits]).mean(0)
+
+
+def load_detector(name: str | Path = BUNDLED, device: torch.device | str = "cpu") -> Detector:
+    """The detector called `name`, in eval mode: a bundled name, or a folder that `audiocraft train export` wrote."""
+    checkpoint = read(name, kind="detector", dtype=torch.float32)
+    try:
+        detector = Detector(DetectorConfig.select(checkpoint.config))
+        detector.load_state_dict(dict(checkpoint.tensors))
+    except (ConfigError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.source} does not fit its own configuration: {error}") from error
+    if not all(torch.isfinite(value).all() for value in detector.state_dict().values()):
+        raise CheckpointError(f"{checkpoint.source} holds values that are no numbers; the file is damaged")
+    return detector.eval().to(device).requires_grad_(False)
+
+
+def _built(name: str, config: DetectorConfig) -> nn.Module:
+    arguments: Mapping[str, Any] = getattr(config, name)
+    try:
+        return _CLASSES[name](**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}") from error

@@ -1,0 +1,296 @@
+"""A transformer and the caches of requests, as the kernels see them. What cannot run there runs in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, cast
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.kernels.structs import (
+    KINDS,
+    MEMORY_FIELDS,
+    Kernels,
+    Layer,
+    Matrix,
+    Model,
+    Norm,
+    Pass,
+    address,
+    kernels,
+)
+from audiocraft.modules.attention import LayerState, TransformerState
+from audiocraft.modules.packed_linear import PackedLinear, PackedWeight, fits, matrix_of
+from audiocraft.modules.ragged import AnyState, RaggedState
+from audiocraft.modules.rope import Rotation
+
+Requests = Sequence[tuple[TransformerState, slice]]
+"""The states that take part in a step, and the rows that are theirs."""
+
+_CACHED_AS = {torch.float32: KINDS["fp32"], torch.float16: KINDS["fp16"], torch.int8: KINDS["int8"]}
+_ACTIVATIONS: dict[Callable[..., Any], int] = {F.gelu: 1, F.relu: 2}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """The weights of a transformer, described once per request.
+
+    Args:
+        model: their addresses.
+        keeps: the tensors that lie there.
+    """
+
+    kernels: Kernels
+    model: Model
+    keeps: tuple[object, ...]
+
+    @classmethod
+    def of(cls, layers: Sequence[nn.Module]) -> Program | None:
+        """For these layers, or None where the kernels cannot run them as they are."""
+        found = kernels()
+        if found is None or not all(_runs(layer, found) for layer in layers) or not _alike(layers):
+            return None
+        records = (Layer * len(layers))(*(_layer(layer) for layer in layers))
+        first: Any = layers[0]
+        attention = first.self_attn
+        width = attention.embed_dim
+        model = Model(
+            layers=len(layers),
+            width=width,
+            heads=attention.num_heads,
+            kv_heads=attention.num_heads // attention.kv_repeat,
+            head_dim=width // attention.num_heads,
+            hidden=first.linear1.out_features,
+            activation=_ACTIVATIONS[first.activation],
+            crosses=first.cross_attention is not None,
+            past_context=-1 if attention.past_context is None else attention.past_context,
+            eps=first.norm1.eps,
+            layer=cast(records, POINTER(Layer)),
+        )
+        weights = [tensor for layer in layers for tensor in [*layer.parameters(), *layer.buffers()]]
+        return cls(found, model, (records, *weights))
+
+    def run(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        parts: Requests,
+        rotation: Rotation | None,
+    ) -> Tensor:
+        """Steps x [B, S, D] at `positions` [B, S] through all layers -> [B, S, D]; caches are written.
+
+        Args:
+            parts: the states of the requests, and which rows are theirs; rows of nobody become zeros.
+        """
+        covered = parts[-1][1].stop
+        out = (
+            x.new_zeros(x.shape)
+            if covered < x.shape[0]
+            else torch.empty_like(x, memory_format=torch.contiguous_format)
+        )
+        out[:covered] = x[:covered]
+        with_addresses = self.work(out, positions[:covered].contiguous(), parts, rotation)
+        self.kernels.forward(self.model, with_addresses[0])
+        return out
+
+    def work(
+        self, x: Tensor, positions: Tensor, parts: Requests, rotation: Rotation | None
+    ) -> tuple[Pass, tuple[object, ...]]:
+        """The record of a pass over x [B, S, D], which changes, at `positions` [B or fewer, S], and what lies at
+        the addresses in it."""
+        covered, steps = positions.shape
+        part, row = _places(parts, steps)
+        tables = [_memories(state) for state, _ in parts]
+        past = tables[0].past if len(tables) == 1 else torch.stack([own.past for own in tables], dim=1)
+        source = None
+        if self.model.crosses:
+            sources = [own.source for own in tables if own.source is not None]
+            source = sources[0] if len(sources) == 1 else torch.stack(sources, dim=1)
+        turns = None if rotation is None else _turns(rotation, x.shape[0], covered)
+        record = Pass(
+            tokens=covered * steps,
+            threads=torch.get_num_threads(),
+            parts=len(parts),
+            part=part.data_ptr(),
+            row=row.data_ptr(),
+            position=positions.data_ptr(),
+            turn_q=None if turns is None else turns[0].data_ptr(),
+            turn_k=None if turns is None else turns[1].data_ptr(),
+            past=past.data_ptr(),
+            source=address(source),
+            x=x.data_ptr(),
+        )
+        return record, (part, row, positions, turns, past, source, x)
+
+
+def requests_of(x: Tensor, state: AnyState) -> Requests:
+    """The requests of a step, with their rows, if the CPU kernels can run it; else nothing."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or not x.numel() or not may_run():
+        return []
+    if isinstance(state, RaggedState):
+        parts = list(zip(state.parts, state.rows, strict=True))
+    else:
+        parts = [(state, slice(0, x.shape[0]))]
+    return parts if all(part.program is not None for part, _ in parts) else []
+
+
+def may_run() -> bool:
+    """Whether now is a time for kernels: nothing to differentiate, no precision that torch chooses."""
+    return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+
+
+@dataclass(slots=True)
+class MemoryTable:
+    """Where the caches of one request are, [layers, fields of a memory], and the tensors that this was read from."""
+
+    past: Tensor
+    source: Tensor | None
+    tensors: tuple[Tensor, ...]
+
+
+def _memories(state: TransformerState) -> MemoryTable:
+    """The table of a request; made anew when its caches have moved."""
+    own = [tensor for layer in state.layers for tensor in _tensors(layer)]
+    table = state.table
+    if isinstance(table, MemoryTable) and len(own) == len(table.tensors):
+        if all(new is old for new, old in zip(own, table.tensors, strict=True)):
+            return table
+    past = torch.tensor([_memory(layer.past.keys, layer.past.values) for layer in state.layers])
+    source = None
+    if state.layers[0].source is not None:
+        for layer in state.layers:
+            layer.source = _regular(layer.source, _source_dtype(layer.past.keys.dtype))
+        source = torch.tensor([_memory(*layer.source) for layer in state.layers if layer.source is not None])
+        own = [tensor for layer in state.layers for tensor in _tensors(layer)]
+    state.table = table = MemoryTable(past, source, tuple(own))
+    return table
+
+
+def _tensors(layer: LayerState) -> tuple[Tensor, ...]:
+    return layer.past.keys, layer.past.values, *(layer.source or ())
+
+
+def _source_dtype(past: torch.dtype) -> torch.dtype:
+    """A source has as many bits as the past, at least 16: it is short, and every step hangs on it."""
+    found = kernels()
+    is_short = past != torch.float32 and found is not None and found.half
+    return torch.float16 if is_short else torch.float32
+
+
+def _regular(source: tuple[Tensor, Tensor] | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Keys and values of a source with the same layout."""
+    assert source is not None
+    keys, values = (part.to(dtype) for part in source)
+    if keys.stride() != values.stride() or keys.stride(-1) != 1:
+        keys, values = keys.contiguous(), values.contiguous()
+    return keys, values
+
+
+def _memory(keys: Tensor, values: Tensor) -> list[int]:
+    kind = _CACHED_AS[keys.dtype]
+    found = [keys.data_ptr(), values.data_ptr(), *keys.stride()[:3], keys.shape[2], kind]
+    assert len(found) == len(MEMORY_FIELDS) and keys.stride() == values.stride()
+    return found
+
+
+def _places(parts: Requests, steps: int) -> tuple[Tensor, Tensor]:
+    """For each token, which part it belongs to, and which row of that part."""
+    counts = [(rows.stop - rows.start) * steps for _, rows in parts]
+    if len(parts) == 1:
+        row = torch.arange(counts[0])
+        return torch.zeros_like(row), row if steps == 1 else row.div_(steps, rounding_mode="floor")
+    part = torch.arange(len(parts)).repeat_interleave(torch.tensor(counts))
+    row = torch.cat([torch.arange(rows.stop - rows.start) for _, rows in parts])
+    return part, row if steps == 1 else row.repeat_interleave(steps)
+
+
+def _turns(rotation: Rotation, batch: int, covered: int) -> tuple[Tensor, Tensor]:
+    """[tokens, D / H] as pairs of real and imaginary parts, of queries and of keys."""
+
+    def flat(turn: Tensor) -> Tensor:
+        rows = turn.expand(batch, -1, -1, -1)[:covered]
+        return torch.view_as_real(rows).float().contiguous()
+
+    return flat(rotation.query), flat(rotation.key)
+
+
+def _runs(layer: nn.Module, found: Kernels) -> bool:
+    """Whether the kernels know everything that this layer does."""
+    own: Any = layer
+    attentions = [own.self_attn, *([] if own.cross_attention is None else [own.cross_attention])]
+    norms = [own.norm1, own.norm2, *([] if own.cross_attention is None else [own.norm_cross])]
+    scales = [own.layer_scale_1, own.layer_scale_2]
+    scales += [] if own.cross_attention is None else [own.layer_scale_cross]
+    linears = [own.linear1, own.linear2, *(attention._projections.out_proj for attention in attentions)]
+    weights = [linear.weight for linear in linears] + [attention.in_proj for attention in attentions]
+    width = own.self_attn.embed_dim
+    return (
+        own.norm_first
+        and not own.training
+        and own.activation in _ACTIVATIONS
+        and all(type(scale) is nn.Identity for scale in scales)
+        and all(type(linear) in (nn.Linear, PackedLinear) for linear in linears)
+        and all(type(norm) is nn.LayerNorm and norm.bias is not None for norm in norms)
+        and all(norm.weight.dtype == torch.float32 for norm in norms)
+        and not any(attention._has_norms for attention in attentions)
+        and all(fits(found, weight) for weight in weights)
+        and width % 16 == 0
+        and width // own.self_attn.num_heads % found.lanes == 0
+        and not any(is_watched(module) for module in layer.modules())
+    )
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Hooks expect to be called, and a parametrised weight is made anew at every use."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations"))
+
+
+def _alike(layers: Sequence[nn.Module]) -> bool:
+    """Whether one description fits all layers."""
+
+    def traits(layer: Any) -> tuple[object, ...]:
+        attention = layer.self_attn
+        return (
+            attention.past_context,
+            attention.kv_repeat,
+            layer.activation,
+            layer.cross_attention is None,
+            layer.linear1.out_features,
+            *(norm.eps for norm in layer.modules() if isinstance(norm, nn.LayerNorm)),
+        )
+
+    epsilons = {norm.eps for layer in layers for norm in layer.modules() if isinstance(norm, nn.LayerNorm)}
+    return len({traits(layer) for layer in layers}) == 1 and len(epsilons) == 1
+
+
+def _layer(layer: nn.Module) -> Layer:
+    own: Any = layer
+    attention, across = own.self_attn, own.cross_attention
+    record = Layer(
+        norm1=norm_of(own.norm1),
+        norm2=norm_of(own.norm2),
+        qkv=matrix_of(attention.in_proj, attention._projections.in_proj_bias),
+        out=_matrix(attention._projections.out_proj),
+        up=_matrix(own.linear1),
+        down=_matrix(own.linear2),
+    )
+    if across is not None:
+        bias = across._projections.in_proj_bias
+        record.norm_cross = norm_of(own.norm_cross)
+        # Keys and values of the source were made when the request began; the bias of the queries comes first.
+        record.cross_q = matrix_of(across.in_proj, bias, slice(0, across.embed_dim))
+        record.cross_out = _matrix(across._projections.out_proj)
+    return record
+
+
+def _matrix(linear: Any) -> Matrix:
+    weight: Tensor | PackedWeight = linear.weight
+    return matrix_of(weight, linear.bias)
+
+
+def norm_of(norm: nn.LayerNorm) -> Norm:
+    return Norm(norm.weight.data_ptr(), norm.bias.data_ptr())

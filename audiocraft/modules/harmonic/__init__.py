@@ -1,0 +1,1 @@
+"""A spectral encoder and a decoder of oscillators and noise, which share one scale of tones."""

@@ -1,0 +1,283 @@
+"""The decoder of the bundled codec: a network that says what sounds, and oscillators that make the sound.
+
+A convolutional decoder fed with 25 equal frames a second repeats itself 25 times a second: it can only make multiples
+of 25 Hz, and chords lose their key. Here the network says how loud each tone of a quarter-tone scale and each band of
+noise is, and oscillators that know the time make the sound, as in harmonic-plus-noise synthesis (Serra and Smith
+1990) and DDSP (Engel et al. 2020, arXiv 2001.04643). The encoder (`encoder.py`) listens on the same scale.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.kernels.structs import kernels
+from audiocraft.modules.compiled.codec import Chain, can_run
+from audiocraft.modules.derived import Derived
+from audiocraft.modules.harmonic.encoder import FLOOR, NOISE_WEIGHT, NOISES_PER_FRAME, TONES_PER_FRAME, Scale
+from audiocraft.modules.streaming import StreamingModule
+from audiocraft.utils.spectral import mel_filters
+
+_KERNEL = 7
+_EXPANSION = 3
+# Random phases of the noise repeat after this many of its steps, which nobody hears.
+_NOISE_PERIOD = 4096
+_LOUDEST = 0.3  # log10 of the largest amplitude
+
+
+class Block(StreamingModule):
+    """A residual block in the manner of ConvNeXt (Liu et al. 2022): depthwise convolution, norm, two layers.
+
+    Args:
+        causal: frames see only those before them, so that the block streams.
+    """
+
+    def __init__(self, width: int, *, causal: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.depthwise = nn.Conv1d(width, width, _KERNEL, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, _EXPANSION * width)
+        self.contract = nn.Linear(_EXPANSION * width, width)
+        nn.init.zeros_(self.contract.weight)
+        nn.init.zeros_(self.contract.bias)
+
+    def forward(self, x: Tensor, past: Tensor | None = None) -> Tensor:
+        """x [B, D, T] -> [B, D, T]
+
+        Args:
+            past: the frames [B, D, 6] before x, where the block streams.
+        """
+        if past is not None:
+            padded = torch.cat([past, x], dim=-1)
+        else:
+            reach = _KERNEL - 1
+            padded = F.pad(x, (reach, 0) if self.causal else (reach // 2, reach - reach // 2))
+        inner = self.norm(self.depthwise(padded).transpose(1, 2))
+        return x + self.contract(F.gelu(self.expand(inner))).transpose(1, 2)
+
+
+class Sharpen(nn.Module):
+    """Log levels [B, steps, tones] -> the same, peaks kept and their flanks lowered.
+
+    A window of 170 ms hears a low tone on several neighbouring ones too; sung again, they would beat. The same small
+    network looks at every tone and its neighbours, and at where on the scale it is.
+    """
+
+    place: Tensor
+
+    def __init__(self, num_tones: int, width: int = 24) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(2, width, 13, padding=6)
+        self.second = nn.Conv1d(width, width, 5, padding=2)
+        self.last = nn.Conv1d(width, 1, 1)
+        self.activation = nn.GELU()
+        self._packed = tuple(Derived() for _ in range(3))
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+        with torch.device("cpu"):
+            self.register_buffer("place", torch.linspace(-1, 1, num_tones), persistent=False)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        flat = levels.flatten(0, 1)
+        seen = torch.stack([flat, self.place.to(flat).expand_as(flat)], dim=-1)  # [B * steps, tones, 2]
+        change = self._in_kernels(seen)
+        if change is None:
+            hidden = self.activation(self.first(seen.transpose(1, 2)))
+            change = self.last(self.activation(self.second(hidden)))
+        return levels + change.view_as(levels)
+
+    def _in_kernels(self, seen: Tensor) -> Tensor | None:
+        """seen [B * steps, tones, 2] -> [B * steps, tones, 1]; None where torch has to do it."""
+        tool = kernels()
+        if torch.is_grad_enabled() or self.training:
+            for kept in self._packed:
+                kept.drop()
+            return None
+        if tool is None or not can_run(seen):
+            return None
+        chain = Chain(tool, seen.shape[-1])
+        chain.same(self.first, self._packed[0])
+        chain.activate(self.activation)
+        chain.same(self.second, self._packed[1])
+        chain.activate(self.activation)
+        chain.same(self.last, self._packed[2])
+        return chain.run(seen)
+
+
+def amplitude(levels: Tensor) -> Tensor:
+    """Log10 levels -> amplitudes, smoothly 0 below the floor."""
+    loudness = 10.0 ** levels.clamp_max(_LOUDEST).float()
+    return F.softplus(4 * (loudness / FLOOR - 1)) * (FLOOR / 4)
+
+
+@dataclass(slots=True)
+class SynthesisState:
+    """One stream of the decoder.
+
+    Args:
+        past: for each block, the frames [B, D, 6] it still hears.
+        tone_tail, noise_tail: what the last steps add to the samples that follow.
+        position: frames made so far.
+    """
+
+    past: list[Tensor]
+    tone_tail: Tensor
+    noise_tail: Tensor
+    position: int = 0
+
+
+class HarmonicNoiseDecoder(StreamingModule):
+    """Frames [B, dimension, T] -> audio [B, 1, T * hop], causally: blocks, then tones and noise.
+
+    Oscillators run with the time of the piece, so equal frames make a steady tone of any frequency. Step by step
+    equals all at once.
+    """
+
+    frequencies: Tensor
+    phases: Tensor
+    tones: Tensor
+    turns: Tensor
+    spread: Tensor
+    window: Tensor
+
+    def __init__(self, scale: Scale, *, dimension: int = 96, width: int = 256, num_blocks: int = 4) -> None:
+        super().__init__()
+        self.scale = scale
+        self.dimension = dimension
+        self.hop_length = scale.hop
+        self.direct = nn.Linear(dimension, sum(scale.widths))
+        self.input = nn.Conv1d(dimension, width, 1)
+        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, causal=True) for _ in range(num_blocks))
+        self.final_norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, sum(scale.widths))
+        self.sharpen = Sharpen(scale.num_tones)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        with torch.device("cpu"):
+            self._register_oscillators()
+
+    @torch.no_grad()
+    def fit(self, components: Tensor, mean: Tensor) -> None:
+        """Begin as the inverse of an encoder with these components [D, F] of features with this mean [F]; all else
+        begins at zero and learns to do better."""
+        self.direct.weight.copy_(components.t())
+        self.direct.bias.copy_(mean)
+
+    def _register_oscillators(self) -> None:
+        scale = self.scale
+        random = torch.Generator().manual_seed(0)
+        frequencies = scale.frequencies()
+        angles = 2 * math.pi * frequencies[:, None] * torch.arange(2 * scale.tone_hop, dtype=torch.float64)
+        waves = torch.cat([angles.cos(), -angles.sin()]) * torch.hann_window(2 * scale.tone_hop)
+        turns = torch.rand(_NOISE_PERIOD, scale.noise_hop + 1, generator=random) * 2 * math.pi
+        filters = mel_filters(scale.sample_rate, 2 * scale.noise_hop, scale.bands)
+        filters[:, 0] = 0.0
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.register_buffer(
+            "phases", torch.rand(len(frequencies), generator=random).double(), persistent=False
+        )
+        self.register_buffer("tones", waves.float(), persistent=False)
+        self.register_buffer("turns", torch.polar(torch.ones(()), turns), persistent=False)
+        self.register_buffer("spread", _covering(filters), persistent=False)
+        self.register_buffer("window", torch.hann_window(2 * scale.noise_hop), persistent=False)
+
+    def init_state(self, batch_size: int) -> SynthesisState:
+        """The state of streams that have not begun."""
+        like = self.output.weight
+        past = [like.new_zeros(batch_size, like.shape[1], _KERNEL - 1) for _ in self.blocks]
+        return SynthesisState(
+            past,
+            like.new_zeros(batch_size, self.scale.tone_hop),
+            like.new_zeros(batch_size, self.scale.noise_hop),
+        )
+
+    def forward(self, z: Tensor, *, state: SynthesisState | None = None) -> Tensor:
+        """z [B, D, T] -> [B, 1, T * hop]; with a state, what follows the frames before.
+
+        In training, oscillators start anywhere, so that nothing is learnt by heart about their phases.
+        """
+        if z.shape[-1] == 0:
+            return z.new_zeros(z.shape[0], 1, 0)
+        tones, noise = self.amplitudes(z, state)
+        if state is not None:
+            start = state.position
+            state.position += z.shape[-1]
+        else:
+            start = int(torch.randint(1 << 16, ())) if self.training else 0
+        with torch.autocast(z.device.type, enabled=False):
+            audio = self._sing(tones.float(), start, state) + self._hiss(noise.float(), start, state)
+        return audio.unsqueeze(1)
+
+    def needs(self, index: int) -> int:
+        """The frame that settles sample `index`."""
+        return index // self.hop_length
+
+    def last_step(self, z: Tensor, state: SynthesisState) -> Tensor:
+        """The last frames of a stream; nothing is held back."""
+        return self(z, state=state)
+
+    def amplitudes(self, z: Tensor, state: SynthesisState | None = None) -> tuple[Tensor, Tensor]:
+        """z [B, D, T] -> tones [B, 2 T, tones] and noise [B, 8 T, bands], each from 0 to 2"""
+        hidden = self.norm(self.input(z).transpose(1, 2)).transpose(1, 2)
+        for number, block in enumerate(self.blocks):
+            past = None if state is None else state.past[number]
+            if state is not None and past is not None:
+                state.past[number] = torch.cat([past, hidden], dim=-1)[..., 1 - _KERNEL :]
+            hidden = block(hidden, past)
+        levels = self.direct(z.transpose(1, 2)) + self.output(self.final_norm(hidden.transpose(1, 2)))
+        tones, noise = levels.split(self.scale.widths, dim=-1)
+        tones = self.sharpen(tones.unflatten(-1, (TONES_PER_FRAME, -1)).flatten(1, 2))
+        noise = noise.unflatten(-1, (NOISES_PER_FRAME, -1)).flatten(1, 2) / NOISE_WEIGHT
+        return amplitude(tones), amplitude(noise)
+
+    def _sing(self, tones: Tensor, start: int, state: SynthesisState | None) -> Tensor:
+        """tones [B, steps, tones] -> [B, N]"""
+        first = start * TONES_PER_FRAME
+        steps = torch.arange(first, first + tones.shape[1], dtype=torch.float64, device=tones.device)
+        # In double precision and modulo one turn, so that pitch holds for hours.
+        turns = self.phases + steps[:, None] * (self.frequencies * self.scale.tone_hop)
+        angles = (2 * math.pi * (turns - turns.floor())).float()  # [steps, tones]
+        rotated = torch.cat([tones * angles.cos(), tones * angles.sin()], dim=-1)
+        audio, tail = _overlap_add(rotated @ self.tones, None if state is None else state.tone_tail)
+        if state is not None:
+            state.tone_tail = tail
+        return audio
+
+    def _hiss(self, noise: Tensor, start: int, state: SynthesisState | None) -> Tensor:
+        """noise [B, steps, bands] -> [B, N]"""
+        first = start * NOISES_PER_FRAME
+        steps = torch.arange(first, first + noise.shape[1], device=noise.device) % _NOISE_PERIOD
+        spectrum = (noise.square() @ self.spread).add(1e-12).sqrt() * self.turns[steps]
+        pieces = torch.fft.irfft(spectrum, norm="ortho") * self.window
+        audio, tail = _overlap_add(pieces, None if state is None else state.noise_tail)
+        if state is not None:
+            state.noise_tail = tail
+        return audio
+
+
+def _covering(filters: Tensor) -> Tensor:
+    """Filters [bands, bins] with at least one bin per band, the nearest, and summing to 1 in each bin they reach."""
+    for band, weights in enumerate(filters):
+        if not weights.any():
+            filters[band, 1 + band * (filters.shape[1] - 2) // (4 * len(filters))] = 1.0
+    return filters / filters.sum(dim=0, keepdim=True).clamp_min(1.0)
+
+
+def _overlap_add(pieces: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+    """pieces [B, steps, 2 hop], each overlapping the next by half -> samples [B, steps * hop] and what is left over
+    for those that follow [B, hop].
+
+    Args:
+        tail: what was left over before; None at the start.
+    """
+    hop = pieces.shape[-1] // 2
+    rising, falling = pieces.split(hop, dim=-1)
+    before = torch.zeros_like(falling[:, 0]) if tail is None else tail
+    audio = rising + torch.cat([before.unsqueeze(1), falling[:, :-1]], dim=1)
+    return audio.flatten(1), falling[:, -1]

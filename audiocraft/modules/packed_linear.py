@@ -1,0 +1,245 @@
+"""Products with weights in any precision, and the one place that decides which kernel makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audiocraft.errors import InvalidInput
+from audiocraft.kernels.structs import KINDS, Kernels, Matrix, address, kernels
+
+GROUP = 64
+"""Weights of a row that share a scale, in 8 and 4 bits."""
+
+PANEL = 32
+"""Rows that are interleaved with each other."""
+
+PACKED = ("bf16", "fp16", "int8", "int4")
+_BLOCK = 2**22  # weights that are packed at a time, a bound on memory
+_SHRINK = (1.0, 0.93, 0.86, 0.8)  # of a group's largest 4-bit weight, which rounding may cut off
+
+
+class PackedWeight(nn.Module):
+    """A matrix [rows, cols] in 16, 8 or 4 bits.
+
+    int8   [rows, cols], and a bfloat16 scale for every `GROUP` weights of a row
+    int4   [rows, cols / 2], each byte with weights i (low half) and i + 32 (high half) of a group, 8 too large
+
+    Matrices in 8 and 4 bits can be interleaved, `PANEL` rows at a time, for processors that multiply bytes.
+
+    Args:
+        weight: what is packed; it is not kept.
+        precision: one of `PACKED`.
+    """
+
+    data: Tensor
+    scales: Tensor | None
+
+    def __init__(self, weight: Tensor, precision: str) -> None:
+        super().__init__()
+        if precision not in PACKED:
+            raise InvalidInput(
+                f"precision {precision!r} is not one of {', '.join(PACKED)}", field="precision"
+            )
+        self.precision = precision
+        self.rows, self.cols = weight.shape
+        if precision in ("int8", "int4") and self.cols % GROUP:
+            raise InvalidInput(
+                f"{precision} weights come in groups of {GROUP}, which {self.cols} columns do not fill",
+                field="precision",
+            )
+        blocks = weight.detach().split(max(1, _BLOCK // self.cols))
+        packed = [_pack(block.float(), precision) for block in blocks]
+        self.register_buffer("data", torch.cat([data for data, _ in packed]))
+        scales = [scale for _, scale in packed if scale is not None]
+        self.register_buffer("scales", torch.cat(scales) if scales else None)
+        self.interleaved = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.cols
+
+    def dense(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Rows start ... stop - 1 as float32."""
+        if self.scales is None:
+            return self.data[start:stop].float()
+        if self.interleaved:
+            whole, scales = _from_panels(self.data, self.precision), _from_panels(self.scales, "scales")
+            whole, scales = whole[start:stop], scales[start:stop]
+        else:
+            whole, scales = self.data[start:stop], self.scales[start:stop]
+            whole = _whole(whole) if self.precision == "int4" else whole
+        groups = whole.view(whole.shape[0], -1, GROUP).float()
+        return (groups * scales.float().unsqueeze(-1)).flatten(1)
+
+    def interleave(self) -> None:
+        """Interleave the rows, where the kernels of this machine are faster then."""
+        tool = kernels()
+        if self.scales is None or self.rows % PANEL or self.data.device.type != "cpu" or self.interleaved:
+            return
+        if tool is None or not tool.rounds:
+            return
+        self.data = _to_panels(self.data, self.precision)
+        self.scales = _to_panels(self.scales, "scales")
+        self.interleaved = True
+
+    @property
+    def cache_dtype(self) -> torch.dtype:
+        """Of keys and values in caches of a model with such weights: as many bits as its weights, at least 8."""
+        tool = kernels()
+        if tool is None:
+            return torch.float32
+        if self.precision in ("int8", "int4"):
+            return torch.int8
+        return torch.float16 if tool.half else torch.float32
+
+    def extra_repr(self) -> str:
+        return f"{self.rows}, {self.cols}, {self.precision}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedWeight:
+        """Follow to another device; `.half()`, `.float()` and the like leave what is packed as it is."""
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                moved = fn(buffer)
+                self._buffers[name] = moved if moved.dtype == buffer.dtype else buffer.to(moved.device)
+        return self
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weight is packed."""
+
+    def __init__(self, weight: PackedWeight, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+        self.in_features, self.out_features = weight.cols, weight.rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., in] -> [..., out]"""
+        return linear(x, self.weight, self.bias)
+
+
+Weight = Tensor | PackedWeight
+
+
+def linear(
+    x: Tensor, weight: Weight, bias: Tensor | None = None, *, rows: slice = slice(None), steady: bool = False
+) -> Tensor:
+    """x [..., in] times the transposed `rows` of weight [out, in], plus `bias` of these rows.
+
+    Args:
+        steady: what becomes of a row of x must not depend on how many others there are, not in the last bit. Packed
+            weights are steady anyway, where there are kernels for them; a plain `F.linear` is not.
+    """
+    tool = kernels() if steady or isinstance(weight, PackedWeight) else None
+    if tool is not None and can_run(tool, x, weight) and (bias is None or bias.dtype == torch.float32):
+        matrix = matrix_of(weight, bias, rows)
+        return tool.linear(matrix, x.reshape(-1, x.shape[-1]).contiguous()).view(*x.shape[:-1], matrix.rows)
+    dense = weight.dense(rows.start or 0, rows.stop) if isinstance(weight, PackedWeight) else weight[rows]
+    return F.linear(x, dense.to(x.dtype), bias)
+
+
+def can_run(tool: Kernels, x: Tensor, weight: Weight) -> bool:
+    """Whether the kernels take this product: float32 on a CPU, nothing to differentiate."""
+    if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0:
+        return False
+    return not torch.is_autocast_enabled("cpu") and fits(tool, weight)
+
+
+def fits(tool: Kernels, weight: Weight) -> bool:
+    """Whether the kernels can read this weight."""
+    if isinstance(weight, PackedWeight):
+        known = tool.half or weight.precision != "fp16"
+        return weight.data.device.type == "cpu" and weight.cols % tool.lanes == 0 and known
+    plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.is_contiguous()
+    return plain and weight.shape[1] % tool.lanes == 0
+
+
+def matrix_of(weight: Weight, bias: Tensor | None, rows: slice = slice(None)) -> Matrix:
+    """Some rows of a weight as the kernels see it. The caller keeps the tensors alive."""
+    start, stop, _ = rows.indices(weight.shape[0])
+    count, cols = stop - start, weight.shape[1]
+    if not isinstance(weight, PackedWeight):
+        return Matrix(
+            KINDS["fp32"], count, cols, 0, weight.data_ptr() + 4 * start * cols, None, address(bias)
+        )
+    stride = weight.data.stride(0) * weight.data.element_size()
+    scales = None
+    if weight.scales is not None:
+        scales = weight.scales.data_ptr() + start * weight.scales.stride(0) * weight.scales.element_size()
+    data = weight.data.data_ptr() + start * stride
+    kind = weight.precision
+    if weight.interleaved:
+        assert start % PANEL == 0 and count % PANEL == 0, "panels are not cut"
+        kind += " panels"
+    return Matrix(KINDS[kind], count, cols, GROUP, data, scales, address(bias))
+
+
+def _whole(pairs: Tensor) -> Tensor:
+    """Bytes of two weights each [n, cols / 2] -> weights [n, cols]."""
+    grouped = pairs.view(pairs.shape[0], -1, GROUP // 2)
+    return (torch.cat([grouped & 15, grouped >> 4], dim=-1).to(torch.int8) - 8).flatten(1)
+
+
+def _to_panels(rows: Tensor, precision: str) -> Tensor:
+    """Rows as they are packed, or their scales, interleaved as records.h has it; the shape stays."""
+    if precision == "int4":
+        quads = (_whole(rows) + 8).to(torch.uint8).view(-1, 2, PANEL // 2, rows.shape[1] // 2, 4)
+        panels = quads[:, 0] | (quads[:, 1] << 4)
+        return panels.transpose(1, 2).reshape(rows.shape)
+    quad = 1 if precision == "scales" else 4
+    return rows.view(-1, PANEL, rows.shape[1] // quad, quad).transpose(1, 2).reshape(rows.shape)
+
+
+def _from_panels(panels: Tensor, precision: str) -> Tensor:
+    """The other way; of 4-bit panels, the weights one by one."""
+    rows, cols = panels.shape
+    if precision == "int4":
+        quads = panels.view(-1, cols // 2, PANEL // 2, 4).transpose(1, 2)
+        return (torch.stack([quads & 15, quads >> 4], dim=1).to(torch.int8) - 8).reshape(rows, 2 * cols)
+    quad = 1 if precision == "scales" else 4
+    return panels.view(-1, cols // quad, PANEL, quad).transpose(1, 2).reshape(rows, cols)
+
+
+def _pack(weight: Tensor, precision: str) -> tuple[Tensor, Tensor | None]:
+    """weight [n, cols] in float32 -> the packed rows, and their scales [n, cols / GROUP]."""
+    if precision in ("bf16", "fp16"):
+        if precision == "bf16":
+            return weight.to(torch.bfloat16), None
+        limit = torch.finfo(torch.float16).max
+        return weight.clamp(-limit, limit).to(torch.float16), None
+    groups = weight.unflatten(1, (-1, GROUP))
+    if precision == "int8":
+        scale = _rounded(groups.abs().amax(-1, keepdim=True) / 127)
+        whole = _divided(groups, scale).round_().clamp_(-127, 127).to(torch.int8)
+        return whole.flatten(1), scale.squeeze(-1).to(torch.bfloat16)
+    scale = _best_scale(groups)
+    whole = (_divided(groups, scale).round_().clamp_(-8, 7) + 8).to(torch.uint8)
+    low, high = whole.chunk(2, dim=-1)
+    return (low | (high << 4)).flatten(1).contiguous(), scale.squeeze(-1).to(torch.bfloat16)
+
+
+def _best_scale(groups: Tensor) -> Tensor:
+    """The scale of each group [n, groups, 1] that loses least: the largest weight is -8, or cut off a little."""
+    place = groups.abs().argmax(-1, keepdim=True)
+    full = groups.gather(-1, place) / -8
+    best, least = torch.zeros_like(full), torch.full_like(full, float("inf"))
+    for factor in _SHRINK:
+        scale = _rounded(full * factor)
+        lost = (_divided(groups, scale).round_().clamp_(-8, 7).mul_(scale) - groups).square_()
+        lost = lost.sum(-1, keepdim=True)
+        best = torch.where(lost < least, scale, best)
+        least = torch.minimum(lost, least)
+    return best
+
+
+def _rounded(scale: Tensor) -> Tensor:
+    """To the precision in which scales are kept, so that weights are rounded for the scale they will meet."""
+    return scale.to(torch.bfloat16).float()
+
+
+def _divided(groups: Tensor, scale: Tensor) -> Tensor:
+    return groups * torch.where(scale == 0, 0.0, 1.0 / scale)

@@ -1,0 +1,231 @@
+"""Score plans from sentences: which tempo, key and chords a prompt asks for, and sensible choices where it is silent.
+
+Words are matched by rule, because a number such as "80 bpm" has one meaning and a model should not have to guess it.
+What the music sounds like (instruments, style, mood) is left to the text conditioner of the model.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from audiocraft.errors import InvalidInput
+from audiocraft.music.harmony import (
+    KEYS,
+    PROGRESSIONS,
+    Key,
+    beats_per_chord,
+    find_key,
+    find_tempo,
+    parse_chord,
+    realise,
+)
+from audiocraft.types import ScorePlan
+
+SLOWEST, FASTEST = 60.0, 180.0  # what the bundled models were trained on
+DEFAULT_TEMPI = (70, 140)
+
+# A word of the prompt narrows the range of tempi that is drawn from; several words intersect their ranges.
+_TEMPO_WORDS: MappingProxyType[str, tuple[int, int]] = MappingProxyType(
+    {
+        **dict.fromkeys(("slow", "slowly", "adagio", "largo", "ballad", "ambient", "lullaby"), (60, 80)),
+        **dict.fromkeys(
+            ("calm", "peaceful", "relaxing", "relaxed", "gentle", "sad", "dreamy", "lofi", "lo-fi"), (62, 94)
+        ),
+        **dict.fromkeys(("moderate", "medium", "andante", "walking"), (84, 112)),
+        **dict.fromkeys(("upbeat", "lively", "allegro", "dance", "energetic", "house"), (116, 150)),
+        **dict.fromkeys(("fast", "quick", "presto", "rapid", "driving"), (136, 176)),
+    }
+)
+_MODE_WORDS: MappingProxyType[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("minor", "sad", "dark", "melancholic", "tense", "gloomy", "mysterious", "scary", "ominous"),
+            "minor",
+        ),
+        **dict.fromkeys(
+            ("major", "happy", "joyful", "cheerful", "bright", "uplifting", "playful", "sunny"), "major"
+        ),
+    }
+)
+_CHORD = (
+    r"[A-G][#b]?(?:maj9|maj7|madd9|mmaj7|m7b5|dim7|add9|7sus4|sus2|sus4|dim|aug|maj|min|m9|m7|m6|m|6|7|9|5)?"
+    r"(?:/[A-G][#b]?)?"
+)
+_CHORD_LIST = re.compile(
+    rf"\bchords?\b(?:\s+progression)?\s*[:=]?\s*((?:{_CHORD})(?:(?:\s*[-–|,>]+\s*|\s+)(?:{_CHORD}))+)(?![\w#])"
+)
+_WALTZ = re.compile(r"\bwaltz\b|\b3/4\b|\bthree[- ]four\b", re.IGNORECASE)
+
+
+def find_chords(text: str) -> tuple[str, ...]:
+    """The chord symbols after the word "chords" in a prompt ("chords: Am F C G", "chords Am - F - C - G"), or ()."""
+    match = _CHORD_LIST.search(text)
+    return () if match is None else tuple(re.findall(_CHORD, match.group(1)))
+
+
+def make_plan(text: str | None, *, duration: float, seed: int) -> ScorePlan | None:
+    """Plan the metre and harmony of a piece from a prompt.
+
+    Tempo, key and chords that the prompt names are taken literally ("120 bpm", "A minor", "chords: Am F C G");
+    otherwise they are drawn from ranges its adjectives suggest, by ``seed`` alone. A chord lasts a bar, or half
+    a bar in slow pieces.
+
+    Args:
+        text: the prompt; nothing, or only white space, means no plan.
+        duration: length of the piece in seconds.
+        seed: same text, duration and seed give the same plan; a longer duration continues the same plan.
+    Returns:
+        a plan covering the whole piece, or None where the prompt says nothing.
+    """
+    if text is None or not text.strip():
+        return None
+    words = frozenset(re.findall(r"[a-z][a-z-]*", text.lower()))
+    # Each choice has its own stream, so naming the tempo in the prompt does not also change the chords.
+    tempo = _reachable(find_tempo(text) or _choose_tempo(words, random.Random(f"tempo:{seed}")))
+    key = find_key(text)
+    symbols = find_chords(text)
+    if key is None:
+        key = _key_of_chords(symbols) if symbols else _choose_key(words, random.Random(f"key:{seed}"))
+    if not symbols:
+        progressions = PROGRESSIONS[key.mode]
+        symbols = realise(progressions[random.Random(f"chords:{seed}").randrange(len(progressions))], key)
+    beats_per_bar = 3 if _WALTZ.search(text) else 4
+    chord_seconds = beats_per_chord(tempo, beats_per_bar, len(symbols)) * 60 / tempo
+    return ScorePlan(
+        tempo=tempo,
+        beats_per_bar=beats_per_bar,
+        key=key.name,
+        chords=_lay_out(symbols, chord_seconds, duration),
+        duration=duration,
+    )
+
+
+def plans_over_time(
+    plan: ScorePlan | None, schedule: Sequence[tuple[float, str]], *, duration: float, seed: int
+) -> tuple[ScorePlan | None, ...]:
+    """One plan for each entry of a schedule, `plan` being that of the first. Tempo, metre, key and chords go on until
+    a later text names others; a new tempo or metre begins with a bar at that second, new chords with the next bar.
+
+    Args:
+        schedule: (second, text) in ascending order.
+    Returns:
+        None for each where there is no first plan.
+    """
+    if plan is None:
+        return (None,) * len(schedule)
+    plans, since = [plan], 0.0  # where the present progression began
+    for second, text in schedule[1:]:
+        plan, since = _followed(plan, text, second, since=since, duration=duration, seed=seed)
+        plans.append(plan)
+    return tuple(plans)
+
+
+def part_of_plan(plan: ScorePlan, start: float, duration: float) -> ScorePlan:
+    """`plan` seen through another window, with the chords that are heard in it and one on either side: a piece of hours
+    has tens of thousands."""
+    times = [time for time, _ in plan.chords]
+    first = max(0, bisect_right(times, start) - 2)
+    last = bisect_left(times, start + duration) + 2
+    return replace(plan, start=start, duration=duration, chords=plan.chords[first:last])
+
+
+def _followed(
+    plan: ScorePlan, text: str, second: float, *, since: float, duration: float, seed: int
+) -> tuple[ScorePlan, float]:
+    """`plan` from `second` on, and where its progression begins."""
+    tempo = _reachable(find_tempo(text) or plan.tempo)
+    beats_per_bar = 3 if _WALTZ.search(text) else plan.beats_per_bar
+    key, symbols = find_key(text), find_chords(text)
+    new_metre = (tempo, beats_per_bar) != (plan.tempo, plan.beats_per_bar)
+    if symbols and key is None:
+        key = _key_of_chords(symbols)
+    if not new_metre and not symbols and (key is None or key.name == plan.key):
+        return plan, since
+    if not symbols and key is not None and key.name != plan.key:
+        progressions = PROGRESSIONS[key.mode]
+        choice = random.Random(f"chords:{seed}:{second:g}").randrange(len(progressions))
+        symbols = realise(progressions[choice], key)
+    symbols = symbols or _cycle([symbol for time, symbol in plan.chords if time >= since - 1e-6])
+    begin = second if new_metre else _next_bar(plan, second)
+    kept = tuple(chord for chord in plan.chords if chord[0] < begin - 1e-6)
+    added: tuple[tuple[float, str], ...] = ()
+    if symbols and begin < duration:
+        chord_seconds = beats_per_chord(tempo, beats_per_bar, len(symbols)) * 60 / tempo
+        laid_out = _lay_out(symbols, chord_seconds, duration - begin)
+        added = tuple((begin + time, symbol) for time, symbol in laid_out)
+    changed = replace(
+        plan,
+        tempo=tempo,
+        beats_per_bar=beats_per_bar,
+        first_beat=second if new_metre else plan.first_beat,
+        key=plan.key if key is None else key.name,
+        chords=kept + added,
+    )
+    return changed, begin
+
+
+def _next_bar(plan: ScorePlan, second: float) -> float:
+    bar = plan.beats_per_bar * 60 / plan.tempo
+    return plan.first_beat + math.ceil((second - plan.first_beat) / bar - 1e-6) * bar
+
+
+def _cycle(symbols: list[str]) -> tuple[str, ...]:
+    """The shortest progression that `symbols` repeat."""
+    for length in range(1, len(symbols)):
+        if symbols[length:] == symbols[:-length]:
+            return tuple(symbols[:length])
+    return tuple(symbols)
+
+
+def _reachable(tempo: float) -> float:
+    """The named tempo, doubled or halved into the range that the models know; the pulse stays the listener's."""
+    if tempo <= 0:
+        raise InvalidInput(f"tempo {tempo:g} bpm must be positive", field="tempo")
+    while tempo < SLOWEST:
+        tempo *= 2
+    while tempo > FASTEST:
+        tempo /= 2
+    return tempo
+
+
+def _choose_tempo(words: frozenset[str], rng: random.Random) -> float:
+    low, high = DEFAULT_TEMPI
+    ranges = [_TEMPO_WORDS[word] for word in sorted(words & _TEMPO_WORDS.keys())]
+    if ranges:
+        low, high = max(low for low, _ in ranges), min(high for _, high in ranges)
+        if low > high:  # "slow energetic": no tempo is both, so meet in the middle
+            low = high = (low + high) // 2
+    return float(rng.randint(low, high))
+
+
+def _choose_key(words: frozenset[str], rng: random.Random) -> Key:
+    modes = {_MODE_WORDS[word] for word in words & _MODE_WORDS.keys()}
+    return rng.choice([key for key in KEYS if not modes or key.mode in modes])
+
+
+def _key_of_chords(symbols: tuple[str, ...]) -> Key:
+    """The key whose scale holds most of the chords' notes, the first chord's own key winning ties."""
+    first = parse_chord(symbols[0])
+    third_is_minor = (first.root + 3) % 12 in first.pitch_classes
+    home = Key(first.root, "minor" if third_is_minor else "major")
+    notes = [note for symbol in symbols for note in parse_chord(symbol).pitch_classes]
+
+    def fit(key: Key) -> tuple[int, bool]:
+        scale = set(key.scale)
+        return sum(note in scale for note in notes), key == home
+
+    return max(KEYS, key=fit)
+
+
+def _lay_out(
+    symbols: tuple[str, ...], chord_seconds: float, duration: float
+) -> tuple[tuple[float, str], ...]:
+    """Repeat the progression over the whole piece."""
+    count = int(duration / chord_seconds) + 1
+    return tuple((position * chord_seconds, symbols[position % len(symbols)]) for position in range(count))

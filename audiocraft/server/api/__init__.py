@@ -1,0 +1,1 @@
+"""Routes, what they take and what they answer."""

@@ -1,0 +1,38 @@
+"""Who the server thinks one is, and the secret that webhooks are signed with."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from audiocraft.config.decode import encode
+from audiocraft.server.api.deps import AnyCaller, GenerateCaller, ServicesDep
+from audiocraft.server.api.generations import PROBLEMS
+
+router = APIRouter(prefix="/v1", tags=["account"], responses=PROBLEMS)
+
+
+class Account(BaseModel):
+    """The caller."""
+
+    owner: str = Field(description="The id of the key; `local` for people at the machine itself.")
+    scopes: list[str]
+    quota: dict[str, float | None] = Field(description="What may be used; null is no limit.")
+
+
+class WebhookSecret(BaseModel):
+    """For checking the signatures of Standard Webhooks."""
+
+    secret: str
+
+
+@router.get("/account")
+def account(who: AnyCaller) -> Account:
+    """Who is asking, and what they may do."""
+    return Account(owner=who.owner, scopes=sorted(who.scopes), quota=encode(who.quota))
+
+
+@router.get("/webhooks/secret")
+def webhook_secret(services: ServicesDep, who: GenerateCaller) -> WebhookSecret:
+    """What this caller's webhooks are signed with."""
+    return WebhookSecret(secret=services.keys.webhook_secret(who.owner))

@@ -1,0 +1,180 @@
+"""A job as it goes, read from the store and the file of whatever process runs it: its growing audio and its events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.concurrency import run_in_threadpool
+
+from audiocraft.audio.encoders import AudioEncoder, open_encoder
+from audiocraft.server.api.deps import Services, asked
+from audiocraft.server.api.responses import generation_of
+from audiocraft.server.errors import NotFound, NotReady, ShuttingDown
+from audiocraft.server.jobs.records import RUNNING, TERMINAL, Job, JobEvent, JobNotFound, tags_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamLimits:
+    """How a stream treats its reader. Nothing is kept for a slow one: it is read from disk when there is room.
+
+    Args:
+        block: the most seconds of audio encoded at a time.
+        poll: how soon news of other processes are seen.
+        wait: how long the first audio may take before the reader is asked to come back.
+        stall: a reader that takes nothing for so long is cut; its job goes on.
+        heartbeat: the longest silence of an event stream.
+    """
+
+    block: float = 1.0
+    poll: float = 0.2
+    wait: float = 120.0
+    stall: float = 60.0
+    heartbeat: float = 15.0
+
+
+class StreamBroken(Exception):
+    """The rest of a stream will not come: it must not look as if it had ended."""
+
+
+class AudioFollower:
+    """Reads a job's audio from some place on, as bytes of one format.
+
+    A job that begins again on another worker makes the same audio, so that reading goes on where it was.
+    """
+
+    def __init__(self, services: Services, job: Job, format: str, limits: StreamLimits) -> None:
+        self.job = job
+        self.encoder: AudioEncoder | None = None
+        self._services = services
+        self._format = format
+        self._limits = limits
+        self._sent = 0
+
+    async def ready(self, gone: Callable[[], Awaitable[bool]]) -> AudioEncoder:
+        """Wait for the first audio; refuses where there will be none, or none soon."""
+        deadline = time.monotonic() + self._limits.wait
+        while not self.job.samples:
+            if self.job.finished:
+                raise NotReady(_why_silent(self.job))
+            if time.monotonic() >= deadline or await gone():
+                raise NotReady("the piece has not begun yet; come back for its audio", retry_after=5.0)
+            if self._services.draining and self.job.status not in RUNNING:
+                raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
+            await self._services.watch.wait(self.job.id, self._limits.poll)
+            self.job = await asked(self._services, self._services.store.get, self.job.id)
+        path = self._services.blobs.audio_path(self.job)
+        if self.job.finished and not await run_in_threadpool(path.is_file):
+            raise NotFound(f"the audio of {self.job.id} is not kept any more")
+        return self._open()
+
+    def _open(self) -> AudioEncoder:
+        job = self.job
+        assert job.sample_rate is not None and job.channels is not None
+        total = job.samples if job.status == "succeeded" else round(job.duration * job.sample_rate)
+        self.encoder = open_encoder(
+            self._format, job.sample_rate, job.channels, total_samples=total, tags=tags_of(job)
+        )
+        return self.encoder
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """All bytes; ends when the job does. Raises StreamBroken where the audio ends before it should."""
+        assert self.encoder is not None
+        try:
+            while True:
+                data = await run_in_threadpool(self._next)
+                if data is None:
+                    break
+                if data:
+                    yield data
+                else:
+                    await self._services.watch.wait(self.job.id, self._limits.poll)
+        except JobNotFound:
+            raise StreamBroken("the piece was deleted") from None
+        if tail := await run_in_threadpool(self.encoder.finish):
+            yield tail
+        if self.job.status == "failed":
+            raise StreamBroken(_why_silent(self.job))
+
+    def _next(self) -> bytes | None:
+        """The next bytes, b"" where one must wait for them, None at the end."""
+        assert self.encoder is not None
+        if self._sent >= self.job.samples:
+            self.job = job = self._services.store.get(self.job.id)
+            if self._sent >= job.samples:
+                if self._services.draining and job.status not in RUNNING and not job.finished:
+                    raise StreamBroken("the server stops")
+                return None if job.finished else b""
+        block = max(1, int(self._limits.block * (self.job.sample_rate or 1)))
+        try:
+            audio = self._services.blobs.read(self.job, self._sent, min(self.job.samples, self._sent + block))
+        except FileNotFoundError:
+            # Taken by another worker between the look at the job and the look at its file, or removed.
+            fence, self.job = self.job.fence, self._services.store.get(self.job.id)
+            if self.job.finished and self.job.fence == fence:
+                raise StreamBroken("its audio is gone") from None
+            return b""
+        self._sent += audio.shape[-1]
+        return self.encoder.encode(audio.numpy()) or (b"" if audio.shape[-1] == 0 else self._next())
+
+
+class EventFollower:
+    """A job's events from one on, each once, in order."""
+
+    def __init__(self, services: Services, job: Job, limits: StreamLimits, after: int = 0) -> None:
+        self.job = job
+        self._services = services
+        self._limits = limits
+        self._after = after
+
+    async def events(self) -> AsyncIterator[JobEvent | None]:
+        """Events as they happen, None after a time without any. Ends after the one that ends the job."""
+        said = time.monotonic()
+        while True:
+            found = await asked(self._services, self._services.store.events, self.job.id, after=self._after)
+            for event in found:
+                self._after, said = event.sequence, time.monotonic()
+                yield event
+                if event.kind in TERMINAL:
+                    return
+            if found:
+                continue
+            if not await self._goes_on():
+                return
+            if time.monotonic() - said >= self._limits.heartbeat:
+                said = time.monotonic()
+                yield None
+            await self._services.watch.wait(self.job.id, self._limits.poll)
+
+    async def document(self, event: JobEvent) -> dict[str, Any]:
+        """What is sent for an event: its data, and at the beginning and end of a job the job itself."""
+        if event.kind == "progress" or event.kind == "audio":
+            return {"id": self.job.id, **event.data}
+        try:
+            job = await asked(self._services, self._services.store.get, self.job.id)
+        except JobNotFound:
+            return {"id": self.job.id, **event.data}
+        return {
+            "id": job.id,
+            **event.data,
+            "generation": generation_of(job).model_dump(mode="json", by_alias=True),
+        }
+
+    async def _goes_on(self) -> bool:
+        """Whether more events may come: not of jobs that were deleted or whose end was told before."""
+        try:
+            job = await asked(self._services, self._services.store.get, self.job.id)
+        except JobNotFound:
+            return False
+        if job.finished:
+            newest = await asked(self._services, self._services.store.events, job.id, after=self._after)
+            return bool(newest)
+        return not (self._services.draining and job.status not in RUNNING)
+
+
+def _why_silent(job: Job) -> str:
+    if job.status == "canceled":
+        return "the piece was canceled before it had any audio"
+    return f"the piece failed: {job.error.message if job.error else 'the reason was not stored'}"

@@ -1,0 +1,114 @@
+"""Pieces: ask for one, look, list, cancel, forget."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from audiocraft.server.api.deps import GenerateCaller, Services, ServicesDep, asked
+from audiocraft.server.api.responses import Generation, GenerationPage, Problem, generation_of
+from audiocraft.server.api.schemas import GenerationBody
+from audiocraft.server.jobs import service
+from audiocraft.server.jobs.records import Job, Status
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "The request cannot be honoured; `code` and `field` say why."},
+    "5XX": {"model": Problem, "description": "The server is full, out of room, or at fault."},
+}
+JobId = Annotated[str, Path(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$", description="As given by POST.")]
+
+router = APIRouter(prefix="/v1/generations", tags=["generations"], responses=PROBLEMS)
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses={200: {"model": Generation, "description": "Finished within the time of `Prefer: wait`."}},
+)
+async def create(
+    body: GenerationBody,
+    services: ServicesDep,
+    who: GenerateCaller,
+    request: Request,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None, Header(max_length=255, description="The same key within a day is the same piece.")
+    ] = None,
+    prefer: Annotated[str | None, Header(description="`wait=N` waits for the result, N seconds.")] = None,
+) -> Generation:
+    """Ask for a piece of music, a sound, a continuation, or something after a melody or a style."""
+    if idempotency_key is None:  # with a key it may be one that is known already
+        services.refusals.check(who.owner)
+    job, created = await service.submit(services, who, body, key=idempotency_key)
+    position = await asked(services, _position, services, job)
+    seconds = min(_wait_of(prefer), services.config.request.wait_seconds)
+    if seconds:
+        job = await service.finished(services, job, seconds, gone=request.is_disconnected)
+        position = await asked(services, _position, services, job)
+        response.headers["Preference-Applied"] = f"wait={seconds:g}"
+    if job.finished:
+        response.status_code = 200
+    if not created:
+        response.headers["Idempotent-Replayed"] = "true"
+    response.headers["Location"] = f"/v1/generations/{job.id}"
+    return generation_of(job, position=position)
+
+
+@router.get("")
+def list_all(
+    services: ServicesDep,
+    who: GenerateCaller,
+    limit: Annotated[int, Query(ge=1, le=100, description="How many.")] = 20,
+    after: Annotated[
+        str | None,
+        Query(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$", description="The `next` of the page before."),
+    ] = None,
+    status: Annotated[list[Status] | None, Query(description="Only these states.")] = None,
+    q: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$", description="Words of the prompt.")] = "",
+) -> GenerationPage:
+    """Your pieces, the newest first. `after` is the `next` of the page before."""
+    found = services.store.newest(
+        owner=who.owner, statuses=status or (), before=after, words=q, limit=limit + 1
+    )
+    page = [generation_of(job) for job in found[:limit]]
+    return GenerationPage(data=page, next=found[limit - 1].id if len(found) > limit else None)
+
+
+@router.get("/{job}")
+async def look(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
+    """How far a piece is."""
+    return await asked(services, _shown, services, job, who.owner)
+
+
+@router.post("/{job}/cancel")
+def cancel(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
+    """Stop a piece. One that has ended stays as it is, so this may be repeated."""
+    return shown(services, service.cancel(services, job, who.owner))
+
+
+@router.delete("/{job}", status_code=204)
+def delete(job: JobId, services: ServicesDep, who: GenerateCaller) -> None:
+    """Forget a piece and its audio; a running one stops."""
+    service.delete(services, job, who.owner)
+
+
+def shown(services: Services, job: Job) -> Generation:
+    """A job as an answer, with its place in the queue."""
+    return generation_of(job, position=_position(services, job))
+
+
+def _shown(services: Services, job: str, owner: str) -> Generation:
+    return shown(services, services.store.get(job, owner=owner))
+
+
+def _position(services: Services, job: Job) -> int | None:
+    return services.store.position(job) if job.status == "queued" else None
+
+
+def _wait_of(prefer: str | None) -> float:
+    found = _WAIT.search(prefer or "")
+    return float(found[1]) if found else 0.0

@@ -1,0 +1,106 @@
+"""Which models there are; loading and unloading them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, Path
+
+from audiocraft.errors import InvalidInput
+from audiocraft.server.api.deps import AdminCaller, AnyCaller, Services, ServicesDep
+from audiocraft.server.api.generations import PROBLEMS
+from audiocraft.server.api.responses import ModelEntry, ModelList
+from audiocraft.server.catalogue import ModelFacts
+from audiocraft.server.errors import Forbidden, NotFound, NotImplementedHere, NotReady
+from audiocraft.server.worker.engine_port import LoadedModel
+
+ModelPath = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+        description="One of /v1/models.",
+    ),
+]
+
+router = APIRouter(prefix="/v1/models", tags=["models"], responses=PROBLEMS)
+
+
+@router.get("")
+def list_all(services: ServicesDep, _who: AnyCaller) -> ModelList:
+    """The models that requests may name."""
+    loaded = _loaded(services)
+    models = services.catalogue.models().values()
+    return ModelList(data=[_entry(services, facts, loaded.get(facts.name)) for facts in models])
+
+
+@router.post("/{model:path}/load")
+async def load(model: ModelPath, services: ServicesDep, _who: AdminCaller) -> ModelEntry:
+    """Load a model now, so that the first piece need not wait for it."""
+    facts = _changeable(services, model)
+    assert services.engine is not None
+    found = await services.loading.run(services.engine.load, facts.name)
+    return _entry(services, facts, found)
+
+
+@router.post("/{model:path}/unload")
+async def unload(model: ModelPath, services: ServicesDep, _who: AdminCaller) -> ModelEntry:
+    """Free the memory of a model that nobody uses at the moment."""
+    facts = _changeable(services, model)
+    assert services.engine is not None
+    if facts.name in _loaded(services) and not await anyio.to_thread.run_sync(
+        services.engine.unload, facts.name
+    ):
+        raise NotReady(f"model {facts.name!r} is in use", retry_after=5.0)
+    return _entry(services, facts, None)
+
+
+@router.get("/{model:path}")
+def look(model: ModelPath, services: ServicesDep, _who: AnyCaller) -> ModelEntry:
+    """One model."""
+    facts = _known(services, model)
+    return _entry(services, facts, _loaded(services).get(facts.name))
+
+
+def _known(services: Services, model: str) -> ModelFacts:
+    try:
+        return services.catalogue.get(model)
+    except InvalidInput as error:
+        raise NotFound(str(error)) from error
+
+
+def _changeable(services: Services, model: str) -> ModelFacts:
+    if not services.config.allow_model_changes:
+        raise Forbidden("models are not loaded or unloaded over HTTP here")
+    if services.engine is None:
+        raise NotImplementedHere("this server has no models of its own; its workers load what they need")
+    facts = _known(services, model)
+    if facts.kind == "codec":
+        raise InvalidInput(f"codec {facts.name!r} is loaded when it is used", field="model")
+    return facts
+
+
+def _loaded(services: Services) -> dict[str, LoadedModel]:
+    if services.engine is None:
+        return {}
+    return {entry.name: entry for entry in services.engine.loaded()}
+
+
+def _entry(services: Services, facts: ModelFacts, loaded: LoadedModel | None) -> ModelEntry:
+    return ModelEntry(
+        id=facts.name,
+        created=int(loaded.loaded_at) if loaded else 0,
+        owned_by=facts.name.rpartition("/")[0] or "audiocraft",
+        kind=facts.kind,
+        loaded=loaded is not None,
+        default=facts.name == services.catalogue.choose(None, facts.kind).name,
+        license=facts.license,
+        takes=sorted(facts.takes),
+        sample_rate=loaded.sample_rate if loaded else facts.sample_rate,
+        channels=loaded.channels if loaded else facts.channels,
+        bytes=loaded.bytes if loaded else None,
+        guidance=facts.guidance,
+        window=facts.window,
+    )

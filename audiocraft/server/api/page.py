@@ -1,0 +1,72 @@
+"""The page at `/`: static files of this package, found by name in a list made at the start. No path is ever built."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+FOLDER = Path(__file__).parents[1] / "static"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file of the page as it is sent."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def static_files(folder: Path = FOLDER) -> Mapping[str, StaticFile]:
+    """All files of the page by name; they are small, so they stay in memory."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _TYPES:
+            content = path.read_bytes()
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            found[path.name] = StaticFile(content, _TYPES[path.suffix], etag)
+    return found
+
+
+def make_page_router(files: Mapping[str, StaticFile] | None = None) -> APIRouter:
+    """The routes of the page."""
+    router = APIRouter(include_in_schema=False)
+    files = files or static_files()
+
+    @router.get("/")
+    @router.head("/")
+    def index(request: Request) -> Response:
+        return _answer(files["index.html"], request)
+
+    @router.get("/static/{name}")
+    @router.head("/static/{name}")
+    def file(name: str, request: Request) -> Response:
+        if name not in files:
+            raise HTTPException(404, "there is no such file")
+        return _answer(files[name], request)
+
+    @router.get("/favicon.ico")
+    def icon(request: Request) -> Response:
+        return _answer(files["icon.svg"], request)
+
+    return router
+
+
+def _answer(file: StaticFile, request: Request) -> Response:
+    # Asked for anew each time, but only sent where it changed: an upgrade is seen at once.
+    headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
+    if file.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)

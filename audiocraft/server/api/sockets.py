@@ -1,0 +1,200 @@
+"""One WebSocket for everything about a piece: ask for it, hear it, watch it, stop it.
+
+Text messages are JSON, binary messages are audio. The client sends `generate` (with `request`, and `format` of the
+audio), `follow` (with the `id` of a piece) and `cancel`; the server answers `accepted`, then the events of the piece
+under their names, `audio_format` before the first audio and `audio_end` after the last, and `error`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+
+from audiocraft.audio.encoders import content_type, media_format
+from audiocraft.errors import AudioCraftError, InvalidInput
+from audiocraft.server.api.deps import Services, principal_of, services
+from audiocraft.server.api.followers import AudioFollower, EventFollower, StreamBroken, StreamLimits
+from audiocraft.server.api.responses import generation_of
+from audiocraft.server.api.schemas import GenerationBody
+from audiocraft.server.errors import Forbidden, RequestRefused, fault_of
+from audiocraft.server.jobs import service
+from audiocraft.server.jobs.database import DATABASE_ERRORS
+from audiocraft.server.jobs.records import Job, JobNotFound, is_id
+from audiocraft.server.security.keys import Principal
+
+POLICY_VIOLATION, TOO_BIG = 1008, 1009
+
+
+def make_socket_router(limits: StreamLimits | None = None) -> APIRouter:
+    """The WebSocket's route, with these limits for its readers."""
+    router = APIRouter()
+
+    @router.websocket("/v1/stream")
+    async def stream(websocket: WebSocket) -> None:
+        try:
+            who = await run_in_threadpool(principal_of, websocket)
+            if "generate" not in who.scopes:
+                raise Forbidden("this key may not do this: it needs the scope 'generate'")
+        except RequestRefused as refusal:
+            await websocket.close(POLICY_VIOLATION, str(refusal)[:120])
+            return
+        await websocket.accept("bearer" if "bearer" in websocket.scope.get("subprotocols", []) else None)
+        await _Session(websocket, services(websocket), who, limits or StreamLimits()).run()
+
+    return router
+
+
+class _Session:
+    """One connection. It carries one piece at a time."""
+
+    def __init__(
+        self, websocket: WebSocket, services: Services, who: Principal, limits: StreamLimits
+    ) -> None:
+        self._websocket = websocket
+        self._services = services
+        self._who = who
+        self._limits = limits
+        self._sending = anyio.Lock()
+        self._job: Job | None = None
+        self._cancel_on_close = False
+
+    async def run(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                await self._listen(tasks)
+                tasks.cancel_scope.cancel()
+        finally:
+            if self._cancel_on_close and self._job is not None:
+                with anyio.CancelScope(shield=True), contextlib.suppress(JobNotFound):  # deleted, then
+                    await run_in_threadpool(service.cancel, self._services, self._job.id, self._who.owner)
+
+    async def _listen(self, tasks: TaskGroup) -> None:
+        """Do what the client says until it leaves."""
+        while True:
+            try:
+                text = await self._websocket.receive_text()
+            except (WebSocketDisconnect, KeyError):  # it left, or sent audio, which nobody asked for
+                return
+            if len(text) > self._services.config.request.json_bytes:
+                await self._websocket.close(TOO_BIG, "a message is too long")
+                return
+            try:
+                await self._obey(_message(text), tasks)
+            except (AudioCraftError, ValidationError, MemoryError, OSError, *DATABASE_ERRORS) as error:
+                await self._complain(error)
+
+    async def _obey(self, message: Mapping[str, Any], tasks: TaskGroup) -> None:
+        match message["type"]:
+            case "generate":
+                body = GenerationBody.model_validate(message.get("request") or {})
+                form = self._form(message)
+                job, _ = await service.submit(self._services, self._who, body)
+                self._cancel_on_close = message.get("cancel_on_close") is True
+                await self._begin(job, form, tasks)
+            case "follow":
+                form = self._form(message)
+                wanted = str(message.get("id", ""))
+                if not is_id(wanted, "gen"):
+                    raise JobNotFound(f"there is no generation {wanted[:80]!r}")
+                job = await run_in_threadpool(self._services.store.get, wanted, owner=self._who.owner)
+                await self._begin(job, form, tasks)
+            case "cancel":
+                if self._job is None:
+                    raise InvalidInput("there is nothing to cancel: generate or follow first", field="type")
+                await run_in_threadpool(service.cancel, self._services, self._job.id, self._who.owner)
+            case other:
+                raise InvalidInput(
+                    f"unknown message {other!r}: send generate, follow or cancel", field="type"
+                )
+
+    def _form(self, message: Mapping[str, Any]) -> str:
+        if self._job is not None:
+            raise InvalidInput(f"this connection is busy with {self._job.id}; open another", field="type")
+        return media_format(str(message.get("format", "pcm"))).name
+
+    async def _begin(self, job: Job, form: str, tasks: TaskGroup) -> None:
+        self._job = job
+        await self._say({"type": "accepted", "generation": generation_of(job).model_dump(mode="json")})
+        tasks.start_soon(self._deliver, job, form, tasks)
+
+    async def _deliver(self, job: Job, form: str, tasks: TaskGroup) -> None:
+        """Send a piece's events and audio; a client that takes nothing is cut."""
+        try:
+            async with anyio.create_task_group() as both:
+                both.start_soon(self._events, job)
+                both.start_soon(self._audio, job, form)
+        except* (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            # The client is gone, or as good as gone: closing would wait for it as well.
+            # What it wanted done at its leaving is still known, so `run` does it.
+            tasks.cancel_scope.cancel()
+        else:
+            self._job = None
+            self._cancel_on_close = False
+
+    async def _events(self, job: Job) -> None:
+        follower = EventFollower(self._services, job, self._limits)
+        async for event in follower.events():
+            if event is not None:
+                await self._say({"type": event.kind, **await follower.document(event)})
+
+    async def _audio(self, job: Job, form: str) -> None:
+        # However long the queue is: the connection costs little, and its events tell how far it is.
+        follower = AudioFollower(self._services, job, form, replace(self._limits, wait=math.inf))
+        try:
+            encoder = await follower.ready(_never)
+            await self._say(
+                {
+                    "type": "audio_format", "id": job.id, "format": form, "content_type": content_type(encoder),
+                    "sample_rate": encoder.sample_rate, "channels": encoder.channels,
+                }
+            )  # fmt: skip
+            async for data in follower.chunks():
+                async with self._sending:
+                    with anyio.fail_after(self._limits.stall):
+                        await self._websocket.send_bytes(data)
+        except (StreamBroken, RequestRefused, JobNotFound):
+            pass  # the event that ends the piece says why
+        await self._say({"type": "audio_end", "id": job.id, "complete": follower.job.status == "succeeded"})
+
+    async def _say(self, message: Mapping[str, Any]) -> None:
+        async with self._sending:
+            with anyio.fail_after(self._limits.stall):
+                await self._websocket.send_text(json.dumps(message, ensure_ascii=False))
+
+    async def _complain(self, error: Exception) -> None:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or None
+            said = str(first["msg"]).removeprefix("Value error, ")
+            words = {"code": "invalid_input", "message": said, "field": field, "status": 422}
+        else:
+            fault = fault_of(error)
+            words = {
+                "code": fault.code, "message": fault.message, "field": fault.field, "status": fault.status,
+            }  # fmt: skip
+        await self._say({"type": "error", **words})
+
+
+async def _never() -> bool:
+    """A WebSocket that closes cancels the task that waits; nobody has to ask."""
+    return False
+
+
+def _message(text: str) -> Mapping[str, Any]:
+    try:
+        message = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput("a message must be JSON", field=None) from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise InvalidInput("a message must be an object with a type", field="type")
+    return message

@@ -1,0 +1,73 @@
+"""Audio that pieces start from: send it once, name it in requests."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, File, Path, UploadFile
+
+from audiocraft.server.api.deps import GenerateCaller, Services, ServicesDep
+from audiocraft.server.api.generations import PROBLEMS
+from audiocraft.server.api.responses import Upload, UploadList, moment
+from audiocraft.server.jobs.uploads import INLINE, Decoded, UploadRecord
+from audiocraft.server.security import sandbox
+
+UploadPath = Annotated[str, Path(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$", description="As given by POST.")]
+
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=PROBLEMS)
+
+
+@router.post("", status_code=201)
+async def send(
+    file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
+    services: ServicesDep,
+    who: GenerateCaller,
+) -> Upload:
+    """Send audio to continue or to follow; it is kept for a day."""
+    await anyio.to_thread.run_sync(services.need_room)
+    decoded = await read_audio(services, file)
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
+    name = "".join(letter for letter in name if letter.isprintable())
+    name = name if name not in ("", INLINE) else "audio"
+    record = await anyio.to_thread.run_sync(services.uploads.keep, who.owner, name, decoded)
+    return _shown(services, record)
+
+
+@router.get("")
+def list_all(services: ServicesDep, who: GenerateCaller) -> UploadList:
+    """Your uploads, the newest first."""
+    return UploadList(data=[_shown(services, record) for record in services.uploads.list(who.owner)])
+
+
+@router.get("/{upload}")
+def look(upload: UploadPath, services: ServicesDep, who: GenerateCaller) -> Upload:
+    """What an upload is."""
+    return _shown(services, services.uploads.get(upload, who.owner))
+
+
+@router.delete("/{upload}", status_code=204)
+def delete(upload: UploadPath, services: ServicesDep, who: GenerateCaller) -> None:
+    """Forget an upload; pieces that use it are not disturbed."""
+    services.uploads.delete(upload, who.owner)
+
+
+async def read_audio(services: Services, file: UploadFile) -> Decoded:
+    """The audio of an uploaded file, decoded in the sandbox, a few at a time; those that wait stay on disk."""
+    async with services.decoding.turn():
+        content = await file.read(services.config.upload.bytes + 1)
+        return await anyio.to_thread.run_sync(sandbox.decode, content, services.config.upload)
+
+
+def _shown(services: Services, record: UploadRecord) -> Upload:
+    return Upload(
+        id=record.id,
+        name=record.name,
+        format=record.kind,
+        sha256=record.sha256,
+        sample_rate=record.sample_rate,
+        channels=record.channels,
+        seconds=record.samples / record.sample_rate,
+        created_at=moment(record.created_at),
+        expires_at=moment(record.created_at + services.config.upload.kept_seconds),
+    )

@@ -1,0 +1,1 @@
+"""Jobs and their audio, kept so that they survive a restart."""

@@ -1,0 +1,97 @@
+"""Whether one more job may wait: the length of the queue, an owner's share of it, and their quota."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from audiocraft.config.serving import QueueLimits
+from audiocraft.server.jobs.queries import WAITING
+from audiocraft.server.jobs.records import RUNNING, NewJob, QueueFull, QuotaExceeded, ShareFull
+from audiocraft.server.jobs.tables import jobs, usage
+
+_MINUTE, _DAY = 60.0, 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quota:
+    """What one API key may use; None is no limit.
+
+    Args:
+        active: jobs that wait or run at the same time.
+        seconds_per_day: seconds of audio asked for.
+    """
+
+    active: int | None = None
+    requests_per_minute: int | None = None
+    seconds_per_day: float | None = None
+
+
+def check_room(connection: Connection, new: NewJob, queue: QueueLimits) -> None:
+    """Raise QueueFull or QuotaExceeded where too many jobs wait already."""
+    waiting, own = connection.execute(WAITING, {"owner": new.owner}).one()
+    if waiting >= queue.queued:
+        raise QueueFull(
+            f"the queue is full ({waiting} jobs wait); try again later", retry_after=_soon(waiting)
+        )
+    if own >= queue.queued_per_owner:
+        raise ShareFull(f"{own} of your jobs are waiting already; let some finish", retry_after=_soon(own))
+
+
+def check(connection: Connection, new: NewJob, queue: QueueLimits, quota: Quota, now: float) -> None:
+    """Raise QueueFull or QuotaExceeded, or count the job against the quota; in the transaction that stores it."""
+    check_room(connection, new, queue)
+    if quota == Quota():
+        return
+    # First what locks a row of the owner: on PostgreSQL, requests that come together would all see the same count.
+    minute, day = int(now // _MINUTE), int(now // _DAY)
+    _use(connection, new, f"m:{minute}", (minute + 1) * _MINUTE, now, requests=quota.requests_per_minute)
+    _use(connection, new, f"d:{day}", (day + 1) * _DAY, now, seconds=quota.seconds_per_day)
+    if quota.active is not None:
+        active = _count(connection, jobs.c.status.in_(("queued", *RUNNING)), jobs.c.owner == new.owner)
+        if active >= quota.active:
+            raise QuotaExceeded(
+                f"this key may have {quota.active} unfinished jobs at a time", retry_after=_soon(active)
+            )
+
+
+def forget_old(connection: Connection, now: float) -> None:
+    """Drop counts of periods that are over."""
+    connection.execute(delete(usage).where(usage.c.ends_at < now - _DAY))
+
+
+def _soon(waiting: int) -> float:
+    return float(min(60, max(1, waiting // 8)))
+
+
+def _count(connection: Connection, *conditions: object) -> int:
+    query = select(func.count()).select_from(jobs).where(*conditions)  # type: ignore[arg-type]
+    return int(connection.execute(query).scalar_one())
+
+
+def _use(
+    connection: Connection,
+    new: NewJob,
+    period: str,
+    ends_at: float,
+    now: float,
+    *,
+    requests: int | None = None,
+    seconds: float | None = None,
+) -> None:
+    same = (usage.c.owner == new.owner) & (usage.c.period == period)
+    row = connection.execute(select(usage).where(same).with_for_update()).one_or_none()
+    used, spent = (row.requests, row.seconds) if row is not None else (0, 0.0)
+    if requests is not None and used + 1 > requests:
+        raise QuotaExceeded(f"this key may send {requests} requests a minute", retry_after=ends_at - now)
+    if seconds is not None and spent + new.duration > seconds:
+        raise QuotaExceeded(
+            f"this key may ask for {seconds:g} seconds of audio a day; {max(0.0, seconds - spent):g} are left",
+            retry_after=ends_at - now,
+        )
+    values = {"requests": used + 1, "seconds": spent + new.duration}
+    if row is None:
+        connection.execute(insert(usage).values(owner=new.owner, period=period, ends_at=ends_at, **values))
+    else:
+        connection.execute(update(usage).where(same).values(**values))

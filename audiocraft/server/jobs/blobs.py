@@ -1,0 +1,206 @@
+"""Files of jobs and uploads. Names come from identifiers of ours, never from a request.
+
+The audio of a job is one WAV file per attempt that grows while the job runs; its header gets the final sizes before
+the job is called finished, so that what is finished is an ordinary file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from audiocraft.audio.encoders import wav_notes
+from audiocraft.errors import InvalidInput
+from audiocraft.server.jobs.records import Job, is_id
+from audiocraft.utils.files import atomic_path
+
+HEADER_BYTES = 44
+_BYTES_PER_SAMPLE = 2
+_UNKNOWN = 0xFFFFFFFF
+_CHUNK = 1 << 20
+
+
+class BlobStore:
+    """The folder where audio is kept; several processes may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder; only its owner may look into it."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def free_bytes(self) -> int:
+        """How much room there is."""
+        return shutil.disk_usage(self.folder).free
+
+    # ------------------------------------------------------------------ audio of jobs
+
+    def audio_path(self, job: Job) -> Path:
+        """The audio of a job's present attempt; it may not exist yet."""
+        return self._job(job.id) / f"audio-{job.fence}.wav"
+
+    def writer(self, job: Job, sample_rate: int, channels: int) -> AudioWriter:
+        """Begin the audio of a job's present attempt."""
+        path = self.audio_path(job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return AudioWriter(path, sample_rate, channels)
+
+    def read(self, job: Job, start: int, stop: int) -> Tensor:
+        """Samples [C, n] from `start` to `stop` of what is there; fewer than asked where the file ends."""
+        assert job.channels is not None
+        width = job.channels * _BYTES_PER_SAMPLE
+        with open(self.audio_path(job), "rb") as file:
+            file.seek(HEADER_BYTES + start * width)
+            content = file.read(max(0, stop - start) * width)
+        whole = len(content) - len(content) % width
+        frames = np.frombuffer(content[:whole], dtype="<i2").reshape(-1, job.channels)
+        return torch.from_numpy(frames.T.astype(np.float32) / 32768.0)
+
+    def delete_job(self, job: str) -> None:
+        """Remove everything of a job."""
+        shutil.rmtree(self._job(job), ignore_errors=True)
+
+    def drop_earlier(self, job: Job) -> None:
+        """Remove the audio of attempts before the present one."""
+        keep = self.audio_path(job).name
+        for path in self._job(job.id).glob("audio-*.wav"):
+            if path.name != keep:
+                path.unlink(missing_ok=True)
+
+    def folder_of(self, job: str) -> Path:
+        """Where further files of a job may be put, such as pictures and other formats; deleted with it."""
+        folder = self._job(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    # ------------------------------------------------------------------ audio that was sent
+
+    def keep_upload(self, upload: str, wav: Tensor, sample_rate: int) -> None:
+        """Store decoded audio [C, N] under an upload's identifier."""
+        path = self._upload(upload)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_float(path, wav, sample_rate)
+
+    def use_upload(self, upload: str, job: str) -> None:
+        """Give a job its own copy of an upload, which costs no space and outlives the upload."""
+        target = self.folder_of(job) / "input.wav"
+        try:
+            os.link(self._upload(upload), target)
+        except FileNotFoundError:
+            raise InvalidInput(f"there is no upload {upload!r}", field="audio.upload") from None
+        except OSError:
+            shutil.copyfile(self._upload(upload), target)
+
+    def keep_input(self, job: str, wav: Tensor, sample_rate: int) -> None:
+        """Store the audio that a job starts from."""
+        _write_float(self.folder_of(job) / "input.wav", wav, sample_rate)
+
+    def input_of(self, job: str) -> tuple[Tensor, int] | None:
+        """The audio [C, N] that a job starts from, if it has any."""
+        path = self._job(job) / "input.wav"
+        if not path.exists():
+            return None
+        frames, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        return torch.from_numpy(np.ascontiguousarray(frames.T)), int(rate)
+
+    def delete_upload(self, upload: str) -> None:
+        """Remove an upload."""
+        self._upload(upload).unlink(missing_ok=True)
+
+    def upload_path(self, upload: str) -> Path:
+        """Where the decoded audio of an upload is."""
+        return self._upload(upload)
+
+    def jobs(self) -> Iterator[str]:
+        """The identifiers of all jobs that have a folder."""
+        for folder in self.folder.glob("gen/*/*"):
+            if is_id(folder.name, "gen"):
+                yield folder.name
+
+    def uploads(self) -> Iterator[str]:
+        """The identifiers of all uploads that have a file."""
+        for path in self.folder.glob("upl/*/*.wav"):
+            if is_id(path.stem, "upl"):
+                yield path.stem
+
+    def _job(self, job: str) -> Path:
+        if not is_id(job, "gen"):
+            raise InvalidInput("that is no identifier of a generation", field="id")
+        return self.folder / "gen" / job[-2:] / job
+
+    def _upload(self, upload: str) -> Path:
+        if not is_id(upload, "upl"):
+            raise InvalidInput("that is no identifier of an upload", field="audio.upload")
+        return self.folder / "upl" / upload[-2:] / f"{upload}.wav"
+
+
+class AudioWriter:
+    """A WAV file of 16 bits that can be read while it grows."""
+
+    def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
+        self.path = path
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.samples = 0
+        self._file = open(path, "wb", buffering=0)
+        self._write(wav_header(sample_rate, channels, None))
+
+    def append(self, audio: Tensor) -> int:
+        """Add audio [C, n] -> how many samples there are now."""
+        frames = audio.detach().float().clamp(-1, 1).mul(32767.0).round().to(torch.int16)
+        self._write(frames.T.contiguous().cpu().numpy().astype("<i2").tobytes())
+        self.samples += audio.shape[-1]
+        return self.samples
+
+    def finish(self, tags: Mapping[str, str] | None = None) -> str:
+        """Write where it comes from and the final sizes, and make sure that all is on disk -> the file's digest."""
+        notes = wav_notes(tags or {})
+        self._write(notes)
+        self._file.seek(0)
+        self._write(wav_header(self.sample_rate, self.channels, self.samples, further=len(notes)))
+        os.fsync(self._file.fileno())
+        self._file.close()
+        digest = hashlib.sha256()
+        with open(self.path, "rb") as file:
+            while content := file.read(_CHUNK):
+                digest.update(content)
+        return digest.hexdigest()
+
+    def abandon(self) -> None:
+        """Stop writing; what is there stays readable."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._file.write(left) :]
+
+
+def wav_header(sample_rate: int, channels: int, samples: int | None, *, further: int = 0) -> bytes:
+    """The first 44 bytes of a WAV file of 16 bits; without `samples`, of one whose end is not known yet. `further`
+    bytes follow the audio."""
+    width = channels * _BYTES_PER_SAMPLE
+    size = _UNKNOWN if samples is None else samples * width
+    return (
+        struct.pack("<4sI4s", b"RIFF", min(_UNKNOWN, size + 36 + further), b"WAVE")
+        + struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, sample_rate, sample_rate * width, width, 16)
+        + struct.pack("<4sI", b"data", size)
+    )
+
+
+def _write_float(path: Path, wav: Tensor, sample_rate: int) -> None:
+    with atomic_path(path) as temporary:
+        frames = wav.detach().float().cpu().T.contiguous().numpy()
+        soundfile.write(temporary, frames, sample_rate, subtype="FLOAT", format="WAV")

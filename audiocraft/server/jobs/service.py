@@ -1,0 +1,206 @@
+"""From an accepted body to a job in the store, and waiting for what becomes of it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from fastapi.concurrency import run_in_threadpool
+
+from audiocraft.errors import InvalidInput
+from audiocraft.server.api.deps import Services, asked
+from audiocraft.server.api.schemas import AudioInput, GenerationBody
+from audiocraft.server.errors import Forbidden, ShuttingDown
+from audiocraft.server.jobs.records import Job, NewJob, QueueFull, new_id
+from audiocraft.server.jobs.uploads import INLINE, Decoded
+from audiocraft.server.jobs.webhooks import check_address
+from audiocraft.server.security import sandbox
+from audiocraft.server.security.keys import Principal
+
+_audit = logging.getLogger("audiocraft.audit")
+
+# How often a waiting request looks itself: news of other processes do not reach it.
+_LOOK_SECONDS = 0.25
+_MAX_KEY = 255
+
+
+async def submit(
+    services: Services, who: Principal, body: GenerationBody, *, key: str | None = None
+) -> tuple[Job, bool]:
+    """Check a request against this server and store it -> (job, whether it is new).
+
+    Args:
+        key: the request's idempotency key.
+    """
+    decoded: Decoded | None = None
+    if body.audio is not None and body.audio.data is not None:
+        # What costs little is looked at first, and decoding waits for its turn: it is a process with a gigabyte.
+        earlier = await run_in_threadpool(_looked_at, services, who, body, key)
+        if isinstance(earlier, Job):
+            return earlier, False
+        async with services.decoding.turn():
+            decoded = await run_in_threadpool(_decoded, services, body.audio)
+    return await run_in_threadpool(accept, services, who, body, key=key, decoded=decoded)
+
+
+def accept(
+    services: Services,
+    who: Principal,
+    body: GenerationBody,
+    *,
+    key: str | None = None,
+    decoded: Decoded | None = None,
+) -> tuple[Job, bool]:
+    """The same for a body whose own audio, where it has any, is `decoded`. Blocks: not for event loops."""
+    facts = _looked_at(services, who, body, key)
+    if isinstance(facts, Job):
+        return facts, False
+    digest = digest_of(body)
+    settled = body.settled(model=facts)
+    job = new_id("gen")
+    settled = _keep_audio(services, who, settled, job, decoded)
+    new = NewJob(
+        id=job, owner=who.owner, kind=body.kind, model=facts, request=settled.model_dump(mode="json"),
+        prompt=body.prompt, duration=body.duration, seed=settled.seed or 0, priority=body.priority,
+        webhook_url=body.webhook,
+    )  # fmt: skip
+    try:
+        stored, created = services.store.submit(new, quota=who.quota, key=key, digest=digest)
+    except BaseException as error:
+        services.blobs.delete_job(job)
+        if isinstance(error, QueueFull):
+            services.refusals.note(who.owner, error)
+        raise
+    if not created:
+        services.blobs.delete_job(job)
+        return stored, False
+    services.refusals.forget(who.owner)
+    _note(services, stored)
+    if services.dispatcher is not None:
+        services.dispatcher.wake()
+    return stored, True
+
+
+def _looked_at(services: Services, who: Principal, body: GenerationBody, key: str | None) -> Job | str:
+    """The job that was made of the same request before, else the model's full name; or a refusal."""
+    if services.draining:
+        raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
+    if key is not None:
+        if not (0 < len(key) <= _MAX_KEY and key.isprintable()):
+            raise InvalidInput(
+                f"an idempotency key has 1 to {_MAX_KEY} printable characters", field="Idempotency-Key"
+            )
+        earlier = services.store.earlier(who.owner, key, digest_of(body))
+        if earlier is not None:
+            return earlier
+    return _check(services, who, body)
+
+
+def _note(services: Services, job: Job) -> None:
+    """Who asked for what, for the audit log; the words only where the operator wants them."""
+    words = {"prompt": job.prompt} if services.config.log_prompts else {}
+    _audit.info(
+        "accepted",
+        extra={
+            "generation": job.id, "owner": job.owner, "kind": job.kind, "model": job.model,
+            "duration": job.duration, **words,
+        },
+    )  # fmt: skip
+
+
+def digest_of(body: GenerationBody) -> str:
+    """What makes two requests the same."""
+    text = json.dumps(body.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cancel(services: Services, job: str, owner: str | None) -> Job:
+    """End a job; its worker stops before its next step."""
+    found = services.store.cancel(job, owner=owner)
+    if services.dispatcher is not None:
+        services.dispatcher.wake()
+    return found
+
+
+def delete(services: Services, job: str, owner: str | None) -> None:
+    """Forget a job with its files; a running one stops."""
+    services.store.delete(job, owner=owner)
+    if services.dispatcher is not None:
+        services.dispatcher.wake()
+    services.blobs.delete_job(job)
+
+
+async def finished(
+    services: Services,
+    job: Job,
+    seconds: float,
+    *,
+    gone: Callable[[], Awaitable[bool]] | None = None,
+) -> Job:
+    """Wait until `job` has ended, for at most `seconds` -> the job as it is then.
+
+    Args:
+        gone: says whether the one who waits has left; then the wait is over too.
+    """
+    deadline = time.monotonic() + seconds
+    while not job.finished and (left := deadline - time.monotonic()) > 0:
+        await services.watch.wait(job.id, min(_LOOK_SECONDS, left))
+        if gone is not None and await gone():
+            break
+        job = await asked(services, services.store.get, job.id)
+    return job
+
+
+def _check(services: Services, who: Principal, body: GenerationBody) -> str:
+    """What this server or the model cannot honour is refused here, with its name -> the model's full name."""
+    limits = services.config.request
+    if body.priority and "admin" not in who.scopes:
+        raise Forbidden("to go before others, a key needs the scope 'admin'", field="priority")
+    if body.duration > limits.duration:
+        raise InvalidInput(
+            f"a piece may last {limits.duration:g} seconds here, not {body.duration:g}", field="duration"
+        )
+    facts = services.catalogue.choose(body.model, "sound" if body.kind == "sound" else "music")
+    for wanted in ("melody", "style"):
+        if body.kind == wanted and wanted not in facts.takes:
+            raise InvalidInput(f"model {facts.name!r} cannot follow a {wanted}", field="kind")
+    if body.plan is not None and "plan" not in facts.takes:
+        raise InvalidInput(f"model {facts.name!r} takes no plan", field="plan")
+    if body.guidance_beta is not None and not facts.takes & {"melody", "style"}:
+        raise InvalidInput(
+            f"model {facts.name!r} has nothing for guidance_beta to weigh", field="guidance_beta"
+        )
+    if body.webhook is not None:
+        check_address(body.webhook, services.config.webhook)
+    services.need_room()
+    return facts.name
+
+
+def _keep_audio(
+    services: Services, who: Principal, body: GenerationBody, job: str, decoded: Decoded | None
+) -> GenerationBody:
+    """Put the audio a body refers to beside the job; bytes sent with it become an upload that it then names."""
+    if body.audio is None:
+        return body
+    upload = body.audio.upload
+    if upload is None:
+        assert decoded is not None
+        upload = services.uploads.keep(who.owner, INLINE, decoded).id
+        body = body.model_copy(update={"audio": AudioInput(upload=upload)})
+    else:
+        services.uploads.wanted(upload, who.owner)
+    services.blobs.use_upload(upload, job)
+    return body
+
+
+def _decoded(services: Services, audio: AudioInput) -> Decoded:
+    try:
+        content = base64.b64decode(audio.data or "", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput("audio.data is not base64", field="audio.data") from error
+    return sandbox.decode(content, services.config.upload, field="audio.data")

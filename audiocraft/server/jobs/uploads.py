@@ -1,0 +1,143 @@
+"""Audio that was sent: who sent it, what it is, how long it stays."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, insert, select
+from torch import Tensor
+
+from audiocraft.config.serving import UploadLimits
+from audiocraft.errors import InvalidInput
+from audiocraft.server.errors import NotFound
+from audiocraft.server.jobs.blobs import BlobStore
+from audiocraft.server.jobs.database import Database
+from audiocraft.server.jobs.records import QuotaExceeded, new_id
+from audiocraft.server.jobs.tables import uploads
+
+INLINE = "(inline)"
+"""The name of audio that came inside a request; files cannot be called so."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadRecord:
+    """A file that was decoded and kept; `kind` is the format it came in."""
+
+    id: str
+    owner: str
+    name: str
+    kind: str
+    sha256: str
+    sample_rate: int
+    channels: int
+    samples: int
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoded:
+    """What came out of a file: wav [C, N]."""
+
+    wav: Tensor
+    sample_rate: int
+    kind: str
+    sha256: str
+
+
+class UploadStore:
+    """The uploads of a database and their files."""
+
+    def __init__(self, database: Database, blobs: BlobStore, limits: UploadLimits) -> None:
+        self._database = database
+        self._blobs = blobs
+        self.limits = limits
+
+    def keep(self, owner: str, name: str, decoded: Decoded) -> UploadRecord:
+        """Store decoded audio. Of one owner so many are kept; then what came inside requests makes room, oldest first,
+        because their jobs have copies, and after that further ones are refused."""
+        record = UploadRecord(
+            id=new_id("upl"), owner=owner, name=name[:200], kind=decoded.kind, sha256=decoded.sha256,
+            sample_rate=decoded.sample_rate, channels=decoded.wav.shape[0], samples=decoded.wav.shape[-1],
+            created_at=self._database.now(),
+        )  # fmt: skip
+        self._blobs.keep_upload(record.id, decoded.wav, decoded.sample_rate)
+        replaced: str | None = None
+        try:
+            with self._database.write() as connection:
+                replaced = self._make_room(connection, owner)
+                values = {name: getattr(record, name) for name in UploadRecord.__dataclass_fields__}
+                connection.execute(insert(uploads).values(**values))
+        except BaseException:
+            self._blobs.delete_upload(record.id)
+            raise
+        if replaced is not None:
+            self._blobs.delete_upload(replaced)
+        return record
+
+    def _make_room(self, connection: Connection, owner: str) -> str | None:
+        """Refuse one more upload of `owner`, or forget one -> which, if any."""
+        mine = select(func.count()).select_from(uploads).where(uploads.c.owner == owner)
+        if connection.execute(mine).scalar_one() < self.limits.kept_files:
+            return None
+        inline = (uploads.c.owner == owner) & (uploads.c.name == INLINE)
+        oldest = select(uploads.c.id).where(inline).order_by(uploads.c.id).limit(1)
+        found: str | None = connection.execute(oldest).scalar_one_or_none()
+        if found is None:
+            raise QuotaExceeded(
+                f"{self.limits.kept_files} uploads are kept at a time; delete some", retry_after=60.0
+            )
+        connection.execute(delete(uploads).where(uploads.c.id == found))
+        return found
+
+    def get(self, upload: str, owner: str) -> UploadRecord:
+        """One of `owner`'s uploads."""
+        with self._database.read() as connection:
+            row = connection.execute(select(uploads).where(uploads.c.id == upload)).one_or_none()
+        if row is None or row.owner != owner:
+            raise NotFound(f"there is no upload {upload!r}")
+        return UploadRecord(**row._mapping)
+
+    def wanted(self, upload: str, owner: str) -> UploadRecord:
+        """The same for a request that names it in its body."""
+        try:
+            return self.get(upload, owner)
+        except NotFound as error:
+            raise InvalidInput(str(error), field="audio.upload") from error
+
+    def list(self, owner: str) -> Sequence[UploadRecord]:
+        """`owner`'s uploads, the newest first."""
+        query = select(uploads).where(uploads.c.owner == owner).order_by(uploads.c.id.desc())
+        with self._database.read() as connection:
+            return [UploadRecord(**row._mapping) for row in connection.execute(query)]
+
+    def delete(self, upload: str, owner: str) -> None:
+        """Forget an upload; jobs that use it keep their copy."""
+        self.get(upload, owner)
+        with self._database.write() as connection:
+            connection.execute(delete(uploads).where(uploads.c.id == upload))
+        self._blobs.delete_upload(upload)
+
+    def drop_orphans(self, *, seconds: float) -> None:
+        """Remove files older than this that belong to no upload: of a process that died while it stored them."""
+        for upload in self._blobs.uploads():
+            path = self._blobs.upload_path(upload)
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > seconds and not self._known(upload):
+                    path.unlink()
+
+    def _known(self, upload: str) -> bool:
+        with self._database.read() as connection:
+            query = select(uploads.c.id).where(uploads.c.id == upload)
+            return connection.execute(query).first() is not None
+
+    def expire(self) -> int:
+        """Forget uploads that were kept long enough -> how many."""
+        with self._database.write() as connection:
+            old = uploads.c.created_at < self._database.now() - self.limits.kept_seconds
+            found = list(connection.execute(delete(uploads).where(old).returning(uploads.c.id)).scalars())
+        for upload in found:
+            self._blobs.delete_upload(upload)
+        return len(found)

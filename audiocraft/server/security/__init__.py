@@ -1,0 +1,1 @@
+"""Keys, guards against hostile requests, and the sandbox in which foreign audio is decoded."""

@@ -1,0 +1,90 @@
+"""Strangers' audio files: recognised by their first bytes, decoded by a child process that can do no harm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from audiocraft.config.serving import UploadLimits
+from audiocraft.server.errors import DiskFull, TimedOut, TooLarge, UnsupportedMedia
+from audiocraft.server.jobs.uploads import Decoded
+
+FOLDER_PREFIX = "audiocraft-upload-"
+
+_CHILD = Path(__file__).with_name("decode_child.py")
+_CHILD_MEMORY = 2**30
+_REFUSALS = {"too_large": TooLarge, "unsupported": UnsupportedMedia, "disk_full": DiskFull}
+_OUT_OF_TIME = (-24, -9)  # SIGXCPU; SIGKILL, where that is not heard
+_ACCEPTED = "wav, flac, ogg (Vorbis or Opus) or mp3"
+
+
+def sniff(head: bytes) -> str | None:
+    """The format by the first bytes of a file, whatever it is called; None if it is not one of ours."""
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"fLaC":
+        return "flac"
+    if head[:4] == b"OggS":
+        return "ogg"
+    if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6)):
+        return "mp3"
+    return None
+
+
+def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> Decoded:
+    """The audio in `content`, or a refusal that says what is wrong. Takes up to seconds: not for event loops."""
+    if len(content) > limits.bytes:
+        raise TooLarge(f"a file may have {limits.bytes} bytes, this one has {len(content)}", field=field)
+    kind = sniff(content[:16])
+    if kind is None:
+        raise UnsupportedMedia(f"this is no audio file that is read here; send {_ACCEPTED}", field=field)
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
+        source, target = Path(folder, f"in.{kind}"), Path(folder, "out.f32")
+        source.write_bytes(content)
+        found = _run(source, target, limits, field)
+        frames = np.fromfile(target, dtype=np.float32).reshape(found["samples"], found["channels"])
+    wav = torch.from_numpy(np.ascontiguousarray(frames.T))
+    del frames
+    if not bool(wav.isfinite().all()):
+        raise UnsupportedMedia("the file has samples that are no numbers", field=field)
+    return Decoded(
+        wav=wav.clamp_(-1, 1),
+        sample_rate=int(found["sample_rate"]),
+        kind=str(found["kind"]),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _run(source: Path, target: Path, limits: UploadLimits, field: str) -> dict[str, Any]:
+    bounds = {
+        "memory": _CHILD_MEMORY, "cpu_seconds": math.ceil(limits.decode_seconds),
+        "decoded_bytes": limits.decoded_bytes, "seconds": limits.seconds, "channels": limits.channels,
+        "min_rate": limits.min_sample_rate, "max_rate": limits.max_sample_rate,
+    }  # fmt: skip
+    command = [sys.executable, "-I", str(_CHILD), str(source), str(target), json.dumps(bounds)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=2 * limits.decode_seconds, stdin=subprocess.DEVNULL,
+            cwd=source.parent, env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        # Its own time is limited too, so this is a machine with too much to do, not a bad file.
+        raise TimedOut("the server is too busy to decode the file; try again", retry_after=5.0) from error
+    if done.returncode in _OUT_OF_TIME:
+        raise TooLarge("decoding the file takes too much time or memory", field=field)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError as error:
+        raise UnsupportedMedia("the file is damaged: its decoder stopped", field=field) from error
+    if "refused" in answer:
+        raise _REFUSALS[answer["refused"]](str(answer["message"]), field=field)
+    return answer

@@ -1,0 +1,1 @@
+"""The process that makes audio, and how the front process talks to it."""

@@ -1,0 +1,304 @@
+"""The worker of a server as a process of its own, so that models that compute never keep an answer waiting.
+
+The two share the job store and the files; over a pair of sockets go only short messages: there is work, this job has
+changed, and what the server wants of the models. The server starts another worker when its worker dies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from audiocraft.config.decode import encode
+from audiocraft.config.serving import ServingConfig
+from audiocraft.errors import ConfigError
+from audiocraft.server.errors import Fault, RequestRefused
+from audiocraft.server.worker.engine_port import Encoded, LoadedModel
+from audiocraft.server.worker.ipc import Message, Wire
+
+_log = logging.getLogger(__name__)
+
+_CODE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from audiocraft.server.worker.child import main; raise SystemExit(main(int(sys.argv[2])))"
+)
+_QUICK_SECONDS = 5.0  # for answers that need no computation
+_END_SECONDS = 15.0  # beyond the time for draining
+_LONG_LIFE = 30.0  # a worker that lived so long is replaced at once
+_LONGEST_PAUSE = 10.0
+
+
+class WorkerAway(RequestRefused):
+    """The worker is being started again."""
+
+    status, code = 503, "worker_away"
+
+
+class WorkerFault(RequestRefused):
+    """What the worker answered instead of a result."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message, field=fault.field, retry_after=fault.retry_after)
+        self.status = fault.status
+        self.code = fault.code
+
+
+class Child(Protocol):
+    """The process, as far as it matters here."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end -> its exit code."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class WorkerProcess:
+    """Stands for the worker in its server: as what runs jobs (`Runner`) and as what has models (`ModelsPort`).
+
+    Args:
+        log_form: of the worker's log lines, see `logs.configure`; None leaves them alone.
+        spawn: starts the process with its end of the sockets.
+    """
+
+    def __init__(
+        self,
+        config: ServingConfig,
+        *,
+        log_form: str | None = None,
+        spawn: Callable[[socket.socket], Child] | None = None,
+    ) -> None:
+        self.config = config
+        self.id: str | None = None
+        self._log_form = log_form
+        self._spawn = spawn or _spawn
+        self._lock = threading.Lock()
+        self._wire: Wire | None = None
+        self._process: Child | None = None
+        self._thread: threading.Thread | None = None
+        self._pending: dict[int, Future[tuple[Any, list[Tensor]]]] = {}
+        self._numbers = itertools.count()
+        self._wanted = False  # jobs may be taken
+        self._stopping = threading.Event()
+        self._settled = threading.Event()  # the first one has begun, or will not
+        self._failure: str | None = None
+        self._changed: list[Callable[[str], None]] = []
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the id of each job that the worker has changed; it must be quick."""
+        self._changed.append(listener)
+
+    # ------------------------------------------------------------------ life
+
+    def launch(self) -> None:
+        """Start the process; it loads its models and waits."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._supervise, name="audiocraft-worker", daemon=True)
+                self._thread.start()
+
+    def start(self) -> None:
+        """Let it take jobs; returns when it does. Raises ConfigError where it cannot start."""
+        self.launch()
+        with self._lock:
+            self._wanted = True
+            wire = self._wire
+        if wire is not None:
+            self._send(wire, {"do": "begin"})
+        self._settled.wait()
+        if self._failure is not None:
+            raise ConfigError(f"the worker could not start: {self._failure}")
+
+    def wake(self) -> None:
+        """There may be work, or a job to let go of."""
+        wire = self._wire
+        if wire is not None:
+            self._send(wire, {"do": "wake"})
+
+    def stop(self, *, drain_seconds: float | None = None) -> None:
+        """Take nothing more; let what runs finish for a while, then give it back to the queue, and end the process."""
+        limit = self.config.lease.drain_seconds if drain_seconds is None else drain_seconds
+        self._stopping.set()
+        with self._lock:
+            thread, wire = self._thread, self._wire
+        if thread is None:
+            return
+        if wire is not None:
+            self._send(wire, {"do": "stop", "seconds": limit})
+        thread.join(limit + _END_SECONDS)
+        if thread.is_alive():
+            _log.error("the worker does not end; it is killed")
+            self._kill()
+            thread.join(_END_SECONDS)
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a worker, or will be in a moment."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def running(self) -> int:
+        """Jobs that it holds."""
+        try:
+            return int(self._call("running", seconds=_QUICK_SECONDS)[0])
+        except WorkerAway:
+            return 0
+
+    def metrics_text(self) -> bytes:
+        """What Prometheus is told of it; nothing while there is none."""
+        try:
+            return str(self._call("metrics", seconds=_QUICK_SECONDS)[0]).encode()
+        except WorkerAway:
+            return b""
+
+    # ------------------------------------------------------------------ models
+
+    def frame_rate(self, codec: str) -> float:
+        return float(self._call("frame_rate", model=codec)[0])
+
+    def load(self, model: str) -> LoadedModel:
+        return LoadedModel(**self._call("load", model=model)[0])
+
+    def unload(self, model: str) -> bool:
+        return bool(self._call("unload", model=model)[0])
+
+    def loaded(self) -> Sequence[LoadedModel]:
+        try:
+            return [LoadedModel(**entry) for entry in self._call("loaded", seconds=_QUICK_SECONDS)[0]]
+        except WorkerAway:
+            return []
+
+    def encode(self, model: str, wav: Tensor, rate: int, codebooks: int | None) -> Encoded:
+        facts, (codes,) = self._call("encode", wav.float(), model=model, rate=rate, codebooks=codebooks)
+        return Encoded(codes=codes, **facts)
+
+    def decode(self, model: str, codes: Tensor, scale: float | None) -> tuple[Tensor, int]:
+        rate, (audio,) = self._call("decode", codes.long(), model=model, scale=scale)
+        return audio, int(rate)
+
+    def close(self, drain: bool = True) -> None:
+        self.stop(drain_seconds=None if drain else 0.0)
+
+    # ------------------------------------------------------------------ messages
+
+    def _call(
+        self, what: str, *tensors: Tensor, seconds: float | None = None, **words: Any
+    ) -> tuple[Any, list[Tensor]]:
+        """Ask the worker and wait for its answer."""
+        answer: Future[tuple[Any, list[Tensor]]] = Future()
+        with self._lock:
+            wire, number = self._wire, next(self._numbers)
+            if wire is not None:
+                self._pending[number] = answer
+        if wire is None:
+            raise _away()
+        try:
+            self._send(wire, {"do": what, "call": number, **words}, *tensors)
+            return answer.result(seconds)
+        except TimeoutError:
+            raise _away() from None
+        finally:
+            with self._lock:
+                self._pending.pop(number, None)
+
+    def _send(self, wire: Wire, message: Message, *tensors: Tensor) -> None:
+        try:
+            wire.send(message, *tensors)
+        except OSError:
+            pass  # the thread that receives sees it too, and fails what waits
+
+    def _take(self, message: Message, tensors: list[Tensor]) -> None:
+        if "changed" in message:
+            for listener in self._changed:
+                listener(message["changed"])
+        elif "reply" in message:
+            with self._lock:
+                answer = self._pending.pop(message["reply"], None)
+            if answer is None:
+                return
+            if "fault" in message:
+                answer.set_exception(WorkerFault(Fault(**message["fault"])))
+            else:
+                answer.set_result((message["value"], tensors))
+        elif "begun" in message:
+            self.id = message["begun"]
+            self._settled.set()
+        elif "failed" in message and not self._settled.is_set():
+            self._failure = message["failed"]
+
+    # ------------------------------------------------------------------ the thread
+
+    def _supervise(self) -> None:
+        """Keep one worker alive."""
+        pause = 0.0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            code = self._live()
+            if not self._settled.is_set():  # one that never began would not begin the next time
+                if not self._stopping.is_set():
+                    self._failure = self._failure or f"its process ended with {code}; the log says more"
+                self._settled.set()
+                return
+            if self._stopping.is_set():
+                return
+            quick = time.monotonic() - began < _LONG_LIFE
+            pause = min(_LONGEST_PAUSE, max(0.25, 2 * pause)) if quick else 0.0
+            _log.warning("the worker process has ended with %s; starting another one", code)
+            self._stopping.wait(pause)
+
+    def _live(self) -> int:
+        """One process from its start to its end -> its exit code."""
+        mine, theirs = socket.socketpair()
+        with theirs:
+            process = self._spawn(theirs)
+        wire = Wire(mine)
+        level = logging.getLogger().getEffectiveLevel()
+        settings = {"config": encode(self.config), "log_form": self._log_form, "log_level": level}
+        self._send(wire, settings)
+        with self._lock:
+            self._wire, self._process = wire, process
+            begin = self._wanted
+        if begin:
+            self._send(wire, {"do": "begin"})
+        if self._stopping.is_set():  # asked before there was somebody to tell
+            self._send(wire, {"do": "stop", "seconds": 0.0})
+        while (found := wire.receive()) is not None:
+            self._take(*found)
+        with self._lock:
+            self._wire, self.id = None, None
+            left, self._pending = list(self._pending.values()), {}
+        wire.close()
+        for answer in left:
+            answer.set_exception(_away())
+        try:
+            return process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return process.wait()
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is not None:
+            process.kill()
+
+
+def _away() -> WorkerAway:
+    return WorkerAway("the worker is being started again; try again in a moment", retry_after=2.0)
+
+
+def _spawn(connection: socket.socket) -> Child:
+    """A fresh interpreter that imports from where this one does."""
+    descriptor = connection.fileno()
+    command = [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path), str(descriptor)]
+    return subprocess.Popen(command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL)

@@ -1,0 +1,150 @@
+"""What an engine says about one job, written to its audio file and its row."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from audiocraft.environment import VERSION
+from audiocraft.generation.events import AudioChunk, Cancelled, Event, Failed, Finished, Queued, Started
+from audiocraft.generation.progress import Progress
+from audiocraft.generation.request import GenerationResult
+from audiocraft.server.api.schemas import plan_document
+from audiocraft.server.errors import job_error_of
+from audiocraft.server.jobs.blobs import AudioWriter, BlobStore
+from audiocraft.server.jobs.records import Job, JobError, tags_of
+from audiocraft.server.jobs.store import JobStore
+
+_log = logging.getLogger(__name__)
+
+# How often what is new is stored; more would only make the database write. The first audio never waits.
+_AUDIO_SECONDS = 0.1
+_PROGRESS_SECONDS = 0.25
+
+
+class Recorder:
+    """Writes one job's story. Raises LeaseLost as soon as the job is somebody else's."""
+
+    def __init__(self, store: JobStore, blobs: BlobStore, job: Job, *, rate_of: Callable[[str], int]) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._job = job
+        self._rate_of = rate_of
+        self._writer: AudioWriter | None = None
+        self._stored_at = 0.0
+        self._values: dict[str, Any] = {}
+        self._news: dict[str, dict[str, Any]] = {}
+        self._closed = False
+
+    def take(self, event: Event) -> None:
+        """Store one event, or keep it until there is more to store with it."""
+        if self._closed:
+            return
+        match event:
+            case Started():
+                self._start(event)
+            case Progress():
+                self._progress(event)
+            case AudioChunk():
+                self._chunk(event)
+            case Finished():
+                self._finish(event.result)
+            case Failed():
+                self._fail(event.error)
+            case Cancelled():
+                # Whoever canceled it has ended the job already, or it runs elsewhere; this attempt is over.
+                self.close()
+            case Queued():
+                pass
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self._closed = True
+        if self._writer is not None:
+            self._writer.abandon()
+
+    def _start(self, event: Started) -> None:
+        now = self._store.database.now()
+        data: dict[str, Any] = {"seed": event.seeds[0] if event.seeds else self._job.seed}
+        plan = plan_document(event.plans[0]) if event.plans else None
+        if plan is not None:
+            data["plan"] = plan
+        self._store.advance(self._job, {"status": "processing", "started_at": now}, [("processing", data)])
+
+    def _progress(self, event: Progress) -> None:
+        self._values |= {"done": event.done, "total": event.total}
+        self._news["progress"] = {
+            "done": event.done,
+            "total": event.total,
+            "elapsed": round(event.elapsed, 3),
+        }
+        self._store_after(_AUDIO_SECONDS if "audio" in self._news else _PROGRESS_SECONDS)
+
+    def _chunk(self, event: AudioChunk) -> None:
+        if event.row != 0 or (self._writer is None and event.start != 0):
+            return
+        first = self._writer is None
+        if self._writer is None:
+            rate = self._rate_of(self._job.model)
+            self._writer = self._blobs.writer(self._job, rate, event.audio.shape[0])
+            if self._closed:  # by another thread, which saw no file to close
+                self._writer.abandon()
+                return
+            self._values |= {"sample_rate": rate, "channels": event.audio.shape[0]}
+        samples = self._writer.append(event.audio)
+        self._values["samples"] = samples
+        self._news["audio"] = {"samples": samples, "seconds": round(samples / self._writer.sample_rate, 3)}
+        self._store_after(0.0 if first else _AUDIO_SECONDS)
+
+    def _store_after(self, pause: float) -> None:
+        """Store what has come together, if the last time was long enough ago."""
+        now = time.monotonic()
+        if now - self._stored_at < pause:
+            return
+        self._stored_at = now
+        values, news = self._values, list(self._news.items())
+        self._values, self._news = {}, {}
+        self._store.advance(self._job, values, news)
+
+    def _finish(self, result: GenerationResult) -> None:
+        audio = result.audio[0]
+        if not bool(audio.isfinite().all()):
+            self._end_failed(
+                JobError(code="not_finite", message="the model produced samples that are no numbers")
+            )
+            return
+        writer = self._writer
+        if writer is None or writer.samples != audio.shape[-1]:
+            if writer is not None:
+                writer.abandon()
+            writer = self._writer = self._blobs.writer(self._job, result.sample_rate, audio.shape[0])
+            writer.append(audio)
+        digest = writer.finish(tags_of(self._job))
+        document = {
+            "sha256": digest,
+            "samples": writer.samples,
+            "seed": result.seeds[0],
+            "plan": plan_document(result.plans[0]),
+            "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
+            "audiocraft": VERSION,
+        }
+        values: Mapping[str, Any] = {
+            **self._values,
+            "sample_rate": result.sample_rate,
+            "channels": audio.shape[0],
+            "samples": writer.samples,
+        }
+        self._closed = True
+        self._store.succeed(self._job, document, values)
+
+    def _fail(self, error: Exception) -> None:
+        found = job_error_of(error)
+        if found.code == "internal_error":
+            _log.error("generation %s failed", self._job.id, exc_info=error)
+        self._end_failed(found)
+
+    def _end_failed(self, error: JobError) -> None:
+        self.close()
+        self._store.fail(self._job, error)

@@ -1,0 +1,78 @@
+"""A process that runs jobs of a database that servers elsewhere fill: no interface but health and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from audiocraft.config.serving import ServingConfig
+from audiocraft.environment import VERSION
+from audiocraft.errors import ConfigError
+from audiocraft.server import errors
+from audiocraft.server.api.deps import Services
+from audiocraft.server.app import build_services
+from audiocraft.server.catalogue import Catalogue
+from audiocraft.server.ops.health import make_health_router
+from audiocraft.server.ops.logs import LogContext
+from audiocraft.server.ops.metrics import Metrics, make_metrics_router
+from audiocraft.server.security.guards import BodyGuard, RequestScope
+from audiocraft.server.worker.engine_port import EnginePort
+
+
+def create_worker_app(
+    engine: EnginePort, config: ServingConfig, *, catalogue: Catalogue | None = None
+) -> FastAPI:
+    """The worker as an ASGI application. Its lifespan loads the models and takes jobs; at the end it finishes what
+    runs, within the drain time, and gives the rest back to the queue."""
+    if not config.workers:
+        raise ConfigError("a worker process holds one worker; workers must be 1")
+    metrics = Metrics()
+    services = build_services(engine, config, catalogue=catalogue, metrics=metrics)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(_start, services)
+        try:
+            yield
+        finally:
+            services.draining = True
+            await run_in_threadpool(_stop, services)
+
+    app = FastAPI(
+        title="AudioCraft worker",
+        version=VERSION,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = services
+    errors.install(app)
+    for router in (make_health_router(), make_metrics_router(metrics)):
+        app.include_router(router)
+    app.add_middleware(BodyGuard, config=config)
+    app.add_middleware(errors.LastAnswer)
+    app.add_middleware(LogContext)
+    app.add_middleware(RequestScope)
+    return app
+
+
+def _start(services: Services) -> None:
+    services.blobs.prepare()
+    services.database.migrate()
+    assert services.engine is not None
+    assert services.dispatcher is not None
+    for name in services.config.preload:
+        services.engine.load(services.catalogue.choose(name, "music").name)
+    services.dispatcher.start()
+
+
+def _stop(services: Services) -> None:
+    assert services.engine is not None
+    assert services.dispatcher is not None
+    services.dispatcher.stop()
+    services.engine.close(drain=False)
+    services.database.close()

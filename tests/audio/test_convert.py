@@ -1,0 +1,163 @@
+"""Levels, channels and rates: the original's results, and what must hold for any audio."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyloudnorm
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor
+
+from audiocraft.audio.convert import (
+    compress,
+    convert_audio,
+    convert_audio_channels,
+    f32_pcm,
+    i16_pcm,
+    normalize_audio,
+    normalize_loudness,
+)
+from audiocraft.audio.loudness import integrated_loudness
+from audiocraft.errors import InvalidInput
+
+
+def test_golden(golden_dir: Path) -> None:
+    wav = load_file(golden_dir / "audio_utils" / "inputs.safetensors")["wav"]  # [2, 16000], peaks over 1
+    expected = load_file(golden_dir / "audio_utils" / "expected" / "audio_utils.safetensors")
+    ours = {
+        "conv_24k_mono": convert_audio(wav[None], 16000, 24000, 1),
+        "conv_11025_stereo": convert_audio(wav[None], 16000, 11025, 2),
+        "mono_to_stereo": convert_audio_channels(wav[:1], 2),
+        "peak": normalize_audio(wav, strategy="peak"),
+        "clip": normalize_audio(wav, strategy="clip"),
+        "rms": normalize_audio(wav, strategy="rms"),
+        "loudness": normalize_audio(wav, strategy="loudness", sample_rate=16000),
+        "loudness_comp": normalize_loudness(wav, 16000, loudness_headroom_db=10, loudness_compressor=True),
+        "peak_no_norm": normalize_audio(wav * 0.01, normalize=False, strategy="peak"),
+        "f32": f32_pcm((wav.clamp(-1, 1) * 32767).short()),
+        "i16": i16_pcm(wav.clamp(-1, 1)).int(),
+    }
+    assert ours.keys() == expected.keys()
+    for name, value in ours.items():
+        assert value.shape == expected[name].shape, name
+        largest = float(expected[name].abs().max())
+        difference = float((value.double() - expected[name].double()).abs().max())
+        assert difference <= (0 if name == "i16" else 5e-5 * largest), name
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 32000, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_loudness_agrees_with_another_meter(rate: int, channels: int, generator: torch.Generator) -> None:
+    wav = _music(rate, channels, generator)
+    theirs = pyloudnorm.Meter(rate).integrated_loudness(wav.double().T.numpy())
+    assert float(integrated_loudness(wav, rate)) == pytest.approx(theirs, abs=0.02)
+
+
+def test_loudness_of_a_batch_is_that_of_its_rows(generator: torch.Generator) -> None:
+    batch = torch.stack([_music(16000, 2, generator), 0.1 * _music(16000, 2, generator)])
+    rows = torch.stack([integrated_loudness(wav, 16000) for wav in batch])
+    torch.testing.assert_close(integrated_loudness(batch, 16000), rows)
+    assert integrated_loudness(torch.zeros(1, 16000), 16000) == -torch.inf
+
+
+def test_loudness_reaches_its_target(generator: torch.Generator) -> None:
+    louder = normalize_loudness(_music(32000, 2, generator) * 0.05, 32000, loudness_headroom_db=16)
+    assert float(integrated_loudness(louder, 32000)) == pytest.approx(-16, abs=0.01)
+    near_silence = torch.full((1, 32000), 1e-4)
+    assert torch.equal(normalize_loudness(near_silence, 32000), near_silence)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    gain=st.sampled_from([0.0, 1e-6, 0.1, 1.0, 30.0]),
+    strategy=st.sampled_from(["peak", "clip", "rms", "loudness"]),
+)
+def test_every_strategy_gives_what_a_file_can_hold(seed: int, gain: float, strategy: str) -> None:
+    """Silence must not turn into undefined samples, nor loud audio into wrapped ones."""
+    wav = gain * torch.randn(2, 8000, generator=torch.Generator().manual_seed(seed))
+    out = normalize_audio(wav, strategy=strategy, sample_rate=16000)
+    assert out.isfinite().all() and float(out.abs().amax()) <= 1
+    assert out.shape == wav.shape
+
+
+def test_normalisation_leaves_its_input_alone(generator: torch.Generator) -> None:
+    wav = _music(16000, 2, generator) * 3
+    before = wav.clone()
+    for strategy in ("peak", "clip", "rms", "loudness"):
+        normalize_audio(wav, strategy=strategy, sample_rate=16000)
+    assert torch.equal(wav, before)
+
+
+def test_clipping_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    wav = torch.zeros(1, 16000)
+    wav[0, :4] = 1.0
+    with caplog.at_level(logging.WARNING):
+        normalize_audio(wav, strategy="rms", log_clipping=True, stem_name="drums")
+    assert "clipping drums" in caplog.text
+
+
+@given(values=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=50))
+def test_pcm_there_and_back(values: list[float]) -> None:
+    wav = torch.tensor(values)[None]
+    # One step of 16 bits: full scale itself is one step short of 1.
+    assert float((f32_pcm(i16_pcm(wav)) - wav).abs().amax()) <= 1 / 2**15
+
+
+@pytest.mark.parametrize(("present", "wanted"), [(1, 1), (1, 2), (1, 6), (2, 1), (2, 2), (6, 2)])
+def test_channels(present: int, wanted: int, generator: torch.Generator) -> None:
+    wav = torch.randn(3, present, 100, generator=generator)
+    out = convert_audio_channels(wav, wanted)
+    assert out.shape == (3, wanted, 100)
+    if wanted == 1:
+        torch.testing.assert_close(out[:, 0], wav.mean(dim=1))
+    else:
+        assert torch.equal(out[:, 0], wav[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda: convert_audio_channels(torch.zeros(2, 10), 3), "channels"),
+        (lambda: convert_audio(torch.zeros(1, 10), 16000, 0, 1), "to_rate"),
+        (lambda: normalize_audio(torch.zeros(1, 10), strategy="loud"), "strategy"),
+        (lambda: normalize_audio(torch.zeros(1, 10), strategy="loudness"), "sample_rate"),
+        (lambda: normalize_audio(torch.full((1, 10), 2.0), strategy="none"), "wav"),
+        (lambda: i16_pcm(torch.full((1, 10), 1.5)), "wav"),
+        (lambda: f32_pcm(torch.zeros(1, 10, dtype=torch.int8)), "wav"),
+        (lambda: compress(torch.zeros(1, 1, 10), 16000, "wma"), "target_format"),
+        (lambda: compress(torch.zeros(1, 1, 10), 16000, "mp3", "fast"), "bitrate"),
+    ],
+)
+def test_mistakes_name_the_argument(call: object, field: str) -> None:
+    assert callable(call)
+    with pytest.raises(InvalidInput) as caught:
+        call()
+    assert caught.value.field == field
+
+
+def test_mp3_sounds_alike_and_keeps_the_shape(generator: torch.Generator) -> None:
+    wav = torch.stack([_music(32000, 2, generator), _music(32000, 2, generator)]) * 0.5
+    high, rate = compress(wav, 32000, "mp3", "256k")
+    low, _ = compress(wav, 32000, "mp3", "32k")
+    assert rate == 32000 and high.shape == low.shape == wav.shape
+    assert _error(high, wav) < _error(low, wav) < 0.7
+
+
+def _error(decoded: Tensor, wav: Tensor) -> float:
+    """The relative error; a delay of the codec would show as one near 1.4."""
+    return float((decoded - wav).norm() / wav.norm())
+
+
+def _music(rate: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Two seconds of chords with a changing level -> [channels, N]"""
+    time = torch.arange(2 * rate) / rate
+    tones = sum(torch.sin(2 * np.pi * frequency * time) for frequency in (110.0, 440.0, 1320.0, 3520.0))
+    level = 0.05 + 0.1 * torch.sin(2 * np.pi * 0.5 * time).abs()
+    noise = 0.01 * torch.randn(channels, len(time), generator=generator)
+    return tones * level * torch.linspace(1, 0.5, channels)[:, None] + noise

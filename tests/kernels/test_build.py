@@ -1,0 +1,81 @@
+"""Finding and compiling the kernels."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiocraft.kernels import build, structs
+
+
+def test_the_best_level_that_the_processor_has() -> None:
+    zen5 = frozenset(
+        {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "mmx"}
+    )
+    assert build.level_of(zen5) == "v4-vnni"
+    assert build.level_of(zen5 - {"avx512_vnni"}) == "v4"
+    assert build.level_of(zen5 - {"avx512bw"}) == "v3"
+    assert build.level_of(frozenset({"avx2", "fma"})) == "plain"
+    assert build.level_of(frozenset()) == "plain"
+
+
+def test_names_tell_levels_and_sources_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = {build.file_name(level) for level, _ in build.LEVELS}
+    assert len(names) == len(build.LEVELS)
+    other = tmp_path / "kernels.c"
+    other.write_bytes(build.SOURCE.read_bytes() + b"\n")
+    monkeypatch.setattr(build, "SOURCE", other)
+    assert build.file_name("v3") not in names
+
+
+def test_without_a_compiler_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert build.build(tmp_path, "plain") is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_compiler_that_fails_is_no_disaster(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "kernels.c"
+    broken.write_text("this is not C")
+    monkeypatch.setattr(build, "SOURCE", broken)
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        pytest.skip("no C compiler")
+    with caplog.at_level(logging.WARNING):
+        assert build.build(tmp_path / "cache", "plain") is None
+    assert "torch" in caplog.text
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_damaged_library_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    damaged = tmp_path / "kernels.so"
+    damaged.write_bytes(b"no library")
+    assert build._opened(damaged) is None
+    assert str(damaged) in caplog.text
+
+
+@pytest.mark.parametrize("switch", ["0", "/nowhere/kernels.so"])
+def test_the_switch(switch: str) -> None:
+    code = "from audiocraft.kernels.build import library; import sys;sys.stdout.write(str(library()))"
+    environment = {"AUDIOCRAFT_NATIVE": switch, "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "None"
+
+
+def test_every_level_compiles(tmp_path: Path) -> None:
+    if structs.kernels() is None:
+        pytest.skip("no compiled kernels on this machine: no C compiler, or AUDIOCRAFT_NATIVE=0")
+    levels = [name for name, _ in build.LEVELS] if sys.platform == "linux" else ["plain"]
+    if not build.features():
+        levels = ["plain"]
+    for level in levels:
+        path = build.build(tmp_path, level)
+        assert path is not None and path.is_file(), level

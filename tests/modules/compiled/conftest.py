@@ -1,0 +1,28 @@
+"""Kernels for the tests that need them, and a way to run without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from audiocraft.kernels import structs
+from audiocraft.kernels.structs import Kernels
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Kernels:
+    found = structs.kernels()
+    if found is None:
+        pytest.skip("no compiled kernels on this machine: no C compiler, or AUDIOCRAFT_NATIVE=0")
+    return found
+
+
+@pytest.fixture
+def in_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine without a compiler."""
+    structs.kernels.cache_clear()
+    monkeypatch.setattr(structs, "library", lambda: None)
+    yield
+    monkeypatch.undo()
+    structs.kernels.cache_clear()

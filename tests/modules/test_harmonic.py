@@ -1,0 +1,116 @@
+"""The harmonic-plus-noise pair: pitch it hears, pitch it holds, and streaming."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from audiocraft.errors import InvalidInput
+from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
+from audiocraft.modules.harmonic.encoder import Scale, SpectralEncoder, tone_kernels
+
+SCALE = Scale(sample_rate=24000, hop=960)
+
+
+def tone(hz: float, seconds: float = 1.0, level: float = 0.5) -> torch.Tensor:
+    """A sine [1, 1, N]."""
+    times = torch.arange(round(seconds * 24000)) / 24000
+    return (level * torch.sin(2 * math.pi * hz * times))[None, None]
+
+
+@pytest.fixture
+def decoder() -> HarmonicNoiseDecoder:
+    torch.manual_seed(0)
+    return HarmonicNoiseDecoder(SCALE, dimension=8, width=16, num_blocks=2).eval()
+
+
+@pytest.mark.parametrize("semitones", [0, 9, 33, 45, 60, 83])
+def test_encoder_hears_the_loudest_tone(semitones: int) -> None:
+    features = SpectralEncoder(SCALE, dimension=8).features(tone(SCALE.lowest * 2 ** (semitones / 12)))
+    middle = features[0, 12, : SCALE.num_tones]
+    assert int(middle.argmax()) == 2 * semitones
+    assert 10 ** float(middle.max()) == pytest.approx(0.5, rel=0.05)
+
+
+@torch.no_grad()
+def test_a_fitted_pair_gives_back_the_spectrum() -> None:
+    """Enough components lose nothing, and the untrained decoder is the encoder's inverse."""
+    torch.manual_seed(1)
+    encoder, decoder = (
+        SpectralEncoder(SCALE, dimension=90),
+        HarmonicNoiseDecoder(SCALE, dimension=90, width=16),
+    )
+    audio = 0.1 * torch.randn(1, 1, 48000) + tone(330, 2.0)
+    features = encoder.features(audio)
+    components, mean = encoder.fit(features[0])
+    decoder.fit(components, mean)
+    assert torch.allclose(components @ components.t(), torch.eye(90), atol=1e-3)
+    assert torch.allclose(decoder.direct(encoder(audio).transpose(1, 2)), features, atol=1e-2)
+
+
+@torch.no_grad()
+def test_equal_frames_make_a_steady_tone_between_the_multiples_of_the_frame_rate(
+    decoder: HarmonicNoiseDecoder,
+) -> None:
+    """A convolutional decoder fed with equal frames can only make multiples of 25 Hz."""
+    steps = torch.zeros(1, 100, SCALE.num_tones)
+    steps[..., 66] = 0.5  # 220 Hz
+    audio = decoder._sing(steps, 0, None)[0, 12000:36000]
+    spectrum = torch.fft.rfft(audio * torch.hann_window(len(audio))).abs()
+    assert int(spectrum.argmax()) == 220
+    beside = spectrum[[195, 200, 245, 250]].max()
+    assert beside < 1e-3 * spectrum.max()
+
+
+@torch.no_grad()
+def test_step_by_step_equals_all_at_once(decoder: HarmonicNoiseDecoder) -> None:
+    frames = torch.randn(2, 8, 23)
+    whole = decoder(frames)
+    assert whole.shape == (2, 1, 23 * 960)
+    state, parts, position = decoder.init_state(2), [], 0
+    for size in (1, 5, 2, 14, 1):
+        parts.append(decoder(frames[..., position : position + size], state=state))
+        position += size
+    assert torch.allclose(torch.cat(parts, dim=-1), whole, atol=1e-5)
+
+
+@torch.no_grad()
+def test_audio_never_depends_on_later_frames(decoder: HarmonicNoiseDecoder) -> None:
+    frames = torch.randn(1, 8, 12)
+    other = frames.clone()
+    other[..., 7:] += 1
+    assert torch.equal(decoder(frames)[..., : 7 * 960], decoder(other)[..., : 7 * 960])
+
+
+@torch.no_grad()
+def test_pitch_holds_for_hours(decoder: HarmonicNoiseDecoder) -> None:
+    """Phases are counted in double precision: after five hours a tone still joins the one before."""
+    steps = torch.zeros(1, 4, SCALE.num_tones)
+    steps[..., 100] = 0.5
+    start = 5 * 3600 * 25
+    late = decoder._sing(steps, start, None)[0, 480:]
+    frequency = float(SCALE.frequencies()[100])
+    times = start * 960 + 480 + torch.arange(len(late), dtype=torch.float64)
+    expected = 0.5 * torch.cos(2 * math.pi * (frequency * times + decoder.phases[100]))
+    assert torch.allclose(late.double(), expected, atol=1e-3)
+
+
+def test_lengths_are_rounded_up_to_frames() -> None:
+    encoder = SpectralEncoder(SCALE, dimension=8)
+    assert [encoder(torch.zeros(1, 1, n)).shape[-1] for n in (1, 960, 961)] == [1, 1, 2]
+
+
+def test_kernels_tell_neighbouring_semitones_apart() -> None:
+    kernels = tone_kernels(SCALE)
+    cosine, sine = kernels.chunk(2, dim=1)
+    response = (cosine[:, 66] @ kernels[:, :169]).square() + (sine[:, 66] @ kernels[:, :169]).square()
+    assert int(response.argmax()) == 66
+    assert response[68] < 0.35 * response[66]
+
+
+@pytest.mark.parametrize("given", [{"hop": 100}, {"hop": 960, "octaves": 9.0}])
+def test_impossible_scales_are_refused(given: dict[str, float]) -> None:
+    with pytest.raises(InvalidInput):
+        Scale(sample_rate=24000, **given)  # type: ignore[arg-type]
