@@ -55,8 +55,10 @@ browser-deps: setup ## Playwright, and Chromium where there is none (which needs
 	  { apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
 	    apt-get install --quiet=2 --yes --no-install-recommends chromium-headless-shell; }
 
-corpus-deps: ## system packages that render the training corpus (needs root, Debian or Ubuntu)
+corpus-deps: ## what renders the training corpora: FluidSynth (needs root, Debian or Ubuntu), fonts, recordings
+	apt-get update --quiet=2
 	apt-get install --yes --no-install-recommends libfluidsynth3 fluid-soundfont-gm
+	recipes/fetch_packages.sh runs/packages
 
 bench-deps: corpus-deps ## system packages that `make bench` compares with (needs root, Debian or Ubuntu)
 	apt-get install --yes --no-install-recommends opus-tools

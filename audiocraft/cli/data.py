@@ -39,21 +39,52 @@ def synthesize(
         Path | None,
         typer.Option(help="General MIDI sound font; default: AUDIOCRAFT_SOUNDFONT, else FluidR3."),
     ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="plain: one sound font; wide: several, recordings, people, rooms.")
+    ] = "plain",
+    collage_share: Annotated[
+        float, typer.Option(help="Share of layered recordings without captions (wide only).")
+    ] = 0.0,
+    packages: Annotated[
+        Path, typer.Option(help="Unpacked packages with the sound fonts (wide only).")
+    ] = Path("runs/packages"),
+    materials: Annotated[
+        Path, typer.Option(help="Recordings that `data materials` wrote (wide only).")
+    ] = Path("runs/materials"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write captioned music and sound effects, made by rule, as WAV with labels and manifests.
 
-    Music needs FluidSynth and a sound font: `make corpus-deps`. A run that was cut off goes on where it stopped.
+    Music needs FluidSynth and sound fonts: `make corpus-deps`. A run that was cut off goes on where it stopped.
     """
     from audiocraft.data.synthesis.corpus import CorpusConfig
     from audiocraft.data.synthesis.corpus import synthesize as write_corpus
 
-    config = CorpusConfig(out, hours, seed, sounds_share, workers, soundfont)
+    config = CorpusConfig(
+        out, hours, seed, sounds_share, workers, soundfont, recipe, collage_share, packages, materials
+    )
     summary = write_corpus(config, progress=sys.stderr)
     if as_json:
         document(summary)
         return
     note(f"{summary['written']} of {summary['clips']} clips written, the others were there")
+    result(str(out))
+
+
+@app.command(epilog="Example: `audiocraft data materials` reads runs/packages and writes runs/materials.")
+def materials(
+    packages: Annotated[
+        Path, typer.Option(help="Packages that `recipes/fetch_packages.sh` unpacked.")
+    ] = Path("runs/packages"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the recordings.")] = Path(
+        "runs/materials"
+    ),
+) -> None:
+    """Gather freely licensed recordings for the wide corpus: instruments, loops, music and sounds, mono at 24 kHz."""
+    from audiocraft.data.synthesis.materials import gather
+
+    found = gather(packages, out)
+    note(f"{len(found)} recordings, {sum(one.seconds for one in found) / 3600:.2f} hours")
     result(str(out))
 
 

@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from audiocraft.data.synthesis import corpus
+from audiocraft.data.synthesis import corpus, studio
 from audiocraft.data.synthesis.attributes import draw_attributes, is_held_out
 from audiocraft.data.synthesis.captions import TEMPLATES, heldout_prompts, instruments_in, write
-from audiocraft.data.synthesis.composition import DURATION, SPLITS, Piece, compose
+from audiocraft.data.synthesis.composition import DURATION, SPLITS, Note, Part, Piece, compose
 from audiocraft.data.synthesis.instruments import DRUMS, INSTRUMENTS
+from audiocraft.data.synthesis.materials import Material
+from audiocraft.data.synthesis.players import (
+    FONTS,
+    PLAYERS,
+    Preset,
+    draw_playing,
+    humanise,
+    preset_is_held_out,
+    seat,
+)
 from audiocraft.data.synthesis.render import DEFAULT_SOUNDFONT, find_soundfont
+from audiocraft.data.synthesis.sampler import Shelf
 from audiocraft.data.synthesis.sounds import KINDS, compose_sound, is_held_out_pair, kinds_in, render_sound
 from audiocraft.data.synthesis.styles import MOODS, STYLES
 from audiocraft.data.synthesis.theory import voice
@@ -255,3 +268,117 @@ def test_rendering_is_exact_and_every_part_is_heard() -> None:
     assert all(active_rms(stem) > 1e-4 for stem in renderer.stems(band))
     renderer.render(compose(1, 0))
     assert np.array_equal(first, renderer.render(band))
+
+
+def _material(folder: Path, kind: str, label: str, split: str, hertz: float) -> Material:
+    path = folder / kind / f"{label.replace(' ', '_')}_{split}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(24_000) / 24_000
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * hertz * time) * np.exp(-3 * time), 24_000)
+    return Material(str(path.relative_to(folder)), kind, label, split, 1.0, "test", "CC0", "")
+
+
+@pytest.fixture(scope="module")
+def shelf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A materials folder with one recording of each kind and split."""
+    folder = tmp_path_factory.mktemp("materials")
+    found = [
+        _material(folder, kind, label, split, hertz)
+        for kind, label, hertz in (
+            ("hit", "kick", 60.0), ("hit", "snare", 300.0), ("strum", "C down", 262.0), ("strum", "Am down", 220.0),
+            ("loop", "loop", 100.0), ("texture", "pad", 150.0), ("sound", "crow", 700.0), ("music", "song", 440.0),
+        )
+        for split in ("train", "valid")
+    ]  # fmt: skip
+    layers = [
+        _material(folder, "note", f"piano{layer} 69", "train", 440.0) for layer in ("1", "4", "10", "16")
+    ]
+    text = "".join(json.dumps(asdict(one)) + "\n" for one in found + layers)
+    (folder / "materials.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_players_are_who_the_captions_name(pieces: list[Piece]) -> None:
+    """A relative plays under its own name, and a preset of the held-out split is heard nowhere else."""
+    for piece in pieces:
+        chairs = seat(random.Random(piece.index), piece)
+        for part, chair in zip(piece.parts, chairs, strict=True):
+            assert chair.player in PLAYERS[part.instrument] and chair.player.words[0] == chair.player.name
+            others = [Preset(font, *pair) for font in range(len(FONTS)) for pair in chair.player.presets]
+            if not all(map(preset_is_held_out, others)) and piece.split != "heldout":
+                assert not preset_is_held_out(chair.preset)
+
+
+def test_people_keep_the_notes(pieces: list[Piece]) -> None:
+    """Humanised parts have the written notes, transposed by octaves at most, close to where they are written."""
+    for piece in pieces[:30]:
+        rng = random.Random(piece.index)
+        playing = draw_playing(rng, piece)
+        assert playing.moved(0.0) == pytest.approx(0.0, abs=1e-9)
+        moments = [playing.moved(second / 100) for second in range(1000)]
+        assert moments == sorted(moments)
+        for part, chair in zip(piece.parts, seat(rng, piece), strict=True):
+            played = humanise(rng, part, chair, playing.moved)
+            assert sorted(note.pitch % 12 for note in played.notes) == sorted(
+                note.pitch % 12 for note in part.notes
+            )
+            written = sorted(note.start for note in part.notes)
+            heard = [note.start for note in played.notes]
+            assert max(abs(a - b) for a, b in zip(written, heard, strict=True)) < 0.3
+            assert all(0 < note.velocity < 128 and note.duration > 0 for note in played.notes)
+
+
+def test_every_effect_keeps_length_and_sanity() -> None:
+    """Whatever is drawn, the sound stays finite, as long as it was, and the same for the same numbers."""
+    signal = np.random.default_rng(0).standard_normal(24_000) * np.linspace(0, 0.3, 24_000)
+    names = set()
+    for number in range(150):
+        rng = random.Random(number)
+        chain = [*studio.draw_part(rng, 0.5, drums=number % 2 == 0), *studio.draw_mix(rng, 0.1)]
+        names.update(effect.name for effect in chain)
+        if number < 40:
+            out = studio.apply(chain, signal)
+            assert out.shape == signal.shape and np.isfinite(out).all() and np.abs(out).max() > 1e-3
+            assert np.array_equal(out, studio.apply(chain, signal))
+    assert names == {
+        "equaliser",
+        "chorus",
+        "drive",
+        "tremolo",
+        "echo",
+        "crush",
+        "room",
+        "compressor",
+        "tape",
+        "filter",
+    }
+
+
+def test_recordings_are_played_at_the_wanted_pitch(shelf_folder: Path) -> None:
+    shelf = Shelf(shelf_folder, held_out=False)
+    part = Part("melody", "piano", 0, 0.0, (Note(0.0, 0.9, 72, 100),))
+    sound = shelf.play_piano(part, 24_000, cents=0.0)
+    assert abs(np.fft.rfft(sound).argmax() - 523.25) < 3
+    strummed = Part("chords", "acoustic guitar", 25, 0.0, (Note(0.0, 0.5, 60, 90), Note(0.0, 0.5, 64, 90)))
+    assert shelf.can_strum([(0.0, "D")]) and not shelf.can_strum([(0.0, "Daug")])
+    sound = shelf.play_strums(random.Random(0), strummed, [(0.0, "D")], 24_000, cents=0.0)
+    assert abs(np.fft.rfft(sound[:12_000]).argmax() * 2 - 262 * 2 ** (2 / 12)) < 4
+    drums = Part("drums", "drums", 0, 0.0, (Note(0.1, 0.1, 36, 100), Note(0.5, 0.1, 38, 100)))
+    assert np.abs(shelf.play_drums(random.Random(0), drums, 24_000)).max() > 0.5
+
+
+def test_held_out_recordings_stay_apart(shelf_folder: Path) -> None:
+    training, held_out = (Shelf(shelf_folder, held_out=choice) for choice in (False, True))
+    for kind in ("hit", "loop", "strum"):
+        heard = {one.path for one in training.kinds[kind]}
+        assert heard and not heard & {one.path for one in held_out.kinds[kind]}
+
+
+def test_the_wide_recipe_says_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(MissingDependency, match="materials"):
+        corpus.synthesize(
+            corpus.CorpusConfig(tmp_path, 0.01, recipe="wide", materials=tmp_path / "none", workers=1)
+        )
+    for wrong in ({"recipe": "broad"}, {"collage_share": 0.2}, {"recipe": "wide", "collage_share": 0.9}):
+        with pytest.raises(InvalidInput):
+            corpus.CorpusConfig(tmp_path, 1.0, **wrong)  # type: ignore[arg-type]

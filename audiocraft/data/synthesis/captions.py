@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,10 @@ from audiocraft.data.synthesis.styles import MOODS, STYLES
 from audiocraft.errors import InvalidInput
 
 NUM_CAPTIONS = 4
+
+Words = Mapping[str, tuple[str, ...]]
+"""Names of instruments with what they are called, the label first."""
+INSTRUMENT_WORDS: Words = MappingProxyType({name: one.words for name, one in INSTRUMENTS.items()})
 
 # Tempo, key and every instrument named.
 FULL = (
@@ -147,8 +151,8 @@ def _synonym(rng: random.Random, words: Sequence[str]) -> str:
     return words[0] if rng.random() < 0.5 else rng.choice(words)
 
 
-def _list_of(rng: random.Random, names: Sequence[str]) -> str:
-    words = [_synonym(rng, INSTRUMENTS[name].words) for name in names]
+def _list_of(rng: random.Random, names: Sequence[str], known: Words) -> str:
+    words = [_synonym(rng, known[name]) for name in names]
     if len(words) == 1:
         return words[0]
     if len(words) == 2:
@@ -168,14 +172,18 @@ def _cased(rng: random.Random, text: str) -> str:
     return text
 
 
-def write(rng: random.Random, template: str, about: Attributes) -> str:
-    """One caption from a template."""
+def write(rng: random.Random, template: str, about: Attributes, known: Words = INSTRUMENT_WORDS) -> str:
+    """One caption from a template.
+
+    Args:
+        known: the names that each instrument goes by.
+    """
     article = re.search(r"\ba (?:\{\w+\}(?: and)? )*\{noun\}", template) is not None
     text = template.format(
         mood=_synonym(rng, MOODS[about.mood].words),
         style=_synonym(rng, STYLES[about.style].words),
-        inst=_list_of(rng, about.instruments),
-        lead=_synonym(rng, INSTRUMENTS[about.instruments[0]].words),
+        inst=_list_of(rng, about.instruments, known),
+        lead=_synonym(rng, known[about.instruments[0]]),
         key=about.key.name,
         modeword=about.key.mode,
         tempo=rng.choice(_TEMPI).format(bpm=about.bpm),
@@ -197,13 +205,10 @@ def _draw_template(rng: random.Random, about: Attributes, full_share: float) -> 
     return rng.choice(FULL if rng.random() < full_share else PARTIAL)
 
 
-def draw_captions(rng: random.Random, about: Attributes) -> tuple[str, ...]:
+def draw_captions(rng: random.Random, about: Attributes, known: Words = INSTRUMENT_WORDS) -> tuple[str, ...]:
     """`NUM_CAPTIONS` captions; the first is the description and says most."""
-    first = write(rng, _draw_template(rng, about, 0.8), about)
-    return (
-        first,
-        *(write(rng, _draw_template(rng, about, _FULL_SHARE), about) for _ in range(NUM_CAPTIONS - 1)),
-    )
+    shares = (0.8, *(_FULL_SHARE for _ in range(NUM_CAPTIONS - 1)))
+    return tuple(write(rng, _draw_template(rng, about, share), about, known) for share in shares)
 
 
 _NAMES = MappingProxyType({word: name for name, one in INSTRUMENTS.items() for word in one.words})

@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from audiocraft.data.synthesis.composition import DURATION, SPLITS, compose
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.utils.files import atomic_path, atomic_write
 
+if TYPE_CHECKING:
+    from audiocraft.data.synthesis.wide import Sources
+
 # Raised whenever the same numbers would give another clip.
 VERSION = 1
-KINDS = ("music", "sound")
+KINDS = ("music", "sound", "collage")
+RECIPES = ("plain", "wide")
 SPLIT_SHARES = {"train": 0.94, "valid": 0.03, "heldout": 0.03}
 SAMPLE_RATE = 24_000
 SETTINGS_FILE = "corpus.json"
@@ -39,8 +43,12 @@ class CorpusConfig:
 
     Args:
         hours: of sound, all kinds and splits together.
-        sounds_share: share of sound effects; the rest is music.
-        soundfont: path of a General MIDI sound font; None for the default.
+        sounds_share: share of sound effects; what is neither they nor collages is music.
+        soundfont: path of a General MIDI sound font; None for the default. The wide recipe has its own.
+        recipe: plain (one sound font, played exactly) or wide (several, recordings, people, rooms).
+        collage_share: share of layered recordings without captions, for codecs; only of the wide recipe.
+        packages: unpacked packages, for the wide recipe.
+        materials: recordings gathered from them, for the wide recipe.
     """
 
     out: Path
@@ -49,8 +57,24 @@ class CorpusConfig:
     sounds_share: float = 0.15
     workers: int = 2
     soundfont: Path | None = None
+    recipe: str = "plain"
+    collage_share: float = 0.0
+    packages: Path = Path("runs/packages")
+    materials: Path = Path("runs/materials")
 
     def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise InvalidInput(
+                f"unknown recipe {self.recipe!r}; there are {', '.join(RECIPES)}", field="recipe"
+            )
+        if not 0 <= self.collage_share <= 1 - self.sounds_share:
+            raise InvalidInput(
+                f"collage share {self.collage_share:g} must be between 0 and 1, and at most 1 together with the "
+                "sounds share",
+                field="collage_share",
+            )
+        if self.collage_share and self.recipe != "wide":
+            raise InvalidInput("collages need recipe wide", field="collage_share")
         if not 0 < self.hours < math.inf:
             raise InvalidInput(f"hours {self.hours:g} must be positive", field="hours")
         if not 0 <= self.sounds_share <= 1:
@@ -75,29 +99,38 @@ class Clip:
         return f"{self.kind}/{self.split}/{self.index // _PER_FOLDER:04d}/clip_{self.index:08d}.wav"
 
 
-def sizes(hours: float, sounds_share: float) -> dict[tuple[str, str], int]:
+def sizes(hours: float, sounds_share: float, collage_share: float = 0.0) -> dict[tuple[str, str], int]:
     """Number of clips of every (kind, split)."""
     clips = hours * 3600 / DURATION
-    shares = {"music": 1 - sounds_share, "sound": sounds_share}
+    shares = {
+        "music": 1 - sounds_share - collage_share,
+        "sound": sounds_share,
+        **({"collage": collage_share} if collage_share else {}),
+    }
     return {
-        (kind, split): math.ceil(clips * shares[kind] * SPLIT_SHARES[split] - 1e-9)
-        for kind in KINDS
+        (kind, split): math.ceil(clips * share * SPLIT_SHARES[split] - 1e-9)
+        for kind, share in shares.items()
         for split in SPLITS
     }
 
 
-def plan(hours: float, sounds_share: float) -> list[Clip]:
+def plan(hours: float, sounds_share: float, collage_share: float = 0.0) -> list[Clip]:
     """All clips in writing order: every kind and split grows evenly from the start."""
     placed = [
         ((index + 0.5) / size, Clip(kind, split, index))
-        for (kind, split), size in sizes(hours, sounds_share).items()
+        for (kind, split), size in sizes(hours, sounds_share, collage_share).items()
         for index in range(size)
     ]
     return [clip for _, clip in sorted(placed, key=lambda one: (one[0], one[1].kind, one[1].split))]
 
 
-def write_clip(out: Path, clip: Clip, seed: int, soundfont: Path | None) -> bool:
+def write_clip(
+    out: Path, clip: Clip, seed: int, soundfont: Path | None, sources: Sources | None = None
+) -> bool:
     """Renders and writes one clip unless it is there; the WAV first, so that a JSON means a whole clip.
+
+    Args:
+        sources: what the wide recipe is made from; None for the plain one.
 
     Returns whether it was written.
     """
@@ -105,21 +138,33 @@ def write_clip(out: Path, clip: Clip, seed: int, soundfont: Path | None) -> bool
     json_path = wav_path.with_suffix(".json")
     if json_path.is_file() and wav_path.is_file():
         return False
-    if clip.kind == "music":
-        from audiocraft.data.synthesis.render import render
-
-        piece = compose(seed, clip.index, clip.split)
-        samples, labels = render(piece, soundfont), piece.labels()
-    else:
-        from audiocraft.data.synthesis.sounds import compose_sound, render_sound
-
-        scene = compose_sound(seed, clip.index, clip.split)
-        samples, labels = render_sound(scene), scene.labels()
+    samples, labels = _render(clip, seed, soundfont, sources)
     wav_path.parent.mkdir(parents=True, exist_ok=True)
     _write_wav(wav_path, samples)
     with atomic_path(json_path) as temporary:
         temporary.write_text(json.dumps(labels, ensure_ascii=False) + "\n", encoding="utf-8")
     return True
+
+
+def _render(
+    clip: Clip, seed: int, soundfont: Path | None, sources: Sources | None
+) -> tuple[Any, dict[str, Any]]:
+    """(samples, labels)"""
+    if clip.kind != "sound" and sources is not None:
+        from audiocraft.data.synthesis.wide import open_studio
+
+        studio = open_studio(sources)
+        make = studio.music if clip.kind == "music" else studio.collage
+        return make(seed, clip.index, clip.split)
+    if clip.kind == "music":
+        from audiocraft.data.synthesis.render import render
+
+        piece = compose(seed, clip.index, clip.split)
+        return render(piece, soundfont), piece.labels()
+    from audiocraft.data.synthesis.sounds import compose_sound, render_sound
+
+    scene = compose_sound(seed, clip.index, clip.split)
+    return render_sound(scene), scene.labels()
 
 
 def _write_wav(path: Path, samples: Any) -> None:
@@ -131,8 +176,10 @@ def _write_wav(path: Path, samples: Any) -> None:
         file.writeframes(data)
 
 
-def _write_clips(out: Path, clips: list[Clip], seed: int, soundfont: Path | None) -> int:
-    return sum(write_clip(out, clip, seed, soundfont) for clip in clips)
+def _write_clips(
+    out: Path, clips: list[Clip], seed: int, soundfont: Path | None, sources: Sources | None
+) -> int:
+    return sum(write_clip(out, clip, seed, soundfont, sources) for clip in clips)
 
 
 def synthesize(config: CorpusConfig, *, progress: TextIO | None = None) -> dict[str, Any]:
@@ -147,14 +194,14 @@ def synthesize(config: CorpusConfig, *, progress: TextIO | None = None) -> dict[
         ConfigError: the folder holds a corpus made with other settings.
         MissingDependency: FluidSynth or the sound font is not installed.
     """
-    clips = plan(config.hours, config.sounds_share)
-    soundfont = _prepare(config)
+    clips = plan(config.hours, config.sounds_share, config.collage_share)
+    soundfont, sources = _prepare(config)
     written = 0
     bar = _Bar(progress, len(clips))
     manifests_due = time.monotonic() + _MANIFEST_EVERY_S
     done: list[Clip] = []
     jobs = [clips[start : start + _PER_JOB] for start in range(0, len(clips), _PER_JOB)]
-    for job, count in _run(config, jobs, soundfont):
+    for job, count in _run(config, jobs, soundfont, sources):
         written += count
         done += job
         bar.show(len(done))
@@ -172,51 +219,51 @@ def synthesize(config: CorpusConfig, *, progress: TextIO | None = None) -> dict[
         "seed": config.seed,
         "splits": {
             f"{kind}/{split}": size
-            for (kind, split), size in sizes(config.hours, config.sounds_share).items()
+            for (kind, split), size in sizes(config.hours, config.sounds_share, config.collage_share).items()
         },
     }
 
 
-def _prepare(config: CorpusConfig) -> Path | None:
+def _prepare(config: CorpusConfig) -> tuple[Path | None, Sources | None]:
     """Checks what is needed before the first clip, and leaves the settings in the folder."""
-    soundfont = None
-    if config.sounds_share < 1:
+    soundfont, sources = None, None
+    settings: dict[str, Any] = {"version": VERSION, "seed": config.seed, "soundfont": None}
+    if config.recipe == "wide":
+        from audiocraft.data.synthesis.wide import Sources
+
+        sources = Sources(config.packages, config.materials)
+        settings |= {"recipe": config.recipe, "sources": sources.digest()}
+    elif config.sounds_share < 1:
         from audiocraft.data.synthesis.render import find_soundfont
 
         soundfont = find_soundfont(config.soundfont)
+        settings["soundfont"] = {"name": soundfont.name, "bytes": soundfont.stat().st_size}
     config.out.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "version": VERSION,
-        "seed": config.seed,
-        "soundfont": None
-        if soundfont is None
-        else {"name": soundfont.name, "bytes": soundfont.stat().st_size},
-    }
     path = config.out / SETTINGS_FILE
     if path.is_file():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ConfigError(f"{path} is damaged ({error}); choose another folder") from error
-        different = [name for name in settings if before.get(name) != settings[name]]
+        different = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
         if different:
             name = different[0]
             raise ConfigError(
-                f"{config.out} holds a corpus with {name} {before.get(name)!r}, not {settings[name]!r}; "
+                f"{config.out} holds a corpus with {name} {before.get(name)!r}, not {settings.get(name)!r}; "
                 "choose another folder or the same settings"
             )
     else:
         atomic_write(path, json.dumps(settings, indent=2) + "\n")
-    return soundfont
+    return soundfont, sources
 
 
 def _run(
-    config: CorpusConfig, jobs: list[list[Clip]], soundfont: Path | None
+    config: CorpusConfig, jobs: list[list[Clip]], soundfont: Path | None, sources: Sources | None
 ) -> Iterator[tuple[list[Clip], int]]:
     """Runs the jobs and yields them in order with the number of clips written."""
     if config.workers == 1:
         for job in jobs:
-            yield job, _write_clips(config.out, job, config.seed, soundfont)
+            yield job, _write_clips(config.out, job, config.seed, soundfont, sources)
         return
     # Fresh processes: a library with its own threads does not survive a fork.
     pool = ProcessPoolExecutor(config.workers, mp_context=get_context("spawn"))
@@ -225,7 +272,8 @@ def _run(
         remaining = iter(jobs)
         while True:
             for job in islice(remaining, 4 * config.workers - len(waiting)):
-                waiting.append((job, pool.submit(_write_clips, config.out, job, config.seed, soundfont)))
+                future = pool.submit(_write_clips, config.out, job, config.seed, soundfont, sources)
+                waiting.append((job, future))
             if not waiting:
                 return
             job, future = waiting.pop(0)

@@ -12,6 +12,8 @@ import ctypes.util
 import functools
 import os
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ LOUDNESS = -20.0
 _BLOCK = 64  # FluidSynth starts notes at multiples of this
 _MAX_PARTS = 4
 _DRUM_CHANNEL = 9
+# MIDI's pitch wheel: its middle, and its steps where it reaches two semitones either way.
+_UNBENT, _BEND_PER_CENT = 8192, 8192 / 200
 
 # name -> (result, arguments)
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -44,6 +48,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fluid_synth_program_select": (ctypes.c_int, (ctypes.c_void_p,) + (ctypes.c_int,) * 4),
     "fluid_synth_noteon": (ctypes.c_int, (ctypes.c_void_p,) + (ctypes.c_int,) * 3),
     "fluid_synth_noteoff": (ctypes.c_int, (ctypes.c_void_p,) + (ctypes.c_int,) * 2),
+    "fluid_synth_pitch_bend": (ctypes.c_int, (ctypes.c_void_p,) + (ctypes.c_int,) * 2),
     "fluid_synth_nwrite_float": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int) + (ctypes.c_void_p,) * 4),
     "fluid_set_log_function": (ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)),
 }
@@ -92,21 +97,38 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-class Renderer:
-    """A sound font held in memory and the way to play pieces with it; one per process, safe to share by threads."""
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What plays one part: the place of the sound font in the renderer, bank and program in it, cents out of tune."""
 
-    def __init__(self, soundfont: str | Path | None = None) -> None:
+    font: int
+    bank: int
+    program: int
+    cents: float = 0.0
+
+
+class Renderer:
+    """Sound fonts held in memory and the way to play pieces with them; one per process, safe to share by threads.
+
+    Args:
+        soundfont: the first one; None for the default.
+        others: further sound fonts, which only voices name.
+    """
+
+    def __init__(self, soundfont: str | Path | None = None, *others: Path) -> None:
         self.soundfont = find_soundfont(soundfont)
         self._fluid = _library()
         self._lock = threading.Lock()
-        # Kept for the life of the process: it owns the sound font that the clips' synthesizers borrow.
+        # Kept for the life of the process: it owns the sound fonts that the clips' synthesizers borrow.
         self._owner = self._new_synth()
-        number = self._fluid.fluid_synth_sfload(self._owner, os.fsencode(self.soundfont), 0)
+        self._fonts = [self._load(path) for path in (self.soundfont, *map(find_soundfont, others))]
+
+    def _load(self, path: Path) -> int:
+        number = self._fluid.fluid_synth_sfload(self._owner, os.fsencode(path), 0)
         if number < 0:
-            raise MissingDependency(
-                f"FluidSynth cannot read the sound font {self.soundfont}; name another one"
-            )
-        self._font = self._fluid.fluid_synth_get_sfont_by_id(self._owner, number)
+            raise MissingDependency(f"FluidSynth cannot read the sound font {path}; name another one")
+        font: int = self._fluid.fluid_synth_get_sfont_by_id(self._owner, number)
+        return font
 
     def _new_synth(self) -> int:
         settings = self._fluid.new_fluid_settings()
@@ -118,20 +140,29 @@ class Renderer:
         synth: int = self._fluid.new_fluid_synth(settings)
         return synth
 
-    def stems(self, piece: Piece) -> Samples:
-        """Every part alone, as FluidSynth plays it -> [parts, N]."""
+    def stems(self, piece: Piece, voices: Sequence[Voice] | None = None) -> Samples:
+        """Every part alone, as FluidSynth plays it -> [parts, N].
+
+        Args:
+            voices: one for each part; by default the parts' own programs in the first sound font.
+        """
         num_samples = round(piece.duration * SAMPLE_RATE)
+        chosen = voices or [Voice(0, 128 if part.role == DRUMS else 0, part.program) for part in piece.parts]
         with self._lock:
             synth = self._new_synth()
             try:
-                font = self._fluid.fluid_synth_add_sfont(synth, self._font)
+                numbers = [self._fluid.fluid_synth_add_sfont(synth, font) for font in self._fonts]
                 channels = _channels(piece.parts)
-                for part, channel in zip(piece.parts, channels, strict=True):
-                    bank = 128 if part.role == DRUMS else 0
-                    self._fluid.fluid_synth_program_select(synth, channel, font, bank, part.program)
+                for voice, channel in zip(chosen, channels, strict=True):
+                    number = numbers[voice.font]
+                    self._fluid.fluid_synth_program_select(synth, channel, number, voice.bank, voice.program)
+                    if voice.cents:
+                        bend = _UNBENT + round(voice.cents * _BEND_PER_CENT)
+                        self._fluid.fluid_synth_pitch_bend(synth, channel, bend)
                 played = self._play(synth, _events(piece.parts, channels), num_samples)
             finally:
-                self._fluid.fluid_synth_remove_sfont(synth, self._font)
+                for font in self._fonts:
+                    self._fluid.fluid_synth_remove_sfont(synth, font)
                 self._fluid.delete_fluid_synth(synth)
         return played[[channel % _MAX_PARTS for channel in channels]]
 
