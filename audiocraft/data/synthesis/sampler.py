@@ -15,7 +15,7 @@ from audiocraft.data.synthesis import drums, materials
 from audiocraft.data.synthesis.composition import Part
 from audiocraft.data.synthesis.levels import SAMPLE_RATE, Samples
 from audiocraft.data.synthesis.materials import Material
-from audiocraft.utils.harmony import parse_chord
+from audiocraft.music.harmony import parse_chord
 
 _DRUM_OF_NOTE = {
     drums.KICK: "kick", drums.RIM: "clap", drums.SNARE: "snare", drums.CLAP: "clap", drums.HAT: "hat",
