@@ -135,7 +135,14 @@ def requests_of(x: Tensor, state: AnyState) -> Requests:
         parts = list(zip(state.parts, state.rows, strict=True))
     else:
         parts = [(state, slice(0, x.shape[0]))]
-    return parts if all(part.program is not None for part, _ in parts) else []
+    return parts if all(_is_ready(part) for part, _ in parts) else []
+
+
+def _is_ready(state: TransformerState) -> bool:
+    """Whether the kernels have all that a step of this request needs. Keys and values of a source that comes with
+    every step, because none was there when the state was made, are computed in torch."""
+    program: Program | None = state.program
+    return program is not None and (not program.model.crosses or state.layers[0].source is not None)
 
 
 def may_run() -> bool:

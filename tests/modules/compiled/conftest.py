@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from audiocraft.kernels import structs
 from audiocraft.kernels.structs import Kernels
@@ -16,6 +17,14 @@ def kernels() -> Kernels:
     if found is None:
         pytest.skip("no compiled kernels on this machine: no C compiler, or AUDIOCRAFT_NATIVE=0")
     return found
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """The same weights and inputs at every run; the global source of randomness is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1234)
+        yield
 
 
 @pytest.fixture

@@ -57,8 +57,9 @@ def pieces(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[i
 
 
 def close(actual: Tensor, expected: Tensor) -> None:
+    """Equal but for rounding: sums of float32 in another order, and what is quieter than -120 dB."""
     assert actual.shape == expected.shape
-    assert (actual - expected).abs().max() <= 5e-6 * expected.abs().max()
+    assert (actual - expected).abs().max() <= 2e-5 * expected.abs().max() + 1e-6
 
 
 def by_torch(module: nn.Module, x: Tensor) -> Tensor:

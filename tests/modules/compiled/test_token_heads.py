@@ -30,11 +30,15 @@ def build(**kwargs: object) -> LMModel:
     return lm.eval()
 
 
+def normal(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
 CONDITIONS = {
     "none": Fused(),
-    "added": Fused(add=torch.randn(2, 1, D), frames=torch.randn(2, 5, D)),
-    "stretched": Fused(interpolate=torch.randn(2, 4, D)),
-    "in front": Fused(prepend=torch.randn(2, 3, D)),
+    "added": Fused(add=normal(2, 1, D), frames=normal(2, 5, D)),
+    "stretched": Fused(interpolate=normal(2, 4, D)),
+    "in front": Fused(prepend=normal(2, 3, D)),
 }
 KINDS: dict[str, dict[str, object]] = {
     "sines": {},

@@ -160,6 +160,19 @@ def test_gradients_need_torch(kernels: Kernels) -> None:
     torch.testing.assert_close(rest, again[:, 1:], rtol=1e-4, atol=1e-5)
 
 
+def test_a_source_that_comes_with_each_step(kernels: Kernels) -> None:
+    """A `streaming()` block makes its state before any source is known; alone and in company it runs in torch."""
+    model = build(cross_attention=True)
+    x, source = normal(2, 6, 128), normal(2, 7, 128, seed=9)
+    whole = model(x, cross_attention_src=source)
+    with model.streaming():
+        parts = [model(part, cross_attention_src=source) for part in x.split(2, dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-4)
+    shared = RaggedState.of([model.init_state(1, 6), model.init_state(1, 6)], padding=0)
+    step = model(x[:, :1], cross_attention_src=source, state=shared)
+    torch.testing.assert_close(step, whole[:, :1], rtol=1e-4, atol=1e-4)
+
+
 def test_without_kernels(in_torch: None) -> None:
     model = build()
     assert not model.runs_natively
