@@ -20,11 +20,12 @@ def choose(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Genera
     elif sampling.top_k > 0:
         probabilities = keep_top_k(probabilities, sampling.top_k)
     # With E exponential noise, the argmax of p / E is a draw from p: no normalisation and no device sync. The noise
-    # is drawn on the CPU so that a seed means the same everywhere.
-    noise = torch.empty(logits.shape)
+    # is drawn on the CPU so that a seed means the same everywhere, and sent from pinned memory so that the CPU does
+    # not wait for the GPU.
+    noise = torch.empty(logits.shape, device="cpu", pin_memory=logits.is_cuda)
     for row, generator in zip(noise, generators, strict=True):
         row.exponential_(generator=generator)
-    return (probabilities / noise.to(probabilities.device)).argmax(dim=-1)
+    return (probabilities / noise.to(probabilities.device, non_blocking=True)).argmax(dim=-1)
 
 
 def keep_top_k(probabilities: Tensor, k: int) -> Tensor:

@@ -382,7 +382,7 @@ def _seeds_for_callers_of_generate(rows: int) -> tuple[int, ...] | None:
     """Seeds from torch's global generator where the caller seeded it, as users of the original expect."""
     if torch.initial_seed() == _UNSEEDED:
         return None
-    return tuple(int(seed) for seed in torch.randint(0, 2**31 - 1, (rows,)))
+    return tuple(int(seed) for seed in torch.randint(0, 2**31 - 1, (rows,), device="cpu"))
 
 
 def _show_progress(event: Progress) -> None:

@@ -258,7 +258,9 @@ class LMModel(StreamingModule):
             two_step=self.two_step_cfg if two_step_cfg is None else two_step_cfg,
         )
         guided = guidance.prepare(self, attributes, strength, device=self._device)
-        session = Session.open(torch.randint(2**62, (rows,)).tolist() if seeds is None else seeds)
+        session = Session.open(
+            torch.randint(2**62, (rows,), device="cpu").tolist() if seeds is None else seeds
+        )
         pattern = self.pattern_provider.get_pattern(max_gen_len)
         session.total = autoregressive.num_model_steps(pattern, prompt.shape[-1])
         if callback is not None:
@@ -273,7 +275,7 @@ class LMModel(StreamingModule):
     def _prompt(self, prompt: Tensor | None, rows: int, length: int) -> Tensor:
         """The prompt [B, K, P] on our device, checked; without one, P is 0."""
         if prompt is None:
-            prompt = torch.zeros((rows, self.n_q, 0), dtype=torch.long)
+            prompt = torch.zeros((rows, self.n_q, 0), dtype=torch.long, device=self._device)
         if prompt.dim() != 3 or prompt.shape[1] != self.n_q:
             raise InvalidInput(f"a prompt is [B, {self.n_q}, P], got {list(prompt.shape)}", field="prompt")
         if prompt.shape[-1] >= length:

@@ -105,10 +105,10 @@ def _condition(
     if wav is None:
         return WavCondition(
             torch.zeros(1, 1, 1, device=device),
-            torch.zeros(1, dtype=torch.long),
+            torch.zeros(1, dtype=torch.long, device="cpu"),
             [sample_rate],
             [None],
             [None],
         )
-    length = torch.tensor([wav.shape[-1]])
+    length = torch.tensor([wav.shape[-1]], device="cpu")
     return WavCondition(wav[None].to(device), length, [sample_rate], [None], [None], style)

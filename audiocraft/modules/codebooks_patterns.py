@@ -150,7 +150,9 @@ class Pattern:
 def _to_steps(pattern: Pattern, only_valid: bool) -> tuple[Tensor, Tensor]:
     """Where each slot of the sequence is found in flat codes [K x T]; K x T stands for the special token."""
     layout = pattern.valid_layout if only_valid else pattern.layout
-    source = torch.full((pattern.n_q, len(layout)), pattern.n_q * pattern.timesteps, dtype=torch.long)
+    source = torch.full(
+        (pattern.n_q, len(layout)), pattern.n_q * pattern.timesteps, dtype=torch.long, device="cpu"
+    )
     for step, coords in enumerate(layout):
         for t, q in coords:
             if t < pattern.timesteps:
@@ -166,7 +168,7 @@ def _to_frames(
     layout = pattern.valid_layout if only_valid else pattern.layout
     if is_model_output and pattern.starts_with_special_token():
         layout = layout[1:]
-    source = torch.full((pattern.n_q, pattern.timesteps), pattern.n_q * steps, dtype=torch.long)
+    source = torch.full((pattern.n_q, pattern.timesteps), pattern.n_q * steps, dtype=torch.long, device="cpu")
     for step, coords in enumerate(layout[:steps]):
         for t, q in coords:
             if t < pattern.timesteps:

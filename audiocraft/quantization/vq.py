@@ -69,7 +69,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
         if self.training and self.q_dropout and n_q is None:
             count = self._draw_count(x.device, generator)
         quantized, codes, losses = self.vq(x, n_q=count, generator=generator)
-        bandwidth = torch.tensor(count * math.log2(self.bins) * frame_rate / 1000).to(x)
+        bandwidth = x.new_full((), count * math.log2(self.bins) * frame_rate / 1000)
         metrics = {"codebook_use": self._codebook_use(count)} if self.training else {}
         return QuantizedResult(
             quantized, codes.transpose(0, 1), bandwidth, penalty=losses.mean(), metrics=metrics
@@ -106,8 +106,9 @@ class ResidualVectorQuantizer(BaseQuantizer):
 
     def _draw_count(self, device: torch.device, generator: torch.Generator | None) -> int:
         source = "cpu" if generator is None else generator.device
-        drawn = torch.randint(1, self.n_q + 1, (1,), generator=generator, device=source).to(device)
+        drawn = torch.randint(1, self.n_q + 1, (1,), generator=generator, device=source)
         if dist.is_available() and dist.is_initialized():
+            drawn = drawn.to(device)
             dist.broadcast(drawn, src=0)  # layers talk to each other, so all processes must run the same ones
         return int(drawn.item())
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiocraft.kernels import structs
+
 from . import pretend
 from .conftest import REAL
 from .pretend import READ, UPLOAD, PretendGpu
@@ -62,7 +64,7 @@ REFUSED = {
     "in place": lambda: torch.ones(2).add_(there(2)),
     "numpy": lambda: there(2).numpy(),
     "asarray": lambda: np.asarray(there(2)),
-    "address": lambda: there(2).data_ptr(),
+    "kernel of the CPU": lambda: structs.address(there(2)),
     "second GPU": lambda: torch.zeros(1, device="cuda:1"),
     "gradient": lambda: setattr(nn.Parameter(there(2)), "grad", torch.ones(2)),
 }

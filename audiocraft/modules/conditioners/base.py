@@ -58,7 +58,7 @@ def nullify_wav(cond: WavCondition) -> WavCondition:
     rows = cond.wav.shape[0]
     return WavCondition(
         wav=torch.zeros_like(cond.wav[..., :1]),
-        length=torch.zeros(rows, dtype=torch.long, device=cond.wav.device),
+        length=torch.zeros_like(cond.length),
         sample_rate=cond.sample_rate,
         path=[None] * rows,
         seek_time=[None] * rows,
@@ -71,7 +71,7 @@ def nullify_joint_embed(embed: JointEmbedCondition) -> JointEmbedCondition:
     return JointEmbedCondition(
         wav=torch.zeros_like(embed.wav[..., :1]),
         text=[None] * rows,
-        length=torch.zeros(rows, dtype=torch.long, device=embed.wav.device),
+        length=torch.zeros_like(embed.length),
         sample_rate=embed.sample_rate,
         path=[None] * rows,
         seek_time=[0] * rows,
@@ -100,7 +100,7 @@ def nullify_symbolic(sym_cond: SymbolicCondition, null_chord_idx: int = 194) -> 
 def pad_tokens(rows: Sequence[Sequence[int]], pad_idx: int) -> tuple[Tensor, Tensor]:
     """Token lists -> (tokens [B, L], lengths [B]); at least one column."""
     longest = max((len(row) for row in rows), default=0) or 1
-    tokens = torch.full((len(rows), longest), pad_idx, dtype=torch.long)
+    tokens = torch.full((len(rows), longest), pad_idx, dtype=torch.long, device="cpu")
     for index, row in enumerate(rows):
-        tokens[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-    return tokens, torch.tensor([len(row) for row in rows], dtype=torch.long)
+        tokens[index, : len(row)] = torch.tensor(row, dtype=torch.long, device="cpu")
+    return tokens, torch.tensor([len(row) for row in rows], dtype=torch.long, device="cpu")

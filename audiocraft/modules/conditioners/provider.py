@@ -86,15 +86,19 @@ class ConditioningProvider(nn.Module):
         """A row that asks for nothing."""
         wav = {
             name: WavCondition(
-                torch.zeros(1, 1, 1), torch.zeros(1, dtype=torch.long), [self._rate(name)], [None], [None]
+                torch.zeros(1, 1, 1, device="cpu"),
+                torch.zeros(1, dtype=torch.long, device="cpu"),
+                [self._rate(name)],
+                [None],
+                [None],
             )
             for name in self.wav_conditions
         }
         joint_embed = {
             name: JointEmbedCondition(
-                torch.zeros(1, 1, 1),
+                torch.zeros(1, 1, 1, device="cpu"),
                 [None],
-                torch.zeros(1, dtype=torch.long),
+                torch.zeros(1, dtype=torch.long, device="cpu"),
                 [self._rate(name)],
                 [None],
                 [0.0],

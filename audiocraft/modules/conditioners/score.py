@@ -47,7 +47,7 @@ def score_features(plan: ScorePlan, frame_rate: float) -> Tensor:
         features [T, NUM_FEATURES], each roughly within [-1, 1].
     """
     frames = num_frames(plan.duration, frame_rate)
-    seconds = plan.start + torch.arange(frames, dtype=torch.float64) / frame_rate
+    seconds = plan.start + torch.arange(frames, dtype=torch.float64, device="cpu") / frame_rate
     columns = [*_metre_features(plan, seconds, frame_rate), *_harmony_features(plan, seconds)]
     return torch.cat(columns, dim=1).float()
 
@@ -82,14 +82,18 @@ def _metre_features(plan: ScorePlan, seconds: Tensor, frame_rate: float) -> list
         ],
         dim=1,
     )
-    tempo = torch.tensor([math.log2(plan.tempo / 100), plan.beats_per_bar / 4 - 1], dtype=torch.float64)
+    tempo = torch.tensor(
+        [math.log2(plan.tempo / 100), plan.beats_per_bar / 4 - 1], dtype=torch.float64, device="cpu"
+    )
     return [phases, onsets, metre, tempo.expand(len(seconds), -1)]
 
 
 def _harmony_features(plan: ScorePlan, seconds: Tensor) -> list[Tensor]:
     """Chord and key columns for frames that begin at ``seconds`` [T]; each column block is [T, n]."""
-    starts = torch.tensor([start for start, _ in plan.chords], dtype=torch.float64)
-    table = torch.zeros(len(plan.chords) + 1, 24, dtype=torch.float64)  # the last row means "no chord known"
+    starts = torch.tensor([start for start, _ in plan.chords], dtype=torch.float64, device="cpu")
+    table = torch.zeros(
+        len(plan.chords) + 1, 24, dtype=torch.float64, device="cpu"
+    )  # the last row means "no chord known"
     for row, (_, symbol) in enumerate(plan.chords):
         if symbol == "N":
             continue
@@ -102,11 +106,11 @@ def _harmony_features(plan: ScorePlan, seconds: Tensor) -> list[Tensor]:
     )  # -1 before the first chord: the empty row
     following = torch.clamp(current + 1, max=len(plan.chords))
     known = table[current].any(dim=1, keepdim=True).double()
-    ends = torch.cat([starts, torch.full((1,), math.inf, dtype=torch.float64)])[following]
+    ends = torch.cat([starts, torch.full((1,), math.inf, dtype=torch.float64, device="cpu")])[following]
     to_change = torch.clamp((ends - seconds) * plan.tempo / 60 / 4, max=1).unsqueeze(1)
     chords = torch.cat([table[current], table[following, :12], known, to_change], dim=1)
 
-    key = torch.zeros(_KEY, dtype=torch.float64)
+    key = torch.zeros(_KEY, dtype=torch.float64, device="cpu")
     if plan.key is not None:
         parsed = parse_key(plan.key)
         key[parsed.tonic] = 1
@@ -146,8 +150,8 @@ class ScoreConditioner(BaseConditioner):
             for condition in x
         ]
         longest = max((len(row) for row in rows if row is not None), default=1)
-        features = torch.zeros(len(rows), longest, NUM_FEATURES)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        features = torch.zeros(len(rows), longest, NUM_FEATURES, device="cpu")
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool, device="cpu")
         for index, row in enumerate(rows):
             if row is not None:
                 features[index, : len(row)] = row

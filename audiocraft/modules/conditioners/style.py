@@ -100,6 +100,7 @@ class FeatureExtractor(WaveformConditioner):
         self.configured = StyleSettings(excerpt_length=length, encodec_n_q=encodec_n_q)
         # Not a submodule: its weights are not this model's.
         self.__dict__["codec"] = codec
+        self._move_codec(torch.device(device))
         self.embed: nn.ModuleList | nn.Linear
         if model_name == "mert":
             self.embed = nn.Linear(mert.DIM, dim, device=device)
@@ -117,17 +118,29 @@ class FeatureExtractor(WaveformConditioner):
         """What is used where a waveform does not say otherwise."""
         return replace(self.configured, excerpt_length=self.length, encodec_n_q=self.encodec_n_q)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> FeatureExtractor:
+        """Also for `to` and its kind: the codec is no submodule, but goes to the same device."""
+        super()._apply(fn, recurse)
+        self._move_codec(self.output_proj.weight.device)
+        return self
+
+    def _move_codec(self, device: torch.device) -> None:
+        codec: Codec | None = self.__dict__["codec"]
+        if codec is not None and device.type != "meta":
+            codec.to(device)
+
     def tokenize(self, x: WavCondition) -> Excerpts:
         """The excerpts; waveforms shorter than one repeat."""
+        lengths = x.length.tolist()
         x = super().tokenize(x)
         settings = self._drawn(self._resolve(x.style))
         present = x.length > 0
-        starts = torch.zeros(len(x.wav))
-        if not bool(present.any()):
+        starts = torch.zeros(len(x.wav), device="cpu")
+        if not any(lengths):
             return Excerpts(x.wav.new_zeros(len(x.wav), 1, 1), present, starts.to(x.wav.device), settings)
         size = int(settings.excerpt_length * self.sample_rate)
         rows = []
-        for row, length in enumerate(x.length.tolist()):
+        for row, length in enumerate(lengths):
             wav = x.wav.new_zeros(1, size)
             if length:
                 heard = convert_audio(x.wav[row, :, :length].float(), x.sample_rate[row], self.sample_rate, 1)
@@ -205,7 +218,7 @@ class FeatureExtractor(WaveformConditioner):
             return self._features(x.wav, x.settings)
         # One by one, so that a row does not depend on others; and once for equal ones, which guidance repeats.
         found: dict[bytes, Tensor] = {}
-        keys = [row.cpu().numpy().tobytes() for row in x.wav]
+        keys = [row.numpy().tobytes() for row in x.wav.cpu()]
         for key, wav in zip(keys, x.wav.split(1), strict=True):
             if key not in found:
                 found[key] = self._features(wav, x.settings)
@@ -227,8 +240,6 @@ class FeatureExtractor(WaveformConditioner):
     @torch.no_grad()
     def _codes(self, wav: Tensor) -> Tensor:
         codec: Codec = self.__dict__["codec"]
-        if next(iter(codec.parameters())).device != wav.device:
-            codec.to(wav.device)
         wav = convert_audio(wav, self.sample_rate, codec.sample_rate, codec.channels)
         return codec.encode(wav)[0]
 

@@ -86,8 +86,8 @@ class T5Tokenizer:
         rows = [entry.ids for entry in self._tokenizer.encode_batch(list(texts))]
         rows = [row if row and row[-1] == self.end_id else [*row, self.end_id] for row in rows]
         longest = max(len(row) for row in rows)
-        ids = torch.tensor([row + [self.pad_id] * (longest - len(row)) for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        ids = torch.tensor([row + [self.pad_id] * (longest - len(row)) for row in rows], device="cpu")
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device="cpu")
         return ids, mask
 
 

@@ -6,7 +6,7 @@ import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -244,6 +244,14 @@ class T5Conditioner(TextConditioner):
             self.__dict__["t5"] = encoder.eval().requires_grad_(False)
         self.output_proj.to(device)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> T5Conditioner:
+        """Also for `to` and its kind: a frozen encoder is no submodule, but goes to the same device."""
+        super()._apply(fn, recurse)
+        device = self.output_proj.weight.device
+        if device.type != "meta":
+            self.t5.to(device)
+        return self
+
     def tokenize(self, x: Sequence[str | None]) -> dict[str, Tensor]:
         """Texts -> {"input_ids": [B, L], "attention_mask": [B, L]}; the mask of an empty text is 0."""
         texts = [text or "" for text in x]
@@ -265,8 +273,6 @@ class T5Conditioner(TextConditioner):
 
     def _encode(self, ids: Tensor, mask: Tensor) -> Tensor:
         device = ids.device
-        if next(self.t5.parameters()).device != device:
-            self.t5.to(device)
         if self.autocast_dtype is None:
             return self.t5(ids, mask)
         # In float32 autocast is off: T5's activations leave the range of half precision.

@@ -156,8 +156,9 @@ class ChromaStemConditioner(WaveformConditioner):
         """The chroma [T, n_chroma] of each row. Separation is slow, so it is done once for equal rows (guidance
         repeats them); in training, for all rows of one length together."""
         groups: dict[Any, list[int]] = {}
+        on_host = x.wav if self.training else x.wav.cpu()  # read at once: each read waits for a GPU
         for row, length in enumerate(lengths):
-            content = None if self.training else x.wav[row, :, :length].cpu().numpy().tobytes()
+            content = None if self.training else on_host[row, :, :length].numpy().tobytes()
             groups.setdefault((length, x.sample_rate[row], content), []).append(row)
         found: dict[int, Tensor] = {}
         for (length, rate, _), rows in groups.items():
