@@ -38,6 +38,32 @@ class MissingDependency(AudioCraftError, ImportError):
     """A feature needs a package that is not installed; the message says how to install it."""
 
 
+class QueueFull(AudioCraftError):
+    """No more requests are accepted now.
+
+    Args:
+        retry_after: seconds after which there will probably be room.
+    """
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class OutOfMemoryEstimate(AudioCraftError):
+    """What is asked for would not fit into memory, found out before anything was allocated.
+
+    Args:
+        need: bytes that it takes.
+        available: bytes that there are.
+    """
+
+    def __init__(self, message: str, *, need: int, available: int) -> None:
+        super().__init__(message)
+        self.need = need
+        self.available = available
+
+
 class Cancelled(AudioCraftError):
     """The caller asked to stop; nothing is wrong."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from audiocraft.errors import CheckpointError
+
+if TYPE_CHECKING:  # records are read where torch is not wanted
+    from torch import Tensor
 
 Kind = Literal["compression", "lm", "detector"]
 """The families of networks that are loaded by name."""

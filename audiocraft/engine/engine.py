@@ -6,8 +6,8 @@ import threading
 
 from audiocraft.engine.model_cache import ModelCache
 from audiocraft.engine.scheduler import Scheduler
-from audiocraft.engine.ticket import EndRate, EventHandler, QueueFull, Ticket, Turns
-from audiocraft.errors import AudioCraftError, InvalidInput
+from audiocraft.engine.ticket import EndRate, EventHandler, Ticket, Turns
+from audiocraft.errors import AudioCraftError, InvalidInput, QueueFull
 from audiocraft.generation.request import GenerationRequest
 
 __all__ = ["Engine", "EventHandler", "QueueFull", "Ticket"]

@@ -9,7 +9,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 
-from audiocraft.errors import AudioCraftError
 from audiocraft.errors import Cancelled as CancelledError
 from audiocraft.generation.events import Event, Failed, Finished, is_final
 from audiocraft.generation.progress import CancelToken
@@ -21,18 +20,6 @@ EventHandler = Callable[[Event], None]
 
 _FIRST_GUESS = 5.0  # seconds between two requests that end, while fewer than two have
 _LONGEST_GUESS = 600.0
-
-
-class QueueFull(AudioCraftError):
-    """Too many requests wait already.
-
-    Args:
-        retry_after: seconds after which there will probably be room.
-    """
-
-    def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Ticket:

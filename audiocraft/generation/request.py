@@ -10,13 +10,12 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
 from audiocraft.types import ScorePlan, StyleSettings
 
-MAX_PROMPT_CHARACTERS = 4096
 MAX_DURATION = 86400.0
 """Seconds. What comes back whole is limited by memory long before; streams are not."""
-MAX_SEED = 2**63 - 1
 
 
 def check_number(value: object, name: str, place: str) -> None:

@@ -7,21 +7,9 @@ from pathlib import Path
 
 import torch
 
-from audiocraft.errors import AudioCraftError
+from audiocraft.errors import OutOfMemoryEstimate
 
-
-class OutOfMemoryEstimate(AudioCraftError):
-    """What is asked for would not fit into memory, found out before anything was allocated.
-
-    Args:
-        need: bytes that it takes.
-        available: bytes that there are.
-    """
-
-    def __init__(self, message: str, *, need: int, available: int) -> None:
-        super().__init__(message)
-        self.need = need
-        self.available = available
+__all__ = ["OutOfMemoryEstimate", "available_bytes", "gigabytes"]
 
 
 def available_bytes(device: torch.device, root: Path = Path("/")) -> int | None:

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from torch import Tensor
 
 from audiocraft.config.decode import encode
+from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.generation.request import (
-    MAX_PROMPT_CHARACTERS,
-    MAX_SEED,
     GenerationRequest,
     Guidance,
     Sampling,
