@@ -28,11 +28,11 @@ from audiocraft.audio.loudness import integrated_loudness
 from audiocraft.bench.baselines import random_model
 from audiocraft.bench.machine import describe, resident_bytes
 from audiocraft.bench.measure import PROMPT, measure_company
-from audiocraft.engine.active_request import rows_of
 from audiocraft.engine.engine import Engine, Ticket
 from audiocraft.engine.model_cache import ModelCache
 from audiocraft.generation.events import Event, Progress
 from audiocraft.generation.request import GenerationRequest
+from audiocraft.generation.windows import rows_of
 from audiocraft.models.genmodel import BaseGenModel
 
 PROMPTS = (PROMPT, "happy rock with drums, 120 bpm", "dark ambient strings", "funk bass and brass in G", "")

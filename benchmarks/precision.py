@@ -53,7 +53,7 @@ def score(model: BaseGenModel, prompt: str, codes: Tensor) -> tuple[float, int, 
     """Summed cross-entropy of a clip's codes in nats, their number, and the likeliest codes."""
     lm: Any = model.lm
     job = model.prepare(GenerationRequest(prompts=(prompt,), duration=SECONDS, seeds=(1,)))
-    fused = fuse(lm, job.piece.attributes)
+    fused = fuse(lm, job.task.attributes)
     pattern = lm.pattern_provider.get_pattern(codes.shape[-1])
     sequence, _, _ = pattern.build_pattern_sequence(codes, lm.special_token_id)
     state = lm.init_state(1, sequence.shape[-1], fused)

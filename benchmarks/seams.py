@@ -13,10 +13,9 @@ import argparse
 import json
 from dataclasses import asdict
 
-from audiocraft.generation.request import GenerationRequest, Window
+from audiocraft.generation.request import GenerationRequest, WindowSettings
 from audiocraft.metrics.seams import measure_seams
 from audiocraft.models import MusicGen
-from audiocraft.models.genmodel import seams_of
 
 PROMPTS = (
     "calm piano in A minor, 80 bpm",
@@ -49,9 +48,9 @@ def main() -> None:
             prompts=(PROMPTS[number % len(PROMPTS)],),
             duration=options.seconds,
             seeds=(options.seed + number,),
-            window=Window(stride=options.stride, level_anchor=not options.free_level),
+            window=WindowSettings(stride=options.stride, level_anchor=not options.free_level),
         )
-        seams = seams_of(model, model.prepare(request))
+        seams = model.seams(model.prepare(request))
         pieces.append((model.run(request).audio[0].cpu(), seams))
         print(f"{request.prompts[0]}: {len(seams)} seams")
     found = measure_seams(pieces, model.sample_rate)

@@ -49,12 +49,17 @@ class LevelAnchor:
                     field=name,
                 )
 
+    def open(self, sample_rate: int, channels: int) -> AnchoredLevel:
+        """The anchor's stream for one piece; it is an AudioProcessor."""
+        return AnchoredLevel(self, sample_rate, channels)
+
 
 class AnchoredLevel:
     """One piece of audio on its way past the anchor."""
 
-    def __init__(self, anchor: LevelAnchor, sample_rate: int) -> None:
+    def __init__(self, anchor: LevelAnchor, sample_rate: int, channels: int = 1) -> None:
         self._anchor = anchor
+        self._empty = torch.zeros(channels, 0)
         self._rate = sample_rate
         self._block = sample_rate // _BLOCKS
         self._second = self._block * _BLOCKS
@@ -74,7 +79,7 @@ class AnchoredLevel:
 
     def push(self, audio: Tensor) -> Tensor:
         """The next samples [C, n] -> as many, at their level."""
-        parts = []
+        parts, self._empty = [], audio[..., :0]
         while audio.shape[-1]:
             count = min(self._second - self._place, audio.shape[-1])
             now, audio = audio[..., :count], audio[..., count:]
@@ -84,6 +89,10 @@ class AnchoredLevel:
             if self._place == self._second:
                 self._end_second()
         return torch.cat(parts, dim=-1) if parts else audio
+
+    def finish(self) -> Tensor:
+        """Nothing is ever held back: [C, 0]."""
+        return self._empty
 
     def _at_level(self, audio: Tensor) -> Tensor:
         start, end = self._gains

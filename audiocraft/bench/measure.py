@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.bench.machine import peak_bytes, synchronise
-from audiocraft.engine.active_request import rows_of
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import ModelCache
 from audiocraft.generation.autoregressive import decode
@@ -21,7 +20,9 @@ from audiocraft.generation.events import Event
 from audiocraft.generation.guidance import prepare
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
 from audiocraft.generation.session import Session
-from audiocraft.models.genmodel import BaseGenModel
+from audiocraft.generation.windows import rows_of
+from audiocraft.models.generator import decode_rows
+from audiocraft.models.token_model import TokenModel
 from audiocraft.types import ConditioningAttributes
 
 PROMPT = "calm piano in A minor, 80 bpm"
@@ -88,7 +89,7 @@ class Speed:
 
 
 def measure(
-    model: BaseGenModel,
+    model: TokenModel,
     *,
     precision: str,
     seconds: float,
@@ -110,6 +111,7 @@ def measure(
     )
     first = measure_first_audio(model, request)
     result = model.run(request)
+    assert result.codes is not None
     decoded = measure_decoding(model, result.codes)
     return Speed(
         model=model.name,
@@ -125,7 +127,7 @@ def measure(
     )
 
 
-def measure_steps(model: BaseGenModel, *, frames: int, read_gb_s: float) -> Steps:
+def measure_steps(model: TokenModel, *, frames: int, read_gb_s: float) -> Steps:
     """A piece of `frames` with guidance, step by step."""
     lm, device = model.lm, model.device
     guided = prepare(lm, [_attributes(model)], Guidance(coef=3.0), device=device)
@@ -150,7 +152,7 @@ def measure_steps(model: BaseGenModel, *, frames: int, read_gb_s: float) -> Step
         ms = 1000 * statistics.median(b - a for a, b in pairwise(counted[:-1]))
     read = weights_of_step(lm)
     return Steps(
-        rows=guided.rows * guided.versions, ms=ms, read_mb=read / 1e6, bound_ms=read / read_gb_s / 1e6
+        rows=guided.rows * guided.branches, ms=ms, read_mb=read / 1e6, bound_ms=read / read_gb_s / 1e6
     )
 
 
@@ -165,7 +167,7 @@ def weights_of_step(lm: nn.Module) -> int:
     )
 
 
-def measure_first_audio(model: BaseGenModel, request: GenerationRequest) -> float:
+def measure_first_audio(model: TokenModel, request: GenerationRequest) -> float:
     """Seconds from a request to its first samples."""
     began = time.perf_counter()
     chunks = iter(model.stream(request))
@@ -177,15 +179,15 @@ def measure_first_audio(model: BaseGenModel, request: GenerationRequest) -> floa
     return took
 
 
-def measure_decoding(model: BaseGenModel, codes: Tensor) -> float:
+def measure_decoding(model: TokenModel, codes: Tensor) -> float:
     """Seconds to turn `codes` into audio."""
     began = time.perf_counter()
-    model.audio_of(codes)
+    decode_rows(model.decoder, codes)
     synchronise(model.device)
     return time.perf_counter() - began
 
 
-def measure_company(model: BaseGenModel, request: GenerationRequest, count: int) -> Company:
+def measure_company(model: TokenModel, request: GenerationRequest, count: int) -> Company:
     """`count` requests at once, in an engine with room for them."""
     engine = Engine(ModelCache(load=lambda _: model), max_rows=count * rows_of(request), max_queue=count)
     ready = threading.Event()
@@ -206,9 +208,10 @@ def measure_company(model: BaseGenModel, request: GenerationRequest, count: int)
     return Company(requests=count, audio_s_per_s=count * request.duration / took)
 
 
-def _attributes(model: BaseGenModel) -> ConditioningAttributes:
+def _attributes(model: TokenModel) -> ConditioningAttributes:
     """What a request of ours is conditioned on."""
-    job = model.prepare(
+    prepared = model.prepare(
         GenerationRequest(prompts=(PROMPT,), duration=min(10.0, model.max_duration), seeds=(1,))
     )
-    return job.piece.attributes[0]
+    attributes: ConditioningAttributes = prepared.task.attributes[0]
+    return attributes

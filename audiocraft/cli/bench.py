@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiocraft.bench.report import Report
-    from audiocraft.models.genmodel import BaseGenModel
+    from audiocraft.models.token_model import TokenModel
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -99,13 +99,19 @@ def _measure(
     return Report(machine=machine, speed=speed, peer=peer)
 
 
-def _model(name: str, size: str | None, precision: str, device: torch.device) -> BaseGenModel:
+def _model(name: str, size: str | None, precision: str, device: torch.device) -> TokenModel:
     from audiocraft.bench.baselines import random_model
     from audiocraft.engine.model_cache import ModelCache
+    from audiocraft.models.token_model import TokenModel
 
     if size is not None:
         return random_model(size, device=device, precision=precision)
-    return ModelCache(device=device, precision=precision).get(name)
+    model = ModelCache(device=device, precision=precision).get(name)
+    if not isinstance(model, TokenModel):
+        raise InvalidInput(
+            f"model {name!r} predicts no codes step by step, which is what is measured", field="model"
+        )
+    return model
 
 
 def _counts(text: str) -> tuple[int, ...]:

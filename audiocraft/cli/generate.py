@@ -22,7 +22,7 @@ from audiocraft.errors import InvalidInput, require
 if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.capabilities import Role
-    from audiocraft.models.genmodel import BaseGenModel
+    from audiocraft.models.generator import GeneratorModel
     from audiocraft.workflows.render import ModelIdentity, Origin, Recipe, Rendered
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -178,7 +178,7 @@ def _settings(
     style_detail: int | None,
 ) -> GenerationRequest:
     """The options as a request of one row, which checks them."""
-    from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, Window
+    from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
     from audiocraft.types import StyleSettings
 
     return GenerationRequest(
@@ -187,7 +187,7 @@ def _settings(
         seeds=(secrets.randbits(31) if seed is None else seed,),
         sampling=Sampling(**sampling),
         guidance=Guidance(**guidance),
-        window=Window(**window),
+        window=WindowSettings(**window),
         schedule=schedule,
         style=None if style_detail is None else StyleSettings(eval_q=style_detail),
     )
@@ -319,7 +319,7 @@ def _render(job: _Job, *, quiet: bool) -> list[Rendered]:
     return finished
 
 
-def _render_live(model: BaseGenModel, job: _Job, outlets: Outlets, *, quiet: bool) -> list[Rendered]:
+def _render_live(model: GeneratorModel, job: _Job, outlets: Outlets, *, quiet: bool) -> list[Rendered]:
     """The one piece of `job` to whoever listens, and to its file where it has one."""
     from audiocraft.workflows.live import render_live
 
@@ -344,7 +344,7 @@ def _rows(request: GenerationRequest, start: int, stop: int) -> GenerationReques
     return replace(request, **{name: part[start:stop] for name, part in parts.items() if part is not None})
 
 
-def _load(job: _Job) -> BaseGenModel:
+def _load(job: _Job) -> GeneratorModel:
     from audiocraft.models.capabilities import facade
 
     return facade(job.model).get_pretrained(job.model, device=job.device, precision=job.precision)

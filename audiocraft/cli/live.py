@@ -19,7 +19,7 @@ from audiocraft.errors import InvalidInput, require
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from audiocraft.models.genmodel import BaseGenModel
+    from audiocraft.models.generator import GeneratorModel
     from audiocraft.workflows.live import Listener
 
 StreamFormat = Literal["wav", "pcm", "flac", "mp3", "opus"]
@@ -115,7 +115,7 @@ class Outlet:
 class Live:
     """The listeners of one stream, as a `with` block: at its end, they have heard everything or are told to stop."""
 
-    def __init__(self, model: BaseGenModel, duration: float, asked: Outlets) -> None:
+    def __init__(self, model: GeneratorModel, duration: float, asked: Outlets) -> None:
         self._model = model
         self._duration = duration
         self._asked = asked

@@ -1,82 +1,92 @@
-"""One request while it runs: a place in the batch, then codes that become audio piece by piece."""
+"""One request while it runs: a place in the batch, then frames that become audio piece by piece."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from audiocraft.engine.ticket import Ticket
 from audiocraft.errors import Cancelled as CancelledError
-from audiocraft.generation import windows
-from audiocraft.generation.batching import Batch, Member
+from audiocraft.generation.batching import ActiveGeneration, Batch
 from audiocraft.generation.events import AudioChunk, Cancelled, Failed, Finished, Started
-from audiocraft.generation.request import GenerationRequest, GenerationResult
-from audiocraft.models.codecs.audio_stream import AudioStream, Pace
-from audiocraft.models.genmodel import BaseGenModel
-from audiocraft.models.jobs import Job
+from audiocraft.generation.request import GenerationResult
+from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.generator import Estimate, GeneratorModel, PreparedRequest, open_audio
 
 STREAMED_SECONDS = 0.4
 WHOLE_SECONDS = 2.0
 """Audio is decoded in pieces of about this length, so that the steps of others go on in between."""
 
 
-class Run:
+class ActiveRequest:
     """A ticket that was admitted. It belongs to the thread of its scheduler.
 
     Args:
-        rows: of the batch, which it holds until its codes are complete.
+        estimate: its rows of the batch, which it holds until its frames are complete, and its memory.
+        find_decoder: loads the decoder that a request names.
     """
 
-    def __init__(self, ticket: Ticket, model: BaseGenModel, rows: int) -> None:
+    def __init__(
+        self,
+        ticket: Ticket,
+        model: GeneratorModel,
+        estimate: Estimate,
+        find_decoder: Callable[[str], AudioDecoder],
+    ) -> None:
         self.ticket = ticket
         self.model = model
-        self.rows = rows
+        self.estimate = estimate
+        self.rows = estimate.rows
+        self._find_decoder = find_decoder
         self.admitted = time.perf_counter()
-        self._job: Job | None = None
-        self._member: Member | None = None
+        self._prepared: PreparedRequest | None = None
+        self._generation: ActiveGeneration | None = None
         self._frames: list[Tensor] = []
         self._stream: AudioStream | None = None
-        self._pace: Pace | None = None
+        self._pacer: ChunkPacer | None = None
         self._pieces: deque[Tensor] = deque()
         self._audio: list[Tensor] = []
         self._samples = 0
         self._complete = 0.0
         self._decoding = 0.0
 
-    def prepare(self) -> Job:
+    def prepare(self) -> PreparedRequest:
         """Check the request and encode what it refers to; for another thread than the scheduler's."""
-        return self.model.prepare(self.ticket.request, progress=self.ticket.deliver, cancel=self.ticket.token)
+        request, ticket = self.ticket.request, self.ticket
+        decoder = None if request.decoder is None else self._find_decoder(request.decoder)
+        return self.model.prepare(request, progress=ticket.deliver, cancel=ticket.token, decoder=decoder)
 
-    def start(self, job: Job, batch: Batch) -> None:
+    def start(self, prepared: PreparedRequest, batch: Batch) -> None:
         """Join the batch."""
-        self._job = job
-        self.ticket.deliver(Started(job.seeds, job.plans))
-        generation = windows.generation(self.model.lm, job.piece, job.session)
-        self._member = Member(generation, self._take, self._end)
-        self._stream = self.model.open_audio(job)
-        self._pace = Pace(self._most, self._stream.delay_frames)
-        batch.add(self._member)
+        self._prepared = prepared
+        self.ticket.deliver(Started(prepared.seeds, prepared.plans))
+        self._generation = ActiveGeneration(self.model.generation(prepared), self._take, self._end)
+        self._stream = open_audio(prepared)
+        self._pacer = ChunkPacer(self._most, self._stream.delay_frames)
+        batch.add(self._generation)
 
     def stop(self, batch: Batch, error: Exception | None = None) -> None:
         """Leave the batch at once: cancelled, or failed with `error`."""
-        if self._member is not None:
-            batch.remove(self._member)
+        if self._generation is not None:
+            batch.remove(self._generation)
         self._finish_with(error or CancelledError("the generation was cancelled"))
 
     @property
     def due(self) -> bool:
-        """Whether there are codes to be decoded."""
+        """Whether there are frames to be decoded."""
         return bool(self._pieces or self._complete) and not self.ticket.ended
 
     def decode(self) -> None:
-        """Turn one piece of codes into audio; the last one ends the request."""
-        assert self._stream is not None and self._pace is not None
+        """Turn one piece of frames into audio; the last one ends the request."""
+        assert self._stream is not None and self._pacer is not None
         began = time.perf_counter()
         final = not self._pieces
-        made = self._stream.finish(self._pace.rest()) if final else self._stream.push(self._pieces.popleft())
+        made = self._stream.finish(self._pacer.rest()) if final else self._stream.push(self._pieces.popleft())
         audio = made.float().cpu()
         self._decoding += time.perf_counter() - began
         if audio.shape[-1]:
@@ -87,16 +97,17 @@ class Run:
     @property
     def _most(self) -> int:
         """Frames in a piece."""
+        assert self._prepared is not None
         seconds = STREAMED_SECONDS if self.ticket.stream else WHOLE_SECONDS
-        return max(1, round(seconds * self.model.frame_rate))
+        return max(1, round(seconds * self._prepared.decoder.frame_rate))
 
     def _take(self, frames: Tensor) -> None:
-        assert self._pace is not None
+        assert self._pacer is not None
         self._frames.append(frames)
         for part in frames.split(self._most, dim=-1):  # audio that is continued comes as one
-            codes = self._pace.add(part)
-            if codes is not None:
-                self._pieces.append(codes)
+            ready = self._pacer.add(part)
+            if ready is not None:
+                self._pieces.append(ready)
 
     def _end(self, error: Exception | None) -> None:
         self.rows = 0
@@ -117,17 +128,17 @@ class Run:
 
     @torch.inference_mode(False)
     def _result(self) -> GenerationResult:
-        assert self._job is not None
-        audio, codes = torch.cat(self._audio, dim=-1), torch.cat(self._frames, dim=-1)
+        assert self._prepared is not None
+        audio, frames = torch.cat(self._audio, dim=-1), torch.cat(self._frames, dim=-1)
         self._audio.clear()
         self._frames.clear()
         ended = time.perf_counter()
         return GenerationResult(
             audio=audio,
-            codes=codes,
-            sample_rate=self.model.sample_rate,
-            seeds=self._job.seeds,
-            plans=self._job.plans,
+            codes=frames if self.model.makes_codes else None,
+            sample_rate=self._prepared.decoder.sample_rate,
+            seeds=self._prepared.seeds,
+            plans=self._prepared.plans,
             timings={
                 "waited": self.admitted - self.ticket.submitted,
                 "codes": self._complete - self.admitted,
@@ -135,11 +146,3 @@ class Run:
                 "total": ended - self.admitted,
             },
         )
-
-
-def rows_of(request: GenerationRequest) -> int:
-    """Rows of a batch that `request` takes at most: guidance compares two or three versions of each prompt."""
-    guidance = request.guidance
-    plain = guidance.coef == 1.0 and guidance.coef_beta in (None, 1.0)
-    versions = 1 if plain else 2 if guidance.coef_beta is None else 3
-    return versions * len(request.prompts)

@@ -6,7 +6,7 @@ import threading
 
 from audiocraft.engine.model_cache import ModelCache
 from audiocraft.engine.scheduler import Scheduler
-from audiocraft.engine.ticket import EndRate, EventHandler, Ticket, Turns
+from audiocraft.engine.ticket import EventHandler, FairLock, ThroughputEstimate, Ticket
 from audiocraft.errors import AudioCraftError, InvalidInput, QueueFull
 from audiocraft.generation.request import GenerationRequest
 
@@ -32,8 +32,8 @@ class Engine:
         self._lock = threading.Lock()
         self._schedulers: dict[str, Scheduler] = {}
         self._tickets: set[Ticket] = set()
-        self._turns = Turns()
-        self._rate = EndRate()
+        self._cpu = FairLock()
+        self._rate = ThroughputEstimate()
         self._closed = False
 
     def submit(
@@ -70,7 +70,7 @@ class Engine:
                     model,
                     self.models,
                     max_rows=self.max_rows,
-                    turns=self._turns,
+                    cpu=self._cpu,
                     rate=self._rate,
                     retire=self._retire,
                 )

@@ -6,23 +6,22 @@ import torch
 
 from audiocraft.checkpoints.read import read
 from audiocraft.config.networks import LMConfig
-from audiocraft.engine.active_request import rows_of
-from audiocraft.generation import windows
-from audiocraft.generation.request import GenerationRequest
 from audiocraft.models import debug
-from audiocraft.models.genmodel import BaseGenModel
+from audiocraft.models.generator import Estimate
 from audiocraft.models.loaders import codec_name
 from audiocraft.modules.packing import resolve_precision
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
 
 __all__ = [
-    "OutOfMemoryEstimate", "available_bytes", "check_model", "check_request", "gigabytes", "model_bytes",
-    "request_bytes",
-]  # fmt: skip
+    "OutOfMemoryEstimate",
+    "available_bytes",
+    "check_estimate",
+    "check_model",
+    "gigabytes",
+    "model_bytes",
+]
 
 _BYTES_OF_WEIGHT = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.1, "int4": 0.6}  # with their scales
-_WORKING_SPACE = 64 * 2**20  # activations of a part of a prefill, and of a piece of audio
-_COPIES_OF_AUDIO = 3  # in pieces, whole, and what its owner makes of it
 _FLOAT = 4
 
 
@@ -42,16 +41,6 @@ def model_bytes(name: str, *, device: torch.device, precision: str = "auto", loa
     return int(weights * per_weight) + _FLOAT * sum(tensor.numel() for tensor in codec.tensors.values())
 
 
-def request_bytes(model: BaseGenModel, request: GenerationRequest) -> int:
-    """What `request` takes while it runs: keys and values of its longest window, and its audio."""
-    rows = max(rows_of(request), model.lm.fewest_rows)
-    frames = windows.frames_of(min(request.duration, model.max_duration), model.frame_rate)
-    steps = model.lm.pattern_provider.get_pattern(frames).num_sequence_steps
-    of_step = model.lm.init_state(1, 1).nbytes
-    samples = request.duration * model.sample_rate * model.audio_channels * len(request.prompts)
-    return rows * steps * of_step + int(samples) * _FLOAT * _COPIES_OF_AUDIO + _WORKING_SPACE
-
-
 def check_model(name: str, *, device: torch.device, precision: str) -> None:
     """Raise OutOfMemoryEstimate if model `name` cannot be loaded beside what is in memory."""
     available = available_bytes(device)
@@ -67,25 +56,25 @@ def check_model(name: str, *, device: torch.device, precision: str) -> None:
         )
 
 
-def check_request(
-    model: BaseGenModel, request: GenerationRequest, *, promised: int = 0, wait: bool = False
+def check_estimate(
+    estimate: Estimate, device: torch.device, *, promised: int = 0, wait: bool = False
 ) -> bool:
-    """Whether there is memory for `request` beside what is in memory.
+    """Whether there is memory for a request beside what is in memory.
 
     Args:
-        promised: bytes of requests that were let in, but have not begun to use them.
+        promised: bytes of requests that were admitted, but have not begun to use them.
         wait: others will free memory: the answer is False; else OutOfMemoryEstimate is raised.
     """
-    available = available_bytes(model.device)
+    available = available_bytes(device)
     if available is None:
         return True
-    need, available = request_bytes(model, request), max(0, available - promised)
+    need, available = estimate.bytes, max(0, available - promised)
     if need <= available:
         return True
     if wait:
         return False
     raise OutOfMemoryEstimate(
-        f"this request needs about {gigabytes(need)} and {gigabytes(available)} are free on {model.device}; "
+        f"this request needs about {gigabytes(need)} and {gigabytes(available)} are free on {device}; "
         "ask for fewer prompts at once or a shorter piece, or take a smaller model",
         need=need,
         available=available,

@@ -14,12 +14,16 @@ import torch
 
 from audiocraft.engine.memory import OutOfMemoryEstimate, check_model, gigabytes, model_bytes
 from audiocraft.models.audiogen import AudioGen
-from audiocraft.models.genmodel import BaseGenModel
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.generator import GeneratorModel
+from audiocraft.models.loaders import load_compression_model
 from audiocraft.models.musicgen import MusicGen
 
 __all__ = ["Loaded", "Loader", "ModelCache", "OutOfMemoryEstimate", "bytes_of"]
 
-Loader = Callable[[str], BaseGenModel]
+_DECODERS_KEPT = 4
+
+Loader = Callable[[str], GeneratorModel]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +43,7 @@ class Loaded:
 
 @dataclass(slots=True)
 class _Entry:
-    model: BaseGenModel
+    model: GeneratorModel
     bytes: int
     loaded_at: float
     leases: int = 0
@@ -70,16 +74,28 @@ class ModelCache:
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._decoders: OrderedDict[str, AudioDecoder] = OrderedDict()
         self._expected: dict[str, int] = {}  # bytes of those that are being loaded
         # What was evicted while someone still held it is taken back instead of being loaded a second time.
-        self._evicted: WeakValueDictionary[str, BaseGenModel] = WeakValueDictionary()
+        self._evicted: WeakValueDictionary[str, GeneratorModel] = WeakValueDictionary()
 
-    def get(self, name: str) -> BaseGenModel:
+    def get(self, name: str) -> GeneratorModel:
         """The model called `name`, loaded if it is not here. It may be evicted later; a lease keeps it."""
         return self._entry(name, leases=0).model
 
+    def decoder(self, name: str) -> AudioDecoder:
+        """The decoder called `name`, loaded if it is not here. The last few stay in memory."""
+        with self._lock:
+            found = self._decoders.pop(name, None)
+        found = found or load_compression_model(name, device=self.device)
+        with self._lock:
+            self._decoders[name] = found
+            while len(self._decoders) > _DECODERS_KEPT:
+                self._decoders.popitem(last=False)
+        return found
+
     @contextmanager
-    def lease(self, name: str) -> Iterator[BaseGenModel]:
+    def lease(self, name: str) -> Iterator[GeneratorModel]:
         """The model called `name`, which is not evicted before this block ends."""
         entry = self._entry(name, leases=1)
         try:
@@ -135,7 +151,7 @@ class ModelCache:
             entry.leases += leases
         return entry
 
-    def _loaded(self, name: str) -> BaseGenModel:
+    def _loaded(self, name: str) -> GeneratorModel:
         if self._own_load is not None:
             return self._own_load(name)
         need = model_bytes(name, device=self.device, precision=self.precision)
@@ -167,11 +183,11 @@ class ModelCache:
         self._evicted[name] = self._entries.pop(name).model
 
 
-def bytes_of(model: BaseGenModel) -> int:
-    """Bytes of all weights of a language model and its codec, shared ones once."""
+def bytes_of(model: GeneratorModel) -> int:
+    """The bytes of all weights of a model, shared ones once."""
     tensors = {
         tensor.data_ptr(): tensor.nbytes
-        for module in (model.lm, model.compression_model)
+        for module in model.modules()
         for tensor in (*module.parameters(), *module.buffers())
     }
     return sum(tensors.values())

@@ -10,16 +10,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
-from audiocraft.engine.active_request import Run, rows_of
-from audiocraft.engine.memory import check_request, request_bytes
+from audiocraft.engine.active_request import ActiveRequest
+from audiocraft.engine.memory import check_estimate
 from audiocraft.engine.model_cache import ModelCache
-from audiocraft.engine.ticket import EndRate, Ticket, Turns
+from audiocraft.engine.ticket import FairLock, ThroughputEstimate, Ticket
 from audiocraft.errors import Cancelled as CancelledError
 from audiocraft.generation.batching import Batch
 from audiocraft.generation.events import Cancelled, Failed, Queued
-from audiocraft.models.genmodel import BaseGenModel
-from audiocraft.models.jobs import Job
+from audiocraft.models.generator import GeneratorModel, PreparedRequest
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Scheduler:
     """Runs the requests for one model.
 
     Args:
-        turns: taken for each piece of work on a CPU.
+        cpu: taken for each piece of work on a CPU.
         retire: called from the thread when nothing is left; it returns False if something came in meanwhile.
     """
 
@@ -40,21 +40,21 @@ class Scheduler:
         models: ModelCache,
         *,
         max_rows: int,
-        turns: Turns,
-        rate: EndRate,
+        cpu: FairLock,
+        rate: ThroughputEstimate,
         retire: Callable[[Scheduler], bool],
     ) -> None:
         self.name = name
         self._models = models
         self._max_rows = max_rows
-        self._turns = turns
+        self._cpu = cpu
         self._rate = rate
         self._retire = retire
         self._lock = threading.Lock()
         self._queue: list[tuple[int, int, Ticket]] = []
         self._announced: list[Ticket] = []
-        self._runs: list[Run] = []
-        self._preparing: dict[Run, Future[Job]] = {}
+        self._active: list[ActiveRequest] = []
+        self._preparing: dict[ActiveRequest, Future[PreparedRequest]] = {}
         self._wake = threading.Event()
         self.thread = threading.Thread(target=self._work, name=f"audiocraft-{name}", daemon=True)
 
@@ -66,7 +66,7 @@ class Scheduler:
     @property
     def rows(self) -> int:
         """Rows of the batch that are taken."""
-        return sum(run.rows for run in list(self._runs))
+        return sum(active.rows for active in list(self._active))
 
     def put(self, ticket: Ticket) -> None:
         """Queue a request: higher priorities go first, equal ones in order of arrival."""
@@ -82,16 +82,16 @@ class Scheduler:
             try:
                 with self._models.lease(self.name) as model:
                     self._serve(model)
-            except Exception as error:  # noqa: BLE001 - everybody who waits for this model is told
+            except Exception as error:  # noqa: BLE001 - every request for this model is told
                 self._fail_all(error)
             if self._retire(self):
                 return
 
-    def _serve(self, model: BaseGenModel) -> None:
+    def _serve(self, model: GeneratorModel) -> None:
         """Work until there is nothing left to do."""
         executor = ThreadPoolExecutor(1, thread_name_prefix=f"{self.thread.name}-prepare")
-        batch = Batch(model.lm, model.device, executor, wake=self._wake.set)
-        turn = self._turns if model.device.type == "cpu" else nullcontext()
+        batch = Batch(executor, wake=self._wake.set)
+        cpu = self._cpu if model.device.type == "cpu" else nullcontext()
         try:
             while True:
                 self._wake.clear()
@@ -100,54 +100,55 @@ class Scheduler:
                 self._admit(model, batch, executor)
                 self._announce()
                 self._start_prepared(batch)
-                if not self._runs and not self._queue:
+                if not self._active and not self._queue:
                     return
-                if not self._work_once(batch, turn):
+                if not self._work_once(batch, cpu):
                     self._wake.wait()
-        finally:  # what is still being prepared was cancelled: nobody waits for it
+        finally:  # what is still being prepared was cancelled
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _work_once(self, batch: Batch, turn: AbstractContextManager[None]) -> bool:
+    def _work_once(self, batch: Batch, cpu: AbstractContextManager[None]) -> bool:
         """One step of everybody, and one piece of audio; whether there was either."""
         stepping = batch.busy
         if stepping:
-            with turn:
-                batch.turn()
-        due = next((run for run in self._runs if run.due), None)
+            with cpu:
+                batch.step()
+        due = next((active for active in self._active if active.due), None)
         if due is not None:
-            self._runs.remove(due)  # to the end: who has audio to decode takes turns too
-            self._runs.append(due)
-            with turn:
+            self._active.remove(due)  # to the end, so that requests take turns in decoding too
+            self._active.append(due)
+            with cpu:
                 self._decode(due, batch)
         self._drop_ended()
         return stepping or due is not None
 
-    def _decode(self, run: Run, batch: Batch) -> None:
+    def _decode(self, active: ActiveRequest, batch: Batch) -> None:
         try:
-            run.decode()
+            active.decode()
         except Exception as error:  # noqa: BLE001 - this request alone has failed
-            run.stop(batch, error)
+            active.stop(batch, error)
 
-    def _admit(self, model: BaseGenModel, batch: Batch, executor: Executor) -> None:
-        """Let in who is first for as long as there is room. Nobody overtakes: a large request is not kept out by
-        small ones."""
+    def _admit(self, model: GeneratorModel, batch: Batch, executor: Executor) -> None:
+        """Admit the first request of the queue for as long as there is room. Nothing overtakes it, so that small
+        requests never keep a large one out."""
         while self._queue:
             ticket = self._queue[0][2]
-            rows = min(rows_of(ticket.request), self._max_rows)  # larger ones run, without company
-            if self.rows + rows > self._max_rows:
-                return
             try:
-                promised = sum(request_bytes(model, run.ticket.request) for run in self._preparing)
-                if not check_request(model, ticket.request, promised=promised, wait=bool(self._runs)):
+                estimate = model.estimate(ticket.request)
+                estimate = replace(estimate, rows=min(estimate.rows, self._max_rows))  # larger ones run alone
+                if self.rows + estimate.rows > self._max_rows:
+                    return
+                promised = sum(active.estimate.bytes for active in self._preparing)
+                if not check_estimate(estimate, model.device, promised=promised, wait=bool(self._active)):
                     return  # there will be memory once others have ended
             except Exception as error:  # noqa: BLE001 - an answer to this request
                 self._take_first()
                 self._close(ticket, error)
                 continue
             self._take_first()
-            run = Run(ticket, model, rows)
-            self._runs.append(run)
-            self._preparing[run] = future = executor.submit(run.prepare)
+            active = ActiveRequest(ticket, model, estimate, self._models.decoder)
+            self._active.append(active)
+            self._preparing[active] = future = executor.submit(active.prepare)
             future.add_done_callback(lambda _: self._wake.set())
 
     def _take_first(self) -> None:
@@ -155,18 +156,18 @@ class Scheduler:
             heapq.heappop(self._queue)
 
     def _start_prepared(self, batch: Batch) -> None:
-        for run, future in list(self._preparing.items()):
+        for active, future in list(self._preparing.items()):
             if future.done():
-                del self._preparing[run]
+                del self._preparing[active]
                 error = future.exception()
                 if error is None:
-                    run.start(future.result(), batch)
+                    active.start(future.result(), batch)
                 else:
-                    run.stop(batch, error if isinstance(error, Exception) else RuntimeError(str(error)))
+                    active.stop(batch, error if isinstance(error, Exception) else RuntimeError(str(error)))
         self._drop_ended()
 
     def _drop_cancelled(self, batch: Batch) -> None:
-        """Who wants to stop frees its place, before the next step."""
+        """Requests that were cancelled free their places before the next step."""
         with self._lock:
             leaving = [entry for entry in self._queue if entry[2].token.cancelled]
             for entry in leaving:
@@ -174,21 +175,21 @@ class Scheduler:
             heapq.heapify(self._queue)
         for _, _, ticket in leaving:
             self._close(ticket, CancelledError("the generation was cancelled"))
-        for run in self._runs:
-            if run.ticket.token.cancelled:
-                future = self._preparing.pop(run, None)
+        for active in self._active:
+            if active.ticket.token.cancelled:
+                future = self._preparing.pop(active, None)
                 if future is not None:
                     future.cancel()
-                run.stop(batch)
+                active.stop(batch)
         self._drop_ended()
 
     def _drop_ended(self) -> None:
-        for run in [run for run in self._runs if run.ticket.ended]:
-            self._runs.remove(run)
+        for active in [active for active in self._active if active.ticket.ended]:
+            self._active.remove(active)
             self._rate.note_end()
 
     def _announce(self) -> None:
-        """Tell those who wait how many go first, when that has changed."""
+        """Tell waiting requests how many go before them, when that has changed."""
         with self._lock:
             waiting = [ticket for _, _, ticket in sorted(self._queue, key=lambda entry: entry[:2])]
         for position, ticket in enumerate(waiting):
@@ -202,9 +203,9 @@ class Scheduler:
         with self._lock:
             waiting = [ticket for _, _, ticket in self._queue]
             self._queue.clear()
-        for ticket in [*waiting, *(run.ticket for run in self._runs)]:
+        for ticket in [*waiting, *(active.ticket for active in self._active)]:
             self._close(ticket, error)
-        self._runs.clear()
+        self._active.clear()
         self._preparing.clear()
 
     def _close(self, ticket: Ticket, error: Exception) -> None:

@@ -85,8 +85,8 @@ class Ticket:
             self._ended.set()
 
 
-class EndRate:
-    """Measures how often requests end, for those who ask when to come back."""
+class ThroughputEstimate:
+    """Measures how often requests end, so that a refused client knows when to come back."""
 
     def __init__(self) -> None:
         self._ends: deque[float] = deque(maxlen=16)
@@ -96,15 +96,15 @@ class EndRate:
 
     @property
     def seconds(self) -> float:
-        """Between two requests that end, one to 600."""
+        """The seconds between two requests that end, 1 to 600."""
         if len(self._ends) < 2:
             return _FIRST_GUESS
         return min(max((self._ends[-1] - self._ends[0]) / (len(self._ends) - 1), 1.0), _LONGEST_GUESS)
 
 
-class Turns:
-    """A lock that is granted in the order in which it was asked for. On a CPU, models that run take turns with it:
-    two that compute at once on the same cores are slower than one after the other."""
+class FairLock:
+    """A lock that is granted in the order in which it was asked for. On a CPU, running models take turns with it,
+    because two that compute at once on the same cores are slower than one after the other."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -112,7 +112,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """Those who asked and have not had their turn."""
+        """How many threads have asked and not had their turn."""
         return self._next - self._serving - 1 if self._next > self._serving else 0
 
     def __enter__(self) -> None:

@@ -9,28 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.generation.guidance import Guided
+from audiocraft.generation.computations import Computation, run_alone
+from audiocraft.generation.guidance import GuidedBatch
 from audiocraft.generation.request import Sampling
 from audiocraft.generation.session import Session
-from audiocraft.generation.steps import Ask, Predict, drive
+from audiocraft.generation.token_steps import PREFILL_STEPS, DecodingState, Predict, Prefill
 from audiocraft.modules.codebooks_patterns import Pattern
 
 UNKNOWN = -1  # marks codes that are still to be chosen
 
 
 def decode(
-    guided: Guided, prompt: Tensor, *, length: int, sampling: Sampling, session: Session
+    guided: GuidedBatch, prompt: Tensor, *, length: int, sampling: Sampling, session: Session
 ) -> Iterator[Tensor]:
     """Yield the frames [B, K, n] of a piece of `length` frames in order, those of `prompt` [B, K, P] first."""
     if prompt.shape[-1]:
         yield prompt
-    window = decoding(guided, prompt, length=length, sampling=sampling, session=session)
-    yield from drive(guided.lm, window, prompt.device)
+    yield from run_alone(decoding(guided, prompt, length=length, sampling=sampling, session=session))
 
 
 def decoding(
-    guided: Guided, prompt: Tensor, *, length: int, sampling: Sampling, session: Session
-) -> Generator[Ask, Any, Tensor]:
+    guided: GuidedBatch, prompt: Tensor, *, length: int, sampling: Sampling, session: Session
+) -> Generator[Computation | Tensor, Any, Tensor]:
     """The coroutine of `decode`. It yields the frames after the prompt, and returns them all, [B, K, T]."""
     lm = guided.lm
     pattern = lm.pattern_provider.get_pattern(length)
@@ -41,11 +41,13 @@ def decoding(
     num_steps = sequence.shape[-1]
     first, finished = first_step(pattern, prompt.shape[-1]), prompt.shape[-1]
     ends = last_steps(pattern)
-    states: list[Any] = []
+    state = DecodingState(guided, capacity=num_steps)
     read = 0
     for step in session.steps(first, num_steps):
-        unread = sequence[..., read:step]  # the first is only longer: the prefill
-        chosen = yield Predict(guided, unread, states, num_steps, sampling, session.generators)
+        *parts, last = sequence[..., read:step].split(PREFILL_STEPS, dim=-1)  # one step, but for the first
+        for part in parts:
+            yield Prefill(state, part)
+        chosen = yield Predict(state, last, sampling, session.generators)
         write(sequence, step, chosen)
         read = step
         ready = finished

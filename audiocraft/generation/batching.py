@@ -1,300 +1,196 @@
-"""Generations that share the steps of one network. They join and leave between any two steps, and each gets the
-codes that it would get alone: the network sees the rows of all, everything else is each one's own.
+"""Generations that run together. They join and leave between any two steps, and each gets what it would get alone.
 
-    step           1  2  3  4  5  6  7  8  9
-    A, guided      p  +  +  +  +  +  .           p: a part of a prefill, which the others' steps are between
-    B, joins late           p  p  +  +  +  +     +: a shared step
-    C, cancelled      p  +  x                    x: gone before the next step
+step           1  2  3  4  5  6  7  8  9
+A, guided      p  +  +  +  +  +  .           p: a computation run alone, which the others' steps are between
+B, joins late           p  p  +  +  +  +     +: a shared pass
+C, cancelled      p  +  x                    x: gone before the next step
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audiocraft.generation.guidance import Guided, half_on_gpu, prepare
-from audiocraft.generation.protocols import SharedState, TokenLM
-from audiocraft.generation.request import Sampling
-from audiocraft.generation.sampling import choose
-from audiocraft.generation.steps import PREFILL_STEPS, Ask, Embed, Generation, Predict
-from audiocraft.modules.conditioners import Fused
+from audiocraft.generation.computations import Computation, Generation, Group
 
 
 @dataclass(eq=False, slots=True)
-class Member:
+class ActiveGeneration:
     """One generation in a batch.
 
     Args:
-        on_frames: called with the frames [B, K, n] as they are finished.
+        on_frames: called with the frames [B, ..., n] as they are finished.
         on_end: called once: with None after the last frames, or with the error that ended it.
     """
 
     generation: Generation
     on_frames: Callable[[Tensor], None]
     on_end: Callable[[Exception | None], None]
-    embedding: Future[Guided] | None = None
-    waiting: Predict | None = None
-    unread: deque[Tensor] = field(default_factory=deque)
-    shared: Shared | None = None
+    waiting: Computation | None = None
+    background: Future[Any] | None = None
 
     def cancel(self) -> None:
         """Let go of everything, without a word."""
         self.generation.close()
-        self.embedding = self.waiting = self.shared = None
-        self.unread.clear()
+        self.waiting = self.background = None
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """A window that has read its beginning, ready for steps with others.
+@dataclass(slots=True)
+class _Seated:
+    """A group with the seats that it was put together for."""
 
-    Args:
-        fused: the conditions of its steps, without those of its beginning.
-        state: of its own rows.
-    """
+    seats: list[object]
+    group: Group
 
-    guided: Guided
-    fused: Fused
-    state: SharedState
-    capacity: int
-
-    @property
-    def rows(self) -> int:
-        return self.guided.rows * self.guided.versions
-
-    @property
-    def places(self) -> tuple[bool, ...]:
-        """Where conditions enter; generations that differ in it cannot share a step."""
-        return tuple(
-            value is not None for value in (self.fused.add, self.fused.frames, self.fused.interpolate)
+    def fits(self, computations: Sequence[Computation]) -> bool:
+        return len(self.seats) == len(computations) and all(
+            seat is computation.seat for seat, computation in zip(self.seats, computations, strict=True)
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Members that share their steps, put together once for as long as they stay the same."""
+@dataclass(slots=True)
+class _Background:
+    """Where computations go that may be answered by another thread."""
 
-    members: tuple[Member, ...]
-    windows: tuple[Shared, ...]
-    fused: Fused
-    state: Any
-    padding: int
+    executor: Executor | None
+    wake: Callable[[], None]
 
-    @classmethod
-    def of(cls, members: Sequence[Member], fewest_rows: int, device: torch.device) -> Group:
-        windows = tuple(member.shared for member in members if member.shared is not None)
-        assert len(windows) == len(members)
-        padding = max(0, fewest_rows - sum(window.rows for window in windows))
-        length = max(window.capacity for window in windows)
-        parts = [stretched(window, length) for window in windows]
-        if padding:
-            parts.append(parts[0].rows(torch.zeros(padding, dtype=torch.long, device=device)))
-        state = windows[0].state.together([window.state for window in windows], padding, length=length)
-        return cls(tuple(members), windows, Fused.cat(parts), state, padding)
+    def submit(self, computation: Computation) -> Future[Any]:
+        if self.executor is not None:
+            future = self.executor.submit(computation.run, shared=True)
+            future.add_done_callback(lambda _: self.wake())
+            return future
+        future = Future()
+        try:
+            future.set_result(computation.run(shared=True))
+        except Exception as error:  # noqa: BLE001 - its generation is told
+            future.set_exception(error)
+        return future
 
 
+@dataclass(slots=True)
 class Batch:
-    """Runs generations on one network. It belongs to one thread, which calls `turn` until nothing is left.
+    """Runs generations of one model. It belongs to one thread, which calls `step` until nothing is left.
 
     Args:
-        executor: embeds conditions, so that the steps of others go on meanwhile; None does it in between.
+        executor: answers computations that may run in the background; None answers them in between.
         wake: called, from any thread, when there is something to do again.
     """
 
-    def __init__(
-        self,
-        lm: TokenLM,
-        device: torch.device,
-        executor: Executor | None = None,
-        wake: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.lm = lm
-        self.device = device
-        self.executor = executor
-        self.wake = wake
-        self._members: list[Member] = []
-        self._groups: list[Group] | None = []
+    executor: Executor | None = None
+    wake: Callable[[], None] = lambda: None
+    _active: list[ActiveGeneration] = field(default_factory=list)
+    _groups: dict[Hashable, _Seated] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._active)
 
     @property
     def busy(self) -> bool:
-        """Whether a turn has something to do: not while all wait for the executor, or there are none."""
-        return any(member.embedding is None or member.embedding.done() for member in self._members)
+        """Whether a step has something to do: not while all wait for the executor, or there are none."""
+        return any(active.background is None or active.background.done() for active in self._active)
 
-    def add(self, member: Member) -> None:
-        """Let `member` join; it begins at the next turn."""
-        self._members.append(member)
-        self._advance(member, None)
+    def add(self, active: ActiveGeneration) -> None:
+        """Let `active` join; it begins at the next step."""
+        self._active.append(active)
+        self._advance(active, None)
 
-    def remove(self, member: Member) -> None:
-        """Let `member` go at once, without a last word to it."""
-        if member in self._members:
-            self._members.remove(member)
-            self._regroup(member)
-        member.cancel()
+    def remove(self, active: ActiveGeneration) -> None:
+        """Let `active` go at once, without a last word to it."""
+        if active in self._active:
+            self._active.remove(active)
+            self._groups.clear()  # they would keep the memory of what has gone
+        active.cancel()
 
     @torch.inference_mode()
-    def turn(self) -> None:
-        """Let each member come one step further, or if it reads its beginning, one of them by one part."""
-        for member in [member for member in self._members if member.embedding is not None]:
-            if member.embedding is not None and member.embedding.done():
-                self._embedded(member, member.embedding)
-        reading = next((member for member in self._members if member.unread), None)
-        if reading is not None:
-            self._try([reading], partial(self._read, reading))
-            if reading in self._members and reading.unread:  # the next turn is another one's
-                self._members.remove(reading)
-                self._members.append(reading)
-        for group in self._current_groups():
-            self._try(group.members, partial(self._step, group))
+    def step(self) -> None:
+        """Bring each generation one computation further; of those that must run alone, only one."""
+        for active in [active for active in self._active if active.background is not None]:
+            if active.background is not None and active.background.done():
+                self._take_answer(active, active.background)
+        self._run_one_alone()
+        for key, members in self._grouped().items():
+            self._try(members, partial(self._run_group, key, members))
 
-    # ------------------------------------------------------------------ what members ask for
+    # ------------------------------------------------------------------ what generations ask for
 
-    def _advance(self, member: Member, answer: Any) -> None:
-        """Send `answer` and take up what the member asks for next; its frames are handed on."""
+    def _advance(self, active: ActiveGeneration, answer: Any) -> None:
+        """Send `answer` and take up what the generation asks for next; its frames are handed on."""
+        active.waiting = None
         try:
-            ask: Ask = member.generation.send(answer)
-            while isinstance(ask, Tensor):
-                member.on_frames(ask)
-                ask = member.generation.send(None)
+            asked = active.generation.send(answer)
+            while isinstance(asked, Tensor):
+                active.on_frames(asked)
+                asked = active.generation.send(None)
         except StopIteration:
-            self._end(member, None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this member's alone
-            self._end(member, error)
+            self._end(active, None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this generation's alone
+            self._end(active, error)
         else:
-            self._take_up(member, ask)
+            if asked.in_background:
+                active.background = _Background(self.executor, self.wake).submit(asked)
+            else:
+                active.waiting = asked
 
-    def _take_up(self, member: Member, ask: Embed | Predict) -> None:
-        if isinstance(ask, Predict):
-            member.waiting = ask
-            if member.shared is None:  # the beginning, or a network that does not share
-                member.unread.extend(ask.codes.split(PREFILL_STEPS, dim=-1))
-            return
-        if member.shared is not None:  # a window is over
-            self._regroup(member)
-            member.shared = None
-        member.waiting = None
-        if self.executor is not None:
-            member.embedding = self.executor.submit(self._embed, ask)
-            member.embedding.add_done_callback(lambda _: self.wake())
-        else:
-            member.embedding = Future()
-            try:
-                member.embedding.set_result(self._embed(ask))
-            except Exception as error:  # noqa: BLE001 - the member is told
-                member.embedding.set_exception(error)
-
-    @torch.inference_mode()
-    def _embed(self, ask: Embed) -> Guided:
-        # Both passes of guidance in two steps are rows of one here: the codes are the same.
-        return prepare(self.lm, ask.attributes, replace(ask.guidance, two_step=False), device=self.device)
-
-    def _embedded(self, member: Member, embedding: Future[Guided]) -> None:
-        member.embedding = None
-        error = embedding.exception()
+    def _take_answer(self, active: ActiveGeneration, background: Future[Any]) -> None:
+        active.background = None
+        error = background.exception()
         if error is None:
-            self._advance(member, embedding.result())
+            self._advance(active, background.result())
         else:
-            self._end(member, error if isinstance(error, Exception) else RuntimeError(str(error)))
+            self._end(active, error if isinstance(error, Exception) else RuntimeError(str(error)))
 
-    def _end(self, member: Member, error: Exception | None) -> None:
-        self.remove(member)
-        member.on_end(error)
+    def _end(self, active: ActiveGeneration, error: Exception | None) -> None:
+        self.remove(active)
+        active.on_end(error)
 
-    def _try(self, members: Iterable[Member], work: Callable[[], None]) -> None:
+    def _try(self, members: Iterable[ActiveGeneration], work: Callable[[], None]) -> None:
         """Do `work`, of which only `members` suffer if it fails."""
         try:
             work()
         except Exception as error:  # noqa: BLE001 - each of them is told
-            for member in members:
-                if member in self._members:
-                    self._end(member, error)
+            for active in members:
+                if active in self._active:
+                    self._end(active, error)
 
-    # ------------------------------------------------------------------ the network
+    # ------------------------------------------------------------------ answers
 
-    def _read(self, member: Member) -> None:
-        """Feed one part of a window's beginning, as it would be alone."""
-        ask = member.waiting
-        assert ask is not None
-        guided = ask.guided
-        if not ask.states:
-            ask.states.extend(guided.open(ask.capacity))
-        logits = guided.logits(member.unread.popleft(), ask.states)
-        if member.unread:
-            return
-        chosen = choose(logits, ask.sampling, ask.generators)
-        state = ask.states[0]
-        if isinstance(state, SharedState):
-            if guided.padded_rows > guided.rows * guided.versions:
-                state = ask.states[0] = state.first_rows(guided.rows * guided.versions)
-            rows = slice(0, guided.rows * guided.versions)
-            fused = replace(guided.passes[0].rows(rows), prepend=None, cross=None)
-            member.shared = Shared(guided, fused, state, ask.capacity)
-            self._groups = None
-        self._advance(member, chosen)
-
-    def _step(self, group: Group) -> None:
-        """One step of the network for all members of a group."""
-        asks = [member.waiting for member in group.members]
-        codes = [ask.codes.repeat(ask.guided.versions, 1, 1) for ask in asks if ask is not None]
-        if group.padding:
-            codes.append(codes[0][:1].expand(group.padding, -1, -1))
-        with half_on_gpu(self.device, self.lm.half_dtype):
-            logits = self.lm.logits(torch.cat(codes), group.fused, group.state)[:, :, -1].float()
-        parts = logits.split(
-            [*(window.rows for window in group.windows), *[group.padding] * bool(group.padding)]
+    def _run_one_alone(self) -> None:
+        """Answer one computation that cannot be grouped. Its generation goes to the end, so that the next step is
+        another one's."""
+        chosen = next(
+            (active for active in self._active if active.waiting and active.waiting.group_key is None), None
         )
-        combined = [window.guided.combine(part) for window, part in zip(group.windows, parts, strict=False)]
-        chosen = choose_each(combined, [ask for ask in asks if ask is not None])
-        for member, codes_of in zip(group.members, chosen, strict=True):
-            if member in self._members:  # an event's handler may have let others go
-                self._advance(member, codes_of)
+        if chosen is None or chosen.waiting is None:
+            return
+        self._active.remove(chosen)
+        self._active.append(chosen)
+        self._try([chosen], lambda: self._advance(chosen, chosen.waiting and chosen.waiting.run(shared=True)))
 
-    def _current_groups(self) -> list[Group]:
-        """Members that are ready for a step, together where their conditions enter in the same places."""
-        if self._groups is None:
-            by_places: dict[tuple[bool, ...], list[Member]] = {}
-            for member in self._members:
-                if member.shared is not None:
-                    by_places.setdefault(member.shared.places, []).append(member)
-            self._groups = [
-                Group.of(members, self.lm.fewest_rows, self.device) for members in by_places.values()
-            ]
-        return self._groups
+    def _grouped(self) -> dict[Hashable, list[ActiveGeneration]]:
+        """The generations that wait for a shared pass, by what they can share."""
+        found: dict[Hashable, list[ActiveGeneration]] = {}
+        for active in self._active:
+            key = active.waiting.group_key if active.waiting is not None else None
+            if active.waiting is not None and key is not None:
+                found.setdefault((type(active.waiting), key), []).append(active)
+        for key in self._groups.keys() - found.keys():
+            del self._groups[key]
+        return found
 
-    def _regroup(self, leaving: Member) -> None:
-        if leaving.shared is not None:
-            self._groups = None
-
-
-def choose_each(logits: Sequence[Tensor], asks: Sequence[Predict]) -> list[Tensor]:
-    """logits [B, K, V] of each ask -> codes [B, K] of each; those with the same settings are chosen at once."""
-    alike: dict[Sampling, list[int]] = {}
-    for index, ask in enumerate(asks):
-        alike.setdefault(ask.sampling, []).append(index)
-    chosen: dict[int, Tensor] = {}
-    for sampling, places in alike.items():
-        generators = [generator for index in places for generator in asks[index].generators]
-        codes = choose(torch.cat([logits[index] for index in places]), sampling, generators)
-        chosen.update(zip(places, codes.split([len(logits[index]) for index in places]), strict=True))
-    return [chosen[index] for index in range(len(asks))]
-
-
-def stretched(window: Shared, length: int) -> Fused:
-    """Conditions of a window whose steps are counted among `length`: what is stretched over its own length is laid
-    out step by step first."""
-    condition = window.fused.interpolate
-    if condition is None:
-        return window.fused
-    steps = torch.arange(length, device=condition.device).clamp(max=window.capacity - 1)
-    places = (steps * condition.shape[1]).div(window.capacity, rounding_mode="floor")
-    return replace(window.fused, interpolate=condition[:, places])
+    def _run_group(self, key: Hashable, members: Sequence[ActiveGeneration]) -> None:
+        computations = [active.waiting for active in members if active.waiting is not None]
+        seated = self._groups.get(key)
+        if seated is None or not seated.fits(computations):
+            group = type(computations[0]).group(computations)
+            seated = self._groups[key] = _Seated([computation.seat for computation in computations], group)
+        answers = seated.group.run(computations)
+        for active, answer in zip(members, answers, strict=True):
+            if active in self._active:  # a handler of frames may have let others go
+                self._advance(active, answer)

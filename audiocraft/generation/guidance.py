@@ -25,21 +25,21 @@ MIN_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Guided:
-    """A batch of `rows` requests prepared for the network. It is seen in one, two or three versions: as asked, with
+class GuidedBatch:
+    """A batch of `rows` requests prepared for the network. It is seen in one, two or three branches: as asked, with
     its sound conditions alone, without any condition.
 
     Args:
-        passes: fused conditions of each forward pass per step: all versions in one, or each in its own.
-        versions: in one pass.
-        coef: how far to go from the version without conditions; None where the version as asked is final.
-        beta: how far to go from the version with sound alone, where there is one.
+        passes: fused conditions of each forward pass per step: all branches in one, or each in its own.
+        branches: in one pass.
+        coef: how far to go from the branch without conditions; None where the branch as asked is final.
+        beta: how far to go from the branch with sound alone, where there is one.
     """
 
     lm: TokenLM
     rows: int
     passes: tuple[Fused, ...]
-    versions: int
+    branches: int
     padded_rows: int
     coef: float | None
     beta: float | None
@@ -51,60 +51,60 @@ class Guided:
 
     def logits(self, codes: Tensor, states: Sequence[Any]) -> Tensor:
         """The guided logits [B, K, V] of the code that follows the steps codes [B, K, S]."""
-        repeated = codes.repeat(self.versions, 1, 1)
+        repeated = codes.repeat(self.branches, 1, 1)
         padding = self.padded_rows - repeated.shape[0]
         if padding:
             repeated = torch.cat([repeated, repeated[:1].expand(padding, -1, -1)])
         with half_on_gpu(self.device, self.lm.half_dtype):
             answers = [
-                self.lm.logits(repeated, fused, state)[: self.rows * self.versions, :, -1].float()
+                self.lm.logits(repeated, fused, state)[: self.rows * self.branches, :, -1].float()
                 for fused, state in zip(self.passes, states, strict=True)
             ]
         return self.combine(answers[0] if len(answers) == 1 else torch.cat(answers))
 
     def combine(self, logits: Tensor) -> Tensor:
-        """What the versions [versions x B, K, V] say together, [B, K, V]."""
+        """What the branches [branches x B, K, V] say together, [B, K, V]."""
         if self.coef is None:
             return logits
-        versions: list[Tensor] = list(logits.split(self.rows))
-        asked, *sound, null = versions
+        branches: list[Tensor] = list(logits.split(self.rows))
+        asked, *sound, null = branches
         if sound and self.beta is not None:
             asked = sound[0] + (asked - sound[0]) * self.beta
         return null + (asked - null) * self.coef
 
 
-def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: torch.device) -> Guided:
-    """Embed the conditions of every row, in as many versions as guidance compares."""
+def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: torch.device) -> GuidedBatch:
+    """Embed the conditions of every row, in as many branches as guidance compares."""
     assert guidance.coef is not None, "the model says how strong guidance is where the request does not"
-    versions = versions_of(attributes, guidance, hears=lm.condition_provider.has_wav_condition)
-    rows, together = len(attributes), 1 if guidance.two_step else len(versions)
+    branches = branches_of(attributes, guidance, hears=lm.condition_provider.has_wav_condition)
+    rows, together = len(attributes), 1 if guidance.two_step else len(branches)
     missing = max(0, lm.fewest_rows - rows * together)
     # Conditions are embedded in torch, whatever the network runs in.
-    padding = max(missing, MIN_ROWS - rows * len(versions)) if device.type == "cpu" else missing
+    padding = max(missing, MIN_ROWS - rows * len(branches)) if device.type == "cpu" else missing
     filler = unconditional(list(attributes)[:1]) * padding
     with half_on_gpu(device, lm.half_dtype):
-        # Even separate passes are embedded as one batch: a condition's length must not depend on the version.
-        fused = fuse(lm, [*(row for version in versions for row in version), *filler])
-    end = rows * len(versions)
+        # Even separate passes are embedded as one batch: a condition's length must not depend on the branch.
+        fused = fuse(lm, [*(row for branch in branches for row in branch), *filler])
+    end = rows * len(branches)
     pads = list(range(end, end + missing))
-    if together == len(versions):
+    if together == len(branches):
         passes: tuple[Fused, ...] = (fused.rows(slice(0, end + missing)),)
     else:
         starts = range(0, end, rows)
         passes = tuple(fused.rows(torch.tensor([*range(i, i + rows), *pads], device=device)) for i in starts)
-    return Guided(
+    return GuidedBatch(
         lm=lm,
         rows=rows,
         passes=passes,
-        versions=together,
+        branches=together,
         padded_rows=rows * together + missing,
-        coef=guidance.coef if len(versions) > 1 else None,
+        coef=guidance.coef if len(branches) > 1 else None,
         beta=guidance.coef_beta,
         device=device,
     )
 
 
-def versions_of(attributes: Attributes, guidance: Guidance, *, hears: bool) -> list[Attributes]:
+def branches_of(attributes: Attributes, guidance: Guidance, *, hears: bool) -> list[Attributes]:
     """The batch as asked; with its sound conditions alone, for double guidance; without any condition.
 
     Args:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from audiocraft.audio.processing import AudioProcessor
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
 from audiocraft.types import ScorePlan, StyleSettings
@@ -65,11 +66,6 @@ class Sampling:
         return not self.use_sampling or self.temperature == 0
 
 
-RELEASED_COEF = float("3")
-"""The original's default strength of guidance. Its interface has no word for "as the model likes it", so there this
-very object, a default that nobody touched, means that; a 3.0 that somebody wrote is another object and means 3.0."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guidance:
     """How strongly the conditions are followed: 1 is the model as it is, more exaggerates them.
@@ -85,8 +81,6 @@ class Guidance:
     two_step: bool = False
 
     def __post_init__(self) -> None:
-        if self.coef is RELEASED_COEF:
-            object.__setattr__(self, "coef", None)
         for value, name, place in (
             (self.coef, "the guidance coefficient", "guidance.coef"),
             (self.coef_beta, "guidance beta", "guidance.coef_beta"),
@@ -98,7 +92,7 @@ class Guidance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Window:
+class WindowSettings:
     """How pieces longer than the model are made: a new window every `stride` seconds, continuing the one before.
     None lets the model choose.
 
@@ -118,7 +112,7 @@ class Window:
             )
 
 
-def window_of(duration: float, extend_stride: float, heard: float, default: float) -> Window:
+def window_of(duration: float, extend_stride: float, heard: float, default: float) -> WindowSettings:
     """The window that upstream's `extend_stride` means for a model that hears `heard` seconds at once.
 
     Args:
@@ -127,13 +121,13 @@ def window_of(duration: float, extend_stride: float, heard: float, default: floa
     check_number(duration, "duration", "duration")
     check_number(extend_stride, "extend_stride", "extend_stride")
     if extend_stride < heard:
-        return Window(stride=extend_stride)
+        return WindowSettings(stride=extend_stride)
     if duration > heard and extend_stride != default:
         raise InvalidInput(
             f"extend_stride {extend_stride:g} s must be shorter than the {heard:g} s that the model hears at once",
             field="extend_stride",
         )
-    return Window()
+    return WindowSettings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +145,8 @@ class GenerationRequest:
         reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
             as the model does; a melody shorter than the piece repeats.
         style: how a style is read, with models that take one; None is as the model was trained.
+        decoder: the name of what turns the model's frames into audio; None is the model's own codec.
+        processors: every row's audio goes through all of them, in order, whether it is streamed or made whole.
     """
 
     prompts: tuple[str | None, ...]
@@ -158,7 +154,7 @@ class GenerationRequest:
     seeds: tuple[int, ...] | None = None
     sampling: Sampling = Sampling()
     guidance: Guidance = Guidance()
-    window: Window = Window()
+    window: WindowSettings = WindowSettings()
     schedule: tuple[tuple[float, str], ...] = ()
     prompt_audio: Tensor | None = field(default=None, compare=False, repr=False)
     prompt_sample_rate: int | None = None
@@ -166,6 +162,8 @@ class GenerationRequest:
     reference_audio: tuple[Tensor | None, ...] | None = field(default=None, compare=False, repr=False)
     reference_sample_rate: int | None = None
     style: StyleSettings | None = None
+    decoder: str | None = None
+    processors: tuple[AudioProcessor, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -231,14 +229,14 @@ class GenerationResult:
 
     Args:
         audio: [B, C, N], exactly `duration` long.
-        codes: [B, K, T], the codec's codes of that audio.
+        codes: [B, K, T], the codec's codes of that audio; None with models that make none.
         seeds: the seed of each row, drawn or given.
         plans: the plan of each row, for models that take them.
         timings: seconds per stage.
     """
 
     audio: Tensor = field(repr=False)
-    codes: Tensor = field(repr=False)
+    codes: Tensor | None = field(repr=False)
     sample_rate: int
     seeds: tuple[int, ...]
     plans: tuple[ScorePlan | None, ...]

@@ -10,7 +10,7 @@ from torch import Tensor
 from audiocraft.generation.request import Sampling
 
 
-def choose(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
+def sample(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
     """logits [B, K, V], one generator per row -> codes [B, K]."""
     if sampling.greedy:
         return logits.argmax(dim=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import autoregressive
+from audiocraft.generation.computations import Generation
 from audiocraft.generation.protocols import Attributes, TokenLM
-from audiocraft.generation.request import Guidance, Sampling
+from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
 from audiocraft.generation.session import Session
-from audiocraft.generation.steps import Embed, Generation, drive
+from audiocraft.generation.token_steps import Embed
 from audiocraft.music.planning import part_of_plan
 from audiocraft.types import ConditioningAttributes, WavCondition
 
@@ -26,7 +27,7 @@ _SHORT_STRIDE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Window:
     """One window: the frames [start, stop), of which the first `known` are there already.
 
     start          start + known                 stop
@@ -59,9 +60,9 @@ def stride_of(stride: float | None, context: float) -> float:
     return stride
 
 
-def plan_spans(
+def plan_windows(
     total: int, *, context: int, stride: int, prompt: int = 0, changes: Collection[int] = ()
-) -> tuple[Span, ...]:
+) -> tuple[Window, ...]:
     """Cover `total` frames, of which `prompt` are known, by windows of at most `context`, `stride` apart.
 
     Args:
@@ -71,20 +72,20 @@ def plan_spans(
     start = 0
     while prompt - start >= context:  # a prompt longer than the context: only its end is heard
         start += stride
-    spans: list[Span] = []
+    windows: list[Window] = []
     known = prompt
-    while not spans or known < total:
-        if spans:
+    while not windows or known < total:
+        if windows:
             start = max(start, known - (context - stride))
         stop = min((total, start + context, *(frame for frame in changes if frame > known)))
-        spans.append(Span(start, stop, known - start))
+        windows.append(Window(start, stop, known - start))
         known = stop
-    return tuple(spans)
+    return tuple(windows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Piece:
-    """All that is fixed about a piece before its first window.
+class TokenTask:
+    """All that is fixed about a generation of codes before its first window.
 
     Args:
         attributes: what is asked for at the start.
@@ -93,7 +94,7 @@ class Piece:
     """
 
     attributes: Attributes
-    spans: tuple[Span, ...]
+    windows: tuple[Window, ...]
     prompt: Tensor
     frame_rate: float
     sampling: Sampling
@@ -106,38 +107,35 @@ class Piece:
         return next(found, self.attributes)
 
 
-@torch.inference_mode()
-def generate(lm: TokenLM, piece: Piece, session: Session) -> Iterator[Tensor]:
-    """Yield the frames [B, K, n] of the whole piece in order, each once."""
-    yield from drive(lm, generation(lm, piece, session), piece.prompt.device)
-
-
-def generation(lm: TokenLM, piece: Piece, session: Session) -> Generation:
-    """The coroutine of `generate`."""
+def generation(lm: TokenLM, task: TokenTask, session: Session) -> Generation:
+    """The coroutine that yields the frames [B, K, n] of the whole piece in order, each once, those of its prompt
+    first."""
     session.total = sum(  # a piece of hours has thousands of windows, most of them alike
         count * autoregressive.num_model_steps(lm.pattern_provider.get_pattern(length), known)
-        for (length, known), count in Counter((span.length, span.known) for span in piece.spans).items()
+        for (length, known), count in Counter(
+            (window.length, window.known) for window in task.windows
+        ).items()
     )
-    if piece.prompt.shape[-1]:
-        yield piece.prompt
-    context, moving = longest_context(piece), moving_wavs(lm)
-    codes, place = piece.prompt, 0  # the frames from `place` on, as far as a later window hears them
-    for span in piece.spans:
-        heard = [
-            at_window(entry, span, piece.frame_rate, context=context, moving=moving)
-            for entry in piece.attributes_at(span.start + span.known)
+    if task.prompt.shape[-1]:
+        yield task.prompt
+    context, moving = longest_context(task), moving_wavs(lm)
+    codes, place = task.prompt, 0  # the frames from `place` on, as far as a later window hears them
+    for window in task.windows:
+        conditions = [
+            at_window(entry, window, task.frame_rate, context=context, moving=moving)
+            for entry in task.attributes_at(window.start + window.known)
         ]
-        guided = yield Embed(heard, piece.guidance)
-        known, length = codes[..., span.start - place :], span.length
+        guided = yield Embed(lm, conditions, task.guidance, task.prompt.device)
+        known, length = codes[..., window.start - place :], window.length
         codes = yield from autoregressive.decoding(
-            guided, known, length=length, sampling=piece.sampling, session=session
+            guided, known, length=length, sampling=task.sampling, session=session
         )
-        place = span.start
+        place = window.start
 
 
-def longest_context(piece: Piece) -> float | None:
+def longest_context(task: TokenTask) -> float | None:
     """Seconds that every window of a long piece hears; None where one window hears it all."""
-    return max(span.length for span in piece.spans) / piece.frame_rate if len(piece.spans) > 1 else None
+    return max(window.length for window in task.windows) / task.frame_rate if len(task.windows) > 1 else None
 
 
 def moving_wavs(lm: TokenLM) -> frozenset[str]:
@@ -150,19 +148,19 @@ def moving_wavs(lm: TokenLM) -> frozenset[str]:
 
 def at_window(
     attributes: ConditioningAttributes,
-    span: Span,
+    window: Window,
     frame_rate: float,
     *,
     context: float | None = None,
     moving: Collection[str] = (),
 ) -> ConditioningAttributes:
-    """The conditions as they are heard in one window: plans and melodies are moved to its place in the piece.
+    """The conditions as they are heard in one window: plans and melodies are moved to its place in the plan.
 
     Args:
         context: seconds of melody that a window hears; None leaves melodies as they are.
         moving: names of the waveforms to move.
     """
-    start, duration = span.start / frame_rate, span.length / frame_rate
+    start, duration = window.start / frame_rate, window.length / frame_rate
     symbolic = {
         name: condition._replace(plan=part_of_plan(condition.plan, condition.plan.start + start, duration))
         if condition.plan is not None
@@ -190,3 +188,11 @@ def part_of(condition: WavCondition, start: float, duration: float) -> WavCondit
         path=[None],  # a moved waveform is in no file
         seek_time=[0.0],
     )
+
+
+def rows_of(request: GenerationRequest) -> int:
+    """Rows of a batch that `request` takes at most: guidance compares two or three branches of each prompt."""
+    guidance = request.guidance
+    plain = guidance.coef == 1.0 and guidance.coef_beta in (None, 1.0)
+    branches = 1 if plain else 2 if guidance.coef_beta is None else 3
+    return branches * len(request.prompts)

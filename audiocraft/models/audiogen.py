@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import RELEASED_COEF, Guidance, Sampling, window_of
+from audiocraft.generation.request import Guidance, Sampling, window_of
 from audiocraft.models.encodec import CompressionModel
-from audiocraft.models.genmodel import BaseGenModel, Defaults
+from audiocraft.models.genmodel import Defaults
 from audiocraft.models.lm import LMModel
 from audiocraft.models.loaders import load_generator
+from audiocraft.models.token_model import TokenModel
 from audiocraft.utils.devices import usable_device
 
 MELODY = "self_wav"
@@ -19,7 +20,7 @@ _DEFAULT_STRIDE = 2
 _ALIASES = {"nano": "audiogen-nano", "medium": "facebook/audiogen-medium"}
 
 
-class AudioGen(BaseGenModel):
+class AudioGen(TokenModel):
     """Sounds from text. See `BaseGenModel` for `run`, `stream` and upstream's `generate*`."""
 
     def __init__(
@@ -60,11 +61,15 @@ class AudioGen(BaseGenModel):
         top_p: float = 0.0,
         temperature: float = 1.0,
         duration: float = 10.0,
-        cfg_coef: float = RELEASED_COEF,
+        cfg_coef: float | None = None,
         two_step_cfg: bool = False,
         extend_stride: float = _DEFAULT_STRIDE,
     ) -> None:
-        """Set what later `generate*` calls use; `run` reads none of it."""
+        """Set what later `generate*` calls use; `run` reads none of it.
+
+        Args:
+            cfg_coef: strength of guidance; None is what the model was made for, which is 3.0 for all released ones.
+        """
         self.defaults = Defaults(
             duration=duration,
             sampling=Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature),

@@ -14,9 +14,10 @@ from audiocraft.config.networks import LMConfig
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.models import debug
 from audiocraft.models.audiogen import AudioGen
-from audiocraft.models.genmodel import BaseGenModel
+from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.musicgen import MusicGen
 from audiocraft.models.references import REFERENCE, listener, takes_style
+from audiocraft.models.token_model import TokenModel
 
 Role = Literal["melody", "style"]
 """What a model hears in the audio that it is referred to."""
@@ -49,9 +50,9 @@ def abilities_of(config: LMConfig) -> Abilities:
     return Abilities("style" if isinstance(found, StyleConfig) else None)
 
 
-def abilities_of_model(model: BaseGenModel) -> Abilities:
+def abilities_of_model(model: GeneratorModel) -> Abilities:
     """Those of a model that is loaded."""
-    if listener(model.lm) is None:
+    if not isinstance(model, TokenModel) or listener(model.lm) is None:
         return Abilities()
     return Abilities("style" if takes_style(model.lm) else "melody")
 
@@ -71,7 +72,7 @@ def foreseen(name: str) -> Abilities | None:
     return None
 
 
-def facade(name: str) -> type[BaseGenModel]:
+def facade(name: str) -> type[GeneratorModel]:
     """The class that loads and runs the model called `name`."""
     return AudioGen if "audiogen" in name.rstrip("/").rpartition("/")[2] else MusicGen
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import audiocraft.models as models
 from audiocraft.errors import InvalidInput
+from audiocraft.models.codecs.streaming_decode import StreamDecoder
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 from audiocraft.quantization.vq import ResidualVectorQuantizer
 from audiocraft.utils.lazy import lazy_names
@@ -105,6 +106,10 @@ class CompressionModel(ABC, nn.Module):
     ) -> Tensor:
         """The next samples x [B, C, n] -> the codes [B, K, t] that they complete."""
         raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
+
+    def open_stream(self, batch_size: int = 1) -> StreamDecoder:
+        """A stream of `batch_size` rows of codes that are decoded piece by piece."""
+        return StreamDecoder(self, batch_size)
 
     def init_decode_state(self, batch_size: int) -> Any:
         """A fresh state for `decode_step`."""

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import RELEASED_COEF, Guidance, Sampling, window_of
+from audiocraft.generation.request import Guidance, Sampling, window_of
 from audiocraft.generation.windows import DEFAULT_STRIDE
-from audiocraft.models.genmodel import BaseGenModel, Generated
+from audiocraft.models.genmodel import Generated
 from audiocraft.models.loaders import load_generator
 from audiocraft.models.references import listener
+from audiocraft.models.token_model import TokenModel
 from audiocraft.modules.conditioners import StyleConditioner
 from audiocraft.types import StyleSettings
 from audiocraft.utils.devices import usable_device
@@ -22,7 +23,7 @@ MelodyList = list[Tensor | None]
 MelodyType = Tensor | MelodyList
 
 
-class MusicGen(BaseGenModel):
+class MusicGen(TokenModel):
     """Music from text, and with models that listen, from a melody or a style. See `BaseGenModel` for `run` and
     `stream`."""
 
@@ -51,12 +52,16 @@ class MusicGen(BaseGenModel):
         top_p: float = 0.0,
         temperature: float = 1.0,
         duration: float = 30.0,
-        cfg_coef: float = RELEASED_COEF,
+        cfg_coef: float | None = None,
         cfg_coef_beta: float | None = None,
         two_step_cfg: bool = False,
         extend_stride: float = 18,
     ) -> None:
-        """Set what later `generate*` calls use; `run` reads none of it."""
+        """Set what later `generate*` calls use; `run` reads none of it.
+
+        Args:
+            cfg_coef: strength of guidance; None is what the model was made for, which is 3.0 for all released ones.
+        """
         self.defaults = replace(
             self.defaults,
             duration=duration,

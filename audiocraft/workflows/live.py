@@ -15,8 +15,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.capabilities import abilities_of_model
-from audiocraft.models.genmodel import BaseGenModel
-from audiocraft.models.jobs import Job
+from audiocraft.models.generator import GeneratorModel, PreparedRequest
 from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_path
 from audiocraft.workflows.render import (
@@ -46,7 +45,7 @@ class _Made:
 
 
 def render_live(
-    model: BaseGenModel,
+    model: GeneratorModel,
     request: GenerationRequest,
     path: str | os.PathLike[str] | None = None,
     *,
@@ -69,16 +68,16 @@ def render_live(
     origin = origin or Origin()
     if origin.reference is not None:
         abilities_of_model(model).check(model.name, origin.reference.role)
-    job = model.prepare(request, progress=progress, cancel=cancel)
+    prepared = model.prepare(request, progress=progress, cancel=cancel)
     if target is None:
-        _listen(model, job, listeners)
+        _listen(model, prepared, listeners)
         return None
-    return _written(model, job, request, target, listeners=listeners, origin=origin)
+    return _written(model, prepared, request, target, listeners=listeners, origin=origin)
 
 
 def _written(
-    model: BaseGenModel,
-    job: Job,
+    model: GeneratorModel,
+    prepared: PreparedRequest,
     request: GenerationRequest,
     target: Path,
     *,
@@ -96,9 +95,9 @@ def _written(
             format=target.suffix.lower().lstrip("."),
             seconds=request.duration,
         ) as writer:
-            _listen(model, job, [writer.write, *listeners])
+            _listen(model, prepared, [writer.write, *listeners])
         timings = {"total": time.perf_counter() - started}
-        made = _Made(job.seeds, job.plans, model.sample_rate, timings)
+        made = _Made(prepared.seeds, prepared.plans, model.sample_rate, timings)
         recipe = recipe_of(
             request, 0, made, target=target, model=identity_of(model), origin=origin, level=AS_MADE
         )
@@ -106,7 +105,7 @@ def _written(
     return Rendered(path=target, sidecar=sidecar, recipe=recipe)
 
 
-def _listen(model: BaseGenModel, job: Job, listeners: Sequence[Listener]) -> None:
-    for chunk in model.stream_job(job):
+def _listen(model: GeneratorModel, prepared: PreparedRequest, listeners: Sequence[Listener]) -> None:
+    for chunk in model.stream_prepared(prepared):
         for listener in listeners:
             listener(chunk.audio)

@@ -19,10 +19,9 @@ from audiocraft.config.decode import decode, encode
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
-from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, Window
+from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
 from audiocraft.models.capabilities import Role, abilities_of_model
-from audiocraft.models.genmodel import BaseGenModel
-from audiocraft.modules.packing import precision_of
+from audiocraft.models.generator import GeneratorModel
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
 
@@ -95,7 +94,7 @@ class Recipe:
     model: ModelIdentity
     sampling: Sampling
     guidance: Guidance
-    window: Window
+    window: WindowSettings
     schedule: tuple[tuple[float, str], ...] = ()
     plan: ScorePlan | None = None
     continues: Continuation | None = None
@@ -156,7 +155,7 @@ class Rendered:
 
 
 def render(
-    model: BaseGenModel,
+    model: GeneratorModel,
     request: GenerationRequest,
     paths: Sequence[str | os.PathLike[str]],
     *,
@@ -272,12 +271,12 @@ def _unchanged(path: str, sha256: str, field: str) -> None:
         raise InvalidInput(f"{path} has changed since the file was made", field=field)
 
 
-def identity_of(model: BaseGenModel) -> ModelIdentity:
+def identity_of(model: GeneratorModel) -> ModelIdentity:
     """What a sidecar records of `model`."""
     return ModelIdentity(
         name=model.name,
-        weights=weights_hash(model.lm, model.compression_model),
-        precision=precision_of(model.lm, model.device),
+        weights=weights_hash(*model.modules()),
+        precision=model.precision,
     )
 
 

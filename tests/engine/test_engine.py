@@ -13,7 +13,7 @@ import torch
 
 from audiocraft.engine.engine import Engine, QueueFull, Ticket
 from audiocraft.engine.model_cache import ModelCache, OutOfMemoryEstimate
-from audiocraft.engine.ticket import Turns
+from audiocraft.engine.ticket import FairLock
 from audiocraft.errors import AudioCraftError, Cancelled, CheckpointError, InvalidInput
 from audiocraft.generation import events
 from audiocraft.generation.events import AudioChunk, Event, Finished, Progress, Queued, Started, is_final
@@ -343,7 +343,7 @@ def test_models_take_turns(start: Callable[..., Engine]) -> None:
 
 
 def test_turns_are_granted_in_order() -> None:
-    turns, order = Turns(), []
+    turns, order = FairLock(), []
 
     def work(name: int) -> None:
         with turns:

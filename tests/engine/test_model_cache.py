@@ -15,9 +15,8 @@ from audiocraft.engine import memory
 from audiocraft.engine.memory import (
     OutOfMemoryEstimate,
     available_bytes,
-    check_request,
+    check_estimate,
     model_bytes,
-    request_bytes,
 )
 from audiocraft.engine.model_cache import ModelCache, bytes_of
 from audiocraft.errors import AudioCraftError
@@ -32,8 +31,10 @@ class Tiny:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.lm = torch.nn.Linear(1000, 1, bias=False)
-        self.compression_model = self.lm
+        self.weights = torch.nn.Linear(1000, 1, bias=False)
+
+    def modules(self) -> tuple[torch.nn.Module, ...]:
+        return (self.weights, self.weights)
 
 
 class Shelf:
@@ -141,17 +142,19 @@ def test_requests_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MusicGen.get_pretrained("debug", device="cpu")
 
     def need(duration: float, rows: int = 2) -> int:
-        return request_bytes(model, GenerationRequest(prompts=("x",) * rows, duration=duration))
+        return model.estimate(GenerationRequest(prompts=("x",) * rows, duration=duration)).bytes
 
     state = model.lm.init_state(4, 50 + 4)
     assert need(2.0) > state.nbytes
     assert need(2.0, rows=4) - need(2.0, rows=2) > state.nbytes * 0.9
     request = GenerationRequest(prompts=("x",), duration=1.0)
-    monkeypatch.setattr(memory, "available_bytes", lambda device: request_bytes(model, request) + 10)
-    assert check_request(model, request)
-    assert not check_request(model, request, promised=20, wait=True)
+    estimate = model.estimate(request)
+    assert estimate.rows == 2
+    monkeypatch.setattr(memory, "available_bytes", lambda device: estimate.bytes + 10)
+    assert check_estimate(estimate, model.device)
+    assert not check_estimate(estimate, model.device, promised=20, wait=True)
     with pytest.raises(OutOfMemoryEstimate, match="shorter piece"):
-        check_request(model, request, promised=20)
+        check_estimate(estimate, model.device, promised=20)
 
 
 def write(root: Path, files: dict[str, str]) -> None:

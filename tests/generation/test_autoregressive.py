@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from audiocraft.generation.autoregressive import decode, num_model_steps
-from audiocraft.generation.guidance import Guided
+from audiocraft.generation.guidance import GuidedBatch
 from audiocraft.generation.request import Sampling
 from audiocraft.generation.session import Session
 from audiocraft.modules.codebooks_patterns import (
@@ -58,11 +58,11 @@ class Clock:
 
 def run(lm: Clock, prompt: Tensor, length: int) -> tuple[Tensor, Session]:
     rows = prompt.shape[0]
-    guided = Guided(
+    guided = GuidedBatch(
         lm=lm,
         rows=rows,
         passes=(Fused(),),
-        versions=1,
+        branches=1,
         padded_rows=rows,
         coef=None,
         beta=None,
@@ -99,11 +99,11 @@ def test_every_code_is_the_one_predicted_for_its_step(
 def test_frames_come_as_soon_as_they_are_complete() -> None:
     """With delays 0..3, frame t is complete three steps after its first codebook."""
     lm = Clock(PROVIDERS[1])
-    guided = Guided(
+    guided = GuidedBatch(
         lm=lm,
         rows=1,
         passes=(Fused(),),
-        versions=1,
+        branches=1,
         padded_rows=1,
         coef=None,
         beta=None,

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import Cancelled, InvalidInput
-from audiocraft.generation.batching import Batch, Member
+from audiocraft.generation.batching import ActiveGeneration, Batch
+from audiocraft.generation.computations import run_alone
 from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import Guidance, Sampling
 from audiocraft.generation.session import Session
-from audiocraft.generation.windows import Piece, generate, generation, plan_spans
+from audiocraft.generation.windows import TokenTask, generation, plan_windows
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import DelayedPatternProvider, ParallelPatternProvider
 from audiocraft.modules.conditioners import (
@@ -73,14 +74,14 @@ def attributes(rng: random.Random, duration: float) -> ConditioningAttributes:
     )
 
 
-def some_piece(rng: random.Random, *, prompts: bool = True) -> Piece:
+def some_piece(rng: random.Random, *, prompts: bool = True) -> TokenTask:
     """Anything that may be asked for, of one to three rows, in one to four windows of two seconds."""
     rows, total = rng.choice((1, 1, 2, 3)), rng.randrange(3, 32)
     prompt = rng.randrange(total) if prompts and rng.random() < 0.4 else 0
     codes = torch.randint(V, (rows, K, prompt), generator=torch.Generator().manual_seed(rng.randrange(99)))
-    return Piece(
+    return TokenTask(
         attributes=[attributes(rng, total / 10) for _ in range(rows)],
-        spans=plan_spans(
+        windows=plan_windows(
             total, context=min(total, 20), stride=rng.randrange(5, 15) if total > 20 else 1, prompt=prompt
         ),
         prompt=codes,
@@ -100,20 +101,22 @@ class Owner:
     """Who asked for a piece."""
 
     lm: LMModel
-    piece: Piece
+    task: TokenTask
     seed: int
     frames: list[Tensor] = field(default_factory=list)
     ends: list[Exception | None] = field(default_factory=list)
     token: CancelToken = field(default_factory=CancelToken)
 
     def session(self) -> Session:
-        return Session.open(range(self.seed, self.seed + len(self.piece.prompt)), cancel=self.token)
+        return Session.open(range(self.seed, self.seed + len(self.task.prompt)), cancel=self.token)
 
     def alone(self) -> Tensor:
-        return torch.cat(list(generate(self.lm, self.piece, self.session())), -1)
+        return torch.cat(list(run_alone(generation(self.lm, self.task, self.session()))), -1)
 
-    def member(self) -> Member:
-        return Member(generation(self.lm, self.piece, self.session()), self.frames.append, self.ends.append)
+    def member(self) -> ActiveGeneration:
+        return ActiveGeneration(
+            generation(self.lm, self.task, self.session()), self.frames.append, self.ends.append
+        )
 
     def check(self, alone: Tensor) -> None:
         assert self.ends == [None]
@@ -126,7 +129,7 @@ def run_all(batch: Batch, owners: list[Owner], rng: random.Random) -> None:
     while waiting or len(batch):
         while waiting and (not len(batch) or rng.random() < 0.15):
             batch.add(waiting.pop().member())
-        batch.turn()
+        batch.step()
 
 
 @pytest.mark.parametrize("fusing", FUSERS)
@@ -135,7 +138,7 @@ def test_together_is_alone(fusing: str) -> None:
     lm = build(fusing)
     owners = [Owner(lm, some_piece(rng), seed) for seed in range(8)]
     alone = [owner.alone() for owner in owners]
-    run_all(Batch(lm, CPU), owners, rng)
+    run_all(Batch(), owners, rng)
     for owner, codes in zip(owners, alone, strict=True):
         owner.check(codes)
 
@@ -156,7 +159,7 @@ def test_whatever_the_network(options: dict[str, Any]) -> None:
     lm = build("frames", **options)
     owners = [Owner(lm, some_piece(rng), seed) for seed in range(6)]
     alone = [owner.alone() for owner in owners]
-    run_all(Batch(lm, CPU), owners, rng)
+    run_all(Batch(), owners, rng)
     for owner, codes in zip(owners, alone, strict=True):
         owner.check(codes)
 
@@ -171,7 +174,7 @@ def test_in_the_kernels_of_the_cpu(fusing: str, precision: str) -> None:
         pack_model(lm.transformer, lm.linears, precision)
     owners = [Owner(lm, some_piece(rng), seed) for seed in range(4)]
     alone = [owner.alone() for owner in owners]
-    run_all(Batch(lm, CPU), owners, rng)
+    run_all(Batch(), owners, rng)
     for owner, codes in zip(owners, alone, strict=True):
         owner.check(codes)
 
@@ -182,7 +185,7 @@ def test_conditions_embedded_elsewhere() -> None:
     owners = [Owner(lm, some_piece(rng), seed) for seed in range(6)]
     alone = [owner.alone() for owner in owners]
     with ThreadPoolExecutor(1) as executor:
-        run_all(Batch(lm, CPU, executor), owners, rng)
+        run_all(Batch(executor), owners, rng)
     for owner, codes in zip(owners, alone, strict=True):
         owner.check(codes)
 
@@ -194,7 +197,7 @@ def test_those_who_leave_are_not_missed() -> None:
     for _ in range(2):
         owners = [Owner(lm, some_piece(rng), seed) for seed in range(6)]
         alone = [owner.alone() for owner in owners]
-        batch = Batch(lm, CPU)
+        batch = Batch()
         members = [owner.member() for owner in owners]
         for member in members:
             batch.add(member)
@@ -204,7 +207,7 @@ def test_those_who_leave_are_not_missed() -> None:
             if turn == when:
                 batch.remove(members[taken])
                 owners[stopped].token.cancel()
-            batch.turn()
+            batch.step()
             if not len(batch):
                 break
         for index, owner in enumerate(owners):
@@ -224,14 +227,14 @@ def test_errors_stay_with_their_owner() -> None:
     alone = [owner.alone() for owner in good]
     bad, clumsy = (Owner(lm, some_piece(rng, prompts=False), 9) for _ in range(2))
     nonsense = ScorePlan(tempo=90, chords=((0.0, "H#x"),), duration=1.0)
-    bad.piece.attributes[0].symbolic["plan"] = SymbolicCondition(plan=nonsense)
+    bad.task.attributes[0].symbolic["plan"] = SymbolicCondition(plan=nonsense)
     clumsy_member = clumsy.member()
     clumsy_member.on_frames = lambda _: (_ for _ in ()).throw(InvalidInput("no room"))
-    batch = Batch(lm, CPU)
+    batch = Batch()
     for member in (good[0].member(), bad.member(), good[1].member(), clumsy_member, good[2].member()):
         batch.add(member)
     while len(batch):
-        batch.turn()
+        batch.step()
     for owner, codes in zip(good, alone, strict=True):
         owner.check(codes)
     assert len(bad.ends) == len(clumsy.ends) == 1

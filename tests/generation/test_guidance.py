@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.guidance import prepare, versions_of
+from audiocraft.generation.guidance import branches_of, prepare
 from audiocraft.generation.request import Guidance
 from audiocraft.modules.conditioners import Fused
 from audiocraft.types import ConditioningAttributes, WavCondition
@@ -74,14 +74,14 @@ def test_double_guidance(two_step: bool) -> None:
 
 def test_versions() -> None:
     rows = [row("x", True), row(None, False)]
-    assert len(versions_of(rows, Guidance(coef=1.0), hears=True)) == 1
-    assert len(versions_of(rows, Guidance(coef=1.0, coef_beta=1.0), hears=True)) == 1
-    assert len(versions_of(rows, Guidance(coef=1.0, coef_beta=2.0), hears=True)) == 3
-    asked, sound, null = versions_of(rows, Guidance(coef_beta=2.0), hears=True)
+    assert len(branches_of(rows, Guidance(coef=1.0), hears=True)) == 1
+    assert len(branches_of(rows, Guidance(coef=1.0, coef_beta=1.0), hears=True)) == 1
+    assert len(branches_of(rows, Guidance(coef=1.0, coef_beta=2.0), hears=True)) == 3
+    asked, sound, null = branches_of(rows, Guidance(coef_beta=2.0), hears=True)
     assert asked == rows
     assert [entry.text["description"] for entry in [*sound, *null]] == [None] * 4
     assert [int(entry.wav["self_wav"].length) for entry in [*sound, *null]] == [4, 0, 0, 0]
-    nothing = versions_of([row(None, False)], Guidance(coef_beta=2.0), hears=True)
+    nothing = branches_of([row(None, False)], Guidance(coef_beta=2.0), hears=True)
     assert len(nothing) == 1
     with pytest.raises(InvalidInput, match="melody or style"):
-        versions_of(rows, Guidance(coef_beta=2.0), hears=False)
+        branches_of(rows, Guidance(coef_beta=2.0), hears=False)

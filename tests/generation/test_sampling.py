@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, Window, window_of
-from audiocraft.generation.sampling import choose, keep_top_k, keep_top_p
+from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings, window_of
+from audiocraft.generation.sampling import keep_top_k, keep_top_p, sample
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
@@ -22,13 +22,13 @@ def generators(*seeds: int) -> list[torch.Generator]:
 def test_greedy_takes_the_likeliest(generator: torch.Generator) -> None:
     logits = torch.randn(3, 4, 50, generator=generator)
     for sampling in (Sampling(use_sampling=False), Sampling(temperature=0.0), Sampling(top_k=1)):
-        assert torch.equal(choose(logits, sampling, generators(1, 2, 3)), logits.argmax(-1))
+        assert torch.equal(sample(logits, sampling, generators(1, 2, 3)), logits.argmax(-1))
 
 
 def test_frequencies_follow_the_probabilities() -> None:
     probabilities = torch.tensor([0.5, 0.25, 0.2, 0.05])
     logits = probabilities.log().expand(1, 20000, 4)
-    drawn = choose(logits, Sampling(top_k=0), generators(3))
+    drawn = sample(logits, Sampling(top_k=0), generators(3))
     frequencies = torch.bincount(drawn.flatten(), minlength=4) / drawn.numel()
     assert torch.allclose(frequencies, probabilities, atol=0.015)
 
@@ -36,7 +36,7 @@ def test_frequencies_follow_the_probabilities() -> None:
 def test_temperature_sharpens_and_flattens() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0]).expand(1, 4000, 3)
     shares = [
-        (choose(logits, Sampling(top_k=0, temperature=t), generators(1)) == 0).float().mean()
+        (sample(logits, Sampling(top_k=0, temperature=t), generators(1)) == 0).float().mean()
         for t in (0.3, 1.0, 5.0)
     ]
     assert shares[0] > shares[1] > shares[2]
@@ -63,10 +63,10 @@ def test_top_p_keeps_the_fewest_that_reach_p(p: float, seed: int) -> None:
 def test_a_row_does_not_depend_on_its_neighbours(generator: torch.Generator) -> None:
     """One shared generator would give row 1 other noise in another batch."""
     logits = torch.randn(4, 4, 64, generator=generator)
-    together = choose(logits, Sampling(), generators(1, 2, 3, 4))
+    together = sample(logits, Sampling(), generators(1, 2, 3, 4))
     for row in range(4):
         assert torch.equal(
-            choose(logits[row : row + 1], Sampling(), generators(row + 1)), together[row : row + 1]
+            sample(logits[row : row + 1], Sampling(), generators(row + 1)), together[row : row + 1]
         )
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_number_is_named() -> None:
         lambda: GenerationRequest(prompts=("x",), duration="8"),  # type: ignore[arg-type]
         lambda: GenerationRequest(prompts=("x",), seeds=(1.5,)),  # type: ignore[arg-type]
         lambda: Guidance(coef="3"),  # type: ignore[arg-type]
-        lambda: Window(stride=True),
+        lambda: WindowSettings(stride=True),
         lambda: window_of("8", 18, 30.0, 18),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidInput, match="must be a"):

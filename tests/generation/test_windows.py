@@ -10,14 +10,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.windows import Span, at_window, frames_of, part_of, plan_spans, stride_of
+from audiocraft.generation.windows import Window, at_window, frames_of, part_of, plan_windows, stride_of
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition, WavCondition
 
 
 @given(st.integers(1, 2000), st.integers(2, 300), st.integers(1, 300), st.integers(0, 2000))
 def test_spans_cover_the_piece(total: int, context: int, stride: int, prompt: int) -> None:
     assume(stride < context and prompt < total)
-    spans = plan_spans(total, context=context, stride=stride, prompt=prompt)
+    spans = plan_windows(total, context=context, stride=stride, prompt=prompt)
     assert spans[-1].stop == total
     assert all(0 <= span.known < span.length <= context for span in spans)
     assert spans[0].start + spans[0].known == prompt
@@ -37,7 +37,7 @@ def test_what_changes_begins_a_window(
     total: int, context: int, stride: int, prompt: int, changes: list[int]
 ) -> None:
     assume(stride < context and prompt < total)
-    spans = plan_spans(total, context=context, stride=stride, prompt=prompt, changes=changes)
+    spans = plan_windows(total, context=context, stride=stride, prompt=prompt, changes=changes)
     begins = {span.start + span.known for span in spans}
     assert begins >= {frame for frame in changes if prompt < frame < total}
     assert spans[-1].stop == total and all(0 <= span.known < span.length <= context for span in spans)
@@ -47,12 +47,12 @@ def test_what_changes_begins_a_window(
 
 
 def test_a_short_piece_is_one_window() -> None:
-    assert plan_spans(50, context=50, stride=20) == (Span(0, 50, 0),)
+    assert plan_windows(50, context=50, stride=20) == (Window(0, 50, 0),)
 
 
 def test_the_original_schedule() -> None:
     """5 s at 50 Hz with 3 s of context, 2 s apart, as upstream walks it."""
-    assert plan_spans(250, context=150, stride=100) == (Span(0, 150, 0), Span(100, 250, 50))
+    assert plan_windows(250, context=150, stride=100) == (Window(0, 150, 0), Window(100, 250, 50))
 
 
 def test_stride_suits_short_models() -> None:
@@ -75,7 +75,7 @@ def test_plans_move_with_their_window() -> None:
     attributes = ConditioningAttributes(
         text={"description": "x"}, symbolic={"plan": SymbolicCondition(plan=plan)}
     )
-    moved = at_window(attributes, Span(150, 400, 100), frame_rate=25.0)
+    moved = at_window(attributes, Window(150, 400, 100), frame_rate=25.0)
     assert moved.symbolic["plan"].plan == plan.window(6.0, 10.0)
     assert moved.text == attributes.text
     assert attributes.symbolic["plan"].plan == plan
@@ -101,7 +101,7 @@ def test_a_melody_repeats_through_the_piece(samples: int, start: float, duration
 def test_melodies_move_and_styles_stay() -> None:
     wav = {"melody": ramp(500), "style": ramp(500), "none": ramp(0)}
     attributes = ConditioningAttributes(wav=wav)
-    moved = at_window(attributes, Span(150, 250, 50), 25.0, context=4.0, moving={"melody", "none"})
+    moved = at_window(attributes, Window(150, 250, 50), 25.0, context=4.0, moving={"melody", "none"})
     assert moved.wav["melody"].wav[0, 0, 0] == 100 and int(moved.wav["melody"].length) == 400
     assert moved.wav["style"] is wav["style"] and moved.wav["none"] is wav["none"]
-    assert at_window(attributes, Span(0, 50, 0), 25.0, moving={"melody"}).wav == wav
+    assert at_window(attributes, Window(0, 50, 0), 25.0, moving={"melody"}).wav == wav

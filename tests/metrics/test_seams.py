@@ -10,7 +10,6 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.metrics.seams import measure_seams
 from audiocraft.models import MusicGen
-from audiocraft.models.genmodel import seams_of
 
 RATE = 16000
 
@@ -39,7 +38,7 @@ def test_jumps_in_level_and_spectrum_are_found() -> None:
 def test_seams_are_where_windows_take_over() -> None:
     model = MusicGen.get_pretrained("debug", device="cpu")
     job = model.prepare(GenerationRequest(prompts=(None,), duration=9.0, guidance=Guidance(coef=1)))
-    seconds = [seam / model.sample_rate for seam in seams_of(model, job)]
+    seconds = [seam / model.sample_rate for seam in model.seams(job)]
     assert seconds == pytest.approx([4.0, 6.4, 8.8])
 
 

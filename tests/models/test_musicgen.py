@@ -12,7 +12,7 @@ from torch import nn
 
 from audiocraft.errors import Cancelled, CheckpointError, InvalidInput
 from audiocraft.generation.progress import CancelToken, Progress
-from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, Window
+from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
 from audiocraft.models import MusicGen
 from audiocraft.types import ScorePlan
 
@@ -171,7 +171,7 @@ def test_long_pieces(model: MusicGen) -> None:
     row = row_of(request(duration=9.0), 3)
     assert torch.equal(model.run(row).codes[0], long.codes[3])
     with pytest.raises(InvalidInput, match="window stride"):
-        model.run(request(duration=9.0, window=Window(stride=5.0)))
+        model.run(request(duration=9.0, window=WindowSettings(stride=5.0)))
 
 
 def test_a_given_plan_is_used(model: MusicGen) -> None:

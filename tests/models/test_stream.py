@@ -14,8 +14,9 @@ from torch import Tensor
 from audiocraft.errors import Cancelled, InvalidInput
 from audiocraft.generation.events import AudioChunk
 from audiocraft.generation.progress import CancelToken, Progress
-from audiocraft.generation.request import GenerationRequest, Guidance, Window
+from audiocraft.generation.request import GenerationRequest, Guidance, WindowSettings
 from audiocraft.models import MusicGen
+from audiocraft.models.generator import open_audio
 from audiocraft.utils.memory import OutOfMemoryEstimate
 
 
@@ -63,7 +64,7 @@ def test_the_first_chunk_comes_early_and_later_ones_are_bounded(model: MusicGen)
     chunks = model.stream(request(duration=3.0), chunk_seconds=0.4, progress=steps.append)
     assert not steps
     lengths = [next(chunks).audio.shape[-1]]
-    delay = model.open_audio(model.prepare(request())).delay_frames
+    delay = open_audio(model.prepare(request())).delay_frames
     assert delay is not None
     assert steps[-1].done <= delay + 1 + model.lm.num_codebooks
     lengths += [chunk.audio.shape[-1] for chunk in chunks]
@@ -119,7 +120,7 @@ def test_memory_does_not_grow_with_the_piece(model: MusicGen) -> None:
 def test_a_whole_that_does_not_fit_is_refused_and_its_stream_is_not(
     model: MusicGen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audiocraft.models.jobs.available_bytes", lambda device: 10**9)
+    monkeypatch.setattr("audiocraft.models.generator.available_bytes", lambda device: 10**9)
     day = request(duration=86400.0)
     with pytest.raises(OutOfMemoryEstimate, match=r"33.2 GB and 1.0 GB are free .*stream"):
         model.run(day)
@@ -131,7 +132,7 @@ def test_a_whole_that_does_not_fit_is_refused_and_its_stream_is_not(
 
 def test_long_pieces_are_anchored_unless_asked_otherwise(model: MusicGen) -> None:
     long = request(duration=9.0)
-    free = replace(long, window=Window(level_anchor=False))
+    free = replace(long, window=WindowSettings(level_anchor=False))
     anchored, as_made = model.run(long), model.run(free)
     assert torch.equal(anchored.codes, as_made.codes)
     first = round(model.max_duration) * model.sample_rate
@@ -173,12 +174,12 @@ def test_each_window_hears_its_own_text_and_plan(model: MusicGen) -> None:
     schedule = ((0, "in A minor, 80 bpm"), (3.0, "120 bpm"), (7.0, "in C major"))
     job = model.prepare(request(prompts=("piano",), schedule=schedule, duration=10.0))
     heard = []
-    for span in job.piece.spans:
-        (row,) = job.piece.attributes_at(span.start + span.known)
+    for window in job.task.windows:
+        (row,) = job.task.attributes_at(window.start + window.known)
         plan = row.symbolic["plan"].plan
         assert plan is not None
         heard.append(
-            ((span.start + span.known) / model.frame_rate, row.text["description"], plan.tempo, plan.key)
+            ((window.start + window.known) / model.frame_rate, row.text["description"], plan.tempo, plan.key)
         )
     assert (3.0, "piano, 120 bpm", 120, "A minor") in heard
     assert (7.0, "piano, in C major", 120, "C major") in heard

@@ -1,13 +1,14 @@
-"""The audio of a request while its codes come: decoded row by row, held at its level, cut to its length."""
+"""The audio of a request while its frames come: decoded row by row, cut to its length, sent through its processors."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from audiocraft.audio.level_anchor import AnchoredLevel, LevelAnchor
-from audiocraft.models.codecs.streaming_decode import StreamDecoder
-from audiocraft.models.encodec import CompressionModel
+from audiocraft.audio.processing import AudioProcessor
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
 
 
 class AudioStream:
@@ -17,16 +18,17 @@ class AudioStream:
         rows: pieces that are made together. Each has a decoder of its own, so that its samples do not depend on its
             neighbours.
         num_samples: length of each.
-        anchor: holds their level; None leaves it alone.
+        processors: each row goes through all of them, in order.
     """
 
     def __init__(
-        self, codec: CompressionModel, rows: int, *, num_samples: int, anchor: LevelAnchor | None = None
+        self, decoder: AudioDecoder, rows: int, *, num_samples: int, processors: Sequence[AudioProcessor] = ()
     ) -> None:
-        self._decoders = [StreamDecoder(codec) for _ in range(rows)]
-        self._levels = (
-            [] if anchor is None else [AnchoredLevel(anchor, codec.sample_rate) for _ in range(rows)]
-        )
+        self._decoders = [decoder.open_stream() for _ in range(rows)]
+        self._chains = [
+            [processor.open(decoder.sample_rate, decoder.channels) for processor in processors]
+            for _ in range(rows)
+        ]
         self._left = num_samples
 
     @property
@@ -35,34 +37,44 @@ class AudioStream:
         return self._decoders[0].delay_frames
 
     @torch.inference_mode()
-    def push(self, codes: Tensor) -> Tensor:
-        """The next codes [B, K, t] -> the samples [B, C, n] that they settle; n may be 0."""
+    def push(self, frames: Tensor) -> Tensor:
+        """The next frames [B, ..., t] -> the samples [B, C, n] that they settle; n may be 0."""
         return self._handed_on(
-            [decoder.push(row) for decoder, row in zip(self._decoders, codes.split(1), strict=True)]
+            [decoder.push(row) for decoder, row in zip(self._decoders, frames.split(1), strict=True)]
         )
 
     @torch.inference_mode()
-    def finish(self, codes: Tensor | None = None) -> Tensor:
-        """The last codes, if there are any -> the samples [B, C, n] that remain."""
-        rows = [None] * len(self._decoders) if codes is None else codes.split(1)
-        return self._handed_on(
+    def finish(self, frames: Tensor | None = None) -> Tensor:
+        """The last frames, if there are any -> the samples [B, C, n] that remain."""
+        rows = [None] * len(self._decoders) if frames is None else frames.split(1)
+        audio = self._handed_on(
             [decoder.finish(row) for decoder, row in zip(self._decoders, rows, strict=True)]
         )
+        for place in range(len(self._chains[0])):  # what one holds back goes through those behind it
+            held = torch.stack([chain[place].finish() for chain in self._chains])
+            audio = torch.cat([audio, self._processed(held, place + 1)], dim=-1)
+        return audio
 
     def _handed_on(self, rows: list[Tensor]) -> Tensor:
         audio = torch.cat(rows)[..., : self._left]
         self._left -= audio.shape[-1]
-        if self._levels:
-            audio = torch.stack([level.push(row) for level, row in zip(self._levels, audio, strict=True)])
+        return self._processed(audio)
+
+    def _processed(self, audio: Tensor, first: int = 0) -> Tensor:
+        """audio [B, C, n] after the processors from number `first` on."""
+        for place in range(first, len(self._chains[0])):
+            audio = torch.stack(
+                [chain[place].push(row) for chain, row in zip(self._chains, audio, strict=True)]
+            )
         return audio
 
 
-class Pace:
+class ChunkPacer:
     """How many frames make a chunk: the first as few as give any audio, then twice as many each time up to `most`,
     which a codec decodes faster.
 
     Args:
-        delay: frames that the codec holds back.
+        delay: frames that the decoder holds back.
     """
 
     def __init__(self, most: int, delay: int | None) -> None:
@@ -72,7 +84,7 @@ class Pace:
         self._waiting: list[Tensor] = []
 
     def add(self, frames: Tensor) -> Tensor | None:
-        """The frames [B, K, n] that came -> all that wait, when they are enough."""
+        """The frames [B, ..., n] that came -> all that wait, when they are enough."""
         self._waiting.append(frames)
         if sum(part.shape[-1] for part in self._waiting) < self._size + self._held_back:
             return None

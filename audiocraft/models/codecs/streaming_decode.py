@@ -2,27 +2,87 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
-from audiocraft.models.encodec import CompressionModel
+
+
+class DecoderStream(Protocol):
+    """A stream of frames on its way to audio. All that `push` and `finish` return, joined, is the audio of all frames.
+
+    Memory does not grow with the stream, except for decoders that know no sample before the last frame: they collect,
+    and all audio comes from `finish`.
+    """
+
+    @property
+    def delay_frames(self) -> int | None:
+        """Frames that must follow a frame before all its samples are out; None where they come at the end."""
+        ...
+
+    def push(self, codes: Tensor) -> Tensor:
+        """The next frames [B, ..., t] -> the samples [B, C, n] that they settle; n may be 0."""
+        ...
+
+    def finish(self, codes: Tensor | None = None) -> Tensor:
+        """The last frames, if there are any -> the samples [B, C, n] that remain."""
+        ...
+
+
+class AudioDecoder(Protocol):
+    """What turns the frames of a generation into audio: a codec, or anything that takes the same frames."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def frame_rate(self) -> float: ...
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Frames [B, ..., T] -> audio [B, C, N]."""
+        ...
+
+    def open_stream(self, batch_size: int = 1) -> DecoderStream:
+        """A fresh stream of `batch_size` rows that advance together."""
+        ...
+
+
+class StepDecoder(Protocol):
+    """What `StreamDecoder` asks of a codec."""
+
+    @property
+    def num_codebooks(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def decode_delay(self) -> int: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def init_decode_state(self, batch_size: int) -> Any: ...
+
+    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor: ...
+
+    def decode(self, codes: Tensor) -> Tensor: ...
 
 
 class StreamDecoder:
-    """Decodes a stream of codes. All that `push` and `finish` return, joined, equals `codec.decode` of all codes.
-
-    Memory does not grow with the stream, except for codecs that know no sample before the last code: their codes are
-    collected, and all audio comes from `finish`. `delay_frames` tells which is which.
+    """The DecoderStream of a codec. All that `push` and `finish` return, joined, equals `codec.decode` of all codes.
 
     Args:
         batch_size: rows that advance together. For rows whose samples must not depend on their neighbours in the
             last bits, use one decoder for each.
     """
 
-    def __init__(self, codec: CompressionModel, batch_size: int = 1) -> None:
+    def __init__(self, codec: StepDecoder, batch_size: int = 1) -> None:
         if batch_size < 1:
             raise InvalidInput(f"batch_size must be at least 1, got {batch_size}", field="batch_size")
         self._codec = codec
@@ -32,7 +92,6 @@ class StreamDecoder:
         self._state: Any = None
         self._finished = False
         self.delay_frames: int | None = None
-        """Frames that must follow a frame before all its samples are out; None where they come at the end."""
         try:
             self._state = codec.init_decode_state(batch_size)
             self.delay_frames = codec.decode_delay
@@ -54,7 +113,14 @@ class StreamDecoder:
     @torch.inference_mode()
     def finish(self, codes: Tensor | None = None) -> Tensor:
         """End the stream, with its last `codes` if there are any -> the samples [B, C, n] that remain."""
-        codes = self._no_codes() if codes is None else codes
+        if codes is None:
+            codes = self._empty
+        if codes is None:  # nothing was pushed at all
+            shape, device = (
+                (self._batch_size, self._codec.num_codebooks, 0),
+                next(self._codec.parameters()).device,
+            )
+            codes = torch.zeros(shape, dtype=torch.long, device=device)
         self._check(codes)
         self._finished = True
         if self._state is not None:
@@ -71,12 +137,6 @@ class StreamDecoder:
                 f"codes must be [{self._batch_size}, codebooks, frames], got {list(codes.shape)}",
                 field="codes",
             )
-
-    def _no_codes(self) -> Tensor:
-        if self._empty is not None:
-            return self._empty
-        device = next(iter(self._codec.parameters())).device
-        return torch.zeros(self._batch_size, self._codec.num_codebooks, 0, dtype=torch.long, device=device)
 
     def _nothing(self, device: torch.device) -> Tensor:
         return torch.zeros(self._batch_size, self._codec.channels, 0, device=device)

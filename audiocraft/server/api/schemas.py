@@ -15,7 +15,7 @@ from audiocraft.generation.request import (
     GenerationRequest,
     Guidance,
     Sampling,
-    Window,
+    WindowSettings,
 )
 from audiocraft.types import ScorePlan, StyleSettings
 
@@ -234,7 +234,7 @@ def to_request(
         seeds=(body.seed,) if body.seed is not None else None,
         sampling=Sampling(top_k=body.top_k, top_p=body.top_p, temperature=body.temperature),
         guidance=Guidance(coef=body.guidance, coef_beta=body.guidance_beta),
-        window=Window(stride=body.stride),
+        window=WindowSettings(stride=body.stride),
         schedule=_schedule(body.sections),
         prompt_audio=audio[None] if continues and audio is not None else None,
         prompt_sample_rate=rate if continues else None,

@@ -18,7 +18,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.events import Event
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.encodec import CompressionModel
-from audiocraft.models.genmodel import BaseGenModel
+from audiocraft.models.generator import GeneratorModel
 
 _CODECS_KEPT = 3
 _WARM_SECONDS = 0.4
@@ -128,7 +128,7 @@ class LocalEngine:
         return self._engine.submit(request, model=model, on_event=on_event, priority=priority, stream=stream)
 
     @staticmethod
-    def _warm(model: BaseGenModel) -> None:
+    def _warm(model: GeneratorModel) -> None:
         """Make a moment of sound: the first compiles kernels and packs weights, for which no listener should wait."""
         for _ in model.stream(GenerationRequest(prompts=(None,), duration=_WARM_SECONDS, seeds=(0,))):
             pass

@@ -1,0 +1,267 @@
+"""What the command line, the engine, the server and the workflows know of a model: a `GeneratorModel` prepares a
+request, gives a coroutine that makes its frames, and has a decoder that turns frames into audio.
+
+    request -> prepare -> PreparedRequest -> generation -> frames -> decoder -> processors -> audio
+
+A loaded model is read-only; what a request changes lives in its Session.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.audio.processing import AudioProcessor
+from audiocraft.errors import InvalidInput
+from audiocraft.generation.computations import Generation, run_alone
+from audiocraft.generation.events import AudioChunk
+from audiocraft.generation.progress import CancelToken, ProgressCallback
+from audiocraft.generation.request import GenerationRequest, GenerationResult
+from audiocraft.generation.session import Session
+from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.types import ScorePlan
+from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
+
+COPIES_OF_AUDIO = 3
+"""As it comes from the decoder, joined, and its owner's."""
+BYTES_OF_SAMPLE = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedRequest:
+    """A request that has been checked and can start.
+
+    Args:
+        task: what the model's own generation needs to know.
+        num_samples: length of each row's audio [samples per channel].
+        decoder: turns frames into audio.
+        processors: every row's audio goes through all of them, in order.
+        decode_whole: whether `run` may decode all frames at once; long pieces are decoded in parts, in less memory.
+    """
+
+    task: Any
+    session: Session
+    seeds: tuple[int, ...]
+    plans: tuple[ScorePlan | None, ...]
+    num_samples: int
+    decoder: AudioDecoder
+    processors: tuple[AudioProcessor, ...] = ()
+    decode_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a request takes while it runs, known before anything is allocated.
+
+    Args:
+        rows: of the batches of the network.
+        bytes: of states and audio.
+    """
+
+    rows: int
+    bytes: int
+
+
+class GeneratorModel(ABC):
+    """A model that makes audio of what a request says."""
+
+    name: str
+    """For messages and records."""
+    device: torch.device
+    max_duration: float
+    """Seconds that the model makes at once; longer pieces are made in parts, or refused by `prepare`."""
+    makes_codes: ClassVar[bool] = True
+    """Whether its frames are codes, which results hold."""
+
+    # ------------------------------------------------------------------ what a family brings
+
+    @staticmethod
+    @abstractmethod
+    def get_pretrained(
+        name: str, device: str | torch.device | None = None, *, precision: str | None = "auto"
+    ) -> GeneratorModel:
+        """A trained model by name, folder or file."""
+
+    @property
+    @abstractmethod
+    def decoder(self) -> AudioDecoder:
+        """What turns frames into audio, unless a request brings another one."""
+
+    @abstractmethod
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The networks that hold its weights."""
+
+    @abstractmethod
+    def prepare(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+        decoder: AudioDecoder | None = None,
+    ) -> PreparedRequest:
+        """Everything about a request that can be wrong is found here, before the first step.
+
+        Args:
+            decoder: turns frames into audio in place of the model's own.
+        """
+
+    @abstractmethod
+    def generation(self, prepared: PreparedRequest) -> Generation:
+        """The coroutine that makes the frames of `prepared`, [B, ..., n] at a time, in order."""
+
+    @abstractmethod
+    def estimate(self, request: GenerationRequest) -> Estimate:
+        """What `request` takes while it runs."""
+
+    @property
+    def takes_plans(self) -> bool:
+        """Whether the model is told tempo, bars and chords."""
+        return False
+
+    @property
+    def precision(self) -> str:
+        """What its matrices are kept in, as `get_pretrained` takes it."""
+        return "fp32"
+
+    # ------------------------------------------------------------------ what every family gets
+
+    @property
+    def frame_rate(self) -> float:
+        return self.decoder.frame_rate
+
+    @property
+    def sample_rate(self) -> int:
+        return self.decoder.sample_rate
+
+    @property
+    def audio_channels(self) -> int:
+        return self.decoder.channels
+
+    def run(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+        decoder: AudioDecoder | None = None,
+    ) -> GenerationResult:
+        """Make the whole piece. Equal requests with seeds give equal results, whoever else uses the model. What would
+        not fit into memory is refused; `stream` makes pieces of any length."""
+        started = time.perf_counter()
+        check_memory(self, request)
+        prepared = self.prepare(request, progress=progress, cancel=cancel, decoder=decoder)
+        frames = torch.cat(list(run_alone(self.generation(prepared))), dim=-1).clone()
+        made_frames = time.perf_counter()
+        audio = self._audio_of(prepared, frames)
+        ended = time.perf_counter()
+        return GenerationResult(
+            audio=audio,
+            codes=frames if self.makes_codes else None,
+            sample_rate=prepared.decoder.sample_rate,
+            seeds=prepared.seeds,
+            plans=prepared.plans,
+            timings={"codes": made_frames - started, "audio": ended - made_frames, "total": ended - started},
+        )
+
+    def stream(
+        self,
+        request: GenerationRequest,
+        *,
+        chunk_seconds: float = 0.4,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+        decoder: AudioDecoder | None = None,
+    ) -> Iterator[AudioChunk]:
+        """The audio of `run` in chunks while it is made, in constant memory; those of a row follow each other without
+        gap. The first comes as early as the decoder allows, later ones last about `chunk_seconds`. Closing the
+        iterator stops the generation."""
+        prepared = self.prepare(request, progress=progress, cancel=cancel, decoder=decoder)
+        return self.stream_prepared(prepared, chunk_seconds)
+
+    def stream_prepared(self, prepared: PreparedRequest, chunk_seconds: float = 0.4) -> Iterator[AudioChunk]:
+        """`stream` of a request that has been checked, whose seeds and plans are known."""
+        audio = open_audio(prepared)
+        most = max(1, round(chunk_seconds * prepared.decoder.frame_rate))
+        pacer, place = ChunkPacer(most, audio.delay_frames), 0
+        for frames in run_alone(self.generation(prepared)):
+            for part in frames.split(most, dim=-1):  # audio that is continued comes as one
+                ready = pacer.add(part)
+                if ready is not None:
+                    made = audio.push(ready)
+                    yield from chunks_of(made, place)
+                    place += made.shape[-1]
+        yield from chunks_of(audio.finish(pacer.rest()), place)
+
+    def _audio_of(self, prepared: PreparedRequest, frames: Tensor) -> Tensor:
+        """All frames [B, ..., T] of `prepared` -> its audio [B, C, N]."""
+        if prepared.decode_whole and not prepared.processors:
+            return decode_rows(prepared.decoder, frames)[..., : prepared.num_samples].clone()
+        audio = open_audio(prepared)
+        most = frames.shape[-1] if prepared.decode_whole else round(self.max_duration * self.frame_rate)
+        parts = frames.split(max(1, most), dim=-1)
+        return torch.cat([*(audio.push(part) for part in parts), audio.finish()], dim=-1).clone()
+
+
+def draw_seeds(request: GenerationRequest) -> tuple[int, ...]:
+    """The seed of each row, as given or drawn afresh."""
+    return request.seeds or tuple(secrets.randbits(31) for _ in request.prompts)
+
+
+def samples_of(request: GenerationRequest, sample_rate: int) -> int:
+    """The samples per channel that `request` lasts; at least one."""
+    samples = round(request.duration * sample_rate)
+    if samples == 0:
+        raise InvalidInput(
+            f"duration {request.duration:g} s is less than a sample at {sample_rate} Hz", field="duration"
+        )
+    return samples
+
+
+def open_audio(prepared: PreparedRequest) -> AudioStream:
+    """Takes the frames of `prepared` and gives its audio, piece by piece."""
+    return AudioStream(
+        prepared.decoder,
+        len(prepared.seeds),
+        num_samples=prepared.num_samples,
+        processors=prepared.processors,
+    )
+
+
+@torch.inference_mode()
+def decode_rows(decoder: AudioDecoder, frames: Tensor) -> Tensor:
+    """frames [B, ..., T] -> audio [B, C, N], row by row so that a row's samples do not depend on its neighbours."""
+    return torch.cat([decoder.decode(row) for row in frames.split(1)])
+
+
+def audio_bytes(model: GeneratorModel, request: GenerationRequest) -> int:
+    """What the audio of `request` takes as a whole."""
+    samples = round(request.duration * model.sample_rate) * model.audio_channels * len(request.prompts)
+    return COPIES_OF_AUDIO * BYTES_OF_SAMPLE * samples
+
+
+def check_memory(model: GeneratorModel, request: GenerationRequest) -> None:
+    """Refuse audio that memory cannot hold whole."""
+    need, available = audio_bytes(model, request), available_bytes(model.device)
+    if available is not None and need > available:
+        raise OutOfMemoryEstimate(
+            f"{request.duration:g} s of audio as a whole need about {gigabytes(need)} and {gigabytes(available)} are "
+            f"free on {model.device}; take it in pieces: stream(), or audiocraft generate --stream",
+            need=need,
+            available=available,
+        )
+
+
+def chunks_of(audio: Tensor, start: int) -> Iterator[AudioChunk]:
+    """audio [B, C, n] that starts at sample `start` -> a chunk for each row."""
+    if audio.shape[-1]:
+        for row, samples in enumerate(audio.float().cpu()):
+            yield AudioChunk(row, start, samples.clone())

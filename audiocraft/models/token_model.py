@@ -1,0 +1,197 @@
+"""Models that predict the codes of a codec one step after the other: what MusicGen and AudioGen share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.level_anchor import LevelAnchor
+from audiocraft.errors import InvalidInput
+from audiocraft.generation import windows
+from audiocraft.generation.computations import Generation
+from audiocraft.generation.progress import CancelToken, ProgressCallback
+from audiocraft.generation.request import GenerationRequest, Guidance
+from audiocraft.generation.session import Session
+from audiocraft.models import references
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.generator import Estimate, PreparedRequest, audio_bytes, draw_seeds, samples_of
+from audiocraft.models.genmodel import BaseGenModel
+from audiocraft.models.lm import LMModel
+from audiocraft.modules.packing import precision_of
+from audiocraft.music.planning import make_plan, plans_over_time
+from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
+
+PLAN = "plan"
+"""The condition that carries a ScorePlan, in models that have it."""
+
+_WORKING_SPACE = 64 * 2**20  # activations of a part of a prefill, and of a piece of audio
+
+
+class TokenModel(BaseGenModel):
+    """A language model over the codes of a codec."""
+
+    lm: LMModel
+
+    def __init__(
+        self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
+    ) -> None:
+        super().__init__(name, compression_model, lm, max_duration)
+        references.prepare_for_generation(lm)
+
+    @property
+    def takes_plans(self) -> bool:
+        """Whether the model is told tempo, bars and chords frame by frame."""
+        return PLAN in self.lm.condition_provider.conditioners
+
+    @property
+    def precision(self) -> str:
+        return precision_of(self.lm, self.device)
+
+    def guidance_of(self, request: GenerationRequest) -> Guidance:
+        """What a request asks for, or what suits this model."""
+        asked = request.guidance
+        return asked if asked.coef is not None else replace(asked, coef=self.lm.cfg_coef)
+
+    def prepare(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+        decoder: AudioDecoder | None = None,
+    ) -> PreparedRequest:
+        references.check(self.name, self.lm, request)
+        decoder = decoder or self.decoder
+        num_samples = samples_of(request, decoder.sample_rate)
+        seeds = draw_seeds(request)
+        plans = self._plans(request, seeds)
+        task = self._task(request, seeds, plans)
+        long = len(task.windows) > 1
+        anchored = self._is_long(request) and request.window.level_anchor
+        anchor = (LevelAnchor(reference=self.max_duration),) if anchored else ()
+        return PreparedRequest(
+            task=task,
+            session=Session.open(seeds, progress=progress, cancel=cancel),
+            seeds=seeds,
+            plans=plans,
+            num_samples=num_samples,
+            decoder=decoder,
+            processors=(*anchor, *request.processors),
+            decode_whole=not long,
+        )
+
+    def generation(self, prepared: PreparedRequest) -> Generation:
+        return windows.generation(self.lm, prepared.task, prepared.session)
+
+    def estimate(self, request: GenerationRequest) -> Estimate:
+        """Rows for each branch of guidance; keys and values of the longest window, and the audio."""
+        rows = windows.rows_of(request)
+        frames = windows.frames_of(min(request.duration, self.max_duration), self.frame_rate)
+        steps = self.lm.pattern_provider.get_pattern(frames).num_sequence_steps
+        of_step = self.lm.init_state(1, 1).nbytes
+        states = max(rows, self.lm.fewest_rows) * steps * of_step
+        return Estimate(rows, states + audio_bytes(self, request) + _WORKING_SPACE)
+
+    def seams(self, prepared: PreparedRequest) -> list[int]:
+        """The samples at which the windows of a piece, after the first, begin to generate."""
+        frame = self.sample_rate / self.frame_rate
+        return [round((window.start + window.known) * frame) for window in prepared.task.windows[1:]]
+
+    # ------------------------------------------------------------------ what the network is told
+
+    def _task(
+        self, request: GenerationRequest, seeds: Sequence[int], plans: Sequence[ScorePlan | None]
+    ) -> windows.TokenTask:
+        prompt = self._prompt_codes(request)
+        total = windows.frames_of(request.duration, self.frame_rate)
+        if prompt.shape[-1] >= total:
+            raise InvalidInput(
+                f"the prompt audio lasts {prompt.shape[-1] / self.frame_rate:.2f} s; "
+                f"duration {request.duration:g} s must be longer, because it includes the prompt",
+                field="duration",
+            )
+        stride = (
+            windows.stride_of(request.window.stride, self.max_duration) if self._is_long(request) else 0.0
+        )
+        first, *later = self._attributes(request, plans, seeds)
+        changes = [round(second * self.frame_rate) for second, _ in request.schedule[1:]]
+        return windows.TokenTask(
+            attributes=first,
+            later=tuple(zip(changes, later, strict=True)),
+            windows=windows.plan_windows(
+                total,
+                context=min(total, int(self.max_duration * self.frame_rate + 1e-6)) if stride else total,
+                # A piece of one window has no stride; where its schedule divides it, everything before is heard.
+                stride=max(1, int(stride * self.frame_rate + 1e-6)),
+                prompt=prompt.shape[-1],
+                changes=changes,
+            ),
+            prompt=prompt,
+            frame_rate=self.frame_rate,
+            sampling=request.sampling,
+            guidance=self.guidance_of(request),
+        )
+
+    def _is_long(self, request: GenerationRequest) -> bool:
+        return request.duration > self.max_duration + 1e-9
+
+    def _plans(self, request: GenerationRequest, seeds: Sequence[int]) -> tuple[ScorePlan | None, ...]:
+        if not self.takes_plans:
+            if request.plans is not None and any(plan is not None for plan in request.plans):
+                raise InvalidInput(f"model {self.name!r} takes no plans", field="plans")
+            return (None,) * len(request.prompts)
+        if request.plans is not None:
+            return request.plans
+        return tuple(
+            make_plan(request.prompt_at(row, 0.0), duration=request.duration, seed=seed)
+            for row, seed in enumerate(seeds)
+        )
+
+    def _attributes(
+        self, request: GenerationRequest, plans: Sequence[ScorePlan | None], seeds: Sequence[int]
+    ) -> list[list[ConditioningAttributes]]:
+        """What each row is conditioned on, for each entry of the schedule."""
+        wavs = references.wav_conditions(
+            self.lm, request, seeds=seeds, sample_rate=self.sample_rate, device=self.device
+        )
+        schedule = request.schedule or ((0.0, ""),)
+        entries: list[list[ConditioningAttributes]] = [[] for _ in schedule]
+        for row, (plan, seed) in enumerate(zip(plans, seeds, strict=True)):
+            over_time = plans_over_time(plan, schedule, duration=request.duration, seed=seed)
+            for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
+                prompt = request.prompt_at(row, second)
+                attributes = ConditioningAttributes(
+                    text={"description": prompt},
+                    joint_embed=references.joint_embed_conditions(self.lm, prompt, self.device),
+                )
+                if self.takes_plans:
+                    attributes.symbolic[PLAN] = SymbolicCondition(plan=heard)
+                if wavs:
+                    attributes.wav[references.REFERENCE] = wavs[row]
+                entry.append(attributes)
+        return entries
+
+    @torch.inference_mode()
+    def _prompt_codes(self, request: GenerationRequest) -> Tensor:
+        """The codes [B, K, P] of the audio to continue; P is 0 without any."""
+        if request.prompt_audio is None or request.prompt_sample_rate is None:
+            shape = (len(request.prompts), self.lm.num_codebooks, 0)
+            return torch.zeros(shape, dtype=torch.long, device=self.device)
+        audio = convert_audio(
+            request.prompt_audio.float(), request.prompt_sample_rate, self.sample_rate, self.audio_channels
+        )
+        rows = []
+        for row in audio.to(self.device).split(1):
+            codes, scale = self.compression_model.encode(row)
+            if scale is not None:
+                raise InvalidInput(
+                    f"the codec of model {self.name!r} stores volumes, which cannot be continued",
+                    field="prompt_audio",
+                )
+            rows.append(codes)
+        return torch.cat(rows)
