@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-stamp
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench browser docs parity browser-deps corpus-deps bench-deps clean
+.PHONY: help setup demo test check fix bench browser docs parity browser-deps corpus-deps bench-deps queue clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ corpus-deps: ## what renders the training corpora: FluidSynth (needs root, Debia
 	apt-get update --quiet=2
 	apt-get install --yes --no-install-recommends libfluidsynth3 fluid-soundfont-gm
 	recipes/fetch_packages.sh runs/packages
+
+queue: setup ## train the bundled models in the background, at the lowest priority; goes on where it stopped
+	$(BIN)/python recipes/training_queue.py start
 
 bench-deps: corpus-deps ## system packages that `make bench` compares with (needs root, Debian or Ubuntu)
 	apt-get install --yes --no-install-recommends opus-tools
