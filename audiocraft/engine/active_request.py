@@ -17,6 +17,7 @@ from audiocraft.generation.request import GenerationResult
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.generator import Estimate, GeneratorModel, PreparedRequest, open_audio
+from audiocraft.utils.devices import HostQueue
 
 STREAMED_SECONDS = 0.4
 WHOLE_SECONDS = 2.0
@@ -50,6 +51,7 @@ class ActiveRequest:
         self._stream: AudioStream | None = None
         self._pacer: ChunkPacer | None = None
         self._pieces: deque[Tensor] = deque()
+        self._arriving = HostQueue()
         self._audio: list[Tensor] = []
         self._samples = 0
         self._complete = 0.0
@@ -78,19 +80,24 @@ class ActiveRequest:
 
     @property
     def due(self) -> bool:
-        """Whether there are frames to be decoded."""
-        return bool(self._pieces or self._complete) and not self.ticket.ended
+        """Whether there are frames to be decoded, or audio to be handed on."""
+        return bool(self._pieces or self._complete or self._arriving.ready) and not self.ticket.ended
 
     def decode(self) -> None:
-        """Turn one piece of frames into audio; the last one ends the request."""
+        """Turn one piece of frames into audio, and hand on what has come from the GPU; the last one ends the
+        request."""
         assert self._stream is not None and self._pacer is not None
         began = time.perf_counter()
-        final = not self._pieces
-        made = self._stream.finish(self._pacer.rest()) if final else self._stream.push(self._pieces.popleft())
-        audio = made.float().cpu()
+        final = bool(self._complete) and not self._pieces
+        if final:
+            self._arriving.put(self._stream.finish(self._pacer.rest()).float())
+        elif self._pieces:
+            self._arriving.put(self._stream.push(self._pieces.popleft()).float())
+        made = list(self._arriving.take(wait=final))  # others' steps go on while more is on its way
         self._decoding += time.perf_counter() - began
-        if audio.shape[-1]:
-            self._hand_on(audio)
+        for audio in made:
+            if audio.shape[-1]:
+                self._hand_on(audio)
         if final:
             self.ticket.deliver(Finished(self._result()))
 

@@ -28,6 +28,7 @@ from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.types import ScorePlan
+from audiocraft.utils.devices import HostQueue
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
 
 COPIES_OF_AUDIO = 3
@@ -191,15 +192,19 @@ class GeneratorModel(ABC):
         """`stream` of a request that has been checked, whose seeds and plans are known."""
         audio = open_audio(prepared)
         most = max(1, round(chunk_seconds * prepared.decoder.frame_rate))
-        pacer, place = ChunkPacer(most, audio.delay_frames), 0
+        pacer, arriving, place = ChunkPacer(most, audio.delay_frames), HostQueue(), 0
         for frames in run_alone(self.generation(prepared)):
             for part in frames.split(most, dim=-1):  # audio that is continued comes as one
                 ready = pacer.add(part)
                 if ready is not None:
-                    made = audio.push(ready)
+                    arriving.put(audio.push(ready).float())
+                for made in arriving.take():
                     yield from chunks_of(made, place)
                     place += made.shape[-1]
-        yield from chunks_of(audio.finish(pacer.rest()), place)
+        arriving.put(audio.finish(pacer.rest()).float())
+        for made in arriving.take(wait=True):
+            yield from chunks_of(made, place)
+            place += made.shape[-1]
 
     def _audio_of(self, prepared: PreparedRequest, frames: Tensor) -> Tensor:
         """All frames [B, ..., T] of `prepared` -> its audio [B, C, N]."""
@@ -261,7 +266,7 @@ def check_memory(model: GeneratorModel, request: GenerationRequest) -> None:
 
 
 def chunks_of(audio: Tensor, start: int) -> Iterator[AudioChunk]:
-    """audio [B, C, n] that starts at sample `start` -> a chunk for each row."""
+    """audio [B, C, n] on the CPU that starts at sample `start` -> a chunk for each row."""
     if audio.shape[-1]:
-        for row, samples in enumerate(audio.float().cpu()):
+        for row, samples in enumerate(audio):
             yield AudioChunk(row, start, samples.clone())

@@ -134,6 +134,11 @@ def is_pinned(tensor: Tensor) -> bool:
     return getattr(tensor.untyped_storage(), "pinned", False)
 
 
+def _pinned(tensor: Tensor) -> Tensor:
+    tensor.untyped_storage().pinned = True  # type: ignore[attr-defined]
+    return tensor
+
+
 class PretendGpu:
     """The device. `with gpu.active():` makes it visible in this thread."""
 
@@ -190,8 +195,9 @@ class PretendGpu:
         goal = any(here) if named is None else is_cuda(named)
         if not any(here) and not goal:
             return self._on_cpu(name, func, args, kwargs)
-        if goal and named is not None:
-            kwargs = {**kwargs, "device": "cpu"}
+        if named is not None:
+            kwargs = {**kwargs, "device": "cpu" if goal else named}
+        pinned = kwargs.pop("pin_memory", False)
         if any(here):
             self._check_devices(name, args, tensors, here)
             args, kwargs = self._autocast(name, args, kwargs)
@@ -203,13 +209,13 @@ class PretendGpu:
         if goal and name != "__setitem__":
             for tensor in _tensors(result):
                 self.mark(tensor)
-        return result
+        return _pinned(result) if pinned else result
 
     def _on_cpu(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        pinned = kwargs.pop("pin_memory", False) if name in FACTORIES or name.startswith("empty") else False
+        pinned = kwargs.pop("pin_memory", False)
         result = func(*args, **kwargs)
         if pinned:
-            result.untyped_storage().pinned = True
+            _pinned(result)
         if name in FACTORIES and kwargs.get("device") is None and kwargs.get("generator") is None:
             self._unsaid()
         return result
@@ -441,9 +447,7 @@ def _special(gpu: PretendGpu) -> dict[str, Callable[[Any, tuple[Any, ...], dict[
 
     def pin(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         assert not on_gpu(args[0]), "only memory of the CPU can be pinned"
-        pinned = args[0] if is_pinned(args[0]) else args[0].clone()
-        pinned.untyped_storage().pinned = True
-        return pinned
+        return args[0] if is_pinned(args[0]) else _pinned(args[0].clone())
 
     return {
         "get device": lambda f, a, k: DEVICE if on_gpu(a[0]) else f(*a, **k),

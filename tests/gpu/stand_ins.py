@@ -14,26 +14,27 @@ from .pretend import EVENT, PretendGpu, is_cuda
 
 
 class Event:
-    """`torch.cuda.Event`: it has come to pass once the host has asked twice, or waits for it."""
+    """`torch.cuda.Event`: it comes to pass when the host asks for the second time, or waits for it."""
 
     gpu: PretendGpu
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._asked = False
+        self._asked = 0
 
     def record(self, stream: Any = None) -> None:
-        self._asked = False
+        self._asked = 0
 
     def wait(self, stream: Any = None) -> None:
         """Let a stream wait; the host does not."""
 
     def query(self) -> bool:
-        asked, self._asked = self._asked, True
-        if asked:
+        self._asked += 1
+        if self._asked > 1:
             self.gpu.synchronize()
-        return asked
+        return self._asked > 1
 
     def synchronize(self) -> None:
+        self._asked = 2
         self.gpu.waited(EVENT, "synchronize")
 
 
