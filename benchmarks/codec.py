@@ -17,7 +17,7 @@ import torch
 
 from audiocraft.bench.baselines import random_model
 from audiocraft.errors import require
-from audiocraft.kernels.structs import kernels
+from audiocraft.kernels.bindings import kernels
 from audiocraft.models import MusicGen
 from audiocraft.models.codecs.streaming_decode import StreamDecoder
 from audiocraft.models.encodec import CompressionModel

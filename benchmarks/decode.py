@@ -20,7 +20,7 @@ from rich.table import Table
 from audiocraft.bench.baselines import SIZES, measure_transformers, random_model
 from audiocraft.bench.machine import describe
 from audiocraft.bench.measure import measure_decoding, measure_steps
-from audiocraft.kernels.structs import kernels
+from audiocraft.kernels.bindings import kernels
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int4")
 # Times faster than transformers in float32, and times slower than the memory.
@@ -129,7 +129,7 @@ def main() -> None:
             "read_gb_s": machine.read_gb_s,
             "torch": machine.torch,
         },
-        "kernels": None if tool is None else {"lanes": tool.lanes, "rounds": tool.rounds},
+        "kernels": None if tool is None else {"lanes": tool.lanes, "rounds": tool.quantizes_activations},
         "transformers": None if peer is None else {"library": peer.library, "step_ms": peer.step_ms},
         "precisions": rows,
         "codec": codec,

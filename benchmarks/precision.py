@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from audiocraft.audio.convert import convert_audio
 from audiocraft.generation.guidance import fuse
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.kernels.structs import kernels
+from audiocraft.kernels.bindings import kernels
 from audiocraft.models import MusicGen
 from audiocraft.models.genmodel import BaseGenModel
 
@@ -108,7 +108,7 @@ def main() -> None:
         "benchmark": "precision",
         "model": options.model,
         "clips": options.clips,
-        "kernels": None if tool is None else {"lanes": tool.lanes, "rounds": tool.rounds},
+        "kernels": None if tool is None else {"lanes": tool.lanes, "rounds": tool.quantizes_activations},
         "precisions": rows,
     }
     print(json.dumps(found))

@@ -14,7 +14,7 @@ import torch
 
 from audiocraft.engine.memory import available_bytes
 from audiocraft.environment import VERSION
-from audiocraft.kernels.structs import kernels
+from audiocraft.kernels.bindings import kernels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,6 @@ BUNDLED = Path(__file__).with_name("compiled")
 """Where a wheel that was built for this platform carries compiled kernels."""
 
 SWITCH = "AUDIOCRAFT_NATIVE"
-ABI_VERSION = 3
 _FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno")
 _V3 = ("avx2", "fma", "f16c")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl")
@@ -43,6 +43,13 @@ LEVELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("plain", ()),
 )
 _COMPILE_SECONDS = 120
+
+
+def abi_version() -> int:
+    """The version of the structs and functions, which c/structs.h counts."""
+    found = re.search(r"#define ABI_VERSION (\d+)", SOURCE.with_name("structs.h").read_text(encoding="utf-8"))
+    assert found is not None
+    return int(found[1])
 
 
 @cache
@@ -118,12 +125,13 @@ def _compile(command: Sequence[str]) -> None:
 def _opened(path: Path) -> ctypes.CDLL | None:
     try:
         found = ctypes.CDLL(str(path))
-        version = int(found.ac_version())
+        found.ac_version.argtypes, found.ac_version.restype = (), ctypes.c_int
+        version, expected = found.ac_version(), abi_version()
     except (OSError, AttributeError) as error:
         logger.warning("cannot use the CPU kernels in %s (%s): decoding runs in torch", path, error)
         return None
-    if version != ABI_VERSION:
-        logger.warning("the CPU kernels in %s are of version %d, not %d", path, version, ABI_VERSION)
+    if version != expected:
+        logger.warning("the CPU kernels in %s are of version %d, not %d", path, version, expected)
         return None
     _share_threads(found)
     return found
@@ -136,4 +144,5 @@ def _share_threads(found: ctypes.CDLL) -> None:
         start, end = openmp.GOMP_parallel_start, openmp.GOMP_parallel_end  # found among what torch depends on
     except (OSError, AttributeError, StopIteration):
         return
+    found.ac_use_team.argtypes, found.ac_use_team.restype = (ctypes.c_void_p, ctypes.c_void_p), None
     found.ac_use_team(ctypes.cast(start, ctypes.c_void_p), ctypes.cast(end, ctypes.c_void_p))

@@ -1,25 +1,26 @@
-"""The records of codec.c, field by field, and the LSTM, which needs no more than one of them."""
+"""The structs of c/structs.h that describe a codec's layers, field by field."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from ctypes import POINTER, byref, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_int32, c_int64, c_void_p
 
-import torch
-from torch import Tensor
+LSTM_UNITS = 32
+"""The units of an LSTM's state that one task makes; the width of the state must be a multiple."""
 
-from audiocraft.kernels.structs import Kernels
-
-UNITS = 32
-"""Of an LSTM's state, which one task makes: its width is a multiple."""
+MOST_SIGNALS = 96
+"""The signals that one network may have."""
 
 
 class Signal(ctypes.Structure):
+    """Rows [time, channels]: whether they are kept as they are, and after which activation, and how ends are padded."""
+
     _fields_ = (("channels", c_int32), ("raw", c_int32), ("active", c_int32), ("pad", c_int32))
 
 
 class Step(ctypes.Structure):
+    """A product of overlapping rows of one signal with a float32 matrix, which makes rows of another signal."""
+
     _fields_ = (
         ("source", c_int32), ("reads", c_int32), ("target", c_int32), ("add", c_int32),
         ("taps", c_int32), ("hop", c_int32), ("inner", c_int32), ("stride", c_int32), ("left", c_int32),
@@ -29,10 +30,14 @@ class Step(ctypes.Structure):
 
 
 class Group(ctypes.Structure):
+    """Steps first ... last - 1, which share tiles of `rows` rows of what the last of them makes."""
+
     _fields_ = (("first", c_int32), ("last", c_int32), ("rows", c_int32), ("panels", c_int32))
 
 
 class Network(ctypes.Structure):
+    """Signals, the steps between them in order, and the groups of these steps."""
+
     _fields_ = (
         ("signals", c_int32), ("steps", c_int32), ("groups", c_int32),
         ("signal", POINTER(Signal)), ("step", POINTER(Step)), ("group", POINTER(Group)),
@@ -40,37 +45,23 @@ class Network(ctypes.Structure):
 
 
 class Span(ctypes.Structure):
+    """Rows low ... high - 1 of the output, of an input of `length` rows that is at `x` from row `first` on."""
+
     _fields_ = (
         ("x", c_void_p), ("out", c_void_p),
         ("first", c_int64), ("length", c_int64), ("low", c_int64), ("high", c_int64),
     )  # fmt: skip
 
 
+class Range(ctypes.Structure):
+    """Rows low ... high - 1 of a signal."""
+
+    _fields_ = (("low", c_int64), ("high", c_int64))
+
+
 class Lstm(ctypes.Structure):
+    """The float32 weights of one LSTM layer: of the input, of the state, and the sum of the biases."""
+
     _fields_ = (
         ("width", c_int32), ("input", c_int32), ("w_in", c_void_p), ("w_back", c_void_p), ("bias", c_void_p),
     )  # fmt: skip
-
-
-def run_lstm(tool: Kernels, weights: Sequence[Tensor], x: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
-    """One layer over x [T, B, D] -> [T, B, D']; hidden and cell [B, D'] go on in place.
-
-    Args:
-        weights: of the inputs, of the state, and their biases, as `nn.LSTM` has them.
-    """
-    w_in, w_back, *biases = weights
-    bias = biases[0] + biases[1]
-    x = x.contiguous()
-    steps, rows, _ = x.shape
-    out = x.new_empty(steps, rows, w_back.shape[1])
-    layer = Lstm(w_back.shape[1], w_in.shape[1], w_in.data_ptr(), w_back.data_ptr(), bias.data_ptr())
-    failed = tool.call.ac_lstm(
-        byref(layer),
-        *(c_void_p(tensor.data_ptr()) for tensor in (x, hidden, cell, out)),
-        c_int32(steps),
-        c_int32(rows),
-        c_int32(torch.get_num_threads()),
-    )
-    if failed:
-        raise MemoryError("no memory for an LSTM")
-    return out

@@ -14,26 +14,26 @@ LINE = 64
 LARGE = 2**21  # bytes of a large page on x86 and most others
 
 
-def settle(owners: Iterable[nn.Module]) -> None:
+def move_to_huge_pages(owners: Iterable[nn.Module]) -> None:
     """Move the buffers of `owners` that are on the CPU into one block of large pages, where the system has them.
     One after the other: there is never more than one of them twice."""
     places = [
         (owner, name, own) for owner in owners for name, own in owner._buffers.items() if own is not None
     ]
     places = [(owner, name, own) for owner, name, own in places if own.device.type == "cpu"]
-    room = block(sum(-(-own.nbytes // LINE) * LINE for _, _, own in places))
-    if room is None:
+    arena = block(sum(-(-own.nbytes // LINE) * LINE for _, _, own in places))
+    if arena is None:
         return
     start = 0
     for index, (owner, name, own) in enumerate(places):
-        moved = room[start : start + own.nbytes].view(own.dtype).view(own.shape)
+        moved = arena[start : start + own.nbytes].view(own.dtype).view(own.shape)
         owner._buffers[name] = moved.copy_(own)
         start += -(-own.nbytes // LINE) * LINE
         places[index] = (owner, name, moved)
         del own
 
 
-class Room:
+class Arena:
     """Zeros for `parts` tensors of one size, side by side in large pages where the system has them. Memory is taken
     as it is written."""
 
@@ -46,8 +46,8 @@ class Room:
         size = math.prod(shape) * dtype.itemsize
         if self._pieces is None:
             stride = -(-size // LINE) * LINE
-            room = block(stride * self._parts) if device.type == "cpu" else None
-            self._pieces = iter(() if room is None else room.split(stride))
+            arena = block(stride * self._parts) if device.type == "cpu" else None
+            self._pieces = iter(() if arena is None else arena.split(stride))
         piece = next(self._pieces, None)
         if piece is None or size > len(piece):
             return torch.zeros(shape, dtype=dtype, device=device)

@@ -1,33 +1,47 @@
-"""The records of kernels.c, field by field, and what the compiled kernels can do."""
+"""The structs of c/structs.h that describe a transformer, field by field.
+
+Pointers are plain addresses: whoever fills a struct keeps the tensors that lie there alive until the call is over.
+"""
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_float, c_int32, c_int64, c_void_p
-from dataclasses import dataclass
-from functools import cache
+from ctypes import POINTER, c_float, c_int32, c_void_p
 
-import torch
 from torch import Tensor
 
-from audiocraft.kernels.build import library
-
 KINDS = {"fp32": 0, "bf16": 1, "fp16": 2, "int8": 3, "int4": 4, "int8 panels": 5, "int4 panels": 6}
-"""Number formats of a matrix, as the enum in kernels.c has them."""
+"""The number formats of a matrix, as the enum in c/structs.h counts them."""
+
+GROUP = 64
+"""The weights of a row that share a scale, in 8 and 4 bits."""
+
+PANEL = 32
+"""The rows of a matrix that are interleaved with each other in panels."""
+
+
+WIDEST = 1 << 24
+"""The rows and columns that a matrix may have; c/checks.h refuses larger ones."""
 
 
 class Matrix(ctypes.Structure):
+    """A weight [rows, cols] in one of `KINDS`, with an optional float32 bias [rows]."""
+
     _fields_ = (
-        ("kind", c_int32), ("rows", c_int32), ("cols", c_int32), ("group", c_int32),
+        ("kind", c_int32), ("rows", c_int32), ("cols", c_int32),
         ("data", c_void_p), ("scales", c_void_p), ("bias", c_void_p),
     )  # fmt: skip
 
 
 class Norm(ctypes.Structure):
+    """The float32 weight and bias [width] of a layer norm."""
+
     _fields_ = (("weight", c_void_p), ("bias", c_void_p))
 
 
 class Layer(ctypes.Structure):
+    """The norms and matrices of one pre-norm transformer layer; those of cross-attention may be empty."""
+
     _fields_ = (
         ("norm1", Norm), ("norm_cross", Norm), ("norm2", Norm),
         ("qkv", Matrix), ("out", Matrix), ("cross_q", Matrix), ("cross_out", Matrix),
@@ -36,97 +50,47 @@ class Layer(ctypes.Structure):
 
 
 class Model(ctypes.Structure):
+    """A stack of equal layers. `past_context` counts the earlier positions that a token sees, all if negative."""
+
     _fields_ = (
         ("layers", c_int32), ("width", c_int32), ("heads", c_int32), ("kv_heads", c_int32),
         ("head_dim", c_int32), ("hidden", c_int32), ("activation", c_int32), ("crosses", c_int32),
-        ("past_context", c_int32), ("eps", c_float), ("layer", ctypes.POINTER(Layer)),
+        ("past_context", c_int32), ("eps", c_float), ("layer", POINTER(Layer)),
     )  # fmt: skip
 
 
-class Pass(ctypes.Structure):
-    _fields_ = (
-        ("tokens", c_int32), ("threads", c_int32), ("parts", c_int32),
-        ("part", c_void_p), ("row", c_void_p), ("position", c_void_p),
-        ("turn_q", c_void_p), ("turn_k", c_void_p), ("past", c_void_p), ("source", c_void_p), ("x", c_void_p),
-    )  # fmt: skip
+class TokenHeads(ctypes.Structure):
+    """What surrounds the layers of a language model: code tables, sines of positions, the last norm, the heads."""
 
-
-class Ends(ctypes.Structure):
     _fields_ = (
         ("codebooks", c_int32), ("entries", c_int32), ("has_sines", c_int32), ("has_norm", c_int32),
         ("sines", c_float), ("periods", c_void_p), ("tables", c_void_p), ("norm", Norm),
-        ("heads", ctypes.POINTER(Matrix)),
+        ("heads", POINTER(Matrix)),
     )  # fmt: skip
 
 
-MEMORY_FIELDS = ("keys", "values", "row", "head", "step", "length", "kind")
-"""Of the record Memory, which travels as a row of int64 numbers."""
+class KVView(ctypes.Structure):
+    """The cached keys and values of one layer of one request. It travels as a row of int64 numbers, `KV_FIELDS`."""
+
+    _fields_ = (
+        ("keys", c_void_p), ("values", c_void_p), ("row", ctypes.c_int64), ("head", ctypes.c_int64),
+        ("step", ctypes.c_int64), ("rows", ctypes.c_int64), ("length", ctypes.c_int64), ("kind", ctypes.c_int64),
+    )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Kernels:
-    """The compiled kernels and what they can do.
-
-    Args:
-        lanes: widths must be multiples of this.
-        half: there are 16-bit floats of both kinds; without, only bfloat16 weights.
-        rounds: 8- and 4-bit weights in groups of 64 meet inputs that are rounded to 8 bits.
-    """
-
-    call: ctypes.CDLL
-    lanes: int
-    half: bool
-    rounds: bool
-
-    def linear(self, matrix: Matrix, x: Tensor) -> Tensor:
-        """x [N, cols] -> [N, rows]; float32, contiguous."""
-        out = x.new_empty(x.shape[0], matrix.rows)
-        failed = self.call.ac_linear(
-            ctypes.byref(matrix),
-            c_void_p(x.data_ptr()),
-            c_int32(x.shape[0]),
-            c_void_p(out.data_ptr()),
-            c_int32(torch.get_num_threads()),
-        )
-        if failed:
-            raise MemoryError("no memory for a product")
-        return out
-
-    def read(self, data: Tensor) -> None:
-        """Read `data`, whose size is a multiple of a megabyte, from memory: for measuring how fast that goes."""
-        self.call.ac_read(c_void_p(data.data_ptr()), c_int64(data.nbytes), c_int32(torch.get_num_threads()))
-
-    def forward(
-        self,
-        model: Model,
-        work: Pass,
-        ends: Ends | None = None,
-        codes: Tensor | None = None,
-        logits: Tensor | None = None,
-    ) -> None:
-        """All layers, for the tokens of `work`; with `ends`, from codes [N, K] to logits [N, K, V]."""
-        failed = self.call.ac_forward(
-            ctypes.byref(model),
-            ctypes.byref(work),
-            None if ends is None else ctypes.byref(ends),
-            c_void_p(address(codes)),
-            c_void_p(address(logits)),
-        )
-        if failed == 2:
-            raise IndexError("a code is outside the tables of the model")
-        if failed:
-            raise MemoryError("no memory for a pass")
+KV_FIELDS = tuple(name for name, *_ in KVView._fields_)
 
 
-@cache
-def kernels() -> Kernels | None:
-    """The kernels of this machine, or None where there are none."""
-    found = library()
-    if found is None:
-        return None
-    return Kernels(found, int(found.ac_lanes()), bool(found.ac_has_half()), bool(found.ac_rounds()))
+class StepInput(ctypes.Structure):
+    """The tokens of one step: which request, row and position each has, where the caches are, and their vectors x."""
+
+    _fields_ = (
+        ("tokens", c_int32), ("threads", c_int32), ("parts", c_int32),
+        ("part", c_void_p), ("row", c_void_p), ("position", c_void_p),
+        ("rotate_q", c_void_p), ("rotate_k", c_void_p), ("past", c_void_p), ("source", c_void_p), ("x", c_void_p),
+    )  # fmt: skip
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """Where a contiguous tensor is."""
+    """The address of a contiguous tensor's first element; None for no tensor."""
     return None if tensor is None else tensor.data_ptr()

@@ -294,7 +294,7 @@ class EncodecModel(CompressionModel):
     @property
     def decode_delay(self) -> int:
         """Frames that must follow a frame before `decode_step` has given all its samples, computed from the layers."""
-        needs = getattr(self.decoder, "needs", None)  # networks without it need nothing that follows
+        needs = getattr(self.decoder, "lookahead", None)  # networks without it need nothing that follows
         last = round(self.sample_rate / self.frame_rate) - 1  # sample of the first frame
         return 0 if needs is None else int(needs(last))
 

@@ -20,7 +20,7 @@ from audiocraft.generation.session import Session
 from audiocraft.models.lm_state import LMState
 from audiocraft.modules.activations import get_activation_fn
 from audiocraft.modules.codebooks_patterns import CodebooksPatternProvider
-from audiocraft.modules.compiled.token_heads import Ends
+from audiocraft.modules.compiled.token_heads import CompiledHeads
 from audiocraft.modules.conditioners import (
     AttributeDropout,
     ClassifierFreeGuidanceDropout,
@@ -156,8 +156,8 @@ class LMModel(StreamingModule):
         prepended = 0 if fused is None else fused.prepended
         source = None if fused is None else self._source(fused, batch_size)
         own = self.transformer.init_state(batch_size, prepended + capacity, source)
-        ends = Ends.of(own.program, self.emb, self.transformer, self.out_norm, self.linears)
-        return LMState(own, length=capacity, ends=ends)
+        heads = CompiledHeads.of(own.compiled, self.emb, self.transformer, self.out_norm, self.linears)
+        return LMState(own, length=capacity, heads=heads)
 
     def logits(self, codes: Tensor, fused: Fused, state: LMState | None = None) -> Tensor:
         """The network: codes [B, K, S] -> logits [B, K, S, V] of the codes of the next steps.
@@ -297,9 +297,9 @@ class LMModel(StreamingModule):
             length = state.length
             if begins:
                 state.prepended, state.started = fused.prepended, True
-            if state.ends is not None and not (begins and fused.prepended):
+            if state.heads is not None and not (begins and fused.prepended):
                 added = added_to(positions, self.dim, fused, length=length, first_frame=self._first_frame)
-                logits = state.ends.logits(codes, added, state.transformer)
+                logits = state.heads.logits(codes, added, state.transformer)
                 if logits is not None:
                     return logits
         x = sum(embedding(codes[:, k]) for k, embedding in enumerate(self.emb))
@@ -320,7 +320,7 @@ class LMModel(StreamingModule):
         if any(type(head) is not nn.Linear for head in self.linears):
             return torch.stack([head(x) for head in self.linears], dim=2)
         if steps:  # copying all heads into one costs more than it saves
-            each = [linear(x, head.weight, head.bias, steady=True) for head in self._plain_heads]
+            each = [linear(x, head.weight, head.bias, batch_invariant=True) for head in self._plain_heads]
             return torch.stack(each, dim=2)
         heads = [dict(head.named_parameters()) for head in self.linears]
         weight = torch.cat([head["weight"] for head in heads])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.modules.attention import TransformerState
-from audiocraft.modules.compiled.token_heads import Ends
+from audiocraft.modules.compiled.token_heads import CompiledHeads
 from audiocraft.modules.ragged import AnyState, RaggedState, first_rows
 
 
@@ -22,14 +22,14 @@ class LMState:
         length: steps of codes that the request will have, for conditions that are stretched over it.
         prepended: steps in front of the codes that have been fed; [B] where requests share their steps.
         started: whether the first step was fed.
-        ends: what the CPU kernels know of the tables and heads; None where these run in torch.
+        heads: the tables and heads of codes in the kernels; None where these run in torch.
     """
 
     transformer: AnyState
     length: int
     prepended: int | Tensor = 0
     started: bool = False
-    ends: Ends | None = None
+    heads: CompiledHeads | None = None
 
     @property
     def position(self) -> Tensor:
@@ -57,4 +57,4 @@ class LMState:
         prepended = torch.zeros_like(shared.position)
         for state, rows in zip(states, shared.rows, strict=True):
             prepended[rows] = state.prepended
-        return cls(shared, length=length, prepended=prepended, started=True, ends=states[0].ends)
+        return cls(shared, length=length, prepended=prepended, started=True, heads=states[0].heads)

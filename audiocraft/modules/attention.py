@@ -10,19 +10,20 @@ times share a step:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
-from audiocraft.kernels.huge_pages import Room
+from audiocraft.kernels.huge_pages import Arena
 from audiocraft.modules.rope import Rotation
 
 SCALE_BYTES = 4
-"""Of the float32 scale behind each vector of an 8-bit cache."""
+"""The size of the float32 scale behind each vector of an 8-bit cache."""
 
 
 @dataclass(slots=True)
@@ -37,12 +38,12 @@ class KVCache:
 
     @classmethod
     def empty(
-        cls, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device, room: Room
+        cls, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device, arena: Arena
     ) -> KVCache:
-        """Of `shape` [B, H, S_max, D / H], in `room`."""
+        """An empty cache of `shape` [B, H, S_max, D / H], in `arena`."""
         *outer, head_dim = shape
         width = head_dim + SCALE_BYTES if dtype == torch.int8 else head_dim
-        keys, values = (room.zeros((*outer, width), dtype, device) for _ in range(2))
+        keys, values = (arena.zeros((*outer, width), dtype, device) for _ in range(2))
         return cls(keys, values)
 
     def write(self, positions: Tensor, key: Tensor, value: Tensor) -> None:
@@ -55,9 +56,9 @@ class KVCache:
         self.keys = self.keys.to(dtype).scatter_(2, slots, key.to(dtype))
         self.values = self.values.to(dtype).scatter_(2, slots, value.to(dtype))
 
-    def read(self, horizon: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, horizon, D / H] of the first positions, as numbers to compute with."""
-        keys, values = self.keys[:, :, :horizon], self.values[:, :, :horizon]
+    def read(self, kv_length: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, kv_length, D / H] of the first positions, as numbers to compute with."""
+        keys, values = self.keys[:, :, :kv_length], self.values[:, :, :kv_length]
         return (from_8_bits(keys), from_8_bits(values)) if keys.dtype == torch.int8 else (keys, values)
 
     def grow(self, capacity: int) -> None:
@@ -91,22 +92,41 @@ class LayerState:
 
 
 @dataclass(slots=True)
-class Frame:
+class StepContext:
     """What all layers of one pass share: where its steps are and what they may see.
 
     Args:
         positions: [B, S]; None without a cache, where step s is at position s.
-        horizon: slots of the cache that may hold something; the rest is not read.
-        visible: bool (True is visible) or additive, broadcastable to [B, H, S, keys]; None is everything.
+        kv_length: slots of the cache that may hold something; the rest is not read.
+        mask: bool (True is visible) or additive, broadcastable to [B, H, S, keys]; None is everything.
         causal: no mask but the causal one, so that the kernel needs none at all.
         rotation: of the positions, with rotary embeddings.
     """
 
     positions: Tensor | None = None
-    horizon: int = 0
-    visible: Tensor | None = None
+    kv_length: int = 0
+    mask: Tensor | None = None
     causal: bool = False
     rotation: Rotation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KVTable:
+    """Where the caches of one request are, [layers, fields of a view], and the tensors that this was read from."""
+
+    past: Tensor
+    source: Tensor | None
+    tensors: tuple[Tensor, ...]
+
+
+class CompiledSteps(Protocol):
+    """A transformer in the kernels, as `modules.compiled.transformer` makes it for a request."""
+
+    def takes(self, state: TransformerState) -> bool:
+        """Whether the kernels have all that a step of this request needs."""
+
+    def run(self, x: Tensor, positions: Tensor, parts: Requests, rotation: Rotation | None) -> Tensor:
+        """Steps x [B, S, D] at `positions` [B, S] through all layers -> [B, S, D]; caches are written."""
 
 
 @dataclass(slots=True)
@@ -116,16 +136,16 @@ class TransformerState:
     Args:
         layers: one each.
         position: [B], the position that the next step of each row has.
-        horizon: a bound on `position` that is known without reading the device.
-        program: what the CPU kernels know of the transformer; None where its steps run in torch.
-        table: where they find the caches; they look after it.
+        kv_length: a bound on `position` that is known without reading the device.
+        compiled: the transformer in the kernels; None where the steps of this request run in torch.
+        table: where the kernels find the caches; they look after it.
     """
 
     layers: list[LayerState]
     position: Tensor
-    horizon: int = 0
-    program: Any = None
-    table: Any = None
+    kv_length: int = 0
+    compiled: CompiledSteps | None = None
+    table: KVTable | None = None
 
     def advance(self, steps: int) -> Tensor:
         """Take positions [B, S] for the next `steps` of every row, making room where there is none."""
@@ -136,23 +156,27 @@ class TransformerState:
 
     def make_room(self, steps: int) -> None:
         """Let every layer hold `steps` more."""
-        self.horizon += steps
+        self.kv_length += steps
         for layer in self.layers:
             capacity = layer.past.keys.shape[2]
-            if self.horizon > capacity:
-                layer.past.grow(max(self.horizon, 2 * capacity))
+            if self.kv_length > capacity:
+                layer.past.grow(max(self.kv_length, 2 * capacity))
 
 
-def visible_keys(positions: Tensor, horizon: int, past_context: int | None = None) -> Tensor:
-    """positions of queries [B, S] -> bool [B, 1, S, horizon]: keys not after, nor too far before, them."""
-    distance = positions.unsqueeze(-1) - torch.arange(horizon, device=positions.device)
-    visible = distance >= 0
+Requests = Sequence[tuple[TransformerState, slice]]
+"""The states that take part in a step, and the rows that are theirs."""
+
+
+def causal_mask(positions: Tensor, kv_length: int, past_context: int | None = None) -> Tensor:
+    """positions of queries [B, S] -> bool [B, 1, S, kv_length]: keys not after, nor too far before, them."""
+    distance = positions.unsqueeze(-1) - torch.arange(kv_length, device=positions.device)
+    mask = distance >= 0
     if past_context is not None:
-        visible &= distance <= past_context
-    return visible.unsqueeze(1)
+        mask &= distance <= past_context
+    return mask.unsqueeze(1)
 
 
-def visible_from_hidden(mask: Tensor, batch: int) -> Tensor:
+def mask_from_torch(mask: Tensor, batch: int) -> Tensor:
     """A mask in torch's convention, bool (True is hidden) or additive, [S, L], [B, S, L], [B x H, S, L] or
     [B, H, S, L] -> bool (True is visible) or additive, broadcastable to [B, H, S, L]."""
     if mask.dim() == 3:
@@ -179,11 +203,11 @@ def _additive(mask: Tensor) -> Tensor:
     return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
 
 
-def attend(
+def sdpa(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    visible: Tensor | None = None,
+    mask: Tensor | None = None,
     *,
     causal: bool = False,
     dropout: float = 0.0,
@@ -196,14 +220,14 @@ def attend(
     dtype = query.dtype
     if as_float32:
         query, key, value = query.float(), key.float(), value.float()
-    if visible is not None and visible.dtype != torch.bool:
-        visible = visible.to(query.dtype)
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.to(query.dtype)
     grouped = key.shape[1] != query.shape[1]
     if grouped and query.shape[1] % key.shape[1]:
         raise InvalidInput(
             f"{query.shape[1]} query heads cannot share {key.shape[1]} key heads", field="kv_repeat"
         )
     out = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=visible, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
+        query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
     )
     return out.to(dtype)

@@ -3,7 +3,7 @@ layers, else in torch. Both give the same sequence, and pieces give that of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiocraft.kernels.structs import Kernels, kernels
-from audiocraft.modules.compiled.codec import Chain, can_run
+from audiocraft.errors import InvalidInput
+from audiocraft.kernels.bindings import Kernels
+from audiocraft.modules.backend import is_watched, kernels_for, machine_kernels
+from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.compiled.codec_weights import Unsupported, forget
 from audiocraft.modules.lstm import LSTMState, StreamableLSTM
 from audiocraft.modules.streaming import StreamingModule
@@ -22,13 +24,13 @@ Known = Mapping[type[nn.Module], Callable[[Chain, Any], None]]
 
 
 @dataclass(slots=True)
-class Heard:
+class StreamBuffer:
     """What a chain keeps of its input from one piece to the next.
 
     Args:
-        rows: [B, n, D], those that later output hears.
+        rows: [B, n, D], those on which later output depends.
         first: place of the first of them in the sequence.
-        made: rows of the output that were given.
+        made: rows of the output that were returned.
     """
 
     rows: Tensor | None = None
@@ -38,7 +40,7 @@ class Heard:
 
 @dataclass(slots=True)
 class LayersState:
-    """Of layers in a row, piece by piece.
+    """What layers in a row remember from one piece to the next.
 
     Args:
         layers: one entry each, None where a layer has nothing to remember; for torch.
@@ -46,12 +48,12 @@ class LayersState:
     """
 
     layers: list[Any]
-    parts: list[Heard | LSTMState] | None = None
+    parts: list[StreamBuffer | LSTMState] | None = None
     begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Segment:
     """Layers between two LSTMs, for the kernels and for torch."""
 
     chain: Chain
@@ -63,10 +65,10 @@ def init_layers(layers: nn.Sequential, batch_size: int) -> list[Any]:
     return [layer.init_state(batch_size) if isinstance(layer, StreamingModule) else None for layer in layers]
 
 
-def layers_need(layers: Sequence[nn.Module] | nn.Sequential, index: int) -> int:
+def layers_lookahead(layers: Sequence[nn.Module] | nn.Sequential, index: int) -> int:
     """The last place of the input that settles place `index` of the output."""
     for layer in reversed(list(layers)):
-        index = layer.needs(index) if isinstance(layer, StreamingModule) else index
+        index = layer.lookahead(index) if isinstance(layer, StreamingModule) else index
     return index
 
 
@@ -88,83 +90,91 @@ def run_layers(layers: nn.Sequential, x: Tensor, known: Known) -> Tensor:
     """The whole sequence x [B, D, L] through all layers."""
     if torch.is_grad_enabled() or layers.training:
         forget(layers)
-    for parts in _found(layers, x, known):
-        y: Tensor | None = x.transpose(1, 2)
-        for part in parts:
-            if y is not None:
-                y = part.chain.run(y.contiguous()) if isinstance(part, Link) else part.run_frames(y)
-        if y is not None:  # else it is too short for the kernels
-            return y.transpose(1, 2)
-    return layers(x)
+    kernels = None if layers.training else kernels_for(x)
+    parts = None if kernels is None else _parts(kernels, layers, x.shape[1], known)
+    y: Tensor | None = None if parts is None else x.transpose(1, 2)
+    for part in parts or []:
+        if y is not None:
+            y = _whole(part, y, kernels)
+    return (
+        layers(x) if y is None else y.transpose(1, 2)
+    )  # None: too short for the kernels, or unknown to them
+
+
+def _whole(part: Segment | StreamableLSTM, x: Tensor, kernels: Kernels | None) -> Tensor | None:
+    """The whole sequence x [B, T, D] through one part; None where it is too short for its paddings."""
+    if isinstance(part, Segment):
+        return part.chain.run(x.contiguous())
+    return part.run_frames(x, kernels=kernels)
 
 
 def step_layers(layers: nn.Sequential, x: Tensor, state: LayersState, known: Known, *, last: bool) -> Tensor:
     """The next piece x [B, D, n] -> the output [B, D', m] that it settles; with `last`, all that remains."""
+    kernels = machine_kernels() if state.begun else kernels_for(x)
+    parts = None
+    if kernels is not None and not layers.training and (state.parts is not None or not state.begun):
+        parts = _parts(kernels, layers, x.shape[1], known)
     if not state.begun and x.shape[-1]:
         state.begun = True
-        for parts in _found(layers, x, known):
+        if parts is not None:
             state.parts = [
-                Heard() if isinstance(part, Link) else part.init_state(x.shape[0]) for part in parts
+                StreamBuffer() if isinstance(part, Segment) else part.init_state(x.shape[0]) for part in parts
             ]
     if state.parts is None:
         return step_in_torch(layers, x, state.layers, last=last)
+    if parts is None:
+        raise InvalidInput("the layers changed in the middle of a stream: begin it anew", field="state")
     y = x.transpose(1, 2)
-    for part, own in zip(_parts(layers, x.shape[1], known), state.parts, strict=True):
-        if isinstance(part, Link):
-            assert isinstance(own, Heard)
+    for part, own in zip(parts, state.parts, strict=True):
+        if isinstance(part, Segment):
+            assert isinstance(own, StreamBuffer)
             y = _push(part, y, own, last)
         else:
             assert isinstance(own, LSTMState)
-            y = part.run_frames(y, own)
+            y = part.run_frames(y, own, kernels=kernels)
     return y.transpose(1, 2)
 
 
-def _found(layers: nn.Sequential, x: Tensor, known: Known) -> Iterator[list[Link | StreamableLSTM]]:
-    """The parts of the layers, if the kernels know them all and take this input; else nothing."""
-    if kernels() is not None and can_run(x) and not layers.training:
-        with suppress(Unsupported):
-            parts = _parts(layers, x.shape[1], known)
-            for part in parts:
-                if isinstance(part, Link):
-                    part.chain.check()
-            yield parts
+def _parts(
+    kernels: Kernels, layers: nn.Sequential, channels: int, known: Known
+) -> list[Segment | StreamableLSTM] | None:
+    """The layers between LSTMs as one chain each, and the LSTMs; None where the kernels do not know them all."""
+    parts: list[Segment | StreamableLSTM] = []
+    segment: Segment | None = None
+    with suppress(Unsupported):
+        for layer in layers:
+            if any(is_watched(module) for module in layer.modules()):
+                return None
+            if type(layer) is StreamableLSTM:
+                parts.append(layer)
+                segment, channels = None, layer.lstm.hidden_size
+                continue
+            if segment is None:
+                segment = Segment(Chain(kernels, channels), [])
+                parts.append(segment)
+            known.get(type(layer), Chain.activate)(segment.chain, layer)
+            segment.layers.append(layer)
+        for part in parts:
+            if isinstance(part, Segment):
+                part.chain.check()
+        return parts
+    return None
 
 
-def _parts(layers: nn.Sequential, channels: int, known: Known) -> list[Link | StreamableLSTM]:
-    """The layers between LSTMs as one chain each, and the LSTMs."""
-    parts: list[Link | StreamableLSTM] = []
-    tool = kernels()
-    assert isinstance(tool, Kernels)
-    link: Link | None = None
-    for layer in layers:
-        if any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules()):
-            raise Unsupported
-        if type(layer) is StreamableLSTM:
-            parts.append(layer)
-            link, channels = None, layer.lstm.hidden_size
-            continue
-        if link is None:
-            link = Link(Chain(tool, channels), [])
-            parts.append(link)
-        known.get(type(layer), Chain.activate)(link.chain, layer)
-        link.layers.append(layer)
-    return parts
-
-
-def _push(link: Link, x: Tensor, own: Heard, last: bool) -> Tensor:
+def _push(segment: Segment, x: Tensor, own: StreamBuffer, last: bool) -> Tensor:
     """The next rows x [B, n, D] -> the rows [B, m, D'] that they settle."""
     rows = (x if own.rows is None else torch.cat([own.rows, x], dim=1)).contiguous()
     heard = own.first + rows.shape[1]
-    most = link.chain.length_after(heard)
-    ready = most if last else _settled(link.layers, heard, own.made, most)
+    most = segment.chain.length_after(heard)
+    ready = most if last else _settled(segment.layers, heard, own.made, most)
     own.rows = rows
     if ready <= own.made:
-        return rows.new_zeros(rows.shape[0], 0, link.chain.channels)
-    y = link.chain.run_piece(rows, own.first, own.made, ready, last=last)
+        return rows.new_zeros(rows.shape[0], 0, segment.chain.channels)
+    y = segment.chain.run_piece(rows, own.first, own.made, ready, last=last)
     if y is None:  # paddings repeat more than there is, so all of it is here, and torch knows what to do
-        y = nn.Sequential(*link.layers)(rows.transpose(1, 2)).transpose(1, 2)[:, own.made :]
+        y = nn.Sequential(*segment.layers)(rows.transpose(1, 2)).transpose(1, 2)[:, own.made :]
     else:
-        needed = link.chain.first_needed(ready)
+        needed = segment.chain.first_needed(ready)
         own.rows, own.first = rows[:, max(0, needed - own.first) :].clone(), max(own.first, needed)
     own.made = ready
     return y
@@ -174,7 +184,7 @@ def _settled(layers: Sequence[nn.Module], heard: int, low: int, high: int) -> in
     """How many rows of the output, `low` ... `high`, the first `heard` of the input settle."""
     while low < high:
         middle = (low + high + 1) // 2
-        if layers_need(layers, middle - 1) < heard:
+        if layers_lookahead(layers, middle - 1) < heard:
             low = middle
         else:
             high = middle - 1

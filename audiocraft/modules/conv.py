@@ -250,7 +250,7 @@ class StreamableConv1d(StreamingModule):
         left, right = self.padding_total - self.padding_right, self.padding_right + extra
         return self.conv(pad1d(x, (left, right), self.pad_mode))
 
-    def needs(self, index: int) -> int:
+    def lookahead(self, index: int) -> int:
         """The last input sample that is needed before output frame `index` is settled."""
         left = self.padding_total - self.padding_right
         return max(index * self.stride + self.span - 1 - left, self._wait())
@@ -349,7 +349,7 @@ class StreamableConvTranspose1d(StreamingModule):
         y = self.convtr.norm(self._transposed(x, self.convtr.convtr.bias))
         return unpad1d(y, (self.trim_left, self.trim_right))
 
-    def needs(self, index: int) -> int:
+    def lookahead(self, index: int) -> int:
         """The last input frame that is needed before output sample `index` is settled."""
         return (index + self.trim_left) // self.stride
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from audiocraft.kernels.codec_structs import UNITS, run_lstm
-from audiocraft.kernels.structs import Kernels, kernels
-from audiocraft.modules.packed_linear import can_run, fits
+from audiocraft.kernels.bindings import Kernels
+from audiocraft.kernels.codec_structs import LSTM_UNITS
+from audiocraft.modules.backend import kernels_for
+from audiocraft.modules.packed_linear import supports_weight
 from audiocraft.modules.streaming import StreamingModule
 
 
@@ -33,35 +34,38 @@ class StreamableLSTM(StreamingModule):
         zeros = self.lstm.all_weights[0][0].new_zeros(self.lstm.num_layers, batch_size, self.lstm.hidden_size)
         return LSTMState(hidden=zeros, cell=zeros)
 
-    def _run(self, frames: Tensor, state: LSTMState) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _run(
+        self, frames: Tensor, state: LSTMState, kernels: Kernels | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """frames [T, B, D] -> [T, B, D], and hidden and cell of all layers after them.
 
         torch packs the weights anew at each call, and waits for its threads at each frame; our kernels do neither.
         """
-        tool = kernels()
-        if tool is None or not frames.shape[0] or not self._fits(tool, frames):
+        if kernels is None or not frames.shape[0] or not self._is_supported(kernels):
             y, after = self.lstm(frames, (state.hidden, state.cell))
             return y, after
         hidden, cell = state.hidden.clone(), state.cell.clone()
         for layer, weights in enumerate(self.lstm.all_weights):
-            frames = run_lstm(tool, weights, frames, hidden[layer], cell[layer])
+            frames = kernels.lstm(weights, frames, hidden[layer], cell[layer])
         return frames, (hidden, cell)
 
-    def run_frames(self, x: Tensor, state: LSTMState | None = None) -> Tensor:
+    def run_frames(
+        self, x: Tensor, state: LSTMState | None = None, *, kernels: Kernels | None = None
+    ) -> Tensor:
         """x [B, T, D] -> [B, T, D], time before channels: the whole sequence, or with a state what comes next."""
         if state is None:
             state = self.init_state(x.shape[0])
         elif x.shape[1] == 0:
             return x
-        y, (state.hidden, state.cell) = self._run(x.transpose(0, 1), state)
+        y, (state.hidden, state.cell) = self._run(x.transpose(0, 1), state, kernels)
         return y.transpose(0, 1) + x if self.skip else y.transpose(0, 1)
 
-    def _fits(self, tool: Kernels, frames: Tensor) -> bool:
-        weights = [weight for layer in self.lstm.all_weights for weight in layer]
+    def _is_supported(self, kernels: Kernels) -> bool:
+        """Whether the kernels know this LSTM."""
+        weights = [weight for layer in self.lstm.all_weights for weight in layer if weight.dim() == 2]
         plain = self.lstm.bias and not self.lstm.bidirectional and not self.lstm.proj_size
-        known = all(fits(tool, weight) if weight.dim() == 2 else True for weight in weights)
-        plain = plain and self.lstm.hidden_size % UNITS == 0
-        return plain and known and can_run(tool, frames, weights[0])
+        plain = plain and self.lstm.hidden_size % LSTM_UNITS == 0
+        return plain and all(supports_weight(kernels, weight) for weight in weights)
 
     def forward(self, x: Tensor, state: LSTMState | None = None) -> Tensor:
         """x [B, D, T] -> [B, D, T]"""
@@ -69,7 +73,9 @@ class StreamableLSTM(StreamingModule):
         if state is not None and x.shape[-1] == 0:
             return x
         frames = x.permute(2, 0, 1)  # [T, B, D], the layout cuDNN and oneDNN prefer
-        y, (hidden, cell) = self._run(frames, self.init_state(x.shape[0]) if state is None else state)
+        y, (hidden, cell) = self._run(
+            frames, self.init_state(x.shape[0]) if state is None else state, kernels_for(frames)
+        )
         if state is not None:
             state.hidden, state.cell = hidden, cell
         if self.skip:

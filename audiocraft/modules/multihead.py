@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
-from audiocraft.kernels.huge_pages import Room
+from audiocraft.kernels.huge_pages import Arena
 from audiocraft.modules.attention import (
-    Frame,
     KVCache,
     LayerState,
+    StepContext,
     TransformerState,
-    attend,
+    causal_mask,
+    mask_from_torch,
     merge_masks,
-    visible_from_hidden,
-    visible_keys,
+    sdpa,
 )
 from audiocraft.modules.packed_linear import PackedWeight, Weight, linear
 from audiocraft.modules.ragged import AnyLayer, RaggedLayer
@@ -125,7 +125,7 @@ class StreamingMultiheadAttention(StreamingModule):
         average_attn_weights: bool = True,
         is_causal: bool = False,
         *,
-        frame: Frame | None = None,
+        context: StepContext | None = None,
         state: AnyLayer | None = None,
     ) -> tuple[Tensor, None]:
         """query [B, S, D], key and value [B, L, D] -> ([B, S, D], None).
@@ -133,24 +133,24 @@ class StreamingMultiheadAttention(StreamingModule):
         Args:
             key_padding_mask: [B, L], True where there is no key.
             need_weights, average_attn_weights: not supported beyond their defaults; weights are never formed.
-            attn_mask: see `attention.visible_from_hidden`; a causal module stays causal.
-            frame: the masks and positions of this pass, where the caller made them for all layers.
+            attn_mask: see `attention.mask_from_torch`; a causal module stays causal.
+            context: the masks and positions of this pass, where the caller made them for all layers.
             state: what earlier passes left.
         """
         if need_weights or not average_attn_weights:
             raise InvalidInput(
                 "attention weights are never formed, so they cannot be returned", field="need_weights"
             )
-        if frame is None:
-            frame, state = self._own_frame(query, key_padding_mask, attn_mask, is_causal, state)
+        if context is None:
+            context, state = self._own_context(query, key_padding_mask, attn_mask, is_causal, state)
         if self.cross_attention:
-            out = self._attend_across(self._heads(self._query(query)), key, value, frame, state)
+            out = self._attend_across(self._heads(self._query(query)), key, value, context, state)
         else:
             q, k, v = (self._heads(part) for part in self._query_key_value(query, key, value))
-            out = self._attend_to_past(q, k, v, frame, state)
+            out = self._attend_to_past(q, k, v, context, state)
         return self._projections.out_proj(out.transpose(1, 2).flatten(2)), None
 
-    def make_frame(
+    def make_context(
         self,
         query: Tensor,
         *,
@@ -158,47 +158,47 @@ class StreamingMultiheadAttention(StreamingModule):
         key_padding_mask: Tensor | None = None,
         causal: bool = False,
         positions: Tensor | None = None,
-        horizon: int = 0,
-    ) -> Frame:
+        kv_length: int = 0,
+    ) -> StepContext:
         """Masks and rotation of a pass over `query` [B, S, D]; with `positions`, of one over the cache."""
         batch, steps = query.shape[:2]
         causal = causal or self.causal
-        visible = None if attn_mask is None else visible_from_hidden(attn_mask, batch)
+        mask = None if attn_mask is None else mask_from_torch(attn_mask, batch)
         if key_padding_mask is not None:
-            visible = merge_masks(visible, visible_from_hidden(key_padding_mask[:, None, None], batch))
+            mask = merge_masks(mask, mask_from_torch(key_padding_mask[:, None, None], batch))
         ordered = causal or self.past_context is not None
         if positions is not None:
-            visible = merge_masks(visible, visible_keys(positions, horizon, self.past_context))
-        elif ordered and (visible is not None or self.past_context is not None):
+            mask = merge_masks(mask, causal_mask(positions, kv_length, self.past_context))
+        elif ordered and (mask is not None or self.past_context is not None):
             places = torch.arange(steps, device=query.device).unsqueeze(0)
-            visible = merge_masks(visible, visible_keys(places, steps, self.past_context))
+            mask = merge_masks(mask, causal_mask(places, steps, self.past_context))
         rotation = None
         if self.rope is not None:
             places = torch.arange(steps, device=query.device).unsqueeze(0) if positions is None else positions
             rotation = self.rope.rotation(places)
-        return Frame(positions, horizon, visible, ordered and visible is None, rotation)
+        return StepContext(positions, kv_length, mask, ordered and mask is None, rotation)
 
-    def _own_frame(
+    def _own_context(
         self,
         query: Tensor,
         key_padding_mask: Tensor | None,
         attn_mask: Tensor | None,
         causal: bool,
         state: AnyLayer | None,
-    ) -> tuple[Frame, AnyLayer | None]:
+    ) -> tuple[StepContext, AnyLayer | None]:
         """For calls outside a transformer, which may be in a `streaming()` block of this module."""
         request: TransformerState | None = None
         if state is None and self.causal:
             request = self.current_state(None, query.shape[0])
-        frame = self.make_frame(
+        context = self.make_context(
             query,
             attn_mask=attn_mask,
             key_padding_mask=key_padding_mask,
             causal=causal,
             positions=None if request is None else request.advance(query.shape[1]),
-            horizon=0 if request is None else request.horizon,
+            kv_length=0 if request is None else request.kv_length,
         )
-        return frame, state if request is None else request.layers[0]
+        return context, state if request is None else request.layers[0]
 
     def source(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, H, L, D / H] of a cross-attention source [B, L, D]: the same for every step."""
@@ -210,7 +210,7 @@ class StreamingMultiheadAttention(StreamingModule):
         layer = self.init_layer_state(batch_size, capacity)
         return TransformerState([layer], torch.zeros_like(layer.past.keys[:, 0, 0, 0], dtype=torch.long))
 
-    def init_layer_state(self, batch_size: int, capacity: int, room: Room | None = None) -> LayerState:
+    def init_layer_state(self, batch_size: int, capacity: int, arena: Arena | None = None) -> LayerState:
         """An empty cache for `capacity` positions, which may lie in a room with others."""
         weight = self.in_proj
         shape = (batch_size, self.num_heads // self.kv_repeat, capacity, self.embed_dim // self.num_heads)
@@ -218,48 +218,48 @@ class StreamingMultiheadAttention(StreamingModule):
             dtype, device = weight.cache_dtype, weight.data.device
         else:
             dtype, device = weight.dtype, weight.device
-        return LayerState(KVCache.empty(shape, dtype, device, room or Room(2)))
+        return LayerState(KVCache.empty(shape, dtype, device, arena or Arena(2)))
 
     def _attend_across(
-        self, q: Tensor, key: Tensor, value: Tensor, frame: Frame, state: AnyLayer | None
+        self, q: Tensor, key: Tensor, value: Tensor, context: StepContext, state: AnyLayer | None
     ) -> Tensor:
         """Queries [B, H, S, D / H], and the source [B, L, D] where no state has its keys and values."""
         if isinstance(state, RaggedLayer):
             return state.each(
                 lambda rows, own, part: self._attend_across(q[rows], key[rows], value[rows], own, part),
-                frame,
+                context,
                 len(q),
             )
         source = self.source(key, value) if state is None or state.source is None else state.source
         if state is not None:
             state.source = source
-        return self._attend(q, *source, frame)
+        return self._attend(q, *source, context)
 
     def _attend_to_past(
-        self, q: Tensor, k: Tensor, v: Tensor, frame: Frame, state: AnyLayer | None
+        self, q: Tensor, k: Tensor, v: Tensor, context: StepContext, state: AnyLayer | None
     ) -> Tensor:
         """Queries, keys and values of new steps, [B, H, S, D / H]."""
         if isinstance(state, RaggedLayer):
             return state.each(
                 lambda rows, own, part: self._attend_to_past(q[rows], k[rows], v[rows], own, part),
-                frame,
+                context,
                 len(q),
             )
-        if frame.rotation is not None:
-            q, k = frame.rotation.apply(q, k)
+        if context.rotation is not None:
+            q, k = context.rotation.apply(q, k)
         if state is not None:
-            assert frame.positions is not None
-            state.past.write(frame.positions, k, v)
-            k, v = state.past.read(frame.horizon)
-        return self._attend(q, k, v, frame)
+            assert context.positions is not None
+            state.past.write(context.positions, k, v)
+            k, v = state.past.read(context.kv_length)
+        return self._attend(q, k, v, context)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, frame: Frame) -> Tensor:
-        return attend(
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: StepContext) -> Tensor:
+        return sdpa(
             query,
             key.to(query.dtype),
             value.to(query.dtype),
-            frame.visible,
-            causal=frame.causal,
+            context.mask,
+            causal=context.causal,
             dropout=self.dropout if self.training else 0.0,
             as_float32=self.attention_as_float32,
         )
@@ -302,4 +302,4 @@ class StreamingMultiheadAttention(StreamingModule):
         """x [B, S, D] times the rows start ... end - 1 of the projections."""
         bias = self._projections.in_proj_bias
         part = None if bias is None else bias[start:end]
-        return linear(x, self.in_proj, part, rows=slice(start, end), steady=True)
+        return linear(x, self.in_proj, part, rows=slice(start, end), batch_invariant=True)

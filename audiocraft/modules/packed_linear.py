@@ -1,4 +1,4 @@
-"""Products with weights in any precision, and the one place that decides which kernel makes them."""
+"""Products with weights in any precision, in the kernels where they take the input, else in torch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
-from audiocraft.kernels.structs import KINDS, Kernels, Matrix, address, kernels
-
-GROUP = 64
-"""Weights of a row that share a scale, in 8 and 4 bits."""
-
-PANEL = 32
-"""Rows that are interleaved with each other."""
+from audiocraft.kernels.bindings import Kernels
+from audiocraft.kernels.structs import GROUP, KINDS, PANEL, WIDEST, Matrix, address
+from audiocraft.modules.backend import kernels_for, machine_kernels
 
 PACKED = ("bf16", "fp16", "int8", "int4")
 _BLOCK = 2**22  # weights that are packed at a time, a bound on memory
@@ -77,10 +73,10 @@ class PackedWeight(nn.Module):
 
     def interleave(self) -> None:
         """Interleave the rows, where the kernels of this machine are faster then."""
-        tool = kernels()
+        kernels = machine_kernels()
         if self.scales is None or self.rows % PANEL or self.data.device.type != "cpu" or self.interleaved:
             return
-        if tool is None or not tool.rounds:
+        if kernels is None or not kernels.quantizes_activations:
             return
         self.data = _to_panels(self.data, self.precision)
         self.scales = _to_panels(self.scales, "scales")
@@ -88,13 +84,10 @@ class PackedWeight(nn.Module):
 
     @property
     def cache_dtype(self) -> torch.dtype:
-        """Of keys and values in caches of a model with such weights: as many bits as its weights, at least 8."""
-        tool = kernels()
-        if tool is None:
+        """The type of cached keys and values in a model with such weights: as many bits as its weights, at least 8."""
+        if machine_kernels() is None:
             return torch.float32
-        if self.precision in ("int8", "int4"):
-            return torch.int8
-        return torch.float16 if tool.half else torch.float32
+        return torch.int8 if self.precision in ("int8", "int4") else torch.float16
 
     def extra_repr(self) -> str:
         return f"{self.rows}, {self.cols}, {self.precision}"
@@ -126,36 +119,39 @@ Weight = Tensor | PackedWeight
 
 
 def linear(
-    x: Tensor, weight: Weight, bias: Tensor | None = None, *, rows: slice = slice(None), steady: bool = False
+    x: Tensor,
+    weight: Weight,
+    bias: Tensor | None = None,
+    *,
+    rows: slice = slice(None),
+    batch_invariant: bool = False,
 ) -> Tensor:
     """x [..., in] times the transposed `rows` of weight [out, in], plus `bias` of these rows.
 
     Args:
-        steady: what becomes of a row of x must not depend on how many others there are, not in the last bit. Packed
-            weights are steady anyway, where there are kernels for them; a plain `F.linear` is not.
+        batch_invariant: what becomes of a row of x must not depend on how many others there are, not in the last bit.
+            Products with packed weights are so anyway, where there are kernels for them; a plain `F.linear` is not.
     """
-    tool = kernels() if steady or isinstance(weight, PackedWeight) else None
-    if tool is not None and can_run(tool, x, weight) and (bias is None or bias.dtype == torch.float32):
+    kernels = kernels_for(x) if batch_invariant or isinstance(weight, PackedWeight) else None
+    if kernels is not None and supports_weight(kernels, weight, bias):
         matrix = matrix_of(weight, bias, rows)
-        return tool.linear(matrix, x.reshape(-1, x.shape[-1]).contiguous()).view(*x.shape[:-1], matrix.rows)
+        return kernels.linear(matrix, x.reshape(-1, x.shape[-1]).contiguous()).view(
+            *x.shape[:-1], matrix.rows
+        )
     dense = weight.dense(rows.start or 0, rows.stop) if isinstance(weight, PackedWeight) else weight[rows]
     return F.linear(x, dense.to(x.dtype), bias)
 
 
-def can_run(tool: Kernels, x: Tensor, weight: Weight) -> bool:
-    """Whether the kernels take this product: float32 on a CPU, nothing to differentiate."""
-    if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0:
+def supports_weight(kernels: Kernels, weight: Weight, bias: Tensor | None = None) -> bool:
+    """Whether the kernels can read this weight, and the bias that goes with it."""
+    if bias is not None and not (bias.dtype == torch.float32 and bias.is_contiguous()):
         return False
-    return not torch.is_autocast_enabled("cpu") and fits(tool, weight)
-
-
-def fits(tool: Kernels, weight: Weight) -> bool:
-    """Whether the kernels can read this weight."""
+    if max(weight.shape) > WIDEST or not min(weight.shape):
+        return False
     if isinstance(weight, PackedWeight):
-        known = tool.half or weight.precision != "fp16"
-        return weight.data.device.type == "cpu" and weight.cols % tool.lanes == 0 and known
+        return weight.data.device.type == "cpu" and weight.cols % kernels.lanes == 0
     plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.is_contiguous()
-    return plain and weight.shape[1] % tool.lanes == 0
+    return plain and weight.shape[1] % kernels.lanes == 0
 
 
 def matrix_of(weight: Weight, bias: Tensor | None, rows: slice = slice(None)) -> Matrix:
@@ -163,9 +159,7 @@ def matrix_of(weight: Weight, bias: Tensor | None, rows: slice = slice(None)) ->
     start, stop, _ = rows.indices(weight.shape[0])
     count, cols = stop - start, weight.shape[1]
     if not isinstance(weight, PackedWeight):
-        return Matrix(
-            KINDS["fp32"], count, cols, 0, weight.data_ptr() + 4 * start * cols, None, address(bias)
-        )
+        return Matrix(KINDS["fp32"], count, cols, weight.data_ptr() + 4 * start * cols, None, address(bias))
     stride = weight.data.stride(0) * weight.data.element_size()
     scales = None
     if weight.scales is not None:
@@ -175,7 +169,7 @@ def matrix_of(weight: Weight, bias: Tensor | None, rows: slice = slice(None)) ->
     if weight.interleaved:
         assert start % PANEL == 0 and count % PANEL == 0, "panels are not cut"
         kind += " panels"
-    return Matrix(KINDS[kind], count, cols, GROUP, data, scales, address(bias))
+    return Matrix(KINDS[kind], count, cols, data, scales, address(bias))
 
 
 def _whole(pairs: Tensor) -> Tensor:
@@ -185,7 +179,7 @@ def _whole(pairs: Tensor) -> Tensor:
 
 
 def _to_panels(rows: Tensor, precision: str) -> Tensor:
-    """Rows as they are packed, or their scales, interleaved as records.h has it; the shape stays."""
+    """Rows as they are packed, or their scales, interleaved as c/structs.h has it; the shape stays."""
     if precision == "int4":
         quads = (_whole(rows) + 8).to(torch.uint8).view(-1, 2, PANEL // 2, rows.shape[1] // 2, 4)
         panels = quads[:, 0] | (quads[:, 1] << 4)

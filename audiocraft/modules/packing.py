@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
-from audiocraft.kernels.huge_pages import settle
+from audiocraft.kernels.huge_pages import move_to_huge_pages
 from audiocraft.modules.multihead import Projections, StreamingMultiheadAttention
 from audiocraft.modules.packed_linear import GROUP, PACKED, PackedLinear, PackedWeight
 
@@ -43,7 +43,7 @@ def pack_model(network: nn.Module, heads: nn.Module, precision: str) -> None:
     packed = [module for module in modules if isinstance(module, PackedWeight)]
     for weight in packed:
         weight.interleave()
-    settle(packed)
+    move_to_huge_pages(packed)
 
 
 def pack_matrices(network: nn.Module, precision: str) -> None:

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiocraft.modules.attention import Frame, KVCache, LayerState, TransformerState
+from audiocraft.modules.attention import KVCache, LayerState, StepContext, TransformerState
 
-MakeFrame = Callable[[Tensor, Tensor, int], Frame]
+MakeContext = Callable[[Tensor, Tensor, int], StepContext]
 
 
 @dataclass(slots=True)
-class RaggedFrame(Frame):
-    """One frame for each request."""
+class RaggedContext(StepContext):
+    """One context for each request."""
 
-    parts: Sequence[Frame] = ()
+    parts: Sequence[StepContext] = ()
 
 
 @dataclass(slots=True)
@@ -45,10 +45,12 @@ class RaggedLayer:
         """Of the first request: all have one, or none has."""
         return self.parts[0].source
 
-    def each(self, attend: Callable[[slice, Frame, LayerState], Tensor], frame: Frame, total: int) -> Tensor:
+    def each(
+        self, attend: Callable[[slice, StepContext, LayerState], Tensor], context: StepContext, total: int
+    ) -> Tensor:
         """What `attend` gives for each request, as rows of one step; rows that belong to nobody get zeros."""
-        frames = frame.parts if isinstance(frame, RaggedFrame) else [frame] * len(self.parts)
-        out = torch.cat([attend(*part) for part in zip(self.rows, frames, self.parts, strict=True)])
+        contexts = context.parts if isinstance(context, RaggedContext) else [context] * len(self.parts)
+        out = torch.cat([attend(*part) for part in zip(self.rows, contexts, self.parts, strict=True)])
         missing = total - out.shape[0]
         return F.pad(out, (0, 0) * (out.dim() - 1) + (0, missing)) if missing else out
 
@@ -86,14 +88,14 @@ class RaggedState:
         ]
         return cls(list(parts), rows, layers, position)
 
-    def frame(self, x: Tensor, make_frame: MakeFrame) -> Frame:
-        """Advance by the steps of x [B, S, D]; `make_frame(x, positions, horizon)` is what one request needs."""
+    def context(self, x: Tensor, make_context: MakeContext) -> StepContext:
+        """Advance by the steps of x [B, S, D]; `make_context(x, positions, kv_length)` is what one request needs."""
         positions = self.advance(x.shape[1])
-        frames = [
-            make_frame(x[own], positions[own], part.horizon)
+        contexts = [
+            make_context(x[own], positions[own], part.kv_length)
             for part, own in zip(self.parts, self.rows, strict=True)
         ]
-        return RaggedFrame(positions=positions, parts=frames)
+        return RaggedContext(positions=positions, parts=contexts)
 
     def advance(self, steps: int) -> Tensor:
         """Take positions [B, S] for the next `steps` of every row."""
@@ -122,4 +124,4 @@ def first_rows(state: TransformerState, count: int) -> TransformerState:
         )
         for layer in state.layers
     ]
-    return TransformerState(layers, state.position[:count].clone(), state.horizon, state.program)
+    return TransformerState(layers, state.position[:count].clone(), state.kv_length, state.compiled)

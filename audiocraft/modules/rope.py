@@ -18,7 +18,7 @@ class Rotation:
     key: Tensor
 
     def apply(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        return _turn(query, self.query), _turn(key, self.key)
+        return _rotate(query, self.query), _rotate(key, self.key)
 
 
 class XPos(nn.Module):
@@ -89,7 +89,7 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("frequencies", 1.0 / (max_period**places))
         self.xpos = XPos(dim, device=device, dtype=dtype) if xpos else None
 
-    def turns(self, positions: Tensor) -> Tensor:
+    def rotations(self, positions: Tensor) -> Tensor:
         """positions [...] -> complex rotation [..., dim / 2]"""
         angles = positions.to(self.frequencies.dtype).unsqueeze(-1) * self.frequencies
         rotation = torch.polar(torch.ones_like(angles), angles)
@@ -97,15 +97,15 @@ class RotaryEmbedding(nn.Module):
 
     def rotation(self, positions: Tensor) -> Rotation:
         """For queries and keys at `positions` [B or 1, S]; made once per pass and shared by all layers."""
-        turns = self.turns(positions).unsqueeze(1)
+        rotations = self.rotations(positions).unsqueeze(1)
         if self.xpos is None:
-            return Rotation(turns, turns)
+            return Rotation(rotations, rotations)
         decay = self.xpos.decay(positions).unsqueeze(1)
-        return Rotation(turns * decay, turns / decay)
+        return Rotation(rotations * decay, rotations / decay)
 
     def get_rotation(self, start: int, end: int) -> Tensor:
         """Complex rotation of positions start ... end - 1, [T, dim / 2]."""
-        return self.turns(torch.arange(start, end, device=self.frequencies.device))
+        return self.rotations(torch.arange(start, end, device=self.frequencies.device))
 
     def rotate(self, x: Tensor, start: int = 0, time_dim: int = 1, invert_decay: bool = False) -> Tensor:
         """x, such as [B, T, H, dim], rotated as positions start, start + 1, ... along `time_dim`."""
@@ -116,7 +116,7 @@ class RotaryEmbedding(nn.Module):
             rotation = rotation / decay if invert_decay else rotation * decay
         shape = [1] * x.dim()
         shape[time_dim], shape[-1] = length, rotation.shape[-1]
-        return _turn(x, rotation.view(shape))
+        return _rotate(x, rotation.view(shape))
 
     def rotate_qk(
         self, query: Tensor, key: Tensor, start: int = 0, time_dim: int = 1
@@ -129,6 +129,6 @@ class RotaryEmbedding(nn.Module):
         )
 
 
-def _turn(x: Tensor, rotation: Tensor) -> Tensor:
+def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
     pairs = torch.view_as_complex(x.to(rotation.real.dtype).unflatten(-1, (-1, 2)).contiguous())
     return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)

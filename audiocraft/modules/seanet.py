@@ -20,7 +20,7 @@ from audiocraft.modules.chained import (
     Known,
     LayersState,
     init_layers,
-    layers_need,
+    layers_lookahead,
     run_layers,
     step_in_torch,
     step_layers,
@@ -99,9 +99,9 @@ class SEANetResnetBlock(StreamingModule):
         state.waiting = kept if state.waiting is None else torch.cat([state.waiting, kept], dim=-1)
         return self._join(step_in_torch(self.block, x, state.block, last=False), state)
 
-    def needs(self, index: int) -> int:
+    def lookahead(self, index: int) -> int:
         """The last sample that is needed before sample `index` of the output is settled."""
-        return layers_need(self.block, index)
+        return layers_lookahead(self.block, index)
 
     def finish(self, state: ResnetState) -> Tensor | None:
         """What the block still held."""
@@ -341,9 +341,9 @@ class SEANetDecoder(StreamingModule):
             return run_layers(self.model, z, _KNOWN)
         return step_layers(self.model, z, state, _KNOWN, last=False)
 
-    def needs(self, index: int) -> int:
+    def lookahead(self, index: int) -> int:
         """The last frame that is needed before sample `index` is settled."""
-        return layers_need(self.model, index)
+        return layers_lookahead(self.model, index)
 
     def last_step(self, z: Tensor, state: LayersState) -> Tensor:
         """The samples of the last piece `z` (it may be empty) and those that were held back."""

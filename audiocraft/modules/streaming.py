@@ -47,7 +47,7 @@ class StreamingModule(nn.Module):
         """What the module still holds once no input follows; None where it never holds anything."""
         return None
 
-    def needs(self, index: int) -> int:
+    def lookahead(self, index: int) -> int:
         """The last place of the input that must be here before place `index` of the output is settled."""
         return index
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from audiocraft.errors import InvalidInput
-from audiocraft.kernels.huge_pages import Room
-from audiocraft.modules.attention import Frame, LayerState, TransformerState
-from audiocraft.modules.compiled.transformer import Program, Requests, requests_of
+from audiocraft.kernels.huge_pages import Arena
+from audiocraft.modules.attention import LayerState, Requests, StepContext, TransformerState
+from audiocraft.modules.compiled.transformer import CompiledTransformer, requests_of
 from audiocraft.modules.multihead import StreamingMultiheadAttention
 from audiocraft.modules.ragged import AnyLayer, AnyState, RaggedState
 from audiocraft.modules.rope import RotaryEmbedding
@@ -163,7 +163,7 @@ class StreamingTransformerLayer(nn.Module):
         src_key_padding_mask: Tensor | None = None,
         cross_attention_src: Tensor | None = None,
         *,
-        frame: Frame | None = None,
+        context: StepContext | None = None,
         state: AnyLayer | None = None,
     ) -> Tensor:
         """src [B, S, D], cross_attention_src [B, L, D] -> [B, S, D]"""
@@ -172,33 +172,35 @@ class StreamingTransformerLayer(nn.Module):
         ):
             needs = "needs" if self.cross_attention is not None else "has no use for"
             raise InvalidInput(f"this transformer {needs} a cross_attention_src", field="cross_attention_src")
-        if frame is None:
-            frame = self.self_attn.make_frame(src, attn_mask=src_mask, key_padding_mask=src_key_padding_mask)
+        if context is None:
+            context = self.self_attn.make_context(
+                src, attn_mask=src_mask, key_padding_mask=src_key_padding_mask
+            )
         if self.norm_first:
-            x = src + self._attend(self.norm1(src), frame, state)
+            x = src + self._attend(self.norm1(src), context, state)
             if self.cross_attention is not None:
                 x = x + self._attend_across(self.norm_cross(x), cross_attention_src, state)
             return x + self._feed_forward(self.norm2(x))
-        x = self.norm1(src + self._attend(src, frame, state))
+        x = self.norm1(src + self._attend(src, context, state))
         if self.cross_attention is not None:
             # The queries are the layer's input, not x: released post-norm models were trained so.
             x = self.norm_cross(x + self._attend_across(src, cross_attention_src, state))
         return self.norm2(x + self._feed_forward(x))
 
     def init_layer_state(
-        self, batch_size: int, capacity: int, cross_attention_src: Tensor | None, room: Room
+        self, batch_size: int, capacity: int, cross_attention_src: Tensor | None, arena: Arena
     ) -> LayerState:
-        state = self.self_attn.init_layer_state(batch_size, capacity, room)
+        state = self.self_attn.init_layer_state(batch_size, capacity, arena)
         if self.cross_attention is not None and cross_attention_src is not None:
             state.source = self.cross_attention.source(cross_attention_src, cross_attention_src)
         return state
 
-    def _attend(self, x: Tensor, frame: Frame, state: AnyLayer | None) -> Tensor:
-        return self.layer_scale_1(self.dropout(self.self_attn(x, x, x, frame=frame, state=state)[0]))
+    def _attend(self, x: Tensor, context: StepContext, state: AnyLayer | None) -> Tensor:
+        return self.layer_scale_1(self.dropout(self.self_attn(x, x, x, context=context, state=state)[0]))
 
     def _attend_across(self, x: Tensor, source: Tensor | None, state: AnyLayer | None) -> Tensor:
         assert self.cross_attention is not None
-        out = self.cross_attention(x, source, source, frame=Frame(), state=state)[0]
+        out = self.cross_attention(x, source, source, context=StepContext(), state=state)[0]
         return self.layer_scale_cross(self.dropout(out))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
@@ -303,11 +305,11 @@ class StreamingTransformer(StreamingModule):
         if not self.causal:
             raise InvalidInput("only a causal transformer can go step by step", field="causal")
         own = cast(list[StreamingTransformerLayer], self.layers)
-        room = Room(2 * len(own))
-        layers = [layer.init_layer_state(batch_size, capacity, cross_attention_src, room) for layer in own]
+        arena = Arena(2 * len(own))
+        layers = [layer.init_layer_state(batch_size, capacity, cross_attention_src, arena) for layer in own]
         device = layers[0].past.keys.device
         position = torch.zeros(batch_size, dtype=torch.long, device=device)
-        return TransformerState(layers, position, program=self._program())
+        return TransformerState(layers, position, compiled=self._compiled())
 
     def forward(self, x: Tensor, *args: Any, state: AnyState | None = None, **kwargs: Any) -> Tensor:
         """x [B, S, D] -> [B, S, D]; further arguments are the layers'. With a state, x is what comes next."""
@@ -315,12 +317,12 @@ class StreamingTransformer(StreamingModule):
         if state is not None and not args and set(kwargs) <= {"cross_attention_src"}:
             parts = requests_of(x, state)
             if parts:
-                return self._run_natively(x, state, parts)
-        frame = self._frame(x, state, *args, **kwargs)
+                return self._run_compiled(x, state, parts)
+        context = self._context(x, state, *args, **kwargs)
         if self.positional_embedding != "rope":
-            x = x + self.positional_scale * self._sines(x, frame.positions)
+            x = x + self.positional_scale * self._sines(x, context.positions)
         source = kwargs.get("cross_attention_src", args[2] if len(args) > 2 else None)
-        return self._run_layers(x, source, frame, state)
+        return self._run_layers(x, source, context, state)
 
     @property
     def has_cross_attention(self) -> bool:
@@ -334,63 +336,70 @@ class StreamingTransformer(StreamingModule):
             group["weight_decay"] = self.weight_decay
         return group
 
-    def _frame(
+    def _context(
         self,
         x: Tensor,
         state: AnyState | None,
         src_mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None,
         cross_attention_src: Tensor | None = None,
-    ) -> Frame:
+    ) -> StepContext:
         attention = cast(StreamingMultiheadAttention, self.layers[0].self_attn)
         if isinstance(state, RaggedState):
-            return state.frame(
+            return state.context(
                 x,
-                lambda part, positions, horizon: attention.make_frame(
-                    part, positions=positions, horizon=horizon
+                lambda part, positions, kv_length: attention.make_context(
+                    part, positions=positions, kv_length=kv_length
                 ),
             )
         positions = None if state is None else state.advance(x.shape[1])
-        return attention.make_frame(
+        return attention.make_context(
             x,
             attn_mask=src_mask,
             key_padding_mask=src_key_padding_mask,
             positions=positions,
-            horizon=0 if state is None else state.horizon,
+            kv_length=0 if state is None else state.kv_length,
         )
 
     @property
     def runs_natively(self) -> bool:
         """Whether steps run in the CPU kernels, where a row's result does not depend on the other rows."""
-        return self._program() is not None
+        return self._compiled() is not None
 
-    def _program(self) -> Program | None:
+    def _compiled(self) -> CompiledTransformer | None:
         if type(self) is not StreamingTransformer or self.training or self.checkpointing != "none":
             return None
-        return Program.of(list(self.layers)) if all(_is_plain(layer) for layer in self.layers) else None
+        return (
+            CompiledTransformer.of(list(self.layers))
+            if all(_is_plain(layer) for layer in self.layers)
+            else None
+        )
 
-    def _run_natively(self, x: Tensor, state: AnyState, parts: Requests) -> Tensor:
+    def _run_compiled(self, x: Tensor, state: AnyState, parts: Requests) -> Tensor:
         positions = state.advance(x.shape[1])
         if self.positional_embedding != "rope":
             x = x + self.positional_scale * self._sines(x, positions)
         rotation = None if self.rope is None else self.rope.rotation(positions)
-        program: Program = parts[0][0].program
-        return program.run(x, positions, parts, rotation)
+        compiled = parts[0][0].compiled
+        assert compiled is not None
+        return compiled.run(x, positions, parts, rotation)
 
     def _sines(self, x: Tensor, positions: Tensor | None) -> Tensor:
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
         return create_sin_embedding(positions.unsqueeze(-1), x.shape[-1], self.max_period).to(x.dtype)
 
-    def _run_layers(self, x: Tensor, source: Tensor | None, frame: Frame, state: AnyState | None) -> Tensor:
+    def _run_layers(
+        self, x: Tensor, source: Tensor | None, context: StepContext, state: AnyState | None
+    ) -> Tensor:
         for index in range(len(self.layers)):
-            x = self._run_layer(index, x, source, frame, state)
+            x = self._run_layer(index, x, source, context, state)
         return x
 
     def _run_layer(
-        self, index: int, x: Tensor, source: Tensor | None, frame: Frame, state: AnyState | None
+        self, index: int, x: Tensor, source: Tensor | None, context: StepContext, state: AnyState | None
     ) -> Tensor:
         own = None if state is None else state.layers[index]
-        run = partial(self.layers[index], cross_attention_src=source, frame=frame, state=own)
+        run = partial(self.layers[index], cross_attention_src=source, context=context, state=own)
         recompute = self.checkpointing != "none" and self.training and torch.is_grad_enabled()
         return checkpoint(run, x, use_reentrant=False) if recompute else run(x)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
-from audiocraft.modules.attention import Frame
+from audiocraft.modules.attention import StepContext
 from audiocraft.modules.ragged import AnyState
 from audiocraft.modules.transformer import StreamingTransformer
 
@@ -47,7 +47,9 @@ class UnetTransformer(StreamingTransformer):
                 nn.Linear(2 * d_model, d_model, **place) for _ in range(num_layers // 2)
             )
 
-    def _run_layers(self, x: Tensor, source: Tensor | None, frame: Frame, state: AnyState | None) -> Tensor:
+    def _run_layers(
+        self, x: Tensor, source: Tensor | None, context: StepContext, state: AnyState | None
+    ) -> Tensor:
         middle = len(self.layers) // 2
         skipped: list[Tensor] = []
         for index in range(len(self.layers)):
@@ -55,7 +57,7 @@ class UnetTransformer(StreamingTransformer):
                 projection = self.skip_projections[index - middle]
                 x = projection(torch.cat([x, skipped.pop()], dim=-1))
             if not self._drops_layer():
-                x = self._run_layer(index, x, source, frame, state)
+                x = self._run_layer(index, x, source, context, state)
             if self.skip_projections is not None and index < middle:
                 skipped.append(x)
         return x

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from audiocraft.kernels import build, structs
+from audiocraft.kernels import bindings, build
 
 
 def test_the_best_level_that_the_processor_has() -> None:
@@ -71,7 +71,7 @@ def test_the_switch(switch: str) -> None:
 
 
 def test_every_level_compiles(tmp_path: Path) -> None:
-    if structs.kernels() is None:
+    if bindings.kernels() is None:
         pytest.skip("no compiled kernels on this machine: no C compiler, or AUDIOCRAFT_NATIVE=0")
     levels = [name for name, _ in build.LEVELS] if sys.platform == "linux" else ["plain"]
     if not build.features():

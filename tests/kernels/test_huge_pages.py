@@ -19,7 +19,7 @@ def packed() -> list[PackedWeight]:
 
 def test_weights_are_the_same_side_by_side() -> None:
     weights, expected = packed(), packed()
-    huge_pages.settle(weights)
+    huge_pages.move_to_huge_pages(weights)
     for weight, other in zip(weights, expected, strict=True):
         assert torch.equal(weight.dense(), other.dense())
         assert weight.data.data_ptr() % huge_pages.LINE == 0
@@ -32,7 +32,7 @@ def test_weights_are_the_same_side_by_side() -> None:
 def test_few_bytes_stay_where_they_are() -> None:
     weight = PackedWeight(torch.ones(2, 64), "int8")
     place = weight.data.data_ptr()
-    huge_pages.settle([weight])
+    huge_pages.move_to_huge_pages([weight])
     assert weight.data.data_ptr() == place
 
 
@@ -46,10 +46,13 @@ def test_a_block_begins_with_a_page() -> None:
 
 def test_a_room_holds_tensors_of_one_size() -> None:
     """Zeros that do not overlap; what does not fit, and what nobody foresaw, has a place of its own."""
-    room, device = huge_pages.Room(3), torch.device("cpu")
+    arena, device = huge_pages.Arena(3), torch.device("cpu")
     shape = (700, 1000)
-    made = [room.zeros(shape, torch.float32, device) for _ in range(4)]
-    made += [room.zeros((3, 5), torch.int8, device), huge_pages.Room(2).zeros((2, 3), torch.float16, device)]
+    made = [arena.zeros(shape, torch.float32, device) for _ in range(4)]
+    made += [
+        arena.zeros((3, 5), torch.int8, device),
+        huge_pages.Arena(2).zeros((2, 3), torch.float16, device),
+    ]
     assert not any(tensor.any() for tensor in made)
     for value, tensor in enumerate(made):
         tensor.fill_(value)

@@ -119,7 +119,7 @@ def test_rows_at_different_positions_share_a_step(fusing: str) -> None:
         layer.past.keys = torch.cat([state.transformer.layers[index].past.keys for state in states])
         layer.past.values = torch.cat([state.transformer.layers[index].past.values for state in states])
     joined.transformer.position = torch.cat([state.transformer.position for state in states])
-    joined.transformer.horizon = max(state.transformer.horizon for state in states)
+    joined.transformer.kv_length = max(state.transformer.kv_length for state in states)
     joined.prepended, joined.started = states[0].prepended, True
     step = torch.stack([sequence[row, :, start : start + 2] for row, start in enumerate(starts)])
     together = lm.logits(step, fused, joined)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from audiocraft.errors import InvalidInput
-from audiocraft.kernels.huge_pages import Room
-from audiocraft.modules.attention import KVCache, attend, merge_masks, visible_from_hidden, visible_keys
+from audiocraft.kernels.huge_pages import Arena
+from audiocraft.modules.attention import KVCache, causal_mask, mask_from_torch, merge_masks, sdpa
 from audiocraft.modules.multihead import StreamingMultiheadAttention
 
 
@@ -20,23 +20,23 @@ def textbook(query, key, value, visible=None):
 
 def test_attend_is_softmax_of_scaled_scores(generator) -> None:
     query, key, value = torch.randn(3, 2, 4, 5, 8, generator=generator)
-    torch.testing.assert_close(attend(query, key, value), textbook(query, key, value))
+    torch.testing.assert_close(sdpa(query, key, value), textbook(query, key, value))
     causal = torch.ones(5, 5, dtype=torch.bool).tril()
-    torch.testing.assert_close(attend(query, key, value, causal=True), textbook(query, key, value, causal))
-    torch.testing.assert_close(attend(query, key, value, causal), textbook(query, key, value, causal))
+    torch.testing.assert_close(sdpa(query, key, value, causal=True), textbook(query, key, value, causal))
+    torch.testing.assert_close(sdpa(query, key, value, causal), textbook(query, key, value, causal))
 
 
 def test_key_heads_serve_neighbouring_query_heads(generator) -> None:
     query = torch.randn(1, 4, 5, 8, generator=generator)
     key, value = torch.randn(2, 1, 2, 5, 8, generator=generator)
     expected = textbook(query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1))
-    torch.testing.assert_close(attend(query, key, value), expected)
+    torch.testing.assert_close(sdpa(query, key, value), expected)
     with pytest.raises(InvalidInput):
-        attend(query[:, :3], key, value)
+        sdpa(query[:, :3], key, value)
 
 
 def test_visible_keys_respects_order_and_reach() -> None:
-    visible = visible_keys(torch.tensor([[3, 4], [0, 1]]), horizon=6, past_context=2)
+    visible = causal_mask(torch.tensor([[3, 4], [0, 1]]), kv_length=6, past_context=2)
     expected = [[[0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0]], [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]]
     assert visible[:, 0].int().tolist() == expected
 
@@ -53,7 +53,7 @@ def test_cache_rows_are_written_where_they_are(generator) -> None:
 
 def test_a_cache_in_8_bits(generator) -> None:
     """Each vector is off by at most half a step of its own scale, wherever it is, and also after growing."""
-    cache = KVCache.empty((2, 3, 4, 16), torch.int8, torch.device("cpu"), Room(2))
+    cache = KVCache.empty((2, 3, 4, 16), torch.int8, torch.device("cpu"), Arena(2))
     key, value = torch.randn(2, 2, 3, 2, 16, generator=generator) * torch.tensor([1e-3, 40.0]).view(
         1, 1, 1, 2, 1
     )
@@ -75,9 +75,9 @@ def test_masks_combine_in_any_form() -> None:
     assert merge_masks(seen, None) is seen
     assert merge_masks(seen, torch.tensor([[True, False, True]])).tolist() == [[True, False, False]]
     assert merge_masks(seen, added).tolist() == [[0.0, -math.inf, -math.inf]]
-    assert visible_from_hidden(torch.zeros(6, 5, 5, dtype=torch.bool), batch=2).shape == (2, 3, 5, 5)
+    assert mask_from_torch(torch.zeros(6, 5, 5, dtype=torch.bool), batch=2).shape == (2, 3, 5, 5)
     with pytest.raises(InvalidInput):
-        visible_from_hidden(torch.zeros(5), batch=2)
+        mask_from_torch(torch.zeros(5), batch=2)
 
 
 def test_padding_is_not_attended(generator) -> None:

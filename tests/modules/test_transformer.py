@@ -82,7 +82,7 @@ def test_rows_at_different_positions_share_a_step(name: str) -> None:
     for layer, *parts in zip(joined.layers, *(state.layers for state in states), strict=True):
         layer.past.keys = torch.cat([part.past.keys for part in parts])
         layer.past.values = torch.cat([part.past.values for part in parts])
-    joined.position, joined.horizon = torch.tensor(starts), max(starts)
+    joined.position, joined.kv_length = torch.tensor(starts), max(starts)
     step = torch.stack([x[row, start : start + 2] for row, start in enumerate(starts)])
     together = model(step, state=joined, **source)
     for row, start in enumerate(starts):

@@ -10,42 +10,11 @@
 
 #include <string.h>
 
+#include "checks.h"
 #include "pool.h"
 #include "products.h"
-#include "records.h"
+#include "structs.h"
 #include "vectors.h"
-
-/* ---------------------------------------------------------------- records, as codec_records.py has them */
-
-enum { RAW, ACTIVE, PLANES }; /* a signal, and the same after its activation */
-enum { WITHOUT, WITH_ELU, WITH_GELU };
-enum { ZEROS, REFLECT };
-
-typedef struct {
-    int32_t channels, raw, active, pad; /* which planes are needed, by which activation; what lies beyond the ends */
-} Signal;
-
-/* Row r of the product: `taps` runs of `inner` floats, the first at row r * stride - left of the source, each `hop` rows
- * after the one before, times weight [panels of NR columns][taps * inner][NR]. It makes rows r * up - trim ... + up of
- * the target, side by side in `columns`. */
-typedef struct {
-    int32_t source, reads, target, add; /* add: the signal that is added, or -1 */
-    int32_t taps, hop, inner, stride, left, span;
-    int32_t up, trim, columns, narrow; /* narrow: few columns, weight [columns][inner] */
-    const float *weight, *bias;
-} Step;
-
-/* Steps first ... last - 1, in tiles of `rows` of what the last one makes; one step alone also by `panels` of columns. */
-typedef struct {
-    int32_t first, last, rows, panels;
-} Group;
-
-typedef struct {
-    int32_t signals, steps, groups;
-    const Signal *signal; /* the first is the input, the last the output */
-    const Step *step;
-    const Group *group;
-} Network;
 
 /* ---------------------------------------------------------------- products of rows that overlap */
 
@@ -63,7 +32,7 @@ typedef struct {
     int kind; /* of the activation */
 } Out;
 
-INLINE vf elu(vf x) { return choose((vi)(x > splat(0.0f)), x, exp_(x) - splat(1.0f)); }
+INLINE vf elu(vf x) { return blend((vi)(x > splat(0.0f)), x, exp_(x) - splat(1.0f)); }
 
 INLINE vf activated(int kind, vf x) { return kind == WITH_GELU ? gelu(x) : elu(x); }
 
@@ -153,8 +122,6 @@ static void narrow(const Step *s, const float *a, int64_t step, int64_t rows, Ou
 
 /* ---------------------------------------------------------------- which rows */
 
-enum { MOST_SIGNALS = 96 };
-
 typedef struct {
     int64_t low, high; /* none, if high is not above low */
 } Range;
@@ -223,13 +190,13 @@ static void fill_ends(const Signal *signal, const Place *place, int64_t length) 
     fill(signal, place, length, rows.low > length ? rows.low : length, rows.high);
 }
 
-INLINE size_t room_of(const Signal *signal, Range rows) {
+INLINE size_t plane_floats(const Signal *signal, Range rows) {
     size_t one = ((size_t)(rows.high - rows.low) * signal->channels + 15) / 16 * 16 + 16;
     return one * ((signal->raw != 0) + (signal->active != 0));
 }
 
 static float *lay_out(const Signal *signal, Range rows, float *memory, Place *place) {
-    size_t one = room_of(signal, rows) / ((signal->raw != 0) + (signal->active != 0));
+    size_t one = plane_floats(signal, rows) / ((signal->raw != 0) + (signal->active != 0));
     place->rows = rows;
     place->plane[RAW] = signal->raw ? memory : NULL;
     memory += signal->raw ? one : 0;
@@ -312,9 +279,9 @@ static void tile_task(void *job, int task, int thread) {
     memcpy(place, piece->place, net->signals * sizeof(Place));
     size_t room = 0;
     for (int i = group->first; i < group->last - 1; i++)
-        room += room_of(net->signal + net->step[i].target, want[net->step[i].target]);
+        room += plane_floats(net->signal + net->step[i].target, want[net->step[i].target]);
     if (!arena_holds(piece->arena + thread, room)) {
-        atomic_store(&piece->failed, 1);
+        atomic_store(&piece->failed, NO_MEMORY);
         return;
     }
     float *memory = piece->arena[thread].memory;
@@ -339,18 +306,11 @@ static int run_group(Piece piece, const Range *want, int threads) {
         piece.splits = (panels_of(last) + group->panels - 1) / group->panels;
     }
     int64_t tiles = (piece.rows.high - piece.rows.low + group->rows - 1) / group->rows;
+    if (tiles > INT32_MAX / piece.splits) return BAD_SPAN;
     parallel(threads, (int)tiles * piece.splits, alone ? alone_task : tile_task, &piece);
     fill_ends(piece.net->signal + last->target, piece.place + last->target, piece.length[last->target]);
     return atomic_load(&piece.failed);
 }
-
-/* A piece of a network to make: rows from ... to - 1 of the output, of an input of `length` rows that is here from row
- * `first` on. */
-typedef struct {
-    const float *x;
-    float *out;
-    int64_t first, length, from, to;
-} Span;
 
 static void take_input(const Signal *signal, const float *x, int64_t first, int64_t length, Place *place) {
     const int64_t wide = signal->channels;
@@ -374,15 +334,16 @@ static int run_span(const Network *net, const int64_t *length, Span span, Arena 
     Place place[MOST_SIGNALS] = {{{NULL, NULL}, {0, 0}}};
     char kept[MOST_SIGNALS] = {1};
     const int last = net->signals - 1;
-    want[last] = (Range){span.from, span.to};
+    want[last] = (Range){span.low, span.high};
     trace(net, length, 0, net->steps, want);
-    size_t room = room_of(net->signal, want[0]);
+    if (span.low < span.high && inside(want[0], length[0]).low < span.first) return BAD_SPAN;
+    size_t room = plane_floats(net->signal, want[0]);
     for (int g = 0; g < net->groups; g++) {
         int made = net->step[net->group[g].last - 1].target;
         kept[made] = 1;
-        if (made != last) room += room_of(net->signal + made, want[made]);
+        if (made != last) room += plane_floats(net->signal + made, want[made]);
     }
-    if (!arena_holds(arenas, room)) return 1;
+    if (!arena_holds(arenas, room)) return NO_MEMORY;
     float *memory = arenas->memory;
     for (int i = 0; i < last; i++)
         if (kept[i]) memory = lay_out(net->signal + i, want[i], memory, place + i);
@@ -390,38 +351,52 @@ static int run_span(const Network *net, const int64_t *length, Span span, Arena 
     take_input(net->signal, span.x, span.first, length[0], place);
     for (int g = 0; g < net->groups; g++) {
         Piece piece = {.net = net, .group = net->group + g, .place = place, .length = length, .arena = arenas + 1};
-        if (run_group(piece, want, threads)) return 1;
+        const int failed = run_group(piece, want, threads);
+        if (failed) return failed;
     }
-    return 0;
+    return OK;
 }
 
-static void all_lengths(const Network *net, int64_t length, int64_t *lengths) {
+/* The length of every signal, of an input of `length` rows; 0 where one is longer than `most`. */
+static int find_lengths(const Network *net, int64_t length, int64_t most, int64_t *lengths) {
     lengths[0] = length;
-    for (int i = 0; i < net->steps; i++)
-        lengths[net->step[i].target] = rows_after(net->step + i, lengths[net->step[i].source]);
+    if (!is_within(length, 0, most)) return 0;
+    for (int i = 0; i < net->steps; i++) {
+        const Step *s = net->step + i;
+        const int64_t source = lengths[s->source];
+        if (source > most / s->up) return 0;
+        lengths[s->target] = rows_after(s, source);
+    }
+    return 1;
 }
 
-/* Which rows of the input, of `length` rows, rows from ... to - 1 of the output need. */
-void ac_network_needs(const Network *net, int64_t length, int64_t from, int64_t to, Range *needed) {
+/* Which rows of the input, of `length` rows, rows low ... high - 1 of the output need. */
+int ac_network_needs(const Network *net, int64_t length, int64_t low, int64_t high, Range *needed) {
     int64_t lengths[MOST_SIGNALS];
     Range want[MOST_SIGNALS] = {{0}};
-    all_lengths(net, length, lengths);
-    want[net->signals - 1] = (Range){from, to};
+    if (!net || !is_network(net)) return BAD_NETWORK;
+    if (!needed || !find_lengths(net, length, ENDLESS, lengths)) return BAD_SPAN;
+    if (!is_within(low, 0, high) || high > lengths[net->signals - 1]) return BAD_SPAN;
+    want[net->signals - 1] = (Range){low, high};
     trace(net, lengths, 0, net->steps, want);
     *needed = inside(want[0], length);
+    return OK;
 }
 
-/* `chunk` rows of the output at a time; 0, or 1 where memory ran out. */
+/* One span, `chunk` rows of the output at a time. */
 int ac_network(const Network *net, const Span *span, int64_t chunk, int32_t threads) {
     int64_t lengths[MOST_SIGNALS];
     Arena arenas[MOST_THREADS + 1] = {{0}};
-    int failed = 0;
-    all_lengths(net, span->length, lengths);
+    int failed = OK;
+    if (!net || !is_network(net)) return BAD_NETWORK;
+    if (!span || !span->x || !span->out || chunk < 1 || threads < 1) return BAD_CALL;
+    if (!find_lengths(net, span->length, LONGEST, lengths) || !is_within(span->first, 0, span->length)) return BAD_SPAN;
+    if (!is_within(span->low, 0, span->high) || span->high > lengths[net->signals - 1]) return BAD_SPAN;
     threads = open_pool(threads);
-    for (int64_t low = span->from; low < span->to && !failed; low += chunk) {
+    for (int64_t low = span->low; low < span->high && !failed; low += chunk) {
         Span part = *span;
-        part.out += (low - span->from) * net->signal[net->signals - 1].channels;
-        part.from = low, part.to = low + chunk < span->to ? low + chunk : span->to;
+        part.out += (low - span->low) * net->signal[net->signals - 1].channels;
+        part.low = low, part.high = low + chunk < span->high ? low + chunk : span->high;
         failed = run_span(net, lengths, part, arenas, threads);
     }
     close_pool(threads);
@@ -443,16 +418,19 @@ static void many_task(void *job, int task, int thread) {
     Span span = many->first;
     span.x += task * span.length * many->net->signal[0].channels;
     span.out += task * many->length[last] * many->net->signal[last].channels;
-    if (run_span(many->net, many->length, span, many->arenas[thread], 1)) atomic_store(&many->failed, 1);
+    const int failed = run_span(many->net, many->length, span, many->arenas[thread], 1);
+    if (failed) atomic_store(&many->failed, failed);
 }
 
 /* The same for `count` short inputs, one after the other in memory; each is the task of one thread. */
 int ac_networks(const Network *net, const float *x, int64_t length, float *out, int32_t count, int32_t threads) {
     int64_t lengths[MOST_SIGNALS];
     Arena arenas[MOST_THREADS][2] = {{{0}}};
-    all_lengths(net, length, lengths);
+    if (!net || !is_network(net)) return BAD_NETWORK;
+    if (!x || !out || count < 0 || threads < 1) return BAD_CALL;
+    if (!find_lengths(net, length, LONGEST, lengths)) return BAD_SPAN;
     Many many = {.net = net, .length = lengths, .arenas = arenas};
-    many.first = (Span){.x = x, .out = out, .length = length, .to = lengths[net->signals - 1]};
+    many.first = (Span){.x = x, .out = out, .length = length, .high = lengths[net->signals - 1]};
     threads = open_pool(threads);
     parallel(threads, count, many_task, &many);
     close_pool(threads);
@@ -467,21 +445,16 @@ int32_t ac_panel(void) { return NR; }
 enum { UNITS = 32, SLICE = 256, SMALL = 48 };
 
 typedef struct {
-    int32_t width, in; /* of the state, and of the inputs */
-    const float *w_in, *w_back, *bias; /* [4 * width, in], [4 * width, width], [4 * width] */
-} Lstm;
-
-typedef struct {
     const Lstm *lstm;
     const float *x, *before;
     float *gates, *cell, *after, *packed;
     int64_t rows;
-} Frame;
+} LstmStep;
 
 /* NR columns of the inputs' part of the gates; for many rows the weights are turned into a panel on the way. */
 static void inputs_task(void *job, int task, int thread) {
-    const Frame *f = job;
-    const int in = f->lstm->in, n = task * NR, wide = 4 * f->lstm->width;
+    const LstmStep *f = job;
+    const int in = f->lstm->input, n = task * NR, wide = 4 * f->lstm->width;
     const float *weight = f->lstm->w_in + (size_t)n * in, *bias = f->lstm->bias + n;
     if (f->rows <= SMALL) {
         const Matrix part = {.kind = F32, .rows = NR, .cols = in, .data = weight};
@@ -504,7 +477,7 @@ static void inputs_task(void *job, int task, int thread) {
 /* UNITS of the state, for all rows. */
 static void units_task(void *job, int task, int thread) {
     (void)thread;
-    const Frame *f = job;
+    const LstmStep *f = job;
     const int width = f->lstm->width, first = task * UNITS;
     const vf one = splat(1.0f), two = splat(2.0f);
     for (int64_t r = 0; r < f->rows; r += MANY) {
@@ -532,27 +505,29 @@ static void units_task(void *job, int task, int thread) {
 }
 
 /* One layer over x [steps, rows, in] -> out [steps, rows, width]; hidden and cell [rows, width] go on from where they
- * are. 0, or 1 where memory ran out. */
+ * are. */
 int ac_lstm(const Lstm *lstm, const float *x, float *hidden, float *cell, float *out, int32_t steps, int32_t rows,
             int32_t threads) {
+    if (!lstm || !is_lstm(lstm, UNITS)) return BAD_LSTM;
+    if (!x || !hidden || !cell || !out || threads < 1 || steps < 0 || !is_within(rows, 1, 1 << 20)) return BAD_CALL;
     const int width = lstm->width;
     const int slice = steps < SLICE ? steps : SLICE;
     const size_t frame = (size_t)rows * width;
     threads = open_pool(threads);
-    float *gates = scratch_floats(4 * frame * slice + (size_t)threads * lstm->in * NR);
+    float *gates = scratch_floats(4 * frame * slice + (size_t)threads * lstm->input * NR);
     if (!gates) {
         close_pool(threads);
-        return 1;
+        return NO_MEMORY;
     }
     const float *before = hidden;
     for (int32_t t = 0; t < steps; t++) {
         if (t % slice == 0) {
             int64_t count = (int64_t)(steps - t < slice ? steps - t : slice) * rows;
-            Frame f = {.lstm = lstm, .x = x + (size_t)t * rows * lstm->in, .gates = gates,
+            LstmStep f = {.lstm = lstm, .x = x + (size_t)t * rows * lstm->input, .gates = gates,
                        .packed = gates + 4 * frame * slice, .rows = count};
             parallel(threads, 4 * width / NR, inputs_task, &f);
         }
-        Frame f = {.lstm = lstm, .before = before, .gates = gates + 4 * frame * (t % slice), .cell = cell,
+        LstmStep f = {.lstm = lstm, .before = before, .gates = gates + 4 * frame * (t % slice), .cell = cell,
                    .after = out + frame * t, .rows = rows};
         parallel(threads, width / UNITS, units_task, &f);
         before = f.after;
@@ -560,5 +535,5 @@ int ac_lstm(const Lstm *lstm, const float *x, float *hidden, float *cell, float 
     if (steps) memcpy(hidden, before, frame * sizeof(float));
     close_pool(threads);
     free(gates);
-    return 0;
+    return OK;
 }

@@ -1,4 +1,4 @@
-/* One pass of a transformer language model over a few tokens, and the products of few rows with large matrices that it
+/* One step of a transformer language model over a few tokens, and the products of few rows with large matrices that it
  * is made of. What it reads is the weights, once; everything here is about reading them at the memory's speed.
  *
  * Rules that the rest of the package relies on:
@@ -6,6 +6,7 @@
  *   fixed order, however many tokens, threads and neighbours there are.
  * - Weights are turned into float32 as they are read and multiplied in float32, but see "products in whole numbers".
  * - Nothing is kept between calls but threads that wait.
+ * - Every function that Python calls looks at what it is given first (checks.h) and computes nothing of what it refuses.
  *
  * Plain C with compiler vectors; AVX-512, AVX2 or neither is decided by the compiler's target. */
 
@@ -14,12 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checks.h"
 #include "pool.h"
 #include "products.h"
-#include "records.h"
+#include "structs.h"
 #include "vectors.h"
-
-#define ABI_VERSION 3
 
 /* ---------------------------------------------------------------- norms and attention */
 
@@ -55,7 +55,7 @@ static void normalise(int threads, const Model *model, Norm norm, const float *x
     parallel(tokens > FEW ? threads : 1, tokens, norm_task, &job);
 }
 
-INLINE vf load_memory(const void *base, int64_t at, int kind) {
+INLINE vf load_kv(const void *base, int64_t at, int kind) {
     return kind == F16  ? load_f16((const uint16_t *)base + at)
            : kind == I8 ? load_i8((const int8_t *)base + at)
                         : load((const float *)base + at);
@@ -77,8 +77,8 @@ INLINE void fetch_vector(const void *base, int64_t at, int dim, int kind) {
 
 typedef struct {
     const Model *model;
-    const Pass *pass;
-    const Memory *memories; /* one per part */
+    const StepInput *step;
+    const KVView *views; /* one per part */
     const float *query;     /* [tokens, stride] */
     float *out;         /* [tokens, width] */
     float *scores;      /* [threads, room] */
@@ -86,43 +86,43 @@ typedef struct {
     size_t room;
 } Attention;
 
-/* Steps [from, to) of the memory that token t may look at. */
-static void visible(const Attention *a, const Memory *memory, int t, int64_t *from, int64_t *to) {
-    int64_t position = a->pass->position[t], context = a->model->past_context;
+/* Steps [from, to) of the cache that token t may look at. */
+static void attended_range(const Attention *a, const KVView *view, int t, int64_t *from, int64_t *to) {
+    int64_t position = a->step->position[t], context = a->model->past_context;
     *from = a->causal && context >= 0 && position > context ? position - context : 0;
-    *to = a->causal ? position + 1 : memory->length;
+    *to = a->causal ? position + 1 : view->length;
 }
 
 enum { AHEAD = 16 }; /* steps that are asked for before they are read */
 
 /* scores[count] = query[dim] . keys from `at` on, each times `scale`. */
-INLINE void score(const Memory *memory, const int kind, const int dim, const float *query, int64_t at, int64_t count,
+INLINE void score(const KVView *view, const int kind, const int dim, const float *query, int64_t at, int64_t count,
                   float scale, float *scores) {
-    const int64_t step = memory->step;
+    const int64_t step = view->step;
     int64_t s = 0;
     for (; s + 4 <= count; s += 4, at += 4 * step) {
         vf acc[4] = {{0}};
         v4 scales;
-        for (int j = 0; j < 4; j++) fetch_vector(memory->keys, at + (AHEAD + j) * step, dim, kind);
+        for (int j = 0; j < 4; j++) fetch_vector(view->keys, at + (AHEAD + j) * step, dim, kind);
         for (int i = 0; i < dim; i += VL)
             for (int j = 0; j < 4; j++)
-                acc[j] = fma_(load(query + i), load_memory(memory->keys, at + j * step + i, kind), acc[j]);
-        for (int j = 0; j < 4; j++) scales[j] = scale * scale_at(memory->keys, at + j * step, dim, kind);
+                acc[j] = fma_(load(query + i), load_kv(view->keys, at + j * step + i, kind), acc[j]);
+        for (int j = 0; j < 4; j++) scales[j] = scale * scale_at(view->keys, at + j * step, dim, kind);
         *(v4 *)(scores + s) = sum4(acc[0], acc[1], acc[2], acc[3]) * scales;
     }
     for (; s < count; s++, at += step) {
         vf acc = {0};
-        for (int i = 0; i < dim; i += VL) acc = fma_(load(query + i), load_memory(memory->keys, at + i, kind), acc);
-        scores[s] = sum(acc) * (scale * scale_at(memory->keys, at, dim, kind));
+        for (int i = 0; i < dim; i += VL) acc = fma_(load(query + i), load_kv(view->keys, at + i, kind), acc);
+        scores[s] = sum(acc) * (scale * scale_at(view->keys, at, dim, kind));
     }
 }
 
 /* Scores to weights that add up to the result; there is room for whole vectors. */
-INLINE float soften(float *scores, int64_t count) {
+INLINE float softmax(float *scores, int64_t count) {
     const int64_t padded = (count + VL - 1) / VL * VL;
     vf top = splat(-INFINITY), mass = {0};
     for (int64_t s = count; s < padded; s++) scores[s] = -INFINITY;
-    for (int64_t s = 0; s < padded; s += VL) top = choose((vi)(load(scores + s) > top), load(scores + s), top);
+    for (int64_t s = 0; s < padded; s += VL) top = blend((vi)(load(scores + s) > top), load(scores + s), top);
     vf most = splat(largest(top));
     for (int64_t s = 0; s < padded; s += VL) {
         vf weight = exp_(load(scores + s) - most);
@@ -133,47 +133,47 @@ INLINE float soften(float *scores, int64_t count) {
 }
 
 /* out[parts x VL] = the sum of `count` values from `at` + i on, each times its weight, times `scale`. */
-INLINE void mix(const Memory *memory, const int kind, const int dim, const int parts, int i, int64_t at, int64_t count,
+INLINE void weighted_sum(const KVView *view, const int kind, const int dim, const int parts, int i, int64_t at, int64_t count,
                 const float *weights, vf scale, float *out) {
     vf acc[4] = {{0}};
-    for (int64_t s = 0; s < count; s++, at += memory->step) {
-        vf weight = splat(weights[s] * scale_at(memory->values, at, dim, kind));
-        fetch_vector(memory->values, at + AHEAD * memory->step, dim, kind);
+    for (int64_t s = 0; s < count; s++, at += view->step) {
+        vf weight = splat(weights[s] * scale_at(view->values, at, dim, kind));
+        fetch_vector(view->values, at + AHEAD * view->step, dim, kind);
         for (int j = 0; j < parts; j++)
-            acc[j] = fma_(weight, load_memory(memory->values, at + i + j * VL, kind), acc[j]);
+            acc[j] = fma_(weight, load_kv(view->values, at + i + j * VL, kind), acc[j]);
     }
     for (int j = 0; j < parts; j++) store(out + i + j * VL, acc[j] * scale);
 }
 
-INLINE void attend(const Attention *a, const Memory *memory, const int kind, const int dim, int t, int head,
+INLINE void attend_head(const Attention *a, const KVView *view, const int kind, const int dim, int t, int head,
                    float *scores) {
     const int repeat = a->causal ? a->model->heads / a->model->kv_heads : 1;
     const float *query = a->query + (size_t)(t - a->first) * a->stride + (size_t)head * dim;
     float *out = a->out + (size_t)(t - a->first) * a->model->width + (size_t)head * dim;
-    int64_t at = a->pass->row[t] * memory->row + head / repeat * memory->head, from, to;
-    visible(a, memory, t, &from, &to);
-    at += from * memory->step;
+    int64_t at = a->step->row[t] * view->row + head / repeat * view->head, from, to;
+    attended_range(a, view, t, &from, &to);
+    at += from * view->step;
     const int64_t count = to - from;
     const int early = count < AHEAD ? (int)count : AHEAD;
-    for (int s = 0; s < early; s++) fetch_vector(memory->values, at + s * memory->step, dim, kind);
-    score(memory, kind, dim, query, at, count, 1.0f / sqrtf((float)dim), scores);
-    vf scale = splat(count > 0 ? 1.0f / soften(scores, count) : 0.0f);
+    for (int s = 0; s < early; s++) fetch_vector(view->values, at + s * view->step, dim, kind);
+    score(view, kind, dim, query, at, count, 1.0f / sqrtf((float)dim), scores);
+    vf scale = splat(count > 0 ? 1.0f / softmax(scores, count) : 0.0f);
     if ((head + 1) % repeat == 0) /* the next task, most likely */
-        for (int s = 0; s < early; s++) fetch_vector(memory->keys, at + memory->head + s * memory->step, dim, kind);
+        for (int s = 0; s < early; s++) fetch_vector(view->keys, at + view->head + s * view->step, dim, kind);
     int i = 0;
-    for (; i + 4 * VL <= dim; i += 4 * VL) mix(memory, kind, dim, 4, i, at, count, scores, scale, out);
-    for (; i < dim; i += VL) mix(memory, kind, dim, 1, i, at, count, scores, scale, out);
+    for (; i + 4 * VL <= dim; i += 4 * VL) weighted_sum(view, kind, dim, 4, i, at, count, scores, scale, out);
+    for (; i < dim; i += VL) weighted_sum(view, kind, dim, 1, i, at, count, scores, scale, out);
 }
 
 static void attention_task(void *job, int task, int thread) {
     const Attention *a = job;
     int t = a->first + task / a->model->heads, head = task % a->model->heads, dim = a->model->head_dim;
     float *scores = a->scores + a->room * thread;
-    const Memory *memory = a->memories + a->pass->part[t];
+    const KVView *view = a->views + a->step->part[t];
 #define ATTEND(kind)                                          \
-    if (dim == 64) attend(a, memory, kind, 64, t, head, scores); \
-    else attend(a, memory, kind, dim, t, head, scores)
-    switch (memory->kind) {
+    if (dim == 64) attend_head(a, view, kind, 64, t, head, scores); \
+    else attend_head(a, view, kind, dim, t, head, scores)
+    switch (view->kind) {
     case F16: ATTEND(F16); break;
     case I8: ATTEND(I8); break;
     default: ATTEND(F32);
@@ -182,7 +182,7 @@ static void attention_task(void *job, int task, int thread) {
 }
 
 /* Rotate pairs of neighbouring channels of `heads` heads. */
-static void turn(float *x, int heads, int dim, const float *by) {
+static void rotate(float *x, int heads, int dim, const float *by) {
     for (int h = 0; h < heads; h++)
         for (int i = 0; i < dim; i += 2) {
             float *pair = x + (size_t)h * dim + i, real = pair[0], imaginary = pair[1];
@@ -192,12 +192,12 @@ static void turn(float *x, int heads, int dim, const float *by) {
 }
 
 /* A vector of `dim` numbers into a cache; in bytes, the largest of them becomes 127. */
-INLINE void keep(void *base, int64_t at, const int kind, const float *x, int dim) {
+INLINE void store_vector(void *base, int64_t at, const int kind, const float *x, int dim) {
     if (kind == I8) {
         vf top = {0};
         for (int i = 0; i < dim; i += VL) {
-            vf v = load(x + i), size = choose((vi)(v < splat(0.0f)), -v, v);
-            top = choose((vi)(size > top), size, top);
+            vf v = load(x + i), size = blend((vi)(v < splat(0.0f)), -v, v);
+            top = blend((vi)(size > top), size, top);
         }
         const float scale = largest(top) / 127.0f;
         const vf by = splat(scale > 0.0f ? scale : 1.0f);
@@ -213,61 +213,62 @@ INLINE void keep(void *base, int64_t at, const int kind, const float *x, int dim
 }
 
 /* Put the keys and values of a token, [kv_heads, head_dim] each, where its position is. */
-static void remember(const Model *model, const Memory *memory, int64_t row, int64_t position, const float *key,
+static void store_kv(const Model *model, const KVView *view, int64_t row, int64_t position, const float *key,
                      const float *value) {
     for (int h = 0; h < model->kv_heads; h++) {
-        int64_t at = row * memory->row + h * memory->head + position * memory->step;
-        keep(memory->keys, at, memory->kind, key + (size_t)h * model->head_dim, model->head_dim);
-        keep(memory->values, at, memory->kind, value + (size_t)h * model->head_dim, model->head_dim);
+        int64_t at = row * view->row + h * view->head + position * view->step;
+        store_vector(view->keys, at, view->kind, key + (size_t)h * model->head_dim, model->head_dim);
+        store_vector(view->values, at, view->kind, value + (size_t)h * model->head_dim, model->head_dim);
     }
 }
 
-/* ---------------------------------------------------------------- the pass */
+/* ---------------------------------------------------------------- the layers */
 
 typedef struct {
     const Model *model;
-    const Pass *pass;
+    const StepInput *step;
     int threads, first, tokens;
-    float *normed, *qkv, *mixed, *hidden, *inputs, *scores;
+    float *normed, *qkv, *mixed, *hidden, *inputs, *unpacked, *scores;
     size_t room;
 } Run;
 
 static void multiply(const Run *run, const Matrix *w, const float *x, float *y, int activation, int add) {
-    Product p = {.w = w, .x = x, .M = run->tokens, .y = y, .ldy = w->rows, .activation = activation, .add = add};
+    Product p = {.w = w, .x = x, .M = run->tokens, .y = y, .ldy = w->rows, .activation = activation, .add = add,
+                 .unpacked = run->unpacked};
     product(run->threads, p, run->inputs);
 }
 
-static void attend_all(const Run *run, const Memory *memories, const float *query, int stride, int causal) {
-    Attention a = {run->model, run->pass, memories, query,  run->mixed, run->scores,
+static void attend_all(const Run *run, const KVView *views, const float *query, int stride, int causal) {
+    Attention a = {run->model, run->step, views, query,  run->mixed, run->scores,
                    stride,     run->first, causal,  run->room};
     parallel(run->threads, run->tokens * run->model->heads, attention_task, &a);
 }
 
 static void run_layer(const Run *run, int index) {
     const Model *model = run->model;
-    const Pass *pass = run->pass;
+    const StepInput *step = run->step;
     const Layer *layer = model->layer + index;
     const int width = model->width, kv = model->kv_heads * model->head_dim, stride = width + 2 * kv;
     const int tokens = run->tokens, threads = run->threads, half = model->head_dim / 2 * 2;
-    const Memory *past = pass->past + (size_t)index * pass->parts;
-    float *x = pass->x + (size_t)run->first * width;
+    const KVView *past = step->past + (size_t)index * step->parts;
+    float *x = step->x + (size_t)run->first * width;
     normalise(threads, model, layer->norm1, x, tokens, run->normed);
     multiply(run, &layer->qkv, run->normed, run->qkv, NONE, 0);
     for (int i = 0; i < tokens; i++) {
         int t = run->first + i;
         float *query = run->qkv + (size_t)i * stride, *key = query + width;
-        if (pass->turn_q) {
-            turn(query, model->heads, model->head_dim, pass->turn_q + (size_t)t * half);
-            turn(key, model->kv_heads, model->head_dim, pass->turn_k + (size_t)t * half);
+        if (step->rotate_q) {
+            rotate(query, model->heads, model->head_dim, step->rotate_q + (size_t)t * half);
+            rotate(key, model->kv_heads, model->head_dim, step->rotate_k + (size_t)t * half);
         }
-        remember(model, past + pass->part[t], pass->row[t], pass->position[t], key, key + kv);
+        store_kv(model, past + step->part[t], step->row[t], step->position[t], key, key + kv);
     }
     attend_all(run, past, run->qkv, stride, 1);
     multiply(run, &layer->out, run->mixed, x, NONE, 1);
     if (model->crosses) {
         normalise(threads, model, layer->norm_cross, x, tokens, run->normed);
         multiply(run, &layer->cross_q, run->normed, run->qkv, NONE, 0);
-        attend_all(run, pass->source + (size_t)index * pass->parts, run->qkv, width, 0);
+        attend_all(run, step->source + (size_t)index * step->parts, run->qkv, width, 0);
         multiply(run, &layer->cross_out, run->mixed, x, NONE, 1);
     }
     normalise(threads, model, layer->norm2, x, tokens, run->normed);
@@ -289,32 +290,34 @@ void ac_use_team(StartTeam start, EndTeam end) {
 int ac_lanes(void) { return VL; }
 
 /* Whether 8- and 4-bit weights in groups of 64 meet inputs that are rounded to 8 bits. */
-int ac_rounds(void) { return WHOLE_NUMBERS; }
+int ac_quantizes(void) { return WHOLE_NUMBERS; }
 
-int ac_has_half(void) {
-#if defined(HAVE_HALF) || (defined(__AVX2__) && defined(__F16C__))
-    return 1;
-#else
-    return 0;
-#endif
+/* The size of a struct, by its place in the list that Python asks with; 0 beyond its end. */
+int ac_size_of(int32_t index) {
+    static const size_t sizes[] = {
+        sizeof(Matrix), sizeof(Norm), sizeof(Layer), sizeof(Model), sizeof(StepInput), sizeof(TokenHeads), sizeof(KVView),
+        sizeof(Signal), sizeof(Step), sizeof(Group), sizeof(Network), sizeof(Span), sizeof(Lstm),
+    };
+    return index >= 0 && (size_t)index < sizeof sizes / sizeof *sizes ? (int)sizes[index] : 0;
 }
 
-/* Room for a pass of `tokens` tokens at a time, or NULL. */
-static float *plan(Run *run, const Model *model, const Pass *pass) {
+/* Memory for as many tokens as pass through the layers at once, or NULL. */
+static float *plan(Run *run, const Model *model, const StepInput *step) {
     int64_t longest = 0;
-    for (int t = 0; t < pass->tokens; t++)
-        if (pass->position[t] + 1 > longest) longest = pass->position[t] + 1;
-    for (int part = 0; model->crosses && part < pass->parts; part++)
-        if (pass->source[part].length > longest) longest = pass->source[part].length;
-    const int tokens = pass->tokens < AT_ONCE ? pass->tokens : AT_ONCE;
+    for (int t = 0; t < step->tokens; t++)
+        if (step->position[t] + 1 > longest) longest = step->position[t] + 1;
+    for (int part = 0; model->crosses && part < step->parts; part++)
+        if (step->source[part].length > longest) longest = step->source[part].length;
+    const int tokens = step->tokens < AT_ONCE ? step->tokens : AT_ONCE;
     const size_t width = model->width, stride = width + 2 * (size_t)model->kv_heads * model->head_dim;
     const size_t room = ((size_t)longest + VL + 15) / 16 * 16;
     const size_t widest = stride > (size_t)model->hidden ? stride : (size_t)model->hidden;
-    const size_t per_token = 2 * width + stride + model->hidden + inputs_room(widest);
-    float *memory = scratch_floats(per_token * tokens + room * run->threads);
+    const size_t unpacked = tokens > FEW ? unpacked_size(width > (size_t)model->hidden ? width : (size_t)model->hidden) : 0;
+    const size_t per_token = 2 * width + stride + model->hidden + inputs_size(widest);
+    float *memory = scratch_floats(per_token * tokens + (unpacked + room) * run->threads);
     if (!memory) return NULL;
     run->model = model;
-    run->pass = pass;
+    run->step = step;
     run->room = room;
     run->tokens = tokens;
     run->normed = memory;
@@ -322,13 +325,14 @@ static float *plan(Run *run, const Model *model, const Pass *pass) {
     run->qkv = run->mixed + width * tokens;
     run->hidden = run->qkv + stride * tokens;
     run->inputs = run->hidden + (size_t)model->hidden * tokens;
-    run->scores = run->inputs + inputs_room(widest) * tokens;
+    run->unpacked = run->inputs + inputs_size(widest) * tokens;
+    run->scores = run->unpacked + unpacked * run->threads;
     return memory;
 }
 
 typedef struct {
     const Run *run;
-    const Ends *ends;
+    const TokenHeads *heads;
     const int64_t *codes;
 } Start;
 
@@ -336,70 +340,78 @@ typedef struct {
 static void start_task(void *job, int task, int thread) {
     (void)thread;
     const Start *start = job;
-    const Ends *ends = start->ends;
+    const TokenHeads *heads = start->heads;
     const int width = start->run->model->width, half = width / 2, t = start->run->first + task;
-    const int64_t *codes = start->codes + (size_t)t * ends->codebooks;
-    float *x = start->run->pass->x + (size_t)t * width;
+    const int64_t *codes = start->codes + (size_t)t * heads->codebooks;
+    float *x = start->run->step->x + (size_t)t * width;
     for (int i = 0; i < width; i += VL) {
-        vf total = load(ends->tables[0] + codes[0] * width + i);
-        for (int k = 1; k < ends->codebooks; k++) total += load(ends->tables[k] + codes[k] * width + i);
+        vf total = load(heads->tables[0] + codes[0] * width + i);
+        for (int k = 1; k < heads->codebooks; k++) total += load(heads->tables[k] + codes[k] * width + i);
         store(x + i, load(x + i) + total);
     }
-    if (!ends->has_sines) return;
-    const float position = (float)start->run->pass->position[t];
+    if (!heads->has_sines) return;
+    const float position = (float)start->run->step->position[t];
     for (int i = 0; i < half; i++) {
-        float phase = position / ends->periods[i];
-        x[i] += ends->sines * cosf(phase);
-        x[half + i] += ends->sines * sinf(phase);
+        float phase = position / heads->periods[i];
+        x[i] += heads->sines * cosf(phase);
+        x[half + i] += heads->sines * sinf(phase);
     }
 }
 
-static void run_end(const Run *run, const Ends *ends, float *logits) {
-    const int width = run->model->width, stride = ends->codebooks * ends->heads[0].rows;
-    const float *x = run->pass->x + (size_t)run->first * width;
-    if (ends->has_norm) normalise(run->threads, run->model, ends->norm, x, run->tokens, run->normed);
-    for (int k = 0; k < ends->codebooks; k++) {
-        Product p = {.w = ends->heads + k, .x = ends->has_norm ? run->normed : x, .M = run->tokens, .ldy = stride};
-        p.y = logits + (size_t)run->first * stride + (size_t)k * ends->heads[0].rows;
+static void run_heads(const Run *run, const TokenHeads *heads, float *logits) {
+    const int width = run->model->width, stride = heads->codebooks * heads->heads[0].rows;
+    const float *x = run->step->x + (size_t)run->first * width;
+    if (heads->has_norm) normalise(run->threads, run->model, heads->norm, x, run->tokens, run->normed);
+    for (int k = 0; k < heads->codebooks; k++) {
+        Product p = {.w = heads->heads + k, .x = heads->has_norm ? run->normed : x, .M = run->tokens, .ldy = stride,
+                     .unpacked = run->unpacked};
+        p.y = logits + (size_t)run->first * stride + (size_t)k * heads->heads[0].rows;
         product(run->threads, p, run->inputs);
     }
 }
 
-/* All layers for the tokens of `pass`; 0, or 1 where memory ran out, or 2 where a code is none. Of each row, tokens come
- * in order. With `ends`, also from codes [tokens, codebooks], whose embeddings are added to x, to logits [tokens,
- * codebooks, rows of a head]. */
-int ac_forward(const Model *model, const Pass *pass, const Ends *ends, const int64_t *codes, float *logits) {
-    for (int64_t i = 0; ends && i < (int64_t)pass->tokens * ends->codebooks; i++)
-        if (codes[i] < 0 || codes[i] >= ends->entries) return 2;
-    Run run = {.threads = open_pool(pass->threads)};
-    float *memory = plan(&run, model, pass);
+/* All layers for the tokens of `step`. Of each row, tokens come in order. With `heads`, also from codes [tokens,
+ * codebooks], whose embeddings are added to x, to logits [tokens, codebooks, rows of a head]. */
+int ac_forward(const Model *model, const StepInput *step, const TokenHeads *heads, const int64_t *codes, float *logits) {
+    if (!model || !is_model(model, WHOLE_NUMBERS)) return BAD_MODEL;
+    const int found = step ? check_step(model, step) : BAD_STEP;
+    if (found != OK) return found;
+    if (heads && (!codes || !logits || !are_heads(model, heads, WHOLE_NUMBERS))) return BAD_HEADS;
+    for (int64_t i = 0; heads && i < (int64_t)step->tokens * heads->codebooks; i++)
+        if (codes[i] < 0 || codes[i] >= heads->entries) return BAD_CODE;
+    Run run = {.threads = open_pool(step->threads)};
+    float *memory = plan(&run, model, step);
     const int at_once = run.tokens;
-    for (; memory && run.first < pass->tokens; run.first += run.tokens) {
-        run.tokens = pass->tokens - run.first < at_once ? pass->tokens - run.first : at_once;
-        Start start = {&run, ends, codes};
-        if (ends) parallel(run.threads, run.tokens, start_task, &start);
+    for (; memory && run.first < step->tokens; run.first += run.tokens) {
+        run.tokens = step->tokens - run.first < at_once ? step->tokens - run.first : at_once;
+        Start start = {&run, heads, codes};
+        if (heads) parallel(run.threads, run.tokens, start_task, &start);
         for (int index = 0; index < model->layers; index++) run_layer(&run, index);
-        if (ends) run_end(&run, ends, logits);
+        if (heads) run_heads(&run, heads, logits);
     }
     free(memory);
     close_pool(run.threads);
-    return memory == NULL;
+    return memory ? OK : NO_MEMORY;
 }
 
-/* y[tokens, rows] = x[tokens, cols] . w^T + bias; 0, or 1 where memory ran out. */
+/* y[tokens, rows] = x[tokens, cols] . w^T + bias. */
 int ac_linear(const Matrix *w, const float *x, int32_t tokens, float *y, int32_t threads) {
+    if (!w || !is_matrix(w, WHOLE_NUMBERS)) return BAD_MATRIX;
+    if (!x || !y || tokens < 0 || threads < 1) return BAD_CALL;
     const int at_once = tokens < AT_ONCE ? tokens : AT_ONCE;
-    float *inputs = scratch_floats(inputs_room(w->cols) * at_once + 16);
-    if (!inputs) return 1;
     threads = open_pool(threads);
-    for (int32_t t = 0; t < tokens; t += AT_ONCE) {
+    const size_t quantised = is_int8_dot(w) ? inputs_size(w->cols) * at_once : 0;
+    const size_t unpacked = w->kind == F32 || is_int8_dot(w) || at_once <= FEW ? 0 : unpacked_size(w->cols) * threads;
+    float *inputs = scratch_floats(quantised + unpacked + 16);
+    for (int32_t t = 0; inputs && t < tokens; t += AT_ONCE) {
         int count = tokens - t < AT_ONCE ? tokens - t : AT_ONCE;
-        Product p = {.w = w, .x = x + (size_t)t * w->cols, .M = count, .y = y + (size_t)t * w->rows, .ldy = w->rows};
+        Product p = {.w = w, .x = x + (size_t)t * w->cols, .M = count, .y = y + (size_t)t * w->rows, .ldy = w->rows,
+                     .unpacked = inputs + quantised};
         product(threads, p, inputs);
     }
     close_pool(threads);
     free(inputs);
-    return 0;
+    return inputs ? OK : NO_MEMORY;
 }
 
 /* Read `bytes` bytes from memory and do next to nothing with them: how fast weights can come. */
@@ -427,12 +439,13 @@ static void read_task(void *job, int task, int thread) {
 }
 
 /* `bytes` is a multiple of a megabyte. */
-uint32_t ac_read(const void *data, int64_t bytes, int32_t threads) {
+int ac_read(const void *data, int64_t bytes, int32_t threads) {
+    if (!data || threads < 1 || bytes % READ_AT_ONCE || !is_within(bytes / READ_AT_ONCE, 0, INT32_MAX)) return BAD_CALL;
     Reading reading = {.data = data, .bytes = bytes};
     threads = open_pool(threads);
     parallel(threads, (int)(bytes / READ_AT_ONCE), read_task, &reading);
     close_pool(threads);
-    return reading.sum;
+    return OK;
 }
 
 #include "codec.c"

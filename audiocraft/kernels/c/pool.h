@@ -17,13 +17,15 @@
 typedef struct {
     void (*run)(void *job, int task, int thread);
     void *job;
+    int first; /* of its tasks, in the job that the caller wanted */
 } Work;
 
 /* GOMP_parallel_start and GOMP_parallel_end. */
 typedef void (*StartTeam)(void (*member)(void *), void *data, unsigned threads);
 typedef void (*EndTeam)(void);
 
-enum { MOST_THREADS = 64, FIELD = 20, SPINS = 4000 };
+/* FIELD bits hold a count of tasks, and room for every thread to ask for one more. */
+enum { MOST_THREADS = 64, FIELD = 20, MOST_TASKS = 1 << 19, SPINS = 4000 };
 
 static struct {
     _Alignas(128) _Atomic uint64_t ticket;
@@ -53,12 +55,12 @@ INLINE int has_task(uint64_t ticket) {
 }
 
 /* Take tasks until there are none. */
-static void help(int thread) {
+static void run_tasks(int thread) {
     const uint64_t mask = (1u << FIELD) - 1;
     while (has_task(atomic_load(&pool.ticket))) {
         uint64_t ticket = atomic_fetch_add(&pool.ticket, 1);
         if (!has_task(ticket)) return;
-        pool.work.run(pool.work.job, (int)(ticket & mask), thread);
+        pool.work.run(pool.work.job, pool.work.first + (int)(ticket & mask), thread);
         atomic_fetch_add(&pool.completed, 1);
     }
 }
@@ -66,7 +68,7 @@ static void help(int thread) {
 INLINE int is_called(int of_team) { return has_task(atomic_load(&pool.ticket)) || (of_team && atomic_load(&pool.over)); }
 
 /* Wait for jobs, awake for some microseconds and then asleep; a member of the team until the team is over. */
-static void serve(int thread, int of_team) {
+static void worker_loop(int thread, int of_team) {
     for (;;) {
         int spins = 0;
         while (!is_called(of_team) && ++spins < SPINS) relax();
@@ -78,18 +80,18 @@ static void serve(int thread, int of_team) {
             pthread_mutex_unlock(&pool.lock);
         }
         if (of_team && atomic_load(&pool.over)) return;
-        help(thread);
+        run_tasks(thread);
     }
 }
 
 static void *worker(void *argument) {
-    serve((int)(intptr_t)argument, 0);
+    worker_loop((int)(intptr_t)argument, 0);
     return NULL;
 }
 
 static void member(void *argument) {
     (void)argument;
-    serve(atomic_fetch_add(&pool.joined, 1) + 1, 1);
+    worker_loop(atomic_fetch_add(&pool.joined, 1) + 1, 1);
 }
 
 static void wake_sleepers(void) {
@@ -111,7 +113,7 @@ static void forget_threads(void) {
     pthread_cond_init(&pool.wake, NULL);
 }
 
-static void hire(int workers) {
+static void spawn_workers(int workers) {
     pthread_attr_t detached;
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
@@ -136,7 +138,7 @@ static int open_pool(int threads) {
         pool.start_team(member, NULL, (unsigned)threads);
         return threads;
     }
-    hire(threads - 1);
+    spawn_workers(threads - 1);
     if (pool.workers) return pool.workers + 1;
     pthread_mutex_unlock(&pool.owner);
     return 1;
@@ -153,18 +155,24 @@ static void close_pool(int threads) {
     pthread_mutex_unlock(&pool.owner);
 }
 
+/* At most MOST_TASKS tasks, from `first` on, by all threads. */
+static void share(int first, int count, void (*run)(void *, int, int), void *job) {
+    pool.work = (Work){run, job, first};
+    atomic_store(&pool.completed, 0);
+    atomic_store(&pool.ticket, (++pool.jobs << (2 * FIELD)) | ((uint64_t)count << FIELD));
+    wake_sleepers();
+    run_tasks(0);
+    for (int spins = 0; atomic_load(&pool.completed) < count; spins++) {
+        relax();
+        if (spins > SPINS) sched_yield(); /* whoever has the last task may wait for this core */
+    }
+}
+
 static void parallel(int threads, int count, void (*run)(void *, int, int), void *job) {
     if (threads <= 1 || count <= 1) {
         for (int task = 0; task < count; task++) run(job, task, 0);
         return;
     }
-    pool.work = (Work){run, job};
-    atomic_store(&pool.completed, 0);
-    atomic_store(&pool.ticket, (++pool.jobs << (2 * FIELD)) | ((uint64_t)count << FIELD));
-    wake_sleepers();
-    help(0);
-    for (int spins = 0; atomic_load(&pool.completed) < count; spins++) {
-        relax();
-        if (spins > SPINS) sched_yield(); /* whoever has the last task may wait for this core */
-    }
+    for (int first = 0; first < count; first += MOST_TASKS)
+        share(first, count - first < MOST_TASKS ? count - first : MOST_TASKS, run, job);
 }

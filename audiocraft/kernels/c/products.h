@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "pool.h"
-#include "records.h"
+#include "structs.h"
 #include "vectors.h"
 
 /* ---------------------------------------------------------------- products */
@@ -14,7 +14,7 @@
 /* TILE rows of a matrix at a time, for up to FEW tokens while it is unpacked, or up to MANY once it is. */
 #define TILE 4
 #define FEW 4
-#define MOST_GROUPS 1024
+#define SCALES 64 /* that are read at a time */
 #if VL == 16
 #define MANY 6
 #else
@@ -23,16 +23,20 @@
 #define MOST_SUMS (MANY < FEW ? FEW : MANY)
 
 INLINE size_t row_bytes(int kind, int cols) {
-    return kind == F32 ? 4u * cols : kind == I8 ? (size_t)cols : kind == I4 ? cols / 2u : 2u * cols;
+    const size_t count = (size_t)cols;
+    return kind == F32 ? 4 * count : kind == I8 ? count : kind == I4 ? count / 2 : 2 * count;
 }
 
-INLINE void read_scales(const Matrix *w, int row, float *scales) {
-    int count = w->cols / w->group;
-    const uint16_t *from = w->scales + (size_t)row * count;
-    for (int g = 0; g < count; g++) {
-        union { uint32_t bits; float value; } scale = {.bits = (uint32_t)from[g] << 16};
-        scales[g] = scale.value;
-    }
+/* The scale of group g of a row. */
+INLINE float scale_of(const Matrix *w, int row, int g) {
+    const uint16_t half = w->scales[(size_t)row * (w->cols / GROUP) + g];
+    union { uint32_t bits; float value; } scale = {.bits = (uint32_t)half << 16};
+    return scale.value;
+}
+
+/* Those of groups first ... last - 1, at most SCALES. */
+INLINE void read_scales(const Matrix *w, int row, int first, int last, float *scales) {
+    for (int g = first; g < last; g++) scales[g - first] = scale_of(w, row, g);
 }
 
 /* Ask for the cache lines of `count` bytes; the processor alone does not see where the next rows are. */
@@ -45,16 +49,17 @@ INLINE void fetch(const void *at, int count) {
 INLINE void tile(const int kind, const int M, const int N, const int ahead, const Matrix *w, const float *x, int ldx,
                  int n, float *y, int ldy) {
     vf acc[MOST_SUMS][TILE];
-    float scales[TILE][MOST_GROUPS];
-    const int cols = w->cols;
+    float scales[TILE][SCALES];
+    const int cols = w->cols, groups = cols / GROUP;
     const size_t stride = row_bytes(kind, cols);
     const uint8_t *row = (const uint8_t *)w->data + stride * n;
     for (int m = 0; m < M; m++)
         for (int j = 0; j < N; j++) acc[m][j] = (vf){0};
-    if (kind == I8 || kind == I4)
-        for (int j = 0; j < N; j++) read_scales(w, n + j, scales[j]);
-    if (kind == I4) {
-        for (int k = 0, g = 0; k < cols; k += 64, g++) {
+    for (int first = 0; (kind == I4 || kind == I8) && first < groups; first += SCALES) {
+        const int last = groups - first < SCALES ? groups : first + SCALES;
+        for (int j = 0; j < N; j++) read_scales(w, n + j, first, last, scales[j]);
+        for (int g = first; kind == I4 && g < last; g++) {
+            const int k = g * GROUP;
             fetch(row + N * (stride + k / 2), N * 32);
             for (int shift = 0; shift < 8; shift += 4)
                 for (int part = 0; part < 32; part += VL) {
@@ -62,17 +67,17 @@ INLINE void tile(const int kind, const int M, const int N, const int ahead, cons
                     for (int m = 0; m < M; m++) in[m] = load(x + (size_t)m * ldx + k + 8 * shift + part);
                     for (int j = 0; j < N; j++) {
                         vi pair = load_nibbles(row + j * stride + k / 2 + part);
-                        vf value = nibble(pair >> shift) * splat(scales[j][g]);
+                        vf value = nibble(pair >> shift) * splat(scales[j][g - first]);
                         for (int m = 0; m < M; m++) acc[m][j] = fma_(value, in[m], acc[m][j]);
                     }
                 }
         }
-    } else if (kind == I8) {
-        for (int k = 0, g = 0; k < cols; k += w->group, g++) {
+        for (int g = first; kind == I8 && g < last; g++) {
+            const int k = g * GROUP;
             vf scale[TILE];
-            for (int j = 0; j < N; j++) scale[j] = splat(scales[j][g]);
+            for (int j = 0; j < N; j++) scale[j] = splat(scales[j][g - first]);
             fetch(row + N * (stride + k), N * 64);
-            for (int i = k; i < k + w->group; i += VL) {
+            for (int i = k; i < k + GROUP; i += VL) {
                 vf in[FEW];
                 for (int m = 0; m < M; m++) in[m] = load(x + (size_t)m * ldx + i);
                 for (int j = 0; j < N; j++) {
@@ -81,7 +86,8 @@ INLINE void tile(const int kind, const int M, const int N, const int ahead, cons
                 }
             }
         }
-    } else {
+    }
+    if (kind != I4 && kind != I8) {
         for (int k = 0; k < cols; k += VL) {
             vf in[MOST_SUMS];
             for (int m = 0; m < M; m++) in[m] = load(x + (size_t)m * ldx + k);
@@ -161,20 +167,21 @@ static void tile_near(int M, const Matrix *w, int rows, const float *x, int ldx,
 static void unpack(const Matrix *w, int n, float *out) {
     const int cols = w->cols;
     const uint8_t *row = (const uint8_t *)w->data + row_bytes(w->kind, cols) * n;
-    float scales[MOST_GROUPS];
-    if (w->kind == I8 || w->kind == I4) read_scales(w, n, scales);
+    const int has_scales = w->kind == I8 || w->kind == I4;
+    vf scale = {0};
     const size_t far = row_bytes(w->kind, cols) * TILE;
     for (int k = 0; k < cols; k += VL) {
         __builtin_prefetch(row + far + row_bytes(w->kind, k));
+        if (has_scales && k % GROUP == 0) scale = splat(scale_of(w, n, k / GROUP));
         if (w->kind == BF16) {
             store(out + k, load_bf16((const uint16_t *)row + k));
         } else if (w->kind == F16) {
             store(out + k, load_f16((const uint16_t *)row + k));
         } else if (w->kind == I8) {
-            store(out + k, load_i8((const int8_t *)row + k) * splat(scales[k / w->group]));
+            store(out + k, load_i8((const int8_t *)row + k) * scale);
         } else {
             vi pair = load_nibbles(row + k / 64 * 32 + k % 32);
-            store(out + k, nibble(k % 64 < 32 ? pair : pair >> 4) * splat(scales[k / 64]));
+            store(out + k, nibble(k % 64 < 32 ? pair : pair >> 4) * scale);
         }
     }
 }
@@ -184,24 +191,22 @@ static void unpack(const Matrix *w, int n, float *out) {
 /* Where the processor multiplies bytes (AVX-512 VNNI), 8- and 4-bit weights are not turned into floats: the inputs are
  * rounded to 8 bits, in groups of GROUP with a scale each, and everything inside a group is exact. */
 
-enum { GROUP = 64 };
-
 /* Of each token: the bytes, what four neighbours add up to (which takes the weights' offset away), and the scales. Bytes
  * of a group lie together for all tokens: far apart, they would crowd each other out of the first cache. */
 typedef struct {
     int tokens;
     int8_t *bytes; /* [groups, tokens, GROUP] */
-    int32_t *fours, *all; /* all: of a whole group */
+    int32_t *quad_sums, *all; /* all: of a whole group */
     float *scales;
 } Inputs;
 
 /* Room for one token, in floats: cols / 4 twice and cols / GROUP twice, in whole cache lines. */
-INLINE size_t inputs_room(size_t cols) { return cols / 2 + 2 * ((cols / GROUP + 15) / 16 * 16); }
+INLINE size_t inputs_size(size_t cols) { return cols / 2 + 2 * ((cols / GROUP + 15) / 16 * 16); }
 
 INLINE Inputs place_inputs(float *room, int tokens, int cols) {
-    float *fours = room + (size_t)tokens * (cols / 4), *scales = fours + (size_t)tokens * (cols / 4);
+    float *quad_sums = room + (size_t)tokens * (cols / 4), *scales = quad_sums + (size_t)tokens * (cols / 4);
     float *all = scales + (size_t)tokens * ((cols / GROUP + 15) / 16 * 16);
-    return (Inputs){tokens, (int8_t *)room, (int32_t *)fours, (int32_t *)all, scales};
+    return (Inputs){tokens, (int8_t *)room, (int32_t *)quad_sums, (int32_t *)all, scales};
 }
 
 INLINE int8_t *bytes_of_group(Inputs in, int g, int t) { return in.bytes + ((size_t)g * in.tokens + t) * GROUP; }
@@ -211,12 +216,12 @@ INLINE int scales_stride(int cols) { return (cols / GROUP + 15) / 16 * 16; }
 #if defined(__AVX512VNNI__) && VL == 16
 #define WHOLE_NUMBERS 1
 
-INLINE int in_whole_numbers(const Matrix *w) { return w->kind >= I8 && w->group == GROUP; }
+INLINE int is_int8_dot(const Matrix *w) { return w->kind >= I8; }
 
 /* Round token t, x[cols]. */
-static void round_inputs(const float *x, const Matrix *w, int t, Inputs in) {
+static void quantize_inputs(const float *x, const Matrix *w, int t, Inputs in) {
     const int cols = w->cols, shift = w->kind == I8 || w->kind == PANELS8 ? 7 : 3; /* stored weights are 2^shift too large */
-    int32_t *fours = in.fours + (size_t)t * (cols / 4);
+    int32_t *quad_sums = in.quad_sums + (size_t)t * (cols / 4);
     float *scales = in.scales + (size_t)t * scales_stride(cols);
     int32_t *all_of = in.all + (size_t)t * scales_stride(cols);
     for (int k = 0, g = 0; k < cols; k += GROUP, g++) {
@@ -233,7 +238,7 @@ static void round_inputs(const float *x, const Matrix *w, int t, Inputs in) {
         __m512i all = _mm512_loadu_si512(bytes);
         __m512i four = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), all);
         four = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(four, shift));
-        _mm512_storeu_si512(fours + k / 4, four);
+        _mm512_storeu_si512(quad_sums + k / 4, four);
         all_of[g] = _mm512_reduce_add_epi32(four);
     }
 }
@@ -244,7 +249,7 @@ INLINE void whole_tile(const int kind, const int M, const int N, const Matrix *w
     const int cols = w->cols, groups = cols / GROUP, wide = scales_stride(cols);
     const size_t stride = row_bytes(kind, cols);
     const uint8_t *row = (const uint8_t *)w->data + stride * n;
-    const int32_t *fours = in.fours + (size_t)t * (cols / 4);
+    const int32_t *quad_sums = in.quad_sums + (size_t)t * (cols / 4);
     const __m512i low = _mm512_set1_epi8(15), offset = _mm512_set1_epi8((char)128);
     const __m512i shifts = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
     __m512 acc[FEW][TILE];
@@ -280,7 +285,7 @@ INLINE void whole_tile(const int kind, const int M, const int N, const Matrix *w
             }
             for (int m = 0; m < M; m++) {
                 __m512i x = _mm512_loadu_si512(bytes_of_group(in, first + g, t + m));
-                __m512i start = _mm512_loadu_si512(fours + (size_t)m * (cols / 4) + k / 4);
+                __m512i start = _mm512_loadu_si512(quad_sums + (size_t)m * (cols / 4) + k / 4);
                 for (int j = 0; j < N; j++) {
                     __m512 whole = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, weight[j], x));
                     acc[m][j] = _mm512_fmadd_ps(whole, _mm512_set1_ps(scales[m][j][g]), acc[m][j]);
@@ -313,7 +318,7 @@ INLINE void whole_tile(const int kind, const int M, const int N, const Matrix *w
 WHOLE_TILES(I8)
 WHOLE_TILES(I4)
 
-enum { PANEL = 32, AT_A_TIME = 8 };
+enum { AT_A_TIME = 8 };
 
 /* y[M][n ... n + 32]: lanes are rows of the matrix, so nothing is added up across lanes, and a product of four bytes of
  * all of them with four of a token is one instruction. Where the tokens are few, even and odd quads are summed apart,
@@ -456,12 +461,12 @@ static void whole_tiles(int M, const Matrix *w, Inputs in, int n, int end, float
 #else
 #define WHOLE_NUMBERS 0
 
-INLINE int in_whole_numbers(const Matrix *w) {
+INLINE int is_int8_dot(const Matrix *w) {
     (void)w;
     return 0;
 }
 
-static void round_inputs(const float *x, const Matrix *w, int t, Inputs in) { (void)x, (void)w, (void)t, (void)in; }
+static void quantize_inputs(const float *x, const Matrix *w, int t, Inputs in) { (void)x, (void)w, (void)t, (void)in; }
 
 static void whole_tiles(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) {
     (void)M, (void)w, (void)in, (void)n, (void)end, (void)y, (void)ldy;
@@ -475,13 +480,18 @@ typedef struct {
     const float *x; /* [M, cols] */
     float *y;       /* [M, ldy] */
     int M, ldy, activation, add, chunk;
-    Inputs in; /* x in whole numbers, where w is multiplied so */
+    Inputs in;       /* x in whole numbers, where w is multiplied so */
+    float *unpacked; /* [threads, unpacked_size(cols)] */
 } Product;
 
 INLINE float *scratch_floats(size_t count) {
     void *memory = NULL;
+    if (count > SIZE_MAX / 8) return NULL;
     return posix_memalign(&memory, 64, count * sizeof(float)) ? NULL : memory;
 }
+
+/* Floats for the rows of a matrix that each thread unpacks for many tokens: see `product_task`. */
+INLINE size_t unpacked_size(size_t cols) { return TILE * ((cols + 15) / 16 * 16); }
 
 static void finish_outputs(const Product *p, int m, int n, int end, const float *made) {
     float *y = p->y + (size_t)m * p->ldy;
@@ -491,7 +501,7 @@ static void finish_outputs(const Product *p, int m, int n, int end, const float 
         vf value = load(made + i - n);
         if (bias) value += load(bias + i);
         if (p->activation == GELU) value = gelu(value);
-        if (p->activation == RELU) value = choose((vi)(value > splat(0.0f)), value, splat(0.0f));
+        if (p->activation == RELU) value = blend((vi)(value > splat(0.0f)), value, splat(0.0f));
         if (p->add) value += load(y + i);
         store(y + i, value);
     }
@@ -502,7 +512,7 @@ static void finish_outputs(const Product *p, int m, int n, int end, const float 
             for (int j = i; j < end; j++) rest[j - i] += bias[j];
         vf value = load(rest);
         if (p->activation == GELU) value = gelu(value);
-        if (p->activation == RELU) value = choose((vi)(value > splat(0.0f)), value, splat(0.0f));
+        if (p->activation == RELU) value = blend((vi)(value > splat(0.0f)), value, splat(0.0f));
         if (p->add) value += load(there);
         store(rest, value);
         for (int j = i; j < end; j++) y[j] = rest[j - i];
@@ -514,18 +524,17 @@ enum { CHUNK = 64, AT_ONCE = 64 };
 
 /* Outputs of one chunk of the matrix's rows, for all tokens. */
 static void product_task(void *job, int task, int thread) {
-    (void)thread;
     const Product *p = job;
     const Matrix *w = p->w;
     int n = task * p->chunk, end = n + p->chunk < w->rows ? n + p->chunk : w->rows;
     float made[AT_ONCE][CHUNK];
-    if (in_whole_numbers(w)) {
+    if (is_int8_dot(w)) {
         whole_tiles(p->M, w, p->in, n, end, &made[0][0] - n, CHUNK);
     } else if (p->M <= FEW) {
         any_tile(p->M, w, p->x, p->w->cols, n, end, &made[0][0] - n, CHUNK);
     } else { /* with many tokens, a tile of the matrix is unpacked once and stays in the first cache */
         const int cols = w->cols;
-        float *dense = w->kind == F32 ? NULL : scratch_floats((size_t)TILE * cols);
+        float *dense = w->kind == F32 ? NULL : p->unpacked + unpacked_size(cols) * thread;
         for (int at = n; at < end; at += TILE) {
             int count = end - at < TILE ? end - at : TILE;
             Matrix part = {.kind = F32, .rows = count, .cols = cols, .data = dense};
@@ -538,26 +547,25 @@ static void product_task(void *job, int task, int thread) {
                 tile_near(M, &part, count, p->x + (size_t)m * p->w->cols, p->w->cols, &made[m][at - n], CHUNK);
             }
         }
-        free(dense);
     }
     for (int m = 0; m < p->M; m++) finish_outputs(p, m, n, end, made[m]);
 }
 
-static void round_task(void *job, int task, int thread) {
+static void quantize_task(void *job, int task, int thread) {
     (void)thread;
     const Product *p = job;
-    round_inputs(p->x + (size_t)task * p->w->cols, p->w, task, p->in);
+    quantize_inputs(p->x + (size_t)task * p->w->cols, p->w, task, p->in);
 }
 
-/* `inputs`: room for the rounded inputs of M tokens. */
+/* `inputs`: for the quantised inputs of M tokens; p.unpacked is there wherever M is more than FEW. */
 static void product(int threads, Product p, float *inputs) {
     const Matrix *w = p.w;
     int chunk = (w->rows / (threads * 4) + TILE - 1) / TILE * TILE;
     p.chunk = threads == 1 || chunk > CHUNK ? CHUNK : chunk < 16 ? 16 : chunk;
-    if (w->kind >= PANELS8 && p.chunk % 32) p.chunk = p.chunk < 32 ? 32 : p.chunk / 32 * 32;
-    if (in_whole_numbers(w)) {
+    if (w->kind >= PANELS8 && p.chunk % PANEL) p.chunk = p.chunk < PANEL ? PANEL : p.chunk / PANEL * PANEL;
+    if (is_int8_dot(w)) {
         p.in = place_inputs(inputs, p.M, w->cols);
-        parallel(p.M > FEW ? threads : 1, p.M, round_task, &p);
+        parallel(p.M > FEW ? threads : 1, p.M, quantize_task, &p);
     }
     parallel(threads, (w->rows + p.chunk - 1) / p.chunk, product_task, &p);
 }

@@ -24,9 +24,6 @@ typedef int32_t vi __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef uint16_t vh __attribute__((vector_size(2 * VL), aligned(1), may_alias));
 typedef int8_t vb __attribute__((vector_size(VL), aligned(1), may_alias));
 typedef uint8_t vu __attribute__((vector_size(VL), aligned(1), may_alias));
-#if defined(__FLT16_MAX__) && (defined(__F16C__) || defined(__aarch64__) || defined(__AVX512F__))
-#define HAVE_HALF 1
-#endif
 
 INLINE vf load(const float *p) { return *(const vf *)p; }
 INLINE void store(float *p, vf v) { *(vf *)p = v; }
@@ -85,17 +82,19 @@ INLINE vf load_bf16(const uint16_t *p) {
 #endif
 }
 
+INLINE vf blend(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+
 INLINE vf load_f16(const uint16_t *p) {
 #if defined(__AVX512F__)
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 #elif defined(__AVX2__) && defined(__F16C__)
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-#elif defined(HAVE_HALF)
-    typedef _Float16 vhalf __attribute__((vector_size(2 * VL), aligned(1), may_alias));
-    return __builtin_convertvector(*(const vhalf *)p, vf);
-#else
-    (void)p;
-    return (vf){0}; /* never reached: see ac_has_half */
+#else /* exact: normal numbers get another exponent, small ones also lose the bit that a float implies */
+    vi bits = __builtin_convertvector(*(const vh *)p, vi), size = (bits & 0x7fff) << 13;
+    vi small = (vi)((vf)(size + (113 << 23)) - splat(0x1p-14f)), infinite = size + (224 << 23);
+    vf value = blend(size < (1 << 23), (vf)small, (vf)(size + (112 << 23)));
+    value = blend(size >= (31 << 23), (vf)infinite, value);
+    return (vf)((vi)value | (bits & 0x8000) << 16);
 #endif
 }
 
@@ -104,11 +103,14 @@ INLINE void store_f16(uint16_t *p, vf v) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, 0));
 #elif defined(__AVX2__) && defined(__F16C__)
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)v, 0));
-#elif defined(HAVE_HALF)
-    typedef _Float16 vhalf __attribute__((vector_size(2 * VL), aligned(1), may_alias));
-    *(vhalf *)p = __builtin_convertvector(v, vhalf);
-#else
-    (void)p, (void)v;
+#else /* to the nearest, to even in the middle; what is too large becomes infinite */
+    vi bits = (vi)v & 0x7fffffff;
+    vi small = (vi)((vf)bits + splat(0.5f)) - (126 << 23); /* the addition rounds */
+    vi normal = (bits - (112 << 23) + 0xfff + (bits >> 13 & 1)) >> 13;
+    vi made = (vi)blend(bits < (113 << 23), (vf)small, (vf)normal);
+    vi large = (vi)blend(bits > (255 << 23), (vf)((vi){0} + 0x7e00), (vf)((vi){0} + 0x7c00));
+    made = (vi)blend(bits >= (143 << 23), (vf)large, (vf)made);
+    *(vh *)p = __builtin_convertvector(made | ((vi)v >> 16 & 0x8000), vh);
 #endif
 }
 
@@ -138,7 +140,7 @@ INLINE v4 sum4(vf a, vf b, vf c, vf d) {
     return (v4)_mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
 #else
     vf all[4] = {a, b, c, d};
-    v4 out;
+    v4 out = {0};
     for (int i = 0; i < 4; i++) {
         float part[VL];
         store(part, all[i]);
@@ -160,14 +162,12 @@ INLINE float largest(vf v) {
     return best;
 }
 
-INLINE vf choose(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
-
 /* e^x, relative error below 2e-7 where the result is a normal number, and 0 below. */
 INLINE vf exp_(vf x) {
     const vf low = splat(-87.0f), high = splat(88.0f), magic = splat(12582912.0f); /* 1.5 * 2^23 rounds */
     vi tiny = (vi)(x < low);
-    x = choose((vi)(x < low), low, x);
-    x = choose((vi)(x > high), high, x);
+    x = blend((vi)(x < low), low, x);
+    x = blend((vi)(x > high), high, x);
     vf shifted = fma_(x, splat(1.44269504089f), magic), n = shifted - magic;
     vf r = fma_(n, splat(-0.693359375f), x);
     r = fma_(n, splat(2.12194440e-4f), r);
@@ -179,13 +179,13 @@ INLINE vf exp_(vf x) {
     p = fma_(p, r, splat(5.0000001201e-1f));
     p = fma_(p, r * r, r + splat(1.0f));
     vi power = (((vi)shifted - (vi)magic) + 127) << 23;
-    return choose(tiny, splat(0.0f), p * (vf)power);
+    return blend(tiny, splat(0.0f), p * (vf)power);
 }
 
 /* x * P(normal < x), the exact GELU; erf after Abramowitz and Stegun 7.1.26, absolute error 1.5e-7. */
 INLINE vf gelu(vf x) {
     vf a = x * splat(0.70710678f);
-    vf magnitude = choose((vi)(a < splat(0.0f)), -a, a);
+    vf magnitude = blend((vi)(a < splat(0.0f)), -a, a);
     vf t = splat(1.0f) / fma_(magnitude, splat(0.3275911f), splat(1.0f));
     vf p = splat(1.061405429f);
     p = fma_(p, t, splat(-1.453152027f));
@@ -193,6 +193,6 @@ INLINE vf gelu(vf x) {
     p = fma_(p, t, splat(-0.284496736f));
     p = fma_(p, t, splat(0.254829592f));
     vf tail = p * t * exp_(-magnitude * magnitude); /* 1 - erf(|a|) */
-    vf cdf = splat(0.5f) * choose((vi)(a < splat(0.0f)), tail, splat(2.0f) - tail);
+    vf cdf = splat(0.5f) * blend((vi)(a < splat(0.0f)), tail, splat(2.0f) - tail);
     return x * cdf;
 }

@@ -6,23 +6,21 @@ What cannot run there (other activations, norms of the signal, other paddings) r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ctypes import POINTER, byref, c_int32, c_int64, c_void_p, cast
+from ctypes import POINTER, cast
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from audiocraft.kernels.codec_structs import Group, Network, Signal, Span, Step
-from audiocraft.kernels.structs import Kernels
+from audiocraft.kernels.bindings import Kernels
+from audiocraft.kernels.codec_structs import MOST_SIGNALS, Group, Network, Signal, Span, Step
 from audiocraft.modules.compiled.codec_weights import Unsupported, check, packed_weight
 from audiocraft.modules.derived import Derived
 
 _ZEROS, _REFLECT = 0, 1
 _RAW, _ACTIVE = 0, 1
 _ELU, _GELU = 1, 2
-_MOST_SIGNALS = 96  # of codec.c
-_MOST_TASKS = 1 << 18
 _ENDLESS = 1 << 40
 _NARROW = 4  # columns that are not worth a panel
 
@@ -33,7 +31,7 @@ _ROWS_ALONE, _PANELS_ALONE = 256, 4
 
 
 @dataclass(slots=True)
-class _Made:
+class _Buffer:
     """One signal: its rows for each row of the input, the planes that are read, and what lies beyond its ends."""
 
     channels: int
@@ -46,8 +44,8 @@ class _Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Do:
-    """One step; see the record in codec.c."""
+class _Op:
+    """One step; c/structs.h says what its numbers mean."""
 
     source: int
     reads: int
@@ -66,7 +64,7 @@ class _Do:
     add: int = -1
 
 
-class _Ends(NamedTuple):
+class _Padding(NamedTuple):
     """Rows beyond the two ends that a convolution reads, and what is there."""
 
     left: int
@@ -77,15 +75,15 @@ class _Ends(NamedTuple):
 class Chain:
     """Layers in a row, between the LSTMs of a codec, as steps over signals."""
 
-    def __init__(self, tool: Kernels, channels: int) -> None:
-        self._tool = tool
-        self._panel = int(tool.call.ac_panel())
-        self._signals = [_Made(channels, 1.0)]
-        self._units: list[list[_Do]] = []  # steps that only hand on what the last of them makes
+    def __init__(self, kernels: Kernels, channels: int) -> None:
+        self._kernels = kernels
+        self._panel = kernels.panel
+        self._signals = [_Buffer(channels, 1.0)]
+        self._units: list[list[_Op]] = []  # steps that only hand on what the last of them makes
         self._pending = 0  # an activation was met, and what follows reads what it makes
 
     def activate(self, layer: nn.Module) -> None:
-        """ELU or GELU of what there is."""
+        """Add ELU or GELU; what follows reads its output."""
         if self._pending:
             raise Unsupported
         if type(layer) is nn.ELU and layer.alpha == 1.0:
@@ -96,21 +94,21 @@ class Chain:
             raise Unsupported
 
     def conv(self, layer: Any) -> None:
-        """A `StreamableConv1d`."""
+        """Add a `StreamableConv1d`."""
         source, reads = self._current()
         self._units.append([self._streamable(layer, source, reads)])
 
     def same(self, conv: nn.Conv1d, packed: Derived) -> None:
-        """A plain convolution with as many zeros at the ends as keep the length."""
+        """Add a plain convolution with as many zeros at the ends as keep the length."""
         source, reads = self._current()
         check(conv)
         left = (conv.kernel_size[0] - 1) * conv.dilation[0] // 2
         if conv.padding != (left,) or conv.padding_mode != "zeros" or conv.stride != (1,):
             raise Unsupported
-        self._units.append([self._conv(conv, packed, _Ends(left, left, _ZEROS), source, reads)])
+        self._units.append([self._conv(conv, packed, _Padding(left, left, _ZEROS), source, reads)])
 
     def upsample(self, layer: Any) -> None:
-        """A `StreamableConvTranspose1d`, whose samples hear two frames each."""
+        """Add a `StreamableConvTranspose1d`, each of whose samples depends on two frames."""
         source, reads = self._current()
         conv, stride = layer.convtr.convtr, layer.stride
         check(conv, layer.convtr.norm)
@@ -124,8 +122,8 @@ class Chain:
         channels = conv.out_channels
         self._read(source, reads, _ZEROS, 1, 1)
         packed = packed_weight(layer.packed, conv, pack, self._panel, repeat=stride)
-        self._signals.append(_Made(channels, self._signals[source].rate * stride))
-        step = _Do(
+        self._signals.append(_Buffer(channels, self._signals[source].rate * stride))
+        step = _Op(
             source=source,
             reads=reads,
             target=len(self._signals) - 1,
@@ -140,11 +138,11 @@ class Chain:
         self._units.append([step])
 
     def residual(self, layer: Any) -> None:
-        """A `SEANetResnetBlock`."""
+        """Add a `SEANetResnetBlock`."""
         if self._pending:
             raise Unsupported
         start = len(self._signals) - 1
-        steps: list[_Do] = []
+        steps: list[_Op] = []
         kept = start
         if type(layer.shortcut) is not nn.Identity:
             steps.append(self._streamable(layer.shortcut, start, _RAW))
@@ -165,28 +163,21 @@ class Chain:
         if any(length <= made.reach for length, made in zip(lengths, self._signals, strict=True)):
             return None
         out = x.new_empty(x.shape[0], lengths[-1], self._signals[-1].channels)
-        threads = c_int32(torch.get_num_threads())
         if len(x) > 1 and self._inside_bytes(steps) * lengths[-1] <= _TILE_BYTES:
             network = self._network(steps, [(0, len(steps))], lengths[-1])
-            for part, made in zip(x.split(_MOST_TASKS), out.split(_MOST_TASKS), strict=True):
-                source, target = c_void_p(part.data_ptr()), c_void_p(made.data_ptr())
-                _done(
-                    self._tool.call.ac_networks(
-                        byref(network), source, c_int64(x.shape[1]), target, c_int32(len(part)), threads
-                    )
-                )
+            self._kernels.networks(network, x, out)
             return out
         groups = self._groups()
         network = self._network(steps, groups)
-        chunk = c_int64(self._chunk(steps, groups))
+        chunk = self._chunk(steps, groups)
         for row, made in zip(x, out, strict=True):
             span = Span(row.data_ptr(), made.data_ptr(), 0, x.shape[1], 0, lengths[-1])
-            _done(self._tool.call.ac_network(byref(network), byref(span), chunk, threads))
+            self._kernels.network(network, span, chunk)
         return out
 
     @property
     def channels(self) -> int:
-        """Of the output."""
+        """The channels of the output."""
         return self._signals[-1].channels
 
     def check(self) -> None:
@@ -194,7 +185,7 @@ class Chain:
         self._steps()
 
     def length_after(self, length: int) -> int:
-        """Rows of the output of an input of `length` rows."""
+        """The rows of the output of an input of `length` rows."""
         return self._lengths(self._steps(), length)[-1]
 
     def run_piece(self, x: Tensor, first: int, low: int, high: int, *, last: bool) -> Tensor | None:
@@ -213,26 +204,22 @@ class Chain:
         ):
             return None
         out = x.new_empty(x.shape[0], high - low, self.channels)
-        network, chunk = self._network(steps, groups), c_int64(self._chunk(steps, groups))
-        threads = c_int32(torch.get_num_threads())
+        network, chunk = self._network(steps, groups), self._chunk(steps, groups)
         for row, made in zip(x, out, strict=True):
             span = Span(row.data_ptr(), made.data_ptr(), first, heard, low, high)
-            _done(self._tool.call.ac_network(byref(network), byref(span), chunk, threads))
+            self._kernels.network(network, span, chunk)
         return out
 
     def first_needed(self, row: int) -> int:
-        """The first row of the input that row `row` of the output, and those behind it, hear."""
+        """The first row of the input on which row `row` of the output, and those behind it, depend."""
         steps = self._steps()
-        network, needed = self._network(steps, [(0, len(steps))], 1), (c_int64 * 2)()
-        self._tool.call.ac_network_needs(
-            byref(network), c_int64(_ENDLESS), c_int64(row), c_int64(row + 1), byref(needed)
-        )
-        return int(needed[0])
+        network = self._network(steps, [(0, len(steps))], 1)
+        return self._kernels.network_needs(network, _ENDLESS, row, row + 1)[0]
 
-    def _steps(self) -> list[_Do]:
+    def _steps(self) -> list[_Op]:
         steps = [step for unit in self._units for step in unit]
         self._signals[-1].planes.add(_RAW)
-        if self._pending or not steps or steps[-1].up != 1 or len(self._signals) > _MOST_SIGNALS:
+        if self._pending or not steps or steps[-1].up != 1 or len(self._signals) > MOST_SIGNALS:
             raise Unsupported
         return steps
 
@@ -259,16 +246,16 @@ class Chain:
         if pad == _REFLECT:
             made.reach, made.reach_left = max(made.reach, reach), max(made.reach_left, left)
 
-    def _streamable(self, layer: Any, source: int, reads: int, add: int = -1) -> _Do:
+    def _streamable(self, layer: Any, source: int, reads: int, add: int = -1) -> _Op:
         if layer.pad_mode not in ("constant", "reflect"):
             raise Unsupported
         pad = _REFLECT if layer.pad_mode == "reflect" else _ZEROS
         left = layer.padding_total - layer.padding_right
-        ends = _Ends(left, layer.padding_right + layer.stride - 1, pad)
+        ends = _Padding(left, layer.padding_right + layer.stride - 1, pad)
         check(layer.conv.conv, layer.conv.norm)
         return self._conv(layer.conv.conv, layer.packed, ends, source, reads, add)
 
-    def _conv(self, conv: Any, kept: Derived, ends: _Ends, source: int, reads: int, add: int = -1) -> _Do:
+    def _conv(self, conv: Any, kept: Derived, ends: _Padding, source: int, reads: int, add: int = -1) -> _Op:
         if conv.groups != 1:
             raise Unsupported
         kernel, dilation, stride, channels = (
@@ -288,8 +275,8 @@ class Chain:
             return weight.permute(2, 1, 0).flatten(0, 1)
 
         packed = packed_weight(kept, conv, pack, 0 if narrow else self._panel)
-        self._signals.append(_Made(channels, self._signals[source].rate / stride))
-        return _Do(
+        self._signals.append(_Buffer(channels, self._signals[source].rate / stride))
+        return _Op(
             source=source,
             reads=reads,
             target=len(self._signals) - 1,
@@ -305,7 +292,7 @@ class Chain:
             add=add,
         )
 
-    def _lengths(self, steps: Iterable[_Do], length: int) -> list[int]:
+    def _lengths(self, steps: Iterable[_Op], length: int) -> list[int]:
         lengths = [length] * len(self._signals)
         for step in steps:
             lengths[step.target] = -(-lengths[step.source] // step.stride) * step.up
@@ -331,64 +318,52 @@ class Chain:
         made = self._signals[signal]
         return 4 * made.channels * len(made.planes)
 
-    def _chunk(self, steps: Sequence[_Do], groups: Iterable[tuple[int, int]]) -> int:
+    def _chunk(self, steps: Sequence[_Op], groups: Iterable[tuple[int, int]]) -> int:
         """Rows of the output for which what groups pass on to each other fits in the last cache."""
         kept = [0, *(steps[last - 1].target for _, last in groups)]
         each = sum(self._row_bytes(signal) * self._signals[signal].rate for signal in kept[:-1])
         return max(1, int(_PIECE_BYTES / each * self._signals[-1].rate))
 
     def _network(
-        self, steps: Sequence[_Do], groups: Sequence[tuple[int, int]], rows: int | None = None
+        self, steps: Sequence[_Op], groups: Sequence[tuple[int, int]], rows: int | None = None
     ) -> Network:
-        """The records; `rows` of a tile, where the caller knows better."""
+        """The network as the kernels read it; `rows` of a tile, where the caller knows better."""
 
-        def signal(made: _Made) -> Signal:
+        def signal(made: _Buffer) -> Signal:
             active = made.activation if _ACTIVE in made.planes else 0
             return Signal(made.channels, _RAW in made.planes, active, made.pad or _ZEROS)
 
         signals = (Signal * len(self._signals))(*map(signal, self._signals))
-        records = (Step * len(steps))(*(self._record(step) for step in steps))
+        described = (Step * len(steps))(*(self._described(step) for step in steps))
         parts = (Group * len(groups))(
             *(Group(first, last, *self._tile(steps[first:last], rows)) for first, last in groups)
         )
         return Network(
             len(signals),
-            len(records),
+            len(described),
             len(parts),
             cast(signals, POINTER(Signal)),
-            cast(records, POINTER(Step)),
+            cast(described, POINTER(Step)),
             cast(parts, POINTER(Group)),
         )
 
-    def _record(self, step: _Do) -> Step:
+    def _described(self, step: _Op) -> Step:
         values = {name: getattr(step, name) for name, _ in Step._fields_[:-2]}
         size = step.taps * step.inner * self._wide(step)
         weight = step.packed.data_ptr()
         return Step(**values, weight=weight, bias=weight + 4 * size)
 
-    def _wide(self, step: _Do) -> int:
+    def _wide(self, step: _Op) -> int:
         return step.columns if step.narrow else -(-step.columns // self._panel) * self._panel
 
-    def _tile(self, steps: Sequence[_Do], rows: int | None) -> tuple[int, int]:
+    def _tile(self, steps: Sequence[_Op], rows: int | None) -> tuple[int, int]:
         """Rows of a tile, and panels where the step is alone."""
         if len(steps) == 1:
             return rows or _ROWS_ALONE, _PANELS_ALONE
         return rows or max(16, int(_TILE_BYTES / self._inside_bytes(steps))), 1
 
-    def _inside_bytes(self, steps: Sequence[_Do]) -> float:
+    def _inside_bytes(self, steps: Sequence[_Op]) -> float:
         """What is made on the way to a row of the last step's target."""
         rate = self._signals[steps[-1].target].rate
         inside = [self._signals[step.target] for step in steps[:-1]]
         return sum(4 * made.channels * len(made.planes) * made.rate / rate for made in inside)
-
-
-def _done(failed: int) -> None:
-    if failed:
-        raise MemoryError("no memory for a codec")
-
-
-def can_run(x: Tensor) -> bool:
-    """Whether the kernels take this input: float32 on a CPU, nothing to differentiate."""
-    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not x.numel():
-        return False
-    return x.device.type == "cpu" and x.dtype == torch.float32

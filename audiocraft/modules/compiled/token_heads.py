@@ -11,23 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.kernels import structs
-from audiocraft.modules.compiled.transformer import Program, is_watched, may_run, norm_of, requests_of
-from audiocraft.modules.packed_linear import PackedLinear, fits, matrix_of
+from audiocraft.kernels.bindings import Kernels
+from audiocraft.modules.attention import CompiledSteps
+from audiocraft.modules.backend import is_watched
+from audiocraft.modules.compiled.transformer import CompiledTransformer, norm_of, requests_of
+from audiocraft.modules.packed_linear import PackedLinear, matrix_of, supports_weight
 from audiocraft.modules.ragged import AnyState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ends:
+class CompiledHeads:
     """Tables of codes, the last norm and the heads, described once per request.
 
     Args:
-        record: their addresses.
-        shape: codebooks K, codes that a head chooses from V.
-        transformer: what is between them.
+        described: their addresses.
+        shape: codebooks K, and codes V that a head chooses from.
+        transformer: the module between them.
         keeps: the tensors that lie there.
     """
 
-    record: structs.Ends
+    described: structs.TokenHeads
     shape: tuple[int, int]
     transformer: Any
     keeps: tuple[object, ...]
@@ -35,16 +38,19 @@ class Ends:
     @classmethod
     def of(
         cls,
-        program: Program | None,
+        compiled: CompiledSteps | None,
         tables: Iterable[nn.Module],
         transformer: Any,
         norm: nn.Module | None,
         heads: Iterable[nn.Module],
-    ) -> Ends | None:
-        """For these modules around what `program` runs, or None where the kernels cannot run them as they are."""
+    ) -> CompiledHeads | None:
+        """The description of these modules around the layers that `compiled` runs, or None where the kernels cannot run
+        them as they are."""
         own: list[Any] = list(heads)
         tables = list(tables)
-        if program is None or not _run(program.kernels, tables, norm, own, transformer):
+        if not isinstance(compiled, CompiledTransformer) or not _run(
+            compiled.kernels, tables, norm, own, transformer
+        ):
             return None
         matrices = (structs.Matrix * len(own))(*(matrix_of(head.weight, head.bias) for head in own))
         weights: list[Any] = [table.weight for table in tables]
@@ -52,7 +58,7 @@ class Ends:
         entries, width = weights[0].shape
         half = torch.arange(width // 2, dtype=torch.float32) / max(width // 2 - 1, 1)
         periods = torch.full([], transformer.max_period, dtype=torch.float32) ** half
-        record = structs.Ends(
+        described = structs.TokenHeads(
             codebooks=len(own),
             entries=entries,
             has_sines=transformer.positional_embedding != "rope",
@@ -63,9 +69,9 @@ class Ends:
             heads=cast(matrices, POINTER(structs.Matrix)),
         )
         if isinstance(norm, nn.LayerNorm):
-            record.norm = norm_of(norm)
+            described.norm = norm_of(norm)
         shape = len(own), own[0].weight.shape[0]
-        return cls(record, shape, transformer, (matrices, addresses, periods, norm, *weights, *own))
+        return cls(described, shape, transformer, (matrices, addresses, periods, norm, *weights, *own))
 
     def logits(self, codes: Tensor, added: Tensor | None, state: AnyState) -> Tensor | None:
         """codes [B, K, S] -> logits [B, S, K, V], or None where the kernels cannot take this step.
@@ -75,7 +81,7 @@ class Ends:
         """
         batch, codebooks, steps = codes.shape
         width = self.transformer.layers[0].self_attn.embed_dim
-        if codes.device.type != "cpu" or codebooks != self.shape[0] or not may_run():
+        if codes.device.type != "cpu" or codebooks != self.shape[0]:
             return None
         x = torch.zeros(batch, steps, width) if added is None else added.contiguous()
         parts = requests_of(x, state)
@@ -83,17 +89,20 @@ class Ends:
             return None
         positions = state.advance(steps)
         rope = self.transformer.rope
-        program: Program = parts[0][0].program
-        work, keeps = program.work(x, positions, parts, None if rope is None else rope.rotation(positions))
+        compiled = parts[0][0].compiled
+        assert isinstance(compiled, CompiledTransformer)
+        step, keeps = compiled.step_input(
+            x, positions, parts, None if rope is None else rope.rotation(positions)
+        )
         logits = torch.empty(batch, steps, *self.shape)
         codes = codes.transpose(1, 2).contiguous()
-        program.kernels.forward(program.model, work, self.record, codes, logits)
+        compiled.kernels.forward(compiled.model, step, self.described, codes, logits)
         del keeps
         return logits
 
 
 def _run(
-    found: structs.Kernels,
+    found: Kernels,
     tables: Sequence[Any],
     norm: Any,
     heads: Sequence[Any],
@@ -107,7 +116,7 @@ def _run(
     return (
         all(isinstance(table, nn.Embedding) for table in tables)
         and all(type(head) in kinds for head in heads)
-        and all(fits(found, weight) for weight in weights)
+        and all(supports_weight(found, weight) for weight in weights)
         and len({tuple(table.weight.shape) for table in tables}) == 1
         and len({tuple(head.weight.shape) for head in heads}) == 1
         and len(tables) == len(heads)

@@ -11,36 +11,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiocraft.kernels.structs import (
-    KINDS,
-    MEMORY_FIELDS,
-    Kernels,
-    Layer,
-    Matrix,
-    Model,
-    Norm,
-    Pass,
-    address,
-    kernels,
-)
-from audiocraft.modules.attention import LayerState, TransformerState
-from audiocraft.modules.packed_linear import PackedLinear, PackedWeight, fits, matrix_of
+from audiocraft.kernels.bindings import Kernels
+from audiocraft.kernels.structs import KINDS, KV_FIELDS, Layer, Matrix, Model, Norm, StepInput, address
+from audiocraft.modules.attention import KVTable, LayerState, Requests, TransformerState
+from audiocraft.modules.backend import is_watched, machine_kernels, takes_input
+from audiocraft.modules.packed_linear import PackedLinear, PackedWeight, matrix_of, supports_weight
 from audiocraft.modules.ragged import AnyState, RaggedState
 from audiocraft.modules.rope import Rotation
-
-Requests = Sequence[tuple[TransformerState, slice]]
-"""The states that take part in a step, and the rows that are theirs."""
 
 _CACHED_AS = {torch.float32: KINDS["fp32"], torch.float16: KINDS["fp16"], torch.int8: KINDS["int8"]}
 _ACTIVATIONS: dict[Callable[..., Any], int] = {F.gelu: 1, F.relu: 2}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Program:
+class CompiledTransformer:
     """The weights of a transformer, described once per request.
 
     Args:
-        model: their addresses.
+        kernels: what runs them.
+        model: the addresses of the weights.
         keeps: the tensors that lie there.
     """
 
@@ -49,12 +38,12 @@ class Program:
     keeps: tuple[object, ...]
 
     @classmethod
-    def of(cls, layers: Sequence[nn.Module]) -> Program | None:
-        """For these layers, or None where the kernels cannot run them as they are."""
-        found = kernels()
+    def of(cls, layers: Sequence[nn.Module]) -> CompiledTransformer | None:
+        """The description of these layers, or None where the kernels cannot run them as they are."""
+        found = machine_kernels()
         if found is None or not all(_runs(layer, found) for layer in layers) or not _alike(layers):
             return None
-        records = (Layer * len(layers))(*(_layer(layer) for layer in layers))
+        described = (Layer * len(layers))(*(_layer(layer) for layer in layers))
         first: Any = layers[0]
         attention = first.self_attn
         width = attention.embed_dim
@@ -69,18 +58,19 @@ class Program:
             crosses=first.cross_attention is not None,
             past_context=-1 if attention.past_context is None else attention.past_context,
             eps=first.norm1.eps,
-            layer=cast(records, POINTER(Layer)),
+            layer=cast(described, POINTER(Layer)),
         )
         weights = [tensor for layer in layers for tensor in [*layer.parameters(), *layer.buffers()]]
-        return cls(found, model, (records, *weights))
+        return cls(found, model, (described, *weights))
 
-    def run(
-        self,
-        x: Tensor,
-        positions: Tensor,
-        parts: Requests,
-        rotation: Rotation | None,
-    ) -> Tensor:
+    def takes(self, state: TransformerState) -> bool:
+        """Whether the kernels have all that a step of this request needs. Keys and values of a source that comes with
+        every step, because none was there when the state was made, are computed in torch."""
+        layer = state.layers[0]
+        known = layer.past.keys.dtype in _CACHED_AS  # autocast makes caches of other types
+        return known and (not self.model.crosses or layer.source is not None)
+
+    def run(self, x: Tensor, positions: Tensor, parts: Requests, rotation: Rotation | None) -> Tensor:
         """Steps x [B, S, D] at `positions` [B, S] through all layers -> [B, S, D]; caches are written.
 
         Args:
@@ -93,87 +83,67 @@ class Program:
             else torch.empty_like(x, memory_format=torch.contiguous_format)
         )
         out[:covered] = x[:covered]
-        with_addresses = self.work(out, positions[:covered].contiguous(), parts, rotation)
-        self.kernels.forward(self.model, with_addresses[0])
+        step, keeps = self.step_input(out, positions[:covered].contiguous(), parts, rotation)
+        self.kernels.forward(self.model, step)
+        del keeps
         return out
 
-    def work(
+    def step_input(
         self, x: Tensor, positions: Tensor, parts: Requests, rotation: Rotation | None
-    ) -> tuple[Pass, tuple[object, ...]]:
-        """The record of a pass over x [B, S, D], which changes, at `positions` [B or fewer, S], and what lies at
+    ) -> tuple[StepInput, tuple[object, ...]]:
+        """The description of a step over x [B, S, D], which changes, at `positions` [B or fewer, S], and what lies at
         the addresses in it."""
         covered, steps = positions.shape
         part, row = _places(parts, steps)
-        tables = [_memories(state) for state, _ in parts]
+        tables = [_table(state) for state, _ in parts]
         past = tables[0].past if len(tables) == 1 else torch.stack([own.past for own in tables], dim=1)
         source = None
         if self.model.crosses:
             sources = [own.source for own in tables if own.source is not None]
             source = sources[0] if len(sources) == 1 else torch.stack(sources, dim=1)
-        turns = None if rotation is None else _turns(rotation, x.shape[0], covered)
-        record = Pass(
+        rotations = None if rotation is None else _rotations(rotation, x.shape[0], covered)
+        step = StepInput(
             tokens=covered * steps,
             threads=torch.get_num_threads(),
             parts=len(parts),
             part=part.data_ptr(),
             row=row.data_ptr(),
             position=positions.data_ptr(),
-            turn_q=None if turns is None else turns[0].data_ptr(),
-            turn_k=None if turns is None else turns[1].data_ptr(),
+            rotate_q=None if rotations is None else rotations[0].data_ptr(),
+            rotate_k=None if rotations is None else rotations[1].data_ptr(),
             past=past.data_ptr(),
             source=address(source),
             x=x.data_ptr(),
         )
-        return record, (part, row, positions, turns, past, source, x)
+        return step, (part, row, positions, rotations, past, source, x)
 
 
 def requests_of(x: Tensor, state: AnyState) -> Requests:
-    """The requests of a step, with their rows, if the CPU kernels can run it; else nothing."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or not x.numel() or not may_run():
+    """The requests of a step, with their rows, if the kernels run it; else nothing."""
+    if not takes_input(x):
         return []
     if isinstance(state, RaggedState):
         parts = list(zip(state.parts, state.rows, strict=True))
     else:
         parts = [(state, slice(0, x.shape[0]))]
-    return parts if all(_is_ready(part) for part, _ in parts) else []
+    return parts if all(part.compiled is not None and part.compiled.takes(part) for part, _ in parts) else []
 
 
-def _is_ready(state: TransformerState) -> bool:
-    """Whether the kernels have all that a step of this request needs. Keys and values of a source that comes with
-    every step, because none was there when the state was made, are computed in torch."""
-    program: Program | None = state.program
-    return program is not None and (not program.model.crosses or state.layers[0].source is not None)
-
-
-def may_run() -> bool:
-    """Whether now is a time for kernels: nothing to differentiate, no precision that torch chooses."""
-    return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-
-
-@dataclass(slots=True)
-class MemoryTable:
-    """Where the caches of one request are, [layers, fields of a memory], and the tensors that this was read from."""
-
-    past: Tensor
-    source: Tensor | None
-    tensors: tuple[Tensor, ...]
-
-
-def _memories(state: TransformerState) -> MemoryTable:
+def _table(state: TransformerState) -> KVTable:
     """The table of a request; made anew when its caches have moved."""
     own = [tensor for layer in state.layers for tensor in _tensors(layer)]
     table = state.table
-    if isinstance(table, MemoryTable) and len(own) == len(table.tensors):
+    if table is not None and len(own) == len(table.tensors):
         if all(new is old for new, old in zip(own, table.tensors, strict=True)):
             return table
-    past = torch.tensor([_memory(layer.past.keys, layer.past.values) for layer in state.layers])
+    past = torch.tensor([_kv_view(layer.past.keys, layer.past.values) for layer in state.layers])
     source = None
     if state.layers[0].source is not None:
         for layer in state.layers:
             layer.source = _regular(layer.source, _source_dtype(layer.past.keys.dtype))
-        source = torch.tensor([_memory(*layer.source) for layer in state.layers if layer.source is not None])
+        source = torch.tensor([_kv_view(*layer.source) for layer in state.layers if layer.source is not None])
         own = [tensor for layer in state.layers for tensor in _tensors(layer)]
-    state.table = table = MemoryTable(past, source, tuple(own))
+    state.table = table = KVTable(past, source, tuple(own))
     return table
 
 
@@ -183,9 +153,7 @@ def _tensors(layer: LayerState) -> tuple[Tensor, ...]:
 
 def _source_dtype(past: torch.dtype) -> torch.dtype:
     """A source has as many bits as the past, at least 16: it is short, and every step hangs on it."""
-    found = kernels()
-    is_short = past != torch.float32 and found is not None and found.half
-    return torch.float16 if is_short else torch.float32
+    return torch.float32 if past == torch.float32 else torch.float16
 
 
 def _regular(source: tuple[Tensor, Tensor] | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -197,10 +165,10 @@ def _regular(source: tuple[Tensor, Tensor] | None, dtype: torch.dtype) -> tuple[
     return keys, values
 
 
-def _memory(keys: Tensor, values: Tensor) -> list[int]:
+def _kv_view(keys: Tensor, values: Tensor) -> list[int]:
     kind = _CACHED_AS[keys.dtype]
-    found = [keys.data_ptr(), values.data_ptr(), *keys.stride()[:3], keys.shape[2], kind]
-    assert len(found) == len(MEMORY_FIELDS) and keys.stride() == values.stride()
+    found = [keys.data_ptr(), values.data_ptr(), *keys.stride()[:3], keys.shape[0], keys.shape[2], kind]
+    assert len(found) == len(KV_FIELDS) and keys.stride() == values.stride()
     return found
 
 
@@ -215,11 +183,11 @@ def _places(parts: Requests, steps: int) -> tuple[Tensor, Tensor]:
     return part, row if steps == 1 else row.repeat_interleave(steps)
 
 
-def _turns(rotation: Rotation, batch: int, covered: int) -> tuple[Tensor, Tensor]:
+def _rotations(rotation: Rotation, batch: int, covered: int) -> tuple[Tensor, Tensor]:
     """[tokens, D / H] as pairs of real and imaginary parts, of queries and of keys."""
 
-    def flat(turn: Tensor) -> Tensor:
-        rows = turn.expand(batch, -1, -1, -1)[:covered]
+    def flat(rotations: Tensor) -> Tensor:
+        rows = rotations.expand(batch, -1, -1, -1)[:covered]
         return torch.view_as_real(rows).float().contiguous()
 
     return flat(rotation.query), flat(rotation.key)
@@ -244,16 +212,11 @@ def _runs(layer: nn.Module, found: Kernels) -> bool:
         and all(type(norm) is nn.LayerNorm and norm.bias is not None for norm in norms)
         and all(norm.weight.dtype == torch.float32 for norm in norms)
         and not any(attention._has_norms for attention in attentions)
-        and all(fits(found, weight) for weight in weights)
+        and all(supports_weight(found, weight) for weight in weights)
         and width % 16 == 0
         and width // own.self_attn.num_heads % found.lanes == 0
         and not any(is_watched(module) for module in layer.modules())
     )
-
-
-def is_watched(module: nn.Module) -> bool:
-    """Hooks expect to be called, and a parametrised weight is made anew at every use."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations"))
 
 
 def _alike(layers: Sequence[nn.Module]) -> bool:
@@ -277,7 +240,7 @@ def _alike(layers: Sequence[nn.Module]) -> bool:
 def _layer(layer: nn.Module) -> Layer:
     own: Any = layer
     attention, across = own.self_attn, own.cross_attention
-    record = Layer(
+    described = Layer(
         norm1=norm_of(own.norm1),
         norm2=norm_of(own.norm2),
         qkv=matrix_of(attention.in_proj, attention._projections.in_proj_bias),
@@ -287,11 +250,11 @@ def _layer(layer: nn.Module) -> Layer:
     )
     if across is not None:
         bias = across._projections.in_proj_bias
-        record.norm_cross = norm_of(own.norm_cross)
+        described.norm_cross = norm_of(own.norm_cross)
         # Keys and values of the source were made when the request began; the bias of the queries comes first.
-        record.cross_q = matrix_of(across.in_proj, bias, slice(0, across.embed_dim))
-        record.cross_out = _matrix(across._projections.out_proj)
-    return record
+        described.cross_q = matrix_of(across.in_proj, bias, slice(0, across.embed_dim))
+        described.cross_out = _matrix(across._projections.out_proj)
+    return described
 
 
 def _matrix(linear: Any) -> Matrix:
@@ -300,4 +263,5 @@ def _matrix(linear: Any) -> Matrix:
 
 
 def norm_of(norm: nn.LayerNorm) -> Norm:
+    """A layer norm as the kernels see it. The caller keeps the module alive."""
     return Norm(norm.weight.data_ptr(), norm.bias.data_ptr())

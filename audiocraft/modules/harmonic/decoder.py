@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiocraft.kernels.structs import kernels
-from audiocraft.modules.compiled.codec import Chain, can_run
+from audiocraft.modules.backend import kernels_for
+from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.derived import Derived
 from audiocraft.modules.harmonic.encoder import FLOOR, NOISE_WEIGHT, NOISES_PER_FRAME, TONES_PER_FRAME, Scale
 from audiocraft.modules.streaming import StreamingModule
@@ -93,14 +93,14 @@ class Sharpen(nn.Module):
 
     def _in_kernels(self, seen: Tensor) -> Tensor | None:
         """seen [B * steps, tones, 2] -> [B * steps, tones, 1]; None where torch has to do it."""
-        tool = kernels()
+        kernels = kernels_for(seen)
         if torch.is_grad_enabled() or self.training:
             for kept in self._packed:
                 kept.drop()
             return None
-        if tool is None or not can_run(seen):
+        if kernels is None:
             return None
-        chain = Chain(tool, seen.shape[-1])
+        chain = Chain(kernels, seen.shape[-1])
         chain.same(self.first, self._packed[0])
         chain.activate(self.activation)
         chain.same(self.second, self._packed[1])
@@ -214,7 +214,7 @@ class HarmonicNoiseDecoder(StreamingModule):
             audio = self._sing(tones.float(), start, state) + self._hiss(noise.float(), start, state)
         return audio.unsqueeze(1)
 
-    def needs(self, index: int) -> int:
+    def lookahead(self, index: int) -> int:
         """The frame that settles sample `index`."""
         return index // self.hop_length
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from audiocraft.kernels import structs
-from audiocraft.kernels.structs import Kernels
+from audiocraft.kernels import bindings
+from audiocraft.kernels.bindings import Kernels
 
 
 @pytest.fixture(scope="session")
 def kernels() -> Kernels:
-    found = structs.kernels()
+    found = bindings.kernels()
     if found is None:
         pytest.skip("no compiled kernels on this machine: no C compiler, or AUDIOCRAFT_NATIVE=0")
     return found
@@ -30,8 +30,5 @@ def seeded() -> Iterator[None]:
 @pytest.fixture
 def in_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on a machine without a compiler."""
-    structs.kernels.cache_clear()
-    monkeypatch.setattr(structs, "library", lambda: None)
+    monkeypatch.setattr("audiocraft.modules.backend.kernels", lambda: None)
     yield
-    monkeypatch.undo()
-    structs.kernels.cache_clear()

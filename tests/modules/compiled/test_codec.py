@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiocraft.kernels.structs import Kernels
+from audiocraft.kernels.bindings import Kernels
 from audiocraft.modules import SEANetDecoder, SEANetEncoder
-from audiocraft.modules.chained import Heard
+from audiocraft.modules.chained import StreamBuffer
 from audiocraft.modules.compiled import codec
 from audiocraft.modules.harmonic.decoder import Sharpen
 from audiocraft.modules.lstm import StreamableLSTM
@@ -210,7 +210,7 @@ def test_what_a_stream_keeps_does_not_grow(pieces: list[int]) -> None:
     with torch.inference_mode():
         for _ in range(30):
             decoder(torch.randn(1, 24, 7), state=state)
-            kept.append([part.rows.shape[1] for part in state.parts if isinstance(part, Heard)])
+            kept.append([part.rows.shape[1] for part in state.parts if isinstance(part, StreamBuffer)])
     assert pieces and kept[5] == kept[-1] and max(kept[-1]) < 20
 
 

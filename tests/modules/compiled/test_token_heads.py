@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from audiocraft.kernels.structs import Kernels
+from audiocraft.kernels.bindings import Kernels
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import DelayedPatternProvider
 from audiocraft.modules.conditioners import ConditionFuser, ConditioningProvider, Fused
@@ -53,10 +53,10 @@ def test_logits_are_those_of_torch(kernels: Kernels, kind: str, conditions: str)
     lm, fused = build(**KINDS[kind]), CONDITIONS[conditions]
     codes = torch.randint(0, V + 1, (2, K, 9))
     state = lm.init_state(2, 9, fused)
-    assert state.ends is not None
+    assert state.heads is not None
     made = torch.cat([lm.logits(part, fused, state) for part in codes.split([3, *[1] * 6], dim=-1)], dim=2)
     plain = lm.init_state(2, 9, fused)
-    plain.ends = plain.transformer.program = None
+    plain.heads = plain.transformer.compiled = None
     expected = lm.logits(codes, fused, plain)
     torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
     assert state.position.tolist() == plain.position.tolist() == [9, 9]
@@ -76,5 +76,5 @@ def test_what_is_watched_runs_in_torch(kernels: Kernels) -> None:
     seen: list[nn.Module] = []
     lm.linears[0].register_forward_hook(lambda module, args, out: seen.append(module))
     state = lm.init_state(1, 4)
-    assert state.ends is None and state.transformer.program is not None
+    assert state.heads is None and state.transformer.compiled is not None
     lm.logits(torch.zeros(1, K, 1, dtype=torch.long), Fused(), state)

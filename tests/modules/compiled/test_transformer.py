@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiocraft.kernels.structs import Kernels
+from audiocraft.kernels.bindings import Kernels
 from audiocraft.modules.packing import pack_matrices
 from audiocraft.modules.ragged import RaggedState
 from audiocraft.modules.transformer import StreamingTransformer, StreamingTransformerLayer
@@ -95,10 +95,9 @@ def test_packed_models_in_kernels_and_in_torch(
     x, source = normal(2, 8, 128), source_of(model, 2)
     state = model.init_state(2, 8, source)
     cached = torch.int8 if precision in ("int8", "int4") else torch.float16
-    assert state.program is not None and state.layers[0].past.keys.dtype == cached
+    assert state.compiled is not None and state.layers[0].past.keys.dtype == cached
     fast = torch.cat([model(part, state=state) for part in x.split(1, dim=1)], dim=1)
-    monkeypatch.setattr("audiocraft.modules.packed_linear.kernels", lambda: None)
-    monkeypatch.setattr("audiocraft.modules.compiled.transformer.kernels", lambda: None)
+    monkeypatch.setattr("audiocraft.modules.backend.kernels", lambda: None)
     slow = stepwise(model, x, source, (1,) * 8)
     loose = 0.05 if precision in ("int8", "int4") else 5e-3  # inputs are rounded to 8 bits on some processors
     assert (fast - slow).square().mean() < loose**2 * slow.square().mean()
@@ -127,7 +126,7 @@ def test_what_kernels_do_not_know_runs_in_torch(kernels: Kernels, kind: str) -> 
     model = build(**UNKNOWN[kind])
     width = UNKNOWN[kind].get("d_model", 128)
     x = normal(4, 6, width)
-    assert not model.runs_natively and model.init_state(4, 6).program is None
+    assert not model.runs_natively and model.init_state(4, 6).compiled is None
     torch.testing.assert_close(stepwise(model, x, None, (3, 1, 1, 1)), model(x), rtol=1e-4, atol=1e-4)
 
 

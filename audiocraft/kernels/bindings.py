@@ -1,0 +1,163 @@
+"""The functions of the compiled kernels, with the types of their arguments, and what their answers mean."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Sequence
+from ctypes import POINTER, byref, c_int, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from audiocraft.errors import InvalidInput
+from audiocraft.kernels import codec_structs as codec
+from audiocraft.kernels import structs
+from audiocraft.kernels.build import library
+
+logger = logging.getLogger(__name__)
+
+STRUCTS: tuple[type[ctypes.Structure], ...] = (
+    structs.Matrix, structs.Norm, structs.Layer, structs.Model, structs.StepInput, structs.TokenHeads, structs.KVView,
+    codec.Signal, codec.Step, codec.Group, codec.Network, codec.Span, codec.Lstm,
+)  # fmt: skip
+"""In the order in which `ac_size_of` counts them."""
+
+_ARGUMENTS: dict[str, tuple[type, ...]] = {
+    "ac_lanes": (),
+    "ac_panel": (),
+    "ac_quantizes": (),
+    "ac_size_of": (c_int32,),
+    "ac_read": (c_void_p, c_int64, c_int32),
+    "ac_linear": (POINTER(structs.Matrix), c_void_p, c_int32, c_void_p, c_int32),
+    "ac_forward": (
+        POINTER(structs.Model), POINTER(structs.StepInput), POINTER(structs.TokenHeads), c_void_p, c_void_p,
+    ),
+    "ac_network": (POINTER(codec.Network), POINTER(codec.Span), c_int64, c_int32),
+    "ac_networks": (POINTER(codec.Network), c_void_p, c_int64, c_void_p, c_int32, c_int32),
+    "ac_network_needs": (POINTER(codec.Network), c_int64, c_int64, c_int64, POINTER(codec.Range)),
+    "ac_lstm": (POINTER(codec.Lstm), c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32),
+}  # fmt: skip
+
+_ANSWERS = (
+    "", "", "", "this matrix", "these transformer layers", "the tokens of this step", "these caches",
+    "these tables and heads of codes", "these codec layers", "this stretch of a signal", "this LSTM", "these arguments",
+)  # fmt: skip
+"""What an answer of c/structs.h refuses, from its third on."""
+
+_NO_MEMORY, _BAD_CODE = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The compiled kernels of this machine. Every call looks at its arguments before it computes anything.
+
+    Args:
+        call: the library.
+        lanes: floats in a vector; the widths of heads and matrices must be multiples.
+        panel: columns of a codec's weights that lie together.
+        quantizes_activations: 8- and 4-bit weights meet inputs that are rounded to 8 bits, in groups of 64.
+    """
+
+    call: ctypes.CDLL
+    lanes: int
+    panel: int
+    quantizes_activations: bool
+
+    def linear(self, matrix: structs.Matrix, x: Tensor) -> Tensor:
+        """x [N, cols] -> [N, rows]; float32, contiguous."""
+        assert x.is_contiguous() and x.dtype == torch.float32 and x.shape[-1] == matrix.cols
+        out = x.new_empty(x.shape[0], matrix.rows)
+        threads = torch.get_num_threads()
+        _check(self.call.ac_linear(byref(matrix), x.data_ptr(), x.shape[0], out.data_ptr(), threads))
+        return out
+
+    def read(self, data: Tensor) -> None:
+        """Read `data`, whose size is a multiple of a megabyte, from memory, to measure how fast that goes."""
+        _check(self.call.ac_read(data.data_ptr(), data.nbytes, torch.get_num_threads()))
+
+    def forward(
+        self,
+        model: structs.Model,
+        step: structs.StepInput,
+        heads: structs.TokenHeads | None = None,
+        codes: Tensor | None = None,
+        logits: Tensor | None = None,
+    ) -> None:
+        """Run all layers for the tokens of `step`; with `heads`, from codes [N, K] to logits [N, K, V]."""
+        given = None if heads is None else byref(heads)
+        addresses = structs.address(codes), structs.address(logits)
+        _check(self.call.ac_forward(byref(model), byref(step), given, *addresses))
+
+    def network(self, network: codec.Network, span: codec.Span, chunk: int) -> None:
+        """Make one span of a codec's output, `chunk` rows of it at a time."""
+        _check(self.call.ac_network(byref(network), byref(span), chunk, torch.get_num_threads()))
+
+    def networks(self, network: codec.Network, x: Tensor, out: Tensor) -> None:
+        """The same for many short inputs: x [B, T, D] -> out [B, T', D'], contiguous, each the task of one thread."""
+        threads = torch.get_num_threads()
+        answer = self.call.ac_networks(
+            byref(network), x.data_ptr(), x.shape[1], out.data_ptr(), len(x), threads
+        )
+        _check(answer)
+
+    def network_needs(self, network: codec.Network, length: int, low: int, high: int) -> tuple[int, int]:
+        """The first row of the input, and the one after the last, that rows low ... high - 1 of the output hear."""
+        needed = codec.Range()
+        _check(self.call.ac_network_needs(byref(network), length, low, high, byref(needed)))
+        return int(needed.low), int(needed.high)
+
+    def lstm(self, weights: Sequence[Tensor], x: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
+        """Run one layer over x [T, B, D] -> [T, B, D']; hidden and cell [B, D'] go on in place.
+
+        Args:
+            weights: of the inputs, of the state, and their biases, as `nn.LSTM` has them.
+        """
+        w_in, w_back, *biases = (weight.detach().contiguous() for weight in weights)
+        bias = biases[0] + biases[1]
+        x = x.contiguous()
+        steps, rows, _ = x.shape
+        out = x.new_empty(steps, rows, w_back.shape[1])
+        layer = codec.Lstm(
+            w_back.shape[1], w_in.shape[1], w_in.data_ptr(), w_back.data_ptr(), bias.data_ptr()
+        )
+        addresses = (tensor.data_ptr() for tensor in (x, hidden, cell, out))
+        _check(self.call.ac_lstm(byref(layer), *addresses, steps, rows, torch.get_num_threads()))
+        return out
+
+
+def bind(found: ctypes.CDLL) -> Kernels | None:
+    """The functions of a library, or None where its structs are not those of this module."""
+    for name, arguments in _ARGUMENTS.items():
+        function = getattr(found, name)
+        function.argtypes, function.restype = arguments, c_int
+    for index, struct in enumerate(STRUCTS):
+        theirs, ours = found.ac_size_of(index), ctypes.sizeof(struct)
+        if theirs != ours:
+            message = "the CPU kernels in %s have a %s of %d bytes, not %d: decoding runs in torch"
+            logger.warning(message, found._name, struct.__name__, theirs, ours)
+            return None
+    return Kernels(found, found.ac_lanes(), found.ac_panel(), bool(found.ac_quantizes()))
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels of this machine, or None where there are none."""
+    found = library()
+    return None if found is None else bind(found)
+
+
+def _check(answer: int) -> None:
+    """Raise what an answer of the kernels means."""
+    if answer == 0:
+        return
+    if answer == _NO_MEMORY:
+        raise MemoryError("there is not enough memory for the CPU kernels; try fewer rows or a shorter piece")
+    if answer == _BAD_CODE:
+        raise IndexError("a code is outside the tables of the model")
+    raise InvalidInput(
+        f"the CPU kernels refuse {_ANSWERS[answer]}: sizes do not fit together, or are too large; "
+        "AUDIOCRAFT_NATIVE=0 computes in torch"
+    )
