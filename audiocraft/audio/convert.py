@@ -1,4 +1,4 @@
-"""Channels, sample rates, levels and PCM: what turns one waveform into the same sound in another form."""
+"""Channels, sample rates, levels and lossy copies: what turns one waveform into the same sound in another form."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.loudness import integrated_loudness
+from audiocraft.audio.sndfile import compression_level
 from audiocraft.errors import InvalidInput, require
 
 logger = logging.getLogger(__name__)
 
-# From this sample rate on, libsndfile's MP3 encoder covers this span of kb/s.
-_MP3_KBPS = ((32000, 32, 320), (16000, 8, 160), (0, 8, 64))
 # Samples that encoder (576) and decoder (529) put before the audio.
 _MP3_DELAY = 576 + 529
 
@@ -55,7 +54,9 @@ def convert_audio(wav: Tensor, from_rate: float, to_rate: float, to_channels: in
 @lru_cache(maxsize=32)
 def _resampler(from_rate: int, to_rate: int, device: torch.device) -> julius.ResampleFrac:
     """Computing the filter costs more than applying it to a short segment, so filters are kept."""
-    return julius.ResampleFrac(from_rate, to_rate).to(device)
+    # A filter made in inference mode could never be used in training.
+    with torch.inference_mode(False):
+        return julius.ResampleFrac(from_rate, to_rate).to(device)
 
 
 def normalize_loudness(
@@ -145,29 +146,6 @@ def _clipped(wav: Tensor, log_clipping: bool, stem_name: str | None) -> Tensor:
     return wav.clamp(-1, 1)
 
 
-def f32_pcm(wav: Tensor) -> Tensor:
-    """Integer PCM (16 or 32 bit) or float samples as float32 in [-1, 1]."""
-    if wav.dtype.is_floating_point:
-        return wav.float()
-    if wav.dtype == torch.int16:
-        return wav.float() / 2**15
-    if wav.dtype == torch.int32:
-        return wav.float() / 2**31
-    raise InvalidInput(f"PCM samples are float, int16 or int32, got {wav.dtype}", field="wav")
-
-
-def i16_pcm(wav: Tensor) -> Tensor:
-    """Float samples in [-1, 1] as 16-bit PCM."""
-    if not wav.dtype.is_floating_point:
-        if wav.dtype != torch.int16:
-            raise InvalidInput(f"PCM samples are float or int16, got {wav.dtype}", field="wav")
-        return wav
-    if wav.numel() and float(wav.abs().amax()) > 1:
-        raise InvalidInput("16-bit PCM holds samples in [-1, 1]; normalise or clip first", field="wav")
-    # 1.0 itself would wrap around to the most negative number.
-    return (wav * 2**15).round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
-
-
 def compress(wav: Tensor, sr: int, target_format: str = "mp3", bitrate: str = "128k") -> tuple[Tensor, int]:
     """wav [B, C, N] or [C, N] after a lossy codec ("mp3" or "aac"), with its sample rate, which stays the same."""
     if target_format == "mp3":
@@ -229,26 +207,6 @@ def get_aac(wav_tensor: Tensor, sr: int, bitrate: str = "128k", lowpass_freq: in
         return np.concatenate(blocks, axis=1).T
 
     return _each_row(wav_tensor, through)
-
-
-# Per channel: libsndfile's range.
-_OPUS_KBPS = (6.0, 256.0)
-
-
-def compression_level(format: str, sample_rate: int, channels: int, kbps: float) -> float:
-    """libsndfile's setting, 0 (largest) to 1 (smallest), for a rate in kb/s: exact for MP3, near it for Vorbis and
-    Opus."""
-    if format == "mp3":
-        slowest, fastest = next((low, high) for rate, low, high in _MP3_KBPS if sample_rate >= rate)
-        level = (fastest - kbps) / (fastest - slowest)
-    elif format == "opus":
-        level = (_OPUS_KBPS[1] - kbps / channels) / (_OPUS_KBPS[1] - _OPUS_KBPS[0])
-    else:
-        # Fitted to what the encoder makes of noise: its rate falls by a constant factor per step of the setting.
-        largest = 5.9 * sample_rate * channels / 1000
-        level = math.log(largest / kbps) / math.log(largest**0.5 / 3.1) if kbps > 0 else 1.0
-    # The very end, 1, is refused.
-    return min(0.999, max(0.0, level))
 
 
 def _each_row(wav: Tensor, through: object) -> Tensor:

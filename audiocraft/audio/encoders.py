@@ -7,61 +7,25 @@ libsndfile would correct at the end of a file is known beforehand here (`total_s
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
-from torch import Tensor
 
-from audiocraft.audio.convert import compression_level
+from audiocraft.audio.formats import MP3_KBPS, AudioFormat, stream_format
+from audiocraft.audio.pcm import Samples, pcm16
+from audiocraft.audio.sndfile import SoundFileWriter
+from audiocraft.audio.wav import wav_header
 from audiocraft.errors import InvalidInput
 
-Samples = npt.NDArray[np.float32]
-
-OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MAX_ENCODED_CHANNELS = 2
-# libsndfile's Vorbis and Opus encoders take their work space from the stack.
-_BLOCK_FRAMES = 16384
-# libsndfile's command that sets how much audio an Ogg page holds; without it a page is a second long.
-_SET_OGG_PAGE_LATENCY_MS = 0x1302
-_OGG_PAGE_MS = 100.0
-_MP3_KBPS = 160
-_UNKNOWN_SIZE = 0xFFFFFFFF
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFormat:
-    """A way to send audio: what the client asks for, what the header says, how a file is called."""
-
-    name: str
-    media_type: str
-    suffix: str
-    lossless: bool
-    title: str
-
-
-FORMATS: Mapping[str, MediaFormat] = {
-    form.name: form
-    for form in (
-        MediaFormat("wav", "audio/wav", "wav", True, "WAV, 16 bit"),
-        MediaFormat("flac", "audio/flac", "flac", True, "FLAC, lossless and smaller"),
-        MediaFormat("mp3", "audio/mpeg", "mp3", False, "MP3"),
-        MediaFormat("opus", "audio/ogg", "opus", False, "Opus in Ogg"),
-        MediaFormat("pcm", "audio/pcm", "pcm", True, "raw samples, 16 bit little endian"),
-        MediaFormat("f32", "audio/x-f32le", "f32", True, "raw samples, 32 bit float little endian"),
-    )
-}
 
 
 class AudioEncoder(Protocol):
     """One stream of audio being encoded. Not for several threads at once."""
 
-    format: MediaFormat
+    format: AudioFormat
     sample_rate: int
     channels: int
 
@@ -70,14 +34,6 @@ class AudioEncoder(Protocol):
 
     def finish(self) -> bytes:
         """The rest; nothing may be encoded afterwards."""
-
-
-def media_format(name: str) -> MediaFormat:
-    """The format of this name, or a refusal that lists them."""
-    form = FORMATS.get(name)
-    if form is None:
-        raise InvalidInput(f"unknown audio format {name!r}: one of {', '.join(FORMATS)}", field="format")
-    return form
 
 
 def content_type(encoder: AudioEncoder) -> str:
@@ -101,7 +57,7 @@ def open_encoder(
         total_samples: how long the audio will be where that is known: headers then say it.
         tags: title, artist, comment and software, stored in formats that have a place for them.
     """
-    form = media_format(format)
+    form = stream_format(format)
     if sample_rate <= 0:
         raise InvalidInput(f"sample rate must be positive, got {sample_rate}", field="sample_rate")
     if channels < 1 or (channels > MAX_ENCODED_CHANNELS and not form.lossless):
@@ -116,38 +72,6 @@ def open_encoder(
     return _Compressed(form, sample_rate, channels, total_samples, tags)
 
 
-def encode_stream(encoder: AudioEncoder, chunks: Iterable[Tensor | Samples]) -> Iterator[bytes]:
-    """The bytes of chunks [C, n], piece by piece, without empty pieces."""
-    for chunk in chunks:
-        if data := encoder.encode(as_samples(chunk)):
-            yield data
-    if data := encoder.finish():
-        yield data
-
-
-def encode_whole(
-    audio: Tensor | Samples, sample_rate: int, format: str, tags: Mapping[str, str] | None = None
-) -> bytes:
-    """A whole file of audio [C, N]."""
-    samples = as_samples(audio)
-    encoder = open_encoder(format, sample_rate, samples.shape[0], total_samples=samples.shape[1], tags=tags)
-    return b"".join(encode_stream(encoder, [samples]))
-
-
-def as_samples(audio: Tensor | Samples) -> Samples:
-    """[C, n] float32 in memory of ours, whatever came."""
-    array = audio.detach().cpu().float().numpy() if isinstance(audio, Tensor) else audio
-    if array.ndim == 1:
-        array = array[None]
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def pcm16(audio: Samples) -> npt.NDArray[np.int16]:
-    """audio [C, n] in 16 bits, rounded as libsndfile rounds, the same for every format."""
-    whole: npt.NDArray[np.float32] = np.clip(np.rint(audio * 32768.0), -32768, 32767)
-    return whole.astype("<i2")
-
-
 def _float32(audio: Samples) -> npt.NDArray[np.float32]:
     return audio.astype("<f4")
 
@@ -155,7 +79,13 @@ def _float32(audio: Samples) -> npt.NDArray[np.float32]:
 class _Raw:
     """Samples and nothing else."""
 
-    def __init__(self, form: MediaFormat, sample_rate: int, channels: int, convert: Any) -> None:
+    def __init__(
+        self,
+        form: AudioFormat,
+        sample_rate: int,
+        channels: int,
+        convert: Callable[[Samples], npt.NDArray[Any]],
+    ) -> None:
         self.format, self.sample_rate, self.channels = form, sample_rate, channels
         self._convert = convert
 
@@ -172,7 +102,7 @@ class _Wav:
 
     def __init__(
         self,
-        form: MediaFormat,
+        form: AudioFormat,
         sample_rate: int,
         channels: int,
         total_samples: int | None,
@@ -190,78 +120,35 @@ class _Wav:
         return data
 
 
-def wav_header(
-    sample_rate: int, channels: int, total_samples: int | None = None, tags: Mapping[str, str] | None = None
-) -> bytes:
-    """Everything of a 16-bit WAV file before its samples."""
-    notes = wav_notes(tags or {})
-    layout = struct.pack("<HHIIHH", 1, channels, sample_rate, sample_rate * channels * 2, channels * 2, 16)
-    front = b"WAVE" + _riff(b"fmt ", layout) + notes
-    size = None if total_samples is None else total_samples * channels * 2
-    if size is None or len(front) + 8 + size >= _UNKNOWN_SIZE:
-        return b"RIFF" + struct.pack("<I", _UNKNOWN_SIZE) + front + b"data" + struct.pack("<I", _UNKNOWN_SIZE)
-    return b"RIFF" + struct.pack("<I", len(front) + 8 + size) + front + b"data" + struct.pack("<I", size)
-
-
-def wav_notes(tags: Mapping[str, str]) -> bytes:
-    """The part of a WAV file that holds title, artist, comment and software; it may stand before or after the audio."""
-    names = {"title": b"INAM", "artist": b"IART", "comment": b"ICMT", "software": b"ISFT"}
-    lines = {name: " ".join(text.split()) for name, text in tags.items()}
-    info = b"".join(_riff(names[name], text.encode() + b"\0") for name, text in lines.items() if text)
-    return _riff(b"LIST", b"INFO" + info) if info else b""
-
-
-def _riff(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
-
-
 class _Compressed:
     """FLAC, Opus or MP3 by libsndfile, written into memory that is emptied after every chunk."""
 
     def __init__(
         self,
-        form: MediaFormat,
+        form: AudioFormat,
         sample_rate: int,
         channels: int,
         total_samples: int | None,
         tags: Mapping[str, str],
     ) -> None:
-        rate = _encoded_rate(form.name, sample_rate)
-        self.format, self.sample_rate, self.channels = form, rate, channels
-        self._resampler = (
-            soxr.ResampleStream(sample_rate, rate, channels, dtype="float32") if rate != sample_rate else None
-        )
         self._sink = _Sink()
-        self._file = _open_file(self._sink, form.name, rate, channels)
-        for name, text in tags.items():
-            if text:
-                setattr(self._file, name, text)
+        kbps = MP3_KBPS["stream"] if form.name == "mp3" else None
+        self._file = SoundFileWriter(
+            cast(BinaryIO, self._sink), form, sample_rate, channels, kbps=kbps, tags=tags, live=True
+        )
+        self.format, self.sample_rate, self.channels = form, self._file.sample_rate, channels
         self._total = total_samples if form.name == "flac" else None
         self._started = False
 
     def encode(self, audio: Samples) -> bytes:
-        return self._encode(audio, last=False)
-
-    def finish(self) -> bytes:
-        if self._file.closed:
-            return b""
-        data = self._encode(np.zeros((self.channels, 0), np.float32), last=True)
-        self._file.close()
-        return data + self._front(self._sink.take())
-
-    def _encode(self, audio: Samples, last: bool) -> bytes:
-        frames = audio.T
-        if self._resampler is not None:
-            frames = self._resampler.resample_chunk(np.ascontiguousarray(frames), last=last)
-        for start in range(0, len(frames), _BLOCK_FRAMES):
-            self._file.write(self._ready(frames[start : start + _BLOCK_FRAMES]))
+        self._file.write(audio)
         return self._front(self._sink.take())
 
-    def _ready(self, frames: Samples) -> npt.NDArray[Any]:
-        """Frames [n, C] as the encoder takes them: 16 bits where nothing is lost, so that those formats agree."""
-        if self.format.lossless:
-            return np.ascontiguousarray(pcm16(frames))
-        return np.ascontiguousarray(np.clip(frames, -1, 1))
+    def finish(self) -> bytes:
+        if self._file.finished:
+            return b""
+        self._file.finish()
+        return self._front(self._sink.take())
 
     def _front(self, data: bytes) -> bytes:
         """What comes first, corrected for a file that is never gone back to."""
@@ -271,44 +158,6 @@ class _Compressed:
         if self.format.name == "mp3":
             return _without_index(data)
         return data if self._total is None else with_total(data, self._total)
-
-
-def _encoded_rate(format: str, sample_rate: int) -> int:
-    """The nearest rate the format can hold that loses nothing; 48 kHz where there is none."""
-    known = {"opus": OPUS_RATES, "mp3": MP3_RATES}.get(format)
-    if known is None or sample_rate in known:
-        return sample_rate
-    return 48000 if format == "opus" else min((rate for rate in known if rate >= sample_rate), default=48000)
-
-
-def _open_file(sink: _Sink, format: str, rate: int, channels: int) -> soundfile.SoundFile:
-    container, encoding = {
-        "flac": ("FLAC", "PCM_16"),
-        "opus": ("OGG", "OPUS"),
-        "mp3": ("MP3", "MPEG_LAYER_III"),
-    }[format]
-    options: dict[str, Any] = {}
-    if format == "mp3":
-        level = compression_level("mp3", rate, channels, _MP3_KBPS)
-        options = {"compression_level": level, "bitrate_mode": "CONSTANT"}
-    try:
-        file = soundfile.SoundFile(sink, "w", rate, channels, subtype=encoding, format=container, **options)
-    except soundfile.LibsndfileError as error:
-        raise InvalidInput(
-            f"{format} cannot hold {channels} channels at {rate} Hz ({error.error_string})", field="format"
-        ) from error
-    if format == "opus":
-        _shorten_pages(file)
-    return file
-
-
-def _shorten_pages(file: soundfile.SoundFile) -> None:
-    """Ogg pages of a tenth of a second. soundfile has no word for it; without it streams start a second later."""
-    try:
-        duration = soundfile._ffi.new("double*", _OGG_PAGE_MS)
-        soundfile._snd.sf_command(file._file, _SET_OGG_PAGE_LATENCY_MS, duration, 8)
-    except AttributeError:
-        return
 
 
 def with_total(data: bytes, total: int) -> bytes:

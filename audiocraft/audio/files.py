@@ -1,4 +1,4 @@
-"""Read, write and describe audio files.
+"""Audio files, read, written and described.
 
 The codecs are libsndfile's. Every write is atomic and leaves nothing behind on failure.
 """
@@ -9,36 +9,22 @@ import errno
 import io
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
-from audiocraft.audio.convert import compression_level, convert_audio, f32_pcm, normalize_audio
-from audiocraft.errors import InvalidInput, require
+from audiocraft.audio.convert import convert_audio, normalize_audio
+from audiocraft.audio.formats import FILE_FORMATS, file_format, held_rate
+from audiocraft.audio.pcm import as_samples, f32_pcm
+from audiocraft.audio.sndfile import SoundFileWriter, native_name
+from audiocraft.errors import InvalidInput
 from audiocraft.utils.files import atomic_write
-from audiocraft.utils.spectral import mel_filters
 
 PathLike = str | os.PathLike[str]
-
-# suffix -> (container, encoding) in libsndfile's words.
-_FORMATS = {
-    "wav": ("WAV", "PCM_16"),
-    "flac": ("FLAC", "PCM_16"),
-    "ogg": ("OGG", "VORBIS"),
-    "opus": ("OGG", "OPUS"),
-    "mp3": ("MP3", "MPEG_LAYER_III"),
-}
-_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-# libsndfile's Vorbis encoder takes its work space from the stack: one call with minutes of audio overflows it.
-_BLOCK_FRAMES = 65536
-# How far below the loudest point a spectrogram still shows something.
-_SPECTROGRAM_FLOOR_DB = -80.0
 
 
 @dataclass(frozen=True, order=True)
@@ -107,8 +93,7 @@ def audio_write(
         format: wav, flac, ogg, opus or mp3.
         mp3_rate, ogg_rate: approximate kb/s; None leaves the choice to the encoder.
     """
-    if format not in _FORMATS:
-        raise InvalidInput(f"unknown audio format {format!r}: one of {', '.join(_FORMATS)}", field="format")
+    file_format(format)
     wav = _checked(wav, sample_rate)
     wav = normalize_audio(
         wav, normalize, strategy, peak_clip_headroom_db, rms_headroom_db, loudness_headroom_db,
@@ -127,72 +112,19 @@ def audio_write(
 
 
 def encode_audio(wav: Tensor, sample_rate: int, format: str, kbps: float | None = None) -> bytes:
-    """The bytes of a file that holds wav [C, N] as it is, clipped to [-1, 1]."""
-    container, encoding = _FORMATS[format]
-    options: dict[str, Any] = {}
-    if format == "opus" and sample_rate not in _OPUS_RATES:
-        wav, sample_rate = convert_audio(wav, sample_rate, 48000, wav.shape[0]), 48000
-    if kbps is not None and format in ("mp3", "ogg", "opus"):
-        options["compression_level"] = compression_level(format, sample_rate, wav.shape[0], kbps)
-        if format == "mp3":
-            options["bitrate_mode"] = "CONSTANT"
-    frames = wav.detach().cpu().float().clamp(-1, 1).T.contiguous().numpy()  # [N, C]
+    """The bytes of a whole file that holds wav [C, N] as it is, cut to [-1, 1].
+
+    Args:
+        kbps: the rate in kb/s of mp3, ogg or opus; None leaves it to the encoder.
+    """
+    form = file_format(format)
+    rate = held_rate(form, sample_rate)
+    # Known to its end, audio is resampled as everywhere else; streams resample piece by piece.
+    wav = convert_audio(wav, sample_rate, rate, wav.shape[0]) if rate != sample_rate else wav
     memory = io.BytesIO()
-    try:
-        with soundfile.SoundFile(
-            memory, "w", sample_rate, frames.shape[1], subtype=encoding, format=container, **options
-        ) as file:
-            for start in range(0, len(frames), _BLOCK_FRAMES):
-                file.write(frames[start : start + _BLOCK_FRAMES])
-    except soundfile.LibsndfileError as error:
-        raise InvalidInput(
-            f"{format} cannot hold {frames.shape[1]} channels at {sample_rate} Hz ({error.error_string}); "
-            "convert the audio first or write wav",
-            field="format",
-        ) from error
+    with SoundFileWriter(memory, form, rate, wav.shape[0], kbps=kbps) as file:
+        file.write(as_samples(wav))
     return memory.getvalue()
-
-
-def get_spec(y: Any, sr: int = 16000, n_fft: int = 4096, hop_length: int = 128, dur: float = 8) -> np.ndarray:
-    """The mel spectrogram in decibels [bands, frames] of the first `dur` seconds of y [N]."""
-    samples = torch.as_tensor(y, dtype=torch.float32)[..., : int(sr * dur)]
-    window = torch.hann_window(n_fft, device=samples.device)
-    spectrum = torch.stft(samples, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True)
-    filters = mel_filters(sr, n_fft, n_mels=128, scale="slaney", area=True).to(samples.device)
-    mel = (filters @ spectrum.abs().square()).clamp(min=1e-10)
-    decibels = 10 * (mel / mel.amax()).log10()
-    return decibels.clamp(min=_SPECTROGRAM_FLOOR_DB).cpu().numpy()
-
-
-def save_spectrograms(
-    ys: Sequence[Any],
-    sr: int,
-    path: PathLike,
-    names: Sequence[str],
-    n_fft: int = 4096,
-    hop_length: int = 128,
-    dur: float = 8.0,
-) -> None:
-    """One picture with the mel spectrograms of several waveforms [N] below each other."""
-    figures = require("matplotlib.figure", extra="analysis")
-    figure = figures.Figure(figsize=(10, 2.5 * len(ys)), layout="constrained")
-    for axis, y, name in zip(np.atleast_1d(figure.subplots(len(ys), 1)), ys, names, strict=True):
-        spectrogram = get_spec(y, sr, n_fft, hop_length, dur)
-        axis.imshow(
-            spectrogram,
-            origin="lower",
-            aspect="auto",
-            extent=(0, spectrogram.shape[1] * hop_length / sr, 0, 1),
-        )
-        axis.set(title=name, xlabel="seconds", yticks=())
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    atomic_write(path, picture.getvalue())
-
-
-def native_name(path: Path) -> str | bytes:
-    """A path as libsndfile takes it; on Linux a name is bytes and need not be UTF-8."""
-    return str(path) if os.name == "nt" else os.fsencode(path)
 
 
 def _open(filepath: PathLike) -> soundfile.SoundFile:
@@ -207,8 +139,8 @@ def _open(filepath: PathLike) -> soundfile.SoundFile:
         if not os.access(path, os.R_OK):
             reason = "no permission to read it"
         raise InvalidInput(
-            f"cannot read {path} as audio: {reason} (readable: {', '.join(_FORMATS)} and what else libsndfile knows; "
-            "convert m4a, aac or video with ffmpeg first)",
+            f"cannot read {path} as audio: {reason} (readable: {', '.join(FILE_FORMATS)} and what else "
+            "libsndfile knows; convert m4a, aac or video with ffmpeg first)",
             field="filepath",
         ) from error
 

@@ -25,21 +25,37 @@ def integrated_loudness(wav: Tensor, sample_rate: int, *, limited: bool = False)
     Args:
         limited: measure as if no stage could exceed full scale, as a meter after a converter does.
     """
-    weighted = k_weighted(wav, sample_rate, limited=limited)
-    block = min(int(_BLOCK_S * sample_rate), weighted.shape[-1])
-    hop = max(1, round(block * (1 - _OVERLAP)))
-    power = weighted.unfold(-1, block, hop).pow(2).mean(dim=-1)  # [..., C, blocks]
-    weights = power.new_tensor(_CHANNEL_WEIGHTS[: power.shape[-2]])
-    return gated_loudness((power * weights[:, None]).sum(dim=-2))
+    return lufs(gated_power(block_powers(wav, sample_rate, limited=limited)))
 
 
 def gated_loudness(power: Tensor) -> Tensor:
     """The weighted power of blocks [..., blocks] -> LUFS [...] over those that are neither silent nor far below the
-    others."""
-    level = _OFFSET + 10 * power.log10()
+    others; minus infinity where all are silent."""
+    return lufs(gated_power(power))
+
+
+def block_powers(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:
+    """wav [..., C, N] -> the weighted power [..., blocks] of blocks of 0.4 s, each a quarter of a block after the one
+    before, summed over the channels. Differentiable."""
+    weighted = k_weighted(wav, sample_rate, limited=limited)
+    block = min(round(_BLOCK_S * sample_rate), weighted.shape[-1])
+    hop = max(1, round(block * (1 - _OVERLAP)))
+    power = weighted.unfold(-1, block, hop).square().mean(dim=-1)  # [..., C, blocks]
+    weights = power.new_tensor(_CHANNEL_WEIGHTS[: power.shape[-2]])
+    return (power * weights[:, None]).sum(dim=-2)
+
+
+def gated_power(power: Tensor) -> Tensor:
+    """The mean [...] of the powers of blocks [..., blocks] that pass both gates; zero where none does."""
+    level = lufs(power)
     heard = level > _ABSOLUTE_GATE
-    relative = _OFFSET + 10 * _mean_where(power, heard).log10() + _RELATIVE_GATE
-    return _OFFSET + 10 * _mean_where(power, heard & (level > relative[..., None])).log10()
+    relative = lufs(_mean_where(power, heard)) + _RELATIVE_GATE
+    return _mean_where(power, heard & (level > relative[..., None]))
+
+
+def lufs(power: Tensor) -> Tensor:
+    """Weighted power [...] as loudness in LUFS [...]."""
+    return _OFFSET + 10 * power.log10()
 
 
 def true_peak(wav: Tensor, sample_rate: int) -> float:
@@ -70,13 +86,15 @@ def k_weighted(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tenso
 @lru_cache(maxsize=16)
 def _k_responses(sample_rate: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The complex frequency response [size // 2 + 1] of each filter."""
-    angle = torch.arange(size // 2 + 1, dtype=torch.float64) * (2 * math.pi / size)
-    step = torch.polar(torch.ones_like(angle), -angle)  # z ** -1
-    shelf, high_pass = (
-        (b[0] + b[1] * step + b[2] * step**2) / (a[0] + a[1] * step + a[2] * step**2)
-        for b, a in (_shelf(sample_rate), _high_pass(sample_rate))
-    )
-    return shelf.to(torch.complex64).to(device), high_pass.to(torch.complex64).to(device)
+    # What is made in inference mode could never be part of a gradient, and these are kept for whoever comes next.
+    with torch.inference_mode(False):
+        angle = torch.arange(size // 2 + 1, dtype=torch.float64) * (2 * math.pi / size)
+        step = torch.polar(torch.ones_like(angle), -angle)  # z ** -1
+        shelf, high_pass = (
+            (b[0] + b[1] * step + b[2] * step**2) / (a[0] + a[1] * step + a[2] * step**2)
+            for b, a in (_shelf(sample_rate), _high_pass(sample_rate))
+        )
+        return shelf.to(torch.complex64).to(device), high_pass.to(torch.complex64).to(device)
 
 
 _Biquad = tuple[tuple[float, float, float], tuple[float, float, float]]

@@ -1,17 +1,23 @@
-"""A spectrogram as a PNG picture, without any drawing library."""
+"""Spectrograms as numbers and as pictures. A picture of one sound needs no drawing library; only the captions of
+`save_spectrograms` do."""
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiocraft.errors import InvalidInput
-from audiocraft.utils.spectral import mel_filters
+from audiocraft.audio.mel import mel_filters
+from audiocraft.errors import InvalidInput, require
+from audiocraft.utils.files import atomic_write
 
 _N_FFT = 2048
 _FLOOR_DB = -80.0
@@ -33,11 +39,50 @@ def spectrogram_png(wav: Tensor, sample_rate: int, *, width: int = 960, height: 
         raise InvalidInput(
             f"a picture is 1 to {_MAX_SIDE} pixels wide and high, not {width} x {height}", field="width"
         )
-    level = decibels(wav, sample_rate, columns=width, rows=height)
-    place = np.clip(1 - level.numpy() / _FLOOR_DB, 0, 1)
+    return png(coloured(decibels(wav, sample_rate, columns=width, rows=height).numpy()))
+
+
+def get_spec(y: Any, sr: int = 16000, n_fft: int = 4096, hop_length: int = 128, dur: float = 8) -> np.ndarray:
+    """The mel spectrogram in decibels [bands, frames] of the first `dur` seconds of y [N]."""
+    samples = torch.as_tensor(y, dtype=torch.float32)[..., : int(sr * dur)]
+    window = torch.hann_window(n_fft, device=samples.device)
+    spectrum = torch.stft(samples, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True)
+    filters = mel_filters(sr, n_fft, n_mels=128, scale="slaney", area=True).to(samples.device)
+    mel = (filters @ spectrum.abs().square()).clamp(min=1e-10)
+    level = 10 * (mel / mel.amax()).log10()
+    return level.clamp(min=_FLOOR_DB).cpu().numpy()
+
+
+def save_spectrograms(
+    ys: Sequence[Any],
+    sr: int,
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    n_fft: int = 4096,
+    hop_length: int = 128,
+    dur: float = 8.0,
+) -> None:
+    """One picture with the mel spectrograms of several waveforms [N] below each other, each under its name. The names
+    and the axis of seconds need matplotlib (extra [analysis]); the colours are those of `spectrogram_png`."""
+    figures = require("matplotlib.figure", extra="analysis")
+    figure = figures.Figure(figsize=(10, 2.5 * len(ys)), layout="constrained")
+    for axis, y, name in zip(np.atleast_1d(figure.subplots(len(ys), 1)), ys, names, strict=True):
+        level = get_spec(y, sr, n_fft, hop_length, dur)
+        seconds = level.shape[1] * hop_length / sr
+        axis.imshow(coloured(level), aspect="auto", extent=(0, seconds, 0, 1))
+        axis.set(title=name, xlabel="seconds", yticks=())
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    atomic_write(path, picture.getvalue())
+
+
+def coloured(level: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Decibels below the loudest point [rows, columns], lowest frequency first -> pixels [rows, columns, 3], highest
+    frequency first."""
+    place = np.clip(1 - level / _FLOOR_DB, 0, 1)
     stops = np.array(_COLOURS)
     colours = np.stack([np.interp(place, stops[:, 0], stops[:, channel]) for channel in (1, 2, 3)], axis=-1)
-    return png(colours[::-1].round().astype(np.uint8))
+    return colours[::-1].round().astype(np.uint8)
 
 
 def decibels(wav: Tensor, sample_rate: int, *, columns: int, rows: int) -> Tensor:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import soundfile
-import soxr
-import torch
 from torch import Tensor
 
-from audiocraft.audio.convert import compression_level
-from audiocraft.audio.files import _BLOCK_FRAMES, _FORMATS, _OPUS_RATES, native_name
-from audiocraft.errors import InvalidInput
-
-_MP3_KBPS = 320
-# A WAV file counts its bytes in 32 bits; RF64 is the same with 64.
-_LARGEST_WAV = 2**32 - 2**20
+from audiocraft.audio.formats import MP3_KBPS, file_format
+from audiocraft.audio.pcm import as_samples, pcm16
+from audiocraft.audio.sndfile import SoundFileWriter
+from audiocraft.audio.wav import wav_header, wav_notes
 
 
 class AudioWriter:
@@ -30,35 +26,13 @@ class AudioWriter:
     """
 
     def __init__(self, path: Path, sample_rate: int, channels: int, *, format: str, seconds: float) -> None:
-        container, encoding = _FORMATS[format]
-        if format == "wav" and seconds * sample_rate * channels * 2 > _LARGEST_WAV:
-            container = "RF64"
-        rate = 48000 if format == "opus" and sample_rate not in _OPUS_RATES else sample_rate
-        self._resampler = (
-            soxr.ResampleStream(sample_rate, rate, channels, dtype="float32") if rate != sample_rate else None
-        )
-        options: dict[str, Any] = {}
-        if format == "mp3":
-            level = compression_level("mp3", rate, channels, _MP3_KBPS)
-            options = {"compression_level": level, "bitrate_mode": "CONSTANT"}
-        try:
-            self._file = soundfile.SoundFile(
-                native_name(path), "w", rate, channels, subtype=encoding, format=container, **options
-            )
-        except soundfile.LibsndfileError as error:
-            raise InvalidInput(
-                f"{format} cannot hold {channels} channels at {rate} Hz ({error.error_string}); write wav",
-                field="format",
-            ) from error
-        self._channels = channels
+        form = file_format(format)
+        kbps = MP3_KBPS["file"] if format == "mp3" else None
+        self._file = SoundFileWriter(path, form, sample_rate, channels, kbps=kbps, seconds=seconds)
 
-    def write(self, audio: Tensor, *, last: bool = False) -> None:
+    def write(self, audio: Tensor) -> None:
         """The next samples [C, n]."""
-        frames = audio.detach().cpu().float().clamp(-1, 1).T.contiguous().numpy()
-        if self._resampler is not None:
-            frames = self._resampler.resample_chunk(frames, last=last)
-        for start in range(0, len(frames), _BLOCK_FRAMES):
-            self._file.write(frames[start : start + _BLOCK_FRAMES])
+        self._file.write(as_samples(audio))
 
     def __enter__(self) -> AudioWriter:
         return self
@@ -66,8 +40,46 @@ class AudioWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None and self._resampler is not None:
-                self.write(torch.zeros(self._channels, 0), last=True)
-        finally:
+        self._file.__exit__(kind, error, trace)
+
+
+class GrowingWav:
+    """A WAV file of 16 bits that others can read while it grows: samples begin at `wav.HEADER_BYTES`, and are on disk
+    when `append` returns. Its header says no length before `finish`."""
+
+    def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
+        self.path = path
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.samples = 0
+        self._file = open(path, "wb", buffering=0)
+        self._write(wav_header(sample_rate, channels))
+
+    def append(self, audio: Tensor) -> int:
+        """Add audio [C, n] -> how many samples per channel there are now."""
+        self._write(pcm16(audio).T.tobytes())
+        self.samples += audio.shape[-1]
+        return self.samples
+
+    def finish(self, tags: Mapping[str, str] | None = None) -> None:
+        """Write where the audio comes from and the final sizes, and wait until all is on disk.
+
+        Args:
+            tags: title, artist, comment and software.
+        """
+        notes = wav_notes(tags or {})
+        self._write(notes)
+        self._file.seek(0)
+        self._write(wav_header(self.sample_rate, self.channels, self.samples, following=len(notes)))
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Stop writing; what is there stays readable."""
+        with contextlib.suppress(OSError):
             self._file.close()
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._file.write(left) :]

@@ -17,7 +17,7 @@ from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_fo
 from audiocraft.cli.output import document, note, result
 from audiocraft.cli.targets import targets
 from audiocraft.cli.words import as_text, recordable
-from audiocraft.errors import InvalidInput, require
+from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
@@ -136,9 +136,6 @@ def generate(  # every option is one parameter: that is how the option parser re
     quiet: options.Quiet = False,
 ) -> None:
     """Make music or sounds from one or more sentences and print the paths of the files."""
-    if spectrogram:
-        require("matplotlib", extra="analysis")
-        require("librosa", extra="analysis")
     audio = _Audio(continues=continues, melody=melody, style=style)
     if recipe is not None:
         if prompts or prompts_file or audio != _Audio():
@@ -351,20 +348,12 @@ def _load(job: _Job) -> GeneratorModel:
 
 
 def _draw(finished: Sequence[Rendered]) -> None:
-    from audiocraft.audio.files import audio_read, save_spectrograms
+    from audiocraft.audio.files import audio_read
+    from audiocraft.audio.spectrogram import spectrogram_png
+    from audiocraft.utils.files import atomic_write
 
     for item in finished:
-        wav, rate = audio_read(item.path)
-        title = item.recipe.prompt or item.path.name
-        save_spectrograms(
-            [wav.mean(0).numpy()],
-            rate,
-            _picture(item),
-            [title],
-            n_fft=2048,
-            hop_length=256,
-            dur=item.recipe.duration,
-        )
+        atomic_write(_picture(item), spectrogram_png(*audio_read(item.path)))
 
 
 def _picture(item: Rendered) -> Path:

@@ -144,7 +144,8 @@ class Live:
                 self._last()
 
     def _to_stdout(self, form: StreamFormat) -> Listener:
-        from audiocraft.audio.encoders import as_samples, open_encoder
+        from audiocraft.audio.encoders import open_encoder
+        from audiocraft.audio.pcm import as_samples
 
         rate, channels = self._model.sample_rate, self._model.audio_channels
         encoder = open_encoder(form, rate, channels, total_samples=round(self._duration * rate))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiocraft.audio.mel import mel_filters
 from audiocraft.errors import ConfigError
-from audiocraft.utils.spectral import mel_filters
 
 
 class MelSpectrogramWrapper(nn.Module):

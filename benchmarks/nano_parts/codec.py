@@ -24,9 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiocraft.audio.mel import mel_filters
 from audiocraft.losses import SISNR
 from audiocraft.music.harmony import parse_key
-from audiocraft.utils.spectral import mel_filters
 from nano_parts import key
 from nano_parts.clips import Example
 

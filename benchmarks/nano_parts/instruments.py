@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiocraft.audio.mel import mel_filters
 from audiocraft.data.synthesis.instruments import INSTRUMENTS
-from audiocraft.utils.spectral import mel_filters
 from nano_parts.clips import Example
 
 SAMPLE_RATE = 24000

@@ -18,12 +18,11 @@ from audiocraft.audio.convert import (
     compress,
     convert_audio,
     convert_audio_channels,
-    f32_pcm,
-    i16_pcm,
     normalize_audio,
     normalize_loudness,
 )
 from audiocraft.audio.loudness import integrated_loudness
+from audiocraft.audio.pcm import f32_pcm, i16_pcm
 from audiocraft.errors import InvalidInput
 
 
@@ -161,3 +160,11 @@ def _music(rate: int, channels: int, generator: torch.Generator) -> Tensor:
     level = 0.05 + 0.1 * torch.sin(2 * np.pi * 0.5 * time).abs()
     noise = 0.01 * torch.randn(channels, len(time), generator=generator)
     return tones * level * torch.linspace(1, 0.5, channels)[:, None] + noise
+
+
+def test_a_resampler_made_while_generating_serves_training() -> None:
+    wav = torch.ones(1, 1, 700, requires_grad=True)
+    with torch.inference_mode():
+        convert_audio(torch.ones(1, 1, 700), 7000, 9000, 1)
+    convert_audio(wav, 7000, 9000, 1).sum().backward()
+    assert wav.grad is not None and bool(wav.grad.any())

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiocraft.audio import files as audio_module
-from audiocraft.audio.files import audio_info, audio_read, audio_write, get_spec, save_spectrograms
+from audiocraft.audio.files import audio_info, audio_read, audio_write, encode_audio
+from audiocraft.audio.formats import FILE_FORMATS
+from audiocraft.audio.mel import hz_to_mel
+from audiocraft.audio.spectrogram import get_spec, save_spectrograms
 from audiocraft.errors import InvalidInput
-from audiocraft.utils.spectral import hz_to_mel
 
 RATE = 24000
 
@@ -74,11 +75,15 @@ def test_a_lower_rate_makes_a_smaller_file(tmp_path: Path, wav: Tensor, suffix: 
     assert sizes[0] < sizes[1]
 
 
-def test_opus_at_any_rate(tmp_path: Path) -> None:
-    """Opus knows five sample rates; other audio is resampled instead of refused."""
-    path = audio_write(tmp_path / "x", 0.1 * torch.randn(1, 32000), 32000, "opus")
-    assert audio_info(path).sample_rate == 48000
-    assert audio_info(path).duration == pytest.approx(1, abs=0.03)
+@pytest.mark.parametrize(
+    ("suffix", "rate", "written"), [("opus", 32000, 48000), ("mp3", 12345, 16000), ("mp3", 96000, 48000)]
+)
+def test_formats_of_few_rates_take_any(tmp_path: Path, suffix: str, rate: int, written: int) -> None:
+    """Opus knows five sample rates, MP3 nine; other audio is resampled instead of refused."""
+    time = torch.arange(rate) / rate
+    path = audio_write(tmp_path / "x", 0.3 * torch.sin(2 * torch.pi * 440 * time), rate, suffix)
+    assert audio_info(path).sample_rate == written
+    assert audio_info(path).duration == pytest.approx(1, abs=0.1)
 
 
 def test_the_original_file_survives_a_failed_write(
@@ -125,7 +130,7 @@ def test_unreadable_files_are_named(tmp_path: Path, wav: Tensor, make: str) -> N
         ({"wav": torch.zeros(1, 2, 3)}, "wav"),
         ({"wav": torch.full((1, 8), torch.nan)}, "wav"),
         ({"sample_rate": 0}, "sample_rate"),
-        ({"sample_rate": 12345, "format": "mp3"}, "format"),
+        ({"wav": torch.zeros(3, 100), "format": "mp3"}, "format"),
     ],
 )
 def test_unwritable_audio_is_refused(tmp_path: Path, arguments: dict[str, object], field: str) -> None:
@@ -155,8 +160,8 @@ def test_suffix_as_given(tmp_path: Path) -> None:
 
 def test_every_format_can_be_encoded() -> None:
     """The table names only what this libsndfile writes."""
-    for name in audio_module._FORMATS:
-        assert audio_module.encode_audio(torch.zeros(1, 4800), 48000, name)
+    for name in FILE_FORMATS:
+        assert encode_audio(torch.zeros(1, 4800), 48000, name)
 
 
 def test_spectrogram_shows_the_tone_at_its_pitch(wav: Tensor) -> None:

@@ -61,6 +61,16 @@ def test_silence_has_finite_gradients(ratio: torch.nn.Module) -> None:
     assert wav.grad is not None and torch.isfinite(wav.grad).all()
 
 
+def test_a_meter_used_before_training_does_not_break_it(generator: torch.Generator) -> None:
+    """The filters' responses are kept: those made in inference mode could not be part of a gradient."""
+    wav = 0.1 * torch.randn(1, 1, 15999, generator=generator)
+    with torch.inference_mode():
+        integrated_loudness(wav, 12345)
+    wav.requires_grad_()
+    integrated_loudness(wav, 12345).sum().backward()
+    assert wav.grad is not None and bool(wav.grad.any())
+
+
 def test_watermark_golden(golden_dir: Path) -> None:
     inputs = load_file(golden_dir / "losses/inputs.safetensors")
     expected = load_file(golden_dir / "losses/expected/wm_losses.safetensors")

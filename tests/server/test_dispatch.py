@@ -16,11 +16,12 @@ import soundfile
 from fastapi.testclient import TestClient
 from torch import Tensor
 
+from audiocraft.audio.writer import GrowingWav
 from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.jobs.blobs import AudioWriter, BlobStore
+from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import TERMINAL, NewJob, WorkerRecord, new_id
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.worker.dispatch import Dispatcher
@@ -178,18 +179,18 @@ def test_cancels_at_any_moment_leave_one_end_each(
 def test_a_full_disk_fails_one_job_and_the_next_one_works(
     store: JobStore, blobs: BlobStore, workers: Callable[..., Dispatcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = AudioWriter.append
+    append = GrowingWav.append
 
-    def full(self: AudioWriter, audio: Tensor) -> int:
+    def full(self: GrowingWav, audio: Tensor) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(AudioWriter, "append", full)
+    monkeypatch.setattr(GrowingWav, "append", full)
     workers()
     job = submit(store)
     until(all_ended(store, [job]))
     error = store.get(job).error
     assert error is not None and error.code == "disk_full"
-    monkeypatch.setattr(AudioWriter, "append", append)
+    monkeypatch.setattr(GrowingWav, "append", append)
     job = submit(store)
     until(all_ended(store, [job]))
     assert store.get(job).status == "succeeded"

@@ -16,9 +16,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiocraft.audio.wav import wav_header
 from audiocraft.config.serving import UploadLimits
 from audiocraft.server.errors import DiskFull, TimedOut, TooLarge, UnsupportedMedia
-from audiocraft.server.jobs.blobs import wav_header
 from audiocraft.server.security import sandbox
 from audiocraft.server.security.sandbox import decode, sniff
 

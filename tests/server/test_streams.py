@@ -23,7 +23,7 @@ websockets = pytest.importorskip("websockets.sync.client")
 import soundfile
 from fastapi.testclient import TestClient
 
-from audiocraft.audio.encoders import FORMATS
+from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.config.serving import ServingConfig
 from audiocraft.server.api.followers import StreamLimits
 from audiocraft.server.api.sockets import _Session
@@ -105,13 +105,13 @@ def test_audio_comes_while_it_is_made(live: Any) -> None:
     assert ended - began > 0.2
 
 
-@pytest.mark.parametrize("format", sorted(FORMATS))
+@pytest.mark.parametrize("format", sorted(STREAM_FORMATS))
 def test_a_stream_and_a_file_hold_the_same(client: TestClient, format: str) -> None:
     job = finished(client)
     streamed = client.get(f"/v1/generations/{job}/stream?format={format}").content
     file = client.get(f"/v1/generations/{job}/audio?format={format}")
     assert file.status_code == 200
-    assert file.headers["content-type"].startswith(FORMATS[format].media_type)
+    assert file.headers["content-type"].startswith(STREAM_FORMATS[format].media_type)
     if format in ("pcm", "f32"):
         assert streamed == file.content
     else:

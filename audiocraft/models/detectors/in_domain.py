@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from audiocraft.utils.spectral import mel_filters
+from audiocraft.audio.mel import mel_filters
 
 _N_FFT, _HOP, _BANDS = 1024, 512, 32
 _SHAPE, _MOVEMENT = 12, 6  # how many cosine coefficients are kept of the mean spectrum, and of its movement

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiocraft.audio.mel import mel_filters
 from audiocraft.modules.backend import kernels_for
 from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.derived import Derived
 from audiocraft.modules.harmonic.encoder import FLOOR, NOISE_WEIGHT, NOISES_PER_FRAME, TONES_PER_FRAME, Scale
 from audiocraft.modules.streaming import StreamingModule
-from audiocraft.utils.spectral import mel_filters
 
 _KERNEL = 7
 _EXPANSION = 3

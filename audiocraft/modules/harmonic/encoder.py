@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiocraft.audio.mel import mel_filters
 from audiocraft.errors import InvalidInput
-from audiocraft.utils.spectral import mel_filters
 
 TONES_PER_FRAME = 2
 """How often per frame the tones change."""

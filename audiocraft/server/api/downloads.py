@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from audiocraft.audio.encoders import media_format, open_encoder
+from audiocraft.audio.encoders import open_encoder
+from audiocraft.audio.formats import stream_format
 from audiocraft.server.api.deps import Services
 from audiocraft.server.errors import NotFound
 from audiocraft.server.jobs.records import Job, tags_of
@@ -22,7 +23,7 @@ def finished_file(services: Services, job: Job, format: str) -> Path:
         raise NotFound(f"the audio of {job.id} is not kept any more")
     if format == "wav":
         return source
-    target = services.blobs.folder_of(job.id) / f"audio-{job.fence}.{media_format(format).suffix}"
+    target = services.blobs.folder_of(job.id) / f"audio-{job.fence}.{stream_format(format).suffix}"
     if not target.is_file():
         _encode(services, job, format, target)
     return target

@@ -20,7 +20,8 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
-from audiocraft.audio.encoders import content_type, media_format
+from audiocraft.audio.encoders import content_type
+from audiocraft.audio.formats import stream_format
 from audiocraft.errors import AudioCraftError, InvalidInput
 from audiocraft.server.api.deps import Services, principal_of, services
 from audiocraft.server.api.followers import AudioFollower, EventFollower, StreamBroken, StreamLimits
@@ -120,7 +121,7 @@ class _Session:
     def _form(self, message: Mapping[str, Any]) -> str:
         if self._job is not None:
             raise InvalidInput(f"this connection is busy with {self._job.id}; open another", field="type")
-        return media_format(str(message.get("format", "pcm"))).name
+        return stream_format(str(message.get("format", "pcm"))).name
 
     async def _begin(self, job: Job, form: str, tasks: TaskGroup) -> None:
         self._job = job

@@ -17,7 +17,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from audiocraft.audio.encoders import FORMATS, content_type
+from audiocraft.audio.encoders import content_type
+from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.server.api.deps import GenerateCaller, Services, ServicesDep, asked
 from audiocraft.server.api.downloads import finished_file, peaks
 from audiocraft.server.api.followers import AudioFollower, EventFollower, StreamBroken, StreamLimits
@@ -29,7 +30,9 @@ from audiocraft.server.jobs.records import TERMINAL, Job
 # More parts than any player asks for; answering thousands of them is work that a stranger could order for nothing.
 MAX_RANGES = 8
 _STALL_SECONDS = StreamLimits().stall
-_AUDIO = {form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()}
+_AUDIO = {
+    form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in STREAM_FORMATS.values()
+}
 # One event, as parsers of event streams give it; its data is JSON.
 _EVENT = {
     "type": "object",
@@ -46,7 +49,7 @@ _EVENT = {
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9]+")
 
 Format = Annotated[
-    AudioFormat, Query(description=", ".join(f"{f.name}: {f.title}" for f in FORMATS.values()))
+    AudioFormat, Query(description=", ".join(f"{f.name}: {f.title}" for f in STREAM_FORMATS.values()))
 ]
 
 
@@ -236,7 +239,7 @@ async def file_of(
             f"the piece is {job.status}: its file is there once it has succeeded; "
             f"/v1/generations/{job.id}/stream gives what there is"
         )
-    form = FORMATS[format]
+    form = STREAM_FORMATS[format]
     etag = f'"{(job.result or {}).get("sha256", job.id)[:32]}-{format}"'
     headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
     if etag in request.headers.get("if-none-match", ""):

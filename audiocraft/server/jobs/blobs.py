@@ -6,12 +6,10 @@ the job is called finished, so that what is finished is an ordinary file.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +17,13 @@ import soundfile
 import torch
 from torch import Tensor
 
-from audiocraft.audio.encoders import wav_notes
+from audiocraft.audio.pcm import from_pcm16
+from audiocraft.audio.wav import BYTES_PER_SAMPLE, HEADER_BYTES
+from audiocraft.audio.writer import GrowingWav
 from audiocraft.errors import InvalidInput
 from audiocraft.server.jobs.records import Job, is_id
 from audiocraft.utils.files import atomic_path
 
-HEADER_BYTES = 44
-_BYTES_PER_SAMPLE = 2
-_UNKNOWN = 0xFFFFFFFF
 _CHUNK = 1 << 20
 
 
@@ -50,22 +47,22 @@ class BlobStore:
         """The audio of a job's present attempt; it may not exist yet."""
         return self._job(job.id) / f"audio-{job.fence}.wav"
 
-    def writer(self, job: Job, sample_rate: int, channels: int) -> AudioWriter:
+    def writer(self, job: Job, sample_rate: int, channels: int) -> GrowingWav:
         """Begin the audio of a job's present attempt."""
         path = self.audio_path(job)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return AudioWriter(path, sample_rate, channels)
+        return GrowingWav(path, sample_rate, channels)
 
     def read(self, job: Job, start: int, stop: int) -> Tensor:
         """Samples [C, n] from `start` to `stop` of what is there; fewer than asked where the file ends."""
         assert job.channels is not None
-        width = job.channels * _BYTES_PER_SAMPLE
+        width = job.channels * BYTES_PER_SAMPLE
         with open(self.audio_path(job), "rb") as file:
             file.seek(HEADER_BYTES + start * width)
             content = file.read(max(0, stop - start) * width)
         whole = len(content) - len(content) % width
         frames = np.frombuffer(content[:whole], dtype="<i2").reshape(-1, job.channels)
-        return torch.from_numpy(frames.T.astype(np.float32) / 32768.0)
+        return torch.from_numpy(from_pcm16(frames.T))
 
     def delete_job(self, job: str) -> None:
         """Remove everything of a job."""
@@ -145,59 +142,13 @@ class BlobStore:
         return self.folder / "upl" / upload[-2:] / f"{upload}.wav"
 
 
-class AudioWriter:
-    """A WAV file of 16 bits that can be read while it grows."""
-
-    def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
-        self.path = path
-        self.sample_rate = sample_rate
-        self.channels = channels
-        self.samples = 0
-        self._file = open(path, "wb", buffering=0)
-        self._write(wav_header(sample_rate, channels, None))
-
-    def append(self, audio: Tensor) -> int:
-        """Add audio [C, n] -> how many samples there are now."""
-        frames = audio.detach().float().clamp(-1, 1).mul(32767.0).round().to(torch.int16)
-        self._write(frames.T.contiguous().cpu().numpy().astype("<i2").tobytes())
-        self.samples += audio.shape[-1]
-        return self.samples
-
-    def finish(self, tags: Mapping[str, str] | None = None) -> str:
-        """Write where it comes from and the final sizes, and make sure that all is on disk -> the file's digest."""
-        notes = wav_notes(tags or {})
-        self._write(notes)
-        self._file.seek(0)
-        self._write(wav_header(self.sample_rate, self.channels, self.samples, further=len(notes)))
-        os.fsync(self._file.fileno())
-        self._file.close()
-        digest = hashlib.sha256()
-        with open(self.path, "rb") as file:
-            while content := file.read(_CHUNK):
-                digest.update(content)
-        return digest.hexdigest()
-
-    def abandon(self) -> None:
-        """Stop writing; what is there stays readable."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def _write(self, content: bytes) -> None:
-        left = memoryview(content)
-        while left:
-            left = left[self._file.write(left) :]
-
-
-def wav_header(sample_rate: int, channels: int, samples: int | None, *, further: int = 0) -> bytes:
-    """The first 44 bytes of a WAV file of 16 bits; without `samples`, of one whose end is not known yet. `further`
-    bytes follow the audio."""
-    width = channels * _BYTES_PER_SAMPLE
-    size = _UNKNOWN if samples is None else samples * width
-    return (
-        struct.pack("<4sI4s", b"RIFF", min(_UNKNOWN, size + 36 + further), b"WAVE")
-        + struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, sample_rate, sample_rate * width, width, 16)
-        + struct.pack("<4sI", b"data", size)
-    )
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while content := file.read(_CHUNK):
+            digest.update(content)
+    return digest.hexdigest()
 
 
 def _write_float(path: Path, wav: Tensor, sample_rate: int) -> None:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from audiocraft.audio.writer import GrowingWav
 from audiocraft.environment import VERSION
 from audiocraft.generation.events import AudioChunk, Cancelled, Event, Failed, Finished, Queued, Started
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationResult
 from audiocraft.server.api.schemas import plan_document
 from audiocraft.server.errors import job_error_of
-from audiocraft.server.jobs.blobs import AudioWriter, BlobStore
+from audiocraft.server.jobs.blobs import BlobStore, digest_of
 from audiocraft.server.jobs.records import Job, JobError, tags_of
 from audiocraft.server.jobs.store import JobStore
 
@@ -32,7 +33,7 @@ class Recorder:
         self._blobs = blobs
         self._job = job
         self._rate_of = rate_of
-        self._writer: AudioWriter | None = None
+        self._writer: GrowingWav | None = None
         self._stored_at = 0.0
         self._values: dict[str, Any] = {}
         self._news: dict[str, dict[str, Any]] = {}
@@ -121,9 +122,9 @@ class Recorder:
                 writer.abandon()
             writer = self._writer = self._blobs.writer(self._job, result.sample_rate, audio.shape[0])
             writer.append(audio)
-        digest = writer.finish(tags_of(self._job))
+        writer.finish(tags_of(self._job))
         document = {
-            "sha256": digest,
+            "sha256": digest_of(writer.path),
             "samples": writer.samples,
             "seed": result.seeds[0],
             "plan": plan_document(result.plans[0]),

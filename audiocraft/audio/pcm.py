@@ -1,0 +1,61 @@
+"""Samples as numbers: float32 in [-1, 1] and PCM of 16 or 32 bits. All 16-bit audio of this package is rounded here."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from audiocraft.errors import InvalidInput
+
+Samples = npt.NDArray[np.float32]
+
+# One step of 16 bits. The scale is a power of two, so that reading back what was written is exact.
+_STEPS = 1 << 15
+
+
+def as_samples(audio: Tensor | Samples) -> Samples:
+    """audio [C, n] or [n], on any device -> [C, n] float32 in contiguous memory of the host."""
+    array = audio.detach().cpu().float().numpy() if isinstance(audio, Tensor) else audio
+    if array.ndim == 1:
+        array = array[None]
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def pcm16(audio: Tensor | Samples) -> npt.NDArray[np.int16]:
+    """audio [...] in 16 bits, little endian, in the same shape: x * 32768 to the nearest step, halves to the even one.
+
+    The error is at most half a step, except at +1, which is one step too high for 16 bits; beyond full scale is cut.
+    """
+    array = audio.detach().cpu().float().numpy() if isinstance(audio, Tensor) else audio
+    whole: npt.NDArray[np.float32] = np.clip(np.rint(array * np.float32(_STEPS)), -_STEPS, _STEPS - 1)
+    return whole.astype("<i2")
+
+
+def from_pcm16(steps: npt.NDArray[np.int16]) -> Samples:
+    """16-bit samples [...] as float32 in [-1, 1), in the same shape; exact."""
+    return steps.astype(np.float32) / np.float32(_STEPS)
+
+
+def f32_pcm(wav: Tensor) -> Tensor:
+    """Integer PCM (16 or 32 bit) or float samples as float32 in [-1, 1]."""
+    if wav.dtype.is_floating_point:
+        return wav.float()
+    if wav.dtype == torch.int16:
+        return wav.float() / _STEPS
+    if wav.dtype == torch.int32:
+        return wav.float() / 2**31
+    raise InvalidInput(f"PCM samples are float, int16 or int32, got {wav.dtype}", field="wav")
+
+
+def i16_pcm(wav: Tensor) -> Tensor:
+    """Float samples in [-1, 1] as 16-bit PCM."""
+    if not wav.dtype.is_floating_point:
+        if wav.dtype != torch.int16:
+            raise InvalidInput(f"PCM samples are float or int16, got {wav.dtype}", field="wav")
+        return wav
+    if wav.numel() and float(wav.abs().amax()) > 1:
+        raise InvalidInput("16-bit PCM holds samples in [-1, 1]; normalise or clip first", field="wav")
+    # 1.0 itself would wrap around to the most negative number.
+    return (wav * _STEPS).round().clamp(-_STEPS, _STEPS - 1).to(torch.int16)

@@ -1,0 +1,163 @@
+"""libsndfile as this package writes with it: one place for its options, its blocks and its refusals."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from audiocraft.audio.formats import AudioFormat, held_rate
+from audiocraft.audio.pcm import Samples, pcm16
+from audiocraft.errors import InvalidInput
+
+# The Vorbis and Opus encoders take their work space from the stack: one call with minutes of audio overflows it.
+_BLOCK_FRAMES = 65536
+# The command that sets how much audio an Ogg page holds; without it a page is a second long.
+_SET_OGG_PAGE_LATENCY_MS = 0x1302
+_OGG_PAGE_MS = 100.0
+# A WAV file counts its bytes in 32 bits; RF64 is the same with 64.
+_LARGEST_WAV = 2**32 - 2**20
+
+# From this sample rate on, the MP3 encoder covers this span of kb/s.
+_MP3_SPANS = ((32000, 32, 320), (16000, 8, 160), (0, 8, 64))
+# The span of the Opus encoder in kb/s per channel.
+_OPUS_SPAN = (6.0, 256.0)
+
+
+class SoundFileWriter:
+    """Audio of one format, written by libsndfile to a path or to a file in memory. Used in a `with` block; what is
+    written is complete after it.
+
+    Audio at a rate that the format cannot hold is resampled as it comes. What is louder than full scale is cut.
+
+    Args:
+        target: a path, or a file that is open for writing.
+        form: one of the file formats.
+        sample_rate: of the audio in Hz; `self.sample_rate` is that of the file.
+        kbps: the rate in kb/s: exact for MP3, near it for Vorbis and Opus; None leaves it to the encoder.
+        seconds: how long the audio will be at most, as far as that is known.
+        live: whether the bytes leave while they are made: Ogg pages are then short.
+    """
+
+    def __init__(
+        self,
+        target: Path | BinaryIO,
+        form: AudioFormat,
+        sample_rate: int,
+        channels: int,
+        *,
+        kbps: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        seconds: float = 0.0,
+        live: bool = False,
+    ) -> None:
+        self.form = form
+        self.sample_rate = rate = held_rate(form, sample_rate)
+        self.channels = channels
+        self._resampler = (
+            soxr.ResampleStream(sample_rate, rate, channels, dtype="float32") if rate != sample_rate else None
+        )
+        container = form.container
+        if form.name == "wav" and seconds * sample_rate * channels * 2 > _LARGEST_WAV:
+            container = "RF64"
+        options = {} if kbps is None else _rate_options(form.name, rate, channels, kbps)
+        where = native_name(target) if isinstance(target, Path) else target
+        try:
+            self._file = soundfile.SoundFile(
+                where, "w", rate, channels, subtype=form.encoding, format=container, **options
+            )
+        except soundfile.LibsndfileError as error:
+            raise InvalidInput(
+                f"{form.name} cannot hold {channels} channels at {rate} Hz ({error.error_string}); "
+                "convert the audio first or write wav",
+                field="format",
+            ) from error
+        if live and form.name == "opus":
+            _shorten_pages(self._file)
+        for name, text in (tags or {}).items():
+            if text:
+                setattr(self._file, name, text)
+
+    def write(self, audio: Samples, *, last: bool = False) -> None:
+        """The next samples [C, n]; `last` also writes what the resampler still holds."""
+        frames = audio.T
+        if self._resampler is not None:
+            frames = self._resampler.resample_chunk(np.ascontiguousarray(frames), last=last)
+        for start in range(0, len(frames), _BLOCK_FRAMES):
+            self._file.write(self._ready(frames[start : start + _BLOCK_FRAMES]))
+
+    def finish(self) -> None:
+        """Write what is still held, and complete the file."""
+        if not self._file.closed:
+            try:
+                if self._resampler is not None:
+                    self.write(np.zeros((self.channels, 0), np.float32), last=True)
+            finally:
+                self._file.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing can be written any more."""
+        return bool(self._file.closed)
+
+    def __enter__(self) -> SoundFileWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self._file.close()
+
+    def _ready(self, frames: Samples) -> npt.NDArray[Any]:
+        """Frames [n, C] as the encoder takes them: in 16 bits where nothing is lost, so that all such formats agree."""
+        if self.form.lossless:
+            return np.ascontiguousarray(pcm16(frames))
+        return np.ascontiguousarray(np.clip(frames, -1, 1))
+
+
+def compression_level(format: str, sample_rate: int, channels: int, kbps: float) -> float:
+    """libsndfile's setting, 0 (largest) to 1 (smallest), for a rate in kb/s: exact for MP3, near it for Vorbis and
+    Opus. A rate outside the encoder's span becomes the nearest inside it."""
+    if format == "mp3":
+        slowest, fastest = next((low, high) for rate, low, high in _MP3_SPANS if sample_rate >= rate)
+        level = (fastest - kbps) / (fastest - slowest)
+    elif format == "opus":
+        level = (_OPUS_SPAN[1] - kbps / channels) / (_OPUS_SPAN[1] - _OPUS_SPAN[0])
+    else:
+        # Fitted to what the encoder makes of noise: its rate falls by a constant factor per step of the setting.
+        largest = 5.9 * sample_rate * channels / 1000
+        level = math.log(largest / kbps) / math.log(largest**0.5 / 3.1) if kbps > 0 else 1.0
+    # The very end, 1, is refused.
+    return float(min(0.999, max(0.0, level)))
+
+
+def native_name(path: Path) -> str | bytes:
+    """A path as libsndfile takes it; on Linux a name is bytes and need not be UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
+def _rate_options(format: str, rate: int, channels: int, kbps: float) -> dict[str, Any]:
+    if format not in ("mp3", "ogg", "opus"):
+        return {}
+    level = {"compression_level": compression_level(format, rate, channels, kbps)}
+    return {**level, "bitrate_mode": "CONSTANT"} if format == "mp3" else level
+
+
+def _shorten_pages(file: soundfile.SoundFile) -> None:
+    """Ogg pages of a tenth of a second. soundfile has no word for it; without it streams start a second later."""
+    try:
+        duration = soundfile._ffi.new("double*", _OGG_PAGE_MS)
+        soundfile._snd.sf_command(file._file, _SET_OGG_PAGE_LATENCY_MS, duration, 8)
+    except AttributeError:
+        return
