@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.data.synthesis.instruments import INSTRUMENTS
 from audiocraft.errors import AudioCraftError
 from audiocraft.generation.request import GenerationRequest
@@ -74,16 +75,6 @@ def try_load(load: Callable[[], Any], what: str, console: Console) -> Any:
     except AudioCraftError as error:
         console.print(f"[yellow]{what} is left out: {error}", markup=True, highlight=False)
         return None
-
-
-def fingerprint(model: torch.nn.Module | None) -> str:
-    """A short name for a set of weights: cached results belong to the codec they were made with."""
-    if model is None:
-        return "none"
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def measure_codecs(model: Any, examples: Sequence[clips.Example], console: Console) -> dict[str, Any]:
@@ -237,7 +228,7 @@ def main() -> None:
         "benchmark": "nano",
         "machine": f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
         "codec": options.codec,
-        "codec_weights": fingerprint(codec_model),
+        "codec_weights": "none" if codec_model is None else weights_digest(codec_model)[:12],
         "model": options.model if model is not None else None,
         "clips": options.clips,
         "prompts": options.prompts,

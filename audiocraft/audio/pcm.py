@@ -38,6 +38,11 @@ def from_pcm16(steps: npt.NDArray[np.int16]) -> Samples:
     return steps.astype(np.float32) / np.float32(_STEPS)
 
 
+def in_steps(wav: Tensor) -> Tensor:
+    """wav [...] as a 16-bit file gives it back, on its device: `from_pcm16(pcm16(wav))`."""
+    return (wav * _STEPS).round().clamp(-_STEPS, _STEPS - 1) / _STEPS
+
+
 def f32_pcm(wav: Tensor) -> Tensor:
     """Integer PCM (16 or 32 bit) or float samples as float32 in [-1, 1]."""
     if wav.dtype.is_floating_point:
@@ -58,4 +63,4 @@ def i16_pcm(wav: Tensor) -> Tensor:
     if wav.numel() and float(wav.abs().amax()) > 1:
         raise InvalidInput("16-bit PCM holds samples in [-1, 1]; normalise or clip first", field="wav")
     # 1.0 itself would wrap around to the most negative number.
-    return (wav * _STEPS).round().clamp(-_STEPS, _STEPS - 1).to(torch.int16)
+    return (in_steps(wav) * _STEPS).to(torch.int16)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiocraft.audio.pcm import in_steps
 from audiocraft.config.analysis import DegradeConfig
 
 _NOISE_DB = (-70.0, -45.0)
@@ -29,7 +30,7 @@ def degrade(
             wav = torch.fft.irfft(torch.fft.rfft(wav) * response.to(wav.device), n=wav.shape[-1])
         wav = wav * gain
         wav = wav if noise is None else wav + noise.to(wav.device)
-        changed.append((wav.clamp(-1, 1) * 32767).round() / 32767)
+        changed.append(in_steps(wav))
     return changed
 
 

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.files import audio_read, encode_audio
+from audiocraft.audio.pcm import from_pcm16, pcm16
+from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.config.analysis import GeneratorConfig
 from audiocraft.config.data import Split
 from audiocraft.config.decode import encode
@@ -57,7 +59,7 @@ class Pairs:
 
     def window(self, index: int, start: int, size: int) -> tuple[Tensor, Tensor]:
         """The same `size` samples of both sides of a pair, [1, size] each."""
-        both = torch.from_numpy(self.audio[index, :, start : start + size].astype(np.float32) / 32767)
+        both = torch.from_numpy(from_pcm16(self.audio[index, :, start : start + size]))
         return both[:1], both[1:]
 
 
@@ -81,7 +83,7 @@ def _all_parts(config: AnalysisSolverConfig, codec: CompressionModel, split: Spl
     """Those that are there are read, the others are made."""
     fakes = config.fakes
     count = fakes.clips if split == "train" else fakes.valid_clips
-    identity = [_digest(codec), encode(config.datasource), list(fakes.codebooks)]
+    identity = [weights_digest(codec)[:12], encode(config.datasource), list(fakes.codebooks)]
     parts = [_part(config, split, DECODED, identity, count, lambda: decoded(config, codec, split, count))]
     for settings in fakes.generators:
         count = settings.clips if split == "train" else settings.valid_clips
@@ -100,8 +102,8 @@ def _generated_part(
         settings.model,
         settings.train,
         settings.valid,
-        _digest(model.lm),
-        _digest(model.compression_model),
+        weights_digest(model.lm)[:12],
+        weights_digest(model.compression_model)[:12],
     ]
     make = lambda: generated(config, model, settings, split, count)  # noqa: E731
     return _part(config, split, settings.model, identity, count, make)
@@ -142,7 +144,7 @@ def _fill(
     for index, pair in enumerate(pairs):
         random = generator(config.seed, index, 0, _FORMAT)
         for side, wav in enumerate(_stored(list(pair), config.sample_rate, config.fakes.formats, random)):
-            audio[index, side] = (wav.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
+            audio[index, side] = pcm16(wav)
         if (index + 1) % 200 == 0:
             left = (time.monotonic() - started) / (index + 1) * (count - index - 1)
             logger.info("%s: %d of %d pairs, %.0f s left", name, index + 1, count, left)
@@ -236,12 +238,3 @@ def crops_of(config: AnalysisSolverConfig, split: Split, rank: int = 0) -> Crops
 def _fitted(wav: Tensor, length: int) -> Tensor:
     """wav [..., N] cut or filled with zeros."""
     return torch.nn.functional.pad(wav[..., :length], (0, max(0, length - wav.shape[-1])))
-
-
-def _digest(network: torch.nn.Module) -> str:
-    """Letters for a network's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]

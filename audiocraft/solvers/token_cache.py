@@ -18,6 +18,7 @@ from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.files import audio_read
+from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.solvers.crops import read_manifest
@@ -43,16 +44,10 @@ class Tokens:
         return len(self.labels)
 
 
-def codec_name(codec: CompressionModel) -> str:
+def encoder_digest(codec: CompressionModel) -> str:
     """Twelve letters for the weights that make codes: a codec with another encoder never reads this one's codes,
     while a decoder that was trained further still does."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(codec.state_dict().items()):
-        if name.startswith("decoder."):
-            continue
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return weights_digest(codec, skip="decoder.")[:12]
 
 
 def load_tokens(
@@ -62,7 +57,7 @@ def load_tokens(
     metas = read_manifest(manifest)[:limit]
     if not metas:
         raise ConfigError(f"{manifest} lists no clips")
-    folder = cache / codec_name(codec) / hashlib.sha256(str(manifest.resolve()).encode()).hexdigest()[:8]
+    folder = cache / encoder_digest(codec) / hashlib.sha256(str(manifest.resolve()).encode()).hexdigest()[:8]
     shards = [metas[i : i + CLIPS_PER_SHARD] for i in range(0, len(metas), CLIPS_PER_SHARD)]
     started, fresh = time.monotonic(), 0
     codes, lengths = [], []

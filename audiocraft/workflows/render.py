@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audiocraft.audio.files import audio_read, audio_write
+from audiocraft.audio.formats import FILE_FORMATS
+from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.config.decode import decode, encode
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
@@ -25,7 +27,7 @@ from audiocraft.models.generator import GeneratorModel
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
+SUFFIXES = tuple(f".{form.suffix}" for form in FILE_FORMATS.values())
 SIDECAR_FORMAT = 1
 
 
@@ -275,19 +277,9 @@ def identity_of(model: GeneratorModel) -> ModelIdentity:
     """What a sidecar records of `model`."""
     return ModelIdentity(
         name=model.name,
-        weights=weights_hash(*model.modules()),
+        weights="sha256:" + weights_digest(*model.modules()),
         precision=model.precision,
     )
-
-
-def weights_hash(*modules: nn.Module) -> str:
-    """One hash over names and values of all weights, independent of device."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, tensor in sorted(module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return "sha256:" + digest.hexdigest()
 
 
 def recipe_of(
