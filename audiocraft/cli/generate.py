@@ -71,19 +71,26 @@ class _Audio:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Which model makes it, and how that is loaded."""
+
+    model: str
+    device: str | None
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
     """What the command line asked for, checked."""
 
     request: GenerationRequest
     targets: tuple[Path, ...]
-    model: str
-    device: str | None
+    place: _Place
     origin: Origin
     outlets: Outlets | None = None
     """For pieces that are handed on while they are made."""
     expected: ModelIdentity | None = None
     """What made the file that is repeated."""
-    precision: str = "auto"
 
 
 _EXAMPLES = """Examples:
@@ -147,7 +154,8 @@ def generate(  # every option is one parameter: that is how the option parser re
         if stream or play or output == STDOUT:
             outlets = Outlets.checked(output, form=stream_format(form), play=play)
             _check_report(outlets, spectrogram, as_json)
-        request = _settings(
+        request = _request(
+            _prompts(prompts or [], prompts_file, needed=not schedule),
             duration=duration,
             seed=seed,
             sampling={"temperature": temperature, "top_k": top_k, "top_p": top_p},
@@ -156,15 +164,16 @@ def generate(  # every option is one parameter: that is how the option parser re
             schedule=parse_schedule(schedule or ()),
             style_detail=style_detail,
         )
-        request = _with_prompts(request, _prompts(prompts or [], prompts_file, needed=not schedule))
-        job = replace(_job(request, audio, output, model, device, outlets), precision=precision)
+        place = _Place(model=model, device=device, precision=precision)
+        job = _job(request, audio, output, place, outlets)
     finished = _render(job, quiet=quiet or as_json)
     if spectrogram:
         _draw(finished)
     _report(finished, as_json, spectrogram)
 
 
-def _settings(
+def _request(
+    prompts: tuple[str | None, ...],
     *,
     duration: float,
     seed: int | None,
@@ -174,14 +183,15 @@ def _settings(
     schedule: tuple[tuple[float, str], ...],
     style_detail: int | None,
 ) -> GenerationRequest:
-    """The options as a request of one row, which checks them."""
+    """The options as a request, which checks them. Rows have seeds one after the other."""
     from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
     from audiocraft.types import StyleSettings
 
+    first = secrets.randbits(31) if seed is None else seed
     return GenerationRequest(
-        prompts=(None,),
+        prompts=prompts,
         duration=duration,
-        seeds=(secrets.randbits(31) if seed is None else seed,),
+        seeds=tuple(first + row for row in range(len(prompts))),
         sampling=Sampling(**sampling),
         guidance=Guidance(**guidance),
         window=WindowSettings(**window),
@@ -219,17 +229,11 @@ def _prompts(given: Sequence[str], file: Path | None, *, needed: bool) -> tuple[
     return prompts
 
 
-def _with_prompts(settings: GenerationRequest, prompts: tuple[str | None, ...]) -> GenerationRequest:
-    first = (settings.seeds or (0,))[0]
-    return replace(settings, prompts=prompts, seeds=tuple(first + row for row in range(len(prompts))))
-
-
 def _job(
     request: GenerationRequest,
     audio: _Audio,
     output: Path | None,
-    model: str,
-    device: str | None,
+    place: _Place,
     outlets: Outlets | None,
 ) -> _Job:
     from audiocraft.workflows.render import (
@@ -261,8 +265,7 @@ def _job(
     return _Job(
         request=request,
         targets=() if no_file else targets(names, recordable(output, "output")),
-        model=model,
-        device=device,
+        place=place,
         origin=origin,
         outlets=outlets,
     )
@@ -277,12 +280,14 @@ def _job_from_recipe(path: Path, output: Path | None, device: str | None, precis
     return _Job(
         request=recipe.request(),
         targets=(check_target(recordable(output, "output") or path.parent / recipe.file),),
-        model=recipe.model.name,
-        device=device,
+        place=_Place(
+            model=recipe.model.name,
+            device=device,
+            precision=recipe.model.precision if precision == "auto" else precision,
+        ),
         origin=recipe.origin,
         outlets=Outlets() if recipe.level == AS_MADE else None,
         expected=recipe.model,
-        precision=recipe.model.precision if precision == "auto" else precision,
     )
 
 
@@ -344,7 +349,8 @@ def _rows(request: GenerationRequest, start: int, stop: int) -> GenerationReques
 def _load(job: _Job) -> GeneratorModel:
     from audiocraft.models.capabilities import facade
 
-    return facade(job.model).get_pretrained(job.model, device=job.device, precision=job.precision)
+    place = job.place
+    return facade(place.model).get_pretrained(place.model, device=place.device, precision=place.precision)
 
 
 def _draw(finished: Sequence[Rendered]) -> None:
