@@ -14,6 +14,7 @@ from audiocraft.errors import Cancelled as CancelledError
 from audiocraft.generation.batching import ActiveGeneration, Batch
 from audiocraft.generation.events import AudioChunk, Cancelled, Failed, Finished, Started
 from audiocraft.generation.request import GenerationResult
+from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.generator import Estimate, GeneratorModel, PreparedRequest, open_audio
@@ -59,15 +60,17 @@ class ActiveRequest:
 
     def prepare(self) -> PreparedRequest:
         """Check the request and encode what it refers to; for another thread than the scheduler's."""
-        request, ticket = self.ticket.request, self.ticket
+        request = self.ticket.request
         decoder = None if request.decoder is None else self._find_decoder(request.decoder)
-        return self.model.prepare(request, progress=ticket.deliver, cancel=ticket.token, decoder=decoder)
+        return self.model.prepare(request, decoder=decoder)
 
     def start(self, prepared: PreparedRequest, batch: Batch) -> None:
         """Join the batch."""
         self._prepared = prepared
         self.ticket.deliver(Started(prepared.seeds, prepared.plans))
-        self._generation = ActiveGeneration(self.model.generation(prepared), self._take, self._end)
+        session = Session.open(prepared.seeds, progress=self.ticket.deliver, cancel=self.ticket.token)
+        generation = self.model.generation(prepared, session)
+        self._generation = ActiveGeneration(generation, self._take, self._end)
         self._stream = open_audio(prepared)
         self._pacer = ChunkPacer(self._most, self._stream.delay_frames)
         batch.add(self._generation)

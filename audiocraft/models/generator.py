@@ -8,6 +8,7 @@ A loaded model is read-only; what a request changes lives in its Session.
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -49,7 +50,6 @@ class PreparedRequest:
     """
 
     task: Any
-    session: Session
     seeds: tuple[int, ...]
     plans: tuple[ScorePlan | None, ...]
     num_samples: int
@@ -101,14 +101,7 @@ class GeneratorModel(ABC):
         """The networks that hold its weights."""
 
     @abstractmethod
-    def prepare(
-        self,
-        request: GenerationRequest,
-        *,
-        progress: ProgressCallback | None = None,
-        cancel: CancelToken | None = None,
-        decoder: AudioDecoder | None = None,
-    ) -> PreparedRequest:
+    def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
         """Everything about a request that can be wrong is found here, before the first step.
 
         Args:
@@ -116,8 +109,12 @@ class GeneratorModel(ABC):
         """
 
     @abstractmethod
-    def generation(self, prepared: PreparedRequest) -> Generation:
-        """The coroutine that makes the frames of `prepared`, [B, ..., n] at a time, in order."""
+    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+        """The coroutine that makes the frames of `prepared`, [B, ..., n] at a time, in order.
+
+        Args:
+            session: everything that it changes; opened with the seeds of `prepared`.
+        """
 
     @abstractmethod
     def estimate(self, request: GenerationRequest) -> Estimate:
@@ -134,6 +131,39 @@ class GeneratorModel(ABC):
         return "fp32"
 
     # ------------------------------------------------------------------ what every family gets
+
+    def ready(
+        self,
+        request: GenerationRequest,
+        task: Any,
+        *,
+        seeds: tuple[int, ...],
+        decoder: AudioDecoder | None = None,
+        plans: tuple[ScorePlan | None, ...] | None = None,
+        processors: tuple[AudioProcessor, ...] = (),
+        decode_whole: bool = True,
+    ) -> PreparedRequest:
+        """`request` as `prepare` returns it, once its `task` is known.
+
+        Args:
+            processors: of this model; those of the request follow them.
+        """
+        decoder = decoder or self.decoder
+        if not math.isclose(decoder.frame_rate, self.frame_rate, rel_tol=1e-6):
+            raise InvalidInput(
+                f"model {self.name!r} makes {self.frame_rate:g} frames per second, and the decoder takes "
+                f"{decoder.frame_rate:g} frames per second; it was made for another codec",
+                field="decoder",
+            )
+        return PreparedRequest(
+            task=task,
+            seeds=seeds,
+            plans=plans or (None,) * len(seeds),
+            num_samples=samples_of(request, decoder.sample_rate),
+            decoder=decoder,
+            processors=(*processors, *request.processors),
+            decode_whole=decode_whole,
+        )
 
     @property
     def frame_rate(self) -> float:
@@ -159,8 +189,9 @@ class GeneratorModel(ABC):
         not fit into memory is refused; `stream` makes pieces of any length."""
         started = time.perf_counter()
         check_memory(self, request)
-        prepared = self.prepare(request, progress=progress, cancel=cancel, decoder=decoder)
-        frames = torch.cat(list(run_alone(self.generation(prepared))), dim=-1).clone()
+        prepared = self.prepare(request, decoder=decoder)
+        session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
+        frames = torch.cat(list(run_alone(self.generation(prepared, session))), dim=-1).clone()
         made_frames = time.perf_counter()
         audio = self._audio_of(prepared, frames)
         ended = time.perf_counter()
@@ -185,15 +216,18 @@ class GeneratorModel(ABC):
         """The audio of `run` in chunks while it is made, in constant memory; those of a row follow each other without
         gap. The first comes as early as the decoder allows, later ones last about `chunk_seconds`. Closing the
         iterator stops the generation."""
-        prepared = self.prepare(request, progress=progress, cancel=cancel, decoder=decoder)
-        return self.stream_prepared(prepared, chunk_seconds)
+        prepared = self.prepare(request, decoder=decoder)
+        session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
+        return self.stream_prepared(prepared, session, chunk_seconds)
 
-    def stream_prepared(self, prepared: PreparedRequest, chunk_seconds: float = 0.4) -> Iterator[AudioChunk]:
+    def stream_prepared(
+        self, prepared: PreparedRequest, session: Session, chunk_seconds: float = 0.4
+    ) -> Iterator[AudioChunk]:
         """`stream` of a request that has been checked, whose seeds and plans are known."""
         audio = open_audio(prepared)
         most = max(1, round(chunk_seconds * prepared.decoder.frame_rate))
         pacer, arriving, place = ChunkPacer(most, audio.delay_frames), HostQueue(), 0
-        for frames in run_alone(self.generation(prepared)):
+        for frames in run_alone(self.generation(prepared, session)):
             for part in frames.split(most, dim=-1):  # audio that is continued comes as one
                 ready = pacer.add(part)
                 if ready is not None:

@@ -13,7 +13,6 @@ from audiocraft.audio.level_anchor import LevelAnchor
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
 from audiocraft.generation.computations import Generation
-from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
 from audiocraft.models import references
@@ -57,36 +56,25 @@ class TokenModel(BaseGenModel):
         asked = request.guidance
         return asked if asked.coef is not None else replace(asked, coef=self.lm.cfg_coef)
 
-    def prepare(
-        self,
-        request: GenerationRequest,
-        *,
-        progress: ProgressCallback | None = None,
-        cancel: CancelToken | None = None,
-        decoder: AudioDecoder | None = None,
-    ) -> PreparedRequest:
+    def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
         references.check(self.name, self.lm, request)
-        decoder = decoder or self.decoder
-        num_samples = samples_of(request, decoder.sample_rate)
         seeds = draw_seeds(request)
         plans = self._plans(request, seeds)
+        samples_of(request, self.sample_rate)  # refuses what is too short for any audio
         task = self._task(request, seeds, plans)
-        long = len(task.windows) > 1
         anchored = self._is_long(request) and request.window.level_anchor
-        anchor = (LevelAnchor(reference=self.max_duration),) if anchored else ()
-        return PreparedRequest(
-            task=task,
-            session=Session.open(seeds, progress=progress, cancel=cancel),
+        return self.ready(
+            request,
+            task,
             seeds=seeds,
             plans=plans,
-            num_samples=num_samples,
             decoder=decoder,
-            processors=(*anchor, *request.processors),
-            decode_whole=not long,
+            processors=(LevelAnchor(reference=self.max_duration),) if anchored else (),
+            decode_whole=len(task.windows) == 1,
         )
 
-    def generation(self, prepared: PreparedRequest) -> Generation:
-        return windows.generation(self.lm, prepared.task, prepared.session)
+    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+        return windows.generation(self.lm, prepared.task, session)
 
     def estimate(self, request: GenerationRequest) -> Estimate:
         """Rows for each branch of guidance; keys and values of the longest window, and the audio."""

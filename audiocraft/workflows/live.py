@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from audiocraft.audio.writer import AudioWriter
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.events import AudioChunk
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
+from audiocraft.generation.session import Session
 from audiocraft.models.capabilities import abilities_of_model
 from audiocraft.models.generator import GeneratorModel, PreparedRequest
 from audiocraft.types import ScorePlan
@@ -68,16 +70,19 @@ def render_live(
     origin = origin or Origin()
     if origin.reference is not None:
         abilities_of_model(model).check(model.name, origin.reference.role)
-    prepared = model.prepare(request, progress=progress, cancel=cancel)
+    prepared = model.prepare(request)
+    session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
+    chunks = model.stream_prepared(prepared, session)
     if target is None:
-        _listen(model, prepared, listeners)
+        _listen(chunks, listeners)
         return None
-    return _written(model, prepared, request, target, listeners=listeners, origin=origin)
+    return _written(model, prepared, chunks, request, target, listeners=listeners, origin=origin)
 
 
 def _written(
     model: GeneratorModel,
     prepared: PreparedRequest,
+    chunks: Iterator[AudioChunk],
     request: GenerationRequest,
     target: Path,
     *,
@@ -95,7 +100,7 @@ def _written(
             format=target.suffix.lower().lstrip("."),
             seconds=request.duration,
         ) as writer:
-            _listen(model, prepared, [writer.write, *listeners])
+            _listen(chunks, [writer.write, *listeners])
         timings = {"total": time.perf_counter() - started}
         made = _Made(prepared.seeds, prepared.plans, model.sample_rate, timings)
         recipe = recipe_of(
@@ -105,7 +110,7 @@ def _written(
     return Rendered(path=target, sidecar=sidecar, recipe=recipe)
 
 
-def _listen(model: GeneratorModel, prepared: PreparedRequest, listeners: Sequence[Listener]) -> None:
-    for chunk in model.stream_prepared(prepared):
+def _listen(chunks: Iterator[AudioChunk], listeners: Sequence[Listener]) -> None:
+    for chunk in chunks:
         for listener in listeners:
             listener(chunk.audio)

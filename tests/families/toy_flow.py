@@ -8,24 +8,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
+from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from torch import Tensor, nn
 
-from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from audiocraft.checkpoints.read import read
+from audiocraft.checkpoints.write import write_model
 from audiocraft.generation.computations import Computation, Generation
-from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
 from audiocraft.generation.windows import frames_of
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
-from audiocraft.models.generator import (
-    Estimate,
-    GeneratorModel,
-    PreparedRequest,
-    audio_bytes,
-    draw_seeds,
-    samples_of,
-)
+from audiocraft.models.generator import Estimate, GeneratorModel, PreparedRequest, audio_bytes, draw_seeds
 
 RATE, FRAME_RATE, WIDTH = 8000, 20.0, 4
 HOP = round(RATE / FRAME_RATE)
@@ -117,28 +110,13 @@ class Flow(GeneratorModel):
     def estimate(self, request: GenerationRequest) -> Estimate:
         return Estimate(len(request.prompts), audio_bytes(self, request))
 
-    def prepare(
-        self,
-        request: GenerationRequest,
-        *,
-        progress: ProgressCallback | None = None,
-        cancel: CancelToken | None = None,
-        decoder: AudioDecoder | None = None,
-    ) -> PreparedRequest:
-        seeds = draw_seeds(request)
+    def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
         words = torch.tensor([float(len(prompt or "")) for prompt in request.prompts])
-        return PreparedRequest(
-            task=(words, frames_of(request.duration, FRAME_RATE)),
-            session=Session.open(seeds, progress=progress, cancel=cancel),
-            seeds=seeds,
-            plans=(None,) * len(seeds),
-            num_samples=samples_of(request, RATE),
-            decoder=decoder or self.decoder,
-        )
+        task = (words, frames_of(request.duration, self.frame_rate))
+        return self.ready(request, task, seeds=draw_seeds(request), decoder=decoder)
 
-    def generation(self, prepared: PreparedRequest) -> Generation:
+    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
         words, frames = prepared.task
-        session = prepared.session
         session.total = STEPS
         x = torch.stack([torch.randn(WIDTH, frames, generator=own) for own in session.generators])
         for _ in session.steps(0, STEPS):
@@ -160,6 +138,6 @@ FAMILY = ModelFamily(
 
 def write(folder: Path) -> None:
     """A model of the family, as a folder in our format."""
-    from toys import write_model
-
-    write_model(folder, kind=KIND.name, family=FAMILY.name, config={"toy_flow": {}}, network=Field())
+    write_model(
+        folder, kind=KIND.name, family=FAMILY.name, config={"toy_flow": {}}, tensors=Field().state_dict()
+    )

@@ -8,25 +8,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from torch import Tensor, nn
 
-from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from audiocraft.checkpoints.read import read
+from audiocraft.checkpoints.write import write_model
 from audiocraft.generation.computations import Computation, Generation
-from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
 from audiocraft.generation.windows import frames_of
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.encodec import CompressionModel
-from audiocraft.models.generator import (
-    Estimate,
-    GeneratorModel,
-    PreparedRequest,
-    audio_bytes,
-    draw_seeds,
-    samples_of,
-)
+from audiocraft.models.generator import Estimate, GeneratorModel, PreparedRequest, audio_bytes, draw_seeds
 from audiocraft.models.loaders import load_compression_model
 
 STEPS, MASK = 6, -1
@@ -85,9 +78,7 @@ class Masked(GeneratorModel):
         self.device, self.max_duration = torch.device("cpu"), 10.0
 
     @staticmethod
-    def get_pretrained(
-        name: str, device: Any = None, *, precision: str | None = "auto"
-    ) -> Masked:
+    def get_pretrained(name: str, device: Any = None, *, precision: str | None = "auto") -> Masked:
         found = read(name, kind=KIND.name)
         codec = load_compression_model(found.config["compression_model_checkpoint"])
         network = Network(codec.num_codebooks, codec.cardinality)
@@ -104,28 +95,13 @@ class Masked(GeneratorModel):
     def estimate(self, request: GenerationRequest) -> Estimate:
         return Estimate(len(request.prompts), audio_bytes(self, request))
 
-    def prepare(
-        self,
-        request: GenerationRequest,
-        *,
-        progress: ProgressCallback | None = None,
-        cancel: CancelToken | None = None,
-        decoder: AudioDecoder | None = None,
-    ) -> PreparedRequest:
-        seeds = draw_seeds(request)
+    def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
         words = torch.tensor([float(len(prompt or "")) for prompt in request.prompts])
-        return PreparedRequest(
-            task=(words, frames_of(request.duration, self.frame_rate)),
-            session=Session.open(seeds, progress=progress, cancel=cancel),
-            seeds=seeds,
-            plans=(None,) * len(seeds),
-            num_samples=samples_of(request, self.sample_rate),
-            decoder=decoder or self.decoder,
-        )
+        task = (words, frames_of(request.duration, self.frame_rate))
+        return self.ready(request, task, seeds=draw_seeds(request), decoder=decoder)
 
-    def generation(self, prepared: PreparedRequest) -> Generation:
+    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
         words, frames = prepared.task
-        session = prepared.session
         session.total = STEPS
         codes = torch.full((len(words), self.codec.num_codebooks, frames), MASK)
         draws = torch.stack([torch.rand(codes.shape[1:], generator=own) for own in session.generators])
@@ -150,9 +126,7 @@ FAMILY = ModelFamily(
 
 def write(folder: Path) -> None:
     """A model of the family, as a folder in our format."""
-    from toys import write_model
-
     codec = load_compression_model("nano")
     network = Network(codec.num_codebooks, codec.cardinality)
     config = {"toy_masked": {}, "compression_model_checkpoint": "nano"}
-    write_model(folder, kind=KIND.name, family=FAMILY.name, config=config, network=network)
+    write_model(folder, kind=KIND.name, family=FAMILY.name, config=config, tensors=network.state_dict())

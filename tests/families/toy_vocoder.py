@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from torch import Tensor, nn
 
-from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from audiocraft.checkpoints.read import read
+from audiocraft.checkpoints.write import write_model
 
 
 class Vocoder(nn.Module):
@@ -55,6 +56,6 @@ FAMILY = ModelFamily(
 
 def write(folder: Path) -> None:
     """A model of the family, as a folder in our format."""
-    from toys import write_model
-
-    write_model(folder, kind=KIND.name, family=FAMILY.name, config={"toy_vocoder": {}}, network=Vocoder())
+    write_model(
+        folder, kind=KIND.name, family=FAMILY.name, config={"toy_vocoder": {}}, tensors=Vocoder().state_dict()
+    )
