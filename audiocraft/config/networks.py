@@ -72,6 +72,9 @@ class HarmonicConfig:
     per_octave: Count = 24
     octaves: float = 8.0
     bands: Count = 40
+    floor: float = 5e-4
+    noise_weight: float = 0.6
+    reassign: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

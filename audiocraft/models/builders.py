@@ -150,6 +150,9 @@ def build_harmonic(config: CompressionConfig) -> tuple[SpectralEncoder, Harmonic
         per_octave=harmonic.per_octave,
         octaves=harmonic.octaves,
         bands=harmonic.bands,
+        floor=harmonic.floor,
+        noise_weight=harmonic.noise_weight,
+        reassign=harmonic.reassign,
     )
     decoder = HarmonicNoiseDecoder(
         scale, dimension=harmonic.dimension, width=harmonic.width, num_blocks=harmonic.num_blocks

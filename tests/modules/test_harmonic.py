@@ -114,3 +114,32 @@ def test_kernels_tell_neighbouring_semitones_apart() -> None:
 def test_impossible_scales_are_refused(given: dict[str, float]) -> None:
     with pytest.raises(InvalidInput):
         Scale(sample_rate=24000, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hz", [41.2, 65.4, 110.0, 261.6, 987.8, 3951.1])
+def test_a_reassigned_partial_is_one_tone_at_every_height(hz: float) -> None:
+    """In the bass a window is wider than a semitone; the phase still tells the note."""
+    scale = Scale(sample_rate=24000, hop=960, reassign=True)
+    encoder = SpectralEncoder(scale, dimension=8)
+    heard = encoder._tones(tone(hz, level=0.2)[:, 0], 25)[0, 12].unflatten(0, (2, -1))
+    wanted = round(24 * math.log2(hz / scale.lowest))
+    for step in heard:
+        assert float(step[wanted]) == pytest.approx(0.2, rel=0.05)
+        others = torch.cat([step[: wanted - 1], step[wanted + 2 :]])
+        assert float(others.max()) < 0.02 * 0.2
+
+
+def test_reassigned_chords_stay_apart() -> None:
+    """Notes of a chord in the tenor are heard as three tones, each with its level."""
+    scale = Scale(sample_rate=24000, hop=960, reassign=True)
+    notes = [tone(scale.lowest * 2 ** (semitone / 12), level=0.1) for semitone in (24, 28, 31)]
+    heard = SpectralEncoder(scale, dimension=8)._tones(sum(notes)[:, 0], 25)[0, 12, : scale.num_tones]  # type: ignore[index]
+    assert set(heard.topk(3).indices.tolist()) == {48, 56, 62}
+    assert (heard[[48, 56, 62]] / 0.1).log().abs().max() < 0.25
+
+
+def test_a_silence_is_silent_to_both_kinds_of_encoder() -> None:
+    for reassign in (False, True):
+        scale = Scale(sample_rate=24000, hop=960, reassign=reassign, floor=1e-3)
+        features = SpectralEncoder(scale, dimension=8).features(torch.zeros(1, 1, 9600))
+        assert torch.allclose(features[..., : 2 * scale.num_tones], torch.tensor(-3.0))

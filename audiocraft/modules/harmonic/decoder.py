@@ -19,7 +19,7 @@ from audiocraft.audio.mel import mel_filters
 from audiocraft.modules.backend import kernels_for
 from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.derived import Derived
-from audiocraft.modules.harmonic.encoder import FLOOR, NOISE_WEIGHT, NOISES_PER_FRAME, TONES_PER_FRAME, Scale
+from audiocraft.modules.harmonic.encoder import FLOOR, NOISES_PER_FRAME, TONES_PER_FRAME, Scale
 from audiocraft.modules.streaming import StreamingModule
 
 _KERNEL = 7
@@ -109,10 +109,10 @@ class Sharpen(nn.Module):
         return chain.run(seen)
 
 
-def amplitude(levels: Tensor) -> Tensor:
+def amplitude(levels: Tensor, floor: float = FLOOR) -> Tensor:
     """Log10 levels -> amplitudes, smoothly 0 below the floor."""
     loudness = 10.0 ** levels.clamp_max(_LOUDEST).float()
-    return F.softplus(4 * (loudness / FLOOR - 1)) * (FLOOR / 4)
+    return F.softplus(4 * (loudness / floor - 1)) * (floor / 4)
 
 
 @dataclass(slots=True)
@@ -233,8 +233,8 @@ class HarmonicNoiseDecoder(StreamingModule):
         levels = self.direct(z.transpose(1, 2)) + self.output(self.final_norm(hidden.transpose(1, 2)))
         tones, noise = levels.split(self.scale.widths, dim=-1)
         tones = self.sharpen(tones.unflatten(-1, (TONES_PER_FRAME, -1)).flatten(1, 2))
-        noise = noise.unflatten(-1, (NOISES_PER_FRAME, -1)).flatten(1, 2) / NOISE_WEIGHT
-        return amplitude(tones), amplitude(noise)
+        noise = noise.unflatten(-1, (NOISES_PER_FRAME, -1)).flatten(1, 2) / self.scale.noise_weight
+        return amplitude(tones, self.scale.floor), amplitude(noise, self.scale.floor)
 
     def _sing(self, tones: Tensor, start: int, state: SynthesisState | None) -> Tensor:
         """tones [B, steps, tones] -> [B, N]"""

@@ -17,10 +17,16 @@ TONES_PER_FRAME = 2
 NOISES_PER_FRAME = 8
 """How often per frame the noise changes: drums need 5 ms."""
 
-# Amplitudes below this (-66 dB) are silence to the encoder: codes must not be spent on what nobody hears.
 FLOOR = 5e-4
-# Noise fluctuates by chance; tones are what the codes are for.
+"""Amplitudes below this (-66 dB) are silence to the encoder: codes must not be spent on what nobody hears."""
 NOISE_WEIGHT = 0.6
+"""Noise fluctuates by chance; tones are what the codes are for."""
+
+# A partial that was moved onto its tone is also heard this loud on both neighbours: without it, a partial that
+# moves by a quarter tone would be all new to the codes.
+_NEIGHBOURS = 0.3
+# How many bins of the window a partial may lie beside the tone that hears it.
+_REACH = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,10 @@ class Scale:
         per_octave: tones in an octave.
         octaves: of tones; above them there is only noise.
         bands: of noise, on the mel scale.
+        floor: amplitude below which nothing is coded.
+        noise_weight: of the levels of noise beside those of tones, where the codes weigh them.
+        reassign: the encoder moves what it hears to the frequency that the phase tells (reassigned spectrum, Auger
+            and Flandrin 1995); otherwise a partial is heard as wide as the window makes it, two octaves in the bass.
     """
 
     sample_rate: int
@@ -41,6 +51,9 @@ class Scale:
     per_octave: int = 24
     octaves: float = 8.0
     bands: int = 40
+    floor: float = FLOOR
+    noise_weight: float = NOISE_WEIGHT
+    reassign: bool = False
 
     def __post_init__(self) -> None:
         if self.hop % NOISES_PER_FRAME or self.hop < 2 * NOISES_PER_FRAME:
@@ -96,7 +109,8 @@ class SpectralEncoder(nn.Module):
         self.dimension = dimension
         self.hop_length = scale.hop
         with torch.device("cpu"):  # constants, also where a model is laid out on the meta device first
-            self.register_buffer("tones", tone_kernels(scale), persistent=False)
+            kernels = reassigning_kernels(scale) if scale.reassign else tone_kernels(scale)
+            self.register_buffer("tones", kernels, persistent=False)
             span = 4 * scale.noise_hop
             self.register_buffer("window", torch.hann_window(span), persistent=False)
             filters = mel_filters(scale.sample_rate, span, scale.bands)
@@ -113,11 +127,12 @@ class SpectralEncoder(nn.Module):
         hop = self.scale.hop
         frames = max(1, -(-x.shape[-1] // hop))
         x = F.pad(x[:, 0], (0, frames * hop - x.shape[-1]))
+        scale = self.scale
         tones, bands = (
-            torch.log10(self._tones(x, frames) + FLOOR),
-            torch.log10(self._bands(x, frames) + FLOOR),
+            torch.log10(self._tones(x, frames) + scale.floor),
+            torch.log10(self._bands(x, frames) + scale.floor),
         )
-        return torch.cat([tones, bands * NOISE_WEIGHT], dim=-1)
+        return torch.cat([tones, bands * scale.noise_weight], dim=-1)
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,6 +151,8 @@ class SpectralEncoder(nn.Module):
         size, hop = self.tones.shape[0], self.scale.tone_hop
         padded = F.pad(x, (size // 2 - hop, size // 2))
         parts = padded.unfold(-1, size, hop)[:, : frames * TONES_PER_FRAME] @ self.tones
+        if self.scale.reassign:
+            return reassigned(self.scale, parts).unflatten(1, (frames, -1)).flatten(2)
         real, imaginary = parts.chunk(2, dim=-1)
         return (real.square() + imaginary.square()).sqrt().unflatten(1, (frames, -1)).flatten(2)
 
@@ -153,15 +170,58 @@ class SpectralEncoder(nn.Module):
 def tone_kernels(scale: Scale) -> Tensor:
     """[samples, 2 * tones]: windowed cosines, then sines, of every tone. Low tones are heard through a long window,
     which tells semitones apart; high ones through a shorter one, which follows the rhythm."""
-    longest = _power_of_two(0.17 * scale.sample_rate)
-    frequencies = scale.frequencies()
-    times = torch.arange(longest, dtype=torch.float64) - longest / 2
-    spans = torch.where(frequencies * scale.sample_rate < 500, longest, longest // 2).double()
-    inside = (times.abs() < spans[:, None] / 2).double()
-    windows = 0.5 * (1 + torch.cos(2 * math.pi * times / spans[:, None])) * inside
-    windows = windows / windows.sum(dim=1, keepdim=True) * 2  # a sine of amplitude 1 measures 1
-    angles = 2 * math.pi * frequencies[:, None] * times
+    windows, _, angles = _windows(scale)
     return torch.cat([windows * angles.cos(), windows * angles.sin()]).t().float().contiguous()
+
+
+def reassigning_kernels(scale: Scale) -> Tensor:
+    """[samples, 4 * tones]: the tone kernels, then the same with the derivative of the window."""
+    windows, slopes, angles = _windows(scale)
+    parts = [window * wave for window in (windows, slopes) for wave in (angles.cos(), angles.sin())]
+    return torch.cat(parts).t().float().contiguous()
+
+
+def reassigned(scale: Scale, parts: Tensor) -> Tensor:
+    """What the reassigning kernels heard [B, steps, 4 * tones] -> amplitudes [B, steps, tones].
+
+    The phase says at which frequency a tone is really heard; all that hear one partial move onto its tone, and
+    the loudest of them has its amplitude.
+    """
+    cosines, sines, sloped_cosines, sloped_sines = parts.chunk(4, dim=-1)
+    power = cosines.square() + sines.square()
+    frequencies = scale.frequencies().to(parts)
+    beside = (sloped_sines * cosines - sloped_cosines * sines) / power.clamp_min(1e-12) / (2 * math.pi)
+    heard = (frequencies + beside).clamp_min(1e-7)
+    places = torch.round(scale.per_octave * torch.log2(heard * (scale.sample_rate / scale.lowest))).long()
+    reach = _REACH / _spans(scale).to(parts)
+    inside = (beside.abs() < reach) & (places >= 0) & (places < scale.num_tones)
+    amplitudes = power.sqrt() * inside
+    places = torch.where(inside, places, torch.arange(scale.num_tones, device=parts.device))
+    moved = torch.zeros_like(amplitudes).scatter_reduce(-1, places, amplitudes, "amax")
+    below, above = F.pad(moved[..., 1:], (0, 1)), F.pad(moved[..., :-1], (1, 0))
+    return torch.maximum(moved, _NEIGHBOURS * torch.maximum(below, above))
+
+
+def _longest(scale: Scale) -> int:
+    return _power_of_two(0.17 * scale.sample_rate)
+
+
+def _spans(scale: Scale) -> Tensor:
+    """Samples of each tone's window, [tones]."""
+    longest = _longest(scale)
+    return torch.where(scale.frequencies() * scale.sample_rate < 500, longest, longest // 2).double()
+
+
+def _windows(scale: Scale) -> tuple[Tensor, Tensor, Tensor]:
+    """Windows, their slopes, and the angles of the tones under them, all [tones, samples]."""
+    longest, spans = _longest(scale), _spans(scale)[:, None]
+    times = torch.arange(longest, dtype=torch.float64) - longest / 2
+    inside = (times.abs() < spans / 2).double()
+    windows = 0.5 * (1 + torch.cos(2 * math.pi * times / spans)) * inside
+    slopes = -torch.sin(2 * math.pi * times / spans) * math.pi / spans * inside
+    total = windows.sum(dim=1, keepdim=True)
+    angles = 2 * math.pi * scale.frequencies()[:, None] * times
+    return windows / total * 2, slopes / total * 2, angles  # a sine of amplitude 1 measures 1
 
 
 def _power_of_two(number: float) -> int:
