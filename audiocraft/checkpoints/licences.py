@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from audiocraft.checkpoints.families import release_called
 from audiocraft.checkpoints.hub import repo_of
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _log = logging.getLogger("audiocraft")
 
-_OFFICIAL: tuple[tuple[str, str], ...] = (
-    (r"facebook/(musicgen|audiogen|magnet|audio-magnet|jasco|multiband-diffusion)[\w.-]*", "cc-by-nc-4.0"),
-    (r"facebook/encodec_32khz", "cc-by-nc-4.0"),
-)
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---", re.DOTALL)
 _LICENCE_LINE = re.compile(r"^licen[sc]e:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 _said: set[str] = set()
@@ -42,9 +39,9 @@ def licence_of(path: Path, meta: Mapping[str, Any], name: str | Path = "") -> st
         if line:
             return line[1]
     for candidate in (repo_of(path), "/".join(folder.parts[-2:]), str(name)):
-        for pattern, licence in _OFFICIAL:
-            if candidate and re.fullmatch(pattern, candidate):
-                return licence
+        released = release_called(candidate) if candidate else None
+        if released is not None and released[1].licence is not None:
+            return released[1].licence
     return None
 
 

@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.checkpoints import licences
+from audiocraft.checkpoints import families, licences
+from audiocraft.checkpoints.facts import RUN_FILE, family_of_header
+from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.jsonfile import read_json
-from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind, OtherKind, Pointer
+from audiocraft.checkpoints.record import Checkpoint, Pointer
 from audiocraft.checkpoints.safefile import SafeFile
-from audiocraft.checkpoints.sources import CONFIG_FILE, RELEASE_FILES, WEIGHTS_FILE, inside, resolve
+from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE, inside, resolve
 from audiocraft.checkpoints.torch_files import encodec_2022, shards
-from audiocraft.checkpoints.torch_files.pickle_stubs import Shell, plain
+from audiocraft.checkpoints.torch_files import header as torch_header
 from audiocraft.checkpoints.torch_files.torchfile import load_torch_file
-from audiocraft.checkpoints.torch_files.upgrade import read_release_config, resolved, upgrade
 from audiocraft.checkpoints.transformers import models as transformers_models
 from audiocraft.checkpoints.transformers.names import old_weight_norm
 from audiocraft.errors import CheckpointError
@@ -25,16 +26,9 @@ from audiocraft.errors import CheckpointError
 FORMAT = 1
 """Version of our own `config.json`; raised when an old reader could no longer understand it."""
 
-RUN_FILE = "checkpoint.th"
-_WEIGHTS_OF_RUNS: dict[Kind, tuple[tuple[str, ...], ...]] = {
-    "lm": (("fsdp_best_state", "model"), ("best_state", "model"), ("ema", "state", "model"), ("model",)),
-    # Codecs are used with their averaged weights.
-    "compression": (("ema", "state", "model"), ("best_state", "model"), ("model",)),
-}
-
 
 def read(
-    name: str | Path, *, kind: Kind, cache: str | Path | None = None, dtype: torch.dtype | None = None
+    name: str | Path, *, kind: str, cache: str | Path | None = None, dtype: torch.dtype | None = None
 ) -> Checkpoint:
     """The checkpoint called `name` (see `sources.resolve`); files that only point elsewhere are followed.
 
@@ -55,7 +49,7 @@ def read(
             raise CheckpointError(f"{found.source} points to {name!r}, which points back")
 
 
-def read_path(path: Path, *, kind: Kind, dtype: torch.dtype | None = None) -> Checkpoint | Pointer:
+def read_path(path: Path, *, kind: str, dtype: torch.dtype | None = None) -> Checkpoint | Pointer:
     """What the folder or file at `path` holds."""
     try:
         if path.is_dir():
@@ -67,21 +61,22 @@ def read_path(path: Path, *, kind: Kind, dtype: torch.dtype | None = None) -> Ch
         raise CheckpointError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
 
 
-def _read_folder(folder: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint | Pointer:
-    releases = [RELEASE_FILES[kind], RUN_FILE] if kind in RELEASE_FILES else []
+def _read_folder(folder: Path, kind: str, dtype: torch.dtype | None) -> Checkpoint | Pointer:
+    release = families.kind_called(kind).release_file
+    releases = [release, RUN_FILE] if release is not None else [RUN_FILE]
     for file in releases:
         if (folder / file).is_file() and not (file == RUN_FILE and (folder / CONFIG_FILE).is_file()):
             return _read_torch(inside(folder, file), kind, dtype)
     if (folder / CONFIG_FILE).is_file():
         return _read_configured(folder, kind, dtype)
     raise OtherKind(
-        f"{folder} holds no {NAMES[kind]}: expected {''.join(f'{file}, or ' for file in releases[:1])}"
-        f"{CONFIG_FILE} with {WEIGHTS_FILE}"
+        f"{folder} holds no {families.kind_called(kind).title}: expected "
+        f"{f'{release}, or ' if release is not None else ''}{CONFIG_FILE} with {WEIGHTS_FILE}"
     )
 
 
 def _read_configured(
-    folder: Path, kind: Kind, dtype: torch.dtype | None, weights: Path | None = None
+    folder: Path, kind: str, dtype: torch.dtype | None, weights: Path | None = None
 ) -> Checkpoint:
     """Our own format, or a `transformers` model, which uses the same two file names."""
     header = read_json(inside(folder, CONFIG_FILE))
@@ -90,13 +85,16 @@ def _read_configured(
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{folder / CONFIG_FILE}: format {header.get('format')!r} is not {FORMAT}")
     if header.get("kind") != kind:
-        raise OtherKind(f"{folder} holds a model of kind {header.get('kind')!r}, not a {NAMES[kind]}")
+        title = families.kind_called(kind).title
+        raise OtherKind(f"{folder} holds a model of kind {header.get('kind')!r}, not a {title}")
+    family = family_of_header(header, source=str(folder / CONFIG_FILE))
     config, meta = header.get("config") or {}, header.get("meta") or {}
     if not isinstance(config, dict) or not isinstance(meta, dict):
         raise CheckpointError(f"{folder / CONFIG_FILE}: config and meta must be objects")
     file = SafeFile(weights or inside(folder, WEIGHTS_FILE))
     return Checkpoint(
         kind=kind,
+        family=family.name,
         config=_anchored(config, folder),
         tensors={name: file.tensor(name, dtype) for name in file.names()},
         meta=meta,
@@ -115,7 +113,7 @@ def _anchored(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {**config, "conditioners": conditioners} if conditioners else dict(config)
 
 
-def _read_torch(path: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint | Pointer:
+def _read_torch(path: Path, kind: str, dtype: torch.dtype | None) -> Checkpoint | Pointer:
     """A file written by `torch.save`: a release, a pointer to another model, a training run, the codecs of 2022."""
     path = shards.first_rank(path)
     package = load_torch_file(path, dtype=dtype)
@@ -126,11 +124,11 @@ def _read_torch(path: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint
         return Pointer(kind=kind, name=name, source=path)
     if "xp.cfg" in package:
         return _read_package(package, path, kind, dtype)
-    if kind == "compression" and encodec_2022.recognises(package):
+    if kind == "compression" and torch_header.is_encodec_2022(package):
         tensors = _tensors(package, path, dtype)
-        return Checkpoint(
-            kind=kind, config=encodec_2022.config_of(tensors, path), tensors=tensors, source=path
-        )
+        config = encodec_2022.config_of(tensors, path)
+        family = families.recognise(config, kind=kind, source=str(path)).name
+        return Checkpoint(kind=kind, family=family, config=config, tensors=tensors, source=path)
     if "progress" in package:
         raise CheckpointError(
             f"{path} is a training run; make a model of it: audiocraft train export {path.parent} --out FOLDER"
@@ -141,22 +139,11 @@ def _read_torch(path: Path, kind: Kind, dtype: torch.dtype | None) -> Checkpoint
     )
 
 
-def _read_package(
-    package: Mapping[Any, Any], path: Path, kind: Kind, dtype: torch.dtype | None
-) -> Checkpoint:
+def _read_package(package: Mapping[Any, Any], path: Path, kind: str, dtype: torch.dtype | None) -> Checkpoint:
     """A release, or the checkpoint of a training run, which holds the same and much more."""
-    stored = package["xp.cfg"]
-    if isinstance(stored, str):
-        config = read_release_config(stored, source=str(path))
-    else:
-        tree = plain(stored)
-        if not isinstance(stored, Shell | Mapping) or not isinstance(tree, dict):
-            raise CheckpointError(f"{path}: the configuration inside is not a mapping")
-        config = upgrade(resolved(tree, source=str(path)), source=str(path))
-    actual: Kind = "lm" if "transformer_lm" in config else "compression"
-    if actual != kind:
-        raise OtherKind(f"{path} holds a {NAMES[actual]}, not a {NAMES[kind]}")
-    places = _places_of_weights(package, path, kind)
+    config = torch_header.config_of(package, source=str(path))
+    family = families.recognise(config, kind=kind, source=str(path))
+    places = _places_of_weights(package, path, family.kind)
     weights, ranks = _at(package, places), 1
     if shards.is_spread(weights):
         files = shards.rank_files(path, weights)
@@ -169,15 +156,17 @@ def _read_package(
         if released and key not in ("best_state", "xp.cfg") and isinstance(value, str | int | float | bool)
     }
     tensors = _tensors(weights, path, dtype)
-    return Checkpoint(kind=kind, config=config, tensors=tensors, meta=meta, source=path, ranks=ranks)
+    return Checkpoint(
+        kind=kind, family=family.name, config=config, tensors=tensors, meta=meta, source=path, ranks=ranks
+    )
 
 
-def _places_of_weights(package: Mapping[Any, Any], path: Path, kind: Kind) -> tuple[str, ...]:
+def _places_of_weights(package: Mapping[Any, Any], path: Path, kind: families.NetworkKind) -> tuple[str, ...]:
     """The keys that lead to the weights."""
     best = package.get("best_state")
     if isinstance(best, Mapping) and any(isinstance(value, Tensor) for value in best.values()):
         return ("best_state",)
-    for places in _WEIGHTS_OF_RUNS[kind]:
+    for places in kind.weights_of_runs:
         if _at(package, places):
             return places
     raise CheckpointError(f"{path} holds a configuration but no weights")

@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from audiocraft.errors import CheckpointError
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # records are read where torch is not wanted
     from torch import Tensor
-
-Kind = Literal["compression", "lm", "detector"]
-"""The families of networks that are loaded by name."""
-
-NAMES: dict[Kind, str] = {"compression": "codec", "lm": "language model", "detector": "detector"}
-"""How messages call them."""
-
-
-class OtherKind(CheckpointError):
-    """What was found holds no network of the kind that was looked for, but it may hold another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +16,8 @@ class Checkpoint:
     """A network's configuration tree and weights, whatever file they came from.
 
     Args:
+        kind: of the network; see `checkpoints.families`.
+        family: of the model, by name; "" where whoever made this record left it open.
         config: plain nested dicts; may be a whole training configuration, builders select what they need.
         tensors: parameter name -> value on the CPU, in the dtype they were stored in.
         meta: anything else that was stored, such as steps trained or the version that wrote it.
@@ -36,18 +26,19 @@ class Checkpoint:
             shape (`shards.shaped` gives it back to those who know the network).
     """
 
-    kind: Kind
+    kind: str
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor] = field(repr=False)
     meta: Mapping[str, Any] = field(default_factory=dict)
     source: Path
     ranks: int = 1
+    family: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pointer:
     """A file that only names the model to load instead."""
 
-    kind: Kind
+    kind: str
     name: str
     source: Path

@@ -7,14 +7,12 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiocraft.checkpoints import hub
+from audiocraft.checkpoints import families, hub
 from audiocraft.checkpoints.download import Source, fetch
+from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.hub import hub_snapshot
-from audiocraft.checkpoints.record import NAMES, Kind, OtherKind
 from audiocraft.environment import cache_dir
 from audiocraft.errors import CheckpointError
-
-__all__ = ["bundled", "hub_snapshot", "inside", "resolve", "sibling"]
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 CONFIG_FILE = "config.json"
@@ -22,29 +20,6 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 TORCH_FILE = "pytorch_model.bin"
 GENERATION_FILE, FEATURES_FILE = "generation_config.json", "preprocessor_config.json"
-RELEASE_FILES: dict[Kind, str] = {"compression": "compression_state_dict.bin", "lm": "state_dict.bin"}
-"""What the original calls its files; it never released a detector."""
-
-BUNDLED_ALIASES: dict[tuple[Kind, str], str] = {
-    ("lm", "nano"): "musicgen-nano",
-    ("compression", "musicgen-nano"): "nano",
-    ("compression", "audiogen-nano"): "nano",
-}
-_MUSICGEN = ("small", "medium", "large", "melody", "melody-large", "style", "stereo-small", "stereo-medium",
-             "stereo-large", "stereo-melody", "stereo-melody-large")  # fmt: skip
-ALIASES: dict[tuple[Kind, str], str] = {
-    **{("lm", size): f"facebook/musicgen-{size}" for size in _MUSICGEN},
-    **{("lm", f"musicgen-{size}"): f"facebook/musicgen-{size}" for size in _MUSICGEN},
-    ("lm", "audiogen"): "facebook/audiogen-medium",
-    ("lm", "audiogen-medium"): "facebook/audiogen-medium",
-    ("compression", "encodec_24khz"): "facebook/encodec_24khz",
-    ("compression", "encodec_32khz"): "facebook/encodec_32khz",
-    ("compression", "encodec_48khz"): "facebook/encodec_48khz",
-    ("compression", "dac_16khz"): "descript/dac_16khz",
-    ("compression", "dac_24khz"): "descript/dac_24khz",
-    ("compression", "dac_44khz"): "descript/dac_44khz",
-}
-"""Short names of models on the hub."""
 
 
 def bundled() -> dict[str, Path]:
@@ -54,37 +29,78 @@ def bundled() -> dict[str, Path]:
     return {path.name: path for path in sorted(BUNDLED.iterdir()) if (path / CONFIG_FILE).is_file()}
 
 
-def resolve(name: str | Path, *, kind: Kind, cache: str | Path | None = None) -> Path:
+def resolve(name: str | Path, *, kind: str | None = None, cache: str | Path | None = None) -> Path:
     """The folder or file that holds model `name`, fetched if it is not on this machine.
 
     Args:
         name: a bundled name, a path, a short name such as "small", an id such as `org/model[@revision]`, or an
             address, which may end in `#sha256=DIGEST`.
+        kind: of the network that is wanted; None: whatever the model is.
         cache: where models by name and fetched files are kept; default `cache_dir()`.
     """
     text = str(name)
     home = Path(cache or cache_dir())
     if not text.strip():
-        raise CheckpointError(f"a {NAMES[kind]} needs a name, a folder or a file; got nothing")
-    if text.startswith(("http://", "https://")):
+        raise CheckpointError(f"a {_title(kind)} needs a name, a folder or a file; got nothing")
+    if is_address(text):
         return _fetched(text, home)
-    alias = BUNDLED_ALIASES.get((kind, text), text)
-    if alias in bundled():
-        return bundled()[alias]
+    found = local(name, kind=kind, cache=cache)
+    if found is not None:
+        return found
+    repo = _full_name(text, kind)
+    if can_be_fetched(repo):
+        return _from_hub(repo, kind, home)
+    elsewhere = kind is not None and families.release_called(text) is not None
+    raise (OtherKind if elsewhere else CheckpointError)(nothing_called(text, kind, home))
+
+
+def local(name: str | Path, *, kind: str | None = None, cache: str | Path | None = None) -> Path | None:
+    """The folder or file that holds model `name`, if it is on this machine; nothing is fetched."""
+    text = str(name)
+    home = Path(cache or cache_dir())
+    if not text.strip():
+        return None
+    if is_address(text):
+        target = _place_of(Source.parse(text), home)
+        return target if target.is_file() else None
+    repo = _full_name(text, kind)
+    if repo in bundled():
+        return bundled()[repo]
     path = Path(text).expanduser()
     if path.exists():
         return path
-    text = ALIASES.get((kind, text), text)
-    local = home / text
-    if ".." not in Path(text).parts and _holds(local, kind):
-        return local
-    if hub.is_repo(text) and not text.startswith((".", "~")):
-        return _from_hub(text, kind, home)
+    if ".." not in Path(repo).parts and _holds(home / repo, kind):
+        return home / repo
+    snapshot = hub_snapshot(repo) if can_be_fetched(repo) else None
+    return snapshot if snapshot is not None and _holds(snapshot, kind) else None
+
+
+def is_address(name: str | Path) -> bool:
+    """Whether `name` is an address on the web."""
+    return str(name).startswith(("http://", "https://"))
+
+
+def can_be_fetched(name: str | Path) -> bool:
+    """Whether `name` is an address, or reads like an id on the hub."""
+    text = str(name)
+    return is_address(text) or (hub.is_repo(text) and not text.startswith((".", "~")))
+
+
+def nothing_called(name: str | Path, kind: str | None = None, home: Path | None = None) -> str:
+    """What to say where nothing is called `name`."""
     names = ", ".join(bundled()) or "none in this installation"
-    elsewhere = any((other, text) in ALIASES for other in NAMES if other != kind)
-    raise (OtherKind if elsewhere else CheckpointError)(
-        f"no {NAMES[kind]} called {text!r}; bundled: {names}; {_where_to_put(text, kind, home)}"
-    )
+    place = _where_to_put(_full_name(str(name), kind), kind, home or cache_dir())
+    return f"no {_title(kind)} called {str(name)!r}; bundled: {names}; {place}"
+
+
+def _title(kind: str | None) -> str:
+    return "model" if kind is None else families.kind_called(kind).title
+
+
+def _full_name(name: str, kind: str | None) -> str:
+    """The id of a published model for one of its short names; other names stay."""
+    released = families.release_called(name, kind=kind)
+    return name if released is None else released[1].repo
 
 
 def sibling(name: str, filename: str) -> str | None:
@@ -127,12 +143,18 @@ def text_encoder(repo: str) -> Path:
     return hub.download(repo, choose)
 
 
+def _place_of(source: Source, home: Path) -> Path:
+    """Where the file at an address is kept; files of one remote folder share a local one."""
+    base = source.url.rsplit("/", 1)[0]
+    return home / "urls" / hashlib.sha256(base.encode()).hexdigest()[:16] / source.filename
+
+
 def _fetched(text: str, home: Path) -> Path:
-    """The file at an address; files of one remote folder share a local one."""
+    """The file at an address."""
     source = Source.parse(text)
     base = source.url.rsplit("/", 1)[0]
-    folder = home / "urls" / hashlib.sha256(base.encode()).hexdigest()[:16]
-    target = folder / source.filename
+    target = _place_of(source, home)
+    folder = target.parent
     if hub.offline() and not target.is_file():
         raise CheckpointError(
             f"{source.url} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it; "
@@ -145,25 +167,27 @@ def _fetched(text: str, home: Path) -> Path:
     return fetch(source, target)
 
 
-def _from_hub(repo: str, kind: Kind, home: Path) -> Path:
-    snapshot = hub_snapshot(repo)
-    if snapshot is not None and _holds(snapshot, kind):
-        return snapshot
+def _from_hub(repo: str, kind: str | None, home: Path) -> Path:
     if hub.offline():
         raise CheckpointError(
-            f"no {NAMES[kind]} {repo!r} on this machine, and HF_HUB_OFFLINE forbids to fetch it; "
+            f"no {_title(kind)} {repo!r} on this machine, and HF_HUB_OFFLINE forbids to fetch it; "
             f"{_where_to_put(repo, kind, home)}"
         )
     return hub.download(repo, lambda files: _wanted(files, kind))
 
 
-def _wanted(files: Sequence[str], kind: Kind) -> list[str]:
+def _release_files(kind: str | None) -> list[str]:
+    """What the files of networks of `kind` are called in the original's releases; of any kind, for None."""
+    files = (family.kind.release_file for family in families.of_kind(kind))
+    return list(dict.fromkeys(file for file in files if file is not None))
+
+
+def _wanted(files: Sequence[str], kind: str | None) -> list[str]:
     """Of a repository's files, those that hold a model of `kind` and say what it is."""
     told = [file for file in ("README.md",) if file in files]
-    release = RELEASE_FILES.get(kind)
-    if release is not None and release in files:
-        both = [file for file in RELEASE_FILES.values() if file in files] if kind == "lm" else [release]
-        return [*told, *both]
+    if any(file in files for file in _release_files(kind)):
+        whole = kind is None or any(family.parts is not None for family in families.of_kind(kind))
+        return [*told, *(file for file in _release_files(None if whole else kind) if file in files)]
     if CONFIG_FILE not in files:
         return []
     extras = [file for file in (GENERATION_FILE, FEATURES_FILE, "tokenizer.json") if file in files]
@@ -182,16 +206,16 @@ def _weights(files: Sequence[str]) -> list[str]:
     return [TORCH_FILE] if TORCH_FILE in files else []
 
 
-def _holds(folder: Path, kind: Kind) -> bool:
-    release = RELEASE_FILES.get(kind)
-    if release is not None and (folder / release).is_file():
+def _holds(folder: Path, kind: str | None) -> bool:
+    if any((folder / file).is_file() for file in _release_files(kind)):
         return True
     weights = (WEIGHTS_FILE, INDEX_FILE, TORCH_FILE)
     return (folder / CONFIG_FILE).is_file() and any((folder / file).is_file() for file in weights)
 
 
-def _where_to_put(name: str, kind: Kind, home: Path) -> str:
+def _where_to_put(name: str, kind: str | None, home: Path) -> str:
     folder = home / name.rstrip("/").partition("@")[0]
     ours = f"{CONFIG_FILE} with {WEIGHTS_FILE}"
-    wanted = f"{RELEASE_FILES[kind]} (or {ours})" if kind in RELEASE_FILES else ours
+    release = _release_files(kind)[:1] if kind is not None else []
+    wanted = f"{release[0]} (or {ours})" if release else ours
     return f"pass a folder or file instead, or put {wanted} in {folder}"

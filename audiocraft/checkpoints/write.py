@@ -13,13 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from audiocraft.checkpoints.download import sha256_of
+from audiocraft.checkpoints.facts import family_of_header
+from audiocraft.checkpoints.families import default_of, family_called, kind_called, of_model_type
 from audiocraft.checkpoints.read import FORMAT
-from audiocraft.checkpoints.record import Checkpoint, Kind
+from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.sources import (
     CONFIG_FILE,
     FEATURES_FILE,
     GENERATION_FILE,
-    RELEASE_FILES,
     WEIGHTS_FILE,
 )
 from audiocraft.checkpoints.transformers.config import (
@@ -46,19 +47,29 @@ _OURS_ONLY = {"bag_of_words", "score"}
 def write_model(
     folder: str | Path,
     *,
-    kind: Kind,
+    kind: str,
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     meta: Mapping[str, Any] | None = None,
     dtype: DType = "float32",
+    family: str | None = None,
 ) -> Path:
     """Write a model that `read` and every `get_pretrained` take; returns the folder.
 
     Args:
+        kind: of the network.
         config: plain nested dicts of JSON values (`config.decode.encode` makes them from dataclasses).
         dtype: what floating-point weights are stored as; values that do not fit stay float32.
+        family: of the model; None: the one that recognises the configuration.
     """
-    header: dict[str, Any] = {"format": FORMAT, "kind": kind, "config": config, "meta": dict(meta or {})}
+    named = family_of_header({"kind": kind, "family": family, "config": config}, source=str(folder))
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "family": named.name,
+        "kind": kind,
+        "config": config,
+        "meta": dict(meta or {}),
+    }
     _json(header)
     stored = _stored(tensors, dtype)
 
@@ -76,6 +87,7 @@ def write_release(folder: str | Path, checkpoint: Checkpoint, *, dtype: DType = 
     import yaml  # here, because most formats do without
 
     config = _upstream_tree(checkpoint)
+    file = _release_file(checkpoint.kind)
     package = {
         "best_state": {
             old_weight_norm(name): value for name, value in _stored(checkpoint.tensors, dtype).items()
@@ -86,20 +98,29 @@ def write_release(folder: str | Path, checkpoint: Checkpoint, *, dtype: DType = 
     }
 
     def write(target: Path) -> None:
-        with atomic_path(target / RELEASE_FILES[checkpoint.kind]) as path:
+        with atomic_path(target / file) as path:
             torch.save(package, path)
 
-    return _into(folder, write) / RELEASE_FILES[checkpoint.kind]
+    return _into(folder, write) / file
 
 
 def write_pointer(folder: str | Path, name: str) -> Path:
     """Write a `compression_state_dict.bin` that only names the codec to load; returns the file."""
 
+    file = _release_file("compression")
+
     def write(target: Path) -> None:
-        with atomic_path(target / RELEASE_FILES["compression"]) as path:
+        with atomic_path(target / file) as path:
             torch.save({"pretrained": name, "exported": True, "version": VERSION}, path)
 
-    return _into(folder, write) / RELEASE_FILES["compression"]
+    return _into(folder, write) / file
+
+
+def _release_file(kind: str) -> str:
+    found = kind_called(kind)
+    if found.release_file is None:
+        raise CheckpointError(f"the original never released a {found.title}; write it in another format")
+    return found.release_file
 
 
 def write_transformers_codec(folder: str | Path, codec: Checkpoint, *, dtype: DType = "float32") -> Path:
@@ -142,6 +163,9 @@ def write_transformers_musicgen(
     more: dict[str, Mapping[str, Any]] = {GENERATION_FILE: generation}
     if "self_wav" in lm.config["conditioners"]:
         more[FEATURES_FILE] = melody_features_to_hf(lm.config)
+    foreign = of_model_type(str(header["model_type"]))
+    if lm.family and (foreign is None or lm.family != foreign.name):
+        header["family"] = lm.family  # `transformers` has one name for several families
     return _write_transformers(folder, {**header, "dtype": dtype}, _stored(tensors, dtype), more)
 
 
@@ -176,7 +200,9 @@ def _upstream_tree(checkpoint: Checkpoint) -> dict[str, Any]:
         config.pop("dac", None)
     else:
         config = _upstream_lm_tree(config)
-    return {"device": "cpu", "dtype": "float32", **config}
+    family = family_called(checkpoint.family) if checkpoint.family else default_of(checkpoint.kind)
+    solver = {"solver": family.solvers[0]} if family.solvers else {}
+    return {"device": "cpu", "dtype": "float32", **solver, **config}
 
 
 def _upstream_lm_tree(config: dict[str, Any]) -> dict[str, Any]:

@@ -21,9 +21,8 @@ from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
-    from audiocraft.models.capabilities import Role
     from audiocraft.models.generator import GeneratorModel
-    from audiocraft.workflows.render import ModelIdentity, Origin, Recipe, Rendered
+    from audiocraft.workflows.render import ModelIdentity, Origin, Recipe, Rendered, Role
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -63,11 +62,11 @@ class _Audio:
                     field="text_guidance",
                 )
             return
-        from audiocraft.models.capabilities import foreseen
+        from audiocraft.checkpoints.facts import find_facts
 
-        abilities = foreseen(model)
-        if abilities is not None:
-            abilities.check(model, self.reference[1])
+        facts = find_facts(model)
+        if facts is not None:
+            facts.check_takes(self.reference[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -347,10 +346,10 @@ def _rows(request: GenerationRequest, start: int, stop: int) -> GenerationReques
 
 
 def _load(job: _Job) -> GeneratorModel:
-    from audiocraft.models.capabilities import facade
+    from audiocraft.models.loaders import load_model
 
     place = job.place
-    return facade(place.model).get_pretrained(place.model, device=place.device, precision=place.precision)
+    return load_model(place.model, device=place.device, precision=place.precision)
 
 
 def _draw(finished: Sequence[Rendered]) -> None:

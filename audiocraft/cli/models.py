@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,8 @@ import typer
 from audiocraft.cli.output import FAILED, document, note, result
 
 if TYPE_CHECKING:
-    from audiocraft.checkpoints.record import Checkpoint
+    from audiocraft.checkpoints.facts import ModelFacts
+    from audiocraft.checkpoints.families import ModelFamily, ModelPart
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
 
@@ -31,16 +32,16 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models that are here."""
-    from audiocraft.checkpoints.installed_models import here
+    from audiocraft.checkpoints.installed_models import models_here
 
-    entries = [_described(name, folder) for name, folder in here().items()]
+    entries = [_described(facts) for facts in models_here().values()]
     if as_json:
         document({"models": entries})
         return
     for entry in entries:
         result(
-            f"{entry['name']:<28} {entry['kind']:<14} {entry['megabytes']:>8.1f} MB  "
-            f"{entry['license'] or 'licence unknown':<14} {entry['where']}"
+            f"{entry['name']:<28} {entry['family']:<10} {entry['makes'] or entry['kind']:<10} "
+            f"{entry['megabytes']:>8.1f} MB  {entry['license'] or 'licence unknown':<14} {entry['where']}"
         )
 
 
@@ -65,9 +66,16 @@ def info(name: Name, as_json: Json = False) -> None:
 def pull(name: Name, as_json: Json = False) -> None:
     """Fetch a model, its codec and its text encoder, so that it works without a network."""
     from audiocraft.checkpoints.licences import licence_of
+    from audiocraft.checkpoints.read import read
+    from audiocraft.models.loaders import fetched_family
 
     with _bars():
-        parts = _parts(name)
+        family = fetched_family(name)
+        own = read(name, kind=family.kind.name).source
+        parts = [
+            (name, family.kind.title, own),
+            *((part.name, part.title, part.find()) for part in _parts(name, family)),
+        ]
     entries = [
         {"name": called, "kind": kind, "license": licence_of(path, {}, called), "where": str(path)}
         for called, kind, path in parts
@@ -83,20 +91,20 @@ def pull(name: Name, as_json: Json = False) -> None:
 def verify(name: Name, as_json: Json = False) -> None:
     """Check the files of a model and of its codec against the digests on record, and that the weights are numbers
     and fit."""
+    from audiocraft.checkpoints.sources import resolve
     from audiocraft.checkpoints.verify import check_files
-    from audiocraft.models.detectors.detector import load_detector
-    from audiocraft.models.loaders import load_compression_model, load_generator
+    from audiocraft.models.loaders import fetched_family, load_model, load_part
 
-    load: dict[str, Callable[[str], object]] = {
-        "lm": load_generator,
-        "compression": load_compression_model,
-        "detector": load_detector,
-    }
     with _bars():
-        found = _read(name)
         # Loading is the check of names, shapes and values, and that the parts fit; it raises with the reason.
-        load[found.kind](name)
-        checks = {check.path: check for place in _places(name, found) for check in check_files(place)}
+        family = fetched_family(name)
+        if family.generates:
+            load_model(name, device="cpu")
+        else:
+            load_part(name)
+        parts = [part.find() for part in _parts(name, family) if part.kind is not None]
+        places = [resolve(name, kind=family.kind.name), *parts]
+        checks = {check.path: check for place in places for check in check_files(place)}
     entries = [
         {"file": str(check.path), "status": check.status, "sha256": check.sha256, "expected": check.expected}
         for check in checks.values()
@@ -152,60 +160,64 @@ def _bars() -> Iterator[None]:
             yield
 
 
-def _described(name: str, folder: Path) -> dict[str, Any]:
-    from audiocraft.checkpoints.installed_models import header_of, kind_of
-    from audiocraft.checkpoints.licences import licence_of
-
-    meta: dict[str, Any] = header_of(folder).get("meta") or {}
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+def _described(facts: ModelFacts) -> dict[str, Any]:
+    """A model of this machine in the list."""
+    size = 0
+    if facts.where is not None:
+        folder = facts.where if facts.where.is_dir() else facts.where.parent
+        size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     return {
-        "name": name,
-        "kind": kind_of(folder) or "unknown",
+        "name": facts.name,
+        "family": facts.family,
+        "kind": facts.kind,
+        "makes": facts.makes,
         "megabytes": round(size / 1e6, 1),
-        "license": licence_of(folder, meta, name),
-        "where": str(folder),
+        "license": facts.license,
+        "where": str(facts.where),
     }
 
 
-def _read(name: str) -> Checkpoint:
-    from audiocraft.checkpoints.read import read
-    from audiocraft.checkpoints.record import OtherKind
-    from audiocraft.models.conversion import read_parts
-
-    try:
-        lm, codec = read_parts(name)
-    except OtherKind as error:
-        try:
-            return read(name, kind="detector")
-        except OtherKind:
-            raise error from None
-    found = lm or codec
-    assert found is not None
-    return found
-
-
-def _places(name: str, found: Checkpoint) -> list[Path]:
-    """Where the files of the model `found`, and of its codec, are."""
-    from audiocraft.checkpoints.sources import resolve
-    from audiocraft.config.networks import LMConfig
-    from audiocraft.models.loaders import codec_name
-
-    places = [resolve(name, kind=found.kind)]
-    if found.kind == "lm":
-        places.append(resolve(codec_name(name, LMConfig.select(found.config)), kind="compression"))
-    return places
-
-
 def _inspected(name: str) -> dict[str, Any]:
-    from audiocraft.checkpoints.licences import licence_of
-    from audiocraft.checkpoints.record import NAMES
+    """All that `info` shows: facts first, then what its files hold, if it has any."""
+    from audiocraft.checkpoints.facts import facts_of
+    from audiocraft.checkpoints.families import family_called
+    from audiocraft.models.loaders import fetched_family
 
-    found = _read(name)
-    return {
+    family = fetched_family(name)
+    facts = facts_of(name)
+    told = {
         "name": name,
-        "kind": NAMES[found.kind],
-        "file": str(found.source),
+        "family": facts.family,
+        "title": family.title,
+        "kind": family_called(family.name).kind.title,
+        "makes": facts.makes,
+        "takes": sorted(facts.takes),
+        "sample_rate": facts.sample_rate,
+        "channels": facts.channels,
+        "window": facts.window,
+        "guidance": facts.guidance,
+        "precisions": list(facts.precisions),
+        "license": facts.license,
+    }
+    return {**told, **_contents(name, family)}
+
+
+def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
+    """What the files of a model hold, and the memory that it takes with each precision."""
+    from audiocraft.checkpoints.families import release_called
+    from audiocraft.checkpoints.licences import licence_of
+    from audiocraft.checkpoints.read import read
+    from audiocraft.checkpoints.sources import local
+
+    memory = {"memory": _memory(name, family)}
+    released = release_called(name)
+    if released is not None and released[1].built_in and local(name) is None:
+        return memory
+    found = read(name, kind=family.kind.name)
+    return {
+        **memory,
         "license": licence_of(found.source, found.meta, name),
+        "file": str(found.source),
         "parameters": sum(tensor.numel() for tensor in found.tensors.values()),
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
         "meta": {
@@ -215,31 +227,32 @@ def _inspected(name: str) -> dict[str, Any]:
     }
 
 
-def _parts(name: str) -> list[tuple[str, str, Path]]:
-    """The parts of a model with where they lie, fetched where needed: (name, kind, path)."""
-    from audiocraft.checkpoints.read import read
-    from audiocraft.checkpoints.record import NAMES
-    from audiocraft.config.networks import LMConfig
-    from audiocraft.models.loaders import codec_name
-    from audiocraft.modules.conditioners.t5 import find_t5
+def _memory(name: str, family: ModelFamily) -> dict[str, str]:
+    """What a model and its parts take on the CPU, by precision."""
+    import torch
 
-    found = _read(name)
-    if found.kind != "lm":
-        return [(name, NAMES[found.kind], found.source)]
-    config = LMConfig.select(found.config)
-    codec = codec_name(name, config)
-    parts = [
-        (name, "language model", found.source),
-        (str(codec), "codec", read(codec, kind="compression").source),
-    ]
-    for entry in config.conditioners.values():
-        text = getattr(entry, "name", None)
-        if isinstance(text, str) and type(entry).__name__ == "T5Config":
-            parts.append((text, "text encoder", find_t5(text)))
+    from audiocraft.models.footprint import model_bytes
+    from audiocraft.utils.memory import gigabytes
+
+    cpu = torch.device("cpu")
+    return {
+        precision: gigabytes(model_bytes(name, device=cpu, precision=precision))
+        for precision in family.precisions
+    }
+
+
+def _parts(name: str, family: ModelFamily) -> Sequence[ModelPart]:
+    """What a model needs beside its own network."""
+    from audiocraft.checkpoints.families import target
+    from audiocraft.checkpoints.read import read
+
+    if family.parts is None:
+        return ()
+    parts: Sequence[ModelPart] = target(family.parts)(name, read(name, kind=family.kind.name).config)
     return parts
 
 
-def _shape_of(config: Any) -> dict[str, Any]:
+def _shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The sections that shape the network; a release carries its whole training configuration."""
     wanted = ("sample_rate", "channels", "encodec", "seanet", "rvq", "dac", "chunking", "transformer_lm",
               "codebooks_pattern", "conditioners", "fuser", "max_duration", "compression_model_checkpoint",

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from audiocraft.checkpoints.read import read
-from audiocraft.config.networks import LMConfig
-from audiocraft.models import debug
+from audiocraft.models.footprint import model_bytes
 from audiocraft.models.generator import Estimate
-from audiocraft.models.loaders import codec_name
-from audiocraft.modules.packing import resolve_precision
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
 
 __all__ = [
@@ -20,25 +16,6 @@ __all__ = [
     "gigabytes",
     "model_bytes",
 ]
-
-_BYTES_OF_WEIGHT = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.1, "int4": 0.6}  # with their scales
-_FLOAT = 4
-
-
-def model_bytes(name: str, *, device: torch.device, precision: str = "auto", loading: bool = False) -> int:
-    """What model `name` and its codec take once they are loaded; their files are found, but not read.
-
-    Args:
-        loading: the most that they take on the way: matrices are packed one by one after they were read.
-    """
-    if name == debug.NAME:
-        return 0
-    chosen = resolve_precision(precision, device)
-    per_weight = 4.0 if loading and device.type == "cpu" else _BYTES_OF_WEIGHT[chosen]
-    lm = read(name, kind="lm")
-    codec = read(codec_name(name, LMConfig.select(lm.config)), kind="compression")
-    weights = sum(tensor.numel() for tensor in lm.tensors.values())
-    return int(weights * per_weight) + _FLOAT * sum(tensor.numel() for tensor in codec.tensors.values())
 
 
 def check_model(name: str, *, device: torch.device, precision: str) -> None:

@@ -13,11 +13,9 @@ from weakref import WeakValueDictionary
 import torch
 
 from audiocraft.engine.memory import OutOfMemoryEstimate, check_model, gigabytes, model_bytes
-from audiocraft.models.audiogen import AudioGen
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.generator import GeneratorModel
-from audiocraft.models.loaders import load_compression_model
-from audiocraft.models.musicgen import MusicGen
+from audiocraft.models.loaders import load_compression_model, load_model
 
 __all__ = ["Loaded", "Loader", "ModelCache", "OutOfMemoryEstimate", "bytes_of"]
 
@@ -166,8 +164,7 @@ class ModelCache:
                 available=self.max_bytes,
             )
         check_model(name, device=self.device, precision=self.precision)
-        kind = AudioGen if "audiogen" in name.rstrip("/").rpartition("/")[2] else MusicGen
-        return kind.get_pretrained(name, device=self.device, precision=self.precision)
+        return load_model(name, device=self.device, precision=self.precision)
 
     def _make_room(self, need: int) -> None:
         """Forget models that nobody uses, those unused for longest first, until `need` bytes more are allowed."""

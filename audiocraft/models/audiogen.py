@@ -9,19 +9,18 @@ from audiocraft.generation.request import Guidance, Sampling, window_of
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.genmodel import Defaults
 from audiocraft.models.lm import LMModel
-from audiocraft.models.loaders import load_generator
 from audiocraft.models.token_model import TokenModel
-from audiocraft.utils.devices import usable_device
 
 MELODY = "self_wav"
 """The condition of models that listen to a melody, which AudioGen refuses."""
 
 _DEFAULT_STRIDE = 2
-_ALIASES = {"nano": "audiogen-nano", "medium": "facebook/audiogen-medium"}
 
 
 class AudioGen(TokenModel):
     """Sounds from text. See `BaseGenModel` for `run`, `stream` and upstream's `generate*`."""
+
+    family = "audiogen"
 
     def __init__(
         self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
@@ -48,11 +47,7 @@ class AudioGen(TokenModel):
             precision: of the language model's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".
             quantize: another name for `precision`.
         """
-        device = usable_device(device)
-        codec, lm, config = load_generator(
-            _ALIASES.get(str(name), name), device=device, precision=precision, quantize=quantize
-        )
-        return AudioGen(str(name), codec, lm, max_duration=config.max_duration)
+        return AudioGen._loaded(name, device, precision=precision, quantize=quantize)
 
     def set_generation_params(  # type: ignore[override]
         self,

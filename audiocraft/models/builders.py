@@ -1,5 +1,5 @@
-"""Typed config to network: one table per family. The `get_*` functions are upstream's names for the same and take
-any mapping, a whole training configuration included. Weights come from `loaders`."""
+"""Typed config to network: one table per sort of part. The `get_*` functions are upstream's names for the same and
+take any mapping, a whole training configuration included. Weights come from `loaders`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-import audiocraft.models as models
+from audiocraft.checkpoints.families import default_of, recognise, target
 from audiocraft.config.conditioning import (
     BagOfWordsConfig,
     ChromaStemConfig,
@@ -73,6 +73,7 @@ from audiocraft.utils.meta_init import laid_out_on
 
 M = TypeVar("M", bound=nn.Module)
 Device = torch.device | str
+CodecLoader = Callable[[str], CompressionModel]
 
 _PATTERNS: dict[type, Callable[..., CodebooksPatternProvider]] = {
     ParallelConfig: ParallelPatternProvider,
@@ -95,7 +96,9 @@ _CONDITIONERS: dict[type, Callable[..., BaseConditioner]] = {
 
 def build_codec(config: CompressionConfig, *, device: Device = "cpu") -> CompressionModel:
     """An untrained codec on `device` ("meta" allocates nothing), in eval mode."""
-    return _CODECS[config.compression_model](config, device=device)
+    family = recognise({"compression_model": config.compression_model, "encodec": {}}, kind="compression")
+    codec: CompressionModel = target(family.build)(config, device=device)
+    return codec
 
 
 def build_encodec(config: CompressionConfig, *, device: Device = "cpu") -> EncodecModel:
@@ -124,12 +127,6 @@ def build_dac(config: CompressionConfig, *, device: Device = "cpu") -> DACModel:
         decoder = DACDecoder(encoder.dimension, dac.decoder_filters, dac.ratios)
         quantizer = FactorisedResidualQuantizer(encoder.dimension, dac.n_q, dac.bins, dac.codebook_dim)
         return DACModel(encoder, decoder, quantizer, sample_rate=dac.sample_rate).eval()
-
-
-_CODECS: dict[str, Callable[..., CompressionModel]] = {
-    "encodec": build_encodec,
-    "dac": build_dac,
-}
 
 
 def build_seanet(config: SEANetConfig) -> tuple[SEANetEncoder, SEANetDecoder]:
@@ -191,33 +188,51 @@ def build_pattern(config: PatternConfig, *, n_q: int) -> CodebooksPatternProvide
 
 
 def build_conditioner(
-    config: ConditionerConfig, *, output_dim: int, device: Device, duration: float = 30.0
+    config: ConditionerConfig,
+    *,
+    output_dim: int,
+    device: Device,
+    duration: float = 30.0,
+    load_codec: CodecLoader | None = None,
 ) -> BaseConditioner:
-    """One conditioner whose embeddings are `output_dim` wide, for a model that hears `duration` seconds."""
+    """One conditioner whose embeddings are `output_dim` wide, for a model that hears `duration` seconds.
+
+    Args:
+        load_codec: gives the codec that a style is read from by its name; it has weights of its own, which are no
+            business of a builder.
+    """
     kwargs = kwargs_of(config)
     if isinstance(config, ChromaStemConfig):
         kwargs["duration"] = duration
     if isinstance(config, StyleConfig) and config.model_name == "encodec":
-        kwargs["codec"] = _style_codec(config)
+        kwargs["codec"] = _style_codec(config, load_codec)
     return _CONDITIONERS[type(config)](output_dim=output_dim, device=device, **kwargs)
 
 
-def _style_codec(config: StyleConfig) -> CompressionModel:
-    """The codec that a style is read from. It has weights of its own, so it is read even for the meta device."""
+def _style_codec(config: StyleConfig, load_codec: CodecLoader | None) -> CompressionModel:
+    """The codec that a style is read from; on the CPU, also for the meta device."""
     name = (config.encodec_checkpoint or "").removeprefix("//pretrained/")
     if not name:
         raise ConfigError("style.encodec_checkpoint: missing; a style read from codes names its codec")
-    # Through the package's lazy names: loaders build on this module, so it cannot import them.
+    if load_codec is None:
+        raise ConfigError(f"a style read from codes needs its codec {name}: pass load_codec=...")
     with torch.device("cpu"):
-        return models.load_compression_model(name).requires_grad_(False)
+        return load_codec(name).requires_grad_(False)
 
 
 def build_provider(
-    conditioners: Mapping[str, ConditionerConfig], *, output_dim: int, device: Device, duration: float = 30.0
+    conditioners: Mapping[str, ConditionerConfig],
+    *,
+    output_dim: int,
+    device: Device,
+    duration: float = 30.0,
+    load_codec: CodecLoader | None = None,
 ) -> ConditioningProvider:
     """All conditioners of a language model, by attribute name."""
     built = {
-        name: build_conditioner(entry, output_dim=output_dim, device=device, duration=duration)
+        name: build_conditioner(
+            entry, output_dim=output_dim, device=device, duration=duration, load_codec=load_codec
+        )
         for name, entry in conditioners.items()
     }
     return ConditioningProvider(built, device=device)
@@ -232,8 +247,12 @@ def build_fuser(config: FuserConfig) -> ConditionFuser:
     )
 
 
-def build_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
-    """An untrained language model on `device` ("meta" allocates nothing), in eval mode."""
+def build_lm(config: LMConfig, *, device: Device = "cpu", load_codec: CodecLoader | None = None) -> LMModel:
+    """An untrained language model on `device` ("meta" allocates nothing), in eval mode.
+
+    Args:
+        load_codec: gives the codecs that its conditioners listen to; without them there is no need for it.
+    """
     lm, guidance = config.transformer_lm, config.classifier_free_guidance
     kwargs = kwargs_of(lm)
     kwargs["cross_attention"] = lm.cross_attention or bool(config.fuser.cross)
@@ -241,7 +260,11 @@ def build_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
         model = LMModel(
             pattern_provider=build_pattern(config.codebooks_pattern, n_q=lm.n_q),
             condition_provider=build_provider(
-                config.conditioners, output_dim=lm.dim, device=device, duration=config.max_duration
+                config.conditioners,
+                output_dim=lm.dim,
+                device=device,
+                duration=config.max_duration,
+                load_codec=load_codec,
             ),
             fuser=build_fuser(config.fuser),
             cfg_dropout=guidance.training_dropout,
@@ -283,7 +306,9 @@ def get_compression_model(cfg: Mapping[str, Any]) -> CompressionModel:
 def get_lm_model(cfg: Mapping[str, Any]) -> LMModel:
     """Upstream's name for `build_lm`; settings of other parts of a training run are ignored."""
     tree = _plain(cfg)
-    return build_lm(LMConfig.select(tree), device=str(tree.get("device") or "cpu"))
+    return build_lm(
+        LMConfig.select(tree), device=str(tree.get("device") or "cpu"), load_codec=_load_named_codec
+    )
 
 
 def get_conditioner_provider(output_dim: int, cfg: Mapping[str, Any]) -> ConditioningProvider:
@@ -295,8 +320,18 @@ def get_conditioner_provider(output_dim: int, cfg: Mapping[str, Any]) -> Conditi
     config = LMConfig.select({"conditioners": entries, "fuser": names, **dataset})
     device = str(tree.get("device") or "cpu")
     return build_provider(
-        config.conditioners, output_dim=output_dim, device=device, duration=config.max_duration
+        config.conditioners,
+        output_dim=output_dim,
+        device=device,
+        duration=config.max_duration,
+        load_codec=_load_named_codec,
     )
+
+
+def _load_named_codec(name: str) -> CompressionModel:
+    """A codec by name, as its family loads it: upstream's builders take a configuration and nothing else."""
+    codec: CompressionModel = target(default_of("compression").load)(name)
+    return codec
 
 
 def get_condition_fuser(cfg: Mapping[str, Any]) -> ConditionFuser:

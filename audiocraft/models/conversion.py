@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from audiocraft.checkpoints.families import target as target_of
 from audiocraft.checkpoints.licences import licence_of
 from audiocraft.checkpoints.read import read
-from audiocraft.checkpoints.record import Checkpoint, Kind, OtherKind
+from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE
 from audiocraft.checkpoints.transformers.config import public_t5
 from audiocraft.checkpoints.write import (
@@ -28,7 +29,8 @@ from audiocraft.config.decode import encode
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models.builders import build_codec
-from audiocraft.models.loaders import codec_name, with_shapes
+from audiocraft.models.filling import family_of_checkpoint, with_shapes
+from audiocraft.models.loaders import codec_of, fetched_family
 from audiocraft.modules.conditioners.t5 import T5Encoder, find_t5
 from audiocraft.utils.files import atomic_write
 
@@ -45,41 +47,28 @@ def convert(name: str | Path, folder: str | Path, *, to: Format = "ours", dtype:
     """
     if to not in FORMATS:
         raise InvalidInput(f"format {to!r} is not a choice; one of {', '.join(FORMATS)}", field="to")
-    lm, codec = read_parts(name)
-    target = Path(folder)
-    if lm is None:
-        assert codec is not None
-        _WRITE_CODEC[to](target, _trained(codec, name), dtype)
+    target, kind = Path(folder), fetched_family(name).kind
+    if kind.name not in ("lm", "compression"):
+        raise InvalidInput(
+            f"{name} is a {kind.title}; language models and codecs have other formats", field="name"
+        )
+    if kind.name == "compression":
+        _WRITE_CODEC[to](target, _trained(read(name, kind="compression"), name), dtype)
         return target
-    if codec is None:
-        codec = read(codec_name(name, LMConfig.select(lm.config)), kind="compression")
-    codec = _trained(codec, name)
+    lm = read(name, kind="lm")
+    codec = _trained(read(codec_of(name, LMConfig.select(lm.config)), kind="compression"), name)
     lm = _with_codec(_trained(lm, name), codec)
     _WRITE_LM[to](target, lm, codec, dtype)
     return target
-
-
-def read_parts(name: str | Path) -> tuple[Checkpoint | None, Checkpoint | None]:
-    """The language model called `name`, or else the codec; both only where one is inside the other."""
-    failures = []
-    kinds: tuple[Kind, ...] = ("lm", "compression")
-    for kind in kinds:
-        try:
-            found = read(name, kind=kind)
-        except CheckpointError as error:
-            failures.append(error)
-            continue
-        return (found, None) if kind == "lm" else (None, found)
-    raise next((error for error in failures if not isinstance(error, OtherKind)), failures[0])
 
 
 def _trained(checkpoint: Checkpoint, name: str | Path) -> Checkpoint:
     """With its licence and origin noted, and of its configuration only what shapes the network."""
     checkpoint = with_shapes(checkpoint)
     licence = licence_of(checkpoint.source, checkpoint.meta, name)
-    kind = LMConfig if checkpoint.kind == "lm" else CompressionConfig
+    record = target_of(family_of_checkpoint(checkpoint).config)
     meta = {**checkpoint.meta, **({"license": licence} if licence else {}), "converted_from": str(name)}
-    return replace(checkpoint, config=encode(kind.select(checkpoint.config)), meta=meta)
+    return replace(checkpoint, config=encode(record.select(checkpoint.config)), meta=meta)
 
 
 def _with_codec(lm: Checkpoint, codec: Checkpoint) -> Checkpoint:
@@ -96,12 +85,26 @@ def _ours(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None
     _our_codec(target / CODEC, codec, dtype)
     config = _with_portable_text(lm.config, target)
     config["compression_model_checkpoint"] = CODEC
-    write_model(target, kind="lm", config=config, tensors=lm.tensors, meta=lm.meta, dtype=dtype)
+    write_model(
+        target,
+        kind="lm",
+        config=config,
+        tensors=lm.tensors,
+        meta=lm.meta,
+        dtype=dtype,
+        family=lm.family or None,
+    )
 
 
 def _our_codec(target: Path, codec: Checkpoint, dtype: DType) -> None:
     write_model(
-        target, kind="compression", config=codec.config, tensors=codec.tensors, meta=codec.meta, dtype=dtype
+        target,
+        kind="compression",
+        config=codec.config,
+        tensors=codec.tensors,
+        meta=codec.meta,
+        dtype=dtype,
+        family=codec.family or None,
     )
 
 

@@ -10,15 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-import audiocraft.models as models
+from audiocraft.checkpoints.families import default_of, release_called, target
 from audiocraft.errors import InvalidInput
 from audiocraft.models.codecs.streaming_decode import StreamDecoder
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 from audiocraft.quantization.vq import ResidualVectorQuantizer
 from audiocraft.utils.lazy import lazy_names
-
-_DAC_NAMES = ("dac_16khz", "dac_24khz", "dac_44khz")
-
 
 # Where upstream has these codecs, which build on this module.
 __getattr__, __dir__ = lazy_names(
@@ -87,10 +84,11 @@ class CompressionModel(ABC, nn.Module):
     @staticmethod
     def get_pretrained(name: str, device: str | torch.device = "cpu") -> CompressionModel:
         """A trained codec by name, path or hub id, in eval mode on `device`."""
-        # Through the package's lazy names: loaders build on this module, so it cannot import them.
-        if str(name) in _DAC_NAMES:
-            return models.DAC(str(name).removeprefix("dac_")).to(device)
-        return models.load_compression_model(name, device=device)
+        # As its family says: loaders build on this module, so it cannot import them.
+        released = release_called(str(name), kind="compression")
+        family = default_of("compression") if released is None else released[0]
+        codec: CompressionModel = target(family.load)(name, device=device)
+        return codec
 
     def init_encode_state(self, batch_size: int) -> Any:
         """A fresh state for `encode_step`."""

@@ -126,6 +126,11 @@ class GeneratorModel(ABC):
         return False
 
     @property
+    def takes(self) -> frozenset[str]:
+        """What the model can be given beside text: continuation, melody, style, plan and so on."""
+        return frozenset({"plan"}) if self.takes_plans else frozenset()
+
+    @property
     def precision(self) -> str:
         """What its matrices are kept in, as `get_pretrained` takes it."""
         return "fp32"

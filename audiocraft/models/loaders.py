@@ -4,37 +4,114 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from audiocraft.checkpoints.read import read
-from audiocraft.checkpoints.record import NAMES, Checkpoint
-from audiocraft.checkpoints.sources import RELEASE_FILES, resolve, sibling
-from audiocraft.checkpoints.torch_files.shards import shaped
-from audiocraft.checkpoints.transformers.models import holds_codec
-from audiocraft.config.conditioning import ScoreConfig
-from audiocraft.config.networks import CompressionConfig, LMConfig
-from audiocraft.environment import cache_dir as default_cache_dir
-from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
-from audiocraft.models import debug
-from audiocraft.models.builders import (
-    build_codec,
-    build_lm,
-    get_debug_compression_model,
-    get_debug_lm_model,
-    wrap_codec,
+from audiocraft.checkpoints import sources
+from audiocraft.checkpoints.facts import family_of
+from audiocraft.checkpoints.families import (
+    ModelFamily,
+    ModelPart,
+    OtherKind,
+    kind_called,
+    of_kind,
+    release_called,
+    target,
 )
+from audiocraft.checkpoints.read import read
+from audiocraft.checkpoints.transformers.models import holds_codec
+from audiocraft.config.conditioning import ScoreConfig, T5Config
+from audiocraft.config.networks import LMConfig
+from audiocraft.environment import cache_dir as default_cache_dir
+from audiocraft.errors import CheckpointError, InvalidInput
+from audiocraft.models import debug
+from audiocraft.models.builders import build_lm, get_debug_compression_model, get_debug_lm_model, wrap_codec
 from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.filling import config_of, family_of_checkpoint, filled, network_of, with_shapes
 from audiocraft.models.lm import LMModel
+from audiocraft.modules.conditioners.t5 import find_t5
 from audiocraft.modules.packing import pack_model, resolve_precision
 
-M = TypeVar("M", bound=nn.Module)
+if TYPE_CHECKING:
+    from audiocraft.models.generator import GeneratorModel
+
 Device = torch.device | str
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_model(
+    name: Path | str, *, device: Device | None = None, precision: str | None = "auto"
+) -> GeneratorModel:
+    """The model called `name`, ready to generate, by the class of its family; fetched if it is not on this machine.
+
+    Args:
+        precision: of its weights; what a family knows stands in its record.
+    """
+    family = fetched_family(name)
+    if family.facade is None:
+        others = "a model that generates is needed, such as musicgen-nano"
+        raise InvalidInput(
+            f"model {str(name)!r} is a {family.kind.title} and generates nothing; {others}", field="model"
+        )
+    model: GeneratorModel = target(family.facade).get_pretrained(
+        str(name), device=device, precision=precision
+    )
+    return model
+
+
+def load_part(name: Path | str, *, kind: str | None = None, device: Device = "cpu") -> nn.Module:
+    """The network called `name`, without what a generator has around it.
+
+    Args:
+        kind: of the network, where the name stands for several; None: that of its family.
+    """
+    family = fetched_family(name, kind=kind)
+    if family.load is not None:
+        loaded: nn.Module = target(family.load)(name, device=device)
+        return loaded
+    return load_network(name, kind=family.kind.name, device=device)[0]
+
+
+def fetched_family(name: Path | str, *, kind: str | None = None) -> ModelFamily:
+    """The family of the model called `name`, whose files are fetched where only they can tell."""
+    try:
+        if sources.local(name, kind=kind) is None and release_called(str(name), kind=kind) is None:
+            sources.resolve(name, kind=kind)
+        return family_of(name, kind=kind)
+    except CheckpointError:
+        return _family_by_reading(name, kind)
+
+
+def _family_by_reading(name: Path | str, kind: str | None) -> ModelFamily:
+    """The family of a model whose files do not tell until they are read; else the reader's own words about them."""
+    failures: list[CheckpointError] = []
+    for each in (kind,) if kind is not None else dict.fromkeys(family.kind.name for family in of_kind(None)):
+        try:
+            return family_of_checkpoint(read(name, kind=each))
+        except CheckpointError as error:
+            failures.append(error)
+    raise next((error for error in failures if not isinstance(error, OtherKind)), failures[0])
+
+
+def load_network(
+    name: Path | str,
+    *,
+    kind: str,
+    device: Device = "cpu",
+    cache: str | None = None,
+    dtype: torch.dtype | None = torch.float32,
+) -> tuple[nn.Module, Any]:
+    """A network with its weights, in eval mode, and its configuration record.
+
+    Args:
+        dtype: of floating-point weights; None leaves them as they are stored.
+    """
+    checkpoint = read(name, kind=kind, cache=cache, dtype=dtype)
+    config = config_of(checkpoint)
+    return filled(network_of(checkpoint, config), checkpoint).to(device), config
 
 
 def load_compression_model(
@@ -43,9 +120,10 @@ def load_compression_model(
     """The codec called `file_or_url_or_id`, in eval mode and float32."""
     if str(file_or_url_or_id) == debug.NAME:
         return get_debug_compression_model(device)
-    checkpoint = read(file_or_url_or_id, kind="compression", cache=cache_dir, dtype=torch.float32)
-    config = _config(CompressionConfig, checkpoint)
-    return _filled(build_codec(config, device="meta"), checkpoint).to(device)
+    codec, _ = load_network(file_or_url_or_id, kind="compression", device=device, cache=cache_dir)
+    if not isinstance(codec, CompressionModel):
+        raise CheckpointError(f"{file_or_url_or_id} holds a {type(codec).__name__}, not a codec")
+    return codec
 
 
 def load_lm_model(
@@ -80,8 +158,18 @@ def _lm_as_stored(
     if str(name) == debug.NAME:
         return get_debug_lm_model(device), debug.lm_config()
     checkpoint = read(name, kind="lm", cache=cache, dtype=dtype)
-    config = _config(LMConfig, checkpoint)
-    return _filled(build_lm(config, device="meta"), checkpoint).to(device), config
+    family, config = family_of_checkpoint(checkpoint), config_of(checkpoint)
+    network = network_of(checkpoint, config)
+    if not isinstance(network, LMModel) or not isinstance(config, LMConfig):
+        raise CheckpointError(
+            f"{checkpoint.source} holds a {family.title}, which predicts no next token; load it with load_model()"
+        )
+    return filled(network, checkpoint).to(device), config
+
+
+def build_complete_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
+    """`build_lm`, with the codecs that its conditioners listen to, which have weights of their own."""
+    return build_lm(config, device=device, load_codec=load_compression_model)
 
 
 def load_generator(
@@ -99,7 +187,7 @@ def load_generator(
             field="quantize",
         )
     lm, config = load_lm(name, device=device, precision=quantize or precision)
-    place = codec_name(name, config)
+    place = codec_of(name, config)
     try:
         codec = load_compression_model(place, device=device)
     except CheckpointError as error:
@@ -132,22 +220,48 @@ def _check_codec(
             )
 
 
-def codec_name(name: Path | str, config: LMConfig) -> Path | str:
+def codec_of(name: Path | str, config: LMConfig) -> Path | str:
     """The codec in the same folder, as upstream's releases have it, else the one that the configuration names."""
     named = (config.compression_model_checkpoint or "").removeprefix("//pretrained/")
     if str(name) == debug.NAME:
         return named
-    address = sibling(str(name), RELEASE_FILES["compression"])
-    if address is not None and str(name).partition("#")[0].endswith(f"/{RELEASE_FILES['lm']}"):
+    codec_file, lm_file = kind_called("compression").release_file or "", kind_called("lm").release_file or ""
+    address = sources.sibling(str(name), codec_file)
+    if address is not None and str(name).partition("#")[0].endswith(f"/{lm_file}"):
         return address
-    path = resolve(name, kind="lm")
+    path = sources.resolve(name, kind="lm")
     folder = path if path.is_dir() else path.parent
-    if (folder / RELEASE_FILES["compression"]).is_file() or holds_codec(folder):
+    if (folder / codec_file).is_file() or holds_codec(folder):
         return folder
     if not named:
         raise CheckpointError(f"{path}: the configuration names no codec (compression_model_checkpoint)")
     # A codec kept with its language model wins over another of the same name.
     return next((near for near in (folder / named, folder.parent / named) if near.exists()), named)
+
+
+def parts_of_lm(name: Path | str, tree: Mapping[str, Any]) -> list[ModelPart]:
+    """What a language model needs beside itself: its codec, and the text encoder that it hears through.
+
+    Args:
+        tree: its configuration.
+    """
+    config = LMConfig.select(tree)
+    codec = codec_of(name, config)
+    parts = [
+        ModelPart(
+            name=str(codec),
+            title="codec",
+            kind="compression",
+            find=lambda: sources.resolve(codec, kind="compression"),
+        )
+    ]
+    for entry in config.conditioners.values():
+        if isinstance(entry, T5Config):
+            text = entry.name
+            parts.append(
+                ModelPart(name=text, title="text encoder", kind=None, find=lambda text=text: find_t5(text))  # type: ignore[misc]
+            )
+    return parts
 
 
 def load_compression_model_ckpt(
@@ -175,81 +289,3 @@ def load_lm_model_ckpt(file_or_url_or_id: Path | str, cache_dir: str | None = No
 def get_audiocraft_cache_dir() -> str:
     """Where models are looked for by name."""
     return str(default_cache_dir())
-
-
-def _config(kind: type[CompressionConfig] | type[LMConfig], checkpoint: Checkpoint) -> Any:
-    try:
-        return kind.select(checkpoint.config)
-    except ConfigError as error:
-        raise CheckpointError(f"{checkpoint.source}: {error}") from error
-
-
-def _filled(model: M, checkpoint: Checkpoint) -> M:
-    """`model`, built without memory, takes over the tensors of `checkpoint`; every name and shape must match."""
-    checkpoint = _shaped(model, checkpoint)
-    tensors = checkpoint.tensors
-    _check_names(model.state_dict(), tensors, checkpoint)
-    _check_values(tensors, checkpoint)
-    model.load_state_dict(tensors, strict=True, assign=True)
-    empty = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta]
-    assert not empty, f"left without values: {empty}"
-    return model.eval()
-
-
-def with_shapes(checkpoint: Checkpoint) -> Checkpoint:
-    """`checkpoint` with the shapes that a training run on several processes does not write down."""
-    if checkpoint.ranks == 1:
-        return checkpoint
-    if checkpoint.kind == "lm":
-        return _shaped(build_lm(_config(LMConfig, checkpoint), device="meta"), checkpoint)
-    return _shaped(build_codec(_config(CompressionConfig, checkpoint), device="meta"), checkpoint)
-
-
-def _shaped(model: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
-    if checkpoint.ranks == 1:
-        return checkpoint
-    tensors = dict(checkpoint.tensors)
-    for name, expected in model.state_dict().items():
-        if name not in tensors:
-            continue
-        found = shaped(tensors[name], expected.shape, checkpoint.ranks)
-        if found is None:
-            raise CheckpointError(
-                f"{checkpoint.source}: the parts of {name} are {tensors[name].numel()} values, "
-                f"and {expected.numel()} are expected; are these files of one run and one step?"
-            )
-        tensors[name] = found
-    return replace(checkpoint, tensors=tensors, ranks=1)
-
-
-def _check_names(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    wrong = [
-        f"{name} (expected {list(expected[name].shape)}, found {list(found[name].shape)})"
-        for name in expected
-        if name in found and expected[name].shape != found[name].shape
-    ]
-    for problem, names in (
-        ("is missing", missing),
-        ("has no use for", extra),
-        ("has other shapes for", wrong),
-    ):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise CheckpointError(
-                f"{checkpoint.source} does not fit its own configuration: the {NAMES[checkpoint.kind]} "
-                f"{problem} {', '.join(names[:3])}{more}"
-            )
-
-
-def _check_values(tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
-    """Refuse weights that would turn every output into noise or silence without a word."""
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.numel() == 0:
-            continue
-        # A sum is one pass without a copy; only where it is not finite, each value is looked at.
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{checkpoint.source}: {name} holds values that are no numbers (NaN or infinite); "
-                "the file is damaged, or its training diverged"
-            )

@@ -12,12 +12,10 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import Guidance, Sampling, window_of
 from audiocraft.generation.windows import DEFAULT_STRIDE
 from audiocraft.models.genmodel import Generated
-from audiocraft.models.loaders import load_generator
 from audiocraft.models.references import listener
 from audiocraft.models.token_model import TokenModel
 from audiocraft.modules.conditioners import StyleConditioner
 from audiocraft.types import StyleSettings
-from audiocraft.utils.devices import usable_device
 
 MelodyList = list[Tensor | None]
 MelodyType = Tensor | MelodyList
@@ -26,6 +24,8 @@ MelodyType = Tensor | MelodyList
 class MusicGen(TokenModel):
     """Music from text, and with models that listen, from a melody or a style. See `BaseGenModel` for `run` and
     `stream`."""
+
+    family = "musicgen"
 
     @staticmethod
     def get_pretrained(
@@ -41,9 +41,7 @@ class MusicGen(TokenModel):
             precision: of the language model's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".
             quantize: another name for `precision`.
         """
-        device = usable_device(device)
-        codec, lm, config = load_generator(name, device=device, precision=precision, quantize=quantize)
-        return MusicGen(str(name), codec, lm, max_duration=config.max_duration)
+        return MusicGen._loaded(name, device, precision=precision, quantize=quantize)
 
     def set_generation_params(  # type: ignore[override]
         self,

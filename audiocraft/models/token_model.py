@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.level_anchor import LevelAnchor
+from audiocraft.checkpoints.families import family_called
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
 from audiocraft.generation.computations import Generation
@@ -21,9 +23,11 @@ from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.generator import Estimate, PreparedRequest, audio_bytes, draw_seeds, samples_of
 from audiocraft.models.genmodel import BaseGenModel
 from audiocraft.models.lm import LMModel
+from audiocraft.models.loaders import load_generator
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.planning import make_plan, plans_over_time
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
+from audiocraft.utils.devices import usable_device
 
 PLAN = "plan"
 """The condition that carries a ScorePlan, in models that have it."""
@@ -35,6 +39,8 @@ class TokenModel(BaseGenModel):
     """A language model over the codes of a codec."""
 
     lm: LMModel
+    family: ClassVar[str]
+    """Its record in `checkpoints.families`."""
 
     def __init__(
         self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
@@ -42,10 +48,34 @@ class TokenModel(BaseGenModel):
         super().__init__(name, compression_model, lm, max_duration)
         references.prepare_for_generation(lm)
 
+    @classmethod
+    def _loaded(
+        cls,
+        name: str,
+        device: str | torch.device | None,
+        *,
+        precision: str | None,
+        quantize: str | None,
+    ) -> Self:
+        """The model called `name`, also by the short names that it has within its family."""
+        released = family_called(cls.family).release(str(name))
+        codec, lm, config = load_generator(
+            name if released is None else released.repo,
+            device=usable_device(device),
+            precision=precision,
+            quantize=quantize,
+        )
+        return cls(str(name), codec, lm, max_duration=config.max_duration)
+
     @property
     def takes_plans(self) -> bool:
         """Whether the model is told tempo, bars and chords frame by frame."""
         return PLAN in self.lm.condition_provider.conditioners
+
+    @property
+    def takes(self) -> frozenset[str]:
+        heard = "style" if references.takes_style(self.lm) else "melody"
+        return (super().takes | {"continuation"}) | ({heard} if references.listener(self.lm) else set())
 
     @property
     def precision(self) -> str:

@@ -122,7 +122,7 @@ class Multiplexer:
         if scope["type"] == "http":
             wanted = dict(scope["headers"]).get(MODEL_HEADER, b"").decode("latin-1")
             facts = scope["app"].state.services.catalogue.models().get(wanted)
-            if facts is not None and facts.kind != "codec" and await _may_generate(scope):
+            if facts is not None and not facts.is_codec and await _may_generate(scope):
                 await self._load(wanted)
         await self._app(scope, receive, send)
 

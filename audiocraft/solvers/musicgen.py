@@ -17,6 +17,7 @@ from audiocraft.errors import ConfigError
 from audiocraft.models.builders import build_lm, wrap_codec
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
+from audiocraft.models.loaders import load_compression_model
 from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import TRAIN, VALID, manifest_folder
@@ -38,7 +39,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     def __init__(self, config: MusicGenSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
-        self.lm: LMModel = build_lm(config.network, device=runtime.device)
+        self.lm: LMModel = build_lm(config.network, device=runtime.device, load_codec=load_compression_model)
         codec = load_codec(config.compression_model_checkpoint, runtime.device)
         if config.compression_model_n_q is not None:
             codec.set_num_codebooks(config.compression_model_n_q)

@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from audiocraft.checkpoints.families import of_solver
 from audiocraft.checkpoints.files import load_weights
 from audiocraft.checkpoints.read import read
-from audiocraft.checkpoints.record import Checkpoint, Kind
+from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.write import write_pointer, write_release
 from audiocraft.config.decode import encode
 from audiocraft.config.training import CompressionSolverConfig, MusicGenSolverConfig
@@ -33,7 +34,7 @@ def export_pretrained_compression_model(pretrained_encodec: str, out_file: Path 
     return _moved(lambda folder: write_pointer(folder, pretrained_encodec), Path(out_file))
 
 
-def _export(checkpoint_path: Path | str, out_file: Path | str, kind: Kind, expected: type) -> Path:
+def _export(checkpoint_path: Path | str, out_file: Path | str, kind: str, expected: type) -> Path:
     path = Path(checkpoint_path)
     run = path if path.is_dir() else path.parent
     if not (run / CONFIG_FILE).exists():  # the original's runs keep the configuration in the checkpoint
@@ -44,7 +45,11 @@ def _export(checkpoint_path: Path | str, out_file: Path | str, kind: Kind, expec
     ):
         raise CheckpointError(f"{run} holds a run of {config.solver}, which this export is not for")
     checkpoint = Checkpoint(
-        kind=kind, config=encode(config.network), tensors=load_weights(run)["state"], source=run
+        kind=kind,
+        family=of_solver(config.solver).name,
+        config=encode(config.network),
+        tensors=load_weights(run)["state"],
+        source=run,
     )
     return _moved(lambda folder: write_release(folder, checkpoint), Path(out_file))
 

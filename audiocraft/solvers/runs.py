@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiocraft.checkpoints.families import of_solver
 from audiocraft.checkpoints.files import load_weights
 from audiocraft.checkpoints.jsonfile import read_json
-from audiocraft.checkpoints.record import Kind
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import decode, encode
 from audiocraft.config.training import (
     SOLVERS,
     AnalysisSolverConfig,
-    AudioGenSolverConfig,
     CompressionSolverConfig,
     MusicGenSolverConfig,
     SolverConfig,
@@ -36,12 +35,6 @@ from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import Windows
 
 CURVE_FILE = "curve.csv"
-_KINDS: Mapping[type, Kind] = {
-    AnalysisSolverConfig: "detector",
-    CompressionSolverConfig: "compression",
-    MusicGenSolverConfig: "lm",
-    AudioGenSolverConfig: "lm",
-}
 
 
 def read_config(run: Path) -> SolverConfig:
@@ -83,9 +76,11 @@ def export(run: Path, out: Path, *, codec: str | None = None, dtype: str = "floa
     state: Mapping[str, Tensor] = best["state"]
     if isinstance(config, AnalysisSolverConfig):
         network, state = _calibrated(config, state)
+    family = of_solver(config.solver)
     folder = write_model(
         out,
-        kind=_KINDS[type(config)],
+        kind=family.kind.name,
+        family=family.name,
         config=network,
         tensors=state,
         meta={"step": best["step"], "metric": best["metric"], "metrics": _last_valid(run, best["step"])},

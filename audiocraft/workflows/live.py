@@ -11,12 +11,12 @@ from pathlib import Path
 from torch import Tensor
 
 from audiocraft.audio.writer import AudioWriter
+from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.events import AudioChunk
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
-from audiocraft.models.capabilities import abilities_of_model
 from audiocraft.models.generator import GeneratorModel, PreparedRequest
 from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_path
@@ -69,7 +69,7 @@ def render_live(
     target = None if path is None else check_target(path)
     origin = origin or Origin()
     if origin.reference is not None:
-        abilities_of_model(model).check(model.name, origin.reference.role)
+        check_takes(model.name, model.takes, origin.reference.role)
     prepared = model.prepare(request)
     session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
     chunks = model.stream_prepared(prepared, session)

@@ -17,12 +17,12 @@ from torch import Tensor
 from audiocraft.audio.files import audio_read, audio_write
 from audiocraft.audio.formats import FILE_FORMATS
 from audiocraft.checkpoints.digest import weights_digest
+from audiocraft.checkpoints.facts import check_takes
 from audiocraft.config.decode import decode, encode
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
-from audiocraft.models.capabilities import Role, abilities_of_model
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
@@ -57,6 +57,10 @@ class Continuation:
 
     path: str
     sha256: str
+
+
+Role = Literal["melody", "style"]
+"""What a model hears in the audio that it is referred to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +174,7 @@ def render(
     if len(targets) != len(request.prompts) or len(set(targets)) != len(targets):
         raise InvalidInput(f"{len(request.prompts)} prompts need as many different files", field="paths")
     if origin.reference is not None:
-        abilities_of_model(model).check(model.name, origin.reference.role)
+        check_takes(model.name, model.takes, origin.reference.role)
     result = model.run(request, progress=progress, cancel=cancel)
     identity = identity_of(model)
     finished: list[Rendered] = []

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from audiocraft.audio.files import audio_info, audio_write
+from audiocraft.checkpoints.facts import facts_of
 from audiocraft.checkpoints.write import write_model
 from audiocraft.cli.main import main
 from audiocraft.config.conditioning import BagOfWordsConfig, ChromaStemConfig, FuserConfig, StyleConfig
 from audiocraft.config.decode import encode
 from audiocraft.config.networks import DelayConfig, InterleaveConfig, LMConfig, TransformerLMConfig
 from audiocraft.models.builders import build_lm
-from audiocraft.models.capabilities import Abilities, foreseen
+from audiocraft.models.loaders import load_compression_model
 from audiocraft.quantization.core_vq import EuclideanCodebook
 from audiocraft.workflows.render import read_recipe
 
@@ -50,7 +51,7 @@ def write(folder: Path, reference: ChromaStemConfig | StyleConfig | None, *, ste
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        lm = build_lm(config)
+        lm = build_lm(config, load_codec=load_compression_model)
         for part in lm.modules():
             if isinstance(part, EuclideanCodebook):  # untrained ones are empty
                 part.embed.normal_()
@@ -160,25 +161,24 @@ def test_sounds(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_refused_before_anything_is_read(
     model: str, words: list[str], reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("audiocraft.models.loaders.load_generator", None)
+    monkeypatch.setattr("audiocraft.models.genmodel.load_generator", None)
     assert main(["generate", "x", "-m", model, "-o", "out.wav", *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
 
 
-def test_models_that_only_their_weights_tell_about(
+def test_released_files_tell_before_their_weights_are_read(
     golden_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A released file keeps its configuration beside the weights, so the refusal comes after reading it."""
-    monkeypatch.setenv("HF_HOME", str(golden_dir / "_hf_home"))
-    assert foreseen(str(golden_dir / "musicgen")) is None
+    monkeypatch.setattr("audiocraft.models.genmodel.load_generator", None)
+    assert facts_of(golden_dir / "musicgen").takes == {"continuation"}
     assert generate(golden_dir / "musicgen", "--melody", "tune.wav") == 2
     assert "takes no melody" in capsys.readouterr().err
 
 
-def test_abilities_of_folders(models: Path) -> None:
-    assert foreseen(str(models / "tiny-stereo")) == Abilities()
-    assert foreseen(str(models / "tiny-style")) == Abilities("style")
+def test_what_folders_take(models: Path) -> None:
+    assert facts_of(models / "tiny-stereo").takes == {"continuation"}
+    assert facts_of(models / "tiny-style").takes == {"continuation", "style"}
 
 
 def test_help_has_panels_and_examples(capsys: pytest.CaptureFixture[str]) -> None:

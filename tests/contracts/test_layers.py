@@ -16,7 +16,7 @@ LAYERS = {
     "modules": 3,
     "generation": 4, "losses": 4, "adversarial": 4, "metrics": 4, "optim": 4,
     "models": 5,
-    "engine": 6, "analysis": 6, "codec": 6, "solvers": 6,
+    "families": 6, "engine": 6, "analysis": 6, "codec": 6, "solvers": 6,
     "workflows": 7, "bench": 7, "train": 7, "client": 7,
     "server": 8, "grids": 8,
     "cli": 9,

@@ -16,6 +16,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
 from audiocraft.models import MusicGen
 from audiocraft.models.builders import build_lm, get_debug_compression_model, wrap_codec
+from audiocraft.models.loaders import load_compression_model
 from audiocraft.modules.conditioners import StyleConditioner, stems
 from audiocraft.types import StyleSettings
 
@@ -49,7 +50,7 @@ def lm_config(reference: ChromaStemConfig | StyleConfig | None, **changes: Any) 
 def build(config: LMConfig, name: str) -> MusicGen:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        lm = build_lm(config)
+        lm = build_lm(config, load_codec=load_compression_model)
         for part in lm.modules():  # random codebooks: untrained ones would be empty
             if isinstance(part, StyleConditioner):
                 for layer in part.rvq.vq.layers:

@@ -19,10 +19,17 @@ RATE = 8000
 STEPS = 10
 FACTS = {
     "fake": ModelFacts(
-        name="fake", kind="music", takes=frozenset({"plan", "melody", "style"}), license="MIT"
+        name="fake",
+        family="musicgen",
+        kind="lm",
+        makes="music",
+        takes=frozenset({"continuation", "plan", "melody", "style"}),
+        license="MIT",
     ),
-    "plain": ModelFacts(name="plain", kind="music", takes=frozenset()),
-    "codec": ModelFacts(name="codec", kind="codec", takes=frozenset(), sample_rate=RATE, channels=1),
+    "plain": ModelFacts(
+        name="plain", family="musicgen", kind="lm", makes="music", takes=frozenset({"continuation"})
+    ),
+    "codec": ModelFacts(name="codec", family="encodec", kind="compression", sample_rate=RATE, channels=1),
 }
 
 

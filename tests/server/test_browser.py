@@ -36,7 +36,10 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; set AUDIOCRAFT_CHROMIUM"),
 ]
 # The page of a server that has a model for sounds as well.
-MODELS = {"noise": ModelFacts(name="noise", kind="sound", takes=frozenset(), guidance=4.0), **FACTS}
+MODELS = {
+    "noise": ModelFacts(name="noise", family="audiogen", kind="lm", makes="sound", guidance=4.0),
+    **FACTS,
+}
 
 
 @pytest.fixture(scope="module")

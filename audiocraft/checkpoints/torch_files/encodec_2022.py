@@ -10,16 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
+from audiocraft.checkpoints.torch_files.header import ENCODEC_2022_FIRST as _FIRST
 from audiocraft.checkpoints.transformers.names import old_weight_norm
 from audiocraft.errors import CheckpointError
 
-_FIRST = "encoder.model.0.conv.conv."
 _UPSAMPLING = re.compile(r"decoder\.model\.(\d+)\.convtr\.convtr\.weight(_v)?")
-
-
-def recognises(package: Mapping[Any, Any]) -> bool:
-    """Whether these are the tensors of such a codec."""
-    return f"{_FIRST}bias" in package and "quantizer.vq.layers.0._codebook.embed" in package
 
 
 def config_of(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Any]:

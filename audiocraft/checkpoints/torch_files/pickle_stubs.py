@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from audiocraft.errors import CheckpointError
 
 _MAX_NODES = 200_000
@@ -23,29 +21,6 @@ class Shell:
         for values in state if isinstance(state, tuple) else (state,):  # with slots: (ordinary, slots)
             if isinstance(values, dict):
                 self.__dict__.update(values)
-
-
-class Part(Tensor):
-    """Stands in for what one process had of a tensor that was spread over several: its pieces, and nothing to compute
-    with. `shape` is the whole tensor's."""
-
-    pieces: list[tuple[tuple[int, ...], Tensor]]
-    """Where in the whole tensor each piece begins, and the piece."""
-    ranks: int
-    """Over how many processes."""
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        raise CheckpointError("a part of a tensor was used as a tensor")
-
-    def __setstate__(self, state: Any) -> None:
-        try:
-            shards, _, processes = state[:3]
-            entries = [(vars(shard)["metadata"], vars(shard)["tensor"]) for shard in shards]
-            self.pieces = [(tuple(vars(where)["shard_offsets"]), piece.detach()) for where, piece in entries]
-            self.ranks = int(vars(processes)["global_world_size"])
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise ValueError(f"not the part of a tensor: {error}") from error
 
 
 class Word(str):
@@ -108,9 +83,9 @@ SHELLS: dict[str, Any] = {
     "builtins.getattr": _member,
     "__builtin__.getattr": _member,
     **{f"torch.distributed.{name}": Shell for name in _PARTS},
-    "torch.distributed._shard.sharded_tensor.api.ShardedTensor": Part,
 }
-"""What a class that a file asks for is replaced by. None of them does anything but hold values."""
+"""What a class that a file asks for is replaced by, where it holds no tensors (`shards` has one that does). None of
+them does anything but hold values."""
 
 
 def plain(value: Any) -> Any:

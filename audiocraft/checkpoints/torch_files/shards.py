@@ -10,13 +10,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.checkpoints.torch_files.pickle_stubs import Part
 from audiocraft.errors import CheckpointError
 
 _RANK = re.compile(r"(.+\.th)\.\d+")
 _FLAT = "_flat_param"
 """All parameters of a block in a row, which the files hold beside its parameters."""
 _MAX_RANKS = 65_536
+SPREAD = "torch.distributed._shard.sharded_tensor.api.ShardedTensor"
+"""The class that `SpreadTensor` stands in for."""
+
+
+class SpreadTensor(Tensor):
+    """Stands in for what one process had of a tensor that was spread over several: its pieces, and nothing to compute
+    with. `shape` is the whole tensor's."""
+
+    pieces: list[tuple[tuple[int, ...], Tensor]]
+    """Where in the whole tensor each piece begins, and the piece."""
+    ranks: int
+    """Over how many processes."""
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        raise CheckpointError("a part of a tensor was used as a tensor")
+
+    def __setstate__(self, state: Any) -> None:
+        try:
+            shards, _, processes = state[:3]
+            entries = [(vars(shard)["metadata"], vars(shard)["tensor"]) for shard in shards]
+            self.pieces = [(tuple(vars(where)["shard_offsets"]), piece.detach()) for where, piece in entries]
+            self.ranks = int(vars(processes)["global_world_size"])
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ValueError(f"not the part of a tensor: {error}") from error
 
 
 def first_rank(path: Path) -> Path:
@@ -27,12 +51,12 @@ def first_rank(path: Path) -> Path:
 
 def is_spread(weights: Mapping[Any, Any]) -> bool:
     """Whether these weights are only what one process had."""
-    return any(isinstance(value, Part) for value in weights.values())
+    return any(isinstance(value, SpreadTensor) for value in weights.values())
 
 
 def rank_files(path: Path, weights: Mapping[Any, Any]) -> list[Path]:
     """The files of all ranks, of which `path` is the first and holds `weights`; raises if they are not all there."""
-    ranks = next(value.ranks for value in weights.values() if isinstance(value, Part))
+    ranks = next(value.ranks for value in weights.values() if isinstance(value, SpreadTensor))
     if not 0 < ranks <= _MAX_RANKS:
         raise CheckpointError(f"{path} says that it is one part of {ranks}")
     files = [path, *(path.with_name(f"{path.name}.{rank}") for rank in range(1, ranks))]
@@ -70,7 +94,7 @@ def joined(parts: Sequence[Mapping[Any, Any]], source: Path) -> dict[str, Tensor
 
 def _check_pieces(name: str, values: Sequence[Any], source: Path) -> None:
     """The ranks' pieces must be different ones, inside the tensor, and all of it."""
-    if not all(isinstance(value, Part) and value.shape == values[0].shape for value in values):
+    if not all(isinstance(value, SpreadTensor) and value.shape == values[0].shape for value in values):
         raise CheckpointError(f"{source}: the ranks disagree about {name}")
     whole = values[0].shape
     begins, filled = set(), 0
@@ -90,7 +114,7 @@ def _whole(name: str, parts: Sequence[Mapping[Any, Any]], source: Path) -> Tenso
     values = [part[name] for part in parts]
     if not all(isinstance(value, Tensor) for value in values):
         raise CheckpointError(f"{source}: {name!r} is no tensor")
-    if not isinstance(values[0], Part):
+    if not isinstance(values[0], SpreadTensor):
         return torch.cat([value.detach().reshape(-1) for value in values])
     _check_pieces(name, values, source)
     whole = torch.empty(values[0].shape, dtype=values[0].dtype)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.checkpoints.torch_files.pickle_stubs import SHELLS
+from audiocraft.checkpoints.torch_files.shards import SPREAD, SpreadTensor
 from audiocraft.errors import CheckpointError
 
 # What a restricted unpickler raises on bytes that are no pickle depends on the bytes.
@@ -33,6 +34,7 @@ _BROKEN = (
     AssertionError,
     zipfile.BadZipFile,
 )
+_STAND_INS: dict[str, Any] = {**SHELLS, SPREAD: SpreadTensor}
 _MAX_PICKLE = 256 * 2**20
 """Bytes of a file's structure (not of its tensors); the largest released one has under 1 MB."""
 _TENSORS = re.compile(
@@ -63,7 +65,7 @@ def load_torch_file(path: Path, *, dtype: torch.dtype | None = None) -> Mapping[
 
 def _load(path: Path, *, mapped: bool) -> Any:
     # The table of stand-ins is torch's and global: two threads must not take each other's away.
-    stand_ins: list[Any] = [(stand_in, name) for name, stand_in in SHELLS.items()]
+    stand_ins: list[Any] = [(stand_in, name) for name, stand_in in _STAND_INS.items()]
     try:
         _check_size(path)
         with _LOCK, torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
@@ -100,7 +102,7 @@ def _why(path: Path) -> str:
 
 
 def _allowed(name: str) -> bool:
-    return name in SHELLS or _TENSORS.fullmatch(name) is not None
+    return name in _STAND_INS or _TENSORS.fullmatch(name) is not None
 
 
 def _asked_for(path: Path) -> Iterator[str]:

@@ -135,6 +135,46 @@ def encodec_config_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def dac_config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a Hugging Face DAC model as our configuration tree."""
+    ratios = list(config["downsampling_ratios"])[::-1]
+    if list(config.get("upsampling_ratios") or ratios) != ratios:
+        raise CheckpointError(
+            f"upsampling_ratios {config['upsampling_ratios']} do not mirror downsampling_ratios {ratios[::-1]}"
+        )
+    rate = config["sampling_rate"]
+    return {
+        "compression_model": "dac",
+        "sample_rate": rate,
+        "channels": 1,
+        "dac": {
+            "sample_rate": rate,
+            "n_filters": config["encoder_hidden_size"],
+            "decoder_filters": config["decoder_hidden_size"],
+            "ratios": ratios,
+            "n_q": config["n_codebooks"],
+            "bins": config["codebook_size"],
+            "codebook_dim": config["codebook_dim"],
+        },
+    }
+
+
+def config_from_hf(
+    header: Mapping[str, Any], beside: Mapping[str, Any], *, text_encoder: str
+) -> dict[str, Any]:
+    """The settings of a `transformers` model as our configuration tree; of a MusicGen, those of its language model.
+
+    Args:
+        header: its `config.json`.
+        beside: what `generation_config.json` and `preprocessor_config.json` say, as far as they are there.
+        text_encoder: name or folder of its T5, where it has one.
+    """
+    found = model_type(header)
+    if found in (MUSICGEN, MELODY):
+        return musicgen_config_from_hf(header, beside, text_encoder=text_encoder)
+    return dac_config_from_hf(header) if found == "dac" else encodec_config_from_hf(header)
+
+
 def dac_config_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     """Our configuration tree of a DAC as `transformers` spells it."""
     dac = config["dac"]

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from audiocraft.checkpoints.families import OtherKind, kind_called, of_model_type
 from audiocraft.checkpoints.jsonfile import read_json
-from audiocraft.checkpoints.record import NAMES, Checkpoint, Kind, OtherKind
+from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.safefile import SafeFile, SafeFiles
 from audiocraft.checkpoints.sources import (
     CONFIG_FILE,
@@ -26,11 +27,12 @@ from audiocraft.checkpoints.torch_files.torchfile import load_torch_file
 from audiocraft.checkpoints.transformers.config import (
     MELODY,
     MUSICGEN,
+    dac_config_from_hf,
     encodec_config_from_hf,
     model_type,
     musicgen_config_from_hf,
 )
-from audiocraft.checkpoints.transformers.dac import dac_config_from_hf, dac_from_hf
+from audiocraft.checkpoints.transformers.dac import dac_from_hf
 from audiocraft.checkpoints.transformers.names import encodec_names, musicgen_from_hf
 from audiocraft.errors import CheckpointError
 
@@ -92,7 +94,7 @@ class _TorchFile:
 
 
 def read_model(
-    folder: Path, header: Mapping[str, Any], kind: Kind, dtype: torch.dtype | None = None
+    folder: Path, header: Mapping[str, Any], kind: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
     """The part of the model in `folder` that is of `kind`; a MusicGen holds a language model and a codec.
 
@@ -111,7 +113,7 @@ def read_model(
     if kind == "compression" and found in _CODECS:
         return _codec(folder, header, weights_of(folder), dtype)
     raise OtherKind(
-        f"{folder} holds a {found!r} model, not a {NAMES[kind]}; "
+        f"{folder} holds a {found!r} model, not a {kind_called(kind).title}; "
         f"known: {', '.join((MUSICGEN, MELODY, *_CODECS))}"
     )
 
@@ -160,7 +162,12 @@ def _language_model(
         source=str(folder),
     )
     return Checkpoint(
-        kind="lm", config=config, tensors=tensors, meta=_meta(header), source=folder / CONFIG_FILE
+        kind="lm",
+        family=_family(header, folder),
+        config=config,
+        tensors=tensors,
+        meta=_meta(header),
+        source=folder / CONFIG_FILE,
     )
 
 
@@ -171,6 +178,7 @@ def _codec(folder: Path, header: Mapping[str, Any], files: Tensors, dtype: torch
     read_config, read_tensors = _CODECS[found]
     return Checkpoint(
         kind="compression",
+        family=_family(header, folder),
         config=_decoded(folder, lambda: read_config(header)),
         tensors=read_tensors(files, dtype),
         meta=_meta(header),
@@ -185,6 +193,11 @@ def _decoded(folder: Path, decode: Callable[[], dict[str, Any]]) -> dict[str, An
         raise CheckpointError(
             f"{folder / CONFIG_FILE} has a missing or impossible setting: {error}"
         ) from error
+
+
+def _family(header: Mapping[str, Any], folder: Path) -> str:
+    found = of_model_type(model_type(header), stated=header.get("family"), source=str(folder / CONFIG_FILE))
+    return "" if found is None else found.name
 
 
 def _meta(header: Mapping[str, Any]) -> dict[str, Any]:

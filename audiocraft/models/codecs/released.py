@@ -3,6 +3,7 @@ model that it holds already can be taken over."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,13 @@ class DAC(DACModel):
             )
         super().__init__(loaded.encoder, loaded.decoder, loaded.quantizer, sample_rate=loaded.sample_rate)
         self.eval()
+
+
+def load_dac(name: str | Path, device: torch.device | str = "cpu") -> CompressionModel:
+    """The DAC called `name`; a published one by its short name is a `DAC`, as in the original."""
+    if str(name).startswith("dac_") and str(name).removeprefix("dac_") in DAC_MODELS:
+        return DAC(str(name).removeprefix("dac_")).to(device)
+    return load_compression_model(name, device=device)
 
 
 class HFEncodecCompressionModel(CompressionModel):

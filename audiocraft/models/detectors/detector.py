@@ -17,10 +17,10 @@ from audiocraft.adversarial import (
     MultiScaleDiscriminator,
     MultiScaleSTFTDiscriminator,
 )
-from audiocraft.checkpoints.read import read
 from audiocraft.config.analysis import DISCRIMINATORS, DetectorConfig
-from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
+from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.models.detectors.in_domain import Domain
+from audiocraft.models.loaders import load_network
 
 BUNDLED = "analysis-nano"
 _CLASSES: Mapping[str, type[nn.Module]] = {
@@ -121,15 +121,16 @@ def score_of(logits: list[Tensor]) -> Tensor:
 
 def load_detector(name: str | Path = BUNDLED, device: torch.device | str = "cpu") -> Detector:
     """The detector called `name`, in eval mode: a bundled name, or a folder that `audiocraft train export` wrote."""
-    checkpoint = read(name, kind="detector", dtype=torch.float32)
-    try:
-        detector = Detector(DetectorConfig.select(checkpoint.config))
-        detector.load_state_dict(dict(checkpoint.tensors))
-    except (ConfigError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.source} does not fit its own configuration: {error}") from error
-    if not all(torch.isfinite(value).all() for value in detector.state_dict().values()):
-        raise CheckpointError(f"{checkpoint.source} holds values that are no numbers; the file is damaged")
-    return detector.eval().to(device).requires_grad_(False)
+    detector, _ = load_network(name, kind="detector", device=device)
+    assert isinstance(detector, Detector)
+    return detector.requires_grad_(False)
+
+
+def build_detector(config: DetectorConfig, *, device: torch.device | str = "cpu") -> Detector:
+    """An untrained detector on `device`. It is small and computes its tables when it is built, so that it gets memory
+    on the CPU where others are laid out on "meta"."""
+    place = "cpu" if torch.device(device).type == "meta" else device
+    return Detector(config).to(place).eval()
 
 
 def _built(name: str, config: DetectorConfig) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.checkpoints.sources import hub_snapshot
+from audiocraft.checkpoints.hub import hub_snapshot
 from audiocraft.errors import CheckpointError, require
 
 NAME = "m-a-p/MERT-v1-95M"

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiocraft.checkpoints.sources import hub_snapshot, text_encoder
+from audiocraft.checkpoints.hub import hub_snapshot
+from audiocraft.checkpoints.sources import text_encoder
 from audiocraft.checkpoints.transformers.models import weights_of
 from audiocraft.errors import CheckpointError, require
 from audiocraft.utils.meta_init import laid_out_on

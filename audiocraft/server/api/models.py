@@ -11,7 +11,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.server.api.deps import AdminCaller, AnyCaller, Services, ServicesDep
 from audiocraft.server.api.generations import PROBLEMS
 from audiocraft.server.api.responses import ModelEntry, ModelList
-from audiocraft.server.catalogue import ModelFacts
+from audiocraft.server.catalogue import ModelFacts, kind_of
 from audiocraft.server.errors import Forbidden, NotFound, NotImplementedHere, NotReady
 from audiocraft.server.worker.engine_port import LoadedModel
 
@@ -77,7 +77,7 @@ def _changeable(services: Services, model: str) -> ModelFacts:
     if services.engine is None:
         raise NotImplementedHere("this server has no models of its own; its workers load what they need")
     facts = _known(services, model)
-    if facts.kind == "codec":
+    if facts.is_codec:
         raise InvalidInput(f"codec {facts.name!r} is loaded when it is used", field="model")
     return facts
 
@@ -93,9 +93,10 @@ def _entry(services: Services, facts: ModelFacts, loaded: LoadedModel | None) ->
         id=facts.name,
         created=int(loaded.loaded_at) if loaded else 0,
         owned_by=facts.name.rpartition("/")[0] or "audiocraft",
-        kind=facts.kind,
+        kind=kind_of(facts),
+        family=facts.family,
         loaded=loaded is not None,
-        default=facts.name == services.catalogue.choose(None, facts.kind).name,
+        default=facts.name == services.catalogue.choose(None, kind_of(facts)).name,
         license=facts.license,
         takes=sorted(facts.takes),
         sample_rate=loaded.sample_rate if loaded else facts.sample_rate,

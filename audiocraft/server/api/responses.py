@@ -128,12 +128,16 @@ class ModelEntry(BaseModel):
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str
-    kind: Literal["music", "sound", "codec"]
+    kind: Literal["music", "sound", "audio", "codec"] = Field(
+        description="What it makes; audio: both, or it must be fetched before that is known."
+    )
+    family: str | None = Field(default=None, description="musicgen, audiogen, encodec and so on.")
     loaded: bool = Field(description="Whether it is in memory.")
     default: bool = Field(description="Whether requests of its kind that name none get it.")
     license: str | None = None
     takes: list[str] = Field(
-        default_factory=list, description="plan, melody, style: what else it can be given."
+        default_factory=list,
+        description="continuation, plan, melody, style: what it can be given beside a prompt.",
     )
     sample_rate: int | None = None
     channels: int | None = None

@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from audiocraft.errors import InvalidInput
 from audiocraft.server.api.deps import Services, asked
-from audiocraft.server.api.schemas import AudioInput, GenerationBody
+from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
 from audiocraft.server.errors import Forbidden, ShuttingDown
 from audiocraft.server.jobs.records import Job, NewJob, QueueFull, new_id
 from audiocraft.server.jobs.uploads import INLINE, Decoded
@@ -166,9 +166,8 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> str:
             f"a piece may last {limits.duration:g} seconds here, not {body.duration:g}", field="duration"
         )
     facts = services.catalogue.choose(body.model, "sound" if body.kind == "sound" else "music")
-    for wanted in ("melody", "style"):
-        if body.kind == wanted and wanted not in facts.takes:
-            raise InvalidInput(f"model {facts.name!r} cannot follow a {wanted}", field="kind")
+    if body.kind in NEEDS_AUDIO and body.kind not in facts.takes and facts.family is not None:
+        raise InvalidInput(f"model {facts.name!r} cannot follow a {body.kind}", field="kind")
     if body.plan is not None and "plan" not in facts.takes:
         raise InvalidInput(f"model {facts.name!r} takes no plan", field="plan")
     if body.guidance_beta is not None and not facts.takes & {"melody", "style"}:

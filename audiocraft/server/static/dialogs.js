@@ -39,7 +39,7 @@ export class ModelsDialog extends EventTarget {
   }
 
   _row(model) {
-    const does = { music: "Music", sound: "Sounds", codec: "Codec" }[model.kind];
+    const does = { music: "Music", sound: "Sounds", audio: "Audio", codec: "Codec" }[model.kind];
     const facts = [
       does + (model.default && model.kind !== "codec" ? ", the default" : ""), ...model.takes.map((what) => TAKES[what] ?? what),
       model.sample_rate ? `${model.sample_rate / 1000} kHz` : null, model.window ? `${seconds(model.window)} at a time` : null, model.license,
@@ -71,7 +71,7 @@ export class ModelsDialog extends EventTarget {
   }
 }
 
-const TAKES = { plan: "follows tempo, key and chords", melody: "follows a melody", style: "follows a style" };
+const TAKES = { continuation: "continues audio", plan: "follows tempo, key and chords", melody: "follows a melody", style: "follows a style" };
 const VERDICTS = { real: "Sounds like a recording", generated: "Sounds generated", unknown: "No verdict" };
 
 export class AnalysisDialog {

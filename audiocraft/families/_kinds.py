@@ -1,0 +1,28 @@
+"""Kinds of networks that several families share."""
+
+from __future__ import annotations
+
+from audiocraft.checkpoints.families import NetworkKind
+
+LANGUAGE_MODEL = NetworkKind(
+    name="lm",
+    title="language model",
+    release_file="state_dict.bin",
+    weights_of_runs=(
+        ("fsdp_best_state", "model"),
+        ("best_state", "model"),
+        ("ema", "state", "model"),
+        ("model",),
+    ),
+)
+CODEC = NetworkKind(
+    name="compression",
+    title="codec",
+    release_file="compression_state_dict.bin",
+    # Codecs are used with their averaged weights.
+    weights_of_runs=(("ema", "state", "model"), ("best_state", "model"), ("model",)),
+)
+DETECTOR = NetworkKind(name="detector", title="detector")
+
+NON_COMMERCIAL = "cc-by-nc-4.0"
+"""The licence of the weights that the original's authors published."""

@@ -1,0 +1,45 @@
+"""EnCodec, and the codec of our own in its place: audio to codes and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from audiocraft.checkpoints.families import ModelFamily, Release
+from audiocraft.families._kinds import CODEC, NON_COMMERCIAL
+
+
+def _recognises(config: Mapping[str, Any]) -> bool:
+    return (
+        config.get("compression_model", "encodec") == "encodec"
+        and ("encodec" in config or "seanet" in config)
+        and "transformer_lm" not in config
+    )
+
+
+def _released(size: str, rate: int, *, channels: int = 1, licence: str | None = None) -> Release:
+    name = f"encodec_{size}"
+    return Release(
+        repo=f"facebook/{name}", aliases=(name,), sample_rate=rate, channels=channels, licence=licence
+    )
+
+
+FAMILY = ModelFamily(
+    name="encodec",
+    title="EnCodec",
+    kind=CODEC,
+    config="audiocraft.config.networks:CompressionConfig",
+    build="audiocraft.models.builders:build_encodec",
+    load="audiocraft.models.loaders:load_compression_model",
+    solvers=("compression",),
+    model_types=("encodec",),
+    recognises=_recognises,
+    releases=(
+        # The models that travel with this package share one codec, which their names stand for too.
+        Release(repo="nano", aliases=("musicgen-nano", "audiogen-nano")),
+        _released("24khz", 24000),
+        _released("32khz", 32000, licence=NON_COMMERCIAL),
+        _released("48khz", 48000, channels=2),
+        Release(repo="debug", sample_rate=32000, channels=1, licence="MIT", built_in=True),
+    ),
+)
