@@ -258,7 +258,7 @@ def test_models_are_listed_loaded_and_unloaded(client: TestClient) -> None:
     assert client.post("/v1/models/plain/load").json()["loaded"]
     assert not client.post("/v1/models/plain/unload").json()["loaded"]
     assert client.post("/v1/models/unknown/load").status_code == 404
-    assert client.get("/v1/models/fake").json()["takes"] == ["melody", "plan", "style"]
+    assert client.get("/v1/models/fake").json()["takes"] == ["continuation", "melody", "plan", "style"]
 
 
 def test_the_first_paths_answer_with_a_file(client: TestClient, engine: FakeEngine) -> None:
