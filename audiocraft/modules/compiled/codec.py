@@ -21,7 +21,7 @@ from audiocraft.modules.derived import Derived
 _ZEROS, _REFLECT = 0, 1
 _RAW, _ACTIVE = 0, 1
 _ELU, _GELU = 1, 2
-_ENDLESS = 1 << 40
+_ENDLESS = 1 << 36  # frames; the kernels speak of signals up to 2^50 samples
 _NARROW = 4  # columns that are not worth a panel
 
 _TILE_BYTES = 512 << 10  # of what one tile makes, so that it stays in the second cache
