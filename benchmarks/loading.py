@@ -69,7 +69,7 @@ def build(folder: Path, size: str) -> None:
 
     from audiocraft.checkpoints.record import Checkpoint
     from audiocraft.checkpoints.write import write_release
-    from audiocraft.config.conditioning import FuserConfig, T5Config
+    from audiocraft.config.conditioning import FuserConfig, T5Architecture
     from audiocraft.config.decode import encode
     from audiocraft.config.networks import CompressionConfig, LMConfig, TransformerLMConfig
     from audiocraft.models.builders import build_codec, build_lm
@@ -82,7 +82,7 @@ def build(folder: Path, size: str) -> None:
     )  # fmt: skip
     lm_config = LMConfig(
         transformer_lm=network,
-        conditioners={"description": T5Config(name="t5-base")},
+        conditioners={"description": T5Architecture(name="t5-base")},
         fuser=FuserConfig(cross=("description",)),
     )
     codec_config = CompressionConfig(sample_rate=32000)
@@ -118,7 +118,7 @@ def write_t5(folder: Path, shape: dict[str, int]) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from audiocraft.modules.conditioners.t5 import T5Config, T5Encoder
+    from audiocraft.modules.conditioners.t5 import T5Architecture, T5Encoder
 
     commit = "0" * 40
     snapshot = folder / "snapshots" / commit
@@ -127,7 +127,7 @@ def write_t5(folder: Path, shape: dict[str, int]) -> None:
     (folder / "refs" / "main").write_text(commit)
     (snapshot / "config.json").write_text(json.dumps({"model_type": "t5", **shape}))
     with torch.device("meta"):
-        state = T5Encoder(T5Config(**shape)).state_dict()
+        state = T5Encoder(T5Architecture(**shape)).state_dict()
     tensors = {name: random_like(value).contiguous() for name, value in state.items()}
     save_file(tensors, snapshot / "model.safetensors", metadata={"format": "pt"})
     words = tokenizers.models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2}, unk_token="<unk>")

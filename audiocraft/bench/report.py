@@ -20,7 +20,7 @@ _HEAD: Row = ("Measure", "Value", "Beside")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class SpeedReport:
     """One model on one machine, and another library beside it."""
 
     machine: Machine
@@ -28,7 +28,7 @@ class Report:
     peer: Peer | None = None
 
 
-def rows(report: Report) -> Iterator[Row]:
+def rows(report: SpeedReport) -> Iterator[Row]:
     """What was measured, its value, and what it is to be compared with."""
     speed, peer = report.speed, report.peer
     steps = speed.steps
@@ -67,7 +67,7 @@ def rows(report: Report) -> Iterator[Row]:
         )
 
 
-def title(report: Report) -> str:
+def title(report: SpeedReport) -> str:
     """Which model, on which machine."""
     machine, speed = report.machine, report.speed
     return (
@@ -77,7 +77,7 @@ def title(report: Report) -> str:
     )
 
 
-def show(report: Report) -> str:
+def show(report: SpeedReport) -> str:
     """A table for a terminal."""
     table = Table(title=title(report), title_justify="left")
     for name, justify in zip(_HEAD, ("left", "right", "left"), strict=True):
@@ -89,13 +89,13 @@ def show(report: Report) -> str:
     return text.getvalue().rstrip()
 
 
-def to_markdown(report: Report) -> str:
+def to_markdown(report: SpeedReport) -> str:
     """A table for a document."""
     lines = [f"**{title(report)}**", "", f"| {' | '.join(_HEAD)} |", "|---|--:|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows(report)), ""])
 
 
-def as_dict(report: Report) -> dict[str, Any]:
+def as_dict(report: SpeedReport) -> dict[str, Any]:
     """Everything, with the ratios."""
     steps, peer = report.speed.steps, report.peer
     ratios = {"times_bound": steps.times_bound}

@@ -32,14 +32,14 @@ _BREAKS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, Ti
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DownloadSource:
     """Where a file is, and the digest its owner says it has (a whole SHA-256, or its first digits)."""
 
     url: str
     sha256: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Source:
+    def parse(cls, text: str) -> DownloadSource:
         """`URL#sha256=DIGEST`, a URL whose file name ends in `-DIGEST.th`, or a plain URL."""
         url, _, fragment = text.partition("#")
         digest = fragment.removeprefix("sha256=").lower() if fragment.startswith("sha256=") else None
@@ -70,7 +70,7 @@ class Source:
             raise CheckpointError(f"{self.url} names no file")
 
 
-def fetch(source: Source, target: Path) -> Path:
+def fetch(source: DownloadSource, target: Path) -> Path:
     """The file of `source` at `target`, which is written completely or not at all; nothing is fetched twice."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_cached(source: Source, target: Path) -> None:
+def _check_cached(source: DownloadSource, target: Path) -> None:
     """A file that was fetched before must be the one that is asked for now."""
     if source.sha256 is None:
         return
@@ -115,7 +115,7 @@ def _check_cached(source: Source, target: Path) -> None:
         )
 
 
-def _checked_digest(source: Source, part: Path) -> str:
+def _checked_digest(source: DownloadSource, part: Path) -> str:
     digest = sha256_of(part)
     if source.sha256 is not None and not digest.startswith(source.sha256):
         part.unlink()
@@ -125,7 +125,7 @@ def _checked_digest(source: Source, part: Path) -> str:
     return digest
 
 
-def _download(source: Source, part: Path) -> None:
+def _download(source: DownloadSource, part: Path) -> None:
     """Fill `part`, going on from what an earlier call left there."""
     for attempt in range(_ATTEMPTS):
         try:
@@ -148,7 +148,7 @@ def _download(source: Source, part: Path) -> None:
     raise CheckpointError(f"cannot fetch {source.url}: {reason}{kept}")
 
 
-def _transfer(source: Source, part: Path) -> bool:
+def _transfer(source: DownloadSource, part: Path) -> bool:
     """One connection's worth; True when the file is complete."""
     mark = _mark(part)
     # Without its version or a digest, nobody would notice that the rest belongs to another file.
@@ -168,7 +168,7 @@ def _transfer(source: Source, part: Path) -> bool:
         part.unlink()
         return False
     with response:
-        Source(response.geturl(), source.sha256).check()  # where redirections led
+        DownloadSource(response.geturl(), source.sha256).check()  # where redirections led
         resumed = response.status == 206
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             part.unlink()
@@ -204,7 +204,7 @@ def _copy(response: Any, file: IO[bytes], name: str, done: int, total: int | Non
     os.fsync(file.fileno())
 
 
-def _check_space(folder: Path, source: Source, needed: int) -> None:
+def _check_space(folder: Path, source: DownloadSource, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise CheckpointError(
@@ -213,7 +213,7 @@ def _check_space(folder: Path, source: Source, needed: int) -> None:
         )
 
 
-def _trouble(source: Source, target: Path, error: OSError) -> CheckpointError:
+def _trouble(source: DownloadSource, target: Path, error: OSError) -> CheckpointError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         part = target.with_name(f".{target.name}.part")
         for left in (part, _mark(part), note_path(target)):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audiocraft.checkpoints import families, hub
-from audiocraft.checkpoints.download import Source, fetch
+from audiocraft.checkpoints.download import DownloadSource, fetch
 from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.hub import hub_snapshot
 from audiocraft.environment import cache_dir
@@ -61,7 +61,7 @@ def local(name: str | Path, *, kind: str | None = None, cache: str | Path | None
     if not text.strip():
         return None
     if is_address(text):
-        target = _place_of(Source.parse(text), home)
+        target = _place_of(DownloadSource.parse(text), home)
         return target if target.is_file() else None
     repo = _full_name(text, kind)
     if repo in bundled():
@@ -143,7 +143,7 @@ def text_encoder(repo: str) -> Path:
     return hub.download(repo, choose)
 
 
-def _place_of(source: Source, home: Path) -> Path:
+def _place_of(source: DownloadSource, home: Path) -> Path:
     """Where the file at an address is kept; files of one remote folder share a local one."""
     base = source.url.rsplit("/", 1)[0]
     return home / "urls" / hashlib.sha256(base.encode()).hexdigest()[:16] / source.filename
@@ -151,7 +151,7 @@ def _place_of(source: Source, home: Path) -> Path:
 
 def _fetched(text: str, home: Path) -> Path:
     """The file at an address."""
-    source = Source.parse(text)
+    source = DownloadSource.parse(text)
     base = source.url.rsplit("/", 1)[0]
     target = _place_of(source, home)
     folder = target.parent
@@ -161,9 +161,9 @@ def _fetched(text: str, home: Path) -> Path:
             "pass a folder or file instead"
         )
     if target.suffix == ".safetensors" or target.name == CONFIG_FILE:
-        fetch(Source.parse(f"{base}/{CONFIG_FILE}"), folder / CONFIG_FILE)
+        fetch(DownloadSource.parse(f"{base}/{CONFIG_FILE}"), folder / CONFIG_FILE)
     if target.name == CONFIG_FILE:
-        return fetch(Source.parse(f"{base}/{WEIGHTS_FILE}"), folder / WEIGHTS_FILE)
+        return fetch(DownloadSource.parse(f"{base}/{WEIGHTS_FILE}"), folder / WEIGHTS_FILE)
     return fetch(source, target)
 
 

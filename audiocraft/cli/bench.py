@@ -13,7 +13,7 @@ from audiocraft.errors import InvalidInput
 if TYPE_CHECKING:
     import torch
 
-    from audiocraft.bench.report import Report
+    from audiocraft.bench.report import SpeedReport
     from audiocraft.models.token_model import TokenModel
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -63,13 +63,13 @@ def _measure(
     company: tuple[int, ...],
     against: str | None,
     quick: bool,
-) -> Report:
+) -> SpeedReport:
     import torch
 
     from audiocraft.bench.baselines import measure_transformers
     from audiocraft.bench.machine import describe
     from audiocraft.bench.measure import measure
-    from audiocraft.bench.report import Report
+    from audiocraft.bench.report import SpeedReport
     from audiocraft.utils.devices import usable_device
 
     if against not in (None, "transformers"):
@@ -96,7 +96,7 @@ def _measure(
         peer = measure_transformers(
             size, device=place, precision=precision, steps=10 if quick else 50, seconds=seconds
         )
-    return Report(machine=machine, speed=speed, peer=peer)
+    return SpeedReport(machine=machine, speed=speed, peer=peer)
 
 
 def _model(name: str, size: str | None, precision: str, device: torch.device) -> TokenModel:

@@ -12,7 +12,7 @@ from torch import Tensor
 from audiocraft.engine.ticket import Ticket
 from audiocraft.errors import Cancelled as CancelledError
 from audiocraft.generation.batching import ActiveGeneration, Batch
-from audiocraft.generation.events import AudioChunk, Cancelled, Failed, Finished, Started
+from audiocraft.generation.events import AudioChunk, Failed, Finished, Started, Stopped
 from audiocraft.generation.request import GenerationResult
 from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
@@ -127,7 +127,7 @@ class ActiveRequest:
 
     def _finish_with(self, error: Exception) -> None:
         self.rows = 0
-        self.ticket.deliver(Cancelled() if isinstance(error, CancelledError) else Failed(error))
+        self.ticket.deliver(Stopped() if isinstance(error, CancelledError) else Failed(error))
 
     def _hand_on(self, audio: Tensor) -> None:
         self._audio.append(audio)

@@ -18,7 +18,7 @@ from audiocraft.engine.model_cache import ModelCache
 from audiocraft.engine.ticket import FairLock, ThroughputEstimate, Ticket
 from audiocraft.errors import Cancelled as CancelledError
 from audiocraft.generation.batching import Batch
-from audiocraft.generation.events import Cancelled, Failed, Queued
+from audiocraft.generation.events import Failed, Queued, Stopped
 from audiocraft.models.generator import GeneratorModel, PreparedRequest
 
 _log = logging.getLogger(__name__)
@@ -209,4 +209,4 @@ class Scheduler:
         self._preparing.clear()
 
     def _close(self, ticket: Ticket, error: Exception) -> None:
-        ticket.deliver(Cancelled() if isinstance(error, CancelledError) else Failed(error))
+        ticket.deliver(Stopped() if isinstance(error, CancelledError) else Failed(error))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.generation.computations import Computation, Generation, Group
+from audiocraft.generation.computations import Computation, ComputationGroup, Generation
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +46,7 @@ class _Seated:
     """A group with the seats that it was put together for."""
 
     seats: list[object]
-    group: Group
+    group: ComputationGroup
 
     def fits(self, computations: Sequence[Computation]) -> bool:
         return len(self.seats) == len(computations) and all(

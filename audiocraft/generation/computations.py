@@ -45,12 +45,12 @@ class Computation(ABC):
         return self
 
     @classmethod
-    def group(cls, computations: Sequence[Self]) -> Group:
+    def group(cls, computations: Sequence[Self]) -> ComputationGroup:
         """Put computations of equal keys together. Each must get the answer that it gets alone, to the last bit."""
         raise NotImplementedError(f"{cls.__name__} has a group_key and no group()")
 
 
-class Group(Protocol):
+class ComputationGroup(Protocol):
     """Seats that share their passes."""
 
     def run(self, computations: Sequence[Any]) -> Sequence[Any]:

@@ -1,6 +1,6 @@
 """What happens to a request in an engine, as records in the order in which they occur:
 
-Queued, Started, any mixture of Progress and AudioChunk, and one of Finished, Failed, Cancelled at the end
+Queued, Started, any mixture of Progress and AudioChunk, and one of Finished, Failed, Stopped at the end
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from audiocraft.generation.request import GenerationResult
 from audiocraft.types import ScorePlan
 
 __all__ = [
-    "AudioChunk", "Cancelled", "Event", "Failed", "Finished", "Progress", "Queued", "Started", "is_final",
+    "AudioChunk", "Stopped", "Event", "Failed", "Finished", "Progress", "Queued", "Started", "is_final",
 ]  # fmt: skip
 
 
@@ -62,13 +62,13 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
+class Stopped:
     """Stopped as its owner asked."""
 
 
-Event = Queued | Started | Progress | AudioChunk | Finished | Failed | Cancelled
+Event = Queued | Started | Progress | AudioChunk | Finished | Failed | Stopped
 
 
 def is_final(event: Event) -> bool:
     """Whether no event follows this one."""
-    return isinstance(event, Finished | Failed | Cancelled)
+    return isinstance(event, Finished | Failed | Stopped)

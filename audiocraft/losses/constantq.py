@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiocraft.modules.harmonic.encoder import Scale, tone_kernels
+from audiocraft.modules.harmonic.encoder import ToneScale, tone_kernels
 
 
 class ConstantQLoss(nn.Module):
@@ -33,7 +33,7 @@ class ConstantQLoss(nn.Module):
         linear: float = 1.0,
     ) -> None:
         super().__init__()
-        scale = Scale(sample_rate=sample_rate, hop=16, per_octave=per_octave)
+        scale = ToneScale(sample_rate=sample_rate, hop=16, per_octave=per_octave)
         self.hop_length, self.floor, self.linear = hop_length, floor, linear
         self.register_buffer("kernels", tone_kernels(scale), persistent=False)
 

@@ -65,7 +65,7 @@ from audiocraft.modules.conditioners import (
 from audiocraft.modules.conditioners.score import ScoreConditioner
 from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
-from audiocraft.modules.harmonic.encoder import Scale, SpectralEncoder
+from audiocraft.modules.harmonic.encoder import SpectralEncoder, ToneScale
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 from audiocraft.quantization import BaseQuantizer, DummyQuantizer, ResidualVectorQuantizer
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
@@ -140,7 +140,7 @@ def build_seanet(config: SEANetConfig) -> tuple[SEANetEncoder, SEANetDecoder]:
 def build_harmonic(config: CompressionConfig) -> tuple[SpectralEncoder, HarmonicNoiseDecoder]:
     """Encoder and decoder that share a scale of tones."""
     harmonic = config.harmonic
-    scale = Scale(
+    scale = ToneScale(
         sample_rate=config.encodec.sample_rate,
         hop=harmonic.hop_length,
         lowest=harmonic.lowest,

@@ -19,7 +19,7 @@ from audiocraft.solvers import components
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.initialise import standardise
 from audiocraft.solvers.pair_cache import load_pairs
-from audiocraft.solvers.pairs import Windows
+from audiocraft.solvers.pairs import PairWindows
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
 from audiocraft.solvers.samples import write_pair
@@ -52,16 +52,16 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
         return self.config.dataset.batch_size * self.config.window
 
     @cached_property
-    def train_windows(self) -> Windows:
+    def train_windows(self) -> PairWindows:
         return self._windows("train")
 
     @cached_property
-    def valid_windows(self) -> Windows:
+    def valid_windows(self) -> PairWindows:
         return self._windows("valid")
 
-    def _windows(self, split: Split) -> Windows:
+    def _windows(self, split: Split) -> PairWindows:
         codec = load_codec(self.config.compression_model_checkpoint, self.runtime.device)
-        return Windows(self.config, load_pairs(self.config, codec, split))
+        return PairWindows(self.config, load_pairs(self.config, codec, split))
 
     def prepare(self) -> None:
         """First weights that let a signal through: the default ones shrink it in every layer, and hundreds of steps go

@@ -12,7 +12,7 @@ from audiocraft.config.analysis import DISCRIMINATORS, CalibrationConfig, Domain
 from audiocraft.config.training import AnalysisSolverConfig
 from audiocraft.models.detectors.calibration import best_threshold, fit_logistic
 from audiocraft.models.detectors.detector import Detector
-from audiocraft.solvers.pairs import Windows
+from audiocraft.solvers.pairs import PairWindows
 
 # This share of the corpus's own clips, real and fake, may lie beyond; a clip of another kind lies farther than this.
 _FOREIGN, _MARGIN = 0.01, 0.4
@@ -20,7 +20,7 @@ _BATCH = 16
 
 
 @torch.inference_mode()
-def calibrate(config: AnalysisSolverConfig, detector: Detector, valid: Windows) -> CalibrationConfig:
+def calibrate(config: AnalysisSolverConfig, detector: Detector, valid: PairWindows) -> CalibrationConfig:
     """Probabilities per discriminator and of all together from validation windows, the threshold from clips."""
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
     for pair in _batches(config, valid, config.calibration_windows):
@@ -51,13 +51,13 @@ def calibrate(config: AnalysisSolverConfig, detector: Detector, valid: Windows) 
 
 @torch.inference_mode()
 def fit_domain(
-    config: AnalysisSolverConfig, detector: Detector, train: Windows, valid: Windows
+    config: AnalysisSolverConfig, detector: Detector, train: PairWindows, valid: PairWindows
 ) -> DomainConfig:
     """Show the detector's domain training windows, real and fake; the limit comes from validation clips.
 
     Windows without added noise: behind it, quiet ones are noise, which then would belong to the corpus.
     """
-    train = Windows(replace(config, degrade=replace(config.degrade, noise=0.0, gain_db=0.0)), train.parts)
+    train = PairWindows(replace(config, degrade=replace(config.degrade, noise=0.0, gain_db=0.0)), train.parts)
     rows = [wav for pair in _batches(config, train, config.domain_windows // 2) for wav in pair[:, :, 0]]
     windows = torch.cat(rows)
     detector.domain.fit(windows[detector.audible(windows)])
@@ -71,7 +71,7 @@ def fit_domain(
     return DomainConfig(clusters=config.clusters, limit=limit + _MARGIN)
 
 
-def _batches(config: AnalysisSolverConfig, windows: Windows, count: int) -> Iterator[Tensor]:
+def _batches(config: AnalysisSolverConfig, windows: PairWindows, count: int) -> Iterator[Tensor]:
     """Pairs [2, B, 1, n] that no step of the training draws."""
     return (windows.batch(config.total_steps + number, _BATCH) for number in range(-(-count // _BATCH)))
 

@@ -19,7 +19,7 @@ _WINDOW = 3
 _QUIET, _TRIES = 10 ** (-55 / 20), 4
 
 
-class Windows:
+class PairWindows:
     """Batches of windows of pairs."""
 
     def __init__(self, config: AnalysisSolverConfig, parts: Sequence[Pairs]) -> None:

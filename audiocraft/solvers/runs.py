@@ -32,7 +32,7 @@ from audiocraft.models.loaders import load_compression_model
 from audiocraft.solvers.base import CONFIG_FILE
 from audiocraft.solvers.calibration import calibrate, fit_domain
 from audiocraft.solvers.pair_cache import load_pairs
-from audiocraft.solvers.pairs import Windows
+from audiocraft.solvers.pairs import PairWindows
 
 CURVE_FILE = "curve.csv"
 
@@ -100,8 +100,8 @@ def _calibrated(
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     detector.discriminators.load_state_dict(own)
     codec = load_codec(config.compression_model_checkpoint, "cpu")
-    train = Windows(config, load_pairs(config, codec, "train"))
-    valid = Windows(config, load_pairs(config, codec, "valid"))
+    train = PairWindows(config, load_pairs(config, codec, "train"))
+    valid = PairWindows(config, load_pairs(config, codec, "valid"))
     domain = fit_domain(config, detector, train, valid)
     found = replace(config.network, calibration=calibrate(config, detector, valid), domain=domain)
     return encode(found), detector.state_dict()

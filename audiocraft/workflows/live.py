@@ -21,7 +21,7 @@ from audiocraft.models.generator import GeneratorModel, PreparedRequest
 from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_path
 from audiocraft.workflows.render import (
-    Level,
+    LevelSettings,
     Origin,
     Rendered,
     check_target,
@@ -34,7 +34,7 @@ from audiocraft.workflows.render import (
 Listener = Callable[[Tensor], None]
 """Takes the next samples [C, n], float32."""
 
-AS_MADE = Level(strategy="none", loudness_compressor=False)
+AS_MADE = LevelSettings(strategy="none", loudness_compressor=False)
 """How loud such files are: what has been heard already cannot be made louder later."""
 
 

@@ -81,7 +81,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Level:
+class LevelSettings:
     """How loud the file is written; see `audio_write`. "none" is as it was made: so are files that were streamed."""
 
     strategy: Literal["loudness", "peak", "rms", "clip", "none"] = "loudness"
@@ -106,7 +106,7 @@ class Recipe:
     continues: Continuation | None = None
     reference: Reference | None = None
     style: StyleSettings | None = None
-    level: Level = Level()
+    level: LevelSettings = LevelSettings()
     sample_rate: int
     audiocraft: str = VERSION
     torch: str = str(torch.__version__)
@@ -294,7 +294,7 @@ def recipe_of(
     target: Path,
     model: ModelIdentity,
     origin: Origin,
-    level: Level = Level(),
+    level: LevelSettings = LevelSettings(),
 ) -> Recipe:
     """The recipe of one row of `request` in the file `target`."""
     return Recipe(

@@ -10,7 +10,7 @@ import torch
 from audiocraft.bench.baselines import measure_transformers, random_model
 from audiocraft.bench.machine import describe, resident_bytes
 from audiocraft.bench.measure import measure, weights_of_step
-from audiocraft.bench.report import Report, as_dict, show, to_markdown
+from audiocraft.bench.report import SpeedReport, as_dict, show, to_markdown
 from audiocraft.cli.main import main
 from audiocraft.errors import InvalidInput
 from audiocraft.models import MusicGen
@@ -26,7 +26,7 @@ def test_a_model_and_its_peer() -> None:
     peer = measure_transformers("tiny", device=CPU, steps=2, seconds=0.4)
     assert speed.steps.rows == 2 and speed.steps.ms > 0 and speed.first_audio_s > 0
     assert [each.requests for each in speed.company] == [1, 2]
-    report = Report(machine=machine, speed=speed, peer=peer)
+    report = SpeedReport(machine=machine, speed=speed, peer=peer)
     assert as_dict(report)["ratios"]["step_against_peer"] == pytest.approx(peer.step_ms / speed.steps.ms)
     json.dumps(as_dict(report))
     for text in (show(report), to_markdown(report)):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from audiocraft.checkpoints import licences, sources
-from audiocraft.checkpoints.download import Source, fetch
+from audiocraft.checkpoints.download import DownloadSource, fetch
 from audiocraft.checkpoints.progress import reporting
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.record import Checkpoint
@@ -36,7 +36,7 @@ def test_a_broken_download_goes_on_where_it_ended(web: Web, tmp_path: Path) -> N
     web.cut["/m.bin"] = [100_000, 50_000]
     steps: list[tuple[str, int, int | None]] = []
     with reporting(lambda *step: steps.append(step)):
-        path = fetch(Source.parse(f"{web.address}/m.bin"), tmp_path / "x" / "m.bin")
+        path = fetch(DownloadSource.parse(f"{web.address}/m.bin"), tmp_path / "x" / "m.bin")
     assert path.read_bytes() == CONTENT
     assert gets(web, "/m.bin") == [None, "bytes=100000-", "bytes=150000-"]
     assert steps[0] == ("m.bin", 0, len(CONTENT)) and steps[-1] == ("m.bin", len(CONTENT), len(CONTENT))
@@ -48,10 +48,10 @@ def test_what_a_dead_process_left_is_used(web: Web, tmp_path: Path) -> None:
     web.cut["/m.bin"] = [1000] + [0] * 9
     target = tmp_path / "m.bin"
     with pytest.raises(CheckpointError, match="the first 1000 bytes are kept, try again"):
-        fetch(Source.parse(f"{web.address}/m.bin"), target)
+        fetch(DownloadSource.parse(f"{web.address}/m.bin"), target)
     assert not target.exists()
     web.cut.clear()
-    fetch(Source.parse(f"{web.address}/m.bin"), target)
+    fetch(DownloadSource.parse(f"{web.address}/m.bin"), target)
     assert target.read_bytes() == CONTENT and gets(web, "/m.bin")[-1] == "bytes=1000-"
 
 
@@ -61,25 +61,27 @@ def test_another_version_is_not_glued_to_the_first_part(web: Web, tmp_path: Path
     web.files["/m.bin"] = CONTENT
     web.cut["/m.bin"] = [1000] + [0] * 9
     with pytest.raises(CheckpointError):
-        fetch(Source.parse(f"{web.address}/m.bin"), tmp_path / "m.bin")
+        fetch(DownloadSource.parse(f"{web.address}/m.bin"), tmp_path / "m.bin")
     web.cut.clear()
     web.files["/m.bin"] = CONTENT[::-1]
-    assert fetch(Source.parse(f"{web.address}/m.bin"), tmp_path / "m.bin").read_bytes() == CONTENT[::-1]
+    assert (
+        fetch(DownloadSource.parse(f"{web.address}/m.bin"), tmp_path / "m.bin").read_bytes() == CONTENT[::-1]
+    )
 
 
 def test_servers_that_fail_are_asked_again_but_not_forever(web: Web, tmp_path: Path) -> None:
     web.status["/m.bin"] = 503
     with pytest.raises(CheckpointError, match="the server answers 503"):
-        fetch(Source.parse(f"{web.address}/m.bin"), tmp_path / "m.bin")
+        fetch(DownloadSource.parse(f"{web.address}/m.bin"), tmp_path / "m.bin")
     assert len(web.asked) == 4
     with pytest.raises(CheckpointError, match="the server answers 404 Not Found"):
-        fetch(Source.parse(f"{web.address}/none.bin"), tmp_path / "m.bin")
+        fetch(DownloadSource.parse(f"{web.address}/none.bin"), tmp_path / "m.bin")
     assert len(web.asked) == 5
 
 
 def test_nothing_is_fetched_twice(web: Web, tmp_path: Path) -> None:
     web.files["/m.bin"] = CONTENT
-    source = Source.parse(f"{web.address}/m.bin")
+    source = DownloadSource.parse(f"{web.address}/m.bin")
     threads = [threading.Thread(target=fetch, args=(source, tmp_path / "m.bin")) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -89,8 +91,8 @@ def test_nothing_is_fetched_twice(web: Web, tmp_path: Path) -> None:
 
 
 def test_digests_in_file_names_are_checked() -> None:
-    assert Source.parse("https://example.com/v0/encodec_24khz-d7cc33bc.th").sha256 == "d7cc33bc"
-    assert Source.parse("https://example.com/m.bin").sha256 is None
+    assert DownloadSource.parse("https://example.com/v0/encodec_24khz-d7cc33bc.th").sha256 == "d7cc33bc"
+    assert DownloadSource.parse("https://example.com/m.bin").sha256 is None
 
 
 def test_a_codec_at_an_address(web: Web, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from audiocraft.checkpoints.transformers.names import encodec_names, encodec_to_
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.models import builders
 from audiocraft.modules.conditioners import text
-from audiocraft.modules.conditioners.t5 import T5Config, T5Encoder
+from audiocraft.modules.conditioners.t5 import T5Architecture, T5Encoder
 
 LANGUAGE_MODELS = ("musicgen-small", "musicgen-medium", "musicgen-large", "musicgen-melody",
                    "musicgen-stereo-small", "musicgen-style", "audiogen-medium")  # fmt: skip
@@ -37,7 +37,7 @@ def _paper_t5(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def laid_out(name: str, **_: Any) -> T5Encoder:
         width = text.T5Conditioner.MODELS_DIMS[name]
-        config = T5Config(d_model=width, d_kv=8, d_ff=8, num_layers=1, num_heads=1, vocab_size=2)
+        config = T5Architecture(d_model=width, d_kv=8, d_ff=8, num_layers=1, num_heads=1, vocab_size=2)
         return T5Encoder(config)
 
     monkeypatch.setattr(text.T5Encoder, "from_pretrained", laid_out)

@@ -19,6 +19,9 @@ SEEDING_ALLOWED = ("cli/", "train.py")
 # One composes configurations; the other reads the names of these classes in pickles of strangers, and imports nothing.
 CONFIGURATION_ALLOWED = ("config/compose.py", "checkpoints/torch_files/pickle_stubs.py")
 
+TWO_MEANINGS = {"Level", "QueueFull", "Range", "Span"}
+"""Class names that still stand for two things."""
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -162,3 +165,15 @@ def test_functions_take_few_arguments(sources: list[Source]) -> None:
         if function.name != "__init__" and name not in original and len(parameters(function)) > MAX_PARAMETERS
     ]
     assert not found, found
+
+
+def test_a_class_name_has_one_meaning(sources: list[Source]) -> None:
+    """The client names what the server answers, so it may use the server's names."""
+    homes: dict[str, list[str]] = {}
+    for source in sources:
+        if source.name != "audiocraft.client":
+            for node in ast.walk(source.tree):
+                if isinstance(node, ast.ClassDef):
+                    homes.setdefault(node.name, []).append(str(source.path))
+    double = {name: places for name, places in homes.items() if len(places) > 1}
+    assert double.keys() <= TWO_MEANINGS, double

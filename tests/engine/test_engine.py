@@ -196,7 +196,7 @@ def test_cancel_at_any_time(start: Callable[..., Engine], model: BaseGenModel) -
         try:
             result = ticket.result(PATIENCE)
         except Cancelled:
-            assert ticket.token.cancelled and isinstance(diary.events[-1], events.Cancelled)
+            assert ticket.token.cancelled and isinstance(diary.events[-1], events.Stopped)
         else:
             assert torch.equal(result.codes, model.run(request).codes)
             ticket.cancel()
@@ -321,7 +321,7 @@ def test_close(start: Callable[..., Engine], drain: bool) -> None:
     for ticket, diary in zip(tickets, diaries, strict=True):
         assert ticket.ended
         diary.check()
-        assert isinstance(diary.events[-1], Finished if drain else events.Cancelled)
+        assert isinstance(diary.events[-1], Finished if drain else events.Stopped)
     with pytest.raises(AudioCraftError, match="closed"):
         engine.submit(short(), model="debug", on_event=lambda event: None)
 

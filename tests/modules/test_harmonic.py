@@ -9,9 +9,9 @@ import torch
 
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
-from audiocraft.modules.harmonic.encoder import Scale, SpectralEncoder, tone_kernels
+from audiocraft.modules.harmonic.encoder import SpectralEncoder, ToneScale, tone_kernels
 
-SCALE = Scale(sample_rate=24000, hop=960)
+SCALE = ToneScale(sample_rate=24000, hop=960)
 
 
 def tone(hz: float, seconds: float = 1.0, level: float = 0.5) -> torch.Tensor:
@@ -113,13 +113,13 @@ def test_kernels_tell_neighbouring_semitones_apart() -> None:
 @pytest.mark.parametrize("given", [{"hop": 100}, {"hop": 960, "octaves": 9.0}])
 def test_impossible_scales_are_refused(given: dict[str, float]) -> None:
     with pytest.raises(InvalidInput):
-        Scale(sample_rate=24000, **given)  # type: ignore[arg-type]
+        ToneScale(sample_rate=24000, **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("hz", [41.2, 65.4, 110.0, 261.6, 987.8, 3951.1])
 def test_a_reassigned_partial_is_one_tone_at_every_height(hz: float) -> None:
     """In the bass a window is wider than a semitone; the phase still tells the note."""
-    scale = Scale(sample_rate=24000, hop=960, reassign=True)
+    scale = ToneScale(sample_rate=24000, hop=960, reassign=True)
     encoder = SpectralEncoder(scale, dimension=8)
     heard = encoder._tones(tone(hz, level=0.2)[:, 0], 25)[0, 12].unflatten(0, (2, -1))
     wanted = round(24 * math.log2(hz / scale.lowest))
@@ -131,7 +131,7 @@ def test_a_reassigned_partial_is_one_tone_at_every_height(hz: float) -> None:
 
 def test_reassigned_chords_stay_apart() -> None:
     """Notes of a chord in the tenor are heard as three tones, each with its level."""
-    scale = Scale(sample_rate=24000, hop=960, reassign=True)
+    scale = ToneScale(sample_rate=24000, hop=960, reassign=True)
     notes = [tone(scale.lowest * 2 ** (semitone / 12), level=0.1) for semitone in (24, 28, 31)]
     heard = SpectralEncoder(scale, dimension=8)._tones(sum(notes)[:, 0], 25)[0, 12, : scale.num_tones]  # type: ignore[index]
     assert set(heard.topk(3).indices.tolist()) == {48, 56, 62}
@@ -140,6 +140,6 @@ def test_reassigned_chords_stay_apart() -> None:
 
 def test_a_silence_is_silent_to_both_kinds_of_encoder() -> None:
     for reassign in (False, True):
-        scale = Scale(sample_rate=24000, hop=960, reassign=reassign, floor=1e-3)
+        scale = ToneScale(sample_rate=24000, hop=960, reassign=reassign, floor=1e-3)
         features = SpectralEncoder(scale, dimension=8).features(torch.zeros(1, 1, 9600))
         assert torch.allclose(features[..., : 2 * scale.num_tones], torch.tensor(-3.0))

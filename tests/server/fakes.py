@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from audiocraft.generation.events import AudioChunk, Cancelled, Event, Failed, Finished, Queued, Started
+from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.server.catalogue import ModelFacts
@@ -72,7 +72,7 @@ class FakeEngine:
         for step in range(STEPS):
             hangs = "hang" in (request.prompts[0] or "")
             if ticket.cancelled.wait(60.0 if hangs else self.step_seconds):
-                on_event(Cancelled())
+                on_event(Stopped())
                 return
             if "fail" in (request.prompts[0] or ""):
                 on_event(Failed(RuntimeError("secret details")))

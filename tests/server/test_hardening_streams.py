@@ -13,7 +13,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from audiocraft.config.serving import ServingConfig
-from audiocraft.generation.events import AudioChunk, Cancelled, Event, Started
+from audiocraft.generation.events import AudioChunk, Event, Started, Stopped
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.server.api import streams
 from audiocraft.server.api.followers import StreamLimits
@@ -115,7 +115,7 @@ class EndlessEngine(FakeEngine):
         on_event(Started(request.seeds or (0,), (None,)))
         on_event(AudioChunk(0, 0, torch.zeros(1, RATE)))
         ticket.cancelled.wait(600.0)
-        on_event(Cancelled())
+        on_event(Stopped())
 
 
 def test_speech_that_nobody_hears_is_not_made(config: ServingConfig) -> None:

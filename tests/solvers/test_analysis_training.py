@@ -14,7 +14,7 @@ from audiocraft.config.training import AnalysisSolverConfig
 from audiocraft.models.detectors.detector import load_detector
 from audiocraft.solvers.degrade import degrade
 from audiocraft.solvers.pair_cache import DECODED, load_pairs, lossy_copy
-from audiocraft.solvers.pairs import Windows
+from audiocraft.solvers.pairs import PairWindows
 from audiocraft.solvers.runs import export, load_codec
 
 from .conftest import run_until
@@ -103,7 +103,7 @@ def test_pairs_are_made_once_and_alike(
     monkeypatch.setattr(codec, "encode", None)  # what is on disk is read
     (read,) = load_pairs(config, codec, "train")
     assert np.array_equal(made.audio, read.audio)
-    windows = Windows(config, [read])
+    windows = PairWindows(config, [read])
     assert torch.equal(windows.batch(3, 2), windows.batch(3, 2))
     assert torch.equal(windows.batch(3, 4)[:, 2:], windows.batch(3, 2, rank=1))
     assert not torch.equal(windows.batch(3, 2), windows.batch(4, 2))
@@ -120,7 +120,7 @@ def test_a_model_on_top_of_the_codec_makes_fakes_too(
     (_, other) = load_pairs(config, codec, "valid")
     assert (len(decoded), len(made), len(other)) == (4, 3, 1)
     assert np.abs(made.audio[:, 1].astype(int)).max(axis=1).min() > 0
-    assert Windows(config, [decoded, made]).cumulative.tolist() == pytest.approx([0.7, 1.0])
+    assert PairWindows(config, [decoded, made]).cumulative.tolist() == pytest.approx([0.7, 1.0])
 
 
 @pytest.mark.parametrize(("format", "kbps"), [("mp3", 64.0), ("opus", 6.0)])

@@ -26,7 +26,7 @@ Device = torch.device | str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class T5Config:
+class T5Architecture:
     """The part of `config.json` that shapes the encoder."""
 
     d_model: int
@@ -42,7 +42,7 @@ class T5Config:
     dropout_rate: float = 0.1
 
     @classmethod
-    def read(cls, folder: Path) -> T5Config:
+    def read(cls, folder: Path) -> T5Architecture:
         tree = json.loads((folder / "config.json").read_text())
         tree = tree.get("text_encoder") or tree  # inside a MusicGen of transformers
         try:
@@ -108,7 +108,7 @@ class RMSNorm(nn.Module):
 class SelfAttention(nn.Module):
     """Attention without scaling (T5 folds it into the initialisation)."""
 
-    def __init__(self, config: T5Config, has_relative_bias: bool) -> None:
+    def __init__(self, config: T5Architecture, has_relative_bias: bool) -> None:
         super().__init__()
         inner = config.num_heads * config.d_kv
         self.q = nn.Linear(config.d_model, inner, bias=False)
@@ -131,7 +131,7 @@ class SelfAttention(nn.Module):
 class FeedForward(nn.Module):
     """Two linear layers (T5), or gated by a third (T5 1.1, flan)."""
 
-    def __init__(self, config: T5Config) -> None:
+    def __init__(self, config: T5Architecture) -> None:
         super().__init__()
         self.gated = config.feed_forward_proj.startswith("gated-")
         if self.gated:
@@ -150,7 +150,7 @@ class FeedForward(nn.Module):
 class T5Encoder(nn.Module):
     """ids [B, L] -> hidden states [B, L, d_model]. Parameter names are those of the released files."""
 
-    def __init__(self, config: T5Config) -> None:
+    def __init__(self, config: T5Architecture) -> None:
         super().__init__()
         self.config = config
         self.shared = nn.Embedding(config.vocab_size, config.d_model)
@@ -166,7 +166,7 @@ class T5Encoder(nn.Module):
     def from_pretrained(cls, name: str, *, device: Device = "cpu") -> T5Encoder:
         """Read a T5 that is on this machine (see `find_t5`), in float32."""
         folder = find_t5(name)
-        config = T5Config.read(folder)
+        config = T5Architecture.read(folder)
         with laid_out_on("meta"):
             model = cls(config)
         wanted = set(model.state_dict())
@@ -217,7 +217,7 @@ def relative_buckets(distance: Tensor, buckets: int, max_distance: int) -> Tenso
     return (distance > 0).long() * half + torch.where(far < exact, far, wide)
 
 
-def _block(config: T5Config, first: bool) -> nn.ModuleDict:
+def _block(config: T5Architecture, first: bool) -> nn.ModuleDict:
     def norm() -> RMSNorm:
         return RMSNorm(config.d_model, config.layer_norm_epsilon)
 

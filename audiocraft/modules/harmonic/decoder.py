@@ -19,7 +19,7 @@ from audiocraft.audio.mel import mel_filters
 from audiocraft.modules.backend import kernels_for
 from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.derived import Derived
-from audiocraft.modules.harmonic.encoder import FLOOR, NOISES_PER_FRAME, TONES_PER_FRAME, Scale
+from audiocraft.modules.harmonic.encoder import FLOOR, NOISES_PER_FRAME, TONES_PER_FRAME, ToneScale
 from audiocraft.modules.streaming import StreamingModule
 
 _KERNEL = 7
@@ -145,7 +145,9 @@ class HarmonicNoiseDecoder(StreamingModule):
     spread: Tensor
     window: Tensor
 
-    def __init__(self, scale: Scale, *, dimension: int = 96, width: int = 256, num_blocks: int = 4) -> None:
+    def __init__(
+        self, scale: ToneScale, *, dimension: int = 96, width: int = 256, num_blocks: int = 4
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.dimension = dimension

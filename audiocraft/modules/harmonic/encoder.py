@@ -30,7 +30,7 @@ _REACH = 1.6
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ToneScale:
     """The tones and bands that both sides share.
 
     Args:
@@ -103,7 +103,7 @@ class SpectralEncoder(nn.Module):
     window: Tensor
     filters: Tensor
 
-    def __init__(self, scale: Scale, *, dimension: int = 96) -> None:
+    def __init__(self, scale: ToneScale, *, dimension: int = 96) -> None:
         super().__init__()
         self.scale = scale
         self.dimension = dimension
@@ -167,21 +167,21 @@ class SpectralEncoder(nn.Module):
         return power.sqrt().transpose(1, 2).unflatten(1, (frames, -1)).flatten(2)
 
 
-def tone_kernels(scale: Scale) -> Tensor:
+def tone_kernels(scale: ToneScale) -> Tensor:
     """[samples, 2 * tones]: windowed cosines, then sines, of every tone. Low tones are heard through a long window,
     which tells semitones apart; high ones through a shorter one, which follows the rhythm."""
     windows, _, angles = _windows(scale)
     return torch.cat([windows * angles.cos(), windows * angles.sin()]).t().float().contiguous()
 
 
-def reassigning_kernels(scale: Scale) -> Tensor:
+def reassigning_kernels(scale: ToneScale) -> Tensor:
     """[samples, 4 * tones]: the tone kernels, then the same with the derivative of the window."""
     windows, slopes, angles = _windows(scale)
     parts = [window * wave for window in (windows, slopes) for wave in (angles.cos(), angles.sin())]
     return torch.cat(parts).t().float().contiguous()
 
 
-def reassigned(scale: Scale, parts: Tensor) -> Tensor:
+def reassigned(scale: ToneScale, parts: Tensor) -> Tensor:
     """What the reassigning kernels heard [B, steps, 4 * tones] -> amplitudes [B, steps, tones].
 
     The phase says at which frequency a tone is really heard; all that hear one partial move onto its tone, and
@@ -202,17 +202,17 @@ def reassigned(scale: Scale, parts: Tensor) -> Tensor:
     return torch.maximum(moved, _NEIGHBOURS * torch.maximum(below, above))
 
 
-def _longest(scale: Scale) -> int:
+def _longest(scale: ToneScale) -> int:
     return _power_of_two(0.17 * scale.sample_rate)
 
 
-def _spans(scale: Scale) -> Tensor:
+def _spans(scale: ToneScale) -> Tensor:
     """Samples of each tone's window, [tones]."""
     longest = _longest(scale)
     return torch.where(scale.frequencies() * scale.sample_rate < 500, longest, longest // 2).double()
 
 
-def _windows(scale: Scale) -> tuple[Tensor, Tensor, Tensor]:
+def _windows(scale: ToneScale) -> tuple[Tensor, Tensor, Tensor]:
     """Windows, their slopes, and the angles of the tones under them, all [tones, samples]."""
     longest, spans = _longest(scale), _spans(scale)[:, None]
     times = torch.arange(longest, dtype=torch.float64) - longest / 2

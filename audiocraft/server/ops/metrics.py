@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
 from audiocraft.environment import VERSION
-from audiocraft.generation.events import AudioChunk, Cancelled, Event, Failed, Finished
+from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.server.api.deps import AnyCaller, Services
@@ -211,7 +211,7 @@ class _Observed:
             self._end("succeeded", seconds)
         elif isinstance(event, Failed):
             self._end("failed", seconds)
-        elif isinstance(event, Cancelled):
+        elif isinstance(event, Stopped):
             self._end("canceled", seconds)
         self._on_event(event)
 

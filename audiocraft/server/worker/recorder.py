@@ -9,7 +9,7 @@ from typing import Any
 
 from audiocraft.audio.writer import GrowingWav
 from audiocraft.environment import VERSION
-from audiocraft.generation.events import AudioChunk, Cancelled, Event, Failed, Finished, Queued, Started
+from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationResult
 from audiocraft.server.api.schemas import plan_document
@@ -54,7 +54,7 @@ class Recorder:
                 self._finish(event.result)
             case Failed():
                 self._fail(event.error)
-            case Cancelled():
+            case Stopped():
                 # Whoever canceled it has ended the job already, or it runs elsewhere; this attempt is over.
                 self.close()
             case Queued():

@@ -18,7 +18,7 @@ from audiocraft.modules.conditioners import (
     T5Conditioner,
     WhiteSpaceTokenizer,
 )
-from audiocraft.modules.conditioners.t5 import T5Config, T5Encoder, relative_buckets
+from audiocraft.modules.conditioners.t5 import T5Architecture, T5Encoder, relative_buckets
 from audiocraft.modules.conditioners.text import words_of
 
 
@@ -152,7 +152,7 @@ class TestT5:
             T5Encoder.from_pretrained(str(tmp_path))
 
     def test_gated_encoders_are_read_and_padding_does_not_count(self, tmp_path) -> None:
-        config = T5Config(
+        config = T5Architecture(
             d_model=8, d_kv=4, d_ff=8, num_layers=2, num_heads=2, vocab_size=9, feed_forward_proj="gated-gelu"
         )
         torch.save(T5Encoder(config).state_dict(), tmp_path / "pytorch_model.bin")
