@@ -49,7 +49,8 @@ class Step:
     """One command of the queue.
 
     Args:
-        command: as a shell would split it; `audiocraft` is this project's command line.
+        command: as a shell would split it; `audiocraft` is this project's command line, `python` the
+            interpreter that runs the queue.
         folder: of the training run that it continues, below the runs folder; "" for other commands.
     """
 
@@ -125,8 +126,8 @@ class Queue:
         begun = reported = time.monotonic()
         self._report(step, "start", 0.0)
         words = step.command
-        if words[0] == "audiocraft":
-            words = (sys.executable, "-m", *words)
+        if words[0] in ("audiocraft", "python"):
+            words = (sys.executable, *(("-m", "audiocraft") if words[0] == "audiocraft" else ()), *words[1:])
         environment = {**os.environ, "PYTHONPATH": str(self.code), **dict.fromkeys(_THREADS, "1")}
         with open(self.folder / f"{step.name}.log", "ab") as log:
             self._child = subprocess.Popen(

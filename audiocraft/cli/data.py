@@ -79,11 +79,16 @@ def materials(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the recordings.")] = Path(
         "runs/materials"
     ),
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Also unpack, here, the music that is kept for `benchmarks/real.py`.")
+    ] = None,
 ) -> None:
     """Gather freely licensed recordings for the wide corpus: instruments, loops, music and sounds, mono at 24 kHz."""
-    from audiocraft.data.synthesis.materials import gather
+    from audiocraft.data.synthesis.materials import gather, unpack_evaluation
 
     found = gather(packages, out)
+    if evaluation is not None:
+        note(f"{len(unpack_evaluation(packages, evaluation))} tracks for evaluation alone")
     note(f"{len(found)} recordings, {sum(one.seconds for one in found) / 3600:.2f} hours")
     result(str(out))
 

@@ -100,13 +100,13 @@ _UFO_CREDIT = MappingProxyType(
         ),
     }
 )
+_UFO_ARCHIVE = "usr/share/games/ufoai/base/0music.pk3"
 _UFO_FREE = ("alBasrahM", "greecei", "turinItalyM")
 _UFO_VALID = ("David05", "van_mission3")
 
 
 def _ufoai(root: Path) -> Iterator[_Found]:
-    archive = root / "usr/share/games/ufoai/base/0music.pk3"
-    with zipfile.ZipFile(archive) as tracks:
+    with zipfile.ZipFile(root / _UFO_ARCHIVE) as tracks:
         for name in (*_UFO_CREDIT, *_UFO_FREE):
             data = tracks.read(f"music/{name}.ogg")
             free = name in _UFO_FREE
@@ -115,6 +115,30 @@ def _ufoai(root: Path) -> Iterator[_Found]:
                 "" if free else f"{_UFO_CREDIT[name]}, music of UFO: Alien Invasion",
                 _reader(data), name in _UFO_VALID,
             )  # fmt: skip
+
+
+def unpack_evaluation(packages: Path, out: Path) -> list[Path]:
+    """Writes the tracks of ufoai-music that no model may be trained on, for `benchmarks/real.py`.
+
+    Raises:
+        InvalidInput: the package is not there.
+    """
+    archive = packages / "ufoai-music" / _UFO_ARCHIVE
+    if not archive.is_file():
+        raise InvalidInput(
+            f"{packages} lacks ufoai-music; fetch the packages with `make corpus-deps`", field="packages"
+        )
+    written = []
+    with zipfile.ZipFile(archive) as tracks:
+        for name in tracks.namelist():
+            path = Path(name)
+            if path.suffix == ".ogg" and path.stem not in {*_UFO_CREDIT, *_UFO_FREE}:
+                target = out / "ufoai" / path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.is_file():
+                    atomic_write(target, tracks.read(name))
+                written.append(target)
+    return written
 
 
 # Sonic Pi's samples by the beginning of their names.
@@ -349,4 +373,4 @@ def read_index(folder: Path) -> list[Material]:
     return [Material(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-__all__ = ["FONT_FILES", "Material", "gather", "is_held_out", "read_index"]
+__all__ = ["FONT_FILES", "Material", "gather", "is_held_out", "read_index", "unpack_evaluation"]
