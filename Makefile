@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-stamp
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench browser docs parity browser-deps corpus-deps bench-deps queue clean
+.PHONY: help setup demo test test-deps matrix check fix bench browser docs parity browser-deps corpus-deps bench-deps queue clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ demo: setup ## make a short piece of music with the bundled model
 
 test: setup ## run every test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-deps: setup ## what only some tests need: Ray, demucs, PyAV; without them those tests skip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,av,melody]'
+
+matrix: setup ## run every test as other processors would: other vector units, libraries' paths, threads, roundings, values
+	tests/matrix.sh $(BIN)/python
 
 check: setup ## format, lint, types and contracts; changes nothing
 	$(BIN)/ruff format --check .

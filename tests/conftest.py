@@ -1,9 +1,19 @@
-"""What every test may rely on: one thread, no network, no writes outside temporary folders."""
+"""What every test may rely on: one thread, no network, no writes outside temporary folders, seeded randomness.
+
+Tests run in a random order, whose seed pytest prints (`-p randomly --randomly-seed=N` repeats it). What they draw does
+not depend on the order: every global generator is seeded from the test's name. `AUDIOCRAFT_TEST_SEED=n` draws other
+values, and `AUDIOCRAFT_TEST_ROUNDINGS=n` computes as a processor that rounds differently would (tests/roundings.py).
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import tempfile
+import tomllib
+import zlib
+from collections.abc import Generator
+from fnmatch import fnmatch
 from pathlib import Path
 
 # Set before any library reads them. One home for the whole session, removed by its finaliser when Python ends.
@@ -23,16 +33,74 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
+from .roundings import OtherRoundings
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Timing on a busy machine says nothing about the code; a fixed order makes a failure repeat.
 settings.register_profile("audiocraft", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("audiocraft")
+
+
+def seed_everything(name: str) -> None:
+    """Seed the global generators of Python, NumPy and torch from a test's name, so that its values are the same in any
+    order and in any company. Modules draw their first weights from the global generator of torch, so seeding what tests
+    draw themselves would not be enough."""
+    seed = zlib.crc32(f"{os.environ.get('AUDIOCRAFT_TEST_SEED', '')}:{name}".encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-randomly shuffles; the values are ours, because it knows neither torch nor shared fixtures."""
+    config.option.randomly_reset_seed = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, object, object]:
+    """A file may draw while it is imported."""
+    seed_everything(collector.nodeid)
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    seed_everything(item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """A shared fixture has a seed of its own, whichever test asks for it first, and that one draws as if it had not."""
+    if request.scope == "function":
+        return (yield)
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    parameter = getattr(request, "param_index", 0)
+    seed_everything(f"{fixturedef.baseid}::{fixturedef.argname}[{parameter}]")
+    try:
+        return (yield)
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Any test may be asked whether it would pass on a processor that rounds differently."""
+    seed = os.environ.get("AUDIOCRAFT_TEST_ROUNDINGS")
+    if not seed:
+        return (yield)
+    with OtherRoundings(int(seed)):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +137,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "golden_dir" in getattr(item, "fixturenames", ()) or item.path.parent.name == "parity":
             item.add_marker(pytest.mark.parity)
+
+
+def unlisted_skips(skips: list[tuple[str, str]], in_ci: bool) -> list[str]:
+    """Each skip, a test's name and its reason, that tests/skips.toml does not allow here."""
+    allowed = tomllib.loads(Path(__file__).with_name("skips.toml").read_text(encoding="utf-8"))["skip"]
+    return [
+        f"{name}: {reason}"
+        for name, reason in skips
+        if not any(
+            fnmatch(name, entry["tests"]) and entry["reason"] in reason and (entry["in_ci"] or not in_ci)
+            for entry in allowed
+        )
+    ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run in which something was skipped in silence has failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    skips = [
+        (report.nodeid, report.longrepr[2])
+        for report in reporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    ]
+    reporter.unlisted_skips = unlisted_skips(skips, bool(os.environ.get("CI")))
+    if reporter.unlisted_skips and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The seed of the order, and the skips that nobody has allowed."""
+    seed = getattr(terminalreporter.config.option, "randomly_seed", None)
+    if seed is not None:
+        terminalreporter.write_line(f"order: -p randomly --randomly-seed={seed}")
+    for skip in getattr(terminalreporter, "unlisted_skips", []):
+        terminalreporter.write_line(f"skipped, but not in tests/skips.toml: {skip}", red=True)
