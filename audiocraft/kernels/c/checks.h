@@ -9,7 +9,7 @@
 /* Products of any two of these fit in 64 bits, and of WIDEST and a small constant in 32. */
 enum { WIDEST = 1 << 24, MOST_LAYERS = 1 << 12, MOST_CODEBOOKS = 1 << 10, MOST_TOKENS = 1 << 24, MOST_PARTS = 1 << 20 };
 #define LONGEST ((int64_t)1 << 36)   /* rows of a signal that is computed */
-#define ENDLESS ((int64_t)1 << 50)   /* rows of a signal that is only spoken of */
+#define ENDLESS ((int64_t)1 << 60)   /* rows of a signal that is only spoken of */
 
 INLINE int is_within(int64_t value, int64_t least, int64_t most) { return value >= least && value <= most; }
 
