@@ -29,6 +29,7 @@ class ModelFacts:
         family: its name; None for a model of which nothing on this machine says what it is.
         kind: of its network: "lm", "compression" and so on.
         makes: what it generates; None for parts such as codecs.
+        decodes: whether it turns the frames of generators into audio.
         takes: what it can be given beside text: continuation, melody, style, plan and so on.
         guidance: how strictly it follows a prompt where a request does not say.
         window: seconds it makes at a time; longer pieces are made window by window.
@@ -39,6 +40,7 @@ class ModelFacts:
     family: str | None
     kind: str
     makes: Makes | None = None
+    decodes: bool = False
     takes: frozenset[str] = frozenset()
     license: str | None = None
     sample_rate: int | None = None
@@ -130,6 +132,7 @@ def find_facts(name: str | Path, *, kind: str | None = None) -> ModelFacts | Non
         family=family.name,
         kind=family.kind.name,
         makes=family.makes,
+        decodes=family.decodes,
         takes=release.takes,
         license=release.licence,
         sample_rate=release.sample_rate,
@@ -148,6 +151,7 @@ def facts_of_files(name: str, found: Found) -> ModelFacts:
         family=family.name,
         kind=family.kind.name,
         makes=family.makes,
+        decodes=family.decodes,
         takes=_takes(family, config),
         license=licences.licence_of(found.path, found.meta, name),
         sample_rate=_number(config, "sample_rate"),

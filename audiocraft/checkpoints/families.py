@@ -95,6 +95,7 @@ class ModelFamily:
         build: makes the network: `build(config, device=...)`.
         facade: for generators, the class with `get_pretrained(name, device=, precision=)` that runs a model.
         makes: for generators, what.
+        decodes: whether its models turn the frames of generators into audio, as codecs do.
         load: loads a part that is no generator: `load(name, device=...)`; None builds and fills the network.
         parts: what else a model needs: `parts(name, config)` gives `ModelPart` records.
         memory: bytes of a loaded model: `memory(name, device=, precision=, loading=)`; None counts its weights.
@@ -115,6 +116,7 @@ class ModelFamily:
     build: Reference | None = None
     facade: Reference | None = None
     makes: Makes | None = None
+    decodes: bool = False
     load: Reference | None = None
     parts: Reference | None = None
     memory: Reference | None = None

@@ -133,6 +133,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     level_anchor: options.LevelAnchor = True,
     device: options.Device = None,
     precision: options.Precision = "auto",
+    decoder: options.Decoder = None,
     output: options.Output = None,
     stream: options.Stream = False,
     form: options.StreamFormat = "wav",
@@ -162,6 +163,7 @@ def generate(  # every option is one parameter: that is how the option parser re
             window={"stride": stride, "level_anchor": level_anchor},
             schedule=parse_schedule(schedule or ()),
             style_detail=style_detail,
+            decoder=decoder,
         )
         place = _Place(model=model, device=device, precision=precision)
         job = _job(request, audio, output, place, outlets)
@@ -181,6 +183,7 @@ def _request(
     window: Mapping[str, Any],
     schedule: tuple[tuple[float, str], ...],
     style_detail: int | None,
+    decoder: str | None,
 ) -> GenerationRequest:
     """The options as a request, which checks them. Rows have seeds one after the other."""
     from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
@@ -196,6 +199,7 @@ def _request(
         window=WindowSettings(**window),
         schedule=schedule,
         style=None if style_detail is None else StyleSettings(eval_q=style_detail),
+        decoder=decoder,
     )
 
 

@@ -99,6 +99,14 @@ Precision = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder",
+        help="What turns the model's codes into audio: a codec or another decoder, by name or folder.",
+        rich_help_panel=_HOW,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(

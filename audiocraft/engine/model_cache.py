@@ -15,7 +15,7 @@ import torch
 from audiocraft.engine.memory import OutOfMemoryEstimate, check_model, gigabytes, model_bytes
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.generator import GeneratorModel
-from audiocraft.models.loaders import load_compression_model, load_model
+from audiocraft.models.loaders import load_decoder, load_model
 
 __all__ = ["Loaded", "Loader", "ModelCache", "OutOfMemoryEstimate", "bytes_of"]
 
@@ -85,7 +85,7 @@ class ModelCache:
         """The decoder called `name`, loaded if it is not here. The last few stay in memory."""
         with self._lock:
             found = self._decoders.pop(name, None)
-        found = found or load_compression_model(name, device=self.device)
+        found = found or load_decoder(name, device=self.device)
         with self._lock:
             self._decoders[name] = found
             while len(self._decoders) > _DECODERS_KEPT:

@@ -21,6 +21,7 @@ FAMILY = ModelFamily(
     name="dac",
     title="DAC",
     kind=CODEC,
+    decodes=True,
     config="audiocraft.config.networks:CompressionConfig",
     build="audiocraft.models.builders:build_dac",
     load="audiocraft.models.codecs.released:load_dac",

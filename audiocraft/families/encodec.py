@@ -28,6 +28,7 @@ FAMILY = ModelFamily(
     name="encodec",
     title="EnCodec",
     kind=CODEC,
+    decodes=True,
     config="audiocraft.config.networks:CompressionConfig",
     build="audiocraft.models.builders:build_encodec",
     load="audiocraft.models.loaders:load_compression_model",

@@ -28,6 +28,7 @@ from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.loaders import load_decoder
 from audiocraft.types import ScorePlan
 from audiocraft.utils.devices import HostQueue
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
@@ -194,7 +195,7 @@ class GeneratorModel(ABC):
         not fit into memory is refused; `stream` makes pieces of any length."""
         started = time.perf_counter()
         check_memory(self, request)
-        prepared = self.prepare(request, decoder=decoder)
+        prepared = self.prepare(request, decoder=decoder or self._named_decoder(request))
         session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
         frames = torch.cat(list(run_alone(self.generation(prepared, session))), dim=-1).clone()
         made_frames = time.perf_counter()
@@ -221,7 +222,7 @@ class GeneratorModel(ABC):
         """The audio of `run` in chunks while it is made, in constant memory; those of a row follow each other without
         gap. The first comes as early as the decoder allows, later ones last about `chunk_seconds`. Closing the
         iterator stops the generation."""
-        prepared = self.prepare(request, decoder=decoder)
+        prepared = self.prepare(request, decoder=decoder or self._named_decoder(request))
         session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
         return self.stream_prepared(prepared, session, chunk_seconds)
 
@@ -244,6 +245,10 @@ class GeneratorModel(ABC):
         for made in arriving.take(wait=True):
             yield from chunks_of(made, place)
             place += made.shape[-1]
+
+    def _named_decoder(self, request: GenerationRequest) -> AudioDecoder | None:
+        """The decoder that `request` names, loaded; an engine keeps those that are used often."""
+        return None if request.decoder is None else load_decoder(request.decoder, device=self.device)
 
     def _audio_of(self, prepared: PreparedRequest, frames: Tensor) -> Tensor:
         """All frames [B, ..., T] of `prepared` -> its audio [B, C, N]."""

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from audiocraft.checkpoints import sources
-from audiocraft.checkpoints.facts import family_of
+from audiocraft.checkpoints.facts import family_of, find_facts
 from audiocraft.checkpoints.families import (
     ModelFamily,
     ModelPart,
     OtherKind,
+    families,
     kind_called,
     of_kind,
     release_called,
@@ -29,6 +30,7 @@ from audiocraft.environment import cache_dir as default_cache_dir
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models import debug
 from audiocraft.models.builders import build_lm, get_debug_compression_model, get_debug_lm_model, wrap_codec
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.filling import config_of, family_of_checkpoint, filled, network_of, with_shapes
 from audiocraft.models.lm import LMModel
@@ -73,6 +75,22 @@ def load_part(name: Path | str, *, kind: str | None = None, device: Device = "cp
         loaded: nn.Module = target(family.load)(name, device=device)
         return loaded
     return load_network(name, kind=family.kind.name, device=device)[0]
+
+
+def load_decoder(name: Path | str, *, device: Device = "cpu") -> AudioDecoder:
+    """The decoder called `name`: a codec, or what else turns frames into audio."""
+    for kind in dict.fromkeys(family.kind.name for family in families() if family.decodes):
+        if find_facts(name, kind=kind) is not None and family_of(name, kind=kind).decodes:
+            decoder: AudioDecoder = load_part(name, kind=kind, device=device)  # type: ignore[assignment]
+            return decoder
+    family = fetched_family(name)
+    if not family.decodes:
+        raise InvalidInput(
+            f"model {str(name)!r} is a {family.kind.title} and decodes nothing; a codec does, such as nano",
+            field="decoder",
+        )
+    decoder = load_part(name, kind=family.kind.name, device=device)  # type: ignore[assignment]
+    return decoder
 
 
 def fetched_family(name: Path | str, *, kind: str | None = None) -> ModelFamily:

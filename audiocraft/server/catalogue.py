@@ -17,7 +17,7 @@ from audiocraft.errors import CheckpointError, InvalidInput
 
 __all__ = ["Catalogue", "ModelFacts", "ModelKind", "kind_of"]
 
-ModelKind = Literal["music", "sound", "audio", "codec"]
+ModelKind = Literal["music", "sound", "audio", "codec", "decoder"]
 """What a model is for. "audio": it makes both, or nothing says yet what it makes."""
 
 _FRESH_SECONDS = 10.0
@@ -25,7 +25,9 @@ _FRESH_SECONDS = 10.0
 
 def kind_of(facts: ModelFacts) -> ModelKind:
     """What a model is for."""
-    return "codec" if facts.is_codec else facts.makes or "audio"
+    if facts.is_codec:
+        return "codec"
+    return "decoder" if facts.decodes else facts.makes or "audio"
 
 
 class Catalogue:
@@ -61,9 +63,17 @@ class Catalogue:
         wanted = name or self.default(kind)
         full = _full_name(wanted, codec=kind == "codec")
         facts = self.get(full if full in self.models() else wanted)
-        if facts.is_codec != (kind == "codec"):
-            problem = "is a codec: it makes no music" if facts.is_codec else "is no codec"
+        if facts.decodes != (kind == "codec"):
+            problem = f"is a {kind_of(facts)}: it makes no music" if facts.decodes else "is no codec"
             raise InvalidInput(f"model {facts.name!r} {problem}", field="model")
+        return facts
+
+    def decoder(self, name: str) -> ModelFacts:
+        """What turns codes into audio, by its name; a refusal of what decodes nothing."""
+        full = _full_name(name, codec=True)
+        facts = self.get(full if full in self.models() else name)
+        if not facts.decodes:
+            raise InvalidInput(f"model {facts.name!r} decodes nothing; a codec does", field="decoder")
         return facts
 
     def default(self, kind: ModelKind) -> str:
@@ -79,7 +89,7 @@ class Catalogue:
         return config.music_model
 
     def _look(self) -> Mapping[str, ModelFacts]:
-        found = {name: facts for name, facts in models_here().items() if facts.makes or facts.is_codec}
+        found = {name: facts for name, facts in models_here().items() if facts.makes or facts.decodes}
         if not self._config.models:
             return found
         allowed: dict[str, ModelFacts] = {}
@@ -108,4 +118,4 @@ def _configured(name: str, kind: str | None) -> ModelFacts | None:
         facts = find_facts(name, kind=kind)
     except CheckpointError:  # its own words are said when it is loaded
         return None
-    return replace(facts, name=name) if facts is not None and (facts.makes or facts.is_codec) else None
+    return replace(facts, name=name) if facts is not None and (facts.makes or facts.decodes) else None

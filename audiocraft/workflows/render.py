@@ -106,6 +106,7 @@ class Recipe:
     continues: Continuation | None = None
     reference: Reference | None = None
     style: StyleSettings | None = None
+    decoder: str | None = None
     level: LevelSettings = LevelSettings()
     sample_rate: int
     audiocraft: str = VERSION
@@ -124,6 +125,7 @@ class Recipe:
             schedule=self.schedule,
             plans=(self.plan,) if self.plan is not None else None,
             style=self.style,
+            decoder=self.decoder,
         )
         if self.reference is not None:
             _unchanged(self.reference.path, self.reference.sha256, self.reference.role)
@@ -311,6 +313,7 @@ def recipe_of(
         continues=origin.continues,
         reference=origin.reference,
         style=request.style,
+        decoder=request.decoder,
         level=level,
         sample_rate=made.sample_rate,
         timings={stage: round(seconds, 3) for stage, seconds in made.timings.items()},

@@ -128,7 +128,7 @@ class ModelEntry(BaseModel):
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str
-    kind: Literal["music", "sound", "audio", "codec"] = Field(
+    kind: Literal["music", "sound", "audio", "codec", "decoder"] = Field(
         description="What it makes; audio: both, or it must be fetched before that is known."
     )
     family: str | None = Field(default=None, description="musicgen, audiogen, encodec and so on.")

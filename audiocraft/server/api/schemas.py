@@ -153,6 +153,9 @@ class GenerationBody(Strict):
     audio: AudioInput | None = Field(default=None, description="What to continue, or to follow.")
     plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
     style: StyleBody | None = Field(default=None, description="How the audio of kind style is read.")
+    decoder: ModelName | None = Field(
+        default=None, description="What turns the model's codes into audio; by default its own codec."
+    )
     priority: Annotated[int, Field(ge=0, le=9)] = Field(
         default=0,
         description="Higher goes first, before those of others too: above 0 it needs the scope `admin`.",
@@ -242,6 +245,7 @@ def to_request(
         reference_audio=(audio,) if follows else None,
         reference_sample_rate=rate if follows else None,
         style=StyleSettings(**body.style.model_dump()) if body.style is not None else None,
+        decoder=body.decoder,
     )
 
 

@@ -166,6 +166,8 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> str:
             f"a piece may last {limits.duration:g} seconds here, not {body.duration:g}", field="duration"
         )
     facts = services.catalogue.choose(body.model, "sound" if body.kind == "sound" else "music")
+    if body.decoder is not None:
+        services.catalogue.decoder(body.decoder)
     if body.kind in NEEDS_AUDIO and body.kind not in facts.takes and facts.family is not None:
         raise InvalidInput(f"model {facts.name!r} cannot follow a {body.kind}", field="kind")
     if body.plan is not None and "plan" not in facts.takes:
