@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from nano_parts import clips, codec, instruments, listening
+from nano_parts import clips, codec, listening
+from nano_parts.classifier import load_or_train
 from nano_parts.sheet import write_sheet
 from numpy.typing import NDArray
 from rich.console import Console
@@ -31,6 +32,7 @@ from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.data.synthesis.instruments import INSTRUMENTS
 from audiocraft.errors import AudioCraftError
 from audiocraft.generation.request import GenerationRequest
+from audiocraft.metrics import following, instruments
 from audiocraft.models import MusicGen
 from audiocraft.models.loaders import load_compression_model
 
@@ -137,8 +139,8 @@ def prepare_ears(
         ]
         console.print(f"{kind} by {method}: right on {', '.join(shares)}", highlight=False)
     label = hashlib.sha256(f"{instruments.NAMES}{options.training_clips}".encode()).hexdigest()[:8]
-    classifier = instruments.load_or_train(
-        options.work / f"instruments-{name}-{label}.pt",
+    classifier = load_or_train(
+        options.work / f"instruments-{name}-{label}.safetensors",
         lambda: known("train", options.training_clips),
         valid,
         coder,
@@ -179,19 +181,19 @@ def measure_music(
     examples = list(clips.music(options.prompts, options.work / "clips"))
     wavs = [example.wav for example in examples]
     heard = listening.listen(ears, wavs)
-    rows = {"corpus (ceiling)": listening.score(heard, examples)}
-    faults = {"corpus": listening.faults(heard)}
+    rows = {"corpus (ceiling)": following.score(heard, examples)}
+    faults = {"corpus": following.faults(heard)}
     if coder is not None:
         coded = listening.listen(ears, [coder(wav) for wav in wavs])
-        rows["corpus through the codec"] = listening.score(coded, examples)
-    rows["corpus, other prompts (chance)"] = listening.chance(heard, examples)
+        rows["corpus through the codec"] = following.score(coded, examples)
+    rows["corpus, other prompts (chance)"] = following.chance(heard, examples)
     result: dict[str, Any] = {"faults": faults}
     if model is not None:
         outputs, codes, seconds = generate(model, examples, options.seed)
         heard = listening.listen(ears, outputs, codes, model.frame_rate)
-        rows["model"] = listening.score(heard, examples)
-        rows["model, other prompts (chance)"] = listening.chance(heard, examples)
-        faults["model"] = listening.faults(heard)
+        rows["model"] = following.score(heard, examples)
+        rows["model, other prompts (chance)"] = following.chance(heard, examples)
+        faults["model"] = following.faults(heard)
         sheet = options.work / "outputs.png"
         shown = zip(examples, outputs, strict=True)
         write_sheet(sheet, [(one.prompt, wav, one.wav) for one, wav in list(shown)[:SHEET_ROWS]])

@@ -31,7 +31,7 @@ import numpy as np
 import soundfile
 import soxr
 import torch
-from nano_parts import codec, key
+from nano_parts import codec
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +40,10 @@ from audiocraft.checkpoints.files import load_weights
 from audiocraft.config.training import CompressionSolverConfig
 from audiocraft.data.manifest import DEFAULT_EXTS
 from audiocraft.errors import AudioCraftError, InvalidInput
-from audiocraft.metrics.tempo_and_key import SHAATH
+from audiocraft.metrics import key
+from audiocraft.metrics.key import chroma_agreement
+from audiocraft.metrics.onsets import find_onsets, onset_f1
+from audiocraft.metrics.reconstruction import log_mel_distance
 from audiocraft.models.builders import build_encodec
 from audiocraft.models.loaders import load_compression_model
 from audiocraft.music.harmony import Key
@@ -49,7 +52,6 @@ from audiocraft.solvers.runs import read_config
 
 SAMPLE_RATE = 24000
 SILENCE_DB = -50.0
-ONSET_TOLERANCE_S = 0.05
 _TRIES = 20
 Audio = NDArray[np.float32]
 Coder = Callable[[Audio], tuple[Audio, float]]
@@ -122,30 +124,7 @@ def hear(wav: Audio) -> Heard:
     """Key, chroma and onsets of a clip."""
     cens = key.CHROMAS["chroma_cens"](wav)
     chroma = librosa.feature.chroma_cqt(y=wav, sr=SAMPLE_RATE, hop_length=2048, tuning=0.0)
-    onsets = librosa.onset.onset_detect(y=wav, sr=SAMPLE_RATE, hop_length=240, units="time")
-    return Heard(key.best_key(cens, SHAATH), chroma, onsets)
-
-
-def onset_f1(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
-    """Each onset counts once; pairs are the nearest in time, the closest pair first."""
-    if not len(found) or not len(wanted):
-        return float(len(found) == len(wanted))
-    distances = np.abs(found[:, None] - wanted[None, :])
-    pairs = 0
-    while distances.size and distances.min() <= ONSET_TOLERANCE_S:
-        row, column = np.unravel_index(distances.argmin(), distances.shape)
-        distances = np.delete(np.delete(distances, row, axis=0), column, axis=1)
-        pairs += 1
-    return 2 * pairs / (len(found) + len(wanted))
-
-
-def chroma_agreement(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
-    """Mean correlation of pitch classes over the frames in which the original has any."""
-    sounding = wanted.std(axis=0) > 1e-3
-    if not sounding.any():
-        return 1.0
-    pairs = zip(found.T[sounding], wanted.T[sounding], strict=True)
-    return float(np.mean([np.corrcoef(a, b)[0, 1] if a.std() > 1e-6 else 0.0 for a, b in pairs]))
+    return Heard(key.key_of(cens), chroma, find_onsets(wav))
 
 
 def measure(coder: Coder, clips: Sequence[Audio], originals: Sequence[Heard]) -> dict[str, float]:
@@ -158,7 +137,7 @@ def measure(coder: Coder, clips: Sequence[Audio], originals: Sequence[Heard]) ->
         rows.append(
             (
                 bits * SAMPLE_RATE / len(clip) / 1000,
-                codec.log_mel_distance(decoded, clip),
+                log_mel_distance(torch.from_numpy(decoded), torch.from_numpy(clip), SAMPLE_RATE),
                 heard.key == original.key,
                 key.agrees(heard.key, original.key),
                 chroma_agreement(heard.chroma, original.chroma),

@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from nano import Audio, Coder, fingerprint, generate
-from nano_parts import clips, codec, instruments
+from nano import Audio, Coder, generate
+from nano_parts import clips, codec
+from nano_parts.classifier import load_or_train
 from rich.console import Console
 from rich.table import Table
 
+from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.data.synthesis.sounds import KINDS
+from audiocraft.metrics import instruments
 from audiocraft.models import AudioGen
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -76,9 +79,9 @@ def main() -> None:
     options, console = arguments(), Console(stderr=True)
     model = AudioGen.get_pretrained(options.model)
     keep: Coder = _through(model.compression_model)
-    label = fingerprint(model.compression_model)
-    ears = instruments.load_or_train(
-        options.work / f"sounds-{label}.pt",
+    label = weights_digest(model.compression_model)[:12]
+    ears = load_or_train(
+        options.work / f"sounds-{label}.safetensors",
         lambda: islice(sounds(options.corpus, "train"), TRAINING_CLIPS),
         lambda: sounds(options.corpus, "valid"),
         keep,

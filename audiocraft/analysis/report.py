@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.files import audio_read
 from audiocraft.audio.loudness import integrated_loudness, true_peak
 from audiocraft.config.analysis import DISCRIMINATORS
 from audiocraft.errors import InvalidInput, MissingDependency
-from audiocraft.metrics import tempo_and_key
+from audiocraft.metrics.key import cens_chroma, key_of
+from audiocraft.metrics.tempo import SAMPLE_RATE, comb_tempo
 from audiocraft.models.detectors.detector import Detector
 
 Verdict = Literal["real", "generated", "unknown"]
@@ -100,12 +99,6 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Plain values for a JSON document."""
         return asdict(self)
-
-
-def analyse_file(path: str | Path, detector: Detector, **options: Any) -> Report:
-    """`analyse` of an audio file."""
-    wav, rate = audio_read(path)
-    return analyse(wav, rate, detector, **options)
 
 
 def analyse(
@@ -212,10 +205,10 @@ def _music(mono: Tensor, rate: int, notes: list[str]) -> Music:
         notes.append(f"shorter than {_LEAST_MUSIC_SECONDS:g} s: no tempo, no key")
         return Music()
     beginning = mono[: int(_MUSIC_SECONDS * rate)]
-    audio = convert_audio(beginning[None], rate, tempo_and_key.SAMPLE_RATE, 1)[0].numpy()
+    audio = convert_audio(beginning[None], rate, SAMPLE_RATE, 1)[0].numpy()
     try:
-        tempo = tempo_and_key.comb_tempo(audio)
-        key = tempo_and_key.key_of(tempo_and_key.cens_chroma(audio))
+        tempo = comb_tempo(audio)
+        key = key_of(cens_chroma(audio))
     except MissingDependency as error:
         notes.append(f"no tempo, no key: {error}")
         return Music()
@@ -266,6 +259,5 @@ __all__: list[str] = [
     "Verdict",
     "WindowScore",
     "analyse",
-    "analyse_file",
     "level_of",
 ]

@@ -1,1 +1,11 @@
-"""Measures of audio: tempo, key and the seams of long pieces."""
+"""What is measured in audio, and in how a model follows its prompt: one module per subject.
+
+    key, tempo       what a recording's key and tempo are
+    onsets           when notes begin, and how far two recordings agree in it
+    instruments      which instruments of the corpus play
+    reconstruction   how well a codec keeps a sound
+    seams            whether the joints of windows can be heard
+    following        how far music is what its prompt asked for
+
+Measures that work on arrays take mono audio at 24 kHz, `SAMPLE_RATE` of the module, as float32 [N].
+"""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audiocraft.config.training import CompressionSolverConfig
 from audiocraft.errors import ConfigError
 from audiocraft.losses import SISNR
-from audiocraft.losses.specloss import MelSpectrogramWrapper
+from audiocraft.metrics.reconstruction import MelDistance
 from audiocraft.models.builders import build_encodec
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
 from audiocraft.modules.harmonic.encoder import SpectralEncoder
@@ -207,33 +207,3 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             seed=config.seed,
             rank=rank,
         )
-
-
-class MelDistance(nn.Module):
-    """Mean absolute difference of log-mel spectra in decibels, over two resolutions."""
-
-    def __init__(self, sample_rate: int) -> None:
-        super().__init__()
-        self.spectra = nn.ModuleList(
-            MelSpectrogramWrapper(
-                n_fft=size,
-                hop_length=size // 4,
-                n_mels=bands,
-                sample_rate=sample_rate,
-                log=False,
-                floor_level=1e-5,
-            )
-            for size, bands in ((512, 40), (2048, 80))
-        )
-
-    def forward(self, rebuilt: Tensor, audio: Tensor) -> Tensor:
-        """rebuilt [B, C, N], audio [B, C, N] -> []"""
-        distances = [
-            (10 * (decibels(mel(rebuilt)) - decibels(mel(audio)))).abs().mean() for mel in self.spectra
-        ]
-        return torch.stack(distances).mean()
-
-
-def decibels(magnitude: Tensor) -> Tensor:
-    """Log of a magnitude, with a floor."""
-    return torch.log10(magnitude.clamp_min(1e-5))

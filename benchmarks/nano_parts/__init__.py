@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/nano.py`: clips, the codec measures, listening measures, the instrument classifier."""
+"""The parts of `benchmarks/nano.py`: clips, codecs to compare with, the choice of measures, a sheet of pictures."""

@@ -1,10 +1,8 @@
 """How well a codec keeps a sound: the bundled codec and Opus, on the same clips, by the same measures.
 
-Log-mel distance, in dB: 80 HTK mel bands of 0 to 12 kHz, STFT of 1024 samples with a Hann window and hop 256 at
-24 kHz, magnitudes in dB (20 log10), floored 80 dB below the loudest band of the original clip; the mean absolute
-difference over all bands and frames of a clip, then the mean over clips. SI-SNR, in dB: over the whole clip, mean over
-clips. Key: the share of music clips in which the right key, or its relative, is still found: a mel band is wider than a
-semitone, so the distance alone does not tell whether a codec keeps pitch.
+Distances are those of `audiocraft.metrics.reconstruction`, means over clips. Key: the share of music clips in which the
+right key, or its relative, is still found: a mel band is wider than a semitone, so the distance alone does not tell
+whether a codec keeps pitch.
 """
 
 from __future__ import annotations
@@ -24,37 +22,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiocraft.audio.mel import mel_filters
-from audiocraft.losses import SISNR
+from audiocraft.metrics import key
+from audiocraft.metrics.reconstruction import log_mel_distance, si_snr
 from audiocraft.music.harmony import parse_key
-from nano_parts import key
 from nano_parts.clips import Example
 
 SAMPLE_RATE = 24000
 OPUS_RATES = (6, 12)
-_N_FFT, _HOP, _BANDS, _FLOOR_DB = 1024, 256, 80, 80.0
 _OGG_HEADERS = 2
 _KEY_METHOD = ("chroma_cens", "Sha'ath")
 Audio = NDArray[np.float32]
-
-
-def _mel_db(wav: Tensor) -> Tensor:
-    spectrum = torch.stft(wav, _N_FFT, _HOP, window=torch.hann_window(_N_FFT), return_complex=True)
-    mel = mel_filters(SAMPLE_RATE, _N_FFT, _BANDS) @ spectrum.abs().square()
-    return 10 * torch.log10(mel.clamp_min(1e-20))
-
-
-def log_mel_distance(estimate: Audio, reference: Audio) -> float:
-    """As defined at the top of this file."""
-    wanted = _mel_db(torch.from_numpy(reference))
-    floor = wanted.max() - _FLOOR_DB
-    found = _mel_db(torch.from_numpy(estimate))
-    return float((found.clamp_min(floor) - wanted.clamp_min(floor)).abs().mean())
-
-
-def si_snr(estimate: Audio, reference: Audio) -> float:
-    pair = (torch.from_numpy(audio).reshape(1, 1, -1) for audio in (estimate, reference))
-    return -float(SISNR(SAMPLE_RATE, segment=None, epsilon=1e-12)(*pair))
 
 
 def _fitted(wav: Audio, length: int) -> Audio:
@@ -70,7 +47,8 @@ def measure(
         decoded, bits = coder(example.wav)
         decoded = _fitted(decoded, len(example.wav))
         kbps = bits * SAMPLE_RATE / len(example.wav) / 1000
-        rows.append((kbps, log_mel_distance(decoded, example.wav), si_snr(decoded, example.wav)))
+        pair = (torch.from_numpy(decoded), torch.from_numpy(example.wav))
+        rows.append((kbps, log_mel_distance(*pair, SAMPLE_RATE), si_snr(*pair, SAMPLE_RATE)))
         if example.key:
             keys.append(_finds_key(decoded, example.key))
     kbps, distance, ratio = np.mean(rows, axis=0).tolist()

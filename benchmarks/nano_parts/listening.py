@@ -1,4 +1,4 @@
-"""What is heard in a clip, and how far that is what was asked for.
+"""The ears of the benchmark: which measures it uses, and what they find in a clip.
 
 The measures of tempo and key are picked among published ones by how often they are right on corpus clips as they are;
 they never see a model's output before they are fixed. How often they are right on those clips through the codec says
@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from audiocraft.music.harmony import Key, parse_key
-from nano_parts import health, key, tempo
-from nano_parts.clips import Example
-from nano_parts.instruments import Classifier
+from audiocraft.audio import faults
+from audiocraft.metrics import key, tempo
+from audiocraft.metrics.following import Heard
+from audiocraft.metrics.instruments import Classifier
+from audiocraft.music.harmony import parse_key
+from nano_parts.clips import SAMPLE_RATE, Example
 
 Audio = NDArray[np.float32]
 
@@ -31,18 +34,6 @@ class Ears:
     tempo_method: str
     key_method: tuple[str, str]
     classifier: Classifier
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What the measures found in one clip."""
-
-    tempo: float
-    key: Key
-    instruments: set[str]
-    silent: bool
-    clipped: bool
-    repetition_s: float
 
 
 def choose(
@@ -100,50 +91,17 @@ def listen(
             tempo=tempo.METHODS[ears.tempo_method](wav),
             key=key.key_of(key.CHROMAS[chroma](wav), profile),
             instruments=players[row],
-            silent=health.is_silent(wav),
-            clipped=health.is_clipped(wav),
-            repetition_s=health.longest_repetition_s(wav, None if codes is None else codes[row], frame_rate),
+            silent=faults.is_silent(torch.from_numpy(wav)),
+            clipped=faults.is_clipped(torch.from_numpy(wav)),
+            repetition_s=longest_repetition_s(wav, None if codes is None else codes[row], frame_rate),
         )
         for row, wav in enumerate(wavs)
     ]
 
 
-def score(heard: Sequence[Heard], wanted: Sequence[Example]) -> dict[str, float]:
-    """Shares of clips, and of named instruments, that are as wanted."""
-    named = sum(len(example.instruments) for example in wanted)
-    hits = alarms = 0
-    for found, example in zip(heard, wanted, strict=True):
-        hits += len(found.instruments & set(example.instruments))
-        alarms += len(found.instruments - set(example.instruments))
-    pairs = list(zip(heard, wanted, strict=True))
-    return {
-        "tempo": _share(tempo.agrees(found.tempo, example.bpm) for found, example in pairs),
-        "key": _share(key.agrees(found.key, parse_key(example.key)) for found, example in pairs),
-        "key_exact": _share(found.key == parse_key(example.key) for found, example in pairs),
-        "instruments": round(hits / max(1, named), 4),
-        "false_alarms_per_clip": round(alarms / max(1, len(pairs)), 3),
-    }
-
-
-def chance(heard: Sequence[Heard], wanted: Sequence[Example]) -> dict[str, float]:
-    """The score against every other clip's wishes, on average: what is right without listening to the prompt."""
-    shifts = range(1, len(wanted))
-    scores = [score(heard, [*wanted[shift:], *wanted[:shift]]) for shift in shifts]
-    if not scores:
-        return {}
-    return {name: round(float(np.mean([one[name] for one in scores])), 4) for name in scores[0]}
-
-
-def faults(heard: Sequence[Heard]) -> dict[str, Any]:
-    """Clips that are silent, clipped or stuck."""
-    return {
-        "silent": sum(found.silent for found in heard),
-        "clipped": sum(found.clipped for found in heard),
-        "stuck": sum(found.repetition_s > health.STUCK_S for found in heard),
-        "longest_repetition_s": round(max((found.repetition_s for found in heard), default=0.0), 2),
-    }
-
-
-def _share(flags: object) -> float:
-    values = list(flags)  # type: ignore[call-overload]
-    return round(sum(values) / max(1, len(values)), 4)
+def longest_repetition_s(wav: Audio, codes: NDArray[np.int64] | None, frame_rate: float) -> float:
+    """Seconds of the longest run of one frame: equal codes [K, T] where they are known, or an unchanging spectrum."""
+    longest = faults.longest_still_s(torch.from_numpy(wav), SAMPLE_RATE)
+    if codes is not None:
+        longest = max(longest, faults.longest_repetition_s(torch.from_numpy(codes), frame_rate))
+    return longest

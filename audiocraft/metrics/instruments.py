@@ -1,14 +1,13 @@
-"""Which instruments play: a small convolutional classifier trained on corpus clips, as they are and through the codec.
+"""Which instruments play: a small convolutional classifier trained on corpus clips, as they are and through a codec.
 
-It hears log-mel spectrograms of 10 s, and answers for every instrument of the corpus separately. Thresholds are
-chosen per instrument on validation clips.
+It hears log-mel spectrograms of mono audio at 24 kHz, and answers for every instrument of the corpus separately.
+Thresholds are chosen per instrument on validation clips.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from torch.nn import functional as F
 
 from audiocraft.audio.mel import mel_filters
 from audiocraft.data.synthesis.instruments import INSTRUMENTS
-from nano_parts.clips import Example
 
 SAMPLE_RATE = 24000
 NAMES = tuple(INSTRUMENTS)
@@ -29,10 +27,23 @@ _CODED_EVERY = 4
 _EPOCHS, _BATCH = 20, 32
 Audio = NDArray[np.float32]
 Coder = Callable[[Audio], Audio]
+"""What a codec makes of wav [N]."""
+
+
+class Labelled(Protocol):
+    """A clip whose instruments are known."""
+
+    @property
+    def wav(self) -> Audio:
+        """[N] at 24 kHz."""
+
+    @property
+    def instruments(self) -> Sequence[str]:
+        """Their names in the corpus."""
 
 
 def features(wav: Audio) -> Tensor:
-    """Log-mel spectrogram [bands, frames]."""
+    """wav [N] at 24 kHz -> log-mel spectrogram [bands, frames], 50 frames per second."""
     audio = torch.from_numpy(np.ascontiguousarray(wav))
     spectrum = torch.stft(audio, _N_FFT, _HOP, window=torch.hann_window(_N_FFT), return_complex=True)
     mel = mel_filters(SAMPLE_RATE, _N_FFT, _BANDS, 40.0) @ spectrum.abs().square()
@@ -64,7 +75,9 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """log-mel [B, bands, frames] -> logits [B, instruments]"""
         hidden = self.blocks(x[:, None]).flatten(1, 2)  # [B, widths x bands, frames]
-        return self.head(F.dropout(torch.cat([hidden.mean(-1), hidden.amax(-1)], 1), 0.3, self.training))
+        both = torch.cat([hidden.mean(-1), hidden.amax(-1)], 1)
+        logits: Tensor = self.head(F.dropout(both, 0.3, self.training))
+        return logits
 
     def probabilities(self, x: Tensor) -> Tensor:
         """log-mel [B, bands, frames] -> mean over half-overlapping windows [B, instruments]"""
@@ -111,7 +124,7 @@ def _augmented(windows: Tensor, targets: Tensor, generator: torch.Generator) -> 
 
 
 def _heard(
-    examples: Iterable[Example], coder: Coder | None, every: int, names: Sequence[str]
+    examples: Iterable[Labelled], coder: Coder | None, every: int, names: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
     """Features [clips, bands, frames] in half precision and labels; each `every`-th clip also through `coder`."""
     inputs, targets = [], []
@@ -127,8 +140,8 @@ def _heard(
 
 
 def train(
-    examples: Iterable[Example],
-    valid: Iterable[Example],
+    examples: Iterable[Labelled],
+    valid: Iterable[Labelled],
     coder: Coder | None,
     seed: int = 0,
     names: Sequence[str] = NAMES,
@@ -180,7 +193,7 @@ def _thresholds(probabilities: Tensor, truth: Tensor) -> Tensor:
 
 
 def report(
-    found: Sequence[set[str]], wanted: Sequence[tuple[str, ...]], names: Sequence[str] = NAMES
+    found: Sequence[set[str]], wanted: Sequence[Sequence[str]], names: Sequence[str] = NAMES
 ) -> dict[str, Any]:
     """Recall of what was wanted, false alarms per clip, and precision, recall and F1 of every instrument."""
     per_name = {}
@@ -210,30 +223,10 @@ def report(
     }
 
 
-def evaluate(model: Classifier, examples: Iterable[Example]) -> dict[str, Any]:
+def evaluate(model: Classifier, examples: Iterable[Labelled]) -> dict[str, Any]:
     """The report on examples whose instruments are known."""
     found, wanted = [], []
     for example in examples:
         found += model.heard([example.wav])
         wanted.append(example.instruments)
     return report(found, wanted, model.names)
-
-
-def load_or_train(
-    path: Path,
-    examples: Callable[[], Iterable[Example]],
-    valid: Callable[[], Iterable[Example]],
-    coder: Coder | None,
-    names: Sequence[str] = NAMES,
-) -> Classifier:
-    """The classifier saved at `path`, trained first where there is none."""
-    if path.is_file():
-        model = Classifier(names=names)
-        model.load_state_dict(torch.load(path, weights_only=True))
-        return model.eval()
-    model = train(examples(), valid(), coder, names=names)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    torch.save(model.state_dict(), temporary)
-    temporary.replace(path)
-    return model
