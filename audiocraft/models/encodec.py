@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from audiocraft.checkpoints.families import default_of, release_called, target
 from audiocraft.errors import InvalidInput
-from audiocraft.models.codecs.streaming_decode import StreamDecoder
+from audiocraft.models.codecs.streaming_decode import StreamDecoder, must_check
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 from audiocraft.quantization.vq import ResidualVectorQuantizer
 from audiocraft.utils.lazy import lazy_names
@@ -258,10 +258,13 @@ class EncodecModel(CompressionModel):
                 f"{str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}",
                 field="codes",
             )
-        if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < self.cardinality):
+        if not must_check(codes):
+            return
+        low, high = torch.stack(codes.aminmax()).tolist()  # both at once: each read waits for a GPU
+        if low < 0 or high >= self.cardinality:
             raise InvalidInput(
-                f"codes must lie between 0 and {self.cardinality - 1}; these go from {int(codes.min())} to "
-                f"{int(codes.max())}: they belong to another codec",
+                f"codes must lie between 0 and {self.cardinality - 1}; these go from {low} to {high}: "
+                "they belong to another codec",
                 field="codes",
             )
 

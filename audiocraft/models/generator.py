@@ -27,7 +27,7 @@ from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
-from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.codecs.streaming_decode import AudioDecoder, fitting_codes
 from audiocraft.models.loaders import load_decoder
 from audiocraft.types import ScorePlan
 from audiocraft.utils.devices import HostQueue
@@ -253,7 +253,8 @@ class GeneratorModel(ABC):
     def _audio_of(self, prepared: PreparedRequest, frames: Tensor) -> Tensor:
         """All frames [B, ..., T] of `prepared` -> its audio [B, C, N]."""
         if prepared.decode_whole and not prepared.processors:
-            return decode_rows(prepared.decoder, frames)[..., : prepared.num_samples].clone()
+            with fitting_codes():
+                return decode_rows(prepared.decoder, frames)[..., : prepared.num_samples].clone()
         audio = open_audio(prepared)
         most = frames.shape[-1] if prepared.decode_whole else round(self.max_duration * self.frame_rate)
         parts = frames.split(max(1, most), dim=-1)

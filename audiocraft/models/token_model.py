@@ -88,6 +88,7 @@ class TokenModel(BaseGenModel):
 
     def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
         references.check(self.name, self.lm, request)
+        self._check_decoder(decoder or self.decoder)
         seeds = draw_seeds(request)
         plans = self._plans(request, seeds)
         samples_of(request, self.sample_rate)  # refuses what is too short for any audio
@@ -102,6 +103,16 @@ class TokenModel(BaseGenModel):
             processors=(LevelAnchor(reference=self.max_duration),) if anchored else (),
             decode_whole=len(task.windows) == 1,
         )
+
+    def _check_decoder(self, decoder: AudioDecoder) -> None:
+        """Refuse a decoder that knows fewer codes than this model makes, where it says how many it knows."""
+        known = getattr(decoder, "cardinality", self.lm.card)
+        if known < self.lm.card:
+            raise InvalidInput(
+                f"model {self.name!r} makes {self.lm.card} codes per codebook and the decoder knows {known}; it needs "
+                "one that was trained on the same codes",
+                field="decoder",
+            )
 
     def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
         return windows.generation(self.lm, prepared.task, session)

@@ -19,6 +19,7 @@ GPU's arithmetic, compilation, several devices, other processes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import threading
 import weakref
@@ -408,7 +409,18 @@ class _Kernels(TorchDispatchMode):
         packet = func.overloadpacket
         if packet in WAITING_KERNELS or (packet in MASKED and _masked(packet, args)):
             self._gpu.waited(READ, packet.__name__)
+        elif _is_composite(func):  # as inference mode hands it over; what it is made of is to be seen too
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+@functools.cache
+def _is_composite(func: Any) -> bool:
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return bool(
+        torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key) and func.py_kernels.get(key) is None
+    )
 
 
 def _masked(packet: Any, args: tuple[Any, ...]) -> bool:

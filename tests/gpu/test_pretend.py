@@ -122,9 +122,10 @@ def test_devices_do_not_mix(gpu: PretendGpu, what: str) -> None:
 def test_waits_are_counted(gpu: PretendGpu, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretend, "library_frames", lambda: ("here.py:test",))
     kind, work = WAITS[what]
-    with gpu.counting() as count:
-        work()
-    assert [wait.kind for wait in count.waits] == ([] if kind is None else [kind])
+    for context in (torch.enable_grad, torch.inference_mode):
+        with gpu.counting() as count, context():
+            work()
+        assert [wait.kind for wait in count.waits] == ([] if kind is None else [kind])
 
 
 def test_a_training_step_stays_there(gpu: PretendGpu) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.processing import AudioProcessor
-from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.codecs.streaming_decode import AudioDecoder, fitting_codes
 
 
 class AudioStream:
@@ -39,17 +39,17 @@ class AudioStream:
     @torch.inference_mode()
     def push(self, frames: Tensor) -> Tensor:
         """The next frames [B, ..., t] -> the samples [B, C, n] that they settle; n may be 0."""
-        return self._handed_on(
-            [decoder.push(row) for decoder, row in zip(self._decoders, frames.split(1), strict=True)]
-        )
+        with fitting_codes():
+            rows = [decoder.push(row) for decoder, row in zip(self._decoders, frames.split(1), strict=True)]
+        return self._handed_on(rows)
 
     @torch.inference_mode()
     def finish(self, frames: Tensor | None = None) -> Tensor:
         """The last frames, if there are any -> the samples [B, C, n] that remain."""
         rows = [None] * len(self._decoders) if frames is None else frames.split(1)
-        audio = self._handed_on(
-            [decoder.finish(row) for decoder, row in zip(self._decoders, rows, strict=True)]
-        )
+        with fitting_codes():
+            last = [decoder.finish(row) for decoder, row in zip(self._decoders, rows, strict=True)]
+        audio = self._handed_on(last)
         for place in range(len(self._chains[0])):  # what one holds back goes through those behind it
             held = torch.stack([chain[place].finish() for chain in self._chains])
             audio = torch.cat([audio, self._processed(held, place + 1)], dim=-1)

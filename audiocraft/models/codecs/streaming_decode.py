@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
+
+_codes_fit: ContextVar[bool] = ContextVar("_codes_fit", default=False)
+
+
+@contextmanager
+def fitting_codes() -> Iterator[None]:
+    """Inside, codes come from a language model that was checked against their decoder. So their values are not read
+    back from a GPU to be checked again, which would make the CPU wait at each piece of a stream."""
+    token = _codes_fit.set(True)
+    try:
+        yield
+    finally:
+        _codes_fit.reset(token)
+
+
+def must_check(codes: Tensor) -> bool:
+    """Whether a decoder looks at the values of `codes`: where that costs nothing, or nobody has done it before."""
+    return codes.numel() > 0 and not (codes.is_cuda and _codes_fit.get())
 
 
 class DecoderStream(Protocol):
