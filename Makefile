@@ -49,7 +49,7 @@ bench: setup ## measure speed and the bundled models; the last line of each is J
 	$(BIN)/python benchmarks/nano.py
 
 browser: browser-deps ## try the page in a real browser (AUDIOCRAFT_TIMED=1: also how soon sound is heard)
-	$(BIN)/python -m pytest tests/server/test_browser.py
+	$(BIN)/python -m pytest tests/server/api/test_browser.py
 
 docs: setup ## check that every link inside docs/ and the README leads somewhere
 	$(BIN)/python -m pytest tests/contracts/test_docs.py

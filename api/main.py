@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from audiocraft.config.serving import ServingConfig
-from audiocraft.server.app import create_app, engine_of
+from audiocraft.server.app import create_app
+from audiocraft.server.services import engine_of
 
 config = ServingConfig.from_environment({"AUDIOCRAFT_REQUIRE_KEY": "1", **os.environ})
 app = create_app(engine_of(config), config)

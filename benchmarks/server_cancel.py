@@ -26,11 +26,12 @@ from fastapi.testclient import TestClient
 from server_parts.process import percentile
 
 from audiocraft.config.serving import QueueLimits, ServingConfig
+from audiocraft.engine.ticket import Ticket
 from audiocraft.generation.events import Event, is_final
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.server.app import create_app
-from audiocraft.server.worker.engine_port import LocalEngine, TicketPort
-from audiocraft.server.worker.worker import create_worker_app
+from audiocraft.server.worker.app import create_worker_app
+from audiocraft.server.worker.local_engine import LocalEngine
 
 TERMINAL = ("succeeded", "failed", "canceled")
 
@@ -49,7 +50,7 @@ class TimedEngine(LocalEngine):
         on_event: Callable[[Event], None],
         priority: int = 0,
         stream: bool = False,
-    ) -> TicketPort:
+    ) -> Ticket:
         def noting(event: Event) -> None:
             if is_final(event):
                 with self.changed:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from audiocraft.client import Client, ServerError
 from audiocraft.server.jobs.database import Database
-from audiocraft.server.worker.registry import WorkerTable
+from audiocraft.server.worker.registry import WorkerRegistry
 
 
 def main() -> int:
@@ -91,7 +91,7 @@ class Load:
     def __init__(self, url: str, data: Path, options: argparse.Namespace) -> None:
         self.url = url
         self.options = options
-        self.workers = WorkerTable(Database(f"sqlite:///{data}/audiocraft.db"))
+        self.workers = WorkerRegistry(Database(f"sqlite:///{data}/audiocraft.db"))
         self.ending = threading.Event()
         self.first_audio: list[float] = []
         self.pieces: list[str] = []

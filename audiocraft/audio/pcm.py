@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from audiocraft.errors import InvalidInput
+
+if TYPE_CHECKING:  # a server and a client use this without torch
+    from torch import Tensor
 
 Samples = npt.NDArray[np.float32]
 
@@ -17,7 +20,7 @@ _STEPS = 1 << 15
 
 def as_samples(audio: Tensor | Samples) -> Samples:
     """audio [C, n] or [n], on any device -> [C, n] float32 in contiguous memory of the host."""
-    array = audio.detach().cpu().float().numpy() if isinstance(audio, Tensor) else audio
+    array = audio if isinstance(audio, np.ndarray) else audio.detach().cpu().float().numpy()
     if array.ndim == 1:
         array = array[None]
     return np.ascontiguousarray(array, dtype=np.float32)
@@ -28,7 +31,7 @@ def pcm16(audio: Tensor | Samples) -> npt.NDArray[np.int16]:
 
     The error is at most half a step, except at +1, which is one step too high for 16 bits; beyond full scale is cut.
     """
-    array = audio.detach().cpu().float().numpy() if isinstance(audio, Tensor) else audio
+    array = audio if isinstance(audio, np.ndarray) else audio.detach().cpu().float().numpy()
     whole: npt.NDArray[np.float32] = np.clip(np.rint(array * np.float32(_STEPS)), -_STEPS, _STEPS - 1)
     return whole.astype("<i2")
 
@@ -45,6 +48,8 @@ def in_steps(wav: Tensor) -> Tensor:
 
 def f32_pcm(wav: Tensor) -> Tensor:
     """Integer PCM (16 or 32 bit) or float samples as float32 in [-1, 1]."""
+    import torch
+
     if wav.dtype.is_floating_point:
         return wav.float()
     if wav.dtype == torch.int16:
@@ -56,6 +61,8 @@ def f32_pcm(wav: Tensor) -> Tensor:
 
 def i16_pcm(wav: Tensor) -> Tensor:
     """Float samples in [-1, 1] as 16-bit PCM."""
+    import torch
+
     if not wav.dtype.is_floating_point:
         if wav.dtype != torch.int16:
             raise InvalidInput(f"PCM samples are float or int16, got {wav.dtype}", field="wav")

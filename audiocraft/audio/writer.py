@@ -7,13 +7,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from audiocraft.audio.formats import MP3_KBPS, file_format
 from audiocraft.audio.pcm import as_samples, pcm16
 from audiocraft.audio.sndfile import SoundFileWriter
 from audiocraft.audio.wav import wav_header, wav_notes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class AudioWriter:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiocraft.cli.output import FAILED, document, note, result
-from audiocraft.errors import ConfigError, require
+from audiocraft.errors import require
 
 if TYPE_CHECKING:
     from audiocraft.config.serving import ServingConfig
@@ -185,17 +185,14 @@ def _keys(data: Path | None, database: str | None) -> KeyStore:
 
 
 def _serve(config: ServingConfig, *, verbose: bool, log_format: str = "auto") -> None:
-    import torch
-
-    from audiocraft.server.app import create_app, engine_of
+    from audiocraft.server.app import create_app
     from audiocraft.server.ops import logs
-    from audiocraft.server.serve import bound, serve
+    from audiocraft.server.serve import listening, serve
+    from audiocraft.server.services import engine_of
     from audiocraft.server.worker.process import WorkerProcess
 
     logs.configure(form=log_format, audit=verbose)
-    if config.device != "cpu" and not torch.cuda.is_available():
-        raise ConfigError(f"device {config.device!r} cannot be used here: torch sees no GPU")
-    with bound(config) as (listener, config):
+    with listening(config) as (listener, config):
         engine = engine_of(config, log_form=log_format)
         if isinstance(engine, WorkerProcess):
             engine.launch()  # it loads its models while the server is put together

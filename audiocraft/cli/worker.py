@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from audiocraft.cli.output import note
-from audiocraft.errors import ConfigError, require
+from audiocraft.errors import require
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -51,13 +51,11 @@ def worker(  # every option is one parameter: that is how the option parser read
     """
     for module in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "prometheus_client"):
         require(module, extra="serve")
-    import torch
-
     from audiocraft.config.serving import ServingConfig
     from audiocraft.server.ops import logs
-    from audiocraft.server.serve import bound, serve
-    from audiocraft.server.worker.engine_port import LocalEngine
-    from audiocraft.server.worker.worker import create_worker_app
+    from audiocraft.server.serve import listening, serve
+    from audiocraft.server.worker.app import create_worker_app
+    from audiocraft.server.worker.local_engine import LocalEngine
 
     config = ServingConfig(
         host=host, port=port, database=database, music_model=model, preload=(model,), models=tuple(allow or ()),
@@ -66,10 +64,8 @@ def worker(  # every option is one parameter: that is how the option parser read
     config = replace(config, lease=replace(config.lease, rows=rows, drain_seconds=drain))
     if data is not None:
         config = replace(config, data_dir=str(data))
-    if config.device != "cpu" and not torch.cuda.is_available():
-        raise ConfigError(f"device {config.device!r} cannot be used here: torch sees no GPU")
     logs.configure(form=log_format)
-    with bound(config) as (listener, config):
+    with listening(config) as (listener, config):
         engine = LocalEngine.create(device=config.device, max_bytes=config.max_model_bytes, rows=rows)
         told = f"AudioCraft worker; health at {config.url}/healthz; Ctrl-C stops it"
         serve(create_worker_app(engine, config), config, listener, ready=lambda: note(told))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-import torch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -18,8 +18,6 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from audiocraft.engine.engine import QueueFull as EngineFull
-from audiocraft.engine.memory import OutOfMemoryEstimate
 from audiocraft.errors import (
     AudioCraftError,
     Cancelled,
@@ -27,13 +25,14 @@ from audiocraft.errors import (
     ConfigError,
     InvalidInput,
     MissingDependency,
+    OutOfMemoryEstimate,
+    QueueFull,
 )
 from audiocraft.server.jobs.database import DATABASE_ERRORS, NoConnection
 from audiocraft.server.jobs.records import (
     IdempotencyConflict,
     JobError,
     JobNotFound,
-    QueueFull,
     QuotaExceeded,
 )
 
@@ -124,7 +123,6 @@ TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (JobNotFound, 404, "not_found"),
     (QuotaExceeded, 429, "quota_exceeded"),
     (QueueFull, 503, "queue_full"),
-    (EngineFull, 503, "queue_full"),
     (IdempotencyConflict, 422, "idempotency_conflict"),
     (OutOfMemoryEstimate, 503, "out_of_memory"),
     (MissingDependency, 501, "missing_dependency"),
@@ -166,7 +164,7 @@ def fault_of(error: BaseException) -> Fault:
     for kind, status, code in TABLE:
         if isinstance(error, kind):
             field = error.field if isinstance(error, InvalidInput) else None
-            wait = error.retry_after if isinstance(error, QueueFull | EngineFull) else None
+            wait = error.retry_after if isinstance(error, QueueFull) else None
             return Fault(
                 status=status, code=code, message=str(error) or code.replace("_", " "), field=field,
                 retry_after=wait,
@@ -196,7 +194,10 @@ def is_database_away(error: BaseException) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python or torch says that there is no memory; torch has a class of its own for devices only."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")  # an error of torch comes only where torch is
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
@@ -244,9 +245,9 @@ def _answer(request: Request, fault: Fault, headers: Mapping[str, str] | None = 
     return problem(fault, request_id_of(request), headers, path=request.url.path)
 
 
-class LastAnswer:
-    """ASGI layer that answers the errors nobody foresaw. The framework would do so outside of all other layers: such an
-    answer would have no headers of ours, and be neither counted nor logged."""
+class ServerErrorMiddleware:
+    """ASGI layer that answers the errors that nobody foresaw. The framework would do so outside of all other layers:
+    its answer would lack our headers, and would be neither counted nor logged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -22,7 +22,7 @@ MODEL_HEADER = b"serve_multiplexed_model_id"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scale:
+class ReplicaScale:
     """How many replicas there are, and what each takes.
 
     Args:
@@ -46,7 +46,7 @@ class Scale:
     downscale_delay_s: float = 300.0
 
     @classmethod
-    def from_arguments(cls, arguments: Mapping[str, Any]) -> Scale:
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> ReplicaScale:
         """The settings among `arguments`; a name that does not exist is refused."""
         names = {entry.name for entry in fields(cls)}
         unknown = sorted(set(arguments) - names)
@@ -58,13 +58,13 @@ class Scale:
 
 
 def build(arguments: Mapping[str, Any] | None = None, *, make_app: Any = None) -> Any:
-    """The Ray application with the given settings of `Scale`; those of the server come from AUDIOCRAFT_* variables.
+    """The Ray application with the given settings of `ReplicaScale`; the server's come from AUDIOCRAFT_* variables.
 
     Args:
         make_app: in place of the server with its own engine: `make_app(scale) -> FastAPI`, run in each replica.
     """
     serve = require("ray.serve", extra="ray")
-    scale = Scale.from_arguments(dict(arguments or {}))
+    scale = ReplicaScale.from_arguments(dict(arguments or {}))
     environment = {name: value for name, value in os.environ.items() if name.startswith("AUDIOCRAFT_")}
     make = make_app or _replica
 
@@ -102,8 +102,8 @@ def multiplexed(app: FastAPI, serve: Any, most: int) -> FastAPI:
 
         services = app.state.services
         facts = services.catalogue.get(name)
-        if services.engine is not None:
-            await run_in_threadpool(services.engine.load, facts.name)
+        if services.models is not None:
+            await run_in_threadpool(services.models.load, facts.name)
         return str(facts.name)
 
     app.add_middleware(Multiplexer, load=model)
@@ -111,8 +111,8 @@ def multiplexed(app: FastAPI, serve: Any, most: int) -> FastAPI:
 
 
 class Multiplexer:
-    """ASGI layer that has the model loaded which a request was sent here for. Names that are no models of the
-    catalogue are left to the routes, which refuse them in their own words, and so are those who may not ask."""
+    """ASGI layer that loads the model for which Ray sent a request here. Names that are no models of the catalogue are
+    left to the routes, which refuse them in their own words, and so are callers who may not generate."""
 
     def __init__(self, app: ASGIApp, *, load: Any) -> None:
         self._app = app
@@ -131,8 +131,8 @@ async def _may_generate(scope: Scope) -> bool:
     from fastapi.concurrency import run_in_threadpool
     from starlette.requests import HTTPConnection
 
-    from audiocraft.server.api.deps import principal_of
     from audiocraft.server.errors import Unauthorized
+    from audiocraft.server.security.authentication import principal_of
 
     try:
         who = await run_in_threadpool(principal_of, HTTPConnection(scope))
@@ -141,19 +141,17 @@ async def _may_generate(scope: Scope) -> bool:
     return "generate" in who.scopes
 
 
-def settings(scale: Scale) -> dict[str, Any]:
+def settings(scale: ReplicaScale) -> dict[str, Any]:
     """The settings as plain values, for `serve build` files."""
     return asdict(scale)
 
 
-def _replica(scale: Scale) -> FastAPI:
-    import torch
-
-    from audiocraft.server.app import create_app, engine_of
+def _replica(scale: ReplicaScale) -> FastAPI:
+    from audiocraft.server.app import create_app
     from audiocraft.server.ops import logs
+    from audiocraft.server.services import engine_of
 
-    torch.set_num_threads(scale.threads)
-    os.environ["OMP_NUM_THREADS"] = str(scale.threads)  # of the replica's worker process
+    os.environ["OMP_NUM_THREADS"] = str(scale.threads)  # read by torch, in the replica's worker process
     logs.configure(form="json")
     config = ServingConfig.from_environment({"AUDIOCRAFT_REQUIRE_KEY": "1", **os.environ})
     return create_app(engine_of(config, log_form="json"), config)

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
-from audiocraft.server.api.deps import Services
+from audiocraft.server.services import Services
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _MAX_CONNECTIONS = 1000
 _HEADER_BYTES = 32 * 2**10
 
 
-class PatientHttp(H11Protocol):
+class HeaderDeadlineProtocol(H11Protocol):
     """HTTP that closes a connection whose headers do not arrive in time, of its first request or of a later one, so
     that nobody can hold them all."""
 
@@ -80,7 +80,7 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        settle()
+        freeze_startup_objects()
         if self.started:
             self._ready()
 
@@ -93,19 +93,20 @@ class DrainingServer(uvicorn.Server):
         threading.Thread(target=self._drain, name="audiocraft-drain", daemon=True).start()
 
     def _drain(self) -> None:
-        if self._services.dispatcher is not None:
-            self._services.dispatcher.stop()
+        if self._services.runner is not None:
+            self._services.runner.stop()
         self.should_exit = True
 
 
-def settle() -> None:
-    """Look for garbage no more among what a started process keeps for its whole life: a fifth of a second each time."""
+def freeze_startup_objects() -> None:
+    """Exclude from garbage collection what a started process keeps for its whole life: to search it takes a fifth of a
+    second each time."""
     gc.collect()
     gc.freeze()
 
 
 @contextmanager
-def bound(config: ServingConfig) -> Iterator[tuple[socket.socket, ServingConfig]]:
+def listening(config: ServingConfig) -> Iterator[tuple[socket.socket, ServingConfig]]:
     """The socket that the server listens on, taken before anything is loaded, and the settings with its port."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.socket(family) as listener:
@@ -127,7 +128,7 @@ def serve(
         app,
         host=config.host,
         port=config.port,
-        http=PatientHttp,
+        http=HeaderDeadlineProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -34,6 +34,21 @@ def test_the_command_line_starts_without_torch() -> None:
     assert not loaded_by("import audiocraft.cli.main") & {"torch", "numpy", "scipy", "soundfile"}
 
 
+def test_a_server_whose_models_are_elsewhere_answers_without_torch() -> None:
+    """Its worker process has torch; the process that answers stays small and starts at once."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("sqlalchemy")
+    loaded = loaded_by(
+        "import audiocraft.cli.serve, audiocraft.server.serve\n"
+        "from audiocraft.config.serving import ServingConfig\n"
+        "from audiocraft.server.app import create_app\n"
+        "from audiocraft.server.services import engine_of\n"
+        "create_app(engine_of(ServingConfig()), ServingConfig()).openapi()"
+    )
+    assert "audiocraft.server.app" in loaded
+    assert not loaded & {"torch", "julius", "transformers", "audiocraft.server.worker.local_engine"}
+
+
 def test_a_model_loads_no_training_code() -> None:
     """The original loaded seven solvers and seven metrics with every model."""
     loaded = loaded_by("from audiocraft.models import MusicGen")

@@ -31,7 +31,7 @@ from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.loaders import load_model
 from audiocraft.server.app import create_app
-from audiocraft.server.worker.engine_port import LocalEngine
+from audiocraft.server.worker.local_engine import LocalEngine
 
 from . import toy_flow, toy_masked, toy_vocoder
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
+from audiocraft.audio.files import encode_audio
+from audiocraft.engine.ticket import EventHandler, Ticket
+from audiocraft.generation.events import AudioChunk, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.server.catalogue import ModelFacts
-from audiocraft.server.worker.engine_port import Encoded, LoadedModel
+from audiocraft.server.worker.local_engine import LocalEngine
+from audiocraft.server.worker.ports import CodecFacts, Codes, EncodedFile, LoadedModel, Samples
 
 RATE = 8000
 STEPS = 10
@@ -33,45 +37,38 @@ FACTS = {
 }
 
 
-class FakeTicket:
-    def __init__(self) -> None:
-        self.cancelled = threading.Event()
-
-    def cancel(self) -> None:
-        self.cancelled.set()
-
-
-class FakeEngine:
+class FakeEngine(LocalEngine):
     """Each request gets a thread; a prompt with "fail" fails, one with "hang" waits until it is cancelled."""
 
     def __init__(self, step_seconds: float = 0.0) -> None:
         self.step_seconds = step_seconds
         self.requests: list[GenerationRequest] = []
-        self.steps_after_cancel = 0
-        self.models = ["fake"]
+        self.names = ["fake"]
 
     def submit(
         self,
         request: GenerationRequest,
         *,
         model: str,
-        on_event: Callable[[Event], None],
+        on_event: EventHandler,
         priority: int = 0,
         stream: bool = False,
-    ) -> FakeTicket:
+    ) -> Ticket:
         self.requests.append(request)
-        ticket = FakeTicket()
-        threading.Thread(target=self._run, args=(request, on_event, ticket), daemon=True).start()
+        ticket = Ticket(request, on_event, model=model, priority=priority, stream=stream)
+        cancelled = threading.Event()
+        ticket.wake = cancelled.set
+        threading.Thread(target=self._run, args=(request, on_event, cancelled), daemon=True).start()
         return ticket
 
-    def _run(self, request: GenerationRequest, on_event: Callable[[Event], None], ticket: FakeTicket) -> None:
+    def _run(self, request: GenerationRequest, on_event: EventHandler, cancelled: threading.Event) -> None:
         audio = audio_of(request)
         size = audio.shape[-1] // STEPS
         on_event(Queued(0))
         on_event(Started(request.seeds or (0,), (None,)))
         for step in range(STEPS):
             hangs = "hang" in (request.prompts[0] or "")
-            if ticket.cancelled.wait(60.0 if hangs else self.step_seconds):
+            if cancelled.wait(60.0 if hangs else self.step_seconds):
                 on_event(Stopped())
                 return
             if "fail" in (request.prompts[0] or ""):
@@ -97,34 +94,32 @@ class FakeEngine:
     def sample_rate(self, model: str) -> int:
         return RATE
 
-    def frame_rate(self, codec: str) -> float:
-        return 50.0
+    def codec_facts(self, codec: str) -> CodecFacts:
+        return CodecFacts(sample_rate=RATE, channels=1, frame_rate=50.0)
 
     def load(self, model: str) -> LoadedModel:
-        if model not in self.models:
-            self.models.append(model)
+        if model not in self.names:
+            self.names.append(model)
         return next(entry for entry in self.loaded() if entry.name == model)
 
     def unload(self, model: str) -> bool:
-        if model in self.models:
-            self.models.remove(model)
+        if model in self.names:
+            self.names.remove(model)
             return True
         return False
 
     def loaded(self) -> Sequence[LoadedModel]:
         return [
             LoadedModel(name=name, bytes=1, in_use=0, loaded_at=time.time(), sample_rate=RATE, channels=1)
-            for name in self.models
+            for name in self.names
         ]
 
-    def encode(self, model: str, wav: Tensor, rate: int, codebooks: int | None) -> Encoded:
-        codes = torch.arange(8).reshape(2, 4)[: codebooks or 2]
-        return Encoded(
-            codes=codes, scale=None, sample_rate=RATE, channels=1, frame_rate=50.0, samples=wav.shape[-1]
-        )
+    def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
+        codes = np.arange(8).reshape(2, 4)[: codebooks or 2]
+        return EncodedFile(codes=codes, scale=None, codec=self.codec_facts(codec), samples=wav.shape[-1])
 
-    def decode(self, model: str, codes: Tensor, scale: float | None) -> tuple[Tensor, int]:
-        return torch.zeros(1, codes.shape[-1] * 160), RATE
+    def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+        return encode_audio(torch.zeros(1, codes.shape[-1] * 160)[:, :samples], RATE, "wav")
 
     def close(self, drain: bool = True) -> None:
         pass

@@ -16,10 +16,10 @@ from sqlalchemy import event
 
 from audiocraft.config.serving import QueueLimits, RequestLimits, ServingConfig
 from audiocraft.errors import ConfigError
-from audiocraft.server.api.deps import Services
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.jobs.admission import Quota
+from audiocraft.server.services import Services
 
 from .fakes import FACTS, RATE, FakeEngine, audio_of
 from .waiting import until, until_status
@@ -96,7 +96,7 @@ def test_the_same_request_under_one_key_is_one_job(client: TestClient) -> None:
 
 def test_cancel_ends_a_running_job_and_its_computation(client: TestClient) -> None:
     job = client.post("/v1/generations", json={"prompt": "hang", "duration": 1}).json()["id"]
-    dispatcher = services_of(client).dispatcher
+    dispatcher = services_of(client).runner
     assert dispatcher is not None
     until(lambda: dispatcher.running)
     for _ in range(2):  # repeating it changes nothing

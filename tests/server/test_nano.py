@@ -13,9 +13,10 @@ from fastapi.testclient import TestClient
 
 from audiocraft.config.serving import ServingConfig
 from audiocraft.models import MusicGen
-from audiocraft.server.api.schemas import GenerationBody, to_request
+from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.app import create_app
-from audiocraft.server.worker.engine_port import LocalEngine
+from audiocraft.server.worker.local_engine import LocalEngine
+from audiocraft.server.worker.requests import to_request
 
 from .test_app import wav_bytes
 

@@ -23,7 +23,7 @@ from audiocraft.client import Client, ServerError
 from audiocraft.server import serve
 from audiocraft.server.jobs.database import Database
 from audiocraft.server.jobs.store import JobStore
-from audiocraft.server.serve import PatientHttp
+from audiocraft.server.serve import HeaderDeadlineProtocol
 
 from .waiting import until
 
@@ -139,7 +139,7 @@ def test_silent_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
-            uvicorn.Config(app, http=PatientHttp, log_config=None, lifespan="off", ws="none")
+            uvicorn.Config(app, http=HeaderDeadlineProtocol, log_config=None, lifespan="off", ws="none")
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

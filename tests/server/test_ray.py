@@ -30,17 +30,17 @@ from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.jobs.database import Database
-from audiocraft.server.ray_app import Multiplexer, Scale
-from audiocraft.server.worker.registry import WorkerTable
+from audiocraft.server.ray_app import Multiplexer, ReplicaScale
+from audiocraft.server.worker.registry import WorkerRegistry
 
 from . import fakes, test_client
 from .waiting import until
 
 
 def test_settings_are_checked() -> None:
-    assert Scale.from_arguments({"min_replicas": 2}).min_replicas == 2
+    assert ReplicaScale.from_arguments({"min_replicas": 2}).min_replicas == 2
     with pytest.raises(ConfigError, match="replicas_min"):
-        Scale.from_arguments({"replicas_min": 2})
+        ReplicaScale.from_arguments({"replicas_min": 2})
 
 
 def test_only_models_of_the_catalogue_are_loaded_by_header(config: ServingConfig) -> None:
@@ -100,7 +100,7 @@ def address(folder: Path) -> Iterator[str]:
     # Replicas import by name; the tests' own module travels with the application.
     ray.cloudpickle.register_pickle_by_value(fakes)
 
-    def make_app(_scale: Scale) -> FastAPI:
+    def make_app(_scale: ReplicaScale) -> FastAPI:
         config = ServingConfig(
             data_dir=data, music_model="fake", codec_model="codec", preload=(),
             lease=LeaseSettings(seconds=6.0, heartbeat=0.5, poll=0.05),
@@ -188,7 +188,7 @@ def replicas(folder: Path) -> list[int]:
     """The processes that have reported lately."""
     database = Database(f"sqlite:///{folder}/audiocraft.db")
     try:
-        return [worker.pid for worker in WorkerTable(database).alive(within=3.0)]
+        return [worker.pid for worker in WorkerRegistry(database).alive(within=3.0)]
     finally:
         database.close()
 

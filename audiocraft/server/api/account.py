@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from audiocraft.config.decode import encode
 from audiocraft.server.api.deps import AnyCaller, GenerateCaller, ServicesDep
-from audiocraft.server.api.generations import PROBLEMS
+from audiocraft.server.api.responses import PROBLEMS
 
 router = APIRouter(prefix="/v1", tags=["account"], responses=PROBLEMS)
 

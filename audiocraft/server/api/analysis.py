@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import threading
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import anyio
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import BaseModel, Field
 
-from audiocraft.analysis.report import analyse
-from audiocraft.audio.spectrogram import spectrogram_png
-from audiocraft.errors import CheckpointError
-from audiocraft.models.detectors.detector import BUNDLED, Detector, load_detector
 from audiocraft.server.api.deps import AnalyzeCaller, ServicesDep
-from audiocraft.server.api.generations import PROBLEMS
+from audiocraft.server.api.responses import PROBLEMS
 from audiocraft.server.api.uploads import read_audio
-from audiocraft.server.errors import NotImplementedHere
-from audiocraft.server.jobs.uploads import Decoded
-from audiocraft.server.worker.slots import Turns
-
-_WAITING = 16
+from audiocraft.server.jobs.uploads import DecodedUpload
+from audiocraft.server.services import Services
+from audiocraft.server.worker.ports import AnalysisOptions
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+router = APIRouter(tags=["analysis"], responses=PROBLEMS)
 
 
 class WindowAnswer(BaseModel):
@@ -91,64 +84,30 @@ class Analysis(BaseModel):
     notes: list[str]
 
 
-class Analyst:
-    """The detector of a process, loaded at the first file, and its one seat: files are judged one after the other."""
-
-    def __init__(self, model: str | Path = BUNDLED) -> None:
-        self._model = model
-        self._lock = threading.Lock()
-        self._detector: Detector | None = None
-        self.turns = Turns("the detector", at_once=1, waiting=_WAITING)
-
-    def detector(self) -> Detector:
-        """The detector; other threads wait while it is loaded."""
-        with self._lock:
-            if self._detector is None:
-                try:
-                    self._detector = load_detector(self._model)
-                except CheckpointError as error:
-                    raise NotImplementedHere(f"this server has no detector: {error}") from error
-            return self._detector
-
-    def analyse(
-        self, decoded: Decoded, threshold: float | None, feature_maps: bool, spectrogram: bool
-    ) -> Analysis:
-        """Everything about one file. Takes seconds: not for event loops."""
-        report = analyse(
-            decoded.wav,
-            decoded.sample_rate,
-            self.detector(),
-            threshold=threshold,
-            feature_maps=feature_maps,
-        )
-        picture = None
-        if spectrogram:
-            picture = base64.b64encode(spectrogram_png(decoded.wav, decoded.sample_rate)).decode("ascii")
-        return Analysis(**report.as_json(), spectrogram=picture)
+@router.post("/v1/analyze")
+@router.post("/analyze", include_in_schema=False)
+async def analyze(
+    file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
+    services: ServicesDep,
+    _who: AnalyzeCaller,
+    threshold: Annotated[
+        float | None, Form(ge=0, le=1, description="In place of the calibrated one.")
+    ] = None,
+    feature_maps: Annotated[bool, Form(description="Also describe the layers' maps.")] = False,
+    spectrogram: Annotated[bool, Form(description="Also draw it.")] = False,
+) -> Analysis:
+    """Tell a recording from generated audio; measure loudness, peak, tempo and key."""
+    options = AnalysisOptions(threshold=threshold, feature_maps=feature_maps, spectrogram=spectrogram)
+    async with services.analysing.slot():  # so that no decoded audio waits
+        decoded = await read_audio(services, file)
+        report = await anyio.to_thread.run_sync(_analyse, services, decoded, options)
+    return Analysis(**report)
 
 
-def make_analysis_router(analyst: Analyst | None = None) -> APIRouter:
-    """`POST /v1/analyze`, and the same as `POST /analyze`."""
-    router = APIRouter(tags=["analysis"], responses=PROBLEMS)
-    listener = analyst or Analyst()
+def _analyse(services: Services, decoded: DecodedUpload, options: AnalysisOptions) -> dict[str, Any]:
+    """The report on a file, made where the models are; a server without models loads the detector itself."""
+    if services.models is not None:
+        return services.models.analyse(decoded.wav, decoded.sample_rate, options)
+    from audiocraft.server.worker.analyst import bundled_analyst  # imports torch
 
-    @router.post("/v1/analyze")
-    @router.post("/analyze", include_in_schema=False)
-    async def analyze(
-        file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
-        services: ServicesDep,
-        _who: AnalyzeCaller,
-        threshold: Annotated[
-            float | None, Form(ge=0, le=1, description="In place of the calibrated one.")
-        ] = None,
-        feature_maps: Annotated[bool, Form(description="Also describe the layers' maps.")] = False,
-        spectrogram: Annotated[bool, Form(description="Also draw it.")] = False,
-    ) -> Analysis:
-        """Tell a recording from generated audio; measure loudness, peak, tempo and key."""
-        async with listener.turns.turn():  # so that no decoded audio waits
-            decoded = await read_audio(services, file)
-            return await anyio.to_thread.run_sync(
-                listener.analyse, decoded, threshold, feature_maps, spectrogram
-            )
-
-    return router
+    return bundled_analyst().analyse(decoded.wav, decoded.sample_rate, options)

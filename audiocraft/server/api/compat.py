@@ -5,6 +5,7 @@ All are thin: they make the same job as /v1/generations, wait for it, and answer
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -13,9 +14,10 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import ConfigDict, Field, StringConstraints
 
 from audiocraft.errors import InvalidInput
-from audiocraft.server.api.deps import GenerateCaller, Services, ServicesDep
-from audiocraft.server.api.followers import StreamLimits
-from audiocraft.server.api.generations import PROBLEMS
+from audiocraft.server.api import submission
+from audiocraft.server.api.deps import GenerateCaller, ServicesDep
+from audiocraft.server.api.files import file_of
+from audiocraft.server.api.responses import PROBLEMS
 from audiocraft.server.api.schemas import (
     AudioFormat,
     GenerationBody,
@@ -26,11 +28,11 @@ from audiocraft.server.api.schemas import (
     Seed,
     Strict,
 )
-from audiocraft.server.api.streams import file_of, stream_of
+from audiocraft.server.api.streams import stream_of
 from audiocraft.server.errors import NotReady, RequestRefused, TimedOut
-from audiocraft.server.jobs import service
-from audiocraft.server.jobs.records import Job
+from audiocraft.server.jobs.records import GenerationJob
 from audiocraft.server.security.keys import Principal
+from audiocraft.server.services import Services
 
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _WAV: dict[int | str, dict[str, Any]] = {
@@ -149,15 +151,15 @@ async def speech(body: SpeechBody, services: ServicesDep, who: GenerateCaller, r
             "aac is not written here: one of mp3, opus, flac, wav, pcm", field="response_format"
         )
     asked = GenerationBody(prompt=body.input, model=body.model, duration=body.duration, seed=body.seed)
-    job, _ = await service.submit(services, who, asked)
-    limits = StreamLimits(wait=services.config.request.generate_seconds)
+    job, _ = await submission.submit(services, who, asked)
+    limits = replace(services.stream_limits, wait=services.config.request.generate_seconds)
 
-    def stop() -> Job:
+    def stop() -> GenerationJob:
         """Nobody else knows of this job: whoever stops listening stops it. One that has ended stays as it is."""
-        return service.cancel(services, job.id, who.owner)
+        return submission.cancel(services, job.id, who.owner)
 
     try:
-        answer = await stream_of(services, job, body.response_format, request, limits, ended=stop)
+        answer = await stream_of(services, job, body.response_format, request, limits=limits, ended=stop)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             job = await run_in_threadpool(stop)
@@ -201,15 +203,15 @@ def _first(body: TextToAudioBody, kind: Kind) -> GenerationBody:
 async def _file(
     services: Services, who: Principal, body: GenerationBody, format: AudioFormat, request: Request
 ) -> Response:
-    job, _ = await service.submit(services, who, body)
+    job, _ = await submission.submit(services, who, body)
     try:
-        job = await service.finished(
+        job = await submission.wait_until_finished(
             services, job, services.config.request.generate_seconds, gone=request.is_disconnected
         )
     finally:
         # Nobody else knows of this job: whoever stops waiting for it stops it.
         if not job.finished:
-            await run_in_threadpool(service.cancel, services, job.id, who.owner)
+            await run_in_threadpool(submission.cancel, services, job.id, who.owner)
     if not job.finished:
         raise _too_long()
     if job.status != "succeeded":
@@ -217,7 +219,7 @@ async def _file(
     return _told(await file_of(services, job, format, request), job)
 
 
-def _told(answer: Response, job: Job) -> Response:
+def _told(answer: Response, job: GenerationJob) -> Response:
     """An answer that says which piece it is."""
     answer.headers["X-Generation-Id"] = job.id
     answer.headers["X-Seed"] = str(job.seed)
@@ -228,7 +230,7 @@ def _too_long() -> TimedOut:
     return TimedOut("it takes longer than one request may; ask /v1/generations for it")
 
 
-def _refusal(job: Job) -> RequestRefused:
+def _refusal(job: GenerationJob) -> RequestRefused:
     if job.error is None:
         refused = RequestRefused("the piece was canceled")
         refused.status, refused.code = 409, "canceled"

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
 
 from audiocraft.audio.encoders import AudioEncoder, open_encoder
-from audiocraft.server.api.deps import Services, asked
-from audiocraft.server.api.responses import generation_of
+from audiocraft.server.api.backpressure import StreamLimits
+from audiocraft.server.api.deps import run_query
+from audiocraft.server.api.responses import generation_document
 from audiocraft.server.errors import NotFound, NotReady, ShuttingDown
-from audiocraft.server.jobs.records import RUNNING, TERMINAL, Job, JobEvent, JobNotFound, tags_of
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StreamLimits:
-    """How a stream treats its reader. Nothing is kept for a slow one: it is read from disk when there is room.
-
-    Args:
-        block: the most seconds of audio encoded at a time.
-        poll: how soon news of other processes are seen.
-        wait: how long the first audio may take before the reader is asked to come back.
-        stall: a reader that takes nothing for so long is cut; its job goes on.
-        heartbeat: the longest silence of an event stream.
-    """
-
-    block: float = 1.0
-    poll: float = 0.2
-    wait: float = 120.0
-    stall: float = 60.0
-    heartbeat: float = 15.0
+from audiocraft.server.jobs.records import RUNNING, TERMINAL, GenerationJob, JobEvent, JobNotFound, tags_of
+from audiocraft.server.services import Services
 
 
 class StreamBroken(Exception):
@@ -45,7 +27,7 @@ class AudioFollower:
     A job that begins again on another worker makes the same audio, so that reading goes on where it was.
     """
 
-    def __init__(self, services: Services, job: Job, format: str, limits: StreamLimits) -> None:
+    def __init__(self, services: Services, job: GenerationJob, format: str, limits: StreamLimits) -> None:
         self.job = job
         self.encoder: AudioEncoder | None = None
         self._services = services
@@ -63,8 +45,8 @@ class AudioFollower:
                 raise NotReady("the piece has not begun yet; come back for its audio", retry_after=5.0)
             if self._services.draining and self.job.status not in RUNNING:
                 raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
-            await self._services.watch.wait(self.job.id, self._limits.poll)
-            self.job = await asked(self._services, self._services.store.get, self.job.id)
+            await self._services.notifier.wait(self.job.id, self._limits.poll)
+            self.job = await run_query(self._services, self._services.store.get, self.job.id)
         path = self._services.blobs.audio_path(self.job)
         if self.job.finished and not await run_in_threadpool(path.is_file):
             raise NotFound(f"the audio of {self.job.id} is not kept any more")
@@ -90,7 +72,7 @@ class AudioFollower:
                 if data:
                     yield data
                 else:
-                    await self._services.watch.wait(self.job.id, self._limits.poll)
+                    await self._services.notifier.wait(self.job.id, self._limits.poll)
         except JobNotFound:
             raise StreamBroken("the piece was deleted") from None
         if tail := await run_in_threadpool(self.encoder.finish):
@@ -117,13 +99,13 @@ class AudioFollower:
                 raise StreamBroken("its audio is gone") from None
             return b""
         self._sent += audio.shape[-1]
-        return self.encoder.encode(audio.numpy()) or (b"" if audio.shape[-1] == 0 else self._next())
+        return self.encoder.encode(audio) or (b"" if audio.shape[-1] == 0 else self._next())
 
 
 class EventFollower:
     """A job's events from one on, each once, in order."""
 
-    def __init__(self, services: Services, job: Job, limits: StreamLimits, after: int = 0) -> None:
+    def __init__(self, services: Services, job: GenerationJob, limits: StreamLimits, after: int = 0) -> None:
         self.job = job
         self._services = services
         self._limits = limits
@@ -133,7 +115,9 @@ class EventFollower:
         """Events as they happen, None after a time without any. Ends after the one that ends the job."""
         said = time.monotonic()
         while True:
-            found = await asked(self._services, self._services.store.events, self.job.id, after=self._after)
+            found = await run_query(
+                self._services, self._services.store.events, self.job.id, after=self._after
+            )
             for event in found:
                 self._after, said = event.sequence, time.monotonic()
                 yield event
@@ -146,35 +130,31 @@ class EventFollower:
             if time.monotonic() - said >= self._limits.heartbeat:
                 said = time.monotonic()
                 yield None
-            await self._services.watch.wait(self.job.id, self._limits.poll)
+            await self._services.notifier.wait(self.job.id, self._limits.poll)
 
     async def document(self, event: JobEvent) -> dict[str, Any]:
         """What is sent for an event: its data, and at the beginning and end of a job the job itself."""
         if event.kind == "progress" or event.kind == "audio":
             return {"id": self.job.id, **event.data}
         try:
-            job = await asked(self._services, self._services.store.get, self.job.id)
+            job = await run_query(self._services, self._services.store.get, self.job.id)
         except JobNotFound:
             return {"id": self.job.id, **event.data}
-        return {
-            "id": job.id,
-            **event.data,
-            "generation": generation_of(job).model_dump(mode="json", by_alias=True),
-        }
+        return {"id": job.id, **event.data, "generation": generation_document(job)}
 
     async def _goes_on(self) -> bool:
         """Whether more events may come: not of jobs that were deleted or whose end was told before."""
         try:
-            job = await asked(self._services, self._services.store.get, self.job.id)
+            job = await run_query(self._services, self._services.store.get, self.job.id)
         except JobNotFound:
             return False
         if job.finished:
-            newest = await asked(self._services, self._services.store.events, job.id, after=self._after)
+            newest = await run_query(self._services, self._services.store.events, job.id, after=self._after)
             return bool(newest)
         return not (self._services.draining and job.status not in RUNNING)
 
 
-def _why_silent(job: Job) -> str:
+def _why_silent(job: GenerationJob) -> str:
     if job.status == "canceled":
         return "the piece was canceled before it had any audio"
     return f"the piece failed: {job.error.message if job.error else 'the reason was not stored'}"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from audiocraft.server.api.deps import GenerateCaller, Services, ServicesDep, asked
-from audiocraft.server.api.responses import Generation, GenerationPage, Problem, generation_of
+from audiocraft.server.api import submission
+from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
+from audiocraft.server.api.responses import PROBLEMS, Generation, GenerationPage, generation_of
 from audiocraft.server.api.schemas import GenerationBody
-from audiocraft.server.jobs import service
-from audiocraft.server.jobs.records import Job, Status
+from audiocraft.server.jobs.records import GenerationJob, Status
+from audiocraft.server.services import Services
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Problem, "description": "The request cannot be honoured; `code` and `field` say why."},
-    "5XX": {"model": Problem, "description": "The server is full, out of room, or at fault."},
-}
 JobId = Annotated[str, Path(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$", description="As given by POST.")]
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"], responses=PROBLEMS)
@@ -29,7 +26,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
     status_code=202,
     responses={200: {"model": Generation, "description": "Finished within the time of `Prefer: wait`."}},
 )
-async def create(
+async def create_generation(
     body: GenerationBody,
     services: ServicesDep,
     who: GenerateCaller,
@@ -43,12 +40,12 @@ async def create(
     """Ask for a piece of music, a sound, a continuation, or something after a melody or a style."""
     if idempotency_key is None:  # with a key it may be one that is known already
         services.refusals.check(who.owner)
-    job, created = await service.submit(services, who, body, key=idempotency_key)
-    position = await asked(services, _position, services, job)
+    job, created = await submission.submit(services, who, body, key=idempotency_key)
+    position = await run_query(services, _position, services, job)
     seconds = min(_wait_of(prefer), services.config.request.wait_seconds)
     if seconds:
-        job = await service.finished(services, job, seconds, gone=request.is_disconnected)
-        position = await asked(services, _position, services, job)
+        job = await submission.wait_until_finished(services, job, seconds, gone=request.is_disconnected)
+        position = await run_query(services, _position, services, job)
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     if job.finished:
         response.status_code = 200
@@ -59,7 +56,7 @@ async def create(
 
 
 @router.get("")
-def list_all(
+def list_generations(
     services: ServicesDep,
     who: GenerateCaller,
     limit: Annotated[int, Query(ge=1, le=100, description="How many.")] = 20,
@@ -79,24 +76,24 @@ def list_all(
 
 
 @router.get("/{job}")
-async def look(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
+async def get_generation(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
     """How far a piece is."""
-    return await asked(services, _shown, services, job, who.owner)
+    return await run_query(services, _shown, services, job, who.owner)
 
 
 @router.post("/{job}/cancel")
-def cancel(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
+def cancel_generation(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
     """Stop a piece. One that has ended stays as it is, so this may be repeated."""
-    return shown(services, service.cancel(services, job, who.owner))
+    return shown(services, submission.cancel(services, job, who.owner))
 
 
 @router.delete("/{job}", status_code=204)
-def delete(job: JobId, services: ServicesDep, who: GenerateCaller) -> None:
+def delete_generation(job: JobId, services: ServicesDep, who: GenerateCaller) -> None:
     """Forget a piece and its audio; a running one stops."""
-    service.delete(services, job, who.owner)
+    submission.delete(services, job, who.owner)
 
 
-def shown(services: Services, job: Job) -> Generation:
+def shown(services: Services, job: GenerationJob) -> Generation:
     """A job as an answer, with its place in the queue."""
     return generation_of(job, position=_position(services, job))
 
@@ -105,7 +102,7 @@ def _shown(services: Services, job: str, owner: str) -> Generation:
     return shown(services, services.store.get(job, owner=owner))
 
 
-def _position(services: Services, job: Job) -> int | None:
+def _position(services: Services, job: GenerationJob) -> int | None:
     return services.store.position(job) if job.status == "queued" else None
 
 

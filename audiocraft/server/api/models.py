@@ -8,12 +8,12 @@ import anyio
 from fastapi import APIRouter, Path
 
 from audiocraft.errors import InvalidInput
-from audiocraft.server.api.deps import AdminCaller, AnyCaller, Services, ServicesDep
-from audiocraft.server.api.generations import PROBLEMS
-from audiocraft.server.api.responses import ModelEntry, ModelList
+from audiocraft.server.api.deps import AdminCaller, AnyCaller, ServicesDep
+from audiocraft.server.api.responses import PROBLEMS, ModelEntry, ModelList
 from audiocraft.server.catalogue import ModelFacts, kind_of
 from audiocraft.server.errors import Forbidden, NotFound, NotImplementedHere, NotReady
-from audiocraft.server.worker.engine_port import LoadedModel
+from audiocraft.server.services import Services
+from audiocraft.server.worker.ports import LoadedModel
 
 ModelPath = Annotated[
     str,
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], responses=PROBLEMS)
 
 
 @router.get("")
-def list_all(services: ServicesDep, _who: AnyCaller) -> ModelList:
+def list_models(services: ServicesDep, _who: AnyCaller) -> ModelList:
     """The models that requests may name."""
     loaded = _loaded(services)
     models = services.catalogue.models().values()
@@ -37,28 +37,28 @@ def list_all(services: ServicesDep, _who: AnyCaller) -> ModelList:
 
 
 @router.post("/{model:path}/load")
-async def load(model: ModelPath, services: ServicesDep, _who: AdminCaller) -> ModelEntry:
+async def load_model(model: ModelPath, services: ServicesDep, _who: AdminCaller) -> ModelEntry:
     """Load a model now, so that the first piece need not wait for it."""
     facts = _changeable(services, model)
-    assert services.engine is not None
-    found = await services.loading.run(services.engine.load, facts.name)
+    assert services.models is not None
+    found = await services.loading.run(services.models.load, facts.name)
     return _entry(services, facts, found)
 
 
 @router.post("/{model:path}/unload")
-async def unload(model: ModelPath, services: ServicesDep, _who: AdminCaller) -> ModelEntry:
+async def unload_model(model: ModelPath, services: ServicesDep, _who: AdminCaller) -> ModelEntry:
     """Free the memory of a model that nobody uses at the moment."""
     facts = _changeable(services, model)
-    assert services.engine is not None
+    assert services.models is not None
     if facts.name in _loaded(services) and not await anyio.to_thread.run_sync(
-        services.engine.unload, facts.name
+        services.models.unload, facts.name
     ):
         raise NotReady(f"model {facts.name!r} is in use", retry_after=5.0)
     return _entry(services, facts, None)
 
 
 @router.get("/{model:path}")
-def look(model: ModelPath, services: ServicesDep, _who: AnyCaller) -> ModelEntry:
+def get_model(model: ModelPath, services: ServicesDep, _who: AnyCaller) -> ModelEntry:
     """One model."""
     facts = _known(services, model)
     return _entry(services, facts, _loaded(services).get(facts.name))
@@ -74,7 +74,7 @@ def _known(services: Services, model: str) -> ModelFacts:
 def _changeable(services: Services, model: str) -> ModelFacts:
     if not services.config.allow_model_changes:
         raise Forbidden("models are not loaded or unloaded over HTTP here")
-    if services.engine is None:
+    if services.models is None:
         raise NotImplementedHere("this server has no models of its own; its workers load what they need")
     facts = _known(services, model)
     if facts.is_codec:
@@ -83,9 +83,9 @@ def _changeable(services: Services, model: str) -> ModelFacts:
 
 
 def _loaded(services: Services) -> dict[str, LoadedModel]:
-    if services.engine is None:
+    if services.models is None:
         return {}
-    return {entry.name: entry for entry in services.engine.loaded()}
+    return {entry.name: entry for entry in services.models.loaded()}
 
 
 def _entry(services: Services, facts: ModelFacts, loaded: LoadedModel | None) -> ModelEntry:

@@ -40,28 +40,31 @@ def static_files(folder: Path = FOLDER) -> Mapping[str, StaticFile]:
     return found
 
 
-def make_page_router(files: Mapping[str, StaticFile] | None = None) -> APIRouter:
-    """The routes of the page."""
-    router = APIRouter(include_in_schema=False)
-    files = files or static_files()
+_FILES = static_files()
 
-    @router.get("/")
-    @router.head("/")
-    def index(request: Request) -> Response:
-        return _answer(files["index.html"], request)
+router = APIRouter(include_in_schema=False)
 
-    @router.get("/static/{name}")
-    @router.head("/static/{name}")
-    def file(name: str, request: Request) -> Response:
-        if name not in files:
-            raise HTTPException(404, "there is no such file")
-        return _answer(files[name], request)
 
-    @router.get("/favicon.ico")
-    def icon(request: Request) -> Response:
-        return _answer(files["icon.svg"], request)
+@router.get("/")
+@router.head("/")
+def index(request: Request) -> Response:
+    """The page."""
+    return _answer(_FILES["index.html"], request)
 
-    return router
+
+@router.get("/static/{name}")
+@router.head("/static/{name}")
+def static_file(name: str, request: Request) -> Response:
+    """A file that the page loads."""
+    if name not in _FILES:
+        raise HTTPException(404, "there is no such file")
+    return _answer(_FILES[name], request)
+
+
+@router.get("/favicon.ico")
+def icon(request: Request) -> Response:
+    """The picture that browsers show beside the page's name."""
+    return _answer(_FILES["icon.svg"], request)
 
 
 def _answer(file: StaticFile, request: Request) -> Response:

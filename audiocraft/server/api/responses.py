@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from audiocraft.config.decode import encode
 from audiocraft.server.api.schemas import Kind
-from audiocraft.server.jobs.records import Job, Status
+from audiocraft.server.jobs.records import GenerationJob, Status
 
 
 class Problem(BaseModel):
@@ -23,6 +23,13 @@ class Problem(BaseModel):
     detail: str
     field: str | None = None
     request_id: str | None = None
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "The request cannot be honoured; `code` and `field` say why."},
+    "5XX": {"model": Problem, "description": "The server is full, out of room, or at fault."},
+}
+"""What every route may answer instead of a result."""
 
 
 class ErrorBody(BaseModel):
@@ -162,7 +169,7 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def generation_of(job: Job, *, position: int | None = None) -> Generation:
+def generation_of(job: GenerationJob, *, position: int | None = None) -> Generation:
     """A job as its owner sees it."""
     base = f"/v1/generations/{job.id}"
     audio = None
@@ -185,3 +192,8 @@ def generation_of(job: Job, *, position: int | None = None) -> Generation:
             "links": {"self": base, **{name: f"{base}/{name}" for name in ("events", "stream", "audio", "cancel")}},
         }
     )  # fmt: skip
+
+
+def generation_document(job: GenerationJob) -> dict[str, Any]:
+    """A job as its owner sees it, as plain values for JSON."""
+    return generation_of(job).model_dump(mode="json", by_alias=True)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from itertools import accumulate
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from torch import Tensor
 
-from audiocraft.config.decode import encode
+from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
-from audiocraft.generation.request import (
-    GenerationRequest,
-    Guidance,
-    Sampling,
-    WindowSettings,
-)
-from audiocraft.types import ScorePlan, StyleSettings
 
 Kind = Literal["music", "sound", "continuation", "melody", "style"]
 AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
+FormatQuery = Annotated[
+    AudioFormat,
+    Query(description=", ".join(f"{form.name}: {form.title}" for form in STREAM_FORMATS.values())),
+]
+AUDIO_CONTENT = {
+    form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in STREAM_FORMATS.values()
+}
+"""The kinds of audio that an answer may be, for the description of the interface."""
 NEEDS_AUDIO: tuple[Kind, ...] = ("continuation", "melody", "style")
 
 # JavaScript and some databases lose larger whole numbers.
@@ -101,6 +101,7 @@ class SectionBody(Strict):
 
     @property
     def text(self) -> str:
+        """The prompt and the styles, as one text."""
         return ", ".join(word for word in (self.prompt, *self.styles) if word.strip())
 
 
@@ -223,49 +224,3 @@ class CodesBody(Strict):
     sample_rate: int | None = Field(default=None, description="If given, it must be the codec's.")
     channels: int | None = Field(default=None, description="If given, they must be the codec's.")
     frame_rate: float | None = Field(default=None, description="If given, it must be the codec's.")
-
-
-def to_request(
-    body: GenerationBody, audio: Tensor | None = None, rate: int | None = None
-) -> GenerationRequest:
-    """A settled body as the engine takes it; `audio` [C, N] is the audio it refers to."""
-    continues = audio is not None and body.kind == "continuation"
-    follows = audio is not None and body.kind in ("melody", "style")
-    return GenerationRequest(
-        prompts=(body.prompt or None,),
-        duration=body.duration,
-        seeds=(body.seed,) if body.seed is not None else None,
-        sampling=Sampling(top_k=body.top_k, top_p=body.top_p, temperature=body.temperature),
-        guidance=Guidance(coef=body.guidance, coef_beta=body.guidance_beta),
-        window=WindowSettings(stride=body.stride),
-        schedule=_schedule(body.sections),
-        prompt_audio=audio[None] if continues and audio is not None else None,
-        prompt_sample_rate=rate if continues else None,
-        plans=(_plan(body.plan, body.duration),) if body.plan is not None else None,
-        reference_audio=(audio,) if follows else None,
-        reference_sample_rate=rate if follows else None,
-        style=StyleSettings(**body.style.model_dump()) if body.style is not None else None,
-        decoder=body.decoder,
-    )
-
-
-def _schedule(sections: list[SectionBody]) -> tuple[tuple[float, str], ...]:
-    starts = accumulate((section.duration_ms / 1000 for section in sections), initial=0.0)
-    return tuple((start, section.text) for start, section in zip(starts, sections, strict=False))
-
-
-def _plan(plan: PlanBody, duration: float) -> ScorePlan:
-    return ScorePlan(
-        tempo=plan.tempo,
-        key=plan.key,
-        beats_per_bar=plan.beats_per_bar,
-        first_beat=plan.first_beat,
-        chords=tuple((chord.at, chord.chord) for chord in plan.chords),
-        duration=duration,
-    )
-
-
-def plan_document(plan: ScorePlan | None) -> dict[str, Any] | None:
-    """A plan as it is stored and answered."""
-    document: dict[str, Any] | None = encode(plan) if plan is not None else None
-    return document

@@ -23,53 +23,51 @@ from pydantic import ValidationError
 from audiocraft.audio.encoders import content_type
 from audiocraft.audio.formats import stream_format
 from audiocraft.errors import AudioCraftError, InvalidInput
-from audiocraft.server.api.deps import Services, principal_of, services
-from audiocraft.server.api.followers import AudioFollower, EventFollower, StreamBroken, StreamLimits
-from audiocraft.server.api.responses import generation_of
+from audiocraft.server.api import submission
+from audiocraft.server.api.deps import require_scope
+from audiocraft.server.api.followers import AudioFollower, EventFollower, StreamBroken
+from audiocraft.server.api.responses import generation_document
 from audiocraft.server.api.schemas import GenerationBody
-from audiocraft.server.errors import Forbidden, RequestRefused, fault_of
-from audiocraft.server.jobs import service
+from audiocraft.server.errors import RequestRefused, fault_of
 from audiocraft.server.jobs.database import DATABASE_ERRORS
-from audiocraft.server.jobs.records import Job, JobNotFound, is_id
+from audiocraft.server.jobs.records import GenerationJob, JobNotFound, is_id
+from audiocraft.server.security.authentication import principal_of, services_of
 from audiocraft.server.security.keys import Principal
+from audiocraft.server.services import Services
 
 POLICY_VIOLATION, TOO_BIG = 1008, 1009
 
 
-def make_socket_router(limits: StreamLimits | None = None) -> APIRouter:
-    """The WebSocket's route, with these limits for its readers."""
-    router = APIRouter()
-
-    @router.websocket("/v1/stream")
-    async def stream(websocket: WebSocket) -> None:
-        try:
-            who = await run_in_threadpool(principal_of, websocket)
-            if "generate" not in who.scopes:
-                raise Forbidden("this key may not do this: it needs the scope 'generate'")
-        except RequestRefused as refusal:
-            await websocket.close(POLICY_VIOLATION, str(refusal)[:120])
-            return
-        await websocket.accept("bearer" if "bearer" in websocket.scope.get("subprotocols", []) else None)
-        await _Session(websocket, services(websocket), who, limits or StreamLimits()).run()
-
-    return router
+router = APIRouter()
 
 
-class _Session:
+@router.websocket("/v1/stream")
+async def stream(websocket: WebSocket) -> None:
+    """Generate, hear, watch and stop pieces on one connection."""
+    try:
+        who = await run_in_threadpool(principal_of, websocket)
+        require_scope(who, "generate")
+    except RequestRefused as refusal:
+        await websocket.close(POLICY_VIOLATION, str(refusal)[:120])
+        return
+    await websocket.accept("bearer" if "bearer" in websocket.scope.get("subprotocols", []) else None)
+    await SocketSession(websocket, services_of(websocket), who).run()
+
+
+class SocketSession:
     """One connection. It carries one piece at a time."""
 
-    def __init__(
-        self, websocket: WebSocket, services: Services, who: Principal, limits: StreamLimits
-    ) -> None:
+    def __init__(self, websocket: WebSocket, services: Services, who: Principal) -> None:
         self._websocket = websocket
         self._services = services
         self._who = who
-        self._limits = limits
+        self._limits = services.stream_limits
         self._sending = anyio.Lock()
-        self._job: Job | None = None
+        self._job: GenerationJob | None = None
         self._cancel_on_close = False
 
     async def run(self) -> None:
+        """Serve the client until it leaves; then cancel its piece, if it asked for that."""
         try:
             async with anyio.create_task_group() as tasks:
                 await self._listen(tasks)
@@ -77,7 +75,7 @@ class _Session:
         finally:
             if self._cancel_on_close and self._job is not None:
                 with anyio.CancelScope(shield=True), contextlib.suppress(JobNotFound):  # deleted, then
-                    await run_in_threadpool(service.cancel, self._services, self._job.id, self._who.owner)
+                    await run_in_threadpool(submission.cancel, self._services, self._job.id, self._who.owner)
 
     async def _listen(self, tasks: TaskGroup) -> None:
         """Do what the client says until it leaves."""
@@ -99,7 +97,7 @@ class _Session:
             case "generate":
                 body = GenerationBody.model_validate(message.get("request") or {})
                 form = self._form(message)
-                job, _ = await service.submit(self._services, self._who, body)
+                job, _ = await submission.submit(self._services, self._who, body)
                 self._cancel_on_close = message.get("cancel_on_close") is True
                 await self._begin(job, form, tasks)
             case "follow":
@@ -112,7 +110,7 @@ class _Session:
             case "cancel":
                 if self._job is None:
                     raise InvalidInput("there is nothing to cancel: generate or follow first", field="type")
-                await run_in_threadpool(service.cancel, self._services, self._job.id, self._who.owner)
+                await run_in_threadpool(submission.cancel, self._services, self._job.id, self._who.owner)
             case other:
                 raise InvalidInput(
                     f"unknown message {other!r}: send generate, follow or cancel", field="type"
@@ -123,12 +121,12 @@ class _Session:
             raise InvalidInput(f"this connection is busy with {self._job.id}; open another", field="type")
         return stream_format(str(message.get("format", "pcm"))).name
 
-    async def _begin(self, job: Job, form: str, tasks: TaskGroup) -> None:
+    async def _begin(self, job: GenerationJob, form: str, tasks: TaskGroup) -> None:
         self._job = job
-        await self._say({"type": "accepted", "generation": generation_of(job).model_dump(mode="json")})
+        await self._say({"type": "accepted", "generation": generation_document(job)})
         tasks.start_soon(self._deliver, job, form, tasks)
 
-    async def _deliver(self, job: Job, form: str, tasks: TaskGroup) -> None:
+    async def _deliver(self, job: GenerationJob, form: str, tasks: TaskGroup) -> None:
         """Send a piece's events and audio; a client that takes nothing is cut."""
         try:
             async with anyio.create_task_group() as both:
@@ -142,13 +140,13 @@ class _Session:
             self._job = None
             self._cancel_on_close = False
 
-    async def _events(self, job: Job) -> None:
+    async def _events(self, job: GenerationJob) -> None:
         follower = EventFollower(self._services, job, self._limits)
         async for event in follower.events():
             if event is not None:
                 await self._say({"type": event.kind, **await follower.document(event)})
 
-    async def _audio(self, job: Job, form: str) -> None:
+    async def _audio(self, job: GenerationJob, form: str) -> None:
         # However long the queue is: the connection costs little, and its events tell how far it is.
         follower = AudioFollower(self._services, job, form, replace(self._limits, wait=math.inf))
         try:

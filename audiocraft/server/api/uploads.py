@@ -7,11 +7,11 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, File, Path, UploadFile
 
-from audiocraft.server.api.deps import GenerateCaller, Services, ServicesDep
-from audiocraft.server.api.generations import PROBLEMS
-from audiocraft.server.api.responses import Upload, UploadList, moment
-from audiocraft.server.jobs.uploads import INLINE, Decoded, UploadRecord
+from audiocraft.server.api.deps import GenerateCaller, ServicesDep
+from audiocraft.server.api.responses import PROBLEMS, Upload, UploadList, moment
+from audiocraft.server.jobs.uploads import INLINE, DecodedUpload, UploadRecord
 from audiocraft.server.security import sandbox
+from audiocraft.server.services import Services
 
 UploadPath = Annotated[str, Path(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$", description="As given by POST.")]
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=PROBLEMS)
 
 
 @router.post("", status_code=201)
-async def send(
+async def create_upload(
     file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
     services: ServicesDep,
     who: GenerateCaller,
@@ -35,26 +35,26 @@ async def send(
 
 
 @router.get("")
-def list_all(services: ServicesDep, who: GenerateCaller) -> UploadList:
+def list_uploads(services: ServicesDep, who: GenerateCaller) -> UploadList:
     """Your uploads, the newest first."""
     return UploadList(data=[_shown(services, record) for record in services.uploads.list(who.owner)])
 
 
 @router.get("/{upload}")
-def look(upload: UploadPath, services: ServicesDep, who: GenerateCaller) -> Upload:
+def get_upload(upload: UploadPath, services: ServicesDep, who: GenerateCaller) -> Upload:
     """What an upload is."""
     return _shown(services, services.uploads.get(upload, who.owner))
 
 
 @router.delete("/{upload}", status_code=204)
-def delete(upload: UploadPath, services: ServicesDep, who: GenerateCaller) -> None:
+def delete_upload(upload: UploadPath, services: ServicesDep, who: GenerateCaller) -> None:
     """Forget an upload; pieces that use it are not disturbed."""
     services.uploads.delete(upload, who.owner)
 
 
-async def read_audio(services: Services, file: UploadFile) -> Decoded:
+async def read_audio(services: Services, file: UploadFile) -> DecodedUpload:
     """The audio of an uploaded file, decoded in the sandbox, a few at a time; those that wait stay on disk."""
-    async with services.decoding.turn():
+    async with services.decoding.slot():
         content = await file.read(services.config.upload.bytes + 1)
         return await anyio.to_thread.run_sync(sandbox.decode, content, services.config.upload)
 

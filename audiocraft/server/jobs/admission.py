@@ -1,15 +1,18 @@
-"""Whether one more job may wait: the length of the queue, an owner's share of it, and their quota."""
+"""Whether a request becomes one more job: whether it came before under the same idempotency key, whether the queue, the
+owner's share of it and their quota have room."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from audiocraft.config.serving import QueueLimits
+from audiocraft.errors import QueueFull
 from audiocraft.server.jobs.queries import WAITING
-from audiocraft.server.jobs.records import RUNNING, NewJob, QueueFull, QuotaExceeded, ShareFull
-from audiocraft.server.jobs.tables import jobs, usage
+from audiocraft.server.jobs.records import RUNNING, IdempotencyConflict, NewJob, QuotaExceeded, ShareFull
+from audiocraft.server.jobs.tables import idempotency, jobs, usage
 
 _MINUTE, _DAY = 60.0, 86_400.0
 
@@ -26,6 +29,33 @@ class Quota:
     active: int | None = None
     requests_per_minute: int | None = None
     seconds_per_day: float | None = None
+
+
+def find_repeated(connection: Connection, owner: str, key: str, digest: str, *, oldest: float) -> str | None:
+    """The job that was stored under `owner`'s key since `oldest`, or None; raises IdempotencyConflict if it was made by
+    a request with another digest."""
+    same = (idempotency.c.owner == owner) & (idempotency.c.key == key)
+    row = connection.execute(select(idempotency).where(same)).one_or_none()
+    if row is None or row.created_at < oldest:
+        return None
+    if row.digest != digest:
+        raise IdempotencyConflict(f"the idempotency key {key!r} was used before for another request")
+    return str(row.job)
+
+
+def keep_key(connection: Connection, owner: str, key: str, digest: str, *, job: str, now: float) -> None:
+    """Store under which key `job` was asked for, in place of a key that is too old."""
+    connection.execute(delete(idempotency).where(idempotency.c.owner == owner, idempotency.c.key == key))
+    row = {"owner": owner, "key": key, "digest": digest, "job": job, "created_at": now}
+    connection.execute(insert(idempotency).values(**row))
+
+
+def forget_keys(connection: Connection, *, before: float | None = None, made: Sequence[str] = ()) -> None:
+    """Drop keys stored before a time, or those of some jobs."""
+    if before is not None:
+        connection.execute(delete(idempotency).where(idempotency.c.created_at < before))
+    if made:
+        connection.execute(delete(idempotency).where(idempotency.c.job.in_(made)))
 
 
 def check_room(connection: Connection, new: NewJob, queue: QueueLimits) -> None:

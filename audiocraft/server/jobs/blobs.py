@@ -14,14 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
-from torch import Tensor
 
-from audiocraft.audio.pcm import from_pcm16
+from audiocraft.audio.pcm import Samples, from_pcm16
 from audiocraft.audio.wav import BYTES_PER_SAMPLE, HEADER_BYTES
 from audiocraft.audio.writer import GrowingWav
 from audiocraft.errors import InvalidInput
-from audiocraft.server.jobs.records import Job, is_id
+from audiocraft.server.jobs.records import GenerationJob, is_id
 from audiocraft.utils.files import atomic_path
 
 _CHUNK = 1 << 20
@@ -43,18 +41,18 @@ class BlobStore:
 
     # ------------------------------------------------------------------ audio of jobs
 
-    def audio_path(self, job: Job) -> Path:
+    def audio_path(self, job: GenerationJob) -> Path:
         """The audio of a job's present attempt; it may not exist yet."""
         return self._job(job.id) / f"audio-{job.fence}.wav"
 
-    def writer(self, job: Job, sample_rate: int, channels: int) -> GrowingWav:
+    def writer(self, job: GenerationJob, sample_rate: int, channels: int) -> GrowingWav:
         """Begin the audio of a job's present attempt."""
         path = self.audio_path(job)
         path.parent.mkdir(parents=True, exist_ok=True)
         return GrowingWav(path, sample_rate, channels)
 
-    def read(self, job: Job, start: int, stop: int) -> Tensor:
-        """Samples [C, n] from `start` to `stop` of what is there; fewer than asked where the file ends."""
+    def read(self, job: GenerationJob, start: int, stop: int) -> Samples:
+        """The samples [C, n] from `start` to `stop`; fewer where the file ends."""
         assert job.channels is not None
         width = job.channels * BYTES_PER_SAMPLE
         with open(self.audio_path(job), "rb") as file:
@@ -62,18 +60,11 @@ class BlobStore:
             content = file.read(max(0, stop - start) * width)
         whole = len(content) - len(content) % width
         frames = np.frombuffer(content[:whole], dtype="<i2").reshape(-1, job.channels)
-        return torch.from_numpy(from_pcm16(frames.T))
+        return from_pcm16(frames.T)
 
     def delete_job(self, job: str) -> None:
         """Remove everything of a job."""
         shutil.rmtree(self._job(job), ignore_errors=True)
-
-    def drop_earlier(self, job: Job) -> None:
-        """Remove the audio of attempts before the present one."""
-        keep = self.audio_path(job).name
-        for path in self._job(job.id).glob("audio-*.wav"):
-            if path.name != keep:
-                path.unlink(missing_ok=True)
 
     def folder_of(self, job: str) -> Path:
         """Where further files of a job may be put, such as pictures and other formats; deleted with it."""
@@ -83,7 +74,7 @@ class BlobStore:
 
     # ------------------------------------------------------------------ audio that was sent
 
-    def keep_upload(self, upload: str, wav: Tensor, sample_rate: int) -> None:
+    def keep_upload(self, upload: str, wav: Samples, sample_rate: int) -> None:
         """Store decoded audio [C, N] under an upload's identifier."""
         path = self._upload(upload)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,17 +90,13 @@ class BlobStore:
         except OSError:
             shutil.copyfile(self._upload(upload), target)
 
-    def keep_input(self, job: str, wav: Tensor, sample_rate: int) -> None:
-        """Store the audio that a job starts from."""
-        _write_float(self.folder_of(job) / "input.wav", wav, sample_rate)
-
-    def input_of(self, job: str) -> tuple[Tensor, int] | None:
+    def input_of(self, job: str) -> tuple[Samples, int] | None:
         """The audio [C, N] that a job starts from, if it has any."""
         path = self._job(job) / "input.wav"
         if not path.exists():
             return None
         frames, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        return torch.from_numpy(np.ascontiguousarray(frames.T)), int(rate)
+        return np.ascontiguousarray(frames.T), int(rate)
 
     def delete_upload(self, upload: str) -> None:
         """Remove an upload."""
@@ -151,7 +138,6 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_float(path: Path, wav: Tensor, sample_rate: int) -> None:
+def _write_float(path: Path, wav: Samples, sample_rate: int) -> None:
     with atomic_path(path) as temporary:
-        frames = wav.detach().float().cpu().T.contiguous().numpy()
-        soundfile.write(temporary, frames, sample_rate, subtype="FLOAT", format="WAV")
+        soundfile.write(temporary, np.ascontiguousarray(wav.T), sample_rate, subtype="FLOAT", format="WAV")

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 
 
-class Watch:
+class JobNotifier:
     """Wakes those who wait for a job. News of other processes do not come here: wait with a timeout and look."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, case, func, insert, or_, select, update
 
-from audiocraft.server.jobs.records import Job, JobError, NewJob
+from audiocraft.server.jobs.records import GenerationJob, JobError, NewJob
 from audiocraft.server.jobs.tables import events, jobs
 
 GET = select(jobs).where(jobs.c.id == bindparam("job"))
@@ -56,9 +56,9 @@ def event_of(job: str, sequence: int, kind: str, data: Mapping[str, Any], now: f
     return {"job": job, "sequence": sequence, "kind": kind, "data": dict(data), "created_at": now}
 
 
-def job_of(row: Row[Any]) -> Job:
+def job_of(row: Row[Any]) -> GenerationJob:
     """A job from its row."""
     values = {name: value for name, value in row._mapping.items() if name in _COLUMNS}
     if values["error"] is not None:
         values["error"] = JobError(**values["error"])
-    return Job(**values)
+    return GenerationJob(**values)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from audiocraft.environment import VERSION
-from audiocraft.errors import AudioCraftError
+from audiocraft.errors import AudioCraftError, QueueFull
 
 Status = Literal["queued", "starting", "processing", "succeeded", "failed", "canceled"]
 RUNNING: tuple[Status, ...] = ("starting", "processing")
@@ -33,15 +33,18 @@ class JobError:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """One piece that was asked for, and what became of it. Times are seconds since 1970.
+class GenerationJob:
+    """A piece that was asked for, and what became of it. Times are seconds since 1970.
 
     Args:
-        request: the body as it was accepted, defaults filled in and the seed drawn: enough to make it again.
-        samples: how much audio [samples per channel] can be read already.
-        attempts: how many workers have taken it.
-        fence: grows with each worker that takes it; what an earlier one still writes is refused.
-        result: of a finished job: file, digest, plan, timings, model.
+        request: the body as it was accepted, with defaults filled in and the seed drawn: enough to make it again.
+        duration: the length that was asked for, in seconds.
+        done: the steps that are finished, of `total`.
+        samples: the samples per channel that can be read already.
+        attempts: the number of workers that have taken the job.
+        fence: grows with each worker that takes the job; what an earlier one still writes is refused.
+        lease_until: the time until which `worker` holds the job unless it prolongs its lease.
+        result: what is known of a finished job: digest, plan, timings, seed.
     """
 
     id: str
@@ -73,11 +76,12 @@ class Job:
 
     @property
     def finished(self) -> bool:
+        """Whether the job has ended, well or not."""
         return self.status in TERMINAL
 
     @property
     def progress(self) -> float:
-        """From 0 to 1; 1 only when the audio is there."""
+        """How much is done, from 0 to 1; 1 only when the audio is there."""
         if self.status == "succeeded":
             return 1.0
         return min(0.999, self.done / self.total) if self.total else 0.0
@@ -132,14 +136,6 @@ class LeaseLost(AudioCraftError):
     """The job was canceled, deleted, or taken by another worker: this one must let go of it."""
 
 
-class QueueFull(AudioCraftError):
-    """No more jobs are accepted now."""
-
-    def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
 class QuotaExceeded(QueueFull):
     """The caller has used up its own share."""
 
@@ -165,7 +161,7 @@ def is_id(text: str, prefix: str) -> bool:
     return bool(_ID.match(text)) and text.startswith(f"{prefix}_")
 
 
-def tags_of(job: Job) -> dict[str, str]:
+def tags_of(job: GenerationJob) -> dict[str, str]:
     """Where a file comes from, written into it. The same request and seed give the same bytes, so no id."""
     return {
         "title": job.prompt[:200] or job.kind,

@@ -10,14 +10,14 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from audiocraft.config.serving import LeaseSettings, QueueLimits
-from audiocraft.server.jobs import admission, idempotency, queries
+from audiocraft.server.jobs import admission, queries
 from audiocraft.server.jobs.admission import Quota
 from audiocraft.server.jobs.database import Database
 from audiocraft.server.jobs.queries import event_of, job_of, row_of
 from audiocraft.server.jobs.records import (
     RUNNING,
     TERMINAL,
-    Job,
+    GenerationJob,
     JobError,
     JobEvent,
     JobNotFound,
@@ -59,7 +59,7 @@ class JobStore:
 
     def submit(
         self, new: NewJob, *, quota: Quota | None = None, key: str | None = None, digest: str = ""
-    ) -> tuple[Job, bool]:
+    ) -> tuple[GenerationJob, bool]:
         """Store a job, or find the one stored under the same idempotency `key` -> (job, whether it is new).
 
         Args:
@@ -81,14 +81,14 @@ class JobStore:
         self._changed(new.id)
         return stored, True
 
-    def earlier(self, owner: str, key: str, digest: str) -> Job | None:
+    def earlier(self, owner: str, key: str, digest: str) -> GenerationJob | None:
         """The job that is stored under an idempotency key; raises IdempotencyConflict if it was another request."""
         with self.database.read() as connection:
             oldest = self.database.now() - self.queue.idempotency_seconds
-            job = idempotency.find(connection, owner, key, digest, oldest=oldest)
+            job = admission.find_repeated(connection, owner, key, digest, oldest=oldest)
             return None if job is None else self._get(connection, job, owner)
 
-    def get(self, job: str, *, owner: str | None = None) -> Job:
+    def get(self, job: str, *, owner: str | None = None) -> GenerationJob:
         """One job; with `owner`, only if it is theirs."""
         with self.database.read() as connection:
             return self._get(connection, job, owner)
@@ -101,7 +101,7 @@ class JobStore:
         before: str | None = None,
         words: str = "",
         limit: int = 50,
-    ) -> list[Job]:
+    ) -> list[GenerationJob]:
         """The newest jobs first: those older than `before`, with `words` in their prompts."""
         query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if owner is not None:
@@ -115,7 +115,7 @@ class JobStore:
         with self.database.read() as connection:
             return [job_of(row) for row in connection.execute(query)]
 
-    def cancel(self, job: str, *, owner: str | None = None) -> Job:
+    def cancel(self, job: str, *, owner: str | None = None) -> GenerationJob:
         """End a job now. Whoever runs it finds its lease lost. A job that has ended stays as it is."""
         with self.database.write() as connection:
             found = self._get(connection, job, owner)
@@ -139,7 +139,7 @@ class JobStore:
         with self.database.read() as connection:
             return [JobEvent(**row._mapping) for row in connection.execute(queries.EVENTS, wanted)]
 
-    def position(self, job: Job) -> int:
+    def position(self, job: GenerationJob) -> int:
         """How many jobs are before this one, roughly: fairness between owners may change the order."""
         with self.database.read() as connection:
             return int(
@@ -155,7 +155,9 @@ class JobStore:
 
     # ------------------------------------------------------------------ for workers
 
-    def claim(self, worker: str, *, models: Sequence[str] | None = None, busy: bool = False) -> Job | None:
+    def claim(
+        self, worker: str, *, models: Sequence[str] | None = None, busy: bool = False
+    ) -> GenerationJob | None:
         """Take the job whose turn it is: highest priority, then the owner with the fewest running, then the oldest.
 
         Args:
@@ -228,22 +230,25 @@ class JobStore:
             return {job for job, fence in connection.execute(query) if wanted[job] == fence}
 
     def advance(
-        self, job: Job, values: Mapping[str, Any], news: Sequence[tuple[str, Mapping[str, Any]]] = ()
+        self,
+        job: GenerationJob,
+        values: Mapping[str, Any],
+        news: Sequence[tuple[str, Mapping[str, Any]]] = (),
     ) -> None:
         """Store how far a running job is: columns and the events that tell of it."""
         with self.database.write() as connection:
             self._change(connection, job, values, news, self.database.now())
         self._changed(job.id)
 
-    def succeed(self, job: Job, result: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    def succeed(self, job: GenerationJob, result: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """End a running job with its result; raises LeaseLost if it is not this worker's any more."""
         self._finish(job, "succeeded", {"result": dict(result), **values})
 
-    def fail(self, job: Job, error: JobError) -> None:
+    def fail(self, job: GenerationJob, error: JobError) -> None:
         """End a running job with the reason; raises LeaseLost if it is not this worker's any more."""
         self._finish(job, "failed", {"error": asdict(error)})
 
-    def release(self, job: Job) -> None:
+    def release(self, job: GenerationJob) -> None:
         """Give a running job back to the queue, as if it had not been taken."""
         with self.database.write() as connection:
             now = self.database.now()
@@ -287,7 +292,7 @@ class JobStore:
             old = jobs.c.finished_at < now - self.queue.kept_seconds
             found = list(connection.execute(select(jobs.c.id).where(old).limit(limit)).scalars())
             self._forget(connection, found)
-            idempotency.forget(connection, before=now - self.queue.idempotency_seconds)
+            admission.forget_keys(connection, before=now - self.queue.idempotency_seconds)
             admission.forget_old(connection, now)
         return found
 
@@ -297,13 +302,13 @@ class JobStore:
         for listener in self._listeners:
             listener(job)
 
-    def _submit(self, new: NewJob, quota: Quota, key: str | None, digest: str) -> tuple[Job, bool]:
+    def _submit(self, new: NewJob, quota: Quota, key: str | None, digest: str) -> tuple[GenerationJob, bool]:
         """Store the job, or find the one that has its key -> (job, whether it is new)."""
         with self.database.write() as connection:
             now = self.database.now()
             if key is not None:
                 oldest = now - self.queue.idempotency_seconds
-                earlier = idempotency.find(connection, new.owner, key, digest, oldest=oldest)
+                earlier = admission.find_repeated(connection, new.owner, key, digest, oldest=oldest)
                 if earlier is not None:
                     return self._get(connection, earlier, new.owner), False
             admission.check(connection, new, self.queue, quota, now)
@@ -311,10 +316,10 @@ class JobStore:
             connection.execute(queries.INSERT, {**row, "event_count": 1})
             connection.execute(queries.EVENT, event_of(new.id, 1, "queued", {}, now))
             if key is not None:
-                idempotency.keep(connection, new.owner, key, digest, job=new.id, now=now)
-        return Job(**row), True
+                admission.keep_key(connection, new.owner, key, digest, job=new.id, now=now)
+        return GenerationJob(**row), True
 
-    def _get(self, connection: Connection, job: str, owner: str | None) -> Job:
+    def _get(self, connection: Connection, job: str, owner: str | None) -> GenerationJob:
         row = connection.execute(queries.GET, {"job": job}).one_or_none()
         if row is None or (owner is not None and row.owner != owner):
             raise JobNotFound(f"there is no generation {job!r}")
@@ -323,7 +328,7 @@ class JobStore:
     def _change(
         self,
         connection: Connection,
-        job: Job,
+        job: GenerationJob,
         values: Mapping[str, Any],
         news: Sequence[tuple[str, Mapping[str, Any]]],
         now: float,
@@ -341,7 +346,7 @@ class JobStore:
         if told:
             connection.execute(queries.EVENT, told)
 
-    def _finish(self, job: Job, status: Status, values: Mapping[str, Any]) -> None:
+    def _finish(self, job: GenerationJob, status: Status, values: Mapping[str, Any]) -> None:
         with self.database.write() as connection:
             held = and_(jobs.c.fence == job.fence, jobs.c.status.in_(RUNNING))
             if not self._end(connection, job.id, status, values, held):
@@ -378,7 +383,7 @@ class JobStore:
 
     def _forget(self, connection: Connection, found: Sequence[str]) -> None:
         if found:
-            idempotency.forget(connection, jobs=found)
+            admission.forget_keys(connection, made=found)
             # Its webhooks too: what was not told yet nobody wants to hear of any more.
             for table, column in ((events, events.c.job), (deliveries, deliveries.c.job), (jobs, jobs.c.id)):
                 connection.execute(delete(table).where(column.in_(found)))

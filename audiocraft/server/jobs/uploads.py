@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, delete, func, insert, select
-from torch import Tensor
 
 from audiocraft.config.serving import UploadLimits
 from audiocraft.errors import InvalidInput
@@ -24,7 +25,7 @@ INLINE = "(inline)"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadRecord:
-    """A file that was decoded and kept; `kind` is the format it came in."""
+    """A file that was decoded and kept; `kind` is the format in which it was sent."""
 
     id: str
     owner: str
@@ -38,10 +39,16 @@ class UploadRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decoded:
-    """What came out of a file: wav [C, N]."""
+class DecodedUpload:
+    """The audio of a file that was sent.
 
-    wav: Tensor
+    Args:
+        wav: [C, N], float32, between -1 and 1.
+        kind: the format of the file.
+        sha256: the digest of the file as it was sent.
+    """
+
+    wav: npt.NDArray[np.float32]
     sample_rate: int
     kind: str
     sha256: str
@@ -55,9 +62,9 @@ class UploadStore:
         self._blobs = blobs
         self.limits = limits
 
-    def keep(self, owner: str, name: str, decoded: Decoded) -> UploadRecord:
-        """Store decoded audio. Of one owner so many are kept; then what came inside requests makes room, oldest first,
-        because their jobs have copies, and after that further ones are refused."""
+    def keep(self, owner: str, name: str, decoded: DecodedUpload) -> UploadRecord:
+        """Store decoded audio. Each owner may keep a limited number of uploads. Beyond it, audio that came inside a
+        request makes room, the oldest first, because its job has a copy. Raises QuotaExceeded where there is none."""
         record = UploadRecord(
             id=new_id("upl"), owner=owner, name=name[:200], kind=decoded.kind, sha256=decoded.sha256,
             sample_rate=decoded.sample_rate, channels=decoded.wav.shape[0], samples=decoded.wav.shape[-1],

@@ -13,6 +13,7 @@ import logging
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -21,8 +22,7 @@ from sqlalchemy import select, update
 
 from audiocraft.config.serving import WebhookSettings
 from audiocraft.errors import InvalidInput
-from audiocraft.server.api.responses import generation_of
-from audiocraft.server.jobs.records import JobNotFound
+from audiocraft.server.jobs.records import GenerationJob, JobNotFound
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.jobs.tables import deliveries
 from audiocraft.server.security.keys import KeyStore
@@ -104,11 +104,23 @@ def signature(secret: str, message: str, timestamp: int, body: bytes) -> str:
 
 
 class WebhookSender:
-    """Sends what is due: a few messages at a time, but never two of one owner, so that who answers slowly delays their
-    own messages only. Several processes share the work."""
+    """Sends the messages that are due: a few at a time, but never two of one owner, so that an owner whose server
+    answers slowly delays only their own messages. Several processes share the work.
 
-    def __init__(self, store: JobStore, keys: KeyStore, settings: WebhookSettings) -> None:
+    Args:
+        describe: turns a job into the data of its message.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        keys: KeyStore,
+        settings: WebhookSettings,
+        *,
+        describe: Callable[[GenerationJob], dict[str, Any]],
+    ) -> None:
         self._store = store
+        self._describe = describe
         self._keys = keys
         self._settings = settings
         self._ended = threading.Event()
@@ -204,9 +216,7 @@ class WebhookSender:
         except JobNotFound:
             return 410  # deleted meanwhile: nobody wants to hear of it
         now = int(self._store.database.now())
-        body = json.dumps(
-            {"type": delivery.event, "timestamp": now, "data": generation_of(job).model_dump(mode="json")}
-        ).encode()
+        body = json.dumps({"type": delivery.event, "timestamp": now, "data": self._describe(job)}).encode()
         secret = self._keys.webhook_secret(delivery.owner)
         headers = {
             "Content-Type": "application/json", "User-Agent": "audiocraft-webhooks", "webhook-id": delivery.id,

@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 from sqlalchemy import text
 
 from audiocraft.environment import VERSION
-from audiocraft.server.api.deps import Services, ServicesDep
-from audiocraft.server.worker.registry import WorkerTable
+from audiocraft.server.api.deps import ServicesDep
+from audiocraft.server.services import Services
+from audiocraft.server.worker.registry import WorkerRegistry
 
 # Probes come every few seconds from several sides; the checks need not run for each.
 _FRESH_SECONDS = 1.0
@@ -65,7 +66,7 @@ class Probe:
         ]
 
     def _database(self) -> str | None:
-        """A transaction that may write; on PostgreSQL a standby would refuse it."""
+        """A transaction may write; on PostgreSQL a standby would refuse it."""
         database = self._services.database
         with database.write() as connection:
             if database.is_sqlite:
@@ -88,11 +89,11 @@ class Probe:
         return f"{free // 2**20} MiB are free, {least // 2**20} are needed" if free < least else None
 
     def _models(self) -> str | None:
-        """Everything that was to be loaded before the first request."""
+        """Every model that was to be loaded before the first request is in memory."""
         services = self._services
-        if services.engine is None:
+        if services.models is None:
             return None
-        loaded = {entry.name for entry in services.engine.loaded()}
+        loaded = {entry.name for entry in services.models.loaded()}
         wanted = {services.catalogue.choose(name, "music").name for name in services.config.preload}
         missing = ", ".join(sorted(wanted - loaded))
         return f"not loaded: {missing}" if missing else None
@@ -100,38 +101,37 @@ class Probe:
     def _worker(self) -> str | None:
         """Somebody runs jobs: this process, or one elsewhere that reported in the last ten seconds."""
         services = self._services
-        alive = WorkerTable(services.database).alive(within=_HEARTBEAT_SECONDS)
-        if services.dispatcher is None:
+        alive = WorkerRegistry(services.database).alive(within=_HEARTBEAT_SECONDS)
+        if services.runner is None:
             return None if alive else "no worker has reported in the last 10 s"
-        if not services.dispatcher.alive:
+        if not services.runner.alive:
             return "a thread of the worker has ended"
-        mine = services.dispatcher.id
+        mine = services.runner.id
         return None if any(worker.id == mine for worker in alive) else "the worker's heartbeat is late"
 
 
-def make_health_router() -> APIRouter:
-    """`/healthz` and `/readyz`, which need no key and tell no secrets."""
-    router = APIRouter(tags=["operations"])
-    probes: dict[int, Probe] = {}
+router = APIRouter(tags=["operations"])
 
-    @router.get("/healthz", responses={503: {"model": Health}})
-    async def healthz(services: ServicesDep, response: Response) -> Health:
-        """The event loop turns and the worker's threads run; a process that fails this should be restarted."""
-        dispatcher = services.dispatcher
-        broken = dispatcher is not None and not dispatcher.alive and not services.draining
-        response.status_code = 503 if broken else 200
-        return Health(status="failing" if broken else "ok", version=VERSION)
 
-    @router.get("/readyz", responses={503: {"model": Readiness}})
-    async def readyz(services: ServicesDep, response: Response) -> Readiness:
-        """Database, files, disk, models and a worker: all are there, or no traffic should come."""
-        probe = probes.setdefault(id(services), Probe(services))
-        found = await run_in_threadpool(probe.checks)
-        ready = all(outcome == "ok" for outcome in found.values())
-        response.status_code = 200 if ready else 503
-        return Readiness(ready=ready, checks=dict(found))
+@router.get("/healthz", responses={503: {"model": Health}})
+async def healthz(services: ServicesDep, response: Response) -> Health:
+    """The event loop turns and the worker's threads run; a process that fails this should be restarted."""
+    runner = services.runner
+    broken = runner is not None and not runner.alive and not services.draining
+    response.status_code = 503 if broken else 200
+    return Health(status="failing" if broken else "ok", version=VERSION)
 
-    return router
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def readyz(services: ServicesDep, request: Request, response: Response) -> Readiness:
+    """Database, files, disk, models and a worker: all are there, or no traffic should come."""
+    state = request.app.state
+    if not hasattr(state, "probe"):
+        state.probe = Probe(services)
+    found = await run_in_threadpool(state.probe.checks)
+    ready = all(outcome == "ok" for outcome in found.values())
+    response.status_code = 200 if ready else 503
+    return Readiness(ready=ready, checks=dict(found))
 
 
 def _outcome(check: Callable[[], str | None]) -> str:

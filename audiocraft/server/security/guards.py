@@ -44,9 +44,8 @@ _FORM_OVERHEAD = 64 * 2**10
 class RequestScope:
     """Gives each request an id and each answer its headers, and writes the audit log."""
 
-    def __init__(self, app: ASGIApp, *, docs: bool = True) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._docs = docs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

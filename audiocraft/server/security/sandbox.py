@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from audiocraft.config.serving import UploadLimits
 from audiocraft.server.errors import DiskFull, TimedOut, TooLarge, UnsupportedMedia
-from audiocraft.server.jobs.uploads import Decoded
+from audiocraft.server.jobs.uploads import DecodedUpload
 
 FOLDER_PREFIX = "audiocraft-upload-"
 
@@ -40,7 +39,7 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
-def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> Decoded:
+def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> DecodedUpload:
     """The audio in `content`, or a refusal that says what is wrong. Takes up to seconds: not for event loops."""
     if len(content) > limits.bytes:
         raise TooLarge(f"a file may have {limits.bytes} bytes, this one has {len(content)}", field=field)
@@ -52,12 +51,12 @@ def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> Deco
         source.write_bytes(content)
         found = _run(source, target, limits, field)
         frames = np.fromfile(target, dtype=np.float32).reshape(found["samples"], found["channels"])
-    wav = torch.from_numpy(np.ascontiguousarray(frames.T))
+    wav = np.ascontiguousarray(frames.T)
     del frames
-    if not bool(wav.isfinite().all()):
+    if not bool(np.isfinite(wav).all()):
         raise UnsupportedMedia("the file has samples that are no numbers", field=field)
-    return Decoded(
-        wav=wav.clamp_(-1, 1),
+    return DecodedUpload(
+        wav=wav.clip(-1, 1),
         sample_rate=int(found["sample_rate"]),
         kind=str(found["kind"]),
         sha256=hashlib.sha256(content).hexdigest(),

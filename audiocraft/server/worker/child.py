@@ -12,19 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
-from audiocraft.config.decode import decode, encode
+from audiocraft.config.decode import decode
 from audiocraft.config.serving import ServingConfig
-from audiocraft.server.api.deps import Services
-from audiocraft.server.app import build_services
+from audiocraft.errors import ConfigError
 from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.errors import fault_of
 from audiocraft.server.ops import logs
 from audiocraft.server.ops.metrics import Metrics
-from audiocraft.server.serve import settle
-from audiocraft.server.worker.engine_port import EnginePort, LocalEngine
-from audiocraft.server.worker.ipc import Message, Wire
+from audiocraft.server.serve import freeze_startup_objects
+from audiocraft.server.services import Services, build_services
+from audiocraft.server.worker.ipc import Array, Message, MessageSocket
+from audiocraft.server.worker.local_engine import LocalEngine
+from audiocraft.server.worker.ports import AnalysisOptions, JobRunner
 
 _log = logging.getLogger(__name__)
 
@@ -32,36 +33,39 @@ _CALLS = 4  # answered at a time
 _LOOK_SECONDS = 2.0
 _BROKEN, _UNUSABLE = 70, 78  # exit codes: a thread has ended; a model cannot be loaded
 
-Answer = tuple[Any, tuple[Tensor, ...]]
+Answer = tuple[Any, tuple[Array, ...]]
+"""A value for JSON, and the arrays that go beside it."""
 
 
 class WorkerChild:
     """Runs jobs, says which have changed, and answers what its server asks of the models.
 
     Args:
-        wire: to the server. When it is gone, so is the reason to live.
+        connection: to the server. When it is gone, so is the reason to live.
         end: called with an exit code when the process is to end at once.
     """
 
     def __init__(
         self,
-        wire: Wire,
-        engine: EnginePort,
+        connection: MessageSocket,
+        engine: LocalEngine,
         config: ServingConfig,
         *,
         catalogue: Catalogue | None = None,
         end: Callable[[int], object] = os._exit,
     ) -> None:
-        self._wire = wire
+        self._connection = connection
         self._metrics = Metrics(process="audiocraft_worker")
         self._services = build_services(engine, config, catalogue=catalogue, metrics=self._metrics)
+        self._engine = engine
         self._end = end
         self._lock = threading.Lock()
         self._prepared = self._wanted = self._begun = False
         self._stopping = threading.Event()
-        self._calls: Mapping[str, Callable[[Message, list[Tensor]], Answer]] = {
-            "load": self._load, "unload": self._unload, "loaded": self._loaded, "frame_rate": self._frame_rate,
-            "encode": self._encode, "decode": self._decode, "running": self._running, "metrics": self._text,
+        self._calls: Mapping[str, Callable[[Message, list[Array]], Answer]] = {
+            "load": self._load, "unload": self._unload, "loaded": self._loaded, "encode": self._encode,
+            "decode": self._decode, "codec_facts": self._codec_facts, "analyse": self._analyse,
+            "running": self._running, "metrics": self._text,
         }  # fmt: skip
 
     @property
@@ -73,8 +77,8 @@ class WorkerChild:
         self._services.store.on_change(lambda job: self._tell({"changed": job}))
         threading.Thread(target=self._prepare, name="audiocraft-prepare", daemon=True).start()
         with ThreadPoolExecutor(_CALLS, thread_name_prefix="audiocraft-call") as calls:
-            while (found := self._wire.receive()) is not None:
-                message, tensors = found
+            while (found := self._connection.receive()) is not None:
+                message, arrays = found
                 match message["do"]:
                     case "begin":
                         self._wanted = True
@@ -84,11 +88,11 @@ class WorkerChild:
                     case "stop":
                         self.drain(message["seconds"])
                     case _:
-                        calls.submit(self._answer, message, tensors)
+                        calls.submit(self._answer, message, arrays)
             if not self._stopping.is_set():
                 # Nobody is left to hear of the jobs: whoever comes next begins them anew.
                 self._end(_BROKEN)
-        self._wire.close()
+        self._connection.close()
         if not self._begun:
             # A model is still being loaded, and an interpreter cannot end under torch's threads.
             self._end(0)
@@ -107,13 +111,13 @@ class WorkerChild:
         try:
             services.blobs.prepare()
             for name in services.config.preload:
-                self._models.load(services.catalogue.choose(name, "music").name)
+                self._engine.load(services.catalogue.choose(name, "music").name)
         except Exception as error:  # noqa: BLE001 - the server says it to whoever started it
             _log.error("the worker cannot start: %s", error, exc_info=error)
             self._tell({"failed": str(error)})
             self._end(_UNUSABLE)
             return
-        settle()
+        freeze_startup_objects()
         self._prepared = True
         self._begin()
 
@@ -140,17 +144,16 @@ class WorkerChild:
             begun = self._begun
         if begun:
             self._runner.stop(drain_seconds=seconds)
-        assert self._services.engine is not None
-        self._services.engine.close(drain=False)
+        self._engine.close(drain=False)
         self._services.database.close()
-        self._wire.close()
+        self._connection.close()
 
     # ------------------------------------------------------------------ calls
 
-    def _answer(self, message: Message, tensors: list[Tensor]) -> None:
+    def _answer(self, message: Message, arrays: list[Array]) -> None:
         number = message["call"]
         try:
-            value, made = self._calls[message["do"]](message, tensors)
+            value, made = self._calls[message["do"]](message, arrays)
         except Exception as error:  # noqa: BLE001 - an answer to this call
             fault = fault_of(error)
             if fault.status == 500:
@@ -159,51 +162,48 @@ class WorkerChild:
         else:
             self._tell({"reply": number, "value": value}, *made)
 
-    def _load(self, message: Message, _: list[Tensor]) -> Answer:
-        return asdict(self._models.load(message["model"])), ()
+    def _load(self, message: Message, _: list[Array]) -> Answer:
+        return asdict(self._engine.load(message["model"])), ()
 
-    def _unload(self, message: Message, _: list[Tensor]) -> Answer:
-        return self._models.unload(message["model"]), ()
+    def _unload(self, message: Message, _: list[Array]) -> Answer:
+        return self._engine.unload(message["model"]), ()
 
-    def _loaded(self, _message: Message, _: list[Tensor]) -> Answer:
-        return [asdict(entry) for entry in self._models.loaded()], ()
+    def _loaded(self, _message: Message, _: list[Array]) -> Answer:
+        return [asdict(entry) for entry in self._engine.loaded()], ()
 
-    def _frame_rate(self, message: Message, _: list[Tensor]) -> Answer:
-        return self._models.frame_rate(message["model"]), ()
+    def _codec_facts(self, message: Message, _: list[Array]) -> Answer:
+        return asdict(self._engine.codec_facts(message["codec"])), ()
 
-    def _encode(self, message: Message, tensors: list[Tensor]) -> Answer:
-        found = self._models.encode(message["model"], tensors[0], message["rate"], message["codebooks"])
-        facts = {
-            name: encode(getattr(found, name))
-            for name in ("scale", "sample_rate", "channels", "frame_rate", "samples")
-        }
-        return facts, (found.codes.long(),)
+    def _encode(self, message: Message, arrays: list[Array]) -> Answer:
+        rate, codebooks = message["sample_rate"], message["codebooks"]
+        found = self._engine.encode(message["codec"], arrays[0], rate, codebooks)
+        facts = {"scale": found.scale, "codec": asdict(found.codec), "samples": found.samples}
+        return facts, (found.codes,)
 
-    def _decode(self, message: Message, tensors: list[Tensor]) -> Answer:
-        audio, rate = self._models.decode(message["model"], tensors[0], message["scale"])
-        return rate, (audio.float(),)
+    def _decode(self, message: Message, arrays: list[Array]) -> Answer:
+        content = self._engine.decode(message["codec"], arrays[0], message["scale"], message["samples"])
+        return None, (np.frombuffer(content, np.uint8),)
 
-    def _running(self, _message: Message, _: list[Tensor]) -> Answer:
+    def _analyse(self, message: Message, arrays: list[Array]) -> Answer:
+        options = AnalysisOptions(**message["options"])
+        return self._engine.analyse(arrays[0], message["sample_rate"], options), ()
+
+    def _running(self, _message: Message, _: list[Array]) -> Answer:
         return self._runner.running, ()
 
-    def _text(self, _message: Message, _: list[Tensor]) -> Answer:
+    def _text(self, _message: Message, _: list[Array]) -> Answer:
         return self._metrics.work_text().decode(), ()
 
     # ------------------------------------------------------------------ parts
 
     @property
-    def _models(self) -> Any:
-        assert self._services.engine is not None
-        return self._services.engine
+    def _runner(self) -> JobRunner:
+        assert self._services.runner is not None
+        return self._services.runner
 
-    @property
-    def _runner(self) -> Any:
-        assert self._services.dispatcher is not None
-        return self._services.dispatcher
-
-    def _tell(self, message: Message, *tensors: Tensor) -> None:
+    def _tell(self, message: Message, *arrays: Array) -> None:
         try:
-            self._wire.send(message, *tensors)
+            self._connection.send(message, *arrays)
         except OSError:
             pass  # the one who receives notices too
 
@@ -211,8 +211,8 @@ class WorkerChild:
 def main(descriptor: int) -> int:
     """Live on the socket with this file descriptor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; the server decides
-    wire = Wire(socket.socket(fileno=descriptor))
-    first = wire.receive()
+    connection = MessageSocket(socket.socket(fileno=descriptor))
+    first = connection.receive()
     if first is None:
         return _BROKEN
     settings, _ = first
@@ -221,9 +221,13 @@ def main(descriptor: int) -> int:
         logs.configure(form=settings["log_form"], level=settings["log_level"])
     if config.device == "cpu":  # answers come first; the models take what is left
         os.nice(config.worker_nice)
-    engine = LocalEngine.create(
-        device=config.device, max_bytes=config.max_model_bytes, rows=config.lease.rows
-    )
-    child = WorkerChild(wire, engine, config)
+    try:
+        engine = LocalEngine.create(
+            device=config.device, max_bytes=config.max_model_bytes, rows=config.lease.rows
+        )
+    except ConfigError as error:
+        connection.send({"failed": str(error)})
+        return _UNUSABLE
+    child = WorkerChild(connection, engine, config)
     signal.signal(signal.SIGTERM, lambda *_: child.drain())
     return child.run()

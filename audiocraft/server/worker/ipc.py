@@ -1,4 +1,4 @@
-"""Messages between two processes of ours: JSON objects, with tensors beside them where there are any."""
+"""Messages between two processes of ours: JSON objects, with arrays beside them where there are any."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
-_HEAD = struct.Struct("<II")  # bytes of the JSON, bytes of all tensors
-_DTYPES = {"float32": torch.float32, "int64": torch.int64}
+_HEAD = struct.Struct("<II")  # bytes of the JSON, bytes of all arrays
+_DTYPES = ("float32", "int64", "uint8")
 
 Message = dict[str, Any]
+Array = npt.NDArray[Any]
 
 
-class Wire:
+class MessageSocket:
     """One end of a connected pair of sockets. Any thread may send; one receives."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._sending = threading.Lock()
 
-    def send(self, message: Mapping[str, Any], *tensors: Tensor) -> None:
-        """Send a message; raises OSError where the other end is gone."""
-        arrays = [tensor.detach().cpu().contiguous().numpy() for tensor in tensors]
+    def send(self, message: Mapping[str, Any], *arrays: Array) -> None:
+        """Send a message with arrays of float32, int64 or uint8; raises OSError where the other end is gone."""
         facts = [[array.dtype.name, list(array.shape)] for array in arrays]
-        body = json.dumps({**message, "tensors": facts} if facts else dict(message)).encode()
+        body = json.dumps({**message, "arrays": facts} if facts else dict(message)).encode()
         parts = [
             _HEAD.pack(len(body), sum(array.nbytes for array in arrays)),
             body,
@@ -40,8 +39,8 @@ class Wire:
         with self._sending:
             self._connection.sendall(b"".join(parts))
 
-    def receive(self) -> tuple[Message, list[Tensor]] | None:
-        """The next message, or None when the other end is gone."""
+    def receive(self) -> tuple[Message, list[Array]] | None:
+        """The next message with its arrays, or None when the other end is gone."""
         head = self._read(_HEAD.size)
         if head is None:
             return None
@@ -51,7 +50,7 @@ class Wire:
         if body is None or content is None:
             return None
         message: Message = json.loads(body)
-        return message, _tensors(message.pop("tensors", []), content)
+        return message, _arrays(message.pop("arrays", []), content)
 
     def close(self) -> None:
         """Let the other end see that this one is gone."""
@@ -75,14 +74,14 @@ class Wire:
         return content
 
 
-def _tensors(facts: list[tuple[str, list[int]]], content: bytearray) -> list[Tensor]:
+def _arrays(facts: list[tuple[str, list[int]]], content: bytearray) -> list[Array]:
+    """The arrays that lie one after the other in `content`."""
     found, start = [], 0
     for name, shape in facts:
-        stop = start + math.prod(shape) * _DTYPES[name].itemsize
-        found.append(
-            torch.from_numpy(np.frombuffer(content[start:stop], dtype=name).reshape(shape))
-            if stop > start
-            else torch.zeros(shape, dtype=_DTYPES[name])
-        )
+        if name not in _DTYPES:
+            raise ValueError(f"arrays of {name} are not sent")
+        dtype = np.dtype(name)
+        stop = start + math.prod(shape) * dtype.itemsize
+        found.append(np.frombuffer(content[start:stop], dtype=dtype).reshape(shape))
         start = stop
     return found

@@ -16,16 +16,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import asdict
 from typing import Any, Protocol
-
-from torch import Tensor
 
 from audiocraft.config.decode import encode
 from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.errors import Fault, RequestRefused
-from audiocraft.server.worker.engine_port import Encoded, LoadedModel
-from audiocraft.server.worker.ipc import Message, Wire
+from audiocraft.server.worker.ipc import Array, Message, MessageSocket
+from audiocraft.server.worker.ports import (
+    AnalysisOptions,
+    CodecFacts,
+    Codes,
+    EncodedFile,
+    LoadedModel,
+    Samples,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +52,7 @@ class WorkerAway(RequestRefused):
 
 
 class WorkerFault(RequestRefused):
-    """What the worker answered instead of a result."""
+    """The worker has answered with this fault instead of a result."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message, field=fault.field, retry_after=fault.retry_after)
@@ -54,8 +60,8 @@ class WorkerFault(RequestRefused):
         self.code = fault.code
 
 
-class Child(Protocol):
-    """The process, as far as it matters here."""
+class WorkerHandle(Protocol):
+    """A started process, as far as it matters here."""
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end -> its exit code."""
@@ -65,10 +71,10 @@ class Child(Protocol):
 
 
 class WorkerProcess:
-    """Stands for the worker in its server: as what runs jobs (`Runner`) and as what has models (`ModelsPort`).
+    """Stands for the worker in its server: it is the `JobRunner` and the `ModelsPort` there.
 
     Args:
-        log_form: of the worker's log lines, see `logs.configure`; None leaves them alone.
+        log_form: the form of the worker's log lines, see `logs.configure`; None leaves them alone.
         spawn: starts the process with its end of the sockets.
     """
 
@@ -77,18 +83,18 @@ class WorkerProcess:
         config: ServingConfig,
         *,
         log_form: str | None = None,
-        spawn: Callable[[socket.socket], Child] | None = None,
+        spawn: Callable[[socket.socket], WorkerHandle] | None = None,
     ) -> None:
         self.config = config
         self.id: str | None = None
         self._log_form = log_form
         self._spawn = spawn or _spawn
         self._lock = threading.Lock()
-        self._wire: Wire | None = None
-        self._process: Child | None = None
+        self._connection: MessageSocket | None = None
+        self._process: WorkerHandle | None = None
         self._thread: threading.Thread | None = None
-        self._pending: dict[int, Future[tuple[Any, list[Tensor]]]] = {}
-        self._numbers = itertools.count()
+        self._pending: dict[int, Future[tuple[Any, list[Array]]]] = {}
+        self._call_numbers = itertools.count()
         self._wanted = False  # jobs may be taken
         self._stopping = threading.Event()
         self._settled = threading.Event()  # the first one has begun, or will not
@@ -113,29 +119,29 @@ class WorkerProcess:
         self.launch()
         with self._lock:
             self._wanted = True
-            wire = self._wire
-        if wire is not None:
-            self._send(wire, {"do": "begin"})
+            connection = self._connection
+        if connection is not None:
+            self._send(connection, {"do": "begin"})
         self._settled.wait()
         if self._failure is not None:
             raise ConfigError(f"the worker could not start: {self._failure}")
 
     def wake(self) -> None:
-        """There may be work, or a job to let go of."""
-        wire = self._wire
-        if wire is not None:
-            self._send(wire, {"do": "wake"})
+        """Look for work, and for jobs to let go of, now."""
+        connection = self._connection
+        if connection is not None:
+            self._send(connection, {"do": "wake"})
 
     def stop(self, *, drain_seconds: float | None = None) -> None:
         """Take nothing more; let what runs finish for a while, then give it back to the queue, and end the process."""
         limit = self.config.lease.drain_seconds if drain_seconds is None else drain_seconds
         self._stopping.set()
         with self._lock:
-            thread, wire = self._thread, self._wire
+            thread, connection = self._thread, self._connection
         if thread is None:
             return
-        if wire is not None:
-            self._send(wire, {"do": "stop", "seconds": limit})
+        if connection is not None:
+            self._send(connection, {"do": "stop", "seconds": limit})
         thread.join(limit + _END_SECONDS)
         if thread.is_alive():
             _log.error("the worker does not end; it is killed")
@@ -149,23 +155,20 @@ class WorkerProcess:
 
     @property
     def running(self) -> int:
-        """Jobs that it holds."""
+        """The number of jobs that it holds."""
         try:
             return int(self._call("running", seconds=_QUICK_SECONDS)[0])
         except WorkerAway:
             return 0
 
     def metrics_text(self) -> bytes:
-        """What Prometheus is told of it; nothing while there is none."""
+        """What Prometheus is told of the worker; nothing while there is none."""
         try:
             return str(self._call("metrics", seconds=_QUICK_SECONDS)[0]).encode()
         except WorkerAway:
             return b""
 
     # ------------------------------------------------------------------ models
-
-    def frame_rate(self, codec: str) -> float:
-        return float(self._call("frame_rate", model=codec)[0])
 
     def load(self, model: str) -> LoadedModel:
         return LoadedModel(**self._call("load", model=model)[0])
@@ -179,13 +182,22 @@ class WorkerProcess:
         except WorkerAway:
             return []
 
-    def encode(self, model: str, wav: Tensor, rate: int, codebooks: int | None) -> Encoded:
-        facts, (codes,) = self._call("encode", wav.float(), model=model, rate=rate, codebooks=codebooks)
-        return Encoded(codes=codes, **facts)
+    def codec_facts(self, codec: str) -> CodecFacts:
+        return CodecFacts(**self._call("codec_facts", codec=codec)[0])
 
-    def decode(self, model: str, codes: Tensor, scale: float | None) -> tuple[Tensor, int]:
-        rate, (audio,) = self._call("decode", codes.long(), model=model, scale=scale)
-        return audio, int(rate)
+    def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
+        found, (codes,) = self._call("encode", wav, codec=codec, sample_rate=sample_rate, codebooks=codebooks)
+        return EncodedFile(
+            codes=codes, scale=found["scale"], codec=CodecFacts(**found["codec"]), samples=found["samples"]
+        )
+
+    def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+        _, (content,) = self._call("decode", codes, codec=codec, scale=scale, samples=samples)
+        return content.tobytes()
+
+    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
+        report, _ = self._call("analyse", wav, sample_rate=sample_rate, options=asdict(options))
+        return dict(report)
 
     def close(self, drain: bool = True) -> None:
         self.stop(drain_seconds=None if drain else 0.0)
@@ -193,18 +205,18 @@ class WorkerProcess:
     # ------------------------------------------------------------------ messages
 
     def _call(
-        self, what: str, *tensors: Tensor, seconds: float | None = None, **words: Any
-    ) -> tuple[Any, list[Tensor]]:
+        self, what: str, *arrays: Array, seconds: float | None = None, **words: Any
+    ) -> tuple[Any, list[Array]]:
         """Ask the worker and wait for its answer."""
-        answer: Future[tuple[Any, list[Tensor]]] = Future()
+        answer: Future[tuple[Any, list[Array]]] = Future()
         with self._lock:
-            wire, number = self._wire, next(self._numbers)
-            if wire is not None:
+            connection, number = self._connection, next(self._call_numbers)
+            if connection is not None:
                 self._pending[number] = answer
-        if wire is None:
+        if connection is None:
             raise _away()
         try:
-            self._send(wire, {"do": what, "call": number, **words}, *tensors)
+            self._send(connection, {"do": what, "call": number, **words}, *arrays)
             return answer.result(seconds)
         except TimeoutError:
             raise _away() from None
@@ -212,13 +224,13 @@ class WorkerProcess:
             with self._lock:
                 self._pending.pop(number, None)
 
-    def _send(self, wire: Wire, message: Message, *tensors: Tensor) -> None:
+    def _send(self, connection: MessageSocket, message: Message, *arrays: Array) -> None:
         try:
-            wire.send(message, *tensors)
+            connection.send(message, *arrays)
         except OSError:
             pass  # the thread that receives sees it too, and fails what waits
 
-    def _take(self, message: Message, tensors: list[Tensor]) -> None:
+    def _receive(self, message: Message, arrays: list[Array]) -> None:
         if "changed" in message:
             for listener in self._changed:
                 listener(message["changed"])
@@ -230,7 +242,7 @@ class WorkerProcess:
             if "fault" in message:
                 answer.set_exception(WorkerFault(Fault(**message["fault"])))
             else:
-                answer.set_result((message["value"], tensors))
+                answer.set_result((message["value"], arrays))
         elif "begun" in message:
             self.id = message["begun"]
             self._settled.set()
@@ -244,7 +256,7 @@ class WorkerProcess:
         pause = 0.0
         while not self._stopping.is_set():
             began = time.monotonic()
-            code = self._live()
+            code = self._run_process()
             if not self._settled.is_set():  # one that never began would not begin the next time
                 if not self._stopping.is_set():
                     self._failure = self._failure or f"its process ended with {code}; the log says more"
@@ -257,28 +269,28 @@ class WorkerProcess:
             _log.warning("the worker process has ended with %s; starting another one", code)
             self._stopping.wait(pause)
 
-    def _live(self) -> int:
+    def _run_process(self) -> int:
         """One process from its start to its end -> its exit code."""
         mine, theirs = socket.socketpair()
         with theirs:
             process = self._spawn(theirs)
-        wire = Wire(mine)
+        connection = MessageSocket(mine)
         level = logging.getLogger().getEffectiveLevel()
         settings = {"config": encode(self.config), "log_form": self._log_form, "log_level": level}
-        self._send(wire, settings)
+        self._send(connection, settings)
         with self._lock:
-            self._wire, self._process = wire, process
+            self._connection, self._process = connection, process
             begin = self._wanted
         if begin:
-            self._send(wire, {"do": "begin"})
+            self._send(connection, {"do": "begin"})
         if self._stopping.is_set():  # asked before there was somebody to tell
-            self._send(wire, {"do": "stop", "seconds": 0.0})
-        while (found := wire.receive()) is not None:
-            self._take(*found)
+            self._send(connection, {"do": "stop", "seconds": 0.0})
+        while (found := connection.receive()) is not None:
+            self._receive(*found)
         with self._lock:
-            self._wire, self.id = None, None
+            self._connection, self.id = None, None
             left, self._pending = list(self._pending.values()), {}
-        wire.close()
+        connection.close()
         for answer in left:
             answer.set_exception(_away())
         try:
@@ -297,7 +309,7 @@ def _away() -> WorkerAway:
     return WorkerAway("the worker is being started again; try again in a moment", retry_after=2.0)
 
 
-def _spawn(connection: socket.socket) -> Child:
+def _spawn(connection: socket.socket) -> WorkerHandle:
     """A fresh interpreter that imports from where this one does."""
     descriptor = connection.fileno()
     command = [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path), str(descriptor)]

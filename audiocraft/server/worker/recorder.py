@@ -12,11 +12,11 @@ from audiocraft.environment import VERSION
 from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationResult
-from audiocraft.server.api.schemas import plan_document
 from audiocraft.server.errors import job_error_of
 from audiocraft.server.jobs.blobs import BlobStore, digest_of
-from audiocraft.server.jobs.records import Job, JobError, tags_of
+from audiocraft.server.jobs.records import GenerationJob, JobError, tags_of
 from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.worker.requests import plan_document
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,9 @@ _PROGRESS_SECONDS = 0.25
 class Recorder:
     """Writes one job's story. Raises LeaseLost as soon as the job is somebody else's."""
 
-    def __init__(self, store: JobStore, blobs: BlobStore, job: Job, *, rate_of: Callable[[str], int]) -> None:
+    def __init__(
+        self, store: JobStore, blobs: BlobStore, job: GenerationJob, *, rate_of: Callable[[str], int]
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._job = job

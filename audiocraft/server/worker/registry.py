@@ -14,7 +14,7 @@ from audiocraft.server.jobs.tables import workers
 _FORGOTTEN_SECONDS = 3600.0
 
 
-class WorkerTable:
+class WorkerRegistry:
     """The workers of a database."""
 
     def __init__(self, database: Database) -> None:

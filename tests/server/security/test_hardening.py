@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from audiocraft.cli.main import main
 from audiocraft.config.serving import QueueLimits, ServingConfig
+from audiocraft.server.api.backpressure import Slots
 from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import NewJob, QueueFull, new_id
 from audiocraft.server.jobs.store import JobStore
@@ -28,14 +29,13 @@ from audiocraft.server.ops.janitor import Janitor
 from audiocraft.server.security import sandbox
 from audiocraft.server.security.keys import KeyStore
 from audiocraft.server.worker.dispatch import Dispatcher
-from audiocraft.server.worker.slots import Turns
 
-from .fakes import FakeEngine
-from .test_app import app_of, services_of, wav_bytes
-from .test_dispatch import LEASE, submit
-from .test_streams import serving
+from ..api.test_streams import serving
+from ..fakes import FakeEngine
+from ..test_app import app_of, services_of, wav_bytes
+from ..waiting import until
+from ..worker.test_dispatch import LEASE, submit
 from .test_threats import connected
-from .waiting import until
 
 AWAY = InterfaceError("select 1", {}, Exception("network error"))
 
@@ -237,11 +237,11 @@ def test_audio_in_requests_is_decoded_a_few_at_a_time(
 
 def test_whoever_waits_behind_too_many_is_told_to_come_back() -> None:
     async def scene() -> tuple[int, int]:
-        turns, leave, done, refused = Turns("cake", at_once=1, waiting=2), anyio.Event(), [0], [0]
+        turns, leave, done, refused = Slots("cake", at_once=1, waiting=2), anyio.Event(), [0], [0]
 
         async def come() -> None:
             try:
-                async with turns.turn():
+                async with turns.slot():
                     await leave.wait()
                     done[0] += 1
             except QueueFull as refusal:

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from audiocraft.data.audio_dataset import load_audio_meta
 from audiocraft.errors import AudioCraftError, InvalidInput
 from audiocraft.music.harmony import find_key, find_tempo, parse_chord, parse_key
-from audiocraft.server.api.schemas import GenerationBody, to_request
+from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.security import decode_child
+from audiocraft.server.worker.requests import to_request
 
-from .test_sandbox import file_of
+from ..security.test_sandbox import file_of
 
 FORMATS = [
     ("WAV", "PCM_16"),

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from audiocraft.config.serving import LeaseSettings, QueueLimits, ServingConfig
 from audiocraft.errors import InvalidInput
@@ -32,16 +32,16 @@ from audiocraft.server.api import uploads
 from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import TERMINAL
 from audiocraft.server.jobs.store import JobStore
-from audiocraft.server.jobs.uploads import Decoded
+from audiocraft.server.jobs.uploads import DecodedUpload
 from audiocraft.server.worker.dispatch import Dispatcher
 
-from .fakes import RATE, FakeEngine, FakeTicket
-from .test_app import WAIT, app_of, services_of, wav_bytes
-from .test_dispatch import submit
-from .test_streams import read_events, serving
-from .waiting import until, until_status
+from ..api.test_streams import read_events, serving
+from ..fakes import RATE, FakeEngine
+from ..test_app import WAIT, app_of, services_of, wav_bytes
+from ..waiting import until, until_status
+from ..worker.test_dispatch import submit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 # ---------------------------------------------------------------------- too many, too slow
@@ -93,7 +93,7 @@ def test_stalled_readers_cost_no_memory_and_hold_up_nobody(
     read: dict[int, int] = {}
     original = BlobStore.read
 
-    def counting(self: BlobStore, job: Any, start: int, stop: int) -> Tensor:
+    def counting(self: BlobStore, job: Any, start: int, stop: int) -> Any:
         read[threading.get_ident()] = read.get(threading.get_ident(), 0) + stop - start
         return original(self, job, start, stop)
 
@@ -184,7 +184,7 @@ def test_a_full_disk_is_507_leaves_nothing_behind_and_passes(client: TestClient)
 class HungryEngine(FakeEngine):
     """Wants more memory than there is, as torch and as Python say it."""
 
-    def submit(self, *args: Any, **options: Any) -> FakeTicket:
+    def submit(self, *args: Any, **options: Any) -> Any:
         torch.empty(2**50)
         raise AssertionError
 
@@ -332,7 +332,7 @@ _OURS = re.compile(
 def test_no_name_leads_out_of_the_data_folder(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded = Decoded(wav=torch.zeros(1, 800), sample_rate=RATE, kind="wav", sha256="0" * 64)
+    decoded = DecodedUpload(wav=np.zeros((1, 800), np.float32), sample_rate=RATE, kind="wav", sha256="0" * 64)
     monkeypatch.setattr(uploads.sandbox, "decode", lambda *args, **options: decoded)
     secret = tmp_path / "secret.wav"
     secret.write_bytes(b"SECRET")

@@ -25,24 +25,29 @@ from fastapi.testclient import TestClient
 
 from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.config.serving import ServingConfig
-from audiocraft.server.api.followers import StreamLimits
-from audiocraft.server.api.sockets import _Session
+from audiocraft.server.api.backpressure import StreamLimits
+from audiocraft.server.api.sockets import SocketSession
 from audiocraft.server.api.streams import PacedResponse
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue, ModelFacts
 from audiocraft.server.security.keys import LOCAL
-from audiocraft.server.worker.engine_port import EnginePort
+from audiocraft.server.worker.local_engine import LocalEngine
 
-from .fakes import FACTS, RATE, FakeEngine
-from .waiting import until_status
+from ..fakes import FACTS, RATE, FakeEngine
+from ..waiting import until_status
 
 
 @contextmanager
 def serving(
-    engine: EnginePort, config: ServingConfig, models: Mapping[str, ModelFacts] | None = FACTS
+    engine: LocalEngine,
+    config: ServingConfig,
+    models: Mapping[str, ModelFacts] | None = FACTS,
+    *,
+    limits: StreamLimits | None = None,
 ) -> Iterator[Any]:
     """A client of a server that listens on a port of this machine."""
     app = create_app(engine, config, catalogue=Catalogue(config, models=models))
+    app.state.services.stream_limits = limits or StreamLimits()
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -331,6 +336,6 @@ def test_a_piece_ends_with_its_socket_whoever_notices_first(client: TestClient) 
             self.job = json.loads(text)["generation"]["id"]
 
     leaving = Leaving()
-    session = _Session(leaving, client.app.state.services, LOCAL, StreamLimits())  # type: ignore
+    session = SocketSession(leaving, client.app.state.services, LOCAL)  # type: ignore
     anyio.run(session.run)
     until_status(client, leaving.job, "canceled")

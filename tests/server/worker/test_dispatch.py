@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from audiocraft.audio.writer import GrowingWav
 from audiocraft.config.serving import LeaseSettings, ServingConfig
+from audiocraft.engine.ticket import Ticket
+from audiocraft.errors import QueueFull
 from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
@@ -25,10 +28,10 @@ from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import TERMINAL, NewJob, WorkerRecord, new_id
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.worker.dispatch import Dispatcher
-from audiocraft.server.worker.registry import WorkerTable
+from audiocraft.server.worker.registry import WorkerRegistry
 
-from .fakes import FACTS, RATE, FakeEngine, FakeTicket
-from .waiting import until
+from ..fakes import FACTS, RATE, FakeEngine
+from ..waiting import until
 
 LEASE = LeaseSettings(seconds=2.0, heartbeat=0.2, poll=0.02, rows=4, drain_seconds=5.0)
 
@@ -104,7 +107,7 @@ def test_a_job_of_a_dead_process_is_made_by_the_next_one(
     store.lease = replace(LEASE, seconds=600.0)
     job = submit(store)
     dead = WorkerRecord(id="dead", host=os.uname().nodename, pid=2**22 + 1, device="cpu")
-    WorkerTable(store.database).beat(dead)
+    WorkerRegistry(store.database).beat(dead)
     store.claim("dead")
     workers()
     until(all_ended(store, [job]))  # long before the lease runs out
@@ -132,7 +135,7 @@ def test_stopping_gives_back_what_is_not_finished(
     worker.stop(drain_seconds=0.1)
     found = store.get(job)
     assert (found.status, found.attempts) == ("queued", 0)
-    assert WorkerTable(store.database).alive() == []
+    assert WorkerRegistry(store.database).alive() == []
 
 
 def test_stopping_lets_what_runs_finish(store: JobStore, workers: Callable[..., Dispatcher]) -> None:
@@ -199,7 +202,7 @@ def test_a_full_disk_fails_one_job_and_the_next_one_works(
 class RefusingEngine(FakeEngine):
     """Has no memory for anything."""
 
-    def submit(self, *args: object, **options: object) -> FakeTicket:  # type: ignore[override]
+    def submit(self, *args: object, **options: object) -> Ticket:  # type: ignore[override]
         raise MemoryError
 
 
@@ -215,6 +218,27 @@ def test_an_engine_that_refuses_fails_the_job_only(
     assert worker.alive
 
 
+class FullEngine(FakeEngine):
+    """Has no place in its queue at first, as after many cancels while a model is loaded."""
+
+    refusals = 3
+
+    def submit(self, *args: Any, **options: Any) -> Ticket:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise QueueFull("64 requests wait already", retry_after=5.0)
+        return super().submit(*args, **options)
+
+
+def test_a_full_engine_leaves_the_job_in_the_queue(
+    store: JobStore, workers: Callable[..., Dispatcher]
+) -> None:
+    workers(FullEngine())
+    job = submit(store)
+    until(all_ended(store, [job]))
+    assert (store.get(job).status, store.get(job).attempts) == ("succeeded", 1)
+
+
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_ask_one_replica_and_cancel_on_another(config: ServingConfig, database_url: str) -> None:
     config = replace(config, database=database_url)
@@ -226,7 +250,7 @@ def test_ask_one_replica_and_cancel_on_another(config: ServingConfig, database_u
         job = second.post("/v1/generations", json={"prompt": "hang", "duration": 1}).json()["id"]
         until(lambda: first.get(f"/v1/generations/{job}").json()["status"] == "processing")
         assert second.post(f"/v1/generations/{job}/cancel").json()["status"] == "canceled"
-        dispatcher = first.app.state.services.dispatcher  # type: ignore[attr-defined]
+        dispatcher = first.app.state.services.runner  # type: ignore[attr-defined]
         until(lambda: dispatcher.running == 0)
         made = second.post(
             "/v1/generations", json={"prompt": "x", "duration": 1}, headers={"Prefer": "wait=20"}

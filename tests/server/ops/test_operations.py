@@ -18,7 +18,7 @@ from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.ops import logs
 
-from .fakes import FACTS, FakeEngine
+from ..fakes import FACTS, FakeEngine
 
 
 def ready(client: TestClient) -> tuple[int, dict[str, str]]:
@@ -72,11 +72,11 @@ def test_a_model_that_is_not_loaded_keeps_traffic_away(engine: FakeEngine, confi
     config = replace(config, preload=("fake",))
     with TestClient(create_app(engine, config, catalogue=Catalogue(config, models=FACTS))) as client:
         assert ready(client)[0] == 200
-        engine.models.clear()
+        engine.names.clear()
         client.app.state.services.draining = False  # type: ignore[attr-defined]
     # a process of its own, because the answers of the last second are remembered
     with TestClient(create_app(engine, config, catalogue=Catalogue(config, models=FACTS))) as client:
-        engine.models.clear()
+        engine.names.clear()
         status, checks = ready(client)
         assert (status, checks["models"]) == (503, "not loaded: fake")
 
@@ -182,7 +182,7 @@ def test_readiness_needs_no_folder_outside(tmp_path: Path, client: TestClient) -
 
 
 def test_every_threat_on_the_page_has_its_test() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     page = (root / "docs" / "operations.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \| .* \| (.*`tests/.*) \|$", page, re.MULTILINE)
     assert len(rows) > 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,14 +16,13 @@ from fastapi.testclient import TestClient
 from audiocraft.config.serving import ServingConfig
 from audiocraft.generation.events import AudioChunk, Event, Started, Stopped
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.server.api import streams
-from audiocraft.server.api.followers import StreamLimits
+from audiocraft.server.api.backpressure import StreamLimits
 
-from .fakes import RATE, FakeEngine, FakeTicket
-from .test_app import WAIT, app_of, services_of
+from ..fakes import RATE, FakeEngine
+from ..security.test_threats import connected
+from ..test_app import WAIT, app_of, services_of
+from ..waiting import until
 from .test_streams import serving
-from .test_threats import connected
-from .waiting import until
 
 
 @pytest.fixture
@@ -79,12 +79,8 @@ def test_every_file_says_where_it_comes_from(client: TestClient, format: str) ->
             assert file.frames == RATE and file.read().shape == (RATE,)
 
 
-def test_a_reader_that_takes_nothing_of_a_file_is_cut(
-    config: ServingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = streams.make_router
-    monkeypatch.setattr(streams, "make_router", lambda: original(StreamLimits(stall=0.3)))
-    with serving(FakeEngine(), config) as client:
+def test_a_reader_that_takes_nothing_of_a_file_is_cut(config: ServingConfig) -> None:
+    with serving(FakeEngine(), config, limits=StreamLimits(stall=0.3)) as client:
         job = made(client, duration=300.0)
         until(lambda: client.get(f"/v1/generations/{job}").json()["status"] == "succeeded")
         with connected(client) as stalled:
@@ -111,10 +107,12 @@ def test_audio_that_is_gone_is_said_to_be_gone(live: Any, config: ServingConfig)
 class EndlessEngine(FakeEngine):
     """Gives a second of audio, then works until it is told to stop."""
 
-    def _run(self, request: GenerationRequest, on_event: Callable[[Event], None], ticket: FakeTicket) -> None:
+    def _run(
+        self, request: GenerationRequest, on_event: Callable[[Event], None], cancelled: threading.Event
+    ) -> None:
         on_event(Started(request.seeds or (0,), (None,)))
         on_event(AudioChunk(0, 0, torch.zeros(1, RATE)))
-        ticket.cancelled.wait(600.0)
+        cancelled.wait(600.0)
         on_event(Stopped())
 
 
@@ -141,7 +139,7 @@ def test_speech_that_fails_or_takes_too_long_says_so(
         answer = client.post("/v1/audio/speech", json=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
         services = services_of(client)
-        until(lambda: services.dispatcher is not None and not services.dispatcher.running)
+        until(lambda: services.runner is not None and not services.runner.running)
 
 
 # ---------------------------------------------------------------------- WebSocket

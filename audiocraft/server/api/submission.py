@@ -12,15 +12,16 @@ from collections.abc import Awaitable, Callable
 
 from fastapi.concurrency import run_in_threadpool
 
-from audiocraft.errors import InvalidInput
-from audiocraft.server.api.deps import Services, asked
+from audiocraft.errors import InvalidInput, QueueFull
+from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
 from audiocraft.server.errors import Forbidden, ShuttingDown
-from audiocraft.server.jobs.records import Job, NewJob, QueueFull, new_id
-from audiocraft.server.jobs.uploads import INLINE, Decoded
+from audiocraft.server.jobs.records import GenerationJob, NewJob, new_id
+from audiocraft.server.jobs.uploads import INLINE, DecodedUpload
 from audiocraft.server.jobs.webhooks import check_address
 from audiocraft.server.security import sandbox
 from audiocraft.server.security.keys import Principal
+from audiocraft.server.services import Services
 
 _audit = logging.getLogger("audiocraft.audit")
 
@@ -31,19 +32,19 @@ _MAX_KEY = 255
 
 async def submit(
     services: Services, who: Principal, body: GenerationBody, *, key: str | None = None
-) -> tuple[Job, bool]:
+) -> tuple[GenerationJob, bool]:
     """Check a request against this server and store it -> (job, whether it is new).
 
     Args:
         key: the request's idempotency key.
     """
-    decoded: Decoded | None = None
+    decoded: DecodedUpload | None = None
     if body.audio is not None and body.audio.data is not None:
         # What costs little is looked at first, and decoding waits for its turn: it is a process with a gigabyte.
         earlier = await run_in_threadpool(_looked_at, services, who, body, key)
-        if isinstance(earlier, Job):
+        if isinstance(earlier, GenerationJob):
             return earlier, False
-        async with services.decoding.turn():
+        async with services.decoding.slot():
             decoded = await run_in_threadpool(_decoded, services, body.audio)
     return await run_in_threadpool(accept, services, who, body, key=key, decoded=decoded)
 
@@ -54,11 +55,11 @@ def accept(
     body: GenerationBody,
     *,
     key: str | None = None,
-    decoded: Decoded | None = None,
-) -> tuple[Job, bool]:
+    decoded: DecodedUpload | None = None,
+) -> tuple[GenerationJob, bool]:
     """The same for a body whose own audio, where it has any, is `decoded`. Blocks: not for event loops."""
     facts = _looked_at(services, who, body, key)
-    if isinstance(facts, Job):
+    if isinstance(facts, GenerationJob):
         return facts, False
     digest = digest_of(body)
     settled = body.settled(model=facts)
@@ -81,12 +82,14 @@ def accept(
         return stored, False
     services.refusals.forget(who.owner)
     _note(services, stored)
-    if services.dispatcher is not None:
-        services.dispatcher.wake()
+    if services.runner is not None:
+        services.runner.wake()
     return stored, True
 
 
-def _looked_at(services: Services, who: Principal, body: GenerationBody, key: str | None) -> Job | str:
+def _looked_at(
+    services: Services, who: Principal, body: GenerationBody, key: str | None
+) -> GenerationJob | str:
     """The job that was made of the same request before, else the model's full name; or a refusal."""
     if services.draining:
         raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
@@ -101,7 +104,7 @@ def _looked_at(services: Services, who: Principal, body: GenerationBody, key: st
     return _check(services, who, body)
 
 
-def _note(services: Services, job: Job) -> None:
+def _note(services: Services, job: GenerationJob) -> None:
     """Who asked for what, for the audit log; the words only where the operator wants them."""
     words = {"prompt": job.prompt} if services.config.log_prompts else {}
     _audit.info(
@@ -119,29 +122,29 @@ def digest_of(body: GenerationBody) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def cancel(services: Services, job: str, owner: str | None) -> Job:
+def cancel(services: Services, job: str, owner: str | None) -> GenerationJob:
     """End a job; its worker stops before its next step."""
     found = services.store.cancel(job, owner=owner)
-    if services.dispatcher is not None:
-        services.dispatcher.wake()
+    if services.runner is not None:
+        services.runner.wake()
     return found
 
 
 def delete(services: Services, job: str, owner: str | None) -> None:
     """Forget a job with its files; a running one stops."""
     services.store.delete(job, owner=owner)
-    if services.dispatcher is not None:
-        services.dispatcher.wake()
+    if services.runner is not None:
+        services.runner.wake()
     services.blobs.delete_job(job)
 
 
-async def finished(
+async def wait_until_finished(
     services: Services,
-    job: Job,
+    job: GenerationJob,
     seconds: float,
     *,
     gone: Callable[[], Awaitable[bool]] | None = None,
-) -> Job:
+) -> GenerationJob:
     """Wait until `job` has ended, for at most `seconds` -> the job as it is then.
 
     Args:
@@ -149,10 +152,10 @@ async def finished(
     """
     deadline = time.monotonic() + seconds
     while not job.finished and (left := deadline - time.monotonic()) > 0:
-        await services.watch.wait(job.id, min(_LOOK_SECONDS, left))
+        await services.notifier.wait(job.id, min(_LOOK_SECONDS, left))
         if gone is not None and await gone():
             break
-        job = await asked(services, services.store.get, job.id)
+        job = await run_query(services, services.store.get, job.id)
     return job
 
 
@@ -183,7 +186,7 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> str:
 
 
 def _keep_audio(
-    services: Services, who: Principal, body: GenerationBody, job: str, decoded: Decoded | None
+    services: Services, who: Principal, body: GenerationBody, job: str, decoded: DecodedUpload | None
 ) -> GenerationBody:
     """Put the audio a body refers to beside the job; bytes sent with it become an upload that it then names."""
     if body.audio is None:
@@ -199,7 +202,7 @@ def _keep_audio(
     return body
 
 
-def _decoded(services: Services, audio: AudioInput) -> Decoded:
+def _decoded(services: Services, audio: AudioInput) -> DecodedUpload:
     try:
         content = base64.b64decode(audio.data or "", validate=True)
     except (binascii.Error, ValueError) as error:

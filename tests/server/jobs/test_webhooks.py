@@ -17,13 +17,14 @@ import pytest
 from sqlalchemy import select
 
 from audiocraft.config.serving import WebhookSettings
+from audiocraft.server.api.responses import generation_document
 from audiocraft.server.jobs.records import JobError, NewJob, new_id
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.jobs.tables import deliveries
 from audiocraft.server.jobs.webhooks import AddressRefused, WebhookSender, check_address, resolve, signature
 from audiocraft.server.security.keys import KeyStore
 
-from .waiting import until
+from ..waiting import until
 
 CLOSED = WebhookSettings()
 OPEN = WebhookSettings(allow_private=True, first_delay=0.0, attempts=3)
@@ -134,7 +135,7 @@ def ended_job(store: JobStore, url: str, owner: str = "a") -> str:
 
 def sender_of(store: JobStore, settings: WebhookSettings) -> tuple[WebhookSender, KeyStore]:
     keys = KeyStore(store.database)
-    return WebhookSender(store, keys, settings), keys
+    return WebhookSender(store, keys, settings, describe=generation_document), keys
 
 
 def test_a_signed_message_is_sent_once(store: JobStore, receiver: Receiver) -> None:

@@ -4,35 +4,50 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import encode
 from audiocraft.config.serving import ServingConfig
-from audiocraft.server import errors
-from audiocraft.server.api.analysis import Analyst, make_analysis_router
-from audiocraft.server.app import build_services
+from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
+from audiocraft.server.worker.analyst import Analyst
+from audiocraft.server.worker.ports import AnalysisOptions, Samples
+from audiocraft.server.worker.process import WorkerProcess
 
-from ..tiny_detector import TINY, detector_of
-from .fakes import FACTS
+from ...tiny_detector import TINY, detector_of
+from ..fakes import FACTS, FakeEngine
+from ..worker.thread_child import ThreadChild
 
 
-@pytest.fixture
-def analysing(config: ServingConfig, tmp_path: Path) -> TestClient:
+class AnalysingEngine(FakeEngine):
+    """Judges files with the detector in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.analyst = Analyst(folder)
+
+    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
+        return self.analyst.analyse(wav, sample_rate, options)
+
+
+@pytest.fixture(params=["here", "in a worker"])
+def analysing(request: pytest.FixtureRequest, config: ServingConfig, tmp_path: Path) -> Iterator[TestClient]:
+    """A server with a small detector, in its process or in its worker."""
     tensors = detector_of().state_dict()
     folder = write_model(tmp_path / "detector", kind="detector", config=encode(TINY), tensors=tensors)
-    app = FastAPI()
-    app.state.services = build_services(None, config, catalogue=Catalogue(config, models=FACTS))
-    errors.install(app)
-    app.include_router(make_analysis_router(Analyst(folder)))
-    return TestClient(app)
+    engine: Any = AnalysingEngine(folder)
+    if request.param == "in a worker":
+        engine = WorkerProcess(config, spawn=lambda end: ThreadChild(end, config, AnalysingEngine(folder)))
+    with TestClient(create_app(engine, config, catalogue=Catalogue(config, models=FACTS))) as client:
+        yield client
 
 
 def wav(seconds: float = 1.0, rate: int = 16000, channels: int = 2) -> bytes:
@@ -85,10 +100,13 @@ def test_what_is_no_audio_is_refused(analysing: TestClient) -> None:
 
 
 def test_without_a_detector_the_server_says_so(config: ServingConfig, tmp_path: Path) -> None:
-    app = FastAPI()
-    app.state.services = build_services(None, config, catalogue=Catalogue(config, models=FACTS))
-    errors.install(app)
-    app.include_router(make_analysis_router(Analyst(tmp_path / "nothing")))
-    answer = TestClient(app).post("/v1/analyze", files={"file": ("a.wav", wav(0.2))})
+    engine = AnalysingEngine(tmp_path / "nothing")
+    with TestClient(create_app(engine, config, catalogue=Catalogue(config, models=FACTS))) as client:
+        answer = client.post("/v1/analyze", files={"file": ("a.wav", wav(0.2))})
     assert answer.status_code == 501
     assert "no detector" in answer.text
+
+
+def test_a_server_without_models_listens_itself(idle: TestClient) -> None:
+    answer = idle.post("/v1/analyze", files={"file": ("a.wav", wav(0.2))})
+    assert answer.status_code == 200, answer.text

@@ -12,25 +12,24 @@ from audiocraft.config.serving import ServingConfig
 from audiocraft.environment import VERSION
 from audiocraft.errors import ConfigError
 from audiocraft.server import errors
-from audiocraft.server.api.deps import Services
-from audiocraft.server.app import build_services
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.ops.health import make_health_router
+from audiocraft.server.ops import health, scrape
 from audiocraft.server.ops.logs import LogContext
-from audiocraft.server.ops.metrics import Metrics, make_metrics_router
+from audiocraft.server.ops.scrape import Inventory
 from audiocraft.server.security.guards import BodyGuard, RequestScope
-from audiocraft.server.worker.engine_port import EnginePort
+from audiocraft.server.services import Services, build_services
+from audiocraft.server.worker.local_engine import LocalEngine
 
 
 def create_worker_app(
-    engine: EnginePort, config: ServingConfig, *, catalogue: Catalogue | None = None
+    engine: LocalEngine, config: ServingConfig, *, catalogue: Catalogue | None = None
 ) -> FastAPI:
     """The worker as an ASGI application. Its lifespan loads the models and takes jobs; at the end it finishes what
     runs, within the drain time, and gives the rest back to the queue."""
     if not config.workers:
         raise ConfigError("a worker process holds one worker; workers must be 1")
-    metrics = Metrics()
-    services = build_services(engine, config, catalogue=catalogue, metrics=metrics)
+    services = build_services(engine, config, catalogue=catalogue)
+    services.metrics.registry.register(Inventory(services))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -51,10 +50,10 @@ def create_worker_app(
     )
     app.state.services = services
     errors.install(app)
-    for router in (make_health_router(), make_metrics_router(metrics)):
-        app.include_router(router)
+    for routes in (health, scrape):
+        app.include_router(routes.router)
     app.add_middleware(BodyGuard, config=config)
-    app.add_middleware(errors.LastAnswer)
+    app.add_middleware(errors.ServerErrorMiddleware)
     app.add_middleware(LogContext)
     app.add_middleware(RequestScope)
     return app
@@ -63,16 +62,15 @@ def create_worker_app(
 def _start(services: Services) -> None:
     services.blobs.prepare()
     services.database.migrate()
-    assert services.engine is not None
-    assert services.dispatcher is not None
+    assert services.models is not None and services.runner is not None
     for name in services.config.preload:
-        services.engine.load(services.catalogue.choose(name, "music").name)
-    services.dispatcher.start()
+        services.models.load(services.catalogue.choose(name, "music").name)
+    services.runner.start()
 
 
 def _stop(services: Services) -> None:
-    assert services.engine is not None
-    assert services.dispatcher is not None
-    services.dispatcher.stop()
-    services.engine.close(drain=False)
+    assert services.models is not None
+    assert services.runner is not None
+    services.runner.stop()
+    services.models.close(drain=False)
     services.database.close()

@@ -15,8 +15,8 @@ from audiocraft.config.serving import LeaseSettings, QueueLimits
 from audiocraft.server.jobs.admission import Quota
 from audiocraft.server.jobs.database import Database
 from audiocraft.server.jobs.records import (
+    GenerationJob,
     IdempotencyConflict,
-    Job,
     JobError,
     JobNotFound,
     LeaseLost,
@@ -40,11 +40,11 @@ def new(owner: str = "a", priority: int = 0, *, job: str | None = None, duration
     )  # fmt: skip
 
 
-def submit(store: JobStore, owner: str = "a", priority: int = 0) -> Job:
+def submit(store: JobStore, owner: str = "a", priority: int = 0) -> GenerationJob:
     return store.submit(new(owner, priority))[0]
 
 
-def claimed(store: JobStore, worker: str = "w") -> Job:
+def claimed(store: JobStore, worker: str = "w") -> GenerationJob:
     job = store.claim(worker)
     assert job is not None
     return job
@@ -204,7 +204,7 @@ def test_others_see_nothing(store: JobStore) -> None:
 def test_a_hundred_equal_requests_are_one_job(store: JobStore) -> None:
     barrier = threading.Barrier(10)
 
-    def ask(number: int) -> tuple[Job, bool]:
+    def ask(number: int) -> tuple[GenerationJob, bool]:
         if number < 10:
             barrier.wait()
         return store.submit(new(), key="k", digest="d")

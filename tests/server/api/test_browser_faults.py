@@ -14,11 +14,11 @@ pytest.importorskip("uvicorn")
 
 from audiocraft.config.serving import ServingConfig
 
+from ..fakes import FakeEngine
+from ..waiting import until
 from . import browsing
 from .browsing import CHROMIUM, PATIENCE, Visit
-from .fakes import FakeEngine
 from .test_streams import serving
-from .waiting import until
 
 pytestmark = [
     pytest.mark.browser,

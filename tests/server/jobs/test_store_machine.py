@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from audiocraft.config.serving import LeaseSettings
 from audiocraft.server.jobs.database import Database
-from audiocraft.server.jobs.records import RUNNING, TERMINAL, Job, LeaseLost
+from audiocraft.server.jobs.records import RUNNING, TERMINAL, GenerationJob, LeaseLost
 from audiocraft.server.jobs.store import JobStore
 
 from .test_store import ERROR, new
@@ -22,7 +22,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.time = 1_000.0
-        self.held: list[Job] = []
+        self.held: list[GenerationJob] = []
         self.ended: dict[str, str] = {}
         self.deleted: set[str] = set()
         self.known: list[str] = []

@@ -22,13 +22,13 @@ pytest.importorskip("uvicorn")
 
 from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.server.catalogue import ModelFacts
-from audiocraft.server.worker.engine_port import LocalEngine
+from audiocraft.server.worker.local_engine import LocalEngine
 
+from ..fakes import FACTS, RATE, FakeEngine
+from ..waiting import until, until_status
 from . import browsing, fakes
 from .browsing import CHROMIUM, PATIENCE, PICTURES, PIECES, Visit, download, take_pictures, tone_of
-from .fakes import FACTS, RATE, FakeEngine
 from .test_streams import serving
-from .waiting import until, until_status
 
 pytestmark = [
     pytest.mark.browser,
@@ -336,7 +336,7 @@ def test_models_are_loaded_and_unloaded(visit: Visit, engine: FakeEngine) -> Non
     visit.page.click("[aria-label='Load plain']")
     visit.page.click("[aria-label='Unload plain']")
     visit.page.wait_for_selector("[aria-label='Load plain']")
-    assert "plain" not in engine.models
+    assert "plain" not in engine.names
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1024, 1600])

@@ -12,7 +12,7 @@ import torch
 
 from audiocraft.generation.request import GenerationRequest
 
-from .fakes import RATE
+from ..fakes import RATE
 
 CHROMIUM = os.environ.get("AUDIOCRAFT_CHROMIUM") or next(
     filter(

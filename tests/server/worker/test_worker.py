@@ -12,10 +12,10 @@ from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.worker.worker import create_worker_app
+from audiocraft.server.worker.app import create_worker_app
 
-from .fakes import FACTS, FakeEngine
-from .waiting import until, until_status
+from ..fakes import FACTS, FakeEngine
+from ..waiting import until, until_status
 
 
 def worker_of(config: ServingConfig, engine: FakeEngine) -> TestClient:
@@ -63,7 +63,7 @@ def test_a_cancel_on_the_server_reaches_the_worker(idle: TestClient, config: Ser
     engine = FakeEngine()
     with worker_of(config, engine) as worker:
         job = idle.post("/v1/generations", json={"prompt": "hang", "duration": 1.0}).json()["id"]
-        running = worker.app.state.services.dispatcher  # type: ignore[attr-defined]
+        running = worker.app.state.services.runner  # type: ignore[attr-defined]
         until(lambda: running.running)
         assert idle.post(f"/v1/generations/{job}/cancel").json()["status"] == "canceled"
         until(lambda: not running.running)

@@ -3,65 +3,27 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
 
 from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.worker.child import WorkerChild
-from audiocraft.server.worker.ipc import Wire
+from audiocraft.server.worker.ipc import MessageSocket
 from audiocraft.server.worker.process import WorkerProcess
 
-from .fakes import FACTS, FakeEngine
-from .waiting import until, until_status
+from ..fakes import FACTS, FakeEngine
+from ..waiting import until, until_status
+from .thread_child import ThreadChild
 
 BODY = {"prompt": "calm piano", "duration": 1.0, "seed": 3}
-
-
-class ThreadChild:
-    """A worker in a thread; `kill` takes away its sockets, as the end of a process does."""
-
-    def __init__(self, connection: socket.socket, config: ServingConfig, engine: FakeEngine) -> None:
-        self.code = 0
-        self.wire = Wire(connection.dup())
-        self.child = WorkerChild(
-            self.wire, engine, config, catalogue=Catalogue(config, models=FACTS), end=self._end
-        )
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        self.wire.receive()  # the settings
-        self.code = self.child.run() or self.code
-
-    def _end(self, code: int) -> None:
-        self.code = code
-        self.wire.close()
-
-    def crash(self) -> None:
-        """As if it had never existed: nothing is given back."""
-        runner: Any = self.child.services.dispatcher
-        runner._stopped.set()
-        self.wire.close()
-
-    def wait(self, timeout: float | None = None) -> int:
-        self.thread.join(timeout)
-        if self.thread.is_alive():
-            raise subprocess.TimeoutExpired("worker", timeout or 0.0)
-        return self.code
-
-    def kill(self) -> None:
-        self.wire.close()
 
 
 class Farm:
@@ -93,7 +55,7 @@ def served(farm: Farm) -> Iterator[TestClient]:
 
 def test_jobs_run_over_there_and_news_come_here(served: TestClient, farm: Farm) -> None:
     slow = replace(farm.config.lease, poll=30.0)
-    farm.children[0].child.services.dispatcher.lease = slow  # type: ignore[union-attr]
+    farm.children[0].child.services.runner.lease = slow  # type: ignore[union-attr]
     found = served.post("/v1/generations", json=BODY, headers={"Prefer": "wait=60"}).json()
     assert found["status"] == "succeeded"
     assert len(farm.engine.requests) == 1
@@ -101,17 +63,17 @@ def test_jobs_run_over_there_and_news_come_here(served: TestClient, farm: Farm) 
     hanging = served.post("/v1/generations", json={**BODY, "prompt": "hang"}).json()["id"]
     until_status(served, hanging, "processing")
     assert served.post(f"/v1/generations/{hanging}/cancel").json()["status"] == "canceled"
-    until(lambda: served.app.state.services.dispatcher.running == 0)  # type: ignore[attr-defined]
+    until(lambda: served.app.state.services.runner.running == 0)  # type: ignore[attr-defined]
 
 
 def test_models_are_asked_over_there(served: TestClient, farm: Farm) -> None:
     assert served.post("/v1/models/plain/load").json()["loaded"] is True
-    assert farm.engine.models == ["fake", "plain"]
+    assert farm.engine.names == ["fake", "plain"]
     assert served.post("/v1/models/plain/unload").json()["loaded"] is False
     answer = served.post("/v1/codec/decode", json={"codes": [[1, 2], [3, 4]]})
     assert answer.content.startswith(b"RIFF")
-    engine = served.app.state.services.engine  # type: ignore[attr-defined]
-    encoded = engine.encode("codec", torch.zeros(1, 100), 8000, 1)
+    engine = served.app.state.services.models  # type: ignore[attr-defined]
+    encoded = engine.encode("codec", np.zeros((1, 100), np.float32), 8000, 1)
     assert (encoded.codes.tolist(), encoded.scale, encoded.samples) == ([[0, 1, 2, 3]], None, 100)
 
 
@@ -146,7 +108,7 @@ def test_a_worker_that_dies_is_replaced_and_its_job_done(served: TestClient, far
     until_status(served, job, "succeeded")
     until(lambda: len(farm.children) == 2)
     until(lambda: served.get("/readyz").status_code == 200)
-    served.app.state.services.dispatcher.wake()  # type: ignore[attr-defined]
+    served.app.state.services.runner.wake()  # type: ignore[attr-defined]
 
 
 def test_stopping_lets_jobs_finish(served: TestClient, farm: Farm) -> None:
@@ -154,10 +116,10 @@ def test_stopping_lets_jobs_finish(served: TestClient, farm: Farm) -> None:
     job = served.post("/v1/generations", json=BODY).json()["id"]
     until_status(served, job, "processing")
     services = served.app.state.services  # type: ignore[attr-defined]
-    services.dispatcher.stop()
+    services.runner.stop()
     assert served.get(f"/v1/generations/{job}").json()["status"] == "succeeded"
     assert farm.children[0].wait(60) == 0
-    assert not services.dispatcher.alive
+    assert not services.runner.alive
 
 
 def test_one_that_cannot_start_says_why(farm: Farm) -> None:
@@ -171,14 +133,15 @@ def test_one_that_cannot_start_says_why(farm: Farm) -> None:
 
 def test_messages_keep_tensors_as_they_are() -> None:
     ends = socket.socketpair()
-    left, right = Wire(ends[0]), Wire(ends[1])
-    audio, none = torch.randn(2, 1000), torch.zeros(0, 3, dtype=torch.long)
+    left, right = MessageSocket(ends[0]), MessageSocket(ends[1])
+    audio, none = np.linspace(-1, 1, 2000, dtype=np.float32).reshape(2, 1000), np.zeros((0, 3), np.int64)
     left.send({"a": [1, None, "ü"]}, audio, none)
     received = right.receive()
     assert received is not None
-    message, tensors = received
+    message, arrays = received
     assert message == {"a": [1, None, "ü"]}
-    assert torch.equal(tensors[0], audio) and torch.equal(tensors[1], none)
+    assert [array.dtype for array in arrays] == [audio.dtype, none.dtype]
+    assert np.array_equal(arrays[0], audio) and np.array_equal(arrays[1], none)
     left.close()
     assert right.receive() is None
     right.close()

@@ -24,8 +24,8 @@ from audiocraft.config.serving import LeaseSettings, QueueLimits, ServingConfig,
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
 
-from .fakes import FACTS, FakeEngine
-from .test_app import wav_bytes
+from ..fakes import FACTS, FakeEngine
+from ..test_app import wav_bytes
 
 httpx = pytest.importorskip("httpx2")
 schemathesis = pytest.importorskip("schemathesis")

@@ -1,0 +1,129 @@
+"""What a server asks of the models and of whatever runs its jobs, in this process or in another one.
+
+Nothing here imports torch: audio and codes are numpy arrays, so that the process that answers requests stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from audiocraft.audio.pcm import Samples
+
+Codes = npt.NDArray[np.int64]
+"""Codes [K, T]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedModel:
+    """A model in memory.
+
+    Args:
+        bytes: the memory it takes.
+        in_use: the requests that run on it.
+        loaded_at: seconds since 1970.
+    """
+
+    name: str
+    bytes: int
+    in_use: int
+    loaded_at: float
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodecFacts:
+    """What a codec makes of codes: audio of this sample rate and number of channels, from `frame_rate` frames a
+    second."""
+
+    sample_rate: int
+    channels: int
+    frame_rate: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedFile:
+    """Audio as codes [K, T].
+
+    Args:
+        scale: the volume, with codecs that keep it apart; None with others.
+        samples: the length of the audio at the codec's sample rate.
+    """
+
+    codes: Codes
+    scale: float | None
+    codec: CodecFacts
+    samples: int
+
+
+class ModelsPort(Protocol):
+    """The models of a server."""
+
+    def load(self, model: str) -> LoadedModel:
+        """Load a model, or find it loaded."""
+
+    def unload(self, model: str) -> bool:
+        """Forget a model that nobody uses -> whether it was forgotten."""
+
+    def loaded(self) -> Sequence[LoadedModel]:
+        """The models in memory."""
+
+    def codec_facts(self, codec: str) -> CodecFacts:
+        """What `codec` makes; it is loaded for this."""
+
+    def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
+        """Turn audio [C, N] into codes; `codebooks` None takes all."""
+
+    def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+        """Turn codes [K, T] into the bytes of a WAV file, cut to `samples` where they are given."""
+
+    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
+        """Report on audio [C, N] as `analysis.report` does -> the fields of the report, and `spectrogram`."""
+
+    def close(self, drain: bool = True) -> None:
+        """Accept nothing more and end: after what runs, or without `drain` at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysisOptions:
+    """What a report contains.
+
+    Args:
+        threshold: the score from which audio counts as a recording; None takes the calibrated one.
+        feature_maps: describe the detector's layers as well.
+        spectrogram: draw a picture as well: a PNG in base64.
+    """
+
+    threshold: float | None = None
+    feature_maps: bool = False
+    spectrogram: bool = False
+
+
+class JobRunner(Protocol):
+    """Whatever runs the jobs of a server."""
+
+    @property
+    def id(self) -> str | None:
+        """The worker's name in the store; None while there is none."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether all its parts work."""
+
+    @property
+    def running(self) -> int:
+        """The number of jobs that it holds."""
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+
+    def wake(self) -> None:
+        """Look for work, and for jobs to let go of, now."""
+
+    def stop(self, *, drain_seconds: float | None = None) -> None:
+        """Take nothing more; let what runs finish for a while, then give it back to the queue."""
