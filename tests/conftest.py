@@ -28,6 +28,11 @@ for _name, _folder in (
     ("MPLCONFIGDIR", "config/matplotlib"),
 ):
     os.environ[_name] = str(Path(_HOME.name, _folder))
+# Kernels are compiled once per source and machine, which their names tell apart, not once per run.
+_KERNELS = Path(__file__).resolve().parent.parent / ".pytest_cache" / "native"
+_KERNELS.mkdir(parents=True, exist_ok=True)
+Path(os.environ["AUDIOCRAFT_CACHE_DIR"]).mkdir(parents=True)
+Path(os.environ["AUDIOCRAFT_CACHE_DIR"], "native").symlink_to(_KERNELS, target_is_directory=True)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,16 @@ def test_autocast_can_be_switched_off_and_nested() -> None:
         pass
 
 
-def test_the_watchdog_lets_a_living_process_be() -> None:
-    with DeadlockDetect(use=True, timeout=30) as watch:
+@pytest.mark.parametrize("use", [True, False])
+def test_the_watchdog_watches_only_while_it_is_asked_to(use: bool) -> None:
+    def watching() -> bool:
+        return any(thread.name == "deadlock-watch" for thread in threading.enumerate())
+
+    with DeadlockDetect(use=use, timeout=30) as watch:
         for stage in ("train", "valid"):
             watch.update(stage)
+        assert watching() == use
+    assert not watching()
 
 
 def test_the_watchdog_ends_a_stuck_process() -> None:
