@@ -85,7 +85,6 @@ class Queue:
         self.steps, self.runs, self.code = steps, runs, code
         self.folder = runs / "queue"
         self._stopping = False
-        self._child: subprocess.Popen[bytes] | None = None
 
     def is_done(self, step: Step) -> bool:
         return (self.folder / "done" / step.mark).is_file()
@@ -118,8 +117,6 @@ class Queue:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
-        if self._child is not None:
-            self._child.terminate()
 
     def _work(self, step: Step) -> int:
         """Runs one step to its end, reporting now and then."""
@@ -130,15 +127,21 @@ class Queue:
             words = (sys.executable, *(("-m", "audiocraft") if words[0] == "audiocraft" else ()), *words[1:])
         environment = {**os.environ, "PYTHONPATH": str(self.code), **dict.fromkeys(_THREADS, "1")}
         with open(self.folder / f"{step.name}.log", "ab") as log:
-            self._child = subprocess.Popen(
+            told = False
+            child = subprocess.Popen(
                 words, cwd=self.code, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-            while self._child.poll() is None:
+            while child.poll() is None:
+                if (
+                    self._stopping and not told
+                ):  # once: a second signal would end a training run without a checkpoint
+                    child.terminate()
+                    told = True
                 time.sleep(_POLL_S)
                 if time.monotonic() - reported >= _REPORT_EVERY_S:
                     reported = time.monotonic()
                     self._report(step, "running", reported - begun)
-        code = self._child.returncode
+        code = child.returncode
         event = "done" if code == 0 else "stopped" if self._stopping else f"failed with {code}"
         if code == 0:
             (self.folder / "done" / step.mark).touch()

@@ -48,7 +48,7 @@ def test_steps_run_once_and_in_order(tmp_path: Path, runs: Path) -> None:
     queue = _queue(tmp_path, ("one", f"sh -c 'echo 1 >> {marks}'"), ("two", f"sh -c 'echo 2 >> {marks}'"))
     for _ in range(2):
         process = _run(queue, runs)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert marks.read_text() == "1\n2\n"
     assert _log(runs) == [("one", "start"), ("one", "done"), ("two", "start"), ("two", "done")]
 
@@ -56,7 +56,7 @@ def test_steps_run_once_and_in_order(tmp_path: Path, runs: Path) -> None:
 def test_a_changed_command_is_a_new_step(tmp_path: Path, runs: Path) -> None:
     marks = tmp_path / "marks"
     for text in ("a", "b"):
-        assert _run(_queue(tmp_path, ("one", f"sh -c 'echo {text} >> {marks}'")), runs).wait(30) == 0
+        assert _run(_queue(tmp_path, ("one", f"sh -c 'echo {text} >> {marks}'")), runs).wait(120) == 0
     assert marks.read_text() == "a\nb\n"
 
 
@@ -65,27 +65,27 @@ def test_a_stopped_step_is_started_again(tmp_path: Path, runs: Path) -> None:
     begun = tmp_path / "begun"
     queue = _queue(tmp_path, ("long", f"sh -c 'echo x >> {begun}; exec sleep 60'"))
     process = _run(queue, runs)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not begun.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 1
+    assert process.wait(120) == 1
     assert _log(runs)[-1] == ("long", "stopped")
     queue.write_text(queue.read_text().replace("exec sleep 60", "true"))
-    assert _run(queue, runs).wait(30) == 0
+    assert _run(queue, runs).wait(120) == 0
 
 
 def test_two_queues_do_not_run_at_once(tmp_path: Path, runs: Path) -> None:
     begun = tmp_path / "begun"
     queue = _queue(tmp_path, ("long", f"sh -c 'touch {begun}; exec sleep 60'"))
     first = _run(queue, runs)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not begun.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     second = _run(queue, runs)
-    assert second.wait(30) == 1 and "runs already" in (runs / "out.txt").read_text()
+    assert second.wait(120) == 1 and "runs already" in (runs / "out.txt").read_text()
     first.send_signal(signal.SIGTERM)
-    first.wait(30)
+    first.wait(120)
 
 
 def test_names_are_unique(tmp_path: Path) -> None:
