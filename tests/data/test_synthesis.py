@@ -12,9 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiocraft.data.synthesis import corpus, studio
+from audiocraft.data.synthesis import corpus, scenes, studio
 from audiocraft.data.synthesis.attributes import draw_attributes, is_held_out
-from audiocraft.data.synthesis.captions import TEMPLATES, heldout_prompts, instruments_in, write
+from audiocraft.data.synthesis.captions import (
+    TEMPLATES,
+    draw_short_captions,
+    heldout_prompts,
+    instruments_in,
+    write,
+)
 from audiocraft.data.synthesis.composition import DURATION, SPLITS, Note, Part, Piece, compose
 from audiocraft.data.synthesis.instruments import DRUMS, INSTRUMENTS
 from audiocraft.data.synthesis.materials import Material
@@ -286,7 +292,7 @@ def shelf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _material(folder, kind, label, split, hertz)
         for kind, label, hertz in (
             ("hit", "kick", 60.0), ("hit", "snare", 300.0), ("strum", "C down", 262.0), ("strum", "Am down", 220.0),
-            ("loop", "loop", 100.0), ("texture", "pad", 150.0), ("sound", "crow", 700.0), ("music", "song", 440.0),
+            ("loop", "loop", 100.0), ("texture", "pad", 150.0), ("sound", "misc_crow", 700.0), ("music", "song", 440.0),
         )
         for split in ("train", "valid")
     ]  # fmt: skip
@@ -365,6 +371,42 @@ def test_recordings_are_played_at_the_wanted_pitch(shelf_folder: Path) -> None:
     assert abs(np.fft.rfft(sound[:12_000]).argmax() * 2 - 262 * 2 ** (2 / 12)) < 4
     drums = Part("drums", "drums", 0, 0.0, (Note(0.1, 0.1, 36, 100), Note(0.5, 0.1, 38, 100)))
     assert np.abs(shelf.play_drums(random.Random(0), drums, 24_000)).max() > 0.5
+
+
+def test_scenes_are_what_their_captions_say(shelf_folder: Path) -> None:
+    """Every caption describes every sound of its scene; there are 35 kinds and more; numbers alone decide."""
+    assert len(scenes.KINDS) >= 35 and len(set(scenes.KINDS)) == len(scenes.KINDS)
+    heard = set()
+    for index in range(400):
+        scene = scenes.compose_scene(2, index, SPLITS[index % 3])
+        assert scene == scenes.compose_scene(2, index, SPLITS[index % 3])
+        kinds = [one.kind for one in scene.sounds]
+        heard.update(kinds)
+        assert (len(kinds) == 2 and is_held_out_pair(*kinds)) == (scene.split == "heldout")
+        assert all(0 <= one.start < one.end <= DURATION for one in scene.sounds)
+        for caption in scene.captions:
+            assert set(kinds) <= set(scenes.kinds_in(caption)), caption
+    assert heard == set(scenes.KINDS)
+
+
+def test_scenes_play_recordings_and_synthesis(shelf_folder: Path) -> None:
+    shelf = Shelf(shelf_folder, held_out=False)
+    assert [one.label for one in scenes.recordings_of(shelf, "crow")] == ["misc_crow"]
+    made = (scenes.compose_scene(4, index) for index in range(3000))
+    crow = next(scene for scene in made if [one.kind for one in scene.sounds] == ["crow"])
+    rain = next(scene for scene in made if [one.kind for one in scene.sounds] == ["rain"])
+    for scene in (crow, rain):
+        sound = scenes.render_scene(scene, shelf)
+        assert sound.shape == (240_000,) and np.isfinite(sound).all() and 0.02 < np.abs(sound).max() < 0.9
+        assert np.array_equal(sound, scenes.render_scene(scene, shelf))
+
+
+def test_hasty_captions_are_short_and_true(pieces: list[Piece]) -> None:
+    for piece in pieces:
+        for caption in draw_short_captions(random.Random(piece.index), piece.attributes):
+            assert len(caption.split()) <= 8
+            assert set(instruments_in(caption)) <= set(piece.attributes.instruments)
+            assert find_key(caption) in (None, piece.attributes.key)
 
 
 def test_held_out_recordings_stay_apart(shelf_folder: Path) -> None:

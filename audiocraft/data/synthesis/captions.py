@@ -18,6 +18,7 @@ from audiocraft.data.synthesis.styles import MOODS, STYLES
 from audiocraft.errors import InvalidInput
 
 NUM_CAPTIONS = 4
+NUM_SHORT = 2
 
 Words = Mapping[str, tuple[str, ...]]
 """Names of instruments with what they are called, the label first."""
@@ -114,6 +115,29 @@ WITHOUT_DRUMS = (
     "{inst}, no drums, {tempo}, in {key}",
 )
 TEMPLATES = FULL + PARTIAL + SOLO + WITHOUT_DRUMS
+# As people type who are in a hurry: a word or two.
+SHORT = (
+    "{style}",
+    "{lead}",
+    "{mood} {noun}",
+    "{mood}",
+    "{style} {noun}",
+    "{mood} {style}",
+    "{style} {bpm}",
+    "{bpm}bpm {style}",
+    "{lead} {key}",
+    "{lead} {noun} please",
+    "some {mood} {style}",
+    "something {mood}",
+    "{pace} {style}",
+    "{style} {lead}",
+    "{mood} {lead} {noun}",
+    "{key} {bpm}",
+    "need {mood} {style} {noun}",
+    "{style}, {mood}, {lead}!",
+    "{mood} {mood} {style}",
+    "give me {style}",
+)
 
 _NOUNS = ("music", "song", "piece", "track", "tune", "melody", "loop")
 _COUNTABLE = _NOUNS[1:]
@@ -209,6 +233,14 @@ def draw_captions(rng: random.Random, about: Attributes, known: Words = INSTRUME
     """`NUM_CAPTIONS` captions; the first is the description and says most."""
     shares = (0.8, *(_FULL_SHARE for _ in range(NUM_CAPTIONS - 1)))
     return tuple(write(rng, _draw_template(rng, about, share), about, known) for share in shares)
+
+
+def draw_short_captions(
+    rng: random.Random, about: Attributes, known: Words = INSTRUMENT_WORDS
+) -> tuple[str, ...]:
+    """`NUM_SHORT` hasty captions, half of them in small letters throughout."""
+    texts = (write(rng, rng.choice(SHORT), about, known) for _ in range(NUM_SHORT))
+    return tuple(text.lower() if rng.random() < 0.5 else text for text in texts)
 
 
 _NAMES = MappingProxyType({word: name for name, one in INSTRUMENTS.items() for word in one.words})

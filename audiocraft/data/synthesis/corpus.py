@@ -150,11 +150,11 @@ def _render(
     clip: Clip, seed: int, soundfont: Path | None, sources: Sources | None
 ) -> tuple[Any, dict[str, Any]]:
     """(samples, labels)"""
-    if clip.kind != "sound" and sources is not None:
+    if sources is not None:
         from audiocraft.data.synthesis.wide import open_studio
 
         studio = open_studio(sources)
-        make = studio.music if clip.kind == "music" else studio.collage
+        make = {"music": studio.music, "sound": studio.sound, "collage": studio.collage}[clip.kind]
         return make(seed, clip.index, clip.split)
     if clip.kind == "music":
         from audiocraft.data.synthesis.render import render

@@ -40,6 +40,7 @@ class Shelf:
         self._sounds: dict[str, Samples] = {}
         wanted = "valid" if held_out else "train"
         records = materials.read_index(folder)
+        self.records = records
         self.kinds: dict[str, list[Material]] = defaultdict(list)
         for one in records:
             if one.split == wanted:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiocraft.data.synthesis import materials, studio
-from audiocraft.data.synthesis.captions import draw_captions
+from audiocraft.data.synthesis.captions import draw_captions, draw_short_captions
 from audiocraft.data.synthesis.composition import DURATION, Part, Piece, compose, generator_of
 from audiocraft.data.synthesis.instruments import CHORDS, DRUMS
 from audiocraft.data.synthesis.levels import SAMPLE_RATE, Samples, active_rms, finish
@@ -25,6 +25,7 @@ from audiocraft.data.synthesis.materials import FONT_FILES
 from audiocraft.data.synthesis.players import WORDS, Chair, draw_playing, humanise, seat
 from audiocraft.data.synthesis.render import LOUDNESS, Renderer, Voice, find_soundfont
 from audiocraft.data.synthesis.sampler import Shelf, add, faster
+from audiocraft.data.synthesis.scenes import compose_scene, render_scene
 
 _SAMPLED_DRUMS, _SAMPLED_PIANO, _STRUMMED = 0.35, 0.3, 0.4
 _LEVEL_SPREAD = 4.0
@@ -121,6 +122,12 @@ class Studio:
             return shelf.play_strums(rng, part, piece.chords, size, chair.cents)
         return None
 
+    def sound(self, seed: int, index: int, split: str) -> tuple[Samples, dict[str, Any]]:
+        """One clip of sounds: (sound [N], labels)."""
+        scene = compose_scene(seed, index, split)
+        # There are too few recordings of a kind to keep some for evaluation: pairs are held out instead.
+        return render_scene(scene, self.shelf("train")), scene.labels()
+
     def collage(self, seed: int, index: int, split: str) -> tuple[Samples, dict[str, Any]]:
         """One clip of layered recordings, in no key and without captions: for a codec, (sound [N], labels)."""
         rng = generator_of("collage", split, seed, index)
@@ -141,7 +148,9 @@ def _renamed(rng: random.Random, piece: Piece, chairs: list[Chair]) -> Piece:
     about = piece.attributes
     line_up = tuple((role, chair.player.name) for (role, _), chair in zip(about.line_up, chairs, strict=True))
     about = replace(about, line_up=line_up)
-    return replace(piece, attributes=about, captions=draw_captions(rng, about, WORDS))
+    hasty = generator_of("short captions", piece.split, piece.seed, piece.index)
+    captions = draw_captions(rng, about, WORDS) + draw_short_captions(hasty, about, WORDS)
+    return replace(piece, attributes=about, captions=captions)
 
 
 def _loops(rng: random.Random, shelf: Shelf, size: int) -> NDArray[np.float64]:

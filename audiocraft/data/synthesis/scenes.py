@@ -1,0 +1,278 @@
+"""Sound scenes of the wide corpus: kinds that are synthesised, kinds that were recorded, near and far, in rooms.
+
+As in `sounds`, one kind alone, two together or two in a row, and pairs chosen by a hash stay in `heldout`. A clip
+depends on (seed, index, split) and the materials alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiocraft.data.synthesis import materials, studio
+from audiocraft.data.synthesis.composition import DURATION, generator_of
+from audiocraft.data.synthesis.effects import synthesize
+from audiocraft.data.synthesis.levels import SAMPLE_RATE, Samples, finish
+from audiocraft.data.synthesis.materials import Material
+from audiocraft.data.synthesis.sampler import Shelf, add, faster
+from audiocraft.data.synthesis.sounds import EVENT_KINDS, LASTING_KINDS, LOUDNESS, PHRASES, is_held_out_pair
+
+# Kinds with the words that describe them, and the recordings they are made of, by the beginning of their labels.
+RECORDED: MappingProxyType[str, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
+    {
+        "train": (("a train", "a train leaving a station", "a train passing"),
+                  ("Steam train", "Steam engine", "Diesel/electric train", "Maglev", "Monorail")),
+        "steam": (("steam", "steam hissing", "hissing steam"), ("Steam (of",)),
+        "ship horn": (("a ship horn", "a foghorn", "a ship's horn"), ("Ship horn", "Ferry horn")),
+        "factory whistle": (("a factory whistle", "a steam whistle"), ("Factory Whistle",)),
+        "propeller plane": (("a propeller plane", "a small plane", "a plane starting"),
+                            ("Propeller plane", "Toyland: Propeller")),
+        "jet": (("a jet", "a jet taking off", "a jet plane"), ("Early jet", "Mach 1+", "Modern jet", "Toyland: Jet")),
+        "machinery": (("machinery", "a machine running", "a factory"),
+                      ("Mining machinery", "Toyland: Toy factory (3)")),
+        "sparks": (("electric sparks", "electricity buzzing", "sparking"), ("Electric sparking",)),
+        "crossing bell": (("a level crossing", "a railway crossing bell", "crossing bells"), ("Level crossing",)),
+        "crash": (("a crash", "something crashing", "a loud crash"),
+                  ("Crash", "Big crash", "Train/ship breakdown", "Toyland: Road vehicle")),
+        "cash register": (("a cash register", "a cash till", "ka-ching"), ("Cash till", "perc_till")),
+        "morse code": (("morse code", "beeping morse code", "a telegraph"), ("Morse",)),
+        "truck": (("a truck", "a bus driving off", "a truck starting"),
+                  ("Truck/old bus start, pull away", "Modern bus", "Old bus")),
+        "applause": (("applause", "people clapping", "an audience clapping"), ("Applause",)),
+        "car horn": (("a car horn", "a car honking", "honking"), ("Modern car horn",)),
+        "sheep": (("a sheep", "a sheep bleating", "sheep"), ("Sheep",)),
+        "cow": (("a cow", "a cow mooing", "moo"), ("Cow",)),
+        "horse": (("a horse", "a horse neighing", "a neighing horse"), ("Horse",)),
+        "lion": (("a lion", "a lion roaring", "a roar"), ("Tropical: Lion",)),
+        "monkey": (("monkeys", "a monkey screeching", "monkey"), ("Tropical: Monkeys",)),
+        "hammering": (("hammering", "hammering on metal", "a blacksmith"), ("Building bridge",)),
+        "jackhammer": (("a jackhammer", "a pneumatic drill", "drilling"), ("Jackhammer",)),
+        "saw": (("a saw", "a circular saw", "sawing wood"), ("Sawmill",)),
+        "chainsaw": (("a chainsaw", "chainsaw"), ("Lumber mill: Chainsaw",)),
+        "bubbles": (("bubbles", "bubbling water", "bubbling"), ("Toyland: Bubble", "Toyland: Plastic mine")),
+        "falling tree": (("a tree falling", "a falling tree", "wood cracking"),
+                         ("Lumber mill: Crashing", "Lumber mill: Falling")),
+        "laser": (("a laser", "laser shots", "a laser gun"),
+                  ("laser", "heavy laser", "blaster", "mod blaster", "pulse", "electron beam", "particle", "proton")),
+        "rocket": (("a rocket", "a rocket launch", "a missile"), ("rocket", "torpedo", "sidewinder", "javelin")),
+        "spaceship": (("a spaceship engine", "a spaceship", "a sci-fi engine"),
+                      ("plasma", "atomic", "ion tiny", "ion small", "ion medium", "ion large", "ion huge")),
+        "warp": (("a warp drive", "a hyperdrive jump", "a teleport"), ("hyperdrive", "jump")),
+        "flamethrower": (("a flamethrower", "a burst of flames"), ("flamethrower", "afterburner")),
+        "crow": (("a crow", "a crow cawing", "cawing"), ("misc_crow",)),
+        "record scratch": (("a record scratch", "vinyl scratching", "a dj scratch"),
+                           ("vinyl_scratch", "vinyl_backspin", "vinyl_rewind")),
+        "burp": (("a burp", "burping"), ("misc_burp",)),
+        "boom": (("a deep boom", "a cinematic boom", "a big impact"), ("misc_cineboom", "perc_impact")),
+        "telephone": (("a telephone", "a phone ringing", "old phone beeps"), ("mehackit_phone",)),
+        "robot": (("a robot", "a robot talking", "robot noises"), ("mehackit_robot", "glitch_robot")),
+    }
+)  # fmt: skip
+# Recordings of kinds that are also synthesised.
+_ALSO = MappingProxyType(
+    {
+        "wind": ("Wind", "Heavy wind"),
+        "birds": ("Tropical: Bird",),
+        "explosion": ("Explosion", "explosion", "final explosion", "nuke"),
+        "alarm": ("alarm",),
+        "door": ("perc_door",),
+        "whoosh": ("perc_swoosh", "perc_swash", "ambi_swoosh", "ambi_dark_woosh"),
+    }
+)
+KINDS = tuple(PHRASES) + tuple(RECORDED)
+_SHORT = (
+    "{a}", "{a}", "{a} sound", "{a} sfx", "sfx {a}", "{a} noise", "{a}!", "{a} please", "need {a}", "some {a}",
+)  # fmt: skip
+_ONE = ("the sound of {a}", "sound effect of {a}", "{a}, sound effect", "a recording of {a}", "{a}{where}",
+        "the sound of {a}{where}", "{a} {far}", "{times}{a}")  # fmt: skip
+_TWO = ("{a} and {b}", "{a} with {b}", "{b} and {a}", "{a}, {b}", "{a} while {b} is heard",
+        "{a}, {b} in the background", "the sound of {a} with {b}", "{a} + {b}", "{a} and {b}{where}")  # fmt: skip
+_SEQUENCE = ("{a}, then {b}", "{a} followed by {b}", "first {a}, then {b}", "{b} after {a}", "{a} and then {b}",
+             "{a} before {b}", "{a} -> {b}")  # fmt: skip
+_ROOMS = MappingProxyType(
+    {"": None, " in a room": (0.4, 0.5), " in a hall": (1.8, 0.9), " in a cave": (3.2, 1.4), " outside": None}
+)
+_FAR, _NEAR = ("far away", "in the distance"), ("close by", "up close")
+NUM_CAPTIONS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One sound of a scene: seconds from its start, level in dB, recorded or synthesised, and how often it comes."""
+
+    kind: str
+    start: float
+    end: float
+    level: float
+    recorded: bool
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What happens in one clip, where, and how far away."""
+
+    split: str
+    seed: int
+    index: int
+    form: str
+    sounds: tuple[Placed, ...]
+    where: str
+    distance: float
+    captions: tuple[str, ...]
+
+    def labels(self) -> dict[str, Any]:
+        """The JSON record beside the sound."""
+        return {
+            "name": f"sound_{self.split}_{self.index:08d}",
+            "description": self.captions[0],
+            "keywords": [one.kind for one in self.sounds],
+            "captions": list(self.captions),
+            "events": [
+                {"kind": one.kind, "start": round(one.start, 3), "end": round(one.end, 3)} for one in self.sounds
+            ],
+            "split": self.split,
+            "seed": self.seed,
+            "index": self.index,
+        }  # fmt: skip
+
+
+def phrases_of(kind: str) -> tuple[str, ...]:
+    """The words for a kind, the plainest first."""
+    return PHRASES[kind] if kind in PHRASES else RECORDED[kind][0]
+
+
+def recordings_of(shelf: Shelf, kind: str) -> list[Material]:
+    """The recordings of a kind that the shelf's split may use, else any; empty where it is only synthesised."""
+    starts = RECORDED[kind][1] if kind in RECORDED else _ALSO.get(kind, ())
+    if not starts:
+        return []
+
+    def named(one: Material) -> bool:
+        return one.label.startswith(starts) or one.path.rsplit("/", 1)[-1].startswith(starts)
+
+    groups = (materials.SOUND, materials.HIT, materials.TEXTURE)
+    own = [one for group in groups for one in shelf.kinds[group] if named(one)]
+    return own or [one for one in shelf.records if one.kind in groups and named(one)]
+
+
+def compose_scene(seed: int, index: int, split: str = "train") -> Scene:
+    """The scene number `index` of a split."""
+    rng = generator_of("scene", split, seed, index)
+    form, kinds = _draw_kinds(rng, held_out=split == "heldout")
+    sounds = tuple(_place(rng, form, place, kind) for place, kind in enumerate(kinds))
+    where, distance = rng.choice(list(_ROOMS)), rng.choice((0.0, 0.0, rng.random()))
+    captions = tuple(_caption(rng, form, sounds, where, distance) for _ in range(NUM_CAPTIONS))
+    return Scene(split, seed, index, form, sounds, where, distance, captions)
+
+
+def _draw_kinds(rng: random.Random, *, held_out: bool) -> tuple[str, tuple[str, ...]]:
+    while True:
+        form = rng.choices(("one", "together", "sequence"), (0.5, 0.25, 0.25))[0]
+        if form == "one":
+            kinds: tuple[str, ...] = (rng.choice(KINDS),)
+        elif form == "together":
+            kinds = (rng.choice(EVENT_KINDS + tuple(RECORDED)), rng.choice(LASTING_KINDS))
+        else:
+            kinds = tuple(rng.sample(EVENT_KINDS + tuple(RECORDED), 2))
+        if (len(kinds) == 2 and is_held_out_pair(*kinds)) == held_out:
+            return form, kinds
+
+
+def _place(rng: random.Random, form: str, place: int, kind: str) -> Placed:
+    recorded = kind in RECORDED or (kind in _ALSO and rng.random() < 0.6)
+    times = rng.choice((1, 1, 2, 3)) if kind in RECORDED else 1
+    if kind in LASTING_KINDS and form != "sequence":
+        return Placed(kind, 0.0, DURATION, -9.0 if form == "together" else 0.0, recorded, times)
+    if form == "sequence":
+        half = DURATION / 2
+        start = place * half + rng.uniform(0.0, 0.6)
+        return Placed(
+            kind, start, (place + 1) * half - rng.uniform(0.0, 0.4), rng.uniform(-2, 0), recorded, times
+        )
+    start = rng.uniform(0.0, 2.0)
+    return Placed(
+        kind, start, min(DURATION, start + rng.uniform(4.0, 8.0)), rng.uniform(-2, 0), recorded, times
+    )
+
+
+def _caption(rng: random.Random, form: str, sounds: tuple[Placed, ...], where: str, distance: float) -> str:
+    names = dict(zip("ab", (rng.choice(phrases_of(one.kind)) for one in sounds), strict=False))
+    if form == "one" and rng.random() < 0.4:
+        return rng.choice(_SHORT).format(a=names["a"].removeprefix("a ").removeprefix("an "))
+    template = rng.choice({"one": _ONE, "together": _TWO, "sequence": _SEQUENCE}[form])
+    far = rng.choice(_FAR if distance > 0.5 else _NEAR)
+    times = {2: "twice ", 3: "three times "}.get(sounds[0].times, "")
+    text = template.format(**names, where=where, far=far, times=times)
+    draw = rng.random()
+    return (
+        text
+        if draw < 0.6
+        else text.upper()
+        if draw < 0.64
+        else text[0].upper() + text[1:] + rng.choice(("", "."))
+    )
+
+
+def render_scene(scene: Scene, shelf: Shelf) -> Samples:
+    """The sound of a scene -> [N]"""
+    mixed = np.zeros(round(DURATION * SAMPLE_RATE))
+    rng = random.Random(f"render/{scene.split}/{scene.seed}/{scene.index}")
+    for number, one in enumerate(scene.sounds):
+        size = round((one.end - one.start) * SAMPLE_RATE)
+        recordings = recordings_of(shelf, one.kind) if one.recorded else []
+        if recordings:
+            sound = _recorded(rng, shelf, rng.choice(recordings), one, size)
+        else:
+            text = f"{scene.split}/{scene.seed}/{scene.index}/{number}"
+            seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+            sound = synthesize(one.kind, np.random.Generator(np.random.PCG64(seed)), size)
+        add(mixed, sound * 10 ** (one.level / 20), one.start)
+    return finish(_placed_in_space(rng, scene, mixed), LOUDNESS + rng.uniform(-4, 4))
+
+
+def _recorded(
+    rng: random.Random, shelf: Shelf, recording: Material, one: Placed, size: int
+) -> NDArray[np.float64]:
+    """A recording as often as it is wanted, each time a little different, at unit loudness -> [size]"""
+    out, start = np.zeros(size), 0.0
+    speed = 2 ** rng.uniform(-0.25, 0.25)
+    for _ in range(one.times):
+        sound = faster(shelf.sound(recording), speed * 2 ** rng.uniform(-0.03, 0.03))
+        add(out, sound * rng.uniform(0.8, 1.0), start)
+        start += len(sound) / SAMPLE_RATE + rng.uniform(0.1, 0.5)
+    loud = out[np.abs(out) > 0.02 * max(float(np.abs(out).max()), 1e-6)]
+    return out / max(float(np.sqrt(np.mean(loud**2))) if len(loud) else 0.0, 1e-3)
+
+
+def _placed_in_space(rng: random.Random, scene: Scene, mixed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Far sounds lose their treble and are mostly room."""
+    chain = []
+    if scene.distance > 0:
+        chain.append(studio.Effect("filter", {"low": 60.0, "high": 9000.0 * 0.2**scene.distance}))
+    about = _ROOMS[scene.where]
+    if about is not None:
+        seconds, share = about
+        settings = {"seconds": seconds * rng.uniform(0.7, 1.3), "damping": rng.uniform(0.2, 0.6), "predelay": 0.01,
+                    "share": 0.5 * share * (0.4 + scene.distance), "seed": rng.randrange(1 << 30)}  # fmt: skip
+        chain.append(studio.Effect("room", settings))
+    return studio.apply(chain, mixed)
+
+
+def kinds_in(text: str) -> tuple[str, ...]:
+    """The kinds of sound that a text describes."""
+    lowered = text.lower()
+    return tuple(kind for kind in KINDS if any(_bare(phrase) in lowered for phrase in phrases_of(kind)))
+
+
+def _bare(phrase: str) -> str:
+    return phrase.removeprefix("a ").removeprefix("an ").removeprefix("the ")
+
+
+__all__ = ["KINDS", "RECORDED", "Scene", "compose_scene", "kinds_in", "render_scene"]
