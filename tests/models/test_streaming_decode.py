@@ -21,7 +21,7 @@ from audiocraft.models.codecs.streaming_decode import StreamDecoder
 from audiocraft.models.encodec import CompressionModel, EncodecModel
 from audiocraft.modules import SEANetDecoder, SEANetEncoder
 from audiocraft.modules.dac import DACDecoder, DACEncoder
-from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder, Scale
+from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder, ToneScale
 from audiocraft.quantization import ResidualVectorQuantizer
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
 
@@ -58,7 +58,7 @@ def dac(ratios: tuple[int, ...]) -> DACModel:
 def singing() -> EncodecModel:
     """Made like the bundled codec."""
     torch.manual_seed(0)
-    scale = Scale(16000, 320, octaves=5.0, per_octave=12, bands=8)
+    scale = ToneScale(16000, 320, octaves=5.0, per_octave=12, bands=8)
     decoder = HarmonicNoiseDecoder(scale, dimension=8, width=16, num_blocks=2)
     torch.nn.init.normal_(decoder.output.weight)
     quantizer = ResidualVectorQuantizer(8, n_q=2, bins=BINS, kmeans_init=False)
