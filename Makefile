@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-stamp
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-deps matrix check fix bench browser docs parity browser-deps corpus-deps bench-deps queue clean
+.PHONY: help setup demo test test-deps matrix kernels sanitize kernel-deps wheel check fix bench browser docs parity browser-deps corpus-deps bench-deps queue clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,20 @@ test-deps: setup ## what only some tests need: Ray, demucs, PyAV; without them t
 
 matrix: setup ## run every test as other processors would: other vector units, libraries' paths, threads, roundings, values
 	tests/matrix.sh $(BIN)/python
+
+kernels: setup ## run the kernels of every level, here or under qemu, against results in float64
+	$(BIN)/python tests/kernels/levels.py --random 1
+
+sanitize: setup ## the same with the address and undefined-behaviour sanitizers, where these run
+	$(BIN)/python tests/kernels/levels.py --sanitize --random 1
+
+kernel-deps: ## emulators and a compiler for levels that this processor has not (needs root, Debian or Ubuntu)
+	apt-get update --quiet=2
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends \
+	  qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+
+wheel: setup ## a wheel with compiled kernels, for this platform, in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 check: setup ## format, lint, types and contracts; changes nothing
 	$(BIN)/ruff format --check .

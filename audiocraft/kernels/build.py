@@ -105,7 +105,7 @@ def build(folder: Path, level: str) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as workshop:
             made = Path(workshop, path.name)
-            _compile([compiler, *_FLAGS, *_options(level), str(SOURCE), "-o", str(made), "-lm"])
+            _compile([compiler, *_FLAGS, *options(level), str(SOURCE), "-o", str(made), "-lm"])
             os.replace(made, path)
     except (OSError, subprocess.SubprocessError) as error:
         output = getattr(error, "stderr", None)
@@ -114,7 +114,8 @@ def build(folder: Path, level: str) -> Path | None:
     return path
 
 
-def _options(level: str) -> list[str]:
+def options(level: str) -> list[str]:
+    """What the compiler is told for a level."""
     return [f"-m{name.replace('_', '')}" for name in dict(LEVELS)[level]]
 
 

@@ -1,0 +1,40 @@
+"""The level of this processor under the sanitizers, over edge and random shapes; `make kernels` runs every level."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiocraft.kernels import build
+
+SCRIPT = Path(__file__).with_name("levels.py")
+
+
+def native() -> str:
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return "aarch64"
+    return build.level_of(build.features())
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("gcc", "clang"))), reason="no C compiler")
+def test_the_level_of_this_processor_sanitized() -> None:
+    """No access beyond its memory, no undefined arithmetic, float64's results, memory that runs out at any moment."""
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--level",
+        native(),
+        "--sanitize",
+        "--random",
+        "1",
+        "--count",
+        "6",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" 0 failed") == 2
