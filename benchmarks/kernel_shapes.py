@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "kerne
 from cases import write_random_cases
 from levels import NEON, way
 
-from audiocraft.kernels import build
+from audiocraft.kernels import build, compiling
 
 _EACH = 20
 
@@ -35,7 +35,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first round; each round counts on")
     parser.add_argument("--sanitize", action="store_true", help="with the sanitizers, slower")
     options = parser.parse_args()
-    level = NEON if platform.machine().lower() in ("aarch64", "arm64") else build.level_of(build.features())
+    level = (
+        NEON if platform.machine().lower() in ("aarch64", "arm64") else compiling.level_of(build.features())
+    )
     found = way(level, sanitize=options.sanitize)
     if isinstance(found, str):
         print(f"{level}: {found}", file=sys.stderr)

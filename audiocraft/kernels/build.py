@@ -6,50 +6,28 @@ AUDIOCRAFT_NATIVE=0 leaves them out. Another value than 0 or 1 is the path of a 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
 import os
 import platform
-import re
-import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from audiocraft.environment import cache_dir
+from audiocraft.kernels.compiling import (
+    BUNDLED,
+    abi_version,
+    compile_into,
+    file_name,
+    find_compiler,
+    level_of,
+)
 
 logger = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).parent / "c" / "kernels.c"
-"""What is compiled; it includes the other files beside it."""
-
-BUNDLED = Path(__file__).with_name("compiled")
-"""Where a wheel that was built for this platform carries compiled kernels."""
-
 SWITCH = "AUDIOCRAFT_NATIVE"
-_FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno")
-_V3 = ("avx2", "fma", "f16c")
-_V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl")
-# The first whose features the processor has; the compiler is asked for exactly these.
-LEVELS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("v4-vnni", (*_V4, "avx512_vnni")),
-    ("v4", _V4),
-    ("v3", _V3),
-    ("plain", ()),
-)
-_COMPILE_SECONDS = 120
-
-
-def abi_version() -> int:
-    """The version of the structs and functions, which c/structs.h counts."""
-    found = re.search(r"#define ABI_VERSION (\d+)", SOURCE.with_name("structs.h").read_text(encoding="utf-8"))
-    assert found is not None
-    return int(found[1])
 
 
 @cache
@@ -82,45 +60,18 @@ def features() -> frozenset[str]:
     return frozenset(line.partition(":")[2].split())
 
 
-def level_of(found: frozenset[str]) -> str:
-    """The best level for a processor with these features."""
-    return next(name for name, needed in LEVELS if found.issuperset(needed))
-
-
-def file_name(level: str) -> str:
-    """Different for each source, system and level, so that no library is ever used for another one's work."""
-    texts = [path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]"))]
-    digest = hashlib.sha256(b"".join([*texts, repr(_FLAGS).encode()])).hexdigest()[:12]
-    return f"kernels-{digest}-{sys.platform}-{platform.machine().lower()}-{level}.so"
-
-
 def build(folder: Path, level: str) -> Path | None:
     """Compile the kernels for one level into `folder`; None, and a line in the log, where that fails."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
+    compiler = find_compiler()
     if compiler is None:
         logger.info("no C compiler, so decoding on the CPU runs in torch; with gcc or clang it is faster")
         return None
-    path = folder / file_name(level)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as workshop:
-            made = Path(workshop, path.name)
-            _compile([compiler, *_FLAGS, *options(level), str(SOURCE), "-o", str(made), "-lm"])
-            os.replace(made, path)
+        return compile_into(folder, level, compiler)
     except (OSError, subprocess.SubprocessError) as error:
         output = getattr(error, "stderr", None)
         logger.warning("compiling the CPU kernels failed (%s): decoding runs in torch%s", error, output or "")
         return None
-    return path
-
-
-def options(level: str) -> list[str]:
-    """What the compiler is told for a level."""
-    return [f"-m{name.replace('_', '')}" for name in dict(LEVELS)[level]]
-
-
-def _compile(command: Sequence[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
 
 
 def _opened(path: Path) -> ctypes.CDLL | None:

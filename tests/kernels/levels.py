@@ -24,11 +24,11 @@ from pathlib import Path
 
 from cases import write_cases, write_random_cases
 
-from audiocraft.kernels import build
+from audiocraft.kernels import build, compiling
 
 HARNESS = Path(__file__).parent / "harness"
 NEON = "aarch64"
-LEVELS = (*(name for name, _ in build.LEVELS), NEON)
+LEVELS = (*(name for name, _ in compiling.LEVELS), NEON)
 _FLAGS = ("-std=gnu11", "-pthread", "-fno-math-errno", "-Wall", "-Wextra", "-Wno-psabi", "-Werror")
 _SANITIZED = (
     "-O1",
@@ -54,7 +54,7 @@ class Way:
         made = folder / f"harness-{self.level}"
         emulated = "-include" in self.compiler  # written out in C, and slow to optimise
         optimise = _SANITIZED if sanitize else ("-O1",) if emulated else ("-O3",)
-        folders = (f"-I{build.SOURCE.parent}", f"-I{HARNESS}")
+        folders = (f"-I{compiling.SOURCE.parent}", f"-I{HARNESS}")
         source = str(HARNESS / "harness.c")
         command = [*self.compiler, *_FLAGS, *optimise, *folders, source, "-o", str(made), "-lm"]
         subprocess.run(command, check=True, timeout=_TIMEOUT_S)
@@ -86,20 +86,20 @@ def way(level: str, *, sanitize: bool = False) -> Way | str:
 
 
 def _x86_way(level: str, compiler: str, *, sanitize: bool) -> Way | str:
-    levels, found = dict(build.LEVELS), build.features()
-    options = tuple(build.options(level))
+    levels, found = dict(compiling.LEVELS), build.features()
+    options = tuple(compiling.options(level))
     if found.issuperset(levels[level]):
         return Way(level, (compiler, *options), (), "on this processor")
     emulated = level.startswith("v4")
     if emulated:
         header = ("-include", str(HARNESS / "avx512_emulated.h"))
         vnni = ("-DEMULATE_VNNI",) if level == "v4-vnni" else ()
-        options = (*build.options("v3"), *vnni, *header)
+        options = (*compiling.options("v3"), *vnni, *header)
         if found.issuperset(levels["v3"]):
             return Way(level, (compiler, *options), (), "with AVX-512 written out in C")
     emulator = shutil.which("qemu-x86_64")
     if sanitize or emulator is None:
-        return "the processor lacks its instructions, and qemu-x86_64 is not there or not for sanitizers: make kernel-deps"
+        return "the processor lacks its instructions, and qemu-x86_64 is absent, or not for sanitizers"
     words = "under qemu-x86_64" + (", with AVX-512 written out in C" if emulated else "")
     return Way(level, (compiler, *options), (emulator, "-cpu", "max"), words)
 

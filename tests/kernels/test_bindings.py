@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from audiocraft.errors import InvalidInput
-from audiocraft.kernels import bindings, build
+from audiocraft.kernels import bindings, compiling
 from audiocraft.kernels.bindings import STRUCTS, Kernels
 from audiocraft.kernels.codec_structs import Group, Lstm, Network, Range, Signal, Span, Step
 from audiocraft.kernels.structs import KV_FIELDS, Layer, Matrix, Model, Norm, StepInput, TokenHeads
 
-HEADER = build.SOURCE.with_name("structs.h").read_text(encoding="utf-8")
+HEADER = compiling.SOURCE.with_name("structs.h").read_text(encoding="utf-8")
 LIVE: list[object] = []
 """What lies at the addresses in structs; tests are short."""
 

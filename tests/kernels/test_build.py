@@ -10,27 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from audiocraft.kernels import bindings, build
+from audiocraft.kernels import bindings, build, compiling
 
 
 def test_the_best_level_that_the_processor_has() -> None:
     zen5 = frozenset(
         {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "mmx"}
     )
-    assert build.level_of(zen5) == "v4-vnni"
-    assert build.level_of(zen5 - {"avx512_vnni"}) == "v4"
-    assert build.level_of(zen5 - {"avx512bw"}) == "v3"
-    assert build.level_of(frozenset({"avx2", "fma"})) == "plain"
-    assert build.level_of(frozenset()) == "plain"
+    assert compiling.level_of(zen5) == "v4-vnni"
+    assert compiling.level_of(zen5 - {"avx512_vnni"}) == "v4"
+    assert compiling.level_of(zen5 - {"avx512bw"}) == "v3"
+    assert compiling.level_of(frozenset({"avx2", "fma"})) == "plain"
+    assert compiling.level_of(frozenset()) == "plain"
 
 
 def test_names_tell_levels_and_sources_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    names = {build.file_name(level) for level, _ in build.LEVELS}
-    assert len(names) == len(build.LEVELS)
+    names = {compiling.file_name(level) for level, _ in compiling.LEVELS}
+    assert len(names) == len(compiling.LEVELS)
     other = tmp_path / "kernels.c"
-    other.write_bytes(build.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(build, "SOURCE", other)
-    assert build.file_name("v3") not in names
+    other.write_bytes(compiling.SOURCE.read_bytes() + b"\n")
+    monkeypatch.setattr(compiling, "SOURCE", other)
+    assert compiling.file_name("v3") not in names
 
 
 def test_without_a_compiler_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_compiler_that_fails_is_no_disaster(
 ) -> None:
     broken = tmp_path / "kernels.c"
     broken.write_text("this is not C")
-    monkeypatch.setattr(build, "SOURCE", broken)
+    monkeypatch.setattr(compiling, "SOURCE", broken)
     if not any(map(shutil.which, ("cc", "gcc", "clang"))):
         pytest.skip("no C compiler")
     with caplog.at_level(logging.WARNING):
@@ -73,7 +73,7 @@ def test_the_switch(switch: str) -> None:
 def test_every_level_compiles(tmp_path: Path) -> None:
     if bindings.kernels() is None:
         pytest.skip("no compiled kernels on this machine: no C compiler, or AUDIOCRAFT_NATIVE=0")
-    levels = [name for name, _ in build.LEVELS] if sys.platform == "linux" else ["plain"]
+    levels = [name for name, _ in compiling.LEVELS] if sys.platform == "linux" else ["plain"]
     if not build.features():
         levels = ["plain"]
     for level in levels:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from audiocraft.kernels import build
+from audiocraft.kernels import build, compiling
 
 SCRIPT = Path(__file__).with_name("levels.py")
 
@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name("levels.py")
 def native() -> str:
     if platform.machine().lower() in ("aarch64", "arm64"):
         return "aarch64"
-    return build.level_of(build.features())
+    return compiling.level_of(build.features())
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("gcc", "clang"))), reason="no C compiler")

@@ -12,6 +12,20 @@
 
 #include "vectors.h"
 
+/* What a wheel carries is asked to load with a glibc that is older than the one it was linked with: glibc 2.34 gave the
+ * functions of threads a second name. aarch64 began with 2.17. */
+#if defined(OLD_GLIBC) && defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__x86_64__)
+#define FIRST_GLIBC "GLIBC_2.2.5"
+#else
+#define FIRST_GLIBC "GLIBC_2.17"
+#endif
+#define OLD_NAME(function) __asm__(".symver " #function "," #function "@" FIRST_GLIBC)
+OLD_NAME(pthread_create);
+OLD_NAME(pthread_mutex_trylock);
+OLD_NAME(pthread_attr_setdetachstate);
+#endif
+
 /* A job is `count` tasks. The ticket holds its number, its count and the next task, so that a thread that comes late
  * can never take a task of a job that is over. */
 typedef struct {

@@ -1,0 +1,91 @@
+"""How the kernels are compiled: levels of processors, what the compiler is told, and how the results are named.
+
+Nothing but the standard library is imported, because building a wheel reads this file by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "c" / "kernels.c"
+"""What is compiled; it includes the other files beside it."""
+
+BUNDLED = Path(__file__).with_name("compiled")
+"""Where a wheel that was built for this platform carries compiled kernels."""
+
+FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno")
+_V3 = ("avx2", "fma", "f16c")
+_V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl")
+# The first whose features the processor has; the compiler is asked for exactly these.
+LEVELS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("v4-vnni", (*_V4, "avx512_vnni")),
+    ("v4", _V4),
+    ("v3", _V3),
+    ("plain", ()),
+)
+COMPILE_SECONDS = 120
+
+
+def abi_version() -> int:
+    """The version of the structs and functions, which c/structs.h counts."""
+    found = re.search(r"#define ABI_VERSION (\d+)", SOURCE.with_name("structs.h").read_text(encoding="utf-8"))
+    assert found is not None
+    return int(found[1])
+
+
+def levels_of(machine: str) -> tuple[str, ...]:
+    """The levels that are compiled for a kind of machine: four for x86-64; elsewhere one, which on aarch64 is NEON."""
+    return tuple(name for name, _ in LEVELS) if machine in ("x86_64", "amd64") else ("plain",)
+
+
+def level_of(found: frozenset[str]) -> str:
+    """The best level for a processor with these features, under Linux's names."""
+    return next(name for name, needed in LEVELS if found.issuperset(needed))
+
+
+def file_name(level: str, machine: str | None = None) -> str:
+    """Different for each source, system and level, so that no library is ever used for another one's work."""
+    texts = [path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]"))]
+    digest = hashlib.sha256(b"".join([*texts, repr(FLAGS).encode()])).hexdigest()[:12]
+    return f"kernels-{digest}-{sys.platform}-{machine or platform.machine().lower()}-{level}.so"
+
+
+def options(level: str) -> list[str]:
+    """What the compiler is told for a level."""
+    return [f"-m{name.replace('_', '')}" for name in dict(LEVELS)[level]]
+
+
+def find_compiler() -> str | None:
+    """The C compiler of this machine."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
+
+
+def compile_into(
+    folder: Path, level: str, compiler: str, *, machine: str | None = None, further: Sequence[str] = ()
+) -> Path:
+    """Compile the kernels for one level into `folder`, where they appear all at once.
+
+    Args:
+        machine: the kind of machine that `compiler` compiles for; this one by default.
+        further: more of what the compiler is told.
+
+    Raises:
+        OSError, subprocess.SubprocessError: where that fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file_name(level, machine)
+    with tempfile.TemporaryDirectory(dir=folder) as workshop:
+        made = Path(workshop, path.name)
+        command = [compiler, *FLAGS, *options(level), *further, str(SOURCE), "-o", str(made), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)
+        os.replace(made, path)
+    return path
