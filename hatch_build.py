@@ -73,7 +73,7 @@ def _compiler(compiling: ModuleType, machine: str) -> str | None:
 
 
 def _glibc(libraries: list[Path]) -> int:
-    """The minor version of the oldest glibc 2 that has all that the libraries call; at least 17, where manylinux begins."""
+    """The minor version of the oldest glibc 2 that has all that the libraries call; at least manylinux's first, 17."""
     versions = [
         int(found) for path in libraries for found in re.findall(rb"GLIBC_2\.(\d+)", path.read_bytes())
     ]

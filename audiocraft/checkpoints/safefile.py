@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from audiocraft.checkpoints import mapping
 from audiocraft.errors import CheckpointError
 
 _DTYPES: dict[str, torch.dtype] = {
@@ -98,17 +97,6 @@ class SafeFile:
                     raise CheckpointError(f"{self.path} ends inside {name}")
                 done += count
 
-    def side_by_side(self, names: Sequence[str]) -> Tensor | None:
-        """Tensors of one type as a flat one that shares the memory of the file; None where that is not possible."""
-        places = [self._entries[name]["data_offsets"] for name in names]
-        with self._again() as file:
-            found = mapping.side_by_side(
-                file.fileno(), [(self._start + start, stop - start) for start, stop in places]
-            )
-        if found is None or {self.dtype(name) for name in names} != {self.dtype(names[0])}:
-            return None
-        return torch.frombuffer(found[0], dtype=self.dtype(names[0]), offset=found[1])
-
     def _again(self) -> FileIO:
         """The same file, opened once more."""
         file = FileIO(self.path)
@@ -179,10 +167,6 @@ def _stacked(
     stored = first.dtype(name)
     kind = dtype if dtype is not None and stored.is_floating_point else stored
     whole = [sum(shape[0] for shape in shapes), *shapes[0][1:]]
-    if kind == stored and all(file is first for file, _ in places):
-        mapped = first.side_by_side([name for _, name in places])
-        if mapped is not None:
-            return mapped.view(whole), ()
     made = torch.empty(whole, dtype=kind)
     parts = made.split([shape[0] for shape in shapes])
     return made, [(file, name, part) for (file, name), part in zip(places, parts, strict=True)]
