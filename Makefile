@@ -42,8 +42,9 @@ kernel-deps: ## emulators and a compiler for levels that this processor has not 
 	DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends \
 	  qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 
-wheel: setup ## a wheel with compiled kernels, for this platform, in dist/
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+wheel: setup ## wheels with compiled kernels in dist/: for this machine, and for aarch64 where a cross compiler is there
+	$(BIN)/python -m hatchling build -t sdist -t wheel
+	! command -v aarch64-linux-gnu-gcc || AUDIOCRAFT_WHEEL_MACHINE=aarch64 $(BIN)/python -m hatchling build -t wheel
 
 check: setup ## format, lint, types and contracts; changes nothing
 	$(BIN)/ruff format --check .

@@ -21,6 +21,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # Old names of functions that glibc 2.34 moved, so that the libraries load with older ones too; no table of symbols.
 _FURTHER = ("-DOLD_GLIBC", "-s")
+_SECONDS = 900
 _CROSS = {"aarch64": "aarch64-linux-gnu-gcc"}
 
 
@@ -40,7 +41,9 @@ class KernelsHook(BuildHookInterface[Any]):
         for level in compiling.levels_of(machine):
             try:
                 made.append(
-                    compiling.compile_into(self._folder, level, compiler, machine=machine, further=_FURTHER)
+                    compiling.compile_into(
+                        self._folder, level, compiler, machine=machine, further=_FURTHER, seconds=_SECONDS
+                    )
                 )
             except (OSError, subprocess.SubprocessError) as error:
                 self.app.display_warning(f"no kernels of level {level}: {error}")

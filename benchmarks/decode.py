@@ -104,7 +104,7 @@ def main() -> None:
     console = Console(width=max(110, Console().width))
     device = torch.device("cpu")
     machine = describe(device, quick=options.size == "tiny")
-    tool = kernels()
+    found = kernels()
     rows = {name: measure(name, options, machine.read_gb_s) for name in options.precisions}
     peer = None
     if not options.alone:
@@ -129,7 +129,7 @@ def main() -> None:
             "read_gb_s": machine.read_gb_s,
             "torch": machine.torch,
         },
-        "kernels": None if tool is None else {"lanes": tool.lanes, "rounds": tool.quantizes_activations},
+        "kernels": None if found is None else {"lanes": found.lanes, "rounds": found.quantizes_activations},
         "transformers": None if peer is None else {"library": peer.library, "step_ms": peer.step_ms},
         "precisions": rows,
         "codec": codec,

@@ -103,12 +103,12 @@ def main() -> None:
         allowed = f"{ALLOWED[precision]:+.2%}" if precision in ALLOWED else "-"
         table.add_row(precision, f"{mean:.5f}", f"{mean / base - 1:+.4%}", allowed, f"{agree:.2%}")
     console.print(table)
-    tool = kernels()
+    found = kernels()
     found = {
         "benchmark": "precision",
         "model": options.model,
         "clips": options.clips,
-        "kernels": None if tool is None else {"lanes": tool.lanes, "rounds": tool.quantizes_activations},
+        "kernels": None if found is None else {"lanes": found.lanes, "rounds": found.quantizes_activations},
         "precisions": rows,
     }
     print(json.dumps(found))

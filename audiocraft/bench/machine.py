@@ -57,15 +57,15 @@ def describe(device: torch.device, *, quick: bool = False) -> Machine:
 def read_speed(device: torch.device, *, megabytes: int) -> float:
     """Bytes a second that can be read from memory, the best of five: what caches hold is a small part of it."""
     data = torch.ones(megabytes * 2**18, device=device)
-    tool = kernels() if device.type == "cpu" else None
+    found = kernels() if device.type == "cpu" else None
     best = float("inf")
     for _ in range(5):
         synchronise(device)
         began = time.perf_counter()
-        if tool is None:
+        if found is None:
             data.sum()
         else:
-            tool.read(data)
+            found.read(data)
         synchronise(device)
         best = min(best, time.perf_counter() - began)
     return data.nbytes / best

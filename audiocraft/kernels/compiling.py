@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parent / "c" / "kernels.c"
 """What is compiled; it includes the other files beside it."""
 
 BUNDLED = Path(__file__).with_name("compiled")
-"""Where a wheel that was built for this platform carries compiled kernels."""
+"""The folder in which a wheel that was built for this platform carries compiled kernels."""
 
 FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno")
 _V3 = ("avx2", "fma", "f16c")
@@ -70,13 +70,20 @@ def find_compiler() -> str | None:
 
 
 def compile_into(
-    folder: Path, level: str, compiler: str, *, machine: str | None = None, further: Sequence[str] = ()
+    folder: Path,
+    level: str,
+    compiler: str,
+    *,
+    machine: str | None = None,
+    further: Sequence[str] = (),
+    seconds: float = COMPILE_SECONDS,
 ) -> Path:
     """Compile the kernels for one level into `folder`, where they appear all at once.
 
     Args:
         machine: the kind of machine that `compiler` compiles for; this one by default.
         further: more of what the compiler is told.
+        seconds: it may take so long.
 
     Raises:
         OSError, subprocess.SubprocessError: where that fails.
@@ -86,6 +93,6 @@ def compile_into(
     with tempfile.TemporaryDirectory(dir=folder) as workshop:
         made = Path(workshop, path.name)
         command = [compiler, *FLAGS, *options(level), *further, str(SOURCE), "-o", str(made), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds)
         os.replace(made, path)
     return path

@@ -112,7 +112,7 @@ class StepContext:
 
 @dataclass(frozen=True, slots=True)
 class KVTable:
-    """Where the caches of one request are, [layers, fields of a view], and the tensors that this was read from."""
+    """The addresses of one request's caches, [layers, fields of a view], and the tensors that they were read from."""
 
     past: Tensor
     source: Tensor | None

@@ -1,4 +1,4 @@
-"""Where the layers of a model are computed: in the compiled kernels of this machine, or in torch.
+"""Decides where the layers of a model are computed: in the compiled kernels of this machine, or in torch.
 
 This is the only place that decides. A model asks once and hands the answer through: a language model when the state of
 a request is made (`TransformerState.compiled`), a codec when a sequence begins, a packed matrix at each product.
@@ -22,14 +22,14 @@ def may_infer() -> bool:
     return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
 
 
-def takes_input(x: Tensor) -> bool:
+def supports_input(x: Tensor) -> bool:
     """Whether the kernels may compute with x now: some float32 numbers on a CPU, outside training."""
     return may_infer() and x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
 
 
 def kernels_for(x: Tensor) -> Kernels | None:
     """The kernels, if they may compute with x now; None where torch has to."""
-    return kernels() if takes_input(x) else None
+    return kernels() if supports_input(x) else None
 
 
 def is_watched(module: nn.Module) -> bool:

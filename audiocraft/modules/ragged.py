@@ -42,7 +42,7 @@ class RaggedLayer:
 
     @property
     def source(self) -> tuple[Tensor, Tensor] | None:
-        """Of the first request: all have one, or none has."""
+        """Keys and values of the first request's source: all requests have one, or none has."""
         return self.parts[0].source
 
     def each(
@@ -108,7 +108,7 @@ class RaggedState:
 
 AnyLayer = LayerState | RaggedLayer
 AnyState = TransformerState | RaggedState
-"""Of one request, or of several that share a step."""
+"""The state of one request, or of several that share a step."""
 
 
 def first_rows(state: TransformerState, count: int) -> TransformerState:

@@ -4,7 +4,7 @@
  * Rules that the rest of the package relies on:
  * - What a token becomes depends on its own row only, to the last bit: each output is summed over the inputs in one
  *   fixed order, however many tokens, threads and neighbours there are.
- * - Weights are turned into float32 as they are read and multiplied in float32, but see "products in whole numbers".
+ * - Weights are turned into float32 as they are read and multiplied in float32, but see "products of bytes".
  * - Nothing is kept between calls but threads that wait.
  * - Every function that Python calls looks at what it is given first (checks.h) and computes nothing of what it refuses.
  *
@@ -290,7 +290,7 @@ void ac_use_team(StartTeam start, EndTeam end) {
 int ac_lanes(void) { return VL; }
 
 /* Whether 8- and 4-bit weights in groups of 64 meet inputs that are rounded to 8 bits. */
-int ac_quantizes(void) { return WHOLE_NUMBERS; }
+int ac_quantizes(void) { return HAS_INT8_DOT; }
 
 /* The size of a struct, by its place in the list that Python asks with; 0 beyond its end. */
 int ac_size_of(int32_t index) {
@@ -373,10 +373,10 @@ static void run_heads(const Run *run, const TokenHeads *heads, float *logits) {
 /* All layers for the tokens of `step`. Of each row, tokens come in order. With `heads`, also from codes [tokens,
  * codebooks], whose embeddings are added to x, to logits [tokens, codebooks, rows of a head]. */
 int ac_forward(const Model *model, const StepInput *step, const TokenHeads *heads, const int64_t *codes, float *logits) {
-    if (!model || !is_model(model, WHOLE_NUMBERS)) return BAD_MODEL;
+    if (!model || !is_model(model, HAS_INT8_DOT)) return BAD_MODEL;
     const int found = step ? check_step(model, step) : BAD_STEP;
     if (found != OK) return found;
-    if (heads && (!codes || !logits || !are_heads(model, heads, WHOLE_NUMBERS))) return BAD_HEADS;
+    if (heads && (!codes || !logits || !are_heads(model, heads, HAS_INT8_DOT))) return BAD_HEADS;
     for (int64_t i = 0; heads && i < (int64_t)step->tokens * heads->codebooks; i++)
         if (codes[i] < 0 || codes[i] >= heads->entries) return BAD_CODE;
     Run run = {.threads = open_pool(step->threads)};
@@ -396,7 +396,7 @@ int ac_forward(const Model *model, const StepInput *step, const TokenHeads *head
 
 /* y[tokens, rows] = x[tokens, cols] . w^T + bias. */
 int ac_linear(const Matrix *w, const float *x, int32_t tokens, float *y, int32_t threads) {
-    if (!w || !is_matrix(w, WHOLE_NUMBERS)) return BAD_MATRIX;
+    if (!w || !is_matrix(w, HAS_INT8_DOT)) return BAD_MATRIX;
     if (!x || !y || tokens < 0 || threads < 1) return BAD_CALL;
     const int at_once = tokens < AT_ONCE ? tokens : AT_ONCE;
     threads = open_pool(threads);

@@ -186,7 +186,7 @@ static void unpack(const Matrix *w, int n, float *out) {
     }
 }
 
-/* ---------------------------------------------------------------- products in whole numbers */
+/* ---------------------------------------------------------------- products of bytes */
 
 /* Where the processor multiplies bytes (AVX-512 VNNI), 8- and 4-bit weights are not turned into floats: the inputs are
  * rounded to 8 bits, in groups of GROUP with a scale each, and everything inside a group is exact. */
@@ -214,7 +214,7 @@ INLINE int8_t *bytes_of_group(Inputs in, int g, int t) { return in.bytes + ((siz
 INLINE int scales_stride(int cols) { return (cols / GROUP + 15) / 16 * 16; }
 
 #if defined(__AVX512VNNI__) && VL == 16
-#define WHOLE_NUMBERS 1
+#define HAS_INT8_DOT 1
 
 INLINE int is_int8_dot(const Matrix *w) { return w->kind >= I8; }
 
@@ -244,7 +244,7 @@ static void quantize_inputs(const float *x, const Matrix *w, int t, Inputs in) {
 }
 
 /* As `tile`, with x rounded. Sums of products of bytes are exact; of groups, they are added up in float32, in order. */
-INLINE void whole_tile(const int kind, const int M, const int N, const Matrix *w, Inputs in, int t, int n, float *y,
+INLINE void int8_tile(const int kind, const int M, const int N, const Matrix *w, Inputs in, int t, int n, float *y,
                        int ldy) {
     const int cols = w->cols, groups = cols / GROUP, wide = scales_stride(cols);
     const size_t stride = row_bytes(kind, cols);
@@ -302,28 +302,28 @@ INLINE void whole_tile(const int kind, const int M, const int N, const Matrix *w
     }
 }
 
-#define WHOLE_TILES(kind)                                                                             \
-    static void whole_tiles_##kind(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) { \
+#define INT8_TILES(kind)                                                                             \
+    static void int8_tiles_##kind(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) { \
         for (; n + TILE <= end; n += TILE)                                                            \
             for (int m = 0; m < M; m += FEW) switch (M - m) {                                         \
-                case 1: whole_tile(kind, 1, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
-                case 2: whole_tile(kind, 2, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
-                case 3: whole_tile(kind, 3, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
-                default: whole_tile(kind, 4, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;     \
+                case 1: int8_tile(kind, 1, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
+                case 2: int8_tile(kind, 2, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
+                case 3: int8_tile(kind, 3, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
+                default: int8_tile(kind, 4, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;     \
                 }                                                                                     \
         for (; n < end; n++)                                                                          \
-            for (int m = 0; m < M; m++) whole_tile(kind, 1, 1, w, in, m, n, y + (size_t)m * ldy, ldy); \
+            for (int m = 0; m < M; m++) int8_tile(kind, 1, 1, w, in, m, n, y + (size_t)m * ldy, ldy); \
     }
 
-WHOLE_TILES(I8)
-WHOLE_TILES(I4)
+INT8_TILES(I8)
+INT8_TILES(I4)
 
 enum { AT_A_TIME = 8 };
 
 /* y[M][n ... n + 32]: lanes are rows of the matrix, so nothing is added up across lanes, and a product of four bytes of
  * all of them with four of a token is one instruction. Where the tokens are few, even and odd quads are summed apart,
  * which in whole numbers is the same. */
-INLINE void whole_panel(const int kind, const int M, const Matrix *w, Inputs in, int t, int n, float *y, int ldy) {
+INLINE void int8_panel(const int kind, const int M, const Matrix *w, Inputs in, int t, int n, float *y, int ldy) {
     enum { MOST = 4 };
     const int cols = w->cols, groups = cols / GROUP, wide = scales_stride(cols), apart = M <= 2;
     const uint8_t *from = (const uint8_t *)w->data + (size_t)n * (kind == PANELS8 ? cols : cols / 2);
@@ -379,7 +379,7 @@ INLINE void whole_panel(const int kind, const int M, const Matrix *w, Inputs in,
         for (int h = 0; h < 2; h++) _mm512_storeu_ps(y + (size_t)m * ldy + n + 16 * h, acc[m][h]);
 }
 
-/* One group of `whole_panel`, weights at `from`, for M tokens whose sums so far are in y. Of the weights `ahead` bytes
+/* One group of `int8_panel`, weights at `from`, for M tokens whose sums so far are in y. Of the weights `ahead` bytes
  * further on, two lines are asked for with each quad if `asks`. */
 INLINE void panel_group(const int kind, const int M, const int asks, const uint8_t *from, const uint16_t *scales,
                         Inputs in, int t, int cols, int g, float *y, int ldy) {
@@ -419,7 +419,7 @@ INLINE void panel_group(const int kind, const int M, const int asks, const uint8
     }
 }
 
-/* The same sums as `whole_panel` for many tokens: all of them meet a group of the weights before the next one, which is
+/* The same sums as `int8_panel` for many tokens: all of them meet a group of the weights before the next one, which is
  * on its way from memory meanwhile. */
 INLINE void many_panel(const int kind, int M, const Matrix *w, Inputs in, int n, float *y, int ldy) {
     const int cols = w->cols, groups = cols / GROUP, bytes_of = GROUP * PANEL / (kind == PANELS8 ? 1 : 2);
@@ -438,10 +438,10 @@ INLINE void many_panel(const int kind, int M, const Matrix *w, Inputs in, int n,
 #define PANELS_OF(kind)                                                                               \
     static void panels_##kind(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) { \
         for (; n < end; n += PANEL) switch (M) {                                                      \
-            case 1: whole_panel(kind, 1, w, in, 0, n, y, ldy); break;                                 \
-            case 2: whole_panel(kind, 2, w, in, 0, n, y, ldy); break;                                 \
-            case 3: whole_panel(kind, 3, w, in, 0, n, y, ldy); break;                                 \
-            case 4: whole_panel(kind, 4, w, in, 0, n, y, ldy); break;                                 \
+            case 1: int8_panel(kind, 1, w, in, 0, n, y, ldy); break;                                 \
+            case 2: int8_panel(kind, 2, w, in, 0, n, y, ldy); break;                                 \
+            case 3: int8_panel(kind, 3, w, in, 0, n, y, ldy); break;                                 \
+            case 4: int8_panel(kind, 4, w, in, 0, n, y, ldy); break;                                 \
             default: many_panel(kind, M, w, in, n, y, ldy);                                           \
             }                                                                                         \
     }
@@ -449,17 +449,17 @@ INLINE void many_panel(const int kind, int M, const Matrix *w, Inputs in, int n,
 PANELS_OF(PANELS8)
 PANELS_OF(PANELS4)
 
-static void whole_tiles(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) {
+static void int8_tiles(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) {
     switch (w->kind) {
     case PANELS8: panels_PANELS8(M, w, in, n, end, y, ldy); break;
     case PANELS4: panels_PANELS4(M, w, in, n, end, y, ldy); break;
-    case I8: whole_tiles_I8(M, w, in, n, end, y, ldy); break;
-    default: whole_tiles_I4(M, w, in, n, end, y, ldy);
+    case I8: int8_tiles_I8(M, w, in, n, end, y, ldy); break;
+    default: int8_tiles_I4(M, w, in, n, end, y, ldy);
     }
 }
 
 #else
-#define WHOLE_NUMBERS 0
+#define HAS_INT8_DOT 0
 
 INLINE int is_int8_dot(const Matrix *w) {
     (void)w;
@@ -468,7 +468,7 @@ INLINE int is_int8_dot(const Matrix *w) {
 
 static void quantize_inputs(const float *x, const Matrix *w, int t, Inputs in) { (void)x, (void)w, (void)t, (void)in; }
 
-static void whole_tiles(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) {
+static void int8_tiles(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) {
     (void)M, (void)w, (void)in, (void)n, (void)end, (void)y, (void)ldy;
 }
 #endif
@@ -529,7 +529,7 @@ static void product_task(void *job, int task, int thread) {
     int n = task * p->chunk, end = n + p->chunk < w->rows ? n + p->chunk : w->rows;
     float made[AT_ONCE][CHUNK];
     if (is_int8_dot(w)) {
-        whole_tiles(p->M, w, p->in, n, end, &made[0][0] - n, CHUNK);
+        int8_tiles(p->M, w, p->in, n, end, &made[0][0] - n, CHUNK);
     } else if (p->M <= FEW) {
         any_tile(p->M, w, p->x, p->w->cols, n, end, &made[0][0] - n, CHUNK);
     } else { /* with many tokens, a tile of the matrix is unpacked once and stays in the first cache */

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from audiocraft.kernels.bindings import Kernels
 from audiocraft.kernels.structs import KINDS, KV_FIELDS, Layer, Matrix, Model, Norm, StepInput, address
 from audiocraft.modules.attention import KVTable, LayerState, Requests, TransformerState
-from audiocraft.modules.backend import is_watched, machine_kernels, takes_input
+from audiocraft.modules.backend import is_watched, machine_kernels, supports_input
 from audiocraft.modules.packed_linear import PackedLinear, PackedWeight, matrix_of, supports_weight
 from audiocraft.modules.ragged import AnyState, RaggedState
 from audiocraft.modules.rope import Rotation
@@ -120,7 +120,7 @@ class CompiledTransformer:
 
 def requests_of(x: Tensor, state: AnyState) -> Requests:
     """The requests of a step, with their rows, if the kernels run it; else nothing."""
-    if not takes_input(x):
+    if not supports_input(x):
         return []
     if isinstance(state, RaggedState):
         parts = list(zip(state.parts, state.rows, strict=True))

@@ -110,7 +110,7 @@ static void answers(const char *what, int answer, int expected) {
 static void run_linear(const Case *c) {
     const int rows = (int)c->arg[1], cols = (int)c->arg[2], tokens = (int)c->arg[3];
     const Matrix w = {(int)c->arg[0], rows, cols, c->array[0], c->array[1], c->array[2]};
-    if (w.kind >= PANELS8 && !WHOLE_NUMBERS) {
+    if (w.kind >= PANELS8 && !HAS_INT8_DOT) {
         skipped++;
         return;
     }
@@ -366,6 +366,6 @@ int main(int count, char **names) {
     }
     fclose(file);
     printf("lanes %d, %s inputs: %d cases, %d not for this level, %d failed, worst %.2f of its tolerance\n", VL,
-           WHOLE_NUMBERS ? "quantised" : "float", cases, skipped, failed, worst);
+           HAS_INT8_DOT ? "quantised" : "float", cases, skipped, failed, worst);
     return failed ? 1 : 0;
 }
