@@ -26,6 +26,7 @@ LAYERS = {
 SHIMS = {
     "audiocraft.data.audio",
     "audiocraft.data.audio_utils",
+    "audiocraft.utils.cache",
     "audiocraft.utils.checkpoint",
     "audiocraft.utils.export",
     "audiocraft.utils.export_legacy",

@@ -15,9 +15,9 @@ from audiocraft.audio.files import audio_read
 from audiocraft.errors import ConfigError
 from audiocraft.modules.clap import Clap
 from audiocraft.modules.conditioners.base import BaseConditioner
+from audiocraft.modules.conditioners.embedding_cache import EmbeddingCache
 from audiocraft.quantization import ResidualVectorQuantizer
 from audiocraft.types import ConditionType, JointEmbedCondition
-from audiocraft.utils.cache import EmbeddingCache
 
 
 class JointEmbeddingConditioner(BaseConditioner):
