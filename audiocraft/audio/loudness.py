@@ -61,13 +61,29 @@ def lufs(power: Tensor) -> Tensor:
 def true_peak(wav: Tensor, sample_rate: int) -> float:
     """The highest level of wav [C, N] between its samples, in dB below full scale (BS.1770-4, annex 2); minus infinity
     for silence. At four times the rate, or at 192 kHz if that is less, in blocks."""
-    factor = max(1, min(4, 192_000 // sample_rate))
     highest = 0.0
     for start in range(0, wav.shape[-1], _PEAK_BLOCK):
         # Neighbours on both sides, or the block's own ends would count as steps.
         block = wav[..., max(0, start - _PEAK_MARGIN) : start + _PEAK_BLOCK + _PEAK_MARGIN].float()
-        highest = max(highest, float(julius.resample_frac(block, 1, factor).abs().amax()))
+        highest = max(highest, float(julius.resample_frac(block, 1, _oversampling(sample_rate)).abs().amax()))
     return 20 * math.log10(highest) if highest > 0 else -math.inf
+
+
+@lru_cache(maxsize=4)
+def interpolator(sample_rate: int) -> Tensor:
+    """The filter [factor, 1, taps] by which `true_peak` looks between samples: phase p of a sample's neighbourhood is
+    the level p / factor of a sample after it. The neighbourhood is symmetric."""
+    factor = _oversampling(sample_rate)
+    with torch.inference_mode(False):
+        if factor == 1:
+            return torch.ones(1, 1, 1)
+        kernel = julius.ResampleFrac(1, factor).kernel
+        assert isinstance(kernel, Tensor)
+        return kernel
+
+
+def _oversampling(sample_rate: int) -> int:
+    return max(1, min(4, 192_000 // sample_rate))
 
 
 def k_weighted(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:
