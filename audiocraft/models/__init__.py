@@ -8,13 +8,13 @@ from audiocraft.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from audiocraft.models.audiogen import AudioGen as AudioGen
+    from audiocraft.models.codecs.encodec import CompressionModel as CompressionModel
+    from audiocraft.models.codecs.encodec import EncodecModel as EncodecModel
     from audiocraft.models.codecs.interleaved import (
         InterleaveStereoCompressionModel as InterleaveStereoCompressionModel,
     )
     from audiocraft.models.codecs.released import DAC as DAC
     from audiocraft.models.codecs.released import HFEncodecCompressionModel as HFEncodecCompressionModel
-    from audiocraft.models.encodec import CompressionModel as CompressionModel
-    from audiocraft.models.encodec import EncodecModel as EncodecModel
     from audiocraft.models.genmodel import BaseGenModel as BaseGenModel
     from audiocraft.models.lm import LMModel as LMModel
     from audiocraft.models.loaders import load_compression_model as load_compression_model
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "CompressionModel": "audiocraft.models.encodec",
-        "EncodecModel": "audiocraft.models.encodec",
+        "CompressionModel": "audiocraft.models.codecs.encodec",
+        "EncodecModel": "audiocraft.models.codecs.encodec",
         "InterleaveStereoCompressionModel": "audiocraft.models.codecs.interleaved",
         "LMModel": "audiocraft.models.lm",
         "BaseGenModel": "audiocraft.models.genmodel",

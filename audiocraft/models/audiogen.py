@@ -6,7 +6,7 @@ import torch
 
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import Guidance, Sampling, window_of
-from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.genmodel import Defaults
 from audiocraft.models.lm import LMModel
 from audiocraft.models.token_model import TokenModel

@@ -40,8 +40,8 @@ from audiocraft.errors import ConfigError
 from audiocraft.models import debug
 from audiocraft.models.codecs.chunked import ChunkedEncodecModel
 from audiocraft.models.codecs.dac import DACModel
+from audiocraft.models.codecs.encodec import CompressionModel, EncodecModel
 from audiocraft.models.codecs.interleaved import InterleaveStereoCompressionModel
-from audiocraft.models.encodec import CompressionModel, EncodecModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import (
     CoarseFirstPattern,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
-from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.generator import GeneratorModel, decode_rows
 from audiocraft.types import StyleSettings
 

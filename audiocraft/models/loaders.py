@@ -30,8 +30,8 @@ from audiocraft.environment import cache_dir as default_cache_dir
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models import debug
 from audiocraft.models.builders import build_lm, get_debug_compression_model, get_debug_lm_model, wrap_codec
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
-from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.filling import config_of, family_of_checkpoint, filled, network_of, with_shapes
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.conditioners.t5 import find_t5

@@ -18,8 +18,8 @@ from audiocraft.generation.computations import Generation
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
 from audiocraft.models import references
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
-from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.generator import Estimate, PreparedRequest, audio_bytes, draw_seeds, samples_of
 from audiocraft.models.genmodel import BaseGenModel
 from audiocraft.models.lm import LMModel

@@ -1,4 +1,5 @@
-"""Modules import downwards only, and never in a circle, imports inside functions included."""
+"""Modules import downwards only, and never in a circle. Imports inside functions count, and so do modules that a text
+in the source names: tables of lazy names, references of model families, `import_module`."""
 
 from __future__ import annotations
 
@@ -23,6 +24,8 @@ LAYERS = {
     "__main__": 10,
 }  # fmt: skip
 # Paths that existed in the original and hold nothing but a re-export of something higher.
+DISCOVERY = {("audiocraft.checkpoints.families", "audiocraft.families")}
+"""A folder whose modules are looked for and never named, like the entry points of other packages."""
 SHIMS = {
     "audiocraft.data.audio",
     "audiocraft.data.audio_utils",
@@ -64,6 +67,16 @@ def imported(source: Source, known: set[str], *, typing: bool = True) -> Iterato
                 yield module, node.lineno
 
 
+def named(source: Source, known: set[str]) -> Iterator[tuple[str, int]]:
+    """The modules of this package whose name is a text in a file, alone or before ":attribute", with the line."""
+    spoken = {id(node.value) for node in ast.walk(source.tree) if isinstance(node, ast.Expr)}  # docstrings
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spoken:
+            module = node.value.partition(":")[0]
+            if module in known and module != "audiocraft" and (source.name, module) not in DISCOVERY:
+                yield module, node.lineno
+
+
 def folder(module: str) -> str:
     return (module.split(".") + ["__init__"])[1]
 
@@ -79,7 +92,7 @@ def test_imports_point_down(sources: list[Source]) -> None:
         mine = folder(source.name)
         if mine == "__init__" or source.name in SHIMS:
             continue
-        for module, line in imported(source, known):
+        for module, line in (*imported(source, known), *named(source, known)):
             other = folder(module)
             below = LAYERS.get(other, 9) < LAYERS[mine]
             # Layer 0 is records and helpers; its folders may use each other, in a circle never (the next test).
@@ -89,10 +102,12 @@ def test_imports_point_down(sources: list[Source]) -> None:
 
 
 def test_no_import_cycles(sources: list[Source]) -> None:
-    """A package with lazy names imports, for type checkers alone, modules that may ask for those names."""
+    """A package with lazy names imports those modules too, when somebody asks; only what type checkers alone read is
+    no import."""
     known = {source.name for source in sources}
     graph = {
-        source.name: {module for module, _ in imported(source, known, typing=False)} & known
+        source.name: {module for module, _ in (*imported(source, known, typing=False), *named(source, known))}
+        & known
         for source in sources
     }
     for source in sources:
@@ -135,6 +150,15 @@ def visit(start: str, graph: dict[str, set[str]], seen: set[str], order: list[st
     for target in sorted(graph[start]):
         visit(target, graph, seen, order)
     order.append(start)
+
+
+def test_names_in_texts_count(sources: list[Source]) -> None:
+    """The check itself: a family's references are found, and what a docstring mentions is not."""
+    known = {source.name for source in sources}
+    found = {source.name: {module for module, _ in named(source, known)} for source in sources}
+    assert "audiocraft.models.musicgen" in found["audiocraft.families.musicgen"]
+    assert "audiocraft.models.lm" in found["audiocraft.models"]
+    assert found["audiocraft.checkpoints.families"] == set()
 
 
 def test_components_finds_a_circle() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
-from audiocraft.models.encodec import EncodecModel
+from audiocraft.models.codecs.encodec import EncodecModel
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
-from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.quantization.base import QuantizedResult
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer

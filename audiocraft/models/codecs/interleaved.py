@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.quantization.base import QuantizedResult
 
 

@@ -14,7 +14,7 @@ from audiocraft.config.networks import CompressionConfig
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models.builders import build_encodec
 from audiocraft.models.codecs.dac import DACModel
-from audiocraft.models.encodec import CompressionModel, EncodecModel
+from audiocraft.models.codecs.encodec import CompressionModel, EncodecModel
 from audiocraft.models.loaders import load_compression_model
 from audiocraft.quantization.base import QuantizedResult
 

@@ -15,7 +15,7 @@ from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import Loaded, ModelCache
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.models.encodec import CompressionModel
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.server.worker.analyst import Analyst
 from audiocraft.server.worker.ports import (

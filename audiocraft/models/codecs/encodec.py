@@ -1,0 +1,316 @@
+"""Neural audio codecs behind one interface, and EnCodec (Defossez 2022) itself.
+How a codec is found and loaded is `models/loaders.py`'s business."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from audiocraft.checkpoints.families import default_of, release_called, target
+from audiocraft.errors import InvalidInput
+from audiocraft.models.codecs.streaming_decode import StreamDecoder, must_check
+from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
+from audiocraft.quantization.vq import ResidualVectorQuantizer
+
+
+class CompressionModel(ABC, nn.Module):
+    """Audio [B, C, N] to codes [B, K, T] and back."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> QuantizedResult:
+        """Encode, quantise and decode x [B, C, N], with gradients where the model trains."""
+
+    @abstractmethod
+    def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """x [B, C, N] -> codes [B, K, T] and the volume they were divided by, where the model does that."""
+
+    @abstractmethod
+    def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
+        """codes [B, K, T] -> audio [B, C, T * hop]"""
+
+    @abstractmethod
+    def decode_latent(self, codes: Tensor) -> Tensor:
+        """codes [B, K, T] -> quantised frames [B, D, T]"""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Audio channels."""
+
+    @property
+    @abstractmethod
+    def frame_rate(self) -> float:
+        """Frames per second."""
+
+    @property
+    @abstractmethod
+    def sample_rate(self) -> int:
+        """Samples per second."""
+
+    @property
+    @abstractmethod
+    def cardinality(self) -> int:
+        """Codes per codebook."""
+
+    @property
+    @abstractmethod
+    def num_codebooks(self) -> int:
+        """Codebooks in use unless a call says otherwise."""
+
+    @property
+    @abstractmethod
+    def total_codebooks(self) -> int:
+        """Codebooks there are."""
+
+    @abstractmethod
+    def set_num_codebooks(self, n: int) -> None:
+        """Use `n` codebooks from now on; to change one call only, use `encode(..., num_codebooks=n)`."""
+
+    @staticmethod
+    def get_pretrained(name: str, device: str | torch.device = "cpu") -> CompressionModel:
+        """A trained codec by name, path or hub id, in eval mode on `device`."""
+        # As its family says: loaders build on this module, so it cannot import them.
+        released = release_called(str(name), kind="compression")
+        family = default_of("compression") if released is None else released[0]
+        codec: CompressionModel = target(family.load)(name, device=device)
+        return codec
+
+    def init_encode_state(self, batch_size: int) -> Any:
+        """A fresh state for `encode_step`."""
+        raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
+
+    def encode_step(
+        self,
+        x: Tensor,
+        state: Any,
+        *,
+        num_codebooks: int | None = None,
+        final: bool = False,
+    ) -> Tensor:
+        """The next samples x [B, C, n] -> the codes [B, K, t] that they complete."""
+        raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
+
+    def open_stream(self, batch_size: int = 1) -> StreamDecoder:
+        """A stream of `batch_size` rows of codes that are decoded piece by piece."""
+        return StreamDecoder(self, batch_size)
+
+    def init_decode_state(self, batch_size: int) -> Any:
+        """A fresh state for `decode_step`."""
+        raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
+
+    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
+        """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
+        raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
+
+    @property
+    def decode_delay(self) -> int:
+        """Frames that must follow a frame before `decode_step` has given all its samples."""
+        raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
+
+
+@runtime_checkable
+class StreamingNetwork(Protocol):
+    """What an encoder or decoder needs to work piece by piece; SEANet and our own networks have it."""
+
+    def init_state(self, batch_size: int) -> Any:
+        """The state of streams that have not begun."""
+
+    def __call__(self, x: Tensor, *, state: Any) -> Tensor:
+        """The next piece in, what it settles out."""
+
+    def last_step(self, x: Tensor, state: Any) -> Tensor:
+        """The last piece in (it may be empty), everything that is left out."""
+
+
+@dataclass(slots=True)
+class CodecState:
+    """One direction of one stream."""
+
+    layers: Any
+    finished: bool = False
+
+
+class EncodecModel(CompressionModel):
+    """EnCodec: encoder, residual quantiser, decoder.
+
+    Args:
+        causal: frames depend on the past only, so that the model streams without delay.
+        renormalize: divide each clip by its volume before encoding and multiply it back after decoding.
+    """
+
+    frame_rate: float = 0
+    sample_rate: int = 0
+    channels: int = 0
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        quantizer: BaseQuantizer,
+        frame_rate: float,
+        sample_rate: int,
+        channels: int,
+        causal: bool = False,
+        renormalize: bool = False,
+    ) -> None:
+        super().__init__()
+        if causal and renormalize:
+            raise InvalidInput(
+                "a causal codec cannot renormalise: volume is known at the end", field="renormalize"
+            )
+        self.encoder = encoder
+        self.decoder = decoder
+        self.quantizer = quantizer
+        self.frame_rate = frame_rate
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.causal = causal
+        self.renormalize = renormalize
+
+    @property
+    def total_codebooks(self) -> int:
+        """Codebooks there are."""
+        return self.quantizer.total_codebooks
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codebooks in use unless a call says otherwise."""
+        return self.quantizer.num_codebooks
+
+    @property
+    def cardinality(self) -> int:
+        """Codes per codebook."""
+        if not isinstance(self.quantizer, ResidualVectorQuantizer):
+            raise InvalidInput("a model without quantiser has no codes to count")
+        return self.quantizer.bins
+
+    def set_num_codebooks(self, n: int) -> None:
+        """Use the first `n` codebooks from now on."""
+        self.quantizer.set_num_codebooks(n)
+
+    def preprocess(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x [B, C, N] -> x at unit volume and that volume [B, 1]; or x and None, where it is left alone."""
+        if not self.renormalize:
+            return x, None
+        volume = x.mean(dim=1, keepdim=True).pow(2).mean(dim=2, keepdim=True).sqrt()
+        scale = 1e-8 + volume
+        return x / scale, scale.view(-1, 1)
+
+    def postprocess(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """x [B, C, N] back at the volume `scale` [B, 1]."""
+        if scale is None:
+            return x
+        if not self.renormalize:
+            raise InvalidInput("this codec leaves volume alone, so decode() takes no scale", field="scale")
+        return x * scale.view(-1, 1, 1)
+
+    def forward(
+        self, x: Tensor, *, num_codebooks: int | None = None, generator: torch.Generator | None = None
+    ) -> QuantizedResult:
+        """Through the whole codec: `x` of the result is as long as x [B, C, N]."""
+        length = self._check_audio(x)
+        x, scale = self.preprocess(x)
+        frames = self.encoder(x)
+        if isinstance(self.quantizer, ResidualVectorQuantizer):
+            result = self.quantizer(frames, self.frame_rate, n_q=num_codebooks, generator=generator)
+        else:
+            result = self.quantizer(frames, self.frame_rate)
+        audio = self.decoder(result.x)
+        result.x = self.postprocess(audio[..., :length], scale)
+        return result
+
+    def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """x [B, C, N] -> codes [B, K, T] and the volume [B, 1] where the model renormalises."""
+        self._check_audio(x)
+        x, scale = self.preprocess(x)
+        return self._quantize(self.encoder(x), num_codebooks), scale
+
+    def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
+        """codes [B, K, T] -> audio [B, C, T * hop]; the caller knows how much of the last frame is real."""
+        return self.postprocess(self.decoder(self.decode_latent(codes)), scale)
+
+    def decode_latent(self, codes: Tensor) -> Tensor:
+        """codes [B, K, T] -> quantised frames [B, D, T]"""
+        if isinstance(self.quantizer, ResidualVectorQuantizer):
+            self._check_codes(codes)
+        return self.quantizer.decode(codes)
+
+    def _check_codes(self, codes: Tensor) -> None:
+        """Codes of another codec give an error here, and not one of an index deep inside."""
+        if codes.dim() != 3 or codes.is_floating_point() or not 1 <= codes.shape[1] <= self.total_codebooks:
+            raise InvalidInput(
+                f"codes must be whole numbers [batch, 1 to {self.total_codebooks} codebooks, frames]; got "
+                f"{str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}",
+                field="codes",
+            )
+        if not must_check(codes):
+            return
+        low, high = torch.stack(codes.aminmax()).tolist()  # both at once: each read waits for a GPU
+        if low < 0 or high >= self.cardinality:
+            raise InvalidInput(
+                f"codes must lie between 0 and {self.cardinality - 1}; these go from {low} to {high}: "
+                "they belong to another codec",
+                field="codes",
+            )
+
+    def init_encode_state(self, batch_size: int) -> CodecState:
+        """A fresh state for `encode_step`, owned by the caller."""
+        if not self.causal:
+            raise InvalidInput("this codec is not causal, so it hears whole clips only; use encode()")
+        return CodecState(layers=_streaming(self.encoder).init_state(batch_size))
+
+    def encode_step(
+        self, x: Tensor, state: CodecState, *, num_codebooks: int | None = None, final: bool = False
+    ) -> Tensor:
+        """The next samples x [B, C, n], any n -> the codes [B, K, t] that they complete. All steps together equal
+        `encode`; `final` ends the stream and pads the last frame, as `encode` does."""
+        self._check_audio(x)
+        frames = self._advance(self.encoder, x, state, final)
+        return self._quantize(frames, num_codebooks)
+
+    def init_decode_state(self, batch_size: int) -> CodecState:
+        """A fresh state for `decode_step`, owned by the caller."""
+        return CodecState(layers=_streaming(self.decoder).init_state(batch_size))
+
+    def decode_step(self, codes: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
+        """The next codes [B, K, t] -> audio [B, C, t * hop]. All steps together equal `decode`. Models that look ahead,
+        or whose padding reflects the signal, hold samples back until what they need is here."""
+        return self._advance(self.decoder, self.decode_latent(codes), state, final)
+
+    @property
+    def decode_delay(self) -> int:
+        """Frames that must follow a frame before `decode_step` has given all its samples, computed from the layers."""
+        needs = getattr(self.decoder, "lookahead", None)  # networks without it need nothing that follows
+        last = round(self.sample_rate / self.frame_rate) - 1  # sample of the first frame
+        return 0 if needs is None else int(needs(last))
+
+    def _advance(self, network: nn.Module, x: Tensor, state: CodecState, final: bool) -> Tensor:
+        if state.finished:
+            raise InvalidInput("this stream was ended by a final step; start another state", field="state")
+        state.finished = final
+        streaming = _streaming(network)
+        if final:
+            return streaming.last_step(x, state.layers)
+        return streaming(x, state=state.layers)
+
+    def _quantize(self, frames: Tensor, num_codebooks: int | None) -> Tensor:
+        if isinstance(self.quantizer, ResidualVectorQuantizer):
+            return self.quantizer.encode(frames, n_q=num_codebooks)
+        return self.quantizer.encode(frames)
+
+    def _check_audio(self, x: Tensor) -> int:
+        if x.dim() != 3 or x.shape[1] != self.channels:
+            raise InvalidInput(
+                f"audio must be [batch, {self.channels}, samples]; got {tuple(x.shape)}", field="x"
+            )
+        return x.shape[-1]
+
+
+def _streaming(network: nn.Module) -> StreamingNetwork:
+    if not isinstance(network, StreamingNetwork):
+        raise InvalidInput(f"{type(network).__name__} does not work piece by piece")
+    return network
