@@ -82,9 +82,30 @@ def examine() -> dict[str, Any]:
         "device": _device(),
         "cores": os.cpu_count(),
         "models": models,
+        "families": _families(),
         "cache": str(cache_dir()),
         "free_gigabytes": round(shutil.disk_usage(_existing(cache_dir())).free / 1e9, 1),
         "problems": problems,
+    }
+
+
+def _families() -> dict[str, dict[str, Any]]:
+    """What each family of models makes and takes, and which extras of this package its inputs need."""
+    from audiocraft.checkpoints.families import families
+
+    return {
+        family.name: {
+            "title": family.title,
+            "kind": family.kind.title,
+            "makes": family.makes,
+            "takes": sorted({*family.always_takes, *family.inputs.values()}),
+            "precisions": list(family.precisions),
+            "needs": {
+                what: {"extra": extra, "installed": all(map(_installed, _EXTRAS.get(extra, ())))}
+                for what, extra in family.needs.items()
+            },
+        }
+        for family in families()
     }
 
 
@@ -124,6 +145,15 @@ def _show(report: dict[str, Any]) -> None:
     result("device      " + ", ".join(f"{key} {value}" for key, value in report["device"].items()))
     result("models      " + (", ".join(report["models"]) or "none bundled"))
     result(f"cache       {report['cache']} ({report['free_gigabytes']} GB free)")
+    for name, family in report["families"].items():
+        makes = f"makes {family['makes']}" if family["makes"] else family["kind"]
+        takes = f"; takes text, {', '.join(family['takes'])}" if family["makes"] else ""
+        needs = "".join(
+            f"; {what or name} needs the extra {found['extra']}"
+            for what, found in family["needs"].items()
+            if not found["installed"]
+        )
+        result(f"family      {name:<10} {family['title']}: {makes}{takes}{needs}")
     for extra, present in report["extras"].items():
         state = "installed" if present else f"not installed: pip install 'audiocraft-custom[{extra}]'"
         result(f"extra       {extra:<10} {state}")
