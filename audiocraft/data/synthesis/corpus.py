@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from audiocraft.data.synthesis.composition import DURATION, SPLITS, compose
@@ -25,8 +26,8 @@ from audiocraft.utils.files import atomic_path, atomic_write
 if TYPE_CHECKING:
     from audiocraft.data.synthesis.wide import Sources
 
-# Raised whenever the same numbers would give another clip.
-VERSION = 1
+# Raised whenever the same numbers would give another clip, by recipe.
+VERSIONS = MappingProxyType({"plain": 1, "wide": 2})
 KINDS = ("music", "sound", "collage")
 RECIPES = ("plain", "wide")
 SPLIT_SHARES = {"train": 0.94, "valid": 0.03, "heldout": 0.03}
@@ -227,7 +228,7 @@ def synthesize(config: CorpusConfig, *, progress: TextIO | None = None) -> dict[
 def _prepare(config: CorpusConfig) -> tuple[Path | None, Sources | None]:
     """Checks what is needed before the first clip, and leaves the settings in the folder."""
     soundfont, sources = None, None
-    settings: dict[str, Any] = {"version": VERSION, "seed": config.seed, "soundfont": None}
+    settings: dict[str, Any] = {"version": VERSIONS[config.recipe], "seed": config.seed, "soundfont": None}
     if config.recipe == "wide":
         from audiocraft.data.synthesis.wide import Sources
 
