@@ -161,7 +161,7 @@ def test_sounds(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_refused_before_anything_is_read(
     model: str, words: list[str], reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("audiocraft.models.genmodel.load_generator", None)
+    monkeypatch.setattr("audiocraft.models.token_model.load_generator", None)
     assert main(["generate", "x", "-m", model, "-o", "out.wav", *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and reason in said
@@ -170,7 +170,7 @@ def test_refused_before_anything_is_read(
 def test_released_files_tell_before_their_weights_are_read(
     golden_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audiocraft.models.genmodel.load_generator", None)
+    monkeypatch.setattr("audiocraft.models.token_model.load_generator", None)
     assert facts_of(golden_dir / "musicgen").takes == {"continuation"}
     assert generate(golden_dir / "musicgen", "--melody", "tune.wav") == 2
     assert "takes no melody" in capsys.readouterr().err

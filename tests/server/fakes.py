@@ -33,7 +33,9 @@ FACTS = {
     "plain": ModelFacts(
         name="plain", family="musicgen", kind="lm", makes="music", takes=frozenset({"continuation"})
     ),
-    "codec": ModelFacts(name="codec", family="encodec", kind="compression", sample_rate=RATE, channels=1),
+    "codec": ModelFacts(
+        name="codec", family="encodec", kind="compression", decodes=True, sample_rate=RATE, channels=1
+    ),
 }
 
 
