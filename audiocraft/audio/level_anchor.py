@@ -132,7 +132,9 @@ class AnchoredLevel:
 
     def _loudness(self, seconds: float) -> float | None:
         """Of the last `seconds`; None where they are mostly silent."""
-        powers = torch.tensor(list(self._powers)[-math.ceil(seconds) * _BLOCKS :], dtype=torch.float64)
+        powers = torch.tensor(
+            list(self._powers)[-math.ceil(seconds) * _BLOCKS :], dtype=torch.float64, device="cpu"
+        )
         blocks = powers.unfold(0, 4, 1).mean(dim=-1)
         if (blocks > _SILENCE).double().mean() < _HEARD:
             return None

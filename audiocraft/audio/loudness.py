@@ -104,7 +104,7 @@ def _k_responses(sample_rate: int, size: int, device: torch.device) -> tuple[Ten
     """The complex frequency response [size // 2 + 1] of each filter."""
     # What is made in inference mode could never be part of a gradient, and these are kept for whoever comes next.
     with torch.inference_mode(False):
-        angle = torch.arange(size // 2 + 1, dtype=torch.float64) * (2 * math.pi / size)
+        angle = torch.arange(size // 2 + 1, dtype=torch.float64, device="cpu") * (2 * math.pi / size)
         step = torch.polar(torch.ones_like(angle), -angle)  # z ** -1
         shelf, high_pass = (
             (b[0] + b[1] * step + b[2] * step**2) / (a[0] + a[1] * step + a[2] * step**2)

@@ -63,7 +63,7 @@ class SafeFile:
         if dtype is None or not stored.is_floating_point or stored == dtype:
             tensor: Tensor = self._file.get_tensor(name)
             return tensor
-        copy = torch.empty(self.shape(name), dtype=stored)
+        copy = torch.empty(self.shape(name), dtype=stored, device="cpu")
         self.read_into(name, copy)
         return copy.to(dtype)
 
@@ -81,7 +81,7 @@ class SafeFile:
         """Fill `target`, a contiguous tensor of the same shape, from the file; nothing of the file stays in memory."""
         stored = self.dtype(name)
         if target.dtype != stored:
-            copy = torch.empty(target.shape, dtype=stored)
+            copy = torch.empty(target.shape, dtype=stored, device="cpu")
             self.read_into(name, copy)
             target.copy_(copy)
             return
@@ -167,6 +167,6 @@ def _stacked(
     stored = first.dtype(name)
     kind = dtype if dtype is not None and stored.is_floating_point else stored
     whole = [sum(shape[0] for shape in shapes), *shapes[0][1:]]
-    made = torch.empty(whole, dtype=kind)
+    made = torch.empty(whole, dtype=kind, device="cpu")
     parts = made.split([shape[0] for shape in shapes])
     return made, [(file, name, part) for (file, name), part in zip(places, parts, strict=True)]

@@ -59,7 +59,7 @@ class DummyQuantizer(BaseQuantizer):
     def forward(self, x: Tensor, frame_rate: float) -> QuantizedResult:
         """x unchanged; the bandwidth is that of its 32-bit numbers."""
         codes = x.unsqueeze(1)
-        bandwidth = torch.tensor(codes[0].numel() * 32 * frame_rate / 1000 / x.shape[0]).to(x)
+        bandwidth = x.new_full((), codes[0].numel() * 32 * frame_rate / 1000 / x.shape[0])
         return QuantizedResult(x, codes, bandwidth, penalty=torch.mean(torch.zeros_like(x)))
 
     def encode(self, x: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class FactorisedResidualQuantizer(BaseQuantizer):
             residual, total = residual - quantized, total + quantized
             codes.append(code)
             penalties.append(penalty)
-        bandwidth = torch.tensor(len(codes) * math.log2(self.bins) * frame_rate / 1000).to(x)
+        bandwidth = x.new_full((), len(codes) * math.log2(self.bins) * frame_rate / 1000)
         return QuantizedResult(
             total, torch.stack(codes, dim=1), bandwidth, penalty=torch.stack(penalties).mean()
         )

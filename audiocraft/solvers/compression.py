@@ -118,7 +118,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             normal, scale = self.codec.preprocess(audio)
             frames = self.codec.encoder(normal)
             rebuilt = self.codec.postprocess(self.codec.decoder(frames)[..., : audio.shape[-1]], scale)
-            return QuantizedResult(rebuilt, frames, torch.zeros(()))
+            return QuantizedResult(rebuilt, frames, torch.zeros((), device=audio.device))
         if self.step == self.config.quantize_from:
             self.place_codes()
         return self.codec(audio)
@@ -171,7 +171,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         """Reconstruction of the fixed crops: losses, log-mel distance in decibels, SI-SNR, and the use of the codes."""
         if self._valid is None:
             self._valid = self._crops(self.config, "valid", self.runtime.rank).fixed()
-        mean, counts = Averager(), torch.zeros(self.codec.num_codebooks, self.codec.cardinality)
+        mean, counts = Averager(), torch.zeros(self.codec.num_codebooks, self.codec.cardinality, device="cpu")
         distance = MelDistance(self.config.sample_rate).to(self.runtime.device)
         sisnr = SISNR(sample_rate=self.config.sample_rate)
         for batch in self._valid:

@@ -185,7 +185,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
             rows.append(tokens.codes[clip, :, start : start + frames].long())
             lengths.append(min(frames, length - start))
             attributes.append(describe(tokens.labels[clip], random, start / rate, frames / rate))
-        return TokenBatch(torch.stack(rows), tuple(attributes), torch.tensor(lengths))
+        return TokenBatch(torch.stack(rows), tuple(attributes), torch.tensor(lengths, device="cpu"))
 
 
 def describe(

@@ -101,7 +101,7 @@ def _encode(codec: CompressionModel, metas: Sequence[AudioMeta], batch_size: int
         lengths += frames
     longest = max(part.shape[-1] for part in codes)
     padded = [torch.nn.functional.pad(part, (0, longest - part.shape[-1])) for part in codes]
-    return {"codes": torch.cat(padded), "lengths": torch.tensor(lengths)}
+    return {"codes": torch.cat(padded), "lengths": torch.tensor(lengths, device="cpu")}
 
 
 def _read(meta: AudioMeta, codec: CompressionModel) -> Tensor:

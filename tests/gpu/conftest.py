@@ -58,6 +58,17 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendGpu | RealGpu]:
         device.synchronize()
 
 
+Device = PretendGpu | RealGpu
+STEPS_PER_READ = 8
+
+
+def check_waits(count: Count, steps: list[int]) -> None:
+    """At most one read-back for so many passes of the network, and CPU tensors only where the code says so."""
+    assert steps, "the network has run"
+    assert count.read_backs * STEPS_PER_READ <= len(steps), (len(steps), count.table())
+    assert not count.unsaid, count.unsaid
+
+
 def same(left: Tensor, right: Tensor) -> bool:
     """Whether both hold the same values, wherever they are."""
     return bool(torch.equal(left.cpu(), right.cpu()))

@@ -222,10 +222,16 @@ class PretendGpu:
         return result
 
     def _unsaid(self) -> None:
-        where = library_frames()
-        if where and self.counts and where[0].split(":")[1] not in ("__init__", "reset_parameters"):
+        if not self.counts:
+            return
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and frame.f_code.co_filename in HERE:
+            frame = frame.f_back
+        if frame is None or not frame.f_code.co_filename.startswith(LIBRARY):
+            return  # another library's own doing
+        if frame.f_code.co_name not in ("__init__", "reset_parameters"):  # weights go where their model goes
             for count in self.counts:
-                count.unsaid[where[0]] += 1
+                count.unsaid[_place(frame)] += 1
 
     def _check_devices(self, name: str, args: Any, tensors: list[Tensor], here: list[bool]) -> None:
         """Refuse what a GPU refuses; write down the indices that it fetches from the CPU."""
@@ -556,11 +562,15 @@ def library_frames() -> tuple[str, ...]:
     while frame is not None and len(found) < 5:
         name = frame.f_code.co_filename
         if name.startswith(LIBRARY):
-            found.append(f"{name[len(LIBRARY) + 1 :]}:{frame.f_code.co_name}")
+            found.append(_place(frame))
         elif not found and name.startswith(TESTS) and name not in HERE:
             break
         frame = frame.f_back
     return tuple(found)
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename[len(LIBRARY) + 1 :]}:{frame.f_code.co_name}"
 
 
 def _name(func: Any) -> str:

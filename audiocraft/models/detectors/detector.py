@@ -100,7 +100,9 @@ class Detector(nn.Module):
         starts = list(range(0, len(wav) - size + 1, hop))
         if starts[-1] + size < len(wav):
             starts.append(len(wav) - size)
-        return torch.stack([wav[start : start + size] for start in starts]), torch.tensor(starts) / rate
+        return torch.stack([wav[start : start + size] for start in starts]), torch.tensor(
+            starts, device="cpu"
+        ) / rate
 
     def probability(self, name: str, raw: Tensor) -> Tensor:
         """A raw score of one discriminator as the probability that the audio is real."""
