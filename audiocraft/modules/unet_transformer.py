@@ -1,4 +1,7 @@
-"""A transformer shaped like a U-Net: the second half also sees what the matching first-half layer gave."""
+"""A transformer shaped like a U-Net. Kept for users of the original.
+
+Each layer of the second half also sees what the matching layer of the first half gave.
+"""
 
 from __future__ import annotations
 

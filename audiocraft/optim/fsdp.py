@@ -1,4 +1,6 @@
-"""Fully sharded data parallel: wrapping a model, and state dicts that look as if it had not been wrapped.
+"""Fully sharded data parallel. Kept for users of the original.
+
+Wrapping a model, and state dicts that look as if it had not been wrapped.
 
 Which layers become shards of their own is the caller's decision; this file knows no network.
 """

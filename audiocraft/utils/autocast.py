@@ -1,4 +1,4 @@
-"""Mixed precision that can be switched off."""
+"""Mixed precision that can be switched off. Kept for users of the original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies of the best weights seen so far, kept off the device that trains."""
+"""Copies of the best weights so far, off the device that trains. Kept for users of the original."""
 
 from __future__ import annotations
 

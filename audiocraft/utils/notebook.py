@@ -1,4 +1,4 @@
-"""Listening in a notebook."""
+"""Listening in a notebook. Kept for users of the original."""
 
 from __future__ import annotations
 
