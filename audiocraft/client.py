@@ -34,7 +34,14 @@ _EXACT = ("wav", "pcm", "f32")
 
 
 class ServerError(AudioCraftError):
-    """What the server refused or could not do, with its own words."""
+    """The server refused a request or could not do what it asked, and says why.
+
+    Args:
+        status: the HTTP status; 0 where nothing answered.
+        code: a stable name of what went wrong.
+        field: the field of the request that was at fault.
+        retry_after: seconds after which the server asks to come back.
+    """
 
     def __init__(
         self,
@@ -53,7 +60,7 @@ class ServerError(AudioCraftError):
 
 
 class ServerAway(ServerError):
-    """Nobody answered, or not the server itself but something on the way to it that did not reach it."""
+    """The server could not be reached: nothing answered, or a proxy on the way answered in its place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +82,7 @@ class Generation:
 
     @property
     def finished(self) -> bool:
+        """Whether it has ended, well or not."""
         return self.status in _FINISHED
 
 

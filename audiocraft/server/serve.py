@@ -35,19 +35,22 @@ _HEADER_BYTES = 32 * 2**10
 
 class HeaderDeadlineProtocol(H11Protocol):
     """HTTP that closes a connection whose headers do not arrive in time, of its first request or of a later one, so
-    that nobody can hold them all."""
+    that no client can hold all connections."""
 
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the time for the first headers."""
         super().connection_made(transport)
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the time."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Stop the time when headers are complete, and start it when those of another request begin."""
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before or self.transport.get_protocol() is not self:
@@ -70,8 +73,8 @@ class HeaderDeadlineProtocol(H11Protocol):
 
 
 class DrainingServer(uvicorn.Server):
-    """At the first signal nothing new is accepted and running jobs finish, while the server still answers; then it
-    ends. At the second it ends at once."""
+    """A server that accepts nothing new after the first signal, answers until running jobs have finished, and then
+    ends. After a second signal it ends at once."""
 
     def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], object]) -> None:
         super().__init__(config)
@@ -79,12 +82,14 @@ class DrainingServer(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
         await super().startup(sockets)
         freeze_startup_objects()
         if self.started:
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal, end at the second."""
         if self._services.draining:
             self.should_exit = self.force_exit = True
             return
@@ -107,7 +112,8 @@ def freeze_startup_objects() -> None:
 
 @contextmanager
 def listening(config: ServingConfig) -> Iterator[tuple[socket.socket, ServingConfig]]:
-    """The socket that the server listens on, taken before anything is loaded, and the settings with its port."""
+    """Take the socket that the server listens on, before anything is loaded -> it, and the settings with its port.
+    Raises ConfigError where the address cannot be taken."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -123,7 +129,11 @@ def listening(config: ServingConfig) -> Iterator[tuple[socket.socket, ServingCon
 def serve(
     app: FastAPI, config: ServingConfig, listener: socket.socket, *, ready: Callable[[], object] = bool
 ) -> None:
-    """Serve `app` until a signal comes; `ready` is called when it answers."""
+    """Serve `app` until a signal comes. Raises ConfigError where it cannot start.
+
+    Args:
+        ready: called when the server answers.
+    """
     settings = uvicorn.Config(
         app,
         host=config.host,

@@ -19,7 +19,7 @@ SEEDING_ALLOWED = ("cli/", "train.py")
 # One composes configurations; the other reads the names of these classes in pickles of strangers, and imports nothing.
 CONFIGURATION_ALLOWED = ("config/compose.py", "checkpoints/torch_files/pickle_stubs.py")
 
-TWO_MEANINGS = {"Level", "QueueFull", "Range", "Span"}
+TWO_MEANINGS = {"Level", "Range", "Span"}
 """Class names that still stand for two things."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -1,4 +1,4 @@
-"""A job as it goes, read from the store and the file of whatever process runs it: its growing audio and its events."""
+"""A job while it runs, read from the store and from its file, whatever process runs it: its audio and its events."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from audiocraft.server.services import Services
 
 
 class StreamBroken(Exception):
-    """The rest of a stream will not come: it must not look as if it had ended."""
+    """The rest of a stream will not come; it must not look as if it had ended well."""
 
 
 class AudioFollower:
-    """Reads a job's audio from some place on, as bytes of one format.
+    """Reads a job's audio while it grows, as bytes of one format.
 
-    A job that begins again on another worker makes the same audio, so that reading goes on where it was.
+    A job that begins again on another worker makes the same audio, so reading goes on where it was.
     """
 
     def __init__(self, services: Services, job: GenerationJob, format: str, limits: StreamLimits) -> None:
@@ -36,7 +36,11 @@ class AudioFollower:
         self._sent = 0
 
     async def ready(self, gone: Callable[[], Awaitable[bool]]) -> AudioEncoder:
-        """Wait for the first audio; refuses where there will be none, or none soon."""
+        """Wait for the first audio -> its encoder. Raises NotReady, NotFound or ShuttingDown where none will come soon.
+
+        Args:
+            gone: asked whether the reader has left.
+        """
         deadline = time.monotonic() + self._limits.wait
         while not self.job.samples:
             if self.job.finished:
@@ -62,7 +66,7 @@ class AudioFollower:
         return self.encoder
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """All bytes; ends when the job does. Raises StreamBroken where the audio ends before it should."""
+        """All bytes, until the job ends. Raises StreamBroken where the audio ends before it should."""
         assert self.encoder is not None
         try:
             while True:
@@ -81,7 +85,7 @@ class AudioFollower:
             raise StreamBroken(_why_silent(self.job))
 
     def _next(self) -> bytes | None:
-        """The next bytes, b"" where one must wait for them, None at the end."""
+        """The next bytes, b"" where the caller must wait for them, None at the end."""
         assert self.encoder is not None
         if self._sent >= self.job.samples:
             self.job = job = self._services.store.get(self.job.id)
@@ -103,7 +107,11 @@ class AudioFollower:
 
 
 class EventFollower:
-    """A job's events from one on, each once, in order."""
+    """Reads a job's events in order, each once.
+
+    Args:
+        after: the number of the last event that the reader has.
+    """
 
     def __init__(self, services: Services, job: GenerationJob, limits: StreamLimits, after: int = 0) -> None:
         self.job = job
@@ -112,7 +120,7 @@ class EventFollower:
         self._after = after
 
     async def events(self) -> AsyncIterator[JobEvent | None]:
-        """Events as they happen, None after a time without any. Ends after the one that ends the job."""
+        """Events as they happen, and None after a while without any, until the one that ends the job."""
         said = time.monotonic()
         while True:
             found = await run_query(
@@ -133,7 +141,7 @@ class EventFollower:
             await self._services.notifier.wait(self.job.id, self._limits.poll)
 
     async def document(self, event: JobEvent) -> dict[str, Any]:
-        """What is sent for an event: its data, and at the beginning and end of a job the job itself."""
+        """The document that is sent for an event: its data, and at the beginning and end of a job the job itself."""
         if event.kind == "progress" or event.kind == "audio":
             return {"id": self.job.id, **event.data}
         try:
@@ -143,7 +151,7 @@ class EventFollower:
         return {"id": job.id, **event.data, "generation": generation_document(job)}
 
     async def _goes_on(self) -> bool:
-        """Whether more events may come: not of jobs that were deleted or whose end was told before."""
+        """Whether more events may come: none do of jobs that were deleted, or whose end was told before."""
         try:
             job = await run_query(self._services, self._services.store.get, self.job.id)
         except JobNotFound:

@@ -40,8 +40,13 @@ router = APIRouter(prefix="/v1/generations", tags=["streaming"], responses=PROBL
 
 
 class PacedResponse(StreamingResponse):
-    """A stream whose reader is cut when it takes nothing for too long, and which never ends as if it were whole when
-    it is not."""
+    """A stream that cuts off a reader that takes nothing for too long, and that never ends as if it were whole when it
+    is not.
+
+    Args:
+        stall: seconds that the reader may take nothing.
+        ended: called in a thread when the stream has ended, whoever ended it.
+    """
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class PacedResponse(StreamingResponse):
         self._ended = ended
 
     async def stream_response(self, send: Send) -> None:
+        """Send the stream, and break it off where it cannot go on."""
         try:
             await super().stream_response(with_deadline(send, self._stall))
         except (StreamBroken, TimeoutError):

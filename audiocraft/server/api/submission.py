@@ -1,4 +1,4 @@
-"""From an accepted body to a job in the store, and waiting for what becomes of it."""
+"""From a request body to a job in the store; and canceling, deleting and awaiting jobs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def submit(
     decoded: DecodedUpload | None = None
     if body.audio is not None and body.audio.data is not None:
         # What costs little is looked at first, and decoding waits for its turn: it is a process with a gigabyte.
-        earlier = await run_in_threadpool(_looked_at, services, who, body, key)
+        earlier = await run_in_threadpool(_find_or_check, services, who, body, key)
         if isinstance(earlier, GenerationJob):
             return earlier, False
         async with services.decoding.slot():
@@ -57,8 +57,12 @@ def accept(
     key: str | None = None,
     decoded: DecodedUpload | None = None,
 ) -> tuple[GenerationJob, bool]:
-    """The same for a body whose own audio, where it has any, is `decoded`. Blocks: not for event loops."""
-    facts = _looked_at(services, who, body, key)
+    """Store a request whose inline audio is decoded -> (job, whether it is new). It blocks, so it runs in a thread.
+
+    Args:
+        decoded: the audio that came inside the body.
+    """
+    facts = _find_or_check(services, who, body, key)
     if isinstance(facts, GenerationJob):
         return facts, False
     digest = digest_of(body)
@@ -81,16 +85,16 @@ def accept(
         services.blobs.delete_job(job)
         return stored, False
     services.refusals.forget(who.owner)
-    _note(services, stored)
+    _audit_accepted(services, stored)
     if services.runner is not None:
         services.runner.wake()
     return stored, True
 
 
-def _looked_at(
+def _find_or_check(
     services: Services, who: Principal, body: GenerationBody, key: str | None
 ) -> GenerationJob | str:
-    """The job that was made of the same request before, else the model's full name; or a refusal."""
+    """The job that the same request made before, else the full name of its model; raises what refuses the request."""
     if services.draining:
         raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
     if key is not None:
@@ -104,8 +108,8 @@ def _looked_at(
     return _check(services, who, body)
 
 
-def _note(services: Services, job: GenerationJob) -> None:
-    """Who asked for what, for the audit log; the words only where the operator wants them."""
+def _audit_accepted(services: Services, job: GenerationJob) -> None:
+    """Write who asked for what into the audit log; the prompt only where the operator wants it."""
     words = {"prompt": job.prompt} if services.config.log_prompts else {}
     _audit.info(
         "accepted",
@@ -117,7 +121,7 @@ def _note(services: Services, job: GenerationJob) -> None:
 
 
 def digest_of(body: GenerationBody) -> str:
-    """What makes two requests the same."""
+    """A digest that two requests share where they ask for the same."""
     text = json.dumps(body.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -148,7 +152,7 @@ async def wait_until_finished(
     """Wait until `job` has ended, for at most `seconds` -> the job as it is then.
 
     Args:
-        gone: says whether the one who waits has left; then the wait is over too.
+        gone: asked whether the client has left, which ends the wait too.
     """
     deadline = time.monotonic() + seconds
     while not job.finished and (left := deadline - time.monotonic()) > 0:
@@ -160,7 +164,7 @@ async def wait_until_finished(
 
 
 def _check(services: Services, who: Principal, body: GenerationBody) -> str:
-    """What this server or the model cannot honour is refused here, with its name -> the model's full name."""
+    """Refuse, by its name, what this server or the model cannot honour -> the model's full name."""
     limits = services.config.request
     if body.priority and "admin" not in who.scopes:
         raise Forbidden("to go before others, a key needs the scope 'admin'", field="priority")
@@ -188,7 +192,7 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> str:
 def _keep_audio(
     services: Services, who: Principal, body: GenerationBody, job: str, decoded: DecodedUpload | None
 ) -> GenerationBody:
-    """Put the audio a body refers to beside the job; bytes sent with it become an upload that it then names."""
+    """Put the audio that a body refers to beside the job -> the body, naming an upload where it held bytes."""
     if body.audio is None:
         return body
     upload = body.audio.upload

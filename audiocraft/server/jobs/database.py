@@ -1,4 +1,4 @@
-"""The connection to SQLite or PostgreSQL: transactions, the clock all replicas agree on, and the schema's version."""
+"""The connection to SQLite or PostgreSQL: transactions, one clock for all replicas, and the version of the schema."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ _MIGRATION_LOCK = 0x6175_6469
 
 
 class Database:
-    """One database. `write()` is a transaction that sees no other writer; `read()` sees one consistent state."""
+    """One database, safe to use from many threads.
+
+    Args:
+        url: sqlite:///path or postgresql://user@host/name.
+        clock: seconds since 1970, for tests; by default that of the database.
+    """
 
     def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
         self.engine = _engine(url)
@@ -39,6 +44,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
+        """A transaction that no other writer interrupts; an error inside undoes it."""
         # SQLite lets writers of other processes wait by sleeping; those of this one need not sleep to take turns.
         with (
             self._turn,
@@ -49,6 +55,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
+        """A transaction that sees the database as it was when it began."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
@@ -101,6 +108,7 @@ class Database:
         self.now()  # the clocks are compared before there are transactions that would wait for it
 
     def close(self) -> None:
+        """Close all connections."""
         self.engine.dispose()
 
 

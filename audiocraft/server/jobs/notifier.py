@@ -1,4 +1,4 @@
-"""Waiting for news of a job without asking all the time."""
+"""Lets tasks wait for changes of a job without asking the store all the time."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections import defaultdict
 
 
 class JobNotifier:
-    """Wakes those who wait for a job. News of other processes do not come here: wait with a timeout and look."""
+    """Wakes the tasks that wait for a job. Changes that other processes make are not seen here, so waiting has a
+    timeout, after which a task looks itself."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wake waiters of this event loop from now on."""
+        """Wake tasks of this event loop from now on."""
         self._loop = loop
 
     def changed(self, job: str) -> None:
-        """Say that something happened to `job`; from any thread."""
+        """Wake the tasks that wait for `job`. Any thread may call this."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._wake, job)
 
     async def wait(self, job: str, timeout: float) -> bool:
-        """Return at the next change of `job`, or after `timeout` seconds; whether there was one."""
+        """Wait for the next change of `job`, for at most `timeout` seconds -> whether there was one."""
         event = asyncio.Event()
         self._waiting[job].add(event)
         try:

@@ -1,4 +1,4 @@
-"""Statements on jobs that are needed all the time, put together once, and rows as records."""
+"""Statements on jobs that are needed all the time, built once, and the way from rows to records."""
 
 from __future__ import annotations
 

@@ -134,13 +134,13 @@ class JobStore:
         self._changed(job)
 
     def events(self, job: str, *, after: int = 0, limit: int = 500) -> list[JobEvent]:
-        """What happened to a job since event number `after`."""
+        """The events of a job since number `after`, at most `limit`."""
         wanted = {"job": job, "after": after, "most": limit}
         with self.database.read() as connection:
             return [JobEvent(**row._mapping) for row in connection.execute(queries.EVENTS, wanted)]
 
     def position(self, job: GenerationJob) -> int:
-        """How many jobs are before this one, roughly: fairness between owners may change the order."""
+        """The number of jobs before this one, roughly: fairness between owners may change the order."""
         with self.database.read() as connection:
             return int(
                 connection.execute(queries.AHEAD, {"priority": job.priority, "job": job.id}).scalar_one()

@@ -35,11 +35,12 @@ class Janitor(threading.Thread):
         self._orphans_at = 0.0
 
     def stop(self) -> None:
-        """End soon."""
+        """End after the present step."""
         self._ended.set()
         self.join(timeout=10.0)
 
     def run(self) -> None:
+        """Tidy up every minute until `stop`; errors of the database are logged and survived."""
         while not self._ended.is_set():
             try:
                 self.tidy()
@@ -48,7 +49,7 @@ class Janitor(threading.Thread):
             self._ended.wait(_PAUSE_SECONDS)
 
     def tidy(self) -> int:
-        """One round -> how many jobs were forgotten."""
+        """Forget what is old, once -> the number of jobs that were forgotten."""
         forgotten = 0
         while found := self._store.expire():
             for job in found:

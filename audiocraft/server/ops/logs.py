@@ -50,6 +50,7 @@ class JsonLines(logging.Formatter):
     """Time (UTC), level, logger, message, request id, whatever came with `extra=`, and the stack of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of JSON, with fields hidden whose names say that they hold a secret."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

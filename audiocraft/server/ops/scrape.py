@@ -32,10 +32,11 @@ class Inventory(Collector):
         self._workers = WorkerRegistry(services.database)
 
     def describe(self) -> list[Metric]:
-        """Nothing in advance: registering must not ask the database."""
+        """No metrics in advance: registering must not ask the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
+        """The present figures; those of a database that is away are left out."""
         services = self._services
         yield _gauge("audiocraft_draining", "1 when the process was asked to stop", float(services.draining))
         yield from _or_nothing(self._jobs)

@@ -116,7 +116,7 @@ class HostGuard:
 
 
 class BodyGuard:
-    """Refuses bodies that are too large, by what arrives and not by what was announced, and those that are too slow."""
+    """Refuses bodies that are too large, by what arrives and not by what was announced, or that arrive too slowly."""
 
     def __init__(self, app: ASGIApp, *, config: ServingConfig) -> None:
         self._app = app
@@ -148,7 +148,7 @@ class BodyGuard:
 
 
 class _Body:
-    """One request's body as it arrives, and whether it was answered already."""
+    """The body of one request as it arrives, and whether the request was answered already."""
 
     def __init__(self, receive: Receive, send: Send, *, limit: int, seconds: float) -> None:
         self._receive = receive
@@ -181,7 +181,7 @@ class _Body:
 
 
 class _BodyRefused(BaseException):
-    """Passes through everything that handles errors of the application."""
+    """A refusal that passes through everything that handles errors of the application."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)

@@ -35,7 +35,11 @@ _CACHE_SIZE = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """Who sends a request: an API key, or a person at the machine itself."""
+    """The sender of a request: an API key, or a person at the machine itself.
+
+    Args:
+        owner: the id of the key, or `local`.
+    """
 
     owner: str
     scopes: frozenset[str]
@@ -148,7 +152,7 @@ class KeyStore:
             return connection.execute(select(api_keys.c.id).where(valid).limit(1)).first() is not None
 
     def principal(self, secret: str) -> Principal | None:
-        """Whose secret this is; None if nobody's."""
+        """The owner of a secret, or None."""
         if not _LEAST_SECRET <= len(secret) <= _MOST_SECRET:
             return None
         digest, now = _digest(secret), time.monotonic()

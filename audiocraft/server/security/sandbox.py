@@ -1,4 +1,4 @@
-"""Strangers' audio files: recognised by their first bytes, decoded by a child process that can do no harm."""
+"""Recognises strangers' audio files by their first bytes, and decodes them in a child process that can do no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `WorkerProcess` starts: a process with the models, which runs the jobs of its server and ends with it."""
+"""The process that `WorkerProcess` starts: it has the models, runs the jobs of its server, and ends with it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ Answer = tuple[Any, tuple[Array, ...]]
 
 
 class WorkerChild:
-    """Runs jobs, says which have changed, and answers what its server asks of the models.
+    """Runs jobs, tells its server which have changed, and answers what the server asks of the models.
 
     Args:
-        connection: to the server. When it is gone, so is the reason to live.
-        end: called with an exit code when the process is to end at once.
+        connection: the way to the server. When the server is gone, the process ends.
+        end: called with an exit code when the process must end at once.
     """
 
     def __init__(
@@ -70,10 +70,11 @@ class WorkerChild:
 
     @property
     def services(self) -> Services:
+        """The parts of this process."""
         return self._services
 
     def run(self) -> int:
-        """Load what is to be loaded, and do what the server says until it has said stop -> the exit code."""
+        """Load the models, and do what the server says until it says stop -> the exit code."""
         self._services.store.on_change(lambda job: self._tell({"changed": job}))
         threading.Thread(target=self._prepare, name="audiocraft-prepare", daemon=True).start()
         with ThreadPoolExecutor(_CALLS, thread_name_prefix="audiocraft-call") as calls:
@@ -99,7 +100,7 @@ class WorkerChild:
         return 0
 
     def drain(self, seconds: float | None = None) -> None:
-        """Take nothing more, let what runs finish, then end."""
+        """Take no more jobs, let running ones finish for so many seconds, then end."""
         if not self._stopping.is_set():
             self._stopping.set()
             threading.Thread(target=self._drain, args=(seconds,), name="audiocraft-drain").start()
@@ -209,7 +210,7 @@ class WorkerChild:
 
 
 def main(descriptor: int) -> int:
-    """Live on the socket with this file descriptor."""
+    """Serve on the socket with this file descriptor -> the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; the server decides
     connection = MessageSocket(socket.socket(fileno=descriptor))
     first = connection.receive()

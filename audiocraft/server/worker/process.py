@@ -150,7 +150,7 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether there is a worker, or will be in a moment."""
+        """Whether there is a worker, or will be one in a moment."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
@@ -171,35 +171,43 @@ class WorkerProcess:
     # ------------------------------------------------------------------ models
 
     def load(self, model: str) -> LoadedModel:
+        """Load a model in the worker, or find it loaded."""
         return LoadedModel(**self._call("load", model=model)[0])
 
     def unload(self, model: str) -> bool:
+        """Have the worker forget a model that nobody uses -> whether it was forgotten."""
         return bool(self._call("unload", model=model)[0])
 
     def loaded(self) -> Sequence[LoadedModel]:
+        """The models in the worker's memory; none while it is being started again."""
         try:
             return [LoadedModel(**entry) for entry in self._call("loaded", seconds=_QUICK_SECONDS)[0]]
         except WorkerAway:
             return []
 
     def codec_facts(self, codec: str) -> CodecFacts:
+        """What a codec of the worker makes."""
         return CodecFacts(**self._call("codec_facts", codec=codec)[0])
 
     def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
+        """Turn audio [C, N] into codes in the worker."""
         found, (codes,) = self._call("encode", wav, codec=codec, sample_rate=sample_rate, codebooks=codebooks)
         return EncodedFile(
             codes=codes, scale=found["scale"], codec=CodecFacts(**found["codec"]), samples=found["samples"]
         )
 
     def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+        """Turn codes [K, T] into the bytes of a WAV file in the worker."""
         _, (content,) = self._call("decode", codes, codec=codec, scale=scale, samples=samples)
         return content.tobytes()
 
     def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
+        """Report on audio [C, N] in the worker."""
         report, _ = self._call("analyse", wav, sample_rate=sample_rate, options=asdict(options))
         return dict(report)
 
     def close(self, drain: bool = True) -> None:
+        """End the worker: after what runs, or without `drain` at once."""
         self.stop(drain_seconds=None if drain else 0.0)
 
     # ------------------------------------------------------------------ messages

@@ -1,4 +1,4 @@
-"""What an engine says about one job, written to its audio file and its row."""
+"""Writes what an engine says about one job to its audio file and its row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ _PROGRESS_SECONDS = 0.25
 
 
 class Recorder:
-    """Writes one job's story. Raises LeaseLost as soon as the job is somebody else's."""
+    """Writes the events of one job. It raises LeaseLost as soon as the job belongs to another worker.
+
+    Args:
+        rate_of: the sample rate of a model's audio, by the model's name.
+    """
 
     def __init__(
         self, store: JobStore, blobs: BlobStore, job: GenerationJob, *, rate_of: Callable[[str], int]
@@ -102,7 +106,7 @@ class Recorder:
         self._store_after(0.0 if first else _AUDIO_SECONDS)
 
     def _store_after(self, pause: float) -> None:
-        """Store what has come together, if the last time was long enough ago."""
+        """Store what has come since the last time, if that was long enough ago."""
         now = time.monotonic()
         if now - self._stored_at < pause:
             return

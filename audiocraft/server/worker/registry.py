@@ -1,4 +1,4 @@
-"""Which workers there are: each reports every few seconds, and who stops reporting is gone."""
+"""The workers of a database: each reports every few seconds, and one that stops reporting is gone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WorkerRegistry:
             connection.execute(delete(workers).where(workers.c.seen_at < now - _FORGOTTEN_SECONDS))
 
     def remove(self, worker: str) -> None:
-        """A worker has stopped as it should."""
+        """Forget a worker that has stopped as it should."""
         with self._database.write() as connection:
             connection.execute(delete(workers).where(workers.c.id == worker))
 
