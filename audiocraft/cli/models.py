@@ -40,7 +40,7 @@ def list_models(as_json: Json = False) -> None:
         return
     for entry in entries:
         result(
-            f"{entry['name']:<28} {entry['family']:<10} {entry['makes'] or entry['kind']:<10} "
+            f"{entry['name']:<28} {entry['family']:<10} {entry['makes'] or entry['title']:<10} "
             f"{entry['megabytes']:>8.1f} MB  {entry['license'] or 'licence unknown':<14} {entry['where']}"
         )
 
@@ -162,6 +162,8 @@ def _bars() -> Iterator[None]:
 
 def _described(facts: ModelFacts) -> dict[str, Any]:
     """A model of this machine in the list."""
+    from audiocraft.checkpoints.families import kind_called
+
     size = 0
     if facts.where is not None:
         folder = facts.where if facts.where.is_dir() else facts.where.parent
@@ -170,6 +172,7 @@ def _described(facts: ModelFacts) -> dict[str, Any]:
         "name": facts.name,
         "family": facts.family,
         "kind": facts.kind,
+        "title": kind_called(facts.kind).title,
         "makes": facts.makes,
         "megabytes": round(size / 1e6, 1),
         "license": facts.license,
@@ -209,7 +212,7 @@ def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
     from audiocraft.checkpoints.read import read
     from audiocraft.checkpoints.sources import local
 
-    memory = {"memory": _memory(name, family)}
+    memory = {"memory": _memory(name)}
     released = release_called(name)
     if released is not None and released[1].built_in and local(name) is None:
         return memory
@@ -227,18 +230,15 @@ def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
     }
 
 
-def _memory(name: str, family: ModelFamily) -> dict[str, str]:
+def _memory(name: str) -> dict[str, str]:
     """What a model and its parts take on the CPU, by precision."""
     import torch
 
-    from audiocraft.models.footprint import model_bytes
+    from audiocraft.models.footprint import bytes_by_precision
     from audiocraft.utils.memory import gigabytes
 
-    cpu = torch.device("cpu")
-    return {
-        precision: gigabytes(model_bytes(name, device=cpu, precision=precision))
-        for precision in family.precisions
-    }
+    found = bytes_by_precision(name, device=torch.device("cpu"))
+    return {precision: gigabytes(count) for precision, count in found.items()}
 
 
 def _parts(name: str, family: ModelFamily) -> Sequence[ModelPart]:

@@ -7,9 +7,9 @@ import torch
 from audiocraft.checkpoints import sources
 from audiocraft.checkpoints.families import ModelFamily, release_called, target
 from audiocraft.checkpoints.read import read
-from audiocraft.errors import InvalidInput
-from audiocraft.models.loaders import fetched_family
-from audiocraft.modules.packing import PRECISIONS, resolve_precision
+from audiocraft.checkpoints.record import Checkpoint
+from audiocraft.models.loaders import check_precision, fetched_family
+from audiocraft.modules.packing import resolve_precision
 
 _BYTES_OF_WEIGHT = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.1, "int4": 0.6}  # with their scales
 _FLOAT = 4
@@ -26,27 +26,44 @@ def model_bytes(name: str, *, device: torch.device, precision: str = "auto", loa
     if family.memory is not None:
         told: int = target(family.memory)(name, device=device, precision=precision, loading=loading)
         return told
+    own, beside = count_weights(name, family)
+    return _bytes(family, own, beside, device=device, precision=precision, loading=loading)
+
+
+def bytes_by_precision(name: str, *, device: torch.device) -> dict[str, int]:
+    """`model_bytes` for each precision that model `name` can be loaded with on `device`."""
+    family = fetched_family(name)
+    able = [one for one in family.precisions if device.type == "cpu" or one not in ("int8", "int4")]
+    if family.memory is not None:
+        return {one: model_bytes(name, device=device, precision=one) for one in able}
+    own, beside = count_weights(name, family)
+    return {one: _bytes(family, own, beside, device=device, precision=one) for one in able}
+
+
+def count_weights(name: str, family: ModelFamily) -> tuple[int, int]:
+    """How many numbers the network of model `name` has, and its parts together."""
     released = release_called(name)
     if released is not None and released[1].built_in and sources.local(name) is None:
-        return 0
-    chosen = resolve_precision(precision, device)
+        return 0, 0  # as small as it needs to be, and made on the spot
     checkpoint = read(name, kind=family.kind.name)
-    per_weight = _FLOAT if loading and device.type == "cpu" else _BYTES_OF_WEIGHT[chosen]
-    if not family.generates:
-        per_weight = _FLOAT
     parts = target(family.parts)(name, checkpoint.config) if family.parts is not None else []
-    beside = sum(_weights(part.name, part.kind) for part in parts if part.kind is not None)
-    return int(sum(tensor.numel() for tensor in checkpoint.tensors.values()) * per_weight) + _FLOAT * beside
+    read_too = [read(part.name, kind=part.kind) for part in parts if part.kind is not None]
+    return _count(checkpoint), sum(_count(part) for part in read_too)
 
 
-def check_precision(family: ModelFamily, precision: str) -> None:
-    """Refuse a precision that models of a family cannot be loaded with."""
-    if precision in PRECISIONS and precision not in ("auto", *family.precisions):
-        raise InvalidInput(
-            f"{family.title} models run with precision {', '.join(family.precisions)}, not {precision}",
-            field="precision",
-        )
+def _bytes(
+    family: ModelFamily,
+    own: int,
+    beside: int,
+    *,
+    device: torch.device,
+    precision: str,
+    loading: bool = False,
+) -> int:
+    chosen = resolve_precision(precision, device)
+    whole = not family.generates or (loading and device.type == "cpu")
+    return int(own * (_FLOAT if whole else _BYTES_OF_WEIGHT[chosen])) + _FLOAT * beside
 
 
-def _weights(name: str, kind: str) -> int:
-    return sum(tensor.numel() for tensor in read(name, kind=kind).tensors.values())
+def _count(checkpoint: Checkpoint) -> int:
+    return sum(tensor.numel() for tensor in checkpoint.tensors.values())

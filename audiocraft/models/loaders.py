@@ -35,7 +35,7 @@ from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.filling import config_of, family_of_checkpoint, filled, network_of, with_shapes
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.conditioners.t5 import find_t5
-from audiocraft.modules.packing import pack_model, resolve_precision
+from audiocraft.modules.packing import PRECISIONS, pack_model, resolve_precision
 
 if TYPE_CHECKING:
     from audiocraft.models.generator import GeneratorModel
@@ -58,10 +58,20 @@ def load_model(
         raise InvalidInput(
             f"model {str(name)!r} is a {family.kind.title} and generates nothing; {others}", field="model"
         )
+    check_precision(family, precision)
     model: GeneratorModel = target(family.facade).get_pretrained(
         str(name), device=device, precision=precision
     )
     return model
+
+
+def check_precision(family: ModelFamily, precision: str | None) -> None:
+    """Refuse a precision that models of a family cannot be loaded with."""
+    if precision in PRECISIONS and precision not in ("auto", *family.precisions):
+        raise InvalidInput(
+            f"{family.title} models run with precision {', '.join(family.precisions)}, not {precision}",
+            field="precision",
+        )
 
 
 def load_part(name: Path | str, *, kind: str | None = None, device: Device = "cpu") -> nn.Module:

@@ -238,6 +238,9 @@ def test_a_family_is_found_by_name_and_by_folder(tmp_path: Path, capsys: pytest.
         assert told["family"] == "silence" and told["makes"] == "sound" and "fp32" in told["memory"]
     assert model_bytes(str(folder), device=torch.device("cpu")) == 16
     assert model_bytes("shh", device=torch.device("cpu")) == 0
+    for use in (load_model, lambda name, precision: ModelCache(precision=precision).get(name)):
+        with pytest.raises(InvalidInput, match="Silence models run with precision fp32, not int8"):
+            use("shh", precision="int8")
     assert facts_of("shh").takes == {"plan"}
     config = ServingConfig(models=("shh", str(folder)))
     assert {kind_of(facts) for facts in Catalogue(config).models().values()} == {"sound"}
