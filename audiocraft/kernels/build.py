@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,11 +19,11 @@ import torch
 from audiocraft.environment import cache_dir
 from audiocraft.kernels.compiling import (
     BUNDLED,
+    LEVELS,
     abi_version,
     compile_into,
     file_name,
     find_compiler,
-    level_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -38,14 +39,21 @@ def library() -> ctypes.CDLL | None:
         return None
     if switch != "1":
         return _opened(Path(switch))
-    level = level_of(features())
-    for folder in (BUNDLED, cache_dir() / "native"):
-        path = folder / file_name(level)
-        found = _opened(path) if path.is_file() else None
-        if found is not None:
-            return found
-    made = build(cache_dir() / "native", level)
-    return None if made is None else _opened(made)
+    own = features()
+    level, *lower = (name for name, needed in LEVELS if own.issuperset(needed))
+    cache = cache_dir() / "native"
+    found = _first([BUNDLED / file_name(level), cache / file_name(level)])
+    if found is not None:
+        return found
+    made = build(cache, level)
+    found = None if made is None else _opened(made)
+    # A wheel that was built by an old compiler lacks the newest level; the next one is far better than none.
+    return _first([BUNDLED / file_name(name) for name in lower]) if found is None else found
+
+
+def _first(paths: Sequence[Path]) -> ctypes.CDLL | None:
+    """The first of these libraries that is there and can be used."""
+    return next(filter(None, (_opened(path) for path in paths if path.is_file())), None)
 
 
 def features() -> frozenset[str]:

@@ -60,6 +60,22 @@ def test_a_damaged_library_is_not_used(tmp_path: Path, caplog: pytest.LogCapture
     assert str(damaged) in caplog.text
 
 
+def test_a_lower_level_is_better_than_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A wheel from an old compiler lacks the newest level, and there is no compiler here to make it."""
+    best, lower = compiling.LEVELS[0][0], compiling.LEVELS[2][0]
+    monkeypatch.setattr(build, "BUNDLED", tmp_path)
+    monkeypatch.setattr(build, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(build, "features", lambda: frozenset(dict(compiling.LEVELS)[best]))
+    monkeypatch.setattr(build, "build", lambda folder, level: None)
+    monkeypatch.setattr(build, "_opened", lambda path: path.name)
+    (tmp_path / compiling.file_name(lower)).touch()
+    build.library.cache_clear()
+    try:
+        assert build.library() == compiling.file_name(lower)
+    finally:
+        build.library.cache_clear()
+
+
 @pytest.mark.parametrize("switch", ["0", "/nowhere/kernels.so"])
 def test_the_switch(switch: str) -> None:
     code = "from audiocraft.kernels.build import library; import sys;sys.stdout.write(str(library()))"
