@@ -1,5 +1,5 @@
-"""What can be said about a piece of audio: whether it is a recording or came out of a codec's decoder, how loud it is,
-how fast, in which key. The detector says nothing about kinds of sound it does not know."""
+"""The report on a piece of audio: whether it is a recording or came out of a codec's decoder, how loud it is, how fast,
+in which key. The detector says nothing about kinds of sound it does not know."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Music:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """All that was found. Scores are probabilities of being real; `is_real` and the verdict stay open (None, unknown)
-    when the sound is silent or of a kind that the detector was not trained on.
+    """The result of an analysis. Scores are probabilities of being real; `is_real` and the verdict stay open (None,
+    unknown) when the sound is silent or of a kind that the detector was not trained on.
 
     Args:
         domain_distance: how far the sound lies from the training corpus; beyond `domain_limit` it is foreign.
@@ -155,7 +155,7 @@ def analyse(
 
 
 def level_of(wav: Tensor, sample_rate: int) -> Level:
-    """How loud wav [C, N] is."""
+    """Measure how loud wav [C, N] is."""
     peak = float(wav.abs().amax())
     return Level(
         loudness=_finite(float(integrated_loudness(wav[:2], sample_rate))),

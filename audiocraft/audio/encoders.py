@@ -30,10 +30,10 @@ class AudioEncoder(Protocol):
     channels: int
 
     def encode(self, audio: Samples) -> bytes:
-        """What can be sent once audio [C, n] has come; may be empty."""
+        """Take audio [C, n] and return the bytes that can be sent now; there may be none."""
 
     def finish(self) -> bytes:
-        """The rest; nothing may be encoded afterwards."""
+        """Return the last bytes; nothing may be encoded afterwards."""
 
 
 def content_type(encoder: AudioEncoder) -> str:
@@ -151,7 +151,7 @@ class _Compressed:
         return self._front(self._sink.take())
 
     def _front(self, data: bytes) -> bytes:
-        """What comes first, corrected for a file that is never gone back to."""
+        """Correct the first bytes for a file that is never gone back to; later ones pass as they are."""
         if self._started or not data:
             return data
         self._started = True

@@ -29,7 +29,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, order=True)
 class AudioFileInfo:
-    """What the header of a file says; `duration` in seconds."""
+    """The properties of an audio file, as its header states them: the rate in Hz, the duration in seconds."""
 
     sample_rate: int
     duration: float

@@ -53,7 +53,7 @@ class Finish:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Faults:
-    """What is wrong with a piece.
+    """The faults of a piece.
 
     Args:
         broken: it has infinite or undefined samples.
@@ -76,7 +76,7 @@ class Faults:
 
 
 def find_faults(wav: Tensor, sample_rate: int) -> Faults:
-    """What is wrong with a whole piece wav [C, N], before it is finished."""
+    """Find the faults of a whole piece wav [C, N], before it is finished."""
     if not bool(wav.isfinite().all()):
         return Faults(broken=True, silent=False, still=0.0)
     silent = is_silent(wav)
@@ -160,6 +160,7 @@ class _Limiter:
         )  # reductions of the block written last, and of the one to write
 
     def push(self, audio: Tensor) -> Tensor:
+        """Take samples [C, n] and return those that are limited by now [C, m]."""
         if not audio.shape[-1]:
             return audio
         if self._input is None:  # what came before the first sample sounds as if it had been that sample
@@ -172,7 +173,7 @@ class _Limiter:
         return torch.cat([audio[:, :0], *blocks], dim=-1)
 
     def end(self) -> Tensor:
-        """What is left [C, m]."""
+        """Return the rest, limited [C, m]."""
         if self._input is None:
             return torch.zeros(self._channels, 0)
         count = math.ceil(self._total / self._block)

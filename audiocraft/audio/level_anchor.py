@@ -111,7 +111,7 @@ class AnchoredLevel:
         self._gains = (self._gains[1], self._next_gain())
 
     def _measured(self, second: Tensor) -> list[float]:
-        """The weighted power of each tenth of `second`."""
+        """The weighted power of each tenth of `second` [C, N]."""
         before = second[..., :0] if self._before is None else self._before
         weighted = k_weighted(torch.cat([before, second], dim=-1), self._rate)[..., before.shape[-1] :]
         powers: list[float] = weighted.unflatten(-1, (_BLOCKS, -1)).square().mean(dim=-1).sum(dim=0).tolist()
@@ -131,7 +131,7 @@ class AnchoredLevel:
         return present + max(-anchor.slew, min(anchor.slew, wanted - present))
 
     def _loudness(self, seconds: float) -> float | None:
-        """Of the last `seconds`; None where they are mostly silent."""
+        """The loudness in LUFS of the last `seconds`; None where they are mostly silent."""
         powers = torch.tensor(
             list(self._powers)[-math.ceil(seconds) * _BLOCKS :], dtype=torch.float64, device="cpu"
         )

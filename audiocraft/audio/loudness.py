@@ -8,15 +8,25 @@ from functools import lru_cache
 import julius
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from audiocraft.errors import InvalidInput
 
 _BLOCK_S = 0.4
 _OVERLAP = 0.75
 _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
 _OFFSET = -0.691
-_PEAK_BLOCK, _PEAK_MARGIN = 1 << 19, 128
-# Front left, right and centre count once, the surround pair 1.41 times.
-_CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 1.41, 1.41)
+_PEAK_BLOCK = 1 << 19
+# Channels in front and behind count once, those at the sides 1.41 times, low frequencies not at all (BS.1770-4, annex
+# 3). The order is that of files: left, right, centre, low frequencies, then pairs, behind before beside.
+_FRONT, _SIDE, _LOW = 1.0, 1.41, 0.0
+_CHANNEL_WEIGHTS = {
+    count: (_FRONT,) * min(count, 3) + (_SIDE,) * max(0, count - 3) for count in range(1, 6)
+} | {
+    6: (_FRONT,) * 3 + (_LOW,) + (_SIDE,) * 2,
+    8: (_FRONT,) * 3 + (_LOW,) + (_FRONT,) * 2 + (_SIDE,) * 2,
+}
 
 
 def integrated_loudness(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:
@@ -37,12 +47,17 @@ def gated_loudness(power: Tensor) -> Tensor:
 def block_powers(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:
     """wav [..., C, N] -> the weighted power [..., blocks] of blocks of 0.4 s, each a quarter of a block after the one
     before, summed over the channels. Differentiable."""
+    weights = _CHANNEL_WEIGHTS.get(wav.shape[-2])
+    if weights is None:
+        raise InvalidInput(
+            f"the loudness of {wav.shape[-2]} channels is not defined; up to 6 or 8 are (stereo, 5.1, 7.1)",
+            field="wav",
+        )
     weighted = k_weighted(wav, sample_rate, limited=limited)
     block = min(round(_BLOCK_S * sample_rate), weighted.shape[-1])
     hop = max(1, round(block * (1 - _OVERLAP)))
     power = weighted.unfold(-1, block, hop).square().mean(dim=-1)  # [..., C, blocks]
-    weights = power.new_tensor(_CHANNEL_WEIGHTS[: power.shape[-2]])
-    return (power * weights[:, None]).sum(dim=-2)
+    return (power * power.new_tensor(weights)[:, None]).sum(dim=-2)
 
 
 def gated_power(power: Tensor) -> Tensor:
@@ -61,11 +76,14 @@ def lufs(power: Tensor) -> Tensor:
 def true_peak(wav: Tensor, sample_rate: int) -> float:
     """The highest level of wav [C, N] between its samples, in dB below full scale (BS.1770-4, annex 2); minus infinity
     for silence. At four times the rate, or at 192 kHz if that is less, in blocks."""
+    between = interpolator(sample_rate).to(wav.device)
+    reach = between.shape[-1] // 2
     highest = 0.0
     for start in range(0, wav.shape[-1], _PEAK_BLOCK):
         # Neighbours on both sides, or the block's own ends would count as steps.
-        block = wav[..., max(0, start - _PEAK_MARGIN) : start + _PEAK_BLOCK + _PEAK_MARGIN].float()
-        highest = max(highest, float(julius.resample_frac(block, 1, _oversampling(sample_rate)).abs().amax()))
+        first, last = max(0, start - reach), start + _PEAK_BLOCK + reach
+        heard = F.pad(wav[..., first:last].float(), (reach, reach), mode="replicate")
+        highest = max(highest, float(F.conv1d(heard[:, None], between).abs().amax()))
     return 20 * math.log10(highest) if highest > 0 else -math.inf
 
 

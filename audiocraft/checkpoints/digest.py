@@ -1,4 +1,4 @@
-"""What identifies weights: a digest over names and values."""
+"""A digest that identifies weights by their names and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured in audio, and in how a model follows its prompt: one module per subject.
+"""Measures of audio, and of how far a model follows its prompt: one module per subject.
 
     key, tempo       what a recording's key and tempo are
     onsets           when notes begin, and how far two recordings agree in it

@@ -1,4 +1,4 @@
-"""How far music is what its prompt asked for: what is heard in clips, against what was wanted of them."""
+"""How far music is what its prompt asked for: the findings in clips are compared with the wishes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audiocraft.music.harmony import Key, parse_key
 
 
 class Wanted(Protocol):
-    """What a prompt asked for."""
+    """The wishes of a prompt."""
 
     @property
     def bpm(self) -> float:
@@ -29,7 +29,7 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was found in one clip.
+    """The findings in one clip.
 
     Args:
         tempo: beats per minute.

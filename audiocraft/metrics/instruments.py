@@ -27,7 +27,7 @@ _CODED_EVERY = 4
 _EPOCHS, _BATCH = 20, 32
 Audio = NDArray[np.float32]
 Coder = Callable[[Audio], Audio]
-"""What a codec makes of wav [N]."""
+"""Sends wav [N] at 24 kHz through a codec and returns the reconstruction [N]."""
 
 
 class Labelled(Protocol):

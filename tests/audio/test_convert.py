@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,21 @@ def test_a_resampler_made_while_generating_serves_training() -> None:
         convert_audio(torch.ones(1, 1, 700), 7000, 9000, 1)
     convert_audio(wav, 7000, 9000, 1).sum().backward()
     assert wav.grad is not None and bool(wav.grad.any())
+
+
+def test_surround_sound_is_as_loud_as_its_channels() -> None:
+    """5.1 weighs the surround pair more and leaves the low frequencies out; numbers without a meaning are refused."""
+    noise = 0.1 * torch.randn(1, 2 * 24000, generator=torch.Generator().manual_seed(0))
+    mono = integrated_loudness(noise, 24000)
+
+    def louder(channel: int, count: int) -> float:
+        wav = torch.zeros(count, noise.shape[-1])
+        wav[channel] = noise[0]
+        return float(integrated_loudness(wav, 24000) - mono)
+
+    assert [round(louder(channel, 6), 2) for channel in (0, 1, 2, 4, 5)] == [0, 0, 0, 1.49, 1.49]
+    assert louder(3, 6) == -math.inf
+    assert [round(louder(channel, 8), 2) for channel in (4, 7)] == [0, 1.49]
+    assert round(louder(4, 5), 2) == 1.49
+    with pytest.raises(InvalidInput, match="7 channels"):
+        integrated_loudness(noise.expand(7, -1), 24000)
