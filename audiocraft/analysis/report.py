@@ -205,7 +205,7 @@ def _music(mono: Tensor, rate: int, notes: list[str]) -> Music:
         notes.append(f"shorter than {_LEAST_MUSIC_SECONDS:g} s: no tempo, no key")
         return Music()
     beginning = mono[: int(_MUSIC_SECONDS * rate)]
-    audio = convert_audio(beginning[None], rate, SAMPLE_RATE, 1)[0].numpy()
+    audio = convert_audio(beginning[None], rate, SAMPLE_RATE, 1)[0].cpu().numpy()
     try:
         tempo = comb_tempo(audio)
         key = key_of(cens_chroma(audio))
@@ -218,13 +218,13 @@ def _music(mono: Tensor, rate: int, notes: list[str]) -> Music:
 @torch.inference_mode()
 def _maps(mono: Tensor, detector: Detector) -> tuple[FeatureMap, ...]:
     """Every layer's map of the loudest window of mono [N]."""
-    windows, _ = detector.cut(mono)
+    windows, _ = detector.cut(mono.to(next(detector.parameters()).device))
     loudest = windows[int(windows.square().mean(-1).argmax())]
     found = []
     for name, (_, parts) in detector(loudest[None, None]).items():
         for part, layers in enumerate(parts):
             for layer, values in enumerate(layers):
-                found.append(_described(name, part, layer, values[0]))
+                found.append(_described(name, part, layer, values[0].cpu()))
     return tuple(found)
 
 

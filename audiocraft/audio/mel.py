@@ -45,10 +45,12 @@ def mel_filters(
     area: bool = False,
 ) -> Tensor:
     """Triangular filters [n_mels, n_fft // 2 + 1]; with `area` each has the same area instead of the same height."""
-    edges = torch.tensor([f_min, sample_rate / 2 if f_max is None else f_max], dtype=torch.float64)
+    edges = torch.tensor(
+        [f_min, sample_rate / 2 if f_max is None else f_max], dtype=torch.float64, device="cpu"
+    )
     low, high = hz_to_mel(edges, scale).tolist()
-    corners = mel_to_hz(torch.linspace(low, high, n_mels + 2, dtype=torch.float64), scale)
-    bins = torch.linspace(0, sample_rate // 2, n_fft // 2 + 1, dtype=torch.float64)
+    corners = mel_to_hz(torch.linspace(low, high, n_mels + 2, dtype=torch.float64, device="cpu"), scale)
+    bins = torch.linspace(0, sample_rate // 2, n_fft // 2 + 1, dtype=torch.float64, device="cpu")
     slopes = corners[:, None] - bins[None]  # [n_mels + 2, bins]
     width = corners.diff()[:, None]
     filters = torch.minimum(-slopes[:-2] / width[:-1], slopes[2:] / width[1:]).clamp_min(0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from audiocraft.utils.devices import HostQueue
 
 _State = dict[str, dict[str, Tensor]]
 
@@ -54,13 +56,28 @@ class ModuleDictEMA:
             share = 1 / self.count
         else:
             share = 1 - self.decay
-        for name, state in _states(self.module_dict).items():
-            averages = self.state[name]
-            for key, value in state.items():
-                if averages[key].is_floating_point():
-                    averages[key].lerp_(value.to(averages[key]), share)
-                else:
-                    averages[key].copy_(value)
+        pairs = [
+            (self.state[name][key], value)
+            for name, state in _states(self.module_dict).items()
+            for key, value in state.items()
+        ]
+        for average, value in zip(
+            (pair[0] for pair in pairs), self._near([pair[1] for pair in pairs]), strict=True
+        ):
+            if average.is_floating_point():
+                average.lerp_(value.to(average), share)
+            else:
+                average.copy_(value)
+
+    def _near(self, values: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The values, where the averages are. All leave a GPU together, so that it is waited for once."""
+        if torch.device(self.device).type != "cpu":
+            yield from values
+            return
+        queue = HostQueue()
+        for value in values:
+            queue.put(value)
+        yield from queue.take(wait=True)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

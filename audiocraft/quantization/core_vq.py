@@ -89,7 +89,8 @@ def kmeans(
 
 def _usage(x: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """How often each code was chosen [V], and the sum of what chose it [V, D]."""
-    counts = torch.bincount(indices, minlength=size).to(x.dtype)
+    # torch.bincount would do, but waits for a GPU to learn the largest index.
+    counts = indices.new_zeros(size).index_add_(0, indices, torch.ones_like(indices)).to(x.dtype)
     sums = x.new_zeros(size, x.shape[-1]).index_add_(0, indices, x)
     return counts, sums
 

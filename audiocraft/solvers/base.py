@@ -173,6 +173,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         """Told to stop, or out of time. All ranks decide the same, or one would wait for the others forever."""
         if time.monotonic() >= deadline:
             self.stop.set()
+        if self.runtime.world_size == 1:  # nobody to ask, and no GPU to wait for
+            return self.stop.is_set()
         told = torch.tensor(float(self.stop.is_set()), device=self.runtime.device)
         if distrib.all_reduce(told, "max").item() > 0:
             self.stop.set()

@@ -30,7 +30,10 @@ class Averager:
     def add(self, metrics: Metrics, weight: float = 1.0) -> None:
         for name, value in metrics.items():
             # Tensors are summed where they are: reading a number off a GPU would stop it.
-            self.sums[name] = self.sums.get(name, 0.0) * self.decay + value * weight
+            total = self.sums.get(name, 0.0)
+            if isinstance(total, Tensor) and isinstance(value, Tensor):
+                total = total.to(value.device)  # one that comes from a checkpoint is on the CPU
+            self.sums[name] = total * self.decay + value * weight
             self.counts[name] = self.counts.get(name, 0.0) * self.decay + weight
 
     def means(self) -> dict[str, float]:

@@ -10,32 +10,32 @@ import pytest
 import torch
 import torch.utils.checkpoint
 
-from .pretend import EVENT, PretendGpu, is_cuda
+from .pretend import DEVICE, EVENT, PretendGpu, is_cuda
 
 
 class Event:
-    """`torch.cuda.Event`: it comes to pass when the host asks for the second time, or waits for it."""
+    """`torch.cuda.Event`: it comes to pass when the host asks for the second time, or waits for anything."""
 
     gpu: PretendGpu
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._asked = 0
+        self.record()
 
     def record(self, stream: Any = None) -> None:
-        self._asked = 0
+        self._asked, self._recorded = False, self.gpu.arrivals
 
     def wait(self, stream: Any = None) -> None:
         """Let a stream wait; the host does not."""
 
     def query(self) -> bool:
-        self._asked += 1
-        if self._asked > 1:
+        if self._asked:
             self.gpu.synchronize()
-        return self._asked > 1
+        self._asked = True
+        return self.gpu.arrivals > self._recorded
 
     def synchronize(self) -> None:
-        self._asked = 2
-        self.gpu.waited(EVENT, "synchronize")
+        if self.gpu.arrivals == self._recorded:
+            self.gpu.waited(EVENT, "synchronize")
 
 
 class Stream:
@@ -76,6 +76,14 @@ def install(gpu: PretendGpu, monkeypatch: pytest.MonkeyPatch) -> None:
         torch.manual_seed,
         torch.autograd._engine_run_backward,
     )
+
+    def grouped(tensors: Any, with_indices: bool = False) -> Any:  # torch's own view, which is of the CPU
+        found = group(tensors, with_indices)
+        there = any(tensor is not None and tensor.is_cuda for tensor in tensors[0])
+        return {(DEVICE if there else device, dtype): lists for (device, dtype), lists in found.items()}
+
+    group = torch._C._group_tensors_by_device_and_dtype
+    monkeypatch.setattr(torch._C, "_group_tensors_by_device_and_dtype", grouped)
 
     def run(thread: threading.Thread) -> None:
         with gpu.active():

@@ -74,8 +74,8 @@ class Detector(nn.Module):
 
     @torch.inference_mode()
     def judge(self, wav: Tensor) -> Windows:
-        """wav [N] -> raw scores of its windows; a shorter one is filled by repeating it."""
-        windows, start = self.cut(wav)
+        """wav [N], on any device -> raw scores of its windows; a shorter one is filled by repeating it."""
+        windows, start = self.cut(wav.to(next(self.parameters()).device))
         parts = [self.raw_scores(rows[:, None]) for rows in windows.split(_ROWS)]
         return Windows(
             start=start,
