@@ -475,7 +475,12 @@ def _special(gpu: PretendGpu) -> dict[str, Callable[[Any, tuple[Any, ...], dict[
         assert not on_gpu(args[0]), "only memory of the CPU can be pinned"
         return args[0] if is_pinned(args[0]) else _pinned(args[0].clone())
 
+    def parsed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        device, *rest = func(*args, **kwargs)  # of a module's `to(tensor)`, among others
+        return (DEVICE if any(on_gpu(tensor) for tensor in _tensors((args, kwargs))) else device, *rest)
+
     return {
+        "_parse_to": parsed,
         "get device": lambda f, a, k: DEVICE if on_gpu(a[0]) else f(*a, **k),
         "get is_cuda": lambda f, a, k: on_gpu(a[0]) or f(*a, **k),
         "get is_cpu": lambda f, a, k: not on_gpu(a[0]) and f(*a, **k),

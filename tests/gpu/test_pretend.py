@@ -43,6 +43,7 @@ MADE = {
     "scalar": lambda: there(3) * torch.tensor(2.0),
     "no value": lambda: torch.zeros(0, device="cuda"),
     "layer": lambda: nn.Linear(3, 2).to("cuda")(there(1, 3)),
+    "module to a tensor": lambda: nn.Linear(3, 2).to(there(1)).weight,
     "moved later": lambda: nn.LSTM(3, 2).cuda()(there(5, 1, 3))[0],
     "default": lambda: _in_context(torch.device("cuda")),
     "copy": lambda: copy.deepcopy(nn.Linear(2, 2).cuda()).weight,
