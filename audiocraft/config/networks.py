@@ -91,6 +91,7 @@ class RVQConfig:
     orthogonal_reg_weight: float = 0.0
     orthogonal_reg_active_codes_only: bool = False
     orthogonal_reg_max_codes: Count | None = None
+    prediction: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

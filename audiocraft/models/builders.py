@@ -152,7 +152,11 @@ def build_harmonic(config: CompressionConfig) -> tuple[SpectralEncoder, Harmonic
         reassign=harmonic.reassign,
     )
     decoder = HarmonicNoiseDecoder(
-        scale, dimension=harmonic.dimension, width=harmonic.width, num_blocks=harmonic.num_blocks
+        scale,
+        dimension=harmonic.dimension,
+        width=harmonic.width,
+        num_blocks=harmonic.num_blocks,
+        prediction=config.rvq.prediction,
     )
     return SpectralEncoder(scale, dimension=harmonic.dimension), decoder
 
@@ -174,6 +178,10 @@ def build_quantizer(config: CompressionConfig, *, dimension: int) -> BaseQuantiz
     """The quantiser that `config.encodec.quantizer` names."""
     if config.encodec.quantizer == "no_quant":
         return DummyQuantizer()
+    if config.rvq.prediction and config.encodec.autoencoder != "harmonic":
+        raise ConfigError(
+            "rvq.prediction needs encodec.autoencoder=harmonic: its decoder adds what codes leave out"
+        )
     return ResidualVectorQuantizer(dimension=dimension, **kwargs_of(config.rvq))
 
 

@@ -7,6 +7,7 @@ import math
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
@@ -19,6 +20,8 @@ class ResidualVectorQuantizer(BaseQuantizer):
     Args:
         q_dropout: each training step uses a random number of codebooks, so that any number works afterwards.
         decay: of the moving averages that the codebooks follow.
+        prediction: share of the frame before, as it was quantised, that the codes of a frame do not say again, 0 to 1
+            (1 excluded). The decoder that follows has to add it. Such codes come from `fit`; training leaves them.
     """
 
     def __init__(
@@ -34,8 +37,12 @@ class ResidualVectorQuantizer(BaseQuantizer):
         orthogonal_reg_weight: float = 0.0,
         orthogonal_reg_active_codes_only: bool = False,
         orthogonal_reg_max_codes: int | None = None,
+        prediction: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= prediction < 1:
+            raise InvalidInput(f"prediction {prediction:g} must be 0 or more and below 1", field="prediction")
+        self.prediction = prediction
         self.max_n_q = n_q
         self.n_q = n_q
         self.q_dropout = q_dropout
@@ -68,6 +75,10 @@ class ResidualVectorQuantizer(BaseQuantizer):
         count = self._active(n_q)
         if self.training and self.q_dropout and n_q is None:
             count = self._draw_count(x.device, generator)
+        if self.prediction:
+            quantized, indices = self._predictive(x, count)
+            bandwidth = x.new_full((), count * math.log2(self.bins) * frame_rate / 1000)
+            return QuantizedResult(quantized, indices, bandwidth, penalty=x.new_zeros(()))
         quantized, codes, losses = self.vq(x, n_q=count, generator=generator)
         bandwidth = x.new_full((), count * math.log2(self.bins) * frame_rate / 1000)
         metrics = {"codebook_use": self._codebook_use(count)} if self.training else {}
@@ -77,11 +88,52 @@ class ResidualVectorQuantizer(BaseQuantizer):
 
     def encode(self, x: Tensor, *, n_q: int | None = None) -> Tensor:
         """x [B, D, T] -> codes [B, K, T]"""
+        if self.prediction:
+            return self._predictive(x, self._active(n_q))[1]
         return self.vq.encode(x, n_q=self._active(n_q)).transpose(0, 1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes [B, K, T], K at most `total_codebooks` -> [B, D, T]"""
         return self.vq.decode(codes.transpose(0, 1))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, frame_rate: float) -> None:
+        """Place the codes by k-means on frames x [B, D, T]; with prediction, first on what the frame before does not
+        say, then once more on what its quantised form does not say."""
+        self.train()
+        if not self.prediction:
+            self(x, frame_rate)
+            return
+        before = F.pad(x[..., :-1], (1, 0))
+        for _ in range(2):
+            for layer in self.vq.first(self.max_n_q):
+                layer.inited.zero_()
+            said = x - self.prediction * before
+            self.vq(said.transpose(0, 1).flatten(1).unsqueeze(0), n_q=self.max_n_q)
+            coded, _ = self._predictive(x, self.max_n_q)
+            before = F.pad(leaky_sum(coded, self.prediction)[0][..., :-1], (1, 0))
+
+    @torch.no_grad()
+    def _predictive(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Frames x [B, D, T] one after another, each less its share of what the decoder holds by then -> what the
+        codes say [B, D, T], and the codes [B, K, T]."""
+        books = [layer.codebook for layer in self.vq.first(count)]
+        halves = [book.square().sum(dim=-1) / 2 for book in books]
+        held = x.new_zeros(x.shape[:2])
+        coded, codes = torch.empty_like(x), []
+        for step in range(x.shape[-1]):
+            rest = x[..., step] - self.prediction * held
+            said, chosen = torch.zeros_like(held), []
+            for book, half in zip(books, halves, strict=True):
+                index = (half - rest @ book.t()).argmin(dim=-1)
+                code = F.embedding(index, book)
+                rest, said = rest - code, said + code
+                chosen.append(index)
+            held = self.prediction * held + said
+            coded[..., step] = said
+            codes.append(torch.stack(chosen, dim=-1))
+        empty = torch.zeros(x.shape[0], count, 0, dtype=torch.long, device=x.device)
+        return coded, torch.stack(codes, dim=-1) if codes else empty
 
     @property
     def total_codebooks(self) -> int:
@@ -119,3 +171,17 @@ class ResidualVectorQuantizer(BaseQuantizer):
         shares = sizes / sizes.sum(dim=-1, keepdim=True).clamp(min=1e-12)
         entropy = -(shares * shares.clamp(min=1e-12).log()).sum(dim=-1)
         return (entropy.exp() / self.bins).mean()
+
+
+def leaky_sum(x: Tensor, share: float, held: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Adds to each frame of x [B, D, T] its share of the sum before it -> [B, D, T], and the last sum [B, D].
+
+    Args:
+        held: the sum before the first frame; None for zero.
+    """
+    total = torch.zeros_like(x[..., 0]) if held is None else held
+    sums = []
+    for frame in x.unbind(dim=-1):
+        total = share * total + frame
+        sums.append(total)
+    return torch.stack(sums, dim=-1), total

@@ -14,7 +14,7 @@ from audiocraft.metrics.reconstruction import MelDistance
 from audiocraft.models.builders import build_encodec
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
 from audiocraft.modules.harmonic.encoder import SpectralEncoder
-from audiocraft.quantization import QuantizedResult
+from audiocraft.quantization import QuantizedResult, ResidualVectorQuantizer
 from audiocraft.solvers import components
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
@@ -87,13 +87,14 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             raise ConfigError("fit_frames needs encodec.autoencoder=harmonic")
         # Steps behind the end of the run are never trained on.
         step, features = self.config.total_steps, list[Tensor]()
-        while sum(len(rows) for rows in features) < num_frames:
-            features.append(encoder.features(self.crops.batch(step).to(self.runtime.device)).flatten(0, 1))
+        while sum(rows.shape[:2].numel() for rows in features) < num_frames:
+            features.append(encoder.features(self.crops.batch(step).to(self.runtime.device)))
             step += 1
         rows = torch.cat(features)
-        decoder.fit(*encoder.fit(rows))
-        quantizer.train()
-        quantizer(encoder.projection(rows).t().unsqueeze(0), self.codec.frame_rate)
+        decoder.fit(*encoder.fit(rows.flatten(0, 1)))
+        frames = encoder.projection(rows).transpose(1, 2)
+        if isinstance(quantizer, ResidualVectorQuantizer):
+            quantizer.fit(frames, self.codec.frame_rate)
 
     def place_codes(self) -> None:
         """Put the first codes where the encoder's vectors are, by k-means over several batches."""

@@ -10,6 +10,7 @@ import torch
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
 from audiocraft.modules.harmonic.encoder import SpectralEncoder, ToneScale, tone_kernels
+from audiocraft.quantization.vq import ResidualVectorQuantizer, leaky_sum
 
 SCALE = ToneScale(sample_rate=24000, hop=960)
 
@@ -143,3 +144,45 @@ def test_a_silence_is_silent_to_both_kinds_of_encoder() -> None:
         scale = ToneScale(sample_rate=24000, hop=960, reassign=reassign, floor=1e-3)
         features = SpectralEncoder(scale, dimension=8).features(torch.zeros(1, 1, 9600))
         assert torch.allclose(features[..., : 2 * scale.num_tones], torch.tensor(-3.0))
+
+
+def predictive(share: float) -> tuple[ResidualVectorQuantizer, torch.Tensor]:
+    """A fitted quantiser with prediction, and slowly changing frames [2, 8, 120] like those it was fitted to."""
+    torch.manual_seed(3)
+    frames = torch.randn(6, 8, 120)
+    for step in range(1, 120):
+        frames[..., step] = 0.9 * frames[..., step - 1] + 0.44 * frames[..., step]
+    quantizer = ResidualVectorQuantizer(8, n_q=2, bins=32, kmeans_iters=8, prediction=share)
+    quantizer.fit(frames[:4], 25.0)
+    return quantizer.eval(), frames[4:]
+
+
+def test_prediction_spends_codes_on_what_is_new() -> None:
+    """Frames that change slowly are coded with half the error, by as many codes."""
+    errors = []
+    for share in (0.0, 0.7):
+        quantizer, frames = predictive(share)
+        codes = quantizer.encode(frames)
+        said = quantizer.decode(codes)
+        assert codes.shape == (2, 2, 120) and torch.allclose(said, quantizer(frames, 25.0).x, atol=1e-5)
+        errors.append(float((leaky_sum(said, share)[0] - frames).square().mean()))
+    assert errors[1] < 0.6 * errors[0]
+
+
+@torch.no_grad()
+def test_a_predicting_decoder_streams() -> None:
+    """Step by step equals all at once, and equal codes become one steady sound."""
+    torch.manual_seed(0)
+    decoder = HarmonicNoiseDecoder(SCALE, dimension=8, width=16, num_blocks=2, prediction=0.7).eval()
+    frames = torch.randn(2, 8, 20)
+    state, pieces = decoder.init_state(2), []
+    for start, end in ((0, 1), (1, 7), (7, 20)):
+        pieces.append(decoder(frames[..., start:end], state=state))
+    assert torch.allclose(torch.cat(pieces, dim=-1), decoder(frames), atol=1e-5)
+    held, _ = leaky_sum(torch.ones(1, 8, 40), 0.7)
+    assert torch.allclose(held[..., -1], torch.tensor(1 / 0.3), rtol=1e-4)
+
+
+def test_prediction_needs_a_decoder_that_adds_it() -> None:
+    with pytest.raises(InvalidInput, match="prediction"):
+        ResidualVectorQuantizer(8, prediction=1.0)

@@ -21,6 +21,7 @@ from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.derived import Derived
 from audiocraft.modules.harmonic.encoder import FLOOR, NOISES_PER_FRAME, TONES_PER_FRAME, ToneScale
 from audiocraft.modules.streaming import StreamingModule
+from audiocraft.quantization.vq import leaky_sum
 
 _KERNEL = 7
 _EXPANSION = 3
@@ -123,12 +124,14 @@ class SynthesisState:
         past: for each block, the frames [B, D, 6] it still hears.
         tone_tail, noise_tail: what the last steps add to the samples that follow.
         position: frames made so far.
+        held: the last frame [B, dimension], of which the next one has a share; None at the start.
     """
 
     past: list[Tensor]
     tone_tail: Tensor
     noise_tail: Tensor
     position: int = 0
+    held: Tensor | None = None
 
 
 class HarmonicNoiseDecoder(StreamingModule):
@@ -136,6 +139,10 @@ class HarmonicNoiseDecoder(StreamingModule):
 
     Oscillators run with the time of the piece, so equal frames make a steady tone of any frequency. Step by step
     equals all at once.
+
+    Args:
+        prediction: share of the frame before that is added to each frame: what the codes of a quantiser with the same
+            prediction leave out.
     """
 
     frequencies: Tensor
@@ -146,9 +153,16 @@ class HarmonicNoiseDecoder(StreamingModule):
     window: Tensor
 
     def __init__(
-        self, scale: ToneScale, *, dimension: int = 96, width: int = 256, num_blocks: int = 4
+        self,
+        scale: ToneScale,
+        *,
+        dimension: int = 96,
+        width: int = 256,
+        num_blocks: int = 4,
+        prediction: float = 0.0,
     ) -> None:
         super().__init__()
+        self.prediction = prediction
         self.scale = scale
         self.dimension = dimension
         self.hop_length = scale.hop
@@ -206,6 +220,10 @@ class HarmonicNoiseDecoder(StreamingModule):
         """
         if z.shape[-1] == 0:
             return z.new_zeros(z.shape[0], 1, 0)
+        if self.prediction:
+            z, held = leaky_sum(z, self.prediction, None if state is None else state.held)
+            if state is not None:
+                state.held = held
         tones, noise = self.amplitudes(z, state)
         if state is not None:
             start = state.position
