@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ import torch
 from torch import Tensor
 
 from . import stand_ins
-from .pretend import READ, Count, PretendGpu, Wait, library_frames
+from .pretend import READ, UPLOAD, Count, PretendGpu, Wait, library_frames
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 REAL = torch.cuda.is_available()
 
 
@@ -30,7 +33,9 @@ class RealGpu:
             if "synchronizing CUDA operation" not in str(message):
                 plain(message, *args, **kwargs)
             elif where:
-                count.waits.append(Wait(READ, "synchronizing operation", where))
+                # Torch does not say which way; uploads are elsewhere than the reads that we know.
+                kind = READ if where[0] in documented_reads() else UPLOAD
+                count.waits.append(Wait(kind, "synchronizing operation", where))
 
         with warnings.catch_warnings():
             warnings.filterwarnings("always", message=".*synchronizing CUDA operation.*")
@@ -67,6 +72,13 @@ def check_waits(count: Count, steps: list[int]) -> None:
     assert steps, "the network has run"
     assert count.read_backs * STEPS_PER_READ <= len(steps), (len(steps), count.table())
     assert not count.unsaid, count.unsaid
+    unknown = {wait.where[0] for wait in count.waits if wait.kind == READ} - set(documented_reads())
+    assert not unknown, f"docs/performance.md does not know that these read from the GPU: {unknown}"
+
+
+def documented_reads() -> list[str]:
+    """The places in the table of docs/performance.md."""
+    return re.findall(r"`([a-z_0-9/]+\.py:\w+)`", (REPOSITORY / "docs" / "performance.md").read_text())
 
 
 def same(left: Tensor, right: Tensor) -> bool:
