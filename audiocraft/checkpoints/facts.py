@@ -293,9 +293,8 @@ def _look_at_torch(path: Path, kind: str | None) -> Found | None:
         except families.OtherKind:
             return None
         return Found(family=family, path=path, config=config)
-    if kind in (None, "compression") and torch_header.is_encodec_2022(header):
-        return Found(family=families.default_of("compression"), path=path, config={})
-    return None
+    known = families.of_file(header, kind)
+    return None if known is None else Found(family=known, path=path, config={})
 
 
 def _pointer(path: Path, kind: str | None) -> Found | None:

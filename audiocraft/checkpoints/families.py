@@ -102,6 +102,9 @@ class ModelFamily:
         solvers: names of the training solvers whose runs are of this family.
         model_types: names of the same architecture in `transformers`.
         recognises: whether a configuration tree without any of these names is one of this family.
+        knows_file: whether a `torch.save` file that holds no training configuration is one of this family; it is given
+            the file's mapping, in which tensors may be placeholders.
+        read_file: reads such a file: `read_file(package, path)` gives its configuration tree and its weights by name.
         inputs: what a conditioner, by its name in configurations, lets a model be given.
         always_takes: what every model of the family can be given beside text.
         precisions: of weights, that it can be loaded with.
@@ -123,6 +126,8 @@ class ModelFamily:
     solvers: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
     recognises: Callable[[Mapping[str, Any]], bool] | None = None
+    knows_file: Callable[[Mapping[Any, Any]], bool] | None = None
+    read_file: Reference | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     always_takes: frozenset[str] = frozenset()
     precisions: tuple[str, ...] = ("fp32",)
@@ -194,7 +199,8 @@ def _declared() -> Iterator[ModelFamily]:
     package = importlib.import_module("audiocraft.families")
     for module in pkgutil.iter_modules(package.__path__):
         if not module.name.startswith("_"):
-            yield importlib.import_module(f"{package.__name__}.{module.name}").FAMILY
+            found = importlib.import_module(f"{package.__name__}.{module.name}")
+            yield from getattr(found, "FAMILIES", None) or (found.FAMILY,)
 
 
 def _of_other_packages() -> Iterator[ModelFamily]:
@@ -360,6 +366,12 @@ def of_solver(solver: str) -> ModelFamily:
         if solver in family.solvers:
             return family
     raise CheckpointError(f"no model family says that the solver {solver!r} trains its models")
+
+
+def of_file(package: Mapping[Any, Any], kind: str | None = None) -> ModelFamily | None:
+    """The family that knows a `torch.save` file without a training configuration."""
+    known = (family for family in of_kind(kind) if family.knows_file is not None)
+    return next((family for family in known if family.knows_file and family.knows_file(package)), None)
 
 
 def default_of(kind: str) -> ModelFamily:

@@ -16,8 +16,8 @@ from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.record import Checkpoint, Pointer
 from audiocraft.checkpoints.safefile import SafeFile
 from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE, inside, resolve
-from audiocraft.checkpoints.torch_files import encodec_2022, shards
 from audiocraft.checkpoints.torch_files import header as torch_header
+from audiocraft.checkpoints.torch_files import shards
 from audiocraft.checkpoints.torch_files.torchfile import load_torch_file
 from audiocraft.checkpoints.transformers import models as transformers_models
 from audiocraft.checkpoints.transformers.names import old_weight_norm
@@ -124,11 +124,11 @@ def _read_torch(path: Path, kind: str, dtype: torch.dtype | None) -> Checkpoint 
         return Pointer(kind=kind, name=name, source=path)
     if "xp.cfg" in package:
         return _read_package(package, path, kind, dtype)
-    if kind == "compression" and torch_header.is_encodec_2022(package):
-        tensors = _tensors(package, path, dtype)
-        config = encodec_2022.config_of(tensors, path)
-        family = families.recognise(config, kind=kind, source=str(path)).name
-        return Checkpoint(kind=kind, family=family, config=config, tensors=tensors, source=path)
+    family = families.of_file(package, kind)
+    if family is not None:
+        config, weights = families.target(family.read_file)(package, path)
+        tensors = _tensors(weights, path, dtype)
+        return Checkpoint(kind=kind, family=family.name, config=config, tensors=tensors, source=path)
     if "progress" in package:
         raise CheckpointError(
             f"{path} is a training run; make a model of it: audiocraft train export {path.parent} --out FOLDER"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiocraft.checkpoints.families import ModelFamily, Release
+from audiocraft.checkpoints.torch_files.header import is_encodec_2022
 from audiocraft.families._kinds import CODEC, NON_COMMERCIAL
 
 
@@ -35,6 +36,8 @@ FAMILY = ModelFamily(
     solvers=("compression",),
     model_types=("encodec",),
     recognises=_recognises,
+    knows_file=is_encodec_2022,
+    read_file="audiocraft.checkpoints.torch_files.encodec_2022:read_2022",
     releases=(
         # The models that travel with this package share one codec, which their names stand for too.
         Release(repo="nano", aliases=("musicgen-nano", "audiogen-nano")),

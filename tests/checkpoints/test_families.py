@@ -10,8 +10,8 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models import AudioGen, MusicGen
 from audiocraft.models.conversion import convert
 from audiocraft.models.footprint import model_bytes
-from audiocraft.models.loaders import load_model
+from audiocraft.models.loaders import load_model, load_part
 from audiocraft.server.catalogue import Catalogue, kind_of
 
 FAMILIES = families.families()
@@ -248,6 +248,47 @@ def test_a_family_is_found_by_name_and_by_folder(tmp_path: Path, capsys: pytest.
     assert "takes no melody" in capsys.readouterr().err
     assert main(["doctor", "--json"]) == 0
     assert "silence" in json.loads(capsys.readouterr().out)["families"]
+
+
+def test_a_family_reads_files_of_its_own(tmp_path: Path) -> None:
+    """As those of the diffusion models: several networks in one file, and no training configuration."""
+    kind = NetworkKind(name="bands", title="band model", release_file="bands.th")
+    bands = ModelFamily(
+        name="bands",
+        title="Bands",
+        kind=kind,
+        config=BandsConfig,
+        build=lambda config, device: nn.ModuleList(
+            nn.Linear(2, 1, device=device) for _ in range(config.bands)
+        ),
+        knows_file=lambda package: "n_bands" in package,
+        read_file=lambda package, path: (
+            {"bands": package["n_bands"]},
+            {
+                f"{band}.{name}": value
+                for band in range(package["n_bands"])
+                for name, value in package[band].items()
+            },
+        ),
+    )
+    stored = {"n_bands": 2, **{band: nn.Linear(2, 1).state_dict() for band in range(2)}}
+    torch.save(stored, tmp_path / "bands.th")
+    with registered(bands):
+        for name in (tmp_path, tmp_path / "bands.th"):
+            assert facts_of(name).family == "bands"
+            found = load_part(name).state_dict()
+            assert torch.equal(found["1.weight"], stored[1]["weight"]) and len(found) == 4
+        with pytest.raises(CheckpointError, match=r"bands\.th"):
+            read(tmp_path / "bands.th", kind="lm")
+
+
+@dataclass(frozen=True)
+class BandsConfig:
+    bands: int
+
+    @classmethod
+    def select(cls, tree: Mapping[str, Any]) -> BandsConfig:
+        return cls(tree["bands"])
 
 
 def test_packages_bring_families(

@@ -17,6 +17,11 @@ from audiocraft.errors import CheckpointError
 _UPSAMPLING = re.compile(r"decoder\.model\.(\d+)\.convtr\.convtr\.weight(_v)?")
 
 
+def read_2022(package: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
+    """The configuration that the shapes of such a file tell, and its tensors."""
+    return config_of(package, source), package
+
+
 def config_of(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Any]:
     """Our configuration tree: stereo at 48 kHz in chunks with their own volume, or causal mono at 24 kHz."""
     shapes = {old_weight_norm(name): tuple(tensor.shape) for name, tensor in tensors.items()}
