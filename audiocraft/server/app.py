@@ -40,7 +40,7 @@ from audiocraft.server.ops.logs import LogContext
 from audiocraft.server.ops.metrics import RequestMeter
 from audiocraft.server.security.authentication import KeyGuard
 from audiocraft.server.security.guards import BodyGuard, HostGuard, RequestScope
-from audiocraft.server.services import Services, build_services
+from audiocraft.server.services import Services, build_services, noting_failure
 from audiocraft.server.worker.process import WorkerProcess
 
 if TYPE_CHECKING:  # imports torch, which a server whose models are elsewhere does not need
@@ -80,7 +80,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.notifier.attach(asyncio.get_running_loop())
-        background = await run_in_threadpool(_start, services)
+        with noting_failure(services):
+            background = await run_in_threadpool(_start, services)
         try:
             yield
         finally:

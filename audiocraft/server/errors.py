@@ -247,12 +247,16 @@ def _answer(request: Request, fault: Fault, headers: Mapping[str, str] | None = 
 
 class ServerErrorMiddleware:
     """ASGI layer that answers the errors that nobody foresaw. The framework would do so outside of all other layers:
-    its answer would lack our headers, and would be neither counted nor logged."""
+    its answer would lack our headers, and would be neither counted nor logged. A start that fails for a reason that is
+    known is told in one line too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, _without_traceback(scope, send))
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -269,6 +273,18 @@ class ServerErrorMiddleware:
             if begun:  # too late for another answer: the connection is closed
                 raise
             await (await _known(Request(scope), error))(scope, receive, send)
+
+
+def _without_traceback(scope: Scope, send: Send) -> Send:
+    """`send` that tells why the application could not start in one line, where that is known."""
+
+    async def sending(message: Message) -> None:
+        failure = scope["app"].state.services.failure
+        if message["type"] == "lifespan.startup.failed" and failure is not None:
+            message = {**message, "message": failure}
+        await send(message)
+
+    return sending
 
 
 async def _known(request: Request, error: Exception) -> JSONResponse:

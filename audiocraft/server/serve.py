@@ -78,7 +78,7 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], object]) -> None:
         super().__init__(config)
-        self._services = services
+        self.services = services
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -90,16 +90,16 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at the second."""
-        if self._services.draining:
+        if self.services.draining:
             self.should_exit = self.force_exit = True
             return
-        self._services.draining = True
+        self.services.draining = True
         _log.info("%s: finishing what runs", signal.Signals(sig).name)
         threading.Thread(target=self._drain, name="audiocraft-drain", daemon=True).start()
 
     def _drain(self) -> None:
-        if self._services.runner is not None:
-            self._services.runner.stop()
+        if self.services.runner is not None:
+            self.services.runner.stop()
         self.should_exit = True
 
 
@@ -154,6 +154,10 @@ def serve(
     # several times for it; the model itself hardly notices.
     sys.setswitchinterval(_SWITCH_SECONDS)
     server = DrainingServer(settings, app.state.services, ready)
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:  # uvicorn's answer to an application that cannot start; what called us says it its own way
+        if server.started:
+            raise
     if not server.started:
-        raise ConfigError("the server could not start; the log says why")
+        raise ConfigError(server.services.failure or "the server could not start; the log says why")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from audiocraft.config.serving import ServingConfig
+from audiocraft.errors import AudioCraftError
 from audiocraft.server.api.backpressure import Refusals, Slots, StreamLimits
 from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.errors import DiskFull
@@ -38,6 +41,7 @@ class Services:
         loading: the models that are loaded at a time.
         analysing: the files that the detector judges at a time.
         draining: set when the process was asked to stop; the server accepts nothing new then.
+        failure: why the process could not start, in one line; None as long as it could.
     """
 
     config: ServingConfig
@@ -52,6 +56,7 @@ class Services:
     models: ModelsPort | None
     runner: JobRunner | None
     draining: bool = False
+    failure: str | None = None
     stream_limits: StreamLimits = field(default_factory=StreamLimits)
     refusals: Refusals = field(default_factory=Refusals)
     decoding: Slots = field(default_factory=lambda: Slots("files to be decoded", at_once=2, waiting=32))
@@ -118,3 +123,13 @@ def build_services(
         uploads=UploadStore(database, blobs, config.upload), keys=KeyStore(database),
         catalogue=catalogue or Catalogue(config), notifier=notifier, metrics=metrics, models=engine, runner=runner,
     )  # fmt: skip
+
+
+@contextmanager
+def noting_failure(services: Services) -> Iterator[None]:
+    """Note in `services.failure` why the start inside failed, where the reason is known; the error goes on."""
+    try:
+        yield
+    except AudioCraftError as error:
+        services.failure = str(error)
+        raise

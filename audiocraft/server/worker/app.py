@@ -17,7 +17,7 @@ from audiocraft.server.ops import health, scrape
 from audiocraft.server.ops.logs import LogContext
 from audiocraft.server.ops.scrape import Inventory
 from audiocraft.server.security.guards import BodyGuard, RequestScope
-from audiocraft.server.services import Services, build_services
+from audiocraft.server.services import Services, build_services, noting_failure
 from audiocraft.server.worker.local_engine import LocalEngine
 
 
@@ -33,7 +33,8 @@ def create_worker_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(_start, services)
+        with noting_failure(services):
+            await run_in_threadpool(_start, services)
         try:
             yield
         finally:

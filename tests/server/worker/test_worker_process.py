@@ -16,6 +16,7 @@ from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
+from audiocraft.server.serve import listening, serve
 from audiocraft.server.worker.ipc import MessageSocket
 from audiocraft.server.worker.process import WorkerProcess
 
@@ -164,3 +165,31 @@ def test_the_real_process(tmp_path: Path) -> None:
         assert again["result"]["sha256"] == first["result"]["sha256"]
         assert worker._process is not process
     assert not worker.alive
+
+
+class Unstartable:
+    """A process that says why it cannot run, and ends."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        end = MessageSocket(connection.dup())
+        end.send({"failed": "device 'cuda' cannot be used here: torch sees no GPU"})
+        end.close()
+
+    def wait(self, timeout: float | None = None) -> int:
+        return 78
+
+    def kill(self) -> None:
+        pass
+
+
+def test_why_a_worker_cannot_start_is_one_line(
+    config: ServingConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
+    engine = WorkerProcess(config, spawn=Unstartable)
+    with listening(replace(config, port=0)) as (listener, config):
+        app = create_app(engine, config, catalogue=Catalogue(config, models=FACTS))
+        with pytest.raises(ConfigError, match="the worker could not start: device 'cuda'"):
+            serve(app, config, listener)
+    assert "torch sees no GPU" in caplog.text
+    assert "Traceback" not in caplog.text
