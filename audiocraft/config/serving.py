@@ -48,7 +48,6 @@ class RequestLimits:
     wait_seconds: float = 60.0  # the longest `Prefer: wait`
     generate_seconds: float = 600.0  # how long a synchronous alias waits for its audio
     codec_seconds: float = 120.0  # seconds of audio for encode and decode
-    prompt_characters: int = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

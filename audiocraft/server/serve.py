@@ -156,7 +156,8 @@ def serve(
     server = DrainingServer(settings, app.state.services, ready)
     try:
         server.run(sockets=[listener])
-    except SystemExit:  # uvicorn's answer to an application that cannot start; what called us says it its own way
+    except SystemExit:
+        # This is how uvicorn answers an application that cannot start; our caller is told by an error.
         if server.started:
             raise
     if not server.started:
