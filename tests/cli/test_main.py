@@ -109,6 +109,15 @@ def test_json_is_one_document(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert entry["path"] == "o.wav" and entry["seed"] == 1 and entry["sidecar"] == "o.wav.json"
 
 
+def test_a_picture_beside_the_file_needs_no_drawing_library(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "librosa", None)
+    assert main(["generate", "rock", "-d", "0.5", "-o", "a.wav", "--spectrogram", *DEBUG]) == 0
+    assert Path("a.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_going_on_from_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["generate", "x", "-d", "1", "-o", "start.wav", *DEBUG])
     assert main(["generate", "x", "-d", "2", "-o", "more.wav", "--continue", "start.wav", *DEBUG]) == 0
