@@ -32,7 +32,7 @@ _MARGIN_DB = 0.3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
-    """How audio is finished.
+    """How audio is finished; it is an AudioProcessor, so that a request can ask for it.
 
     Args:
         ceiling: the highest true peak in dB below full scale (BS.1770-4, annex 2).
@@ -49,6 +49,10 @@ class Finish:
             )
         if not 0 <= self.fade <= 60:
             raise InvalidInput(f"the fade lasts 0 to 60 seconds, got {self.fade:g}", field="fade")
+
+    def open(self, sample_rate: int, channels: int) -> Finisher:
+        """Begin to finish one piece."""
+        return Finisher(sample_rate, channels, self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +89,9 @@ def find_faults(wav: Tensor, sample_rate: int) -> Faults:
 
 
 def finished(wav: Tensor, sample_rate: int, finish: Finish = Finish()) -> Tensor:
-    """A whole piece wav [C, N], finished, [C, N] float32 on the CPU. The same samples as a `Finisher` gives."""
-    finisher = Finisher(sample_rate, wav.shape[0], finish)
-    return torch.cat([finisher.push(wav), finisher.end()], dim=-1)
+    """A whole piece wav [C, N], finished, [C, N] float32 on its device. The same samples as a `Finisher` gives."""
+    finisher = finish.open(sample_rate, wav.shape[0])
+    return torch.cat([finisher.push(wav), finisher.finish()], dim=-1)
 
 
 class Finisher:
@@ -99,6 +103,7 @@ class Finisher:
         self._fade = round(finish.fade * sample_rate)
         self._limiter = _Limiter(sample_rate, channels, finish.ceiling)
         self._held = torch.zeros(channels, 0)
+        self._device = self._held.device
 
     def push(self, audio: Tensor) -> Tensor:
         """The next samples [C, n] -> what is finished by now [C, m], perhaps nothing.
@@ -106,22 +111,23 @@ class Finisher:
         Raises:
             InvalidInput: another number of channels, or infinite or undefined samples.
         """
-        audio = audio.detach().to("cpu", torch.float32)
+        # A limiter asks at every block whether there is anything to do, for which a GPU would have to be waited for.
+        self._device, audio = audio.device, audio.detach().to("cpu", torch.float32)
         if audio.dim() != 2 or audio.shape[0] != self._channels:
             raise InvalidInput(
                 f"this piece has {self._channels} channels, got audio {list(audio.shape)}", field="audio"
             )
         if not bool(audio.isfinite().all()):
             raise InvalidInput("the audio has infinite or undefined samples", field="audio")
-        return self._released(self._limiter.push(audio))
+        return self._released(self._limiter.push(audio)).to(self._device)
 
-    def end(self) -> Tensor:
+    def finish(self) -> Tensor:
         """The rest [C, m], faded out. Nothing may be pushed afterwards."""
         rest = torch.cat([self._held, self._limiter.end()], dim=-1)
         count = min(self._fade, rest.shape[-1])
-        if count:
-            rest[:, -count:] *= _fade_out(self._fade)[-count:]
-        return rest
+        ramp = _fade_out(self._fade)[self._fade - count :]
+        kept = rest.shape[-1] - count
+        return torch.cat([rest[:, :kept], rest[:, kept:] * ramp], dim=-1).to(self._device)
 
     def _released(self, audio: Tensor) -> Tensor:
         """All but the samples that would fade if the piece ended here."""

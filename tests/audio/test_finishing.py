@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from audiocraft.audio.finishing import Faults, Finish, Finisher, find_faults, finished
+from audiocraft.audio.level_anchor import LevelAnchor
 from audiocraft.audio.loudness import true_peak
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.request import GenerationRequest
+from audiocraft.models import MusicGen
 
 RATE = 24000
 SHARP = Finish(fade=0.0)
@@ -76,7 +80,7 @@ def test_pieces_give_the_samples_of_the_whole_bit_for_bit(cuts: list[int], lengt
     finisher = Finisher(RATE, 2)
     places = sorted({0, length, *(cut for cut in cuts if cut < length)})
     pieces = [finisher.push(wav[:, start:end]) for start, end in pairwise(places)]
-    assert torch.equal(torch.cat([torch.zeros(2, 0), *pieces, finisher.end()], dim=-1), whole)
+    assert torch.equal(torch.cat([torch.zeros(2, 0), *pieces, finisher.finish()], dim=-1), whole)
     assert whole.shape == wav.shape
 
 
@@ -131,6 +135,39 @@ def test_audio_comes_soon() -> None:
     for number, piece in enumerate(tones(1.0).split(240, dim=-1), start=1):
         out += finisher.push(piece).shape[-1]
         assert number * 240 - out <= 0.085 * RATE
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_a_request_can_ask_for_it(anchored: bool) -> None:
+    """In files and in streams, beside other processors."""
+    model = MusicGen.get_pretrained("debug")
+    loud = Louder(40.0)
+    anchor = (LevelAnchor(reference=1),) if anchored else ()
+    request = GenerationRequest(
+        prompts=("rock",), duration=0.7, seeds=(1,), processors=(*anchor, loud, Finish())
+    )
+    found = model.run(request).audio[0]
+    streamed = torch.cat([chunk.audio for chunk in model.stream(request)], dim=-1)
+    assert found.shape == streamed.shape == (1, round(0.7 * model.sample_rate))
+    for audio in (found, streamed):
+        assert -1.6 < true_peak(audio, model.sample_rate) <= -1.0
+        assert float(audio[:, -1].abs()) < 1e-6
+
+
+@dataclass(frozen=True)
+class Louder:
+    """A processor that multiplies samples."""
+
+    gain: float
+
+    def open(self, sample_rate: int, channels: int) -> Louder:
+        return self
+
+    def push(self, audio: Tensor) -> Tensor:
+        return audio * self.gain
+
+    def finish(self) -> Tensor:
+        return torch.zeros(1, 0)
 
 
 def test_what_cannot_be_finished_is_refused() -> None:
