@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiocraft.checkpoints.families import family_called
 from audiocraft.checkpoints.transformers.names import encodec_config_from_hf, encodec_from_hf
 from audiocraft.config.networks import CompressionConfig
 from audiocraft.errors import CheckpointError, InvalidInput
@@ -18,32 +19,38 @@ from audiocraft.models.codecs.encodec import CompressionModel, EncodecModel
 from audiocraft.models.loaders import load_compression_model
 from audiocraft.quantization.base import QuantizedResult
 
-DAC_MODELS = {kind: f"descript/dac_{kind}" for kind in ("16khz", "24khz", "44khz")}
-"""Where the weights of each DAC model are published."""
+_SHORT = "dac_"
+"""What short names of published DAC models begin with, before what the original calls the model's type."""
 
 
 class DAC(DACModel):
     """The released DAC at 16, 24 or 44.1 kHz; its weights are found as those of every model."""
 
     def __init__(self, model_type: str = "44khz") -> None:
-        if model_type not in DAC_MODELS:
+        published = _published()
+        if model_type not in published:
             raise InvalidInput(
-                f"DAC {model_type!r} is not a choice; one of {', '.join(DAC_MODELS)}", field="model_type"
+                f"DAC {model_type!r} is not a choice; one of {', '.join(published)}", field="model_type"
             )
-        loaded = load_compression_model(DAC_MODELS[model_type])
+        loaded = load_compression_model(published[model_type])
         if not isinstance(loaded, DACModel):
-            raise CheckpointError(
-                f"{DAC_MODELS[model_type]} holds a {type(loaded).__name__}, not a DAC model"
-            )
+            raise CheckpointError(f"{published[model_type]} holds a {type(loaded).__name__}, not a DAC model")
         super().__init__(loaded.encoder, loaded.decoder, loaded.quantizer, sample_rate=loaded.sample_rate)
         self.eval()
 
 
 def load_dac(name: str | Path, device: torch.device | str = "cpu") -> CompressionModel:
     """The DAC called `name`; a published one by its short name is a `DAC`, as in the original."""
-    if str(name).startswith("dac_") and str(name).removeprefix("dac_") in DAC_MODELS:
-        return DAC(str(name).removeprefix("dac_")).to(device)
+    for model_type in _published():
+        if str(name) == _SHORT + model_type:
+            return DAC(model_type).to(device)
     return load_compression_model(name, device=device)
+
+
+def _published() -> dict[str, str]:
+    """Where the weights of each type of DAC model are published."""
+    releases = family_called("dac").releases
+    return {alias.removeprefix(_SHORT): made.repo for made in releases for alias in made.aliases}
 
 
 class HFEncodecCompressionModel(CompressionModel):
