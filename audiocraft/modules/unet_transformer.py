@@ -66,4 +66,8 @@ class UnetTransformer(StreamingTransformer):
         return x
 
     def _drops_layer(self) -> bool:
-        return self.training and bool(self.layer_drop_p) and torch.rand(()).item() < (self.layer_drop_p or 0)
+        return (
+            self.training
+            and bool(self.layer_drop_p)
+            and torch.rand((), device="cpu").item() < (self.layer_drop_p or 0)
+        )

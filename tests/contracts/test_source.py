@@ -22,6 +22,23 @@ CONFIGURATION_ALLOWED = ("config/compose.py", "checkpoints/torch_files/pickle_st
 TWO_MEANINGS = {"Level", "Range", "Span"}
 """Class names that still stand for two things."""
 
+# Rooms whose tensors may be on a GPU; what makes tensors from nothing; who lays out buffers for a constructor: those
+# go where their module goes.
+DEVICE_ROOMS = (
+    "adversarial/", "engine/", "generation/", "losses/", "models/", "modules/", "optim/", "quantization/",
+)  # fmt: skip
+FACTORIES = frozenset(
+    "tensor as_tensor zeros ones empty full arange linspace logspace eye rand randn randint randperm".split()
+)
+LAYS_OUT = {
+    "__init__",
+    "reset_parameters",
+    "_register_oscillators",
+    "frequencies",
+    "_windows",
+    "uniform_init",
+}
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -177,3 +194,22 @@ def test_a_class_name_has_one_meaning(sources: list[Source]) -> None:
                     homes.setdefault(node.name, []).append(str(source.path))
     double = {name: places for name, places in homes.items() if len(places) > 1}
     assert double.keys() <= TWO_MEANINGS, double
+
+
+def test_tensors_say_where_they_are_made(sources: list[Source]) -> None:
+    """Without a device a tensor is the CPU's: beside a model on a GPU that is an error, or a wait at each step."""
+    found = [
+        f"{source.path}:{call.lineno} {name}: torch.{call.func.attr} says no device"
+        for source in sources
+        if str(source.path).startswith(DEVICE_ROOMS)
+        if not str(source.path).startswith("modules/compiled/")  # of the CPU alone
+        for name, function in functions(source)
+        if function.name not in LAYS_OUT
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and (call.func.value.id, call.func.attr in FACTORIES) == ("torch", True)
+        and not {keyword.arg for keyword in call.keywords} & {"device", "generator", "out"}
+    ]
+    assert not found, found

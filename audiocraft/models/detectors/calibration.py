@@ -23,25 +23,30 @@ def fit_logistic(real: Tensor, fake: Tensor) -> tuple[Tensor, float]:
     """
     features = torch.cat([real, fake]).double()
     mean, std = features.mean(0), features.std(0).clamp_min(1e-9)
-    points = torch.cat([(features - mean) / std, torch.ones(len(features), 1, dtype=torch.float64)], dim=1)
+    points = torch.cat([(features - mean) / std, features.new_ones(len(features), 1)], dim=1)
     targets = torch.cat(
         [
-            torch.full((len(real),), (len(real) + 1) / (len(real) + 2)),
-            torch.full((len(fake),), 1 / (len(fake) + 2)),
+            torch.full((len(real),), (len(real) + 1) / (len(real) + 2), device=real.device),
+            torch.full((len(fake),), 1 / (len(fake) + 2), device=fake.device),
         ]
     ).double()
     weights = torch.cat(
-        [torch.full((len(real),), 0.5 / len(real)), torch.full((len(fake),), 0.5 / len(fake))]
+        [
+            torch.full((len(real),), 0.5 / len(real), device=real.device),
+            torch.full((len(fake),), 0.5 / len(fake), device=fake.device),
+        ]
     )
     weights = weights.double()
-    ridge = _RIDGE * torch.eye(points.shape[1], dtype=torch.float64)
+    ridge = _RIDGE * torch.eye(points.shape[1], dtype=torch.float64, device=points.device)
     ridge[-1, -1] = 0.0
-    solution = torch.zeros(points.shape[1], dtype=torch.float64)
+    solution = points.new_zeros(points.shape[1])
     for _ in range(_ROUNDS):
         found = torch.sigmoid(points @ solution)
         slope = points.T @ (weights * (found - targets)) + ridge @ solution
         curve = (points * (weights * found * (1 - found))[:, None]).T @ points + ridge
-        step = torch.linalg.solve(curve + 1e-9 * torch.eye(len(slope), dtype=torch.float64), slope)
+        step = torch.linalg.solve(
+            curve + 1e-9 * torch.eye(len(slope), dtype=torch.float64, device=points.device), slope
+        )
         # A full Newton step may overshoot where the curve is flat.
         solution = solution - step * min(1.0, 2.0 / float(step.norm().clamp_min(1e-12)))
         if step.norm() < 1e-8:

@@ -155,15 +155,15 @@ class ConditionFuser(StreamingModule):
             raise InvalidInput(
                 "stretching a condition needs the whole sequence at once", field="input_interpolate"
             )
-        start = state.position.to(input.device).unsqueeze(1)
-        positions = start + torch.arange(input.shape[1], device=input.device)
+        state.position = state.position.to(input.device)
+        positions = state.position.unsqueeze(1) + torch.arange(input.shape[1], device=input.device)
         out = apply_fused(input, fused, positions, with_prepend=not state.started)
         state.position = state.position + input.shape[1]
         state.started = True
         return out, fused.cross
 
     def init_state(self, batch_size: int, **options: Any) -> FuserState:
-        return FuserState(torch.zeros(batch_size, dtype=torch.long))
+        return FuserState(torch.zeros(batch_size, dtype=torch.long, device="cpu"))
 
     @staticmethod
     def _place(places: dict[str, Tensor | None], method: str, embedding: Tensor) -> None:

@@ -133,8 +133,8 @@ class CLAPEmbeddingConditioner(JointEmbeddingConditioner):
             self.cache = EmbeddingCache(cache_path, device, self._windows_of_file, self._part_of_file)
 
     def _get_embed(self, x: JointEmbedCondition) -> tuple[Tensor, Tensor]:
-        if not self.training or float(torch.rand(())) < self.text_p:
-            present = torch.tensor([bool(text) for text in x.text])
+        if not self.training or float(torch.rand((), device="cpu")) < self.text_p:
+            present = torch.tensor([bool(text) for text in x.text], device=x.wav.device)
             return self._of_texts(x.text), present
         return self._of_sounds(x), x.length > 0
 

@@ -199,7 +199,7 @@ class FeatureExtractor(WaveformConditioner):
             return 0
         if self.use_middle_of_segment or not self.training:
             return free // 2
-        return int(torch.randint(free + 1, (1,)))
+        return int(torch.randint(free + 1, (1,), device="cpu"))
 
     def _mask(self, x: Any, frames: int) -> Tensor:
         return x.present.int().unsqueeze(1).expand(-1, frames)
@@ -351,7 +351,9 @@ class StyleConditioner(FeatureExtractor):
         if not self.training or self.varying_lengths is None:
             return settings
         shortest, longest = self.varying_lengths
-        return replace(settings, excerpt_length=shortest + (longest - shortest) * float(torch.rand(1)))
+        return replace(
+            settings, excerpt_length=shortest + (longest - shortest) * float(torch.rand(1, device="cpu"))
+        )
 
     def _features(self, wav: Tensor, settings: StyleSettings) -> Tensor:
         x = super()._features(wav, settings)

@@ -66,7 +66,9 @@ class NoopTokenizer(Tokenizer):
     def __call__(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
         tokens = [self.pad_idx if text is None else hash_trick(text, self.n_bins) for text in texts]
         mask = [0 if text is None else 1 for text in texts]
-        return torch.tensor(tokens).unsqueeze(1), torch.tensor(mask, dtype=torch.int).unsqueeze(1)
+        return torch.tensor(tokens, device="cpu").unsqueeze(1), torch.tensor(
+            mask, dtype=torch.int, device="cpu"
+        ).unsqueeze(1)
 
 
 class WhiteSpaceTokenizer(Tokenizer):

@@ -193,7 +193,7 @@ class ChromaStemConditioner(WaveformConditioner):
     def _sample_eval_wavs(self, x: WavCondition) -> WavCondition:
         """Rows with a melody get one of `eval_wavs` instead; rows without stay without."""
         assert self.eval_wavs is not None
-        picked = self.eval_wavs[torch.randint(len(self.eval_wavs), (len(x.wav),))].to(x.wav)
+        picked = self.eval_wavs[torch.randint(len(self.eval_wavs), (len(x.wav),), device="cpu")].to(x.wav)
         samples = picked.shape[-1]
         return x._replace(
             wav=picked,

@@ -229,7 +229,7 @@ class HarmonicNoiseDecoder(StreamingModule):
             start = state.position
             state.position += z.shape[-1]
         else:
-            start = int(torch.randint(1 << 16, ())) if self.training else 0
+            start = int(torch.randint(1 << 16, (), device="cpu")) if self.training else 0
         with torch.autocast(z.device.type, enabled=False):
             audio = self._sing(tones.float(), start, state) + self._hiss(noise.float(), start, state)
         return audio.unsqueeze(1)
