@@ -34,6 +34,10 @@ class CheckpointError(AudioCraftError, RuntimeError):
     """A checkpoint is missing, damaged, unsafe to read, or made for another model."""
 
 
+class TrainingError(AudioCraftError, RuntimeError):
+    """A training run cannot go on: its numbers are no longer numbers, or its folder is in use."""
+
+
 class MissingDependency(AudioCraftError, ImportError):
     """A feature needs a package that is not installed; the message says how to install it."""
 

@@ -18,7 +18,7 @@ import torch
 from audiocraft.config.compose import compose, signature
 from audiocraft.config.training import SolverConfig
 from audiocraft.errors import InvalidInput
-from audiocraft.solvers.builders import build_solver
+from audiocraft.solvers.builders import build_solver, describe
 from audiocraft.utils import distrib
 
 logger = logging.getLogger(__name__)
@@ -38,27 +38,36 @@ def init_seed_and_system(cfg: SolverConfig) -> None:
         torch.set_num_threads(cfg.num_threads)
 
 
-def train(overrides: Sequence[str], *, folder: Path | None = None, resume: bool = True) -> bool:
-    """Start or continue a run: True when it is complete, False when it was stopped before.
+def train(
+    overrides: Sequence[str],
+    *,
+    folder: Path | None = None,
+    resume: bool = True,
+    from_previous: bool = False,
+) -> bool:
+    """Start or continue a run: True when it is complete, False when it was stopped before. With `show=true` nothing is
+    trained; `describe` says what it would be.
 
     Args:
         folder: the run's folder; by default one under `runs/` that the overrides decide.
         resume: continue what the folder holds; otherwise a folder with a checkpoint is refused.
+        from_previous: continue from the checkpoint before the last, where the last is damaged.
     """
     config = compose(overrides)
     target = folder or run_folder(config, overrides)
+    logging.getLogger("audiocraft").setLevel(config.logging.level)
+    if config.show:
+        return True
     distrib.init()
     init_seed_and_system(config)
     solver = build_solver(config, target)
-    if solver.checkpoint_path.exists() and not resume:
+    if solver.files.last() is not None and not resume:
         raise InvalidInput(
             f"{target} holds a run already; choose another folder, or resume it", field="folder"
         )
-    solver.restore()
-    logger.info("%s: %d of %d steps done", target, solver.step, config.total_steps)
-    if config.show:
-        logger.info("%s", solver.model)
-        return False
+    solver.restore(previous=from_previous)
+    named = f"{target} ({config.label})" if config.label else str(target)
+    logger.info("%s: %d of %d steps done", named, solver.step, config.total_steps)
     with stopping_on_signals(solver.stop):
         return solver.run()
 
@@ -86,6 +95,10 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
+    shown = compose(sys.argv[1:])
+    if shown.show:
+        sys.stdout.write(describe(shown))
+        return
     train(sys.argv[1:])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -49,11 +50,24 @@ def load_checkpoint(checkpoint_path: Path, is_sharded: bool = False) -> Any:
     if is_sharded:
         check_sharded_checkpoint(checkpoint_path, checkpoint_path)
     try:
+        _check_sums(checkpoint_path)
         return torch.load(checkpoint_path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {checkpoint_path}") from None
-    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{checkpoint_path} is damaged or not a checkpoint of ours: {error}") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare each part of a checkpoint with the sum that was stored with it, which torch's reader does not."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f"{path} is damaged: {damaged} in it is not what was written")
 
 
 def is_sharded_checkpoint(path: Path) -> bool:

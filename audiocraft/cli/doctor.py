@@ -33,6 +33,7 @@ _REQUIRED = (
 _EXTRAS = {
     "train": ("hydra",),
     "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
     "text": ("spacy",),
     "notebook": ("IPython",),
     "hub": ("huggingface_hub",),

@@ -25,6 +25,9 @@ def train(
     ],
     folder: Annotated[Path | None, typer.Option(help="folder of the run; default: one under runs/")] = None,
     resume: Annotated[bool, typer.Option(help="continue what the folder holds")] = True,
+    from_previous: Annotated[
+        bool, typer.Option("--from-previous", help="continue from the checkpoint before the last")
+    ] = False,
     export: Annotated[
         Path | None, typer.Option(help="afterwards, write the best weights as a model folder")
     ] = None,
@@ -45,8 +48,12 @@ def train(
         return
     import audiocraft.train as training
 
-    config_folder = folder or training.run_folder(training.compose(overrides), overrides)
-    complete = training.train(overrides, folder=config_folder, resume=resume)
+    config = training.compose(overrides)
+    if config.show:
+        typer.echo(training.describe(config), nl=False)
+        return
+    config_folder = folder or training.run_folder(config, overrides)
+    complete = training.train(overrides, folder=config_folder, resume=resume, from_previous=from_previous)
     if not complete:
         raise typer.Exit(INTERRUPTED)
     if export is not None:

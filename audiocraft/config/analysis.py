@@ -39,6 +39,10 @@ class CalibrationConfig:
     bias: float = 0.0
     threshold: float = 0.5
 
+    def platt(self, name: str) -> PlattConfig:
+        """How one discriminator's raw score becomes a probability."""
+        return {"mpd": self.mpd, "msd": self.msd, "msstftd": self.msstftd}[name]
+
     def __post_init__(self) -> None:
         if set(self.combined) != set(DISCRIMINATORS):
             raise ConfigError(f"combined: one weight for each of {', '.join(DISCRIMINATORS)} is needed")
@@ -83,6 +87,10 @@ class DetectorConfig:
             raise ConfigError(
                 f"hop {self.hop:g} s must be positive and at most the window, {self.window:g} s"
             )
+
+    def arguments(self, name: str) -> Mapping[str, Any]:
+        """The arguments of one discriminator's class."""
+        return {"mpd": self.mpd, "msd": self.msd, "msstftd": self.msstftd}[name]
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> DetectorConfig:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from audiocraft.config.decode import decode
-from audiocraft.config.training import SOLVERS, SolverConfig
+from audiocraft.config.solvers import solver_config
+from audiocraft.config.training import SolverConfig
 from audiocraft.errors import ConfigError, require
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -49,12 +50,7 @@ def compose_tree(overrides: Sequence[str] = (), *, folder: Path | None = None) -
 
 def decode_tree(tree: Mapping[str, Any]) -> SolverConfig:
     """The typed configuration of the solver that the tree names."""
-    name = tree.get("solver")
-    if not isinstance(name, str) or name not in SOLVERS:
-        raise ConfigError(
-            f"solver: {name!r} is not a solver; one of {', '.join(SOLVERS)}, as in solver=musicgen/nano"
-        )
-    return decode(SOLVERS[name], tree)
+    return decode(solver_config(tree.get("solver")), tree)
 
 
 def compose(overrides: Sequence[str] = (), *, folder: Path | None = None) -> SolverConfig:

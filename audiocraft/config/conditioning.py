@@ -148,7 +148,14 @@ class FuserConfig:
     @property
     def fuse2cond(self) -> dict[str, list[str]]:
         """{method: names of its conditions}, as the fuser's constructor takes it."""
-        return {method: list(getattr(self, method)) for method in self.METHODS}
+        return {
+            "sum": list(self.sum),
+            "prepend": list(self.prepend),
+            "cross": list(self.cross),
+            "input_interpolate": list(self.input_interpolate),
+            "ignore": list(self.ignore),
+            "frames": list(self.frames),
+        }
 
     def __post_init__(self) -> None:
         names = [name for members in self.fuse2cond.values() for name in members]

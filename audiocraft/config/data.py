@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
-from audiocraft.config.decode import Amount, Count
+from audiocraft.config.decode import Amount, Count, Range, Share
 from audiocraft.errors import ConfigError
 
 Split = Literal["train", "valid", "evaluate", "generate"]
@@ -26,16 +26,30 @@ class MixSourceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasourceConfig:
-    """Folders that hold a manifest, per split; relative ones start at `root`, or at the working folder."""
+    """Folders that hold a manifest, per split; relative ones start at `root`, or at the working folder.
 
-    max_sample_rate: int
-    max_channels: int
+    Args:
+        max_sample_rate, max_channels: what the recordings have: no model of more can learn from them.
+    """
+
+    max_sample_rate: Count
+    max_channels: Count
     train: str
     valid: str
     root: str | None = None
     evaluate: str | None = None
     generate: str | None = None
     mix: tuple[MixSourceConfig, ...] = ()
+
+    def manifest(self, name: Split) -> str:
+        """The folder of a split's manifest."""
+        folders = {
+            "train": self.train, "valid": self.valid, "evaluate": self.evaluate, "generate": self.generate,
+        }  # fmt: skip
+        folder = folders[name]
+        if folder is None:
+            raise ConfigError(f"datasource.{name}: no manifest given")
+        return folder
 
     def __post_init__(self) -> None:
         if sum(source.share for source in self.mix) >= 1:
@@ -46,7 +60,16 @@ class DatasourceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitConfig:
-    """What one split overrides of the dataset's settings; None inherits."""
+    """What one split overrides of the dataset's settings, None inherits; and how the texts of its items are made.
+
+    Args:
+        shuffle: other items in every epoch; otherwise each epoch has the same.
+        permutation_on_files: go through all files in random order instead of drawing them.
+        merge_text_p: how often the other fields of a file (key, tempo, genre ...) are appended to its description.
+        drop_desc_p, drop_other_p: how often the description, and each other field, is then left out.
+        caption_p: how often one of a file's `captions` takes the description's place.
+        paraphrase_source: a JSON file of other wordings, which are used with the probability `paraphrase_p`.
+    """
 
     num_samples: Count | None = None
     batch_size: Count | None = None
@@ -55,14 +78,26 @@ class SplitConfig:
     shuffle: bool | None = None
     shuffle_seed: int = 0
     permutation_on_files: bool = False
-    merge_text_p: float = 0.0
-    drop_desc_p: float = 0.0
-    drop_other_p: float = 0.0
+    merge_text_p: Share = 0.0
+    drop_desc_p: Share = 0.0
+    drop_other_p: Share = 0.0
+    caption_p: Share = 1.0
+    paraphrase_source: str | None = None
+    paraphrase_p: Share = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetConfig:
-    """How batches are cut out of the sources."""
+    """How batches are cut out of the sources.
+
+    Args:
+        num_workers: threads that prepare batches ahead of the training step; 0 prepares each when it is needed.
+        return_info: what is known about a file goes with its audio: language models are told it, and a codec's
+            samples say where they come from.
+        sample_on_duration, sample_on_weight: draw files in proportion to their duration, to the manifest's weight.
+        min_segment_ratio: least part of a segment that must lie inside its file.
+        gain_db: in training each crop is made quieter by up to this much.
+    """
 
     batch_size: Count
     num_workers: Amount = 1
@@ -72,7 +107,7 @@ class DatasetConfig:
     shuffle: bool = False
     sample_on_duration: bool = True
     sample_on_weight: bool = True
-    min_segment_ratio: float = 0.5
+    min_segment_ratio: Annotated[float, Range(1e-3, 1)] = 0.5
     gain_db: float = 0.0
     train: SplitConfig = SplitConfig()
     valid: SplitConfig = SplitConfig()
@@ -85,6 +120,10 @@ class DatasetConfig:
                 f"segment_duration must be a positive number of seconds, got {self.segment_duration:g}"
             )
 
+    def batch_of(self, name: Split) -> int:
+        """How many items a batch of this split has."""
+        return self.split(name).batch_size or self.batch_size
+
     def split(self, name: Split) -> SplitConfig:
         """The split's settings with every inherited value filled in."""
         own: SplitConfig = {
@@ -93,11 +132,11 @@ class DatasetConfig:
             "evaluate": self.evaluate,
             "generate": self.generate,
         }[name]
-        return replace(
-            own,
-            num_samples=self.num_samples if own.num_samples is None else own.num_samples,
-            batch_size=self.batch_size if own.batch_size is None else own.batch_size,
-            segment_duration=self.segment_duration if own.segment_duration is None else own.segment_duration,
-            return_info=self.return_info if own.return_info is None else own.return_info,
-            shuffle=self.shuffle if own.shuffle is None else own.shuffle,
-        )
+        inherited = {
+            "num_samples": self.num_samples,
+            "batch_size": self.batch_size,
+            "segment_duration": self.segment_duration,
+            "return_info": self.return_info,
+            "shuffle": self.shuffle,
+        }
+        return replace(own, **{key: value for key, value in inherited.items() if getattr(own, key) is None})  # type: ignore[arg-type]

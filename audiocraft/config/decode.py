@@ -44,6 +44,14 @@ class Range:
     most: float = math.inf
 
 
+@dataclasses.dataclass(frozen=True)
+class Only:
+    """Marks a setting that has one value here, though the original knows more; `instead` says what to do then."""
+
+    value: Any
+    instead: str
+
+
 Count = Annotated[int, Range(1)]
 Amount = Annotated[int, Range(0)]
 Share = Annotated[float, Range(0, 1)]
@@ -116,7 +124,7 @@ def _value(hint: Any, data: Any, path: _Path) -> Any:
         return _choice(tagged, data, path)
     origin = get_origin(hint)
     if origin is Annotated:
-        return _in_range(hint.__metadata__, _value(hint.__origin__, data, path), path)
+        return _checked(hint.__metadata__, _value(hint.__origin__, data, path), path)
     if origin is Literal:
         return _literal(get_args(hint), data, path)
     if origin in (Union, types.UnionType):
@@ -130,8 +138,10 @@ def _value(hint: Any, data: Any, path: _Path) -> Any:
     return _scalar(hint, data, path)
 
 
-def _in_range(marks: tuple[Any, ...], value: Any, path: _Path) -> Any:
+def _checked(marks: tuple[Any, ...], value: Any, path: _Path) -> Any:
     for mark in marks:
+        if isinstance(mark, Only) and value != mark.value:
+            _fail(path, f"{_shown(value)} is not possible here; {mark.instead}")
         if isinstance(mark, Range) and not mark.least <= value <= mark.most:
             wanted = f"{mark.least:g} or more"
             if mark.most < math.inf:

@@ -140,11 +140,15 @@ class DACConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompressionConfig:
-    """Everything a codec is built from."""
+    """Everything a codec is built from.
+
+    Args:
+        sample_rate, channels: of a whole configuration that this is a part of; they must be those of the codec.
+    """
 
     compression_model: Literal["encodec", "dac"] = "encodec"
-    sample_rate: Count = 24000
-    channels: Count = 1
+    sample_rate: Count | None = None
+    channels: Count | None = None
     encodec: EncodecConfig = EncodecConfig()
     seanet: SEANetConfig = SEANetConfig()
     harmonic: HarmonicConfig = HarmonicConfig()
@@ -154,6 +158,10 @@ class CompressionConfig:
     dac: DACConfig = DACConfig()
 
     def __post_init__(self) -> None:
+        for name, stated in (("sample_rate", self.sample_rate), ("channels", self.channels)):
+            own = getattr(self.encodec, name)
+            if self.compression_model == "encodec" and stated not in (None, own):
+                raise ConfigError(f"{name} is {stated} but encodec.{name} is {own}; they must agree")
         if self.encodec.autoencoder == "harmonic":
             if self.encodec.channels != 1 or not self.encodec.causal:
                 raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from audiocraft.config.analysis import DegradeConfig, DetectorConfig, DomainConfig, FakesConfig
 from audiocraft.config.conditioning import (
@@ -15,7 +15,7 @@ from audiocraft.config.conditioning import (
     GuidanceConfig,
 )
 from audiocraft.config.data import DatasetConfig, DatasourceConfig
-from audiocraft.config.decode import Amount, Count, Share, encode
+from audiocraft.config.decode import Amount, Count, Only, Range, Share, encode
 from audiocraft.config.networks import (
     CompressionConfig,
     DelayConfig,
@@ -35,20 +35,37 @@ from audiocraft.errors import ConfigError
 Dtype = Literal["float32", "float16", "bfloat16"]
 Stage = Literal["train", "valid", "evaluate", "generate"]
 Part = Literal["encoder", "quantizer", "decoder"]
+Switch = bool | Literal["auto"]
+"""On, off, or `auto`: on where it makes this machine faster."""
+
+_TORCH_ONLY = "attention runs in torch's fused kernels: leave it at torch"
+_FLOAT_ONLY = "weights train in float32: set autocast=true and autocast_dtype=bfloat16 for faster products"
+_NO_PROCESSES = (
+    "threads read the data, no process is started: leave it at forkserver, and see dataset.num_workers"
+)
+_NO_SHARDS = "training with sharded weights is not built: start torchrun with fsdp.use=false"
+_NO_GENERATED = "no metric of generated audio is built: leave it at null"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoggingConfig:
-    """What is printed, and which loggers run beside the JSON lines."""
+    """What is printed, and which loggers run beside the JSON lines.
 
-    level: str = "INFO"
-    log_updates: int = 10
+    Args:
+        log_updates: progress lines per epoch.
+    """
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_updates: Amount = 10
     log_tensorboard: bool = False
     log_wandb: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorboardConfig:
+    """TensorBoard's files, in `sub_dir` of the run's folder ("tensorboard"), there in a folder `name` where one is
+    given; `with_media_logging` adds the samples."""
+
     with_media_logging: bool = False
     name: str | None = None
     sub_dir: str | None = None
@@ -56,6 +73,8 @@ class TensorboardConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WandbConfig:
+    """A run at Weights & Biases; without a `name` it is called by the run's label, or its folder."""
+
     with_media_logging: bool = True
     project: str | None = None
     name: str | None = None
@@ -64,34 +83,50 @@ class WandbConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FSDPConfig:
-    use: bool = False
+    """What `optim.fsdp.wrap_with_fsdp` reads, for training loops of one's own."""
+
+    use: Annotated[bool, Only(False, _NO_SHARDS)] = False
     param_dtype: Dtype = "float16"
     reduce_dtype: Dtype = "float32"
     buffer_dtype: Dtype = "float32"
-    sharding_strategy: str = "shard_grad_op"
+    sharding_strategy: Literal["no_shard", "shard_grad_op", "full_shard"] = "shard_grad_op"
     per_block: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProfilerConfig:
+    """Whether a few of the first steps are profiled, into `profile_<rank>.json` in the run's folder."""
+
     enabled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadlockConfig:
+    """Whether a run that shows no sign of life for `timeout` seconds is ended, so that a cluster can start it again."""
+
     use: bool = False
-    timeout: float = 600
+    timeout: Annotated[float, Range(1e-3)] = 600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointConfig:
-    """When the run is saved and what is kept."""
+    """When the run is saved and what is kept.
+
+    Args:
+        save_last: `checkpoint.th`, at the end of each epoch and every `every_minutes`.
+        save_every: keep the checkpoint of every n-th epoch as `checkpoint_<epoch>.th`; of those, the last `keep_last`.
+        keep_every_states: the only states in those, such as [model, ema]; None keeps all, so that they continue.
+    """
 
     save_last: bool = True
     save_every: Count | None = None
     keep_last: Amount | None = None
-    keep_every_states: str | None = None
+    keep_every_states: tuple[str, ...] | None = None
     every_minutes: float | None = 3.0
+
+    def __post_init__(self) -> None:
+        if not self.save_last and self.save_every is None:
+            raise ConfigError("save_last=false without save_every keeps nothing; set checkpoint.save_every=1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,13 +135,22 @@ class SampleAudioConfig:
 
     format: Literal["wav", "mp3", "flac", "ogg"] = "wav"
     strategy: str = "loudness"
-    sample_rate: int = 32000
+    sample_rate: Count = 32000
     loudness_headroom_db: float = 14
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleLMConfig:
-    """How samples of a language model are drawn."""
+    """How samples of a language model are drawn, and which.
+
+    Args:
+        prompted_samples: continuations of `prompt_duration` seconds of a clip; None: a quarter of the whole.
+        unprompted_samples: pieces from the conditions alone.
+        no_text_conditioning: nothing is told in words.
+        gen_gt_samples: the clips themselves, through the codec.
+        gen_duration: seconds of a sample; None: those of a segment of the split `generate`.
+        remove_prompts: the continuations without the prompt.
+    """
 
     use_sampling: bool = False
     temp: float = 1.0
@@ -116,32 +160,52 @@ class SampleLMConfig:
     unprompted_samples: bool = True
     no_text_conditioning: bool = False
     gen_gt_samples: bool = False
-    prompt_duration: float | None = None
-    gen_duration: float | None = None
+    prompt_duration: Annotated[float, Range(1e-3)] | None = None
+    gen_duration: Annotated[float, Range(1e-3)] | None = None
     remove_prompts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateConfig:
+    """Samples to listen to, every n-th epoch and at the end, into the folder `path` of the run; `num_workers` threads
+    write them (0: the run itself)."""
+
     every: Count | None = None
     path: str = "samples"
     audio: SampleAudioConfig = SampleAudioConfig()
     lm: SampleLMConfig = SampleLMConfig()
-    num_workers: int = 5
+    num_workers: Amount = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
+    """Measures on the split `evaluate`, every n-th epoch and at the end.
+
+    Args:
+        num_workers: threads that read its audio.
+        truncate_audio: seconds of an item that are measured; None: all of it.
+        metrics: {name: whether}; `base` are those of validation.
+    """
+
     every: Count | None = None
-    num_workers: int = 5
-    truncate_audio: float | None = None
-    fixed_generation_duration: float | None = None
+    num_workers: Amount = 5
+    truncate_audio: Annotated[float, Range(1e-3)] | None = None
+    fixed_generation_duration: Annotated[float | None, Only(None, _NO_GENERATED)] = None
     metrics: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SolverConfig:
-    """What every training run has."""
+    """What every training run has.
+
+    Args:
+        metrics: the settings of the metrics that `evaluate.metrics` switches on, by their names.
+        autocast: mixed precision; `auto` is on where the processor has units for bfloat16, and on GPUs.
+        show: print the configuration and the sizes of the networks, and end.
+        execute_only: run one stage and end; its measures join the run's history only with `execute_inplace`.
+        benchmark_no_load: train on the first batch again and again, to measure the step without the data.
+        label: free text; it gives a run a folder of its own, and its name where runs are logged.
+    """
 
     solver: str
     sample_rate: Count
@@ -155,8 +219,8 @@ class SolverConfig:
     evaluate: EvaluateConfig = EvaluateConfig()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cuda"
-    dtype: Dtype = "float32"
-    autocast: bool = False
+    dtype: Annotated[Dtype, Only("float32", _FLOAT_ONLY)] = "float32"
+    autocast: Switch = False
     autocast_dtype: Dtype = "bfloat16"
     seed: int = 2036
     show: bool = False
@@ -164,14 +228,14 @@ class SolverConfig:
     execute_only: Stage | None = None
     execute_inplace: bool = False
     benchmark_no_load: bool = False
-    efficient_attention_backend: str = "torch"
+    efficient_attention_backend: Annotated[str, Only("torch", _TORCH_ONLY)] = "torch"
     num_threads: int = 1
-    mp_start_method: str = "forkserver"
+    mp_start_method: Annotated[str, Only("forkserver", _NO_PROCESSES)] = "forkserver"
     label: str | None = None
     logging: LoggingConfig = LoggingConfig()
     tensorboard: TensorboardConfig = TensorboardConfig()
     wandb: WandbConfig = WandbConfig()
-    fsdp: FSDPConfig = FSDPConfig()
+    fsdp: Annotated[FSDPConfig, Only(FSDPConfig(), _NO_SHARDS)] = FSDPConfig()
     profiler: ProfilerConfig = ProfilerConfig()
     deadlock: DeadlockConfig = DeadlockConfig()
 
@@ -184,7 +248,7 @@ class SolverConfig:
             raise ConfigError(
                 "optim.updates_per_epoch or dataset.train.num_samples must say how long an epoch is"
             )
-        return max(1, samples // self.dataset.batch_size)
+        return max(1, samples // self.dataset.batch_of("train"))
 
     @property
     def total_steps(self) -> int:
@@ -204,7 +268,7 @@ class AdversarialConfig:
     adversaries: tuple[Literal["msstftd", "msd", "mpd"], ...] = ("msstftd",)
     adv_loss: Literal["mse", "hinge", "hinge2"] = "hinge"
     feat_loss: Literal["l1", "l2"] = "l1"
-    autocast: bool = False
+    autocast: Switch = False
     lr: float | None = None
     schedule: ScheduleConfig = ScheduleConfig()
 
@@ -270,17 +334,29 @@ class CompressionSolverConfig(SolverConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokensConfig:
+    """Whether a model reads the special token where a clip has ended, or whatever the codec made of the silence."""
+
     padding_with_special_token: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenCacheConfig:
-    """Codes of the whole manifest, encoded once; `path` None: beside the data."""
+    """Codes of the whole manifest, encoded once; `path` None: beside the data.
+
+    Args:
+        write: only encode, and end: part `write_shard` of `write_num_shards`, so that several machines share it.
+    """
 
     path: str | None = None
     write: bool = False
-    write_shard: int = 0
-    write_num_shards: int = 1
+    write_shard: Amount = 0
+    write_num_shards: Count = 1
+
+    def __post_init__(self) -> None:
+        if self.write_shard >= self.write_num_shards:
+            raise ConfigError(
+                f"write_shard {self.write_shard} is not below write_num_shards {self.write_num_shards}; count from 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -342,11 +418,3 @@ class AnalysisSolverConfig(SolverConfig):
     def network(self) -> DetectorConfig:
         tree = {**encode(self), "domain": encode(DomainConfig(clusters=self.clusters))}
         return DetectorConfig.select(tree)
-
-
-SOLVERS: Mapping[str, type[SolverConfig]] = {
-    "analysis": AnalysisSolverConfig,
-    "compression": CompressionSolverConfig,
-    "musicgen": MusicGenSolverConfig,
-    "audiogen": AudioGenSolverConfig,
-}

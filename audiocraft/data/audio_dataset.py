@@ -5,6 +5,7 @@ An item is a pure function of (seed, epoch, index), and only the segment itself 
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,15 @@ from audiocraft.data.manifest import (
     manifest_file,
     save_audio_meta,
 )
-from audiocraft.data.segments import item_generator, permuted_file, pick_file, pick_start, sampling_weights
+from audiocraft.data.segments import (
+    Uniform,
+    item_generator,
+    permuted_file,
+    pick_file,
+    pick_start,
+    sampling_weights,
+    uniform_of,
+)
 from audiocraft.errors import InvalidInput
 from audiocraft.types import AudioMeta, BaseInfo, SegmentInfo
 
@@ -114,10 +123,24 @@ class AudioDataset(Dataset[Any]):
         self.load_wav = load_wav
         self.permutation_on_files = permutation_on_files
         self.current_epoch = 0
-        probabilities = sampling_weights(
-            self.meta, on_weight=sample_on_weight, on_duration=sample_on_duration
+        self.unreadable: dict[str, str] = {}
+        self._cumulative = self._weigh()
+
+    def _weigh(self) -> Tensor:
+        """The cumulative probabilities [files] of the files."""
+        weights = sampling_weights(
+            self.meta, on_weight=self.sample_on_weight, on_duration=self.sample_on_duration
         )
-        self._cumulative = probabilities.cumsum(0)
+        return weights.cumsum(0)
+
+    def select(self, numbers: Sequence[int]) -> Self:
+        """The same data set of only some of its files."""
+        other = copy.copy(self)
+        other.meta = [self.meta[number] for number in numbers]
+        if not other.meta:
+            raise InvalidInput(f"none of {len(self.meta)} files can be used", field="meta")
+        other._cumulative = other._weigh()
+        return other
 
     def start_epoch(self, epoch: int) -> None:
         """Choose which epoch's items `dataset[index]` gives."""
@@ -126,16 +149,31 @@ class AudioDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.meta) if self.segment_duration is None else self.num_samples
 
+    @property
+    def in_order(self) -> bool:
+        """Whether item `index` is simply file `index`, from the first again after the last."""
+        drawn = self.shuffle or self.sample_on_duration or self.sample_on_weight
+        return not (drawn or self.permutation_on_files)
+
+    def file_number(self, index: int, epoch: int, uniform: Uniform) -> int:
+        """Which file of `meta` an item of an epoch comes from."""
+        if self.permutation_on_files:
+            return permuted_file(index, epoch, len(self.meta), self.num_samples, self.shuffle_seed)
+        if self.in_order:
+            return index % len(self.meta)
+        return pick_file(self._cumulative, uniform)
+
     def sample_file(self, index: int, rng: torch.Generator) -> AudioMeta:
         """The file that item `index` of the current epoch comes from."""
-        if self.permutation_on_files:
-            number = permuted_file(
-                index, self.current_epoch, len(self.meta), self.num_samples, self.shuffle_seed
-            )
-            return self.meta[number]
-        if not (self.shuffle or self.sample_on_duration or self.sample_on_weight):
-            return self.meta[index % len(self.meta)]
-        return self.meta[pick_file(self._cumulative, rng)]
+        return self.meta[self.file_number(index, self.current_epoch, uniform_of(rng))]
+
+    def place(self, index: int, epoch: int, uniform: Uniform) -> tuple[int, float]:
+        """Which file of `meta`, and at which second of it the segment starts."""
+        number = self.file_number(index, epoch, uniform)
+        if self.segment_duration is None:
+            return number, 0.0
+        duration = self.meta[number].duration
+        return number, pick_start(duration, self.segment_duration, self.min_segment_ratio, uniform)
 
     def _rng(self, index: int) -> torch.Generator:
         return item_generator(index, self.current_epoch, self.num_samples, self.shuffle_seed, self.shuffle)
@@ -144,38 +182,53 @@ class AudioDataset(Dataset[Any]):
         wav, info = self.item(index)
         return (wav, info) if self.return_info else wav
 
-    def item(self, index: int) -> tuple[Tensor, SegmentInfo]:
-        """wav [C, N] of item `index` and what it is."""
-        if not 0 <= index < len(self):
+    def item(
+        self, index: int, *, epoch: int | None = None, uniform: Uniform | None = None
+    ) -> tuple[Tensor, SegmentInfo]:
+        """wav [C, N] of item `index` and what it is.
+
+        Args:
+            epoch: whose item; None is the current one.
+            uniform: where the random choices come from; None: from the seed, the epoch and the index.
+        """
+        if epoch is None and not 0 <= index < len(self):
             raise IndexError(f"item {index} of a data set with {len(self)}")
         if self.segment_duration is None:
-            meta = self.meta[index]
-            return self._read(meta, 0.0, None)
-        rng = self._rng(index)
+            return self._read(self.meta[index % len(self.meta)], 0.0, None)
+        draw = uniform or uniform_of(self._rng(index))
         attempts = max(1, self.max_read_retry)
         for attempt in range(attempts):
-            meta = self.sample_file(index, rng)
-            start = pick_start(meta.duration, self.segment_duration, self.min_segment_ratio, rng)
+            number, start = self.place(index, self.current_epoch if epoch is None else epoch, draw)
             try:
-                return self._read(meta, start, self.segment_duration)
+                return self._read(self.meta[number], start, self.segment_duration)
             except InvalidInput as error:
                 # One damaged file in a million must not end a training run; ten in a row mean a wrong manifest.
                 if attempt == attempts - 1:
                     raise
-                logger.warning("another file is taken: %s", error)
-                index = (index + 1) % len(self)
+                self._note(self.meta[number].path, str(error))
+                index += 1
         raise AssertionError("unreachable")
+
+    def _note(self, path: str, reason: str) -> None:
+        """Say once per file that another one is taken instead."""
+        if path not in self.unreadable:
+            self.unreadable[path] = reason
+            logger.warning("another file is taken: %s", reason)
 
     def _read(self, meta: AudioMeta, start: float, duration: float | None) -> tuple[Tensor, SegmentInfo]:
         if self.load_wav:
             wav, rate = audio_read(meta.path, start, -1 if duration is None else duration)
+            if not wav.numel():
+                raise InvalidInput(f"{meta.path} has no audio at {start:.2f} s", field="meta")
+            if not torch.isfinite(wav).all():
+                raise InvalidInput(f"{meta.path} holds samples that are not numbers", field="meta")
             wav = convert_audio(wav, rate, self.sample_rate, self.channels)
         else:
             heard = meta.duration - start if duration is None else min(duration, meta.duration - start)
             wav = torch.zeros(self.channels, int(heard * self.sample_rate))
         n_frames = total = wav.shape[-1]
         if duration is not None:
-            total = int(duration * self.sample_rate)
+            total = round(duration * self.sample_rate)
             # Resampling may round to one sample more than the segment has.
             wav, n_frames = wav[..., :total], min(n_frames, total)
             if self.pad:

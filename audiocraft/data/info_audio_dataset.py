@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -31,6 +32,8 @@ from audiocraft.types import (
 logger = logging.getLogger(__name__)
 
 _EMPTY = frozenset({"", "none", "null", "nan"})
+# What others call the description in their files.
+_DESCRIPTIONS = ("caption", "text", "prompt")
 
 
 @dataclass
@@ -44,16 +47,37 @@ class AudioInfo(SegmentWithAttributes):
 
 
 class InfoAudioDataset(AudioDataset):
-    """Items are (wav [C, N], AudioInfo) with `return_info`, else wav."""
+    """Items are (wav [C, N], AudioInfo) with `return_info`, else wav. Training reads the same information without the
+    audio, by `told` and `describe`."""
 
     def __init__(self, meta: Sequence[AudioMeta], **kwargs: Any) -> None:
         super().__init__(clusterify_all_meta(list(meta)), **kwargs)
 
     def __getitem__(self, index: int) -> Any:
+        wav, segment = self.item(index)
         if not self.return_info:
-            return super().__getitem__(index)
-        wav, info = super().__getitem__(index)
-        return wav, AudioInfo(**segment_fields(info))
+            return wav
+        info = self.describe(segment, self.told(segment.meta), self.text_rng(index))
+        self.add_audio(info, wav)
+        return wav, info
+
+    def told(self, meta: AudioMeta) -> dict[str, Any]:
+        """What is known about a file; plain audio comes without information."""
+        return {}
+
+    def describe(
+        self, segment: SegmentInfo, told: Mapping[str, Any], rng: random.Random
+    ) -> SegmentWithAttributes:
+        """A segment with what `told` says of its file; `rng` makes the choices of its text."""
+        return AudioInfo(**segment_fields(segment))
+
+    def add_audio(self, info: Any, wav: Tensor) -> None:
+        """Give `info` the conditions that are made of its own wav [C, N]."""
+
+    def text_rng(self, index: int, epoch: int | None = None) -> random.Random:
+        """The source of the text choices of an item, apart from that of its audio."""
+        number = self.current_epoch if epoch is None else epoch
+        return random.Random(f"{self.shuffle_seed}/{number if self.shuffle else 0}/{index}")
 
 
 def segment_fields(info: SegmentInfo) -> dict[str, Any]:
@@ -76,19 +100,29 @@ def joint_condition(wav: Tensor, text: str | None, info: SegmentInfo) -> JointEm
 
 
 def read_info(meta: AudioMeta, folder: Path | None = None) -> dict[str, Any]:
-    """The JSON of an audio file: named by the manifest, in `folder`, or beside the audio. Empty where there is none."""
+    """What is told about an audio file: the fields of its JSON, which the manifest names or which lies in `folder` or
+    beside the audio; a text file of the same name gives the description where the JSON has none."""
     if isinstance(meta.info_path, PathInZip):
         with open_file_in_zip(meta.info_path) as file:
             return _parsed(file.read(), str(meta.info_path))
     beside = Path(meta.path).with_suffix(".json")
     path = beside if folder is None else folder / beside.name
+    content = _content(path)
+    told = {} if content is None else _parsed(content, str(path))
+    if get_string(told.get("description")) is None and not told.get("captions"):
+        text = _content(path.with_suffix(".txt"))
+        if text is not None:
+            told["description"] = text.decode("utf-8", errors="replace").strip()
+    return told
+
+
+def _content(path: Path) -> bytes | None:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
-        return {}
+        return None
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}", field="meta") from error
-    return _parsed(content, str(path))
 
 
 def _parsed(content: bytes, name: str) -> dict[str, Any]:
@@ -98,7 +132,12 @@ def _parsed(content: bytes, name: str) -> dict[str, Any]:
         raise InvalidInput(f"{name} is not JSON: {error}", field="meta") from error
     if not isinstance(values, Mapping):
         raise InvalidInput(f"{name} holds no table of fields", field="meta")
-    return dict(values)
+    told = dict(values)
+    if told.get("description") is None:
+        other = next((told[key] for key in _DESCRIPTIONS if told.get(key) is not None), None)
+        if other is not None:
+            told["description"] = other
+    return told
 
 
 def get_keyword(value: str | None) -> str | None:
@@ -133,6 +172,14 @@ def get_keyword_or_keyword_list(value: str | Sequence[str] | None) -> str | list
     if isinstance(value, (list, tuple)):
         return get_keyword_list(value)
     return get_keyword(value) if isinstance(value, str) else None
+
+
+def get_captions(value: Any) -> list[str] | None:
+    """Texts without empty ones, from a list or from one text."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, (list, tuple)):
+        return None
+    return [text for text in map(get_string, values) if text] or None
 
 
 def clusterify_all_meta(meta: list[AudioMeta]) -> list[AudioMeta]:

@@ -6,15 +6,19 @@ import gzip
 import json
 import logging
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from torch import Tensor
+
 from audiocraft.audio.files import PathLike
 from audiocraft.data.info_audio_dataset import (
     AudioInfo,
     InfoAudioDataset,
+    get_captions,
     get_keyword,
     get_keyword_list,
     get_string,
@@ -30,6 +34,7 @@ from audiocraft.types import (
     ConditioningAttributes,
     JointEmbedCondition,
     ScorePlan,
+    SegmentInfo,
     SymbolicCondition,
     WavCondition,
 )
@@ -144,25 +149,15 @@ class MusicDataset(InfoAudioDataset):
         self.paraphraser = None if paraphrase_source is None else Paraphraser(paraphrase_source, paraphrase_p)
         self.caption_p = caption_p
 
-    def __getitem__(self, index: int) -> Any:
-        wav, segment = self.item(index)
-        if not self.return_info:
-            return wav
-        info = self.music_info({**read_info(segment.meta), **segment_fields(segment)}, self.text_rng(index))
-        info.self_wav = self_condition(wav, info)
-        for name in self.joint_embed_attributes:
-            info.joint_embed[name] = joint_condition(wav, _as_text(getattr(info, name)), info)
-        return wav, info
+    def told(self, meta: AudioMeta) -> dict[str, Any]:
+        return read_info(meta)
 
-    def text_rng(self, index: int) -> random.Random:
-        """The source of the text choices of an item, apart from that of its audio."""
-        epoch = self.current_epoch if self.shuffle else 0
-        return random.Random(f"{self.shuffle_seed}/{epoch}/{index}")
-
-    def music_info(self, values: Mapping[str, Any], rng: random.Random) -> MusicInfo:
+    def describe(self, segment: SegmentInfo, told: Mapping[str, Any], rng: random.Random) -> MusicInfo:
         """The information of a segment from its own fields and its file's, with the text choices made."""
-        found = any(name in values for name in _TEXT_FIELDS)
-        info = MusicInfo.from_dict(values, fields_required=self.info_fields_required and found)
+        found = any(name in told for name in _TEXT_FIELDS)
+        info = MusicInfo.from_dict(
+            {**told, **segment_fields(segment)}, fields_required=self.info_fields_required and found
+        )
         if info.captions and rng.random() < self.caption_p:
             info.description = rng.choice(info.captions)
         if self.paraphraser is not None:
@@ -172,6 +167,11 @@ class MusicDataset(InfoAudioDataset):
                 info, self.merge_text_p, self.drop_desc_p, self.drop_other_p, rng=rng
             )
         return info
+
+    def add_audio(self, info: Any, wav: Tensor) -> None:
+        info.self_wav = self_condition(wav, info)
+        for name in self.joint_embed_attributes:
+            info.joint_embed[name] = joint_condition(wav, _as_text(getattr(info, name)), info)
 
 
 class Paraphraser:
@@ -223,7 +223,9 @@ def augment_music_info_description(
 
 
 def get_bpm(value: str | float | None) -> float | None:
-    """A tempo from a number or its digits."""
+    """A tempo from a number or its digits, with or without "BPM" behind them."""
+    if isinstance(value, str):
+        value = re.sub(r"\s*bpm\s*$", "", value, flags=re.IGNORECASE)
     try:
         tempo = float(value) if value is not None else 0.0
     except (TypeError, ValueError):
@@ -235,13 +237,6 @@ def get_musical_key(value: str | None) -> str | None:
     """A key label in lower case; of several candidates, none is trusted."""
     text = get_keyword(value)
     return None if text is None or "," in text else text
-
-
-def get_captions(value: Any) -> list[str] | None:
-    """A list of texts without empty ones."""
-    if not isinstance(value, (list, tuple)):
-        return None
-    return [text for text in map(get_string, value) if text] or None
 
 
 _CLEANERS: dict[str, Callable[[Any], Any]] = {

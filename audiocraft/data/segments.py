@@ -6,12 +6,15 @@ Pure functions of a seed, so that any item can be had again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from audiocraft.errors import InvalidInput
 from audiocraft.types import AudioMeta
+
+Uniform = Callable[[], float]
+"""A source of random numbers in [0, 1): whoever asks for an item decides where they come from."""
 
 
 def item_generator(index: int, epoch: int, num_samples: int, seed: int, shuffle: bool) -> torch.Generator:
@@ -20,6 +23,11 @@ def item_generator(index: int, epoch: int, num_samples: int, seed: int, shuffle:
     name = f"{seed}/{index + num_samples * epoch}" if shuffle else f"{index}"
     number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")
     return torch.Generator().manual_seed(number)
+
+
+def uniform_of(generator: torch.Generator) -> Uniform:
+    """The numbers of a torch generator."""
+    return lambda: float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
 def sampling_weights(meta: Sequence[AudioMeta], *, on_weight: bool, on_duration: bool) -> torch.Tensor:
@@ -34,9 +42,9 @@ def sampling_weights(meta: Sequence[AudioMeta], *, on_weight: bool, on_duration:
     return weights / weights.sum()
 
 
-def pick_file(cumulative: torch.Tensor, generator: torch.Generator) -> int:
+def pick_file(cumulative: torch.Tensor, uniform: Uniform) -> int:
     """Draw a file by inverting the cumulative probabilities [files]: logarithmic in the number of files."""
-    draw = torch.rand(1, generator=generator, dtype=torch.float64) * cumulative[-1]
+    draw = uniform() * cumulative[-1]
     return min(int(torch.searchsorted(cumulative, draw, right=True)), len(cumulative) - 1)
 
 
@@ -47,9 +55,6 @@ def permuted_file(index: int, epoch: int, num_files: int, num_samples: int, seed
     return int(order[total % num_files])
 
 
-def pick_start(
-    duration: float, segment_duration: float, min_segment_ratio: float, generator: torch.Generator
-) -> float:
+def pick_start(duration: float, segment_duration: float, min_segment_ratio: float, uniform: Uniform) -> float:
     """Where a segment starts, in seconds: at least `min_segment_ratio` of it lies inside the file."""
-    latest = max(0.0, duration - segment_duration * min_segment_ratio)
-    return float(torch.rand(1, generator=generator)) * latest
+    return uniform() * max(0.0, duration - segment_duration * min_segment_ratio)

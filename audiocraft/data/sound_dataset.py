@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,13 +16,20 @@ from torch import Tensor
 from audiocraft.audio.files import PathLike
 from audiocraft.data.info_audio_dataset import (
     InfoAudioDataset,
+    get_captions,
     get_string,
     read_info,
     segment_fields,
     self_condition,
 )
 from audiocraft.errors import InvalidInput
-from audiocraft.types import AudioMeta, ConditioningAttributes, SegmentWithAttributes, WavCondition
+from audiocraft.types import (
+    AudioMeta,
+    ConditioningAttributes,
+    SegmentInfo,
+    SegmentWithAttributes,
+    WavCondition,
+)
 
 EPS = torch.finfo(torch.float32).eps
 # Mixtures end at a random level between these, in dB of full scale.
@@ -113,24 +121,21 @@ class SoundDataset(InfoAudioDataset):
         self.mix_min_overlap = mix_min_overlap
         self.caption_p = caption_p
 
-    def __getitem__(self, index: int) -> Any:
-        wav, segment = self.item(index)
-        if not self.return_info:
-            return wav
-        told = read_info(segment.meta, self.external_metadata_source)
+    def told(self, meta: AudioMeta) -> dict[str, Any]:
+        return read_info(meta, self.external_metadata_source)
+
+    def describe(self, segment: SegmentInfo, told: Mapping[str, Any], rng: random.Random) -> SoundInfo:
+        """The information of a segment from its own fields and its file's, with one of its captions chosen."""
         info = SoundInfo.from_dict(
             {**told, **segment_fields(segment)}, fields_required=self.info_fields_required and bool(told)
         )
-        captions = told.get("captions")
-        if self.caption_p > 0 and captions:
-            # Apart from the audio's generator, so that captions do not change which segments are heard.
-            rng = torch.Generator().manual_seed(self._rng(index).initial_seed() + 1)
-            if float(torch.rand((), generator=rng)) < self.caption_p:
-                info.description = _description(
-                    captions[int(torch.randint(len(captions), (), generator=rng))]
-                )
+        captions = get_captions(told.get("captions"))
+        if captions and rng.random() < self.caption_p:
+            info.description = rng.choice(captions)
+        return info
+
+    def add_audio(self, info: Any, wav: Tensor) -> None:
         info.self_wav = self_condition(wav, info)
-        return wav, info
 
     def collater(self, samples: Sequence[Any]) -> Any:
         """Items -> (wav [B, C, N], infos), some of them mixed with their neighbour."""

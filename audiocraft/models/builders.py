@@ -132,9 +132,10 @@ def build_dac(config: CompressionConfig, *, device: Device = "cpu") -> DACModel:
 def build_seanet(config: SEANetConfig) -> tuple[SEANetEncoder, SEANetDecoder]:
     """Encoder and decoder that mirror each other."""
     shared = kwargs_of(config)
-    encoder, decoder = shared.pop("encoder"), shared.pop("decoder")
+    del shared["encoder"], shared["decoder"]
     shared.update(ratios=list(config.ratios), norm_params=dict(config.norm_params))
-    return SEANetEncoder(**shared, **kwargs_of(encoder)), SEANetDecoder(**shared, **kwargs_of(decoder))
+    encoder = SEANetEncoder(**shared, **kwargs_of(config.encoder))
+    return encoder, SEANetDecoder(**shared, **kwargs_of(config.decoder))
 
 
 def build_harmonic(config: CompressionConfig) -> tuple[SpectralEncoder, HarmonicNoiseDecoder]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from torch.distributed.fsdp.api import FullStateDictConfig, StateDictType
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.tensor import DTensor
 
+from audiocraft.config.training import FSDPConfig
 from audiocraft.errors import ConfigError
 from audiocraft.utils import distrib
 
@@ -29,17 +30,6 @@ _STRATEGIES = {
     "full_shard": ShardingStrategy.FULL_SHARD,
 }
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-class ShardingSettings(Protocol):
-    """What `wrap_with_fsdp` reads of the configuration."""
-
-    use: bool
-    param_dtype: str
-    reduce_dtype: str
-    buffer_dtype: str
-    sharding_strategy: str
-    per_block: bool
 
 
 def is_fsdp_used() -> bool:
@@ -59,7 +49,7 @@ def _choice(table: dict[str, Any], value: str, name: str) -> Any:
 
 
 def wrap_with_fsdp(
-    cfg: ShardingSettings, model: nn.Module, block_classes: Iterable[type[nn.Module]] | None = None
+    cfg: FSDPConfig, model: nn.Module, block_classes: Iterable[type[nn.Module]] | None = None
 ) -> FullyShardedDataParallel:
     """`model` sharded over the ranks; with `cfg.per_block` each module of `block_classes` is gathered on its own."""
     if not distrib.is_distributed():

@@ -12,7 +12,8 @@ from torch import Tensor
 from audiocraft.adversarial import MultiScaleDiscriminator, get_fake_criterion, get_real_criterion
 from audiocraft.config.analysis import DISCRIMINATORS
 from audiocraft.config.data import Split
-from audiocraft.config.training import AnalysisSolverConfig
+from audiocraft.config.training import AnalysisSolverConfig, SolverConfig
+from audiocraft.errors import ConfigError
 from audiocraft.models.detectors.calibration import auc
 from audiocraft.models.detectors.detector import Detector, score_of
 from audiocraft.solvers import components
@@ -22,7 +23,7 @@ from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import PairWindows
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
-from audiocraft.solvers.samples import write_pair
+from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
 from audiocraft.solvers.tracking import Averager, Metrics
 
@@ -33,9 +34,12 @@ _FIRST_WINDOWS, _FIRST_SPREAD = 32, 0.3
 class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
     """Detector against a codec that does not learn."""
 
+    configuration: type[SolverConfig] = AnalysisSolverConfig
     best_metric = "loss"
 
     def __init__(self, config: AnalysisSolverConfig, folder: Path) -> None:
+        if config.channels != 1:
+            raise ConfigError(f"channels is {config.channels}, but a detector hears mono; set channels=1")
         runtime = Runtime.build(config)
         self.detector = Detector(config.network).to(runtime.device)
         self.real_loss = get_real_criterion(config.adv_loss)
@@ -49,7 +53,7 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
 
     @property
     def seconds_per_batch(self) -> float:
-        return self.config.dataset.batch_size * self.config.window
+        return self.config.dataset.batch_of("train") * self.config.window
 
     @cached_property
     def train_windows(self) -> PairWindows:
@@ -76,14 +80,14 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
                 standardise(part, pooled, output_std=_FIRST_SPREAD)
 
     def load_batch(self, step: int) -> Tensor:
-        return self.train_windows.batch(step, self.config.dataset.batch_size, self.runtime.rank)
+        return self.train_windows.batch(step, self.config.dataset.batch_of("train"), self.runtime.rank)
 
     def train_step(self, batch: Tensor) -> Metrics:
         """One step of the three discriminators. batch [2, B, 1, n]: real windows, and the same ones faked."""
         with self.runtime.autocast():
             losses, _ = self._heard(batch)
         self.runtime.scale(torch.stack(list(losses.values())).sum()).backward()
-        norm = self.runtime.optimise(self.optimizer)
+        norm = self.runtime.optimise(self.optimizer, self.average)
         if self.schedule is not None:
             self.schedule.step()
         return {**{name: loss.detach() for name, loss in losses.items()}, "grad_norm": norm}
@@ -115,13 +119,14 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
 
     def _fixed(self, split: Split) -> list[Tensor]:
         """Always the same pairs [2, B, 1, n]; of steps behind the end of the run, which are never trained on."""
-        settings = self.config.dataset.split(split)
-        size = settings.batch_size or self.config.dataset.batch_size
-        count = -(-(settings.num_samples or size) // size)
+        size = self.config.dataset.batch_of(split)
+        count = -(-(self.config.dataset.split(split).num_samples or size) // size)
         return [self.valid_windows.batch(self.config.total_steps + number, size) for number in range(count)]
 
     def generate(self, folder: Path) -> None:
         """A few fixed windows and their fakes, as the discriminators hear them."""
-        for number, (real, fake) in enumerate(self._fixed("generate")):
-            for row in range(len(real)):
-                write_pair(folder, f"{number}_{row}", real[row], fake[row], self.config)
+        with SampleWriter(folder, self.config.sample_rate, self.config.generate) as writer:
+            for number, (real, fake) in enumerate(self._fixed("generate")):
+                for row in range(len(real)):
+                    writer.write(f"{number}_{row}_original", real[row])
+                    writer.write(f"{number}_{row}_rebuilt", fake[row])

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from audiocraft.config.training import AudioGenSolverConfig, SolverConfig
+from audiocraft.data.info_audio_dataset import InfoAudioDataset
+from audiocraft.data.sound_dataset import SoundDataset
 from audiocraft.solvers.musicgen import MusicGenSolver
 
 
 class AudioGenSolver(MusicGenSolver):
     """Next-token prediction over sounds."""
+
+    configuration: type[SolverConfig] = AudioGenSolverConfig
+    dataset_type: type[InfoAudioDataset] = SoundDataset

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
-import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from audiocraft.checkpoints.files import (
-    checkpoint_name,
-    flush_stale_checkpoints,
-    load_weights,
-    save_checkpoint,
-)
-from audiocraft.checkpoints.jsonfile import read_json
-from audiocraft.config.decode import encode
+from audiocraft.checkpoints.files import load_weights, save_checkpoint
 from audiocraft.config.training import SolverConfig
-from audiocraft.errors import ConfigError
+from audiocraft.errors import CheckpointError, ConfigError, TrainingError
 from audiocraft.optim.ema import ModuleDictEMA
+from audiocraft.solvers import components
+from audiocraft.solvers.loggers import build_loggers
 from audiocraft.solvers.random_streams import prefetch
-from audiocraft.solvers.runtime import Runtime
+from audiocraft.solvers.run_folder import CONFIG_FILE, RunFolder, not_finite
+from audiocraft.solvers.runtime import MOST_SKIPPED, GradientAverage, Runtime, trainable
 from audiocraft.solvers.stateful import HasState, Stateful, swapped, undisturbed
 from audiocraft.solvers.tracking import Averager, Metrics, Tracking
 from audiocraft.utils import distrib
-from audiocraft.utils.files import atomic_path, atomic_write
+from audiocraft.utils.deadlock import DeadlockDetect
+from audiocraft.utils.profiler import Profiler
+
+__all__ = ["CONFIG_FILE", "StandardSolver"]
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "run.json"
 Batch = TypeVar("Batch")
 ConfigT = TypeVar("ConfigT", bound=SolverConfig)
+# Every metric that a configuration may name; a solver says which of them it has.
+_METRICS = ("base", "visqol", "sisnr", "fad", "kld", "text_consistency", "chroma_cosine")
 
 
 class StandardSolver(ABC, Generic[ConfigT, Batch]):
@@ -48,9 +46,13 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     Args:
         parts: what has a state besides the model and its average: optimisers, schedules, discriminators.
         best_metric: the validation metric that decides which weights are the best; smaller is better.
+        configuration: the record that the solver is for.
+        measures: the metrics that the stage `evaluate` has; without any there is no such stage.
     """
 
+    configuration: type[SolverConfig]
     best_metric: str
+    measures: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -62,19 +64,53 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         parts: Mapping[str, HasState],
     ) -> None:
         self.config, self.folder, self.runtime, self.model = config, folder, runtime, model
+        self._check_metrics()
         self.step, self.committed = 0, -1
         self.best: float | None = None
         self.stop = threading.Event()
         self.averages, self.recent = Averager(), Averager(decay=0.95)
-        self.tracking = Tracking(folder, tensorboard=config.logging.log_tensorboard, writes=runtime.rank == 0)
+        self.files = RunFolder(folder, writes=runtime.rank == 0)
+        # A stage that is run on its own leaves the run's history alone, unless it is told otherwise.
+        keeps = config.execute_only in (None, "train") or config.execute_inplace
+        writes = runtime.rank == 0 and keeps
+        self.tracking = Tracking(
+            folder, loggers=build_loggers(config, folder) if writes else (), writes=writes
+        )
         settings = config.optim.ema
         self.ema = (
-            ModuleDictEMA({"model": model}, settings.decay, device=settings.device) if settings.use else None
+            ModuleDictEMA({"model": model}, settings.decay, device=self._device_of_ema())
+            if settings.use
+            else None
         )
+        self.average = GradientAverage(trainable(model.parameters()), eager=config.optim.eager_sync)
         ema = {"ema": self.ema} if self.ema is not None else {}
+        scaler = {"scaler": runtime.scaler} if runtime.scaler is not None else {}
         self.stateful = Stateful(
-            {"model": model, **ema, **parts, "averages": self.averages, "recent": self.recent}
+            {"model": model, **ema, **parts, **scaler, "averages": self.averages, "recent": self.recent},
+            optional=("scaler",),
         )
+
+    def _device_of_ema(self) -> str:
+        """Where the averages live; without a GPU not there, as the model is not either."""
+        wanted = self.config.optim.ema.device
+        return wanted if torch.cuda.is_available() or not wanted.startswith("cuda") else "cpu"
+
+    def _check_metrics(self) -> None:
+        """Refuse a metric that this solver cannot measure, before the first step and not after the last."""
+        for name in (*self.config.evaluate.metrics, *self.config.metrics):
+            if name not in _METRICS:
+                raise ConfigError(f"metrics: {name!r} is unknown; one of {', '.join(_METRICS)}")
+        if self.config.evaluate.every is None and self.config.execute_only != "evaluate":
+            return
+        if not self.measures:
+            raise ConfigError(f"a run of {self.config.solver} has no stage evaluate; set evaluate.every=null")
+        for name, wanted in self.config.evaluate.metrics.items():
+            if wanted and name not in self.measures:
+                known = ", ".join(sorted(self.measures))
+                raise ConfigError(
+                    f"evaluate.metrics.{name} is not built for {self.config.solver}; "
+                    f"set it to false ({known} can be true)"
+                )
 
     @abstractmethod
     def load_batch(self, step: int) -> Batch:
@@ -87,6 +123,10 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     @abstractmethod
     def validate(self) -> Metrics:
         """Metrics on the fixed validation set, with the weights that are in the model."""
+
+    def evaluate(self) -> Metrics:
+        """The metrics of `evaluate.metrics` on the split `evaluate`, for solvers that have `measures`."""
+        raise NotImplementedError
 
     @abstractmethod
     def generate(self, folder: Path) -> None:
@@ -109,20 +149,43 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def prepare(self) -> None:
         """Before the very first step of a run, never on resume."""
 
+    def write_data(self) -> bool:
+        """Only prepare the data, where the configuration says so: True when that was all."""
+        return False
+
     @property
     def checkpoint_path(self) -> Path:
-        return self.folder / checkpoint_name()
+        return self.files.checkpoint
 
-    def restore(self) -> bool:
-        """Continue from the folder's checkpoint, if it has one."""
-        if not self.checkpoint_path.exists():
+    def restore(self, *, previous: bool = False) -> bool:
+        """Continue from the folder's last checkpoint, if it has one, or from the one before."""
+        path = self.files.previous if previous else self.files.last()
+        if path is None:
             self.tracking.resume(0)  # a run that ended before its first checkpoint begins anew
             return False
-        progress = self.stateful.restore(self.checkpoint_path)
+        try:
+            progress = self.stateful.restore(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{self._way_out(path)}") from error
         self.step, self.committed, self.best = progress["step"], progress["committed"], progress["best"]
+        self._lengthen()
         self.tracking.resume(self.step)
         logger.info("continuing %s from step %d", self.folder, self.step)
         return True
+
+    def _way_out(self, damaged: Path) -> str:
+        """What of this folder can still be used, for the message about a checkpoint that cannot."""
+        sound = self.files.sound_beside(damaged)
+        if not sound:
+            return ""
+        previous = (
+            "; --from-previous continues from the one before" if self.files.previous.name in sound else ""
+        )
+        return f" (sound beside it: {', '.join(sound)}{previous})"
+
+    def _lengthen(self) -> None:
+        """A schedule that ends with the run ends where the configuration says now."""
+        components.set_total(self.stateful.parts.get("schedule"), self.config.total_steps)
 
     def load_from(self, run: Path) -> None:
         """Start from the best weights of another run."""
@@ -131,15 +194,32 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
 
     def run(self) -> bool:
         """Train to the end, or until told to stop: True when the run is complete."""
-        self._write_config()
+        settings = self.config.deadlock
+        with (
+            self.files.locked(),
+            DeadlockDetect(settings.use, settings.timeout) as self._watch,
+            Profiler(self.model, self.config.profiler.enabled, folder=self.folder) as self._profiler,
+        ):
+            try:
+                return self._run()
+            finally:
+                self.tracking.close()
+
+    def _run(self) -> bool:
+        self.files.write_config(self.config, started=self.step > 0)
+        if self.write_data():
+            return True
         if self.step == 0 and self.config.continue_from is not None:
             self.load_from(Path(self.config.continue_from))
         if self.config.execute_only in ("valid", "evaluate", "generate"):
-            self._stages(generate=self.config.execute_only == "generate")
+            self._execute(self.config.execute_only)
             return True
         if self.step == 0:
             self.prepare()
             distrib.broadcast_model(self.model)  # each rank prepared it with its own data
+        return self._train()
+
+    def _train(self) -> bool:
         started = time.monotonic()
         minutes = self.config.optim.max_minutes
         deadline = started + minutes * 60 if minutes is not None else float("inf")
@@ -154,13 +234,26 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         if self.step < total:
             self.save()
             logger.info("stopped at step %d of %d; the same command continues", self.step, total)
+        if self.runtime.skipped.total:
+            logger.warning(
+                "%d steps were left out: their gradients were not numbers", self.runtime.skipped.total
+            )
         return self.step >= total
 
     def save(self) -> None:
-        if self.runtime.rank == 0:
-            self.stateful.save(
-                self.checkpoint_path, {"step": self.step, "committed": self.committed, "best": self.best}
+        """Write the running checkpoint, never over a sound one with weights that are not numbers."""
+        if self.runtime.rank:
+            return
+        broken = not_finite(self.model.state_dict())
+        if broken:
+            raise TrainingError(
+                f"at step {self.step} {broken[0]} and {len(broken) - 1} other weights are not numbers; the last good "
+                f"checkpoint stays in {self.folder}: a lower optim.lr, or optim.max_norm, may help"
             )
+        self.files.save(self._state())
+
+    def _state(self) -> dict[str, object]:
+        return self.stateful.state({"step": self.step, "committed": self.committed, "best": self.best})
 
     def averaged_state(self) -> dict[str, Tensor] | None:
         """The moving average of the weights, under the model's own names."""
@@ -183,29 +276,57 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def _epoch_is_over(self, total: int, length: int) -> bool:
         return self.step > 0 and (self.step % length == 0 or self.step == total)
 
+    def _batches(self, end: int) -> Iterator[Batch]:
+        """The batches of the steps up to `end`."""
+        if self.config.benchmark_no_load:
+            return repeat(self.load_batch(0), end - self.step)
+        return prefetch(self.load_batch, self.step, end, num_workers=self.config.dataset.num_workers)
+
     def _run_steps(self, end: int, total: int, deadline: float) -> None:
         """Steps up to `end`; progress lines, checkpoints by the clock, and an early return when told to stop."""
         self.training_mode()
-        every = max(1, self.config.updates_per_epoch // max(1, self.config.logging.log_updates))
+        every = self._steps_per_line()
         minutes = self.config.checkpoint.every_minutes
         saved = time.monotonic()
-        for batch in prefetch(self.load_batch, self.step, end):
+        for batch in self._batches(end):
             begun = time.monotonic()
             metrics = self.train_step(batch)
             self.step += 1
+            self._check_health()
             if self.ema is not None and self.step % self.config.optim.ema.updates == 0:
                 self.ema.step()
             self.averages.add(metrics)
             self.recent.add({**metrics, "step_seconds": time.monotonic() - begun})
-            if self.step % every == 0:
+            self._watch.update(f"step {self.step}")
+            self._profiler.step()
+            if every and self.step % every == 0:
                 self._log_progress(total)
             now = time.monotonic()
             if self._must_stop(deadline):
                 return
-            if minutes is not None and now - saved >= minutes * 60 and self.step < end:
+            due = minutes is not None and now - saved >= minutes * 60 and self.step < end
+            if due and self.config.checkpoint.save_last and not self.runtime.skipped.in_a_row:
                 self.save()
                 self.tracking.write_curve()
                 saved = time.monotonic()
+
+    def _steps_per_line(self) -> int:
+        """Steps between two progress lines; 0 is none."""
+        lines = self.config.logging.log_updates
+        return max(1, self.config.updates_per_epoch // lines) if lines else 0
+
+    def _check_health(self) -> None:
+        """Say that a step was left out; end a run in which all of them are."""
+        skipped = self.runtime.skipped
+        if not skipped.in_a_row:
+            return
+        if self.runtime.scaler is None:
+            logger.warning("step %d is left out: its gradients are not numbers", self.step)
+        if skipped.in_a_row >= MOST_SKIPPED:
+            raise TrainingError(
+                f"the gradients of {skipped.in_a_row} steps in a row, up to step {self.step}, are not numbers; the "
+                f"last good checkpoint stays in {self.folder}: a lower optim.lr, or optim.max_norm, may help"
+            )
 
     def _log_progress(self, total: int) -> None:
         means = self.recent.means()
@@ -220,64 +341,89 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         )  # fmt: skip
 
     def _finish_epoch(self, total: int, length: int) -> None:
-        epoch = -(-self.step // length)
-        every = self.config.generate.every
-        metrics = self._stages(generate=every is not None and (epoch % every == 0 or self.step == total))
+        epoch, last = -(-self.step // length), self.step == total
+        if self.config.execute_only != "train":
+            self._keep_best(self._stages(epoch, last=last))
         self.tracking.report("epoch", self.step, self.averages.means())
         self.averages.clear()
-        value = float(metrics[self.best_metric])
-        if self.best is None or value < self.best or math.isnan(self.best):
-            self.best = value
-            if self.runtime.rank == 0:
-                state = {**self.model.state_dict(), **(self.averaged_state() or {})}
-                best = {"state": state, "metric": value, "step": self.step}
-                save_checkpoint(best, self.folder / checkpoint_name("best"))
         self.committed = self.step
-        self.save()
-        self._keep(epoch)
+        settings = self.config.checkpoint
+        if settings.save_last:
+            self.save()
+        if not self.runtime.rank and settings.save_every is not None and epoch % settings.save_every == 0:
+            self.files.keep(epoch, settings, self._state())
         self.tracking.write_curve()
 
-    def _stages(self, *, generate: bool) -> Metrics:
-        """Validation, and samples if wanted, with the averaged weights; the run's random numbers are not touched."""
-        started = time.monotonic()
-        self.model.eval()
-        with undisturbed(), torch.no_grad(), swapped(self.model, self.averaged_state()):
-            metrics = self.validate()
-            if generate:
-                self.generate(self.folder / self.config.generate.path / f"step_{self.step:06d}")
-        self.tracking.report("valid", self.step, metrics)
-        terms = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
-        logger.info("valid at step %d  %s  (%.0f s)", self.step, terms, time.monotonic() - started)
+    def _keep_best(self, metrics: Metrics) -> None:
+        """Write the weights down if they are the best so far, and numbers."""
+        value = float(metrics[self.best_metric])
+        if not math.isfinite(value) or (self.best is not None and value >= self.best):
+            return
+        state = {**self.model.state_dict(), **(self.averaged_state() or {})}
+        broken = not_finite(state)
+        if broken:
+            logger.warning("not kept as the best: %s is not a number everywhere", broken[0])
+            return
+        self.best = value
+        if self.runtime.rank == 0:
+            save_checkpoint({"state": state, "metric": value, "step": self.step}, self.files.best)
+
+    def _stages(self, epoch: int, *, last: bool) -> Metrics:
+        """What follows an epoch: validation, and evaluation and samples where it is their turn."""
+
+        def turn(every: int | None) -> bool:
+            return every is not None and (epoch % every == 0 or last)
+
+        metrics = self._stage("valid")
+        if turn(self.config.evaluate.every):
+            self._evaluate()
+        if turn(self.config.generate.every):
+            self._generate()
         return metrics
 
-    def _keep(self, epoch: int) -> None:
-        """Beside the running checkpoint, keep that of every n-th epoch, the last few of them."""
-        settings = self.config.checkpoint
-        if self.runtime.rank or settings.save_every is None or epoch % settings.save_every:
-            return
-        kept = self.folder / checkpoint_name(str(epoch))
-        kept.unlink(missing_ok=True)
-        try:
-            os.link(self.checkpoint_path, kept)
-        except OSError:  # not every file system has a second name for a file
-            with atomic_path(kept) as part:
-                shutil.copyfile(self.checkpoint_path, part)
-        flush_stale_checkpoints(self.checkpoint_path, settings.keep_last)
+    def _execute(self, stage: str) -> None:
+        """One stage, on its own."""
+        if self.step == 0 and self.config.continue_from is None:
+            raise ConfigError(
+                f"execute_only={stage}: {self.folder} holds no checkpoint, so there is nothing to try; "
+                "train first, or set continue_from=RUN"
+            )
+        if stage == "generate":
+            self._generate()
+        elif stage == "evaluate":
+            self._evaluate()
+        else:
+            self._stage("valid")
 
-    def _write_config(self) -> None:
-        """The configuration beside the weights; a run cannot change it, except for what does not shape the result."""
-        path = self.folder / CONFIG_FILE
-        own: dict[str, Any] = encode(self.config)
-        if path.exists() and self.step > 0:
-            before = read_json(path)
-            for key in ("solver", "sample_rate", "channels"):
-                if before.get(key) != own[key]:
-                    raise ConfigError(
-                        f"{self.folder} holds a run with {key} {before.get(key)!r}, not {own[key]!r}"
-                    )
-        if self.runtime.rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, json.dumps(own, indent=1).encode())
+    def _evaluate(self) -> None:
+        if self.config.datasource.evaluate is None:
+            logger.warning("nothing is evaluated: datasource.evaluate names no manifest")
+            return
+        self._stage("evaluate")
+
+    def _stage(self, stage: str) -> Metrics:
+        """The metrics of a stage, with the averaged weights; the run's random numbers are not touched."""
+        started = time.monotonic()
+        self._watch.update(stage)
+        self.model.eval()
+        with undisturbed(), torch.no_grad(), swapped(self.model, self.averaged_state()):
+            metrics = self.validate() if stage == "valid" else self.evaluate()
+        self.tracking.report(stage, self.step, metrics)
+        terms = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
+        logger.info("%s at step %d  %s  (%.0f s)", stage, self.step, terms, time.monotonic() - started)
+        return metrics
+
+    def _generate(self) -> None:
+        """Samples, with the averaged weights."""
+        if self.config.datasource.generate is None:
+            logger.warning("no samples are made: datasource.generate names no manifest")
+            return
+        self._watch.update("generate")
+        folder = self.folder / self.config.generate.path / f"step_{self.step:06d}"
+        self.model.eval()
+        with undisturbed(), torch.no_grad(), swapped(self.model, self.averaged_state()):
+            self.generate(folder)
+        self.tracking.samples(self.step, folder)
 
 
 def _clock(seconds: float) -> str:

@@ -1,35 +1,45 @@
-"""SolverConfig to solver: a lookup by the configuration's type."""
+"""SolverConfig to solver, and to a description of what would be trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audiocraft.config.training import (
-    AnalysisSolverConfig,
-    AudioGenSolverConfig,
-    CompressionSolverConfig,
-    MusicGenSolverConfig,
-    SolverConfig,
-)
-from audiocraft.errors import ConfigError
+import yaml
+
+from audiocraft.checkpoints.families import of_solver, target
+from audiocraft.config.decode import encode
+from audiocraft.config.training import SolverConfig
+from audiocraft.errors import AudioCraftError
 from audiocraft.solvers.analysis import AnalysisSolver
 from audiocraft.solvers.audiogen import AudioGenSolver
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.compression import CompressionSolver
 from audiocraft.solvers.musicgen import MusicGenSolver
 
-_SOLVERS: Mapping[type, Callable[[Any, Path], StandardSolver[Any, Any]]] = {
-    AnalysisSolverConfig: AnalysisSolver,
-    CompressionSolverConfig: CompressionSolver,
-    MusicGenSolverConfig: MusicGenSolver,
-    AudioGenSolverConfig: AudioGenSolver,
+_SOLVERS: Mapping[type[SolverConfig], type[StandardSolver[Any, Any]]] = {
+    solver.configuration: solver
+    for solver in (AnalysisSolver, AudioGenSolver, CompressionSolver, MusicGenSolver)
 }
 
 
 def build_solver(config: SolverConfig, folder: Path) -> StandardSolver[Any, Any]:
     """The solver of this configuration, fresh: `restore()` continues what the folder holds."""
-    if type(config) not in _SOLVERS:
-        raise ConfigError(f"no solver for a {type(config).__name__}")
-    return _SOLVERS[type(config)](config, folder)
+    solver: type[StandardSolver[Any, Any]] = _SOLVERS[type(config)]
+    return solver(config, folder)  # type: ignore[call-arg]
+
+
+def describe(config: SolverConfig) -> str:
+    """The whole configuration as YAML, and the sizes of the network, without data and without weights."""
+    text = yaml.safe_dump(encode(config), sort_keys=False, allow_unicode=True)
+    try:
+        build = target(of_solver(config.solver).build)
+        network = build(config.network, device="meta")  # type: ignore[attr-defined]
+    except (AudioCraftError, OSError) as error:
+        return f"{text}# the network's size is not known here: {error}\n"
+    lines = [
+        f"# {name}: {sum(parameter.numel() for parameter in part.parameters()):,} parameters"
+        for name, part in [(config.solver, network), *network.named_children()]
+    ]
+    return text + "\n".join(lines) + "\n"

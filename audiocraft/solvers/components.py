@@ -76,13 +76,19 @@ def build_optimizer(parameters: Iterable[Any], config: OptimConfig, *, lr: float
     raise ConfigError(f"optim.optimizer: {config.optimizer!r} is not one of adam, adamw, dadam")
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and other vectors do not."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+def decay_groups(
+    model: nn.Module, config: OptimConfig, *, emb_lr: float | None = None
+) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and other vectors do not. The code embeddings may have a rate of their own."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    apart = [p for name, p in named if emb_lr is not None and name.startswith("emb.")]
+    others = [p for name, p in named if emb_lr is None or not name.startswith("emb.")]
+    decay = config.adam.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in others if p.dim() >= 2], "weight_decay": decay},
+        {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
     ]
+    return [*groups, {"params": apart, "weight_decay": decay, "lr": emb_lr}] if apart else groups
 
 
 def build_schedule(optimizer: Optimizer, config: ScheduleConfig, *, total: int) -> Schedule | None:
@@ -149,6 +155,12 @@ _SCHEDULES: Mapping[str, Callable[[Optimizer, ScheduleConfig, int], Schedule]] =
 }
 
 
+def set_total(schedule: object, total: int) -> None:
+    """Let a schedule that has an end end after `total` steps; its saved state says where it ended before."""
+    if isinstance(schedule, CosineLRScheduler | PolynomialDecayLRScheduler):
+        schedule.total_steps = total
+
+
 def _needed(value: Any, name: str) -> Any:
     if value is None:
         raise ConfigError(f"{name}: this schedule needs a value")
@@ -184,13 +196,19 @@ def build_adversary_schedules(
     config: CompressionSolverConfig, adversaries: Mapping[str, AdversarialLoss]
 ) -> dict[str, Schedule]:
     """A schedule for each discriminator; it is stepped when the discriminator was trained, and ends with the run."""
-    settings = config.adversarial
-    turns = sum(step % settings.every == 0 for step in range(settings.start_step, config.total_steps))
+    settings, total = config.adversarial, adversary_steps(config)
     built = {
-        name: build_schedule(adversary.optimizer, settings.schedule, total=max(1, turns))
+        name: build_schedule(adversary.optimizer, settings.schedule, total=total)
         for name, adversary in adversaries.items()
     }
     return {name: schedule for name, schedule in built.items() if schedule is not None}
+
+
+def adversary_steps(config: CompressionSolverConfig) -> int:
+    """In how many steps of the run the discriminators are trained."""
+    settings = config.adversarial
+    steps = range(settings.start_step, config.total_steps)
+    return max(1, sum(step % settings.every == 0 for step in steps))
 
 
 def build_balancer(config: CompressionSolverConfig) -> Balancer:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from audiocraft.config.training import CompressionSolverConfig
+from audiocraft.config.data import Split
+from audiocraft.config.training import CompressionSolverConfig, SolverConfig
 from audiocraft.errors import ConfigError
 from audiocraft.losses import SISNR
 from audiocraft.metrics.reconstruction import MelDistance
@@ -20,7 +21,7 @@ from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
 from audiocraft.solvers.initialise import standardise
 from audiocraft.solvers.runtime import Runtime, trainable
-from audiocraft.solvers.samples import write_pair
+from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
 from audiocraft.solvers.tracking import Averager, Metrics
 
@@ -31,7 +32,9 @@ FIRST_VECTORS = 6
 class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
     """Codec against discriminators."""
 
+    configuration: type[SolverConfig] = CompressionSolverConfig
     best_metric = "mel_db"
+    measures = frozenset({"base", "sisnr"})
 
     def __init__(self, config: CompressionSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
@@ -45,8 +48,8 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         self.balancer = components.build_balancer(config)
         self.optimizer = components.build_optimizer(trainable(codec.parameters()), config.optim)
         self.schedule = components.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
-        self.crops = self._crops(config, "train", runtime.rank)
-        self._valid: list[Tensor] | None = None
+        self.crops = Crops(config, "train", rank=runtime.rank, world_size=runtime.world_size)
+        self._fixed: dict[Split, list[Tensor]] = {}
         stated: dict[str, HasState] = {"optimizer": self.optimizer, "balancer": self.balancer}
         if self.schedule is not None:
             stated["schedule"] = self.schedule
@@ -66,6 +69,11 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         self.codec.train()
         for name in self.config.freeze:
             self.codec.get_submodule(name).eval()
+
+    def _lengthen(self) -> None:
+        super()._lengthen()
+        for schedule in self.adversary_schedules.values():
+            components.set_total(schedule, components.adversary_steps(self.config))
 
     def prepare(self) -> None:
         """Start from weights that let a signal through."""
@@ -144,8 +152,8 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         if quantized.penalty is not None and quantized.penalty.requires_grad:
             ends.append(quantized.penalty)
             gradients.append(torch.full_like(quantized.penalty, self.config.commitment))
-        torch.autograd.backward(ends, gradients)
-        norm = self.runtime.optimise(self.optimizer)
+        torch.autograd.backward(ends, [self.runtime.scale(gradient) for gradient in gradients])
+        norm = self.runtime.optimise(self.optimizer, self.average)
         if self.schedule is not None:
             self.schedule.step()
         penalty = quantized.penalty.detach() if quantized.penalty is not None else 0.0
@@ -169,18 +177,26 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         return {name: loss for name, loss in sums.items() if self.config.losses.get(name, 0) > 0}
 
     def validate(self) -> Metrics:
+        return self._measured("valid", self.losses, sisnr=True)
+
+    def evaluate(self) -> Metrics:
+        wanted = self.config.evaluate.metrics
+        losses = self.losses if wanted.get("base") else nn.ModuleDict()
+        return self._measured("evaluate", losses, sisnr=wanted.get("sisnr", False))
+
+    def _measured(self, split: Split, losses: nn.ModuleDict, *, sisnr: bool) -> Metrics:
         """Reconstruction of the fixed crops: losses, log-mel distance in decibels, SI-SNR, and the use of the codes."""
-        if self._valid is None:
-            self._valid = self._crops(self.config, "valid", self.runtime.rank).fixed()
         mean, counts = Averager(), torch.zeros(self.codec.num_codebooks, self.codec.cardinality, device="cpu")
         distance = MelDistance(self.config.sample_rate).to(self.runtime.device)
-        sisnr = SISNR(sample_rate=self.config.sample_rate)
-        for batch in self._valid:
+        ratio = SISNR(sample_rate=self.config.sample_rate)
+        for batch in self._crops(split):
             audio = batch.to(self.runtime.device)
             codes, scale = self.codec.encode(audio)
             rebuilt = self.codec.decode(codes, scale)[..., : audio.shape[-1]]
-            values = {name: loss(rebuilt, audio) for name, loss in self.losses.items()}
-            values |= {"mel_db": distance(rebuilt, audio), "sisnr": -sisnr(rebuilt, audio)}
+            values = {name: loss(rebuilt, audio) for name, loss in losses.items()}
+            values["mel_db"] = distance(rebuilt, audio)
+            if sisnr:
+                values["sisnr"] = -ratio(rebuilt, audio)
             mean.add(values, weight=len(audio))
             for codebook, used in enumerate(codes.transpose(0, 1).flatten(1).cpu()):
                 counts[codebook] += torch.bincount(used, minlength=self.codec.cardinality)
@@ -190,21 +206,26 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
 
     def generate(self, folder: Path) -> None:
         """Original and reconstruction of a few fixed crops."""
-        crops = self._crops(self.config, "generate", self.runtime.rank)
-        for number, batch in enumerate(crops.fixed()):
-            audio = batch.to(self.runtime.device)
-            rebuilt = self.codec.decode(*self.codec.encode(audio))[..., : audio.shape[-1]]
-            for row in range(len(audio)):
-                write_pair(folder, f"{number}_{row}", audio[row], rebuilt[row], self.config)
+        crops = Crops(self.config, "generate")
+        with SampleWriter(folder, self.config.sample_rate, self.config.generate) as writer:
+            for number, (batch, infos) in enumerate(crops.fixed()):
+                audio = batch.to(self.runtime.device)
+                rebuilt = self.codec.decode(*self.codec.encode(audio))[..., : audio.shape[-1]]
+                for row, info in enumerate(infos):
+                    writer.write(f"{number}_{row}_original", audio[row])
+                    writer.write(f"{number}_{row}_rebuilt", rebuilt[row])
+                    if self.config.dataset.split("generate").return_info:
+                        writer.note(f"{number}_{row}", info)
 
-    @staticmethod
-    def _crops(config: CompressionSolverConfig, split: str, rank: int) -> Crops:
-        return Crops(
-            config.dataset,
-            config.datasource,
-            split,  # type: ignore[arg-type]
-            sample_rate=config.sample_rate,
-            channels=config.channels,
-            seed=config.seed,
-            rank=rank,
-        )
+    def _crops(self, split: Split) -> list[Tensor]:
+        """The batches of a split that is the same in every pass; validation is read once."""
+        if split not in self._fixed:
+            evaluated = split == "evaluate"
+            longest = self.config.evaluate.truncate_audio if evaluated else None
+            duration = self.config.dataset.split(split).segment_duration
+            if longest is not None and duration is not None:
+                duration = min(duration, longest)
+            workers = self.config.evaluate.num_workers if evaluated else self.config.dataset.num_workers
+            batches = Crops(self.config, split, duration=duration).fixed(workers)
+            self._fixed[split] = [wav for wav, _ in batches]
+        return self._fixed[split]

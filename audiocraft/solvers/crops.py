@@ -1,59 +1,143 @@
-"""Random crops of audio files, addressed by step: the same (seed, step) is the same batch, in any process."""
+"""Items of the data sets, addressed by step: the same (seed, step, row) is the same item, in any process."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.files import audio_read
-from audiocraft.config.data import DatasetConfig, DatasourceConfig, Split
+from audiocraft.config.data import DatasourceConfig, Split
+from audiocraft.config.training import SolverConfig
+from audiocraft.data.audio_dataset import AudioDataset
 from audiocraft.data.manifest import load_audio_meta, manifest_file
-from audiocraft.data.segments import sampling_weights
-from audiocraft.errors import ConfigError
+from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.solvers.random_streams import generator
-from audiocraft.types import AudioMeta
+from audiocraft.types import SegmentInfo
 
+logger = logging.getLogger(__name__)
+
+DatasetT = TypeVar("DatasetT", bound=AudioDataset)
 # Which random decision a generator is for; training and validation never share one.
 TRAIN, VALID = 1, 2
+# A file this much shorter than it has to be is filled with silence instead of left out.
+_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Source:
-    """The files of one manifest, longer ones drawn more often."""
+class Draw:
+    """Item `index` of `epoch`, of one of the sources, and where its random choices come from."""
 
-    files: tuple[AudioMeta, ...]
-    cumulative: np.ndarray
+    source: int
+    index: int
+    epoch: int
+    random: np.random.Generator
 
-    @classmethod
-    def read(cls, folder: Path, *, min_duration: float) -> Source:
-        files = [meta for meta in read_manifest(folder) if meta.duration >= min_duration]
-        if not files:
-            raise ConfigError(f"{folder} lists no file of {min_duration:g} s or more")
-        weights = sampling_weights(files, on_weight=True, on_duration=True)
-        return cls(tuple(files), np.cumsum(weights.numpy()))
+    def item(self, dataset: AudioDataset) -> tuple[Tensor, SegmentInfo]:
+        """wav [C, N] of the item and what it is."""
+        return dataset.item(self.index, epoch=self.epoch, uniform=self.random.random)
 
-    def draw(self, random: np.random.Generator, duration: float) -> tuple[AudioMeta, float]:
-        """A file, and where a crop of `duration` seconds starts in it."""
-        index = int(np.searchsorted(self.cumulative, random.random(), side="right"))
-        meta = self.files[min(index, len(self.files) - 1)]
-        return meta, float(random.random() * max(0.0, meta.duration - duration))
+    def place(self, dataset: AudioDataset) -> tuple[int, float]:
+        """Which file of the data set the item comes from, and from which second on."""
+        return dataset.place(self.index, self.epoch, self.random.random)
 
 
-def manifest_folder(source: DatasourceConfig, path: str) -> Path:
-    """Where a source of the configuration is."""
-    return Path(source.root or ".") / path
+class StepSampler:
+    """Which items the rows of a step are, for one split of a configuration.
 
+    Args:
+        duration: seconds of an item, where they are not the split's.
+    """
 
-def read_manifest(folder: Path) -> list[AudioMeta]:
-    """The files that the manifest in `folder` lists."""
-    return load_audio_meta(manifest_file(folder))
+    def __init__(
+        self,
+        config: SolverConfig,
+        split: Split,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        duration: float | None = None,
+    ) -> None:
+        _check_source(config)
+        settings = config.dataset.split(split)
+        seconds = settings.segment_duration if duration is None else duration
+        if seconds is None:
+            raise ConfigError("dataset.segment_duration must say how long a training crop is")
+        self.config, self.split, self.settings = config, split, settings
+        self.duration, self.rank, self.world_size = seconds, rank, world_size
+        self.batch_size = config.dataset.batch_of(split)
+        self.num_samples = settings.num_samples or self.batch_size
+        self.training = split == "train"
+        # Validation is the same whatever the run's seed, so that runs compare.
+        self.seed = config.seed * 1_000_003 + settings.shuffle_seed if self.training else 0
+        folders, shares = _sources(config.datasource, split)
+        self.folders, self._cumulative = folders, np.cumsum(shares)
+
+    @property
+    def epoch_size(self) -> int:
+        """Items of an epoch, of all ranks together."""
+        if not self.training:
+            return self.num_samples
+        return self.config.updates_per_epoch * self.batch_size * self.world_size
+
+    def datasets(self, kind: type[DatasetT], **options: Any) -> list[DatasetT]:
+        """The data set of each source; `options` are those that only this kind has."""
+        return [self._dataset(kind, folder, options) for folder in self.folders]
+
+    def draw(self, step: int, row: int) -> Draw:
+        """What row `row` of step `step` on this rank is."""
+        position = (step * self.world_size + self.rank) * self.batch_size + row
+        epoch, index = divmod(position, self.epoch_size)
+        if not self.training:
+            return self.fixed(index)
+        if not self.settings.shuffle:
+            return self._draw(generator(0, 0, index, TRAIN), index, 0)
+        random = generator(self.seed, step, self.rank * self.batch_size + row, TRAIN)
+        return self._draw(random, index, epoch)
+
+    def fixed(self, index: int) -> Draw:
+        """Item `index` of a split that is the same in every pass."""
+        return self._draw(generator(0, 0, index, VALID), index, 0)
+
+    def _draw(self, random: np.random.Generator, index: int, epoch: int) -> Draw:
+        number = int(np.searchsorted(self._cumulative, random.random(), side="right"))
+        return Draw(min(number, len(self.folders) - 1), index, epoch, random)
+
+    def _dataset(self, kind: type[DatasetT], folder: Path, options: dict[str, Any]) -> DatasetT:
+        dataset = self.config.dataset
+        least = self.duration * dataset.min_segment_ratio * (1 - _TOLERANCE)
+        metas = load_audio_meta(manifest_file(folder))
+        if metas and not any(meta.duration >= least for meta in metas):
+            raise ConfigError(f"{folder} lists no file of {least:.3g} s or more")
+        try:
+            made = kind(
+                metas,
+                segment_duration=self.duration,
+                shuffle=self.settings.shuffle or False,
+                num_samples=self.epoch_size,
+                sample_rate=self.config.sample_rate,
+                channels=self.config.channels,
+                sample_on_duration=dataset.sample_on_duration,
+                sample_on_weight=dataset.sample_on_weight,
+                min_segment_ratio=dataset.min_segment_ratio,
+                min_audio_duration=least,
+                shuffle_seed=self.seed,
+                permutation_on_files=self.settings.permutation_on_files,
+                return_info=self.settings.return_info or False,
+                **options,
+            )
+        except InvalidInput as error:
+            raise ConfigError(f"{folder}: {error}") from error
+        if len(made.meta) < len(metas):
+            left_out = len(metas) - len(made.meta)
+            logger.info("%s: %d of %d files are shorter than %.3g s", folder, left_out, len(metas), least)
+        return made
 
 
 class Crops:
@@ -61,68 +145,65 @@ class Crops:
 
     def __init__(
         self,
-        dataset: DatasetConfig,
-        source: DatasourceConfig,
+        config: SolverConfig,
         split: Split,
         *,
-        sample_rate: int,
-        channels: int,
-        seed: int,
         rank: int = 0,
+        world_size: int = 1,
+        duration: float | None = None,
     ) -> None:
-        settings = dataset.split(split)
-        if settings.segment_duration is None:
-            raise ConfigError("dataset.segment_duration must say how long a training crop is")
-        self.duration = settings.segment_duration
-        self.batch_size = settings.batch_size or dataset.batch_size
-        self.num_samples = settings.num_samples or self.batch_size
-        self.gain_db = dataset.gain_db if split == "train" else 0.0
-        self.sample_rate, self.channels, self.rank = sample_rate, channels, rank
-        self.stream = TRAIN if split == "train" else VALID
-        # Validation is the same whatever the run's seed, so that runs compare.
-        self.seed = seed * 1_000_003 + settings.shuffle_seed if split == "train" else 0
-        read = partial(Source.read, min_duration=self.duration * dataset.min_segment_ratio)
-        self.sources, self.shares = _sources(source, split, read)
+        self.sampler = StepSampler(config, split, rank=rank, world_size=world_size, duration=duration)
+        self.sources = self.sampler.datasets(AudioDataset)
+        self.duration, self.batch_size = self.sampler.duration, self.sampler.batch_size
+        self.gain_db = config.dataset.gain_db if split == "train" else 0.0
 
-    def batch(self, step: int, batch_size: int | None = None) -> Tensor:
+    def batch(self, step: int) -> Tensor:
         """The crops of training step `step` on this rank: audio [B, C, N]."""
-        size = batch_size or self.batch_size
-        return torch.stack([self.crop(step, self.rank * size + row) for row in range(size)])
+        return torch.stack([self._read(self.sampler.draw(step, row))[0] for row in range(self.batch_size)])
 
     def crop(self, step: int, row: int) -> Tensor:
         """One crop [C, N]."""
-        random = generator(self.seed, step, row, self.stream)
-        number = int(np.searchsorted(self.shares, random.random(), side="right"))
-        meta, start = self.sources[min(number, len(self.sources) - 1)].draw(random, self.duration)
-        audio, rate = audio_read(meta.path, start, self.duration, pad=True)
-        audio = convert_audio(audio, rate, self.sample_rate, self.channels)
-        samples = round(self.duration * self.sample_rate)
-        audio = torch.nn.functional.pad(audio, (0, max(0, samples - audio.shape[-1])))[..., :samples]
-        return audio * 10 ** (-self.gain_db * random.random() / 20)
+        return self._read(self.sampler.draw(step, row))[0]
 
-    def fixed(self) -> list[Tensor]:
-        """The batches of a validation pass: always the same crops."""
-        rows = [self.crop(0, row) for row in range(self.num_samples)]
+    def fixed(self, num_workers: int = 0) -> list[tuple[Tensor, list[SegmentInfo]]]:
+        """The batches of a validation pass, always the same, and where each row comes from; so many threads read."""
+        draws = [self.sampler.fixed(index) for index in range(self.sampler.num_samples)]
+        with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="crops") as pool:
+            rows = list(pool.map(self._read, draws))
         size = self.batch_size
-        return [torch.stack(rows[i : i + size]) for i in range(0, len(rows), size)]
+        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
+        return [(torch.stack([wav for wav, _ in part]), [info for _, info in part]) for part in parts]
+
+    def _read(self, draw: Draw) -> tuple[Tensor, SegmentInfo]:
+        wav, info = draw.item(self.sources[draw.source])
+        return wav * 10 ** (-self.gain_db * draw.random.random() / 20), info
 
 
-def _sources(
-    source: DatasourceConfig, split: Split, read: partial[Source]
-) -> tuple[Sequence[Source], np.ndarray]:
-    """The sources of a split and the cumulative shares of a batch that they get."""
-    main = {
-        "train": source.train,
-        "valid": source.valid,
-        "evaluate": source.evaluate,
-        "generate": source.generate,
-    }[split]
-    if main is None:
-        raise ConfigError(f"datasource.{split}: no manifest given")
+def manifest_folder(source: DatasourceConfig, path: str) -> Path:
+    """Where a source of the configuration is."""
+    return Path(source.root or ".") / path
+
+
+def _check_source(config: SolverConfig) -> None:
+    """A model cannot learn what its recordings do not have."""
+    source = config.datasource
+    for name, wanted, most in (
+        ("sample_rate", config.sample_rate, source.max_sample_rate),
+        ("channels", config.channels, source.max_channels),
+    ):
+        if wanted > most:
+            raise ConfigError(
+                f"datasource.max_{name} is {most}: these recordings cannot teach a model with {name}={wanted}; "
+                f"set {name}={most}, or another dset"
+            )
+
+
+def _sources(source: DatasourceConfig, split: Split) -> tuple[list[Path], Sequence[float]]:
+    """The manifests of a split, and the share of a batch that each gets."""
+    main = source.manifest(split)
     extra = [(mix.train if split == "train" else mix.valid, mix.share) for mix in source.mix]
-    mixed = (
-        [(path, share) for path, share in extra if path is not None] if split in ("train", "valid") else []
-    )
+    mixed = [(path, share) for path, share in extra if path is not None]
+    if split not in ("train", "valid"):
+        mixed = []
     shares = [1.0 - sum(share for _, share in mixed), *(share for _, share in mixed)]
-    paths = [main, *(path for path, _ in mixed)]
-    return [read(manifest_folder(source, path)) for path in paths], np.cumsum(shares)
+    return [manifest_folder(source, path) for path in (main, *(path for path, _ in mixed))], shares

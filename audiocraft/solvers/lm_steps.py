@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from audiocraft.config.conditioning import AttributeDropoutConfig, GuidanceConfig
 from audiocraft.config.training import FrameDropoutConfig
-from audiocraft.types import ConditioningAttributes, ConditionType, SymbolicCondition
+from audiocraft.types import ConditioningAttributes, SymbolicCondition
 
 KINDS = ("text", "symbolic")
 
@@ -103,6 +103,3 @@ def cross_entropy(logits: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, 
     ]
     per_codebook = torch.stack(losses)
     return per_codebook.mean(), per_codebook.detach()
-
-
-Conditions = dict[str, ConditionType]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from audiocraft.config.data import Split
-from audiocraft.config.training import MusicGenSolverConfig
+from audiocraft.config.training import MusicGenSolverConfig, SolverConfig
+from audiocraft.data.info_audio_dataset import InfoAudioDataset
+from audiocraft.data.music_dataset import MusicDataset
 from audiocraft.errors import ConfigError
 from audiocraft.models.builders import build_lm, wrap_codec
 from audiocraft.models.encodec import CompressionModel
@@ -20,22 +21,25 @@ from audiocraft.models.lm import LMModel
 from audiocraft.models.loaders import load_compression_model
 from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.base import StandardSolver
-from audiocraft.solvers.crops import TRAIN, VALID, manifest_folder
+from audiocraft.solvers.crops import Draw
 from audiocraft.solvers.lm_steps import TokenBatch
-from audiocraft.solvers.random_streams import generator
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
-from audiocraft.solvers.samples import slugify, write_sample
+from audiocraft.solvers.samples import SampleWriter, slugify
 from audiocraft.solvers.stateful import HasState
-from audiocraft.solvers.token_cache import Tokens, batches, load_tokens
+from audiocraft.solvers.token_cache import TokenCache, batches
+from audiocraft.solvers.token_crops import TokenCrops
 from audiocraft.solvers.tracking import Averager, Metrics
-from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
+from audiocraft.types import ConditioningAttributes
 
 
 class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
     """Next-token prediction, per codebook."""
 
+    configuration: type[SolverConfig] = MusicGenSolverConfig
     best_metric = "ce"
+    measures = frozenset({"base"})
+    dataset_type: type[InfoAudioDataset] = MusicDataset
 
     def __init__(self, config: MusicGenSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
@@ -45,10 +49,11 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
             codec.set_num_codebooks(config.compression_model_n_q)
         self.codec: CompressionModel = wrap_codec(codec, config.interleave_stereo_codebooks)
         _check(self.codec, config)
-        groups = components.decay_groups(self.lm, config.optim.adam.weight_decay)
+        groups = components.decay_groups(self.lm, config.optim, emb_lr=config.transformer_lm.emb_lr)
         self.optimizer = components.build_optimizer(groups, config.optim)
         self.schedule = components.build_schedule(self.optimizer, config.schedule, total=config.total_steps)
-        self._tokens: dict[str, Tokens] = {}
+        self._crops: dict[Split, TokenCrops] = {}
+        self._loading = threading.Lock()
         stated: dict[str, HasState] = {"optimizer": self.optimizer}
         if self.schedule is not None:
             stated["schedule"] = self.schedule
@@ -56,7 +61,8 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     @property
     def seconds_per_batch(self) -> float:
-        return self.config.dataset.batch_size * self._duration
+        dataset = self.config.dataset
+        return dataset.batch_of("train") * (dataset.split("train").segment_duration or 0.0)
 
     @property
     def _gaps(self) -> dict[str, str]:
@@ -68,80 +74,100 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         }
         return {name: kind for name, (kind, conditions) in heard.items() if conditions}
 
-    @property
-    def _duration(self) -> float:
-        if self.config.dataset.segment_duration is None:
-            raise ConfigError("dataset.segment_duration must say how long a training crop is")
-        return self.config.dataset.segment_duration
+    def crops(self, split: Split) -> TokenCrops:
+        """The crops of a split, of clips that are encoded on first use."""
+        with self._loading:  # threads that load batches may ask at once
+            if split not in self._crops:
+                self._crops[split] = self._make_crops(split)
+            return self._crops[split]
 
-    def tokens(self, split: Split) -> Tokens:
-        """The codes of a split, encoded on first use."""
-        if split not in self._tokens:
-            source = self.config.datasource
-            folder = {
-                "train": source.train,
-                "valid": source.valid,
-                "evaluate": source.evaluate,
-                "generate": source.generate,
-            }
-            if folder[split] is None:
-                raise ConfigError(f"datasource.{split}: no manifest given")
-            root = Path(source.root or ".")
-            settings = self.config.dataset.split(split)
-            self._tokens[split] = load_tokens(
-                manifest_folder(source, str(folder[split])),
-                self.codec,
-                cache=Path(self.config.cache.path) if self.config.cache.path else root / "tokens",
-                limit=None if split == "train" else settings.num_samples,
-            )
-        return self._tokens[split]
+    def _make_crops(self, split: Split) -> TokenCrops:
+        evaluated = split == "evaluate"
+        return TokenCrops(
+            self.config,
+            split,
+            self.dataset_type,
+            self._cache(self.config.evaluate.num_workers if evaluated else self.config.dataset.num_workers),
+            rank=self.runtime.rank,
+            world_size=self.runtime.world_size,
+            longest=self.config.evaluate.truncate_audio if evaluated else None,
+        )
+
+    def _cache(self, num_workers: int) -> TokenCache:
+        path = self.config.cache.path
+        folder = Path(path) if path else Path(self.config.datasource.root or ".") / "tokens"
+        return TokenCache(folder, self.codec, num_workers=num_workers)
+
+    def write_data(self) -> bool:
+        if not self.config.cache.write:
+            return False
+        cache = self._cache(self.config.dataset.num_workers)
+        TokenCrops.encode(self.config, self.dataset_type, cache)
+        return True
 
     def prepare(self) -> None:
-        self.tokens("train")
+        self.crops("train")
 
     def load_batch(self, step: int) -> TokenBatch:
         """Clips, crops, captions and dropout, all drawn from (seed, step, row)."""
-        tokens, size = self.tokens("train"), self.config.dataset.batch_size
-        first = self.runtime.rank * size
-        draws = [generator(self.config.seed, step, first + row, TRAIN) for row in range(size)]
-        clips = [int(random.integers(len(tokens))) for random in draws]
+        crops = self.crops("train")
+        draws = [crops.sampler.draw(step, row) for row in range(crops.sampler.batch_size)]
+        batch = self._dropped(crops.batch(draws), draws)
+        dropout = self.config.frame_dropout
+        inputs = batch.codes
+        if dropout.share > 0 or dropout.blind_rows > 0:
+            hide = partial(lm_steps.hide_frames, special=self.lm.special_token_id, dropout=dropout)
+            rows = zip(batch.codes, draws, strict=True)
+            inputs = torch.stack([hide(row, random=draw.random) for row, draw in rows])
+        return self._read(TokenBatch(batch.codes, batch.attributes, batch.lengths, inputs))
+
+    def _dropped(self, batch: TokenBatch, draws: Sequence[Draw]) -> TokenBatch:
+        """The batch with some of what its rows are told forgotten."""
         drop = partial(
             lm_steps.drop_conditions,
             dropout=self.config.attribute_dropout,
             guidance=self.config.classifier_free_guidance,
         )
-        batch = self._cut(tokens, clips, draws)
-        kept = tuple(drop(row, random=random) for row, random in zip(batch.attributes, draws, strict=True))
-        inputs = None
-        if self.config.frame_dropout.share > 0 or self.config.frame_dropout.blind_rows > 0:
-            hide = partial(
-                lm_steps.hide_frames, special=self.lm.special_token_id, dropout=self.config.frame_dropout
-            )
-            inputs = torch.stack(
-                [hide(row, random=random) for row, random in zip(batch.codes, draws, strict=True)]
-            )
-        return TokenBatch(batch.codes, kept, batch.lengths, inputs)
+        rows = zip(batch.attributes, draws, strict=True)
+        kept = tuple(drop(row, random=draw.random) for row, draw in rows)
+        return TokenBatch(batch.codes, kept, batch.lengths, batch.inputs)
+
+    def _read(self, batch: TokenBatch) -> TokenBatch:
+        """The batch as the model reads it: behind the end of a clip, the special token where that is configured."""
+        if not self.config.tokens.padding_with_special_token:
+            return batch
+        inputs = batch.codes if batch.inputs is None else batch.inputs
+        inputs = inputs.masked_fill(~batch.valid, self.lm.special_token_id)
+        return TokenBatch(batch.codes, batch.attributes, batch.lengths, inputs)
 
     def train_step(self, batch: TokenBatch) -> Metrics:
         """Forward, cross entropy per codebook, backward, optimise."""
         with self.runtime.autocast():
             loss, per_codebook = self._loss(batch, batch.attributes)
         self.runtime.scale(loss).backward()
-        norm = self.runtime.optimise(self.optimizer)
+        norm = self.runtime.optimise(self.optimizer, self.average)
         if self.schedule is not None:
             self.schedule.step()
         return {"ce": loss.detach(), **_named(per_codebook), "grad_norm": norm}
 
     def validate(self) -> Metrics:
+        return self._measured("valid")
+
+    def evaluate(self) -> Metrics:
+        return self._measured("evaluate")
+
+    def _measured(self, split: Split) -> Metrics:
         """Cross entropy of the fixed clips with their own conditions, and what other conditions add to it.
 
         The gaps are the first sign that the model obeys: they are zero as long as it does not listen.
         """
-        tokens, mean = self.tokens("valid"), Averager()
-        size = self.config.dataset.split("valid").batch_size or self.config.dataset.batch_size
-        for rows in batches(len(tokens), size):
-            draws = [generator(0, 0, row, VALID) for row in rows]
-            batch = self._cut(tokens, list(rows), draws)
+        crops, mean = self.crops(split), Averager()
+        for rows in batches(crops.count, self.config.dataset.batch_of(split)):
+            draws = [crops.sampler.fixed(row) for row in rows]
+            batch = crops.batch(draws)
+            if self.config.attribute_dropout.args.active_on_eval:
+                batch = self._dropped(batch, draws)
+            batch = self._read(batch)
             with self.runtime.autocast():
                 loss, per_codebook = self._loss(batch, batch.attributes)
                 gaps = {
@@ -152,19 +178,56 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return mean.means()
 
     def generate(self, folder: Path) -> None:
-        """Continuations of nothing, for the conditions of a few clips nobody trained on."""
-        tokens, lm = self.tokens("generate"), self.config.generate.lm
-        count = min(len(tokens), self.config.dataset.split("generate").num_samples or 4)
-        draws = [generator(0, 0, row, VALID) for row in range(count)]
-        batch = self._cut(tokens, list(range(count)), draws)
-        codes = self.lm.generate(
-            None, list(batch.attributes), max_gen_len=batch.codes.shape[-1],
-            use_sampling=lm.use_sampling, temp=lm.temp, top_k=lm.top_k, top_p=lm.top_p, seeds=range(count),
+        """Pieces for the conditions of a few clips nobody trained on: from nothing, or from the clips' beginnings."""
+        crops, settings = self.crops("generate"), self.config.generate.lm
+        draws = [crops.sampler.fixed(row) for row in range(min(crops.count, crops.sampler.num_samples))]
+        batch = crops.batch(draws)
+        attributes = list(batch.attributes)
+        if settings.no_text_conditioning:
+            attributes = [lm_steps.without(row, [("text", name) for name in row.text]) for row in attributes]
+        frames = batch.codes.shape[-1]
+        if settings.gen_duration is not None:
+            frames = round(settings.gen_duration * self.codec.frame_rate)
+        with SampleWriter(folder, self.codec.sample_rate, self.config.generate) as writer:
+            names = [
+                f"{row}_{slugify(a.text.get('description') or 'anything')}"
+                for row, a in enumerate(attributes)
+            ]
+            if settings.unprompted_samples:
+                self._write(writer, names, self._sampled(attributes, frames, None))
+            if settings.prompted_samples:
+                prompt = batch.codes[..., : self._prompt_frames(frames)].to(self.runtime.device)
+                made = self._sampled(attributes, frames, prompt)
+                kept = made[..., prompt.shape[-1] :] if settings.remove_prompts else made
+                self._write(writer, [f"{name}_continued" for name in names], kept)
+            if settings.gen_gt_samples:
+                self._write(
+                    writer, [f"{name}_original" for name in names], batch.codes.to(self.runtime.device)
+                )
+
+    def _prompt_frames(self, frames: int) -> int:
+        """Frames of a clip that a continuation begins with."""
+        seconds = self.config.generate.lm.prompt_duration
+        wanted = frames // 4 if seconds is None else round(seconds * self.codec.frame_rate)
+        if wanted >= frames:
+            raise ConfigError(
+                f"generate.lm.prompt_duration is {seconds:g} s, but a sample has {frames / self.codec.frame_rate:g} s"
+            )
+        return max(1, wanted)
+
+    def _sampled(
+        self, attributes: Sequence[ConditioningAttributes], frames: int, prompt: Tensor | None
+    ) -> Tensor:
+        """Codes [B, K, T] for conditions."""
+        lm = self.config.generate.lm
+        return self.lm.generate(
+            prompt, list(attributes), max_gen_len=frames, use_sampling=lm.use_sampling, temp=lm.temp,
+            top_k=lm.top_k, top_p=lm.top_p, seeds=range(len(attributes)),
         )  # fmt: skip
-        audio = self.codec.decode(codes)
-        for row, attributes in enumerate(batch.attributes):
-            name = f"{row}_{slugify(attributes.text.get('description') or 'anything')}"
-            write_sample(folder, name, audio[row], self.codec.sample_rate, self.config.generate.audio)
+
+    def _write(self, writer: SampleWriter, names: Sequence[str], codes: Tensor) -> None:
+        for name, audio in zip(names, self.codec.decode(codes), strict=True):
+            writer.write(name, audio)
 
     def _loss(self, batch: TokenBatch, attributes: Sequence[ConditioningAttributes]) -> tuple[Tensor, Tensor]:
         codes = batch.codes.to(self.runtime.device)
@@ -173,41 +236,6 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         inputs = codes if batch.inputs is None else batch.inputs.to(self.runtime.device)
         out = self.lm.compute_predictions(inputs, conditions=[], condition_tensors=conditions)
         return lm_steps.cross_entropy(out.logits, codes, out.mask & batch.valid.to(codes.device))
-
-    def _cut(self, tokens: Tokens, clips: Sequence[int], draws: Sequence[np.random.Generator]) -> TokenBatch:
-        """A crop of each clip, with a caption and the plan of exactly that part."""
-        rate = self.codec.frame_rate
-        frames = min(round(self._duration * rate), tokens.codes.shape[-1])
-        rows, attributes, lengths = [], [], []
-        for clip, random in zip(clips, draws, strict=True):
-            length = int(tokens.lengths[clip])
-            start = int(random.integers(max(0, length - frames) + 1))
-            rows.append(tokens.codes[clip, :, start : start + frames].long())
-            lengths.append(min(frames, length - start))
-            attributes.append(describe(tokens.labels[clip], random, start / rate, frames / rate))
-        return TokenBatch(torch.stack(rows), tuple(attributes), torch.tensor(lengths, device="cpu"))
-
-
-def describe(
-    labels: Mapping[str, Any], random: np.random.Generator, start: float, duration: float
-) -> ConditioningAttributes:
-    """What the part [start, start + duration) of a clip is told: one of its captions, and its plan."""
-    captions = labels.get("captions") or [labels.get("description")]
-    caption = captions[int(random.integers(len(captions)))]
-    plan = None
-    if labels.get("bpm") is not None:
-        plan = ScorePlan(
-            tempo=float(labels["bpm"]),
-            first_beat=float(labels.get("first_beat", 0.0)),
-            beats_per_bar=int(labels.get("beats_per_bar", 4)),
-            key=labels.get("key"),
-            chords=tuple((float(second), str(symbol)) for second, symbol in labels.get("chords", ())),
-            start=start,
-            duration=duration,
-        )
-    return ConditioningAttributes(
-        text={"description": caption}, symbolic={"plan": SymbolicCondition(plan=plan)}
-    )
 
 
 def _named(per_codebook: Tensor) -> dict[str, Tensor]:

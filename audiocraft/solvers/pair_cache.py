@@ -26,12 +26,14 @@ from audiocraft.config.analysis import GeneratorConfig
 from audiocraft.config.data import Split
 from audiocraft.config.decode import encode
 from audiocraft.config.training import AnalysisSolverConfig
-from audiocraft.errors import ConfigError
+from audiocraft.data.info_audio_dataset import get_captions, read_info
+from audiocraft.data.manifest import load_audio_meta, manifest_file
+from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.audiogen import AudioGen
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.musicgen import MusicGen
-from audiocraft.solvers.crops import Crops, Source, manifest_folder
+from audiocraft.solvers.crops import Crops, manifest_folder
 from audiocraft.solvers.random_streams import generator
 from audiocraft.types import AudioMeta
 from audiocraft.utils import distrib
@@ -171,7 +173,7 @@ def decoded(
     config: AnalysisSolverConfig, codec: CompressionModel, split: Split, count: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Clips [N] of the corpus, and each through the codec."""
-    crops = crops_of(config, split)
+    crops = Crops(config, split)
     device = next(codec.parameters()).device
     choices: Sequence[int | None] = config.fakes.codebooks or (None,)
     for first in range(0, count, _BATCH):
@@ -190,7 +192,10 @@ def generated(
     """Clips [N] of a manifest, and what a model makes of their captions."""
     seconds = config.dataset.segment_duration or 0.0
     manifest = manifest_folder(config.datasource, settings.train if split == "train" else settings.valid)
-    files = Source.read(manifest, min_duration=seconds * config.dataset.min_segment_ratio).files
+    least = seconds * config.dataset.min_segment_ratio
+    files = [meta for meta in load_audio_meta(manifest_file(manifest)) if meta.duration >= least]
+    if not files:
+        raise ConfigError(f"{manifest} lists no file of {least:g} s or more")
     # Training and validation never share a seed.
     offset = 0 if split == "train" else 2**20
     order = generator(config.seed, offset, 0, _PROMPT).permutation(len(files))
@@ -212,27 +217,13 @@ def generated(
 
 
 def _caption(meta: AudioMeta, number: int) -> str:
-    path = Path(meta.path).with_suffix(".json")
     try:
-        captions = json.loads(path.read_text(encoding="utf-8"))["captions"]
-        return str(captions[number % len(captions)])
-    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError) as error:
-        raise ConfigError(
-            f"a generator needs the captions of {meta.path}, in {path}: {type(error).__name__}: {error}"
-        ) from error
-
-
-def crops_of(config: AnalysisSolverConfig, split: Split, rank: int = 0) -> Crops:
-    """Mono crops of a split."""
-    return Crops(
-        config.dataset,
-        config.datasource,
-        split,
-        sample_rate=config.sample_rate,
-        channels=1,
-        seed=config.seed,
-        rank=rank,
-    )
+        captions = get_captions(read_info(meta).get("captions"))
+    except InvalidInput as error:
+        raise ConfigError(f"a generator needs the captions of {meta.path}: {error}") from error
+    if not captions:
+        raise ConfigError(f"a generator needs the captions of {meta.path}, and its JSON file has none")
+    return captions[number % len(captions)]
 
 
 def _fitted(wav: Tensor, length: int) -> Tensor:

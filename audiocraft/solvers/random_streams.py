@@ -1,5 +1,5 @@
 """Randomness and order as pure functions of (seed, step, row), so that a resumed run sees the very same data,
-and a background thread that prepares the next batches."""
+and background threads that prepare the next batches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 T = TypeVar("T")
+# Batches that wait beside those that are being made.
+_AHEAD = 2
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
@@ -20,14 +22,17 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=seed & (2**64 - 1), counter=padded))
 
 
-def prefetch(make: Callable[[int], T], start: int, stop: int, *, depth: int = 3) -> Iterator[T]:
-    """`make(start) ... make(stop - 1)`, up to `depth` of them made ahead in one background thread."""
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+def prefetch(make: Callable[[int], T], start: int, stop: int, *, num_workers: int = 1) -> Iterator[T]:
+    """`make(start) ... make(stop - 1)` in order, made ahead in `num_workers` threads; with none, when it is needed."""
+    if num_workers == 0:
+        yield from map(make, range(start, stop))
+        return
+    executor = ThreadPoolExecutor(max_workers=num_workers, thread_name_prefix="batches")
     waiting: deque[Future[T]] = deque()
     position = start
     try:
         while position < stop or waiting:
-            while position < stop and len(waiting) < depth:
+            while position < stop and len(waiting) < num_workers + _AHEAD:
                 waiting.append(executor.submit(make, position))
                 position += 1
             yield waiting.popleft().result()

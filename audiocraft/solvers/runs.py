@@ -17,8 +17,8 @@ from audiocraft.checkpoints.files import load_weights
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import decode, encode
+from audiocraft.config.solvers import SOLVERS
 from audiocraft.config.training import (
-    SOLVERS,
     AnalysisSolverConfig,
     CompressionSolverConfig,
     MusicGenSolverConfig,

@@ -3,19 +3,73 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
 
-from audiocraft.config.training import SolverConfig
+from audiocraft.config.training import SolverConfig, Switch
 from audiocraft.utils import distrib
 from audiocraft.utils.devices import usable_device
 
 logger = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+# A step whose gradients are not numbers is left out; so many in a row are no accident. A loss scaler needs some of them
+# to find its factor.
+MOST_SKIPPED = 30
+
+
+@dataclass
+class SkippedSteps:
+    """How many steps were left out because their gradients were not numbers."""
+
+    in_a_row: int = 0
+    total: int = 0
+
+    def count(self, finite: bool) -> None:
+        self.in_a_row = 0 if finite else self.in_a_row + 1
+        self.total += not finite
+
+
+class GradientAverage:
+    """The gradients of a model's parameters, averaged over all processes.
+
+    Args:
+        eager: send each gradient as soon as backward has it; otherwise all of them at once, afterwards.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, eager: bool) -> None:
+        self._sent: list[tuple[Tensor, Any]] = []
+        if eager and distrib.is_distributed():
+            for parameter in parameters:
+                parameter.register_post_accumulate_grad_hook(self._send)
+
+    def _send(self, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        self._sent.append((parameter.grad, distributed.all_reduce(parameter.grad, async_op=True)))
+
+    def finish(self, gradients: Sequence[Tensor]) -> None:
+        """Wait for those that were sent, or send all of them now, as one tensor per type."""
+        if not distrib.is_distributed():
+            return
+        if self._sent:
+            for gradient, work in self._sent:
+                work.wait()
+                gradient /= distrib.world_size()
+            self._sent.clear()
+            return
+        for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):
+            same = [gradient for gradient in gradients if gradient.dtype == dtype]
+            flat = distrib.all_reduce(torch.cat([gradient.flatten() for gradient in same]), "mean")
+            parts = flat.split([gradient.numel() for gradient in same])
+            for gradient, part in zip(same, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
 
 
 @dataclass(frozen=True)
@@ -29,6 +83,7 @@ class Runtime:
     rank: int = 0
     world_size: int = 1
     scaler: torch.amp.GradScaler | None = None
+    skipped: SkippedSteps = field(default_factory=SkippedSteps)
 
     @classmethod
     def build(cls, config: SolverConfig) -> Runtime:
@@ -38,12 +93,12 @@ class Runtime:
             wanted = "cpu"
         device = usable_device(wanted)
         dtype = _DTYPES[config.autocast_dtype]
+        enabled = switched_on(config.autocast, device, dtype)
         # float16 underflows without scaling; bfloat16 has float32's range and needs none.
-        scaled = config.autocast and dtype is torch.float16
-        scaler = torch.amp.GradScaler(device.type) if scaled else None
+        scaler = torch.amp.GradScaler(device.type) if enabled and dtype is torch.float16 else None
         return cls(
             device=device,
-            autocast_enabled=config.autocast,
+            autocast_enabled=enabled,
             autocast_dtype=dtype,
             max_norm=config.optim.max_norm or None,
             rank=distrib.rank(),
@@ -51,31 +106,50 @@ class Runtime:
             scaler=scaler,
         )
 
-    def autocast(self, enabled: bool | None = None) -> torch.autocast:
+    def autocast(self, enabled: Switch | None = None) -> torch.autocast:
         """Mixed precision as configured, or as a part of the model wants it."""
-        on = self.autocast_enabled if enabled is None else enabled
+        on = self.autocast_enabled
+        if enabled is not None:
+            on = switched_on(enabled, self.device, self.autocast_dtype)
         return torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=on)
 
     def scale(self, loss: Tensor) -> Tensor:
         return self.scaler.scale(loss) if self.scaler is not None else loss
 
-    def optimise(self, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One step from the gradients that are there, then no gradients: returns their norm before clipping."""
+    def optimise(self, optimizer: torch.optim.Optimizer, average: GradientAverage) -> Tensor:
+        """One step from the gradients that are there, then no gradients: returns their norm before clipping. Gradients
+        that are not numbers change nothing."""
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if self.world_size > 1:
-            distrib.average_tensors([p.grad for p in parameters if p.grad is not None])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        average.finish(gradients)
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.max_norm is not None:
+        norm = torch.nn.utils.get_total_norm(gradients)
+        finite = bool(torch.isfinite(norm))
+        self.skipped.count(finite)
+        if finite and self.max_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, norm)
         if self.scaler is not None:
             self.scaler.step(optimizer)
             self.scaler.update()
-        else:
+        elif finite:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return norm.detach()
+
+
+def switched_on(switch: Switch, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether mixed precision is on; `auto` is where the device has units for it, since elsewhere it costs time."""
+    if switch == "auto":
+        return device.type != "cpu" or (dtype is torch.bfloat16 and has_bfloat16_units())
+    return switch
+
+
+@cache
+def has_bfloat16_units() -> bool:
+    """Whether this processor multiplies bfloat16 by itself."""
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
 def trainable(parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:

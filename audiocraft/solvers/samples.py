@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from torch import Tensor
 
+from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.files import audio_write
-from audiocraft.config.training import SampleAudioConfig, SolverConfig
+from audiocraft.config.training import GenerateConfig, SampleAudioConfig
+from audiocraft.types import SegmentInfo
+from audiocraft.utils.files import atomic_write
 
 _LONGEST_NAME = 60
 
@@ -22,18 +29,47 @@ def slugify(value: str, allow_unicode: bool = False) -> str:
 def write_sample(
     folder: Path, name: str, audio: Tensor, sample_rate: int, settings: SampleAudioConfig
 ) -> Path:
-    """audio [C, N] as a file in the run's format and level."""
+    """audio [C, N] as a file in the run's format, rate and level."""
     return audio_write(
         folder / name,
-        audio.float().cpu(),
-        sample_rate,
+        convert_audio(audio.float().cpu(), sample_rate, settings.sample_rate, audio.shape[0]),
+        settings.sample_rate,
         format=settings.format,
         strategy=settings.strategy,
         loudness_headroom_db=settings.loudness_headroom_db,
     )
 
 
-def write_pair(folder: Path, name: str, original: Tensor, rebuilt: Tensor, config: SolverConfig) -> None:
-    """An original and what became of it, side by side in the listing."""
-    for suffix, audio in (("original", original), ("rebuilt", rebuilt)):
-        write_sample(folder, f"{name}_{suffix}", audio, config.sample_rate, config.generate.audio)
+class SampleWriter:
+    """`with SampleWriter(folder, sample_rate, settings) as writer:` writes samples in the run's format and level, in as
+    many threads as the settings say; at the end of the block all of them are there."""
+
+    def __init__(self, folder: Path, sample_rate: int, settings: GenerateConfig) -> None:
+        self.folder, self.sample_rate, self.settings = folder, sample_rate, settings
+        self._pool = ThreadPoolExecutor(max(1, settings.num_workers), thread_name_prefix="samples")
+        self._written: list[Future[Path]] = []
+
+    def write(self, name: str, audio: Tensor) -> None:
+        """audio [C, N] as a file called `name`."""
+        # Off the device before another thread sees it.
+        self._written.append(self._pool.submit(self._write, name, audio.detach().float().cpu()))
+
+    def note(self, name: str, info: SegmentInfo) -> None:
+        """Say in `name.json` which part of which file a sample is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        told = {"path": info.meta.path, "start": info.seek_time, "seconds": info.n_frames / info.sample_rate}
+        atomic_write(self.folder / f"{name}.json", json.dumps(told, indent=1))
+
+    def _write(self, name: str, audio: Tensor) -> Path:
+        return write_sample(self.folder, name, audio, self.sample_rate, self.settings.audio)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True)
+        if error is None:
+            for written in self._written:
+                written.result()

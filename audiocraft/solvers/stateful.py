@@ -4,7 +4,7 @@ Restoring it continues the run as if it had not stopped."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from audiocraft.checkpoints.files import load_checkpoint, save_checkpoint
+from audiocraft.checkpoints.files import load_checkpoint
 from audiocraft.errors import CheckpointError
 
 
@@ -54,22 +54,30 @@ class RandomState:
 
 
 class Stateful:
-    """The named parts of a run that a checkpoint holds."""
+    """The named parts of a run that a checkpoint holds.
 
-    def __init__(self, parts: Mapping[str, HasState]) -> None:
+    Args:
+        optional: names of parts that a checkpoint of an earlier version may lack; they start anew then.
+    """
+
+    def __init__(self, parts: Mapping[str, HasState], *, optional: Collection[str] = ()) -> None:
         self.parts = {**parts, "random": RandomState()}
+        self.optional = frozenset(optional)
 
-    def save(self, path: Path, progress: Mapping[str, Any]) -> None:
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        save_checkpoint({"progress": dict(progress), **state}, path)
+    def state(self, progress: Mapping[str, Any]) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {"progress": dict(progress), **{name: part.state_dict() for name, part in self.parts.items()}}
 
     def restore(self, path: Path) -> dict[str, Any]:
         """Put every part back; returns the progress that was saved with them."""
         state = load_checkpoint(path)
         missing = [name for name in (*self.parts, "progress") if name not in state]
+        missing = [name for name in missing if name not in self.optional]
         if missing:
             raise CheckpointError(f"{path} has no {', '.join(missing)}: it belongs to another configuration")
         for name, part in self.parts.items():
+            if name not in state:
+                continue
             try:
                 part.load_state_dict(state[name])
             except (RuntimeError, ValueError, KeyError) as error:

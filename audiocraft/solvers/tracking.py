@@ -7,38 +7,48 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from audiocraft.errors import require
+from audiocraft.solvers.loggers import RunLogger
 from audiocraft.utils.files import atomic_write
 
 Metrics = Mapping[str, "float | Tensor"]
 
 
 class Averager:
-    """The running mean of each metric, optionally forgetting what is long ago; it has a state, for checkpoints."""
+    """The running mean of each metric, optionally forgetting what is long ago; it has a state, for checkpoints.
+    Values that are not numbers are left out: one of them would be in every mean from then on."""
 
     def __init__(self, decay: float = 1.0) -> None:
         self.decay = decay
         self.sums: dict[str, Any] = {}
-        self.counts: dict[str, float] = {}
+        self.counts: dict[str, Any] = {}
 
     def add(self, metrics: Metrics, weight: float = 1.0) -> None:
         for name, value in metrics.items():
             # Tensors are summed where they are: reading a number off a GPU would stop it.
-            total = self.sums.get(name, 0.0)
-            if isinstance(total, Tensor) and isinstance(value, Tensor):
-                total = total.to(value.device)  # one that comes from a checkpoint is on the CPU
+            finite: Any = 1.0
+            total, count = self.sums.get(name, 0.0), self.counts.get(name, 0.0)
+            if isinstance(value, Tensor):
+                known = torch.isfinite(value)
+                value, finite = torch.where(known, value, 0.0), known.to(torch.float32)
+                # Those that come from a checkpoint are on the CPU.
+                total, count = (x.to(value.device) if isinstance(x, Tensor) else x for x in (total, count))
+            elif not math.isfinite(value):
+                value, finite = 0.0, 0.0
             self.sums[name] = total * self.decay + value * weight
-            self.counts[name] = self.counts.get(name, 0.0) * self.decay + weight
+            self.counts[name] = count * self.decay + finite * weight
 
     def means(self) -> dict[str, float]:
+        """The mean of each metric; NaN where no value was a number."""
         return {
-            name: float(total) / self.counts[name] for name, total in self.sums.items() if self.counts[name]
+            name: float(total) / float(self.counts[name]) if float(self.counts[name]) else math.nan
+            for name, total in self.sums.items()
         }
 
     def clear(self) -> None:
@@ -53,16 +63,16 @@ class Averager:
 
 
 class Tracking:
-    """The history of a run in `folder`."""
+    """The history of a run in `folder`.
 
-    def __init__(self, folder: Path, *, tensorboard: bool = False, writes: bool = True) -> None:
-        self.folder, self.writes = folder, writes
+    Args:
+        loggers: other places that are told the same.
+        writes: whether the history is written, or only kept in memory.
+    """
+
+    def __init__(self, folder: Path, *, loggers: Sequence[RunLogger] = (), writes: bool = True) -> None:
+        self.folder, self.loggers, self.writes = folder, loggers, writes
         self.history: list[dict[str, Any]] = []
-        self._board = None
-        if tensorboard and writes:
-            self._board = require("torch.utils.tensorboard", extra="tensorboard").SummaryWriter(
-                str(folder / "tensorboard")
-            )
 
     @property
     def path(self) -> Path:
@@ -90,10 +100,19 @@ class Tracking:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
-        if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add_scalar(f"{stage}/{name}", value, step)
+        for place in self.loggers if self.writes else ():
+            place.log_metrics(stage, step, numbers)
         return entry
+
+    def samples(self, step: int, folder: Path) -> None:
+        """Tell the loggers about the samples in `folder`."""
+        for place in self.loggers if self.writes else ():
+            place.log_samples(step, folder)
+
+    def close(self) -> None:
+        """Nothing more comes in this session."""
+        for place in self.loggers:
+            place.close()
 
     def write_curve(self) -> None:
         """`curve.csv`: a row per report, a column per metric of any stage."""

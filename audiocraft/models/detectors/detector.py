@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +105,7 @@ class Detector(nn.Module):
 
     def probability(self, name: str, raw: Tensor) -> Tensor:
         """A raw score of one discriminator as the probability that the audio is real."""
-        platt = getattr(self.config.calibration, name)
+        platt = self.config.calibration.platt(name)
         return torch.sigmoid(platt.scale * raw + platt.shift)
 
     def joint(self, scores: Mapping[str, Tensor]) -> Tensor:
@@ -136,7 +135,7 @@ def build_detector(config: DetectorConfig, *, device: torch.device | str = "cpu"
 
 
 def _built(name: str, config: DetectorConfig) -> nn.Module:
-    arguments: Mapping[str, Any] = getattr(config, name)
+    arguments = config.arguments(name)
     try:
         return _CLASSES[name](**arguments)
     except TypeError as error:

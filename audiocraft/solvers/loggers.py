@@ -1,0 +1,91 @@
+"""Where a run's metrics and samples go beside its own files: TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from audiocraft.audio.files import audio_read
+from audiocraft.config.decode import encode
+from audiocraft.config.training import SolverConfig
+from audiocraft.errors import require
+
+
+class RunLogger(Protocol):
+    """One place that is told about a run."""
+
+    def log_metrics(self, stage: str, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def log_samples(self, step: int, folder: Path) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TensorboardLogger:
+    """Event files that `tensorboard --logdir` shows."""
+
+    def __init__(self, config: SolverConfig, folder: Path) -> None:
+        board = require("torch.utils.tensorboard", extra="tensorboard")
+        settings = config.tensorboard
+        self.media = settings.with_media_logging
+        target = folder / (settings.sub_dir or "tensorboard") / (settings.name or "")
+        self.writer: Any = board.SummaryWriter(str(target))
+
+    def log_metrics(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self.writer.add_scalar(f"{stage}/{name}", value, step)
+
+    def log_samples(self, step: int, folder: Path) -> None:
+        for path in _audio_files(folder) if self.media else []:
+            wav, rate = audio_read(path)
+            self.writer.add_audio(f"samples/{path.stem}", wav.mean(dim=0, keepdim=True), step, rate)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class WandbLogger:
+    """A run at Weights & Biases, the same one when the folder's run is resumed."""
+
+    def __init__(self, config: SolverConfig, folder: Path) -> None:
+        wandb = require("wandb", extra="wandb")
+        settings = config.wandb
+        self.media = settings.with_media_logging
+        folder.mkdir(parents=True, exist_ok=True)
+        self._audio = wandb.Audio
+        self.run: Any = wandb.init(
+            project=settings.project,
+            name=settings.name or config.label or folder.name,
+            group=settings.group,
+            dir=str(folder),
+            config=encode(config),
+            id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+            resume="allow",
+        )
+
+    def log_metrics(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        self.run.log({f"{stage}/{name}": value for name, value in metrics.items()}, step=step)
+
+    def log_samples(self, step: int, folder: Path) -> None:
+        if self.media:
+            files = {f"samples/{path.stem}": self._audio(str(path)) for path in _audio_files(folder)}
+            self.run.log(files, step=step)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+def build_loggers(config: SolverConfig, folder: Path) -> list[RunLogger]:
+    """Those that the configuration asks for."""
+    loggers: list[RunLogger] = []
+    if config.logging.log_tensorboard:
+        loggers.append(TensorboardLogger(config, folder))
+    if config.logging.log_wandb:
+        loggers.append(WandbLogger(config, folder))
+    return loggers
+
+
+def _audio_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix in (".wav", ".mp3", ".flac", ".ogg"))

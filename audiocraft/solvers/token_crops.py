@@ -1,0 +1,181 @@
+"""Crops of encoded clips: which clip, which part of it, and what its row is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocraft.config.data import Split
+from audiocraft.config.training import MusicGenSolverConfig
+from audiocraft.data.info_audio_dataset import InfoAudioDataset, get_captions, get_string
+from audiocraft.data.music_dataset import MusicDataset
+from audiocraft.errors import ConfigError, InvalidInput
+from audiocraft.solvers.crops import Draw, StepSampler
+from audiocraft.solvers.lm_steps import TokenBatch
+from audiocraft.solvers.token_cache import TokenCache, Tokens
+from audiocraft.types import AudioMeta, ConditioningAttributes, SegmentInfo
+
+logger = logging.getLogger(__name__)
+
+
+class _Clips:
+    """The usable clips of one source: the data set, their codes, and what their files tell."""
+
+    def __init__(self, dataset: InfoAudioDataset, tokens: Tokens, frame_rate: float) -> None:
+        told: list[Mapping[str, Any]] = []
+        kept: list[int] = []
+        for number, meta in enumerate(dataset.meta):
+            known = _readable(dataset, meta) if tokens.lengths[number] > 0 else None
+            if known is not None:
+                kept.append(number)
+                told.append(known)
+        self.listed = len(dataset.meta)
+        self.dataset = dataset if len(kept) == len(dataset.meta) else dataset.select(kept)
+        self.codes, self.lengths = tokens.codes[kept], tokens.lengths[kept]
+        self.told, self.frame_rate = told, frame_rate
+
+    def cut(self, draw: Draw, frames: int) -> tuple[Tensor, int, ConditioningAttributes]:
+        """Codes [K, frames] of an item, how many of the frames are real, and what the row is told."""
+        number, start = draw.place(self.dataset)
+        length = int(self.lengths[number])
+        first = min(round(start * self.frame_rate), max(0, length - 1))
+        codes = self.codes[number, :, first : first + frames].long()
+        codes = torch.nn.functional.pad(codes, (0, frames - codes.shape[-1]))
+        real = min(frames, length - first)
+        return codes, real, self._told(draw, number, first / self.frame_rate, frames)
+
+    def _told(self, draw: Draw, number: int, start: float, frames: int) -> ConditioningAttributes:
+        dataset = self.dataset
+        total = round(frames / self.frame_rate * dataset.sample_rate)
+        segment = SegmentInfo(
+            dataset.meta[number], start, total, total, dataset.sample_rate, dataset.channels
+        )
+        info = dataset.describe(segment, self.told[number], dataset.text_rng(draw.index, draw.epoch))
+        return info.to_condition_attributes()
+
+
+class TokenCrops:
+    """Batches of codes [B, K, T] with what their rows are told, of one split.
+
+    Args:
+        longest: seconds at most of an item.
+    """
+
+    def __init__(
+        self,
+        config: MusicGenSolverConfig,
+        split: Split,
+        kind: type[InfoAudioDataset],
+        cache: TokenCache,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        longest: float | None = None,
+    ) -> None:
+        _check_information(config, split)
+        duration = config.dataset.split(split).segment_duration
+        if longest is not None and duration is not None:
+            duration = min(duration, longest)
+        self.sampler = StepSampler(config, split, rank=rank, world_size=world_size, duration=duration)
+        self.clips: list[_Clips] = []
+        codec = cache.codec
+        for folder, dataset in zip(self.sampler.folders, _datasets(self.sampler, kind), strict=True):
+            # Items that come in order need no more clips than there are items.
+            needed = dataset.select(range(min(self._most(dataset), len(dataset.meta))))
+            try:
+                self.clips.append(_Clips(needed, cache.load(folder, needed.meta), codec.frame_rate))
+            except InvalidInput as error:
+                raise ConfigError(f"{folder}: {error}") from error
+        available = max(clips.codes.shape[-1] for clips in self.clips)
+        self.frames = min(round(self.sampler.duration * codec.frame_rate), available)
+        _report(split, self.clips, config)
+
+    @staticmethod
+    def encode(config: MusicGenSolverConfig, kind: type[InfoAudioDataset], cache: TokenCache) -> None:
+        """Write the codes of the training clips into the cache, or the part of them that is this machine's."""
+        sampler = StepSampler(config, "train")
+        for folder, dataset in zip(sampler.folders, _datasets(sampler, kind), strict=True):
+            cache.write(folder, dataset.meta, config.cache)
+
+    def _most(self, dataset: InfoAudioDataset) -> int:
+        settings = self.sampler.settings
+        if dataset.in_order and not self.sampler.training and settings.num_samples is not None:
+            return settings.num_samples
+        return len(dataset.meta)
+
+    @property
+    def count(self) -> int:
+        """Items of a pass over a split that is not trained on."""
+        files = sum(len(clips.dataset.meta) for clips in self.clips)
+        wanted = self.sampler.settings.num_samples
+        if wanted is None:
+            return files
+        return min(wanted, files) if self.clips[0].dataset.in_order else wanted
+
+    def batch(self, draws: Sequence[Draw]) -> TokenBatch:
+        """The rows of these draws."""
+        rows = [self.clips[draw.source].cut(draw, self.frames) for draw in draws]
+        codes, lengths, attributes = zip(*rows, strict=True)
+        return TokenBatch(torch.stack(codes), tuple(attributes), torch.tensor(lengths, device="cpu"))
+
+
+def _datasets(sampler: StepSampler, kind: type[InfoAudioDataset]) -> list[InfoAudioDataset]:
+    settings = sampler.settings
+    options: dict[str, Any] = {"info_fields_required": False, "caption_p": settings.caption_p}
+    if issubclass(kind, MusicDataset):
+        options |= {
+            "merge_text_p": settings.merge_text_p,
+            "drop_desc_p": settings.drop_desc_p,
+            "drop_other_p": settings.drop_other_p,
+            "paraphrase_source": settings.paraphrase_source,
+            "paraphrase_p": settings.paraphrase_p,
+        }
+    elif settings.merge_text_p or settings.paraphrase_source:
+        raise ConfigError(
+            f"dataset.{sampler.split}: sounds have nothing but a description; "
+            "set merge_text_p=0 and paraphrase_source=null"
+        )
+    return sampler.datasets(kind, **options)
+
+
+def _readable(dataset: InfoAudioDataset, meta: AudioMeta) -> Mapping[str, Any] | None:
+    """What the file of a clip tells; None, and a line in the log, where that cannot be used."""
+    try:
+        told = dataset.told(meta)
+        segment = SegmentInfo(meta, 0.0, 1, 1, dataset.sample_rate, dataset.channels)
+        dataset.describe(segment, told, dataset.text_rng(0, 0))
+    except InvalidInput as error:
+        logger.warning("left out: %s", error)
+        return None
+    return told
+
+
+def _check_information(config: MusicGenSolverConfig, split: Split) -> None:
+    """A model with conditions has to be told something."""
+    if config.conditioners and not config.dataset.split(split).return_info:
+        names = ", ".join(config.conditioners)
+        raise ConfigError(
+            f"dataset.{split}.return_info is false, but the model is conditioned on {names}; "
+            "set dataset.return_info=true, or conditioner=none"
+        )
+
+
+def _report(split: Split, clips: Sequence[_Clips], config: MusicGenSolverConfig) -> None:
+    """Say how many clips are used, and have a description, before a model is trained on none."""
+    everything = [told for part in clips for told in part.told]
+    listed = sum(part.listed for part in clips)
+    if len(everything) < listed:
+        logger.warning(
+            "%s: %d of %d clips are used, the others cannot be read", split, len(everything), listed
+        )
+    if "description" not in config.conditioners:
+        return
+    described = sum(
+        bool(get_string(told.get("description")) or get_captions(told.get("captions"))) for told in everything
+    )
+    level = logging.INFO if described else logging.WARNING
+    logger.log(level, "%s: %d of %d clips have a description", split, described, len(everything))
