@@ -292,20 +292,23 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             begun = time.monotonic()
             metrics = self.train_step(batch)
             self.step += 1
-            self._check_health()
+            line = bool(every) and self.step % every == 0
+            if line or self.runtime.device.type == "cpu":
+                self._check_gradients()
             if self.ema is not None and self.step % self.config.optim.ema.updates == 0:
                 self.ema.step()
             self.averages.add(metrics)
             self.recent.add({**metrics, "step_seconds": time.monotonic() - begun})
             self._watch.update(f"step {self.step}")
             self._profiler.step()
-            if every and self.step % every == 0:
+            if line:
                 self._log_progress(total)
             now = time.monotonic()
             if self._must_stop(deadline):
                 return
             due = minutes is not None and now - saved >= minutes * 60 and self.step < end
-            if due and self.config.checkpoint.save_last and not self.runtime.skipped.in_a_row:
+            if due and self.config.checkpoint.save_last:
+                self._check_gradients()
                 self.save()
                 self.tracking.write_curve()
                 saved = time.monotonic()
@@ -315,9 +318,10 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         lines = self.config.logging.log_updates
         return max(1, self.config.updates_per_epoch // lines) if lines else 0
 
-    def _check_health(self) -> None:
+    def _check_gradients(self) -> None:
         """Say that a step was left out; end a run in which all of them are."""
         skipped = self.runtime.skipped
+        skipped.read()
         if not skipped.in_a_row:
             return
         if self.runtime.scaler is None:
@@ -342,6 +346,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
 
     def _finish_epoch(self, total: int, length: int) -> None:
         epoch, last = -(-self.step // length), self.step == total
+        self._check_gradients()
         if self.config.execute_only != "train":
             self._keep_best(self._stages(epoch, last=last))
         self.tracking.report("epoch", self.step, self.averages.means())

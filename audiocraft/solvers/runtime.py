@@ -25,16 +25,23 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 MOST_SKIPPED = 30
 
 
-@dataclass
 class SkippedSteps:
-    """How many steps were left out because their gradients were not numbers."""
+    """How many steps were left out because their gradients were not numbers. It counts on the device, since reading a
+    number off a GPU would stop it; `read` is for moments in which it stands still anyhow."""
 
-    in_a_row: int = 0
-    total: int = 0
+    def __init__(self) -> None:
+        self.in_a_row = self.total = 0
+        self._row: Tensor | int = 0
+        self._all: Tensor | int = 0
 
-    def count(self, finite: bool) -> None:
-        self.in_a_row = 0 if finite else self.in_a_row + 1
-        self.total += not finite
+    def count(self, finite: Tensor) -> None:
+        """One more step; `finite` [] says whether its gradients are numbers."""
+        self._row = (self._row + 1) * ~finite
+        self._all = self._all + ~finite
+
+    def read(self) -> None:
+        """Bring `in_a_row` and `total` up to date."""
+        self.in_a_row, self.total = int(self._row), int(self._all)
 
 
 class GradientAverage:
@@ -125,17 +132,30 @@ class Runtime:
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.get_total_norm(gradients)
-        finite = bool(torch.isfinite(norm))
+        finite = torch.isfinite(norm)
         self.skipped.count(finite)
-        if finite and self.max_norm is not None:
+        if self.max_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, norm)
         if self.scaler is not None:
             self.scaler.step(optimizer)
             self.scaler.update()
-        elif finite:
-            optimizer.step()
+        else:
+            _step_if(optimizer, finite)
         optimizer.zero_grad(set_to_none=True)
         return norm.detach()
+
+
+def _step_if(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
+    """A step of the optimiser, unless its gradients are not numbers; fused optimisers find that out on the GPU."""
+    if finite.device.type == "cpu" or not getattr(optimizer, "_step_supports_amp_scaling", False):
+        if finite:
+            optimizer.step()
+        return
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
 
 
 def switched_on(switch: Switch, device: torch.device, dtype: torch.dtype) -> bool:

@@ -32,7 +32,8 @@ READS_OF_A_STEP = {
 
 
 def trained(overrides: list[str], folder: Path, device: str, steps: int | None = None) -> StandardSolver:
-    return solvers.run_until([*overrides, f"device={device}"], folder, steps=steps)
+    # Without mixed precision, which `auto` would choose on a GPU alone.
+    return solvers.run_until([*overrides, f"device={device}", "autocast=false"], folder, steps=steps)
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
