@@ -163,26 +163,36 @@ static void tile_near(int M, const Matrix *w, int rows, const float *x, int ldx,
         for (int m = 0; m < M; m++) tile(F32, 1, 1, 0, w, x + (size_t)m * ldx, ldx, n, y + (size_t)m * ldy, ldy);
 }
 
-/* Row n of the matrix as float32: the very values that `tile` multiplies. */
-static void unpack(const Matrix *w, int n, float *out) {
-    const int cols = w->cols;
-    const uint8_t *row = (const uint8_t *)w->data + row_bytes(w->kind, cols) * n;
-    const int has_scales = w->kind == I8 || w->kind == I4;
+/* Row n of the matrix as float32: the very values that `tile` multiplies. The kind is a constant where this is inlined. */
+INLINE void unpack_kind(const int kind, const Matrix *w, int n, float *out) {
+    const int cols = w->cols, run = kind == I8 || kind == I4 ? GROUP : VL;
+    const uint8_t *row = (const uint8_t *)w->data + row_bytes(kind, cols) * n;
+    const size_t far = row_bytes(kind, cols) * TILE;
     vf scale = {0};
-    const size_t far = row_bytes(w->kind, cols) * TILE;
-    for (int k = 0; k < cols; k += VL) {
-        __builtin_prefetch(row + far + row_bytes(w->kind, k));
-        if (has_scales && k % GROUP == 0) scale = splat(scale_of(w, n, k / GROUP));
-        if (w->kind == BF16) {
-            store(out + k, load_bf16((const uint16_t *)row + k));
-        } else if (w->kind == F16) {
-            store(out + k, load_f16((const uint16_t *)row + k));
-        } else if (w->kind == I8) {
-            store(out + k, load_i8((const int8_t *)row + k) * scale);
-        } else {
-            vi pair = load_nibbles(row + k / 64 * 32 + k % 32);
-            store(out + k, nibble(k % 64 < 32 ? pair : pair >> 4) * scale);
+    for (int start = 0; start < cols; start += run) {
+        if (kind == I8 || kind == I4) scale = splat(scale_of(w, n, start / GROUP));
+        for (int k = start; k < start + run; k += VL) {
+            __builtin_prefetch(row + far + row_bytes(kind, k));
+            if (kind == BF16) {
+                store(out + k, load_bf16((const uint16_t *)row + k));
+            } else if (kind == F16) {
+                store(out + k, load_f16((const uint16_t *)row + k));
+            } else if (kind == I8) {
+                store(out + k, load_i8((const int8_t *)row + k) * scale);
+            } else {
+                vi pair = load_nibbles(row + k / 64 * 32 + k % 32);
+                store(out + k, nibble(k % 64 < 32 ? pair : pair >> 4) * scale);
+            }
         }
+    }
+}
+
+static void unpack(const Matrix *w, int n, float *out) {
+    switch (w->kind) {
+    case BF16: unpack_kind(BF16, w, n, out); break;
+    case F16: unpack_kind(F16, w, n, out); break;
+    case I8: unpack_kind(I8, w, n, out); break;
+    default: unpack_kind(I4, w, n, out);
     }
 }
 
