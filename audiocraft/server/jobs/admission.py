@@ -43,9 +43,13 @@ def find_repeated(connection: Connection, owner: str, key: str, digest: str, *, 
     return str(row.job)
 
 
-def keep_key(connection: Connection, owner: str, key: str, digest: str, *, job: str, now: float) -> None:
-    """Store under which key `job` was asked for, in place of a key that is too old."""
-    connection.execute(delete(idempotency).where(idempotency.c.owner == owner, idempotency.c.key == key))
+def keep_key(
+    connection: Connection, owner: str, key: str, digest: str, *, job: str, now: float, oldest: float
+) -> None:
+    """Store under which key `job` was asked for, in place of a key from before `oldest`. A key that another replica
+    stored in the meantime stays, and the insert fails: the caller looks again."""
+    same = (idempotency.c.owner == owner) & (idempotency.c.key == key)
+    connection.execute(delete(idempotency).where(same, idempotency.c.created_at < oldest))
     row = {"owner": owner, "key": key, "digest": digest, "job": job, "created_at": now}
     connection.execute(insert(idempotency).values(**row))
 

@@ -306,8 +306,8 @@ class JobStore:
         """Store the job, or find the one that has its key -> (job, whether it is new)."""
         with self.database.write() as connection:
             now = self.database.now()
+            oldest = now - self.queue.idempotency_seconds
             if key is not None:
-                oldest = now - self.queue.idempotency_seconds
                 earlier = admission.find_repeated(connection, new.owner, key, digest, oldest=oldest)
                 if earlier is not None:
                     return self._get(connection, earlier, new.owner), False
@@ -316,7 +316,7 @@ class JobStore:
             connection.execute(queries.INSERT, {**row, "event_count": 1})
             connection.execute(queries.EVENT, event_of(new.id, 1, "queued", {}, now))
             if key is not None:
-                admission.keep_key(connection, new.owner, key, digest, job=new.id, now=now)
+                admission.keep_key(connection, new.owner, key, digest, job=new.id, now=now, oldest=oldest)
         return GenerationJob(**row), True
 
     def _get(self, connection: Connection, job: str, owner: str | None) -> GenerationJob:
