@@ -30,15 +30,7 @@ OPEN_FOLDERS = ("audiocraft.families.", "audiocraft.workflows.", "audiocraft.ser
 # Modules that only users of the original import say so in their first line.
 KEPT = re.compile(r"Kept for users of the original\b|The original's path\b")
 # Built, tested, and not yet called by anything.
-AWAITED = {
-    "audiocraft.audio.finishing": "the command line and the server will finish what they hand out",
-    "audiocraft.data.info_audio_dataset": "training will read it",
-    "audiocraft.data.music_dataset": "training will read it",
-    "audiocraft.data.sound_dataset": "training will read it",
-    "audiocraft.data.zip": "training will read it",
-    "audiocraft.utils.deadlock": "training will watch itself with it",
-    "audiocraft.utils.profiler": "training will measure itself with it",
-}
+AWAITED = {"audiocraft.audio.finishing": "the command line and the server will finish what they hand out"}
 
 
 def named(source: Source, known: set[str]) -> Iterator[str]:
@@ -97,6 +89,8 @@ def test_every_module_has_a_use(sources: list[Source], repository: Path) -> None
     found_by_users = reached(sources, kept)
     lost = {source.name for source in sources} - found - found_by_users - AWAITED.keys()
     assert not lost, f"nothing leads to {', '.join(sorted(lost))}"
+    used = sorted(AWAITED.keys() & found)
+    assert not used, f"no longer awaited, take them from the list: {', '.join(used)}"
 
 
 def test_a_module_that_is_used_does_not_say_that_it_is_only_kept(
