@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -186,6 +187,7 @@ def test_why_a_worker_cannot_start_is_one_line(
     config: ServingConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # uvicorn's own servers turn it off
     engine = WorkerProcess(config, spawn=Unstartable)
     with listening(replace(config, port=0)) as (listener, config):
         app = create_app(engine, config, catalogue=Catalogue(config, models=FACTS))
