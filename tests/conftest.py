@@ -1,20 +1,23 @@
 """What every test may rely on: one thread, no network, no writes outside temporary folders, seeded randomness.
 
-Tests run in a random order, whose seed pytest prints (`-p randomly --randomly-seed=N` repeats it). What they draw does
+Tests run in a random order, whose seed pytest prints (`--randomly-seed=N` repeats it). What they draw does
 not depend on the order: every global generator is seeded from the test's name. `AUDIOCRAFT_TEST_SEED=n` draws other
 values, and `AUDIOCRAFT_TEST_ROUNDINGS=n` computes as a processor that rounds differently would (tests/roundings.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import subprocess
 import tempfile
 import tomllib
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 # Set before any library reads them. One home for the whole session, removed by its finaliser when Python ends.
 _HOME = tempfile.TemporaryDirectory(prefix="audiocraft-tests-")
@@ -129,6 +132,20 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1234)
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[Any]]]:
+    """Starts programs. What a failed test leaves is killed and its pipes are closed, so that no later test fails
+    for it."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(words: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+            process = stack.enter_context(subprocess.Popen(words, **options))
+            stack.callback(process.kill)  # runs first, and does nothing to a process that has ended
+            return process
+
+        yield begin
+
+
 @pytest.fixture(autouse=True)
 def no_separator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Melodies are read from the whole mix, also where demucs is installed: its weights come from the network."""
@@ -177,6 +194,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The seed of the order, and the skips that nobody has allowed."""
     seed = getattr(terminalreporter.config.option, "randomly_seed", None)
     if seed is not None:
-        terminalreporter.write_line(f"order: -p randomly --randomly-seed={seed}")
+        terminalreporter.write_line(f"order: --randomly-seed={seed}")
     for skip in getattr(terminalreporter, "unlisted_skips", []):
         terminalreporter.write_line(f"skipped, but not in tests/skips.toml: {skip}", red=True)

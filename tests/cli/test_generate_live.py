@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,28 +111,28 @@ def test_playing_takes_all_samples_and_a_file_as_well(monkeypatch: pytest.Monkey
     assert np.abs(np.concatenate(samples) - file).max() < 1e-4
 
 
-def test_a_reader_that_leaves_is_no_error_message() -> None:
-    process = subprocess.Popen(
+def test_a_reader_that_leaves_is_no_error_message(start: Callable[..., subprocess.Popen[Any]]) -> None:
+    process = start(
         [*COMMAND, "rock", "-d", "600", "--stream"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.read(1000)[:4] == b"RIFF"
     process.stdout.close()
-    assert process.wait(60) == 1
+    assert process.wait(600) == 1
     assert process.stderr.read() == b""
     process.stderr.close()
 
 
-def test_ctrl_c_leaves_nothing(here: Path) -> None:
-    process = subprocess.Popen(
+def test_ctrl_c_leaves_nothing(here: Path, start: Callable[..., subprocess.Popen[Any]]) -> None:
+    process = start(
         [*COMMAND, "rock", "-d", "600", "--stream", "-o", "x.wav"], stderr=subprocess.PIPE, text=True
     )
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while not any(here.iterdir()) and time.monotonic() < until:
         time.sleep(0.05)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert (process.returncode, said) == (130, "error: interrupted\n")
     assert not any(here.iterdir())
 

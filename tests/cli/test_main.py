@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,7 +190,7 @@ def test_a_full_disk_leaves_nothing(
     assert files(here) == []
 
 
-def test_interrupt_leaves_nothing(here: Path) -> None:
+def test_interrupt_leaves_nothing(here: Path, start: Callable[..., subprocess.Popen[Any]]) -> None:
     command = [
         sys.executable,
         "-m",
@@ -202,13 +204,13 @@ def test_interrupt_leaves_nothing(here: Path) -> None:
         "--model",
         "debug",
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment())
+    process = start(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment())
     assert process.stderr is not None
     time.sleep(0.5)
     # The bar's first output says that generation runs; before that Python may still be importing.
     os.read(process.stderr.fileno(), 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130 and out == b"" and err.decode().endswith("error: interrupted\n")
     assert files(here) == []
 

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -129,10 +131,10 @@ def test_a_command_without_its_subcommand_shows_what_there_is(capsys: pytest.Cap
     assert said.err == "" and "\nCommands:\n" in said.out and "manifest" in said.out
 
 
-def test_termination_leaves_nothing(here: Path) -> None:
+def test_termination_leaves_nothing(here: Path, start: Callable[..., subprocess.Popen[Any]]) -> None:
     """As `docker stop` and `timeout` end a program; a stream has its file open all the time."""
     words = ["generate", "x", "-d", "3000", "-o", "o.wav", "--stream", "--model", "debug"]
-    process = subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE, env=ENVIRONMENT)
+    process = start([*PROGRAM, *words], stderr=subprocess.PIPE, env=ENVIRONMENT)
     assert process.stderr is not None
     while not list(here.glob(".o-*")):
         assert process.poll() is None

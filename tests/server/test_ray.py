@@ -36,6 +36,8 @@ from audiocraft.server.worker.registry import WorkerRegistry
 from . import fakes, test_client
 from .waiting import until
 
+pytestmark = pytest.mark.ray
+
 
 def test_settings_are_checked() -> None:
     assert ReplicaScale.from_arguments({"min_replicas": 2}).min_replicas == 2

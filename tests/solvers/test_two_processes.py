@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,13 @@ distrib.close()
 """
 
 
-def run_both(overrides: list[str], folder: Path) -> list[dict[str, torch.Tensor]]:
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def run_both(start: Start, overrides: list[str], folder: Path) -> list[dict[str, torch.Tensor]]:
     """The weights of each process after two steps."""
     processes = [
-        subprocess.Popen(
+        start(
             [sys.executable, "-c", RANK, str(folder), json.dumps(overrides)],
             cwd=Path(__file__).parents[2],
             env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
@@ -55,21 +59,23 @@ def run_both(overrides: list[str], folder: Path) -> list[dict[str, torch.Tensor]
         for rank in range(2)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     return [load_file(folder / f"rank{rank}.safetensors") for rank in range(2)]
 
 
-def test_codec(codec_overrides: list[str], tmp_path: Path) -> None:
+def test_codec(codec_overrides: list[str], tmp_path: Path, start: Start) -> None:
     """With codebooks, discriminators and the balancer, all of which learn from both processes."""
-    one, two = run_both([*codec_overrides, "adversarial.start_step=0", "adversarial.every=1"], tmp_path)
+    one, two = run_both(
+        start, [*codec_overrides, "adversarial.start_step=0", "adversarial.every=1"], tmp_path
+    )
     for name, tensor in one.items():
         assert torch.equal(tensor, two[name]), name
 
 
-def test_language_model(lm_overrides: list[str], tmp_path: Path) -> None:
+def test_language_model(lm_overrides: list[str], tmp_path: Path, start: Start) -> None:
     still = ["transformer_lm.dropout=0.0", "dataset.segment_duration=0.4"]
-    one, two = run_both([*lm_overrides, *still], tmp_path)
+    one, two = run_both(start, [*lm_overrides, *still], tmp_path)
     config = compose([*lm_overrides, *still, "dataset.batch_size=4"])
     init_seed_and_system(config)
     alone = build_solver(config, tmp_path / "alone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -58,7 +59,7 @@ def test_one_process() -> None:
     assert len(distrib.loader(TensorDataset(torch.arange(5)), batch_size=2)) == 3
 
 
-def test_two_processes(tmp_path: Path) -> None:
+def test_two_processes(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
     """The rendezvous is a file, so that tests side by side do not meet at one port."""
     script = tmp_path / "two.py"
     script.write_text(TWO)
@@ -66,7 +67,7 @@ def test_two_processes(tmp_path: Path) -> None:
     for rank in range(2):
         environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
         processes.append(
-            subprocess.Popen(
+            start(
                 [sys.executable, str(script), str(tmp_path / "meet")],
                 env=environment,
                 stderr=subprocess.PIPE,
@@ -74,5 +75,5 @@ def test_two_processes(tmp_path: Path) -> None:
             )
         )
     for process in processes:
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
