@@ -36,6 +36,10 @@ _KERNELS = Path(__file__).resolve().parent.parent / ".pytest_cache" / "native"
 _KERNELS.mkdir(parents=True, exist_ok=True)
 Path(os.environ["AUDIOCRAFT_CACHE_DIR"]).mkdir(parents=True)
 Path(os.environ["AUDIOCRAFT_CACHE_DIR"], "native").symlink_to(_KERNELS, target_is_directory=True)
+# Numba compiles librosa's functions into it; two processes that write one such cache at once have crashed.
+os.environ["NUMBA_CACHE_DIR"] = str(
+    _KERNELS.with_name(f"numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
+)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
