@@ -91,6 +91,8 @@ def _x86_way(level: str, compiler: str, *, sanitize: bool) -> Way | str:
     if found.issuperset(levels[level]):
         return Way(level, (compiler, *options), (), "on this processor")
     emulated = level.startswith("v4")
+    if emulated and sanitize:
+        return "with AVX-512 written out in C, sanitizers take minutes to compile"
     if emulated:
         header = ("-include", str(HARNESS / "avx512_emulated.h"))
         vnni = ("-DEMULATE_VNNI",) if level == "v4-vnni" else ()
