@@ -24,9 +24,10 @@ from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.worker.local_engine import LocalEngine
 
+from .. import fakes
 from ..fakes import FACTS, RATE, FakeEngine
 from ..waiting import until, until_status
-from . import browsing, fakes
+from . import browsing
 from .browsing import CHROMIUM, PATIENCE, PICTURES, PIECES, Visit, download, take_pictures, tone_of
 from .test_streams import serving
 

@@ -78,22 +78,18 @@ def real_ids(api: Any) -> dict[str, str]:
     return {"job": piece["id"], "upload": upload["id"], "model": "plain"}
 
 
-ANSWERS: Counter[int] = Counter()
-"""How often each status was answered, over all tests of this file."""
-
-
 def existing(case: Any, real: Mapping[str, str]) -> Any:
-    """Every other case about something that exists: an invented name leads nowhere."""
+    """A case about something that exists: an invented name leads nowhere."""
     for name in {*real} & {*(case.path_parameters or {})}:
-        if ANSWERS.total() % 2:
-            case.path_parameters[name] = real[name]
+        case.path_parameters[name] = real[name]
     return case
 
 
 @pytest.mark.parametrize("mode", [MODES.POSITIVE, MODES.NEGATIVE])
-def test_every_answer_is_as_described(api: Any, mode: Any) -> None:
+def test_every_answer_is_as_described(api: Any, mode: Any, capsys: pytest.CaptureFixture[str]) -> None:
     # What the description allows may still not fit together, such as a melody for a model without ears: 422 then.
     left_out = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
+    answers: Counter[int] = Counter()
     for found in api.get_all_operations():
         operation = found.ok()
         cases = operation.as_strategy(generation_mode=mode)
@@ -102,19 +98,17 @@ def test_every_answer_is_as_described(api: Any, mode: Any) -> None:
         @QUIET
         @given(cases)
         def answered(case: Any) -> None:
-            answer = existing(case, real).call()  # noqa: B023 - called in this turn of the loop
-            ANSWERS[answer.status_code] += 1
-            case.validate_response(answer, excluded_checks=left_out)
+            about = existing(case, real) if answers.total() % 2 else case  # noqa: B023 - called in this turn of the loop
+            answer = about.call()
+            answers[answer.status_code] += 1
+            about.validate_response(answer, excluded_checks=left_out)
 
         try:
             answered()
         except Unsatisfiable:
             continue  # an operation that nothing can be wrong with
-
-
-def test_there_were_enough_and_none_was_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ANSWERS and not [status for status in ANSWERS if status >= 500]
+    assert answers and not [status for status in answers if status >= 500]
     if EXAMPLES >= 300:
-        assert ANSWERS.total() >= 5000
+        assert answers.total() >= 2500
         with capsys.disabled():
-            sys.stdout.write(f"\n{ANSWERS.total()} requests: {dict(sorted(ANSWERS.items()))}\n")
+            sys.stdout.write(f"\n{answers.total()} requests: {dict(sorted(answers.items()))}\n")

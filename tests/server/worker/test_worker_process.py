@@ -187,7 +187,10 @@ def test_why_a_worker_cannot_start_is_one_line(
     config: ServingConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
-    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # uvicorn's own servers turn it off
+    for name in ("uvicorn", "uvicorn.error"):  # other servers of this process may have silenced them
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        caplog.set_level(logging.INFO, logger=name)
     engine = WorkerProcess(config, spawn=Unstartable)
     with listening(replace(config, port=0)) as (listener, config):
         app = create_app(engine, config, catalogue=Catalogue(config, models=FACTS))
