@@ -15,6 +15,8 @@ help: ## show this list
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	command -v "$${CC:-cc}" gcc clang >/dev/null || \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[kernels]'
 	touch $@
 
 setup: $(STAMP) ## create .venv and install everything for development

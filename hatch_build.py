@@ -68,11 +68,12 @@ def _compiling(root: Path) -> ModuleType:
     return module
 
 
-def _compiler(compiling: ModuleType, machine: str) -> str | None:
+def _compiler(compiling: ModuleType, machine: str) -> tuple[str, ...] | None:
     if machine == platform.machine().lower():
-        found: str | None = compiling.find_compiler()
-        return found
-    return shutil.which(_CROSS.get(machine, "there is none"))
+        own: tuple[str, ...] | None = compiling.find_compiler()
+        return own
+    found = shutil.which(_CROSS.get(machine, "there is none"))
+    return None if found is None else (found,)
 
 
 def _glibc(libraries: list[Path]) -> int:

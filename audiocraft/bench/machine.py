@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import platform
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -77,10 +77,14 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_bytes(device: torch.device) -> int:
-    """The most memory that this process has had on `device`."""
+def peak_bytes(device: torch.device) -> int | None:
+    """The most memory that this process has had on `device`; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -91,7 +95,7 @@ def resident_bytes() -> int | None:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
         return None
-    return pages * resource.getpagesize()
+    return pages * mmap.PAGESIZE
 
 
 def _processor() -> str:

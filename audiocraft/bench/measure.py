@@ -73,7 +73,7 @@ class Speed:
 
     Args:
         first_audio_s: from the request to the first samples of a stream.
-        peak_mb: memory of the whole process.
+        peak_mb: memory of the whole process; None where the system does not say.
     """
 
     model: str
@@ -84,7 +84,7 @@ class Speed:
     decode_factor: float
     real_time_factor: float
     first_audio_s: float
-    peak_mb: float
+    peak_mb: float | None
     company: tuple[Company, ...]
 
 
@@ -113,6 +113,7 @@ def measure(
     result = model.run(request)
     assert result.codes is not None
     decoded = measure_decoding(model, result.codes)
+    peak = peak_bytes(model.device)
     return Speed(
         model=model.name,
         precision=precision,
@@ -122,7 +123,7 @@ def measure(
         decode_factor=decoded / seconds,
         real_time_factor=result.timings["total"] / seconds,
         first_audio_s=first,
-        peak_mb=peak_bytes(model.device) / 1e6,
+        peak_mb=None if peak is None else peak / 1e6,
         company=tuple(measure_company(model, request, count) for count in company),
     )
 

@@ -46,7 +46,8 @@ def rows(report: SpeedReport) -> Iterator[Row]:
         f"{1 / speed.real_time_factor:.1f} times as fast as it sounds",
     )
     yield "First audio", f"{speed.first_audio_s:.3f} s", "after the request"
-    yield "Peak memory", f"{speed.peak_mb:.0f} MB", "of the process"
+    if speed.peak_mb is not None:
+        yield "Peak memory", f"{speed.peak_mb:.0f} MB", "of the process"
     first = speed.company[0].audio_s_per_s if speed.company else 0.0
     for each in speed.company:
         yield (

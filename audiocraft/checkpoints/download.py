@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from filelock import FileLock
+
 from audiocraft.checkpoints.progress import tell
 from audiocraft.environment import VERSION
 from audiocraft.errors import CheckpointError
@@ -228,11 +230,5 @@ def _trouble(source: DownloadSource, target: Path, error: OSError) -> Checkpoint
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     """One process or thread at a time; others wait, and then find the file."""
-    with open(lock, "a") as handle:
-        try:
-            import fcntl
-        except ImportError:  # Windows: whoever finishes last wins, with the same content
-            yield
-            return
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with FileLock(lock):
         yield

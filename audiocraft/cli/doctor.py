@@ -23,6 +23,7 @@ _REQUIRED = (
     "einops",
     "safetensors",
     "soundfile",
+    "filelock",
     "soxr",
     "julius",
     "tokenizers",
@@ -31,6 +32,7 @@ _REQUIRED = (
     "pyyaml",
 )
 _EXTRAS = {
+    "kernels": ("ziglang",),
     "train": ("hydra",),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
@@ -43,7 +45,6 @@ _EXTRAS = {
     "clap": ("transformers",),
     "play": ("sounddevice",),
     "analysis": ("librosa", "matplotlib"),
-    "corpus": ("fluidsynth", "mido"),
     "serve": ("fastapi", "starlette", "uvicorn", "websockets", "python_multipart", "sqlalchemy", "alembic",
               "prometheus_client"),
     "postgres": ("pg8000",),

@@ -6,6 +6,7 @@ Nothing but the standard library is imported, because building a wheel reads thi
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -64,15 +65,20 @@ def options(level: str) -> list[str]:
     return [f"-m{name.replace('_', '')}" for name in dict(LEVELS)[level]]
 
 
-def find_compiler() -> str | None:
-    """The C compiler of this machine."""
-    return next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
+def find_compiler() -> tuple[str, ...] | None:
+    """The command of this machine's C compiler: the system's, or the one of the package `ziglang`, which pip installs."""
+    found = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
+    if found is not None:
+        return (found,)
+    if importlib.util.find_spec("ziglang") is not None:
+        return (sys.executable, "-m", "ziglang", "cc")
+    return None
 
 
 def compile_into(
     folder: Path,
     level: str,
-    compiler: str,
+    compiler: Sequence[str],
     *,
     machine: str | None = None,
     further: Sequence[str] = (),
@@ -81,7 +87,8 @@ def compile_into(
     """Compile the kernels for one level into `folder`, where they appear all at once.
 
     Args:
-        machine: the kind of machine that `compiler` compiles for; this one by default.
+        compiler: its command.
+        machine: the kind of machine that it compiles for; this one by default.
         further: more of what the compiler is told.
         seconds: it may take so long.
 
@@ -92,7 +99,7 @@ def compile_into(
     path = folder / file_name(level, machine)
     with tempfile.TemporaryDirectory(dir=folder) as workshop:
         made = Path(workshop, path.name)
-        command = [compiler, *FLAGS, *options(level), *further, str(SOURCE), "-o", str(made), "-lm"]
+        command = [*compiler, *FLAGS, *options(level), *further, str(SOURCE), "-o", str(made), "-lm"]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds)
         os.replace(made, path)
     return path

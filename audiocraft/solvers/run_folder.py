@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from audiocraft.checkpoints.files import (
     checkpoint_name,
@@ -80,25 +81,21 @@ class RunFolder:
         if not self.writes:
             yield
             return
-        try:
-            import fcntl
-        except ImportError:  # not a Unix system: nothing keeps a second run out there
-            yield
-            return
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "run.lock", "a+", encoding="ascii") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
-                raise TrainingError(
-                    f"{self.path} is in use by process {owner}; wait for it, or give another --folder"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        owner = self.path / "run.pid"
+        lock = FileLock(self.path / "run.lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            number = owner.read_text(encoding="ascii").strip() if owner.exists() else ""
+            raise TrainingError(
+                f"{self.path} is in use by process {number or 'unknown'}; wait for it, or give another --folder"
+            ) from None
+        try:
+            owner.write_text(str(os.getpid()), encoding="ascii")
             yield
+        finally:
+            lock.release()
 
     def write_config(self, config: SolverConfig, *, started: bool) -> None:
         """The configuration beside the weights. A run that has started keeps what shapes its result."""

@@ -81,7 +81,8 @@ def find_soundfont(path: str | Path | None = None) -> Path:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    name = ctypes.util.find_library("fluidsynth") or "libfluidsynth.so.3"
+    names = ("fluidsynth", "libfluidsynth-3")  # the second one on Windows
+    name = next(filter(None, map(ctypes.util.find_library, names)), "libfluidsynth.so.3")
     try:
         library = ctypes.CDLL(name)
     except OSError as error:

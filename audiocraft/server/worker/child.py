@@ -220,7 +220,7 @@ def main(descriptor: int) -> int:
     config = decode(ServingConfig, settings["config"])
     if settings["log_form"] is not None:
         logs.configure(form=settings["log_form"], level=settings["log_level"])
-    if config.device == "cpu":  # answers come first; the models take what is left
+    if config.device == "cpu" and hasattr(os, "nice"):  # answers come first; the models take what is left
         os.nice(config.worker_nice)
     try:
         engine = LocalEngine.create(

@@ -321,4 +321,7 @@ def _spawn(connection: socket.socket) -> WorkerHandle:
     """A fresh interpreter that imports from where this one does."""
     descriptor = connection.fileno()
     command = [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path), str(descriptor)]
+    if sys.platform == "win32":  # handles are inherited, and have the same number there
+        connection.set_inheritable(True)
+        return subprocess.Popen(command, close_fds=False, stdin=subprocess.DEVNULL)
     return subprocess.Popen(command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL)
