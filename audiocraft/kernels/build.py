@@ -72,7 +72,9 @@ def build(folder: Path, level: str) -> Path | None:
     """Compile the kernels for one level into `folder`; None, and a line in the log, where that fails."""
     compiler = find_compiler()
     if compiler is None:
-        logger.info("no C compiler: the CPU computes in torch, several times slower; `pip install ziglang` brings one")
+        logger.info(
+            "no C compiler: the CPU computes in torch, several times slower; `pip install ziglang` brings one"
+        )
         return None
     try:
         return compile_into(folder, level, compiler)

@@ -66,7 +66,7 @@ def options(level: str) -> list[str]:
 
 
 def find_compiler() -> tuple[str, ...] | None:
-    """The command of this machine's C compiler: the system's, or the one of the package `ziglang`, which pip installs."""
+    """The command of this machine's C compiler: the system's, or that of the package `ziglang`."""
     found = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
     if found is not None:
         return (found,)

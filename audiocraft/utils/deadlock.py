@@ -57,4 +57,6 @@ class DeadlockDetect:
         logger.error("no progress for %.0f s in stage %r: ending the process", self.timeout, stage)
         faulthandler.dump_traceback(sys.stderr)
         # A thread cannot raise in the thread that hangs, which may sit in a collective of another library.
-        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has one way to end a process
+        os.kill(
+            os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM)
+        )  # Windows has one way to end a process

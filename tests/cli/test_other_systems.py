@@ -1,7 +1,7 @@
 """Windows and macOS: what only Linux or only Unix has is not needed to import any module.
 
-These systems cannot be had here. A fresh interpreter pretends to be Windows towards this package alone: modules of Unix are
-not found, and `os`, `signal` and `socket` come without what they lack there.
+These systems cannot be had here. A fresh interpreter pretends to be Windows towards this package alone: modules of Unix
+are not found, and `os`, `signal` and `socket` come without what they lack there.
 """
 
 from __future__ import annotations
