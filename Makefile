@@ -68,8 +68,11 @@ bench: setup ## measure speed and the bundled models; the last line of each is J
 browser: browser-deps ## try the page in a real browser (AUDIOCRAFT_TIMED=1: also how soon sound is heard)
 	$(BIN)/python -m pytest tests/server/api/test_browser.py
 
-docs: setup ## check that every link inside docs/ and the README leads somewhere
-	$(BIN)/python -m pytest tests/contracts/test_docs.py
+docs: setup ## build the documentation into site/, with search and a reference, and try every snippet in it
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m pytest tests/contracts/test_docs.py tests/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo 'site/ is ready: $(BIN)/python -m http.server --directory site, then http://127.0.0.1:8000'
 
 # Chromium without windows where there is any choice: half the size, and no toolkit.
 browser-deps: setup ## Playwright, and Chromium where there is none (which needs root, Debian)
