@@ -39,7 +39,7 @@ from audiocraft.server.ops.janitor import Janitor
 from audiocraft.server.ops.logs import LogContext
 from audiocraft.server.ops.metrics import RequestMeter
 from audiocraft.server.security.authentication import KeyGuard
-from audiocraft.server.security.guards import BodyGuard, HostGuard, RequestScope
+from audiocraft.server.security.guards import BodyGuard, HeaderGuard, HostGuard, RequestScope
 from audiocraft.server.services import Services, build_services, noting_failure
 from audiocraft.server.worker.process import WorkerProcess
 
@@ -111,9 +111,9 @@ def create_app(
 def _add_layers(app: FastAPI, services: Services) -> None:
     """Put the layers around the routes, the innermost first."""
     config = services.config
-    app.add_middleware(BodyGuard, config=config)
     app.add_middleware(KeyGuard, config=config)
     app.add_middleware(HostGuard, config=config)
+    app.add_middleware(BodyGuard, config=config)  # around whatever may answer before a body has come
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -124,6 +124,7 @@ def _add_layers(app: FastAPI, services: Services) -> None:
         )
     app.add_middleware(errors.ServerErrorMiddleware)
     app.add_middleware(RequestMeter, metrics=services.metrics)
+    app.add_middleware(HeaderGuard)
     app.add_middleware(LogContext)
     app.add_middleware(RequestScope)
 

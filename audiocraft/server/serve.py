@@ -59,6 +59,12 @@ class HeaderDeadlineProtocol(H11Protocol):
             # The beginning of another request has ended the time for keeping the connection.
             self._wait_for_head()
 
+    def on_response_complete(self) -> None:
+        """Close a connection whose request is answered and still sends: the time for its body is over."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._close()
+
     def _wait_for_head(self) -> None:
         self._waiting = self.loop.call_later(_HEADER_SECONDS, self._close)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import anyio
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 from pydantic import BaseModel, Field
 
 from audiocraft.server.api.deps import AnalyzeCaller, ServicesDep
@@ -84,8 +84,13 @@ class Analysis(BaseModel):
     notes: list[str]
 
 
+class FirstAnalysis(Analysis):
+    """The same with the feature maps as the first version of the platform sent them: one row of numbers a map."""
+
+    feature_maps: list[list[float]]  # type: ignore[assignment]
+
+
 @router.post("/v1/analyze")
-@router.post("/analyze", include_in_schema=False)
 async def analyze(
     file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
     services: ServicesDep,
@@ -98,10 +103,29 @@ async def analyze(
 ) -> Analysis:
     """Tell a recording from generated audio; measure loudness, peak, tempo and key."""
     options = AnalysisOptions(threshold=threshold, feature_maps=feature_maps, spectrogram=spectrogram)
+    return Analysis(**await _report(services, file, options))
+
+
+@router.post("/analyze", tags=["compatible"])
+async def analyze_first(
+    audio_file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
+    services: ServicesDep,
+    _who: AnalyzeCaller,
+    threshold: Annotated[
+        float | None, Query(ge=0, le=1, description="In place of the calibrated one.")
+    ] = None,
+) -> FirstAnalysis:
+    """The analysis as the first version of this platform took it: `audio_file`, and `threshold` in the address."""
+    options = AnalysisOptions(threshold=threshold, feature_maps=True)
+    report = await _report(services, audio_file, options)
+    rows = [entry["profile"] for entry in report["feature_maps"] or ()]
+    return FirstAnalysis(**{**report, "feature_maps": rows})
+
+
+async def _report(services: Services, file: UploadFile, options: AnalysisOptions) -> dict[str, Any]:
     async with services.analysing.slot():  # so that no decoded audio waits
         decoded = await read_audio(services, file)
-        report = await anyio.to_thread.run_sync(_analyse, services, decoded, options)
-    return Analysis(**report)
+        return await anyio.to_thread.run_sync(_analyse, services, decoded, options)
 
 
 def _analyse(services: Services, decoded: DecodedUpload, options: AnalysisOptions) -> dict[str, Any]:

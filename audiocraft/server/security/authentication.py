@@ -26,9 +26,7 @@ class KeyGuard:
             try:
                 await run_in_threadpool(principal_of, HTTPConnection(scope))
             except Unauthorized as error:
-                # Closed, or the rest of the body would still be received.
-                headers = {"Connection": "close"}
-                refusal = problem(fault_of(error), scope.get("request_id"), headers, path=scope["path"])
+                refusal = problem(fault_of(error), scope.get("request_id"), path=scope["path"])
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -42,7 +40,10 @@ def services_of(connection: HTTPConnection) -> Services:
 
 def principal_of(connection: HTTPConnection) -> Principal:
     """Who is asking: by `Authorization: Bearer`, or on WebSockets also by the subprotocols `bearer, <key>`, because
-    browsers cannot set headers there. Raises Unauthorized where a key is missing or not valid."""
+    browsers cannot set headers there. Raises Unauthorized where a key is needed, and missing or not valid.
+
+    Where none is needed, one that is not ours is no reason to refuse: clients of other services, such as OpenAI's,
+    cannot be made without one."""
     services = services_of(connection)
     secret = secret_of(connection)
     if secret is None:
@@ -50,19 +51,22 @@ def principal_of(connection: HTTPConnection) -> Principal:
             raise Unauthorized("this server needs an API key: send it as 'Authorization: Bearer KEY'")
         return LOCAL
     found = services.keys.principal(secret)
-    if found is None:
+    if found is None and services.config.keys_required:
         raise Unauthorized("the API key is not valid")
-    return found
+    return found or LOCAL
 
 
 def secret_of(connection: HTTPConnection) -> str | None:
-    """The key that a connection was opened with, or None; raises Unauthorized where the header cannot be read."""
+    """The key that a connection was opened with, or None; raises Unauthorized where a key is needed and the header
+    cannot be read."""
     header = connection.headers.get("authorization")
     if header is not None:
         kind, _, secret = header.partition(" ")
-        if kind.lower() != "bearer" or not secret.strip():
+        if kind.lower() == "bearer" and secret.strip():
+            return secret.strip()
+        if services_of(connection).config.keys_required:
             raise Unauthorized("the Authorization header must be 'Bearer KEY'")
-        return secret.strip()
+        return None
     if connection.scope["type"] == "websocket":
         offered: list[str] = connection.scope.get("subprotocols", [])
         if len(offered) == 2 and offered[0] == "bearer":

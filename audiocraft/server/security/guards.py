@@ -8,7 +8,6 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -39,6 +38,8 @@ UPLOAD_PATHS = ("/v1/uploads", "/v1/codec/encode", "/v1/analyze", "/analyze")
 _CODES_PATH = "/v1/codec/decode"
 _CODES_BYTES = 8 * 2**20
 _FORM_OVERHEAD = 64 * 2**10
+# More and longer headers than any client of this interface sends; each costs the parser and every layer time.
+MAX_HEADERS, _HEADER_BYTES = 100, 32 * 2**10
 
 
 class RequestScope:
@@ -82,6 +83,28 @@ class RequestScope:
         headers.setdefault("cache-control", "no-store")
 
 
+class HeaderGuard:
+    """Refuses requests whose headers are too many, or leave open where the body ends: a proxy in front of this server
+    could take the rest of it for another request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            names = [name for name, _ in scope["headers"]]
+            size = sum(len(name) + len(value) for name, value in scope["headers"])
+            if len(names) > MAX_HEADERS or size > _HEADER_BYTES:
+                text = f"a request may have {MAX_HEADERS} headers of {size_of(_HEADER_BYTES)} together"
+                await refuse(scope, send, 431, "too_many_headers", text, close=True)
+                return
+            if b"transfer-encoding" in names and b"content-length" in names:
+                text = "send either Content-Length or Transfer-Encoding, not both"
+                await refuse(scope, send, 400, "malformed", text, close=True)
+                return
+        await self._app(scope, receive, send)
+
+
 class HostGuard:
     """Refuses names this server is not called by, and pages of other origins that try to change something.
 
@@ -116,51 +139,72 @@ class HostGuard:
 
 
 class BodyGuard:
-    """Refuses bodies that are too large, by what arrives and not by what was announced, or that arrive too slowly."""
+    """Refuses bodies that are too large, by what arrives and not by what was announced, or that arrive too slowly.
+
+    A request that is answered before all of its body has come, here or further inside, is read to its end before the
+    answer ends: a connection closed over unread bytes is reset, and the client would never see why.
+    """
 
     def __init__(self, app: ASGIApp, *, config: ServingConfig) -> None:
         self._app = app
         self._seconds = config.request.body_seconds
         self._json = config.request.json_bytes
-        self._upload = config.upload.bytes + _FORM_OVERHEAD
+        self._file = config.upload.bytes
 
     def limit(self, path: str) -> int:
         """How many bytes a body for `path` may have."""
         if path in UPLOAD_PATHS:
-            return self._upload
+            return self._file + _FORM_OVERHEAD
         return _CODES_BYTES if path == _CODES_PATH else self._json
+
+    def _too_large(self, path: str) -> str:
+        if path in UPLOAD_PATHS:
+            return f"the file is too large: at most {size_of(self._file)} are accepted"
+        return f"the body is too large: at most {size_of(self.limit(path))} are accepted here"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self.limit(scope["path"])
-        announced = Headers(scope=scope).get("content-length", "0")
+        limit, headers = self.limit(scope["path"]), Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        body = _Body(receive, send, headers, limit=limit, seconds=self._seconds)
         if not (announced.isascii() and announced.isdigit()) or int(announced[:20]) > limit:
-            await refuse(scope, send, 413, "too_large", f"a body may have {limit} bytes here")
+            await refuse(scope, body.send, 413, "too_large", self._too_large(scope["path"]))
             return
-        body = _Body(receive, send, limit=limit, seconds=self._seconds)
         try:
             await self._app(scope, body.receive, body.send)
         except _BodyRefused as refusal:
             if not body.answered:
-                await refuse(scope, send, refusal.status, refusal.code, str(refusal))
+                text = str(refusal) or self._too_large(scope["path"])
+                await refuse(
+                    scope, body.send, refusal.status, refusal.code, text, close=refusal.status == 408
+                )
 
 
 class _Body:
     """The body of one request as it arrives, and whether the request was answered already."""
 
-    def __init__(self, receive: Receive, send: Send, *, limit: int, seconds: float) -> None:
+    def __init__(self, receive: Receive, send: Send, headers: Headers, *, limit: int, seconds: float) -> None:
         self._receive = receive
         self._send = send
         self._limit = limit
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
         self._seen = 0
-        self._complete = False
+        self._complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+        # This client sends nothing before it is told to go on, so there is nothing to read.
+        self._waits = not self._complete and headers.get("expect", "").lower() == "100-continue"
         self.answered = False
 
     async def receive(self) -> Message:
+        self._waits = False
+        message = await self._next()
+        if self._seen > self._limit:
+            raise _BodyRefused(413, "too_large", "")
+        return message
+
+    async def _next(self) -> Message:
         if self._complete:
             return await self._receive()
         try:
@@ -170,14 +214,29 @@ class _Body:
             raise _BodyRefused(408, "too_slow", text) from None
         if message["type"] == "http.request":
             self._seen += len(message.get("body", b""))
-            self._complete = not message.get("more_body", False)
-            if self._seen > self._limit:
-                raise _BodyRefused(413, "too_large", f"a body may have {self._limit} bytes here")
+        self._complete = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
-        self.answered = self.answered or message["type"] == "http.response.start"
+        if message["type"] == "http.response.start":
+            self.answered = True
+            if self._waits:
+                MutableHeaders(raw=message["headers"])["connection"] = "close"
+        elif message["type"] == "http.response.body" and not message.get("more_body") and self._unread:
+            # All of the answer is sent at once; only its formal end waits.
+            await self._send({**message, "more_body": True})
+            try:
+                while not self._complete:
+                    await self._next()
+            except _BodyRefused:
+                pass  # it was answered already
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
+
+    @property
+    def _unread(self) -> bool:
+        """Whether more of the body is on its way."""
+        return not (self._complete or self._waits) and time.monotonic() < self._deadline
 
 
 class _BodyRefused(BaseException):
@@ -189,8 +248,14 @@ class _BodyRefused(BaseException):
         self.code = code
 
 
-async def refuse(scope: Scope, send: Send, status: int, code: str, message: str) -> None:
-    """Answer a request before the application sees it."""
+async def refuse(
+    scope: Scope, send: Send, status: int, code: str, message: str, *, close: bool = False
+) -> None:
+    """Answer a request before the application sees it.
+
+    Args:
+        close: end the connection: nobody knows where the next request on it would begin.
+    """
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": message[:120]})
         return
@@ -199,13 +264,22 @@ async def refuse(scope: Scope, send: Send, status: int, code: str, message: str)
         "message": message, "detail": message, "field": None, "request_id": scope.get("request_id"),
     }  # fmt: skip
     content = json.dumps(body).encode()
-    headers: Iterable[tuple[bytes, bytes]] = [
+    headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(content)).encode()),
-        (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+def size_of(count: int) -> str:
+    """A number of bytes as people say it: "25 MB", "64 kB"."""
+    for unit, name in ((2**20, "MB"), (2**10, "kB")):
+        if count >= unit:
+            return f"{count / unit:.4g} {name}"
+    return f"{count} bytes"
 
 
 def _host_of(netloc: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from audiocraft.config.serving import UploadLimits
 from audiocraft.server.errors import DiskFull, TimedOut, TooLarge, UnsupportedMedia
 from audiocraft.server.jobs.uploads import DecodedUpload
+from audiocraft.server.security.guards import size_of
 
 FOLDER_PREFIX = "audiocraft-upload-"
 
@@ -42,7 +43,7 @@ def sniff(head: bytes) -> str | None:
 def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> DecodedUpload:
     """The audio in `content`, or a refusal that says what is wrong. Takes up to seconds: not for event loops."""
     if len(content) > limits.bytes:
-        raise TooLarge(f"a file may have {limits.bytes} bytes, this one has {len(content)}", field=field)
+        raise TooLarge(f"a file may have {size_of(limits.bytes)}, this one has more", field=field)
     kind = sniff(content[:16])
     if kind is None:
         raise UnsupportedMedia(f"this is no audio file that is read here; send {_ACCEPTED}", field=field)

@@ -16,7 +16,7 @@ from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.ops import health, scrape
 from audiocraft.server.ops.logs import LogContext
 from audiocraft.server.ops.scrape import Inventory
-from audiocraft.server.security.guards import BodyGuard, RequestScope
+from audiocraft.server.security.guards import BodyGuard, HeaderGuard, RequestScope
 from audiocraft.server.services import Services, build_services, noting_failure
 from audiocraft.server.worker.local_engine import LocalEngine
 
@@ -55,6 +55,7 @@ def create_worker_app(
         app.include_router(routes.router)
     app.add_middleware(BodyGuard, config=config)
     app.add_middleware(errors.ServerErrorMiddleware)
+    app.add_middleware(HeaderGuard)
     app.add_middleware(LogContext)
     app.add_middleware(RequestScope)
     return app

@@ -57,9 +57,8 @@ def wav(seconds: float = 1.0, rate: int = 16000, channels: int = 2) -> bytes:
     return memory.getvalue()
 
 
-@pytest.mark.parametrize("path", ["/v1/analyze", "/analyze"])
-def test_a_file_gets_a_report(analysing: TestClient, path: str) -> None:
-    answer = analysing.post(path, files={"file": ("a.wav", wav())})
+def test_a_file_gets_a_report(analysing: TestClient) -> None:
+    answer = analysing.post("/v1/analyze", files={"file": ("a.wav", wav())})
     assert answer.status_code == 200, answer.text
     found = answer.json()
     for name in ("mpd_score", "msd_score", "msstftd_score", "score"):
@@ -81,6 +80,19 @@ def test_maps_and_picture_on_request_only(analysing: TestClient) -> None:
     assert {entry["discriminator"] for entry in answer["feature_maps"]} == {"mpd", "msd", "msstftd"}
     assert base64.b64decode(answer["spectrogram"]).startswith(b"\x89PNG")
     assert answer["threshold"] == 0.0
+
+
+def test_the_first_call_is_taken_as_it_was_documented(analysing: TestClient) -> None:
+    answer = analysing.post("/analyze", files={"audio_file": ("a.wav", wav())}, params={"threshold": 0.0})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["threshold"] == 0.0
+    for name in ("mpd_score", "msd_score", "msstftd_score"):
+        assert 0 <= found[name] <= 1
+    rows = found["feature_maps"]
+    assert rows and all(isinstance(value, float) for row in rows for value in row)
+    refused = analysing.post("/analyze", files={"audio_file": ("a.wav", wav())}, params={"threshold": 2})
+    assert refused.status_code == 422 and refused.json()["field"] == "threshold"
 
 
 def test_silence_is_not_judged(analysing: TestClient) -> None:

@@ -366,7 +366,7 @@ def test_no_name_leads_out_of_the_data_folder(
 @pytest.mark.parametrize(
     ("ranges", "status"),
     [
-        (",".join(f"{start}-{start + 5}" for start in range(0, 100_000, 10)), 416),
+        (",".join(f"{start}-{start + 5}" for start in range(0, 20_000, 10)), 416),
         (",".join(["0-"] * 10_000), 416),
         (",".join(["0-99"] * 8), 206),
         ("0-99,50-149,10-20", 206),
