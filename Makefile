@@ -15,7 +15,7 @@ help: ## show this list
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	command -v "$${CC:-cc}" gcc clang >/dev/null || \
+	command -v "$${CC:-cc}" >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[kernels]'
 	touch $@
 
