@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 STRUCTS: tuple[type[ctypes.Structure], ...] = (
     structs.Matrix, structs.Norm, structs.Layer, structs.Model, structs.StepInput, structs.TokenHeads, structs.KVView,
-    codec.Signal, codec.Step, codec.Group, codec.Network, codec.Span, codec.Lstm,
+    codec.Signal, codec.Step, codec.FusedSteps, codec.Network, codec.RowSpan, codec.Lstm,
 )  # fmt: skip
 """In the order in which `ac_size_of` counts them."""
 
@@ -35,9 +35,9 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "ac_forward": (
         POINTER(structs.Model), POINTER(structs.StepInput), POINTER(structs.TokenHeads), c_void_p, c_void_p,
     ),
-    "ac_network": (POINTER(codec.Network), POINTER(codec.Span), c_int64, c_int32),
+    "ac_network": (POINTER(codec.Network), POINTER(codec.RowSpan), c_int64, c_int32),
     "ac_networks": (POINTER(codec.Network), c_void_p, c_int64, c_void_p, c_int32, c_int32),
-    "ac_network_needs": (POINTER(codec.Network), c_int64, c_int64, c_int64, POINTER(codec.Range)),
+    "ac_network_needs": (POINTER(codec.Network), c_int64, c_int64, c_int64, POINTER(codec.RowRange)),
     "ac_lstm": (POINTER(codec.Lstm), c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32),
 }  # fmt: skip
 
@@ -91,7 +91,7 @@ class Kernels:
         addresses = structs.address(codes), structs.address(logits)
         _check(self.call.ac_forward(byref(model), byref(step), given, *addresses))
 
-    def network(self, network: codec.Network, span: codec.Span, chunk: int) -> None:
+    def network(self, network: codec.Network, span: codec.RowSpan, chunk: int) -> None:
         """Make one span of a codec's output, `chunk` rows of it at a time."""
         _check(self.call.ac_network(byref(network), byref(span), chunk, torch.get_num_threads()))
 
@@ -105,7 +105,7 @@ class Kernels:
 
     def network_needs(self, network: codec.Network, length: int, low: int, high: int) -> tuple[int, int]:
         """The first row of the input, and the one after the last, that rows low ... high - 1 of the output hear."""
-        needed = codec.Range()
+        needed = codec.RowRange()
         _check(self.call.ac_network_needs(byref(network), length, low, high, byref(needed)))
         return int(needed.low), int(needed.high)
 

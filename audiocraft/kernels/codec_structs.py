@@ -29,7 +29,7 @@ class Step(ctypes.Structure):
     )  # fmt: skip
 
 
-class Group(ctypes.Structure):
+class FusedSteps(ctypes.Structure):
     """Steps first ... last - 1, which share tiles of `rows` rows of what the last of them makes."""
 
     _fields_ = (("first", c_int32), ("last", c_int32), ("rows", c_int32), ("panels", c_int32))
@@ -40,11 +40,11 @@ class Network(ctypes.Structure):
 
     _fields_ = (
         ("signals", c_int32), ("steps", c_int32), ("groups", c_int32),
-        ("signal", POINTER(Signal)), ("step", POINTER(Step)), ("group", POINTER(Group)),
+        ("signal", POINTER(Signal)), ("step", POINTER(Step)), ("group", POINTER(FusedSteps)),
     )  # fmt: skip
 
 
-class Span(ctypes.Structure):
+class RowSpan(ctypes.Structure):
     """Rows low ... high - 1 of the output, of an input of `length` rows that is at `x` from row `first` on."""
 
     _fields_ = (
@@ -53,7 +53,7 @@ class Span(ctypes.Structure):
     )  # fmt: skip
 
 
-class Range(ctypes.Structure):
+class RowRange(ctypes.Structure):
     """Rows low ... high - 1 of a signal."""
 
     _fields_ = (("low", c_int64), ("high", c_int64))

@@ -19,9 +19,6 @@ SEEDING_ALLOWED = ("cli/", "train.py")
 # One composes configurations; the other reads the names of these classes in pickles of strangers, and imports nothing.
 CONFIGURATION_ALLOWED = ("config/compose.py", "checkpoints/torch_files/pickle_stubs.py")
 
-TWO_MEANINGS = {"Level", "Range", "Span"}
-"""Class names that still stand for two things."""
-
 # Rooms whose tensors may be on a GPU; what makes tensors from nothing; who lays out buffers for a constructor: those
 # go where their module goes.
 DEVICE_ROOMS = (
@@ -193,7 +190,7 @@ def test_a_class_name_has_one_meaning(sources: list[Source]) -> None:
                 if isinstance(node, ast.ClassDef):
                     homes.setdefault(node.name, []).append(str(source.path))
     double = {name: places for name, places in homes.items() if len(places) > 1}
-    assert double.keys() <= TWO_MEANINGS, double
+    assert not double, double
 
 
 def test_tensors_say_where_they_are_made(sources: list[Source]) -> None:

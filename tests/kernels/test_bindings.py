@@ -14,7 +14,7 @@ import torch
 from audiocraft.errors import InvalidInput
 from audiocraft.kernels import bindings, compiling
 from audiocraft.kernels.bindings import STRUCTS, Kernels
-from audiocraft.kernels.codec_structs import Group, Lstm, Network, Range, Signal, Span, Step
+from audiocraft.kernels.codec_structs import FusedSteps, Lstm, Network, RowRange, RowSpan, Signal, Step
 from audiocraft.kernels.structs import KV_FIELDS, Layer, Matrix, Model, Norm, StepInput, TokenHeads
 
 HEADER = compiling.SOURCE.with_name("structs.h").read_text(encoding="utf-8")
@@ -163,7 +163,7 @@ def test_codes_that_are_none_are_refused(kernels: Kernels) -> None:
         assert kernels.call.ac_forward(byref(model), byref(step), byref(heads), codes, logits) == 2
 
 
-def network(kernels: Kernels) -> tuple[Network, Signal, Step, Group]:
+def network(kernels: Kernels) -> tuple[Network, Signal, Step, FusedSteps]:
     """Two convolutions of three taps, reflected at the ends."""
     signals = (Signal * 3)(Signal(4, 1, 0, 1), Signal(8, 1, 1, 0), Signal(2, 1, 0, 0))
     weight = tensor(3 * 8 * kernels.panel + kernels.panel)
@@ -174,10 +174,10 @@ def network(kernels: Kernels) -> tuple[Network, Signal, Step, Group]:
         Step(source=0, reads=0, target=1, inner=12, columns=8, **shared),
         Step(source=1, reads=1, target=2, inner=24, columns=2, **shared),
     )
-    groups = (Group * 1)(Group(0, 2, 4, 1))
+    groups = (FusedSteps * 1)(FusedSteps(0, 2, 4, 1))
     LIVE.extend([signals, steps, groups])
     made = Network(
-        3, 2, 1, cast(signals, POINTER(Signal)), cast(steps, POINTER(Step)), cast(groups, POINTER(Group))
+        3, 2, 1, cast(signals, POINTER(Signal)), cast(steps, POINTER(Step)), cast(groups, POINTER(FusedSteps))
     )
     return made, signals, steps, groups
 
@@ -206,7 +206,7 @@ WRONG_NETWORKS: dict[str, Callable[..., object]] = {
 @pytest.mark.parametrize("wrong", WRONG_NETWORKS)
 def test_networks_that_are_refused(kernels: Kernels, wrong: str) -> None:
     made, signals, steps, groups = network(kernels)
-    span, needed = Span(tensor(9, 4), tensor(9, 2), 0, 9, 0, 9), Range()
+    span, needed = RowSpan(tensor(9, 4), tensor(9, 2), 0, 9, 0, 9), RowRange()
     assert kernels.call.ac_network(byref(made), byref(span), 4, 1) == 0
     WRONG_NETWORKS[wrong](made, signals, steps, groups)
     assert kernels.call.ac_network(byref(made), byref(span), 4, 1) == 8
@@ -221,7 +221,7 @@ def test_networks_that_are_refused(kernels: Kernels, wrong: str) -> None:
 def test_spans_that_are_refused(kernels: Kernels, first: int, length: int, low: int, high: int) -> None:
     """Rows that are not there, or that need rows of the input that are not."""
     made, *_ = network(kernels)
-    span = Span(tensor(9, 4), tensor(9, 2), first, length, low, high)
+    span = RowSpan(tensor(9, 4), tensor(9, 2), first, length, low, high)
     assert kernels.call.ac_network(byref(made), byref(span), 4, 1) == 9
 
 

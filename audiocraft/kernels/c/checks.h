@@ -124,7 +124,7 @@ static int is_network(const Network *net) {
     char made[MOST_SIGNALS] = {1}, ever[MOST_SIGNALS] = {1};
     int next = 0;
     for (int g = 0; g < net->groups; g++) {
-        const Group *group = net->group + g;
+        const FusedSteps *group = net->group + g;
         if (group->first != next || !is_within(group->last, next + 1, net->steps) || group->rows < 1 || group->panels < 1)
             return 0;
         next = group->last;

@@ -124,29 +124,29 @@ static void narrow(const Step *s, const float *a, int64_t step, int64_t rows, Ou
 
 typedef struct {
     int64_t low, high; /* none, if high is not above low */
-} Range;
+} RowRange;
 
 /* Rows of a signal in memory. */
 typedef struct {
     float *plane[PLANES];
-    Range rows;
+    RowRange rows;
 } Place;
 
 INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
-INLINE void join(Range *range, int64_t low, int64_t high) {
+INLINE void join(RowRange *range, int64_t low, int64_t high) {
     int none = range->high <= range->low;
     if (none || low < range->low) range->low = low;
     if (none || high > range->high) range->high = high;
 }
 
-INLINE Range inside(Range range, int64_t length) {
-    return (Range){range.low > 0 ? range.low : 0, range.high < length ? range.high : length};
+INLINE RowRange inside(RowRange range, int64_t length) {
+    return (RowRange){range.low > 0 ? range.low : 0, range.high < length ? range.high : length};
 }
 
 /* The rows of the product that make these rows of the target. */
-INLINE Range product_rows(const Step *s, Range made) {
-    return (Range){floor_div(made.low + s->trim, s->up), floor_div(made.high + s->trim + s->up - 1, s->up)};
+INLINE RowRange product_rows(const Step *s, RowRange made) {
+    return (RowRange){floor_div(made.low + s->trim, s->up), floor_div(made.high + s->trim + s->up - 1, s->up)};
 }
 
 static int64_t rows_after(const Step *s, int64_t length) {
@@ -154,10 +154,10 @@ static int64_t rows_after(const Step *s, int64_t length) {
 }
 
 /* From the rows that are wanted of what `last` makes, those of all signals before it, ends included. */
-static void trace(const Network *net, const int64_t *length, int first, int last, Range *want) {
+static void trace(const Network *net, const int64_t *length, int first, int last, RowRange *want) {
     for (int i = last - 1; i >= first; i--) {
         const Step *s = net->step + i;
-        Range made = inside(want[s->target], length[s->target]), r = product_rows(s, made);
+        RowRange made = inside(want[s->target], length[s->target]), r = product_rows(s, made);
         if (made.high <= made.low) continue;
         if (s->up > 1) join(&want[s->target], r.low * s->up - s->trim, r.high * s->up - s->trim);
         int64_t low = r.low * s->stride - s->left, high = (r.high - 1) * s->stride - s->left + s->span;
@@ -185,17 +185,17 @@ static void fill(const Signal *signal, const Place *place, int64_t length, int64
 }
 
 static void fill_ends(const Signal *signal, const Place *place, int64_t length) {
-    Range rows = place->rows;
+    RowRange rows = place->rows;
     fill(signal, place, length, rows.low, rows.high < 0 ? rows.high : 0);
     fill(signal, place, length, rows.low > length ? rows.low : length, rows.high);
 }
 
-INLINE size_t plane_floats(const Signal *signal, Range rows) {
+INLINE size_t plane_floats(const Signal *signal, RowRange rows) {
     size_t one = ((size_t)(rows.high - rows.low) * signal->channels + 15) / 16 * 16 + 16;
     return one * ((signal->raw != 0) + (signal->active != 0));
 }
 
-static float *lay_out(const Signal *signal, Range rows, float *memory, Place *place) {
+static float *lay_out(const Signal *signal, RowRange rows, float *memory, Place *place) {
     size_t one = plane_floats(signal, rows) / ((signal->raw != 0) + (signal->active != 0));
     place->rows = rows;
     place->plane[RAW] = signal->raw ? memory : NULL;
@@ -222,16 +222,16 @@ static int arena_holds(Arena *arena, size_t room) {
 
 typedef struct {
     const Network *net;
-    const Group *group;
+    const FusedSteps *group;
     const Place *place;
     const int64_t *length;
     Arena *arena;
-    Range rows; /* of the product, for a step alone; else of what the group makes */
+    RowRange rows; /* of the product, for a step alone; else of what the group makes */
     int splits;
     _Atomic int failed;
 } Piece;
 
-static void run_step(const Network *net, const Step *s, const Place *place, Range rows, int first, int last) {
+static void run_step(const Network *net, const Step *s, const Place *place, RowRange rows, int first, int last) {
     const Place *from = place + s->source, *to = place + s->target;
     const int64_t wide = net->signal[s->source].channels, made = net->signal[s->target].channels;
     const int64_t offset = rows.low * s->up - s->trim, count = rows.high - rows.low;
@@ -262,19 +262,19 @@ static void alone_task(void *job, int task, int thread) {
     int64_t low = piece->rows.low + (int64_t)(task / piece->splits) * piece->group->rows;
     int64_t high = low + piece->group->rows;
     int first = task % piece->splits * piece->group->panels, last = first + piece->group->panels;
-    Range rows = {low, high < piece->rows.high ? high : piece->rows.high};
+    RowRange rows = {low, high < piece->rows.high ? high : piece->rows.high};
     run_step(piece->net, s, piece->place, rows, first, last < panels_of(s) ? last : panels_of(s));
 }
 
 static void tile_task(void *job, int task, int thread) {
     Piece *piece = job;
     const Network *net = piece->net;
-    const Group *group = piece->group;
-    Range want[MOST_SIGNALS] = {{0}};
+    const FusedSteps *group = piece->group;
+    RowRange want[MOST_SIGNALS] = {{0}};
     Place place[MOST_SIGNALS];
     const int made = net->step[group->last - 1].target;
     int64_t low = piece->rows.low + (int64_t)task * group->rows, high = low + group->rows;
-    want[made] = (Range){low, high < piece->rows.high ? high : piece->rows.high};
+    want[made] = (RowRange){low, high < piece->rows.high ? high : piece->rows.high};
     trace(net, piece->length, group->first, group->last, want);
     memcpy(place, piece->place, net->signals * sizeof(Place));
     size_t room = 0;
@@ -289,14 +289,14 @@ static void tile_task(void *job, int task, int thread) {
         const Step *s = net->step + i;
         const int target = s->target;
         if (target != made) memory = lay_out(net->signal + target, want[target], memory, place + target);
-        Range rows = product_rows(s, inside(want[target], piece->length[target]));
+        RowRange rows = product_rows(s, inside(want[target], piece->length[target]));
         run_step(net, s, place, rows, 0, panels_of(s));
         if (target != made) fill_ends(net->signal + target, place + target, piece->length[target]);
     }
 }
 
-static int run_group(Piece piece, const Range *want, int threads) {
-    const Group *group = piece.group;
+static int run_group(Piece piece, const RowRange *want, int threads) {
+    const FusedSteps *group = piece.group;
     const Step *last = piece.net->step + group->last - 1;
     const int alone = group->last - group->first == 1;
     piece.rows = inside(want[last->target], piece.length[last->target]);
@@ -314,7 +314,7 @@ static int run_group(Piece piece, const Range *want, int threads) {
 
 static void take_input(const Signal *signal, const float *x, int64_t first, int64_t length, Place *place) {
     const int64_t wide = signal->channels;
-    Range rows = inside(place->rows, length);
+    RowRange rows = inside(place->rows, length);
     const size_t count = (rows.high - rows.low) * wide, skip = (rows.low - place->rows.low) * wide;
     x += (rows.low - first) * wide;
     if (signal->raw) memcpy(place->plane[RAW] + skip, x, count * sizeof(float));
@@ -329,12 +329,12 @@ static void take_input(const Signal *signal, const float *x, int64_t first, int6
 }
 
 /* The first arena of `threads` + 1 is for what all threads share. */
-static int run_span(const Network *net, const int64_t *length, Span span, Arena *arenas, int threads) {
-    Range want[MOST_SIGNALS] = {{0}};
+static int run_span(const Network *net, const int64_t *length, RowSpan span, Arena *arenas, int threads) {
+    RowRange want[MOST_SIGNALS] = {{0}};
     Place place[MOST_SIGNALS] = {{{NULL, NULL}, {0, 0}}};
     char kept[MOST_SIGNALS] = {1};
     const int last = net->signals - 1;
-    want[last] = (Range){span.low, span.high};
+    want[last] = (RowRange){span.low, span.high};
     trace(net, length, 0, net->steps, want);
     if (span.low < span.high && inside(want[0], length[0]).low < span.first) return BAD_SPAN;
     size_t room = plane_floats(net->signal, want[0]);
@@ -371,20 +371,20 @@ static int find_lengths(const Network *net, int64_t length, int64_t most, int64_
 }
 
 /* Which rows of the input, of `length` rows, rows low ... high - 1 of the output need. */
-int ac_network_needs(const Network *net, int64_t length, int64_t low, int64_t high, Range *needed) {
+int ac_network_needs(const Network *net, int64_t length, int64_t low, int64_t high, RowRange *needed) {
     int64_t lengths[MOST_SIGNALS];
-    Range want[MOST_SIGNALS] = {{0}};
+    RowRange want[MOST_SIGNALS] = {{0}};
     if (!net || !is_network(net)) return BAD_NETWORK;
     if (!needed || !find_lengths(net, length, ENDLESS, lengths)) return BAD_SPAN;
     if (!is_within(low, 0, high) || high > lengths[net->signals - 1]) return BAD_SPAN;
-    want[net->signals - 1] = (Range){low, high};
+    want[net->signals - 1] = (RowRange){low, high};
     trace(net, lengths, 0, net->steps, want);
     *needed = inside(want[0], length);
     return OK;
 }
 
 /* One span, `chunk` rows of the output at a time. */
-int ac_network(const Network *net, const Span *span, int64_t chunk, int32_t threads) {
+int ac_network(const Network *net, const RowSpan *span, int64_t chunk, int32_t threads) {
     int64_t lengths[MOST_SIGNALS];
     Arena arenas[MOST_THREADS + 1] = {{0}};
     int failed = OK;
@@ -394,7 +394,7 @@ int ac_network(const Network *net, const Span *span, int64_t chunk, int32_t thre
     if (!is_within(span->low, 0, span->high) || span->high > lengths[net->signals - 1]) return BAD_SPAN;
     threads = open_pool(threads);
     for (int64_t low = span->low; low < span->high && !failed; low += chunk) {
-        Span part = *span;
+        RowSpan part = *span;
         part.out += (low - span->low) * net->signal[net->signals - 1].channels;
         part.low = low, part.high = low + chunk < span->high ? low + chunk : span->high;
         failed = run_span(net, lengths, part, arenas, threads);
@@ -407,7 +407,7 @@ int ac_network(const Network *net, const Span *span, int64_t chunk, int32_t thre
 typedef struct {
     const Network *net;
     const int64_t *length;
-    Span first;
+    RowSpan first;
     Arena (*arenas)[2];
     _Atomic int failed;
 } Many;
@@ -415,7 +415,7 @@ typedef struct {
 static void many_task(void *job, int task, int thread) {
     Many *many = job;
     const int last = many->net->signals - 1;
-    Span span = many->first;
+    RowSpan span = many->first;
     span.x += task * span.length * many->net->signal[0].channels;
     span.out += task * many->length[last] * many->net->signal[last].channels;
     const int failed = run_span(many->net, many->length, span, many->arenas[thread], 1);
@@ -430,7 +430,7 @@ int ac_networks(const Network *net, const float *x, int64_t length, float *out, 
     if (!x || !out || count < 0 || threads < 1) return BAD_CALL;
     if (!find_lengths(net, length, LONGEST, lengths)) return BAD_SPAN;
     Many many = {.net = net, .length = lengths, .arenas = arenas};
-    many.first = (Span){.x = x, .out = out, .length = length, .high = lengths[net->signals - 1]};
+    many.first = (RowSpan){.x = x, .out = out, .length = length, .high = lengths[net->signals - 1]};
     threads = open_pool(threads);
     parallel(threads, count, many_task, &many);
     close_pool(threads);

@@ -296,7 +296,7 @@ int ac_quantizes(void) { return HAS_INT8_DOT; }
 int ac_size_of(int32_t index) {
     static const size_t sizes[] = {
         sizeof(Matrix), sizeof(Norm), sizeof(Layer), sizeof(Model), sizeof(StepInput), sizeof(TokenHeads), sizeof(KVView),
-        sizeof(Signal), sizeof(Step), sizeof(Group), sizeof(Network), sizeof(Span), sizeof(Lstm),
+        sizeof(Signal), sizeof(Step), sizeof(FusedSteps), sizeof(Network), sizeof(RowSpan), sizeof(Lstm),
     };
     return index >= 0 && (size_t)index < sizeof sizes / sizeof *sizes ? (int)sizes[index] : 0;
 }

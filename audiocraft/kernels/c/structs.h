@@ -94,13 +94,13 @@ typedef struct {
 /* Steps first ... last - 1, in tiles of `rows` of what the last one makes; one step alone also by `panels` of columns. */
 typedef struct {
     int32_t first, last, rows, panels;
-} Group;
+} FusedSteps;
 
 typedef struct {
     int32_t signals, steps, groups;
     const Signal *signal; /* the first is the input, the last the output */
     const Step *step;
-    const Group *group;
+    const FusedSteps *group;
 } Network;
 
 /* A piece of a network to make: rows low ... high - 1 of the output, of an input of `length` rows that is here from row
@@ -109,7 +109,7 @@ typedef struct {
     const float *x;
     float *out;
     int64_t first, length, low, high;
-} Span;
+} RowSpan;
 
 typedef struct {
     int32_t width, input;              /* of the state, and of the inputs */

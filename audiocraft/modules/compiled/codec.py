@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.kernels.bindings import Kernels
-from audiocraft.kernels.codec_structs import MOST_SIGNALS, Group, Network, Signal, Span, Step
+from audiocraft.kernels.codec_structs import MOST_SIGNALS, FusedSteps, Network, RowSpan, Signal, Step
 from audiocraft.modules.compiled.codec_weights import Unsupported, check, packed_weight
 from audiocraft.modules.derived import Derived
 
@@ -171,7 +171,7 @@ class Chain:
         network = self._network(steps, groups)
         chunk = self._chunk(steps, groups)
         for row, made in zip(x, out, strict=True):
-            span = Span(row.data_ptr(), made.data_ptr(), 0, x.shape[1], 0, lengths[-1])
+            span = RowSpan(row.data_ptr(), made.data_ptr(), 0, x.shape[1], 0, lengths[-1])
             self._kernels.network(network, span, chunk)
         return out
 
@@ -206,7 +206,7 @@ class Chain:
         out = x.new_empty(x.shape[0], high - low, self.channels)
         network, chunk = self._network(steps, groups), self._chunk(steps, groups)
         for row, made in zip(x, out, strict=True):
-            span = Span(row.data_ptr(), made.data_ptr(), first, heard, low, high)
+            span = RowSpan(row.data_ptr(), made.data_ptr(), first, heard, low, high)
             self._kernels.network(network, span, chunk)
         return out
 
@@ -335,8 +335,8 @@ class Chain:
 
         signals = (Signal * len(self._signals))(*map(signal, self._signals))
         described = (Step * len(steps))(*(self._described(step) for step in steps))
-        parts = (Group * len(groups))(
-            *(Group(first, last, *self._tile(steps[first:last], rows)) for first, last in groups)
+        parts = (FusedSteps * len(groups))(
+            *(FusedSteps(first, last, *self._tile(steps[first:last], rows)) for first, last in groups)
         )
         return Network(
             len(signals),
@@ -344,7 +344,7 @@ class Chain:
             len(parts),
             cast(signals, POINTER(Signal)),
             cast(described, POINTER(Step)),
-            cast(parts, POINTER(Group)),
+            cast(parts, POINTER(FusedSteps)),
         )
 
     def _described(self, step: _Op) -> Step:

@@ -270,14 +270,14 @@ static void run_network(const Case *c) {
     const size_t count = (size_t)rows * net.signal[signals - 1].channels, bytes = count * 4;
     const int64_t wide = net.signal[0].channels;
     float *out = malloc(bytes), *again = malloc(bytes), *x = c->array[3];
-    Span span = {x, out, 0, length, 0, rows};
+    RowSpan span = {x, out, 0, length, 0, rows};
     answers("network", ac_network(&net, &span, rows, 1), OK);
     compare("network", out, c->array[4], count, tolerance);
     span.out = again;
     answers("network", ac_network(&net, &span, 7, 3), OK);
     same("network by sevens, with three threads", out, again, bytes);
-    Group alone[MOST_SIGNALS], together = {0, steps, 5, 1};
-    for (int i = 0; i < steps; i++) alone[i] = (Group){i, i + 1, 3, 1};
+    FusedSteps alone[MOST_SIGNALS], together = {0, steps, 5, 1};
+    for (int i = 0; i < steps; i++) alone[i] = (FusedSteps){i, i + 1, 3, 1};
     Network other = net;
     other.groups = steps, other.group = alone;
     answers("network", ac_network(&other, &span, rows, 1), OK);
@@ -288,11 +288,11 @@ static void run_network(const Case *c) {
     answers("networks", ac_networks(&other, x, length, again, 1, 2), OK);
     same("networks", out, again, bytes);
     /* the second half of the output from no more of the input than it needs, in a block of exactly that size */
-    Range needed;
+    RowRange needed;
     answers("network_needs", ac_network_needs(&net, length, rows / 2, rows, &needed), OK);
     float *piece = copied(x + needed.low * wide, (size_t)((length - needed.low) * wide * 4));
     const size_t skip = (size_t)(rows / 2) * net.signal[signals - 1].channels;
-    Span half = {piece, again + skip, needed.low, length, rows / 2, rows};
+    RowSpan half = {piece, again + skip, needed.low, length, rows / 2, rows};
     answers("network", ac_network(&net, &half, 11, 1), OK);
     same("network from a piece", out + skip, again + skip, bytes - 4 * skip);
     WITHOUT_MEMORY("network", ac_network(&net, &span, 9, 1))
@@ -329,7 +329,7 @@ static void run_refusals(void) {
     answers("no matrix", ac_linear(NULL, some, 1, some, 1), BAD_MATRIX);
     answers("no model", ac_forward(NULL, NULL, NULL, NULL, NULL), BAD_MODEL);
     const Network none = {0};
-    const Span span = {some, some, 0, 1, 0, 1};
+    const RowSpan span = {some, some, 0, 1, 0, 1};
     answers("no layers", ac_network(&none, &span, 1, 1), BAD_NETWORK);
     answers("no network", ac_networks(NULL, some, 1, some, 1, 1), BAD_NETWORK);
     const Lstm lstm = {1 << 20, 1 << 20, some, some, some};
