@@ -16,6 +16,7 @@ from audiocraft.checkpoints.sources import CONFIG_FILE, FEATURES_FILE, GENERATIO
 from audiocraft.checkpoints.torch_files import header as torch_header
 from audiocraft.checkpoints.transformers import config as transformers_config
 from audiocraft.errors import CheckpointError, InvalidInput
+from audiocraft.music.vocabulary import Vocabulary
 
 RUN_FILE = "checkpoint.th"
 """What the original calls the checkpoint of a training run."""
@@ -34,6 +35,7 @@ class ModelFacts:
         guidance: how strictly it follows a prompt where a request does not say.
         window: seconds it makes at a time; longer pieces are made window by window.
         where: its folder or file, if it is on this machine.
+        vocabulary: the words that it was taught, as its files declare them; None: any text.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ModelFacts:
     window: float | None = None
     precisions: tuple[str, ...] = ()
     where: Path | None = None
+    vocabulary: Vocabulary | None = field(default=None, repr=False)
 
     @property
     def is_codec(self) -> bool:
@@ -158,6 +161,7 @@ def facts_of_files(name: str, found: Found) -> ModelFacts:
         channels=_number(config, "channels"),
         precisions=family.precisions,
         where=found.path,
+        vocabulary=_vocabulary(found),
     )
     if not family.generates:
         return facts
@@ -308,6 +312,11 @@ def _takes(family: ModelFamily, config: Mapping[str, Any]) -> frozenset[str]:
     entries = _section(config, "conditioners").values()
     models = {entry.get("model") for entry in entries if isinstance(entry, Mapping)}
     return family.always_takes.union(what for model, what in family.inputs.items() if model in models)
+
+
+def _vocabulary(found: Found) -> Vocabulary | None:
+    declared = found.meta.get("vocabulary")
+    return None if declared is None else Vocabulary.from_dict(declared, source=str(found.path))
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

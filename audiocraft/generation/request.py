@@ -13,6 +13,7 @@ from torch import Tensor
 from audiocraft.audio.processing import AudioProcessor
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
+from audiocraft.music.planning import ScoreSettings
 from audiocraft.types import ScorePlan, StyleSettings
 
 MAX_DURATION = 86400.0
@@ -141,7 +142,8 @@ class GenerationRequest:
         schedule: (second, text) in ascending order from second 0: what the music should be from there on, in all rows.
             A row's prompt, where there is one, holds throughout, and the text is added to it.
         prompt_audio: [B, C, N] to continue, at `prompt_sample_rate`.
-        plans: one per row for models that take them; None plans from the prompt.
+        score: tempo, key and chords of all rows, for models that take plans; what is said here wins over the prompt.
+        plans: one per row for models that take them; None plans from the prompt and the score.
         reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
             as the model does; a melody shorter than the piece repeats.
         style: how a style is read, with models that take one; None is as the model was trained.
@@ -158,6 +160,7 @@ class GenerationRequest:
     schedule: tuple[tuple[float, str], ...] = ()
     prompt_audio: Tensor | None = field(default=None, compare=False, repr=False)
     prompt_sample_rate: int | None = None
+    score: ScoreSettings = ScoreSettings()
     plans: tuple[ScorePlan | None, ...] | None = None
     reference_audio: tuple[Tensor | None, ...] | None = field(default=None, compare=False, repr=False)
     reference_sample_rate: int | None = None
@@ -182,6 +185,10 @@ class GenerationRequest:
                 )
         if self.plans is not None:
             _check_rows(self.plans, len(self.prompts), "plans")
+            if self.score.given:
+                raise InvalidInput(
+                    "plans say tempo, key and chords already; leave out the score or the plans", field="score"
+                )
         if self.prompt_audio is not None:
             self._check_prompt_audio(self.prompt_audio)
         if self.reference_audio is not None:

@@ -154,6 +154,11 @@ class GeneratorModel(ABC):
         Args:
             processors: of this model; those of the request follow them.
         """
+        if request.score.given and not self.takes_plans:
+            first = request.score.given[0]
+            raise InvalidInput(
+                f"model {self.name!r} is told nothing but words: say the {first} in the prompt", field=first
+            )
         decoder = decoder or self.decoder
         if not math.isclose(decoder.frame_rate, self.frame_rate, rel_tol=1e-6):
             raise InvalidInput(

@@ -177,7 +177,7 @@ class TokenModel(BaseGenModel):
         if request.plans is not None:
             return request.plans
         return tuple(
-            make_plan(request.prompt_at(row, 0.0), duration=request.duration, seed=seed)
+            make_plan(request.prompt_at(row, 0.0), duration=request.duration, seed=seed, score=request.score)
             for row, seed in enumerate(seeds)
         )
 
@@ -191,7 +191,9 @@ class TokenModel(BaseGenModel):
         schedule = request.schedule or ((0.0, ""),)
         entries: list[list[ConditioningAttributes]] = [[] for _ in schedule]
         for row, (plan, seed) in enumerate(zip(plans, seeds, strict=True)):
-            over_time = plans_over_time(plan, schedule, duration=request.duration, seed=seed)
+            over_time = plans_over_time(
+                plan, schedule, duration=request.duration, seed=seed, score=request.score
+            )
             for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
                 prompt = request.prompt_at(row, second)
                 attributes = ConditioningAttributes(

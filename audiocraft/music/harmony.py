@@ -155,11 +155,12 @@ _NOT_A_KEY = frozenset(
     {"key", "keys", "mode", "scale", "chord", "chords", "mood", "feel", "third", "sixth", "seventh"}
 )
 
-_NUMBER = r"(?P<number>\d{1,3}(?:\.\d+)?)"
+_NUMBER = r"(?P<number>\d+(?:[.,]\d+)?)"
 _TEMPO_PATTERNS = (
-    re.compile(rf"(?<![\d.]){_NUMBER}\s*-?\s*(?:bpm\b|beats?[ -]per[ -]minute\b)", re.IGNORECASE),
+    re.compile(rf"(?<![\d.])(?<!\d,){_NUMBER}\s*-?\s*(?:bpm\b|beats?[ -]per[ -]minute\b)", re.IGNORECASE),
     re.compile(
-        rf"\b(?:bpm|tempo)\b\s*(?:of|is|at|around|about|[:=~])?\s*{_NUMBER}(?![\d.]*\d)", re.IGNORECASE
+        rf"\b(?:bpm|tempo)\b\s*(?:of|is|at|around|about|[:=~])?\s*{_NUMBER}(?![\d.]*\d)",
+        re.IGNORECASE,
     ),
 )
 SLOWEST_TEMPO, FASTEST_TEMPO = 20.0, 400.0
@@ -197,25 +198,48 @@ def parse_key(text: str) -> Key:
     return _key_of(match)
 
 
+def keys_in(text: str) -> list[tuple[Key, int, int]]:
+    """The keys a free text names, each with where its words begin and end; the one that counts is the first."""
+    named = [
+        (_key_of(match), match.start(), match.end("mode"))
+        for match in _KEY_IN_TEXT.finditer(text)
+        if not _is_only_a_mode(match, text)
+    ]
+    if named:
+        return named
+    stated = _KEY_OF.search(text) or _KEY_AFTER_IN.search(text)
+    return [] if stated is None else [(_key_of(stated), stated.start(), stated.end())]
+
+
+def _is_only_a_mode(match: re.Match[str], text: str) -> bool:
+    after = (match["after"] or "").strip(" -").lower()
+    article = not match["accidental"] and match["letter"] in ("aA" if text.isupper() else "a")
+    return article and after in _NOT_A_KEY
+
+
 def find_key(text: str) -> Key | None:
     """The first key a free text names, or None."""
-    for match in _KEY_IN_TEXT.finditer(text):
-        after = (match["after"] or "").strip(" -").lower()
-        article = not match["accidental"] and match["letter"] in ("aA" if text.isupper() else "a")
-        if not (article and after in _NOT_A_KEY):
-            return _key_of(match)
-    stated = _KEY_OF.search(text) or _KEY_AFTER_IN.search(text)
-    return None if stated is None else _key_of(stated)
+    return next((key for key, _, _ in keys_in(text)), None)
+
+
+def tempi_in(text: str) -> list[tuple[float, int, int]]:
+    """The numbers that a free text calls a tempo in beats per minute, possible or not, each with where its words begin
+    and end."""
+    return [
+        (float(match["number"].replace(",", ".")), match.start(), match.end())
+        for pattern in _TEMPO_PATTERNS
+        for match in pattern.finditer(text)
+    ]
+
+
+def is_tempo(value: float) -> bool:
+    """Whether music can have so many beats per minute."""
+    return SLOWEST_TEMPO <= value <= FASTEST_TEMPO
 
 
 def find_tempo(text: str) -> float | None:
     """The tempo in beats per minute a free text names ("120 bpm", "tempo of 70"), or None."""
-    for pattern in _TEMPO_PATTERNS:
-        for match in pattern.finditer(text):
-            tempo = float(match["number"])
-            if SLOWEST_TEMPO <= tempo <= FASTEST_TEMPO:
-                return tempo
-    return None
+    return next((tempo for tempo, _, _ in tempi_in(text) if is_tempo(tempo)), None)
 
 
 def parse_chord(symbol: str) -> Chord:

@@ -7,24 +7,28 @@ What the music sounds like (instruments, style, mood) is left to the text condit
 from __future__ import annotations
 
 import math
+import numbers
 import random
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from audiocraft.errors import InvalidInput
 from audiocraft.music.harmony import (
+    FASTEST_TEMPO,
     KEYS,
     PROGRESSIONS,
+    SLOWEST_TEMPO,
     Key,
     beats_per_chord,
-    find_key,
-    find_tempo,
+    is_tempo,
     parse_chord,
+    parse_key,
     realise,
 )
+from audiocraft.music.reading import Reading, parse_chords, read
 from audiocraft.types import ScorePlan
 
 SLOWEST, FASTEST = 60.0, 180.0  # what the bundled models were trained on
@@ -53,49 +57,87 @@ _MODE_WORDS: MappingProxyType[str, str] = MappingProxyType(
         ),
     }
 )
-_CHORD = (
-    r"[A-G][#b]?(?:maj9|maj7|madd9|mmaj7|m7b5|dim7|add9|7sus4|sus2|sus4|dim|aug|maj|min|m9|m7|m6|m|6|7|9|5)?"
-    r"(?:/[A-G][#b]?)?"
-)
-_CHORD_LIST = re.compile(
-    rf"\bchords?\b(?:\s+progression)?\s*[:=]?\s*((?:{_CHORD})(?:(?:\s*[-–|,>]+\s*|\s+)(?:{_CHORD}))+)(?![\w#])"
-)
-_WALTZ = re.compile(r"\bwaltz\b|\b3/4\b|\bthree[- ]four\b", re.IGNORECASE)
+PLAN_WORDS = frozenset(_TEMPO_WORDS) | frozenset(_MODE_WORDS)
+"""Words of a prompt that a plan heeds, whether the model was taught them or not."""
+
+_BEATS_PER_BAR = (3, 4)  # what the bundled models were trained on
 
 
-def find_chords(text: str) -> tuple[str, ...]:
-    """The chord symbols after the word "chords" in a prompt ("chords: Am F C G", "chords Am - F - C - G"), or ()."""
-    match = _CHORD_LIST.search(text)
-    return () if match is None else tuple(re.findall(_CHORD, match.group(1)))
-
-
-def make_plan(text: str | None, *, duration: float, seed: int) -> ScorePlan | None:
-    """Plan the metre and harmony of a piece from a prompt.
-
-    Tempo, key and chords that the prompt names are taken literally ("120 bpm", "A minor", "chords: Am F C G");
-    otherwise they are drawn from ranges its adjectives suggest, by ``seed`` alone. A chord lasts a bar, or half
-    a bar in slow pieces.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreSettings:
+    """What a request says outright about the music as a whole; it wins over what the prompt says.
 
     Args:
-        text: the prompt; nothing, or only white space, means no plan.
+        tempo: beats per minute.
+        key: such as "A minor".
+        chords: symbols such as ("Am", "F", "C", "G"), played again and again.
+        beats_per_bar: 3 or 4.
+    """
+
+    tempo: float | None = None
+    key: str | None = None
+    chords: tuple[str, ...] = ()
+    beats_per_bar: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tempo is not None:
+            _check_tempo(self.tempo)
+        if self.key is not None:
+            parse_key(self.key)
+        if self.chords:
+            parse_chords(" ".join(self.chords))
+        if self.beats_per_bar not in (None, *_BEATS_PER_BAR):
+            raise InvalidInput(
+                f"beats_per_bar must be 3 or 4, got {self.beats_per_bar!r}", field="beats_per_bar"
+            )
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of what is said."""
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) not in (None, ()))
+
+
+def _check_tempo(tempo: object) -> None:
+    if isinstance(tempo, bool) or not isinstance(tempo, numbers.Real):
+        raise InvalidInput(f"tempo must be a number of beats per minute, got {tempo!r}", field="tempo")
+    if not is_tempo(float(tempo)):
+        raise InvalidInput(
+            f"tempo must be between {SLOWEST_TEMPO:g} and {FASTEST_TEMPO:g} beats per minute, got {tempo}",
+            field="tempo",
+        )
+
+
+def make_plan(
+    text: str | None, *, duration: float, seed: int, score: ScoreSettings = ScoreSettings()
+) -> ScorePlan | None:
+    """Plan the metre and harmony of a piece from a prompt.
+
+    Tempo, key and chords that the score settings or the prompt name are taken literally ("120 bpm", "A minor",
+    "chords: Am F C G"); otherwise they are drawn from ranges its adjectives suggest, by ``seed`` alone. A chord lasts
+    a bar, or half a bar in slow pieces.
+
+    Args:
+        text: the prompt; nothing, or only white space, means no plan, unless there are score settings.
         duration: length of the piece in seconds.
         seed: same text, duration and seed give the same plan; a longer duration continues the same plan.
+        score: what is said outright.
     Returns:
-        a plan covering the whole piece, or None where the prompt says nothing.
+        a plan covering the whole piece, or None where nothing is said.
     """
-    if text is None or not text.strip():
+    text = text or ""
+    if not text.strip() and not score.given:
         return None
-    words = frozenset(re.findall(r"[a-z][a-z-]*", text.lower()))
+    words, told = frozenset(re.findall(r"[a-z][a-z-]*", text.lower())), read(text)
     # Each choice has its own stream, so naming the tempo in the prompt does not also change the chords.
-    tempo = _reachable(find_tempo(text) or _choose_tempo(words, random.Random(f"tempo:{seed}")))
-    key = find_key(text)
-    symbols = find_chords(text)
+    tempo = _reachable(score.tempo or told.tempo or _choose_tempo(words, random.Random(f"tempo:{seed}")))
+    key = parse_key(score.key) if score.key is not None else told.key
+    symbols = _plain(score.chords) or told.chords
     if key is None:
         key = _key_of_chords(symbols) if symbols else _choose_key(words, random.Random(f"key:{seed}"))
     if not symbols:
         progressions = PROGRESSIONS[key.mode]
         symbols = realise(progressions[random.Random(f"chords:{seed}").randrange(len(progressions))], key)
-    beats_per_bar = 3 if _WALTZ.search(text) else 4
+    beats_per_bar = score.beats_per_bar or told.beats_per_bar or 4
     chord_seconds = beats_per_chord(tempo, beats_per_bar, len(symbols)) * 60 / tempo
     return ScorePlan(
         tempo=tempo,
@@ -106,14 +148,25 @@ def make_plan(text: str | None, *, duration: float, seed: int) -> ScorePlan | No
     )
 
 
+def _plain(chords: tuple[str, ...]) -> tuple[str, ...]:
+    """Chord symbols in plain letters."""
+    return parse_chords(" ".join(chords)) if chords else ()
+
+
 def plans_over_time(
-    plan: ScorePlan | None, schedule: Sequence[tuple[float, str]], *, duration: float, seed: int
+    plan: ScorePlan | None,
+    schedule: Sequence[tuple[float, str]],
+    *,
+    duration: float,
+    seed: int,
+    score: ScoreSettings = ScoreSettings(),
 ) -> tuple[ScorePlan | None, ...]:
     """One plan for each entry of a schedule, `plan` being that of the first. Tempo, metre, key and chords go on until
     a later text names others; a new tempo or metre begins with a bar at that second, new chords with the next bar.
 
     Args:
         schedule: (second, text) in ascending order.
+        score: what was said outright, which no text changes.
     Returns:
         None for each where there is no first plan.
     """
@@ -121,7 +174,8 @@ def plans_over_time(
         return (None,) * len(schedule)
     plans, since = [plan], 0.0  # where the present progression began
     for second, text in schedule[1:]:
-        plan, since = _followed(plan, text, second, since=since, duration=duration, seed=seed)
+        told = _left_open(read(text), score)
+        plan, since = _followed(plan, told, second, since=since, duration=duration, seed=seed)
         plans.append(plan)
     return tuple(plans)
 
@@ -135,13 +189,29 @@ def part_of_plan(plan: ScorePlan, start: float, duration: float) -> ScorePlan:
     return replace(plan, start=start, duration=duration, chords=plan.chords[first:last])
 
 
+def progression_of(plan: ScorePlan) -> tuple[str, ...]:
+    """The chords of a plan, once each round."""
+    return _cycle([symbol for time, symbol in plan.chords if time < plan.start + plan.duration])
+
+
+def _left_open(told: Reading, score: ScoreSettings) -> Reading:
+    """What a text may still change."""
+    return replace(
+        told,
+        tempo=None if score.tempo else told.tempo,
+        beats_per_bar=None if score.beats_per_bar else told.beats_per_bar,
+        key=None if score.key or score.chords else told.key,
+        chords=() if score.key or score.chords else told.chords,
+    )
+
+
 def _followed(
-    plan: ScorePlan, text: str, second: float, *, since: float, duration: float, seed: int
+    plan: ScorePlan, told: Reading, second: float, *, since: float, duration: float, seed: int
 ) -> tuple[ScorePlan, float]:
     """`plan` from `second` on, and where its progression begins."""
-    tempo = _reachable(find_tempo(text) or plan.tempo)
-    beats_per_bar = 3 if _WALTZ.search(text) else plan.beats_per_bar
-    key, symbols = find_key(text), find_chords(text)
+    tempo = _reachable(told.tempo or plan.tempo)
+    beats_per_bar = told.beats_per_bar or plan.beats_per_bar
+    key, symbols = told.key, told.chords
     new_metre = (tempo, beats_per_bar) != (plan.tempo, plan.beats_per_bar)
     if symbols and key is None:
         key = _key_of_chords(symbols)

@@ -7,7 +7,8 @@ import torch
 
 from audiocraft.modules.conditioners.score import score_features
 from audiocraft.music.harmony import parse_chord, parse_key
-from audiocraft.music.planning import find_chords, make_plan, part_of_plan, plans_over_time
+from audiocraft.music.planning import make_plan, part_of_plan, plans_over_time
+from audiocraft.music.reading import find_chords
 from audiocraft.types import ScorePlan
 
 

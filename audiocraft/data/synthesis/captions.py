@@ -165,6 +165,16 @@ class Prompt:
     mood: str | None
 
 
+def every_phrase(*, short: bool) -> tuple[str, ...]:
+    """Everything that captions are put together from, but the names of instruments, styles and moods.
+
+    Args:
+        short: hasty captions too.
+    """
+    paces = (word for _, words in _PACES for word in words)
+    return (*TEMPLATES, *(SHORT if short else ()), *_NOUNS, *_TEMPI, *paces, "major", "minor")
+
+
 def pace_words(bpm: float) -> tuple[str, ...]:
     """Words for a tempo: "slow", "fast"."""
     return next(words for limit, words in _PACES if bpm < limit)

@@ -143,6 +143,11 @@ class Scene:
         }  # fmt: skip
 
 
+def every_phrase() -> tuple[str, ...]:
+    """Everything that captions are put together from, but the names of kinds."""
+    return (*_SHORT, *_ONE, *_TWO, *_SEQUENCE, *_ROOMS, *_FAR, *_NEAR, "twice", "three times")
+
+
 def phrases_of(kind: str) -> tuple[str, ...]:
     """The words for a kind, the plainest first."""
     return PHRASES[kind] if kind in PHRASES else RECORDED[kind][0]

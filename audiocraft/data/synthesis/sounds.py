@@ -84,6 +84,7 @@ _SEQUENCE = (
     "{b} after {a}",
     "{a} and then {b}",
 )
+TEMPLATES = (*_ONE, *_TWO, *_SEQUENCE)
 NUM_CAPTIONS = 4
 HELD_OUT_PERCENT = 10
 LOUDNESS = -22.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, cast
@@ -14,33 +13,11 @@ from torch import Tensor, nn
 from audiocraft.errors import InvalidInput, require
 from audiocraft.modules.conditioners.base import TextConditioner, pad_tokens
 from audiocraft.modules.conditioners.t5 import T5Encoder, T5Tokenizer
+from audiocraft.music.vocabulary import STOP_WORDS, WORD, words_of
 from audiocraft.types import ConditionType
 from audiocraft.utils.utils import hash_trick, length_to_mask
 
 Device = torch.device | str
-
-# Words of letters (in any script, with an inner apostrophe), and numbers, which are words of their own.
-_WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?")
-_STOP_WORDS = frozenset(
-    "a an and are as at be but by for from has have in into is it its of on or that the their this to was "
-    "were which while will with".split()
-)
-
-
-def words_of(text: str) -> list[str]:
-    """Lower-case words of a text: punctuation dropped, numbers apart ("120bpm" is "120", "bpm"), plurals made
-    singular by spelling alone ("drums" is "drum")."""
-    return [_singular(word) for word in _WORD.findall(text.lower())]
-
-
-def _singular(word: str) -> str:
-    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("sses", "xes", "zes", "ches", "shes")):
-        return word[:-2]
-    return word[:-1]
 
 
 class Tokenizer(ABC):
@@ -116,8 +93,8 @@ class WhiteSpaceTokenizer(Tokenizer):
             kept = [word for word in self.nlp(text) if not (self.stopwords and word.is_stop)]
             found = [word.lemma_ if self.lemma else word.text for word in kept]
             return [word for word in found if word not in self.PUNCTUATION]
-        words = words_of(text) if self.lemma else _WORD.findall(text.lower())
-        return [word for word in words if not (self.stopwords and word in _STOP_WORDS)]
+        words = words_of(text) if self.lemma else WORD.findall(text.lower())
+        return [word for word in words if not (self.stopwords and word in STOP_WORDS)]
 
 
 class LUTConditioner(TextConditioner):

@@ -19,7 +19,7 @@ from audiocraft.modules.conditioners import (
     WhiteSpaceTokenizer,
 )
 from audiocraft.modules.conditioners.t5 import T5Architecture, T5Encoder, relative_buckets
-from audiocraft.modules.conditioners.text import words_of
+from audiocraft.music.vocabulary import words_of
 
 
 def test_words() -> None:

@@ -1,0 +1,239 @@
+"""What was understood of a prompt: what will be played, which words say nothing to the model, and what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from audiocraft.music.harmony import parse_key
+from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of
+from audiocraft.music.reading import Note, Reading, parse_chords, read
+from audiocraft.music.vocabulary import Vocabulary, content_of, words_of
+from audiocraft.types import ScorePlan
+
+# Words about the plan itself, which the rules read or which say nothing more.
+_OF_PLANS = PLAN_WORDS | frozenset("bpm beat per minute tempo key chord progression".split())
+_NOTHING_SET = ScoreSettings()
+_FEW = 5  # words that stand for a vocabulary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suggestion:
+    """Another model, which knows words of the prompt that the chosen one does not.
+
+    Args:
+        words: what it knows.
+    """
+
+    model: str
+    words: tuple[str, ...]
+
+    def said(self, *, option: str = "") -> str:
+        """The sentence for people.
+
+        Args:
+            option: what is written before the model's name to choose it, such as "-m ".
+        """
+        return f"try {option}{self.model}, which knows: {', '.join(self.words)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Understanding:
+    """What was understood of one prompt.
+
+    Args:
+        duration: seconds.
+        seed: None where it was not drawn yet.
+        tempo: beats per minute; it, the metre, key and chords are unknown (None and ()) with models without plans.
+        chords: the progression, once.
+        unknown: words that say nothing to the model, as they were typed.
+        notes: what is not done as the prompt says.
+        suggestion: a model that knows some of the unknown words.
+    """
+
+    duration: float
+    seed: int | None = None
+    tempo: float | None = None
+    beats_per_bar: int | None = None
+    key: str | None = None
+    chords: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    suggestion: Suggestion | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plain = asdict(self)
+        plain.update(
+            chords=list(self.chords), unknown=list(self.unknown), notes=[asdict(n) for n in self.notes]
+        )
+        if self.suggestion is not None:
+            words = list(self.suggestion.words)
+            plain["suggestion"] = {
+                "model": self.suggestion.model,
+                "words": words,
+                "said": self.suggestion.said(),
+            }
+        return plain
+
+    def line(self) -> str:
+        """What is played, on one line: "10 s  80 bpm  A minor  Am F C G  seed 7"."""
+        parts = [
+            f"{self.duration:g} s",
+            self.tempo and f"{self.tempo:g} bpm",
+            self.beats_per_bar not in (None, 4) and f"{self.beats_per_bar}/4",
+            self.key,
+            " ".join(self.chords),
+            None if self.seed is None else f"seed {self.seed}",
+        ]
+        return "  ".join(part for part in parts if part)
+
+    def remarks(self, model: str, *, option: str = "") -> tuple[str, ...]:
+        """What somebody should know who hears another thing than they asked for, a sentence each.
+
+        Args:
+            model: what the model is called.
+            option: see `Suggestion.said`.
+        """
+        words = [f"{model} does not know: {', '.join(self.unknown)}"] if self.unknown else []
+        if self.suggestion is not None:
+            words.append(self.suggestion.said(option=option))
+        return (*words, *(note.said for note in self.notes))
+
+
+def understand(
+    text: str | None,
+    *,
+    duration: float,
+    seed: int | None = None,
+    score: ScoreSettings = _NOTHING_SET,
+    plan: ScorePlan | None = None,
+    later: Sequence[str] = (),
+    vocabulary: Vocabulary | None = None,
+    others: Mapping[str, Vocabulary | None] | None = None,
+) -> Understanding:
+    """What becomes of a prompt.
+
+    Args:
+        text: the prompt at the beginning of the piece.
+        score: what was said outright.
+        plan: what was made of both; None where the model takes no plans.
+        later: further texts of a schedule.
+        vocabulary: of the model; None for one that was taught with any text.
+        others: vocabularies of models that could be used instead, by name.
+    """
+    text = text or ""
+    texts = (text, *later)
+    told = read(text)
+    notes = [] if plan is None else [*told.notes, *_overruled(told, score), *_moved(told, score, plan)]
+    notes += _of_length(told, duration)
+    unknown = () if vocabulary is None else _unknown(texts, vocabulary, has_plan=plan is not None)
+    suggestion = _suggestion(texts, unknown, others or {})
+    if vocabulary is not None and unknown and suggestion is None and not _knows_any(texts, unknown):
+        notes.append(_nothing_known(text, vocabulary))
+    return Understanding(
+        duration=duration,
+        seed=seed,
+        tempo=None if plan is None else plan.tempo,
+        beats_per_bar=None if plan is None else plan.beats_per_bar,
+        key=None if plan is None else plan.key,
+        chords=() if plan is None else progression_of(plan),
+        unknown=unknown,
+        notes=tuple(notes),
+        suggestion=suggestion,
+    )
+
+
+def _unknown(texts: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) -> tuple[str, ...]:
+    """The words that neither the model nor, where there is one, the plan heeds."""
+    rests = [_unread(read(text)) for text in texts] if has_plan else texts
+    found = dict.fromkeys(word for rest in rests for word in vocabulary.unknown(rest))
+    return tuple(word for word in found if not (has_plan and _OF_PLANS.issuperset(words_of(word))))
+
+
+def _knows_any(texts: Sequence[str], unknown: Sequence[str]) -> bool:
+    return any(content_of(text) - _content_of_all(unknown) for text in texts)
+
+
+def _unread(told: Reading) -> str:
+    """The rest of a text, without what its notes name already."""
+    rest = told.rest
+    for note in told.notes:
+        rest = rest.replace(note.value, " ")
+    return rest
+
+
+def _content_of_all(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(part for word in words for part in words_of(word))
+
+
+def _overruled(told: Reading, score: ScoreSettings) -> list[Note]:
+    """What the text says otherwise than the settings."""
+    tempo = told.tempo and f"{told.tempo:g} bpm", score.tempo and f"{score.tempo:g} bpm"
+    key = told.key and told.key.name, score.key and parse_key(score.key).name
+    chords = " ".join(told.chords), " ".join(score.chords and parse_chords(" ".join(score.chords)))
+    metre = (
+        told.beats_per_bar and f"{told.beats_per_bar}/4",
+        score.beats_per_bar and f"{score.beats_per_bar}/4",
+    )
+    pairs = (("tempo", *tempo), ("key", *key), ("chords", *chords), ("metre", *metre))
+    return [
+        Note(
+            what=what, value=said, said=f"{said} in the prompt gives way to the {what} that was set, {wanted}"
+        )
+        for what, said, wanted in pairs
+        if said and wanted and said != wanted
+    ]
+
+
+def _moved(told: Reading, score: ScoreSettings, plan: ScorePlan) -> list[Note]:
+    """A tempo that the models reach only at double or half speed."""
+    wanted = score.tempo or told.tempo
+    if wanted is None or abs(wanted - plan.tempo) < 1e-6:
+        return []
+    value = f"{wanted:g} bpm"
+    said = (
+        f"{value} is played as {plan.tempo:g} bpm, the same pulse: tempi are {SLOWEST:g} to {FASTEST:g} bpm"
+    )
+    return [Note(what="tempo", value=value, said=said)]
+
+
+def _of_length(told: Reading, duration: float) -> list[Note]:
+    if told.seconds is None or abs(told.seconds[1] - duration) < 0.5:
+        return []
+    value = told.seconds[0]
+    said = f"{value} in the prompt sets no length: the duration does, {duration:g} s"
+    return [Note(what="length", value=value, said=said)]
+
+
+def _nothing_known(text: str, vocabulary: Vocabulary) -> Note:
+    terms = [next(iter(terms)) for terms in vocabulary.groups.values() if terms]
+    terms += [term for term in vocabulary.terms if term not in terms]
+    said = f"no word of the prompt is known: the model was taught English words such as {', '.join(terms[:_FEW])}"
+    return Note(what="words", value=text, said=said)
+
+
+def _suggestion(
+    texts: Sequence[str], unknown: Sequence[str], others: Mapping[str, Vocabulary | None]
+) -> Suggestion | None:
+    """The model that knows most of what this one does not."""
+    missing, best = _content_of_all(unknown), None
+    for name, vocabulary in others.items():
+        if vocabulary is None or not missing:
+            continue
+        named = [term for text in texts for term in vocabulary.named_in(text)]
+        words = tuple(
+            word for word in unknown if any(content_of(word) & _ways(vocabulary, term) for term in named)
+        )
+        if words and (best is None or len(words) > len(best.words)):
+            best = Suggestion(model=name, words=words)
+    return best
+
+
+def _ways(vocabulary: Vocabulary, term: str) -> frozenset[str]:
+    """Every word that a term is told with."""
+    for terms in vocabulary.groups.values():
+        if term in terms:
+            return frozenset().union(*(content_of(way) for way in (term, *terms[term])))
+    return frozenset()
