@@ -14,14 +14,16 @@ import typer
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
-from audiocraft.cli.output import document, note, result
+from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.targets import targets
+from audiocraft.cli.understood import Explainer
 from audiocraft.cli.words import as_text, recordable
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.generator import GeneratorModel
+    from audiocraft.music.understanding import Understanding
     from audiocraft.workflows.render import ModelIdentity, Origin, Recipe, Rendered, Role
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -128,6 +130,9 @@ def generate(  # every option is one parameter: that is how the option parser re
     guidance: options.Guidance = None,
     text_guidance: options.TextGuidance = None,
     style_detail: options.StyleDetail = None,
+    tempo: options.Tempo = None,
+    key: options.Key = None,
+    chords: options.Chords = None,
     stride: options.Stride = None,
     schedule: options.Schedule = None,
     level_anchor: options.LevelAnchor = True,
@@ -155,22 +160,33 @@ def generate(  # every option is one parameter: that is how the option parser re
             outlets = Outlets.checked(output, form=stream_format(form), play=play)
             _check_report(outlets, spectrogram, as_json)
         request = _request(
-            _prompts(prompts or [], prompts_file, needed=not schedule),
+            _prompts(prompts or [], prompts_file, needed=not (schedule or tempo or key or chords)),
             duration=duration,
             seed=seed,
             sampling={"temperature": temperature, "top_k": top_k, "top_p": top_p},
             guidance={"coef": guidance, "coef_beta": text_guidance},
             window={"stride": stride, "level_anchor": level_anchor},
             schedule=parse_schedule(schedule or ()),
+            score={"tempo": tempo, "key": key, "chords": chords},
             style_detail=style_detail,
             decoder=decoder,
         )
         place = _Place(model=model, device=device, precision=precision)
         job = _job(request, audio, output, place, outlets)
+    explainer = Explainer(job.place.model)
+    if job.outlets is not None and not (quiet or as_json):
+        _explain_live(explainer, job)
     finished = _render(job, quiet=quiet or as_json)
     if spectrogram:
         _draw(finished)
-    _report(finished, as_json, spectrogram)
+    understood = [
+        explainer.of(job.request, row, seed=item.recipe.seed, plan=item.recipe.plan)
+        for row, item in enumerate(finished)
+    ]
+    if as_json:
+        _document(finished, understood, spectrogram)
+    else:
+        _report(finished, understood, explainer, quiet=quiet, remarked=job.outlets is not None)
 
 
 def _request(
@@ -182,13 +198,17 @@ def _request(
     guidance: Mapping[str, Any],
     window: Mapping[str, Any],
     schedule: tuple[tuple[float, str], ...],
+    score: Mapping[str, Any],
     style_detail: int | None,
     decoder: str | None,
 ) -> GenerationRequest:
     """The options as a request, which checks them. Rows have seeds one after the other."""
     from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
+    from audiocraft.music.planning import ScoreSettings
+    from audiocraft.music.reading import parse_chords
     from audiocraft.types import StyleSettings
 
+    chords = score["chords"]
     first = secrets.randbits(31) if seed is None else seed
     return GenerationRequest(
         prompts=prompts,
@@ -198,6 +218,7 @@ def _request(
         guidance=Guidance(**guidance),
         window=WindowSettings(**window),
         schedule=schedule,
+        score=ScoreSettings(**{**score, "chords": parse_chords(chords) if chords is not None else ()}),
         style=None if style_detail is None else StyleSettings(eval_q=style_detail),
         decoder=decoder,
     )
@@ -369,13 +390,40 @@ def _picture(item: Rendered) -> Path:
     return item.path.with_suffix(".png")
 
 
-def _report(finished: Sequence[Rendered], as_json: bool, spectrogram: bool) -> None:
-    if not as_json:
-        for item in finished:
+def _explain_live(explainer: Explainer, job: _Job) -> None:
+    """What a piece will be, before it is heard."""
+    understood = explainer.expected(job.request, 0)
+    if not job.targets:
+        note(understood.line())
+    for remark in explainer.remarks(understood):
+        note(remark)
+
+
+def _report(
+    finished: Sequence[Rendered],
+    understood: Sequence[Understanding],
+    explainer: Explainer,
+    *,
+    quiet: bool,
+    remarked: bool,
+) -> None:
+    """The paths of the files for scripts, and what they are for people.
+
+    Args:
+        remarked: what did not count has been said before.
+    """
+    for item, what in zip(finished, understood, strict=True):
+        if not quiet:
+            note(f"{item.path}  {what.line()}")
+            for remark in () if remarked else explainer.remarks(what):
+                note(remark)
+        if quiet or not is_terminal():  # otherwise the line above has said it
             result(str(item.path))
-        return
+
+
+def _document(finished: Sequence[Rendered], understood: Sequence[Understanding], spectrogram: bool) -> None:
     files = []
-    for item in finished:
+    for item, what in zip(finished, understood, strict=True):
         entry = {
             "path": str(item.path),
             "sidecar": str(item.sidecar),
@@ -385,6 +433,7 @@ def _report(finished: Sequence[Rendered], as_json: bool, spectrogram: bool) -> N
             "sample_rate": item.recipe.sample_rate,
             "model": item.recipe.model.name,
             "seconds": item.recipe.timings.get("total"),
+            "understood": what.to_dict(),
         }
         files.append({**entry, "spectrogram": str(_picture(item))} if spectrogram else entry)
     document({"files": files})

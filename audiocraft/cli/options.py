@@ -70,6 +70,18 @@ StyleDetail = Annotated[
     int | None,
     typer.Option(help="With --style: 1 takes over little, more takes over more.", rich_help_panel=_HOW),
 ]
+Tempo = Annotated[
+    float | None,
+    typer.Option(metavar="BPM", help="Beats per minute, whatever the prompt says.", rich_help_panel=_HOW),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(metavar="'A minor'", help="The key, whatever the prompt says.", rich_help_panel=_HOW),
+]
+Chords = Annotated[
+    str | None,
+    typer.Option(metavar="'Am F C G'", help="The chords, again and again.", rich_help_panel=_HOW),
+]
 Stride = Annotated[
     float | None, typer.Option(help="Seconds between windows of long pieces.", rich_help_panel=_HOW)
 ]

@@ -27,6 +27,11 @@ def note(text: str) -> None:
     _write(sys.stderr, text + "\n")
 
 
+def is_terminal() -> bool:
+    """Whether a person reads results and remarks at the same place."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+
+
 def complain(text: str) -> None:
     """What went wrong, on one line."""
     _write(sys.stderr, "error: " + " ".join(text.split()) + "\n")

@@ -192,8 +192,9 @@ def parse_key(text: str) -> Key:
         cleaned = cleaned.replace(word, word.lower())
     match = _KEY.match(cleaned)
     if match is None:
+        german = "; H is B here" if cleaned[:1] in "Hh" else ""
         raise InvalidInput(
-            f"{text!r} is not a key; write one like 'A minor', 'F# major' or 'Bb'", field="key"
+            f"{text!r} is not a key; write one like 'A minor', 'F# major' or 'Bb'{german}", field="key"
         )
     return _key_of(match)
 

@@ -45,7 +45,7 @@ _NUMBER = re.compile(r"(?<![\w.,/#-])\d{2,3}(?![\w.,/#%-])")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Note:
+class PromptNote:
     """Something in a prompt that is not done as it stands there.
 
     Args:
@@ -74,13 +74,13 @@ class Reading:
     chords: tuple[str, ...] = ()
     beats_per_bar: int | None = None
     rest: str = ""
-    notes: tuple[Note, ...] = ()
+    notes: tuple[PromptNote, ...] = ()
     seconds: tuple[str, float] | None = None
 
 
 def read(text: str) -> Reading:
     """Read a prompt."""
-    notes: list[Note] = []
+    notes: list[PromptNote] = []
     chords, rest = _read_chords(text, notes)
     key, rest = _read_key(rest, notes)
     tempo, rest = _read_tempo(rest, notes)
@@ -133,13 +133,13 @@ class _Row:
     end: int
 
 
-def _read_chords(text: str, notes: list[Note]) -> tuple[tuple[str, ...], str]:
+def _read_chords(text: str, notes: list[PromptNote]) -> tuple[tuple[str, ...], str]:
     row = _named_row(text) or _bare_row(text)
     if row is None:
         return (), text
     if row.wrong:
         notes.append(
-            Note(
+            PromptNote(
                 what="chords",
                 value=", ".join(row.wrong),
                 said=_no_chords(list(row.wrong)) + ("" if row.symbols else "; others were chosen"),
@@ -234,12 +234,12 @@ def _symbol(word: str, *, lower: bool) -> str | None:
 # ---------------------------------------------------------------------- key, tempo, metre, length
 
 
-def _read_key(text: str, notes: list[Note]) -> tuple[Key | None, str]:
+def _read_key(text: str, notes: list[PromptNote]) -> tuple[Key | None, str]:
     found = keys_in(text)
     others = dict.fromkeys(key.name for key, _, _ in found if key != found[0][0])
     for name in others:
         notes.append(
-            Note(
+            PromptNote(
                 what="key", value=name, said=f"{name} is not heard: a piece has one key, the first, {found[0][0].name}"
             )
         )  # fmt: skip
@@ -247,13 +247,13 @@ def _read_key(text: str, notes: list[Note]) -> tuple[Key | None, str]:
     for match in _NO_KEY.finditer(rest):
         said = f"{match[0]} is no key; keys are A to G, with # or b, major or minor"
         german = "; H is B here" if match["name"].upper().startswith("H") else ""
-        notes.append(Note(what="key", value=match[0], said=said + german))
+        notes.append(PromptNote(what="key", value=match[0], said=said + german))
     return (found[0][0] if found else None), _without_all(
         rest, [match.span() for match in _NO_KEY.finditer(rest)]
     )
 
 
-def _read_tempo(text: str, notes: list[Note]) -> tuple[float | None, str]:
+def _read_tempo(text: str, notes: list[PromptNote]) -> tuple[float | None, str]:
     found = tempi_in(text)
     used = next((tempo for tempo, _, _ in found if is_tempo(tempo)), None)
     for value, start, end in found:
@@ -262,16 +262,16 @@ def _read_tempo(text: str, notes: list[Note]) -> tuple[float | None, str]:
             between = f"between {SLOWEST_TEMPO:g} and {FASTEST_TEMPO:g} bpm"
             chosen = "" if used is not None else "; another was chosen"
             notes.append(
-                Note(what="tempo", value=said, said=f"{said} is no tempo: music is {between}{chosen}")
+                PromptNote(what="tempo", value=said, said=f"{said} is no tempo: music is {between}{chosen}")
             )
         elif used is not None and value != used:
             notes.append(
-                Note(what="tempo", value=said, said=f"{said} is not played: the first tempo counts, {used:g} bpm")
+                PromptNote(what="tempo", value=said, said=f"{said} is not played: the first tempo counts, {used:g} bpm")
             )  # fmt: skip
     return used, _without_all(text, [(start, end) for _, start, end in found])
 
 
-def _read_metre(text: str, notes: list[Note]) -> tuple[int | None, str]:
+def _read_metre(text: str, notes: list[PromptNote]) -> tuple[int | None, str]:
     spans = [match.span() for match in _WALTZ.finditer(text)]
     beats = 3 if spans else None
     for match in _METRE.finditer(text):
@@ -280,7 +280,7 @@ def _read_metre(text: str, notes: list[Note]) -> tuple[int | None, str]:
             beats = beats or int(match["beats"])
         else:
             notes.append(
-                Note(
+                PromptNote(
                     what="metre",
                     value=match[0],
                     said=f"{match[0]} is not played: bars have 4 beats, or 3 where a prompt says 3/4 or waltz",
@@ -297,11 +297,11 @@ def _read_length(text: str) -> tuple[tuple[str, float] | None, str]:
     return (match[0], seconds), _without(text, *match.span())
 
 
-def _note_bare_numbers(text: str, notes: list[Note]) -> None:
+def _note_bare_numbers(text: str, notes: list[PromptNote]) -> None:
     for match in _NUMBER.finditer(text):
         if is_tempo(float(match[0])):
             said = f"{match[0]} is not read: write {match[0]} bpm if it is the tempo"
-            notes.append(Note(what="tempo", value=match[0], said=said))
+            notes.append(PromptNote(what="tempo", value=match[0], said=said))
 
 
 def _without(text: str, start: int, end: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from audiocraft.music.harmony import parse_key
 from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of
-from audiocraft.music.reading import Note, Reading, parse_chords, read
+from audiocraft.music.reading import PromptNote, Reading, parse_chords, read
 from audiocraft.music.vocabulary import Vocabulary, content_of, words_of
 from audiocraft.types import ScorePlan
 
@@ -59,7 +59,7 @@ class Understanding:
     key: str | None = None
     chords: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
-    notes: tuple[Note, ...] = ()
+    notes: tuple[PromptNote, ...] = ()
     suggestion: Suggestion | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _content_of_all(words: Iterable[str]) -> frozenset[str]:
     return frozenset(part for word in words for part in words_of(word))
 
 
-def _overruled(told: Reading, score: ScoreSettings) -> list[Note]:
+def _overruled(told: Reading, score: ScoreSettings) -> list[PromptNote]:
     """What the text says otherwise than the settings."""
     tempo = told.tempo and f"{told.tempo:g} bpm", score.tempo and f"{score.tempo:g} bpm"
     key = told.key and told.key.name, score.key and parse_key(score.key).name
@@ -179,7 +179,7 @@ def _overruled(told: Reading, score: ScoreSettings) -> list[Note]:
     )
     pairs = (("tempo", *tempo), ("key", *key), ("chords", *chords), ("metre", *metre))
     return [
-        Note(
+        PromptNote(
             what=what, value=said, said=f"{said} in the prompt gives way to the {what} that was set, {wanted}"
         )
         for what, said, wanted in pairs
@@ -187,7 +187,7 @@ def _overruled(told: Reading, score: ScoreSettings) -> list[Note]:
     ]
 
 
-def _moved(told: Reading, score: ScoreSettings, plan: ScorePlan) -> list[Note]:
+def _moved(told: Reading, score: ScoreSettings, plan: ScorePlan) -> list[PromptNote]:
     """A tempo that the models reach only at double or half speed."""
     wanted = score.tempo or told.tempo
     if wanted is None or abs(wanted - plan.tempo) < 1e-6:
@@ -196,22 +196,22 @@ def _moved(told: Reading, score: ScoreSettings, plan: ScorePlan) -> list[Note]:
     said = (
         f"{value} is played as {plan.tempo:g} bpm, the same pulse: tempi are {SLOWEST:g} to {FASTEST:g} bpm"
     )
-    return [Note(what="tempo", value=value, said=said)]
+    return [PromptNote(what="tempo", value=value, said=said)]
 
 
-def _of_length(told: Reading, duration: float) -> list[Note]:
+def _of_length(told: Reading, duration: float) -> list[PromptNote]:
     if told.seconds is None or abs(told.seconds[1] - duration) < 0.5:
         return []
     value = told.seconds[0]
     said = f"{value} in the prompt sets no length: the duration does, {duration:g} s"
-    return [Note(what="length", value=value, said=said)]
+    return [PromptNote(what="length", value=value, said=said)]
 
 
-def _nothing_known(text: str, vocabulary: Vocabulary) -> Note:
+def _nothing_known(text: str, vocabulary: Vocabulary) -> PromptNote:
     terms = [next(iter(terms)) for terms in vocabulary.groups.values() if terms]
     terms += [term for term in vocabulary.terms if term not in terms]
     said = f"no word of the prompt is known: the model was taught English words such as {', '.join(terms[:_FEW])}"
-    return Note(what="words", value=text, said=said)
+    return PromptNote(what="words", value=text, said=said)
 
 
 def _suggestion(

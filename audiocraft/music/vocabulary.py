@@ -10,6 +10,9 @@ from typing import Any
 
 from audiocraft.errors import CheckpointError
 
+VOCABULARY_FILE = "vocabulary.json"
+"""Beside a manifest: the words that the captions of its clips teach."""
+
 # Words of letters (in any script, with an inner apostrophe), and numbers, which are words of their own.
 WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?")
 # What a person takes for one word: "lo-fi", "80s".

@@ -29,8 +29,10 @@ from audiocraft.models.builders import build_encodec
 from audiocraft.models.detectors.detector import Detector
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.loaders import load_compression_model
+from audiocraft.music.vocabulary import VOCABULARY_FILE
 from audiocraft.solvers.base import CONFIG_FILE
 from audiocraft.solvers.calibration import calibrate, fit_domain
+from audiocraft.solvers.crops import manifest_folder
 from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import PairWindows
 
@@ -83,12 +85,25 @@ def export(run: Path, out: Path, *, codec: str | None = None, dtype: str = "floa
         family=family.name,
         config=network,
         tensors=state,
-        meta={"step": best["step"], "metric": best["metric"], "metrics": _last_valid(run, best["step"])},
+        meta={
+            "step": best["step"],
+            "metric": best["metric"],
+            "metrics": _last_valid(run, best["step"]),
+            **_vocabulary(config),
+        },
         dtype=dtype,  # type: ignore[arg-type]
     )
     if (run / CURVE_FILE).exists():
         shutil.copyfile(run / CURVE_FILE, folder / CURVE_FILE)
     return folder
+
+
+def _vocabulary(config: SolverConfig) -> dict[str, Any]:
+    """The words that a language model was taught, where the manifest of its main source comes with them."""
+    if not isinstance(config, MusicGenSolverConfig):
+        return {}
+    path = manifest_folder(config.datasource, config.datasource.train) / VOCABULARY_FILE
+    return {"vocabulary": read_json(path)} if path.is_file() else {}
 
 
 def _calibrated(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from audiocraft.data.synthesis.composition import DURATION, SPLITS, compose
 from audiocraft.errors import ConfigError, InvalidInput
+from audiocraft.music.vocabulary import VOCABULARY_FILE
 from audiocraft.utils.files import atomic_path, atomic_write
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ def synthesize(config: CorpusConfig, *, progress: TextIO | None = None) -> dict[
             write_manifests(config.out, done)
             manifests_due = time.monotonic() + _MANIFEST_EVERY_S
     write_manifests(config.out, clips)
+    _write_vocabularies(config)
     bar.finish()
     return {
         "out": str(config.out),
@@ -294,6 +296,15 @@ def write_manifests(out: Path, clips: Iterable[Clip]) -> None:
     for (kind, split), metas in groups.items():
         path = out / "egs" / kind / split / "data.jsonl.gz"
         save_audio_meta(path, sorted(metas, key=lambda meta: meta.path))
+
+
+def _write_vocabularies(config: CorpusConfig) -> None:
+    from audiocraft.data.synthesis.vocabulary import vocabulary_of
+
+    for kind in ("music", "sound"):  # collages have no captions
+        words = vocabulary_of(music=kind == "music", recipe=config.recipe).to_dict()
+        for folder in (config.out / "egs" / kind).glob("*/"):
+            atomic_write(folder / VOCABULARY_FILE, json.dumps(words, indent=2, ensure_ascii=False) + "\n")
 
 
 class _Bar:

@@ -1,0 +1,70 @@
+"""What `generate` says of a piece: what was played, and what of the prompt did not count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from audiocraft.checkpoints.facts import ModelFacts
+    from audiocraft.generation.request import GenerationRequest
+    from audiocraft.music.understanding import Understanding
+    from audiocraft.types import ScorePlan
+
+
+class Explainer:
+    """Says what a model understands.
+
+    Args:
+        model: as it was named to `generate`.
+    """
+
+    def __init__(self, model: str) -> None:
+        from audiocraft.checkpoints.facts import find_facts
+        from audiocraft.checkpoints.families import release_called
+
+        self._facts: ModelFacts | None = find_facts(model)
+        released = release_called(model, kind="lm")
+        self._name = model if released is None else released[1].repo
+
+    def of(self, request: GenerationRequest, row: int, *, seed: int, plan: ScorePlan | None) -> Understanding:
+        """What became of one row of a request.
+
+        Args:
+            seed, plan: with which it was made.
+        """
+        from audiocraft.music.understanding import understand
+
+        return understand(
+            request.prompt_at(row, 0.0),
+            duration=request.duration,
+            seed=seed,
+            score=request.score,
+            plan=plan,
+            later=[text for second, text in request.schedule if second > 0],
+            vocabulary=None if self._facts is None else self._facts.vocabulary,
+            others={name: facts.vocabulary for name, facts in self._others().items()},
+        )
+
+    def expected(self, request: GenerationRequest, row: int) -> Understanding:
+        """What will become of one row of a request whose seeds are known."""
+        from audiocraft.music.planning import make_plan
+
+        seed = (request.seeds or ())[row]
+        plan = None
+        if self._facts is not None and "plan" in self._facts.takes:
+            plan = request.plans[row] if request.plans is not None else None
+            plan = plan or make_plan(
+                request.prompt_at(row, 0.0), duration=request.duration, seed=seed, score=request.score
+            )
+        return self.of(request, row, seed=seed, plan=plan)
+
+    def remarks(self, understood: Understanding) -> tuple[str, ...]:
+        """What did not count, a line each."""
+        return understood.remarks(self._name, option="-m ")
+
+    def _others(self) -> dict[str, ModelFacts]:
+        from audiocraft.checkpoints.facts import find_facts
+        from audiocraft.checkpoints.sources import bundled
+
+        found = {name: find_facts(name) for name in bundled() if name != self._name}
+        return {name: facts for name, facts in found.items() if facts is not None and facts.makes}
