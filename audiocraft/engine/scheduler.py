@@ -153,7 +153,7 @@ class Scheduler:
             future.add_done_callback(lambda _: self._wake.set())
 
     def _take(self, entry: tuple[int, int, Ticket]) -> None:
-        """Remove an entry, which need not be the first any more: a more urgent one may have come since it was looked at."""
+        """Remove an entry. It need not be the first any more: a more urgent one may have come since."""
         with self._lock:
             self._queue.remove(entry)
             heapq.heapify(self._queue)
