@@ -42,6 +42,10 @@ class MissingDependency(AudioCraftError, ImportError):
     """A feature needs a package that is not installed; the message says how to install it."""
 
 
+class AbsentName(AudioCraftError, ImportError):
+    """A name of the original that this version does not have; the message says where to read on."""
+
+
 class QueueFull(AudioCraftError):
     """No more requests are accepted now.
 

@@ -6,27 +6,79 @@ import logging
 import random
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from audiocraft.config.compose import compose, signature
 from audiocraft.config.training import SolverConfig
+from audiocraft.environment import AudioCraftEnvironment
 from audiocraft.errors import InvalidInput
+from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.builders import build_solver, describe
+from audiocraft.solvers.run_folder import read_config, run_called
 from audiocraft.utils import distrib
+from audiocraft.utils.absent import absent_names
 
 logger = logging.getLogger(__name__)
 
 
 def run_folder(config: SolverConfig, overrides: Sequence[str]) -> Path:
     """Where a run goes that was given no folder: its solver, and a signature of what was asked."""
-    return Path("runs") / f"{config.solver}-{signature(overrides)}"
+    return AudioCraftEnvironment.get_dora_dir() / f"{config.solver}-{signature(overrides)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A run as users of the original look at one.
+
+    Args:
+        sig: its signature.
+        cfg: what it was started with.
+    """
+
+    sig: str
+    folder: Path
+    cfg: SolverConfig
+
+
+def get_xp_from_sig(sig: str) -> Experiment:
+    """The run with this signature; also `main.get_xp_from_sig`, as in the original."""
+    folder = run_called(sig)
+    return Experiment(folder.name.rpartition("-")[2], folder, read_config(folder))
+
+
+def get_solver_from_xp(
+    xp: Experiment,
+    override_cfg: Mapping[str, Any] | None = None,
+    restore: bool = True,
+    load_best: bool = True,
+) -> StandardSolver[Any, Any]:
+    """The solver of a run; its data must be where they were.
+
+    Args:
+        override_cfg: other settings than those of the run, as nested as its configuration.
+        restore: take up what the run's last checkpoint holds.
+        load_best: then put the best weights into its model.
+    """
+    solver = build_solver(read_config(xp.folder, override_cfg), xp.folder)
+    if restore:
+        solver.restore()
+        if load_best:
+            solver.load_from(xp.folder)
+    return solver
+
+
+def get_solver_from_sig(sig: str, *args: Any, **kwargs: Any) -> StandardSolver[Any, Any]:
+    """`get_solver_from_xp` of the run with this signature."""
+    return get_solver_from_xp(get_xp_from_sig(sig), *args, **kwargs)
 
 
 def init_seed_and_system(cfg: SolverConfig) -> None:
@@ -100,6 +152,12 @@ def main() -> None:
         sys.stdout.write(describe(shown))
         return
     train(sys.argv[1:])
+
+
+main.get_xp_from_sig = get_xp_from_sig  # type: ignore[attr-defined]
+
+if not TYPE_CHECKING:
+    __getattr__ = absent_names(__name__)
 
 
 if __name__ == "__main__":

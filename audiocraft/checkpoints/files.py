@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import zipfile
@@ -13,8 +14,12 @@ from typing import Any
 
 import torch
 
+from audiocraft.environment import AudioCraftEnvironment
 from audiocraft.errors import CheckpointError
 from audiocraft.utils.files import atomic_path
+
+SIGNATURE = "//sig/"
+"""What stands before the signature of a run where a path or a name could stand, too."""
 
 
 class CheckpointSource(Enum):
@@ -99,12 +104,25 @@ def flush_stale_checkpoints(checkpoint_path: Path, keep_last: int | None = None)
 def resolve_checkpoint_path(
     sig_or_path: Path | str, name: str | None = None, use_fsdp: bool = False, runs: Path | None = None
 ) -> Path | None:
-    """The checkpoint of a run: `//sig/<name of the run>` below `runs`, a run folder, or a file. None if absent."""
+    """The checkpoint of a run: `//sig/<signature or name>`, a run folder, or a file. None if absent.
+
+    Args:
+        runs: the folder of all runs; by default where runs go.
+    """
     text = str(sig_or_path)
-    path = (runs or Path("runs")) / text[len("//sig/") :] if text.startswith("//sig/") else Path(text)
+    path = find_run(text.removeprefix(SIGNATURE), runs) if text.startswith(SIGNATURE) else Path(text)
+    if path is None:
+        return None
     if path.is_dir():
         path = path / checkpoint_name(name, use_fsdp=use_fsdp)
     return path if path.exists() else None
+
+
+def find_run(sig: str, runs: Path | None = None) -> Path | None:
+    """The folder of the run with this signature, or with this name, below `runs`; None if there is none."""
+    home = runs or AudioCraftEnvironment.get_dora_dir()
+    named = [home / sig, *sorted(home.glob(f"*-{glob.escape(sig)}"))] if sig else []
+    return next((folder for folder in named if folder.is_dir()), None)
 
 
 def load_weights(folder: Path) -> Mapping[str, Any]:

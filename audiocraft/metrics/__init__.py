@@ -9,3 +9,12 @@
 
 Measures that work on arrays take mono audio at 24 kHz, `SAMPLE_RATE` of the module, as float32 [N].
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audiocraft.utils.absent import absent_names
+
+if not TYPE_CHECKING:
+    __getattr__ = absent_names(__name__)

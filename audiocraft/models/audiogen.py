@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import Guidance, Sampling, window_of
 from audiocraft.models.codecs.encodec import CompressionModel
-from audiocraft.models.genmodel import Defaults
 from audiocraft.models.lm import LMModel
 from audiocraft.models.token_model import TokenModel
 
@@ -21,6 +19,7 @@ class AudioGen(TokenModel):
     """Sounds from text. See `BaseGenModel` for `run`, `stream` and upstream's `generate*`."""
 
     family = "audiogen"
+    default_stride = _DEFAULT_STRIDE
 
     def __init__(
         self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
@@ -65,9 +64,13 @@ class AudioGen(TokenModel):
         Args:
             cfg_coef: strength of guidance; None is what the model was made for, which is 3.0 for all released ones.
         """
-        self.defaults = Defaults(
-            duration=duration,
-            sampling=Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature),
-            guidance=Guidance(coef=cfg_coef, two_step=two_step_cfg),
-            window=window_of(duration, extend_stride, self.max_duration, _DEFAULT_STRIDE),
+        self._keep(
+            duration,
+            extend_stride,
+            use_sampling=use_sampling,
+            temp=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            cfg_coef=cfg_coef,
+            two_step_cfg=two_step_cfg,
         )

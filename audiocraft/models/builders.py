@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -69,6 +69,7 @@ from audiocraft.modules.harmonic.encoder import SpectralEncoder, ToneScale
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 from audiocraft.quantization import BaseQuantizer, DummyQuantizer, ResidualVectorQuantizer
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
+from audiocraft.utils.absent import absent_names
 from audiocraft.utils.meta_init import laid_out_on
 
 M = TypeVar("M", bound=nn.Module)
@@ -400,3 +401,7 @@ def _plain(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
     plain: dict[str, Any] = convert(cfg)
     return plain
+
+
+if not TYPE_CHECKING:
+    __getattr__ = absent_names(__name__)

@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from audiocraft.config.tree import ConfigTree
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import Progress, ProgressCallback
-from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
+from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings, window_of
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.generator import GeneratorModel, decode_rows
 from audiocraft.types import StyleSettings
+from audiocraft.utils.autocast import TorchAutocast
 
 _UNSEEDED = 67280421310721  # what torch's generator starts from in every process
+# The original's names of what `generation_params` may hold, and the names that a request has for them.
+_SAMPLING = {"use_sampling": "use_sampling", "top_k": "top_k", "top_p": "top_p", "temp": "temperature"}
+_GUIDANCE = {"cfg_coef": "coef", "cfg_coef_beta": "coef_beta", "two_step_cfg": "two_step"}
 
 Generated = Tensor | tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Defaults:
-    """What upstream's `set_generation_params` sets and `generate` reads; requests say it themselves."""
-
-    duration: float
-    sampling: Sampling = Sampling()
-    guidance: Guidance = Guidance()
-    window: WindowSettings = WindowSettings()
-    style: StyleSettings | None = None
 
 
 class BaseGenModel(GeneratorModel):
     """A network over the codes or latents of a codec.
 
+    `duration`, `extend_stride`, `generation_params` and `style` are what the original's `generate*` read, and may be
+    set one by one as well; `run` reads none of them.
+
     Args:
         name: for messages and records.
-        max_duration: seconds that the network makes at once; longer pieces are made by windows.
+        max_duration: seconds that the network makes at once; longer pieces are made by windows. None is what the
+            configuration of the network says.
     """
 
     lm: nn.Module
+    default_stride: ClassVar[float]
+    """The original's `extend_stride` where nobody says another; a model that hears less chooses its own."""
 
     def __init__(
         self,
@@ -50,6 +51,8 @@ class BaseGenModel(GeneratorModel):
         lm: nn.Module,
         max_duration: float | None = None,
     ) -> None:
+        configured = (getattr(lm, "cfg", None) or {}).get("dataset", {}).get("segment_duration")
+        max_duration = configured if max_duration is None else max_duration
         if max_duration is None:
             raise InvalidInput(
                 f"model {name!r} needs max_duration, the seconds its language model hears at once; "
@@ -62,7 +65,10 @@ class BaseGenModel(GeneratorModel):
         self.max_duration = max_duration
         self.device = next(iter(lm.parameters())).device
         self._progress_callback: Callable[[int, int], None] | None = None
-        self.defaults = Defaults(duration=min(15.0, max_duration))
+        self.duration = min(15.0, max_duration)
+        self.extend_stride: float | None = None
+        self.generation_params: dict[str, Any] = {}
+        self.style: StyleSettings | None = None
 
     @property
     def decoder(self) -> CompressionModel:
@@ -72,8 +78,26 @@ class BaseGenModel(GeneratorModel):
         return (self.lm, self.compression_model)
 
     @property
-    def duration(self) -> float:
-        return self.defaults.duration
+    def cfg(self) -> ConfigTree | None:
+        """The configuration that came with the weights; None for a network that was built without any."""
+        cfg: ConfigTree | None = getattr(self.lm, "cfg", None)
+        return cfg
+
+    @property
+    def autocast(self) -> TorchAutocast:
+        """What the network computes in, as a context for calls of `lm` itself; `generate*` enter it anyway."""
+        dtype = getattr(self.lm, "half_dtype", None)
+        enabled = self.device.type == "cuda" and dtype is not None
+        return TorchAutocast(enabled, device_type=self.device.type, dtype=dtype)
+
+    @autocast.setter
+    def autocast(self, autocast: TorchAutocast) -> None:
+        if autocast.enabled and self.device.type != "cuda":
+            raise InvalidInput(
+                f"autocast is for a GPU; on {self.device.type} load the model with get_pretrained(precision=...)",
+                field="autocast",
+            )
+        self.lm.half_dtype = autocast.dtype if autocast.enabled else None  # type: ignore[assignment]
 
     @abstractmethod
     def set_generation_params(self, *args: object, **kwargs: object) -> None:
@@ -129,29 +153,59 @@ class BaseGenModel(GeneratorModel):
             )
         return decode_rows(self.decoder, gen_tokens).clone()
 
+    def _keep(self, duration: float, extend_stride: float, **params: Any) -> None:
+        """Keep what `generate*` shall use, if all of it can be used."""
+        if params.get("cfg_coef") is None:
+            params["cfg_coef"] = getattr(self.lm, "cfg_coef", None)
+        window_of(duration, extend_stride, self.max_duration, self.default_stride)
+        _settings(params)
+        self.duration, self.extend_stride, self.generation_params = duration, extend_stride, params
+
     def _request(self, prompts: tuple[str | None, ...]) -> GenerationRequest:
-        settings = self.defaults
+        sampling, guidance = _settings(self.generation_params)
+        window = WindowSettings()
+        if self.extend_stride is not None:
+            window = window_of(self.duration, self.extend_stride, self.max_duration, self.default_stride)
         return GenerationRequest(
             prompts=prompts,
-            duration=settings.duration,
+            duration=self.duration,
             seeds=_seeds_for_callers_of_generate(len(prompts)),
-            sampling=settings.sampling,
-            guidance=settings.guidance,
-            window=replace(settings.window, level_anchor=False),  # as the original leaves it
-            style=settings.style,
+            sampling=sampling,
+            guidance=guidance,
+            window=replace(window, level_anchor=False),  # as the original leaves it
+            style=self.style,
         )
 
     def _generate(self, request: GenerationRequest, progress: bool, return_tokens: bool) -> Generated:
-        callback = self._progress_callback
-        report: ProgressCallback | None = None
-        if progress:
-            report = _show_progress if callback is None else lambda event: callback(event.done, event.total)
-        result = self.run(request, progress=report)
+        result = self.run(request, progress=self._reporter(progress))
         if not return_tokens:
             return result.audio
         if result.codes is None:
             raise InvalidInput(f"model {self.name!r} makes no tokens", field="return_tokens")
         return result.audio, result.codes
+
+    def _reporter(self, progress: bool) -> ProgressCallback | None:
+        """What is told of each step: the caller's own callback, or the terminal."""
+        callback = self._progress_callback
+        if not progress:
+            return None
+        return _show_progress if callback is None else lambda event: callback(event.done, event.total)
+
+
+def _settings(params: Mapping[str, Any]) -> tuple[Sampling, Guidance]:
+    """What `generation_params` say, checked."""
+    unknown = sorted(set(params) - set(_SAMPLING) - set(_GUIDANCE))
+    if unknown:
+        known = ", ".join([*_SAMPLING, *_GUIDANCE])
+        raise InvalidInput(
+            f"generation_params has no use for {', '.join(unknown)}; it takes {known}",
+            field="generation_params",
+        )
+    sampling, guidance = (
+        {ours: params[theirs] for theirs, ours in names.items() if theirs in params}
+        for names in (_SAMPLING, _GUIDANCE)
+    )
+    return Sampling(**sampling), Guidance(**guidance)
 
 
 def _seeds_for_callers_of_generate(rows: int) -> tuple[int, ...] | None:

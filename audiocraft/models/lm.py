@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiocraft.config.tree import ConfigTree
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import autoregressive, guidance
 from audiocraft.generation.request import Guidance, Sampling
@@ -124,6 +125,7 @@ class LMModel(StreamingModule):
         )
         self.out_norm = create_norm_fn(norm, dim) if norm_first else None
         self.linears = nn.ModuleList(nn.Linear(dim, card, bias=bias_proj) for _ in range(n_q))
+        self.cfg: ConfigTree | None = None  # of a released model, for its users; nothing here reads it
         self.half_dtype: torch.dtype | None = torch.float16  # what a GPU computes in; None is float32
         self._first_frame = first_frame_step(pattern_provider) if fuser.fuse2cond.get("frames") else 0
         self._init_weights(weight_init, depthwise_init, zero_bias_init)

@@ -25,7 +25,9 @@ from audiocraft.checkpoints.families import (
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.transformers.models import holds_codec
 from audiocraft.config.conditioning import ScoreConfig, T5Config
+from audiocraft.config.decode import encode
 from audiocraft.config.networks import LMConfig
+from audiocraft.config.tree import ConfigTree
 from audiocraft.environment import cache_dir as default_cache_dir
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models import debug
@@ -36,6 +38,7 @@ from audiocraft.models.filling import config_of, family_of_checkpoint, filled, n
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.conditioners.t5 import find_t5
 from audiocraft.modules.packing import PRECISIONS, pack_model, resolve_precision
+from audiocraft.utils.absent import absent_names
 
 if TYPE_CHECKING:
     from audiocraft.models.generator import GeneratorModel
@@ -184,7 +187,9 @@ def _lm_as_stored(
     name: Path | str, device: Device, cache: str | None, dtype: torch.dtype
 ) -> tuple[LMModel, LMConfig]:
     if str(name) == debug.NAME:
-        return get_debug_lm_model(device), debug.lm_config()
+        lm, config = get_debug_lm_model(device), debug.lm_config()
+        lm.cfg = _told(encode(config), config)
+        return lm, config
     checkpoint = read(name, kind="lm", cache=cache, dtype=dtype)
     family, config = family_of_checkpoint(checkpoint), config_of(checkpoint)
     network = network_of(checkpoint, config)
@@ -192,7 +197,15 @@ def _lm_as_stored(
         raise CheckpointError(
             f"{checkpoint.source} holds a {family.title}, which predicts no next token; load it with load_model()"
         )
-    return filled(network, checkpoint).to(device), config
+    lm = filled(network, checkpoint).to(device)
+    lm.cfg = _told(checkpoint.config, config)
+    return lm, config
+
+
+def _told(tree: Mapping[str, Any], config: LMConfig) -> ConfigTree:
+    """The configuration of a language model for users of the original, who look there for the seconds it hears."""
+    dataset = tree.get("dataset") or {}
+    return ConfigTree({**tree, "dataset": {"segment_duration": config.max_duration, **dataset}})
 
 
 def build_complete_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
@@ -317,3 +330,7 @@ def load_lm_model_ckpt(file_or_url_or_id: Path | str, cache_dir: str | None = No
 def get_audiocraft_cache_dir() -> str:
     """Where models are looked for by name."""
     return str(default_cache_dir())
+
+
+if not TYPE_CHECKING:
+    __getattr__ = absent_names(__name__)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import Guidance, Sampling, window_of
 from audiocraft.generation.windows import DEFAULT_STRIDE
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.genmodel import Generated
+from audiocraft.models.lm import LMModel
 from audiocraft.models.references import listener
 from audiocraft.models.token_model import TokenModel
 from audiocraft.modules.conditioners import StyleConditioner
@@ -26,6 +27,13 @@ class MusicGen(TokenModel):
     `stream`."""
 
     family = "musicgen"
+    default_stride = DEFAULT_STRIDE
+
+    def __init__(
+        self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
+    ) -> None:
+        super().__init__(name, compression_model, lm, max_duration)
+        self.set_generation_params(duration=self.duration)
 
     @staticmethod
     def get_pretrained(
@@ -60,12 +68,16 @@ class MusicGen(TokenModel):
         Args:
             cfg_coef: strength of guidance; None is what the model was made for, which is 3.0 for all released ones.
         """
-        self.defaults = replace(
-            self.defaults,
-            duration=duration,
-            sampling=Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature),
-            guidance=Guidance(coef=cfg_coef, coef_beta=cfg_coef_beta, two_step=two_step_cfg),
-            window=window_of(duration, extend_stride, self.max_duration, DEFAULT_STRIDE),
+        self._keep(
+            duration,
+            extend_stride,
+            use_sampling=use_sampling,
+            temp=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            cfg_coef=cfg_coef,
+            two_step_cfg=two_step_cfg,
+            cfg_coef_beta=cfg_coef_beta,
         )
 
     def set_style_conditioner_params(
@@ -85,7 +97,7 @@ class MusicGen(TokenModel):
             eval_q=eval_q, excerpt_length=excerpt_length, ds_factor=ds_factor, encodec_n_q=encodec_n_q
         )
         conditioner.set_params(eval_q, excerpt_length, ds_factor, encodec_n_q)
-        self.defaults = replace(self.defaults, style=style)
+        self.style = style
 
     def generate_with_chroma(
         self,

@@ -14,13 +14,20 @@ from audiocraft.audio.level_anchor import LevelAnchor
 from audiocraft.checkpoints.families import family_called
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
-from audiocraft.generation.computations import Generation
+from audiocraft.generation.computations import Generation, run_alone
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
 from audiocraft.models import references
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
-from audiocraft.models.generator import Estimate, PreparedRequest, audio_bytes, draw_seeds, samples_of
+from audiocraft.models.generator import (
+    Estimate,
+    PreparedRequest,
+    audio_bytes,
+    check_memory,
+    draw_seeds,
+    samples_of,
+)
 from audiocraft.models.genmodel import BaseGenModel
 from audiocraft.models.lm import LMModel
 from audiocraft.models.loaders import load_generator
@@ -131,12 +138,69 @@ class TokenModel(BaseGenModel):
         frame = self.sample_rate / self.frame_rate
         return [round((window.start + window.known) * frame) for window in prepared.task.windows[1:]]
 
+    # ------------------------------------------------------------------ the original's steps of `generate`
+
+    @torch.no_grad()
+    def _prepare_tokens_and_attributes(
+        self,
+        descriptions: Sequence[str | None],
+        prompt: Tensor | None,
+        melody_wavs: Sequence[Tensor | None] | None = None,
+    ) -> tuple[list[ConditioningAttributes], Tensor | None]:
+        """What the network is told of each row, and the codes [B, K, P] of `prompt`.
+
+        Args:
+            prompt: audio [B, C, N] to continue, at the model's sample rate, as each [C, N] of `melody_wavs` is.
+        """
+        # The seeds that `_generate_tokens` will draw next, so that plans are those of `generate`.
+        with torch.random.fork_rng(devices=[]):
+            request = self._request(tuple(descriptions))
+        rate = self.sample_rate
+        if prompt is not None:
+            request = replace(request, prompt_audio=prompt, prompt_sample_rate=rate)
+        if melody_wavs is not None:
+            request = replace(request, reference_audio=tuple(melody_wavs), reference_sample_rate=rate)
+        references.check(self.name, self.lm, request)
+        seeds = draw_seeds(request)
+        attributes, *_ = self._attributes(request, self._plans(request, seeds), seeds)
+        return attributes, None if prompt is None else self._prompt_codes(request)
+
+    def _generate_tokens(
+        self,
+        attributes: Sequence[ConditioningAttributes],
+        prompt_tokens: Tensor | None,
+        progress: bool = False,
+    ) -> Tensor:
+        """Codes [B, K, T] of `duration` seconds, those of the prompt [B, K, P] first."""
+        request = self._request((None,) * len(attributes))
+        check_memory(self, request)
+        prompt = self._prompt_codes(request) if prompt_tokens is None else prompt_tokens.to(self.device)
+        if prompt.dim() != 3 or prompt.shape[:2] != (len(attributes), self.lm.num_codebooks):
+            raise InvalidInput(
+                f"prompt_tokens must be [{len(attributes)}, {self.lm.num_codebooks}, frames], got "
+                f"{list(prompt.shape)}",
+                field="prompt_tokens",
+            )
+        session = Session.open(draw_seeds(request), progress=self._reporter(progress))
+        task = self._laid_out(request, prompt, attributes)
+        return torch.cat(list(run_alone(windows.generation(self.lm, task, session))), dim=-1).clone()
+
     # ------------------------------------------------------------------ what the network is told
 
     def _task(
         self, request: GenerationRequest, seeds: Sequence[int], plans: Sequence[ScorePlan | None]
     ) -> windows.TokenTask:
-        prompt = self._prompt_codes(request)
+        first, *later = self._attributes(request, plans, seeds)
+        return self._laid_out(request, self._prompt_codes(request), first, later)
+
+    def _laid_out(
+        self,
+        request: GenerationRequest,
+        prompt: Tensor,
+        attributes: Sequence[ConditioningAttributes],
+        later: Sequence[Sequence[ConditioningAttributes]] = (),
+    ) -> windows.TokenTask:
+        """The task of a request whose prompt audio is codes [B, K, P], and whose prompts are conditions."""
         total = windows.frames_of(request.duration, self.frame_rate)
         if prompt.shape[-1] >= total:
             raise InvalidInput(
@@ -147,10 +211,9 @@ class TokenModel(BaseGenModel):
         stride = (
             windows.stride_of(request.window.stride, self.max_duration) if self._is_long(request) else 0.0
         )
-        first, *later = self._attributes(request, plans, seeds)
         changes = [round(second * self.frame_rate) for second, _ in request.schedule[1:]]
         return windows.TokenTask(
-            attributes=first,
+            attributes=attributes,
             later=tuple(zip(changes, later, strict=True)),
             windows=windows.plan_windows(
                 total,

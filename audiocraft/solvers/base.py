@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,14 @@ from audiocraft.optim.ema import ModuleDictEMA
 from audiocraft.solvers import components
 from audiocraft.solvers.loggers import build_loggers
 from audiocraft.solvers.random_streams import prefetch
-from audiocraft.solvers.run_folder import CONFIG_FILE, RunFolder, not_finite
+from audiocraft.solvers.run_folder import (
+    CONFIG_FILE,
+    RunFolder,
+    merged,
+    not_finite,
+    read_config,
+    run_called,
+)
 from audiocraft.solvers.runtime import MOST_SKIPPED, GradientAverage, Runtime, trainable
 from audiocraft.solvers.stateful import HasState, Stateful, swapped, undisturbed
 from audiocraft.solvers.tracking import Averager, Metrics, Tracking
@@ -132,6 +139,31 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def generate(self, folder: Path) -> None:
         """Write samples into `folder`, with the weights that are in the model."""
 
+    @classmethod
+    def get_eval_solver_from_sig(
+        cls,
+        sig: str,
+        device: str | None = None,
+        batch_size: int | None = None,
+        override_cfg: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The solver of a run, with its best weights, in eval mode: for stages after the training.
+
+        Args:
+            sig: the run's signature, its name below the folder of all runs, or its folder.
+            override_cfg: other settings than those of the run, as nested as its configuration.
+        """
+        changes = {} if device is None else {"device": device}
+        more = {} if batch_size is None else {"dataset": {"batch_size": batch_size}}
+        folder = run_called(sig)
+        config = read_config(folder, merged(merged(changes, more), override_cfg or {}))
+        if type(config) is not cls.configuration:
+            raise CheckpointError(f"{folder} holds a run of {config.solver}, which is not for {cls.__name__}")
+        solver = cls(config, folder)  # type: ignore[call-arg, arg-type]
+        solver.load_from(folder)
+        solver.model.eval()
+        return solver
+
     @property
     def cfg(self) -> ConfigT:
         """The configuration, by the original's name."""
@@ -189,6 +221,11 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
 
     def load_from(self, run: Path) -> None:
         """Start from the best weights of another run."""
+        if not (run / CONFIG_FILE).is_file():
+            raise CheckpointError(
+                f"continue_from={run} is not the folder of a run: it has no {CONFIG_FILE}. Runs begin with the weights "
+                "of other runs here, not yet with those of a released model or of a single file"
+            )
         self.model.load_state_dict(load_weights(run)["state"])
         logger.info("starting from the weights of %s", run)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,6 +17,7 @@ from audiocraft.solvers.audiogen import AudioGenSolver
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.compression import CompressionSolver
 from audiocraft.solvers.musicgen import MusicGenSolver
+from audiocraft.utils.absent import absent_names
 
 _SOLVERS: Mapping[type[SolverConfig], type[StandardSolver[Any, Any]]] = {
     solver.configuration: solver
@@ -43,3 +44,7 @@ def describe(config: SolverConfig) -> str:
         for name, part in [(config.solver, network), *network.named_children()]
     ]
     return text + "\n".join(lines) + "\n"
+
+
+if not TYPE_CHECKING:
+    __getattr__ = absent_names(__name__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,8 @@ from audiocraft.config.training import CompressionSolverConfig, SolverConfig
 from audiocraft.errors import ConfigError
 from audiocraft.losses import SISNR
 from audiocraft.metrics.reconstruction import MelDistance
-from audiocraft.models.builders import build_encodec
+from audiocraft.models.builders import build_encodec, get_wrapped_compression_model
+from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
 from audiocraft.modules.harmonic.encoder import SpectralEncoder
 from audiocraft.quantization import QuantizedResult, ResidualVectorQuantizer
@@ -20,10 +23,12 @@ from audiocraft.solvers import components
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
 from audiocraft.solvers.initialise import standardise
+from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime, trainable
 from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
 from audiocraft.solvers.tracking import Averager, Metrics
+from audiocraft.utils.absent import absent_names
 
 # Vectors for the first k-means, per code: a batch of a small run has fewer vectors than there are codes.
 FIRST_VECTORS = 6
@@ -56,6 +61,20 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         stated |= {f"adversary_{name}": adversary for name, adversary in self.adversaries.items()}
         stated |= {f"adversary_schedule_{name}": item for name, item in self.adversary_schedules.items()}
         super().__init__(config, folder, runtime=runtime, model=codec, parts=stated)
+
+    @staticmethod
+    def model_from_checkpoint(
+        checkpoint_path: Path | str, device: torch.device | str = "cpu"
+    ) -> CompressionModel:
+        """The codec of `//sig/SIGNATURE`, `//pretrained/NAME`, a run folder, or a checkpoint, in eval mode."""
+        return load_codec(str(checkpoint_path), device)
+
+    @staticmethod
+    def wrapped_model_from_checkpoint(
+        cfg: Mapping[str, Any], checkpoint_path: Path | str, device: torch.device | str = "cpu"
+    ) -> CompressionModel:
+        """`model_from_checkpoint` with the codebooks, and interleaved as, a language model's configuration says."""
+        return get_wrapped_compression_model(load_codec(str(checkpoint_path), device), cfg)
 
     @property
     def seconds_per_batch(self) -> float:
@@ -229,3 +248,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             batches = Crops(self.config, split, duration=duration).fixed(workers)
             self._fixed[split] = [wav for wav, _ in batches]
         return self._fixed[split]
+
+
+if not TYPE_CHECKING:
+    __getattr__ = absent_names(__name__)

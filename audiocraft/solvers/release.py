@@ -15,8 +15,7 @@ from audiocraft.checkpoints.write import write_pointer, write_release
 from audiocraft.config.decode import encode
 from audiocraft.config.training import CompressionSolverConfig, MusicGenSolverConfig
 from audiocraft.errors import CheckpointError
-from audiocraft.solvers.base import CONFIG_FILE
-from audiocraft.solvers.runs import read_config
+from audiocraft.solvers.run_folder import CONFIG_FILE, read_config
 
 
 def export_encodec(checkpoint_path: Path | str, out_file: Path | str) -> Path:

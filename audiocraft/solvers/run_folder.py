@@ -16,13 +16,16 @@ from filelock import FileLock, Timeout
 
 from audiocraft.checkpoints.files import (
     checkpoint_name,
+    find_run,
     flush_stale_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.config.decode import decode, encode
+from audiocraft.config.solvers import SOLVERS
 from audiocraft.config.training import CheckpointConfig, SolverConfig
+from audiocraft.environment import AudioCraftEnvironment
 from audiocraft.errors import CheckpointError, ConfigError, TrainingError
 from audiocraft.utils.files import atomic_path, atomic_write
 
@@ -40,6 +43,47 @@ _TOLD = (
     "datasource.root", "cache", "fakes.cache", "compression_model_checkpoint", "optim.epochs", "optim.max_steps",
     "evaluate", "metrics", "dataset.evaluate", "dataset.generate", "datasource.evaluate", "datasource.generate",
 )  # fmt: skip
+
+
+def run_called(sig: str) -> Path:
+    """The folder of the run with this signature or name, or with this path."""
+    if (Path(sig) / CONFIG_FILE).is_file():
+        return Path(sig)
+    found = find_run(sig)
+    if found is None:
+        home = AudioCraftEnvironment.get_dora_dir()
+        runs = ", ".join(sorted(path.parent.name for path in home.glob(f"*/{CONFIG_FILE}"))) or "no runs"
+        raise CheckpointError(f"no run has the signature {sig!r}; in {home} there are: {runs}")
+    return found
+
+
+def read_config(run: Path, changes: Mapping[str, Any] | None = None) -> SolverConfig:
+    """The configuration that a run folder was trained with.
+
+    Args:
+        changes: other settings than those, as nested as they are.
+    """
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}")
+    tree = read_json(path)
+    if tree.get("solver") not in SOLVERS:
+        raise CheckpointError(
+            f"{path}: solver {tree.get('solver')!r} is not one of {', '.join(SOLVERS)}; the file is damaged"
+        )
+    return decode(SOLVERS[tree["solver"]], merged(tree, changes or {}))
+
+
+def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`tree` with the entries of `changes`, section by section."""
+    both = {
+        key: merged(tree[key], value)
+        if isinstance(value, Mapping) and isinstance(tree[key], Mapping)
+        else value
+        for key, value in changes.items()
+        if key in tree
+    }
+    return {**tree, **changes, **both}
 
 
 class RunFolder:

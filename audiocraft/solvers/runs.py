@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from audiocraft.checkpoints.families import of_solver
-from audiocraft.checkpoints.files import load_weights
+from audiocraft.checkpoints.files import SIGNATURE, load_weights
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.write import write_model
-from audiocraft.config.decode import decode, encode
-from audiocraft.config.solvers import SOLVERS
+from audiocraft.config.decode import encode
 from audiocraft.config.training import (
     AnalysisSolverConfig,
     CompressionSolverConfig,
@@ -30,31 +29,21 @@ from audiocraft.models.detectors.detector import Detector
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.loaders import load_compression_model
 from audiocraft.music.vocabulary import VOCABULARY_FILE
-from audiocraft.solvers.base import CONFIG_FILE
 from audiocraft.solvers.calibration import calibrate, fit_domain
 from audiocraft.solvers.crops import manifest_folder
 from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import PairWindows
+from audiocraft.solvers.run_folder import CONFIG_FILE, read_config, run_called
 
 CURVE_FILE = "curve.csv"
 
 
-def read_config(run: Path) -> SolverConfig:
-    """The configuration that a run folder was trained with."""
-    path = run / CONFIG_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}")
-    tree = read_json(path)
-    if tree.get("solver") not in SOLVERS:
-        raise CheckpointError(
-            f"{path}: solver {tree.get('solver')!r} is not one of {', '.join(SOLVERS)}; the file is damaged"
-        )
-    return decode(SOLVERS[tree["solver"]], tree)
-
-
 def load_codec(name: str, device: torch.device | str) -> CompressionModel:
-    """The codec of a run folder, or of any name that `get_pretrained` takes; `//pretrained/NAME` is upstream's way."""
-    folder = Path(name)
+    """The codec of a run (its folder, a checkpoint in it, or `//sig/` and its signature), or of any name that
+    `get_pretrained` takes, also as `//pretrained/NAME`."""
+    folder = run_called(name.removeprefix(SIGNATURE)) if name.startswith(SIGNATURE) else Path(name)
+    if folder.suffix == ".th" and (folder.parent / CONFIG_FILE).exists():
+        folder = folder.parent
     if not (folder / CONFIG_FILE).exists():
         return load_compression_model(name.removeprefix("//pretrained/"), device=device).eval()
     config = read_config(folder)

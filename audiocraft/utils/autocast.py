@@ -1,4 +1,4 @@
-"""Mixed precision that can be switched off. Kept for users of the original."""
+"""Mixed precision that can be switched off."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class TorchAutocast:
         self.enabled = enabled
         self._args, self._kwargs = args, kwargs
         self._entered: list[torch.autocast] = []
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What is computed in, where anybody said so."""
+        return self._args[1] if len(self._args) > 1 else self._kwargs.get("dtype")
 
     def __enter__(self) -> None:
         if not self.enabled:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from audiocraft.utils.absent import explain
+
 
 def lazy_names(module: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and `__dir__` of `module`.
@@ -22,6 +24,7 @@ def lazy_names(module: str, homes: Mapping[str, str]) -> tuple[Callable[[str], A
 
     def find(name: str) -> Any:
         if name not in homes:
+            explain(module, name)
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         home: ModuleType = importlib.import_module(homes[name])
         return home if homes[name].endswith(f".{name}") else getattr(home, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from audiocraft.errors import AbsentName
+from audiocraft.utils.absent import ABSENT_MODULES, ABSENT_NAMES, PAGE
+
 HERE = Path(__file__).parent
 NAMES: dict[str, dict[str, list[str]]] = json.loads(
     (HERE / "upstream_names.json").read_text(encoding="utf-8")
 )
-# Names of the original that this package does not have yet, one a line. Whoever adds one deletes its line.
-PENDING = frozenset((HERE / "upstream_pending.txt").read_text(encoding="utf-8").split())
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -70,39 +70,71 @@ def test_a_model_loads_no_training_code() -> None:
     }
 
 
-def available(name: str) -> bool:
-    """Whether `module:Name` or `module:Class.member` exists."""
+def found(name: str) -> object:
+    """What `module:Name` or `module:Class.member` is."""
     module, _, path = name.partition(":")
+    value: object = importlib.import_module(module)
+    for part in path.split(".") if path else ():
+        value = getattr(value, part)
+    return value
+
+
+def trouble(name: str) -> str | None:
+    """Why `module`, `module:Name` or `module:Class.member` is neither there nor explains itself."""
     try:
-        value: object = importlib.import_module(module)
-        for part in path.split("."):
-            value = getattr(value, part)
+        found(name)
+    except AbsentName as error:
+        return None if PAGE in str(error) else f"{name} does not say where to read on: {error}"
+    except (ImportError, AttributeError) as error:
+        return f"{name}: {error}"
+    return None
+
+
+def is_here(name: str) -> bool:
+    try:
+        found(name)
     except (ImportError, AttributeError):
         return False
     return True
 
 
-def present(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ImportError:  # a parent package does not exist
-        return False
-
-
-def expected(module: str) -> list[str]:
-    """The names of a module as `module:Name`; members only of classes that exist."""
-    names = []
-    for name, members in NAMES[module].items():
+@pytest.mark.parametrize("module", NAMES)
+def test_names_of_the_original_are_here_or_say_why_not(module: str) -> None:
+    names = [module]
+    for name, members in NAMES[module].items() if is_here(module) else ():
         names.append(f"{module}:{name}")
         # How a solver is made inside is ours to choose; its name is what others import.
-        if not module.startswith("audiocraft.solvers") and available(names[-1]):
+        if not module.startswith("audiocraft.solvers") and is_here(names[-1]):
             names += [f"{module}:{name}.{member}" for member in members]
-    return names
+    assert not (problems := [problem for name in names if (problem := trouble(name))]), "\n".join(problems)
 
 
-@pytest.mark.parametrize("module", [name for name in NAMES if present(name)])
-def test_names_of_the_original(module: str) -> None:
-    missing = {name for name in expected(module) if not available(name)}
-    assert not missing - PENDING, f"missing: {sorted(missing - PENDING)}"
-    arrived = {name for name in PENDING if name.startswith(f"{module}:")} - missing
-    assert not arrived, f"delete these lines from upstream_pending.txt: {sorted(arrived)}"
+def test_what_is_called_absent_is() -> None:
+    """Whoever brings a name takes it from the table."""
+    names = [f"{module}:{name}" for module, absent in ABSENT_NAMES.items() for name in absent]
+    here = [name for name in (*ABSENT_MODULES, *names) if is_here(f"audiocraft.{name}")]
+    assert not here, f"take them from audiocraft/utils/absent.py: {here}"
+
+
+def test_what_does_the_work_of_an_absent_name_is_here() -> None:
+    for replaced in ABSENT_NAMES.values():
+        for instead in filter(None, replaced.values()):
+            module, _, name = f"audiocraft.{instead}".rpartition(".")
+            assert is_here(f"{module}:{name}") or is_here(f"{module}.{name}"), instead
+
+
+def test_absent_names_are_import_errors_like_any_other() -> None:
+    """`try: from audiocraft.models import MultiBandDiffusion; except ImportError:` goes on without it, and a name that
+    the original does not have either stays an ordinary error."""
+    with pytest.raises(
+        ImportError, match=r"MultiBandDiffusion of the original is planned.*docs/compatibility\.md"
+    ):
+        exec("from audiocraft.models import MusicGen, MultiBandDiffusion")
+    with pytest.raises(ImportError, match="planned"):
+        exec("import audiocraft.grids.musicgen.musicgen_base_32khz")
+    with pytest.raises(ModuleNotFoundError, match="No module named"):
+        importlib.import_module("audiocraft.models.nonsense")
+    with pytest.raises(ModuleNotFoundError, match="No module named"):
+        importlib.import_module("audiocraft.gridsearch")
+    with pytest.raises(ImportError, match="cannot import name"):
+        exec("from audiocraft.models import Nonsense")

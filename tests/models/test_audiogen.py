@@ -18,10 +18,10 @@ def model() -> AudioGen:
 
 def test_defaults_are_those_of_the_original(model: AudioGen) -> None:
     """Five seconds once built, ten once set; windows two seconds apart."""
-    assert model.duration == 5.0 and model.defaults.window.stride == 2
+    assert model.duration == 5.0 and model.extend_stride == 2
     model.set_generation_params()
     assert model.duration == 10.0
-    assert (model.defaults.sampling.top_k, model.lm.cfg_coef) == (250, 3.0)
+    assert (model.generation_params["top_k"], model.lm.cfg_coef) == (250, 3.0)
 
 
 def test_strides_longer_than_the_model_hears_are_refused(model: AudioGen) -> None:

@@ -14,6 +14,7 @@ from audiocraft.errors import Cancelled, CheckpointError, InvalidInput
 from audiocraft.generation.progress import CancelToken, Progress
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
 from audiocraft.models import MusicGen
+from audiocraft.models.builders import get_debug_lm_model
 from audiocraft.types import ScorePlan
 
 PROMPTS = (
@@ -225,7 +226,7 @@ def test_upstream_interface(model: MusicGen) -> None:
         (lambda m: m.set_generation_params(duration=9.0, extend_stride=7), "extend_stride"),
         (lambda m: m.generate_audio(torch.zeros(4, 3, dtype=torch.long)), "tokens"),
         (lambda m: m.run(request(guidance=Guidance(coef_beta=2.0))), "style"),
-        (lambda m: MusicGen("x", m.compression_model, m.lm), "max_duration"),
+        (lambda m: MusicGen("x", m.compression_model, get_debug_lm_model()), "max_duration"),
     ],
 )
 def test_refusals_name_the_thing(model: MusicGen, call: Any, words: str) -> None:
@@ -259,11 +260,11 @@ def test_unknown_model() -> None:
 
 def test_an_untouched_default_is_what_suits_the_model(model: MusicGen) -> None:
     """The original's signature says 3.0: a model made for another strength gets its own, who writes 3.0 gets 3."""
-    before = model.defaults
+    before = model.duration, model.extend_stride, model.generation_params
     try:
         model.set_generation_params(duration=1.0)
-        assert model.defaults.guidance.coef is None
+        assert model.generation_params["cfg_coef"] == model.lm.cfg_coef
         model.set_generation_params(duration=1.0, cfg_coef=3.0)
-        assert model.defaults.guidance.coef == 3.0
+        assert model.generation_params["cfg_coef"] == 3.0
     finally:
-        model.defaults = before
+        model.duration, model.extend_stride, model.generation_params = before

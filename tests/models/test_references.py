@@ -245,7 +245,7 @@ def test_style_params_are_for_generate(style_model: MusicGen) -> None:
     assert not torch.equal(changed, by_run)
     style_model.set_generation_params(use_sampling=False, duration=0.6)
     again = style_model.generate_with_chroma([PROMPTS[0]], reference, RATE, return_tokens=True)[1]
-    assert again.shape == changed.shape and style_model.defaults.style is not None
+    assert again.shape == changed.shape and style_model.style is not None
     style_model.set_style_conditioner_params(eval_q=3, excerpt_length=1.0)
     back = style_model.generate_with_chroma([PROMPTS[0]], reference, RATE, return_tokens=True)[1]
     assert torch.equal(back, by_run)

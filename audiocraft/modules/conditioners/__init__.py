@@ -1,5 +1,7 @@
 """Conditioners: what a model is told, embedded. The records they read are those of `audiocraft.types`."""
 
+from typing import TYPE_CHECKING
+
 from audiocraft.modules.conditioners.base import (
     BaseConditioner,
     TextConditioner,
@@ -40,6 +42,7 @@ from audiocraft.types import (
     TextCondition,
     WavCondition,
 )
+from audiocraft.utils.absent import absent_names
 
 __all__ = [
     "AttributeDropout",
@@ -79,3 +82,6 @@ __all__ = [
     "nullify_wav",
     "unconditional",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = absent_names(__name__)

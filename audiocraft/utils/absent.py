@@ -1,0 +1,127 @@
+"""Names of the original that this version does not have: asking for one says so, and where to read on.
+
+Whoever adds a name takes it from here; `tests/contracts` fails while both are true.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from audiocraft.errors import AbsentName
+
+_PACKAGE = f"{__name__.partition('.')[0]}."
+PAGE = "docs/compatibility.md, 'What is not here yet'"
+
+ABSENT_MODULES = (
+    "data.jasco_dataset",
+    "grids",
+    *(
+        f"metrics.{name}"
+        for name in ("chroma_cosinesim", "clap_consistency", "fad", "kld", "miou", "pesq", "rvm", "visqol")
+    ),
+    *(
+        f"models.{name}"
+        for name in (
+            "flow_matching", "jasco", "lm_magnet", "magnet", "multibanddiffusion", "unet", "watermark",
+        )
+    ),
+    *(f"modules.{name}" for name in ("diffusion_schedule", "jasco_conditioners", "watermark")),
+    *(f"solvers.{name}" for name in ("diffusion", "jasco", "magnet", "watermark")),
+    "utils.audio_effects",
+)  # fmt: skip
+"""Modules below `audiocraft`, with everything below them."""
+
+_METRICS = (
+    "CLAPTextConsistencyMetric", "ChromaCosineSimilarityMetric", "FrechetAudioDistanceMetric", "KLDivergenceMetric",
+    "PasstKLDivergenceMetric", "RelativeVolumeMel", "TextConsistencyMetric", "ViSQOL",
+)  # fmt: skip
+_MODELS = (
+    "AudioSeal", "DiffusionUnet", "FlowMatchingModel", "JASCO", "MAGNeT", "MagnetLMModel", "MultiBandDiffusion",
+    "WMModel",
+)  # fmt: skip
+_BUILD = "solvers.builders.build_solver"
+_PARTS = "solvers.components"
+
+ABSENT_NAMES: dict[str, dict[str, str | None]] = {
+    "metrics": dict.fromkeys(_METRICS),
+    "models": dict.fromkeys(_MODELS),
+    "models.builders": dict.fromkeys(
+        ("get_diffusion_model", "get_jasco_model", "get_processor", "get_watermark_model")
+    ),
+    "models.loaders": dict.fromkeys(
+        (
+            "load_audioseal_models", "load_diffusion_models", "load_jasco_model", "load_lm_model_magnet",
+            "load_mbd_ckpt",
+        )
+    ),
+    "modules.conditioners": {"JascoCondConst": None},
+    "solvers": {"DiffusionSolver": None, "get_solver": _BUILD},
+    "solvers.builders": {
+        "DatasetType": "data",
+        "get_adversarial_losses": f"{_PARTS}.build_adversaries",
+        "get_adversary": f"{_PARTS}.build_adversaries",
+        "get_audio_datasets": "data",
+        "get_balancer": f"{_PARTS}.build_balancer",
+        "get_chroma_cosine_similarity": None,
+        "get_ema": "optim.ema.ModuleDictEMA",
+        "get_fad": None,
+        "get_kldiv": None,
+        "get_loss": f"{_PARTS}.build_losses",
+        "get_lr_scheduler": f"{_PARTS}.build_schedule",
+        "get_optim_parameter_groups": f"{_PARTS}.build_optimizer",
+        "get_optimizer": f"{_PARTS}.build_optimizer",
+        "get_solver": _BUILD,
+        "get_text_consistency": None,
+        "get_visqol": None,
+    },
+    "solvers.compression": {"evaluate_audio_reconstruction": "metrics.reconstruction"},
+    "train": {
+        "get_solver": _BUILD,
+        "resolve_config_dset_paths": "config.compose.compose",
+    },
+}  # fmt: skip
+"""Names of modules that are here, and what does the same, where anything does."""
+
+
+def absent_names(module: str) -> Callable[[str], object]:
+    """The `__getattr__` of a module that lacks names of the original."""
+
+    def find(name: str) -> object:
+        explain(module, name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return find
+
+
+def explain(module: str, name: str) -> None:
+    """Say that `name` of `module` is absent, if that is why it was not found."""
+    absent = ABSENT_NAMES.get(module.removeprefix(_PACKAGE), {})
+    if name in absent:
+        raise AbsentName(_message(f"{module}.{name}", absent[name]), name=name)
+
+
+class AbsentModuleFinder:
+    """Asked last, for modules that nothing else has found."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Nothing, or the reason why `name` is not here."""
+        if f"{name}.".startswith(tuple(f"{_PACKAGE}{module}." for module in ABSENT_MODULES)):
+            raise AbsentName(_message(name, None), name=name)
+        return None
+
+
+def explain_absent_modules() -> None:
+    """Let imports of absent modules say why they fail."""
+    if not any(isinstance(finder, AbsentModuleFinder) for finder in sys.meta_path):
+        sys.meta_path.append(AbsentModuleFinder())
+
+
+def _message(name: str, instead: str | None) -> str:
+    if instead is not None:
+        return f"{name} of the original is not here, {_PACKAGE}{instead} does its work; see {PAGE}"
+    return f"{name} of the original is planned, and not in this version; see {PAGE}"
