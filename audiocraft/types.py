@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, NamedTuple, Self
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from audiocraft.errors import InvalidInput
+
+if TYPE_CHECKING:  # a server plans pieces without torch
+    from torch import Tensor
 
 TextCondition = str | None
 """A text, or None for "not conditioned"."""
 
-ConditionType = tuple[Tensor, Tensor]
+ConditionType = tuple["Tensor", "Tensor"]
 """An embedded condition [B, L, D] and its mask [B, L]."""
 
 

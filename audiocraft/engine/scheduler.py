@@ -132,8 +132,7 @@ class Scheduler:
         """Admit the first request of the queue for as long as there is room. Nothing overtakes it, so that small
         requests never keep a large one out."""
         while self._queue:
-            first = self._queue[0]
-            ticket = first[2]
+            ticket = self._queue[0][2]
             try:
                 estimate = model.estimate(ticket.request)
                 estimate = replace(estimate, rows=min(estimate.rows, self._max_rows))  # larger ones run alone
@@ -143,20 +142,18 @@ class Scheduler:
                 if not check_estimate(estimate, model.device, promised=promised, wait=bool(self._active)):
                     return  # there will be memory once others have ended
             except Exception as error:  # noqa: BLE001 - an answer to this request
-                self._take(first)
+                self._take_first()
                 self._close(ticket, error)
                 continue
-            self._take(first)
+            self._take_first()
             active = ActiveRequest(ticket, model, estimate, self._models.decoder)
             self._active.append(active)
             self._preparing[active] = future = executor.submit(active.prepare)
             future.add_done_callback(lambda _: self._wake.set())
 
-    def _take(self, entry: tuple[int, int, Ticket]) -> None:
-        """Remove an entry. It need not be the first any more: a more urgent one may have come since."""
+    def _take_first(self) -> None:
         with self._lock:
-            self._queue.remove(entry)
-            heapq.heapify(self._queue)
+            heapq.heappop(self._queue)
 
     def _start_prepared(self, batch: Batch) -> None:
         for active, future in list(self._preparing.items()):

@@ -100,7 +100,7 @@ def create_app(
         openapi_url="/openapi.json" if config.docs else None,
     )
     app.state.services = services
-    errors.install(app)
+    errors.install(app, [routes.router for routes in _ROUTES])
     for routes in _ROUTES:
         app.include_router(routes.router)
     describe(app)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import logging
 import math
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audiocraft.errors import (
@@ -227,8 +232,15 @@ def problem(
     return JSONResponse(body, fault.status, sent, media_type="application/problem+json")
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of `app` as a problem."""
+def install(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Answer every error of `app` as a problem.
+
+    Args:
+        routers: all that `app` includes.
+    """
+    app.state.routes = [
+        route for router in routers for route in router.routes if isinstance(route, Route | APIRoute)
+    ]
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     for kind in (AudioCraftError, MemoryError, OSError, RuntimeError, *DATABASE_ERRORS):
@@ -302,22 +314,83 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         sent = f"as {kind[:80]!r}" if kind else "without saying what it is"
         message = f"the body is sent {sent}: send JSON, with the header 'Content-Type: application/json'"
         return _answer(request, Fault(status=415, code="unsupported_media", message=message))
-    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    malformed = first["type"] == "json_invalid"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    field = None if malformed else ".".join(path) or _named_in(message)
-    fault = Fault(
-        status=400 if malformed else 422,
-        code="malformed" if malformed else "invalid_input",
-        message=f"{field}: {message}" if field and field not in message else message,
-        field=field,
+    return _answer(request, fault_of_body(first, _body_of(request), text=error.body))
+
+
+def fault_of_body(first: Mapping[str, Any], body: type[BaseModel] | None, *, text: object = None) -> Fault:
+    """What to answer to a request that is not of the right form.
+
+    Args:
+        first: the first error that the validation found.
+        body: the record that the body should have been.
+        text: the body, where it could not even be read as JSON.
+    """
+    if first["type"] == "json_invalid":
+        return Fault(status=400, code="malformed", message=_unreadable(first, text))
+    place = [
+        part
+        for part in first["loc"]
+        if part not in ("body", "query", "path", "header") and not _is_type(part)
+    ]
+    field = ".".join(str(part) for part in place) or None
+    message = _SAID.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
+    named = _NAMED.match(message)
+    if named is not None:  # a rule about several fields, or about what is inside of one
+        field, message = named[1], named[2]
+    elif field is None and first["type"] == "missing":
+        message = "the body is empty: send a JSON object"
+    elif first["type"] == "extra_forbidden" and field is not None:
+        close = difflib.get_close_matches(str(place[-1]), _fields_at(body, place[:-1]), n=1, cutoff=0.6)
+        message = "there is no such field" + (f"; did you mean {close[0]!r}?" if close else "")
+    return Fault(
+        status=422, code="invalid_input", message=f"{field}: {message}" if field else message, field=field
     )
-    return _answer(request, fault)
 
 
-def _named_in(message: str) -> str | None:
-    """The field that a rule about several fields is about."""
-    return next((name for name in ("sections", "audio", "style", "upload") if name in message), None)
+# What validation says of Python's types and of regular expressions helps nobody.
+_SAID = {
+    "model_attributes_type": "must be an object, {...}", "model_type": "must be an object, {...}",
+    "dict_type": "must be an object, {...}", "list_type": "must be a list, [...]", "string_type": "must be text",
+    "string_pattern_mismatch": "is not of the form that is expected here", "missing": "is needed",
+}  # fmt: skip
+_NAMED = re.compile(r"^([a-z_]+(?:\.[a-z_]+)*): (.+)$", re.DOTALL)
+_TYPE = re.compile(r"^(list\[|[A-Z])")
+
+
+def _is_type(part: object) -> bool:
+    """Whether a part of a place names one of several types that a value may have: no field of ours looks so."""
+    return isinstance(part, str) and bool(_TYPE.match(part)) and "-" not in part
+
+
+def _unreadable(first: Mapping[str, Any], text: object) -> str:
+    at = first["loc"][-1] if isinstance(first["loc"][-1], int) else 0
+    before = text[:at] if isinstance(text, str) else ""
+    line, column = before.count("\n") + 1, at - (before.rfind("\n") + 1) + 1
+    reason = str(first.get("ctx", {}).get("error", first["msg"])).lower()
+    return f"the body is not JSON: {reason} in line {line}, column {column}"
+
+
+def _body_of(request: Request) -> type[BaseModel] | None:
+    """The record that the body of a request should be."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    found = getattr(getattr(field, "field_info", None), "annotation", None)
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+
+
+def _fields_at(body: type[BaseModel] | None, place: Sequence[object]) -> list[str]:
+    """The fields of the record at a place inside a body."""
+    for part in place:
+        if body is None or isinstance(part, int):
+            continue
+        field = body.model_fields.get(str(part))
+        body = None if field is None else _record_in(field.annotation)
+    return [] if body is None else list(body.model_fields)
+
+
+def _record_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _record_in(inner)) is not None), None)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -332,7 +405,18 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         if error.status_code == 404:
             message = f"there is nothing at {path}; GET /openapi.json describes what there is"
         elif error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "other methods")
+            allowed = ", ".join(_methods_at(request)) or "other methods"
             message = f"{path} does not take {request.method[:20]}; it takes {allowed}"
+            fault = Fault(status=405, code=code, message=message)
+            return _answer(request, fault, {"Allow": allowed})
     fault = Fault(status=error.status_code, code=code, message=message)
     return _answer(request, fault, error.headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods of all routes with this path; the framework names those of the first one only."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)

@@ -29,15 +29,3 @@ def test_links_lead_somewhere(repository: Path) -> None:
             ):
                 broken.append(f"{page.relative_to(repository)}: {target}")
     assert pages and not broken, broken
-
-
-def test_the_architecture_page_names_what_is_there(repository: Path) -> None:
-    """`path:name` below the package: the file exists, and the name is in it."""
-    text = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
-    wrong = []
-    found = re.findall(r"`([a-z_]+(?:/[a-z_]+)*)(?:\.py)?:([A-Za-z_.]+)`", text)
-    for place, name in found:
-        path = repository / "audiocraft" / f"{place}.py"
-        if not path.is_file() or name.split(".")[-1] not in path.read_text(encoding="utf-8"):
-            wrong.append(f"{place}:{name}")
-    assert len(found) > 40 and not wrong, wrong

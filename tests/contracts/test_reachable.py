@@ -30,7 +30,7 @@ OPEN_FOLDERS = ("audiocraft.families.", "audiocraft.workflows.", "audiocraft.ser
 # Modules that only users of the original import say so in their first line.
 KEPT = re.compile(r"Kept for users of the original\b|The original's path\b")
 # Built, tested, and not yet called by anything.
-AWAITED = {"audiocraft.audio.finishing": "the command line and the server will finish what they hand out"}
+AWAITED: dict[str, str] = {}
 
 
 def named(source: Source, known: set[str]) -> Iterator[str]:

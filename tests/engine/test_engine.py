@@ -244,27 +244,6 @@ def test_priorities_and_places(start: Callable[..., Engine]) -> None:
     assert places[0] == 0 and max(places) == 2 and places[-1] == 0
 
 
-def test_a_more_urgent_request_that_comes_during_an_estimate(
-    start: Callable[..., Engine], model: BaseGenModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither the request that was looked at nor the one that overtakes it is lost, or run twice."""
-    engine, estimate, urgent = start(), model.estimate, []
-
-    def interrupted(request: GenerationRequest) -> Any:
-        if not urgent:
-            urgent.append(engine.submit(short(0.2), model="debug", on_event=second, priority=5))
-        return estimate(request)
-
-    first, second = Diary(), Diary()
-    monkeypatch.setattr(model, "estimate", interrupted)
-    ticket = engine.submit(short(0.2), model="debug", on_event=first)
-    ticket.result(PATIENCE)
-    urgent[0].result(PATIENCE)
-    for diary in (first, second):
-        diary.check()
-        assert sum(isinstance(event, Started) for event in diary.events) == 1
-
-
 def test_large_requests_are_not_starved(start: Callable[..., Engine]) -> None:
     """More rows than there are run alone; small ones behind wait for it."""
     engine, order = start(max_rows=4), []

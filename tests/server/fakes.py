@@ -18,6 +18,7 @@ from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.worker.local_engine import LocalEngine
 from audiocraft.server.worker.ports import CodecFacts, Codes, EncodedFile, LoadedModel, Samples
+from audiocraft.types import ScorePlan
 
 RATE = 8000
 STEPS = 10
@@ -67,7 +68,8 @@ class FakeEngine(LocalEngine):
         audio = audio_of(request)
         size = audio.shape[-1] // STEPS
         on_event(Queued(0))
-        on_event(Started(request.seeds or (0,), (None,)))
+        plan = self.plan_of(request)
+        on_event(Started(request.seeds or (0,), (plan,)))
         for step in range(STEPS):
             hangs = "hang" in (request.prompts[0] or "")
             if cancelled.wait(60.0 if hangs else self.step_seconds):
@@ -87,11 +89,15 @@ class FakeEngine(LocalEngine):
                     codes=codes,
                     sample_rate=RATE,
                     seeds=request.seeds or (0,),
-                    plans=(None,),
+                    plans=(plan,),
                     timings={"total": 0.1},
                 )
             )
         )
+
+    def plan_of(self, request: GenerationRequest) -> ScorePlan | None:
+        """The plan of a piece; this engine makes none."""
+        return request.plans[0] if request.plans else None
 
     def sample_rate(self, model: str) -> int:
         return RATE

@@ -231,8 +231,12 @@ def test_uploads_are_bounded_and_inline_audio_makes_room(config: ServingConfig, 
         for _ in range(4):
             body = {"kind": "melody", "audio": {"data": data}, "duration": 1.0}
             assert client.post("/v1/generations", json=body, headers=WAIT).json()["status"] == "succeeded"
-        for expected in (201, 201, 429):
-            assert client.post("/v1/uploads", files={"file": ("a", wav_bytes(0.1))}).status_code == expected
+        for seconds, expected in ((0.2, 201), (0.3, 201), (0.3, 200), (0.4, 429)):
+            answer = client.post("/v1/uploads", files={"file": ("a", wav_bytes(seconds))})
+            assert answer.status_code == expected
+        # Nothing was made from them yet, so there is room when the older one has been kept for its day.
+        day = config.upload.kept_seconds
+        assert day - 60 < int(answer.headers["retry-after"]) <= day
         kept = client.get("/v1/uploads").json()["data"]
         assert [upload["name"] for upload in kept] == ["a", "a"]
         assert len(list(services_of(client).blobs.folder.glob("upl/*/*"))) == 2

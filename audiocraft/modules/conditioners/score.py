@@ -1,6 +1,6 @@
 """Score conditioner: tells a language model, frame by frame, where the beat is and what the harmony is.
 
-It turns a :class:`~audiocraft.types.ScorePlan` into embeddings; it neither writes plans (``music.planning``)
+It turns a :class:`~audiocraft.types.ScorePlan` into embeddings; it neither writes plans (``generation.planning``)
 nor decides where in the network they enter (the fuser's ``frames`` method does).
 """
 

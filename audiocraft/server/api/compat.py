@@ -150,7 +150,8 @@ async def speech(body: SpeechBody, services: ServicesDep, who: GenerateCaller, r
         raise InvalidInput(
             "aac is not written here: one of mp3, opus, flac, wav, pcm", field="response_format"
         )
-    asked = GenerationBody(prompt=body.input, model=body.model, duration=body.duration, seed=body.seed)
+    words = _words(body.input, "input")
+    asked = GenerationBody(prompt=words, model=body.model, duration=body.duration, seed=body.seed)
     job, _ = await submission.submit(services, who, asked)
     limits = replace(services.stream_limits, wait=services.config.request.generate_seconds)
 
@@ -183,7 +184,7 @@ async def audio_generate(
             "audio_start must be 0: continue a piece with /v1/generations", field="audio_start"
         )
     asked = GenerationBody(
-        prompt=body.input,
+        prompt=_words(body.input, "input"),
         model=body.model,
         duration=body.audio_length,
         seed=body.seed,
@@ -195,9 +196,16 @@ async def audio_generate(
 def _first(body: TextToAudioBody, kind: Kind) -> GenerationBody:
     guidance = body.cfg_coef if "cfg_coef" in body.model_fields_set else None
     return GenerationBody(
-        kind=kind, prompt=body.text, duration=body.duration, temperature=body.temperature, top_k=body.top_k,
-        top_p=body.top_p, guidance=guidance, seed=body.seed,
+        kind=kind, prompt=_words(body.text, "text"), duration=body.duration, temperature=body.temperature,
+        top_k=body.top_k, top_p=body.top_p, guidance=guidance, seed=body.seed,
     )  # fmt: skip
+
+
+def _words(text: str, field: str) -> str:
+    """A text that says something."""
+    if not text.strip():
+        raise InvalidInput(f"{field} must say what it should sound like", field=field)
+    return text
 
 
 async def _file(

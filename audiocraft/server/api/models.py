@@ -8,6 +8,7 @@ import anyio
 from fastapi import APIRouter, Path
 
 from audiocraft.errors import InvalidInput
+from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.server.api.deps import AdminCaller, AnyCaller, ServicesDep
 from audiocraft.server.api.responses import PROBLEMS, ModelEntry, ModelList
 from audiocraft.server.catalogue import ModelFacts, kind_of
@@ -104,4 +105,10 @@ def _entry(services: Services, facts: ModelFacts, loaded: LoadedModel | None) ->
         bytes=loaded.bytes if loaded else None,
         guidance=facts.guidance,
         window=facts.window,
+        vocabulary=_words(facts.vocabulary),
     )
+
+
+def _words(vocabulary: Vocabulary | None) -> dict[str, list[str]] | None:
+    """The terms of a vocabulary by their groups."""
+    return None if vocabulary is None else {name: list(terms) for name, terms in vocabulary.groups.items()}

@@ -81,6 +81,11 @@ class Generation(BaseModel):
     result: dict[str, Any] | None = Field(
         default=None, description="Plan, timings and digest of a finished piece."
     )
+    understood: dict[str, Any] | None = Field(
+        default=None,
+        description="What was understood of the words: tempo, key, chords, `unknown` words, `notes`, a `suggestion`, "
+        "and `line`, all of it on one line.",
+    )
     metadata: dict[str, str] = Field(default_factory=dict, description="The caller's own words.")
     links: Links
 
@@ -152,6 +157,9 @@ class ModelEntry(BaseModel):
     guidance: float | None = Field(
         default=None, description="What `guidance` is where a request does not say; absent until it is known."
     )
+    vocabulary: dict[str, list[str]] | None = Field(
+        default=None, description="The words that it was taught, by groups; absent: any words."
+    )
     window: float | None = Field(
         default=None, description="Seconds made at a time; longer pieces are made window by window."
     )
@@ -188,7 +196,8 @@ def generation_of(job: GenerationJob, *, position: int | None = None) -> Generat
             "started_at": moment(job.started_at) if job.started_at else None,
             "finished_at": moment(job.finished_at) if job.finished_at else None,
             "audio": audio, "error": encode(job.error) if job.error else None,
-            "request": dict(job.request), "result": job.result, "metadata": job.request.get("metadata", {}),
+            "request": dict(job.request), "result": job.result, "understood": job.understood,
+            "metadata": job.request.get("metadata", {}),
             "links": {"self": base, **{name: f"{base}/{name}" for name in ("events", "stream", "audio", "cancel")}},
         }
     )  # fmt: skip

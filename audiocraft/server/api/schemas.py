@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Literal, Self, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
+from audiocraft.errors import InvalidInput
+from audiocraft.music.harmony import parse_chord, parse_key
+from audiocraft.music.reading import parse_chords
+
+T = TypeVar("T")
 
 Kind = Literal["music", "sound", "continuation", "melody", "style"]
 AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
@@ -30,6 +36,7 @@ Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS, patt
 ModelName = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
 ]
+GenerationId = Annotated[str, StringConstraints(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$")]
 UploadId = Annotated[str, StringConstraints(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$")]
 Seed = Annotated[int, Field(ge=0, le=SERVER_MAX_SEED)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -42,15 +49,16 @@ class Strict(BaseModel):
 
 
 class AudioInput(Strict):
-    """Audio to start from: a file uploaded before, or its bytes in base64."""
+    """Audio to start from: a file uploaded before, a piece of one's own, or the bytes of a file in base64."""
 
     upload: UploadId | None = Field(default=None, description="The id of an upload.")
+    generation: GenerationId | None = Field(default=None, description="The id of a finished piece of yours.")
     data: str | None = Field(default=None, description="A wav, flac, ogg or mp3 file in base64.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.upload is None) == (self.data is None):
-            raise ValueError("give either upload or data")
+        if sum(one is not None for one in (self.upload, self.generation, self.data)) != 1:
+            raise ValueError("audio: give one of upload, generation and data")
         return self
 
 
@@ -58,25 +66,80 @@ class ChordBody(Strict):
     """A chord from this second on."""
 
     at: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(description="Seconds.")
-    chord: Annotated[str, StringConstraints(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9#()+/-]+$")] = (
-        Field(description="Such as C, Am or F#m7.")
+    chord: Annotated[str, StringConstraints(min_length=1, max_length=16)] = Field(
+        description="Such as C, Am or F#m7."
     )
 
 
 class PlanBody(Strict):
-    """Tempo and harmony, for models that take a plan; what is left out follows from the prompt."""
+    """Tempo and harmony, for models that take a plan. What is said here wins over the prompt, and what is left out
+    follows from it. The plan of an answer may be sent as it is."""
 
-    tempo: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)] = Field(description="Beats a minute.")
+    tempo: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)] | None = Field(
+        default=None, description="Beats a minute."
+    )
     key: Annotated[str, StringConstraints(max_length=20)] | None = Field(
         default=None, description="Such as A minor."
     )
-    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = Field(default=4, description="3 is a waltz.")
+    beats_per_bar: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        default=None, description="3 is a waltz; by default 4, or what the prompt says."
+    )
     first_beat: Annotated[float, Field(ge=-60, le=60, allow_inf_nan=False)] = Field(
-        default=0.0, description="Seconds until the first beat."
+        default=0.0, description="Seconds until the first beat, where chords have times."
     )
-    chords: Annotated[list[ChordBody], Field(max_length=1000)] = Field(
-        default_factory=list, description="One after the other; each lasts until the next."
+    chords: (
+        Annotated[list[ChordBody], Field(max_length=10_000)] | Annotated[list[str], Field(max_length=64)]
+    ) = Field(
+        default_factory=list,
+        description="Chords with times, each of which lasts until the next (they need a tempo): {at, chord} or "
+        "[seconds, chord]. Or a progression that is played again and again: a text such as Am F C G, or a list.",
     )
+    start: Annotated[float, Field(ge=0, le=0)] = Field(default=0.0, description="As answers say it: 0.")
+    duration: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
+        default=None, description="As answers say it: in a longer piece the chords come round again."
+    )
+    from_audio: bool | None = Field(
+        default=None,
+        description="Whether a continuation keeps tempo, bars, key and chords of its audio; by default it does.",
+    )
+
+    @field_validator("chords", mode="before")
+    @classmethod
+    def _spelled(cls, chords: object) -> object:
+        if isinstance(chords, str):
+            return list(_named("plan.chords", parse_chords, chords)) if chords.strip() else []
+        if not isinstance(chords, list | tuple):
+            return chords
+        spelled = [
+            {"at": one[0], "chord": one[1]} if isinstance(one, list | tuple) and len(one) == 2 else one
+            for one in chords
+        ]
+        if len({isinstance(one, str) for one in spelled}) > 1:
+            raise ValueError("plan.chords: give all of them a time, or none")
+        return spelled
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.timed and self.tempo is None:
+            raise ValueError("plan.tempo: chords that have times need a tempo")
+        if self.key is not None:
+            _named("plan.key", parse_key, self.key)
+        for chord in self.chords:
+            _named("plan.chords", parse_chord, chord if isinstance(chord, str) else chord.chord)
+        return self
+
+    @property
+    def timed(self) -> bool:
+        """Whether the chords have times: then it is a whole plan, to which nothing is added."""
+        return any(isinstance(chord, ChordBody) for chord in self.chords)
+
+
+def _named(field: str, read: Callable[[str], T], text: str) -> T:
+    """Read something of music; a refusal says which field it was."""
+    try:
+        return read(text)
+    except InvalidInput as error:
+        raise ValueError(f"{field}: {error}") from error
 
 
 class StyleBody(Strict):
@@ -175,11 +238,15 @@ class GenerationBody(Strict):
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
         if self.kind in NEEDS_AUDIO and self.audio is None:
-            raise ValueError(f"kind {self.kind} needs audio")
+            raise ValueError(f"audio: kind {self.kind} needs audio")
         if self.kind not in NEEDS_AUDIO and self.audio is not None:
-            raise ValueError(f"kind {self.kind} takes no audio: use continuation, melody or style")
+            raise ValueError(f"audio: kind {self.kind} takes no audio; use continuation, melody or style")
         if self.kind != "style" and self.style is not None:
-            raise ValueError("style settings need kind style")
+            raise ValueError("style: settings of a style need kind style")
+        if self.plan is not None and self.plan.from_audio and self.kind != "continuation":
+            raise ValueError("plan.from_audio: only a continuation keeps the plan of its audio")
+        if self.kind not in NEEDS_AUDIO and not (self.prompt.strip() or self.sections or self.plan):
+            raise ValueError(f"prompt: kind {self.kind} needs words that say what it should sound like")
         return self
 
     @model_validator(mode="after")
@@ -189,10 +256,10 @@ class GenerationBody(Strict):
         total = sum(section.duration_ms for section in self.sections) / 1000
         if "duration" in self.model_fields_set and abs(self.duration - total) > 0.001:
             raise ValueError(
-                f"the sections last {total:g} s and the duration is {self.duration:g} s: leave one out"
+                f"sections: they last {total:g} s and the duration is {self.duration:g} s; leave one out"
             )
         if not all(section.text for section in self.sections):
-            raise ValueError("each of the sections needs a prompt or styles")
+            raise ValueError("sections: each needs a prompt or styles")
         self.duration = total
         return self
 

@@ -28,7 +28,7 @@ from audiocraft.server.api.deps import require_scope
 from audiocraft.server.api.followers import AudioFollower, EventFollower, StreamBroken
 from audiocraft.server.api.responses import generation_document
 from audiocraft.server.api.schemas import GenerationBody
-from audiocraft.server.errors import RequestRefused, fault_of
+from audiocraft.server.errors import RequestRefused, fault_of, fault_of_body
 from audiocraft.server.jobs.database import DATABASE_ERRORS
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound, is_id
 from audiocraft.server.security.authentication import principal_of, services_of
@@ -172,15 +172,10 @@ class SocketSession:
 
     async def _complain(self, error: Exception) -> None:
         if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or None
-            said = str(first["msg"]).removeprefix("Value error, ")
-            words = {"code": "invalid_input", "message": said, "field": field, "status": 422}
+            fault = fault_of_body(error.errors()[0], GenerationBody)
         else:
             fault = fault_of(error)
-            words = {
-                "code": fault.code, "message": fault.message, "field": fault.field, "status": fault.status,
-            }  # fmt: skip
+        words = {"code": fault.code, "message": fault.message, "field": fault.field, "status": fault.status}
         await self._say({"type": "error", **words})
 
 

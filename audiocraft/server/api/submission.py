@@ -15,6 +15,8 @@ from fastapi.concurrency import run_in_threadpool
 from audiocraft.errors import InvalidInput, QueueFull
 from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
+from audiocraft.server.api.scores import own_piece, plan_of_continuation, score_of, understood_of
+from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.errors import Forbidden, ShuttingDown
 from audiocraft.server.jobs.records import GenerationJob, NewJob, new_id
 from audiocraft.server.jobs.uploads import INLINE, DecodedUpload
@@ -66,13 +68,17 @@ def accept(
     if isinstance(facts, GenerationJob):
         return facts, False
     digest = digest_of(body)
-    settled = body.settled(model=facts)
+    settled = body.settled(model=facts.name)
     job = new_id("gen")
     settled = _keep_audio(services, who, settled, job, decoded)
+    if body.kind == "continuation" and "plan" in facts.takes:
+        settled = settled.model_copy(
+            update={"plan": plan_of_continuation(services.store, who.owner, settled)}
+        )
     new = NewJob(
-        id=job, owner=who.owner, kind=body.kind, model=facts, request=settled.model_dump(mode="json"),
+        id=job, owner=who.owner, kind=body.kind, model=facts.name, request=settled.model_dump(mode="json"),
         prompt=body.prompt, duration=body.duration, seed=settled.seed or 0, priority=body.priority,
-        webhook_url=body.webhook,
+        webhook_url=body.webhook, understood=understood_of(settled, facts, services.catalogue.models()),
     )  # fmt: skip
     try:
         stored, created = services.store.submit(new, quota=who.quota, key=key, digest=digest)
@@ -84,6 +90,8 @@ def accept(
     if not created:
         services.blobs.delete_job(job)
         return stored, False
+    if settled.audio is not None and settled.audio.upload is not None:
+        services.uploads.note_use(settled.audio.upload)
     services.refusals.forget(who.owner)
     _audit_accepted(services, stored)
     if services.runner is not None:
@@ -93,8 +101,8 @@ def accept(
 
 def _find_or_check(
     services: Services, who: Principal, body: GenerationBody, key: str | None
-) -> GenerationJob | str:
-    """The job that the same request made before, else the full name of its model; raises what refuses the request."""
+) -> GenerationJob | ModelFacts:
+    """The job that the same request made before, else its model; raises what refuses the request."""
     if services.draining:
         raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
     if key is not None:
@@ -163,8 +171,8 @@ async def wait_until_finished(
     return job
 
 
-def _check(services: Services, who: Principal, body: GenerationBody) -> str:
-    """Refuse, by its name, what this server or the model cannot honour -> the model's full name."""
+def _check(services: Services, who: Principal, body: GenerationBody) -> ModelFacts:
+    """Refuse, by its name, what this server or the model cannot honour -> the model."""
     limits = services.config.request
     if body.priority and "admin" not in who.scopes:
         raise Forbidden("to go before others, a key needs the scope 'admin'", field="priority")
@@ -179,14 +187,38 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> str:
         raise InvalidInput(f"model {facts.name!r} cannot follow a {body.kind}", field="kind")
     if body.plan is not None and "plan" not in facts.takes:
         raise InvalidInput(f"model {facts.name!r} takes no plan", field="plan")
+    score_of(body)
     if body.guidance_beta is not None and not facts.takes & {"melody", "style"}:
         raise InvalidInput(
             f"model {facts.name!r} has nothing for guidance_beta to weigh", field="guidance_beta"
         )
     if body.webhook is not None:
         check_address(body.webhook, services.config.webhook)
+    if body.audio is not None:
+        _check_audio(services, who, body, body.audio)
     services.need_room()
-    return facts.name
+    return facts
+
+
+def _check_audio(services: Services, who: Principal, body: GenerationBody, audio: AudioInput) -> None:
+    """Refuse audio that is not there, and a continuation that would end before its audio does."""
+    if audio.upload is not None:
+        seconds = services.uploads.wanted(audio.upload, who.owner).seconds
+    elif audio.generation is not None:
+        job = own_piece(services.store, audio.generation, who.owner)
+        seconds = job.samples / (job.sample_rate or 1)
+    else:
+        return  # it is decoded later
+    _check_length(body, seconds)
+
+
+def _check_length(body: GenerationBody, seconds: float) -> None:
+    if body.kind == "continuation" and body.duration <= seconds:
+        raise InvalidInput(
+            f"a continuation of {seconds:g} s of audio must be longer than that: the duration {body.duration:g} "
+            "includes the audio",
+            field="duration",
+        )
 
 
 def _keep_audio(
@@ -195,9 +227,13 @@ def _keep_audio(
     """Put the audio that a body refers to beside the job -> the body, naming an upload where it held bytes."""
     if body.audio is None:
         return body
+    if body.audio.generation is not None:
+        services.blobs.use_audio(own_piece(services.store, body.audio.generation, who.owner), job)
+        return body
     upload = body.audio.upload
     if upload is None:
         assert decoded is not None
+        _check_length(body, decoded.wav.shape[-1] / decoded.sample_rate)
         upload = services.uploads.keep(who.owner, INLINE, decoded).id
         body = body.model_copy(update={"audio": AudioInput(upload=upload)})
     else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, File, Path, UploadFile
+from fastapi import APIRouter, File, Path, Response, UploadFile
 
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep
 from audiocraft.server.api.responses import PROBLEMS, Upload, UploadList, moment
@@ -13,25 +14,46 @@ from audiocraft.server.jobs.uploads import INLINE, DecodedUpload, UploadRecord
 from audiocraft.server.security import sandbox
 from audiocraft.server.services import Services
 
-UploadPath = Annotated[str, Path(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$", description="As given by POST.")]
+UploadPath = Annotated[str, Path(description="As given by POST.")]
+
+_CHUNK = 1 << 20
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=PROBLEMS)
 
 
-@router.post("", status_code=201)
+@router.post(
+    "",
+    status_code=201,
+    responses={200: {"model": Upload, "description": "You sent the same file before: this is that upload."}},
+)
 async def create_upload(
     file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
     services: ServicesDep,
     who: GenerateCaller,
+    response: Response,
 ) -> Upload:
-    """Send audio to continue or to follow; it is kept for a day."""
+    """Send audio to continue or to follow; it is kept for a day. The same file again is the same upload, for another
+    day."""
     await anyio.to_thread.run_sync(services.need_room)
-    decoded = await read_audio(services, file)
     name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
     name = "".join(letter for letter in name if letter.isprintable())
     name = name if name not in ("", INLINE) else "audio"
+    known = await anyio.to_thread.run_sync(_known, services, who.owner, name, file)
+    if known is not None:
+        response.status_code = 200
+        return _shown(services, known)
+    decoded = await read_audio(services, file)
     record = await anyio.to_thread.run_sync(services.uploads.keep, who.owner, name, decoded)
     return _shown(services, record)
+
+
+def _known(services: Services, owner: str, name: str, file: UploadFile) -> UploadRecord | None:
+    """The upload that was made of the same bytes before: they need not be decoded again."""
+    digest = hashlib.sha256()
+    while content := file.file.read(_CHUNK):
+        digest.update(content)
+    file.file.seek(0)
+    return services.uploads.same(owner, digest.hexdigest(), name=name)
 
 
 @router.get("")

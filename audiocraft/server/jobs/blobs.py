@@ -90,6 +90,18 @@ class BlobStore:
         except OSError:
             shutil.copyfile(self._upload(upload), target)
 
+    def use_audio(self, source: GenerationJob, job: str) -> None:
+        """Give a job its own copy of the audio of a finished one, which costs no space and outlives it."""
+        target = self.folder_of(job) / "input.wav"
+        try:
+            os.link(self.audio_path(source), target)
+        except FileNotFoundError:
+            raise InvalidInput(
+                f"the audio of {source.id} is not kept any more", field="audio.generation"
+            ) from None
+        except OSError:
+            shutil.copyfile(self.audio_path(source), target)
+
     def input_of(self, job: str) -> tuple[Samples, int] | None:
         """The audio [C, N] that a job starts from, if it has any."""
         path = self._job(job) / "input.wav"

@@ -45,6 +45,7 @@ class GenerationJob:
         fence: grows with each worker that takes the job; what an earlier one still writes is refused.
         lease_until: the time until which `worker` holds the job unless it prolongs its lease.
         result: what is known of a finished job: digest, plan, timings, seed.
+        understood: what was understood of the request, in the words of `music.understanding`; None where nothing is.
     """
 
     id: str
@@ -73,6 +74,7 @@ class GenerationJob:
     error: JobError | None = None
     result: Mapping[str, Any] | None = None
     webhook_url: str | None = None
+    understood: Mapping[str, Any] | None = None
 
     @property
     def finished(self) -> bool:
@@ -101,6 +103,7 @@ class NewJob:
     seed: int
     priority: int = 0
     webhook_url: str | None = None
+    understood: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

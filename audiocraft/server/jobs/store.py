@@ -320,9 +320,9 @@ class JobStore:
         return GenerationJob(**row), True
 
     def _get(self, connection: Connection, job: str, owner: str | None) -> GenerationJob:
-        row = connection.execute(queries.GET, {"job": job}).one_or_none()
+        row = connection.execute(queries.GET, {"job": job}).one_or_none() if job.isprintable() else None
         if row is None or (owner is not None and row.owner != owner):
-            raise JobNotFound(f"there is no generation {job!r}")
+            raise JobNotFound(f"there is no generation {job[:80]!r}")
         return job_of(row)
 
     def _change(

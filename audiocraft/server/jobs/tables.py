@@ -49,6 +49,7 @@ jobs = Table(
     Column("result", JSON),
     Column("webhook_url", Text),
     Column("event_count", Integer, nullable=False),
+    Column("understood", JSON),
     Index("jobs_by_status", "status", "lease_until"),
     Index("jobs_by_owner", "owner", "status"),
     Index("jobs_by_end", "finished_at"),
@@ -111,6 +112,7 @@ uploads = Table(
     Column("channels", Integer, nullable=False),
     Column("samples", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("used_at", Float),  # when a piece was last made from it
     Index("uploads_by_owner", "owner", "created_at"),
 )
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from audiocraft.config.serving import UploadLimits
 from audiocraft.errors import InvalidInput
 from audiocraft.server.errors import NotFound
 from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.database import Database
-from audiocraft.server.jobs.records import QuotaExceeded, new_id
+from audiocraft.server.jobs.records import QuotaExceeded, is_id, new_id
 from audiocraft.server.jobs.tables import uploads
 
 INLINE = "(inline)"
@@ -36,6 +36,12 @@ class UploadRecord:
     channels: int
     samples: int
     created_at: float
+    used_at: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.samples / self.sample_rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +68,23 @@ class UploadStore:
         self._blobs = blobs
         self.limits = limits
 
+    def same(self, owner: str, sha256: str, *, name: str) -> UploadRecord | None:
+        """The upload of `owner` that was made of these very bytes, kept for another day under the new name; or None."""
+        mine = (uploads.c.owner == owner) & (uploads.c.sha256 == sha256)
+        renewed = {"created_at": self._database.now(), **({} if name == INLINE else {"name": name[:200]})}
+        with self._database.write() as connection:
+            found = connection.execute(
+                update(uploads).where(mine).values(**renewed).returning(uploads)
+            ).first()
+        return None if found is None else UploadRecord(**found._mapping)
+
     def keep(self, owner: str, name: str, decoded: DecodedUpload) -> UploadRecord:
-        """Store decoded audio. Each owner may keep a limited number of uploads. Beyond it, audio that came inside a
-        request makes room, the oldest first, because its job has a copy. Raises QuotaExceeded where there is none."""
+        """Store decoded audio; the same file again is the upload that there is. Each owner may keep a limited number.
+        Beyond it, one that a piece was made from makes room, because the piece has a copy: the one that was used
+        longest ago. Raises QuotaExceeded where there is none."""
+        known = self.same(owner, decoded.sha256, name=name)
+        if known is not None:
+            return known
         record = UploadRecord(
             id=new_id("upl"), owner=owner, name=name[:200], kind=decoded.kind, sha256=decoded.sha256,
             sample_rate=decoded.sample_rate, channels=decoded.wav.shape[0], samples=decoded.wav.shape[-1],
@@ -89,22 +109,30 @@ class UploadStore:
         mine = select(func.count()).select_from(uploads).where(uploads.c.owner == owner)
         if connection.execute(mine).scalar_one() < self.limits.kept_files:
             return None
-        inline = (uploads.c.owner == owner) & (uploads.c.name == INLINE)
-        oldest = select(uploads.c.id).where(inline).order_by(uploads.c.id).limit(1)
+        used = (uploads.c.owner == owner) & ((uploads.c.name == INLINE) | uploads.c.used_at.is_not(None))
+        # Audio that came inside a request goes first: nobody else knows its name.
+        order = ((uploads.c.name != INLINE), func.coalesce(uploads.c.used_at, 0.0), uploads.c.id)
+        oldest = select(uploads.c.id).where(used).order_by(*order).limit(1)
         found: str | None = connection.execute(oldest).scalar_one_or_none()
         if found is None:
+            first = select(func.min(uploads.c.created_at)).where(uploads.c.owner == owner)
+            ends = connection.execute(first).scalar_one() + self.limits.kept_seconds
             raise QuotaExceeded(
-                f"{self.limits.kept_files} uploads are kept at a time; delete some", retry_after=60.0
+                f"{self.limits.kept_files} uploads are kept for a day, and no piece was made from any of yours; "
+                "delete some with DELETE /v1/uploads/ID",
+                retry_after=max(1.0, ends - self._database.now()),
             )
         connection.execute(delete(uploads).where(uploads.c.id == found))
         return found
 
     def get(self, upload: str, owner: str) -> UploadRecord:
         """One of `owner`'s uploads."""
-        with self._database.read() as connection:
-            row = connection.execute(select(uploads).where(uploads.c.id == upload)).one_or_none()
+        row = None
+        if is_id(upload, "upl"):
+            with self._database.read() as connection:
+                row = connection.execute(select(uploads).where(uploads.c.id == upload)).one_or_none()
         if row is None or row.owner != owner:
-            raise NotFound(f"there is no upload {upload!r}")
+            raise NotFound(f"there is no upload {upload[:80]!r}")
         return UploadRecord(**row._mapping)
 
     def wanted(self, upload: str, owner: str) -> UploadRecord:
@@ -113,6 +141,12 @@ class UploadStore:
             return self.get(upload, owner)
         except NotFound as error:
             raise InvalidInput(str(error), field="audio.upload") from error
+
+    def note_use(self, upload: str) -> None:
+        """Note that a piece is made from an upload, and has a copy of it."""
+        with self._database.write() as connection:
+            values = {"used_at": self._database.now()}
+            connection.execute(update(uploads).where(uploads.c.id == upload).values(**values))
 
     def list(self, owner: str) -> Sequence[UploadRecord]:
         """`owner`'s uploads, the newest first."""
@@ -123,9 +157,9 @@ class UploadStore:
     def delete(self, upload: str, owner: str) -> None:
         """Forget an upload; jobs that use it keep their copy."""
         self.get(upload, owner)
+        self._blobs.delete_upload(upload)  # first: on a full disk, it makes the room that the database needs
         with self._database.write() as connection:
             connection.execute(delete(uploads).where(uploads.c.id == upload))
-        self._blobs.delete_upload(upload)
 
     def drop_orphans(self, *, seconds: float) -> None:
         """Remove files older than this that belong to no upload: of a process that died while it stored them."""

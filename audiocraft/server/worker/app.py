@@ -50,7 +50,7 @@ def create_worker_app(
         redoc_url=None,
     )
     app.state.services = services
-    errors.install(app)
+    errors.install(app, (health.router, scrape.router))
     for routes in (health, scrape):
         app.include_router(routes.router)
     app.add_middleware(BodyGuard, config=config)

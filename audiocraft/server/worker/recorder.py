@@ -12,6 +12,7 @@ from audiocraft.environment import VERSION
 from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationResult
+from audiocraft.server.api.scores import understood_as
 from audiocraft.server.errors import job_error_of
 from audiocraft.server.jobs.blobs import BlobStore, digest_of
 from audiocraft.server.jobs.records import GenerationJob, JobError, tags_of
@@ -76,9 +77,12 @@ class Recorder:
         now = self._store.database.now()
         data: dict[str, Any] = {"seed": event.seeds[0] if event.seeds else self._job.seed}
         plan = plan_document(event.plans[0]) if event.plans else None
+        values: dict[str, Any] = {"status": "processing", "started_at": now}
         if plan is not None:
             data["plan"] = plan
-        self._store.advance(self._job, {"status": "processing", "started_at": now}, [("processing", data)])
+        if event.plans and event.plans[0] is not None and self._job.understood is not None:
+            values["understood"] = understood_as(self._job.understood, event.plans[0])
+        self._store.advance(self._job, values, [("processing", data)])
 
     def _progress(self, event: Progress) -> None:
         self._values |= {"done": event.done, "total": event.total}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Any
 
 import torch
 
+from audiocraft.analysis.hearing import heard_plan
+from audiocraft.audio.finishing import Finish
 from audiocraft.config.decode import encode
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
-from audiocraft.server.api.schemas import GenerationBody, PlanBody, SectionBody
+from audiocraft.music.continuing import going_on
+from audiocraft.music.planning import ScoreSettings
+from audiocraft.server.api.schemas import GenerationBody
+from audiocraft.server.api.scores import plan_of_body, schedule_of, score_of, words_of
 from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import GenerationJob
 from audiocraft.server.worker.ports import Samples
@@ -20,7 +24,13 @@ def request_of(job: GenerationJob, blobs: BlobStore) -> GenerationRequest:
     """The request of a stored job, with the audio that it refers to."""
     body = GenerationBody.model_validate(dict(job.request))
     found = blobs.input_of(job.id)
-    return to_request(body, *found) if found is not None else to_request(body)
+    if found is None:
+        return to_request(body)
+    audio, rate = found
+    if body.audio is not None and body.audio.generation is not None:
+        # The end of one's own piece was faded out; going on behind the fade would leave a gap.
+        audio = audio[:, : max(1, audio.shape[-1] - round(Finish().fade * rate))]
+    return to_request(body, audio, rate)
 
 
 def to_request(
@@ -29,6 +39,9 @@ def to_request(
     """A body whose model and seed are decided as the engine takes it; `audio` [C, N] is what it starts from."""
     wav = None if audio is None else torch.from_numpy(audio)
     continues = wav is not None and body.kind == "continuation"
+    plan = plan_of_body(body)
+    if continues and wav is not None and sample_rate and body.plan is not None and body.plan.from_audio:
+        plan = _heard(body, wav, sample_rate)
     follows = wav is not None and body.kind in ("melody", "style")
     return GenerationRequest(
         prompts=(body.prompt or None,),
@@ -37,10 +50,11 @@ def to_request(
         sampling=Sampling(top_k=body.top_k, top_p=body.top_p, temperature=body.temperature),
         guidance=Guidance(coef=body.guidance, coef_beta=body.guidance_beta),
         window=WindowSettings(stride=body.stride),
-        schedule=_schedule(body.sections),
+        schedule=schedule_of(body.sections),
         prompt_audio=wav[None] if continues and wav is not None else None,
         prompt_sample_rate=sample_rate if continues else None,
-        plans=(_plan(body.plan, body.duration),) if body.plan is not None else None,
+        plans=None if plan is None else (plan,),
+        score=ScoreSettings() if plan is not None else score_of(body),
         reference_audio=(wav,) if follows else None,
         reference_sample_rate=sample_rate if follows else None,
         style=StyleSettings(**body.style.model_dump()) if body.style is not None else None,
@@ -54,17 +68,10 @@ def plan_document(plan: ScorePlan | None) -> dict[str, Any] | None:
     return document
 
 
-def _schedule(sections: list[SectionBody]) -> tuple[tuple[float, str], ...]:
-    starts = accumulate((section.duration_ms / 1000 for section in sections), initial=0.0)
-    return tuple((start, section.text) for start, section in zip(starts, sections, strict=False))
-
-
-def _plan(plan: PlanBody, duration: float) -> ScorePlan:
-    return ScorePlan(
-        tempo=plan.tempo,
-        key=plan.key,
-        beats_per_bar=plan.beats_per_bar,
-        first_beat=plan.first_beat,
-        chords=tuple((chord.at, chord.chord) for chord in plan.chords),
-        duration=duration,
-    )
+def _heard(body: GenerationBody, wav: torch.Tensor, sample_rate: int) -> ScorePlan | None:
+    """The plan of audio [C, N] that goes on, as far as it can be heard."""
+    plan = heard_plan(wav, sample_rate)
+    if plan is None:
+        return None
+    seconds = wav.shape[-1] / sample_rate
+    return going_on(plan, words_of(body), at=seconds, duration=body.duration, seed=body.seed or 0)

@@ -211,7 +211,7 @@ def test_files_come_in_parts(client: TestClient) -> None:
 
 def test_thousands_of_ranges_are_refused(client: TestClient) -> None:
     url = f"/v1/generations/{finished(client)}/audio"
-    many = ",".join(f"{start}-{start + 5}" for start in range(0, 100_000, 10))
+    many = ",".join(f"{start}-{start + 5}" for start in range(0, 20_000, 10))
     answer = client.get(url, headers={"Range": f"bytes={many}"})
     assert (answer.status_code, answer.json()["code"]) == (416, "range_not_satisfiable")
 
@@ -286,7 +286,7 @@ def test_a_socket_says_what_is_wrong_and_lives_on(live: Any) -> None:
             ('{"type": "dance"}', "type"),
             ('{"type": "cancel"}', "type"),
             ('{"type": "generate", "request": {"duration": -1}}', "duration"),
-            ('{"type": "generate", "request": {}, "format": "exe"}', "format"),
+            ('{"type": "generate", "request": {"prompt": "x"}, "format": "exe"}', "format"),
             ('{"type": "follow", "id": "../../etc/passwd"}', None),
         ):
             connection.send(text)

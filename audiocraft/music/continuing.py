@@ -1,0 +1,54 @@
+"""The plan of a piece that goes on: tempo, bars, key and chords stay what they were until the words name others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+from audiocraft.music.planning import plans_over_time
+from audiocraft.types import ScorePlan
+
+_SAME_S = 0.01  # chords whose lengths differ by less last equally long
+
+
+def continued(plan: ScorePlan, *, duration: float) -> ScorePlan:
+    """`plan` for a longer piece: its chords come round again as before. A shorter `duration` cuts nothing off."""
+    if not plan.chords or duration <= plan.duration:
+        return replace(plan, duration=duration)
+    times = [time for time, _ in plan.chords]
+    lengths = [after - before for before, after in pairwise(times)]
+    if not lengths:
+        return replace(plan, duration=duration)  # one chord lasts until something else comes
+    if max(lengths) - min(lengths) < _SAME_S:
+        return replace(plan, duration=duration, chords=_evenly(plan, lengths[0], duration))
+    bar = plan.beats_per_bar * 60 / plan.tempo
+    end = plan.first_beat + math.ceil((plan.duration - plan.first_beat) / bar - 1e-6) * bar
+    chords, round_s, begin = plan.chords, end - times[0], end
+    while begin < duration and round_s > 0:
+        chords += tuple((begin + time - times[0], symbol) for time, symbol in plan.chords)
+        begin += round_s
+    return replace(plan, duration=duration, chords=chords)
+
+
+def _evenly(plan: ScorePlan, length: float, duration: float) -> tuple[tuple[float, str], ...]:
+    symbols = [symbol for _, symbol in plan.chords]
+    period = next((n for n in range(1, len(symbols)) if symbols[n:] == symbols[:-n]), len(symbols))
+    first, count = plan.chords[0][0], len(symbols)
+    more = max(0, math.ceil((duration - first) / length - 1e-6) - count)
+    return plan.chords + tuple(
+        (first + place * length, symbols[place % period]) for place in range(count, count + more)
+    )
+
+
+def going_on(plan: ScorePlan, text: str, *, at: float, duration: float, seed: int) -> ScorePlan:
+    """`plan` for a piece of `duration` seconds that goes on after `at` seconds. What `text` names of tempo, metre, key
+    and chords holds from there, or from the next bar.
+
+    Args:
+        seed: chords of a new key that the text does not name are drawn with it.
+    """
+    longer = continued(plan, duration=duration)
+    found = plans_over_time(longer, ((0.0, ""), (at, text)), duration=duration, seed=seed)[-1]
+    assert found is not None
+    return found

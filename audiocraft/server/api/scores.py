@@ -1,0 +1,165 @@
+"""What a request says of tempo and harmony: the plan that a continuation takes over from its audio, what is understood
+of a request before anything is made, and plans on their way between requests, records and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+from audiocraft.checkpoints.facts import ModelFacts
+from audiocraft.config.decode import decode
+from audiocraft.errors import ConfigError, InvalidInput
+from audiocraft.music.continuing import going_on
+from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time, progression_of
+from audiocraft.music.understanding import Understanding, understand
+from audiocraft.server.api.schemas import ChordBody, GenerationBody, PlanBody, SectionBody
+from audiocraft.server.jobs.records import GenerationJob, JobNotFound
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.types import ScorePlan
+
+
+def own_piece(store: JobStore, job: str, owner: str) -> GenerationJob:
+    """A finished piece that a request names in its body."""
+    try:
+        found = store.get(job, owner=owner)
+    except JobNotFound as error:
+        raise InvalidInput(str(error), field="audio.generation") from error
+    if found.status != "succeeded" or not found.sample_rate:
+        raise InvalidInput(
+            f"{job} is {found.status}: only a finished piece can go on", field="audio.generation"
+        )
+    return found
+
+
+def plan_of_continuation(store: JobStore, owner: str, body: GenerationBody) -> PlanBody | None:
+    """The plan of a continuation: what the request says outright, else that of one's own piece, which is known, going
+    on; other audio is listened to by the worker."""
+    asked = body.plan
+    if asked is not None and (asked.timed or asked.from_audio is False):
+        return asked
+    if body.audio is not None and body.audio.generation is not None:
+        job = own_piece(store, body.audio.generation, owner)
+        plan = _plan_at_end(job)
+        if plan is not None:
+            seconds = job.samples / (job.sample_rate or 1)
+            longer = going_on(plan, words_of(body), at=seconds, duration=body.duration, seed=body.seed or 0)
+            return body_of_plan(longer)
+    return (asked or PlanBody()).model_copy(update={"from_audio": True})
+
+
+def words_of(body: GenerationBody) -> str:
+    """What a body says of its music as one text, what it says outright before its prompt."""
+    return ", ".join(part for part in (_said(body.plan), body.prompt) if part)
+
+
+def score_of(body: GenerationBody) -> ScoreSettings:
+    """What a body says outright about tempo, key and chords, as far as that is not a whole plan. Raises InvalidInput
+    where music cannot be so."""
+    plan = body.plan
+    if plan is None or plan.timed:
+        return ScoreSettings()
+    chords = tuple(chord for chord in plan.chords if isinstance(chord, str))
+    try:
+        return ScoreSettings(tempo=plan.tempo, key=plan.key, chords=chords, beats_per_bar=plan.beats_per_bar)
+    except InvalidInput as error:
+        raise InvalidInput(str(error), field=f"plan.{error.field}") from error
+
+
+def understood_of(
+    body: GenerationBody, facts: ModelFacts, models: Mapping[str, ModelFacts]
+) -> dict[str, Any]:
+    """What becomes of the words of a body whose seed is drawn: an `Understanding` as answers carry it.
+
+    Args:
+        facts: of the model that makes it.
+        models: what could be suggested instead.
+    """
+    first, *later = schedule_of(body.sections) or ((0.0, ""),)
+    text = ", ".join(part for part in (body.prompt, first[1]) if part)
+    score, plan = score_of(body), plan_of_body(body)
+    if plan is None and "plan" in facts.takes:
+        plan = make_plan(text, duration=body.duration, seed=body.seed or 0, score=score)
+    found = understand(
+        text, duration=body.duration, seed=body.seed, score=score, plan=plan, later=[said for _, said in later],
+        vocabulary=facts.vocabulary,
+        others={name: other.vocabulary for name, other in models.items() if other is not facts},
+    )  # fmt: skip
+    if body.plan is not None and body.plan.from_audio:  # nobody knows before the worker has listened
+        found = replace(found, tempo=None, beats_per_bar=None, key=None, chords=())
+    return {**found.to_dict(), "line": found.line()}
+
+
+def understood_as(document: Mapping[str, Any], plan: ScorePlan) -> dict[str, Any]:
+    """What is understood of a request, as answers carry it, once the plan is known."""
+    found = Understanding(
+        duration=document["duration"], seed=document["seed"], tempo=plan.tempo, beats_per_bar=plan.beats_per_bar,
+        key=plan.key, chords=progression_of(plan),
+    )  # fmt: skip
+    known = {name: found.to_dict()[name] for name in ("tempo", "beats_per_bar", "key", "chords")}
+    return {**document, **known, "line": found.line()}
+
+
+def plan_of_body(body: GenerationBody) -> ScorePlan | None:
+    """The whole plan that a body gives, or None where the model is to make one."""
+    plan = body.plan
+    if plan is None or not plan.timed or plan.tempo is None:
+        return None
+    chords = tuple((chord.at, chord.chord) for chord in plan.chords if isinstance(chord, ChordBody))
+    return ScorePlan(
+        tempo=plan.tempo,
+        key=plan.key,
+        beats_per_bar=plan.beats_per_bar or 4,
+        first_beat=plan.first_beat,
+        chords=chords,
+        duration=body.duration,
+    )
+
+
+def body_of_plan(plan: ScorePlan) -> PlanBody:
+    """A plan as requests carry it."""
+    chords = [ChordBody(at=time, chord=symbol) for time, symbol in plan.chords]
+    return PlanBody(
+        tempo=plan.tempo,
+        key=plan.key,
+        beats_per_bar=plan.beats_per_bar,
+        first_beat=plan.first_beat,
+        chords=chords,
+    )
+
+
+def schedule_of(sections: list[SectionBody]) -> tuple[tuple[float, str], ...]:
+    """What holds from which second on."""
+    starts = accumulate((section.duration_ms / 1000 for section in sections), initial=0.0)
+    return tuple((start, section.text) for start, section in zip(starts, sections, strict=False))
+
+
+def _plan_at_end(job: GenerationJob) -> ScorePlan | None:
+    """The plan that holds at the end of a finished piece."""
+    document = (job.result or {}).get("plan")
+    if document is None:
+        return None
+    try:
+        plan = decode(ScorePlan, document)
+    except (ConfigError, InvalidInput):  # of another version
+        return None
+    sections = GenerationBody.model_validate(dict(job.request)).sections
+    schedule = schedule_of(sections) or ((0.0, ""),)
+    return plans_over_time(plan, schedule, duration=job.duration, seed=job.seed)[-1]
+
+
+def _said(plan: PlanBody | None) -> str:
+    """What is said outright, in the words in which a prompt says it."""
+    if plan is None or plan.timed:
+        return ""
+    said = []
+    if plan.tempo is not None:
+        said.append(f"{plan.tempo:g} bpm")
+    if plan.key is not None:
+        said.append(f"key of {plan.key}")
+    if plan.beats_per_bar == 3:
+        said.append("3/4")
+    if plan.chords:
+        said.append("chords: " + " ".join(str(chord) for chord in plan.chords))
+    return ", ".join(said)
