@@ -13,6 +13,7 @@ import typer
 
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
+from audiocraft.cli.job import Job, Place, given, repeated
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.targets import targets
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.generator import GeneratorModel
     from audiocraft.music.understanding import Understanding
-    from audiocraft.workflows.render import ModelIdentity, Origin, Recipe, Rendered, Role
+    from audiocraft.workflows.render import Rendered, Role
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -71,29 +72,6 @@ class _Audio:
             facts.check_takes(self.reference[1])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
-    """Which model makes it, and how that is loaded."""
-
-    model: str
-    device: str | None
-    precision: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    """What the command line asked for, checked."""
-
-    request: GenerationRequest
-    targets: tuple[Path, ...]
-    place: _Place
-    origin: Origin
-    outlets: Outlets | None = None
-    """For pieces that are handed on while they are made."""
-    expected: ModelIdentity | None = None
-    """What made the file that is repeated."""
-
-
 _EXAMPLES = """Examples:
 
 audiocraft generate "calm piano in A minor, 80 bpm" -d 10 -o out.wav
@@ -104,7 +82,7 @@ audiocraft generate "jazz trio" -m melody --melody hummed.wav
 
 audiocraft generate "add drums" --continue intro.wav -d 20
 
-audiocraft generate --from out.wav -o again.wav
+audiocraft generate --from out.wav --seed 8 -d 20
 
 audiocraft generate "lofi beat" -d 3600 --stream | ffplay -nodisp -
 
@@ -115,6 +93,7 @@ audiocraft generate --schedule "0: calm piano; 30: drums enter" -d 60 --play -o 
 
 @app.command(epilog=_EXAMPLES)
 def generate(  # every option is one parameter: that is how the option parser reads them
+    context: typer.Context,
     prompts: options.Prompts = None,
     prompts_file: options.PromptsFile = None,
     duration: options.Duration = 10.0,
@@ -149,16 +128,15 @@ def generate(  # every option is one parameter: that is how the option parser re
 ) -> None:
     """Make music or sounds from one or more sentences and print the paths of the files."""
     audio = _Audio(continues=continues, melody=melody, style=style)
+    outlets = None
+    if stream or play or output == STDOUT:
+        outlets = Outlets.checked(output, form=stream_format(form), play=play)
+        _check_report(outlets, spectrogram, as_json)
+    place = Place(model=model, device=device, precision=precision)
     if recipe is not None:
-        if prompts or prompts_file or audio != _Audio():
-            raise InvalidInput("--from repeats a file; it takes no prompts and no other audio", field="from")
-        job = _job_from_recipe(recipe, output, device, precision)
+        job = repeated(recipe, given(context), output, place, outlets, quiet=quiet or as_json)
     else:
         audio.check(model, text_guidance, style_detail)
-        outlets = None
-        if stream or play or output == STDOUT:
-            outlets = Outlets.checked(output, form=stream_format(form), play=play)
-            _check_report(outlets, spectrogram, as_json)
         request = _request(
             _prompts(prompts or [], prompts_file, needed=not (schedule or tempo or key or chords)),
             duration=duration,
@@ -171,7 +149,6 @@ def generate(  # every option is one parameter: that is how the option parser re
             style_detail=style_detail,
             decoder=decoder,
         )
-        place = _Place(model=model, device=device, precision=precision)
         job = _job(request, audio, output, place, outlets)
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
@@ -257,9 +234,9 @@ def _job(
     request: GenerationRequest,
     audio: _Audio,
     output: Path | None,
-    place: _Place,
+    place: Place,
     outlets: Outlets | None,
-) -> _Job:
+) -> Job:
     from audiocraft.workflows.render import (
         Origin,
         continuation_of,
@@ -286,7 +263,7 @@ def _job(
         )
     no_file = outlets is not None and (output == STDOUT or (output is None and outlets != Outlets()))
     names = [request.prompt_at(row, 0.0) or "" for row in range(len(request.prompts))]
-    return _Job(
+    return Job(
         request=request,
         targets=() if no_file else targets(names, recordable(output, "output")),
         place=place,
@@ -295,27 +272,7 @@ def _job(
     )
 
 
-def _job_from_recipe(path: Path, output: Path | None, device: str | None, precision: str) -> _Job:
-    """`precision` is the recorded one unless another is asked for, which sounds different."""
-    from audiocraft.workflows.live import AS_MADE
-    from audiocraft.workflows.render import check_target, read_recipe
-
-    recipe: Recipe = read_recipe(path)
-    return _Job(
-        request=recipe.request(),
-        targets=(check_target(recordable(output, "output") or path.parent / recipe.file),),
-        place=_Place(
-            model=recipe.model.name,
-            device=device,
-            precision=recipe.model.precision if precision == "auto" else precision,
-        ),
-        origin=recipe.origin,
-        outlets=Outlets() if recipe.level == AS_MADE else None,
-        expected=recipe.model,
-    )
-
-
-def _render(job: _Job, *, quiet: bool) -> list[Rendered]:
+def _render(job: Job, *, quiet: bool) -> list[Rendered]:
     from audiocraft.workflows.render import identity_of, render
 
     model = _load(job)
@@ -345,7 +302,7 @@ def _render(job: _Job, *, quiet: bool) -> list[Rendered]:
     return finished
 
 
-def _render_live(model: GeneratorModel, job: _Job, outlets: Outlets, *, quiet: bool) -> list[Rendered]:
+def _render_live(model: GeneratorModel, job: Job, outlets: Outlets, *, quiet: bool) -> list[Rendered]:
     """The one piece of `job` to whoever listens, and to its file where it has one."""
     from audiocraft.workflows.live import render_live
 
@@ -370,7 +327,7 @@ def _rows(request: GenerationRequest, start: int, stop: int) -> GenerationReques
     return replace(request, **{name: part[start:stop] for name, part in parts.items() if part is not None})
 
 
-def _load(job: _Job) -> GeneratorModel:
+def _load(job: Job) -> GeneratorModel:
     from audiocraft.models.loaders import load_model
 
     place = job.place
@@ -390,7 +347,7 @@ def _picture(item: Rendered) -> Path:
     return item.path.with_suffix(".png")
 
 
-def _explain_live(explainer: Explainer, job: _Job) -> None:
+def _explain_live(explainer: Explainer, job: Job) -> None:
     """What a piece will be, before it is heard."""
     understood = explainer.expected(job.request, 0)
     if not job.targets:

@@ -37,7 +37,10 @@ Continues = Annotated[
 FromSidecar = Annotated[
     Path | None,
     typer.Option(
-        "--from", metavar="SIDECAR", help="Make a file again from its .json.", rich_help_panel=_START
+        "--from",
+        metavar="FILE",
+        help="Make a file again, from it or its .json; other options change it.",
+        rich_help_panel=_START,
     ),
 ]
 Seed = Annotated[
@@ -153,4 +156,6 @@ Spectrogram = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of paths.", rich_help_panel=_OUT)
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.", rich_help_panel=_OUT)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.", rich_help_panel=_OUT)
+]

@@ -15,7 +15,7 @@ def targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
         folder = output or Path()
         names: list[Path] = []
         for prompt in prompts:
-            names.append(_free(folder / f"{_slug(prompt)}.wav", names))
+            names.append(free(folder / f"{_slug(prompt)}.wav", names))
         return tuple(check_target(name) for name in names)
     if len(prompts) == 1:
         return (check_target(output),)
@@ -31,7 +31,7 @@ def _slug(prompt: str) -> str:
     return name.strip("-") or "music"
 
 
-def _free(path: Path, taken: Sequence[Path]) -> Path:
+def free(path: Path, taken: Sequence[Path]) -> Path:
     """`path`, or with a number after it where that name is used already."""
     number, candidate = 2, path
     while candidate in taken or candidate.exists():

@@ -133,7 +133,7 @@ def make_plan(
     key = parse_key(score.key) if score.key is not None else told.key
     symbols = _plain(score.chords) or told.chords
     if key is None:
-        key = _key_of_chords(symbols) if symbols else _choose_key(words, random.Random(f"key:{seed}"))
+        key = _key_of_chords(symbols) or _choose_key(words, random.Random(f"key:{seed}"))
     if not symbols:
         progressions = PROGRESSIONS[key.mode]
         symbols = realise(progressions[random.Random(f"chords:{seed}").randrange(len(progressions))], key)
@@ -187,6 +187,19 @@ def part_of_plan(plan: ScorePlan, start: float, duration: float) -> ScorePlan:
     first = max(0, bisect_right(times, start) - 2)
     last = bisect_left(times, start + duration) + 2
     return replace(plan, start=start, duration=duration, chords=plan.chords[first:last])
+
+
+def lasting(plan: ScorePlan, duration: float) -> ScorePlan:
+    """`plan` for a piece of another length: cut off, or going on with its progression."""
+    chords = [chord for chord in plan.chords if chord[0] <= duration]
+    if len(chords) > 1 and len(chords) == len(plan.chords):
+        step, cycle = chords[-1][0] - chords[-2][0], _cycle([symbol for _, symbol in chords])
+        first, count = chords[-1][0], len(chords)
+        more = int((duration - first) / step + 1e-9)
+        chords += [
+            (first + place * step, cycle[(count - 1 + place) % len(cycle)]) for place in range(1, more + 1)
+        ]
+    return replace(plan, duration=duration, chords=tuple(chords))
 
 
 def progression_of(plan: ScorePlan) -> tuple[str, ...]:
@@ -279,12 +292,15 @@ def _choose_key(words: frozenset[str], rng: random.Random) -> Key:
     return rng.choice([key for key in KEYS if not modes or key.mode in modes])
 
 
-def _key_of_chords(symbols: tuple[str, ...]) -> Key:
-    """The key whose scale holds most of the chords' notes, the first chord's own key winning ties."""
-    first = parse_chord(symbols[0])
+def _key_of_chords(symbols: tuple[str, ...]) -> Key | None:
+    """The key whose scale holds most of the chords' notes, the first chord's own key winning ties; None without any."""
+    sounding = [chord for chord in map(parse_chord, symbols) if chord.pitch_classes]
+    if not sounding:
+        return None
+    first = sounding[0]
     third_is_minor = (first.root + 3) % 12 in first.pitch_classes
     home = Key(first.root, "minor" if third_is_minor else "major")
-    notes = [note for symbol in symbols for note in parse_chord(symbol).pitch_classes]
+    notes = [note for chord in sounding for note in chord.pitch_classes]
 
     def fit(key: Key) -> tuple[int, bool]:
         scale = set(key.scale)

@@ -135,6 +135,12 @@ class Recipe:
             request = with_prompt_audio(request, self.continues.path)
         return request
 
+    def request_text(self) -> str | None:
+        """What the piece was to be at its beginning."""
+        return GenerationRequest(
+            prompts=(self.prompt,), duration=self.duration, schedule=self.schedule
+        ).prompt_at(0, 0.0)
+
     @property
     def origin(self) -> Origin:
         return Origin(continues=self.continues, reference=self.reference)

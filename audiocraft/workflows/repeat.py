@@ -1,0 +1,101 @@
+"""A file that was made, once more: the same, or with something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from audiocraft.config.decode import encode
+from audiocraft.errors import InvalidInput
+from audiocraft.generation.request import GenerationRequest
+from audiocraft.music.planning import ScoreSettings, lasting, make_plan, progression_of
+from audiocraft.types import ScorePlan, StyleSettings
+from audiocraft.workflows.render import Recipe
+
+# Where a change belongs that is no field of the recipe itself.
+_PARTS: Mapping[str, tuple[str, str]] = {
+    "temperature": ("sampling", "temperature"),
+    "top_k": ("sampling", "top_k"),
+    "top_p": ("sampling", "top_p"),
+    "guidance": ("guidance", "coef"),
+    "text_guidance": ("guidance", "coef_beta"),
+    "stride": ("window", "stride"),
+    "level_anchor": ("window", "level_anchor"),
+}
+_SCORE = ("tempo", "key", "chords")
+CHANGEABLE = frozenset(
+    {*_PARTS, *_SCORE, "prompt", "seed", "duration", "schedule", "decoder", "style_detail"}
+)
+"""What may be another in a repetition."""
+
+
+def varied(
+    recipe: Recipe, changes: Mapping[str, Any], *, plans: bool = True
+) -> tuple[GenerationRequest, dict[str, Any]]:
+    """The request that makes the file of `recipe` again, but for `changes`; and for each change, what it was before.
+
+    Tempo, key and chords stay, also in a longer piece or with another seed, unless they or the words are changed.
+
+    Args:
+        changes: see `CHANGEABLE`; chords are a tuple of symbols.
+        plans: whether the model takes plans, where that is known.
+    """
+    before = {name: _value(recipe, name) for name in changes}
+    changed = recipe
+    for name, value in changes.items():
+        if name in _PARTS:
+            record, field = _PARTS[name]
+            changed = replace(changed, **{record: replace(getattr(changed, record), **{field: value})})
+        elif name == "style_detail":
+            if recipe.reference is None or recipe.reference.role != "style":
+                raise InvalidInput(
+                    "the file imitates no style, so it has no style detail", field="style_detail"
+                )
+            changed = replace(changed, style=replace(recipe.style or StyleSettings(), eval_q=value))
+        elif name not in _SCORE:
+            changed = replace(changed, **{name: value})
+    score = ScoreSettings(**{name: changes[name] for name in _SCORE if name in changes})
+    words = "prompt" in changes or "schedule" in changes
+    if not plans:
+        changed, plan = replace(changed, plan=None), None
+    else:
+        plan = None if words or recipe.plan is None else _plan(recipe, recipe.plan, changed, score)
+        changed = replace(changed, plan=plan)
+    request = changed.request()
+    return (replace(request, score=score) if plan is None else request), before
+
+
+def _value(recipe: Recipe, name: str) -> Any:
+    """What a changeable thing was."""
+    if name in _PARTS:
+        record, field = _PARTS[name]
+        return getattr(getattr(recipe, record), field)
+    if name == "style_detail":
+        return None if recipe.style is None else recipe.style.eval_q
+    if name in _SCORE:
+        if recipe.plan is None:
+            return None
+        return progression_of(recipe.plan) if name == "chords" else getattr(recipe.plan, name)
+    return getattr(recipe, name)
+
+
+def _plan(recipe: Recipe, plan: ScorePlan, changed: Recipe, score: ScoreSettings) -> ScorePlan | None:
+    """The plan of the file, with what is said otherwise, as long as the new piece."""
+    text = recipe.request_text()
+    if score.given:
+        # New chords bring their key, and a new key its chords.
+        kept = ScoreSettings(
+            tempo=score.tempo or plan.tempo,
+            key=score.key or (None if score.chords else plan.key),
+            chords=score.chords or (() if score.key else progression_of(plan)),
+            beats_per_bar=plan.beats_per_bar if plan.beats_per_bar in (3, 4) else None,
+        )
+        return make_plan(text, duration=changed.duration, seed=changed.seed, score=kept)
+    if changed.duration == recipe.duration:
+        return plan
+    # The words and the seed plan a piece of any length; where they did not make this plan, it goes on as it is.
+    again = make_plan(text, duration=changed.duration, seed=recipe.seed)
+    if again is not None and encode(lasting(again, plan.duration)) == encode(plan):
+        return again
+    return lasting(plan, changed.duration)
