@@ -11,16 +11,28 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.loudness import integrated_loudness, true_peak
+from audiocraft.audio.loudness import block_powers, gated_loudness, integrated_loudness, true_peak
 from audiocraft.config.analysis import DISCRIMINATORS
 from audiocraft.errors import InvalidInput, MissingDependency
 from audiocraft.metrics.key import cens_chroma, key_of
 from audiocraft.metrics.tempo import SAMPLE_RATE, comb_tempo
-from audiocraft.models.detectors.detector import Detector
+from audiocraft.models.detectors.detector import Detector, Step
+
+
+def _ignore(_done: float) -> None:
+    """Nobody asks how far it is."""
+
 
 Verdict = Literal["real", "generated", "unknown"]
 # Tempo and key are those of the beginning; more tells nothing more about them and takes longer.
 _MUSIC_SECONDS = 120.0
+# Long files are judged at so many places, about as many as a minute has windows; more change the mean by little.
+_MOST_WINDOWS = 120
+# What each part of the work takes, roughly, as shares of the whole.
+_JUDGED, _MEASURED = 0.6, 0.8
+# Loudness is measured piece by piece: the spectrum of ten minutes would take gigabytes. The filters of its weighting
+# ring for less than half a second, which is measured again with each piece.
+_LEVEL_BLOCK_S, _LEVEL_HOP_S, _LEVEL_BLOCKS, _LEVEL_LEAD = 0.4, 0.1, 100, 6
 # Below this many seconds there are not enough beats to count.
 _LEAST_MUSIC_SECONDS = 3.0
 
@@ -109,6 +121,7 @@ def analyse(
     threshold: float | None = None,
     feature_maps: bool = False,
     music: bool = True,
+    step: Step = _ignore,
 ) -> Report:
     """A report about wav [C, N].
 
@@ -116,12 +129,17 @@ def analyse(
         threshold: probability from which audio counts as real; None takes the calibrated one.
         feature_maps: also describe every layer's map, of the first window that is not silent.
         music: also look for tempo and key, which takes longer than everything else.
+        step: called now and then with the share of the work that is done; it may raise to stop the analysis.
     """
     _check(wav, threshold)
     rate = detector.config.sample_rate
+    step(0.0)
     mono = convert_audio(wav.float(), sample_rate, rate, 1)[0]
     notes: list[str] = []
-    found, scores = _judged(mono, detector)
+    found, scores = _judged(mono, detector, step)
+    step(_JUDGED)
+    level = level_of(wav, sample_rate, step=lambda done: step(_JUDGED + (_MEASURED - _JUDGED) * done))
+    step(_MEASURED)
     limit = detector.config.domain.limit
     silent = not any(window.score is not None for window in found)
     distance = _mean([window.domain_distance for window in found if window.score is not None or silent])
@@ -146,7 +164,7 @@ def analyse(
         duration=wav.shape[-1] / sample_rate,
         sample_rate=sample_rate,
         channels=wav.shape[0],
-        level=level_of(wav, sample_rate),
+        level=level,
         music=_music(mono, rate, notes) if music and not silent else Music(),
         windows=found,
         feature_maps=_maps(mono, detector) if feature_maps and not silent else None,
@@ -154,12 +172,21 @@ def analyse(
     )
 
 
-def level_of(wav: Tensor, sample_rate: int) -> Level:
-    """Measure how loud wav [C, N] is."""
+def level_of(wav: Tensor, sample_rate: int, *, step: Step = _ignore) -> Level:
+    """Measure how loud wav [C, N] is; `step` is told how far it is and may raise to stop."""
     peak = float(wav.abs().amax())
+    loudness = _loudness(wav[:2], sample_rate, step)
+    highest = -math.inf
+    if peak > 0:
+        size = 10 * sample_rate
+        for start in range(0, wav.shape[-1], size):
+            step(0.5 + 0.5 * start / wav.shape[-1])
+            # With neighbours on both sides, or the ends of a piece would count as steps.
+            piece = wav[:, max(0, start - 1000) : start + size + 1000]
+            highest = max(highest, true_peak(piece, sample_rate))
     return Level(
-        loudness=_finite(float(integrated_loudness(wav[:2], sample_rate))),
-        true_peak=_finite(true_peak(wav, sample_rate)),
+        loudness=_finite(loudness),
+        true_peak=_finite(highest),
         sample_peak=20 * math.log10(peak) if peak > 0 else None,
         clipped_samples=int((wav.abs() >= 1.0).sum()),
     )
@@ -174,9 +201,28 @@ def _check(wav: Tensor, threshold: float | None) -> None:
         raise InvalidInput(f"threshold must lie between 0 and 1, got {threshold:g}", field="threshold")
 
 
-def _judged(mono: Tensor, detector: Detector) -> tuple[tuple[WindowScore, ...], dict[str, float | None]]:
+def _loudness(wav: Tensor, sample_rate: int, step: Step) -> float:
+    """The integrated loudness of wav [C, N] in LUFS, measured piece by piece."""
+    block = round(_LEVEL_BLOCK_S * sample_rate)
+    hop = max(1, round(_LEVEL_HOP_S * sample_rate))
+    count = (wav.shape[-1] - block) // hop + 1
+    if count <= 2 * _LEVEL_BLOCKS:
+        return float(integrated_loudness(wav, sample_rate))
+    powers = []
+    for first in range(0, count, _LEVEL_BLOCKS):
+        step(0.5 * first / count)
+        lead = min(first, _LEVEL_LEAD)
+        last = min(count, first + _LEVEL_BLOCKS)
+        piece = wav[:, (first - lead) * hop : (last - 1) * hop + block]
+        powers.append(block_powers(piece, sample_rate)[lead : lead + last - first])
+    return float(gated_loudness(torch.cat(powers)))
+
+
+def _judged(
+    mono: Tensor, detector: Detector, step: Step
+) -> tuple[tuple[WindowScore, ...], dict[str, float | None]]:
     """The windows of mono [N] at the detector's rate, and the scores of all together, from those that are heard."""
-    windows = detector.judge(mono)
+    windows = detector.judge(mono, most=_MOST_WINDOWS, step=lambda done: step(_JUDGED * done))
     joint = detector.joint(windows.scores)
     logits = {f"{name}_score": windows.scores[name] for name in DISCRIMINATORS}
     probabilities = {

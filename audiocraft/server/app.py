@@ -165,6 +165,7 @@ def _stop(services: Services, background: tuple[Janitor, WebhookSender]) -> None
         services.runner.stop()
     for thread in background:
         thread.stop()
+    services.analysts.close()
     if services.models is not None:
         services.models.close(drain=False)
     services.database.close()

@@ -216,7 +216,16 @@ def problem(
         sent["Retry-After"] = str(max(1, math.ceil(fault.retry_after)))
     if fault.status == 401:
         sent["WWW-Authenticate"] = 'Bearer realm="audiocraft"'
-    body: dict[str, Any] = {
+    body = problem_document(fault, request_id)
+    if path.startswith(_OPENAI_PATHS):
+        kind = "server_error" if fault.status >= 500 else "invalid_request_error"
+        body["error"] = {"message": fault.message, "type": kind, "param": fault.field, "code": fault.code}
+    return JSONResponse(body, fault.status, sent, media_type="application/problem+json")
+
+
+def problem_document(fault: Fault, request_id: str | None) -> dict[str, Any]:
+    """A fault as plain values, after RFC 9457."""
+    return {
         "type": "about:blank",
         "title": HTTPStatus(fault.status).phrase,
         "status": fault.status,
@@ -226,10 +235,6 @@ def problem(
         "field": fault.field,
         "request_id": request_id,
     }
-    if path.startswith(_OPENAI_PATHS):
-        kind = "server_error" if fault.status >= 500 else "invalid_request_error"
-        body["error"] = {"message": fault.message, "type": kind, "param": fault.field, "code": fault.code}
-    return JSONResponse(body, fault.status, sent, media_type="application/problem+json")
 
 
 def install(app: FastAPI, routers: Iterable[APIRouter]) -> None:

@@ -20,6 +20,7 @@ from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.jobs.uploads import UploadStore
 from audiocraft.server.ops.metrics import Metrics
 from audiocraft.server.security.keys import KeyStore
+from audiocraft.server.worker.analysis import Analysts
 from audiocraft.server.worker.ports import JobRunner, ModelsPort
 from audiocraft.server.worker.process import WorkerProcess
 
@@ -32,8 +33,9 @@ class Services:
     """The parts of one server process.
 
     Args:
-        models: loads models, and encodes, decodes and analyses with them, in this process or in its worker; None
-            where other machines run all jobs.
+        models: loads models, and encodes and decodes with them, in this process or in its worker; None where other
+            machines run all jobs.
+        analysts: analyse files that were sent, in a process of their own.
         runner: runs the jobs of this server; None where workers elsewhere do.
         refusals: remembers for a moment who was told that there is no room.
         decoding: the files that are decoded at a time.
@@ -62,6 +64,7 @@ class Services:
     decoding: Slots = field(default_factory=lambda: Slots("files to be decoded", at_once=2, waiting=32))
     coding: Slots = field(default_factory=lambda: Slots("the codec", at_once=1, waiting=32))
     loading: Slots = field(default_factory=lambda: Slots("models to be loaded", at_once=1, waiting=4))
+    analysts: Analysts = field(default_factory=Analysts)
     analysing: Slots = field(default_factory=lambda: Slots("the detector", at_once=1, waiting=16))
 
     def need_room(self) -> None:

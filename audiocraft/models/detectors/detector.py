@@ -4,7 +4,7 @@ decoder made of them, with scores that mean probabilities."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from audiocraft.models.detectors.in_domain import Domain
 from audiocraft.models.loaders import load_network
 
 BUNDLED = "analysis-nano"
+Step = Callable[[float], object]
+"""Told how much of some work is done, from 0 to 1."""
 _CLASSES: Mapping[str, type[nn.Module]] = {
     "mpd": MultiPeriodDiscriminator,
     "msd": MultiScaleDiscriminator,
@@ -72,15 +74,32 @@ class Detector(nn.Module):
         return {name: score_of(logits) for name, (logits, _) in self(wav).items()}
 
     @torch.inference_mode()
-    def judge(self, wav: Tensor) -> Windows:
-        """wav [N], on any device -> raw scores of its windows; a shorter one is filled by repeating it."""
-        windows, start = self.cut(wav.to(next(self.parameters()).device))
-        parts = [self.raw_scores(rows[:, None]) for rows in windows.split(_ROWS)]
+    def judge(self, wav: Tensor, *, most: int | None = None, step: Step | None = None) -> Windows:
+        """wav [N], on any device -> raw scores of its windows; a shorter one is filled by repeating it. Silent windows
+        are not listened to: their scores and their distance are 0.
+
+        Args:
+            most: at most so many windows, spread evenly over a long file.
+            step: called before each group of windows with the share that is done; it may raise to stop.
+        """
+        windows, start = self.cut(wav.to(next(self.parameters()).device), most=most)
+        heard = self.audible(windows)
+        rows = windows[heard]
+        scores = {name: torch.zeros(len(windows), device=rows.device) for name in DISCRIMINATORS}
+        distance = torch.zeros(len(windows), device=rows.device)
+        places = heard.nonzero()[:, 0]
+        for first in range(0, len(rows), _ROWS):
+            if step is not None:
+                step(first / len(rows))
+            some, at = rows[first : first + _ROWS], places[first : first + _ROWS]
+            for name, values in self.raw_scores(some[:, None]).items():
+                scores[name][at] = values
+            distance[at] = self.domain(some)
         return Windows(
             start=start,
-            scores={name: torch.cat([part[name] for part in parts]).cpu() for name in DISCRIMINATORS},
-            distance=torch.cat([self.domain(rows) for rows in windows.split(_ROWS)]).cpu(),
-            heard=self.audible(windows).cpu(),
+            scores={name: values.cpu() for name, values in scores.items()},
+            distance=distance.cpu(),
+            heard=heard.cpu(),
         )
 
     @staticmethod
@@ -88,8 +107,9 @@ class Detector(nn.Module):
         """windows [W, n] -> which are not silent [W]"""
         return windows.square().mean(-1).sqrt() > _SILENCE
 
-    def cut(self, wav: Tensor) -> tuple[Tensor, Tensor]:
-        """wav [N] -> (windows [W, n], their starts in seconds [W]); the last one ends where the audio ends."""
+    def cut(self, wav: Tensor, *, most: int | None = None) -> tuple[Tensor, Tensor]:
+        """wav [N] -> (windows [W, n], their starts in seconds [W]); the last one ends where the audio ends. Where
+        `most` is less than W, so many of them, evenly spread."""
         if wav.dim() != 1 or wav.numel() == 0:
             raise InvalidInput(f"the detector hears mono audio [N], got {list(wav.shape)}", field="wav")
         size, rate = self.window_samples, self.config.sample_rate
@@ -99,6 +119,8 @@ class Detector(nn.Module):
         starts = list(range(0, len(wav) - size + 1, hop))
         if starts[-1] + size < len(wav):
             starts.append(len(wav) - size)
+        if most is not None and len(starts) > most:
+            starts = [starts[round(place * (len(starts) - 1) / (most - 1))] for place in range(most)]
         return torch.stack([wav[start : start + size] for start in starts]), torch.tensor(
             starts, device="cpu"
         ) / rate

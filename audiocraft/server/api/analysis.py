@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 import anyio
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from pydantic import BaseModel, Field
 
+from audiocraft.errors import Cancelled
 from audiocraft.server.api.deps import AnalyzeCaller, ServicesDep
 from audiocraft.server.api.responses import PROBLEMS
-from audiocraft.server.api.uploads import read_audio
-from audiocraft.server.jobs.uploads import DecodedUpload
+from audiocraft.server.api.streams import PacedResponse
+from audiocraft.server.errors import fault_of, problem_document, request_id_of
+from audiocraft.server.security import sandbox
+from audiocraft.server.security.keys import Principal
 from audiocraft.server.services import Services
 from audiocraft.server.worker.ports import AnalysisOptions
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+_LOOK_SECONDS = 0.1
+# One event, as parsers of event streams give it; its data is JSON.
+EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["progress", "report", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 
 router = APIRouter(tags=["analysis"], responses=PROBLEMS)
 
@@ -90,48 +108,118 @@ class FirstAnalysis(Analysis):
     feature_maps: list[list[float]]  # type: ignore[assignment]
 
 
-@router.post("/v1/analyze")
+@router.post(
+    "/v1/analyze",
+    response_model=Analysis,
+    responses={200: {"content": {"text/event-stream": {"schema": EVENT}}}},
+)
 async def analyze(
     file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
     services: ServicesDep,
-    _who: AnalyzeCaller,
+    who: AnalyzeCaller,
+    request: Request,
     threshold: Annotated[
         float | None, Form(ge=0, le=1, description="In place of the calibrated one.")
     ] = None,
     feature_maps: Annotated[bool, Form(description="Also describe the layers' maps.")] = False,
     spectrogram: Annotated[bool, Form(description="Also draw it.")] = False,
-) -> Analysis:
-    """Tell a recording from generated audio; measure loudness, peak, tempo and key."""
+) -> Any:
+    """Tell a recording from generated audio; measure loudness, peak, tempo and key. It ends when its client leaves.
+    With `Accept: text/event-stream` it says how far it is: events `progress`, and at last `report` or `error`."""
     options = AnalysisOptions(threshold=threshold, feature_maps=feature_maps, spectrogram=spectrogram)
-    return Analysis(**await _report(services, file, options))
+    work = _Work(services, who, await file.read(services.config.upload.bytes + 1), options)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        lines = _event_lines(work, request_id_of(request))
+        return PacedResponse(lines, stall=services.stream_limits.stall, media_type="text/event-stream")
+    return Analysis(**await work.while_wanted(request))
 
 
 @router.post("/analyze", tags=["compatible"])
 async def analyze_first(
     audio_file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
     services: ServicesDep,
-    _who: AnalyzeCaller,
+    who: AnalyzeCaller,
+    request: Request,
     threshold: Annotated[
         float | None, Query(ge=0, le=1, description="In place of the calibrated one.")
     ] = None,
 ) -> FirstAnalysis:
     """The analysis as the first version of this platform took it: `audio_file`, and `threshold` in the address."""
     options = AnalysisOptions(threshold=threshold, feature_maps=True)
-    report = await _report(services, audio_file, options)
+    content = await audio_file.read(services.config.upload.bytes + 1)
+    report = await _Work(services, who, content, options).while_wanted(request)
     rows = [entry["profile"] for entry in report["feature_maps"] or ()]
     return FirstAnalysis(**{**report, "feature_maps": rows})
 
 
-async def _report(services: Services, file: UploadFile, options: AnalysisOptions) -> dict[str, Any]:
-    async with services.analysing.slot():  # so that no decoded audio waits
-        decoded = await read_audio(services, file)
-        return await anyio.to_thread.run_sync(_analyse, services, decoded, options)
+class _Work:
+    """One analysis: it waits for its turn, counts against the quota, and can be stopped at any time."""
+
+    def __init__(self, services: Services, who: Principal, content: bytes, options: AnalysisOptions) -> None:
+        self.done = 0.0
+        self._services = services
+        self._who = who
+        self._content = content
+        self._options = options
+        self._stop = threading.Event()
+        self._waiting = anyio.CancelScope()
+
+    def stop(self) -> None:
+        """End it within a second, whether it has begun or not."""
+        self._stop.set()
+        self._waiting.cancel()
+
+    async def report(self) -> dict[str, Any]:
+        """The fields of the report. Raises Cancelled after `stop`."""
+        with self._waiting:
+            async with self._services.analysing.slot(), self._services.decoding.slot():
+                return await anyio.to_thread.run_sync(self._run)
+        raise Cancelled("the analysis was stopped")
+
+    async def while_wanted(self, request: Request) -> dict[str, Any]:
+        """The same, stopped when the client leaves."""
+        watching = asyncio.create_task(self._watch(request))
+        try:
+            return await self.report()
+        finally:
+            watching.cancel()
+
+    async def _watch(self, request: Request) -> None:
+        while not await request.is_disconnected():
+            await anyio.sleep(_LOOK_SECONDS)
+        self.stop()
+
+    def _run(self) -> dict[str, Any]:
+        services = self._services
+        with sandbox.decoded_file(self._content, services.config.upload) as file:
+            self._content = b""
+            services.store.count(self._who.owner, self._who.quota, file.seconds)
+            return services.analysts.analyse(file, self._options, progress=self._note, stop=self._stop)
+
+    def _note(self, done: float) -> None:
+        self.done = done
 
 
-def _analyse(services: Services, decoded: DecodedUpload, options: AnalysisOptions) -> dict[str, Any]:
-    """The report on a file, made where the models are; a server without models loads the detector itself."""
-    if services.models is not None:
-        return services.models.analyse(decoded.wav, decoded.sample_rate, options)
-    from audiocraft.server.worker.analyst import bundled_analyst  # imports torch
+async def _event_lines(work: _Work, request_id: str | None) -> AsyncIterator[bytes]:
+    """How far an analysis is, as it goes on, and then what came of it."""
+    task = asyncio.create_task(work.report())
+    try:
+        said = -1.0
+        while not task.done():
+            if work.done != said:
+                said = work.done
+                yield _event("progress", {"progress": round(said, 3)})
+            await asyncio.wait((task,), timeout=_LOOK_SECONDS)
+        error = task.exception()
+        if error is None:
+            yield _event("report", Analysis(**task.result()).model_dump(mode="json"))
+        else:
+            yield _event("error", problem_document(fault_of(error), request_id))
+    finally:
+        work.stop()  # nothing more to stop, unless the client has left
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait((task,))
 
-    return bundled_analyst().analyse(decoded.wav, decoded.sample_rate, options)
+
+def _event(kind: str, document: dict[str, Any]) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps(document, ensure_ascii=False)}\n\n".encode()

@@ -56,6 +56,11 @@ class Slots:
         self._limiter = anyio.CapacityLimiter(at_once)
         self._waiting = waiting
 
+    @property
+    def busy(self) -> bool:
+        """Whether a task holds a slot."""
+        return self._limiter.borrowed_tokens > 0
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it; raises QueueFull where too many tasks wait already."""

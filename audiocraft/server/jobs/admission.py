@@ -79,15 +79,21 @@ def check(connection: Connection, new: NewJob, queue: QueueLimits, quota: Quota,
     if quota == Quota():
         return
     # First what locks a row of the owner: on PostgreSQL, requests that come together would all see the same count.
-    minute, day = int(now // _MINUTE), int(now // _DAY)
-    _use(connection, new, f"m:{minute}", (minute + 1) * _MINUTE, now, requests=quota.requests_per_minute)
-    _use(connection, new, f"d:{day}", (day + 1) * _DAY, now, seconds=quota.seconds_per_day)
+    use(connection, new.owner, quota, now, new.duration)
     if quota.active is not None:
         active = _count(connection, jobs.c.status.in_(("queued", *RUNNING)), jobs.c.owner == new.owner)
         if active >= quota.active:
             raise QuotaExceeded(
                 f"this key may have {quota.active} unfinished jobs at a time", retry_after=_soon(active)
             )
+
+
+def use(connection: Connection, owner: str, quota: Quota, now: float, seconds: float) -> None:
+    """Count a request about so many seconds of audio against a quota, or raise QuotaExceeded."""
+    minute, day = int(now // _MINUTE), int(now // _DAY)
+    per_minute, per_day = (quota.requests_per_minute, None), (None, quota.seconds_per_day)
+    _use(connection, owner, f"m:{minute}", (minute + 1) * _MINUTE, now, seconds, *per_minute)
+    _use(connection, owner, f"d:{day}", (day + 1) * _DAY, now, seconds, *per_day)
 
 
 def forget_old(connection: Connection, now: float) -> None:
@@ -106,26 +112,26 @@ def _count(connection: Connection, *conditions: object) -> int:
 
 def _use(
     connection: Connection,
-    new: NewJob,
+    owner: str,
     period: str,
     ends_at: float,
     now: float,
-    *,
-    requests: int | None = None,
-    seconds: float | None = None,
+    asked: float,
+    requests: int | None,
+    seconds: float | None,
 ) -> None:
-    same = (usage.c.owner == new.owner) & (usage.c.period == period)
+    same = (usage.c.owner == owner) & (usage.c.period == period)
     row = connection.execute(select(usage).where(same).with_for_update()).one_or_none()
     used, spent = (row.requests, row.seconds) if row is not None else (0, 0.0)
     if requests is not None and used + 1 > requests:
         raise QuotaExceeded(f"this key may send {requests} requests a minute", retry_after=ends_at - now)
-    if seconds is not None and spent + new.duration > seconds:
+    if seconds is not None and spent + asked > seconds:
         raise QuotaExceeded(
             f"this key may ask for {seconds:g} seconds of audio a day; {max(0.0, seconds - spent):g} are left",
             retry_after=ends_at - now,
         )
-    values = {"requests": used + 1, "seconds": spent + new.duration}
+    values = {"requests": used + 1, "seconds": spent + asked}
     if row is None:
-        connection.execute(insert(usage).values(owner=new.owner, period=period, ends_at=ends_at, **values))
+        connection.execute(insert(usage).values(owner=owner, period=period, ends_at=ends_at, **values))
     else:
         connection.execute(update(usage).where(same).values(**values))

@@ -81,6 +81,12 @@ class JobStore:
         self._changed(new.id)
         return stored, True
 
+    def count(self, owner: str, quota: Quota, seconds: float) -> None:
+        """Count a request that makes no job, about so many seconds of audio, against a quota; raises QuotaExceeded."""
+        if quota != Quota():
+            with self.database.write() as connection:
+                admission.use(connection, owner, quota, self.database.now(), seconds)
+
     def earlier(self, owner: str, key: str, digest: str) -> GenerationJob | None:
         """The job that is stored under an idempotency key; raises IdempotencyConflict if it was another request."""
         with self.database.read() as connection:

@@ -8,6 +8,9 @@ import math
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +43,33 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
-def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> DecodedUpload:
-    """The audio in `content`, or a refusal that says what is wrong. Takes up to seconds: not for event loops."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodedFile:
+    """Decoded audio on disk: raw float32, frames interleaved. What has samples that are no numbers is found by whoever
+    reads it.
+
+    Args:
+        kind: the format of the file that was sent.
+        sha256: the digest of the file as it was sent.
+    """
+
+    path: Path
+    sample_rate: int
+    channels: int
+    samples: int
+    kind: str
+    sha256: str
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.samples / self.sample_rate
+
+
+@contextmanager
+def decoded_file(content: bytes, limits: UploadLimits, *, field: str = "file") -> Iterator[DecodedFile]:
+    """The audio in `content` as a file that lasts as long as the context, or a refusal that says what is wrong. Takes
+    up to seconds: not for event loops."""
     if len(content) > limits.bytes:
         raise TooLarge(f"a file may have {size_of(limits.bytes)}, this one has more", field=field)
     kind = sniff(content[:16])
@@ -51,16 +79,22 @@ def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> Deco
         source, target = Path(folder, f"in.{kind}"), Path(folder, "out.f32")
         source.write_bytes(content)
         found = _run(source, target, limits, field)
-        frames = np.fromfile(target, dtype=np.float32).reshape(found["samples"], found["channels"])
+        yield DecodedFile(
+            path=target, sample_rate=int(found["sample_rate"]), channels=int(found["channels"]),
+            samples=int(found["samples"]), kind=str(found["kind"]), sha256=hashlib.sha256(content).hexdigest(),
+        )  # fmt: skip
+
+
+def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> DecodedUpload:
+    """The audio in `content`, or a refusal that says what is wrong. Takes up to seconds: not for event loops."""
+    with decoded_file(content, limits, field=field) as file:
+        frames = np.fromfile(file.path, dtype=np.float32).reshape(file.samples, file.channels)
     wav = np.ascontiguousarray(frames.T)
     del frames
     if not bool(np.isfinite(wav).all()):
         raise UnsupportedMedia("the file has samples that are no numbers", field=field)
     return DecodedUpload(
-        wav=wav.clip(-1, 1),
-        sample_rate=int(found["sample_rate"]),
-        kind=str(found["kind"]),
-        sha256=hashlib.sha256(content).hexdigest(),
+        wav=wav.clip(-1, 1, out=wav), sample_rate=file.sample_rate, kind=file.kind, sha256=file.sha256
     )
 
 

@@ -1,21 +1,35 @@
-"""The detector of a process and the rest of what is found out about a file that was sent."""
+"""The process that analyses files that were sent: it reads them from disk, says how far it is, and can be stopped.
+
+It is a process of its own so that what an analysis takes, hundreds of megabytes with its libraries, is given back when
+nothing has been analysed for a while, and so that one whose client has left ends at once, whatever it is doing.
+"""
 
 from __future__ import annotations
 
 import base64
+import logging
+import os
+import signal
+import socket
 import threading
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from audiocraft.analysis.report import analyse
 from audiocraft.audio.spectrogram import spectrogram_png
-from audiocraft.errors import CheckpointError
-from audiocraft.models.detectors.detector import BUNDLED, Detector, load_detector
-from audiocraft.server.errors import NotImplementedHere
+from audiocraft.errors import Cancelled, CheckpointError
+from audiocraft.models.detectors.detector import BUNDLED, Detector, Step, load_detector
+from audiocraft.server.errors import NotImplementedHere, fault_of
+from audiocraft.server.worker.ipc import Message, MessageSocket
 from audiocraft.server.worker.ports import AnalysisOptions, Samples
+
+_log = logging.getLogger(__name__)
+
+_PICTURE = 0.95  # the share of the work that is done when the picture is drawn
 
 
 class Analyst:
@@ -27,37 +41,80 @@ class Analyst:
 
     def __init__(self, model: str | Path = BUNDLED) -> None:
         self._model = model
-        self._lock = threading.Lock()
         self._detector: Detector | None = None
 
     def detector(self) -> Detector:
-        """The detector; other threads wait while it is loaded. Raises NotImplementedHere where there is none."""
-        with self._lock:
-            if self._detector is None:
-                try:
-                    self._detector = load_detector(self._model)
-                except CheckpointError as error:
-                    raise NotImplementedHere(f"this server has no detector: {error}") from error
-            return self._detector
+        """The detector. Raises NotImplementedHere where there is none."""
+        if self._detector is None:
+            try:
+                self._detector = load_detector(self._model)
+            except CheckpointError as error:
+                raise NotImplementedHere(f"this server has no detector: {error}") from error
+        return self._detector
 
-    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
+    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions, step: Step) -> dict[str, Any]:
         """Report on audio [C, N] -> the fields of the report, and `spectrogram`: a PNG in base64, or None. Takes
-        seconds."""
+        seconds.
+
+        Args:
+            step: called now and then with the share that is done; it may raise to stop.
+        """
         audio = torch.from_numpy(wav)
         report = analyse(
-            audio,
-            sample_rate,
-            self.detector(),
-            threshold=options.threshold,
-            feature_maps=options.feature_maps,
-        )
+            audio, sample_rate, self.detector(), threshold=options.threshold, feature_maps=options.feature_maps,
+            step=lambda done: step(_PICTURE * done),
+        )  # fmt: skip
         picture = None
         if options.spectrogram:
+            step(_PICTURE)
             picture = base64.b64encode(spectrogram_png(audio, sample_rate)).decode("ascii")
         return {**report.as_json(), "spectrogram": picture}
 
 
-@cache
-def bundled_analyst() -> Analyst:
-    """The one of a process that has no engine."""
-    return Analyst()
+def attend(connection: MessageSocket, analyst: Analyst) -> None:
+    """Analyse the files that the other end names, one after the other, until it is gone."""
+    stop = threading.Event()
+    working: threading.Thread | None = None
+    while (found := connection.receive()) is not None:
+        message, _ = found
+        if message["do"] == "stop":
+            stop.set()
+        else:
+            if working is not None:
+                working.join()
+            stop = threading.Event()
+            working = threading.Thread(target=_answer, args=(connection, analyst, message, stop), daemon=True)
+            working.start()
+    stop.set()
+
+
+def _answer(connection: MessageSocket, analyst: Analyst, message: Message, stop: threading.Event) -> None:
+    def step(done: float) -> None:
+        if stop.is_set():
+            raise Cancelled("the analysis was stopped")
+        connection.send({"progress": done})
+
+    answer: Message
+    try:
+        frames = np.fromfile(message["path"], dtype=np.float32).reshape(-1, message["channels"])
+        wav = np.ascontiguousarray(frames.T)
+        del frames
+        report = analyst.analyse(wav, message["sample_rate"], AnalysisOptions(**message["options"]), step)
+        answer = {"report": report}
+    except Exception as error:  # noqa: BLE001 - an answer to this call
+        fault = fault_of(error)
+        if fault.status == 500:
+            _log.error("an analysis failed", exc_info=error)
+        answer = {"fault": asdict(fault)}
+    try:
+        connection.send(answer)
+    except OSError:
+        pass  # nobody is there to hear it
+
+
+def main(descriptor: int) -> int:
+    """Attend to the socket with this file descriptor -> the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; the server decides
+    os.nice(5)  # answers come first
+    attend(MessageSocket(socket.socket(fileno=descriptor)), Analyst())
+    os._exit(0)  # an interpreter cannot end under threads of torch

@@ -25,7 +25,7 @@ from audiocraft.server.serve import freeze_startup_objects
 from audiocraft.server.services import Services, build_services
 from audiocraft.server.worker.ipc import Array, Message, MessageSocket
 from audiocraft.server.worker.local_engine import LocalEngine
-from audiocraft.server.worker.ports import AnalysisOptions, JobRunner
+from audiocraft.server.worker.ports import JobRunner
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class WorkerChild:
         self._stopping = threading.Event()
         self._calls: Mapping[str, Callable[[Message, list[Array]], Answer]] = {
             "load": self._load, "unload": self._unload, "loaded": self._loaded, "encode": self._encode,
-            "decode": self._decode, "codec_facts": self._codec_facts, "analyse": self._analyse,
+            "decode": self._decode, "codec_facts": self._codec_facts,
             "running": self._running, "metrics": self._text,
         }  # fmt: skip
 
@@ -184,10 +184,6 @@ class WorkerChild:
     def _decode(self, message: Message, arrays: list[Array]) -> Answer:
         content = self._engine.decode(message["codec"], arrays[0], message["scale"], message["samples"])
         return None, (np.frombuffer(content, np.uint8),)
-
-    def _analyse(self, message: Message, arrays: list[Array]) -> Answer:
-        options = AnalysisOptions(**message["options"])
-        return self._engine.analyse(arrays[0], message["sample_rate"], options), ()
 
     def _running(self, _message: Message, _: list[Array]) -> Answer:
         return self._runner.running, ()

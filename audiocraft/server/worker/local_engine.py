@@ -1,11 +1,10 @@
-"""The batching engine of this process with everything else that a server wants of models: codecs and analysis."""
+"""The batching engine of this process with everything else that a server wants of models: codecs."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -17,9 +16,7 @@ from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.generator import GeneratorModel
-from audiocraft.server.worker.analyst import Analyst
 from audiocraft.server.worker.ports import (
-    AnalysisOptions,
     CodecFacts,
     Codes,
     EncodedFile,
@@ -38,14 +35,12 @@ class LocalEngine(Engine):
         models: the cache of generators. Codecs that routes name are kept beside it, the last few.
         rows: jobs that a worker holds at a time. Jobs wait in the database, where they are ordered; the engine's own
             queue only holds what the worker has handed over, so it never refuses one.
-        analyst: judges audio; by default with the bundled detector, loaded at the first file.
     """
 
-    def __init__(self, models: ModelCache, *, rows: int = 16, analyst: Analyst | None = None) -> None:
+    def __init__(self, models: ModelCache, *, rows: int = 16) -> None:
         super().__init__(models, max_rows=2 * rows, max_queue=4 * rows)
         self._codec_lock = threading.Lock()
         self._codecs: OrderedDict[str, CompressionModel] = OrderedDict()
-        self._analyst = analyst or Analyst()
 
     @classmethod
     def create(cls, *, device: str = "cpu", max_bytes: int | None = None, rows: int = 16) -> LocalEngine:
@@ -142,12 +137,6 @@ class LocalEngine(Engine):
             while len(self._codecs) > _CODECS_KEPT:
                 self._codecs.popitem(last=False)
         return codec
-
-    # ------------------------------------------------------------------ analysis
-
-    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
-        """Report on audio [C, N] -> the fields of the report, and `spectrogram`."""
-        return self._analyst.analyse(wav, sample_rate, options)
 
 
 def _facts(codec: CompressionModel) -> CodecFacts:

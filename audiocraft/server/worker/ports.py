@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -81,9 +81,6 @@ class ModelsPort(Protocol):
 
     def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
         """Turn codes [K, T] into the bytes of a WAV file, cut to `samples` where they are given."""
-
-    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
-        """Report on audio [C, N] as `analysis.report` does -> the fields of the report, and `spectrogram`."""
 
     def close(self, drain: bool = True) -> None:
         """Accept nothing more and end: after what runs, or without `drain` at once."""

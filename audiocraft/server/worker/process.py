@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
 from typing import Any, Protocol
 
 from audiocraft.config.decode import encode
@@ -25,7 +24,6 @@ from audiocraft.errors import ConfigError
 from audiocraft.server.errors import Fault, RequestRefused
 from audiocraft.server.worker.ipc import Array, Message, MessageSocket
 from audiocraft.server.worker.ports import (
-    AnalysisOptions,
     CodecFacts,
     Codes,
     EncodedFile,
@@ -200,11 +198,6 @@ class WorkerProcess:
         """Turn codes [K, T] into the bytes of a WAV file in the worker."""
         _, (content,) = self._call("decode", codes, codec=codec, scale=scale, samples=samples)
         return content.tobytes()
-
-    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
-        """Report on audio [C, N] in the worker."""
-        report, _ = self._call("analyse", wav, sample_rate=sample_rate, options=asdict(options))
-        return dict(report)
 
     def close(self, drain: bool = True) -> None:
         """End the worker: after what runs, or without `drain` at once."""

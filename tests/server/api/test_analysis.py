@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+import json
+import socket
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +19,65 @@ from fastapi.testclient import TestClient
 
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import encode
-from audiocraft.config.serving import ServingConfig
-from audiocraft.server.app import create_app
-from audiocraft.server.catalogue import Catalogue
-from audiocraft.server.worker.analyst import Analyst
+from audiocraft.config.serving import QueueLimits, ServingConfig
+from audiocraft.errors import Cancelled
+from audiocraft.models.detectors.detector import Step
+from audiocraft.server.jobs.admission import Quota
+from audiocraft.server.worker.analysis import Analysts
+from audiocraft.server.worker.analyst import Analyst, attend
+from audiocraft.server.worker.ipc import MessageSocket
 from audiocraft.server.worker.ports import AnalysisOptions, Samples
-from audiocraft.server.worker.process import WorkerProcess
 
 from ...tiny_detector import TINY, detector_of
-from ..fakes import FACTS, FakeEngine
-from ..worker.thread_child import ThreadChild
+from ..fakes import FakeEngine
+from ..security.test_threats import connected
+from ..test_app import app_of, services_of
+from ..waiting import until
+from .test_streams import serving
 
 
-class AnalysingEngine(FakeEngine):
-    """Judges files with the detector in a folder."""
+class ThreadAnalyst:
+    """What analyses, in a thread instead of a process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, connection: socket.socket, folder: Path, slow: threading.Event | None = None) -> None:
+        self._connection = MessageSocket(connection.dup())
+        analyst: Analyst = Analyst(folder) if slow is None else SlowAnalyst(slow)
+        threading.Thread(target=attend, args=(self._connection, analyst), daemon=True).start()
+
+    def kill(self) -> None:
+        self._connection.close()
+
+
+class SlowAnalyst(Analyst):
+    """Works until it is stopped; sets the event when that was done."""
+
+    def __init__(self, stopped: threading.Event) -> None:
         super().__init__()
-        self.analyst = Analyst(folder)
+        self.stopped = stopped
 
-    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions) -> dict[str, Any]:
-        return self.analyst.analyse(wav, sample_rate, options)
+    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions, step: Step) -> dict[str, Any]:
+        try:
+            for number in range(10_000):
+                step(number / 10_000)
+                time.sleep(0.01)
+        except Cancelled:
+            self.stopped.set()
+            raise
+        return {}
 
 
-@pytest.fixture(params=["here", "in a worker"])
-def analysing(request: pytest.FixtureRequest, config: ServingConfig, tmp_path: Path) -> Iterator[TestClient]:
-    """A server with a small detector, in its process or in its worker."""
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    """A small detector that was never trained."""
     tensors = detector_of().state_dict()
-    folder = write_model(tmp_path / "detector", kind="detector", config=encode(TINY), tensors=tensors)
-    engine: Any = AnalysingEngine(folder)
-    if request.param == "in a worker":
-        engine = WorkerProcess(config, spawn=lambda end: ThreadChild(end, config, AnalysingEngine(folder)))
-    with TestClient(create_app(engine, config, catalogue=Catalogue(config, models=FACTS))) as client:
-        yield client
+    return write_model(tmp_path / "detector", kind="detector", config=encode(TINY), tensors=tensors)
+
+
+@pytest.fixture
+def analysing(client: TestClient, detector: Path) -> TestClient:
+    """A server with a small detector."""
+    services_of(client).analysts = Analysts(spawn=lambda end: ThreadAnalyst(end, detector))
+    return client
 
 
 def wav(seconds: float = 1.0, rate: int = 16000, channels: int = 2) -> bytes:
@@ -111,14 +141,84 @@ def test_what_is_no_audio_is_refused(analysing: TestClient) -> None:
     assert refused.status_code == 422
 
 
-def test_without_a_detector_the_server_says_so(config: ServingConfig, tmp_path: Path) -> None:
-    engine = AnalysingEngine(tmp_path / "nothing")
-    with TestClient(create_app(engine, config, catalogue=Catalogue(config, models=FACTS))) as client:
-        answer = client.post("/v1/analyze", files={"file": ("a.wav", wav(0.2))})
+def test_without_a_detector_the_server_says_so(client: TestClient, tmp_path: Path) -> None:
+    services_of(client).analysts = Analysts(spawn=lambda end: ThreadAnalyst(end, tmp_path / "nothing"))
+    answer = client.post("/v1/analyze", files={"file": ("a.wav", wav(0.2))})
     assert answer.status_code == 501
     assert "no detector" in answer.text
 
 
-def test_a_server_without_models_listens_itself(idle: TestClient) -> None:
+def test_how_far_it_is_comes_with_events(analysing: TestClient) -> None:
+    headers = {"Accept": "text/event-stream"}
+    answer = analysing.post("/v1/analyze", files={"file": ("a.wav", wav(5.0))}, headers=headers)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [block.split("\ndata: ") for block in answer.text.strip().split("\n\n")]
+    kinds = [kind.removeprefix("event: ") for kind, _ in events]
+    assert kinds[0] == "progress" and kinds[-1] == "report" and set(kinds) == {"progress", "report"}
+    told = [json.loads(data)["progress"] for _, data in events[:-1]]
+    assert told == sorted(told) and 0 <= told[0] and told[-1] <= 1
+    plain = analysing.post("/v1/analyze", files={"file": ("a.wav", wav(5.0))}).json()
+    assert json.loads(events[-1][1]) == plain
+    refused = analysing.post("/v1/analyze", files={"file": ("a.wav", b"hello")}, headers=headers)
+    kind, data = refused.text.strip().split("\n\n")[-1].split("\ndata: ")
+    assert kind == "event: error" and json.loads(data)["code"] == "unsupported_media"
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_it_ends_when_its_client_leaves(config: ServingConfig, tmp_path: Path, accept: str) -> None:
+    stopped = threading.Event()
+    config = replace(config, queue=QueueLimits())
+    with serving(FakeEngine(), config) as client:
+        services = client.services
+        services.analysts = Analysts(spawn=lambda end: ThreadAnalyst(end, tmp_path, stopped))
+        for _ in range(2):  # whoever waits for the other one leaves too
+            with connected(client) as connection:
+                body = form_of(wav(1.0))
+                head = (
+                    f"POST /v1/analyze HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n"
+                    f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
+                )
+                connection.sendall(head.encode() + body)
+                until(lambda: services.analysing.busy)
+        assert stopped.wait(60)
+        until(lambda: not services.analysing.busy)
+
+
+def test_quotas_count_what_is_analysed(config: ServingConfig, detector: Path) -> None:
+    app = app_of(replace(config, require_key=True), FakeEngine())
+    services = services_of(app)
+    services.database.migrate()
+    services.analysts = Analysts(spawn=lambda end: ThreadAnalyst(end, detector))
+    _, seconds = services.keys.create("a", quota=Quota(seconds_per_day=2.5))
+    _, requests = services.keys.create("b", quota=Quota(requests_per_minute=2))
+    with app as client:
+        for secret in (seconds, requests):
+            headers = {"Authorization": f"Bearer {secret}"}
+            answers = [
+                client.post("/v1/analyze", files={"file": ("a.wav", wav())}, headers=headers)
+                for _ in range(3)
+            ]
+            assert [answer.status_code for answer in answers] == [200, 200, 429]
+            assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+def test_the_process_that_analyses_ends_when_it_is_idle_or_killed(idle: TestClient) -> None:
+    analysts = services_of(idle).analysts = Analysts(idle=3600.0)
     answer = idle.post("/v1/analyze", files={"file": ("a.wav", wav(0.2))})
     assert answer.status_code == 200, answer.text
+    handle: Any = analysts._handle
+    assert handle._process.poll() is None
+    handle._process.kill()
+    handle._process.wait()
+    gone = idle.post("/v1/analyze", files={"file": ("a.wav", wav(0.2))})
+    assert gone.status_code == 503 and gone.json()["code"] == "analysis_ended"
+    analysts._idle = 0.01
+    assert idle.post("/v1/analyze", files={"file": ("a.wav", b"RIFF")}).status_code == 415
+    assert idle.post("/v1/analyze", files={"file": ("a.wav", wav(0.2))}).status_code == 200
+    until(lambda: analysts._handle is None)
+
+
+def form_of(content: bytes) -> bytes:
+    """A form with a file, as it is sent."""
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    return head + content + b"\r\n--x--\r\n"

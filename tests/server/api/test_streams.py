@@ -56,6 +56,7 @@ def serving(
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with httpx.Client(base_url=address, timeout=20, trust_env=False) as client:
             deadline = time.monotonic() + 20
+            client.services = app.state.services
             while not server.started and thread.is_alive() and time.monotonic() < deadline:
                 time.sleep(0.01)
             yield client
