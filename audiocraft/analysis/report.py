@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.loudness import block_powers, gated_loudness, integrated_loudness, true_peak
+from audiocraft.audio.loudness import CHANNEL_WEIGHTS, block_powers, gated_loudness, integrated_loudness, true_peak
+from audiocraft.audio.pcm import checked_samples
 from audiocraft.config.analysis import DISCRIMINATORS
 from audiocraft.errors import InvalidInput, MissingDependency
 from audiocraft.metrics.key import cens_chroma, key_of
@@ -131,10 +132,11 @@ def analyse(
         music: also look for tempo and key, which takes longer than everything else.
         step: called now and then with the share of the work that is done; it may raise to stop the analysis.
     """
+    wav = checked_samples(wav, "wav")
     _check(wav, threshold)
     rate = detector.config.sample_rate
     step(0.0)
-    mono = convert_audio(wav.float(), sample_rate, rate, 1)[0]
+    mono = convert_audio(wav, sample_rate, rate, 1)[0]
     notes: list[str] = []
     found, scores = _judged(mono, detector, step)
     step(_JUDGED)
@@ -175,7 +177,7 @@ def analyse(
 def level_of(wav: Tensor, sample_rate: int, *, step: Step = _ignore) -> Level:
     """Measure how loud wav [C, N] is; `step` is told how far it is and may raise to stop."""
     peak = float(wav.abs().amax())
-    loudness = _loudness(wav[:2], sample_rate, step)
+    loudness = _loudness(wav, sample_rate, step) if len(wav) in CHANNEL_WEIGHTS else -math.inf
     highest = -math.inf
     if peak > 0:
         size = 10 * sample_rate
@@ -195,8 +197,6 @@ def level_of(wav: Tensor, sample_rate: int, *, step: Step = _ignore) -> Level:
 def _check(wav: Tensor, threshold: float | None) -> None:
     if wav.dim() != 2 or wav.numel() == 0:
         raise InvalidInput(f"analysis takes audio [C, N], got {list(wav.shape)}", field="wav")
-    if not wav.isfinite().all():
-        raise InvalidInput("the audio has infinite or undefined samples", field="wav")
     if threshold is not None and not 0 <= threshold <= 1:
         raise InvalidInput(f"threshold must lie between 0 and 1, got {threshold:g}", field="threshold")
 

@@ -6,7 +6,6 @@ libsndfile would correct at the end of a file is known beforehand here (`total_s
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -14,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audiocraft.audio.formats import MP3_KBPS, AudioFormat, stream_format
+from audiocraft.audio.mpeg import frame_header
 from audiocraft.audio.pcm import Samples, pcm16
+from audiocraft.audio.reading import with_total
 from audiocraft.audio.sndfile import SoundFileWriter
 from audiocraft.audio.wav import wav_header
 from audiocraft.errors import InvalidInput
@@ -157,38 +158,13 @@ class _Compressed:
         self._started = True
         if self.format.name == "mp3":
             return _without_index(data)
-        return data if self._total is None else with_total(data, self._total)
-
-
-def with_total(data: bytes, total: int) -> bytes:
-    """FLAC's first block with the number of samples (36 bits that begin inside byte 21), which is 0 for unknown."""
-    if data[:4] != b"fLaC" or not 0 < total < 1 << 36 or len(data) < 26:
-        return data
-    patched = bytearray(data)
-    patched[21] = (patched[21] & 0xF0) | (total >> 32)
-    patched[22:26] = struct.pack(">I", total & 0xFFFFFFFF)
-    return bytes(patched)
+        return with_total(data, self._total) if self._total else data
 
 
 def _without_index(data: bytes) -> bytes:
     """MP3 without its first frame, which LAME fills in at the end: left empty it makes readers stop early."""
-    length = _mp3_frame_length(data)
-    return data[length:] if length and len(data) >= length else data
-
-
-def _mp3_frame_length(data: bytes) -> int:
-    """Bytes of the MPEG layer III frame that `data` begins with; 0 where none does."""
-    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:
-        return 0
-    version = data[1] >> 3 & 3  # 3 MPEG-1, 2 MPEG-2, 0 MPEG-2.5
-    kbps_index, rate_index, padding = data[2] >> 4, data[2] >> 2 & 3, data[2] >> 1 & 1
-    if version == 1 or kbps_index in (0, 15) or rate_index == 3:
-        return 0
-    first = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-    later = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-    kbps = (first if version == 3 else later)[kbps_index]
-    rate = (44100, 48000, 32000)[rate_index] // {3: 1, 2: 2, 0: 4}[version]
-    return (144000 if version == 3 else 72000) * kbps // rate + padding
+    frame = frame_header(data[:4])
+    return data[frame.length :] if frame is not None and len(data) >= frame.length else data
 
 
 class _Sink:

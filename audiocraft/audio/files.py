@@ -9,22 +9,30 @@ import errno
 import io
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio, normalize_audio
 from audiocraft.audio.formats import FILE_FORMATS, file_format, held_rate
-from audiocraft.audio.pcm import as_samples, f32_pcm
-from audiocraft.audio.sndfile import SoundFileWriter, native_name
+from audiocraft.audio.pcm import as_samples, checked_samples
+from audiocraft.audio.reading import AudioFile, UnreadableAudio
+from audiocraft.audio.sndfile import SoundFileWriter
 from audiocraft.errors import InvalidInput
 from audiocraft.utils.files import atomic_write
+from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
 
 PathLike = str | os.PathLike[str]
+# What reading holds at once: the samples as they come, and one row per channel.
+_COPIES = 2
+# Bytes from which it is looked up how many are free.
+_MUCH = 1 << 28
 
 
 @dataclass(frozen=True, order=True)
@@ -37,7 +45,7 @@ class AudioFileInfo:
 
 
 def audio_info(filepath: PathLike) -> AudioFileInfo:
-    """Describe a file without decoding it."""
+    """Describe a file. It is decoded only where its header says nothing of its length, or lies."""
     with _open(filepath) as file:
         return AudioFileInfo(file.samplerate, file.frames / file.samplerate, file.channels)
 
@@ -46,6 +54,7 @@ def audio_read(
     filepath: PathLike, seek_time: float = 0.0, duration: float = -1.0, pad: bool = False
 ) -> tuple[Tensor, int]:
     """Read `duration` seconds from `seek_time` on -> (wav [C, N] float32, sample rate). Only that part is decoded.
+    Undefined and infinite samples are refused.
 
     Args:
         duration: a negative number reads to the end.
@@ -53,20 +62,28 @@ def audio_read(
     """
     if not (math.isfinite(seek_time) and seek_time >= 0):
         raise InvalidInput(f"seek_time must be zero or more seconds, got {seek_time}", field="seek_time")
+    if math.isnan(duration):
+        raise InvalidInput("duration must be a number of seconds, got nan", field="duration")
     with _open(filepath) as file:
         rate = file.samplerate
         first = min(int(seek_time * rate), file.frames)
-        wanted = int(duration * rate) if duration > 0 else -1
-        try:
-            if first:
-                file.seek(first)
-            frames = file.read(wanted, dtype="float32", always_2d=True)  # [N, C]
-        except soundfile.LibsndfileError as error:
-            raise InvalidInput(f"{filepath} is damaged: {error.error_string}", field="filepath") from error
+        wanted = int(duration * rate) if 0 < duration < math.inf else -1
+        count = file.frames - first if wanted < 0 else min(wanted, file.frames - first)
+        _check_memory(filepath, count * file.channels)
+        frames = _frames(file, first, count, filepath)
     wav = torch.from_numpy(np.ascontiguousarray(frames.T))
     if pad and wav.shape[-1] < wanted:
         wav = torch.nn.functional.pad(wav, (0, wanted - wav.shape[-1]))
     return wav, rate
+
+
+def audio_pieces(filepath: PathLike, seconds: float) -> Iterator[tuple[Tensor, int]]:
+    """The whole file in pieces of `seconds`, the last of which may be shorter -> (wav [C, n], sample rate) each."""
+    with _open(filepath) as file:
+        size = max(1, int(seconds * file.samplerate))
+        for first in range(0, file.frames, size):
+            frames = _frames(file, first, min(size, file.frames - first), filepath)
+            yield torch.from_numpy(np.ascontiguousarray(frames.T)), file.samplerate
 
 
 def audio_write(
@@ -127,14 +144,14 @@ def encode_audio(wav: Tensor, sample_rate: int, format: str, kbps: float | None 
     return memory.getvalue()
 
 
-def _open(filepath: PathLike) -> soundfile.SoundFile:
+def _open(filepath: PathLike) -> AudioFile:
     path = Path(filepath)
     if not path.is_file():
         what = "is a folder, not an audio file" if path.is_dir() else "does not exist"
         raise InvalidInput(f"{path} {what}", field="filepath")
     try:
-        return soundfile.SoundFile(native_name(path))
-    except (soundfile.LibsndfileError, TypeError) as error:
+        return AudioFile(path)
+    except (soundfile.LibsndfileError, UnreadableAudio, TypeError, OSError) as error:
         reason = getattr(error, "error_string", error)
         if not os.access(path, os.R_OK):
             reason = "no permission to read it"
@@ -145,15 +162,39 @@ def _open(filepath: PathLike) -> soundfile.SoundFile:
         ) from error
 
 
+def _frames(file: AudioFile, first: int, count: int, filepath: PathLike) -> npt.NDArray[np.float32]:
+    """So many frames [n, C] from `first` on; fewer where there are no more."""
+    try:
+        if first != file.tell():
+            file.seek(first)
+        frames: npt.NDArray[np.float32] = file.read(count, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InvalidInput(f"{filepath} is damaged: {error.error_string}", field="filepath") from error
+    if not np.isfinite(frames).all():
+        raise InvalidInput(f"{filepath} holds samples that are not numbers", field="filepath")
+    return frames
+
+
+def _check_memory(filepath: PathLike, samples: int) -> None:
+    """Refuse what memory cannot hold."""
+    need = _COPIES * 4 * samples
+    available = available_bytes(torch.device("cpu")) if need > _MUCH else None
+    if available is not None and need > available:
+        raise OutOfMemoryEstimate(
+            f"{filepath} as a whole needs about {gigabytes(need)} and {gigabytes(available)} are free; read a part of "
+            "it (seek_time, duration)",
+            need=need,
+            available=available,
+        )
+
+
 def _checked(wav: Tensor, sample_rate: int) -> Tensor:
     """wav [C, N] in float32, or a reason why it cannot be written."""
-    wav = f32_pcm(torch.as_tensor(wav).detach())
+    wav = checked_samples(torch.as_tensor(wav).detach(), "wav")
     if wav.dim() == 1:
         wav = wav[None]
     if wav.dim() != 2:
         raise InvalidInput(f"a file holds wav [C, N] or [N], got {list(wav.shape)}", field="wav")
-    if not wav.isfinite().all():
-        raise InvalidInput("the waveform has infinite or undefined samples", field="wav")
     if sample_rate <= 0:
         raise InvalidInput(f"sample rate must be positive, got {sample_rate}", field="sample_rate")
     return wav

@@ -21,7 +21,7 @@ _PEAK_BLOCK = 1 << 19
 # Channels in front and behind count once, those at the sides 1.41 times, low frequencies not at all (BS.1770-4, annex
 # 3). The order is that of files: left, right, centre, low frequencies, then pairs, behind before beside.
 _FRONT, _SIDE, _LOW = 1.0, 1.41, 0.0
-_CHANNEL_WEIGHTS = {
+CHANNEL_WEIGHTS = {
     count: (_FRONT,) * min(count, 3) + (_SIDE,) * max(0, count - 3) for count in range(1, 6)
 } | {
     6: (_FRONT,) * 3 + (_LOW,) + (_SIDE,) * 2,
@@ -47,7 +47,7 @@ def gated_loudness(power: Tensor) -> Tensor:
 def block_powers(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:
     """wav [..., C, N] -> the weighted power [..., blocks] of blocks of 0.4 s, each a quarter of a block after the one
     before, summed over the channels. Differentiable."""
-    weights = _CHANNEL_WEIGHTS.get(wav.shape[-2])
+    weights = CHANNEL_WEIGHTS.get(wav.shape[-2])
     if weights is None:
         raise InvalidInput(
             f"the loudness of {wav.shape[-2]} channels is not defined; up to 6 or 8 are (stereo, 5.1, 7.1)",

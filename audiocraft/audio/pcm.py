@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,17 +46,34 @@ def in_steps(wav: Tensor) -> Tensor:
     return (wav * _STEPS).round().clamp(-_STEPS, _STEPS - 1) / _STEPS
 
 
-def f32_pcm(wav: Tensor) -> Tensor:
-    """Integer PCM (16 or 32 bit) or float samples as float32 in [-1, 1]."""
+def f32_pcm(wav: Tensor | npt.NDArray[Any]) -> Tensor:
+    """Integer PCM (8 bits with or without sign, 16 or 32 bits) or float samples as float32 in [-1, 1]."""
     import torch
 
+    wav = torch.as_tensor(wav)
     if wav.dtype.is_floating_point:
         return wav.float()
-    if wav.dtype == torch.int16:
-        return wav.float() / _STEPS
-    if wav.dtype == torch.int32:
-        return wav.float() / 2**31
-    raise InvalidInput(f"PCM samples are float, int16 or int32, got {wav.dtype}", field="wav")
+    if wav.dtype == torch.uint8:  # as WAV files have 8 bits: silence is 128
+        return (wav.float() - 128) / 128
+    steps = {torch.int8: 1 << 7, torch.int16: _STEPS, torch.int32: 1 << 31}.get(wav.dtype)
+    if steps is None:
+        raise InvalidInput(
+            f"PCM samples are float, int8, uint8, int16 or int32, got {str(wav.dtype).removeprefix('torch.')}",
+            field="wav",
+        )
+    return wav.float() / steps
+
+
+def checked_samples(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
+    """The same as float32, on its device, or a refusal that names `field`: a codec makes a constant buzz of undefined
+    samples, and noise of integers that are not scaled."""
+    try:
+        samples = f32_pcm(wav)
+    except InvalidInput as error:
+        raise InvalidInput(str(error), field=field) from error
+    if not samples.isfinite().all():
+        raise InvalidInput(f"{field} has infinite or undefined samples", field=field)
+    return samples
 
 
 def i16_pcm(wav: Tensor) -> Tensor:

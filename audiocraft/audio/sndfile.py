@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ import soxr
 
 from audiocraft.audio.formats import AudioFormat, held_rate
 from audiocraft.audio.pcm import Samples, pcm16
+from audiocraft.audio.reading import native_name
 from audiocraft.errors import InvalidInput
 
 # The Vorbis and Opus encoders take their work space from the stack: one call with minutes of audio overflows it.
@@ -140,11 +140,6 @@ def compression_level(format: str, sample_rate: int, channels: int, kbps: float)
         level = math.log(largest / kbps) / math.log(largest**0.5 / 3.1) if kbps > 0 else 1.0
     # The very end, 1, is refused.
     return float(min(0.999, max(0.0, level)))
-
-
-def native_name(path: Path) -> str | bytes:
-    """A path as libsndfile takes it; on Linux a name is bytes and need not be UTF-8."""
-    return str(path) if os.name == "nt" else os.fsencode(path)
 
 
 def _rate_options(format: str, rate: int, channels: int, kbps: float) -> dict[str, Any]:

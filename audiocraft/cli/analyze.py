@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiocraft.cli.output import USAGE, complain, document, note, result
-from audiocraft.errors import InvalidInput
+from audiocraft.errors import InvalidInput, OutOfMemoryEstimate
 
 if TYPE_CHECKING:
     from audiocraft.analysis.report import Report
@@ -52,8 +52,8 @@ def analyze(
                 feature_maps=features and as_json,
                 music=music,
             )
-        except InvalidInput as error:
-            if len(files) == 1 or error.field == "threshold":
+        except (InvalidInput, OutOfMemoryEstimate) as error:
+            if len(files) == 1 or getattr(error, "field", None) == "threshold":
                 raise
             complain(str(error))  # the other files get their reports
             entries.append({"file": str(file), "error": str(error)})

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from audiocraft.audio.pcm import checked_samples
 from audiocraft.audio.processing import AudioProcessor
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
@@ -141,7 +142,7 @@ class GenerationRequest:
         seeds: one per row; None draws fresh ones, which the result reports.
         schedule: (second, text) in ascending order from second 0: what the music should be from there on, in all rows.
             A row's prompt, where there is one, holds throughout, and the text is added to it.
-        prompt_audio: [B, C, N] to continue, at `prompt_sample_rate`.
+        prompt_audio: [B, C, N] to continue, at `prompt_sample_rate`; this and the reference may be integer PCM.
         score: tempo, key and chords of all rows, for models that take plans; what is said here wins over the prompt.
         plans: one per row for models that take them; None plans from the prompt and the score.
         reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
@@ -190,9 +191,15 @@ class GenerationRequest:
                     "plans say tempo, key and chords already; leave out the score or the plans", field="score"
                 )
         if self.prompt_audio is not None:
+            object.__setattr__(self, "prompt_audio", checked_samples(self.prompt_audio, "prompt_audio"))
             self._check_prompt_audio(self.prompt_audio)
         if self.reference_audio is not None:
-            self._check_reference_audio(self.reference_audio)
+            heard = tuple(
+                None if wav is None else checked_samples(wav, "reference_audio")
+                for wav in self.reference_audio
+            )
+            object.__setattr__(self, "reference_audio", heard)
+            self._check_reference_audio(heard)
 
     def prompt_at(self, row: int, second: float) -> str | None:
         """What row `row` should be at `second` of the piece."""

@@ -190,6 +190,11 @@ class TokenModel(BaseGenModel):
     def _task(
         self, request: GenerationRequest, seeds: Sequence[int], plans: Sequence[ScorePlan | None]
     ) -> windows.TokenTask:
+        if request.prompt_audio is not None and request.prompt_sample_rate is not None:
+            # Before it is encoded, which takes seconds and gigabytes for a long one.
+            seconds = request.prompt_audio.shape[-1] / request.prompt_sample_rate
+            total = windows.frames_of(request.duration, self.frame_rate)
+            _check_prompt(windows.frames_of(seconds, self.frame_rate), total, seconds, request)
         first, *later = self._attributes(request, plans, seeds)
         return self._laid_out(request, self._prompt_codes(request), first, later)
 
@@ -202,12 +207,8 @@ class TokenModel(BaseGenModel):
     ) -> windows.TokenTask:
         """The task of a request whose prompt audio is codes [B, K, P], and whose prompts are conditions."""
         total = windows.frames_of(request.duration, self.frame_rate)
-        if prompt.shape[-1] >= total:
-            raise InvalidInput(
-                f"the prompt audio lasts {prompt.shape[-1] / self.frame_rate:.2f} s; "
-                f"duration {request.duration:g} s must be longer, because it includes the prompt",
-                field="duration",
-            )
+        known = prompt.shape[-1]
+        _check_prompt(known, total, known / self.frame_rate, request)
         stride = (
             windows.stride_of(request.window.stride, self.max_duration) if self._is_long(request) else 0.0
         )
@@ -220,7 +221,7 @@ class TokenModel(BaseGenModel):
                 context=min(total, int(self.max_duration * self.frame_rate + 1e-6)) if stride else total,
                 # A piece of one window has no stride; where its schedule divides it, everything before is heard.
                 stride=max(1, int(stride * self.frame_rate + 1e-6)),
-                prompt=prompt.shape[-1],
+                prompt=known,
                 changes=changes,
             ),
             prompt=prompt,
@@ -289,3 +290,13 @@ class TokenModel(BaseGenModel):
                 )
             rows.append(codes)
         return torch.cat(rows)
+
+
+def _check_prompt(frames: int, total: int, seconds: float, request: GenerationRequest) -> None:
+    """Refuse audio to continue that fills the whole piece."""
+    if frames >= total:
+        raise InvalidInput(
+            f"the prompt audio lasts {seconds:.2f} s; duration {request.duration:g} s must be longer, because it "
+            "includes the prompt",
+            field="duration",
+        )

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from audiocraft.audio.files import audio_read, audio_write
+from audiocraft.audio.files import audio_info, audio_read, audio_write
 from audiocraft.audio.formats import FILE_FORMATS
 from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.checkpoints.facts import check_takes
@@ -262,6 +262,13 @@ def with_reference(request: GenerationRequest, path: str | os.PathLike[str], rol
 
 def with_prompt_audio(request: GenerationRequest, path: str | os.PathLike[str]) -> GenerationRequest:
     """`request`, each row of which starts with the audio file at `path`."""
+    seconds = audio_info(path).duration
+    if seconds >= request.duration:  # before hours of it are read
+        raise InvalidInput(
+            f"the prompt audio lasts {seconds:.2f} s; duration {request.duration:g} s must be longer, because it "
+            "includes the prompt",
+            field="duration",
+        )
     wav, rate = _audio_of(path, "continues")
     return replace(request, prompt_audio=wav.expand(len(request.prompts), -1, -1), prompt_sample_rate=rate)
 

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
+from audiocraft.audio import convert
 from audiocraft.audio.convert import (
+    _LARGEST_FILTER,
+    _resampler,
     compress,
     convert_audio,
     convert_audio_channels,
@@ -23,7 +26,7 @@ from audiocraft.audio.convert import (
     normalize_loudness,
 )
 from audiocraft.audio.loudness import integrated_loudness
-from audiocraft.audio.pcm import f32_pcm, i16_pcm
+from audiocraft.audio.pcm import checked_samples, f32_pcm, i16_pcm
 from audiocraft.errors import InvalidInput
 
 
@@ -129,7 +132,7 @@ def test_channels(present: int, wanted: int, generator: torch.Generator) -> None
         (lambda: normalize_audio(torch.zeros(1, 10), strategy="loudness"), "sample_rate"),
         (lambda: normalize_audio(torch.full((1, 10), 2.0), strategy="none"), "wav"),
         (lambda: i16_pcm(torch.full((1, 10), 1.5)), "wav"),
-        (lambda: f32_pcm(torch.zeros(1, 10, dtype=torch.int8)), "wav"),
+        (lambda: f32_pcm(torch.zeros(1, 10, dtype=torch.int64)), "wav"),
         (lambda: compress(torch.zeros(1, 1, 10), 16000, "wma"), "target_format"),
         (lambda: compress(torch.zeros(1, 1, 10), 16000, "mp3", "fast"), "bitrate"),
     ],
@@ -169,6 +172,59 @@ def test_a_resampler_made_while_generating_serves_training() -> None:
         convert_audio(torch.ones(1, 1, 700), 7000, 9000, 1)
     convert_audio(wav, 7000, 9000, 1).sum().backward()
     assert wav.grad is not None and bool(wav.grad.any())
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "middle"),
+    [
+        ("uint8", 128, 128),
+        ("int8", 128, 0),
+        ("int16", 2**15, 0),
+        ("int32", 2**31, 0),
+        ("float16", 1, 0),
+        ("float64", 1, 0),
+    ],
+)
+def test_samples_of_any_kind_mean_the_same_sound(name: str, steps: int, middle: int) -> None:
+    """Integers that were cast instead of scaled were 32,768 times too loud, without a word."""
+    wanted = torch.tensor([[0.0, 0.5, -0.25, -1.0]])
+    given = (wanted.double() * steps + middle).to(getattr(torch, name))
+    for samples in (given, given) if name == "bfloat16" else (given, given.numpy()):
+        torch.testing.assert_close(f32_pcm(samples), wanted, rtol=0, atol=0)
+        torch.testing.assert_close(checked_samples(samples, "wav"), wanted, rtol=0, atol=0)
+    assert torch.equal(convert_audio(given, 8000, 8000, 1).float(), wanted)
+
+
+@pytest.mark.parametrize("rate", [44056, 22255, 11127, 7777, 44101, 46722, 191999])
+def test_rates_without_a_common_factor_cost_no_more_than_others(rate: int) -> None:
+    """The filter between 44,101 and 24,000 Hz would hold a thousand million numbers: seconds, and 4 GB that stay."""
+    time = torch.arange(rate // 2).double() / rate
+
+    def tone(at: Tensor) -> Tensor:
+        return sum(
+            (0.3 * torch.sin(2 * torch.pi * pitch * at) for pitch in (220, 1000, 3000)), torch.zeros(1)
+        )
+
+    wav = torch.stack([tone(time), -tone(time)]).float()[None]
+    made = convert_audio(wav, rate, 24000, 2)
+    assert made.shape == (1, 2, wav.shape[-1] * 24000 // rate)
+    inner = slice(200, -200)  # beyond the ends there is silence, which rings
+    expected = tone(torch.arange(made.shape[-1]).double() / 24000).float()
+    torch.testing.assert_close(made[0, 0, inner], expected[inner], rtol=0, atol=1e-3)
+    torch.testing.assert_close(made[0, 1], -made[0, 0])
+    assert _resampler.cache_info().maxsize * _LARGEST_FILTER * 4 <= 2**27  # what is kept
+
+
+def test_both_resamplers_agree(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
+    wav = _music(44100, 2, generator)
+    ours = convert_audio(wav, 44100, 24000, 2)
+    monkeypatch.setattr(convert, "_LARGEST_FILTER", 0)
+    theirs = convert_audio(wav, 44100, 24000, 2)
+    assert ours.shape == theirs.shape
+    assert float((ours - theirs).norm() / ours.norm()) < 0.01
+    with pytest.raises(InvalidInput, match="gradients"):
+        convert_audio(wav.requires_grad_(), 44100, 24000, 2)
+    assert convert_audio(wav.detach()[:, :0], 44100, 24000, 2).shape == (2, 0)
 
 
 def test_surround_sound_is_as_loud_as_its_channels() -> None:

@@ -11,9 +11,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiocraft.audio.encoders import AudioEncoder, content_type, open_encoder, with_total
+from audiocraft.audio.encoders import AudioEncoder, content_type, open_encoder
 from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.audio.pcm import pcm16
+from audiocraft.audio.reading import with_total
 from audiocraft.audio.wav import wav_header
 from audiocraft.errors import InvalidInput
 

@@ -253,6 +253,57 @@ def test_impossible_requests() -> None:
         request(prompt_audio=torch.zeros(4, 1, 100))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("field", ["prompt_audio", "reference_audio"])
+def test_undefined_samples_are_refused_where_they_come_in(field: str, value: float) -> None:
+    """The codec made a constant buzz of them, and nobody was told."""
+    wav = torch.zeros(1, 1, 3200)
+    wav[..., ::100] = value
+    rate = field.replace("audio", "sample_rate")
+    with pytest.raises(InvalidInput, match=f"{field} has infinite or undefined samples"):
+        GenerationRequest(
+            prompts=("x",), **{field: wav if field == "prompt_audio" else (wav[0],), rate: 32000}
+        )
+
+
+def test_integer_pcm_is_the_same_sound(model: MusicGen) -> None:
+    """Cast instead of scaled, it was 32,768 times too loud for the codec."""
+    tone = 0.3 * torch.sin(torch.arange(16000) * 0.05)[None, None]
+    base = GenerationRequest(
+        prompts=("x",), seeds=(1,), duration=0.6, prompt_audio=tone, prompt_sample_rate=32000
+    )
+    expected = model.run(base).codes
+    assert expected is not None
+    for samples in (
+        (tone * 2**15).to(torch.int16),
+        (tone.double() * 2**31).to(torch.int32),
+        tone.double(),
+        (tone * 2**15).to(torch.int16).numpy(),
+    ):
+        codes = model.run(replace(base, prompt_audio=samples)).codes
+        assert codes is not None and float((codes == expected)[..., :20].float().mean()) > 0.9
+    with pytest.raises(InvalidInput, match="PCM samples are float") as caught:
+        replace(base, prompt_audio=torch.zeros(1, 1, 10, dtype=torch.int64))
+    assert caught.value.field == "prompt_audio"
+
+
+def test_a_prompt_longer_than_the_piece_is_refused_before_it_is_encoded(
+    model: MusicGen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty minutes took nine seconds and 2.3 GB to be refused."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("encoded")
+
+    monkeypatch.setattr(model.compression_model, "encode", never)
+    for samples, rate in ((32000, 32000), (7777 * 1200, 7777)):
+        asked = request(
+            prompts=("x",), seeds=(1,), prompt_audio=torch.zeros(1, 1, samples), prompt_sample_rate=rate
+        )
+        with pytest.raises(InvalidInput, match=r"lasts .* s; duration 1 s must be longer"):
+            model.prepare(asked)
+
+
 def test_unknown_model() -> None:
     with pytest.raises(CheckpointError, match="nosuch"):
         MusicGen.get_pretrained("nosuch", device="cpu")

@@ -1,7 +1,8 @@
 """Decodes one audio file, in a process of its own with little memory, time and rights.
 
 Run as a script: arguments are the input, the output (raw float32, frames interleaved) and the limits as JSON. The last
-line on stdout is JSON: what was decoded, or why it was refused. Imports nothing of the package on purpose.
+line on stdout is JSON: what was decoded, or why it was refused. Imports nothing of the package but its reader of files,
+which needs no more than libsndfile.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 _BLOCK = 65536
@@ -26,10 +28,14 @@ _FORMATS = {
 def main(source: str, target: str, limits: dict[str, Any]) -> dict[str, Any]:
     """Decode `source` into `target` -> what it was."""
     _restrict(limits)
+    # An isolated Python does not look beside this file, where the package is.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     import soundfile
 
+    from audiocraft.audio.reading import AudioFile
+
     try:
-        with soundfile.SoundFile(source) as file:
+        with AudioFile(Path(source)) as file:
             refusal = _refusal(file, limits)
             return refusal or _decode(file, target, limits)
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
