@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.loudness import CHANNEL_WEIGHTS, block_powers, gated_loudness, integrated_loudness, true_peak
+from audiocraft.audio.loudness import (
+    CHANNEL_WEIGHTS,
+    block_powers,
+    gated_loudness,
+    integrated_loudness,
+    true_peak,
+)
 from audiocraft.audio.pcm import checked_samples
 from audiocraft.config.analysis import DISCRIMINATORS
 from audiocraft.errors import InvalidInput, MissingDependency
