@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,16 @@ class BaseQuantizer(nn.Module, ABC):
     @abstractmethod
     def set_num_codebooks(self, n: int) -> None:
         """Use the first `n` codebooks from now on."""
+
+
+def codebook_count(n: object, most: int) -> int:
+    """`n` codebooks of a quantiser that has `most`, or the reason why not."""
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral):
+        raise InvalidInput(f"the number of codebooks must be a whole number, got {n!r}", field="n")
+    count = int(n)
+    if not 1 <= count <= most:
+        raise InvalidInput(f"{count} codebooks asked for; this quantiser has 1 to {most}", field="n")
+    return count
 
 
 class DummyQuantizer(BaseQuantizer):

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audiocraft.errors import InvalidInput
-from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
+from audiocraft.quantization.base import BaseQuantizer, QuantizedResult, codebook_count
 
 
 class FactorisedCodebook(nn.Module):
@@ -100,10 +99,4 @@ class FactorisedResidualQuantizer(BaseQuantizer):
         self.n_q = self._active(n)
 
     def _active(self, n: int | None) -> int:
-        if n is None:
-            return self.n_q
-        if not 1 <= n <= len(self.quantizers):
-            raise InvalidInput(
-                f"{n} codebooks asked for; this quantiser has 1 to {len(self.quantizers)}", field="n"
-            )
-        return n
+        return self.n_q if n is None else codebook_count(n, len(self.quantizers))

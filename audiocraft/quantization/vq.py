@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
-from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
+from audiocraft.quantization.base import BaseQuantizer, QuantizedResult, codebook_count
 from audiocraft.quantization.core_vq import ResidualVectorQuantization
 
 
@@ -150,11 +150,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
         self.n_q = self._active(n)
 
     def _active(self, n: int | None) -> int:
-        if n is None:
-            return self.n_q
-        if not 1 <= n <= self.max_n_q:
-            raise InvalidInput(f"{n} codebooks asked for; this quantiser has 1 to {self.max_n_q}", field="n")
-        return n
+        return self.n_q if n is None else codebook_count(n, self.max_n_q)
 
     def _draw_count(self, device: torch.device, generator: torch.Generator | None) -> int:
         source = "cpu" if generator is None else generator.device

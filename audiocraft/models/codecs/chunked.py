@@ -30,6 +30,7 @@ class Joiner:
 
     def __init__(self, stride: int) -> None:
         self._stride = stride
+        self._dtype = torch.float32  # of the chunks
         self._weight: Tensor | None = None  # of a whole chunk, as the first one is
         self._audio: Tensor | None = None  # weighted sums that the next chunk adds to
         self._weights: Tensor | None = None
@@ -37,9 +38,12 @@ class Joiner:
     def add(self, part: Tensor) -> Tensor:
         """The next chunk; what no later one changes comes back."""
         if self._weight is None or self._audio is None or self._weights is None:
-            ramp = torch.linspace(0, 1, part.shape[-1] + 2, device=part.device, dtype=part.dtype)[1:-1]
+            self._dtype = part.dtype
+            # In half precision the weights at the ends of a chunk would be 0, and what is left there 0 / 0.
+            precise = torch.promote_types(part.dtype, torch.float32)
+            ramp = torch.linspace(0, 1, part.shape[-1] + 2, device=part.device, dtype=precise)[1:-1]
             self._weight = 0.5 - (ramp - 0.5).abs()
-            self._audio, self._weights = part[..., :0], self._weight[:0]
+            self._audio, self._weights = part[..., :0].to(precise), self._weight[:0]
         length = part.shape[-1]
         weight = self._weight[:length]
         missing = max(0, length - self._weights.shape[-1])
@@ -48,12 +52,13 @@ class Joiner:
         weights[:length] += weight
         settled = audio[..., : self._stride] / weights[: self._stride]
         self._audio, self._weights = audio[..., self._stride :], weights[self._stride :]
-        return settled
+        return settled.to(self._dtype)
 
-    def finish(self) -> Tensor:
-        """What is left after the last chunk."""
-        assert self._audio is not None and self._weights is not None
-        return self._audio / self._weights
+    def finish(self) -> tuple[Tensor, ...]:
+        """What is left after the last chunk; nothing where there was none."""
+        if self._audio is None or self._weights is None:
+            return ()
+        return ((self._audio / self._weights).to(self._dtype),)
 
 
 @dataclass(slots=True)
@@ -131,6 +136,8 @@ class ChunkedEncodecModel(EncodecModel):
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
         """codes [B, K, T] and volumes [B, chunks] -> audio [B, C, N], the last frame whole."""
+        if codes.shape[-1] == 0:
+            return super().decode(codes)
         parts = codes.split(self.chunk_frames, dim=-1)
         if scale is not None and scale.shape[-1] != len(parts):
             raise InvalidInput(
@@ -164,7 +171,7 @@ class ChunkedEncodecModel(EncodecModel):
         nothing = torch.zeros(len(codes), self.channels, 0, device=codes.device)
         parts = codes.split(self.chunk_frames, dim=-1) if whole else ()
         audio = [state.joiner.add(self._decoded(part, None)) for part in parts]
-        return torch.cat([nothing, *audio, *([state.joiner.finish()] if final else [])], dim=-1)
+        return torch.cat([nothing, *audio, *(state.joiner.finish() if final else ())], dim=-1)
 
     @property
     def decode_delay(self) -> int:
@@ -183,4 +190,4 @@ class ChunkedEncodecModel(EncodecModel):
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         joiner = Joiner(self.stride_samples)
-        return torch.cat([*[joiner.add(part) for part in parts], joiner.finish()], dim=-1)
+        return torch.cat([*[joiner.add(part) for part in parts], *joiner.finish()], dim=-1)

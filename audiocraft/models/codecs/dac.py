@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
-from audiocraft.models.codecs.encodec import CompressionModel
+from audiocraft.models.codecs.encodec import CompressionModel, checked_codes
 from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.quantization.base import QuantizedResult
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
@@ -87,11 +87,18 @@ class DACModel(CompressionModel):
         """codes [B, K, T] -> audio [B, 1, T * hop], a few samples less where a ratio of the model is odd."""
         if scale is not None:
             raise InvalidInput("this codec leaves volume alone, so decode() takes no scale", field="scale")
-        audio: Tensor = self.decoder(self.decode_latent(codes))
+        latent = self.decode_latent(codes)
+        if latent.shape[-1] == 0:
+            return latent.new_zeros(len(latent), 1, 0)
+        audio: Tensor = self.decoder(latent)
         return audio
 
     def decode_latent(self, codes: Tensor) -> Tensor:
         """codes [B, K, T] -> quantised frames [B, D, T]"""
+        codes = checked_codes(codes, self.total_codebooks, self.cardinality)
+        if codes.shape[-1] == 0:  # which torch's convolutions refuse
+            weight = next(self.quantizer.parameters())
+            return weight.new_zeros(len(codes), self.quantizer.dimension, 0)
         return self.quantizer.decode(codes)
 
     def init_decode_state(self, batch_size: int) -> DACState:

@@ -112,6 +112,33 @@ class CompressionModel(ABC, nn.Module):
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
 
+def checked_codes(codes: Tensor, codebooks: int, cardinality: int) -> Tensor:
+    """codes [B, K, T] of any whole numbers as indices, or an error that names what does not fit: one of an index deep
+    inside says nothing, and on a GPU ends the process.
+
+    Args:
+        codebooks: that there are at most.
+        cardinality: codes that each of them has.
+    """
+    whole = not (codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool)
+    if codes.dim() != 3 or not whole or not 1 <= codes.shape[1] <= codebooks:
+        raise InvalidInput(
+            f"codes must be whole numbers [batch, 1 to {codebooks} codebooks, frames]; got "
+            f"{str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}",
+            field="codes",
+        )
+    codes = codes.long()
+    if must_check(codes):
+        low, high = torch.stack(codes.aminmax()).tolist()  # both at once: each read waits for a GPU
+        if low < 0 or high >= cardinality:
+            raise InvalidInput(
+                f"codes must lie between 0 and {cardinality - 1}; these go from {low} to {high}: "
+                "they belong to another codec",
+                field="codes",
+            )
+    return codes
+
+
 @runtime_checkable
 class StreamingNetwork(Protocol):
     """What an encoder or decoder needs to work piece by piece; SEANet and our own networks have it."""
@@ -231,31 +258,16 @@ class EncodecModel(CompressionModel):
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
         """codes [B, K, T] -> audio [B, C, T * hop]; the caller knows how much of the last frame is real."""
-        return self.postprocess(self.decoder(self.decode_latent(codes)), scale)
+        latent = self.decode_latent(codes)
+        if latent.shape[-1] == 0:
+            return latent.new_zeros(len(latent), self.channels, 0)
+        return self.postprocess(self.decoder(latent), scale)
 
     def decode_latent(self, codes: Tensor) -> Tensor:
         """codes [B, K, T] -> quantised frames [B, D, T]"""
         if isinstance(self.quantizer, ResidualVectorQuantizer):
-            self._check_codes(codes)
+            codes = checked_codes(codes, self.total_codebooks, self.cardinality)
         return self.quantizer.decode(codes)
-
-    def _check_codes(self, codes: Tensor) -> None:
-        """Codes of another codec give an error here, and not one of an index deep inside."""
-        if codes.dim() != 3 or codes.is_floating_point() or not 1 <= codes.shape[1] <= self.total_codebooks:
-            raise InvalidInput(
-                f"codes must be whole numbers [batch, 1 to {self.total_codebooks} codebooks, frames]; got "
-                f"{str(codes.dtype).removeprefix('torch.')} {list(codes.shape)}",
-                field="codes",
-            )
-        if not must_check(codes):
-            return
-        low, high = torch.stack(codes.aminmax()).tolist()  # both at once: each read waits for a GPU
-        if low < 0 or high >= self.cardinality:
-            raise InvalidInput(
-                f"codes must lie between 0 and {self.cardinality - 1}; these go from {low} to {high}: "
-                "they belong to another codec",
-                field="codes",
-            )
 
     def init_encode_state(self, batch_size: int) -> CodecState:
         """A fresh state for `encode_step`, owned by the caller."""

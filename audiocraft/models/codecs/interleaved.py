@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.models.codecs.encodec import CompressionModel
+from audiocraft.models.codecs.encodec import CompressionModel, checked_codes
 from audiocraft.quantization.base import QuantizedResult
 
 
@@ -104,8 +104,9 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
         """Interleaved codes -> audio [B, 2, N]"""
+        codes = self._checked(codes)
         audio = self.model.decode(self._pairs(codes), None if scale is None else scale.reshape(-1, 1))
-        return audio.view(-1, 2, audio.shape[-1])
+        return audio.view(len(codes), 2, audio.shape[-1])
 
     def init_decode_state(self, batch_size: int) -> InterleavedState:
         """A fresh state for `decode_step`, owned by the caller."""
@@ -113,6 +114,7 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     def decode_step(self, codes: Tensor, state: InterleavedState, *, final: bool = False) -> Tensor:
         """The next interleaved codes [B, K, t] -> the samples [B, 2, n] that they settle."""
+        codes = self._checked(codes, whole=False)
         if state.waiting is not None:
             codes = torch.cat([state.waiting, codes], dim=-1)
         whole = codes.shape[-1] // self.num_virtual_steps * self.num_virtual_steps
@@ -124,6 +126,24 @@ class InterleaveStereoCompressionModel(CompressionModel):
     def decode_delay(self) -> int:
         """Steps that must follow a step before `decode_step` has given all its samples."""
         return self.model.decode_delay * self.num_virtual_steps + self.num_virtual_steps - 1
+
+    def _checked(self, codes: Tensor, *, whole: bool = True) -> Tensor:
+        """Codes of both channels, as `checked_codes` returns them.
+
+        Args:
+            whole: both channels of a frame must be there.
+        """
+        most = self.model.total_codebooks * (1 if self.per_timestep else 2)
+        codes = checked_codes(codes, most, self.cardinality)
+        if (self.per_timestep and whole and codes.shape[-1] % 2) or (
+            not self.per_timestep and codes.shape[1] % 2
+        ):
+            what = "steps" if self.per_timestep else "codebooks"
+            raise InvalidInput(
+                f"codes must have an even number of {what}, for left and right; got {list(codes.shape)}",
+                field="codes",
+            )
+        return codes
 
     def _pairs(self, codes: Tensor) -> Tensor:
         """Interleaved codes [B, ...] -> those of the mono codec [2 B, K, T], left and right alternating."""

@@ -100,6 +100,16 @@ class DropoutModule(nn.Module):
         self.rng = torch.Generator()
         self.rng.manual_seed(seed)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """With the generator as bytes: torch cannot hand a generator to a spawned process."""
+        state: dict[str, Any] = super().__getstate__()
+        return {**state, "rng": bytes(self.rng.get_state().numpy())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        content = torch.frombuffer(bytearray(state["rng"]), dtype=torch.uint8)
+        super().__setstate__({**state, "rng": torch.Generator()})
+        self.rng.set_state(content)
+
     def _draw(self, generator: torch.Generator | None) -> float:
         return torch.rand(1, generator=self.rng if generator is None else generator).item()
 

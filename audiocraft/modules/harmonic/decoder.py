@@ -19,7 +19,13 @@ from audiocraft.audio.mel import mel_filters
 from audiocraft.modules.backend import kernels_for
 from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.derived import Derived
-from audiocraft.modules.harmonic.encoder import FLOOR, NOISES_PER_FRAME, TONES_PER_FRAME, ToneScale
+from audiocraft.modules.harmonic.encoder import (
+    FLOOR,
+    NOISES_PER_FRAME,
+    TONES_PER_FRAME,
+    ConstantBuffers,
+    ToneScale,
+)
 from audiocraft.modules.streaming import StreamingModule
 from audiocraft.quantization.vq import leaky_sum
 
@@ -134,7 +140,7 @@ class SynthesisState:
     held: Tensor | None = None
 
 
-class HarmonicNoiseDecoder(StreamingModule):
+class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
     """Frames [B, dimension, T] -> audio [B, 1, T * hop], causally: blocks, then tones and noise.
 
     Oscillators run with the time of the piece, so equal frames make a steady tone of any frequency. Step by step
@@ -209,8 +215,8 @@ class HarmonicNoiseDecoder(StreamingModule):
         past = [like.new_zeros(batch_size, like.shape[1], _KERNEL - 1) for _ in self.blocks]
         return SynthesisState(
             past,
-            like.new_zeros(batch_size, self.scale.tone_hop),
-            like.new_zeros(batch_size, self.scale.noise_hop),
+            like.new_zeros(batch_size, self.scale.tone_hop, dtype=torch.float32),
+            like.new_zeros(batch_size, self.scale.noise_hop, dtype=torch.float32),
         )
 
     def forward(self, z: Tensor, *, state: SynthesisState | None = None) -> Tensor:
@@ -232,7 +238,7 @@ class HarmonicNoiseDecoder(StreamingModule):
             start = int(torch.randint(1 << 16, (), device="cpu")) if self.training else 0
         with torch.autocast(z.device.type, enabled=False):
             audio = self._sing(tones.float(), start, state) + self._hiss(noise.float(), start, state)
-        return audio.unsqueeze(1)
+        return audio.unsqueeze(1).to(z.dtype)
 
     def lookahead(self, index: int) -> int:
         """The frame that settles sample `index`."""

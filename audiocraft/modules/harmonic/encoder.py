@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +94,23 @@ class ToneScale:
         return self.lowest / self.sample_rate * 2.0 ** (steps / self.per_octave)
 
 
-class SpectralEncoder(nn.Module):
+class ConstantBuffers(nn.Module):
+    """A module whose own buffers are constants: they move with it, and keep their precision whatever the weights are
+    cast to. Oscillators in half precision would be out of tune."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        constants, self._buffers = self._buffers, {}
+        try:
+            super()._apply(fn, recurse)
+        finally:
+            self._buffers = constants
+        for name, constant in constants.items():
+            if constant is not None:
+                constants[name] = constant.to(fn(torch.empty(0, device=constant.device)).device)
+        return self
+
+
+class SpectralEncoder(ConstantBuffers):
     """Audio [B, 1, N] -> frames [B, dimension, ceil(N / hop)]: log magnitudes of tones and bands, projected.
 
     Nothing is learnt by gradient: `fit` takes the principal components of real frames, so that distances between
@@ -120,7 +138,8 @@ class SpectralEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, 1, N] -> [B, D, T]"""
         with torch.autocast(x.device.type, enabled=False):
-            return self.projection(self.features(x.float())).transpose(1, 2)
+            features = self.features(x.float()).to(self.projection.weight.dtype)
+            return self.projection(features).transpose(1, 2)
 
     def features(self, x: Tensor) -> Tensor:
         """x [B, 1, N] -> weighted log magnitudes [B, T, tones and bands of all steps]"""
