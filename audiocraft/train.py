@@ -72,7 +72,7 @@ def get_solver_from_xp(
     if restore:
         solver.restore()
         if load_best:
-            solver.load_from(xp.folder)
+            solver.load_from(str(xp.folder))
     return solver
 
 

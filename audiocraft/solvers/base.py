@@ -15,11 +15,12 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from audiocraft.checkpoints.files import load_weights, save_checkpoint
+from audiocraft.checkpoints.files import save_checkpoint
 from audiocraft.config.training import SolverConfig
 from audiocraft.errors import CheckpointError, ConfigError, TrainingError
 from audiocraft.optim.ema import ModuleDictEMA
 from audiocraft.solvers import components
+from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.loggers import build_loggers
 from audiocraft.solvers.random_streams import prefetch
 from audiocraft.solvers.run_folder import (
@@ -160,7 +161,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         if type(config) is not cls.configuration:
             raise CheckpointError(f"{folder} holds a run of {config.solver}, which is not for {cls.__name__}")
         solver = cls(config, folder)  # type: ignore[call-arg, arg-type]
-        solver.load_from(folder)
+        solver.load_from(str(folder))
         solver.model.eval()
         return solver
 
@@ -219,15 +220,9 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         """A schedule that ends with the run ends where the configuration says now."""
         components.set_total(self.stateful.parts.get("schedule"), self.config.total_steps)
 
-    def load_from(self, run: Path) -> None:
-        """Start from the best weights of another run."""
-        if not (run / CONFIG_FILE).is_file():
-            raise CheckpointError(
-                f"continue_from={run} is not the folder of a run: it has no {CONFIG_FILE}. Runs begin with the weights "
-                "of other runs here, not yet with those of a released model or of a single file"
-            )
-        self.model.load_state_dict(load_weights(run)["state"])
-        logger.info("starting from the weights of %s", run)
+    def load_from(self, name: str) -> None:
+        """Start from the weights called `name`: see `FirstWeights.find`."""
+        FirstWeights.find(name, solver=self.config.solver).put_into(self.model)
 
     def run(self) -> bool:
         """Train to the end, or until told to stop: True when the run is complete."""
@@ -247,7 +242,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         if self.write_data():
             return True
         if self.step == 0 and self.config.continue_from is not None:
-            self.load_from(Path(self.config.continue_from))
+            self.load_from(self.config.continue_from)
         if self.config.execute_only in ("valid", "evaluate", "generate"):
             self._execute(self.config.execute_only)
             return True
