@@ -11,11 +11,11 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from audiocraft.errors import AudioCraftError, InvalidInput, require
 from audiocraft.utils import http_retry
@@ -77,6 +77,7 @@ class Generation:
     progress: float
     position: int | None = None
     error: Mapping[str, Any] | None = None
+    understood: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -84,6 +85,30 @@ class Generation:
     def finished(self) -> bool:
         """Whether it has ended, well or not."""
         return self.status in _FINISHED
+
+
+class GenerationOptions(TypedDict, total=False):
+    """The fields of a request for a piece beside its prompt and kind; None leaves one out. `Client.submit` says what
+    each is."""
+
+    duration: float | None
+    model: str | None
+    seed: int | None
+    audio: str | Path | Generation | Mapping[str, str] | None
+    plan: Mapping[str, Any] | None
+    sections: Sequence[Mapping[str, Any]] | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    guidance: float | None
+    guidance_beta: float | None
+    stride: float | None
+    style: Mapping[str, Any] | None
+    decoder: str | None
+    priority: int | None
+    metadata: Mapping[str, str] | None
+    webhook: str | None
+    idempotency_key: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,25 +162,71 @@ class Client:
 
     # ------------------------------------------------------------------ pieces
 
-    def submit(self, prompt: str = "", *, kind: Kind = "music", **options: Any) -> Generation:
-        """Ask for a piece and return at once. `options` are the fields of the API: duration, seed, model, audio…
+    def submit(
+        self, prompt: str = "", *, kind: Kind = "music", **options: Unpack[GenerationOptions]
+    ) -> Generation:
+        """Ask for a piece and return at once.
 
         A request without an idempotency key gets one, so that a repetition after a broken connection makes no second
         piece.
+
+        Args:
+            prompt: what it should sound like.
+            kind: "music", "sound", "continuation", "melody" or "style".
+            duration: seconds, the audio to continue included; by default 10, at most 3600.
+            model: one of `models()`; by default the server's.
+            seed: 0 or more; the same seed makes the same audio; drawn where none is given.
+            audio: what to continue or follow: a file, a piece of yours, or what `upload` returned (`{"upload": id}`).
+            plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
+            sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.
+            temperature, top_k, top_p: how codes are drawn: 0 to 10, 0 to 100,000, 0 to 1; by default 1.0, 250, 0.0.
+            guidance, guidance_beta: how strictly the prompt is followed, alone and beside a melody or style.
+            stride: seconds between the windows of a long piece.
+            style: `{"eval_q", "excerpt_length"}`: how a style is read.
+            decoder: what turns the model's codes into audio; by default its own codec.
+            priority: 0 to 9; above 0 it goes before others and needs the scope `admin`.
+            metadata: words of your own, given back as they are.
+            webhook: an https address that is told when the piece is finished.
+            idempotency_key: the same key within a day is the same piece; by default a fresh one.
         """
-        key = options.pop("idempotency_key", None) or f"{random.SystemRandom().getrandbits(128):032x}"
+        key = options.get("idempotency_key") or f"{random.SystemRandom().getrandbits(128):032x}"
+        given = {name: value for name, value in options.items() if name != "idempotency_key"}
         body = {
             "kind": kind,
             "prompt": prompt,
-            **{name: value for name, value in options.items() if value is not None},
+            **{name: value for name, value in given.items() if value is not None},
         }
         audio = body.get("audio")
-        if isinstance(audio, str | Path):
+        if isinstance(audio, Generation):
+            body["audio"] = {"generation": audio.id}
+        elif isinstance(audio, str | Path):
             body["audio"] = {"upload": self.upload(audio)["id"]}
         return _generation(self._json("POST", "/v1/generations", json=body, headers={"Idempotency-Key": key}))
 
-    def generate(self, prompt: str = "", *, kind: Kind = "music", **options: Any) -> Generation:
-        """Ask for a piece and wait until it is finished; raises ServerError if it failed."""
+    def generate(
+        self, prompt: str = "", *, kind: Kind = "music", **options: Unpack[GenerationOptions]
+    ) -> Generation:
+        """Ask for a piece and wait until it is finished; raises ServerError if it failed.
+
+        Args:
+            prompt: what it should sound like.
+            kind: "music", "sound", "continuation", "melody" or "style".
+            duration: seconds, the audio to continue included; by default 10, at most 3600.
+            model: one of `models()`; by default the server's.
+            seed: 0 or more; the same seed makes the same audio; drawn where none is given.
+            audio: what to continue or follow: a file, a piece of yours, or what `upload` returned (`{"upload": id}`).
+            plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
+            sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.
+            temperature, top_k, top_p: how codes are drawn: 0 to 10, 0 to 100,000, 0 to 1; by default 1.0, 250, 0.0.
+            guidance, guidance_beta: how strictly the prompt is followed, alone and beside a melody or style.
+            stride: seconds between the windows of a long piece.
+            style: `{"eval_q", "excerpt_length"}`: how a style is read.
+            decoder: what turns the model's codes into audio; by default its own codec.
+            priority: 0 to 9; above 0 it goes before others and needs the scope `admin`.
+            metadata: words of your own, given back as they are.
+            webhook: an https address that is told when the piece is finished.
+            idempotency_key: the same key within a day is the same piece; by default a fresh one.
+        """
         return self.wait(self.submit(prompt, kind=kind, **options))
 
     def wait(self, piece: Generation | str, *, timeout: float | None = None) -> Generation:
@@ -178,12 +249,25 @@ class Client:
         """How far a piece is."""
         return _generation(self._json("GET", f"/v1/generations/{_id(piece)}"))
 
-    def generations(self, *, limit: int | None = None, **filters: Any) -> Iterator[Generation]:
-        """Your pieces, the newest first, page after page. Filters: `status`, `q`."""
+    def generations(
+        self,
+        *,
+        limit: int | None = None,
+        status: Status | Sequence[Status] | None = None,
+        q: str | None = None,
+    ) -> Iterator[Generation]:
+        """Your pieces, the newest first, page after page.
+
+        Args:
+            limit: at most so many; None is all.
+            status: only those in this state, or in one of these.
+            q: only those with these words in their prompts.
+        """
+        filters = {name: value for name, value in (("status", status), ("q", q)) if value is not None}
         after: str | None = None
         left = limit
         while left is None or left > 0:
-            parameters = {"limit": min(100, left or 100), **filters}
+            parameters: dict[str, Any] = {"limit": min(100, left or 100), **filters}
             if after is not None:
                 parameters["after"] = after
             page = self._json("GET", "/v1/generations", params=parameters)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audiocraft.cli.output import FAILED, document, note, result
-from audiocraft.errors import require
+from audiocraft.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from audiocraft.config.serving import ServingConfig
+    from audiocraft.server.jobs.admission import Quota
     from audiocraft.server.security.keys import KeyStore
 
 _EXAMPLES = """Serve music over HTTP, with a page at /. Without options: on this machine only, with the bundled models.
@@ -146,7 +148,19 @@ def list_keys(
         return
     for key in found:
         state = "revoked" if key.revoked_at else "set at start" if key.name == ENVIRONMENT else "valid"
-        result(f"{key.id}  {state:<12} {key.name:<20} {', '.join(key.scopes)}")
+        limits = _limits(key.quota)
+        result(f"{key.id}  {state:<12} {key.name:<20} {', '.join(key.scopes):<26}  {limits}")
+
+
+def _limits(quota: Quota) -> str:
+    """What a key may use, for people."""
+    said = {
+        "unfinished jobs": quota.active,
+        "requests a minute": quota.requests_per_minute,
+        "seconds a day": quota.seconds_per_day,
+    }
+    found = [f"{value:g} {what}" for what, value in said.items() if value is not None]
+    return ", ".join(found) or "no limits"
 
 
 @keys.command()
@@ -175,22 +189,29 @@ def openapi() -> None:
 def _keys(data: Path | None, database: str | None) -> KeyStore:
     require("sqlalchemy", extra="serve")
     from audiocraft.config.serving import ServingConfig, default_data_dir
+
+    config = ServingConfig(data_dir=str(data) if data is not None else default_data_dir(), database=database)
+    return _store_of_keys(config)
+
+
+def _store_of_keys(config: ServingConfig) -> KeyStore:
     from audiocraft.server.jobs.database import Database
     from audiocraft.server.security.keys import KeyStore
 
-    config = ServingConfig(data_dir=str(data) if data is not None else default_data_dir(), database=database)
     found = Database(config.database_url)
     found.migrate()
     return KeyStore(found)
 
 
 def _serve(config: ServingConfig, *, verbose: bool, log_format: str = "auto") -> None:
-    from audiocraft.server.app import create_app
+    from audiocraft.server.app import KEY_VARIABLE, create_app, no_key
     from audiocraft.server.ops import logs
     from audiocraft.server.serve import listening, serve
     from audiocraft.server.services import engine_of
     from audiocraft.server.worker.process import WorkerProcess
 
+    if config.keys_required and not os.getenv(KEY_VARIABLE) and not _store_of_keys(config).any():
+        raise ConfigError(no_key(config))  # before anything is started or logged
     logs.configure(form=log_format, audit=verbose)
     with listening(config) as (listener, config):
         engine = engine_of(config, log_form=log_format)

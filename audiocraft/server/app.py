@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from audiocraft.config.serving import ServingConfig
+from audiocraft.config.serving import LOOPBACK, ServingConfig
 from audiocraft.environment import VERSION
 from audiocraft.errors import ConfigError
 from audiocraft.server import errors
@@ -25,6 +25,7 @@ from audiocraft.server.api import (
     generations,
     models,
     page,
+    reference,
     sockets,
     streams,
     uploads,
@@ -48,7 +49,8 @@ if TYPE_CHECKING:  # imports torch, which a server whose models are elsewhere do
 
 # The files that hold routes, in the order in which their routes are tried; each has one `router`.
 _ROUTES = (
-    generations, streams, files, sockets, page, uploads, codec, models, compat, account, analysis, health, scrape,
+    generations, streams, files, sockets, page, reference, uploads, codec, models, compat, account, analysis, health,
+    scrape,
 )  # fmt: skip
 _EXPOSED = (
     "Content-Disposition", "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied",
@@ -95,7 +97,7 @@ def create_app(
         description=INTRODUCTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        docs_url=None,  # the pages of the framework load scripts from elsewhere; ours are under /
+        docs_url=None,  # the pages of the framework load scripts from elsewhere; ours is `reference`
         redoc_url=None,
         openapi_url="/openapi.json" if config.docs else None,
     )
@@ -154,10 +156,18 @@ def _check_keys(services: Services) -> None:
     if secret:
         services.keys.ensure(secret)
     if services.config.keys_required and not services.keys.any():
-        raise ConfigError(
-            f"this server can be reached from other machines ({services.config.host}) but has no API key: "
-            f"make one with `audiocraft serve keys create NAME`, or set {KEY_VARIABLE}"
-        )
+        raise ConfigError(no_key(services.config))
+
+
+def no_key(config: ServingConfig) -> str:
+    """Why a server without a key does not start."""
+    where = (
+        "asks for keys" if config.host in LOOPBACK else f"can be reached from other machines ({config.host})"
+    )
+    return (
+        f"this server {where} but has no API key: make one with `audiocraft serve keys create NAME`, or set "
+        f"{KEY_VARIABLE}"
+    )
 
 
 def _stop(services: Services, background: tuple[Janitor, WebhookSender]) -> None:

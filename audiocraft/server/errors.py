@@ -408,7 +408,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     message, path = str(error.detail), request.url.path[:200]
     if message == HTTPStatus(error.status_code).phrase:  # the framework's own words, which help nobody
         if error.status_code == 404:
-            message = f"there is nothing at {path}; GET /openapi.json describes what there is"
+            message = f"there is nothing at {path}; GET /docs or /openapi.json describes what there is"
         elif error.status_code == 405:
             allowed = ", ".join(_methods_at(request)) or "other methods"
             message = f"{path} does not take {request.method[:20]}; it takes {allowed}"

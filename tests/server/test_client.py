@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pydoc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from audiocraft.cli.main import main
-from audiocraft.client import Client, ServerAway, ServerError
+from audiocraft.client import Client, GenerationOptions, ServerAway, ServerError
 from audiocraft.errors import InvalidInput
+from audiocraft.server.api.schemas import GenerationBody
 
 from .fakes import RATE
 from .test_app import wav_bytes
@@ -27,6 +29,14 @@ def remote(client: TestClient) -> Iterator[Client]:
     """The client, with the test server's transport instead of a network."""
     with Client("http://testserver", transport=client._transport, retries=1) as made:
         yield made
+
+
+def test_every_field_of_a_request_is_in_the_help() -> None:
+    fields = set(GenerationBody.model_fields) - {"prompt", "kind"}
+    assert set(GenerationOptions.__annotations__) == fields | {"idempotency_key"}
+    for call in (Client.submit, Client.generate):
+        described = pydoc.render_doc(call)
+        assert not [name for name in fields if name not in described]
 
 
 def test_generate_and_download(remote: Client, tmp_path: Path) -> None:

@@ -170,11 +170,12 @@ async def speech(body: SpeechBody, services: ServicesDep, who: GenerateCaller, r
     return _told(answer, job)
 
 
-@router.post("/v1/audio/generate", response_class=Response, responses=_ANY)
+@router.post("/v1/audio/generate", response_class=Response, responses=_ANY, deprecated=True)
 async def audio_generate(
     body: AudioGenerateBody, services: ServicesDep, who: GenerateCaller, request: Request
 ) -> Response:
-    """Audio from `input`, when it is finished."""
+    """Audio from `input`, when it is finished. Other servers had this route and have dropped it; it stays for their
+    clients. New ones use `/v1/generations`."""
     unknown = {"negative_prompt": body.negative_prompt, "num_inference_steps": body.num_inference_steps}
     for name, value in unknown.items():
         if value is not None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from audiocraft.server.api import submission
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
-from audiocraft.server.api.responses import PROBLEMS, Generation, GenerationPage, generation_of
+from audiocraft.server.api.responses import (
+    PROBLEMS,
+    Generation,
+    GenerationPage,
+    WebhookFacts,
+    generation_of,
+    moment,
+)
 from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.jobs.records import GenerationJob, Status
+from audiocraft.server.jobs.webhooks import webhook_state
 from audiocraft.server.services import Services
 
 JobId = Annotated[str, Path(description="As given by POST.")]
@@ -94,8 +103,12 @@ def delete_generation(job: JobId, services: ServicesDep, who: GenerateCaller) ->
 
 
 def shown(services: Services, job: GenerationJob) -> Generation:
-    """A job as an answer, with its place in the queue."""
-    return generation_of(job, position=_position(services, job))
+    """A job as an answer, with its place in the queue and how far its webhook is."""
+    found = generation_of(job, position=_position(services, job))
+    if job.webhook_url is not None and (state := webhook_state(services.database, job.id)) is not None:
+        facts = {**asdict(state), "next_at": moment(state.next_at) if state.next_at else None}
+        found = found.model_copy(update={"webhook": WebhookFacts(**facts)})
+    return found
 
 
 def _shown(services: Services, job: str, owner: str) -> Generation:

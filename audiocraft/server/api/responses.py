@@ -59,6 +59,15 @@ class Links(BaseModel):
     cancel: str
 
 
+class WebhookFacts(BaseModel):
+    """How far the message about a finished piece is."""
+
+    state: Literal["waiting", "delivered", "given_up"]
+    attempts: int
+    last_answer: str | None = Field(description="The status of the last answer, or what went wrong.")
+    next_at: datetime | None = Field(description="When it is sent next.")
+
+
 class Generation(BaseModel):
     """A piece that was asked for, and how far it is."""
 
@@ -85,6 +94,9 @@ class Generation(BaseModel):
         default=None,
         description="What was understood of the words: tempo, key, chords, `unknown` words, `notes`, a `suggestion`, "
         "and `line`, all of it on one line.",
+    )
+    webhook: WebhookFacts | None = Field(
+        default=None, description="How far its webhook is; where one piece is asked for, once that has ended."
     )
     metadata: dict[str, str] = Field(default_factory=dict, description="The caller's own words.")
     links: Links

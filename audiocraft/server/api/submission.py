@@ -17,7 +17,8 @@ from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
 from audiocraft.server.api.scores import own_piece, plan_of_continuation, score_of, understood_of
 from audiocraft.server.catalogue import ModelFacts
-from audiocraft.server.errors import Forbidden, ShuttingDown
+from audiocraft.server.errors import Forbidden, ShuttingDown, is_disk_full
+from audiocraft.server.jobs.database import DATABASE_ERRORS
 from audiocraft.server.jobs.records import GenerationJob, NewJob, new_id
 from audiocraft.server.jobs.uploads import INLINE, DecodedUpload
 from audiocraft.server.jobs.webhooks import check_address
@@ -144,7 +145,14 @@ def cancel(services: Services, job: str, owner: str | None) -> GenerationJob:
 
 def delete(services: Services, job: str, owner: str | None) -> None:
     """Forget a job with its files; a running one stops."""
-    services.store.delete(job, owner=owner)
+    try:
+        services.store.delete(job, owner=owner)
+    except DATABASE_ERRORS as error:
+        if not is_disk_full(error):
+            raise
+        services.store.get(job, owner=owner)
+        services.blobs.delete_job(job)  # makes the room that the database needs to forget it
+        services.store.delete(job, owner=owner)
     if services.runner is not None:
         services.runner.wake()
     services.blobs.delete_job(job)

@@ -22,6 +22,7 @@ from sqlalchemy import select, update
 
 from audiocraft.config.serving import WebhookSettings
 from audiocraft.errors import InvalidInput
+from audiocraft.server.jobs.database import Database
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.jobs.tables import deliveries
@@ -103,6 +104,33 @@ def signature(secret: str, message: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookState:
+    """How far the message about a job is.
+
+    Args:
+        state: "waiting" for its first or next attempt, "delivered", or "given_up".
+        last_answer: the status of the last answer, or what went wrong.
+        next_at: seconds since 1970; None where there is no next attempt.
+    """
+
+    state: str
+    attempts: int
+    last_answer: str | None
+    next_at: float | None
+
+
+def webhook_state(database: Database, job: str) -> WebhookState | None:
+    """How far the message about a job is, or None while there is none: the job has not ended."""
+    query = select(deliveries).where(deliveries.c.job == job).order_by(deliveries.c.id.desc()).limit(1)
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    state = "delivered" if row.delivered else "given_up" if row.next_at is None else "waiting"
+    return WebhookState(state=state, attempts=row.attempts, last_answer=row.last_answer, next_at=row.next_at)
+
+
 class WebhookSender:
     """Sends the messages that are due: a few at a time, but never two of one owner, so that an owner whose server
     answers slowly delays only their own messages. Several processes share the work.
@@ -173,6 +201,11 @@ class WebhookSender:
         except (OSError, http.client.HTTPException, ValueError) as error:
             answer, delivered, final = type(error).__name__, False, False
         final = final or delivery.attempts >= self._settings.attempts
+        if not delivered:
+            _log.warning(
+                "webhook of %s to %s: %s at attempt %d; %s", delivery.job, urlsplit(delivery.url).hostname, answer,
+                delivery.attempts, "given up" if final else "trying again",
+            )  # fmt: skip
         self._note(delivery, answer=answer, delivered=delivered, final=final)
 
     def _take(self) -> Delivery | None:

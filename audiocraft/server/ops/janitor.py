@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from audiocraft.server.errors import is_disk_full
 from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.database import DATABASE_ERRORS
 from audiocraft.server.jobs.records import JobNotFound
@@ -44,8 +45,11 @@ class Janitor(threading.Thread):
         while not self._ended.is_set():
             try:
                 self.tidy()
-            except (*DATABASE_ERRORS, OSError):
-                _log.exception("tidying up failed; trying again later")
+            except (*DATABASE_ERRORS, OSError) as error:
+                if is_disk_full(error):
+                    _log.error("the disk is full: delete pieces to make room (%s)", error)
+                else:
+                    _log.exception("tidying up failed; trying again later")
             self._ended.wait(_PAUSE_SECONDS)
 
     def tidy(self) -> int:

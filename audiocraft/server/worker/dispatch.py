@@ -20,7 +20,7 @@ from audiocraft.config.serving import LeaseSettings
 from audiocraft.engine.ticket import Ticket
 from audiocraft.errors import QueueFull
 from audiocraft.generation import events
-from audiocraft.server.errors import is_database_away, job_error_of
+from audiocraft.server.errors import is_database_away, is_disk_full, job_error_of
 from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.database import DATABASE_ERRORS
 from audiocraft.server.jobs.records import GenerationJob, LeaseLost, WorkerRecord
@@ -267,6 +267,9 @@ class Dispatcher:
             step()
         except LeaseLost:
             pass
-        except (*DATABASE_ERRORS, OSError):
-            _log.exception("the job store cannot be reached; trying again")
+        except (*DATABASE_ERRORS, OSError) as error:
+            if is_disk_full(error):
+                _log.error("the disk is full: nothing can be stored; trying again (%s)", error)
+            else:
+                _log.exception("the job store cannot be reached; trying again")
             self._stopped.wait(_AWAY_SECONDS)

@@ -21,7 +21,14 @@ from audiocraft.server.api.responses import generation_document
 from audiocraft.server.jobs.records import JobError, NewJob, new_id
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.jobs.tables import deliveries
-from audiocraft.server.jobs.webhooks import AddressRefused, WebhookSender, check_address, resolve, signature
+from audiocraft.server.jobs.webhooks import (
+    AddressRefused,
+    WebhookSender,
+    check_address,
+    resolve,
+    signature,
+    webhook_state,
+)
 from audiocraft.server.security.keys import KeyStore
 
 from ..waiting import until
@@ -158,10 +165,14 @@ def test_the_signature_is_that_of_the_standard() -> None:
     assert signature(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}') == expected
 
 
-def test_failures_are_tried_again_and_given_up_at_last(store: JobStore, receiver: Receiver) -> None:
-    ended_job(store, receiver.url)
+def test_failures_are_tried_again_and_given_up_at_last(
+    store: JobStore, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = ended_job(store, receiver.url)
     receiver.answers = [500, 302, 503, 200]
     sender, _ = sender_of(store, OPEN)
+    before = webhook_state(store.database, job)
+    assert before is not None and (before.state, before.attempts) == ("waiting", 0)
     steps = 0
     while sender.step():
         steps += 1
@@ -169,6 +180,11 @@ def test_failures_are_tried_again_and_given_up_at_last(store: JobStore, receiver
     with store.database.read() as connection:
         row = connection.execute(select(deliveries)).one()
     assert row.next_at is None and not row.delivered and row.attempts == 3
+    # Whoever looks at the piece, and whoever reads the log, sees it.
+    state = webhook_state(store.database, job)
+    assert state is not None and (state.state, state.attempts, state.last_answer) == ("given_up", 3, "503")
+    told = [record.getMessage() for record in caplog.records if "webhook of" in record.getMessage()]
+    assert len(told) == 3 and "500" in told[0] and "given up" in told[2] and job in told[0]
 
 
 def test_success_after_a_failure(store: JobStore, receiver: Receiver) -> None:

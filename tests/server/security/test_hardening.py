@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import tempfile
 import threading
 import time
@@ -16,7 +17,7 @@ import anyio
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from sqlalchemy.exc import IntegrityError, InterfaceError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from audiocraft.cli.main import main
@@ -32,7 +33,7 @@ from audiocraft.server.worker.dispatch import Dispatcher
 
 from ..api.test_streams import serving
 from ..fakes import FakeEngine
-from ..test_app import app_of, services_of, wav_bytes
+from ..test_app import WAIT, app_of, services_of, wav_bytes
 from ..waiting import until
 from ..worker.test_dispatch import LEASE, submit
 from .test_threats import connected
@@ -304,9 +305,118 @@ def test_mistakes_of_the_first_minutes_are_told_as_such(client: TestClient) -> N
     for answer in (form, plain):
         assert answer.status_code == 415 and "Content-Type: application/json" in answer.json()["message"]
     assert client.post("/v1/generations").status_code == 422
-    lost = client.get("/docs")
-    assert (
-        lost.status_code == 404 and "/docs" in lost.json()["message"] and "openapi" in lost.json()["message"]
-    )
+    lost = client.get("/help")
+    assert lost.status_code == 404 and "/help" in lost.json()["message"] and "/docs" in lost.json()["message"]
     wrong = client.get("/generate/music")
     assert wrong.status_code == 405 and "it takes POST" in wrong.json()["message"]
+    both = client.put("/v1/generations")
+    assert both.status_code == 405 and both.headers["allow"] == "GET, POST"
+    one = client.put("/v1/generations/gen_x")
+    assert one.headers["allow"] == "DELETE, GET" and "DELETE, GET" in one.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "field", "words"),
+    [
+        ('{"prompt": "x", "durration": 3}', 422, "durration", "did you mean 'duration'"),
+        ('{"prompt": "x", "plan": {"tempoo": 3}}', 422, "plan.tempoo", "did you mean 'tempo'"),
+        ('{"prompt": "x", "zzz": 3}', 422, "zzz", "no such field"),
+        ('{"prompt": "x",\n "duration": }', 400, None, "line 2, column 14"),
+        ("", 422, None, "the body is empty"),
+        ("[]", 422, None, "an object"),
+        ('{"prompt": "x", "plan": []}', 422, "plan", "an object"),
+        ('{"prompt": 3}', 422, "prompt", "must be text"),
+        ('{"kind": "music", "duration": 3}', 422, "prompt", "needs words"),
+        ('{"prompt": "x", "model": "../x"}', 422, "model", "is not of the form"),
+        (
+            '{"prompt": "x", "plan": {"tempo": 90, "chords": [{"at": 0}]}}',
+            422,
+            "plan.chords.0.chord",
+            "is needed",
+        ),
+    ],
+)
+def test_a_wrong_body_is_told_where_and_how(
+    client: TestClient, content: str, status: int, field: str | None, words: str
+) -> None:
+    answer = client.post("/v1/generations", content=content, headers={"Content-Type": "application/json"})
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (status, field), problem
+    assert words in problem["message"]
+    assert not re.search(r"dictionary|valid string|pattern|\^|BaseModel", problem["message"])
+
+
+def test_ids_that_are_none_are_not_found(client: TestClient) -> None:
+    for path in (
+        "/v1/generations/x",
+        "/v1/generations/gen_00000000000000000000000000",
+        "/v1/uploads/..%2e",
+        "/v1/uploads/upl_",
+    ):
+        answer = client.get(path)
+        assert answer.status_code == 404 and answer.json()["code"] == "not_found", path
+        assert client.delete(path).status_code == 404
+
+
+def test_the_description_can_be_read_without_a_network(client: TestClient) -> None:
+    answer = client.get("/docs")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    page = answer.text
+    document = client.get("/openapi.json").json()
+    assert not [path for path in document["paths"] if f"<code>{path}</code>" not in page]
+    fields = document["components"]["schemas"]["GenerationBody"]["properties"]
+    assert not [name for name in fields if f"<code>{name}</code>" not in page]
+    loaded = re.findall(r'(?:src|href)="([^"#]+)"', page)
+    assert loaded and all(one.startswith("/") and client.get(one).status_code == 200 for one in loaded)
+    assert "<script" not in page
+    assert client.get("/docs", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+def test_a_full_disk_does_not_keep_what_is_to_be_deleted(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = services_of(client)
+    made = client.post("/v1/generations", json={"prompt": "x", "duration": 1.0}, headers=WAIT).json()
+    delete, folder = services.store.delete, services.blobs.folder_of(made["id"])
+
+    def while_full(*arguments: Any, **words: Any) -> None:
+        if folder.exists():
+            raise OperationalError("delete", {}, Exception("database or disk is full"))
+        delete(*arguments, **words)
+
+    monkeypatch.setattr(services.store, "delete", while_full)
+    assert client.delete("/v1/generations/gen_00000000000000000000000000").status_code == 404
+    assert client.delete(f"/v1/generations/{made['id']}").status_code == 204
+    assert client.get(f"/v1/generations/{made['id']}").status_code == 404
+
+
+def test_a_worker_says_that_the_disk_is_full(
+    store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OperationalError("insert", {}, Exception("database or disk is full"))
+
+    worker = Dispatcher(store, BlobStore(tmp_path), FakeEngine(), lease=LEASE)
+    worker.stop(drain_seconds=0)
+    monkeypatch.setattr(store, "claim", full)
+    worker._survive(lambda: store.claim("w"))
+    assert "the disk is full" in caplog.text and "cannot be reached" not in caplog.text
+
+
+def test_keys_are_listed_with_their_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(tmp_path)]
+    assert main(["serve", "keys", "create", "a", "--active", "4", "--seconds-per-day", "3600", *data]) == 0
+    assert main(["serve", "keys", "create", "b", *data]) == 0
+    capsys.readouterr()
+    assert main(["serve", "keys", "list", *data]) == 0
+    listed = capsys.readouterr().out
+    assert "4 unfinished jobs, 3600 seconds a day" in listed and "no limits" in listed
+
+
+def test_a_server_without_a_key_says_so_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AUDIOCRAFT_API_KEY", raising=False)
+    status = main(["serve", "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path)])
+    said = capsys.readouterr().err.strip()
+    assert status == 2 and "\n" not in said and said.startswith("error: ") and "keys create" in said
