@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiocraft.cli.main import main
+from audiocraft.cli.start import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -304,6 +304,13 @@ def release_called(name: str, *, kind: str | None = None) -> tuple[ModelFamily, 
     return None
 
 
+def kind_of_exactly(name: str) -> str | None:
+    """The kind of network of the only published model whose full name is `name`, so that a person who reads a name in a
+    list gets that model and not another one for which it is short; None where that decides nothing."""
+    found = {family.kind.name for family in families() for release in family.releases if release.repo == name}
+    return found.pop() if len(found) == 1 else None
+
+
 def recognise(
     config: Mapping[str, Any],
     *,

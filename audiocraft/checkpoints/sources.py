@@ -3,6 +3,7 @@ What is on this machine is never fetched again, and with HF_HUB_OFFLINE=1 nothin
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,9 +89,19 @@ def can_be_fetched(name: str | Path) -> bool:
 
 def nothing_called(name: str | Path, kind: str | None = None, home: Path | None = None) -> str:
     """What to say where nothing is called `name`."""
-    names = ", ".join(bundled()) or "none in this installation"
+    near = difflib.get_close_matches(str(name), _names(kind), n=1)
+    if near:
+        return f"no {_title(kind)} called {str(name)!r}: did you mean {near[0]!r}?"
+    names = ", ".join(own for own in bundled() if own in _names(kind)) or "none in this installation"
     place = _where_to_put(_full_name(str(name), kind), kind, home or cache_dir())
     return f"no {_title(kind)} called {str(name)!r}; bundled: {names}; {place}"
+
+
+def _names(kind: str | None) -> list[str]:
+    """What published models of `kind` are called, in full and in short."""
+    return [
+        name for family in families.of_kind(kind) for release in family.releases for name in release.names
+    ]
 
 
 def _title(kind: str | None) -> str:

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from audiocraft.cli.signals import check_interrupted
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from audiocraft.generation.progress import ProgressCallback
+    from audiocraft.generation.progress import Progress, ProgressCallback
 
 
 class Bar:
@@ -30,11 +32,15 @@ class Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def reporter(self, start: int, stop: int) -> ProgressCallback | None:
+    def reporter(self, start: int, stop: int) -> ProgressCallback:
         """The callback of a run over the rows start..stop-1."""
-        if self._quiet:
-            return None
-        return lambda event: self._show(start + (stop - start) * event.done / event.total)
+
+        def report(event: Progress) -> None:
+            check_interrupted()
+            if not self._quiet:
+                self._show(start + (stop - start) * event.done / event.total)
+
+        return report
 
     def _show(self, completed: float) -> None:
         if self._bar is None:

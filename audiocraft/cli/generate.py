@@ -16,6 +16,7 @@ from audiocraft.cli.bar import Bar
 from audiocraft.cli.job import Job, Place, given, repeated
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.output import document, is_terminal, note, result
+from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
 from audiocraft.cli.words import as_text, recordable
@@ -97,7 +98,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     prompts: options.Prompts = None,
     prompts_file: options.PromptsFile = None,
     duration: options.Duration = 10.0,
-    model: options.Model = "nano",
+    model: options.Model = "musicgen-nano",
     melody: options.Melody = None,
     style: options.Style = None,
     continues: options.Continues = None,
@@ -331,7 +332,10 @@ def _load(job: Job) -> GeneratorModel:
     from audiocraft.models.loaders import load_model
 
     place = job.place
-    return load_model(place.model, device=place.device, precision=place.precision)
+    check_interrupted()
+    model = load_model(place.model, device=place.device, precision=place.precision)
+    check_interrupted()
+    return model
 
 
 def _draw(finished: Sequence[Rendered]) -> None:

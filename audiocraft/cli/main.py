@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from audiocraft.cli.output import FAILED, INTERRUPTED, OK, TERMINATED, USAGE, complain, reason_of, result
-from audiocraft.cli.signals import interruptible
+from audiocraft.cli.signals import check_interrupted, interruptible
 from audiocraft.environment import VERSION
 from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidInput
 
@@ -62,12 +62,16 @@ def _flushed(*, quiet: bool) -> bool:
 
 
 def _dispatch(words: list[str]) -> int:
+    if "_AUDIOCRAFT_COMPLETE" in os.environ:  # a shell asks what could come next
+        return _complete(words)
     if not words or words[0] in ("--help", "-h", "help"):
         result(usage().rstrip())
         return OK if words else USAGE
     if words[0] in ("--version", "-V"):
         result(f"audiocraft {VERSION}")
         return OK
+    if words[0] in ("--install-completion", "--show-completion"):
+        return _complete(words)
     if words[0] not in COMMANDS:
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(COMMANDS)}"
@@ -86,6 +90,18 @@ def _dispatch(words: list[str]) -> int:
     return TERMINATED if code == INTERRUPTED and signal.SIGTERM in came else code
 
 
+def _complete(words: list[str]) -> int:
+    import typer
+
+    from audiocraft.cli import completion
+
+    try:
+        return completion.run(words, COMMANDS)
+    except (typer.Exit, SystemExit) as stop:  # a shell is answered by leaving
+        code = stop.exit_code if isinstance(stop, typer.Exit) else stop.code
+        return code if isinstance(code, int) else OK
+
+
 def usage() -> str:
     """The help text of the whole program."""
     width = max(map(len, COMMANDS))
@@ -94,9 +110,22 @@ def usage() -> str:
         "Usage: audiocraft COMMAND [OPTIONS]\n\n"
         "Generate, compress and train audio models.\n\n"
         "Commands:\n" + "\n".join(lines) + "\n\n"
-        "Options:\n  --version  show the version\n  --help     show this text; after a command, its options\n\n"
+        "Options:\n  --version             show the version\n"
+        "  -h, --help            show this text; after a command, its options\n"
+        "  --install-completion  complete commands and options with the Tab key, in this shell\n"
+        "  --show-completion     print the script for it\n\n"
         f"Example:\n  {EXAMPLE}\n"
     )
+
+
+def _readable(command: Any) -> Any:
+    """The command, in whose help no type stands behind a switch, which takes no value."""
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        _readable(inner)
+    return command
 
 
 def _run(name: str, words: list[str]) -> int:
@@ -106,8 +135,14 @@ def _run(name: str, words: list[str]) -> int:
     wrong_use: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
         app = importlib.import_module(COMMANDS[name][0]).app
-        command = typer.main.get_command(app)
-        code = command.main(args=words, prog_name=f"audiocraft {name}", standalone_mode=False)
+        check_interrupted()
+        command = _readable(typer.main.get_command(app))
+        code = command.main(
+            args=words,
+            prog_name=f"audiocraft {name}",
+            standalone_mode=False,
+            help_option_names=["-h", "--help"],
+        )
     except (typer.Abort, KeyboardInterrupt, Cancelled):
         complain("interrupted")
         return INTERRUPTED

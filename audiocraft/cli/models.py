@@ -38,15 +38,38 @@ def list_models(as_json: Json = False) -> None:
     if as_json:
         document({"models": entries})
         return
-    for entry in entries:
-        result(
-            f"{entry['name']:<28} {entry['family']:<10} {entry['makes'] or entry['title']:<10} "
-            f"{entry['megabytes']:>8.1f} MB  {entry['license'] or 'licence unknown':<14} {entry['where']}"
+    columns = ("NAME", "SHORT", "MAKES", "MB", "LICENCE")
+    rows = [
+        (
+            entry["name"],
+            ", ".join(entry["short"]) or "-",
+            entry["makes"] or entry["title"],
+            f"{entry['megabytes']:.1f}",
+            entry["license"] or "unknown",
         )
+        for entry in entries
+    ]
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if names := _fetchable({entry["name"] for entry in entries}):
+        note(f"can be fetched, by `audiocraft models pull NAME`: {', '.join(names)}")
+
+
+def _fetchable(there: set[str]) -> list[str]:
+    """The short names of published models that are not on this machine."""
+    from audiocraft.checkpoints.families import families
+
+    return [
+        release.aliases[0]
+        for family in families()
+        for release in family.releases
+        if release.aliases and release.repo not in there and not release.built_in
+    ]
 
 
 @app.command(
-    epilog="Examples: `audiocraft models info nano`, `audiocraft models info ./state_dict.bin --json`."
+    epilog="Examples: `audiocraft models info musicgen-nano`, `audiocraft models info ./state_dict.bin --json`."
 )
 def info(name: Name, as_json: Json = False) -> None:
     """Show what a model is made of, and under which licence its weights are."""
@@ -55,9 +78,9 @@ def info(name: Name, as_json: Json = False) -> None:
     if as_json:
         document(entry)
         return
-    for key, value in entry.items():
-        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-        result(f"{key:<16} {'unknown' if shown is None else shown}")
+    known = {key: value for key, value in entry.items() if value not in (None, []) or key == "license"}
+    for line in _lines(known):
+        result(line)
 
 
 @app.command(
@@ -65,12 +88,13 @@ def info(name: Name, as_json: Json = False) -> None:
 )
 def pull(name: Name, as_json: Json = False) -> None:
     """Fetch a model, its codec and its text encoder, so that it works without a network."""
+    from audiocraft.checkpoints.families import kind_of_exactly
     from audiocraft.checkpoints.licences import licence_of
     from audiocraft.checkpoints.read import read
     from audiocraft.models.loaders import fetched_family
 
     with _bars():
-        family = fetched_family(name)
+        family = fetched_family(name, kind=kind_of_exactly(name))
         own = read(name, kind=family.kind.name).source
         parts = [
             (name, family.kind.title, own),
@@ -91,17 +115,18 @@ def pull(name: Name, as_json: Json = False) -> None:
 def verify(name: Name, as_json: Json = False) -> None:
     """Check the files of a model and of its codec against the digests on record, and that the weights are numbers
     and fit."""
+    from audiocraft.checkpoints.families import kind_of_exactly
     from audiocraft.checkpoints.sources import resolve
     from audiocraft.checkpoints.verify import check_files
     from audiocraft.models.loaders import fetched_family, load_model, load_part
 
     with _bars():
         # Loading is the check of names, shapes and values, and that the parts fit; it raises with the reason.
-        family = fetched_family(name)
+        family = fetched_family(name, kind=kind_of_exactly(name))
         if family.generates:
             load_model(name, device="cpu")
         else:
-            load_part(name)
+            load_part(name, kind=family.kind.name)
         parts = [part.find() for part in _parts(name, family) if part.kind is not None]
         places = [resolve(name, kind=family.kind.name), *parts]
         checks = {check.path: check for place in places for check in check_files(place)}
@@ -130,11 +155,30 @@ def convert(
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
 ) -> None:
     """Write a model in another format, with its codec."""
+    from audiocraft.checkpoints.families import kind_of_exactly
     from audiocraft.models.conversion import convert as convert_model
 
     with _bars():
-        written = convert_model(name, folder, to=to, dtype=dtype)  # type: ignore[arg-type]
+        kind = kind_of_exactly(name)
+        written = convert_model(name, folder, to=to, dtype=dtype, kind=kind)  # type: ignore[arg-type]
     result(str(written))
+
+
+def _lines(entry: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """A record for people: lists on one line, records indented below their name."""
+    for key, value in entry.items():
+        name = f"{indent}{key.replace('_', ' '):<{max(1, 18 - len(indent))}} "
+        if isinstance(value, Mapping) and value:
+            yield name.rstrip()
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, list | tuple):
+            yield name + (", ".join(map(_shown, value)) or "none")
+        else:
+            yield name + ("unknown" if value is None and not indent else _shown(value))
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @contextmanager
@@ -170,6 +214,7 @@ def _described(facts: ModelFacts) -> dict[str, Any]:
         size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     return {
         "name": facts.name,
+        "short": list(_short_names(facts)),
         "family": facts.family,
         "kind": facts.kind,
         "title": kind_called(facts.kind).title,
@@ -180,16 +225,26 @@ def _described(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
+def _short_names(facts: ModelFacts) -> tuple[str, ...]:
+    """What else a published model is called, but the full names of others."""
+    from audiocraft.checkpoints.families import kind_of_exactly, release_called
+
+    released = release_called(facts.name, kind=facts.kind)
+    aliases = () if released is None else released[1].aliases
+    return tuple(name for name in aliases if kind_of_exactly(name) in (None, facts.kind))
+
+
 def _inspected(name: str) -> dict[str, Any]:
     """All that `info` shows: facts first, then what its files hold, if it has any."""
     from audiocraft.checkpoints.facts import facts_of
-    from audiocraft.checkpoints.families import family_called
+    from audiocraft.checkpoints.families import family_called, kind_of_exactly
     from audiocraft.models.loaders import fetched_family
 
-    family = fetched_family(name)
-    facts = facts_of(name)
+    family = fetched_family(name, kind=kind_of_exactly(name))
+    facts = facts_of(name, kind=family.kind.name)
     told = {
         "name": name,
+        "short": list(_short_names(facts)),
         "family": facts.family,
         "title": family.title,
         "kind": family_called(family.name).kind.title,
@@ -201,6 +256,7 @@ def _inspected(name: str) -> dict[str, Any]:
         "guidance": facts.guidance,
         "precisions": list(facts.precisions),
         "license": facts.license,
+        "words": None if facts.vocabulary is None else facts.vocabulary.to_dict()["groups"],
     }
     return {**told, **_contents(name, family)}
 
@@ -212,11 +268,12 @@ def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
     from audiocraft.checkpoints.read import read
     from audiocraft.checkpoints.sources import local
 
-    memory = {"memory": _memory(name)}
-    released = release_called(name)
-    if released is not None and released[1].built_in and local(name) is None:
+    kind = family.kind.name
+    memory = {"memory": _memory(name, kind)}
+    released = release_called(name, kind=kind)
+    if released is not None and released[1].built_in and local(name, kind=kind) is None:
         return memory
-    found = read(name, kind=family.kind.name)
+    found = read(name, kind=kind)
     return {
         **memory,
         "license": licence_of(found.source, found.meta, name),
@@ -224,20 +281,22 @@ def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in found.tensors.values()),
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
         "meta": {
-            key: value for key, value in found.meta.items() if isinstance(value, str | int | float | dict)
+            key: value
+            for key, value in found.meta.items()
+            if isinstance(value, str | int | float | dict) and key != "vocabulary"
         },
         "config": _shape_of(found.config),
     }
 
 
-def _memory(name: str) -> dict[str, str]:
+def _memory(name: str, kind: str) -> dict[str, str]:
     """What a model and its parts take on the CPU, by precision."""
     import torch
 
     from audiocraft.models.footprint import bytes_by_precision
     from audiocraft.utils.memory import gigabytes
 
-    found = bytes_by_precision(name, device=torch.device("cpu"))
+    found = bytes_by_precision(name, device=torch.device("cpu"), kind=kind)
     return {precision: gigabytes(count) for precision, count in found.items()}
 
 

@@ -7,17 +7,25 @@ from typing import Annotated
 
 import typer
 
+from audiocraft.cli.completion import models as models_beginning
+
 _START = "Starting from audio"
 _HOW = "How it is made"
 _OUT = "Output"
 
-Prompts = Annotated[list[str] | None, typer.Argument(metavar="PROMPT...", help="What it should sound like.")]
+Prompts = Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="What it should sound like.")]
 PromptsFile = Annotated[
     Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts, one per line; - reads stdin.")
 ]
 Duration = Annotated[float, typer.Option("--duration", "-d", help="Seconds.")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="A model of music or of sounds: a name, a folder or a file.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model of music or of sounds: a name (see `audiocraft models`), a folder or a file.",
+        autocompletion=models_beginning,
+    ),
 ]
 Melody = Annotated[
     Path | None, typer.Option(metavar="AUDIO", help="Follow this tune.", rich_help_panel=_START)

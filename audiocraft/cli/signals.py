@@ -9,12 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_came: list[int] = []
+
+
+def check_interrupted() -> None:
+    """Raise for a signal whose exception was lost, as in the middle of an import of compiled code. Called between long
+    steps."""
+    if _came and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
+
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
     """Both signals raise KeyboardInterrupt inside the block. The list has those that came, because libraries may turn
     the exception into another one, as numpy does while it is imported."""
-    came: list[int] = []
+    came = _came
+    came.clear()
     if threading.current_thread() is not threading.main_thread():
         yield came
         return

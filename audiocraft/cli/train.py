@@ -12,36 +12,46 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from audiocraft.cli.output import INTERRUPTED
+from audiocraft.config.compose import entry_points
 from audiocraft.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+_EXAMPLES = """Examples:
+
+audiocraft train solver=compression/nano
+
+audiocraft train solver=musicgen/nano optim.lr=5e-4 --folder runs/mine
+
+audiocraft train export runs/mine --out models/mine
+
+Solvers: """
+
+
+@app.command(epilog=_EXAMPLES + ", ".join(entry_points()))
 def train(
     overrides: Annotated[
         list[str],
-        typer.Argument(metavar="solver=NAME [KEY=VALUE ...] | export RUN", help="what to train, and how"),
+        typer.Argument(metavar="solver=NAME [KEY=VALUE ...] | export RUN", help="What to train, and how."),
     ],
-    folder: Annotated[Path | None, typer.Option(help="folder of the run; default: one under runs/")] = None,
-    resume: Annotated[bool, typer.Option(help="continue what the folder holds")] = True,
+    folder: Annotated[Path | None, typer.Option(help="Folder of the run; default: one under runs/.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue what the folder holds.")] = True,
     from_previous: Annotated[
-        bool, typer.Option("--from-previous", help="continue from the checkpoint before the last")
+        bool, typer.Option("--from-previous", help="Continue from the checkpoint before the last.")
     ] = False,
     export: Annotated[
-        Path | None, typer.Option(help="afterwards, write the best weights as a model folder")
+        Path | None, typer.Option(help="Afterwards, write the best weights as a model folder.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="with `export RUN`: the model folder to write")] = None,
+    out: Annotated[Path | None, typer.Option(help="With `export RUN`: the model folder to write.")] = None,
     codec: Annotated[
-        str | None, typer.Option(help="with an exported language model: the name of its codec")
+        str | None, typer.Option(help="With an exported language model: the name of its codec.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32 weights in an export")] = "float16",
+    dtype: Annotated[
+        str, typer.Option(help="Of the weights in an export: float16, bfloat16 or float32.")
+    ] = "float16",
 ) -> None:
-    """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint.
-
-    Examples: `audiocraft train solver=compression/nano`, `audiocraft train solver=musicgen/nano optim.lr=5e-4
-    --folder runs/mine`, `audiocraft train export runs/mine --out models/mine`.
-    """
+    """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint."""
     _log_to_stderr()
     if overrides[0] == "export":
         typer.echo(_export(overrides[1:], out, codec, dtype))

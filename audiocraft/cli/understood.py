@@ -23,7 +23,7 @@ class Explainer:
         from audiocraft.checkpoints.families import release_called
 
         self._facts: ModelFacts | None = find_facts(model)
-        released = release_called(model, kind="lm")
+        released = release_called(model)
         self._name = model if released is None else released[1].repo
 
     def of(self, request: GenerationRequest, row: int, *, seed: int, plan: ScorePlan | None) -> Understanding:

@@ -40,19 +40,29 @@ TEXT_ENCODER, CODEC = "text_encoder", "codec"
 """Folders inside a model of ours for the parts that are published nowhere else."""
 
 
-def convert(name: str | Path, folder: str | Path, *, to: Format = "ours", dtype: DType = "float32") -> Path:
+def convert(
+    name: str | Path,
+    folder: str | Path,
+    *,
+    to: Format = "ours",
+    dtype: DType = "float32",
+    kind: str | None = None,
+) -> Path:
     """Write the model `name` to `folder` in another format; returns the folder.
 
     A language model takes its codec and, where the format needs it, its text encoder along.
+
+    Args:
+        kind: of the network, where the name stands for several.
     """
     if to not in FORMATS:
         raise InvalidInput(f"format {to!r} is not a choice; one of {', '.join(FORMATS)}", field="to")
-    target, kind = Path(folder), fetched_family(name).kind
-    if kind.name not in ("lm", "compression"):
+    target, network = Path(folder), fetched_family(name, kind=kind).kind
+    if network.name not in ("lm", "compression"):
         raise InvalidInput(
-            f"{name} is a {kind.title}; language models and codecs have other formats", field="name"
+            f"{name} is a {network.title}; language models and codecs have other formats", field="name"
         )
-    if kind.name == "compression":
+    if network.name == "compression":
         _WRITE_CODEC[to](target, _trained(read(name, kind="compression"), name), dtype)
         return target
     lm = read(name, kind="lm")

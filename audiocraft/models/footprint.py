@@ -30,9 +30,13 @@ def model_bytes(name: str, *, device: torch.device, precision: str = "auto", loa
     return _bytes(family, own, beside, device=device, precision=precision, loading=loading)
 
 
-def bytes_by_precision(name: str, *, device: torch.device) -> dict[str, int]:
-    """`model_bytes` for each precision that model `name` can be loaded with on `device`."""
-    family = fetched_family(name)
+def bytes_by_precision(name: str, *, device: torch.device, kind: str | None = None) -> dict[str, int]:
+    """`model_bytes` for each precision that model `name` can be loaded with on `device`.
+
+    Args:
+        kind: of the network, where the name stands for several.
+    """
+    family = fetched_family(name, kind=kind)
     able = [one for one in family.precisions if device.type == "cpu" or one not in ("int8", "int4")]
     if family.memory is not None:
         return {one: model_bytes(name, device=device, precision=one) for one in able}
@@ -42,10 +46,11 @@ def bytes_by_precision(name: str, *, device: torch.device) -> dict[str, int]:
 
 def count_weights(name: str, family: ModelFamily) -> tuple[int, int]:
     """How many numbers the network of model `name` has, and its parts together."""
-    released = release_called(name)
-    if released is not None and released[1].built_in and sources.local(name) is None:
+    kind = family.kind.name
+    released = release_called(name, kind=kind)
+    if released is not None and released[1].built_in and sources.local(name, kind=kind) is None:
         return 0, 0  # as small as it needs to be, and made on the spot
-    checkpoint = read(name, kind=family.kind.name)
+    checkpoint = read(name, kind=kind)
     parts = target(family.parts)(name, checkpoint.config) if family.parts is not None else []
     read_too = [read(part.name, kind=part.kind) for part in parts if part.kind is not None]
     return _count(checkpoint), sum(_count(part) for part in read_too)

@@ -1,0 +1,157 @@
+"""What somebody sees who has just installed this: help, names, completion, what was understood, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiocraft.checkpoints.facts import facts_of
+from audiocraft.checkpoints.families import kind_of_exactly
+from audiocraft.cli import bar, signals
+from audiocraft.cli.main import COMMANDS, main
+from audiocraft.generation.progress import Progress
+
+NANO = ("-d", "1", "--device", "cpu", "--seed", "7")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_was_understood_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = "rain, xyzzy and piano, 300 bpm, chords: Am F C G"
+    assert main(["generate", prompt, "-o", "out.wav", "--key", "A minor", *NANO]) == 0
+    said = capsys.readouterr()
+    assert said.out == "out.wav\n"
+    lines = [line for line in said.err.splitlines() if not line.startswith("generating")]
+    assert lines == [
+        "out.wav  1 s  150 bpm  A minor  Am  seed 7",
+        "musicgen-nano does not know: rain, xyzzy",
+        "try -m audiogen-nano, which knows: rain",
+        "300 bpm is played as 150 bpm, the same pulse: tempi are 60 to 180 bpm",
+    ]
+
+
+def test_what_was_understood_is_in_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "calm piano", "-m", "audiogen-nano", "-o", "a.wav", "--json", *NANO]) == 0
+    said = capsys.readouterr()
+    (entry,) = json.loads(said.out)["files"]
+    assert entry["understood"]["unknown"] == ["calm", "piano"] and entry["understood"]["tempo"] is None
+    assert entry["understood"]["suggestion"]["model"] == "musicgen-nano" and not said.err
+
+
+def test_a_stream_is_remarked_on_before_it_is_heard(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "rain in C", "--stream", "-o", "s.flac", "-m", "debug", *NANO]) == 0
+    assert "s.flac  1 s  " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "serve"])
+def test_help_has_two_names_and_no_type_behind_a_switch(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main([command, "-h"]) == 0
+    short = capsys.readouterr().out
+    assert main([command, "--help"]) == 0
+    assert short == capsys.readouterr().out and "Usage: audiocraft" in short
+    lines = [line for line in short.splitlines() if "<bool>" in line]
+    assert all("--help" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted", "unwanted"),
+    [
+        ("audiocraft gen", "generate", "models"),
+        ("audiocraft generate --te", "--tempo", "--stream"),
+        ("audiocraft generate -m audiogen-n", "audiogen-nano", "musicgen-nano"),
+        ("audiocraft models ver", "verify", "list"),
+    ],
+)
+def test_the_tab_key(
+    words: str,
+    wanted: str,
+    unwanted: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setenv("_AUDIOCRAFT_COMPLETE", "complete_bash")
+    main([])
+    offered = capfd.readouterr().out.split()
+    assert wanted in offered and unwanted not in offered
+
+
+def test_models_are_listed_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    said = capsys.readouterr()
+    header, *rows = said.out.splitlines()
+    assert header.split() == ["NAME", "SHORT", "MAKES", "MB", "LICENCE"]
+    assert {row.split()[0] for row in rows} >= {"nano", "musicgen-nano", "audiogen-nano", "analysis-nano"}
+    assert max(map(len, rows)) < 100 and "melody" in said.err
+
+
+def test_a_listed_name_means_what_the_list_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """ "nano" is a codec, and short for music; whoever reads it in the list asks for the codec."""
+    assert (kind_of_exactly("nano"), kind_of_exactly("musicgen-nano")) == ("compression", "lm")
+    assert kind_of_exactly("debug") is None and kind_of_exactly("small") is None
+    for name, kind in (("nano", "codec"), ("musicgen-nano", "language model")):
+        assert main(["models", "info", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["kind"] == kind
+    assert main(["models", "verify", "nano", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["files"]) == 1
+    assert main(["models", "convert", "nano", "codec"]) == 0
+    assert facts_of("codec").kind == "compression"
+
+
+def test_info_is_a_record_and_not_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "info", "musicgen-nano"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "words" in lines and not any("{" in line and len(line) > 120 for line in lines)
+    assert any(line.split() == ["transformer", "lm"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("nanno", "nano"), ("mellody", "melody"), ("audiogen-nan", "audiogen-nano")]
+)
+def test_a_model_that_nearly_exists(wrong: str, right: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "x", "-m", wrong]) == 1
+    assert f"did you mean {right!r}?" in capsys.readouterr().err
+
+
+def test_an_interruption_that_an_import_swallowed_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), signals.interruptible() as came:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            assert came == [signal.SIGINT]
+        bar.Bar(1, quiet=True).reporter(0, 1)(Progress(done=1, total=2, elapsed=0.1))
+    signals._came.clear()
+    signals.check_interrupted()
+
+
+def test_ctrl_c_before_anything_is_imported() -> None:
+    script = (
+        "import sys, types\n"
+        "class Slow(types.ModuleType):\n"
+        "    def __getattr__(self, name): raise KeyboardInterrupt\n"
+        "sys.modules['audiocraft.cli.main'] = Slow('main')\n"
+        "from audiocraft.cli.start import main\n"
+        "sys.exit(main())"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
