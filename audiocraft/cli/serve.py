@@ -217,6 +217,12 @@ def _serve(config: ServingConfig, *, verbose: bool, log_format: str = "auto") ->
         engine = engine_of(config, log_form=log_format)
         if isinstance(engine, WorkerProcess):
             engine.launch()  # it loads its models while the server is put together
-        note("AudioCraft is starting")
+        note(f"AudioCraft is starting on {config.url}")
         told = f"AudioCraft on {config.url} (jobs in {config.data_dir}); Ctrl-C stops it"
-        serve(create_app(engine, config), config, listener, ready=lambda: note(told))
+        names = ", ".join(config.preload) or "the worker"
+        if isinstance(engine, WorkerProcess):
+            told += f"\nloading {names}; pieces that are asked for meanwhile wait"
+        app = create_app(engine, config, wait_for_worker=False)
+        serve(
+            app, config, listener, ready=lambda: note(told), began=lambda: note(f"{names} is ready")
+        )  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -47,6 +49,8 @@ from audiocraft.server.worker.process import WorkerProcess
 if TYPE_CHECKING:  # imports torch, which a server whose models are elsewhere does not need
     from audiocraft.server.worker.local_engine import LocalEngine
 
+_log = logging.getLogger(__name__)
+
 # The files that hold routes, in the order in which their routes are tried; each has one `router`.
 _ROUTES = (
     generations, streams, files, sockets, page, reference, uploads, codec, models, compat, account, analysis, health,
@@ -67,6 +71,7 @@ def create_app(
     store: JobStore | None = None,
     *,
     catalogue: Catalogue | None = None,
+    wait_for_worker: bool = True,
 ) -> FastAPI:
     """The application. Its lifespan prepares the database, runs jobs, and at the end drains and closes the engine.
 
@@ -74,6 +79,8 @@ def create_app(
         engine: runs the jobs: in this process, or in a process of its own; None leaves them to workers elsewhere.
         store: where jobs are; by default the database of the configuration.
         catalogue: the models that requests may name; by default those of this machine that `config` allows.
+        wait_for_worker: whether the start ends only when a worker process has loaded its models. Otherwise the
+            application answers at once, pieces wait, and `/readyz` says when they do not any more.
     """
     config = config or ServingConfig()
     services = build_services(engine, config, store, catalogue)
@@ -83,7 +90,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services.notifier.attach(asyncio.get_running_loop())
         with noting_failure(services):
-            background = await run_in_threadpool(_start, services)
+            background = await run_in_threadpool(_start, services, wait_for_worker)
         try:
             yield
         finally:
@@ -131,7 +138,7 @@ def _add_layers(app: FastAPI, services: Services) -> None:
     app.add_middleware(RequestScope)
 
 
-def _start(services: Services) -> tuple[Janitor, WebhookSender]:
+def _start(services: Services, wait_for_worker: bool) -> tuple[Janitor, WebhookSender]:
     services.blobs.prepare()
     services.database.migrate()
     _check_keys(services)
@@ -139,7 +146,9 @@ def _start(services: Services) -> tuple[Janitor, WebhookSender]:
     if services.models is not None and not isinstance(services.models, WorkerProcess):
         for name in services.config.preload:
             services.models.load(services.catalogue.choose(name, "music").name)
-    if services.runner is not None:
+    if isinstance(services.runner, WorkerProcess) and not wait_for_worker:
+        threading.Thread(target=_begin, args=(services,), name="audiocraft-begin", daemon=True).start()
+    elif services.runner is not None:
         services.runner.start()
     background = (
         Janitor(services.store, services.uploads, services.blobs),
@@ -148,6 +157,19 @@ def _start(services: Services) -> tuple[Janitor, WebhookSender]:
     for thread in background:
         thread.start()
     return background
+
+
+def _begin(services: Services) -> None:
+    """Let the worker take jobs once it has loaded its models; the process ends where it cannot."""
+    assert services.runner is not None
+    try:
+        with noting_failure(services):
+            services.runner.start()
+    except ConfigError as error:
+        _log.error("%s", error)
+        services.end()
+    else:
+        services.began()
 
 
 def _check_keys(services: Services) -> None:

@@ -94,6 +94,10 @@ class DrainingServer(uvicorn.Server):
         if self.started:
             self._ready()
 
+    def end(self) -> None:
+        """End in order; from any thread."""
+        self.should_exit = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at the second."""
         if self.services.draining:
@@ -129,16 +133,23 @@ def listening(config: ServingConfig) -> Iterator[tuple[socket.socket, ServingCon
             raise ConfigError(
                 f"cannot listen on {config.host} port {config.port}: {error.strerror}; choose another with --port"
             ) from error
+        listener.listen()  # whoever comes early is answered as soon as there is an answer, and not turned away
         yield listener, replace(config, port=listener.getsockname()[1])
 
 
 def serve(
-    app: FastAPI, config: ServingConfig, listener: socket.socket, *, ready: Callable[[], object] = bool
+    app: FastAPI,
+    config: ServingConfig,
+    listener: socket.socket,
+    *,
+    ready: Callable[[], object] = bool,
+    began: Callable[[], object] = bool,
 ) -> None:
     """Serve `app` until a signal comes. Raises ConfigError where it cannot start.
 
     Args:
         ready: called when the server answers.
+        began: called when its worker has loaded its models, where the application did not wait for that.
     """
     settings = uvicorn.Config(
         app,
@@ -159,12 +170,14 @@ def serve(
     # The model's thread runs many short operations. With Python's usual 5 ms between turns each answer would wait
     # several times for it; the model itself hardly notices.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    server = DrainingServer(settings, app.state.services, ready)
+    services: Services = app.state.services
+    server = DrainingServer(settings, services, ready)
+    services.began, services.end = began, server.end
     try:
         server.run(sockets=[listener])
     except SystemExit:
         # This is how uvicorn answers an application that cannot start; our caller is told by an error.
         if server.started:
             raise
-    if not server.started:
+    if not server.started or services.failure is not None:
         raise ConfigError(server.services.failure or "the server could not start; the log says why")

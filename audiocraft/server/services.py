@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ class Services:
         analysing: the files that the detector judges at a time.
         draining: set when the process was asked to stop; the server accepts nothing new then.
         failure: why the process could not start, in one line; None as long as it could.
+        began: called when a worker whose start nobody waited for takes jobs.
+        end: called where it cannot; ends the process.
     """
 
     config: ServingConfig
@@ -59,6 +62,8 @@ class Services:
     runner: JobRunner | None
     draining: bool = False
     failure: str | None = None
+    began: Callable[[], object] = bool
+    end: Callable[[], object] = lambda: signal.raise_signal(signal.SIGTERM)
     stream_limits: StreamLimits = field(default_factory=StreamLimits)
     refusals: Refusals = field(default_factory=Refusals)
     decoding: Slots = field(default_factory=lambda: Slots("files to be decoded", at_once=2, waiting=32))

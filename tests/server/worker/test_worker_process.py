@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -183,8 +184,9 @@ class Unstartable:
         pass
 
 
+@pytest.mark.parametrize("waits", [True, False])
 def test_why_a_worker_cannot_start_is_one_line(
-    config: ServingConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    config: ServingConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waits: bool
 ) -> None:
     monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
     for name in ("uvicorn", "uvicorn.error"):  # other servers of this process may have silenced them
@@ -193,8 +195,50 @@ def test_why_a_worker_cannot_start_is_one_line(
         caplog.set_level(logging.INFO, logger=name)
     engine = WorkerProcess(config, spawn=Unstartable)
     with listening(replace(config, port=0)) as (listener, config):
-        app = create_app(engine, config, catalogue=Catalogue(config, models=FACTS))
+        catalogue = Catalogue(config, models=FACTS)
+        app = create_app(engine, config, catalogue=catalogue, wait_for_worker=waits)
         with pytest.raises(ConfigError, match="the worker could not start: device 'cuda'"):
             serve(app, config, listener)
     assert "torch sees no GPU" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+def test_a_server_answers_while_its_worker_loads(config: ServingConfig) -> None:
+    may_begin, began = threading.Event(), threading.Event()
+
+    def late(connection: socket.socket) -> Late:
+        end = connection.dup()
+        child: list[ThreadChild] = []
+
+        def start() -> None:
+            may_begin.wait(60)
+            child.append(ThreadChild(end, config, FakeEngine()))
+            end.close()
+
+        threading.Thread(target=start, daemon=True).start()
+        return Late(child)
+
+    catalogue = Catalogue(config, models=FACTS)
+    app = create_app(WorkerProcess(config, spawn=late), config, catalogue=catalogue, wait_for_worker=False)
+    app.state.services.began = began.set
+    with TestClient(app) as client:
+        assert client.get("/").status_code == 200 and client.get("/readyz").status_code == 503
+        job = client.post("/v1/generations", json={"prompt": "x", "duration": 1.0})
+        assert job.status_code == 202 and not began.is_set()
+        may_begin.set()
+        until_status(client, job.json()["id"], "succeeded")
+        assert began.is_set()
+
+
+class Late:
+    """A worker that is there once the list has one."""
+
+    def __init__(self, child: list[ThreadChild]) -> None:
+        self.child = child
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self.child[0].wait(timeout) if self.child else 0
+
+    def kill(self) -> None:
+        for child in self.child:
+            child.kill()
