@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ from audiocraft.utils.files import atomic_path
 _BLOCK_SECONDS = 4
 # More parts than any player asks for; answering thousands of them is work that a stranger could order for nothing.
 MAX_RANGES = 8
-_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9]+")
+_NAME_LETTERS = 48
 
 router = APIRouter(prefix="/v1/generations", tags=["streaming"], responses=PROBLEMS)
 
@@ -179,6 +180,9 @@ def peaks(services: Services, job: GenerationJob, points: int) -> list[float]:
 
 
 def file_name(job: GenerationJob) -> str:
-    """What a person would call the file: the first words of the prompt and the seed."""
-    words = _UNSAFE_IN_NAMES.sub("-", job.prompt.lower()).strip("-")[:48].strip("-")
+    """What a person would call the file: the first words of its title or prompt, in any alphabet, and the seed."""
+    # Letters, the marks that belong to them, and numbers; everything else could mean something to a file system.
+    text = unicodedata.normalize("NFC", job.title.lower())
+    kept = (letter if unicodedata.category(letter)[0] in "LMN" else "-" for letter in text)
+    words = re.sub("-+", "-", "".join(kept)).strip("-")[:_NAME_LETTERS].strip("-")
     return f"{words or job.kind}-{job.seed}"

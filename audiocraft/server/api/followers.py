@@ -1,9 +1,11 @@
-"""A job while it runs, read from the store and from its file, whatever process runs it: its audio and its events."""
+"""A job while it runs, read from the store and from its file, whatever process runs it: its audio and its events; and
+all jobs of an owner, as they change."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
@@ -13,8 +15,13 @@ from audiocraft.server.api.backpressure import StreamLimits
 from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.responses import generation_document
 from audiocraft.server.errors import NotFound, NotReady, ShuttingDown
+from audiocraft.server.jobs.notifier import ANY_JOB
 from audiocraft.server.jobs.records import RUNNING, TERMINAL, GenerationJob, JobEvent, JobNotFound, tags_of
 from audiocraft.server.services import Services
+
+_LOOK_SECONDS = 1.0
+_NEWEST = 20
+_MOST_UNFINISHED = 100
 
 
 class StreamBroken(Exception):
@@ -59,7 +66,8 @@ class AudioFollower:
     def _open(self) -> AudioEncoder:
         job = self.job
         assert job.sample_rate is not None and job.channels is not None
-        total = job.samples if job.status == "succeeded" else round(job.duration * job.sample_rate)
+        # A canceled piece is as long as it got.
+        total = job.samples if job.finished else round(job.duration * job.sample_rate)
         self.encoder = open_encoder(
             self._format, job.sample_rate, job.channels, total_samples=total, tags=tags_of(job)
         )
@@ -160,6 +168,53 @@ class EventFollower:
             newest = await run_query(self._services, self._services.store.events, job.id, after=self._after)
             return bool(newest)
         return not (self._services.draining and job.status not in RUNNING)
+
+
+class PiecesFollower:
+    """Reads what changes among the jobs of an owner: which are new, how far they are, how they end."""
+
+    def __init__(self, services: Services, owner: str, limits: StreamLimits) -> None:
+        self._services = services
+        self._owner = owner
+        self._limits = limits
+        self._newest: str | None = None
+        self._unfinished: dict[str, tuple[float, int | None]] = {}
+
+    async def changes(self) -> AsyncIterator[tuple[str, GenerationJob | None, int | None]]:
+        """(id, job, place in the queue) of each job as it changes, the unfinished ones first; without a job, one that
+        was deleted before it ended."""
+        while True:
+            for change in await run_query(self._services, lambda: list(self._look())):
+                yield change
+            # News of this process wake us, those of others are seen at the next look. The pause keeps a busy server
+            # from looking for every step of every piece.
+            await self._services.notifier.wait(ANY_JOB, _LOOK_SECONDS)
+            await asyncio.sleep(self._limits.poll)
+
+    def _look(self) -> Iterator[tuple[str, GenerationJob | None, int | None]]:
+        store = self._services.store
+        # A piece may begin and end between two looks: the newest are among those that are told.
+        newest = store.newest(owner=self._owner, limit=_NEWEST)
+        found = {job.id: job for job in newest if self._newest is not None and job.id > self._newest}
+        self._newest = max([job.id for job in newest[:1]] + [self._newest or ""])
+        for job in store.newest(owner=self._owner, statuses=("queued", *RUNNING), limit=_MOST_UNFINISHED):
+            found[job.id] = job
+        for name in self._unfinished.keys() - found.keys():
+            del self._unfinished[name]
+            try:
+                found[name] = store.get(name, owner=self._owner)
+            except JobNotFound:
+                yield name, None, None
+        for name, job in found.items():
+            position = store.position(job) if job.status == "queued" else None
+            told = (job.updated_at, position)
+            if self._unfinished.get(name) == told:
+                continue
+            if not job.finished:
+                self._unfinished[name] = told
+            else:
+                self._unfinished.pop(name, None)
+            yield name, job, position
 
 
 def _why_silent(job: GenerationJob) -> str:

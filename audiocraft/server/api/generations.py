@@ -18,7 +18,7 @@ from audiocraft.server.api.responses import (
     generation_of,
     moment,
 )
-from audiocraft.server.api.schemas import GenerationBody
+from audiocraft.server.api.schemas import MOST_METADATA, GenerationBody, MetadataBody
 from audiocraft.server.jobs.records import GenerationJob, Status
 from audiocraft.server.jobs.webhooks import webhook_state
 from audiocraft.server.services import Services
@@ -88,6 +88,14 @@ def list_generations(
 async def get_generation(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
     """How far a piece is."""
     return await run_query(services, _shown, services, job, who.owner)
+
+
+@router.patch("/{job}")
+def change_generation(
+    job: JobId, body: MetadataBody, services: ServicesDep, who: GenerateCaller
+) -> Generation:
+    """Give a piece a title or other words of your own; its audio and the request that made it stay as they are."""
+    return shown(services, services.store.annotate(job, body.metadata, most=MOST_METADATA, owner=who.owner))
 
 
 @router.post("/{job}/cancel")

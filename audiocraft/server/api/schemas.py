@@ -168,6 +168,23 @@ class SectionBody(Strict):
         return ", ".join(word for word in (self.prompt, *self.styles) if word.strip())
 
 
+MOST_METADATA = 16
+MetadataName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataWord = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00]*$")]
+
+
+class MetadataBody(Strict):
+    """What a piece is called, and other words of its owner."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"metadata": {"title": "Morning, take 2"}}]})
+
+    metadata: Annotated[
+        dict[MetadataName, MetadataWord | None], Field(min_length=1, max_length=MOST_METADATA)
+    ] = Field(
+        description="New words; null removes one, and what is not named stays. `title` names the piece."
+    )
+
+
 class GenerationBody(Strict):
     """What should be made."""
 
@@ -224,13 +241,10 @@ class GenerationBody(Strict):
         default=0,
         description="Higher goes first, before those of others too: above 0 it needs the scope `admin`.",
     )
-    metadata: Annotated[
-        dict[
-            Annotated[str, StringConstraints(min_length=1, max_length=64)],
-            Annotated[str, StringConstraints(max_length=512)],
-        ],
-        Field(max_length=16),
-    ] = Field(default_factory=dict, description="Words of your own, given back as they are.")
+    metadata: Annotated[dict[MetadataName, MetadataWord], Field(max_length=MOST_METADATA)] = Field(
+        default_factory=dict,
+        description="Words of your own, given back as they are; `title` names files and is searched.",
+    )
     webhook: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="An https address that is told when the piece is finished."
     )

@@ -2,7 +2,8 @@
 
 Text messages are JSON, binary messages are audio. The client sends `generate` (with `request`, and `format` of the
 audio), `follow` (with the `id` of a piece) and `cancel`; the server answers `accepted`, then the events of the piece
-under their names, `audio_format` before the first audio and `audio_end` after the last, and `error`.
+under their names, `audio_format` before the first audio and `audio_end` after the last, and `error`. After `watch` it
+tells, beside all that, of each of the caller's pieces whatever changes: `changed` with the `generation`, or `deleted`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from audiocraft.audio.formats import stream_format
 from audiocraft.errors import AudioCraftError, InvalidInput
 from audiocraft.server.api import submission
 from audiocraft.server.api.deps import require_scope
-from audiocraft.server.api.followers import AudioFollower, EventFollower, StreamBroken
-from audiocraft.server.api.responses import generation_document
+from audiocraft.server.api.followers import AudioFollower, EventFollower, PiecesFollower, StreamBroken
+from audiocraft.server.api.responses import generation_document, generation_of
 from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.errors import RequestRefused, fault_of, fault_of_body
 from audiocraft.server.jobs.database import DATABASE_ERRORS
@@ -65,6 +66,7 @@ class SocketSession:
         self._sending = anyio.Lock()
         self._job: GenerationJob | None = None
         self._cancel_on_close = False
+        self._watches = False
 
     async def run(self) -> None:
         """Serve the client until it leaves; then cancel its piece, if it asked for that."""
@@ -107,13 +109,18 @@ class SocketSession:
                     raise JobNotFound(f"there is no generation {wanted[:80]!r}")
                 job = await run_in_threadpool(self._services.store.get, wanted, owner=self._who.owner)
                 await self._begin(job, form, tasks)
+            case "watch":
+                if self._watches:
+                    raise InvalidInput("this connection watches your pieces already", field="type")
+                self._watches = True
+                tasks.start_soon(self._watch, tasks)
             case "cancel":
                 if self._job is None:
                     raise InvalidInput("there is nothing to cancel: generate or follow first", field="type")
                 await run_in_threadpool(submission.cancel, self._services, self._job.id, self._who.owner)
             case other:
                 raise InvalidInput(
-                    f"unknown message {other!r}: send generate, follow or cancel", field="type"
+                    f"unknown message {other!r}: send generate, follow, watch or cancel", field="type"
                 )
 
     def _form(self, message: Mapping[str, Any]) -> str:
@@ -139,6 +146,20 @@ class SocketSession:
         else:
             self._job = None
             self._cancel_on_close = False
+
+    async def _watch(self, tasks: TaskGroup) -> None:
+        """Tell what changes among the caller's pieces until the client leaves or takes nothing more."""
+        follower = PiecesFollower(self._services, self._who.owner, self._limits)
+        try:
+            await self._say({"type": "watching"})
+            async for name, job, position in follower.changes():
+                if job is None:
+                    await self._say({"type": "deleted", "id": name})
+                    continue
+                generation = generation_of(job, position=position).model_dump(mode="json", by_alias=True)
+                await self._say({"type": "changed", "generation": generation})
+        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            tasks.cancel_scope.cancel()
 
     async def _events(self, job: GenerationJob) -> None:
         follower = EventFollower(self._services, job, self._limits)

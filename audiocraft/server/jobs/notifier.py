@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
+ANY_JOB = ""
+"""Waited for instead of a job by those who want to hear of all."""
+
 
 class JobNotifier:
     """Wakes the tasks that wait for a job. Changes that other processes make are not seen here, so waiting has a
@@ -39,5 +42,6 @@ class JobNotifier:
         return True
 
     def _wake(self, job: str) -> None:
-        for event in self._waiting.get(job, ()):
-            event.set()
+        for name in (job, ANY_JOB):
+            for event in self._waiting.get(name, ()):
+                event.set()

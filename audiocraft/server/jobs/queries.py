@@ -40,6 +40,8 @@ WAITING = select(func.count(), func.count(case((jobs.c.owner == bindparam("owner
     jobs.c.status == "queued"
 )
 """How many jobs wait, of all and of one owner."""
+TITLE = func.coalesce(jobs.c.request["metadata"]["title"].as_string(), "")
+"""What the owner calls a job, where they gave it a title."""
 
 _COLUMNS = {column.name for column in jobs.columns} - {"event_count"}
 

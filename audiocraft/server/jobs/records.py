@@ -82,6 +82,12 @@ class GenerationJob:
         return self.status in TERMINAL
 
     @property
+    def title(self) -> str:
+        """What its owner calls it: a title they gave it, else its prompt."""
+        named: str = self.request.get("metadata", {}).get("title", "")
+        return named.strip() or self.prompt
+
+    @property
     def progress(self) -> float:
         """How much is done, from 0 to 1; 1 only when the audio is there."""
         if self.status == "succeeded":

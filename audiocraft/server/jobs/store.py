@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from audiocraft.config.serving import LeaseSettings, QueueLimits
+from audiocraft.errors import InvalidInput
 from audiocraft.server.jobs import admission, queries
 from audiocraft.server.jobs.admission import Quota
 from audiocraft.server.jobs.database import Database
@@ -108,7 +109,7 @@ class JobStore:
         words: str = "",
         limit: int = 50,
     ) -> list[GenerationJob]:
-        """The newest jobs first: those older than `before`, with `words` in their prompts."""
+        """The newest jobs first: those older than `before`, with `words` in their prompts or titles."""
         query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if owner is not None:
             query = query.where(jobs.c.owner == owner)
@@ -117,7 +118,14 @@ class JobStore:
         if before is not None:
             query = query.where(jobs.c.id < before)
         for word in words.split():
-            query = query.where(func.lower(jobs.c.prompt).contains(word.lower(), autoescape=True))
+            query = query.where(
+                or_(
+                    *(
+                        func.lower(column).contains(word.lower(), autoescape=True)
+                        for column in (jobs.c.prompt, queries.TITLE)
+                    )
+                )
+            )
         with self.database.read() as connection:
             return [job_of(row) for row in connection.execute(query)]
 
@@ -128,6 +136,31 @@ class JobStore:
             if found.finished:
                 return found
             self._end(connection, job, "canceled", {}, jobs.c.status.not_in(TERMINAL))
+            found = self._get(connection, job, owner)
+        self._changed(job)
+        return found
+
+    def annotate(
+        self, job: str, words: Mapping[str, str | None], *, most: int, owner: str | None = None
+    ) -> GenerationJob:
+        """Change the metadata of a job, whatever its state: new words beside the old ones, None removes. Nothing else
+        of a job ever changes because its owner says so.
+
+        Args:
+            most: the number of words a job may have.
+        """
+        with self.database.write() as connection:
+            found = self._get(connection, job, owner)
+            merged = {**found.request.get("metadata", {}), **words}
+            kept = {name: word for name, word in merged.items() if word is not None}
+            if len(kept) > most:
+                raise InvalidInput(
+                    f"a piece has at most {most} words of metadata, not {len(kept)}", field="metadata"
+                )
+            request = {**found.request, "metadata": kept}
+            connection.execute(
+                update(jobs).where(jobs.c.id == job).values(request=request, updated_at=self.database.now())
+            )
             found = self._get(connection, job, owner)
         self._changed(job)
         return found
