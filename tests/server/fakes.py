@@ -41,7 +41,8 @@ FACTS = {
 
 
 class FakeEngine(LocalEngine):
-    """Each request gets a thread; a prompt with "fail" fails, one with "hang" waits until it is cancelled."""
+    """Each request gets a thread; a prompt with "fail" fails, one with "hang" waits until it is cancelled, one with
+    "crawl" too, when it has made its first tenth."""
 
     def __init__(self, step_seconds: float = 0.0) -> None:
         self.step_seconds = step_seconds
@@ -71,7 +72,8 @@ class FakeEngine(LocalEngine):
         plan = self.plan_of(request)
         on_event(Started(request.seeds or (0,), (plan,)))
         for step in range(STEPS):
-            hangs = "hang" in (request.prompts[0] or "")
+            words = request.prompts[0] or ""
+            hangs = "hang" in words or ("crawl" in words and step > 0)
             if cancelled.wait(60.0 if hangs else self.step_seconds):
                 on_event(Stopped())
                 return

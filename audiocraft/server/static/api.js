@@ -1,4 +1,4 @@
-// The server's API: plain requests, event streams that go on where they were cut, and the key where one is needed.
+// The server's API: plain requests, WebSockets for what stays open, and the key where one is needed.
 
 const PLACE = "audiocraft.key";
 let askForKey = null;
@@ -46,14 +46,14 @@ function key() {
 export const hasKey = () => Boolean(key());
 
 /** A response that is fine; anything else becomes an ApiError. A missing key is asked for, once at a time. */
-export async function send(path, { method = "GET", json, form, headers = {}, signal } = {}) {
+export async function send(path, { method = "GET", json, form, headers = {}, signal, keepalive = false } = {}) {
   for (;;) {
     const sent = { ...headers };
     const secret = key();
     if (secret) sent.Authorization = `Bearer ${secret}`;
     if (json !== undefined) sent["Content-Type"] = "application/json";
     const response = await fetch(path, {
-      method, signal, headers: sent, body: json !== undefined ? JSON.stringify(json) : form, credentials: "same-origin",
+      method, signal, keepalive, headers: sent, body: json !== undefined ? JSON.stringify(json) : form, credentials: "same-origin",
     }).catch((error) => {
       if (signal?.aborted) throw error;
       connected(false);
@@ -70,52 +70,34 @@ export async function send(path, { method = "GET", json, form, headers = {}, sig
 
 export const get = async (path, options) => (await send(path, options)).json();
 export const post = async (path, json) => (await send(path, { method: "POST", json })).json();
-export const remove = (path) => send(path, { method: "DELETE" });
+export const patch = async (path, json) => (await send(path, { method: "PATCH", json })).json();
+/** With `last`, the request is made even while the page is being left. */
+export const remove = (path, { last = false } = {}) => send(path, { method: "DELETE", keepalive: last });
 
-/** The events of a piece until it ends; connections that break are taken up again after the last event seen. */
-export async function* events(id, signal) {
-  let last = 0;
-  let failures = 0;
-  for (;;) {
-    try {
-      const headers = last ? { "Last-Event-ID": String(last) } : {};
-      const response = await send(`/v1/generations/${id}/events`, { headers, signal });
-      for await (const event of parse(response.body)) {
-        failures = 0;
-        last = event.id || last;
-        yield event;
-        if (["succeeded", "failed", "canceled"].includes(event.kind)) return;
-      }
-      if (last && failures++ > 3) return;
-    } catch (error) {
-      if (signal?.aborted || error instanceof ApiError) throw error;
-      failures++;
-    }
-    await pause(300 * 2 ** Math.min(failures, 4));
-  }
+/** A WebSocket of the server. What stays open uses these: of plain requests a browser keeps six per server and no more, all
+ * tabs together, and everything else would wait behind them. Browsers cannot give it a header, so the key is a protocol. */
+export function openSocket() {
+  const address = new URL("/v1/stream", location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const secret = key();
+  const socket = new WebSocket(address, secret ? ["bearer", secret] : []);
+  socket.binaryType = "arraybuffer";
+  return socket;
 }
 
-async function* parse(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+/** The events of an answer that is a stream of them. */
+export async function* eventsOf(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      rest += value;
-      const blocks = rest.split("\n\n");
-      rest = blocks.pop();
-      for (const block of blocks) {
-        const fields = {};
-        for (const line of block.split("\n")) {
-          const cut = line.indexOf(": ");
-          if (cut > 0) fields[line.slice(0, cut)] = line.slice(cut + 2);
-        }
-        if (fields.data) yield { id: Number(fields.id), kind: fields.event, data: JSON.parse(fields.data) };
-      }
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const fields = Object.fromEntries(block.split("\n").map((line) => [line.slice(0, line.indexOf(": ")), line.slice(line.indexOf(": ") + 2)]));
+      if (fields.data) yield { kind: fields.event, data: JSON.parse(fields.data) };
     }
-  } finally {
-    reader.cancel().catch(() => {});
   }
 }
 

@@ -1,11 +1,11 @@
 // Puts the parts together: the form makes pieces, the library lists them, the stage plays one.
 
-import { ApiError, connection, get, send } from "./api.js";
+import { ApiError, connection, get } from "./api.js";
 import { AudioShelf } from "./audio.js";
 import { Composer } from "./composer.js";
 import { AnalysisDialog, keyboardDialog, keyDialog, ModelsDialog } from "./dialogs.js";
 import { $, announce, calm, colour, paintRange, sentence } from "./dom.js";
-import { Jobs } from "./jobs.js";
+import { Jobs, isKept, titleOf } from "./jobs.js";
 import { Library } from "./library.js";
 import { ElementPlayer, Player } from "./player.js";
 import { Stage } from "./stage.js";
@@ -15,19 +15,20 @@ const SHORTCUTS = [
   [["Ctrl", "Enter"], "Generate"], [["Space"], "Play or pause"], [["←", "→"], "One second back or on"], [["↑", "↓"], "Piece above or below"],
   [["1", "2", "3"], "Take A, B, C at the same moment"],
   [["N"], "New prompt"], [["V"], "Vary: the same with another seed"], [["X"], "Extend: continue this piece"], [["S"], "Star"],
-  [["D"], "Download"],
+  [["D"], "Download"], [["R"], "Rename"], [["Z"], "Take back a deletion"],
   [["L"], "Repeat"], [["/"], "Search"], [["T"], "Light or dark"], [["?"], "This list"],
 ];
 
 keyDialog();
 const player = Player.supported ? new Player() : new ElementPlayer();
-const shelf = new AudioShelf();
 const jobs = new Jobs();
-const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wanted, at));
+const shelf = new AudioShelf((id, message) => jobs.hear(id, message));
+const composer = new Composer(generate);
+const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wanted, at), (generation, model) => composer.offerTo(generation, model));
 const models = new ModelsDialog();
 const analysis = new AnalysisDialog();
-const composer = new Composer(generate);
-const library = new Library(jobs, { show, again, forget, starred: () => stage.refresh(), complain: (promise) => complain(promise) });
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel("audiocraft") : null; // the other tabs with this page
+const library = new Library(jobs, { show, play, forget, starred: () => stage.refresh(), complain: (promise) => complain(promise), deleted: (id) => tabs?.postMessage({ deleted: id }) });
 keyboardDialog(SHORTCUTS);
 
 /** Ask for pieces; the first one comes on the stage and sounds as soon as there is anything of it. */
@@ -46,6 +47,12 @@ function show(generation, play, at = 0) {
   history.replaceState(null, "", `#${generation.id}`); // found again after a reload, and by whoever is given the address
   $("stage").scrollIntoView({ block: "nearest", behavior: calm() ? "instant" : "smooth" });
   library.mark(generation.id);
+}
+
+/** Let a piece of the list sound, or be silent if it does. */
+function play(generation) {
+  if (generation && stage.generation?.id === generation.id && player.wanted) player.pause();
+  else show(generation, true);
 }
 
 /** Make a piece again from its recipe. */
@@ -70,7 +77,24 @@ jobs.addEventListener("change", ({ detail: { generation, ended } }) => {
   } else if (shown?.metadata?.set && shown.metadata.set === generation.metadata?.set) stage.refresh();
   if (!ended) return;
   const words = { succeeded: "is finished", failed: "failed", canceled: "was canceled" };
-  announce(`${generation.prompt || "The piece"} ${words[generation.status]}`);
+  announce(`${titleOf(generation)} ${words[generation.status]}`);
+});
+jobs.addEventListener("gone", ({ detail: id }) => { library.drop(id); forget(id); });
+for (const event of ["state", "end"]) player.addEventListener(event, () => library.playing(player.wanted ? stage.generation?.id ?? null : null));
+
+jobs.addEventListener("renamed", ({ detail: id }) => tabs?.postMessage({ renamed: id }));
+
+// What another tab did that the server does not tell by itself.
+if (tabs) tabs.onmessage = ({ data }) => {
+  if (data.deleted) { jobs.forget(data.deleted); library.drop(data.deleted); forget(data.deleted); }
+  if (data.renamed && jobs.known.has(data.renamed)) complain(get(`/v1/generations/${data.renamed}`).then((generation) => jobs.take(generation)));
+};
+addEventListener("storage", ({ key }) => { if (key === "audiocraft.stars") { stage.refresh(); library.load().catch(() => {}); } });
+// A tab that nobody looked at for a while may have missed what happened on other machines.
+let left = 0;
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) left = Date.now();
+  else if (Date.now() - left > 30000) complain(library.load());
 });
 models.addEventListener("change", () => composer.setModels(models.models));
 
@@ -92,16 +116,14 @@ async function reconnect() {
 async function vary() {
   const { generation } = stage;
   if (!generation) return;
-  const { seed, webhook, priority, ...request } = generation.request;
-  await generate([request]); // the words in its metadata make it a take of the same piece
+  const { seed, webhook, priority, metadata: { title, ...metadata } = {}, ...request } = generation.request;
+  await generate([{ ...request, metadata }]); // the words in its metadata make it a take of the same piece
 }
 
 async function extend() {
   const { generation } = stage;
-  if (generation?.status !== "succeeded") return;
-  const response = await send(`/v1/generations/${generation.id}/audio?format=wav`);
-  await composer.attach(new File([await response.blob()], `${(generation.prompt || "piece").slice(0, 40)}.wav`, { type: "audio/wav" }), "continuation");
-  if (!$("prompt").value.trim()) composer.fill(generation, { seed: false });
+  if (!generation || !isKept(generation)) return;
+  await composer.extend(generation);
   $("composer").scrollIntoView({ block: "nearest" });
   $("generate").focus();
 }
@@ -114,7 +136,7 @@ const complain = (promise) => promise?.catch((error) => {
 
 function star() {
   const { generation } = stage;
-  if (generation?.status !== "succeeded") return;
+  if (!generation || !isKept(generation)) return;
   stars.toggle(generation.id);
   library.refresh(generation.id);
   stage.refresh();
@@ -153,7 +175,7 @@ const COMMANDS = {
   " ": () => stage.generation && player.toggle(),
   ArrowLeft: () => player.seek(player.position - 1), ArrowRight: () => player.seek(player.position + 1),
   ArrowUp: () => show(library.neighbour(-1), player.wanted), ArrowDown: () => show(library.neighbour(1), player.wanted),
-  n: () => composer.focus(), v: () => complain(vary()), x: () => complain(extend()), s: star, d: () => $("download").click(), l: () => $("loop").click(),
+  r: () => stage.openName(), z: () => library.undo(), n: () => composer.focus(), v: () => complain(vary()), x: () => complain(extend()), s: star, d: () => $("download").click(), l: () => $("loop").click(),
   "/": () => $("search").focus(), t: toggleTheme, "?": () => $("keys-dialog").showModal(),
 };
 for (let number = 1; number <= 9; number++) COMMANDS[number] = () => stage.take(number - 1);
@@ -175,9 +197,9 @@ async function start() {
   if (stage.generation) return;
   const [, named] = /^#(gen_\w+)$/.exec(location.hash) ?? [];
   const wanted = named ? await get(`/v1/generations/${named}`).catch(() => null) : jobs.active[0];
-  if (wanted) { jobs.take(wanted); show(wanted, false); }
+  if (wanted) { jobs.take(wanted); show(jobs.known.get(wanted.id) ?? wanted, false); }
 }
 
 // For the console and for tests: what sounds, what is known.
 window.audiocraft = Object.freeze({ player, jobs, stage, get });
-start().catch((error) => { if (error instanceof ApiError) say(sentence(error.message)); });
+start().catch((error) => { if (error instanceof ApiError) say(sentence(error.message)); }).finally(() => jobs.watch());

@@ -1,16 +1,17 @@
 // The form: from words, switches and perhaps some audio to requests. What nobody touched is left out of them, so that
 // the server's models use what suits them.
 
-import { $, calm, h, paintRange, seconds, sentence } from "./dom.js";
+import { $, calm, h, paintRange, pitch, seconds, sentence } from "./dom.js";
 import { AudioSource } from "./source.js";
-import { read, write } from "./store.js";
+import { draft, read, write } from "./store.js";
 import { capital, ideasFor, surprise, TONICS, wordsOf } from "./words.js";
 
 const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
 const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "top-k": "", seed: "" };
 const OWN = { temperature: 1, guidance: 3 }; // sliders that stand at the model's own value until they are moved
 const TOP_K = 250;
-const FIELDS = { prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick" };
+const NUMBERS = { tempo: ["Tempo", "bpm"], "top-k": ["Top k", ""] };
+const FIELDS = { tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick" };
 
 /** The slider's steps: single seconds to half a minute, then five at a time, then fifteen. */
 const lengthOf = (step) => (step <= 30 ? step : step <= 36 ? 30 + 5 * (step - 30) : 60 + 15 * (step - 36));
@@ -27,7 +28,9 @@ export class Composer {
     this.source = new AudioSource();
     this.source.addEventListener("change", () => this._show());
     this.source.addEventListener("problem", ({ detail }) => this._complain(detail));
-    $("key").append(h("option", { value: "" }, "from the prompt"), ...KEYS.map((key) => h("option", { value: key }, key)));
+    this.source.addEventListener("model", ({ detail }) => { $("model").value = detail; this._offerWords(wordsOf(this.model, this._get("kind"))); this._show(); this._keep(); });
+    $("key").append(h("option", { value: "" }, "from the prompt"), ...KEYS.map((key) => h("option", { value: key }, pitch(key))));
+    this._drafts = { music: "", sound: "", ...draft.read() }; // what was written for each kind
     this._wire();
     this._restore();
     this._offer();
@@ -45,17 +48,38 @@ export class Composer {
   /** Put the settings of a piece into the form; its seed only if asked for. */
   fill(generation, { seed = true } = {}) {
     const { request = {} } = generation;
-    this._set("kind", generation.kind === "sound" ? "sound" : "music");
-    this._offer();
+    this._kindIs(generation.kind === "sound" ? "sound" : "music");
     const model = this._models.find((one) => one.id === generation.model);
     $("model").value = model && model.id !== this._standard?.id ? model.id : "";
     $("prompt").value = generation.prompt;
+    this._remember();
     $("duration").value = stepOf(generation.duration);
     for (const id of Object.keys(OWN)) this._move(id, (request[id] ?? null) === this._ownOf(id) ? null : request[id] ?? null);
     $("top-k").value = (request.top_k ?? TOP_K) === TOP_K ? "" : request.top_k;
-    $("tempo").value = $("key").value = $("chords").value = "";
+    this._fillPlan(request.plan ?? {});
     $("seed").value = seed ? String(generation.seed) : "";
     this._show();
+  }
+
+  /** What was set of tempo, key and chords; what only the words said stays with the words. */
+  _fillPlan({ tempo, key, chords }) {
+    $("tempo").value = tempo ?? "";
+    $("key").value = KEYS.includes(key) ? key : "";
+    const names = Array.isArray(chords) ? chords.map((one) => one.chord ?? one) : [chords];
+    $("chords").value = names.filter(Boolean).join(" ");
+  }
+
+  /** Continue a piece: with its words, and longer. */
+  extend(generation) {
+    if (!$("prompt").value.trim()) this.fill(generation, { seed: false });
+    return this.source.take(generation, "continuation");
+  }
+
+  /** The same words for another model. */
+  offerTo(generation, id) {
+    const model = this._models.find((one) => one.id === id || one.id.split("/").pop() === id);
+    this.fill({ ...generation, kind: model?.kind === "sound" ? "sound" : "music", model: model?.id ?? generation.model, request: {} }, { seed: false });
+    $("generate").focus();
   }
 
   attach(file, use) { return this.source.attach(file, use); }
@@ -63,19 +87,21 @@ export class Composer {
   async submit() {
     if ($("generate").disabled) return;
     this._complain("");
-    const prompt = this._prompt();
-    if (!prompt && !this.source.audio) { this._complain("Say in a few words what it should sound like.", "prompt"); return; }
+    const prompt = $("prompt").value.trim();
+    if (this._wrongNumber()) return;
+    if (!prompt && !this.source.audio && !this._plan()) { this._complain("Say in a few words what it should sound like.", "prompt"); return; }
     $("generate").disabled = true;
     try {
       const count = Number(this._get("variations"));
       const first = $("seed").value ? Number($("seed").value) : null;
       const set = newSet();
-      const bodies = Array.from({ length: count }, (_, index) => ({ ...this._body(prompt), metadata: { set }, ...(first === null ? {} : { seed: first + index }) }));
+      const bodies = Array.from({ length: count }, (_, index) => ({ ...this._body(prompt), metadata: { set, ...this._from() }, ...(first === null ? {} : { seed: first + index }) }));
       await this._generate(bodies);
       this._keep();
     } catch (error) {
       const later = error.retryAfter ? ` Try again in ${seconds(error.retryAfter)}.` : "";
-      this._complain(sentence(error.message) + later, FIELDS[error.field?.split(".")[0]]);
+      const places = (error.field ?? "").split(".");
+      this._complain(sentence(error.message) + later, FIELDS[places[0] === "plan" ? places[1] ?? "chords" : places[0]]);
     } finally {
       $("generate").disabled = false;
     }
@@ -93,20 +119,38 @@ export class Composer {
     if (model) body.model = model;
     if (this.source.audio) {
       body.kind = this.source.use;
-      body.audio = { upload: this.source.audio.id };
+      const { upload, generation } = this.source.audio;
+      body.audio = upload ? { upload } : { generation };
     }
+    const plan = this._plan();
+    if (plan) body.plan = plan;
     return body;
   }
 
-  get _length() { return lengthOf(Number($("duration").value)); }
-
-  /** What is sent: the words, then tempo, key and chords where they were set. */
-  _prompt() {
-    const words = $("prompt").value.trim();
-    if (!this._takes("plan") || this._get("kind") === "sound") return words;
-    const chords = $("chords").value.trim().split(/[\s,|–-]+/).filter(Boolean).join(" ");
-    return [words, $("tempo").value && `${$("tempo").value} bpm`, $("key").value, chords && `chords: ${chords}`].filter(Boolean).join(", ");
+  /** Tempo, key and chords as they were set; they count more than the words. */
+  _plan() {
+    if (!this._takes("plan") || this._get("kind") === "sound") return null;
+    const chords = $("chords").value.trim();
+    const plan = { ...($("tempo").value && { tempo: Number($("tempo").value) }), ...($("key").value && { key: $("key").value }), ...(chords && { chords }) };
+    return Object.keys(plan).length ? plan : null;
   }
+
+  /** For pieces that go on from audio: where. */
+  _from() { return this.source.audio && this.source.use === "continuation" ? { from: String(Math.round(100 * this.source.audio.seconds) / 100) } : {}; }
+
+  /** Complain about a number that is none, or too large, or too small -> whether there was one. */
+  _wrongNumber() {
+    for (const [id, [name, unit]] of Object.entries(NUMBERS)) {
+      const input = $(id);
+      if (input.closest("[hidden]") || input.validity.valid) continue;
+      const said = input.validity.badInput ? "that is not a number" : `not ${input.value}`;
+      this._complain(`${name} is ${input.step === "1" ? "a whole number " : ""}from ${Number(input.min).toLocaleString("en")} to ${Number(input.max).toLocaleString("en")} ${unit}`.trim() + `, ${said}.`, id);
+      return true;
+    }
+    return false;
+  }
+
+  get _length() { return lengthOf(Number($("duration").value)); }
 
   /** The model of requests that name none; a server without one for sounds lets the one for music make them. */
   get _standard() {
@@ -135,12 +179,18 @@ export class Composer {
     $("words").hidden = !words;
     if (!words) return;
     const chip = (word) => h("button", { type: "button", onclick: () => this._append(word) }, word);
-    $("words-groups").replaceChildren(...words.groups.map(([name, all]) => h("div", { role: "group", "aria-label": name }, h("h3", {}, name), h("div", { class: "chips" }, ...all.map(chip)))));
+    $("words-groups").replaceChildren(...words.groups.map(([name, all]) => h("div", { role: "group", "aria-label": name }, h("p", { class: "group", "aria-hidden": "true" }, name), h("div", { class: "chips" }, ...all.map(chip)))));
     $("words-about").textContent = words.about;
   }
 
-  _write(words) { $("prompt").value = words; this._show(); $("prompt").focus(); }
-  _append(word) { const now = $("prompt").value.trim(); $("prompt").value = now ? `${now.replace(/[,.]$/, "")}, ${word}` : capital(word); this._show(); }
+  /** Keep what is written: another kind of piece has words of its own, and a reload loses nothing. */
+  _remember() {
+    this._drafts[this._get("kind")] = $("prompt").value;
+    draft.write(this._drafts);
+  }
+
+  _write(words) { $("prompt").value = words; this._remember(); this._show(); $("prompt").focus(); }
+  _append(word) { const now = $("prompt").value.trim(); $("prompt").value = now ? `${now.replace(/[,.]$/, "")}, ${word}` : capital(word); this._remember(); this._show(); }
 
   _show() {
     const kind = this._get("kind");
@@ -150,9 +200,6 @@ export class Composer {
     for (const id of Object.keys(OWN)) this._showOwn(id);
     document.querySelectorAll("#composer input[type=range]").forEach(paintRange);
     document.querySelectorAll("[data-needs]").forEach((field) => { field.hidden = !this._takes(field.dataset.needs) || kind === "sound"; });
-    const sent = this._prompt();
-    $("sent-as").hidden = sent === $("prompt").value.trim();
-    $("sent-as").textContent = `Asked for as “${sent}”`;
     const changed = ["tempo", "key", "chords", "top-k", "seed", "model"].filter((id) => $(id).value).length + Object.keys(OWN).filter((id) => !this._isOwn(id)).length;
     $("fine-summary").textContent = changed ? `${changed} changed` : "";
     $("reset").hidden = !changed;
@@ -171,37 +218,45 @@ export class Composer {
     if (this._isOwn(id)) $(id).value = this._ownOf(id);
     const known = id !== "guidance" || !this.model || this.model.guidance !== null;
     const shown = Number($(id).value).toFixed(id === "guidance" ? 1 : 2);
-    $(`${id}-shown`).textContent = this._isOwn(id) ? (known ? `${shown} · own` : "own") : shown;
+    $(`${id}-shown`).textContent = this._isOwn(id) ? (known ? `${shown} (default)` : "default") : shown;
     $(id).setAttribute("aria-valuetext", this._isOwn(id) ? `${known ? shown : ""} the model's own` : shown);
   }
 
   _showUse() {
     const { audio } = this.source;
-    const hint = [this.source.allow(this.model)];
+    this.source.allow(this.model, this._models);
+    const hint = [];
     if (audio && this.source.use === "continuation") {
       if (this._length <= audio.seconds) {
         $("duration").value = stepOf(audio.seconds + 10);
         $("duration-shown").textContent = seconds(this._length);
         paintRange($("duration"));
       }
-      hint.push(`Your audio comes first, then ${seconds(this._length - audio.seconds)} more.`);
+      hint.push(`It comes first, then ${seconds(this._length - audio.seconds)} more.`);
     }
-    const words = hint.filter(Boolean).join(" ");
-    $("use-hint").hidden = !words;
-    $("use-hint").textContent = words;
+    $("use-hint").hidden = !hint.length;
+    $("use-hint").textContent = hint.join(" ");
   }
 
   _wire() {
     const form = $("composer");
     form.addEventListener("submit", (event) => { event.preventDefault(); this.submit(); });
-    form.addEventListener("input", ({ target }) => { if (target.id in OWN) this._move(target.id, target.value); this._show(); });
+    form.addEventListener("input", ({ target }) => {
+      if (target.id === "prompt") this._remember(); if (target.id in OWN) this._move(target.id, target.value); this._show(); });
     form.addEventListener("change", ({ target }) => {
-      if (target.name === "kind") { $("model").value = ""; write("model", ""); this._offer(); }
+      if (target.name === "kind") { $("model").value = ""; write("model", ""); this._kindIs(target.value); }
       if (target.id === "model") this._offerWords(wordsOf(this.model, this._get("kind")));
       this._show();
       this._keep();
     });
-    $("prompt").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } });
+    // On a phone's keyboard Enter says Go; on others it begins a new line.
+    const touch = matchMedia("(pointer: coarse)");
+    $("prompt").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing || !(event.ctrlKey || event.metaKey || (touch.matches && !event.shiftKey))) return;
+      event.preventDefault();
+      if (touch.matches) $("prompt").blur(); // the keyboard makes room
+      this.submit();
+    });
     $("dice").addEventListener("click", () => { $("seed").value = String(Math.floor(Math.random() * 2 ** 31)); this._show(); });
     $("seed").addEventListener("input", () => { $("seed").value = $("seed").value.replace(/\D/g, ""); });
     $("reset").addEventListener("click", () => {
@@ -219,8 +274,9 @@ export class Composer {
   _complain(text, field = null) {
     $("composer-error").hidden = !text;
     $("composer-error").textContent = text;
-    document.querySelectorAll("#composer [aria-invalid]").forEach((input) => input.removeAttribute("aria-invalid"));
+    document.querySelectorAll("#composer [aria-invalid]").forEach((input) => { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); });
     if (!field) return;
+    $(field).setAttribute("aria-describedby", "composer-error");
     if ($("fine").contains($(field))) $("fine").open = true;
     $(field).setAttribute("aria-invalid", "true");
     $(field).focus();
@@ -228,6 +284,13 @@ export class Composer {
 
   _get(name) { return document.querySelector(`input[name=${name}]:checked`).value; }
   _set(name, value) { document.querySelector(`input[name=${name}][value="${CSS.escape(value)}"]`).checked = true; }
+
+  /** What is to be made, with what was last written for it. */
+  _kindIs(kind) {
+    this._set("kind", kind);
+    $("prompt").value = this._drafts[kind];
+    this._offer();
+  }
 
   _fill(values) {
     for (const [name, value] of Object.entries(values)) {
@@ -248,5 +311,6 @@ export class Composer {
   _restore() {
     const known = { ...DEFAULTS, temperature: null, guidance: null };
     this._fill({ ...known, ...Object.fromEntries(Object.entries(read("choices", {})).filter(([name]) => name in known)) });
+    $("prompt").value = this._drafts[this._get("kind")];
   }
 }

@@ -1,8 +1,9 @@
 // The windows over the page: models, analysis, keyboard, key.
 
-import { ApiError, get, hasKey, loadModel, onKeyNeeded, rememberKey, send, unloadModel } from "./api.js";
-import { $, bytes, h, seconds, sentence } from "./dom.js";
-import { drawCurve } from "./draw.js";
+import { ApiError, eventsOf, get, hasKey, loadModel, onKeyNeeded, rememberKey, send, unloadModel } from "./api.js";
+import { $, bytes, h, pitch, seconds, sentence } from "./dom.js";
+import { drawCurve, pitchAxis, Spectrogram, timeAxis } from "./draw.js";
+import { isKept, titleOf } from "./jobs.js";
 
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("click", (event) => { if (event.target === dialog && dialog.id !== "secret-dialog") dialog.close(); });
@@ -72,11 +73,14 @@ export class ModelsDialog extends EventTarget {
 }
 
 const TAKES = { continuation: "continues audio", plan: "follows tempo, key and chords", melody: "follows a melody", style: "follows a style" };
+const PICTURE_RATE = 24000;
 const VERDICTS = { real: "Sounds like a recording", generated: "Sounds generated", unknown: "No verdict" };
 
 export class AnalysisDialog {
   constructor() {
+    this._stop = null;
     $("open-analysis").addEventListener("click", () => this.open());
+    $("analysis-dialog").addEventListener("close", () => this._leave());
     $("analysis-pick").addEventListener("click", () => $("analysis-file").click());
     const dialog = $("analysis-dialog");
     dialog.addEventListener("dragover", (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
@@ -91,42 +95,83 @@ export class AnalysisDialog {
 
   async analyse(file, name) {
     this.open();
+    this._leave();
     $("analysis-title").textContent = name;
-    this._say("Listening…");
     const form = new FormData();
     form.append("file", file, file.name ?? "audio.wav");
-    form.append("spectrogram", "true");
+    const stop = this._stop = new AbortController();
+    const began = performance.now();
+    let part = null;
+    const tick = () => this._say(part === null ? `Listening… ${Math.floor((performance.now() - began) / 1000) || ""}`.trim() : `Listening… ${Math.round(100 * part)} %`);
+    tick();
+    const ticking = setInterval(tick, 500);
     try {
-      this._show(await (await send("/v1/analyze", { method: "POST", form })).json());
+      const report = await this._ask(form, stop.signal, (progress) => { part = progress; });
+      clearInterval(ticking);
+      this._show(report);
+      await this._picture(file, stop.signal);
     } catch (error) {
+      if (stop.signal.aborted) return;
       const absent = error instanceof ApiError && (error.status === 404 || error.status === 501);
       this._say(absent ? "This server has no detector." : sentence(error.message));
+    } finally {
+      clearInterval(ticking);
     }
   }
 
+  /** The report, told of on the way by servers that can. */
+  async _ask(form, signal, onProgress) {
+    const response = await send("/v1/analyze", { method: "POST", form, signal, headers: { Accept: "text/event-stream, application/json" } });
+    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) return response.json();
+    for await (const { kind, data } of eventsOf(response)) {
+      if (kind === "progress") onProgress(data.progress);
+      if (kind === "report") return data;
+      if (kind === "error") throw new ApiError(data.status, data);
+    }
+    throw new Error("The server stopped before it had listened to everything.");
+  }
+
+  /** Nobody waits for it any more: the server need not go on either. */
+  _leave() { this._stop?.abort(); this._stop = null; }
+
   async generation(generation) {
+    if (!isKept(generation)) return;
     $("analysis").replaceChildren();
-    const response = await send(`/v1/generations/${generation.id}/audio?format=wav`);
-    await this.analyse(new File([await response.blob()], "piece.wav", { type: "audio/wav" }), generation.prompt || "Analysis");
+    const response = await send(`/v1/generations/${generation.id}/${generation.status === "succeeded" ? "audio" : "stream"}?format=wav`);
+    await this.analyse(new File([await response.blob()], "piece.wav", { type: "audio/wav" }), titleOf(generation));
+  }
+
+  /** The spectrogram in the colours of this page, with its axes. */
+  async _picture(file, signal) {
+    const samples = await new OfflineAudioContext(1, 1, PICTURE_RATE).decodeAudioData(await file.arrayBuffer()).then((decoded) => decoded.getChannelData(0), () => null);
+    if (!samples?.length || signal.aborted) return; // a format that the server knows and this browser does not
+    const canvas = h("canvas", { role: "img", "aria-label": "Spectrogram: time from left to right, pitch from bottom to top" });
+    const pitches = h("div", { class: "pitches", "aria-hidden": "true" }), times = h("div", { class: "times", "aria-hidden": "true" });
+    $("analysis").querySelector(".numbers").before(h("figure", {}, h("div", { class: "spectrum" }, canvas, pitches), times));
+    const spectrogram = new Spectrogram(canvas);
+    spectrogram.show({ rate: PICTURE_RATE, channels: [samples], length: samples.length, total: samples.length, complete: true });
+    pitchAxis(pitches, PICTURE_RATE);
+    timeAxis(times, samples.length / PICTURE_RATE);
+    while (!signal.aborted && spectrogram.update()) await new Promise((resolve) => requestAnimationFrame(resolve));
   }
 
   _say(text) { $("analysis").replaceChildren(h("p", { class: "hint" }, text)); }
 
   _show(report) {
     const number = (value, unit, digits = 1) => (value === null || value === undefined ? "none" : `${value.toFixed(digits)} ${unit}`);
-    const scored = report.score !== null && report.score !== undefined;
+    // Where there is no verdict, a number would look like one.
+    const scored = report.verdict !== "unknown" && report.score !== null && report.score !== undefined;
     const curve = h("canvas", { role: "img", "aria-label": "How much it sounds like a recording, over time" });
     const facts = [
       ["Loudness", number(report.level.loudness, "LUFS")], ["True peak", number(report.level.true_peak, "dB")],
-      ["Tempo", number(report.music.tempo, "bpm", 0)], ["Key", report.music.key ?? "none"],
+      ["Tempo", number(report.music.tempo, "bpm", 0)], ["Key", report.music.key ? pitch(report.music.key) : "none"],
       ["Length", seconds(report.duration)], ["Sample rate", `${report.sample_rate / 1000} kHz`],
     ];
     $("analysis").replaceChildren(
       h("p", { class: "verdict" }, h("span", {}, VERDICTS[report.verdict] ?? report.verdict), scored ? h("small", {}, `${Math.round(100 * report.score)} % likely a recording`) : null),
       ...(report.windows.length && scored ? [h("figure", {}, curve, h("figcaption", {}, "From generated, below, to recorded, above; the line is the threshold"))] : []),
-      ...(report.spectrogram ? [h("figure", {}, h("img", { src: `data:image/png;base64,${report.spectrogram}`, alt: "Spectrogram: time from left to right, pitch from bottom to top" }))] : []),
       h("dl", { class: "numbers" }, ...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-      ...(report.in_domain ? [] : [h("p", { class: "hint" }, "It is unlike anything the detector was trained on, so it does not judge.")]),
+      ...(report.in_domain || report.notes.length ? [] : [h("p", { class: "hint" }, "It is unlike anything the detector was trained on, so it does not judge.")]),
       ...report.notes.map((note) => h("p", { class: "hint" }, note)),
     );
     if (curve.isConnected) drawCurve(curve, report.windows.map((window) => window.score), report.threshold);

@@ -38,6 +38,9 @@ export function seconds(value) {
   return value >= 60 ? clock(value) : `${Number(value.toFixed(value < 10 && value % 1 ? 1 : 0))} s`;
 }
 
+/** A key or chord with the signs of music: Bb minor, F#m7. */
+export const pitch = (name) => name.replace(/#/g, "♯").replace(/(^|\/)([A-G])b/g, "$1$2♭");
+
 /** What a server or browser says, as a sentence. */
 export function sentence(text) {
   const words = text.trim();

@@ -1,10 +1,10 @@
 // Pictures of sound on canvases: the outline with its playhead, the spectrogram, and small outlines for lists.
 
-import { calm, colour } from "./dom.js";
+import { calm, clock, colour, h } from "./dom.js";
 
 const BAR = 3, GAP = 2;
 const FLOOR_DB = -84, TOP_DB = -16;
-const LOWEST = 40; // Hz
+const LOWEST = 40, HIGHEST = 16000; // Hz
 const WINDOW = 2048;
 const COLUMNS = 720, ROWS = 110;
 
@@ -135,11 +135,12 @@ export class Spectrogram {
     this._picture.height = ROWS;
     this._piece = null;
     this._done = 0;
+    this._total = 0; // samples that the width stands for
   }
 
   show(piece) {
     this._piece = piece;
-    this._done = 0;
+    this._done = this._total = 0;
     this._levels.fill(0);
     this._picture.getContext("2d").clearRect(0, 0, COLUMNS, ROWS);
     this.paint();
@@ -149,11 +150,12 @@ export class Spectrogram {
   update(most = 60) {
     const piece = this._piece;
     if (!piece?.rate) return false;
+    // A piece that ends early is as long as it got: its columns stand elsewhere then.
+    if (Math.abs(piece.total - this._total) > 0.005 * this._total) { this._total = piece.total; this._done = 0; }
     const before = this._done;
-    this._rows ??= null;
     if (this._rowsRate !== piece.rate) { this._rows = rowsOf(piece.rate); this._rowsRate = piece.rate; }
     while (this._done < COLUMNS && this._done - before < most) {
-      const middle = Math.round(((this._done + 0.5) / COLUMNS) * piece.total);
+      const middle = Math.round(((this._done + 0.5) / COLUMNS) * this._total);
       if (middle + WINDOW / 2 > piece.length && !piece.complete) break;
       this._column(this._done++, piece, middle - WINDOW / 2);
     }
@@ -211,7 +213,7 @@ const HANN = Float32Array.from({ length: WINDOW }, (_, index) => 0.5 - 0.5 * Mat
 /** For each row, low to high, the bins of the transform it shows, in equal steps of pitch: the loudest of several, or
  * a place between two. */
 function rowsOf(rate) {
-  const top = Math.min(rate / 2, 16000);
+  const top = Math.min(rate / 2, HIGHEST);
   const bin = (row) => (LOWEST * (top / LOWEST) ** (row / ROWS) * WINDOW) / rate;
   return Array.from({ length: ROWS }, (_, row) => {
     const low = bin(row), high = bin(row + 1);
@@ -219,6 +221,30 @@ function rowsOf(rate) {
     const middle = (low + high) / 2;
     return { first: Math.floor(middle), last: Math.floor(middle) + 1, part: middle % 1 };
   });
+}
+
+const PITCHES = [[100, "100 Hz"], [300, "300 Hz"], [1000, "1 kHz"], [3000, "3 kHz"], [10000, "10 kHz"]];
+
+/** Names and lines for pitches along the height of a spectrogram. */
+export function pitchAxis(place, rate) {
+  const span = Math.log(Math.min(rate / 2, HIGHEST) / LOWEST);
+  place.replaceChildren(...PITCHES.map(([hertz, name]) => [Math.log(hertz / LOWEST) / span, name]).filter(([at]) => at < 0.95).map(([at, name]) => {
+    const mark = h("span", {}, h("b", {}, name));
+    mark.style.bottom = `${(100 * at).toFixed(2)}%`;
+    return mark;
+  }));
+}
+
+/** Times along the width of one, as many as are easy to read. */
+export function timeAxis(place, duration) {
+  const room = Math.max(3, Math.floor(place.clientWidth / 68));
+  const step = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300].find((one) => duration / one <= room) ?? 600;
+  const count = duration ? Math.floor(duration / step + 1e-6) : -1;
+  place.replaceChildren(...Array.from({ length: count + 1 }, (_, index) => {
+    const mark = h("span", {}, step < 1 ? `${(index * step).toFixed(1)} s` : clock(index * step));
+    mark.style.left = `${((100 * index * step) / duration).toFixed(3)}%`;
+    return mark;
+  }));
 }
 
 /** 256 colours between those of the style sheet. */

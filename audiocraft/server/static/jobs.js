@@ -1,31 +1,48 @@
-// What the server is doing: every piece that is not finished is watched, the chosen one event by event, the others
-// together with one question at a time (browsers allow only a handful of connections).
+// What the server is doing: it tells of every piece that changes over one WebSocket, whoever asked for it. Where there is no
+// WebSocket, as behind some proxies, it is asked, one question at a time.
 
-import { ApiError, events, get, pause, post } from "./api.js";
+import { ApiError, get, openSocket, patch, pause, post } from "./api.js";
 
 export const ACTIVE = ["queued", "starting", "processing"];
 export const isActive = (generation) => ACTIVE.includes(generation.status);
 
+/** What a piece is called: its title, else its words. */
+export const titleOf = (generation) => generation.metadata?.title?.trim() || generation.prompt || `Untitled ${generation.kind}`;
+
+/** How much of a piece can be heard, in seconds. */
+export const lengthOf = (generation) => (["canceled", "failed"].includes(generation.status) ? generation.audio?.seconds ?? 0 : generation.duration);
+
+/** Whether there is audio of a piece that has ended. */
+export const isKept = (generation) => generation.status === "succeeded" || (generation.status === "canceled" && generation.audio?.seconds > 0);
+
+/** "change" with {generation, ended, fresh}; "gone" with the id of a piece that somebody deleted while it was made;
+ * "renamed" with the id of one that was given a title here. */
 export class Jobs extends EventTarget {
   constructor() {
     super();
     this.known = new Map();
-    this._followed = null;
-    this._polling = false;
+    this.watching = false; // whether the server tells by itself
+    this._dropped = new Set(); // deleted here: news of them come too late
   }
 
   /** Remember what the server said of a piece -> what was known before. */
   know(generation) {
     const before = this.known.get(generation.id);
     generation.plan = generation.result?.plan ?? generation.plan ?? before?.plan; // told when it begins, stored when it ends
+    generation.understood ??= before?.understood;
+    if (before && isActive(generation)) generation.remaining ??= before.remaining;
+    if (before && generation.status === "processing") generation.progress = Math.max(before.progress, generation.progress);
     this.known.set(generation.id, generation);
     return before;
   }
 
   /** The same, and tell everyone. */
   take(generation) {
-    const before = this.know(generation);
-    if (isActive(generation)) this._poll();
+    if (this._dropped.has(generation.id)) return;
+    const before = this.known.get(generation.id);
+    // An answer may come after news that are newer: what has ended does not begin again.
+    if (before && !isActive(before) && isActive(generation)) return;
+    this.know(generation);
     const ended = Boolean(before && isActive(before) && !isActive(generation));
     this.dispatchEvent(new CustomEvent("change", { detail: { generation, ended, fresh: !before } }));
   }
@@ -39,7 +56,10 @@ export class Jobs extends EventTarget {
 
   get active() { return [...this.known.values()].filter(isActive); }
 
-  forget(id) { this.known.delete(id); if (this._followed?.id === id) this._followed.stop.abort(); }
+  forget(id) { this.known.delete(id); this._dropped.add(id); }
+
+  /** After all, it was not deleted. */
+  recall(generation) { this._dropped.delete(generation.id); this.known.set(generation.id, generation); }
 
   async submit(body) {
     const generation = await post("/v1/generations", body);
@@ -49,51 +69,57 @@ export class Jobs extends EventTarget {
 
   async cancel(id) { this.take(await post(`/v1/generations/${id}/cancel`)); }
 
-  /** Watch one piece closely; the one before goes back to the others. */
-  async follow(id) {
-    if (this._followed?.id === id) return;
-    this._followed?.stop.abort();
-    const stop = new AbortController();
-    this._followed = { id, stop };
-    this._poll(); // for the one that was followed before
-    try {
-      for await (const event of events(id, stop.signal)) this._hear(id, event);
-    } catch {
-      // Another piece is watched now, or this one is gone: the questions below find out.
-    }
-    if (this._followed?.stop === stop) this._followed = null;
-    if (!stop.signal.aborted && this.known.has(id) && isActive(this.known.get(id))) this._poll();
+  async rename(id, title) {
+    this.take(await patch(`/v1/generations/${id}`, { metadata: { title: title.trim().slice(0, 200) || null } }));
+    this.dispatchEvent(new CustomEvent("renamed", { detail: id }));
   }
 
-  _hear(id, { kind, data }) {
+  /** Take over what is said about a piece where its audio comes from: more often than elsewhere. */
+  hear(id, { type, generation, ...data }) {
+    if (generation) { this.take({ ...generation, plan: data.plan }); return; }
     const known = this.known.get(id);
-    if (data.generation) { this.take(data.generation); return; }
     if (!known || !isActive(known)) return;
-    const progress = kind === "progress" ? data.done / data.total : kind === "audio" ? data.seconds / known.duration : known.progress;
-    const plan = data.plan ?? known.plan;
-    this.take({ ...known, plan, status: "processing", progress: Math.max(known.progress, Math.min(0.999, progress)), remaining: kind === "progress" ? (data.elapsed / data.done) * (data.total - data.done) : known.remaining });
+    const progress = type === "progress" ? data.done / data.total : type === "audio" ? data.seconds / known.duration : known.progress;
+    this.take({ ...known, plan: data.plan ?? known.plan, status: "processing", progress: Math.max(known.progress, Math.min(0.999, progress)), remaining: type === "progress" ? (data.elapsed / data.done) * (data.total - data.done) : known.remaining });
   }
 
-  async _poll() {
-    if (this._polling) return;
-    this._polling = true;
-    try {
-      for (;;) {
-        await pause(600);
-        const wanted = this.active.filter((one) => one.id !== this._followed?.id);
-        if (!wanted.length) break;
-        const query = ACTIVE.map((status) => `status=${status}`).join("&");
-        const found = new Map((await get(`/v1/generations?limit=100&${query}`)).data.map((one) => [one.id, one]));
-        for (const one of wanted) {
-          const now = found.get(one.id) ?? (await get(`/v1/generations/${one.id}`).catch((error) => { if (error instanceof ApiError && error.status === 404) return null; throw error; }));
-          if (now) this.take(now);
-          else this.forget(one.id);
-        }
-      }
-    } catch {
-      setTimeout(() => this._poll(), 3000);
-    } finally {
-      this._polling = false;
+  /** Hear of every change from now on. */
+  async watch() {
+    for (let failures = 0; ; ) {
+      const opened = failures < 3 || failures % 10 === 0 ? await this._listen() : false;
+      failures = opened ? 0 : failures + 1;
+      // What happened meanwhile is asked for; without WebSockets, this is how everything is known.
+      await this._look().catch(() => {});
+      await pause(1000);
+    }
+  }
+
+  /** Listen until the connection is lost -> whether there was one. */
+  _listen() {
+    return new Promise((resolve) => {
+      const socket = openSocket();
+      let opened = false;
+      socket.addEventListener("open", () => socket.send(JSON.stringify({ type: "watch" })));
+      socket.addEventListener("message", ({ data }) => {
+        const { type, generation, id } = JSON.parse(data);
+        if (type === "watching") { opened = this.watching = true; this._look().catch(() => {}); }
+        if (type === "changed") this.take(generation);
+        if (type === "deleted") { this.known.delete(id); this.dispatchEvent(new CustomEvent("gone", { detail: id })); }
+      });
+      socket.addEventListener("close", () => { this.watching = false; resolve(opened); });
+    });
+  }
+
+  /** Ask once for everything that is not finished here or there. */
+  async _look() {
+    const query = ACTIVE.map((status) => `status=${status}`).join("&");
+    const wanted = this.active;
+    const found = (await get(`/v1/generations?limit=100&${query}`)).data;
+    found.forEach((generation) => this.take(generation));
+    for (const { id } of wanted.filter((one) => !found.some((other) => other.id === one.id))) {
+      const now = await get(`/v1/generations/${id}`).catch((error) => { if (error instanceof ApiError && error.status === 404) return null; throw error; });
+      if (now) this.take(now);
+      else { this.known.delete(id); this.dispatchEvent(new CustomEvent("gone", { detail: id })); }
     }
   }
 }

@@ -1,34 +1,62 @@
 // What runs along a piece: its chords, the one that sounds lit, and the takes it can be compared with.
 
-import { h } from "./dom.js";
+import { h, pitch } from "./dom.js";
 import { isActive } from "./jobs.js";
 import { stars } from "./store.js";
 
-const MOST_CHORDS = 40; // more are too narrow to read
+const MOST_CHORDS = 40; // more are too narrow to press or see
 const MOST_TAKES = 12;
 
-/** The chords of a plan, each as wide as it is long. */
+/** The chords of a piece. One that goes on from another has the other's up to there, whatever is planned after it. */
+export function chordsOf(generation, source) {
+  const own = generation.plan?.chords ?? [];
+  const from = Number(generation.metadata?.from ?? 0);
+  const earlier = source?.plan?.chords;
+  if (!from || !earlier?.length) return own;
+  const at = own.findLast(([start]) => start <= from);
+  return [...earlier.filter(([start]) => start < from), ...(at ? [[from, at[1]]] : []), ...own.filter(([start]) => start > from)];
+}
+
+/** Chords, each as wide as it lasts. */
 export class Score {
   constructor(list) {
     this._list = list;
     this._shown = "";
     this._starts = [];
+    this._names = [];
     this._lit = -1;
+    new ResizeObserver(() => this._fit()).observe(list);
   }
 
-  show(plan, duration) {
-    const chords = (plan?.chords ?? []).filter(([start, name], index, all) => start < duration && name !== all[index - 1]?.[1]);
+  /** The name of the chord that is lit, or an empty text. */
+  get now() { return this._names[this._lit] ?? ""; }
+
+  /** Whether every name can be read where it stands. */
+  get legible() { return !this._list.hidden && !this._list.querySelector(".narrow"); }
+
+  show(all, duration) {
+    const chords = all.filter(([start, name], index) => start < duration && name !== all[index - 1]?.[1]);
     const shown = JSON.stringify([chords, duration]);
     if (shown === this._shown) return;
     this._shown = shown;
     this._starts = chords.map(([start]) => Math.max(0, start));
+    this._names = chords.map(([, name]) => (name === "N" ? "–" : pitch(name)));
     this._lit = -1;
     this._list.hidden = !chords.length || chords.length > MOST_CHORDS;
-    this._list.replaceChildren(...chords.map(([, name], index) => {
-      const cell = h("li", {}, name === "N" ? "–" : name.replace("#", "♯").replace(/^([A-G])b/, "$1♭"));
+    this._list.replaceChildren(...this._names.map((name, index) => {
+      const cell = h("li", { title: name }, h("span", {}, name));
       cell.style.setProperty("flex-grow", String((this._starts[index + 1] ?? duration) - this._starts[index]));
       return cell;
     }));
+    this._fit();
+  }
+
+  /** A name without room is not cut: half of G♯m is G♯, which is another chord. */
+  _fit() {
+    const cells = [...this._list.children];
+    for (const cell of cells) cell.classList.remove("narrow");
+    const narrow = cells.map((cell) => cell.scrollWidth > cell.clientWidth);
+    cells.forEach((cell, index) => cell.classList.toggle("narrow", narrow[index]));
   }
 
   /** Light the chord at this second; none with null. */

@@ -1,17 +1,21 @@
 // Audio to start from: a file that is chosen or dropped anywhere on the page, the microphone, or a piece that was made.
 
-import { send } from "./api.js";
-import { $, announce, seconds, sentence } from "./dom.js";
+import { get, send } from "./api.js";
+import { $, announce, h, seconds, sentence } from "./dom.js";
 import { drawOutline } from "./draw.js";
+import { isKept, lengthOf, titleOf } from "./jobs.js";
 import { canRecord, Recorder } from "./record.js";
 
 const MAX_UPLOAD = 25 * 2 ** 20;
 
-/** "change" when there is other audio; "problem" with what went wrong. */
+const POINTS = 24;
+const USES = ["melody", "style"];
+
+/** "change" when there is other audio; "problem" with what went wrong; "model" with the model that is wanted instead. */
 export class AudioSource extends EventTarget {
   constructor() {
     super();
-    this.audio = null; // as the server knows it
+    this.audio = null; // {upload or generation: its id, name, seconds}
     this._recorder = null;
     $("pick").addEventListener("click", () => $("file").click());
     $("file").addEventListener("change", () => { const [file] = $("file").files; $("file").value = ""; if (file) this.attach(file); });
@@ -33,21 +37,35 @@ export class AudioSource extends EventTarget {
     try {
       const form = new FormData();
       form.append("file", file, file.name);
-      this.audio = await (await send("/v1/uploads", { method: "POST", form })).json();
-      $("attached-name").textContent = this.audio.name;
-      $("attached-facts").textContent = `${seconds(this.audio.seconds)} · ${(this.audio.sample_rate / 1000).toFixed(1)} kHz`;
-      $("attached").hidden = false;
-      $("drop").hidden = true;
-      if (use) this.use = use;
-      this.dispatchEvent(new Event("change"));
+      const { id, name, seconds: length, sample_rate: rate } = await (await send("/v1/uploads", { method: "POST", form })).json();
+      this._show({ upload: id, name, seconds: length }, `${seconds(length)} · ${(rate / 1000).toFixed(1)} kHz`, use);
       drawOutline($("attached-outline"), await outlineOf(file), "--accent");
-      announce(`${this.audio.name} is ready`);
     } catch (error) {
       this._complain(sentence(error.message));
     } finally {
       $("source").removeAttribute("aria-busy");
       $("pick").disabled = false;
     }
+  }
+
+  /** Start from a piece of this server: it has the audio already. */
+  async take(generation, use) {
+    this._complain("");
+    if (!isKept(generation)) return;
+    this._show({ generation: generation.id, name: titleOf(generation), seconds: generation.audio.seconds }, `${seconds(lengthOf(generation))} · one of your pieces`, use);
+    const { peaks } = await get(`/v1/generations/${generation.id}/peaks?points=${POINTS}`);
+    drawOutline($("attached-outline"), peaks, "--accent");
+  }
+
+  _show(audio, facts, use) {
+    this.audio = audio;
+    $("attached-name").textContent = audio.name;
+    $("attached-facts").textContent = facts;
+    $("attached").hidden = false;
+    $("drop").hidden = true;
+    if (use) this.use = use;
+    this.dispatchEvent(new Event("change"));
+    announce(`${audio.name} is ready`);
   }
 
   detach() {
@@ -57,12 +75,20 @@ export class AudioSource extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** Forbid what the model cannot do -> words about it. */
-  allow(model) {
-    const missing = ["melody", "style"].filter((use) => model && !model.takes.includes(use));
-    for (const use of ["melody", "style"]) document.querySelector(`input[name=use][value=${use}]`).disabled = missing.includes(use);
+  /** Forbid what the model cannot do, and lead to one that can. */
+  allow(model, models) {
+    const missing = USES.filter((use) => model && !model.takes.includes(use));
+    for (const use of USES) document.querySelector(`input[name=use][value=${use}]`).disabled = missing.includes(use);
     if (missing.includes(this.use)) this.use = "continuation";
-    return missing.length ? `${model.id.split("/").pop()} cannot follow a ${missing.join(" or ")}; a model that can is chosen under Fine control.` : "";
+    const place = $("use-other");
+    place.hidden = !missing.length;
+    if (!missing.length) return;
+    const others = models.filter((one) => missing.some((use) => one.takes.includes(use)));
+    const name = model.id.split("/").pop();
+    const button = (other) => h("button", { type: "button", class: "link", onclick: () => this.dispatchEvent(new CustomEvent("model", { detail: other.id })) }, other.id.split("/").pop());
+    place.replaceChildren(...(others.length
+      ? [`${name} continues audio. A ${missing.join(" or ")} is followed by `, ...others.slice(0, 2).flatMap((other, index) => [index ? " or " : "", button(other)]), "."]
+      : [`${name} continues audio. For a model that follows a ${missing.join(" or ")}, run `, h("code", {}, `audiocraft models pull facebook/musicgen-${missing[0]}`), " where the server runs."]));
   }
 
   _complain(text) { this.dispatchEvent(new CustomEvent("problem", { detail: text })); }

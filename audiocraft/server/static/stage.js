@@ -1,25 +1,41 @@
 // The piece that is being looked at and listened to: outline, spectrogram, transport, and what can be done with it.
 
 import { send } from "./api.js";
-import { $, announce, calm, clock, h, seconds, sentence, setIcon } from "./dom.js";
-import { drawRest, drawWave, Spectrogram } from "./draw.js";
-import { isActive } from "./jobs.js";
-import { Score, Takes } from "./score.js";
+import { $, announce, calm, clock, h, pitch, seconds, sentence, setIcon } from "./dom.js";
+import { drawRest, drawWave, pitchAxis, Spectrogram, timeAxis } from "./draw.js";
+import { isActive, isKept, lengthOf, titleOf } from "./jobs.js";
+import { chordsOf, Score, Takes } from "./score.js";
 import { stars } from "./store.js";
 
 const FORMATS = [["wav", "WAV", "exact"], ["flac", "FLAC", "exact, smaller"], ["mp3", "MP3", "plays everywhere"], ["opus", "Opus", "smallest"]];
 const STATES = { queued: "Waiting", starting: "Starting", processing: "Composing", succeeded: "", failed: "Failed", canceled: "Canceled" };
 
 const EMPTY = ["Nothing playing yet", "Write a few words and press Generate. It is made by this server and sent nowhere else."];
+const FRAME = 30; // milliseconds
 const PRELOADED = 4; // takes fetched in advance, so that changing between them is heard as one piece
 
+const listed = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
+
+/** The name that an answer gives its file, in whatever alphabet. */
+function nameOf(response) {
+  const said = response.headers.get("Content-Disposition") || "";
+  const encoded = /filename\*=utf-8''([^;]+)/i.exec(said);
+  return encoded ? decodeURIComponent(encoded[1]) : /filename="([^"]+)"/.exec(said)?.[1];
+}
+
 export class Stage {
-  /** @param {(take: object, at: number) => void} choose puts another take of the same piece on the stage */
-  constructor(player, shelf, jobs, choose) {
+  /**
+   * @param {(take: object, at: number) => void} choose puts another take of the same piece on the stage
+   * @param {(generation: object, model: string) => void} elsewhere offers the same words to another model
+   */
+  constructor(player, shelf, jobs, choose, elsewhere) {
     this.generation = null;
     this._player = player;
     this._shelf = shelf;
     this._jobs = jobs;
+    this._elsewhere = elsewhere;
+    this._axes = "";
+    this._drawn = 0;
     this._spectrogram = new Spectrogram($("spectrum-canvas"));
     this._score = new Score($("score"));
     this._takes = new Takes($("takes"), (take) => choose(take, this._momentFor(take)));
@@ -34,12 +50,14 @@ export class Stage {
     const changed = this.generation?.id !== generation.id;
     this.generation = generation;
     const piece = this._shelf.get(generation);
+    this._shelf.only(piece);
+    if (changed) this._closeName();
     if (changed || this._player.piece !== piece) {
       this._spectrogram.show(piece);
       this._listen(piece);
       this._player.show(piece, play, at);
-      if (isActive(generation)) this._jobs.follow(generation.id);
     } else if (play) this._player.play();
+    piece.load();
     this._spectrogram.paint();
     this.refresh();
   }
@@ -63,10 +81,12 @@ export class Stage {
 
   clear() {
     this._player.pause();
+    this._shelf.only(null);
+    this._closeName();
     this.generation = null;
     $("stage").dataset.state = "empty";
     [$("stage-title").textContent, $("stage-facts").textContent] = EMPTY;
-    for (const id of ["stage-status", "progress", "actions", "score", "takes", "star"]) $(id).hidden = true;
+    for (const id of ["stage-status", "progress", "actions", "score", "takes", "star", "rename", "stage-words", "understood", "seam", "mini"]) $(id).hidden = true;
     $("play").disabled = true;
     this._sayTitle();
     this._stale = true;
@@ -77,25 +97,76 @@ export class Stage {
     if (!generation) return;
     const active = isActive(generation);
     const piece = this._player.piece;
+    if (piece?.id === generation.id) piece.generation = generation;
     const silent = !active && generation.status !== "succeeded" && !piece?.length && !generation.audio?.seconds;
     $("stage").dataset.state = silent ? "silent" : active ? "active" : generation.status;
-    $("stage-title").textContent = generation.prompt || `Untitled ${generation.kind}`;
-    const { plan } = generation;
+    $("stage-title").textContent = titleOf(generation);
+    $("rename").hidden = !$("name-form").hidden;
+    const words = generation.prompt && generation.prompt !== titleOf(generation);
+    $("stage-words").hidden = !words;
+    $("stage-words").textContent = words ? `“${generation.prompt}”` : "";
     const failed = generation.status === "failed";
-    const facts = [generation.model.split("/").pop(), seconds(generation.duration), `seed ${generation.seed}`, plan?.key ? `${Math.round(plan.tempo)} bpm · ${plan.key}` : null];
-    $("stage-facts").textContent = failed && generation.error ? sentence(generation.error.message) : facts.filter(Boolean).join(" · ");
+    $("stage-facts").textContent = failed && generation.error ? sentence(generation.error.message) : this._facts(generation);
+    this._showUnderstood(generation);
     const status = $("stage-status");
     status.hidden = generation.status === "succeeded";
     status.textContent = this._statusText(generation);
     status.dataset.tone = active ? "live" : failed ? "bad" : "";
     this._showProgress(generation, active);
     this._showActions(generation, active);
-    this._score.show(plan, generation.duration);
+    const duration = piece?.complete ? piece.duration : Math.max(lengthOf(generation), 0.1);
+    this._score.show(chordsOf(generation, this._jobs.known.get(generation.request?.audio?.generation)), duration);
+    this._showSeam(generation, duration);
+    this._showAxes(piece, duration);
     this._showTakes(generation);
+    this._showMini();
     $("play").disabled = !piece || (failed && !piece.length) || (!active && piece.complete && !piece.length);
-    $("axis-top").textContent = piece?.rate ? `${Number((Math.min(16000, piece.rate / 2) / 1000).toFixed(1))} kHz` : "";
     this._sayTitle();
     this._stale = true;
+  }
+
+  /** What it became: how long, how fast, in which key, with which chords. */
+  _facts(generation) {
+    const { plan, understood } = generation;
+    const length = lengthOf(generation);
+    const tempo = plan?.tempo ?? understood?.tempo, key = plan?.key ?? understood?.key;
+    const chords = understood?.chords?.length ? understood.chords.map(pitch).join(" ") : null;
+    return [
+      generation.model.split("/").pop(), length < generation.duration ? `${seconds(length)} of ${seconds(generation.duration)}` : seconds(generation.duration),
+      tempo ? `${Math.round(tempo)} bpm` : null, key ? pitch(key) : null, chords, `seed ${generation.seed}`,
+    ].filter(Boolean).join(" · ");
+  }
+
+  /** What of the words could not be honoured, and who could. */
+  _showUnderstood(generation) {
+    const { notes = [], unknown = [], suggestion } = generation.understood ?? {};
+    const said = notes.map((note) => sentence(note.said));
+    const name = generation.model.split("/").pop();
+    if (unknown.length && !notes.some((note) => note.what === "words")) said.push(`${name} does not know ${listed(unknown.map((word) => `“${word}”`))}: it made the piece without.`);
+    const other = suggestion?.model && suggestion.model !== generation.model ? suggestion : null;
+    const shown = JSON.stringify([generation.id, said, other?.model]);
+    if (shown === this._understood) return;
+    this._understood = shown;
+    $("understood").hidden = !said.length && !other;
+    const offer = other && h("li", {}, sentence(other.said), h("button", { type: "button", class: "link", onclick: () => this._elsewhere(this.generation, other.model) }, `Ask ${other.model.split("/").pop()}`));
+    $("understood").replaceChildren(...said.map((words) => h("li", {}, words)), ...(offer ? [offer] : []));
+  }
+
+  /** Where a piece goes on from another. */
+  _showSeam(generation, duration) {
+    const from = Number(generation.metadata?.from ?? 0);
+    $("seam").hidden = !(from > 0 && from < duration);
+    $("seam").style.left = `${((100 * from) / duration).toFixed(3)}%`;
+    $("seam").title = `Goes on from ${clock(from)}`;
+  }
+
+  _showAxes(piece, duration) {
+    const width = $("times").clientWidth;
+    const shown = `${piece?.rate} ${duration} ${width}`;
+    if (shown === this._axes || !width) return;
+    this._axes = shown;
+    if (piece?.rate) pitchAxis($("pitches"), piece.rate);
+    timeAxis($("times"), duration);
   }
 
   _showProgress(generation, active) {
@@ -107,7 +178,7 @@ export class Stage {
   }
 
   _showActions(generation, active) {
-    const done = generation.status === "succeeded";
+    const done = isKept(generation);
     $("actions").hidden = false;
     $("cancel").hidden = !active;
     for (const id of ["extend", "inspect", "star"]) $(id).hidden = !done;
@@ -122,24 +193,65 @@ export class Stage {
     const takes = this._jobs.takesOf(generation);
     this._takes.show(takes, generation);
     if (takes.length > PRELOADED || takes.some(isActive) || !this._player.piece?.complete) return;
-    for (const take of takes) if (take.status === "succeeded" && take.id !== generation.id) this._shelf.get(take).load();
+    const next = takes.find((take) => take.status === "succeeded" && take.id !== generation.id && !this._shelf.get(take).complete);
+    // One after the other: connections are few.
+    if (next && !this._shelf.busy) this._shelf.get(next).load()?.then(() => { if (this.generation?.id === generation.id) this._showTakes(this.generation); });
+  }
+
+  /** The small player, where the large one is out of sight. */
+  _showMini() {
+    const { generation } = this;
+    const shown = Boolean(generation) && this._away && $("stage").dataset.state !== "silent";
+    $("mini").hidden = !shown;
+    document.body.classList.toggle("with-mini", shown);
+    if (shown) $("mini-title").textContent = titleOf(generation);
+  }
+
+  /** Let the piece be called otherwise. */
+  openName() {
+    const { generation } = this;
+    if (!generation) return;
+    $("name").value = titleOf(generation);
+    $("name").placeholder = generation.prompt;
+    $("name-form").hidden = false;
+    $("rename").hidden = $("stage-title").hidden = true;
+    $("name").focus();
+    $("name").select();
+  }
+
+  _closeName() {
+    if ($("name-form").hidden) return;
+    $("name-form").hidden = true;
+    $("stage-title").hidden = false;
+    $("rename").hidden = !this.generation;
+  }
+
+  async _keepName() {
+    const { generation } = this;
+    const name = $("name").value.trim();
+    this._closeName();
+    if (!generation || name === titleOf(generation)) return;
+    await this._jobs.rename(generation.id, name === generation.prompt ? "" : name);
+    announce(name ? `Called ${name}` : "It has its own words as its name again");
   }
 
   /** The name of the tab: how far it is, or what plays. */
   _sayTitle() {
     const { generation } = this;
     const mark = !generation ? "" : isActive(generation) ? `${Math.round(100 * generation.progress)} % ` : this._player.wanted ? "▶ " : "";
-    document.title = generation ? `${mark}${generation.prompt || "Untitled"} · AudioCraft` : "AudioCraft";
+    document.title = generation ? `${mark}${titleOf(generation)} · AudioCraft` : "AudioCraft";
   }
 
   restyle() { this._spectrogram.recolour(); this._stale = true; }
 
   async download(format) {
     const generation = this.generation;
-    if (generation?.status !== "succeeded") return;
+    if (!generation || !isKept(generation)) return;
     $("formats").hidden = true;
-    const response = await send(`/v1/generations/${generation.id}/audio?format=${format}&download=true`);
-    const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") || "")?.[1] || `audio.${format}`;
+    // Of one that was canceled there is what was heard, not a file.
+    const whole = generation.status === "succeeded";
+    const response = await send(`/v1/generations/${generation.id}/${whole ? `audio?format=${format}&download=true` : `stream?format=${format}`}`);
+    const name = nameOf(response) ?? `${titleOf(generation).slice(0, 48).replace(/[^\p{L}\p{M}\p{N}]+/gu, "-").toLowerCase()}-${generation.seed}.${format}`;
     const address = URL.createObjectURL(await response.blob());
     const link = h("a", { href: address, download: name });
     document.body.append(link);
@@ -158,7 +270,13 @@ export class Stage {
 
   _wire() {
     const player = this._player;
-    $("play").addEventListener("click", () => player.toggle());
+    for (const id of ["play", "mini-play"]) $(id).addEventListener("click", () => player.toggle());
+    $("mini-title").addEventListener("click", () => { $("stage").scrollIntoView({ block: "start", behavior: calm() ? "instant" : "smooth" }); $("play").focus({ preventScroll: true }); });
+    new IntersectionObserver(([entry]) => { this._away = !entry.isIntersecting; this._showMini(); }).observe($("stage"));
+    $("rename").addEventListener("click", () => this.openName());
+    $("name-form").addEventListener("submit", (event) => { event.preventDefault(); this._try(this._keepName()); $("rename").focus(); });
+    $("name").addEventListener("keydown", (event) => { if (event.key === "Escape") { event.stopPropagation(); this._closeName(); $("rename").focus(); } });
+    $("name").addEventListener("blur", () => { if (!$("name-form").hidden) this._try(this._keepName()); });
     player.addEventListener("state", () => this._sayState());
     player.addEventListener("end", () => this._sayState());
     $("loop").addEventListener("click", () => { player.loop = !player.loop; $("loop").setAttribute("aria-pressed", player.loop); });
@@ -172,7 +290,7 @@ export class Stage {
     $("download").addEventListener("click", () => { if ($("formats").hidden) this._openMenu(); else this._closeMenu(); });
     document.addEventListener("click", (event) => { if (!event.target.closest(".menu")) this._closeMenu(); });
     $("formats").addEventListener("keydown", (event) => this._menuKey(event));
-    new ResizeObserver(() => { this._stale = true; this._spectrogram.paint(); }).observe($("wave"));
+    new ResizeObserver(() => { this._stale = true; this._spectrogram.paint(); if (this.generation) this.refresh(); }).observe($("wave"));
   }
 
   /** Pictures of the piece are pressed where it should go on. */
@@ -228,8 +346,10 @@ export class Stage {
 
   _sayState() {
     const { wanted } = this._player;
-    setIcon($("play"), wanted ? "pause" : "play");
-    $("play").setAttribute("aria-label", wanted ? "Pause" : "Play");
+    for (const id of ["play", "mini-play"]) {
+      setIcon($(id), wanted ? "pause" : "play");
+      $(id).setAttribute("aria-label", wanted ? "Pause" : "Play");
+    }
     this._sayTitle();
     this._stale = true;
   }
@@ -240,7 +360,9 @@ export class Stage {
 
   _frame(time) {
     requestAnimationFrame((next) => this._frame(next));
-    if (document.hidden) return;
+    // Half of the screen's pictures are enough, and leave the machine to the model.
+    if (document.hidden || time - this._drawn < FRAME) return;
+    this._drawn = time;
     const generation = this.generation;
     if (!generation) {
       if (this._stale || !calm()) drawRest($("wave-canvas"), calm() ? 2 : time / 1000);
@@ -254,11 +376,16 @@ export class Stage {
     this._stale = false;
     drawWave($("wave-canvas"), player.piece, player.position, time / 1000);
     this._score.light(player.position > 0 || player.wanted ? player.position : null);
+    $("clock-chord").textContent = this._score.legible ? "" : this._score.now;
     const head = $("spectrum-head");
     head.hidden = !(player.position > 0 && player.position < player.piece.duration);
     head.style.left = `${((100 * player.position) / (player.piece.duration || 1)).toFixed(3)}%`;
     $("clock-now").textContent = clock(player.position);
     $("clock-all").textContent = clock(player.piece.duration);
+    if (!$("mini").hidden) {
+      $("mini-clock").textContent = `${clock(player.position)} / ${clock(player.piece.duration)}`;
+      $("mini-at").style.transform = `scaleX(${Math.min(1, player.position / (player.piece.duration || 1)).toFixed(4)})`;
+    }
     const wave = $("wave");
     const whole = Math.round(player.position);
     if (Number(wave.getAttribute("aria-valuenow")) !== whole || wave.getAttribute("aria-valuemax") === "0") {

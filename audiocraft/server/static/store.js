@@ -24,6 +24,12 @@ export function writeText(name, value) {
   try { localStorage.setItem(PREFIX + name, value); } catch { /* as above */ }
 }
 
+/** What is written in this tab, until it is closed. */
+export const draft = {
+  read() { try { return JSON.parse(sessionStorage.getItem(PREFIX + "draft")) ?? {}; } catch { return {}; } },
+  write(words) { try { sessionStorage.setItem(PREFIX + "draft", JSON.stringify(words)); } catch { /* as above */ } },
+};
+
 /** Pieces made here, newest first: enough to find them and to make them again. */
 export const recipes = {
   all: () => read("recipes", []),

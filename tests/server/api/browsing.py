@@ -44,14 +44,21 @@ class Visit:
     """A tab with the page, and everything the browser complained about."""
 
     def __init__(self, browser: Any, address: str, **context: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+        # In place of a browser, one of its contexts: then it is another tab beside those that are open there.
+        beside = hasattr(browser, "new_cdp_session")
+        context = {"viewport": {"width": 1280, "height": 900}, **context}
+        self.context = browser if beside else browser.new_context(**context)
         self.page = self.context.new_page()
+        self.prepare()
         self.page.set_default_timeout(1000 * PATIENCE)
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._console)
         self.page.goto(address)
         self.until("window.audiocraft && document.getElementById('model-name').textContent !== 'Models'")
+
+    def prepare(self) -> None:
+        """Called before the page is loaded."""
 
     def _console(self, message: Any) -> None:
         # A piece that was canceled before its first sound has no stream; the browser reports the answer that says so.

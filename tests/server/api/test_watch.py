@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 
 from audiocraft.config.serving import ServingConfig
 from audiocraft.server.api.backpressure import StreamLimits
-from audiocraft.server.api.followers import PiecesFollower
 from audiocraft.server.api.files import file_name
+from audiocraft.server.api.followers import PiecesFollower
 from audiocraft.server.jobs.records import LOCAL_OWNER, GenerationJob
 
 from ..fakes import FakeEngine
