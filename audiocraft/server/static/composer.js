@@ -169,7 +169,7 @@ export class Composer {
       ...(fitting.length ? fitting : this._models).filter((model) => model !== standard).map((model) => h("option", { value: model.id }, model.id)));
     $("model").value = [...$("model").options].some((option) => option.value === chosen) ? chosen : "";
     $("prompt").placeholder = ideasFor(kind)[0][1];
-    const chip = (name, words, more = {}) => h("button", { type: "button", title: words, onclick: () => this._write(words ?? surprise(this._get("kind"))), ...more }, name);
+    const chip = (name, words, more = {}) => h("button", { type: "button", title: words, onclick: () => this._write(words ?? surprise(this._get("kind"), this.model)), ...more }, name);
     $("ideas").replaceChildren(...ideasFor(kind).map(([name, words]) => chip(name, words)), chip("Surprise me", undefined, { class: "surprise", title: "A prompt nobody wrote" }));
     this._offerWords(wordsOf(this.model, kind));
   }

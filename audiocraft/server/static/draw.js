@@ -237,7 +237,7 @@ export function pitchAxis(place, rate) {
 
 /** Times along the width of one, as many as are easy to read. */
 export function timeAxis(place, duration) {
-  const room = Math.max(3, Math.floor(place.clientWidth / 68));
+  const room = Math.max(3, Math.floor(place.clientWidth / 58));
   const step = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300].find((one) => duration / one <= room) ?? 600;
   const count = duration ? Math.floor(duration / step + 1e-6) : -1;
   place.replaceChildren(...Array.from({ length: count + 1 }, (_, index) => {

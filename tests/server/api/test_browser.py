@@ -207,12 +207,14 @@ def test_only_what_was_changed_is_asked_for(visit: Visit, engine: FakeEngine) ->
     visit.page.fill("#guidance", "5.5")
     visit.page.fill("#top-k", "40")
     visit.page.fill("#tempo", "96")
+    visit.page.select_option("#key", "C major")
     visit.page.fill("#chords", "Am, F, C")
-    assert visit.page.inner_text("#fine-summary") == "4 changed"
+    assert visit.page.inner_text("#fine-summary") == "5 changed"
     visit.generate("as I want it")
     asked = engine.requests[-1]
     assert (asked.guidance.coef, asked.sampling.top_k) == (5.5, 40)
-    assert asked.prompts == ("as I want it, 96 bpm, chords: Am F C",)
+    assert asked.prompts == ("as I want it",)  # the fields stand beside the words, and win
+    assert (asked.score.tempo, asked.score.key, asked.score.chords) == (96, "C major", ("Am", "F", "C"))
     visit.page.click("#reset")
     visit.page.check("input[name=kind][value=sound]", force=True)
     assert visit.page.inner_text("#guidance-shown").startswith("4.0")
@@ -301,6 +303,65 @@ def test_a_refusal_is_told_beside_the_form(visit: Visit) -> None:
     visit.page.click("#generate")
     assert "few words" in visit.page.inner_text("#composer-error")
     assert visit.page.get_attribute("#prompt", "aria-invalid") == "true"
+
+
+def test_a_field_that_says_nothing_possible_is_named(visit: Visit) -> None:
+    visit.page.fill("#prompt", "calm")
+    visit.page.click("#fine summary")
+    for field, value, said in (
+        ("tempo", "999", "20 to 400"),
+        ("chords", "H# X", "H#"),
+        ("top-k", "-3", "Top k"),
+    ):
+        visit.page.fill(f"#{field}", value)
+        visit.page.click("#generate")
+        visit.page.wait_for_selector(f"#{field}[aria-invalid]")
+        assert said in visit.page.inner_text("#composer-error")
+        assert visit.ask("document.activeElement.id") == field
+        visit.page.fill(f"#{field}", "")
+    visit.complaints[:] = [line for line in visit.complaints if "422" not in line]
+
+
+def test_what_was_understood_is_said(visit: Visit, engine: FakeEngine) -> None:
+    visit.page.fill("#duration", "1")
+    visit.generate("Calm piano, 80 bpm, Bb major, 가단조")
+    visit.until("document.getElementById('stage-facts').textContent.includes('B♭ major')")
+    facts = visit.page.inner_text("#stage-facts")
+    assert facts.startswith("fake · 1 s · 80 bpm · B♭ major · ")
+    assert f"seed {visit.ask('audiocraft.stage.generation.seed')}" in facts
+
+
+def test_an_own_piece_is_continued_without_an_upload(visit: Visit, engine: FakeEngine) -> None:
+    visit.page.fill("#duration", "2")
+    visit.generate("to be continued")
+    visit.until("audiocraft.stage.generation.status === 'succeeded'")
+    uploads: list[str] = []
+    visit.page.on(
+        "request", lambda request: uploads.append(request.url) if "uploads" in request.url else None
+    )
+    visit.page.click("#extend")
+    visit.page.wait_for_selector("#attached:visible")
+    assert visit.page.inner_text("#attached-name") == "to be continued"
+    visit.page.click("#generate")
+    visit.until("audiocraft.stage.generation.kind === 'continuation' && audiocraft.player.piece.complete")
+    assert visit.page.is_visible("#seam")
+    prompt = engine.requests[-1].prompt_audio
+    assert prompt is not None
+    assert prompt.shape[-1] == pytest.approx(2 * RATE, abs=0.03 * RATE)
+    assert uploads == []
+    visit.page.click("#detach")
+
+
+def test_a_canceled_piece_is_kept_as_far_as_it_got(visit: Visit) -> None:
+    visit.page.fill("#prompt", "crawl in vain")
+    visit.page.click("#generate")
+    visit.until("audiocraft.player.piece?.length > 0")
+    visit.page.click("#cancel")
+    visit.until("audiocraft.stage.generation.status === 'canceled' && audiocraft.player.piece.complete")
+    assert "1 s of 10 s" in visit.page.inner_text("#stage-facts")
+    name, content = download(visit, "wav")
+    assert name.startswith("crawl-in-vain-")
+    assert soundfile.info(io.BytesIO(content)).duration == pytest.approx(1.0)
 
 
 def test_an_analysis_is_shown(visit: Visit, tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from audiocraft.data.synthesis.instruments import INSTRUMENTS
-from audiocraft.data.synthesis.sounds import PHRASES
-from audiocraft.data.synthesis.styles import MOODS, STYLES
+from audiocraft.checkpoints.sources import CONFIG_FILE, bundled
+from audiocraft.music.planning import make_plan
+from audiocraft.music.understanding import understand
+from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.server.api.page import FOLDER, static_files
 
 FILES = sorted(static_files())
@@ -109,16 +111,20 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_the_words_on_offer_are_those_the_bundled_models_know() -> None:
-    words = text_of("words.js")
-    music, sound = re.findall(r"^  (?:music|sound): \{\n(.*?)^  \}", words, re.DOTALL | re.MULTILINE)[:2]
-    offered = [re.findall(r'"([^"]+)"', line.split(": [", 1)[1]) for line in music.splitlines()]
-    assert offered == [list(INSTRUMENTS), list(STYLES), list(MOODS)]
-    kinds = [
-        word for line in sound.splitlines() for word in re.findall(r'"([^"]+)"', line.split(": [", 1)[1])
-    ]
-    known = {word: label for label, names in PHRASES.items() for word in names}
-    assert sorted(known[word] for word in kinds) == sorted(PHRASES)
+def test_every_idea_is_of_words_that_the_bundled_models_know() -> None:
+    kinds = re.findall(r"^  (music|sound): \{\n(.*?)^  \}", text_of("words.js"), re.DOTALL | re.MULTILINE)[:2]
+    for (kind, ideas), name in zip(kinds, ("musicgen-nano", "audiogen-nano"), strict=True):
+        written = re.findall(r'"[^"]+": "([^"]+)"', ideas)
+        assert len(written) > 5, kind
+        for idea in written:
+            plan = make_plan(idea, duration=10.0, seed=0) if kind == "music" else None
+            found = understand(idea, duration=10.0, plan=plan, vocabulary=vocabulary_of(name))
+            assert (found.unknown, found.notes) == ((), ()), idea
+
+
+def vocabulary_of(name: str) -> Vocabulary:
+    config = json.loads((bundled()[name] / CONFIG_FILE).read_text("utf-8"))
+    return Vocabulary.from_dict(config["meta"]["vocabulary"])
 
 
 def test_the_files_are_small() -> None:
