@@ -412,6 +412,24 @@ def test_every_width_fits(browser: Any, site: str, width: int) -> None:
     opened.close()
 
 
+def test_what_plays_stays_at_hand(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 390, "height": 520})
+    visit.generate("far below")
+    assert visit.page.is_hidden("#mini")
+    visit.page.evaluate("document.querySelector('.composer').scrollIntoView()")
+    visit.page.wait_for_selector("#mini:visible")
+    assert visit.page.inner_text("#mini-title") == "far below"
+    visit.page.click("#mini-play")
+    visit.until("!audiocraft.player.wanted")
+    assert visit.page.get_attribute("#mini-play", "aria-label") == "Play"
+    row = visit.page.locator(".piece[aria-current=true]")
+    row.locator(".start").click()
+    visit.until("audiocraft.player.wanted")
+    assert row.get_by_role("button", name="Pause “far below”").count() == 1
+    visit.page.click("#mini-title")
+    visit.page.wait_for_selector("#mini", state="hidden")
+
+
 def test_themes_follow_the_system_and_the_button(browser: Any, site: str) -> None:
     opened = Visit(browser, site, color_scheme="dark", reduced_motion="reduce")
     assert opened.ask("document.documentElement.dataset.theme") == "dark"
