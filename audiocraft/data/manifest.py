@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from audiocraft.audio.files import audio_info, audio_read
 from audiocraft.environment import AudioCraftEnvironment
 from audiocraft.errors import InvalidInput
 from audiocraft.types import AudioMeta, PathInZip
-from audiocraft.utils.files import atomic_write
+from audiocraft.utils.files import atomic_write, file_state
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +127,12 @@ def save_audio_meta(path: PathLike, meta: Iterable[AudioMeta]) -> None:
     content = text.encode("utf-8", errors=_NAMES_AS_BYTES)
     # Without a time stamp the same files give the same bytes.
     atomic_write(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def audio_digest(metas: Iterable[AudioMeta]) -> str:
+    """Twelve letters for the audio of these files: others where a file was added, changed or replaced."""
+    text = json.dumps([[meta.path, round(meta.duration, 3), file_state(meta.path)] for meta in metas])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def manifest_file(root: PathLike) -> Path:

@@ -19,6 +19,7 @@ from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
 from audiocraft.models import references
 from audiocraft.models.codecs.encodec import CompressionModel
+from audiocraft.models.codecs.long_audio import encode_audio
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.generator import (
     Estimate,
@@ -282,7 +283,7 @@ class TokenModel(BaseGenModel):
         )
         rows = []
         for row in audio.to(self.device).split(1):
-            codes, scale = self.compression_model.encode(row)
+            codes, scale = encode_audio(self.compression_model, row)
             if scale is not None:
                 raise InvalidInput(
                     f"the codec of model {self.name!r} stores volumes, which cannot be continued",

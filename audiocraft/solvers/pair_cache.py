@@ -27,7 +27,7 @@ from audiocraft.config.data import Split
 from audiocraft.config.decode import encode
 from audiocraft.config.training import AnalysisSolverConfig
 from audiocraft.data.info_audio_dataset import get_captions, read_info
-from audiocraft.data.manifest import load_audio_meta, manifest_file
+from audiocraft.data.manifest import audio_digest, load_audio_meta, manifest_file
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.audiogen import AudioGen
@@ -85,7 +85,12 @@ def _all_parts(config: AnalysisSolverConfig, codec: CompressionModel, split: Spl
     """Those that are there are read, the others are made."""
     fakes = config.fakes
     count = fakes.clips if split == "train" else fakes.valid_clips
-    identity = [weights_digest(codec)[:12], encode(config.datasource), list(fakes.codebooks)]
+    identity = [
+        weights_digest(codec)[:12],
+        encode(config.datasource),
+        list(fakes.codebooks),
+        [audio_digest(source.meta) for source in Crops(config, split).sources],
+    ]
     parts = [_part(config, split, DECODED, identity, count, lambda: decoded(config, codec, split, count))]
     for settings in fakes.generators:
         count = settings.clips if split == "train" else settings.valid_clips
@@ -106,6 +111,7 @@ def _generated_part(
         settings.valid,
         weights_digest(model.lm)[:12],
         weights_digest(model.compression_model)[:12],
+        audio_digest(load_audio_meta(manifest_file(_manifest(config, settings, split)))),
     ]
     make = lambda: generated(config, model, settings, split, count)  # noqa: E731
     return _part(config, split, settings.model, identity, count, make)
@@ -191,7 +197,7 @@ def generated(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Clips [N] of a manifest, and what a model makes of their captions."""
     seconds = config.dataset.segment_duration or 0.0
-    manifest = manifest_folder(config.datasource, settings.train if split == "train" else settings.valid)
+    manifest = _manifest(config, settings, split)
     least = seconds * config.dataset.min_segment_ratio
     files = [meta for meta in load_audio_meta(manifest_file(manifest)) if meta.duration >= least]
     if not files:
@@ -214,6 +220,10 @@ def generated(
             real = convert_audio(audio, rate, config.sample_rate, 1)
             fake = convert_audio(made.float().cpu(), result.sample_rate, config.sample_rate, 1)
             yield _fitted(real, size)[0], _fitted(fake, size)[0]
+
+
+def _manifest(config: AnalysisSolverConfig, settings: GeneratorConfig, split: Split) -> Path:
+    return manifest_folder(config.datasource, settings.train if split == "train" else settings.valid)
 
 
 def _caption(meta: AudioMeta, number: int) -> str:

@@ -4,8 +4,8 @@ Encoding resumes where it stopped: shards that are there are not made again."""
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.files import audio_read
+from audiocraft.audio.files import audio_info, audio_pieces, audio_read
+from audiocraft.audio.pieces import convert_pieces
 from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.config.training import TokenCacheConfig
-from audiocraft.errors import InvalidInput
+from audiocraft.data.manifest import audio_digest
+from audiocraft.errors import InvalidInput, OutOfMemoryEstimate
+from audiocraft.models.codecs.long_audio import LONG_S, encode_pieces, works_in_pieces
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.types import AudioMeta
 from audiocraft.utils.files import atomic_write
@@ -28,14 +31,18 @@ from audiocraft.utils.files import atomic_write
 logger = logging.getLogger(__name__)
 
 CLIPS_PER_SHARD = 512
-_BATCH = 16
+# Clips that are encoded at once, and seconds of them, padding included.
+_BATCH, _BATCH_S = 16, 240.0
+# Silence that is encoded after each clip, for crops that reach beyond its end.
+_SILENCE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """codes [n, K, T] int16, and how many frames of each are real [n]: 0 for a clip that could not be read."""
+    """The codes [K, T] int16 of each clip, and how many of their frames are real [n], before silence: 0 for a clip that
+    could not be read."""
 
-    codes: Tensor
+    codes: Sequence[Tensor]
     lengths: Tensor
 
     def __len__(self) -> int:
@@ -60,11 +67,8 @@ class TokenCache:
         shards = list(self._shards(manifest, metas))
         self._make([shard for shard in shards if not shard[0].exists()], len(metas))
         tensors = [safetensors.torch.load_file(path) for path, _ in shards]
-        longest = max(part["codes"].shape[-1] for part in tensors)
-        padded = [
-            torch.nn.functional.pad(part["codes"], (0, longest - part["codes"].shape[-1])) for part in tensors
-        ]
-        return Tokens(torch.cat(padded), torch.cat([part["lengths"] for part in tensors]))
+        codes = [clip for part in tensors for clip in part["codes"].split(part["frames"].tolist(), dim=-1)]
+        return Tokens(codes, torch.cat([part["lengths"] for part in tensors]))
 
     def write(self, manifest: Path, metas: Sequence[AudioMeta], settings: TokenCacheConfig) -> None:
         """Encode one of several parts of the shards, so that machines share the work."""
@@ -78,7 +82,7 @@ class TokenCache:
         folder = self.folder / self.name / hashlib.sha256(str(manifest.resolve()).encode()).hexdigest()[:8]
         for number, first in enumerate(range(0, len(metas), CLIPS_PER_SHARD)):
             part = metas[first : first + CLIPS_PER_SHARD]
-            yield folder / f"{number:05d}-{_fingerprint(part)}.safetensors", part
+            yield folder / f"{number:05d}-{audio_digest(part)}-2.safetensors", part
 
     def _make(self, absent: Sequence[tuple[Path, Sequence[AudioMeta]]], total: int) -> None:
         started, done, wanted = time.monotonic(), 0, sum(len(part) for _, part in absent)
@@ -91,52 +95,101 @@ class TokenCache:
 
     @torch.inference_mode()
     def _encode(self, metas: Sequence[AudioMeta]) -> dict[str, Tensor]:
-        device = next(self.codec.parameters()).device
-        codes, lengths = [], []
+        """The codes of clips one after the other [K, all frames], and how many frames of each are stored and real."""
+        made: list[tuple[Tensor, int]] = [(torch.zeros(0), 0)] * len(metas)
         with ThreadPoolExecutor(max(1, self.num_workers), thread_name_prefix="clips") as pool:
-            for first in range(0, len(metas), _BATCH):
-                clips = list(pool.map(self._read, metas[first : first + _BATCH]))
-                longest = max(clip.shape[-1] for clip in clips)
-                padded = [torch.nn.functional.pad(clip, (0, longest - clip.shape[-1])) for clip in clips]
-                encoded, _ = self.codec.encode(torch.stack(padded).to(device))
-                codes.append(encoded.to("cpu", torch.int16))
-                lengths += [min(encoded.shape[-1], self._frames(clip)) for clip in clips]
-        longest = max(part.shape[-1] for part in codes)
-        whole = [torch.nn.functional.pad(part, (0, longest - part.shape[-1])) for part in codes]
-        return {"codes": torch.cat(whole), "lengths": torch.tensor(lengths, device="cpu")}
+            seconds = list(pool.map(self._seconds, metas))
+            for group in _groups(seconds):
+                if seconds[group[0]] > LONG_S and works_in_pieces(self.codec):
+                    made[group[0]] = self._long(metas[group[0]])
+                    continue
+                clips = list(pool.map(self._read, [metas[number] for number in group]))
+                for number, clip in zip(group, self._batch(clips), strict=True):
+                    made[number] = clip
+        frames = torch.tensor([codes.shape[-1] for codes, _ in made], device="cpu")
+        lengths = torch.tensor([length for _, length in made], device="cpu")
+        return {"codes": torch.cat([codes for codes, _ in made], -1), "frames": frames, "lengths": lengths}
 
-    def _frames(self, clip: Tensor) -> int:
-        """Frames of a clip [C, N] that are real; a single sample stands for a clip that could not be read."""
-        if clip.shape[-1] <= 1:
-            return 0
-        return round(clip.shape[-1] / self.codec.sample_rate * self.codec.frame_rate)
+    def _batch(self, clips: Sequence[Tensor]) -> Iterator[tuple[Tensor, int]]:
+        """The codes [K, T] of each of the clips [C, N], with silence behind, and how many of the frames are real."""
+        after = round(_SILENCE_S * self.codec.sample_rate)
+        longest = max(clip.shape[-1] for clip in clips) + after
+        padded = [torch.nn.functional.pad(clip, (0, longest - clip.shape[-1])) for clip in clips]
+        encoded, _ = self.codec.encode(torch.stack(padded).to(next(self.codec.parameters()).device))
+        for codes, clip in zip(encoded.to("cpu", torch.int16), clips, strict=True):
+            yield self._with_silence(codes, clip.shape[-1])
+
+    def _long(self, meta: AudioMeta) -> tuple[Tensor, int]:
+        """The same for a clip that is read and encoded in pieces, so that an hour of it takes no more than a minute."""
+        codec = self.codec
+        try:
+            rate = audio_info(meta.path).sample_rate
+            heard = (wav for wav, _ in audio_pieces(meta.path, LONG_S))
+            pieces = convert_pieces(heard, rate, codec.sample_rate, codec.channels)
+            samples = 0
+
+            def followed_by_silence() -> Iterator[Tensor]:
+                nonlocal samples
+                for piece in pieces:
+                    samples += piece.shape[-1]
+                    yield piece[None].to(next(codec.parameters()).device)
+                after = round(_SILENCE_S * codec.sample_rate)
+                yield torch.zeros(1, codec.channels, after, device=next(codec.parameters()).device)
+
+            parts = [codes.to("cpu", torch.int16)[0] for codes in encode_pieces(codec, followed_by_silence())]
+        except InvalidInput as error:
+            return next(self._batch([self._left_out(str(error))]))
+        return self._with_silence(torch.cat(parts, dim=-1), samples)
+
+    def _with_silence(self, codes: Tensor, samples: int) -> tuple[Tensor, int]:
+        """The codes [K, T] of so many samples and a second after them, and how many of the frames are real."""
+        length = min(codes.shape[-1], self._frames(samples))
+        return codes[:, : length + math.ceil(_SILENCE_S * self.codec.frame_rate)], length
+
+    def _frames(self, samples: int) -> int:
+        """Frames of so many samples; a single one stands for a clip that could not be read."""
+        return 0 if samples <= 1 else round(samples / self.codec.sample_rate * self.codec.frame_rate)
+
+    def _seconds(self, meta: AudioMeta) -> float:
+        """How long a clip is; the manifest may be older than the file."""
+        try:
+            return audio_info(meta.path).duration
+        except InvalidInput:
+            return 0.0  # `_read` says why
 
     def _read(self, meta: AudioMeta) -> Tensor:
         try:
             audio, rate = audio_read(meta.path)
-            if audio.numel() and torch.isfinite(audio).all():
+            if audio.numel():
                 return convert_audio(audio, rate, self.codec.sample_rate, self.codec.channels)
-            logger.warning(
-                "left out: %s holds %s",
-                meta.path,
-                "samples that are not numbers" if audio.numel() else "no audio",
-            )
-        except InvalidInput as error:
+            return self._left_out(f"{meta.path} holds no audio")
+        except (InvalidInput, OutOfMemoryEstimate) as error:
             # One damaged file in a million costs itself and this line, not the run.
-            logger.warning("left out: %s", error)
+            return self._left_out(str(error))
+
+    def _left_out(self, reason: str) -> Tensor:
+        """What stands for a clip that cannot be used: a single sample [C, 1]."""
+        logger.warning("left out: %s", reason)
         return torch.zeros(self.codec.channels, 1, device="cpu")
+
+
+def _groups(seconds: Sequence[float]) -> Iterator[list[int]]:
+    """Which clips are encoded at once: few, about equally long, and little audio in all; a long one by itself."""
+    group: list[int] = []
+    for number in sorted(range(len(seconds)), key=lambda number: seconds[number]):
+        longest = seconds[number]  # of those so far and this one
+        if group and (len(group) == _BATCH or (len(group) + 1) * longest > _BATCH_S or longest > LONG_S):
+            yield group
+            group = []
+        group.append(number)
+    if group:
+        yield group
 
 
 def encoder_digest(codec: CompressionModel) -> str:
     """Twelve letters for the weights that make codes: a codec with another encoder never reads this one's codes,
     while a decoder that was trained further still does."""
     return weights_digest(codec, skip="decoder.")[:12]
-
-
-def _fingerprint(metas: Sequence[AudioMeta]) -> str:
-    """Which clips a shard holds, so that a manifest that changed is encoded again."""
-    text = json.dumps([[meta.path, round(meta.duration, 3)] for meta in metas])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def batches(count: int, size: int) -> Iterator[range]:

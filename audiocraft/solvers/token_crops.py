@@ -35,7 +35,7 @@ class _Clips:
                 told.append(known)
         self.listed = len(dataset.meta)
         self.dataset = dataset if len(kept) == len(dataset.meta) else dataset.select(kept)
-        self.codes, self.lengths = tokens.codes[kept], tokens.lengths[kept]
+        self.codes, self.lengths = [tokens.codes[number] for number in kept], tokens.lengths[kept]
         self.told, self.frame_rate = told, frame_rate
 
     def cut(self, draw: Draw, frames: int) -> tuple[Tensor, int, ConditioningAttributes]:
@@ -43,8 +43,9 @@ class _Clips:
         number, start = draw.place(self.dataset)
         length = int(self.lengths[number])
         first = min(round(start * self.frame_rate), max(0, length - 1))
-        codes = self.codes[number, :, first : first + frames].long()
-        codes = torch.nn.functional.pad(codes, (0, frames - codes.shape[-1]))
+        codes = self.codes[number][:, first : first + frames].long()
+        silence = self.codes[number][:, -1:].long()  # a clip ends in it; it goes on
+        codes = torch.cat([codes, silence.expand(-1, frames - codes.shape[-1])], dim=-1)
         real = min(frames, length - first)
         return codes, real, self._told(draw, number, first / self.frame_rate, frames)
 
@@ -90,7 +91,7 @@ class TokenCrops:
                 self.clips.append(_Clips(needed, cache.load(folder, needed.meta), codec.frame_rate))
             except InvalidInput as error:
                 raise ConfigError(f"{folder}: {error}") from error
-        available = max(clips.codes.shape[-1] for clips in self.clips)
+        available = max(int(clips.lengths.max()) for clips in self.clips)
         self.frames = min(round(self.sampler.duration * codec.frame_rate), available)
         _report(split, self.clips, config)
 

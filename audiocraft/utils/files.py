@@ -49,6 +49,15 @@ def atomic_write(target: str | os.PathLike[str], content: bytes | str) -> None:
         os.fsync(file.fileno())
 
 
+def file_state(path: str | os.PathLike[str]) -> str:
+    """What tells a file from the one that was there before: its size and the time of its last change."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "absent"
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def _umask() -> int:
     """The process's file mode mask, from /proc where there is one: asking the system would set it for a moment."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,26 @@ def test_an_embedding_is_computed_once(tmp_path: Path) -> None:
     assert again.get_embed_from_cache(["bb.wav", "a.wav"], [5, 6]).tolist() == [[605, 606], [506, 507]]
     assert computed == [Path("a.wav"), Path("bb.wav")]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_file_of_the_same_name_is_embedded_anew(tmp_path: Path) -> None:
+    """And another network of the same cache has embeddings of its own."""
+    file, folder = tmp_path / "a.wav", tmp_path / "cache"
+    file.write_bytes(b"one")
+
+    def read(identity: str = "") -> str:
+        def compute(path: Path, x: None, row: int) -> torch.Tensor:
+            return torch.tensor(list(path.read_bytes() + identity.encode()))
+
+        cache = EmbeddingCache(folder, "cpu", compute, identity=identity)
+        return bytes(cache.get_embed_from_cache([file], None)[0].tolist()).decode()
+
+    assert read() == "one"
+    file.write_bytes(b"other")
+    assert read() == "other" and read("!") == "other!"
+    file.write_bytes(b"third")
+    os.utime(file, ns=(0, 10**9))
+    assert read() == "third"
 
 
 def test_all_of_an_embedding_by_default(tmp_path: Path) -> None:

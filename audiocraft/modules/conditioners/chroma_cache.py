@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.audio.files import audio_read
+from audiocraft.modules.conditioners.embedding_cache import kept_name
 from audiocraft.utils.files import atomic_path
 
 
@@ -22,10 +21,11 @@ class ChromaCache:
     Args:
         folder: where they are kept.
         compute: wav [C, N] and sample rate of a whole file -> chroma [T, n].
+        identity: what else the chroma depends on.
     """
 
-    def __init__(self, folder: Path, compute: Callable[[Tensor, int], Tensor]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, compute: Callable[[Tensor, int], Tensor], *, identity: str = "") -> None:
+        self.folder, self.identity = folder, identity
         self.compute = compute
 
     def read(self, paths: Sequence[str], starts: Sequence[float], frame_rate: float, frames: int) -> Tensor:
@@ -38,8 +38,7 @@ class ChromaCache:
         return torch.stack(windows)
 
     def _whole(self, path: str) -> Tensor:
-        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
-        kept = self.folder / f"{name}.safetensors"
+        kept = self.folder / kept_name(path, self.identity)
         if kept.is_file():
             return load_file(kept)["chroma"]
         chroma = self.compute(*audio_read(path)).cpu().contiguous()

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audiocraft.utils.files import atomic_path
+from audiocraft.utils.files import atomic_path, file_state
 
 
 def get_full_embed(
@@ -25,6 +25,12 @@ def get_full_embed(
     return full_embed.to(device)
 
 
+def kept_name(path: str | Path, identity: str) -> str:
+    """The name under which something computed from a file is kept: another one once the file has changed."""
+    name = b"\0".join([os.fsencode(path), file_state(path).encode(), identity.encode()])
+    return f"{hashlib.sha256(name).hexdigest()[:32]}.safetensors"
+
+
 class EmbeddingCache:
     """An embedding per audio file, computed once and read from disk after that.
 
@@ -33,6 +39,7 @@ class EmbeddingCache:
         device: where rows are returned.
         compute_embed_fn: (path, batch, row) -> the embedding of the whole file.
         extract_embed_fn: (embedding of the whole file, batch, row) -> the row's part; all of it by default.
+        identity: what else an embedding depends on, such as the network that makes it.
     """
 
     def __init__(
@@ -41,9 +48,11 @@ class EmbeddingCache:
         device: torch.device | str,
         compute_embed_fn: Callable[[Path, Any, int], Tensor],
         extract_embed_fn: Callable[[Tensor, Any, int], Tensor] | None = None,
+        identity: str = "",
     ) -> None:
         self.cache_path = Path(cache_path)
         self.device = device
+        self.identity = identity
         self._compute = compute_embed_fn
         self._extract = extract_embed_fn or (lambda full, x, idx: get_full_embed(full, x, idx, device))
         self._recent: dict[Path, Tensor] = {}
@@ -61,7 +70,7 @@ class EmbeddingCache:
         return torch.stack(rows)
 
     def _whole(self, path: Path, x: Any, row: int) -> Tensor:
-        kept = self.cache_path / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.safetensors"
+        kept = self.cache_path / kept_name(path, self.identity)
         if kept.is_file():
             return load_file(kept)["embedding"]
         embedding = self._compute(path, x, row).detach().cpu().contiguous()

@@ -18,6 +18,7 @@ from audiocraft.modules.conditioners.base import BaseConditioner
 from audiocraft.modules.conditioners.embedding_cache import EmbeddingCache
 from audiocraft.quantization import ResidualVectorQuantizer
 from audiocraft.types import ConditionType, JointEmbedCondition
+from audiocraft.utils.files import file_state
 
 
 class JointEmbeddingConditioner(BaseConditioner):
@@ -130,7 +131,11 @@ class CLAPEmbeddingConditioner(JointEmbeddingConditioner):
         self.normalize, self.text_p, self.batch_size = normalize, text_p, batch_size
         self.cache: EmbeddingCache | None = None
         if cache_path is not None:
-            self.cache = EmbeddingCache(cache_path, device, self._windows_of_file, self._part_of_file)
+            # The network is known by its name and the state of its file, or of its folder.
+            network = [str(checkpoint), file_state(checkpoint), max_audio_length, audio_stride]
+            self.cache = EmbeddingCache(
+                cache_path, device, self._windows_of_file, self._part_of_file, identity=repr(network)
+            )
 
     def _get_embed(self, x: JointEmbedCondition) -> tuple[Tensor, Tensor]:
         if not self.training or float(torch.rand((), device="cpu")) < self.text_p:

@@ -110,7 +110,10 @@ class ChromaStemConditioner(WaveformConditioner):
         self.chroma = ChromaExtractor(sample_rate, n_chroma=n_chroma, radix2_exp=radix2_exp, **kwargs)
         self.chroma_len = self.chroma.num_frames(int(duration * sample_rate))
         self.eval_wavs = self._load_eval_wavs(eval_wavs, n_eval_wavs)
-        self.cache = None if cache_path is None else ChromaCache(Path(cache_path), self._chroma_of_file)
+        self.cache: ChromaCache | None = None
+        if cache_path is not None:
+            settings = [sample_rate, n_chroma, radix2_exp, sorted(kwargs.items()), stems.can_separate()]
+            self.cache = ChromaCache(Path(cache_path), self._chroma_of_file, identity=repr(settings))
 
     def has_eval_wavs(self) -> bool:
         return self.eval_wavs is not None

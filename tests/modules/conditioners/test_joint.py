@@ -159,8 +159,12 @@ def test_whole_files_are_embedded_once(checkpoint: Path, tmp_path: Path) -> None
     direct = made._of_sounds(sounds(2.0)._replace(wav=wav[None, :, RATE // 2 : RATE // 2 + 2 * RATE]))
     assert torch.allclose(first[0, 0], made.output_proj(direct[0]), atol=1e-5)
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    path.unlink()
-    assert torch.equal(out(made, sounds(2.0, path=path, start=0.5))[0], first)
+    audio_write(tmp_path / "noise", noise.flip(-1), RATE, strategy="clip")
+    assert not torch.equal(
+        out(made, sounds(2.0, path=path, start=0.5))[0], first
+    )  # another sound of that name
+    made._windows = None  # type: ignore[method-assign, assignment]
+    assert not torch.equal(out(made, sounds(2.0, path=path, start=0.5))[0], first)
 
 
 @pytest.mark.slow

@@ -193,6 +193,9 @@ def test_training_keeps_the_chroma_of_files(tmp_path: Path) -> None:
     fresh._get_stemmed_wav = None  # type: ignore[method-assign, assignment]
     x = WavCondition(wav, torch.tensor([RATE]), [RATE], [str(file)], [1.0])
     assert torch.equal(fresh._get_wav_embedding(fresh.tokenize(x)), features[2])
+    audio_write(tmp_path / "melody", 0.5 * notes(72, 71, 72, 71, 72, 71), RATE, strategy="clip")
+    again = cached._get_wav_embedding(cached.tokenize(x))
+    assert len(calls) == 2 and not torch.equal(again, features[2])  # another melody of that name
 
 
 def test_golden(golden_dir: Path) -> None:
