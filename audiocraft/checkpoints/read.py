@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.checkpoints import families, licences
+from audiocraft.checkpoints import adapters, families, licences
 from audiocraft.checkpoints.facts import RUN_FILE, family_of_header
 from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.jsonfile import read_json
@@ -37,12 +37,13 @@ def read(
             them as they are stored.
     """
     seen: list[str] = []
+    on_top = adapters.split(name)[1]
     while True:
         path = resolve(name, kind=kind, cache=cache)
         found = read_path(path, kind=kind, dtype=dtype)
         if isinstance(found, Checkpoint):
             licences.say_once(name, licences.licence_of(path, found.meta, name))
-            return found
+            return adapters.applied(found, on_top)
         seen.append(str(name))
         name = found.name
         if name in seen:

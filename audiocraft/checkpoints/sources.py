@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audiocraft.checkpoints import families, hub
+from audiocraft.checkpoints.adapters import split
 from audiocraft.checkpoints.download import DownloadSource, fetch
 from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.hub import hub_snapshot
@@ -39,13 +40,13 @@ def resolve(name: str | Path, *, kind: str | None = None, cache: str | Path | No
         kind: of the network that is wanted; None: whatever the model is.
         cache: where models by name and fetched files are kept; default `cache_dir()`.
     """
-    text = str(name)
+    text = split(name)[0]
     home = Path(cache or cache_dir())
     if not text.strip():
         raise CheckpointError(f"a {_title(kind)} needs a name, a folder or a file; got nothing")
     if is_address(text):
         return _fetched(text, home)
-    found = local(name, kind=kind, cache=cache)
+    found = local(text, kind=kind, cache=cache)
     if found is not None:
         return found
     repo = _full_name(text, kind)
@@ -57,7 +58,7 @@ def resolve(name: str | Path, *, kind: str | None = None, cache: str | Path | No
 
 def local(name: str | Path, *, kind: str | None = None, cache: str | Path | None = None) -> Path | None:
     """The folder or file that holds model `name`, if it is on this machine; nothing is fetched."""
-    text = str(name)
+    text = split(name)[0]
     home = Path(cache or cache_dir())
     if not text.strip():
         return None

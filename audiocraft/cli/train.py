@@ -86,6 +86,8 @@ def _log_to_stderr() -> None:
 def _export(runs: list[str], out: Path | None, codec: str | None, dtype: str) -> Path:
     if len(runs) != 1 or out is None:
         raise InvalidInput("write `audiocraft train export RUN --out FOLDER`", field="out")
-    from audiocraft.solvers.runs import export
+    from audiocraft.solvers.runs import export, export_adapter
 
+    if out.suffix == ".safetensors":
+        return export_adapter(Path(runs[0]), out)
     return export(Path(runs[0]), out, codec=codec, dtype=dtype)

@@ -368,6 +368,32 @@ class FrameDropoutConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LoraConfig:
+    """Low-rank adapters instead of whole matrices (arXiv 2106.09685).
+
+    Args:
+        rank: of what is added to a matrix; 0 trains the network itself.
+        alpha: what is added counts alpha / rank.
+        dropout: share of the inputs of an adapter that are left out at each use.
+        targets: patterns of the names of the matrices that get one.
+    """
+
+    rank: Amount = 0
+    alpha: float = 16.0
+    dropout: Share = 0.0
+    targets: tuple[str, ...] = (
+        "transformer.*.in_proj_weight",
+        "transformer.*.out_proj.weight",
+        "transformer.*.linear1.weight",
+        "transformer.*.linear2.weight",
+    )
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MusicGenSolverConfig(SolverConfig):
     """Training a language model over codec tokens."""
 
@@ -384,6 +410,7 @@ class MusicGenSolverConfig(SolverConfig):
     interleave_stereo_codebooks: InterleaveConfig = InterleaveConfig()
     cache: TokenCacheConfig = TokenCacheConfig()
     frame_dropout: FrameDropoutConfig = FrameDropoutConfig()
+    lora: LoraConfig = LoraConfig()
 
     @property
     def network(self) -> LMConfig:

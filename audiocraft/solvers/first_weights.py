@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from audiocraft.checkpoints.families import of_solver
 from audiocraft.checkpoints.files import SIGNATURE, checkpoint_name, load_checkpoint, load_weights
 from audiocraft.checkpoints.read import read
+from audiocraft.config.training import MusicGenSolverConfig
 from audiocraft.errors import CheckpointError, ConfigError
 from audiocraft.models.filling import with_shapes
-from audiocraft.solvers.run_folder import CONFIG_FILE, not_finite, run_called
+from audiocraft.modules.lora import merged, plain_name
+from audiocraft.solvers.run_folder import CONFIG_FILE, not_finite, read_config, run_called
 
 logger = logging.getLogger(__name__)
 
@@ -63,19 +65,19 @@ class FirstWeights:
 
     @classmethod
     def _of_run(cls, run: Path) -> FirstWeights:
-        return cls(str(run), load_weights(run)["state"])
+        return cls(str(run), best_weights(run))
 
     @classmethod
     def _of_checkpoint(cls, path: Path) -> FirstWeights:
         """The weights of one checkpoint of a run: the best ones, or those of a certain moment."""
         if path.name == checkpoint_name("best"):
-            return cls(str(path), load_weights(path.parent)["state"])
+            return cls._of_run(path.parent)
         state = load_checkpoint(path)
         if "model" not in state:
             raise CheckpointError(
                 f"continue_from={path}: no weights were kept in it, only {', '.join(state)}"
             )
-        return cls(str(path), state["model"])
+        return cls(str(path), _merged(path.parent, state["model"]))
 
     def put_into(self, model: nn.Module) -> None:
         """Copy the weights into `model`. What is new in it keeps the values it was built with, and what it has no use
@@ -84,16 +86,21 @@ class FirstWeights:
         Raises:
             ConfigError: a weight has another shape here and there, or hardly any has the same name.
         """
-        own = model.state_dict()
+        # The adapters of a network begin as they were built: only its base has weights to take over.
+        own = {
+            plain: (name, value)
+            for name, value in model.state_dict().items()
+            if (plain := plain_name(name)) is not None
+        }
         common = [name for name in own if name in self.tensors]
         if not common:
             raise ConfigError(
                 f"continue_from: {self.source} and this run's network have no weight in common; it is another network"
             )
-        wrong = [name for name in common if own[name].shape != self.tensors[name].shape]
+        wrong = [name for name in common if own[name][1].shape != self.tensors[name].shape]
         if wrong:
             shapes = [
-                f"{name} {list(self.tensors[name].shape)} not {list(own[name].shape)}" for name in wrong
+                f"{name} {list(self.tensors[name].shape)} not {list(own[name][1].shape)}" for name in wrong
             ]
             raise ConfigError(
                 f"continue_from: {self.source} does not fit this run's network: {_listed(shapes)}. Give the settings "
@@ -104,7 +111,7 @@ class FirstWeights:
             raise CheckpointError(
                 f"continue_from: in {self.source} {broken[0]} holds values that are no numbers"
             )
-        model.load_state_dict({name: self.tensors[name] for name in common}, strict=False)
+        model.load_state_dict({own[name][0]: self.tensors[name] for name in common}, strict=False)
         logger.info("starting from the weights of %s", self.source)
         self._say_the_rest(own.keys())
 
@@ -115,6 +122,18 @@ class FirstWeights:
             logger.warning("new in this run, and trained from nothing: %s", _listed(_modules(fresh)))
         if unused:
             logger.warning("of %s this run has no use for: %s", self.source, _listed(_modules(unused)))
+
+
+def best_weights(run: Path) -> Mapping[str, Tensor]:
+    """The best weights of a run, those of its adapters merged into the matrices that they belong to."""
+    return _merged(run, load_weights(run)["state"])
+
+
+def _merged(run: Path, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    config = read_config(run)
+    if not isinstance(config, MusicGenSolverConfig) or not config.lora.rank:
+        return state
+    return merged(state, config.lora.scale)
 
 
 def _modules(names: Collection[str]) -> list[str]:

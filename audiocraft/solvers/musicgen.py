@@ -19,6 +19,7 @@ from audiocraft.models.builders import build_lm, wrap_codec
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
 from audiocraft.models.loaders import load_compression_model
+from audiocraft.modules.lora import adapt
 from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Draw
@@ -44,6 +45,9 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
     def __init__(self, config: MusicGenSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
         self.lm: LMModel = build_lm(config.network, device=runtime.device, load_codec=load_compression_model)
+        lora = config.lora
+        if lora.rank:
+            adapt(self.lm, lora.targets, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout)
         codec = load_codec(config.compression_model_checkpoint, runtime.device)
         if config.compression_model_n_q is not None:
             codec.set_num_codebooks(config.compression_model_n_q)

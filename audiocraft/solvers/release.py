@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiocraft.checkpoints.families import of_solver
-from audiocraft.checkpoints.files import load_weights
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.write import write_pointer, write_release
 from audiocraft.config.decode import encode
 from audiocraft.config.training import CompressionSolverConfig, MusicGenSolverConfig
 from audiocraft.errors import CheckpointError
+from audiocraft.solvers.first_weights import best_weights
 from audiocraft.solvers.run_folder import CONFIG_FILE, read_config
 
 
@@ -47,7 +47,7 @@ def _export(checkpoint_path: Path | str, out_file: Path | str, kind: str, expect
         kind=kind,
         family=of_solver(config.solver).name,
         config=encode(config.network),
-        tensors=load_weights(run)["state"],
+        tensors=best_weights(run),
         source=run,
     )
     return _moved(lambda folder: write_release(folder, checkpoint), Path(out_file))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiocraft.checkpoints.adapters import Adapter, digest_of
 from audiocraft.checkpoints.families import of_solver
 from audiocraft.checkpoints.files import SIGNATURE, load_weights
 from audiocraft.checkpoints.jsonfile import read_json
@@ -28,9 +29,11 @@ from audiocraft.models.builders import build_encodec
 from audiocraft.models.detectors.detector import Detector
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.loaders import load_compression_model
+from audiocraft.modules.lora import adapters_of, base_of
 from audiocraft.music.vocabulary import VOCABULARY_FILE
 from audiocraft.solvers.calibration import calibrate, fit_domain
 from audiocraft.solvers.crops import manifest_folder
+from audiocraft.solvers.first_weights import FirstWeights, best_weights
 from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import PairWindows
 from audiocraft.solvers.run_folder import CONFIG_FILE, read_config, run_called
@@ -64,7 +67,7 @@ def export(run: Path, out: Path, *, codec: str | None = None, dtype: str = "floa
     network = encode(config.network)  # type: ignore[attr-defined]
     if codec is not None and isinstance(config, MusicGenSolverConfig):
         network["compression_model_checkpoint"] = codec
-    state: Mapping[str, Tensor] = best["state"]
+    state = best_weights(run)
     if isinstance(config, AnalysisSolverConfig):
         network, state = _calibrated(config, state)
     family = of_solver(config.solver)
@@ -85,6 +88,35 @@ def export(run: Path, out: Path, *, codec: str | None = None, dtype: str = "floa
     if (run / CURVE_FILE).exists():
         shutil.copyfile(run / CURVE_FILE, folder / CURVE_FILE)
     return folder
+
+
+def export_adapter(run: Path, out: Path) -> Path:
+    """The adapters of a run as one small file, which `BASE+FILE` puts onto its base again.
+
+    Raises:
+        CheckpointError: the run trained no adapters, or its base is not the model that it names.
+    """
+    config = read_config(run)
+    if not isinstance(config, MusicGenSolverConfig) or not config.lora.rank or config.continue_from is None:
+        raise CheckpointError(
+            f"{run} trained no adapters of a base (lora.rank, continue_from): export it as a folder"
+        )
+    best = load_weights(run)
+    digest = digest_of(base_of(best["state"]))
+    if digest != digest_of(FirstWeights.find(config.continue_from, solver=config.solver).tensors):
+        raise CheckpointError(
+            f"{run} has other weights than its base {config.continue_from}, which an adapter alone does not hold: "
+            "export it as a folder"
+        )
+    adapter = Adapter(
+        kind=of_solver(config.solver).kind.name,
+        base=config.continue_from,
+        digest=digest,
+        scale=config.lora.scale,
+        tensors=adapters_of(best["state"]),
+        meta={"step": best["step"], "metric": best["metric"], "rank": config.lora.rank},
+    )
+    return adapter.write(out)
 
 
 def _vocabulary(config: SolverConfig) -> dict[str, Any]:

@@ -8,14 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from audiocraft.checkpoints.facts import facts_of
+from audiocraft.checkpoints.files import load_checkpoint
 from audiocraft.config.compose import compose
-from audiocraft.errors import CheckpointError, ConfigError
+from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
 from audiocraft.models.loaders import load_lm_model
+from audiocraft.modules.lora import adapters_of, base_of
 from audiocraft.solvers.builders import build_solver
 from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.release import export_encodec
-from audiocraft.solvers.runs import export
+from audiocraft.solvers.runs import export, export_adapter
 from audiocraft.train import train
+
+from .conftest import run_until
 
 
 def same(found: FirstWeights, expected: FirstWeights) -> bool:
@@ -95,3 +100,69 @@ def test_what_does_not_fit_is_named(lm_overrides: list[str], tmp_path: Path) -> 
 def test_what_is_not_there(name: str, said: str) -> None:
     with pytest.raises(CheckpointError, match=said):
         FirstWeights.find(name, solver="musicgen")
+
+
+@pytest.fixture(scope="module")
+def lora_run(lm_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A language model, and a run that trained adapters on it."""
+    base = tmp_path_factory.mktemp("base") / "run"
+    train(lm_overrides, folder=base)
+    overrides = [*lm_overrides, f"continue_from={base}", "lora.rank=2", "lora.alpha=4", "lora.dropout=0.1"]
+    run = tmp_path_factory.mktemp("lora") / "run"
+    assert train(overrides, folder=run)
+    return run, overrides
+
+
+def test_adapters_are_trained_and_nothing_else(lora_run: tuple[Path, list[str]]) -> None:
+    run, overrides = lora_run
+    base = FirstWeights.find(overrides[-4].partition("=")[2], solver="musicgen").tensors
+    raw = load_checkpoint(run / "checkpoint.th")["model"]
+    plain = base_of(raw)
+    assert all(torch.equal(plain[name], tensor) for name, tensor in base.items())
+    adapters = adapters_of(raw)
+    assert adapters and all(bool(value.any()) for value in adapters.values())
+    best = FirstWeights.find(str(run), solver="musicgen").tensors
+    assert best.keys() == base.keys()
+    moved = {name for name in base if not torch.equal(best[name], base[name])}
+    assert moved == {name.removesuffix(".lora_a") for name in adapters if name.endswith(".lora_a")}
+
+
+def test_an_export_has_the_adapters_in_it(lora_run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run, _ = lora_run
+    lm = load_lm_model(export(run, tmp_path / "model", dtype="float32"))
+    best = FirstWeights.find(str(run), solver="musicgen").tensors
+    assert all(torch.equal(lm.state_dict()[name], tensor) for name, tensor in best.items())
+
+
+def test_adapters_resume_exactly(lora_run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run, overrides = lora_run
+    run_until(overrides, tmp_path / "run", steps=4)
+    run_until(overrides, tmp_path / "run")
+    once, twice = (load_checkpoint(folder / "checkpoint.th")["model"] for folder in (run, tmp_path / "run"))
+    assert all(torch.equal(once[name], tensor) for name, tensor in twice.items())
+
+
+def test_an_adapter_on_its_base_is_the_run(lora_run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run, overrides = lora_run
+    base = tmp_path / "base"
+    export(Path(overrides[-4].partition("=")[2]), base, dtype="float32")
+    file = export_adapter(run, tmp_path / "own.safetensors")
+    best = FirstWeights.find(str(run), solver="musicgen").tensors
+    plain = FirstWeights.find(str(base), solver="musicgen").tensors
+    whole, half = (load_lm_model(f"{base}+{file}{weight}").state_dict() for weight in ("", ":0.5"))
+    twice = load_lm_model(f"{base}+{file}:0.5+{file}:0.5").state_dict()
+    for name, tensor in best.items():
+        torch.testing.assert_close(whole[name], tensor, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(half[name], (plain[name] + whole[name]) / 2, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(twice[name], whole[name], atol=1e-5, rtol=1e-5)
+    facts = facts_of(f"{base}+{file}")
+    assert (facts.family, facts.kind) == ("musicgen", "lm")
+    with pytest.raises(CheckpointError, match="has other weights"):
+        load_lm_model(f"musicgen-nano+{file}")
+    with pytest.raises(InvalidInput, match=r"own\.safetensors:loud"):
+        load_lm_model(f"{base}+{file}:loud")
+
+
+def test_a_run_without_adapters_has_none_to_export(codec_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="trained no adapters"):
+        export_adapter(codec_run, tmp_path / "x.safetensors")

@@ -1,0 +1,173 @@
+"""Files of low-rank adapters: small safetensors with the identity of their base, and names that put them onto a model.
+
+`musicgen-nano+jazz.safetensors:0.8` is the model `musicgen-nano` with the adapter of that file at weight 0.8; several
+are added one after another. Wherever a model is named, such a name works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from audiocraft.checkpoints.record import Checkpoint
+from audiocraft.checkpoints.safefile import SafeFile
+from audiocraft.errors import CheckpointError, InvalidInput
+from audiocraft.utils.files import atomic_path
+
+FORMAT = "audiocraft-adapter-1"
+_SAMPLES = 256
+_PART = re.compile(r"(?P<path>.+\.safetensors)(?::(?P<weight>[^:]*))?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapter:
+    """Matrices to be added to those of a base.
+
+    Args:
+        kind: of the network.
+        base, digest: what the base is called, and what its weights are: see `digest_of`.
+        scale: alpha / rank.
+        tensors: `NAME.lora_a` [rank, in] and `NAME.lora_b` [out, rank] for each matrix NAME [out, in] of the base.
+        meta: what it was made of, for people.
+    """
+
+    kind: str
+    base: str
+    digest: str
+    scale: float
+    tensors: Mapping[str, Tensor]
+    meta: Mapping[str, Any]
+
+    def write(self, path: Path) -> Path:
+        """Write the file, complete or not at all; in half precision."""
+        header = {
+            "format": FORMAT, "kind": self.kind, "base": self.base, "base_digest": self.digest,
+            "scale": repr(self.scale), "meta": json.dumps(self.meta),
+        }  # fmt: skip
+        tensors = {
+            name: value.detach().to("cpu", torch.float16).contiguous() for name, value in self.tensors.items()
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata=header)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Adapter:
+        """The adapter in a file.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or holds something else.
+        """
+        file = SafeFile(path)
+        with safe_open(path, framework="pt") as opened:
+            header = opened.metadata() or {}
+        if header.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} is no adapter of ours: its header names the format {header.get('format')!r}"
+            )
+        try:
+            scale, meta = float(header["scale"]), json.loads(header["meta"])
+            return cls(
+                kind=header["kind"], base=header["base"], digest=header["base_digest"], scale=scale,
+                tensors={name: file.tensor(name, torch.float32) for name in file.names()}, meta=meta,
+            )  # fmt: skip
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"{path}: the header of the adapter is damaged: {error!r}") from error
+
+
+def split(name: str | Path) -> tuple[str, tuple[tuple[Path, float], ...]]:
+    """The name of a model, and the files of adapters on it with their weights.
+
+    Raises:
+        InvalidInput: a weight is not a number.
+    """
+    text, found = str(name), list[tuple[Path, float]]()
+    while "+" in text and not Path(text).expanduser().exists():
+        rest, _, last = text.rpartition("+")
+        part = _PART.fullmatch(last)
+        if part is None or not rest:
+            break
+        found.insert(0, (Path(part["path"]).expanduser(), _weight(part["weight"], last)))
+        text = rest
+    return text, tuple(found)
+
+
+def _weight(text: str | None, part: str) -> float:
+    try:
+        weight = 1.0 if text is None else float(text)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise InvalidInput(
+            f"the weight of an adapter is a number, as in FILE:0.8; got {part!r}", field="adapter"
+        )
+    return weight
+
+
+def applied(checkpoint: Checkpoint, adapters: tuple[tuple[Path, float], ...]) -> Checkpoint:
+    """`checkpoint` with adapters added to its weights, those for another kind of network left out.
+
+    Raises:
+        CheckpointError: an adapter is for another base.
+    """
+    if not adapters:
+        return checkpoint
+    tensors, digest = checkpoint.tensors, digest_of(checkpoint.tensors)
+    for path, weight in adapters:
+        adapter = Adapter.read(path)
+        if adapter.kind != checkpoint.kind:
+            continue
+        if adapter.digest != digest:
+            raise CheckpointError(
+                f"the adapter {path} was trained on {adapter.base}, and {checkpoint.source} has other weights"
+            )
+        tensors = add(tensors, adapter.tensors, weight * adapter.scale)
+    return replace(checkpoint, tensors=tensors)
+
+
+def add(base: Mapping[str, Tensor], adapters: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """The state dict `base` with `scale` * B @ A of each of `adapters` added; computed in float32 at least.
+
+    Raises:
+        InvalidInput: the base has no such matrix, or one of another shape.
+    """
+    result = dict(base)
+    for name in [key.removesuffix(".lora_a") for key in adapters if key.endswith(".lora_a")]:
+        a, b = adapters[f"{name}.lora_a"], adapters[f"{name}.lora_b"]
+        weight = base.get(name)
+        if weight is None or weight.shape != (b.shape[0], a.shape[1]):
+            found = "none" if weight is None else f"one of {list(weight.shape)}"
+            raise InvalidInput(
+                f"the adapter is for a matrix {name} of {[b.shape[0], a.shape[1]]}, and the model has {found}",
+                field="adapter",
+            )
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        result[name] = (weight.to(wide) + scale * (b.to(wide) @ a.to(wide))).to(weight.dtype)
+    return result
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """What tells one base from another: names, shapes and a sample of the values in half precision, so that a model
+    and its copy in half precision are the same base."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        flat = tensor.detach().reshape(-1)
+        places = torch.linspace(
+            0, max(0, flat.numel() - 1), min(_SAMPLES, flat.numel()), dtype=torch.float64
+        ).long()
+        values = flat[places.to(flat.device)].to("cpu", torch.float16)
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(values.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
