@@ -45,7 +45,7 @@ class LowRank(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight [out, in] -> the adapted one."""
-        a = self.a
+        a: Tensor = self.a
         if self.training and self.dropout:
             kept = torch.rand(a.shape[1], device=a.device) >= self.dropout
             a = a * (kept / (1 - self.dropout))
