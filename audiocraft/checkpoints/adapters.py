@@ -1,15 +1,9 @@
-"""Files of low-rank adapters: small safetensors with the identity of their base, and names that put them onto a model.
-
-`musicgen-nano+jazz.safetensors:0.8` is the model `musicgen-nano` with the adapter of that file at weight 0.8; several
-are added one after another. Wherever a model is named, such a name works.
-"""
+"""Files of low-rank adapters: small safetensors with the identity of their base, and how they are put onto it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +21,6 @@ from audiocraft.utils.files import atomic_path
 
 FORMAT = "audiocraft-adapter-1"
 _SAMPLES = 256
-_PART = re.compile(r"(?P<path>.+\.safetensors)(?::(?P<weight>[^:]*))?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,35 +78,6 @@ class Adapter:
             )  # fmt: skip
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"{path}: the header of the adapter is damaged: {error!r}") from error
-
-
-def split(name: str | Path) -> tuple[str, tuple[tuple[Path, float], ...]]:
-    """The name of a model, and the files of adapters on it with their weights.
-
-    Raises:
-        InvalidInput: a weight is not a number.
-    """
-    text, found = str(name), list[tuple[Path, float]]()
-    while "+" in text and not Path(text).expanduser().exists():
-        rest, _, last = text.rpartition("+")
-        part = _PART.fullmatch(last)
-        if part is None or not rest:
-            break
-        found.insert(0, (Path(part["path"]).expanduser(), _weight(part["weight"], last)))
-        text = rest
-    return text, tuple(found)
-
-
-def _weight(text: str | None, part: str) -> float:
-    try:
-        weight = 1.0 if text is None else float(text)
-    except ValueError:
-        weight = math.nan
-    if not math.isfinite(weight):
-        raise InvalidInput(
-            f"the weight of an adapter is a number, as in FILE:0.8; got {part!r}", field="adapter"
-        )
-    return weight
 
 
 def applied(checkpoint: Checkpoint, adapters: tuple[tuple[Path, float], ...]) -> Checkpoint:

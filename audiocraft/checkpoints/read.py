@@ -15,7 +15,7 @@ from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.record import Checkpoint, Pointer
 from audiocraft.checkpoints.safefile import SafeFile
-from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE, inside, resolve
+from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE, inside, resolve, split_adapters
 from audiocraft.checkpoints.torch_files import header as torch_header
 from audiocraft.checkpoints.torch_files import shards
 from audiocraft.checkpoints.torch_files.torchfile import load_torch_file
@@ -37,7 +37,7 @@ def read(
             them as they are stored.
     """
     seen: list[str] = []
-    on_top = adapters.split(name)[1]
+    on_top = split_adapters(name)[1]
     while True:
         path = resolve(name, kind=kind, cache=cache)
         found = read_path(path, kind=kind, dtype=dtype)

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from audiocraft.checkpoints import families, hub
-from audiocraft.checkpoints.adapters import split
 from audiocraft.checkpoints.download import DownloadSource, fetch
 from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.hub import hub_snapshot
 from audiocraft.environment import cache_dir
-from audiocraft.errors import CheckpointError
+from audiocraft.errors import CheckpointError, InvalidInput
 
+_ADAPTER = re.compile(r"(?P<path>.+\.safetensors)(?::(?P<weight>[^:]*))?")
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -40,7 +42,7 @@ def resolve(name: str | Path, *, kind: str | None = None, cache: str | Path | No
         kind: of the network that is wanted; None: whatever the model is.
         cache: where models by name and fetched files are kept; default `cache_dir()`.
     """
-    text = split(name)[0]
+    text = split_adapters(name)[0]
     home = Path(cache or cache_dir())
     if not text.strip():
         raise CheckpointError(f"a {_title(kind)} needs a name, a folder or a file; got nothing")
@@ -58,7 +60,7 @@ def resolve(name: str | Path, *, kind: str | None = None, cache: str | Path | No
 
 def local(name: str | Path, *, kind: str | None = None, cache: str | Path | None = None) -> Path | None:
     """The folder or file that holds model `name`, if it is on this machine; nothing is fetched."""
-    text = split(name)[0]
+    text = split_adapters(name)[0]
     home = Path(cache or cache_dir())
     if not text.strip():
         return None
@@ -75,6 +77,35 @@ def local(name: str | Path, *, kind: str | None = None, cache: str | Path | None
         return home / repo
     snapshot = hub_snapshot(repo) if can_be_fetched(repo) else None
     return snapshot if snapshot is not None and _holds(snapshot, kind) else None
+
+
+def split_adapters(name: str | Path) -> tuple[str, tuple[tuple[Path, float], ...]]:
+    """The name of a model, and the files of adapters on it with their weights: `musicgen-nano+jazz.safetensors:0.8`.
+
+    Raises:
+        InvalidInput: a weight is not a number.
+    """
+    text, found = str(name), list[tuple[Path, float]]()
+    while "+" in text and not Path(text).expanduser().exists():
+        rest, _, last = text.rpartition("+")
+        part = _ADAPTER.fullmatch(last)
+        if part is None or not rest:
+            break
+        found.insert(0, (Path(part["path"]).expanduser(), _weight(part["weight"], last)))
+        text = rest
+    return text, tuple(found)
+
+
+def _weight(text: str | None, part: str) -> float:
+    try:
+        weight = 1.0 if text is None else float(text)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise InvalidInput(
+            f"the weight of an adapter is a number, as in FILE:0.8; got {part!r}", field="adapter"
+        )
+    return weight
 
 
 def is_address(name: str | Path) -> bool:
