@@ -238,6 +238,7 @@ def _job(
     place: Place,
     outlets: Outlets | None,
 ) -> Job:
+    from audiocraft.workflows.continuing import keep_plan
     from audiocraft.workflows.render import (
         Origin,
         continuation_of,
@@ -249,6 +250,7 @@ def _job(
     origin = Origin()
     if audio.continues is not None:
         request = with_prompt_audio(request, audio.continues)
+        request = keep_plan(request, audio.continues, model=place.model)
         origin = replace(origin, continues=continuation_of(audio.continues))
     if audio.reference is not None:
         path, role = audio.reference

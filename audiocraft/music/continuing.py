@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-from audiocraft.music.planning import plans_over_time
+from audiocraft.music.planning import ScoreSettings, plans_over_time
 from audiocraft.types import ScorePlan
 
 _SAME_S = 0.01  # chords whose lengths differ by less last equally long
@@ -52,3 +52,14 @@ def going_on(plan: ScorePlan, text: str, *, at: float, duration: float, seed: in
     found = plans_over_time(longer, ((0.0, ""), (at, text)), duration=duration, seed=seed)[-1]
     assert found is not None
     return found
+
+
+def words_of(score: ScoreSettings) -> str:
+    """Score settings in the words in which a prompt says them."""
+    said = [
+        score.tempo and f"{score.tempo:g} bpm",
+        score.key and f"key of {score.key}",
+        score.beats_per_bar and f"{score.beats_per_bar}/4",
+        score.chords and f"chords: {' '.join(score.chords)}",
+    ]
+    return ", ".join(part for part in said if part)

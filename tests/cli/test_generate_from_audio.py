@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from audiocraft.config.decode import encode
 from audiocraft.config.networks import DelayConfig, InterleaveConfig, LMConfig, TransformerLMConfig
 from audiocraft.models.builders import build_lm
 from audiocraft.models.loaders import load_compression_model
+from audiocraft.music.continuing import going_on
 from audiocraft.quantization.core_vq import EuclideanCodebook
 from audiocraft.workflows.render import read_recipe
 
@@ -185,3 +187,20 @@ def test_help_has_panels_and_examples(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["generate", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "Starting from audio" in shown and "--melody hummed.wav" in shown
+
+
+def test_a_file_goes_on_in_its_own_tempo_and_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "a.wav", tmp_path / "b.wav"
+    assert main(["generate", "warm piano", "-d", "3.5", "--seed", "1", "-o", str(first), "-q"]) == 0
+    known = read_recipe(first).plan
+    assert known is not None
+    arguments = ["--continue", str(first), "-d", "5", "--seed", "7", "-q"]
+    assert main(["generate", "warm piano", *arguments, "-o", str(second)]) == 0
+    assert read_recipe(second).plan == going_on(known, "warm piano", at=3.5, duration=5.0, seed=7)
+    # Without its sidecar it is listened to; options change what they name.
+    (tmp_path / "a.wav.json").unlink()
+    heard = replace(known, key="Eb major", tempo=77.0)
+    monkeypatch.setattr("audiocraft.workflows.continuing.heard_plan", lambda *_: heard)
+    assert main(["generate", "x", *arguments, "--tempo", "90", "-o", str(second)]) == 0
+    found = read_recipe(second).plan
+    assert found is not None and (found.key, found.tempo) == ("Eb major", 90.0)

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/codec", tags=["codec"], responses=PROBLEMS)
 async def encode(
     file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
     services: ServicesDep,
-    _who: CodecCaller,
+    who: CodecCaller,
     model: Annotated[ModelName | None, Form(description="The codec; by default the server's.")] = None,
     codebooks: Annotated[int | None, Form(ge=1, le=64, description="Fewer is a lower bit rate.")] = None,
 ) -> EncodedAudio:
@@ -38,6 +38,8 @@ async def encode(
         decoded = await read_audio(services, file)
         if decoded.wav.shape[-1] / decoded.sample_rate > most:
             raise TooLarge(f"at most {most:g} seconds are encoded at a time", field="file")
+        seconds = decoded.wav.shape[-1] / decoded.sample_rate
+        await anyio.to_thread.run_sync(services.store.count, who.owner, who.quota, seconds)
         return await anyio.to_thread.run_sync(_encode, found, name, decoded, codebooks)
 
 
@@ -46,11 +48,14 @@ async def encode(
     response_class=Response,
     responses={200: {"content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-async def decode(body: CodesBody, services: ServicesDep, _who: CodecCaller) -> Response:
+async def decode(body: CodesBody, services: ServicesDep, who: CodecCaller) -> Response:
     """Codes to a WAV file."""
     found = _models(services)
     facts = services.catalogue.choose(body.model, "codec")
     most = services.config.request.codec_seconds
+    await anyio.to_thread.run_sync(
+        services.store.count, who.owner, who.quota, 0.0
+    )  # a request, of unknown length
     content = await services.coding.run(_decode, found, facts.name, body, most)
     return Response(content, media_type="audio/wav")
 

@@ -11,6 +11,7 @@ from typing import Any
 from audiocraft.checkpoints.facts import ModelFacts
 from audiocraft.config.decode import decode
 from audiocraft.errors import ConfigError, InvalidInput
+from audiocraft.music import continuing
 from audiocraft.music.continuing import going_on
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time, progression_of
 from audiocraft.music.understanding import Understanding, understand
@@ -51,7 +52,7 @@ def plan_of_continuation(store: JobStore, owner: str, body: GenerationBody) -> P
 
 def words_of(body: GenerationBody) -> str:
     """What a body says of its music as one text, what it says outright before its prompt."""
-    return ", ".join(part for part in (_said(body.plan), body.prompt) if part)
+    return ", ".join(part for part in (continuing.words_of(score_of(body)), body.prompt) if part)
 
 
 def score_of(body: GenerationBody) -> ScoreSettings:
@@ -147,19 +148,3 @@ def _plan_at_end(job: GenerationJob) -> ScorePlan | None:
     sections = GenerationBody.model_validate(dict(job.request)).sections
     schedule = schedule_of(sections) or ((0.0, ""),)
     return plans_over_time(plan, schedule, duration=job.duration, seed=job.seed)[-1]
-
-
-def _said(plan: PlanBody | None) -> str:
-    """What is said outright, in the words in which a prompt says it."""
-    if plan is None or plan.timed:
-        return ""
-    said = []
-    if plan.tempo is not None:
-        said.append(f"{plan.tempo:g} bpm")
-    if plan.key is not None:
-        said.append(f"key of {plan.key}")
-    if plan.beats_per_bar == 3:
-        said.append("3/4")
-    if plan.chords:
-        said.append("chords: " + " ".join(str(chord) for chord in plan.chords))
-    return ", ".join(said)

@@ -200,6 +200,8 @@ def test_quotas_count_what_is_analysed(config: ServingConfig, detector: Path) ->
             ]
             assert [answer.status_code for answer in answers] == [200, 200, 429]
             assert int(answers[-1].headers["retry-after"]) >= 1
+            coded = client.post("/v1/codec/encode", files={"file": ("a.wav", wav())}, headers=headers)
+            assert coded.status_code == 429  # other work on audio counts the same
 
 
 def test_the_process_that_analyses_ends_when_it_is_idle_or_killed(idle: TestClient) -> None:
