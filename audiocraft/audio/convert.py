@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.loudness import integrated_loudness
-from audiocraft.audio.pcm import f32_pcm
+from audiocraft.audio.pcm import checked_rate, f32_pcm
 from audiocraft.audio.sndfile import compression_level
 from audiocraft.errors import InvalidInput, require
 
@@ -47,15 +47,13 @@ def convert_audio_channels(wav: Tensor, channels: int = 2) -> Tensor:
 
 def convert_audio(wav: Tensor, from_rate: float, to_rate: float, to_channels: int) -> Tensor:
     """wav [..., C, N] at one rate -> [..., to_channels, N'] at another; integer PCM becomes float32."""
-    for name, rate in (("from_rate", from_rate), ("to_rate", to_rate)):
-        if not (math.isfinite(rate) and rate > 0 and rate == int(rate)):
-            raise InvalidInput(f"a sample rate is a positive whole number of Hz, got {rate}", field=name)
+    from_rate, to_rate = checked_rate(from_rate, "from_rate"), checked_rate(to_rate, "to_rate")
     if not wav.is_floating_point():
         wav = f32_pcm(wav)
     # Fewer channels first, so that nothing is resampled only to be averaged away.
     wav = convert_audio_channels(wav, to_channels) if to_channels < wav.shape[-2] else wav
     if from_rate != to_rate:
-        wav = _resampled(wav, int(from_rate), int(to_rate))
+        wav = _resampled(wav, from_rate, to_rate)
     return convert_audio_channels(wav, to_channels)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio, normalize_audio
 from audiocraft.audio.formats import FILE_FORMATS, file_format, held_rate
-from audiocraft.audio.pcm import as_samples, checked_samples
+from audiocraft.audio.pcm import as_samples, checked_rate, checked_samples
 from audiocraft.audio.reading import AudioFile, UnreadableAudio
 from audiocraft.audio.sndfile import SoundFileWriter
 from audiocraft.errors import InvalidInput
@@ -111,7 +111,7 @@ def audio_write(
         mp3_rate, ogg_rate: approximate kb/s; None leaves the choice to the encoder.
     """
     file_format(format)
-    wav = _checked(wav, sample_rate)
+    wav, sample_rate = _checked(wav), checked_rate(sample_rate, "sample_rate")
     wav = normalize_audio(
         wav, normalize, strategy, peak_clip_headroom_db, rms_headroom_db, loudness_headroom_db,
         loudness_compressor, log_clipping=log_clipping, sample_rate=sample_rate, stem_name=str(stem_name),
@@ -188,15 +188,13 @@ def _check_memory(filepath: PathLike, samples: int) -> None:
         )
 
 
-def _checked(wav: Tensor, sample_rate: int) -> Tensor:
+def _checked(wav: Tensor) -> Tensor:
     """wav [C, N] in float32, or a reason why it cannot be written."""
-    wav = checked_samples(torch.as_tensor(wav).detach(), "wav")
+    wav = checked_samples(wav, "wav").detach()
     if wav.dim() == 1:
         wav = wav[None]
     if wav.dim() != 2:
         raise InvalidInput(f"a file holds wav [C, N] or [N], got {list(wav.shape)}", field="wav")
-    if sample_rate <= 0:
-        raise InvalidInput(f"sample rate must be positive, got {sample_rate}", field="sample_rate")
     return wav
 
 

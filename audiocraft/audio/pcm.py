@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +66,16 @@ def f32_pcm(wav: Tensor | npt.NDArray[Any]) -> Tensor:
     return wav.float() / steps
 
 
+def checked_rate(rate: object, field: str) -> int:
+    """A sample rate in Hz, or a refusal that names `field`."""
+    number = float(rate) if isinstance(rate, numbers.Real) and not isinstance(rate, bool) else math.nan
+    if not (0 < number < math.inf and number.is_integer()):
+        raise InvalidInput(
+            f"{field} must be a sample rate, a positive whole number of Hz, got {rate!r}", field=field
+        )
+    return int(number)
+
+
 def checked_samples(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
     """The same as float32, on its device, or a refusal that names `field`: a codec makes a constant buzz of undefined
     samples, and noise of integers that are not scaled."""
@@ -71,13 +83,18 @@ def checked_samples(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
         samples = f32_pcm(wav)
     except InvalidInput as error:
         raise InvalidInput(str(error), field=field) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(
+            f"{field} must be a tensor or an array of samples: {error}", field=field
+        ) from error
     if not samples.isfinite().all():
         raise InvalidInput(f"{field} has infinite or undefined samples", field=field)
     return samples
 
 
 def i16_pcm(wav: Tensor) -> Tensor:
-    """Float samples in [-1, 1] as 16-bit PCM."""
+    """Float samples in [-1, 1] as 16-bit PCM, by steps of 1 / 32768. Where +1 is reached, which is one step too high,
+    all is made of 32767 steps, as in the original; files have steps of 1 / 32768 always, and cut there."""
     import torch
 
     if not wav.dtype.is_floating_point:
@@ -86,5 +103,7 @@ def i16_pcm(wav: Tensor) -> Tensor:
         return wav
     if wav.numel() and float(wav.abs().amax()) > 1:
         raise InvalidInput("16-bit PCM holds samples in [-1, 1]; normalise or clip first", field="wav")
-    # 1.0 itself would wrap around to the most negative number.
-    return (in_steps(wav) * _STEPS).to(torch.int16)
+    steps = (wav.float() * _STEPS).round()
+    if steps.numel() and float(steps.amax()) >= _STEPS:  # which would wrap around to the most negative number
+        steps = (wav.float() * (_STEPS - 1)).round()
+    return steps.to(torch.int16)

@@ -48,6 +48,8 @@ def decoding(
         for part in parts:
             yield Prefill(state, part)
         chosen = yield Predict(state, last, sampling, session.generators)
+        if chosen.device.type == "cpu":  # a GPU is asked once, at the end of the window
+            state.check()
         write(sequence, step, chosen)
         read = step
         ready = finished
@@ -56,6 +58,7 @@ def decoding(
         if ready > finished:
             yield sequence.flatten(1)[:, places[:, finished:ready]]
             finished = ready
+    state.check()
     return sequence.flatten(1)[:, places]
 
 

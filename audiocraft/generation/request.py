@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor
 
-from audiocraft.audio.pcm import checked_samples
+from audiocraft.audio.pcm import checked_rate, checked_samples
 from audiocraft.audio.processing import AudioProcessor
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
@@ -19,6 +20,12 @@ from audiocraft.types import ScorePlan, StyleSettings
 
 MAX_DURATION = 86400.0
 """Seconds. What comes back whole is limited by memory long before; streams are not."""
+
+
+MOST_GUIDANCE = 1e30
+"""Beyond it, float32 has no room for the logits that come of it."""
+COLDEST = 1e-6
+"""Temperatures below this choose the most likely code: no other has a chance, and float32 no room for them."""
 
 
 def check_number(value: object, name: str, place: str) -> None:
@@ -65,7 +72,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        return not self.use_sampling or self.temperature == 0
+        return not self.use_sampling or self.temperature < COLDEST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,8 +96,11 @@ class Guidance:
         ):
             if value is not None:
                 check_number(value, name, place)
-                if not math.isfinite(value):
-                    raise InvalidInput(f"{name} must be finite, got {value}", field=place)
+                if not abs(value) <= MOST_GUIDANCE:
+                    raise InvalidInput(
+                        f"{name} must lie between -{MOST_GUIDANCE:g} and {MOST_GUIDANCE:g}, got {value:g}",
+                        field=place,
+                    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,36 +180,33 @@ class GenerationRequest:
     processors: tuple[AudioProcessor, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
+        for name, kind in _RECORDS.items():
+            _check_record(getattr(self, name), kind, name)
+        self._set("prompts", _entries(self.prompts, "prompts"))
         if not self.prompts:
             raise InvalidInput("a request needs at least one prompt", field="prompts")
         for prompt in self.prompts:
             _check_prompt(prompt)
         _check_duration(self.duration)
-        _check_schedule(self.schedule, self.duration)
+        self._set("schedule", _schedule(self.schedule, self.duration))
         if self.seeds is not None:
-            _check_rows(self.seeds, len(self.prompts), "seeds")
-            for seed in self.seeds:
-                _check_whole(seed, "a seed", "seeds")
-            if not all(0 <= seed <= MAX_SEED for seed in self.seeds):
-                raise InvalidInput(
-                    f"seeds must lie between 0 and {MAX_SEED}, got {self.seeds}", field="seeds"
-                )
+            self._set("seeds", _seeds(self.seeds, len(self.prompts)))
         if self.plans is not None:
+            self._set("plans", _entries(self.plans, "plans"))
             _check_rows(self.plans, len(self.prompts), "plans")
             if self.score.given:
                 raise InvalidInput(
                     "plans say tempo, key and chords already; leave out the score or the plans", field="score"
                 )
         if self.prompt_audio is not None:
-            object.__setattr__(self, "prompt_audio", checked_samples(self.prompt_audio, "prompt_audio"))
+            self._set("prompt_audio", checked_samples(self.prompt_audio, "prompt_audio"))
             self._check_prompt_audio(self.prompt_audio)
         if self.reference_audio is not None:
-            heard = tuple(
-                None if wav is None else checked_samples(wav, "reference_audio")
-                for wav in self.reference_audio
-            )
-            object.__setattr__(self, "reference_audio", heard)
-            self._check_reference_audio(heard)
+            self._check_reference_audio(_entries(self.reference_audio, "reference_audio"))
+
+    def _set(self, name: str, value: object) -> None:
+        """A field as it is meant: what callers pass may be a list, an array, or a number of NumPy's."""
+        object.__setattr__(self, name, value)
 
     def prompt_at(self, row: int, second: float) -> str | None:
         """What row `row` should be at `second` of the piece."""
@@ -216,25 +223,28 @@ class GenerationRequest:
                 field="prompt_audio",
             )
         _check_rows(audio, len(self.prompts), "prompt_audio")
-        if self.prompt_sample_rate is None or self.prompt_sample_rate <= 0:
-            raise InvalidInput(
-                f"prompt audio needs its sample rate, got {self.prompt_sample_rate}",
-                field="prompt_sample_rate",
-            )
+        self._set("prompt_sample_rate", checked_rate(self.prompt_sample_rate, "prompt_sample_rate"))
 
-    def _check_reference_audio(self, rows: tuple[Tensor | None, ...]) -> None:
+    def _check_reference_audio(self, rows: tuple[Any, ...]) -> None:
         _check_rows(rows, len(self.prompts), "reference_audio")
-        for wav in rows:
+        heard = [None if wav is None else checked_samples(wav, "reference_audio") for wav in rows]
+        for wav in heard:
             if wav is not None and (wav.dim() != 2 or wav.numel() == 0):
                 raise InvalidInput(
                     f"reference audio must be [channels, samples] and not empty, got {list(wav.shape)}",
                     field="reference_audio",
                 )
-        if self.reference_sample_rate is None or self.reference_sample_rate <= 0:
-            raise InvalidInput(
-                f"reference audio needs its sample rate, got {self.reference_sample_rate}",
-                field="reference_sample_rate",
-            )
+        self._set("reference_audio", tuple(heard))
+        self._set("reference_sample_rate", checked_rate(self.reference_sample_rate, "reference_sample_rate"))
+
+
+_RECORDS: Mapping[str, type] = {
+    "sampling": Sampling,
+    "guidance": Guidance,
+    "window": WindowSettings,
+    "score": ScoreSettings,
+    "style": StyleSettings,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,17 +286,52 @@ def _check_duration(duration: float) -> None:
         )
 
 
-def _check_schedule(schedule: tuple[tuple[float, str], ...], duration: float) -> None:
-    for second, text in schedule:
+def _check_record(value: object, kind: type, name: str) -> None:
+    """Refuse a bare number where a record of settings belongs."""
+    if not isinstance(value, kind) and not (value is None and name == "style"):
+        first = fields(kind)[0].name
+        raise InvalidInput(
+            f"{name} must be {kind.__name__}(...), such as {kind.__name__}({first}=...), got {value!r}",
+            field=name,
+        )
+
+
+def _entries(values: Any, name: str) -> tuple[Any, ...]:
+    """`values` as a tuple; text is one entry and not one for each letter."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidInput(f"{name} must be a list with an entry for each row, got {values!r}", field=name)
+    return tuple(values)
+
+
+def _seeds(seeds: Any, rows: int) -> tuple[int, ...]:
+    seeds = _entries(seeds, "seeds")
+    _check_rows(seeds, rows, "seeds")
+    for seed in seeds:
+        _check_whole(seed, "a seed", "seeds")
+    whole = tuple(int(seed) for seed in seeds)
+    if not all(0 <= seed <= MAX_SEED for seed in whole):
+        raise InvalidInput(f"seeds must lie between 0 and {MAX_SEED}, got {whole}", field="seeds")
+    return whole
+
+
+def _schedule(schedule: Any, duration: float) -> tuple[tuple[float, str], ...]:
+    entries = _entries(schedule, "schedule")
+    for entry in entries:
+        if not isinstance(entry, list | tuple) or len(entry) != 2:
+            raise InvalidInput(f"a schedule has entries (second, text), got {entry!r}", field="schedule")
+        second, text = entry
+        check_number(second, "a second of the schedule", "schedule")
+        if not isinstance(text, str):
+            raise InvalidInput(f"a text of the schedule must be text, got {text!r}", field="schedule")
         _check_prompt(text)
-        if not text or not text.strip():
+        if not text.strip():
             raise InvalidInput(f"the schedule says nothing for second {second:g}", field="schedule")
         if not (math.isfinite(second) and 0 <= second < duration):
             raise InvalidInput(
                 f"the schedule's second {second:g} is not inside the piece of {duration:g} s",
                 field="schedule",
             )
-    seconds = [second for second, _ in schedule]
+    seconds = [second for second, _ in entries]
     if seconds and seconds[0] != 0:
         raise InvalidInput(
             f"a schedule says what the music is from second 0; this one starts at {seconds[0]:g}",
@@ -295,6 +340,7 @@ def _check_schedule(schedule: tuple[tuple[float, str], ...], duration: float) ->
     if any(later <= earlier for earlier, later in pairwise(seconds)):
         listed = ", ".join(f"{second:g}" for second in seconds)
         raise InvalidInput(f"the seconds of a schedule must ascend, got {listed}", field="schedule")
+    return tuple((second, text) for second, text in entries)
 
 
 def _check_rows(values: Tensor | tuple[object, ...], rows: int, name: str) -> None:

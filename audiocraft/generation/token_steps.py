@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from audiocraft.errors import CheckpointError
 from audiocraft.generation.computations import Computation
 from audiocraft.generation.guidance import GuidedBatch, half_on_gpu, prepare
 from audiocraft.generation.protocols import Attributes, SharedState, TokenLM
@@ -53,12 +54,14 @@ class DecodingState:
         states: one for each pass of guidance; empty before the first step.
         shareable: the conditions of later steps, without those of the beginning; None while the beginning is read,
             and always where the network's steps cannot be shared.
+        undefined: whether any logit so far was no number.
     """
 
     guided: GuidedBatch
     capacity: int
     states: list[Any] = field(default_factory=list)
     shareable: Fused | None = None
+    undefined: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -70,6 +73,20 @@ class DecodingState:
         if not self.states:
             self.states.extend(self.guided.open(self.capacity))
         return self.guided.logits(codes, self.states)
+
+    def noted(self, logits: Tensor) -> Tensor:
+        """The same logits; those that are no numbers are remembered, without waiting for a GPU."""
+        found = ~(logits < torch.inf).all()
+        self.undefined = found if self.undefined is None else self.undefined | found
+        return logits
+
+    def check(self) -> None:
+        """Raise where codes were chosen from what is no number: they would all be the same one, and sound as a hum."""
+        if self.undefined is not None and bool(self.undefined):
+            raise CheckpointError(
+                "the network's logits are not numbers: its weights are damaged, or overflow in this precision; "
+                "load the model with another precision, such as fp32"
+            )
 
     def finish_prefill(self) -> None:
         """Let later steps be shared: conditions of the beginning and rows of nobody are left behind."""
@@ -101,7 +118,7 @@ class Predict(Computation):
     generators: Sequence[torch.Generator]
 
     def run(self, *, shared: bool = False) -> Tensor:
-        chosen = sample(self.state.logits(self.codes), self.sampling, self.generators)
+        chosen = sample(self.state.noted(self.state.logits(self.codes)), self.sampling, self.generators)
         if shared:
             self.state.finish_prefill()
         return chosen
@@ -151,7 +168,7 @@ class StepGroup:
             logits = self._lm.logits(torch.cat(codes), self._fused, self._state)[:, :, -1].float()
         sizes = [*(window.rows for window in self._windows), *[self._padding] * bool(self._padding)]
         combined = [
-            window.guided.combine(part)
+            window.noted(window.guided.combine(part))
             for window, part in zip(self._windows, logits.split(sizes), strict=False)
         ]
         return sample_each(combined, computations)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numbers
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from audiocraft.audio.pcm import checked_samples
 from audiocraft.config.tree import ConfigTree
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import Progress, ProgressCallback
@@ -113,16 +115,18 @@ class BaseGenModel(GeneratorModel):
         self, num_samples: int, progress: bool = False, return_tokens: bool = False
     ) -> Generated:
         """Audio [B, C, N] of `num_samples` pieces that nothing was asked of."""
-        if num_samples < 1:
-            raise InvalidInput(f"num_samples must be at least 1, got {num_samples}", field="num_samples")
+        if isinstance(num_samples, bool) or not isinstance(num_samples, numbers.Integral) or num_samples < 1:
+            raise InvalidInput(f"num_samples must be 1 or more, got {num_samples!r}", field="num_samples")
         return self._generate(self._request((None,) * num_samples), progress, return_tokens)
 
     def generate(
         self, descriptions: Sequence[str | None], progress: bool = False, return_tokens: bool = False
     ) -> Generated:
         """Audio [B, C, N], one piece per description; with `return_tokens` also its codes [B, K, T]."""
-        if isinstance(descriptions, str):
-            raise InvalidInput("descriptions must be a list of texts, not one text", field="descriptions")
+        if isinstance(descriptions, str) or not isinstance(descriptions, Iterable):
+            raise InvalidInput(
+                f"descriptions must be a list of texts, got {descriptions!r}", field="descriptions"
+            )
         return self._generate(self._request(tuple(descriptions)), progress, return_tokens)
 
     def generate_continuation(
@@ -134,6 +138,7 @@ class BaseGenModel(GeneratorModel):
         return_tokens: bool = False,
     ) -> Generated:
         """Audio that starts with `prompt` ([B, C, N], or [C, N] for one row) and goes on."""
+        prompt = checked_samples(prompt, "prompt")
         if prompt.dim() == 2:
             prompt = prompt[None]
         if prompt.dim() != 3:
@@ -147,6 +152,7 @@ class BaseGenModel(GeneratorModel):
 
     def generate_audio(self, gen_tokens: Tensor) -> Tensor:
         """Codes [B, K, T] -> audio [B, C, N]."""
+        gen_tokens = torch.as_tensor(gen_tokens, device=self.device)
         if gen_tokens.dim() != 3:
             raise InvalidInput(
                 f"tokens must be [rows, codebooks, frames], got {list(gen_tokens.shape)}", field="gen_tokens"

@@ -20,6 +20,7 @@ from audiocraft.generation.request import Guidance, Sampling
 from audiocraft.generation.session import Session
 from audiocraft.models.lm_state import LMState
 from audiocraft.modules.activations import get_activation_fn
+from audiocraft.modules.backend import is_watched
 from audiocraft.modules.codebooks_patterns import CodebooksPatternProvider
 from audiocraft.modules.compiled.token_heads import CompiledHeads
 from audiocraft.modules.conditioners import (
@@ -319,7 +320,7 @@ class LMModel(StreamingModule):
 
     def _heads(self, x: Tensor, steps: bool) -> Tensor:
         """[B, S, D] -> [B, S, K, V]; `steps` of a generation, or a whole sequence."""
-        if any(type(head) is not nn.Linear for head in self.linears):
+        if any(type(head) is not nn.Linear or is_watched(head) for head in self.linears):
             return torch.stack([head(x) for head in self.linears], dim=2)
         if steps:  # copying all heads into one costs more than it saves
             each = [linear(x, head.weight, head.bias, batch_invariant=True) for head in self._plain_heads]

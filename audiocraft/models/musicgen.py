@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from audiocraft.audio.pcm import checked_samples
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.windows import DEFAULT_STRIDE
 from audiocraft.models.codecs.encodec import CompressionModel
@@ -112,8 +113,9 @@ class MusicGen(TokenModel):
         Args:
             melody_wavs: [B, C, N], [C, N] for one row, or a list with [C, N] or None for each row.
         """
-        if isinstance(melody_wavs, Tensor) and melody_wavs.dim() == 2:
-            melody_wavs = melody_wavs[None]
+        if not isinstance(melody_wavs, list | tuple):
+            melody_wavs = checked_samples(melody_wavs, "melody_wavs")
+            melody_wavs = melody_wavs[None] if melody_wavs.dim() == 2 else melody_wavs
         if isinstance(melody_wavs, Tensor) and melody_wavs.dim() != 3:
             raise InvalidInput(
                 f"melody_wavs must be [rows, channels, samples], got {list(melody_wavs.shape)}",

@@ -146,6 +146,8 @@ def _parts(
             if any(is_watched(module) for module in layer.modules()):
                 return None
             if type(layer) is StreamableLSTM:
+                if type(layer.lstm) is not nn.LSTM:
+                    return None
                 parts.append(layer)
                 segment, channels = None, layer.lstm.hidden_size
                 continue

@@ -108,8 +108,17 @@ def test_clipping_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 @given(values=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=50))
 def test_pcm_there_and_back(values: list[float]) -> None:
     wav = torch.tensor(values)[None]
-    # One step of 16 bits: full scale itself is one step short of 1.
-    assert float((f32_pcm(i16_pcm(wav)) - wav).abs().amax()) <= 1 / 2**15
+    # Where +1 is reached, full scale itself is one step short of 1 and all else up to one step and a half away.
+    assert float((f32_pcm(i16_pcm(wav)) - wav).abs().amax()) <= 1.5 / 2**15
+
+
+def test_pcm_that_reaches_full_scale_is_the_original_s() -> None:
+    """All of it is then made of 32767 steps; just below, of 32768."""
+    wav = torch.tensor([1.0, 0.75, -0.75, -1.0])
+    assert i16_pcm(wav).tolist() == [32767, 24575, -24575, -32767]
+    assert i16_pcm(wav[1:]).tolist() == [24576, -24576, -32768]
+    assert i16_pcm(torch.tensor([1 - 2**-17, 0.75])).tolist() == [32767, 24575]
+    assert i16_pcm(torch.zeros(0)).shape == (0,)
 
 
 @pytest.mark.parametrize(("present", "wanted"), [(1, 1), (1, 2), (1, 6), (2, 1), (2, 2), (6, 2)])

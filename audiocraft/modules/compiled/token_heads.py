@@ -110,18 +110,22 @@ def _run(
 ) -> bool:
     """Whether the kernels know everything that these modules do."""
     kinds = (nn.Linear, PackedLinear)
-    weights = [table.weight for table in tables] + [head.weight for head in heads]
     norms = [] if norm is None else [norm]
-    first = transformer.layers[0].norm1
-    return (
+    if not (
         all(isinstance(table, nn.Embedding) for table in tables)
         and all(type(head) in kinds for head in heads)
-        and all(supports_weight(found, weight) for weight in weights)
+    ):
+        return False  # a wrapper, which need not have a weight
+    weights = [table.weight for table in tables] + [head.weight for head in heads]
+    first = transformer.layers[0].norm1
+    return (
+        all(supports_weight(found, weight) for weight in weights)
         and len({tuple(table.weight.shape) for table in tables}) == 1
         and len({tuple(head.weight.shape) for head in heads}) == 1
         and len(tables) == len(heads)
         and all(head.bias is None or head.bias.dtype == torch.float32 for head in heads)
         and all(type(each) is nn.LayerNorm and each.bias is not None for each in norms)
         and all(each.weight.dtype == torch.float32 and each.eps == first.eps for each in norms)
+        and not is_watched(transformer)
         and not any(is_watched(module) for each in (*tables, *heads, *norms) for module in each.modules())
     )

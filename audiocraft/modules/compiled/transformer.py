@@ -201,6 +201,8 @@ def _runs(layer: nn.Module, found: Kernels) -> bool:
     scales = [own.layer_scale_1, own.layer_scale_2]
     scales += [] if own.cross_attention is None else [own.layer_scale_cross]
     linears = [own.linear1, own.linear2, *(attention._projections.out_proj for attention in attentions)]
+    if not all(type(linear) in (nn.Linear, PackedLinear) for linear in linears):
+        return False  # a wrapper, which need not have a weight
     weights = [linear.weight for linear in linears] + [attention.in_proj for attention in attentions]
     width = own.self_attn.embed_dim
     return (
@@ -208,7 +210,6 @@ def _runs(layer: nn.Module, found: Kernels) -> bool:
         and not own.training
         and own.activation in _ACTIVATIONS
         and all(type(scale) is nn.Identity for scale in scales)
-        and all(type(linear) in (nn.Linear, PackedLinear) for linear in linears)
         and all(type(norm) is nn.LayerNorm and norm.bias is not None for norm in norms)
         and all(norm.weight.dtype == torch.float32 for norm in norms)
         and not any(attention._has_norms for attention in attentions)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.audio.mel import mel_filters
-from audiocraft.modules.backend import kernels_for
+from audiocraft.modules.backend import is_watched, kernels_for
 from audiocraft.modules.compiled.codec import Chain
+from audiocraft.modules.compiled.codec_weights import Unsupported
 from audiocraft.modules.derived import Derived
 from audiocraft.modules.harmonic.encoder import (
     FLOOR,
@@ -105,14 +106,17 @@ class Sharpen(nn.Module):
             for kept in self._packed:
                 kept.drop()
             return None
-        if kernels is None:
+        if kernels is None or any(is_watched(module) for module in self.modules()):
             return None
         chain = Chain(kernels, seen.shape[-1])
-        chain.same(self.first, self._packed[0])
-        chain.activate(self.activation)
-        chain.same(self.second, self._packed[1])
-        chain.activate(self.activation)
-        chain.same(self.last, self._packed[2])
+        try:
+            chain.same(self.first, self._packed[0])
+            chain.activate(self.activation)
+            chain.same(self.second, self._packed[1])
+            chain.activate(self.activation)
+            chain.same(self.last, self._packed[2])
+        except Unsupported:  # what somebody put in the place of a layer
+            return None
         return chain.run(seen)
 
 
