@@ -212,8 +212,8 @@ def _serve(config: ServingConfig, *, verbose: bool, log_format: str = "auto") ->
 
     if config.keys_required and not os.getenv(KEY_VARIABLE) and not _store_of_keys(config).any():
         raise ConfigError(no_key(config))  # before anything is started or logged
-    logs.configure(form=log_format, audit=verbose)
     with listening(config) as (listener, config):
+        logs.configure(form=log_format, audit=verbose)
         engine = engine_of(config, log_form=log_format)
         if isinstance(engine, WorkerProcess):
             engine.launch()  # it loads its models while the server is put together

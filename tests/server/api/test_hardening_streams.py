@@ -151,4 +151,4 @@ def test_a_socket_refuses_invented_names_and_goes_on(client: TestClient) -> None
             socket.send_json({"type": "follow", "id": wanted})
             assert socket.receive_json()["code"] == "not_found"
         socket.send_json({"type": "generate", "request": {"kind": "melody"}})
-        assert socket.receive_json()["message"] == "kind melody needs audio"
+        assert socket.receive_json()["message"] == "audio: kind melody needs audio"
