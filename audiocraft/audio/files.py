@@ -124,7 +124,7 @@ def audio_write(
             path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
     except OSError as error:
-        raise InvalidInput(_why_not_written(path, error), field="stem_name") from error
+        raise InvalidInput(why_not_written(path, error), field="stem_name") from error
     return path
 
 
@@ -198,7 +198,8 @@ def _checked(wav: Tensor) -> Tensor:
     return wav
 
 
-def _why_not_written(path: Path, error: OSError) -> str:
+def why_not_written(path: Path, error: OSError) -> str:
+    """What to say of a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"cannot write {path}: the disk is full"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

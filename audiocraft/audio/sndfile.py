@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -25,6 +29,8 @@ _SET_OGG_PAGE_LATENCY_MS = 0x1302
 _OGG_PAGE_MS = 100.0
 # A WAV file counts its bytes in 32 bits; RF64 is the same with 64.
 _LARGEST_WAV = 2**32 - 2**20
+# Bytes that are left on a disk that is called full: an encoder writes whole pages.
+_HARDLY_ANY = 2**17
 
 # From this sample rate on, the MP3 encoder covers this span of kb/s.
 _MP3_SPANS = ((32000, 32, 320), (16000, 8, 160), (0, 8, 64))
@@ -60,6 +66,7 @@ class SoundFileWriter:
         live: bool = False,
     ) -> None:
         self.form = form
+        self._path = target if isinstance(target, Path) else None
         self.sample_rate = rate = held_rate(form, sample_rate)
         self.channels = channels
         self._resampler = (
@@ -92,7 +99,8 @@ class SoundFileWriter:
         if self._resampler is not None:
             frames = self._resampler.resample_chunk(np.ascontiguousarray(frames), last=last)
         for start in range(0, len(frames), _BLOCK_FRAMES):
-            self._file.write(self._ready(frames[start : start + _BLOCK_FRAMES]))
+            with self._failures():
+                self._file.write(self._ready(frames[start : start + _BLOCK_FRAMES]))
 
     def finish(self) -> None:
         """Write what is still held, and complete the file."""
@@ -101,7 +109,20 @@ class SoundFileWriter:
                 if self._resampler is not None:
                     self.write(np.zeros((self.channels, 0), np.float32), last=True)
             finally:
-                self._file.close()
+                with self._failures():
+                    self._file.close()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """libsndfile says "System error" where a disk is full; the system's own error is lost by then."""
+        try:
+            yield
+        except soundfile.LibsndfileError as error:
+            if self._path is None:
+                raise
+            full = shutil.disk_usage(self._path.parent).free < _HARDLY_ANY
+            code = errno.ENOSPC if full else errno.EIO
+            raise OSError(code, os.strerror(code), str(self._path)) from error
 
     @property
     def finished(self) -> bool:

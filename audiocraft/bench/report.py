@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from io import StringIO
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -78,6 +80,15 @@ def title(report: SpeedReport) -> str:
     )
 
 
+def _can_draw(encoding: str) -> bool:
+    """Whether lines of a table can be written in an encoding."""
+    try:
+        "┏━┃".encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def show(report: SpeedReport) -> str:
     """A table for a terminal."""
     table = Table(title=title(report), title_justify="left")
@@ -86,6 +97,9 @@ def show(report: SpeedReport) -> str:
     for row in rows(report):
         table.add_row(*row)
     text = StringIO()
+    encoding = sys.stdout.encoding or "utf-8"
+    if not _can_draw(encoding):
+        table.box = box.ASCII
     Console(file=text, width=110).print(table)
     return text.getvalue().rstrip()
 

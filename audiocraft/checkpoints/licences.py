@@ -53,4 +53,10 @@ def say_once(name: str | Path, licence: str | None) -> None:
     restricted = re.search(r"(^|[-_])nc([-_]|$)|non-?commercial|research", licence.lower())
     level = logging.WARNING if restricted else logging.INFO
     note = ", which does not allow commercial use" if restricted else ""
-    _log.log(level, "the weights of %s are under %s%s", name, licence, note)
+    _log.log(level, "the weights of %s are under %s%s", _short(name), licence, note)
+
+
+def _short(name: str | Path) -> str:
+    """What a person would call the model: a folder by its name, not by its path."""
+    path = Path(name)
+    return path.name if path.is_absolute() else str(name)

@@ -28,7 +28,9 @@ def bench(
     ] = "musicgen-nano",
     size: Annotated[
         str | None,
-        typer.Option(help="small, medium or large: random weights of a released size instead of a model."),
+        typer.Option(
+            help="tiny, small, medium or large: random weights of a released size instead of a model."
+        ),
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16, int8 or int4.")] = "auto",
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default what is there.")] = None,
@@ -66,12 +68,14 @@ def _measure(
 ) -> SpeedReport:
     import torch
 
-    from audiocraft.bench.baselines import measure_transformers
+    from audiocraft.bench.baselines import measure_transformers, size_called
     from audiocraft.bench.machine import describe
     from audiocraft.bench.measure import measure
     from audiocraft.bench.report import SpeedReport
     from audiocraft.utils.devices import usable_device
 
+    if size is not None:
+        size_called(size)
     if against not in (None, "transformers"):
         raise InvalidInput(f"--against knows transformers, not {against!r}", field="against")
     if against is not None and size is None:

@@ -82,6 +82,7 @@ def examine() -> dict[str, Any]:
         "packages": versions,
         "extras": {extra: all(map(_installed, modules)) for extra, modules in _EXTRAS.items()},
         "device": _device(),
+        "kernels": _kernels(),
         "cores": os.cpu_count(),
         "models": models,
         "families": _families(),
@@ -123,6 +124,30 @@ def _device() -> dict[str, Any]:
     }
 
 
+def _kernels() -> dict[str, Any]:
+    """Whether music is made in compiled code, on which level of processors, and why not."""
+    from audiocraft.kernels.build import NO_COMPILER, SWITCH, levels, library
+    from audiocraft.kernels.compiling import find_compiler
+
+    compiler, found, (level, *_) = find_compiler(), library(), levels()
+    slow = []
+    if os.environ.get(SWITCH) == "0":
+        slow.append(f"{SWITCH}=0 switches the CPU kernels off: music is made in torch, several times slower")
+    elif found is None:
+        slow.append(
+            NO_COMPILER if compiler is None else "the CPU kernels do not compile here; the log says why"
+        )
+    if level == "plain" and platform.machine().lower() in ("x86_64", "amd64"):
+        slow.append("this processor has no AVX2, which makes everything several times slower")
+    return {
+        "used": found is not None,
+        "level": level,
+        "library": None if found is None else found._name,
+        "compiler": None if compiler is None else " ".join(compiler),
+        "slow": slow,
+    }
+
+
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -145,6 +170,11 @@ def _show(report: dict[str, Any]) -> None:
         + ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["packages"].items())
     )
     result("device      " + ", ".join(f"{key} {value}" for key, value in report["device"].items()))
+    kernels = report["kernels"]
+    state = f"level {kernels['level']}, {kernels['library']}" if kernels["used"] else "none"
+    result(f"kernels     {state}; compiler {kernels['compiler'] or 'none'}")
+    for reason in kernels["slow"]:
+        result(f"slow        {reason}")
     result("models      " + (", ".join(report["models"]) or "none bundled"))
     result(f"cache       {report['cache']} ({report['free_gigabytes']} GB free)")
     for name, family in report["families"].items():

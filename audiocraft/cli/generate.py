@@ -218,7 +218,8 @@ def _prompts(given: Sequence[str], file: Path | None, *, needed: bool) -> tuple[
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise InvalidInput(f"cannot read prompts from {file}: {reason}", field="prompts") from error
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line.strip() for line in text.splitlines()]
+        lines = [line for line in lines if line and not line.startswith("#")]
     prompts = (*given, *lines)
     if not prompts and not needed:
         return (None,)
@@ -290,17 +291,17 @@ def _render(job: Job, *, quiet: bool) -> list[Rendered]:
         with Bar(rows, quiet=quiet) as bar:
             for start in range(0, rows, _ROWS_AT_ONCE):
                 stop = min(rows, start + _ROWS_AT_ONCE)
-                finished += render(
+                render(
                     model,
                     _rows(job.request, start, stop),
                     job.targets[start:stop],
                     origin=job.origin,
                     progress=bar.reporter(start, stop),
+                    finished=finished,
                 )
     except BaseException:
-        for done in finished:
-            done.path.unlink(missing_ok=True)
-            done.sidecar.unlink(missing_ok=True)
+        for done in finished:  # they stay, and scripts should know
+            result(str(done.path))
         raise
     return finished
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from audiocraft.cli.output import note
 from audiocraft.cli.words import as_text
-from audiocraft.errors import InvalidInput, require
+from audiocraft.errors import InvalidInput, MissingDependency, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ class Outlets:
     def checked(cls, output: Path | None, *, form: StreamFormat, play: bool) -> Outlets:
         """Refuses a stream that would go nowhere, or to a terminal."""
         if play:
-            require("sounddevice", extra="play")
+            _sounddevice()
         if output != STDOUT and (play or output is not None):
             return cls(play=play)
         if sys.stdout.isatty():
@@ -52,6 +52,18 @@ class Outlets:
                 field="output",
             )
         return cls(stdout=form, play=play)
+
+
+def _sounddevice() -> Any:
+    """The package that plays, with the library of the system that it needs."""
+    try:
+        return require("sounddevice", extra="play")
+    except OSError as error:
+        raise MissingDependency(
+            f"cannot play: {error}; install it with: sudo apt install libportaudio2 (Debian, Ubuntu), "
+            "sudo dnf install portaudio (Fedora)",
+            name="portaudio",
+        ) from error
 
 
 # So much audio may wait for a slow reader before generation waits too.
@@ -157,7 +169,7 @@ class Live:
         return outlet.put
 
     def _to_loudspeaker(self) -> Listener:
-        sounddevice: Any = require("sounddevice", extra="play")
+        sounddevice = _sounddevice()
         rate, channels = self._model.sample_rate, self._model.audio_channels
         try:
             device = sounddevice.OutputStream(samplerate=rate, channels=channels, dtype="float32")

@@ -15,7 +15,12 @@ _OUT = "Output"
 
 Prompts = Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="What it should sound like.")]
 PromptsFile = Annotated[
-    Path | None, typer.Option("--prompts", metavar="FILE", help="More prompts, one per line; - reads stdin.")
+    Path | None,
+    typer.Option(
+        "--prompts",
+        metavar="FILE",
+        help="More prompts, one per line; a line that begins with # is a remark; - reads stdin.",
+    ),
 ]
 Duration = Annotated[float, typer.Option("--duration", "-d", help="Seconds.")]
 Model = Annotated[

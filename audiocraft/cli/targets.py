@@ -6,11 +6,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from audiocraft.errors import InvalidInput
+
 
 def targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
     """One path per prompt: as given, numbered, or named after the prompt inside a folder."""
     from audiocraft.workflows.render import check_target
 
+    if output is not None and not output.is_dir() and _is_unfinished(output.name):
+        raise InvalidInput(
+            f"{str(output)!r} is a suffix without a name, or a name without a suffix; write one like out.wav",
+            field="output",
+        )
     if output is None or not output.suffix or output.is_dir():
         folder = output or Path()
         names: list[Path] = []
@@ -22,6 +29,13 @@ def targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
     width = len(str(len(prompts)))
     stems = [f"{output.stem}-{row:0{width}d}{output.suffix}" for row in range(1, len(prompts) + 1)]
     return tuple(check_target(output.with_name(stem)) for stem in stems)
+
+
+def _is_unfinished(name: str) -> bool:
+    """Whether this is a slip for a file, as ".wav" and "out." are, and no folder that somebody wants."""
+    from audiocraft.workflows.render import SUFFIXES
+
+    return name.lower() in SUFFIXES or (name.endswith(".") and name.strip(".") != "")
 
 
 def _slug(prompt: str) -> str:

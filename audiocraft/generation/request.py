@@ -309,8 +309,9 @@ def _seeds(seeds: Any, rows: int) -> tuple[int, ...]:
     for seed in seeds:
         _check_whole(seed, "a seed", "seeds")
     whole = tuple(int(seed) for seed in seeds)
-    if not all(0 <= seed <= MAX_SEED for seed in whole):
-        raise InvalidInput(f"seeds must lie between 0 and {MAX_SEED}, got {whole}", field="seeds")
+    outside = [seed for seed in whole if not 0 <= seed <= MAX_SEED]
+    if outside:
+        raise InvalidInput(f"seeds must lie between 0 and {MAX_SEED}, got {outside[0]}", field="seeds")
     return whole
 
 

@@ -29,6 +29,10 @@ from audiocraft.kernels.compiling import (
 logger = logging.getLogger(__name__)
 
 SWITCH = "AUDIOCRAFT_NATIVE"
+NO_COMPILER = (
+    "no C compiler, and so no CPU kernels: music is made in torch, several times slower; "
+    "pip install 'audiocraft-custom[kernels]' brings one"
+)
 
 
 @cache
@@ -39,8 +43,7 @@ def library() -> ctypes.CDLL | None:
         return None
     if switch != "1":
         return _opened(Path(switch))
-    own = features()
-    level, *lower = (name for name, needed in LEVELS if own.issuperset(needed))
+    level, *lower = levels()
     cache = cache_dir() / "native"
     found = _first([BUNDLED / file_name(level), cache / file_name(level)])
     if found is not None:
@@ -49,6 +52,12 @@ def library() -> ctypes.CDLL | None:
     found = None if made is None else _opened(made)
     # A wheel that was built by an old compiler lacks the newest level; the next one is far better than none.
     return _first([BUNDLED / file_name(name) for name in lower]) if found is None else found
+
+
+def levels() -> tuple[str, ...]:
+    """The levels that this processor can run, the best first."""
+    own = features()
+    return tuple(name for name, needed in LEVELS if own.issuperset(needed))
 
 
 def _first(paths: Sequence[Path]) -> ctypes.CDLL | None:
@@ -72,9 +81,7 @@ def build(folder: Path, level: str) -> Path | None:
     """Compile the kernels for one level into `folder`; None, and a line in the log, where that fails."""
     compiler = find_compiler()
     if compiler is None:
-        logger.info(
-            "no C compiler: the CPU computes in torch, several times slower; `pip install ziglang` brings one"
-        )
+        logger.warning("%s", NO_COMPILER)
         return None
     try:
         return compile_into(folder, level, compiler)

@@ -83,6 +83,13 @@ class GeneratorModel(ABC):
     makes_codes: ClassVar[bool] = True
     """Whether its frames are codes, which results hold."""
 
+    def __repr__(self) -> str:
+        numbers = sum(parameter.numel() for module in self.modules() for parameter in module.parameters())
+        return (
+            f"{type(self).__name__}({self.name!r}, {self.precision} on {self.device}, {numbers:,} parameters, "
+            f"{self.sample_rate} Hz, {self.audio_channels} channel{'s' * (self.audio_channels > 1)})"
+        )
+
     # ------------------------------------------------------------------ what a family brings
 
     @staticmethod

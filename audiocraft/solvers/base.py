@@ -247,6 +247,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             self._execute(self.config.execute_only)
             return True
         if self.step == 0:
+            logger.info("preparing weights and data for the first step, which may take minutes")
             self.prepare()
             distrib.broadcast_model(self.model)  # each rank prepared it with its own data
         return self._train()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from audiocraft.audio.files import why_not_written
 from audiocraft.audio.writer import AudioWriter
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
@@ -80,6 +81,24 @@ def render_live(
 
 
 def _written(
+    model: GeneratorModel,
+    prepared: PreparedRequest,
+    chunks: Iterator[AudioChunk],
+    request: GenerationRequest,
+    target: Path,
+    *,
+    listeners: Sequence[Listener],
+    origin: Origin,
+) -> Rendered:
+    try:
+        return _to_file(model, prepared, chunks, request, target, listeners=listeners, origin=origin)
+    except OSError as error:
+        if error.filename is None:  # a listener's
+            raise
+        raise InvalidInput(why_not_written(target, error), field="output") from error
+
+
+def _to_file(
     model: GeneratorModel,
     prepared: PreparedRequest,
     chunks: Iterator[AudioChunk],

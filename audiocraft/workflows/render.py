@@ -176,8 +176,14 @@ def render(
     origin: Origin = Origin(),
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
+    finished: list[Rendered] | None = None,
 ) -> list[Rendered]:
-    """Run `request` and write row i to paths[i] and its sidecar beside it. All files are written, or none."""
+    """Run `request` and write row i to paths[i] and its sidecar beside it. A file that cannot be written leaves nothing
+    of itself, and those before it stay.
+
+    Args:
+        finished: gets each file as soon as it is there, and is what comes back.
+    """
     targets = [check_target(path) for path in paths]
     if len(targets) != len(request.prompts) or len(set(targets)) != len(targets):
         raise InvalidInput(f"{len(request.prompts)} prompts need as many different files", field="paths")
@@ -185,16 +191,10 @@ def render(
         check_takes(model.name, model.takes, origin.reference.role)
     result = model.run(request, progress=progress, cancel=cancel)
     identity = identity_of(model)
-    finished: list[Rendered] = []
-    try:
-        for row, target in enumerate(targets):
-            recipe = recipe_of(request, row, result, target=target, model=identity, origin=origin)
-            finished.append(_write(target, result.audio[row], recipe))
-    except BaseException:
-        for done in finished:
-            done.path.unlink(missing_ok=True)
-            done.sidecar.unlink(missing_ok=True)
-        raise
+    finished = [] if finished is None else finished
+    for row, target in enumerate(targets):
+        recipe = recipe_of(request, row, result, target=target, model=identity, origin=origin)
+        finished.append(_write(target, result.audio[row], recipe))
     return finished
 
 

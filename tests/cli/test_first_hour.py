@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from audiocraft.checkpoints.facts import facts_of
 from audiocraft.checkpoints.families import kind_of_exactly
-from audiocraft.cli import bar, signals
+from audiocraft.cli import bar, doctor, live, signals
 from audiocraft.cli.main import COMMANDS, main
+from audiocraft.data.synthesis import corpus
+from audiocraft.errors import MissingDependency
 from audiocraft.generation.progress import Progress
+from audiocraft.kernels import build
+from audiocraft.models.musicgen import MusicGen
 
 NANO = ("-d", "1", "--device", "cpu", "--seed", "7")
 
@@ -155,3 +163,89 @@ def test_ctrl_c_before_anything_is_imported() -> None:
         env={**os.environ, "PYTHONPATH": root},
     )
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
+@pytest.mark.parametrize("name", ["o.wav", "o.flac", "o.ogg"])
+def test_a_disk_that_fills_while_a_piece_is_streamed(
+    name: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """libsndfile only says "System error" then."""
+
+    def full(self: soundfile.SoundFile, data: object) -> None:
+        raise soundfile.LibsndfileError(2)
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    usage = shutil.disk_usage(here)._replace(free=4096)
+    monkeypatch.setattr("audiocraft.audio.sndfile.shutil.disk_usage", lambda path: usage)
+    assert main(["generate", "x", "--stream", "-o", name, "-m", "debug", "-q", *NANO]) == 2
+    assert capsys.readouterr().err == f"error: cannot write {name}: the disk is full\n"
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".wav", "x.", ".FLAC"])
+def test_a_slip_makes_no_folder(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "x", "-o", name, "-m", "debug", "-q", *NANO]) == 2
+    assert repr(name) in capsys.readouterr().err and list(here.iterdir()) == []
+
+
+def test_remarks_in_a_file_of_prompts_are_not_played(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("list.txt").write_text("# my takes\nF# minor piano\n\n  # more\n")
+    assert main(["generate", "--prompts", "list.txt", "-m", "debug", "-q", *NANO]) == 0
+    assert capsys.readouterr().out == "f-minor-piano.wav\n"
+
+
+def test_a_wrong_seed_and_a_wrong_size_are_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "x", "-m", "debug", "--seed", "-1"]) == 2
+    assert "got -1\n" in capsys.readouterr().err
+    assert main(["bench", "--size", "smal"]) == 2
+    said = capsys.readouterr().err
+    assert "size 'smal'" in said and "measuring" not in said
+
+
+def test_a_model_says_what_it_is() -> None:
+    shown = repr(MusicGen.get_pretrained("debug", device="cpu"))
+    assert shown.startswith("MusicGen('debug', fp32 on cpu, ") and "32000 Hz" in shown
+
+
+def test_a_missing_library_for_sound_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str, *, extra: str) -> None:
+        raise OSError("PortAudio library not found")
+
+    monkeypatch.setattr(live, "require", absent)
+    with pytest.raises(MissingDependency, match="apt install libportaudio2"):
+        live.Outlets.checked(Path("x.wav"), form="wav", play=True)
+
+
+def test_a_log_gets_lines_and_a_terminal_a_bar() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, redrawn in ((io.StringIO(), False), (Terminal(), True)):
+        shown = corpus._Bar(stream, 100)
+        for done in range(1, 101):
+            shown.show(done)
+        shown.finish()
+        assert ("\r" in stream.getvalue()) == redrawn and "100/100 clips" in stream.getvalue()
+        assert stream.getvalue().count("\n") == 1
+
+
+def test_doctor_says_what_is_slow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "library", lambda: None)
+    monkeypatch.setattr("audiocraft.kernels.compiling.find_compiler", lambda: None)
+    report = doctor.examine()
+    assert not report["kernels"]["used"] and "audiocraft-custom[kernels]" in report["kernels"]["slow"][0]
+    main(["doctor"])
+    said = capsys.readouterr().out
+    assert "kernels     none; compiler none" in said and "several times slower" in said
+
+
+def test_a_machine_without_kernels_says_so_once(
+    here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(build, "find_compiler", lambda: None)
+    with caplog.at_level(logging.WARNING):
+        assert build.build(here, "plain") is None
+    assert "pip install" in caplog.text and caplog.text.count("\n") == 1

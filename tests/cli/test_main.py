@@ -177,7 +177,7 @@ def test_mistakes(
     assert files(here) == ["text.wav"]
 
 
-def test_a_full_disk_leaves_nothing(
+def test_a_full_disk_leaves_what_was_finished(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = os.replace, []
@@ -190,8 +190,9 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr("os.replace", full)
     assert main(["generate", "a", "b", "-d", "0.5", "-o", "o.wav", *DEBUG]) in (1, 2)
-    assert capsys.readouterr().err.count("\n") == 1
-    assert files(here) == []
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and said.out == "o-1.wav\n"
+    assert files(here) == ["o-1.wav", "o-1.wav.json"]
 
 
 def test_interrupt_leaves_nothing(here: Path, start: Callable[..., subprocess.Popen[Any]]) -> None:

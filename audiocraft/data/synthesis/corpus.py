@@ -313,21 +313,24 @@ class _Bar:
     def __init__(self, stream: TextIO | None, total: int) -> None:
         self._stream, self._total = stream, total
         self._start = self._shown = time.monotonic()
+        # Only a terminal takes a line back; in a file every report is a line of its own.
+        self._redraws = stream is not None and stream.isatty()
+        self._every = 0.25 if self._redraws else 30.0
 
     def show(self, done: int) -> None:
         now = time.monotonic()
-        if self._stream is None or (now - self._shown < 0.25 and done < self._total):
+        if self._stream is None or (now - self._shown < self._every and done < self._total):
             return
         self._shown = now
         left = (now - self._start) * (self._total - done) / max(done, 1)
         filled = 30 * done // max(self._total, 1)
-        self._stream.write(
-            f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{self._total} clips, {left:.0f} s left "
-        )
+        shown = f"{done}/{self._total} clips, {left:.0f} s left"
+        bar = f"\r[{'#' * filled}{'.' * (30 - filled)}] {shown} " if self._redraws else f"{shown}\n"
+        self._stream.write(bar)
         self._stream.flush()
 
     def finish(self) -> None:
-        if self._stream is not None:
+        if self._stream is not None and self._redraws:
             self._stream.write("\n")
 
 
