@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import tempfile
 import threading
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import anyio
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
@@ -127,7 +129,7 @@ async def analyze(
     """Tell a recording from generated audio; measure loudness, peak, tempo and key. It ends when its client leaves.
     With `Accept: text/event-stream` it says how far it is: events `progress`, and at last `report` or `error`."""
     options = AnalysisOptions(threshold=threshold, feature_maps=feature_maps, spectrogram=spectrogram)
-    work = _Work(services, who, await file.read(services.config.upload.bytes + 1), options)
+    work = _Work(services, who, await anyio.to_thread.run_sync(_kept, file.file), options)
     if "text/event-stream" in request.headers.get("accept", ""):
         lines = _event_lines(work, request_id_of(request))
         return PacedResponse(lines, stall=services.stream_limits.stall, media_type="text/event-stream")
@@ -146,20 +148,24 @@ async def analyze_first(
 ) -> FirstAnalysis:
     """The analysis as the first version of this platform took it: `audio_file`, and `threshold` in the address."""
     options = AnalysisOptions(threshold=threshold, feature_maps=True)
-    content = await audio_file.read(services.config.upload.bytes + 1)
-    report = await _Work(services, who, content, options).while_wanted(request)
+    kept = await anyio.to_thread.run_sync(_kept, audio_file.file)
+    report = await _Work(services, who, kept, options).while_wanted(request)
     rows = [entry["profile"] for entry in report["feature_maps"] or ()]
     return FirstAnalysis(**{**report, "feature_maps": rows})
 
 
 class _Work:
-    """One analysis: it waits for its turn, counts against the quota, and can be stopped at any time."""
+    """One analysis: it waits for its turn, counts against the quota, and can be stopped at any time.
 
-    def __init__(self, services: Services, who: Principal, content: bytes, options: AnalysisOptions) -> None:
+    Args:
+        kept: the file that was sent, on disk.
+    """
+
+    def __init__(self, services: Services, who: Principal, kept: IO[bytes], options: AnalysisOptions) -> None:
         self.done = 0.0
         self._services = services
         self._who = who
-        self._content = content
+        self._kept = kept
         self._options = options
         self._stop = threading.Event()
         self._waiting = anyio.CancelScope()
@@ -171,7 +177,7 @@ class _Work:
 
     async def report(self) -> dict[str, Any]:
         """The fields of the report. Raises Cancelled after `stop`."""
-        with self._waiting:
+        with self._kept, self._waiting:
             async with self._services.analysing.slot(), self._services.decoding.slot():
                 return await anyio.to_thread.run_sync(self._run)
         raise Cancelled("the analysis was stopped")
@@ -191,13 +197,22 @@ class _Work:
 
     def _run(self) -> dict[str, Any]:
         services = self._services
-        with sandbox.decoded_file(self._content, services.config.upload) as file:
-            self._content = b""
+        content = self._kept.read(services.config.upload.bytes + 1)
+        with sandbox.decoded_file(content, services.config.upload) as file:
+            del content
             services.store.count(self._who.owner, self._who.quota, file.seconds)
             return services.analysts.analyse(file, self._options, progress=self._note, stop=self._stop)
 
     def _note(self, done: float) -> None:
         self.done = done
+
+
+def _kept(sent: IO[bytes]) -> IO[bytes]:
+    """A copy of a file that was sent, on disk: its analysis may have to wait, and the framework closes its own."""
+    kept = tempfile.TemporaryFile(prefix=sandbox.FOLDER_PREFIX)
+    shutil.copyfileobj(sent, kept)
+    kept.seek(0)
+    return kept
 
 
 async def _event_lines(work: _Work, request_id: str | None) -> AsyncIterator[bytes]:
