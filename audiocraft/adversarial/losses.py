@@ -104,8 +104,16 @@ class FeatureMatchingLoss(nn.Module):
     def forward(self, fmap_fake: list[Tensor], fmap_real: list[Tensor]) -> Tensor:
         if len(fmap_fake) != len(fmap_real) or not fmap_fake:
             raise InvalidInput(
-                f"{len(fmap_fake)} feature maps of generated sound against {len(fmap_real)} of real sound"
+                f"{len(fmap_fake)} feature maps of generated sound against {len(fmap_real)} of real sound",
+                field="fmap_fake",
             )
+        for number, (fake, real) in enumerate(zip(fmap_fake, fmap_real, strict=True)):
+            if fake.shape != real.shape:
+                raise InvalidInput(
+                    f"feature map {number} has the shape {list(fake.shape)} for generated sound and "
+                    f"{list(real.shape)} for real sound; give both the same length",
+                    field="fmap_fake",
+                )
         total = torch.stack(
             [self.loss(fake, real) for fake, real in zip(fmap_fake, fmap_real, strict=True)]
         ).sum()

@@ -108,7 +108,8 @@ def _trouble(repo: str, error: Exception) -> CheckpointError:
             f"the hub's {repo.partition('@')[0]} has no revision {repo.partition('@')[2]!r}"
         )
     return CheckpointError(
-        f"cannot fetch {repo} from the hub: {_first_line(cause)}; check the network, or pass a folder or file instead"
+        f"cannot fetch {repo} from the hub: {_first_line(cause)}; check the network, or pass a folder or file instead; "
+        "bundled models such as nano need no network"
     )
 
 

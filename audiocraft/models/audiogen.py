@@ -5,14 +5,20 @@ from __future__ import annotations
 import torch
 
 from audiocraft.errors import InvalidInput
+from audiocraft.models import debug
+from audiocraft.models.builders import get_debug_compression_model
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
+from audiocraft.models.loaders import load_lm
 from audiocraft.models.token_model import TokenModel
+from audiocraft.utils.devices import usable_device
 
 MELODY = "self_wav"
 """The condition of models that listen to a melody, which AudioGen refuses."""
 
 _DEFAULT_STRIDE = 2
+_RATE = 16000
+"""Of the released models."""
 
 
 class AudioGen(TokenModel):
@@ -46,6 +52,11 @@ class AudioGen(TokenModel):
             precision: of the language model's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".
             quantize: another name for `precision`.
         """
+        if name == debug.NAME:
+            place, config = usable_device(device), debug.lm_config(_RATE)
+            codec = get_debug_compression_model(place, _RATE)
+            lm, _ = load_lm(name, device=place, precision=quantize or precision)
+            return AudioGen(name, codec, lm, max_duration=config.max_duration)
         return AudioGen._loaded(name, device, precision=precision, quantize=quantize)
 
     def set_generation_params(  # type: ignore[override]

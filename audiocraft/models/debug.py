@@ -19,11 +19,13 @@ SEED = 2036
 
 
 def codec_config(sample_rate: int = 32000, *, causal: bool = True) -> CompressionConfig:
-    """A codec of 25 frames per second at 32 kHz, with 4 codebooks of 400 codes."""
+    """A codec of 25 frames per second at 32 or 16 kHz, with 4 codebooks of 400 codes."""
     return CompressionConfig(
         sample_rate=sample_rate,
         encodec=EncodecConfig(sample_rate=sample_rate, causal=causal),
-        seanet=SEANetConfig(n_filters=4, dimension=32, ratios=(10, 8, 16), lstm=1, causal=causal),
+        seanet=SEANetConfig(
+            n_filters=4, dimension=32, ratios=(10, 8, 16 * sample_rate // 32000), lstm=1, causal=causal
+        ),
         rvq=RVQConfig(n_q=4, bins=400, kmeans_init=False),
     )
 
@@ -37,7 +39,7 @@ def lm_config(sample_rate: int = 32000) -> LMConfig:
         codebooks_pattern=DelayConfig(delays=(0, 1, 2, 3)),
         conditioners={
             "description": BagOfWordsConfig(n_bins=128, dim=16),
-            "plan": ScoreConfig(frame_rate=sample_rate / 1280),
+            "plan": ScoreConfig(frame_rate=25.0),
         },
         fuser=FuserConfig(sum=("description",), frames=("plan",)),
         classifier_free_guidance=GuidanceConfig(training_dropout=0.1),

@@ -113,6 +113,7 @@ class StreamingMultiheadAttention(StreamingModule):
             self.k_layer_norm = nn.LayerNorm(embed_dim, device=device, dtype=dtype)
         self._is_custom = custom or memory_efficient
         self._has_norms = qk_layer_norm
+        self.register_load_state_dict_pre_hook(_rename_projections)
 
     def forward(
         self,
@@ -303,3 +304,12 @@ class StreamingMultiheadAttention(StreamingModule):
         bias = self._projections.in_proj_bias
         part = None if bias is None else bias[start:end]
         return linear(x, self.in_proj, part, rows=slice(start, end), batch_invariant=True)
+
+
+def _rename_projections(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Weights are found where either form of this module, or torch's own attention, keeps them."""
+    assert isinstance(module, StreamingMultiheadAttention)
+    here, there = ("", "mha.") if module._is_custom else ("mha.", "")
+    for name in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"):
+        if prefix + there + name in state and prefix + here + name not in state:
+            state[prefix + here + name] = state.pop(prefix + there + name)

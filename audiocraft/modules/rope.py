@@ -89,19 +89,23 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("frequencies", 1.0 / (max_period**places))
         self.xpos = XPos(dim, device=device, dtype=dtype) if xpos else None
 
-    def rotations(self, positions: Tensor) -> Tensor:
-        """positions [...] -> complex rotation [..., dim / 2]"""
-        angles = positions.to(self.frequencies.dtype).unsqueeze(-1) * self.frequencies
+    def rotations(self, positions: Tensor, decay: Tensor | None = None) -> Tensor:
+        """positions [...] -> complex rotation [..., dim / 2], with a factor [..., dim / 2] on it."""
+        # A model that was cast to half precision has frequencies in it; complex numbers need more.
+        frequencies = self.frequencies.to(torch.promote_types(self.frequencies.dtype, torch.float32))
+        angles = positions.to(frequencies.dtype).unsqueeze(-1) * frequencies
         rotation = torch.polar(torch.ones_like(angles), angles)
+        rotation = rotation if decay is None else rotation * decay
         return rotation if self.scale == 1 else rotation * self.scale + (1.0 - self.scale)
 
     def rotation(self, positions: Tensor) -> Rotation:
         """For queries and keys at `positions` [B or 1, S]; made once per pass and shared by all layers."""
-        rotations = self.rotations(positions).unsqueeze(1)
         if self.xpos is None:
+            rotations = self.rotations(positions).unsqueeze(1)
             return Rotation(rotations, rotations)
-        decay = self.xpos.decay(positions).unsqueeze(1)
-        return Rotation(rotations * decay, rotations / decay)
+        decay = self.xpos.decay(positions)
+        query, key = self.rotations(positions, decay), self.rotations(positions, 1 / decay)
+        return Rotation(query.unsqueeze(1), key.unsqueeze(1))
 
     def get_rotation(self, start: int, end: int) -> Tensor:
         """Complex rotation of positions start ... end - 1, [T, dim / 2]."""
@@ -110,10 +114,9 @@ class RotaryEmbedding(nn.Module):
     def rotate(self, x: Tensor, start: int = 0, time_dim: int = 1, invert_decay: bool = False) -> Tensor:
         """x, such as [B, T, H, dim], rotated as positions start, start + 1, ... along `time_dim`."""
         length = x.shape[time_dim]
-        rotation = self.get_rotation(start, start + length)
-        if self.xpos is not None:
-            decay = self.xpos.get_decay(start, start + length).squeeze(1)
-            rotation = rotation / decay if invert_decay else rotation * decay
+        positions = torch.arange(start, start + length, device=self.frequencies.device)
+        decay = None if self.xpos is None else self.xpos.decay(positions)
+        rotation = self.rotations(positions, 1 / decay if decay is not None and invert_decay else decay)
         shape = [1] * x.dim()
         shape[time_dim], shape[-1] = length, rotation.shape[-1]
         return _rotate(x, rotation.view(shape))

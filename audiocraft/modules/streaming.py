@@ -18,6 +18,17 @@ State = dict[str, Any]
 """States of one `streaming()` block by module path: "" is the module that opened the block."""
 
 
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """What `get_streaming_state` returns for a module. It clones as a tensor does, which the original's were."""
+
+    state: Any
+
+    def clone(self) -> SavedState:
+        """The same in memory of its own."""
+        return SavedState(_copied(self.state))
+
+
 @dataclass(slots=True)
 class _Scope:
     """One open `with owner.streaming():` block of one thread or task."""
@@ -90,7 +101,11 @@ class StreamingModule(nn.Module):
         scope = self._find_scope()
         if scope is None:
             return {}
-        return {name: _copied(state) for name, state in scope.states.items() if self._owns(scope, name)}
+        return {
+            name: SavedState(_copied(state))
+            for name, state in scope.states.items()
+            if self._owns(scope, name)
+        }
 
     def set_streaming_state(self, state: State) -> None:
         """Continue from states that `get_streaming_state` returned."""
@@ -104,7 +119,8 @@ class StreamingModule(nn.Module):
         if unknown:
             raise InvalidInput(f"the state names modules that are not here: {unknown}", field="state")
         self.reset_streaming()
-        scope.states.update(_copied(state))
+        for name, saved in state.items():
+            scope.states[name] = _copied(saved.state if isinstance(saved, SavedState) else saved)
 
     def flush(self, x: Tensor | None = None) -> Tensor | None:
         """Feed the last piece; modules that hold output back release it here."""

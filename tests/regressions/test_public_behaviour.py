@@ -208,6 +208,7 @@ def test_a_codec_of_given_parts(quantizer: Callable[[], Any], renormalize: bool)
 def test_debug_models() -> None:
     music, sounds = MusicGen.get_pretrained("debug"), AudioGen.get_pretrained("debug")
     assert (music.sample_rate, music.frame_rate, music.audio_channels) == (32000, 25, 1)
+    assert (sounds.sample_rate, sounds.frame_rate, sounds.audio_channels) == (16000, 25, 1)
     for model in (music, sounds):
         model.set_generation_params(duration=0.8, extend_stride=0.5)
         samples = int(0.8 * model.sample_rate)
