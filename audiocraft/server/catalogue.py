@@ -55,7 +55,7 @@ class Catalogue:
         models = self.models()
         if name not in models:
             known = ", ".join(sorted(models)) or "none"
-            raise InvalidInput(f"there is no model {name!r} on this server: {known}", field="model")
+            raise InvalidInput(f"there is no model {name[:200]!r} on this server: {known}", field="model")
         return models[name]
 
     def choose(self, name: str | None, kind: ModelKind) -> ModelFacts:

@@ -16,15 +16,7 @@ from audiocraft.server.errors import Forbidden, NotFound, NotImplementedHere, No
 from audiocraft.server.services import Services
 from audiocraft.server.worker.ports import LoadedModel
 
-ModelPath = Annotated[
-    str,
-    Path(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
-        description="One of /v1/models.",
-    ),
-]
+ModelPath = Annotated[str, Path(description="One of /v1/models.")]
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses=PROBLEMS)
 

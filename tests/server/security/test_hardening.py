@@ -357,6 +357,9 @@ def test_ids_that_are_none_are_not_found(client: TestClient) -> None:
         answer = client.get(path)
         assert answer.status_code == 404 and answer.json()["code"] == "not_found", path
         assert client.delete(path).status_code == 404
+    for model in ("nothing", "%20", "a b", "..%2f..%2fetc"):
+        assert client.get(f"/v1/models/{model}").status_code == 404, model
+        assert client.post(f"/v1/models/{model}/load").status_code == 404, model
 
 
 def test_the_description_can_be_read_without_a_network(client: TestClient) -> None:
