@@ -60,6 +60,7 @@ _MODE_WORDS: MappingProxyType[str, str] = MappingProxyType(
 PLAN_WORDS = frozenset(_TEMPO_WORDS) | frozenset(_MODE_WORDS)
 """Words of a prompt that a plan heeds, whether the model was taught them or not."""
 
+_LONGEST_ROUND = 8  # chords of a progression that is looked for
 _BEATS_PER_BAR = (3, 4)  # what the bundled models were trained on
 
 
@@ -129,7 +130,7 @@ def make_plan(
         return None
     words, told = frozenset(re.findall(r"[a-z][a-z-]*", text.lower())), read(text)
     # Each choice has its own stream, so naming the tempo in the prompt does not also change the chords.
-    tempo = _reachable(score.tempo or told.tempo or _choose_tempo(words, random.Random(f"tempo:{seed}")))
+    tempo = reachable(score.tempo or told.tempo or _choose_tempo(words, random.Random(f"tempo:{seed}")))
     key = parse_key(score.key) if score.key is not None else told.key
     symbols = _plain(score.chords) or told.chords
     if key is None:
@@ -193,18 +194,35 @@ def lasting(plan: ScorePlan, duration: float) -> ScorePlan:
     """`plan` for a piece of another length: cut off, or going on with its progression."""
     chords = [chord for chord in plan.chords if chord[0] <= duration]
     if len(chords) > 1 and len(chords) == len(plan.chords):
-        step, cycle = chords[-1][0] - chords[-2][0], _cycle([symbol for _, symbol in chords])
-        first, count = chords[-1][0], len(chords)
+        symbols = [symbol for _, symbol in chords]
+        step, first, cycle = chords[-1][0] - chords[-2][0], chords[-1][0], _last_round(symbols)
         more = int((duration - first) / step + 1e-9)
-        chords += [
-            (first + place * step, cycle[(count - 1 + place) % len(cycle)]) for place in range(1, more + 1)
-        ]
+        chords += [(first + (place + 1) * step, cycle[place % len(cycle)]) for place in range(more)]
     return replace(plan, duration=duration, chords=tuple(chords))
 
 
 def progression_of(plan: ScorePlan) -> tuple[str, ...]:
-    """The chords of a plan, once each round."""
-    return _cycle([symbol for time, symbol in plan.chords if time < plan.start + plan.duration])
+    """The chords of a plan, once each round; where they change later, those that it begins with."""
+    symbols = [symbol for time, symbol in plan.chords if time < plan.start + plan.duration]
+    cycle = _cycle(symbols)
+    if len(cycle) < len(symbols) or len(cycle) <= _LONGEST_ROUND:
+        return cycle
+    rounds = (
+        length for length in range(1, _LONGEST_ROUND + 1) if symbols[:length] * 3 == symbols[: 3 * length]
+    )
+    return tuple(symbols[: next(rounds, _LONGEST_ROUND)])
+
+
+def _last_round(symbols: list[str]) -> tuple[str, ...]:
+    """What a progression goes on with, again and again."""
+    cycle = _cycle(symbols)
+    if len(cycle) < len(symbols):
+        done = len(symbols) % len(cycle)
+        return cycle[done:] + cycle[:done]
+    for length in range(2, _LONGEST_ROUND + 1):  # the chords changed on the way
+        if symbols[-length:] == symbols[-2 * length : -length]:
+            return tuple(symbols[-length:])
+    return cycle
 
 
 def _left_open(told: Reading, score: ScoreSettings) -> Reading:
@@ -222,7 +240,7 @@ def _followed(
     plan: ScorePlan, told: Reading, second: float, *, since: float, duration: float, seed: int
 ) -> tuple[ScorePlan, float]:
     """`plan` from `second` on, and where its progression begins."""
-    tempo = _reachable(told.tempo or plan.tempo)
+    tempo = reachable(told.tempo or plan.tempo)
     beats_per_bar = told.beats_per_bar or plan.beats_per_bar
     key, symbols = told.key, told.chords
     new_metre = (tempo, beats_per_bar) != (plan.tempo, plan.beats_per_bar)
@@ -266,7 +284,7 @@ def _cycle(symbols: list[str]) -> tuple[str, ...]:
     return tuple(symbols)
 
 
-def _reachable(tempo: float) -> float:
+def reachable(tempo: float) -> float:
     """The named tempo, doubled or halved into the range that the models know; the pulse stays the listener's."""
     if tempo <= 0:
         raise InvalidInput(f"tempo {tempo:g} bpm must be positive", field="tempo")

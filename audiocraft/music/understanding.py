@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from audiocraft.music.harmony import parse_key
-from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of
+from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of, reachable
 from audiocraft.music.reading import PromptNote, Reading, parse_chords, read
 from audiocraft.music.vocabulary import Vocabulary, content_of, words_of
 from audiocraft.types import ScorePlan
@@ -190,7 +190,8 @@ def _overruled(told: Reading, score: ScoreSettings) -> list[PromptNote]:
 def _moved(told: Reading, score: ScoreSettings, plan: ScorePlan) -> list[PromptNote]:
     """A tempo that the models reach only at double or half speed."""
     wanted = score.tempo or told.tempo
-    if wanted is None or abs(wanted - plan.tempo) < 1e-6:
+    moved = wanted is not None and abs(reachable(wanted) - wanted) > 1e-6
+    if wanted is None or not moved or abs(reachable(wanted) - plan.tempo) > 1e-6:
         return []
     value = f"{wanted:g} bpm"
     said = (

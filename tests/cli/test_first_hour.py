@@ -249,3 +249,10 @@ def test_a_machine_without_kernels_says_so_once(
     with caplog.at_level(logging.WARNING):
         assert build.build(here, "plain") is None
     assert "pip install" in caplog.text and caplog.text.count("\n") == 1
+
+
+def test_a_table_is_drawn_with_what_the_terminal_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    from audiocraft.bench import report
+
+    assert report._can_draw("utf-8") and not report._can_draw("ascii")
+    assert not report._can_draw("latin-1")

@@ -8,7 +8,7 @@ import pytest
 
 from audiocraft.audio.files import audio_info
 from audiocraft.cli.main import main
-from audiocraft.music.planning import lasting, make_plan, progression_of
+from audiocraft.music.planning import lasting, make_plan, plans_over_time, progression_of
 from audiocraft.workflows.render import Recipe, read_recipe
 
 DEBUG = ("--model", "debug", "--device", "cpu", "--quiet")
@@ -94,3 +94,17 @@ def test_a_plan_of_another_length_is_the_plan_of_that_length(text: str, seconds:
     longer, asked = lasting(plan, 40.0).chords, make_plan(text, duration=40.0, seed=3)
     assert asked is not None and [symbol for _, symbol in longer] == [symbol for _, symbol in asked.chords]
     assert [time for time, _ in longer] == pytest.approx([time for time, _ in asked.chords])
+
+
+def test_a_plan_that_changes_on_the_way_goes_on_as_it_ends() -> None:
+    """And its progression, as people are told it, is the first one, not every chord of an hour."""
+    first = make_plan("piano, 120 bpm, chords: Am F C G", duration=60.0, seed=1)
+    schedule = ((0.0, ""), (31.0, "chords: Dm Bb F C"))
+    changed = plans_over_time(first, schedule, duration=60.0, seed=1)[-1]
+    wanted = plans_over_time(
+        make_plan("piano, 120 bpm, chords: Am F C G", duration=90.0, seed=1), schedule, duration=90.0, seed=1
+    )[-1]
+    assert changed is not None and wanted is not None
+    longer = lasting(changed, 90.0)
+    assert [symbol for _, symbol in longer.chords] == [symbol for _, symbol in wanted.chords]
+    assert progression_of(longer) == ("Am", "F", "C", "G")

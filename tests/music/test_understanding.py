@@ -181,3 +181,9 @@ def test_one_line_and_one_document() -> None:
 def test_reading_long_nonsense_is_fast_enough() -> None:
     for piece in ("chords: ", "Am ", "A minor ", "80 bpm ", "6/8 ", "(", "12,"):
         read(piece * 1000)
+
+
+def test_nothing_is_claimed_of_a_tempo_that_another_plan_has() -> None:
+    """A piece that goes on in the plan of a file does not play the tempo of the prompt at half speed."""
+    plan = make_plan("piano, 80 bpm", duration=10, seed=1)
+    assert understand("piano, 90 bpm", duration=10, plan=plan).notes == ()
