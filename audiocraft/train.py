@@ -107,9 +107,14 @@ def train(
     """
     config = compose(overrides)
     target = folder or run_folder(config, overrides)
+    return config.show or train_configured(config, target, resume=resume, from_previous=from_previous)
+
+
+def train_configured(
+    config: SolverConfig, target: Path, *, resume: bool = True, from_previous: bool = False
+) -> bool:
+    """`train` with a configuration that is made already, in the folder `target`."""
     logging.getLogger("audiocraft").setLevel(config.logging.level)
-    if config.show:
-        return True
     distrib.init()
     init_seed_and_system(config)
     solver = build_solver(config, target)

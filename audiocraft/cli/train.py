@@ -52,7 +52,7 @@ def train(
     ] = "float16",
 ) -> None:
     """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint."""
-    _log_to_stderr()
+    log_to_stderr()
     if overrides[0] == "export":
         typer.echo(_export(overrides[1:], out, codec, dtype))
         return
@@ -71,7 +71,7 @@ def train(
     typer.echo(export or config_folder)
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """Colours for people, one line per report for files."""
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(

@@ -40,9 +40,11 @@ class ModuleDictEMA:
         self.device = device
         self.count: float = 0.0
         self.state: _State = {}
-        self._init()
+        self.restart()
 
-    def _init(self) -> None:
+    def restart(self) -> None:
+        """Forget what was averaged: the modules hold other weights now."""
+        self.count = 0.0
         self.state = {
             name: {key: value.detach().to(self.device, copy=True) for key, value in state.items()}
             for name, state in _states(self.module_dict).items()

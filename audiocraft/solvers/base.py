@@ -223,6 +223,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def load_from(self, name: str) -> None:
         """Start from the weights called `name`: see `FirstWeights.find`."""
         FirstWeights.find(name, solver=self.config.solver).put_into(self.model)
+        if self.ema is not None:
+            self.ema.restart()
 
     def run(self) -> bool:
         """Train to the end, or until told to stop: True when the run is complete."""
@@ -250,6 +252,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             logger.info("preparing weights and data for the first step, which may take minutes")
             self.prepare()
             distrib.broadcast_model(self.model)  # each rank prepared it with its own data
+            if self.config.continue_from is not None:
+                self._try_the_start()
         return self._train()
 
     def _train(self) -> bool:
@@ -418,6 +422,12 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         if turn(self.config.generate.every):
             self._generate()
         return metrics
+
+    def _try_the_start(self) -> None:
+        """What the weights can do that a run takes over: what it has to be better than."""
+        self._stage("valid")
+        if self.config.generate.every is not None:
+            self._generate()
 
     def _execute(self, stage: str) -> None:
         """One stage, on its own."""

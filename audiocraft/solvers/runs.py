@@ -57,16 +57,26 @@ def load_codec(name: str, device: torch.device | str) -> CompressionModel:
     return codec.eval()
 
 
-def export(run: Path, out: Path, *, codec: str | None = None, dtype: str = "float16") -> Path:
+def export(
+    run: Path,
+    out: Path,
+    *,
+    codec: str | None = None,
+    dtype: str = "float16",
+    max_duration: float | None = None,
+) -> Path:
     """The best weights of a run as a model folder that `get_pretrained` takes, with the curve of the run.
 
     Args:
         codec: for a language model: what its codec is called where the model will live.
+        max_duration: for a language model: the seconds that it hears; None: those of a crop.
     """
     config, best = read_config(run), load_weights(run)
     network = encode(config.network)  # type: ignore[attr-defined]
     if codec is not None and isinstance(config, MusicGenSolverConfig):
         network["compression_model_checkpoint"] = codec
+    if max_duration is not None and isinstance(config, MusicGenSolverConfig):
+        network["max_duration"] = max_duration
     state = best_weights(run)
     if isinstance(config, AnalysisSolverConfig):
         network, state = _calibrated(config, state)

@@ -1,0 +1,170 @@
+"""`audiocraft finetune DIR`: a model that knows your recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiocraft.cli.output import INTERRUPTED, note, result
+
+if TYPE_CHECKING:
+    from audiocraft.data.recordings import Recordings
+    from audiocraft.workflows.finetune import Base, Method, Prepared
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(
+    epilog="Examples: `audiocraft finetune songs --dry-run`, `audiocraft finetune songs --out models/mine`, then "
+    '`audiocraft generate "as in my songs" --model models/mine`.'
+)
+def finetune(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with recordings, of any form and length.")
+    ],
+    base: Annotated[
+        str, typer.Option(help="Model to start from: a name, a folder, a file.")
+    ] = "musicgen-nano",
+    method: Annotated[
+        str, typer.Option(help="lora: a small adapter, keeps what the base knows; full: all weights.")
+    ] = "lora",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the model; default: models/DIR.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/finetune-DIR.")] = None,
+    caption: Annotated[
+        str | None,
+        typer.Option(
+            help="Template of captions, as '{folder}, {bpm} bpm, {key}'; default: what is told of a file."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of training.")] = 300,
+    batch_size: Annotated[int, typer.Option(help="Crops a step.")] = 8,
+    rank: Annotated[int, typer.Option(help="Of the adapters, with lora.")] = 8,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; default: what suits the method.")] = None,
+    crop: Annotated[
+        float | None, typer.Option(help="Seconds of a crop; default: as many as the base hears, up to 10.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed trains the same model.")] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda; default: a GPU where there is one.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only look at the folder and say what would be done.")
+    ] = False,
+) -> None:
+    """Train a model on a folder of recordings: it checks the folder, says what it uses and what it leaves out,
+    trains, and ends with a model that every command takes. Ctrl-C stops; the same line goes on."""
+    from audiocraft.data.recordings import scan
+    from audiocraft.workflows import finetune as workflow
+
+    settings = workflow.Settings(
+        method=_method(method), steps=steps, batch_size=batch_size, rank=rank, lr=lr, crop=crop, seed=seed,
+        device=device or _device(),
+    )  # fmt: skip
+    workflow.check_template(caption)
+    start = workflow.Base.find(base)
+    note(f"looking through {folder}")
+    recordings = scan(folder)
+    _show(recordings)
+    name = folder.resolve().name
+    target, place = out or Path("models") / name, run or Path("runs") / f"finetune-{name}"
+    if dry_run:
+        result(
+            f"{len(recordings.used)} recordings, {recordings.seconds / 60:.1f} min; would train {base} into {target}"
+        )
+        return
+    _refuse_other(target, place)
+    prepared = _prepared(recordings, place / "data", start, caption)
+    config = workflow.configure(start, prepared, settings)
+    from audiocraft.cli.train import log_to_stderr
+    from audiocraft.train import train_configured
+
+    log_to_stderr()
+    if not train_configured(config, place):
+        raise typer.Exit(INTERRUPTED)
+    result(str(_finish(place, target, recordings, start, prepared, settings.method)))
+
+
+def _method(method: str) -> Method:
+    from audiocraft.errors import InvalidInput
+
+    if method == "lora":
+        return "lora"
+    if method == "full":
+        return "full"
+    raise InvalidInput(f"the method is lora or full, not {method!r}", field="method")
+
+
+def _device() -> str:
+    from audiocraft.utils.devices import usable_device
+
+    return str(usable_device(None))
+
+
+def _show(recordings: Recordings) -> None:
+    """A table of what is used, and of what is left out and why."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("file", "length", "told", "from"):
+        table.add_column(column, overflow="fold")
+    for recording in recordings.used:
+        told = str(
+            recording.told.get("description") or ", ".join(recording.told.get("captions") or ()) or "nothing"
+        )
+        name = str(recording.path.relative_to(recordings.folder))
+        length = f"{recording.seconds:.1f} s" + (f" ({recording.remark})" if recording.remark else "")
+        table.add_row(name, length, told, recording.source)
+    for left in recordings.left_out:
+        table.add_row(str(left.path.relative_to(recordings.folder)), "left out", left.why, "")
+    Console(stderr=True, markup=False, highlight=False).print(table)
+    note(
+        f"{len(recordings.used)} used, {recordings.seconds / 60:.1f} min; {len(recordings.left_out)} left out"
+    )
+
+
+def _refuse_other(target: Path, run: Path) -> None:
+    """What is there from something else is not written over."""
+    from audiocraft.errors import InvalidInput
+
+    if target.exists() and not (run / "run.json").is_file():
+        raise InvalidInput(f"{target} exists and is not of this run; choose another --out", field="out")
+
+
+def _prepared(recordings: Recordings, root: Path, base: Base, caption: str | None) -> Prepared:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from audiocraft.cli.signals import check_interrupted
+    from audiocraft.workflows.finetune import prepare
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("preparing", total=1.0)
+
+        def report(share: float) -> None:
+            check_interrupted()
+            bar.update(task, completed=share)
+
+        prepared = prepare(recordings, root, base, template=caption, on_progress=report)
+    held = "" if prepared.held_out else ", which are trained on as well: there is too little to hold out"
+    note(f"{prepared.train / 60:.1f} min to train on, {prepared.valid:.0f} s to measure with{held}")
+    return prepared
+
+
+def _finish(
+    run: Path, target: Path, recordings: Recordings, base: Base, prepared: Prepared, method: Method
+) -> Path:
+    """The model, its adapter, and a card that says what it was made of."""
+    from audiocraft.solvers.runs import export, export_adapter
+    from audiocraft.workflows.finetune import card
+
+    folder = export(run, target, codec=base.codec, max_duration=base.config.max_duration)
+    if method == "lora":
+        note(f"the adapter alone: {export_adapter(run, run / 'adapter.safetensors')}")
+    (folder / "README.md").write_text(card(run, recordings, base, prepared), encoding="utf-8")
+    note(f"samples before, during and after: {run / 'samples'}")
+    return folder

@@ -1,0 +1,138 @@
+"""`audiocraft finetune`: from a folder of odd files to a model that every command takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audiocraft.cli.main import main
+from audiocraft.data.recordings import scan
+from audiocraft.errors import InvalidInput
+from audiocraft.models.loaders import load_lm_model
+from audiocraft.solvers.first_weights import FirstWeights
+from audiocraft.solvers.runs import export
+from audiocraft.train import train
+from audiocraft.workflows.finetune import Base, check_template, prepare
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five recordings of different forms, one of which is silent."""
+    folder = tmp_path_factory.mktemp("rain songs")
+    for number, (suffix, rate, channels) in enumerate(
+        [("wav", 44100, 2), ("flac", 48000, 1), ("ogg", 16000, 1), ("wav", 22050, 1), ("wav", 8000, 1)]
+    ):
+        time = np.arange(2 * rate) / rate
+        wave = (0.3 if number < 4 else 0.0) * np.sin(2 * np.pi * (300 + 40 * number) * time)
+        soundfile.write(folder / f"song {number}.{suffix}", np.repeat(wave[:, None], channels, axis=1), rate)
+    (folder / "song 0.txt").write_text("rain on a roof")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(lm_overrides: list[str], codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny language model and its codec, as folders."""
+    place = tmp_path_factory.mktemp("models")
+    train(lm_overrides, folder=place / "run")
+    codec = export(codec_run, place / "codec", dtype="float32")
+    return export(place / "run", place / "base", codec=str(codec), dtype="float32")
+
+
+def command(songs: Path, base: Path, place: Path, *more: str) -> list[str]:
+    sizes = [
+        "--steps",
+        "3",
+        "--batch-size",
+        "2",
+        "--crop",
+        "0.4",
+        "--rank",
+        "2",
+        "--device",
+        "cpu",
+        "--lr",
+        "0.1",
+    ]
+    return [
+        "finetune", str(songs), "--base", str(base), "--out", str(place / "model"), "--run", str(place / "run"),
+        *sizes, *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_folder_becomes_a_model(
+    songs: Path, base: Path, tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(songs, base, tmp_path, "--method", method)
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() == str(tmp_path / "model")
+    assert "song 4.wav" in err and "silent" in err and "4 used" in err
+    tuned, before = load_lm_model(tmp_path / "model").state_dict(), load_lm_model(base).state_dict()
+    best = FirstWeights.find(str(tmp_path / "run"), solver="musicgen").tensors
+    assert all(torch.allclose(best[name], tuned[name], atol=2e-3) for name in before)
+    last = FirstWeights.find(str(tmp_path / "run" / "checkpoint.th"), solver="musicgen").tensors
+    changed = {name for name in before if not torch.equal(before[name], last[name])}
+    assert bool(changed) and (method == "full" or all("transformer" in name for name in changed))
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "rain on a roof" in card and "before" in card
+    assert (tmp_path / "run" / "samples" / "step_000000").is_dir()
+    if method == "lora":
+        adapted = load_lm_model(f"{base}+{tmp_path / 'run' / 'adapter.safetensors'}").state_dict()
+        assert all(torch.allclose(adapted[name], tuned[name], atol=2e-3) for name in adapted)
+    assert main(words) == 0  # all of it is there already
+    assert (
+        main(
+            [
+                "generate",
+                "rain",
+                "--model",
+                str(tmp_path / "model"),
+                "-d",
+                "0.4",
+                "-o",
+                str(tmp_path / "x.wav"),
+            ]
+        )
+        == 0
+    )
+
+
+def test_a_dry_run_writes_nothing(
+    songs: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(songs, base, tmp_path, "--dry-run")) == 0
+    assert "4 recordings" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_what_is_there_is_not_written_over(
+    songs: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    assert main(command(songs, base, tmp_path)) == 2
+    assert "is not of this run" in capsys.readouterr().err
+
+
+def test_captions_by_a_template(songs: Path, base: Path, tmp_path: Path) -> None:
+    found = scan(songs)
+    prepared = prepare(found, tmp_path, Base.find(str(base)), template="{folder}: {name}, {bpm} bpm")
+    labels = [json.loads(path.read_text()) for path in sorted((tmp_path / "pieces").glob("*.json"))]
+    assert prepared.pieces == 4 and prepared.held_out
+    assert all(
+        entry["captions"][0].startswith("rain songs") and "song, " in entry["captions"][0] for entry in labels
+    )
+    held = {line for line in (tmp_path / "egs").rglob("*.gz")}
+    assert len(held) == 2
+    with pytest.raises(InvalidInput, match=r"asks for \{mood\}; it may ask for \{folder\}"):
+        check_template("{mood}")
+
+
+def test_an_empty_folder_is_refused(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "songs").mkdir()
+    assert main(command(tmp_path / "songs", base, tmp_path)) == 2
+    assert "nothing in" in capsys.readouterr().err
