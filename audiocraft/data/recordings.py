@@ -138,7 +138,7 @@ def _told(path: Path, folder: Path, table: Mapping[str, Mapping[str, Any]]) -> t
     tags = ", ".join(str(told[name]) for name in ("genre", "title") if name in told)
     row = table.get(path.relative_to(folder).as_posix(), table.get(path.name, {}))
     beside = read_info(AudioMeta(str(path), 0.0, 1))
-    told |= row | beside
+    told |= {**row, **beside}
     if _described(beside):
         return told, "json" if path.with_suffix(".json").is_file() else "text"
     if _described(row):
