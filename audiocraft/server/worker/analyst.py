@@ -116,5 +116,7 @@ def main(descriptor: int) -> int:
     """Attend to the socket with this file descriptor -> the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; the server decides
     os.nice(5)  # answers come first
+    # Beside a model that computes, several threads mostly wait for each other: one is faster then.
+    torch.set_num_threads(1)
     attend(MessageSocket(socket.socket(fileno=descriptor)), Analyst())
     os._exit(0)  # an interpreter cannot end under threads of torch
