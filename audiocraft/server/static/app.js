@@ -24,7 +24,7 @@ const player = Player.supported ? new Player() : new ElementPlayer();
 const jobs = new Jobs();
 const shelf = new AudioShelf((id, message) => jobs.hear(id, message));
 const composer = new Composer(generate);
-const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wanted, at), (generation, model) => composer.offerTo(generation, model));
+const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wanted, at), (generation, suggestion) => composer.offerTo(generation, suggestion));
 const models = new ModelsDialog();
 const analysis = new AnalysisDialog();
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel("audiocraft") : null; // the other tabs with this page
@@ -40,19 +40,19 @@ async function generate(bodies) {
   for (const body of others) await jobs.submit(body);
 }
 
-function show(generation, play, at = 0) {
+function show(generation, play, at = 0, look = true) {
   if (!generation) return;
   if (generation.gone) { again(generation); return; }
   stage.show(generation, play, at);
   history.replaceState(null, "", `#${generation.id}`); // found again after a reload, and by whoever is given the address
-  $("stage").scrollIntoView({ block: "nearest", behavior: calm() ? "instant" : "smooth" });
+  if (look) $("stage").scrollIntoView({ block: "nearest", behavior: calm() ? "instant" : "smooth" });
   library.mark(generation.id);
 }
 
 /** Let a piece of the list sound, or be silent if it does. */
 function play(generation) {
   if (generation && stage.generation?.id === generation.id && player.wanted) player.pause();
-  else show(generation, true);
+  else show(generation, true, 0, false); // the list stays where it is: there is the small player
 }
 
 /** Make a piece again from its recipe. */

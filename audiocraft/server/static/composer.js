@@ -75,10 +75,11 @@ export class Composer {
     return this.source.take(generation, "continuation");
   }
 
-  /** The same words for another model. */
-  offerTo(generation, id) {
+  /** Another model, and the words of a piece that it knows. */
+  offerTo(generation, { model: id, words }) {
     const model = this._models.find((one) => one.id === id || one.id.split("/").pop() === id);
-    this.fill({ ...generation, kind: model?.kind === "sound" ? "sound" : "music", model: model?.id ?? generation.model, request: {} }, { seed: false });
+    const prompt = words?.length ? capital(words.join(" and ")) : generation.prompt;
+    this.fill({ ...generation, prompt, kind: model?.kind === "sound" ? "sound" : "music", model: model?.id ?? generation.model, request: {} }, { seed: false });
     $("generate").focus();
   }
 

@@ -26,7 +26,7 @@ function nameOf(response) {
 export class Stage {
   /**
    * @param {(take: object, at: number) => void} choose puts another take of the same piece on the stage
-   * @param {(generation: object, model: string) => void} elsewhere offers the same words to another model
+   * @param {(generation: object, suggestion: object) => void} elsewhere offers to another model the words that it knows
    */
   constructor(player, shelf, jobs, choose, elsewhere) {
     this.generation = null;
@@ -148,7 +148,7 @@ export class Stage {
     if (shown === this._understood) return;
     this._understood = shown;
     $("understood").hidden = !said.length && !other;
-    const offer = other && h("li", {}, sentence(other.said), h("button", { type: "button", class: "link", onclick: () => this._elsewhere(this.generation, other.model) }, `Ask ${other.model.split("/").pop()}`));
+    const offer = other && h("li", {}, sentence(other.said), h("button", { type: "button", class: "link", onclick: () => this._elsewhere(this.generation, other) }, "Ask it"));
     $("understood").replaceChildren(...said.map((words) => h("li", {}, words)), ...(offer ? [offer] : []));
   }
 

@@ -8,6 +8,7 @@ AUDIOCRAFT_SCREENSHOTS=folder keeps pictures.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,18 @@ def test_what_was_understood_is_said(visit: Visit, engine: FakeEngine) -> None:
     facts = visit.page.inner_text("#stage-facts")
     assert facts.startswith("fake · 1 s · 80 bpm · B♭ major · ")
     assert f"seed {visit.ask('audiocraft.stage.generation.seed')}" in facts
+    visit.page.evaluate(
+        """() => audiocraft.jobs.take({ ...audiocraft.stage.generation, understood: {
+        ...audiocraft.stage.generation.understood, unknown: ["kazoo", "rain"],
+        notes: [{ what: "tempo", value: "300 bpm", said: "300 bpm is played as 150 bpm" }],
+        suggestion: { model: "noise", words: ["rain"], said: "try noise, which knows: rain" } } })"""
+    )
+    said = visit.page.inner_text("#understood")
+    for words in ("300 bpm is played as 150 bpm.", "fake does not know “kazoo” and “rain”", "Try noise"):
+        assert words in said
+    visit.page.click("#understood button")
+    assert visit.page.input_value("#prompt") == "Rain"
+    assert visit.page.is_checked("input[name=kind][value=sound]")
 
 
 def test_an_own_piece_is_continued_without_an_upload(visit: Visit, engine: FakeEngine) -> None:
@@ -374,7 +387,13 @@ def test_an_analysis_is_shown(visit: Visit, tmp_path: Path) -> None:
         "level": {"loudness": -16.2, "true_peak": -1.1, "sample_peak": -1.3, "clipped_samples": 0},
         "music": {"tempo": 92.3, "key": "G major"},
     }  # fmt: skip
-    visit.page.route("**/v1/analyze", lambda route: route.fulfill(json=report))
+    told = "".join(
+        f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+        for kind, data in (("progress", {"progress": 0.4}), ("report", report))
+    )
+    visit.page.route(
+        "**/v1/analyze", lambda route: route.fulfill(body=told, content_type="text/event-stream")
+    )
     file = tmp_path / "song.wav"
     soundfile.write(file, np.zeros(RATE), RATE)
     visit.page.click("#open-analysis")
@@ -391,6 +410,16 @@ def test_an_analysis_is_shown(visit: Visit, tmp_path: Path) -> None:
     ):
         assert words in shown
     visit.picture("analysis")
+
+
+def test_the_chords_of_what_was_there_stay_what_they_were(visit: Visit) -> None:
+    """A piece that goes on from another in another key: the old part is not named after the new plan."""
+    shown = visit.ask(
+        """import("/static/score.js").then(({ chordsOf }) => chordsOf(
+        { metadata: { from: "4" }, plan: { chords: [[0, "C"], [3, "G"], [5, "F"]] } },
+        { plan: { chords: [[0, "Am"], [2, "E"], [4.5, "Dm"]] } }))"""
+    )
+    assert shown == [[0, "Am"], [2, "E"], [4, "G"], [5, "F"]]
 
 
 def test_models_are_loaded_and_unloaded(visit: Visit, engine: FakeEngine) -> None:
@@ -426,6 +455,7 @@ def test_what_plays_stays_at_hand(visit: Visit) -> None:
     row.locator(".start").click()
     visit.until("audiocraft.player.wanted")
     assert row.get_by_role("button", name="Pause “far below”").count() == 1
+    visit.page.evaluate("document.querySelector('.composer').scrollIntoView()")
     visit.page.click("#mini-title")
     visit.page.wait_for_selector("#mini", state="hidden")
 
