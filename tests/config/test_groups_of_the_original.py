@@ -10,16 +10,22 @@ from audiocraft.models.builders import build_codec, build_lm
 
 
 @pytest.mark.parametrize(
-    ("scale", "millions"), [(None, 300), ("small", 300), ("medium", 1400), ("large", 3200)]
+    ("scale", "shape"),
+    [
+        (None, (1024, 16, 24)),
+        ("small", (1024, 16, 24)),
+        ("medium", (1536, 24, 48)),
+        ("large", (2048, 32, 48)),
+    ],
 )
-def test_model_scales(scale: str | None, millions: int) -> None:
-    """Sizes as published, the text encoder not counted."""
+def test_model_scales(scale: str | None, shape: tuple[int, int, int]) -> None:
+    """Width, heads and layers of the released models; a recipe's own numbers win."""
     chosen = [] if scale is None else [f"model/lm/model_scale={scale}"]
-    config = compose(["solver=musicgen/musicgen_base_32khz", "conditioner=none", *chosen])
-    assert isinstance(config, MusicGenSolverConfig)
-    lm = build_lm(config.network, device="meta")
-    found = sum(parameter.numel() for parameter in lm.parameters()) / 1e6
-    assert 0.85 * millions <= found <= 1.15 * millions
+    for own in ([], ["transformer_lm.num_layers=2"]):
+        config = compose(["solver=musicgen/musicgen_base_32khz", *chosen, *own])
+        assert isinstance(config, MusicGenSolverConfig)
+        lm = config.transformer_lm
+        assert (lm.dim, lm.num_heads, lm.num_layers) == (*shape[:2], 2 if own else shape[2])
 
 
 def test_debug_solvers_are_tiny() -> None:
