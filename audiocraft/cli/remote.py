@@ -64,8 +64,19 @@ def generate(  # every option is one parameter: that is how the option parser re
             client.download(piece, output)
         if as_json:
             document(piece.raw)
-        else:
-            result(str(output) if output is not None else piece.id)
+            return
+        for remark in _remarks(piece):
+            note(remark)
+        result(str(output) if output is not None else piece.id)
+
+
+def _remarks(piece: Generation) -> list[str]:
+    """What of the prompt did not count, as the server says."""
+    told = piece.understood or {}
+    said = [f"{piece.model} does not know: {', '.join(told['unknown'])}"] if told.get("unknown") else []
+    if told.get("suggestion"):
+        said.append(told["suggestion"]["said"])
+    return said + [remark["said"] for remark in told.get("notes") or ()]
 
 
 @app.command()

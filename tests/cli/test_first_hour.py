@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,16 @@ import soundfile
 
 from audiocraft.checkpoints.facts import facts_of
 from audiocraft.checkpoints.families import kind_of_exactly
-from audiocraft.cli import bar, doctor, live, signals
+from audiocraft.cli import bar, doctor, live, remote, signals
 from audiocraft.cli.main import COMMANDS, main
+from audiocraft.client import Generation
 from audiocraft.data.synthesis import corpus
 from audiocraft.errors import MissingDependency
 from audiocraft.generation.progress import Progress
 from audiocraft.kernels import build
 from audiocraft.models.musicgen import MusicGen
+from audiocraft.music.planning import make_plan
+from audiocraft.music.understanding import understand
 
 NANO = ("-d", "1", "--device", "cpu", "--seed", "7")
 
@@ -256,3 +260,16 @@ def test_a_table_is_drawn_with_what_the_terminal_has(monkeypatch: pytest.MonkeyP
 
     assert report._can_draw("utf-8") and not report._can_draw("ascii")
     assert not report._can_draw("latin-1")
+
+
+def test_a_server_tells_what_it_did_not_understand() -> None:
+    facts = facts_of("musicgen-nano")
+    plan = make_plan("rain, 300 bpm", duration=5.0, seed=1)
+    others = {"audiogen-nano": facts_of("audiogen-nano").vocabulary}
+    told = understand("rain, 300 bpm", duration=5.0, plan=plan, vocabulary=facts.vocabulary, others=others)
+    piece = Generation(
+        id="x", status="succeeded", kind="music", model="musicgen-nano", prompt="rain, 300 bpm", duration=5.0, seed=1,
+        progress=1.0, understood=told.to_dict(),
+    )  # fmt: skip
+    assert tuple(remote._remarks(piece)) == told.remarks("musicgen-nano")
+    assert remote._remarks(replace(piece, understood=None)) == []
