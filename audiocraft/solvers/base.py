@@ -257,7 +257,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         return self._train()
 
     def _train(self) -> bool:
-        started = time.monotonic()
+        started, self._began = time.monotonic(), self.step
         minutes = self.config.optim.max_minutes
         deadline = started + minutes * 60 if minutes is not None else float("inf")
         total, length = self.config.total_steps, self.config.updates_per_epoch
@@ -369,6 +369,15 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
                 f"last good checkpoint stays in {self.folder}: a lower optim.lr, or optim.max_norm, may help"
             )
 
+    def _check_progress(self) -> None:
+        """End a run, before its checkpoint, of which no step could be taken; a loss scaler needs some to begin with."""
+        skipped = self.runtime.skipped.total
+        if skipped and skipped == self.step - self._began and self.runtime.scaler is None:
+            raise TrainingError(
+                f"the gradients of all {skipped} steps up to step {self.step} are not numbers: nothing was learnt, and "
+                "no checkpoint is written; look at the audio and at the loss, or lower optim.lr"
+            )
+
     def _log_progress(self, total: int) -> None:
         means = self.recent.means()
         self.tracking.report("train", self.step, means)
@@ -384,6 +393,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def _finish_epoch(self, total: int, length: int) -> None:
         epoch, last = -(-self.step // length), self.step == total
         self._check_gradients()
+        self._check_progress()
         if self.config.execute_only != "train":
             self._keep_best(self._stages(epoch, last=last))
         self.tracking.report("epoch", self.step, self.averages.means())

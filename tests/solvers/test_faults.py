@@ -73,6 +73,17 @@ def test_a_run_whose_steps_are_no_numbers_ends_and_keeps_what_was_good(
     assert started(longer, tmp_path).step >= 3
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of")  # a schedule goes on where no step was taken
+def test_a_run_in_which_nothing_is_a_number_ends_before_its_checkpoint(
+    codec_overrides: list[str], tmp_path: Path
+) -> None:
+    """It went on to the end, said so, and left a checkpoint of what it had begun with."""
+    solver = sick(started(codec_overrides, tmp_path), range(200))
+    with pytest.raises(TrainingError, match=r"all 3 steps up to step 3 are not numbers"):
+        solver.run()
+    assert not solver.files.checkpoint.exists()
+
+
 def test_weights_that_are_no_numbers_are_not_written_over_good_ones(
     codec_overrides: list[str], tmp_path: Path
 ) -> None:

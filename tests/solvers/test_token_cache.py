@@ -13,6 +13,7 @@ from torch import Tensor
 
 from audiocraft.audio.files import audio_read
 from audiocraft.config.training import TokenCacheConfig
+from audiocraft.errors import InvalidInput
 from audiocraft.models import CompressionModel
 from audiocraft.models.codecs import long_audio
 from audiocraft.solvers import token_cache
@@ -109,6 +110,17 @@ def test_audio_that_was_replaced_is_encoded_again(
     assert torch.equal(before.codes[1], after.codes[1])
     Path(metas[1].path).unlink()
     assert cache.load(tmp_path, metas).lengths.tolist() == [12, 0]
+
+
+def test_codecs_take_integers_and_refuse_what_is_undefined(codec: CompressionModel) -> None:
+    """Integers ended in an error from inside, undefined samples in the codes of a buzz."""
+    tone = 0.3 * torch.sin(torch.arange(RATE) * 0.05)[None, None]
+    with torch.inference_mode():
+        codes = codec.encode((tone * 2**15).round() / 2**15)[0]
+        assert torch.equal(codec.encode((tone * 2**15).round().short())[0], codes)
+        tone[..., 100] = torch.nan
+        with pytest.raises(InvalidInput, match="undefined samples"):
+            codec.encode(tone)
 
 
 def test_machines_share_the_work(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
-from audiocraft.models.codecs.encodec import CompressionModel, checked_codes
+from audiocraft.models.codecs.encodec import CompressionModel, checked_codes, defined_audio
 from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.quantization.base import QuantizedResult
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
@@ -81,7 +81,8 @@ class DACModel(CompressionModel):
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
         """x [B, 1, N] -> codes [B, K, T] and None: volume is left alone."""
-        return self.quantizer.encode(self.encoder(self._whole_frames(x)), n_q=num_codebooks), None
+        frames = self.encoder(self._whole_frames(defined_audio(x)))
+        return self.quantizer.encode(frames, n_q=num_codebooks), None
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
         """codes [B, K, T] -> audio [B, 1, T * hop], a few samples less where a ratio of the model is odd."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from audiocraft.audio.pcm import f32_pcm
 from audiocraft.checkpoints.families import default_of, release_called, target
 from audiocraft.errors import InvalidInput
 from audiocraft.models.codecs.streaming_decode import StreamDecoder, must_check
@@ -253,7 +254,7 @@ class EncodecModel(CompressionModel):
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
         """x [B, C, N] -> codes [B, K, T] and the volume [B, 1] where the model renormalises."""
         self._check_audio(x)
-        x, scale = self.preprocess(x)
+        x, scale = self.preprocess(defined_audio(x))
         return self._quantize(self.encoder(x), num_codebooks), scale
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -320,6 +321,16 @@ class EncodecModel(CompressionModel):
                 f"audio must be [batch, {self.channels}, samples]; got {tuple(x.shape)}", field="x"
             )
         return x.shape[-1]
+
+
+def defined_audio(x: Tensor) -> Tensor:
+    """Audio [B, C, N] as an encoder takes it: integer PCM is scaled, and undefined samples are refused where a look at
+    them costs nothing."""
+    if not x.is_floating_point():
+        x = f32_pcm(x)
+    if x.device.type == "cpu" and not x.isfinite().all():
+        raise InvalidInput("the audio to encode has infinite or undefined samples", field="x")
+    return x
 
 
 def _streaming(network: nn.Module) -> StreamingNetwork:
