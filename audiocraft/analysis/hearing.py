@@ -12,7 +12,7 @@ from audiocraft.audio.convert import convert_audio
 from audiocraft.errors import MissingDependency
 from audiocraft.metrics.key import cens_chroma, cqt_chroma, key_of
 from audiocraft.metrics.tempo import SAMPLE_RATE, comb_tempo, onset_envelope
-from audiocraft.music.harmony import Key, parse_chord, realise
+from audiocraft.music.harmony import Key, beats_per_chord, parse_chord, realise
 from audiocraft.music.planning import FASTEST, SLOWEST
 from audiocraft.types import ScorePlan
 
@@ -48,7 +48,8 @@ def heard_plan(wav: Tensor, sample_rate: int) -> ScorePlan | None:
     bar = _BEATS_PER_BAR * beat
     if first > 0:
         first -= bar
-    chords = _chords(chroma, first, bar, key)
+    # As the plans of prompts have it: a chord a bar, or half a bar in slow pieces.
+    chords = _chords(chroma, first, beats_per_chord(tempo, _BEATS_PER_BAR, 4) * beat, key)
     begin = skipped + first
     return ScorePlan(
         tempo=tempo,
@@ -95,15 +96,15 @@ def _bar_line(beats: NDArray[np.float64]) -> int:
     return int(np.argmax(totals))
 
 
-def _chords(chroma: NDArray[np.float64], first: float, bar: float, key: Key) -> list[tuple[float, str]]:
-    """The triad of the key that each bar fits best, with the second at which the bar begins."""
+def _chords(chroma: NDArray[np.float64], first: float, length: float, key: Key) -> list[tuple[float, str]]:
+    """The triad of the key that each stretch of `length` seconds fits best, with the second at which it begins."""
     symbols = realise(_TRIADS[key.mode], key)
     shapes = np.zeros((len(symbols), 12))
     for row, symbol in enumerate(symbols):
         shapes[row, list(parse_chord(symbol).pitch_classes)] = 1
     found = []
-    for start in np.arange(first, chroma.shape[1] / _CHROMA_RATE, bar):
-        inside = chroma[:, max(0, int(start * _CHROMA_RATE)) : int((start + bar) * _CHROMA_RATE)]
-        if inside.shape[1] >= 0.25 * bar * _CHROMA_RATE:  # less of a bar tells little of its chord
+    for start in np.arange(first, chroma.shape[1] / _CHROMA_RATE, length):
+        inside = chroma[:, max(0, int(start * _CHROMA_RATE)) : int((start + length) * _CHROMA_RATE)]
+        if inside.shape[1] >= 0.25 * length * _CHROMA_RATE:  # less tells little of its chord
             found.append((float(start), symbols[int(np.argmax(shapes @ inside.mean(1)))]))
     return found
