@@ -52,7 +52,7 @@ def open_encoder(
     total_samples: int | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> AudioEncoder:
-    """An encoder for audio at `sample_rate`; Opus and MP3 change to a rate they know by themselves.
+    """An encoder for finished audio at `sample_rate`; Opus and MP3 change to a rate they know by themselves.
 
     Args:
         total_samples: how long the audio will be where that is known: headers then say it.
@@ -142,7 +142,7 @@ class _Compressed:
         self._started = False
 
     def encode(self, audio: Samples) -> bytes:
-        self._file.write(audio)
+        self._file.write(audio * np.float32(self.format.gain))
         return self._front(self._sink.take())
 
     def finish(self) -> bytes:

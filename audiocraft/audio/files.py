@@ -9,7 +9,7 @@ import errno
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +102,8 @@ def audio_write(
     log_clipping: bool = True,
     make_parent_dir: bool = True,
     add_suffix: bool = True,
+    *,
+    tags: Mapping[str, str] | None = None,
 ) -> Path:
     """Write wav [C, N] or [N] and return the path of the file. The level is set by `normalize_audio` first.
 
@@ -109,6 +111,7 @@ def audio_write(
         stem_name: path without suffix; with `add_suffix` off, the whole path.
         format: wav, flac, ogg, opus or mp3.
         mp3_rate, ogg_rate: approximate kb/s; None leaves the choice to the encoder.
+        tags: title, artist, comment and software, stored in the file.
     """
     file_format(format)
     wav, sample_rate = _checked(wav), checked_rate(sample_rate, "sample_rate")
@@ -118,7 +121,7 @@ def audio_write(
     )  # fmt: skip
     path = Path(f"{os.fspath(stem_name)}.{format}" if add_suffix else stem_name)
     rate = {"mp3": mp3_rate, "ogg": ogg_rate}.get(format)
-    content = encode_audio(wav, sample_rate, format, rate)
+    content = encode_audio(wav, sample_rate, format, rate, tags)
     try:
         if make_parent_dir:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,18 +131,25 @@ def audio_write(
     return path
 
 
-def encode_audio(wav: Tensor, sample_rate: int, format: str, kbps: float | None = None) -> bytes:
+def encode_audio(
+    wav: Tensor,
+    sample_rate: int,
+    format: str,
+    kbps: float | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> bytes:
     """The bytes of a whole file that holds wav [C, N] as it is, cut to [-1, 1].
 
     Args:
         kbps: the rate in kb/s of mp3, ogg or opus; None leaves it to the encoder.
+        tags: title, artist, comment and software.
     """
     form = file_format(format)
     rate = held_rate(form, sample_rate)
     # Known to its end, audio is resampled as everywhere else; streams resample piece by piece.
     wav = convert_audio(wav, sample_rate, rate, wav.shape[0]) if rate != sample_rate else wav
     memory = io.BytesIO()
-    with SoundFileWriter(memory, form, rate, wav.shape[0], kbps=kbps) as file:
+    with SoundFileWriter(memory, form, rate, wav.shape[0], kbps=kbps, tags=tags) as file:
         file.write(as_samples(wav))
     return memory.getvalue()
 

@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audiocraft.audio.faults import STUCK_S, is_silent, longest_still_s
+from audiocraft.audio.faults import SILENT_DB, STUCK_S, StandstillMeter
 from audiocraft.audio.loudness import interpolator
+from audiocraft.config.limits import FADE, MAX_FADE
 from audiocraft.errors import InvalidInput
 
 _BLOCK_S = 0.02  # audio is worked on in blocks of this length, wherever its pieces begin and end
 _AHEAD_S = 0.005  # how long before a peak the gain begins to fall
 _RELEASE_S = 0.08  # after this time a reduction has decayed to 1/e
+_HEARD_S = 10  # what is judged whole is heard in parts of so many seconds
 _FORGOTTEN = 1e-4  # a reduction below this, 0.001 dB, ends
 # A changing gain moves peaks between samples a little: what is limited goes as far below the ceiling.
 _MARGIN_DB = 0.3
@@ -40,19 +42,23 @@ class Finish:
     """
 
     ceiling: float = -1.0
-    fade: float = 0.02
+    fade: float = FADE
 
     def __post_init__(self) -> None:
         if not -60 <= self.ceiling <= 0:
             raise InvalidInput(
                 f"the ceiling lies between -60 and 0 dB, got {self.ceiling:g}", field="ceiling"
             )
-        if not 0 <= self.fade <= 60:
-            raise InvalidInput(f"the fade lasts 0 to 60 seconds, got {self.fade:g}", field="fade")
+        if not 0 <= self.fade <= MAX_FADE:
+            raise InvalidInput(f"the fade lasts 0 to {MAX_FADE:g} seconds, got {self.fade:g}", field="fade")
 
     def open(self, sample_rate: int, channels: int) -> Finisher:
         """Begin to finish one piece."""
         return Finisher(sample_rate, channels, self)
+
+
+USUAL = Finish()
+"""How audio is finished unless something else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,11 +69,13 @@ class Faults:
         broken: it has infinite or undefined samples.
         silent: it stays below -50 dBFS RMS.
         still: seconds of the longest sound that does not change.
+        held: seconds for which one tone drowns all else, which in music is a fault; 0 where that was not asked.
     """
 
     broken: bool
     silent: bool
     still: float
+    held: float = 0.0
 
     @property
     def reason(self) -> str | None:
@@ -76,19 +84,63 @@ class Faults:
             return "it has samples that are no numbers"
         if self.silent:
             return "it is silent"
-        return f"it stands still for {self.still:.1f} s" if self.still > STUCK_S else None
+        if self.still > STUCK_S:
+            return f"it stands still for {self.still:.1f} s"
+        return f"one tone stays for {self.held:.1f} s" if self.held > STUCK_S else None
 
 
-def find_faults(wav: Tensor, sample_rate: int) -> Faults:
-    """Find the faults of a whole piece wav [C, N], before it is finished."""
-    if not bool(wav.isfinite().all()):
-        return Faults(broken=True, silent=False, still=0.0)
-    silent = is_silent(wav)
-    still = 0.0 if silent else longest_still_s(wav.mean(dim=0), sample_rate, silence=False)
-    return Faults(broken=False, silent=silent, still=still)
+class FaultMeter:
+    """Finds the faults of one piece that comes in parts, before it is finished. Memory does not grow with it.
+
+    Args:
+        music: whether one tone that stays is a fault.
+        skip: samples at the start that are not judged, such as the audio that a piece continues.
+    """
+
+    def __init__(self, sample_rate: int, *, music: bool = False, skip: int = 0) -> None:
+        self._music = music
+        self._skip = skip
+        self._standstill = StandstillMeter(sample_rate)
+        self._broken = False
+        self._energy, self._count = 0.0, 0
+
+    def push(self, audio: Tensor) -> None:
+        """The next samples [C, n]."""
+        skipped = min(self._skip, audio.shape[-1])
+        self._skip -= skipped
+        audio = audio[:, skipped:]
+        if self._broken or not audio.numel():
+            return
+        audio = audio.detach().to("cpu", torch.float32)
+        self._broken = not bool(audio.isfinite().all())
+        if not self._broken:
+            self._energy += float(audio.double().square().sum())
+            self._count += audio.numel()
+            self._standstill.push(audio.mean(dim=0))
+
+    def finish(self) -> Faults:
+        """The faults of what came."""
+        if self._broken:
+            return Faults(broken=True, silent=False, still=0.0)
+        if not self._count or self._energy / self._count < 10 ** (SILENT_DB / 10):
+            return Faults(broken=False, silent=True, still=0.0)
+        held = self._standstill.held_s if self._music else 0.0
+        return Faults(broken=False, silent=False, still=self._standstill.still_s, held=held)
 
 
-def finished(wav: Tensor, sample_rate: int, finish: Finish = Finish()) -> Tensor:
+def find_faults(wav: Tensor, sample_rate: int, *, music: bool = False) -> Faults:
+    """Find the faults of a whole piece wav [C, N], before it is finished.
+
+    Args:
+        music: whether one tone that stays is a fault.
+    """
+    meter = FaultMeter(sample_rate, music=music)
+    for part in wav.split(_HEARD_S * sample_rate, dim=-1):
+        meter.push(part)
+    return meter.finish()
+
+
+def finished(wav: Tensor, sample_rate: int, finish: Finish = USUAL) -> Tensor:
     """A whole piece wav [C, N], finished, [C, N] float32 on its device. The same samples as a `Finisher` gives."""
     finisher = finish.open(sample_rate, wav.shape[0])
     return torch.cat([finisher.push(wav), finisher.finish()], dim=-1)
@@ -98,7 +150,7 @@ class Finisher:
     """One piece on its way out. Pieces of any size give the same samples, bit for bit; they come out about 60 ms late,
     plus the length of the fade."""
 
-    def __init__(self, sample_rate: int, channels: int, finish: Finish = Finish()) -> None:
+    def __init__(self, sample_rate: int, channels: int, finish: Finish = USUAL) -> None:
         self._channels = channels
         self._fade = round(finish.fade * sample_rate)
         self._limiter = _Limiter(sample_rate, channels, finish.ceiling)

@@ -34,6 +34,8 @@ _HARDLY_ANY = 2**17
 
 # From this sample rate on, the MP3 encoder covers this span of kb/s.
 _MP3_SPANS = ((32000, 32, 320), (16000, 8, 160), (0, 8, 64))
+# The length of a packet of the Opus encoder.
+_OPUS_PACKET_S = 0.02
 # The span of the Opus encoder in kb/s per channel.
 _OPUS_SPAN = (6.0, 256.0)
 
@@ -89,6 +91,7 @@ class SoundFileWriter:
             ) from error
         if live and form.name == "opus":
             _shorten_pages(self._file)
+        self._frames = 0
         for name, text in (tags or {}).items():
             if text:
                 setattr(self._file, name, text)
@@ -101,6 +104,7 @@ class SoundFileWriter:
         for start in range(0, len(frames), _BLOCK_FRAMES):
             with self._failures():
                 self._file.write(self._ready(frames[start : start + _BLOCK_FRAMES]))
+        self._frames += len(frames)
 
     def finish(self) -> None:
         """Write what is still held, and complete the file."""
@@ -108,6 +112,9 @@ class SoundFileWriter:
             try:
                 if self._resampler is not None:
                     self.write(np.zeros((self.channels, 0), np.float32), last=True)
+                if self.form.name == "opus":
+                    with self._failures():
+                        self._file.write(np.zeros((self._missing(), self.channels), np.float32))
             finally:
                 with self._failures():
                     self._file.close()
@@ -139,6 +146,13 @@ class SoundFileWriter:
             self.finish()
         else:
             self._file.close()
+
+    def _missing(self) -> int:
+        """Frames of silence, 20 to 40 ms, that end an Opus file in the middle of a packet. libsndfile writes noise of
+        any level where only what its encoder looked ahead is left for the last one, and the codec smears what is near.
+        """
+        packet = round(_OPUS_PACKET_S * self.sample_rate)
+        return packet + (packet // 2 - self._frames) % packet
 
     def _ready(self, frames: Samples) -> npt.NDArray[Any]:
         """Frames [n, C] as the encoder takes them: in 16 bits where nothing is lost, so that all such formats agree."""

@@ -19,22 +19,32 @@ if TYPE_CHECKING:
 
 
 class AudioWriter:
-    """A file that takes audio in pieces; what is louder than full scale is cut. Use it in a `with` block, and give the
-    file its final name after that: until then its header is not right.
+    """A file that takes finished audio in pieces; what is louder than full scale is cut. Use it in a `with` block, and
+    give the file its final name after that: until then its header is not right.
 
     Args:
         format: wav, flac, ogg, opus or mp3.
         seconds: how long the audio will be.
+        tags: title, artist, comment and software.
     """
 
-    def __init__(self, path: Path, sample_rate: int, channels: int, *, format: str, seconds: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        channels: int,
+        *,
+        format: str,
+        seconds: float,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         form = file_format(format)
         kbps = MP3_KBPS["file"] if format == "mp3" else None
-        self._file = SoundFileWriter(path, form, sample_rate, channels, kbps=kbps, seconds=seconds)
+        self._file = SoundFileWriter(path, form, sample_rate, channels, kbps=kbps, seconds=seconds, tags=tags)
 
     def write(self, audio: Tensor) -> None:
         """The next samples [C, n]."""
-        self._file.write(as_samples(audio))
+        self._file.write(as_samples(audio * self._file.form.gain))
 
     def __enter__(self) -> AudioWriter:
         return self

@@ -20,6 +20,7 @@ from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
 from audiocraft.cli.words import as_text, recordable
+from audiocraft.config.limits import FADE
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     stream: options.Stream = False,
     form: options.StreamFormat = "wav",
     play: options.Play = False,
+    fade: options.Fade = FADE,
     spectrogram: options.Spectrogram = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -150,7 +152,7 @@ def generate(  # every option is one parameter: that is how the option parser re
             style_detail=style_detail,
             decoder=decoder,
         )
-        job = _job(request, audio, output, place, outlets)
+        job = _job(request, audio, output, place, outlets, fade=fade)
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
         _explain_live(explainer, job)
@@ -238,7 +240,10 @@ def _job(
     output: Path | None,
     place: Place,
     outlets: Outlets | None,
+    *,
+    fade: float,
 ) -> Job:
+    from audiocraft.audio.finishing import Finish
     from audiocraft.workflows.continuing import keep_plan
     from audiocraft.workflows.render import (
         Origin,
@@ -273,6 +278,7 @@ def _job(
         place=place,
         origin=origin,
         outlets=outlets,
+        finish=Finish(fade=fade),
     )
 
 
@@ -293,9 +299,10 @@ def _render(job: Job, *, quiet: bool) -> list[Rendered]:
                 stop = min(rows, start + _ROWS_AT_ONCE)
                 render(
                     model,
-                    _rows(job.request, start, stop),
+                    job.request.rows(start, stop),
                     job.targets[start:stop],
                     origin=job.origin,
+                    finish=job.finish,
                     progress=bar.reporter(start, stop),
                     finished=finished,
                 )
@@ -308,27 +315,22 @@ def _render(job: Job, *, quiet: bool) -> list[Rendered]:
 
 def _render_live(model: GeneratorModel, job: Job, outlets: Outlets, *, quiet: bool) -> list[Rendered]:
     """The one piece of `job` to whoever listens, and to its file where it has one."""
+    from audiocraft.audio.tags import generation_tags
     from audiocraft.workflows.live import render_live
 
-    with Bar(1, quiet=quiet) as bar, Live(model, job.request.duration, outlets) as live:
+    title, seeds = job.request.prompt_at(0, 0.0) or "", job.request.seeds
+    tags = generation_tags(title, model=model.name, seed=seeds[0]) if seeds else {}
+    with Bar(1, quiet=quiet) as bar, Live(model, job.request.duration, outlets, tags) as live:
         rendered = render_live(
             model,
             job.request,
             job.targets[0] if job.targets else None,
             listeners=live.listeners,
             origin=job.origin,
+            finish=job.finish,
             progress=bar.reporter(0, 1),
         )
     return [] if rendered is None else [rendered]
-
-
-def _rows(request: GenerationRequest, start: int, stop: int) -> GenerationRequest:
-    """Some of the rows."""
-    parts = {
-        name: getattr(request, name)
-        for name in ("prompts", "seeds", "plans", "prompt_audio", "reference_audio")
-    }
-    return replace(request, **{name: part[start:stop] for name, part in parts.items() if part is not None})
 
 
 def _load(job: Job) -> GeneratorModel:

@@ -16,12 +16,25 @@ from audiocraft.cli.words import as_text, recordable
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from audiocraft.audio.finishing import Finish
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.workflows.render import ModelIdentity, Origin, Recipe
 
 # These are no part of what is repeated: they say where it goes, or what is told.
 _AROUND = frozenset(
-    {"recipe", "output", "stream", "form", "play", "spectrogram", "as_json", "quiet", "device", "context"}
+    {
+        "recipe",
+        "output",
+        "stream",
+        "form",
+        "play",
+        "spectrogram",
+        "as_json",
+        "quiet",
+        "device",
+        "context",
+        "fade",
+    }
 )
 _OTHER_AUDIO = {"continues": "--continue", "melody": "--melody", "style": "--style"}
 
@@ -47,6 +60,8 @@ class Job:
     """For pieces that are handed on while they are made."""
     expected: ModelIdentity | None = None
     """What made the file that is repeated."""
+    finish: Finish | None = None
+    """Files of older versions had no finishing step."""
 
 
 def given(context: typer.Context) -> dict[str, Any]:
@@ -69,6 +84,7 @@ def repeated(
     quiet: bool,
 ) -> Job:
     """The file whose sidecar is at `path`, once more, but for the options that were given, which are named."""
+    from audiocraft.audio.finishing import Finish
     from audiocraft.checkpoints.facts import find_facts
     from audiocraft.workflows.live import AS_MADE
     from audiocraft.workflows.render import read_recipe
@@ -84,6 +100,10 @@ def repeated(
     said = {name: (value, changes[name]) for name, value in before.items()}
     if other_model:
         said["model"] = (recipe.model.name, model)
+    finish = recipe.finish
+    if "fade" in options:
+        said["fade"] = (finish.fade if finish else 0.0, options["fade"])
+        finish = Finish(fade=options["fade"])
     if said and not quiet:
         note(f"as {recipe.file}, but " + ", ".join(_change(name, *values) for name, values in said.items()))
     live = outlets or (Outlets() if recipe.level == AS_MADE else None)
@@ -102,6 +122,7 @@ def repeated(
         origin=recipe.origin,
         outlets=live,
         expected=None if other_model else recipe.model,
+        finish=finish,
     )
 
 

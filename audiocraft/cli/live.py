@@ -6,7 +6,7 @@ import queue
 import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +125,17 @@ class Outlet:
 
 
 class Live:
-    """The listeners of one stream, as a `with` block: at its end, they have heard everything or are told to stop."""
+    """The listeners of one stream, as a `with` block: at its end, they have heard everything or are told to stop.
 
-    def __init__(self, model: GeneratorModel, duration: float, asked: Outlets) -> None:
+    Args:
+        tags: title, artist, comment and software, for formats that have a place for them.
+    """
+
+    def __init__(
+        self, model: GeneratorModel, duration: float, asked: Outlets, tags: Mapping[str, str]
+    ) -> None:
         self._model = model
+        self._tags = tags
         self._duration = duration
         self._asked = asked
         self._outlets: list[Outlet] = []
@@ -160,7 +167,8 @@ class Live:
         from audiocraft.audio.pcm import as_samples
 
         rate, channels = self._model.sample_rate, self._model.audio_channels
-        encoder = open_encoder(form, rate, channels, total_samples=round(self._duration * rate))
+        samples = round(self._duration * rate)
+        encoder = open_encoder(form, rate, channels, total_samples=samples, tags=self._tags)
         if form == "pcm":
             note(f"raw samples: aplay -f S16_LE -r {rate} -c {channels}")
         outlet = Outlet(lambda audio: _to_reader(encoder.encode(as_samples(audio))))

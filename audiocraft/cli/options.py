@@ -163,6 +163,13 @@ StreamFormat = Annotated[
     ),
 ]
 Play = Annotated[bool, typer.Option("--play", help="Hear it while it is made.", rich_help_panel=_OUT)]
+Fade = Annotated[
+    float,
+    typer.Option(
+        help="Seconds at the end that fade to silence, 0 for none; a stream begins as much later.",
+        rich_help_panel=_OUT,
+    ),
+]
 Spectrogram = Annotated[
     bool, typer.Option("--spectrogram", help="Also draw each file as a PNG.", rich_help_panel=_OUT)
 ]

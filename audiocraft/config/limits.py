@@ -4,3 +4,8 @@ from __future__ import annotations
 
 MAX_PROMPT_CHARACTERS = 4096
 MAX_SEED = 2**63 - 1
+
+FADE = 0.02
+"""Seconds at the end of what is written or streamed that fade to silence, unless a request says otherwise."""
+MAX_FADE = 10.0
+"""The longest fade: a stream is held back by as much."""

@@ -62,7 +62,11 @@ class SEANetConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HarmonicConfig:
-    """Spectral encoder and harmonic-plus-noise decoder; `hop_length` samples make a frame."""
+    """Spectral encoder and harmonic-plus-noise decoder; `hop_length` samples make a frame.
+
+    Args:
+        bounded: the decoder keeps levels within what real sounds reach, for codes that a language model draws.
+    """
 
     dimension: Count = 96
     hop_length: Count = 960
@@ -75,6 +79,7 @@ class HarmonicConfig:
     floor: float = 5e-4
     noise_weight: float = 0.6
     reassign: bool = False
+    bounded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -215,6 +215,14 @@ class GenerationRequest:
         if text is None:
             return prompt
         return text if prompt is None or not prompt.strip() else f"{prompt}, {text}"
+
+    def rows(self, start: int, stop: int) -> GenerationRequest:
+        """The request of some of the rows."""
+        parts = {
+            name: getattr(self, name)
+            for name in ("prompts", "seeds", "plans", "prompt_audio", "reference_audio")
+        }
+        return replace(self, **{name: part[start:stop] for name, part in parts.items() if part is not None})
 
     def _check_prompt_audio(self, audio: Tensor) -> None:
         if audio.dim() != 3 or audio.shape[-1] == 0:

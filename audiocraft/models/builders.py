@@ -159,6 +159,7 @@ def build_harmonic(config: CompressionConfig) -> tuple[SpectralEncoder, Harmonic
         width=harmonic.width,
         num_blocks=harmonic.num_blocks,
         prediction=config.rvq.prediction,
+        bounded=harmonic.bounded,
     )
     return SpectralEncoder(scale, dimension=harmonic.dimension), decoder
 

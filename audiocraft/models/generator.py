@@ -134,6 +134,11 @@ class GeneratorModel(ABC):
         return False
 
     @property
+    def makes_music(self) -> bool:
+        """Whether all that it makes is music, in which one tone does not drown all others for long."""
+        return False
+
+    @property
     def takes(self) -> frozenset[str]:
         """What the model can be given beside text: continuation, melody, style, plan and so on."""
         return frozenset({"plan"}) if self.takes_plans else frozenset()

@@ -81,6 +81,10 @@ class TokenModel(BaseGenModel):
         return PLAN in self.lm.condition_provider.conditioners
 
     @property
+    def makes_music(self) -> bool:
+        return family_called(self.family).makes == "music"
+
+    @property
     def takes(self) -> frozenset[str]:
         heard = "style" if references.takes_style(self.lm) else "melody"
         return (super().takes | {"continuation"}) | ({heard} if references.listener(self.lm) else set())

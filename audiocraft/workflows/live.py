@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from audiocraft.audio.files import why_not_written
+from audiocraft.audio.finishing import USUAL, FaultMeter, Finish
 from audiocraft.audio.writer import AudioWriter
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.events import AudioChunk
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
@@ -24,6 +25,7 @@ from audiocraft.utils.files import atomic_path
 from audiocraft.workflows.render import (
     LevelSettings,
     Origin,
+    Recipe,
     Rendered,
     check_target,
     identity_of,
@@ -31,6 +33,9 @@ from audiocraft.workflows.render import (
     sidecar_of,
     write_sidecar,
 )
+from audiocraft.workflows.takes import prompt_samples
+
+_log = logging.getLogger(__name__)
 
 Listener = Callable[[Tensor], None]
 """Takes the next samples [C, n], float32."""
@@ -44,7 +49,7 @@ class _Made:
     seeds: Sequence[int]
     plans: Sequence[ScorePlan | None]
     sample_rate: int
-    timings: Mapping[str, float]
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 def render_live(
@@ -54,6 +59,7 @@ def render_live(
     *,
     listeners: Sequence[Listener] = (),
     origin: Origin | None = None,
+    finish: Finish | None = USUAL,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> Rendered | None:
@@ -62,6 +68,7 @@ def render_live(
     Args:
         path: a file to write as well, with its sidecar. It appears when it is complete; what stops earlier, by
             whatever error, leaves nothing.
+        finish: the finishing step; None hands on what the model made, as older versions did.
     """
     if len(request.prompts) != 1:
         raise InvalidInput(
@@ -73,25 +80,45 @@ def render_live(
         check_takes(model.name, model.takes, origin.reference.role)
     prepared = model.prepare(request)
     session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
-    chunks = model.stream_prepared(prepared, session)
+    chunks: Iterator[Tensor] = (chunk.audio for chunk in model.stream_prepared(prepared, session))
+    if finish is not None:
+        chunks = _finished(chunks, model, prepared, request, finish)
     if target is None:
         _listen(chunks, listeners)
         return None
-    return _written(model, prepared, chunks, request, target, listeners=listeners, origin=origin)
+    made = _Made(prepared.seeds, prepared.plans, prepared.decoder.sample_rate)
+    recipe = recipe_of(
+        request, 0, made, target=target, model=identity_of(model), origin=origin, level=AS_MADE, finish=finish
+    )
+    return _written(recipe, chunks, listeners, target, prepared.decoder.channels)
+
+
+def _finished(
+    chunks: Iterator[Tensor],
+    model: GeneratorModel,
+    prepared: PreparedRequest,
+    request: GenerationRequest,
+    finish: Finish,
+) -> Iterator[Tensor]:
+    """The audio of `chunks` on its way out; the log says at the end if it was silent, stuck or broken."""
+    rate = prepared.decoder.sample_rate
+    finisher = finish.open(rate, prepared.decoder.channels)
+    meter = FaultMeter(rate, music=model.makes_music, skip=prompt_samples(request, rate))
+    for audio in chunks:
+        meter.push(audio)
+        yield finisher.push(audio)
+    yield finisher.finish()
+    reason = meter.finish().reason
+    if reason is not None:
+        title = request.prompt_at(0, 0.0) or ""
+        _log.warning("%r with seed %d: %s; try another seed", title, prepared.seeds[0], reason)
 
 
 def _written(
-    model: GeneratorModel,
-    prepared: PreparedRequest,
-    chunks: Iterator[AudioChunk],
-    request: GenerationRequest,
-    target: Path,
-    *,
-    listeners: Sequence[Listener],
-    origin: Origin,
+    recipe: Recipe, chunks: Iterator[Tensor], listeners: Sequence[Listener], target: Path, channels: int
 ) -> Rendered:
     try:
-        return _to_file(model, prepared, chunks, request, target, listeners=listeners, origin=origin)
+        return _to_file(recipe, chunks, listeners, target, channels)
     except OSError as error:
         if error.filename is None:  # a listener's
             raise
@@ -99,14 +126,7 @@ def _written(
 
 
 def _to_file(
-    model: GeneratorModel,
-    prepared: PreparedRequest,
-    chunks: Iterator[AudioChunk],
-    request: GenerationRequest,
-    target: Path,
-    *,
-    listeners: Sequence[Listener],
-    origin: Origin,
+    recipe: Recipe, chunks: Iterator[Tensor], listeners: Sequence[Listener], target: Path, channels: int
 ) -> Rendered:
     started = time.perf_counter()
     sidecar = sidecar_of(target)
@@ -114,22 +134,20 @@ def _to_file(
     with atomic_path(target) as temporary:
         with AudioWriter(
             temporary,
-            model.sample_rate,
-            model.audio_channels,
+            recipe.sample_rate,
+            channels,
             format=target.suffix.lower().lstrip("."),
-            seconds=request.duration,
+            seconds=recipe.duration,
+            tags=recipe.tags,
         ) as writer:
             _listen(chunks, [writer.write, *listeners])
-        timings = {"total": time.perf_counter() - started}
-        made = _Made(prepared.seeds, prepared.plans, model.sample_rate, timings)
-        recipe = recipe_of(
-            request, 0, made, target=target, model=identity_of(model), origin=origin, level=AS_MADE
-        )
+        recipe = replace(recipe, timings={"total": round(time.perf_counter() - started, 3)})
         write_sidecar(sidecar, recipe)
     return Rendered(path=target, sidecar=sidecar, recipe=recipe)
 
 
-def _listen(chunks: Iterator[AudioChunk], listeners: Sequence[Listener]) -> None:
-    for chunk in chunks:
-        for listener in listeners:
-            listener(chunk.audio)
+def _listen(chunks: Iterator[Tensor], listeners: Sequence[Listener]) -> None:
+    for audio in chunks:
+        if audio.shape[-1]:
+            for listener in listeners:
+                listener(audio)

@@ -14,8 +14,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from audiocraft.audio.convert import normalize_audio
 from audiocraft.audio.files import audio_info, audio_read, audio_write
-from audiocraft.audio.formats import FILE_FORMATS
+from audiocraft.audio.finishing import USUAL, Finish
+from audiocraft.audio.finishing import finished as finished_audio
+from audiocraft.audio.formats import FILE_FORMATS, file_format
+from audiocraft.audio.tags import generation_tags
 from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.config.decode import decode, encode
@@ -26,6 +30,7 @@ from audiocraft.generation.request import GenerationRequest, Guidance, Sampling,
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
+from audiocraft.workflows.takes import Take, worthwhile
 
 SUFFIXES = tuple(f".{form.suffix}" for form in FILE_FORMATS.values())
 SIDECAR_FORMAT = 1
@@ -90,12 +95,19 @@ class LevelSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """The content of a sidecar: one row of a request, and with what it was made."""
+    """The content of a sidecar: one row of a request, and with what it was made.
+
+    Args:
+        seed: what the file was made with.
+        asked_seed: the seed that was asked for, where the piece that it gave was silent, stuck or broken.
+        finish: the finishing step; sidecars of older versions have none, and neither have their files.
+    """
 
     format: int = SIDECAR_FORMAT
     file: str
     prompt: str | None
     seed: int
+    asked_seed: int | None = None
     duration: float
     model: ModelIdentity
     sampling: Sampling
@@ -108,6 +120,7 @@ class Recipe:
     style: StyleSettings | None = None
     decoder: str | None = None
     level: LevelSettings = LevelSettings()
+    finish: Finish | None = None
     sample_rate: int
     audiocraft: str = VERSION
     torch: str = str(torch.__version__)
@@ -142,6 +155,14 @@ class Recipe:
         ).prompt_at(0, 0.0)
 
     @property
+    def tags(self) -> dict[str, str] | None:
+        """What the file says of itself; files of older versions say nothing."""
+        if self.finish is None:
+            return None
+        title = self.prompt or next((text for _, text in self.schedule), "")
+        return generation_tags(title, model=self.model.name, seed=self.seed)
+
+    @property
     def origin(self) -> Origin:
         return Origin(continues=self.continues, reference=self.reference)
 
@@ -174,15 +195,21 @@ def render(
     paths: Sequence[str | os.PathLike[str]],
     *,
     origin: Origin = Origin(),
+    finish: Finish | None = USUAL,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
     finished: list[Rendered] | None = None,
 ) -> list[Rendered]:
     """Run `request` and write row i to paths[i] and its sidecar beside it. A file that cannot be written leaves nothing
-    of itself, and those before it stay.
+    of itself, and those before it stay. Pieces that are silent, stuck or broken are made again with another seed; the
+    log says so.
 
     Args:
+        finish: the finishing step; None writes what the model made, as older versions did.
         finished: gets each file as soon as it is there, and is what comes back.
+
+    Raises:
+        FaultyAudio: a piece was silent or broken with every seed that was tried.
     """
     targets = [check_target(path) for path in paths]
     if len(targets) != len(request.prompts) or len(set(targets)) != len(targets):
@@ -193,8 +220,15 @@ def render(
     identity = identity_of(model)
     finished = [] if finished is None else finished
     for row, target in enumerate(targets):
-        recipe = recipe_of(request, row, result, target=target, model=identity, origin=origin)
-        finished.append(_write(target, result.audio[row], recipe))
+        if finish is None:
+            take = Take(request=request, result=result, row=row)
+        else:
+            take = worthwhile(model, request, result, row, cancel=cancel)
+        recipe = recipe_of(
+            take.request, take.row, take.result, target=target, model=identity, origin=origin, finish=finish
+        )
+        recipe = replace(recipe, asked_seed=take.asked_seed)
+        finished.append(_write(target, take.audio, recipe))
     return finished
 
 
@@ -310,6 +344,7 @@ def recipe_of(
     model: ModelIdentity,
     origin: Origin,
     level: LevelSettings = LevelSettings(),
+    finish: Finish | None = None,
 ) -> Recipe:
     """The recipe of one row of `request` in the file `target`."""
     return Recipe(
@@ -328,6 +363,7 @@ def recipe_of(
         style=request.style,
         decoder=request.decoder,
         level=level,
+        finish=finish,
         sample_rate=made.sample_rate,
         timings={stage: round(seconds, 3) for stage, seconds in made.timings.items()},
     )
@@ -340,15 +376,22 @@ def write_sidecar(path: Path, recipe: Recipe) -> None:
 
 def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
     sidecar = sidecar_of(target)
+    level, form = recipe.level, target.suffix.lower().lstrip(".")
     try:
+        audio = normalize_audio(
+            audio, strategy=level.strategy, loudness_compressor=level.loudness_compressor,
+            log_clipping=True, sample_rate=recipe.sample_rate, stem_name=str(target),
+        )  # fmt: skip
+        if recipe.finish is not None:
+            audio = finished_audio(audio, recipe.sample_rate, recipe.finish) * file_format(form).gain
         audio_write(
             target,
             audio,
             recipe.sample_rate,
-            format=target.suffix.lower().lstrip("."),
-            strategy=recipe.level.strategy,
-            loudness_compressor=recipe.level.loudness_compressor,
+            format=form,
+            strategy="none",
             add_suffix=False,
+            tags=recipe.tags,
         )
         write_sidecar(sidecar, recipe)
     except BaseException:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from audiocraft.audio.faults import (
+    StandstillMeter,
     is_clipped,
     is_silent,
     longest_repetition_s,
@@ -25,8 +26,8 @@ def noise(generator: torch.Generator) -> Tensor:
     return 0.1 * torch.randn(10 * RATE, generator=generator)
 
 
-def tone(seconds: float, rate: int = RATE) -> Tensor:
-    return 0.1 * torch.sin(2 * torch.pi * 261.6 * torch.arange(int(seconds * rate)) / rate)
+def tone(seconds: float, rate: int = RATE, hz: float = 261.6) -> Tensor:
+    return 0.1 * torch.sin(2 * torch.pi * hz * torch.arange(int(seconds * rate)) / rate)
 
 
 def test_silence(noise: Tensor) -> None:
@@ -78,3 +79,30 @@ def test_the_longest_run(flags: list[bool]) -> None:
 
 def test_too_short_to_stand_still() -> None:
     assert longest_still_s(torch.zeros(0), RATE) == 0 and longest_still_s(torch.zeros(10), RATE) == 0
+
+
+def chord(seconds: float) -> Tensor:
+    return sum((tone(seconds, RATE, hz) for hz in (220.0, 277.0, 330.0)), torch.zeros(1))
+
+
+def test_one_tone_that_drowns_all_else_is_measured_and_a_chord_is_not() -> None:
+    generator = torch.Generator().manual_seed(1)
+    noise = 0.02 * torch.randn(8 * RATE, generator=generator)
+    swelling = 0.6 + 0.4 * torch.sin(torch.arange(3 * RATE) / 1000)  # not still: its level changes
+    stuck = noise.clone()
+    stuck[RATE : 4 * RATE] += 5 * swelling * tone(3, RATE, 390.0)
+    for wav, low, high in ((stuck, 2.5, 3.1), (noise, 0.0, 0.2), (noise + chord(8), 0.0, 0.5)):
+        meter = StandstillMeter(RATE)
+        meter.push(wav)
+        assert low <= meter.held_s <= high
+        assert meter.still_s < 0.5
+
+
+@pytest.mark.parametrize("size", [7, 1000, 50000])
+def test_a_standstill_is_measured_in_pieces_as_in_one(size: int) -> None:
+    wav = torch.cat([3 * tone(2.5), 0.1 * torch.randn(RATE, generator=torch.Generator().manual_seed(2))])
+    whole, pieces = StandstillMeter(RATE), StandstillMeter(RATE)
+    whole.push(wav[: 3 * RATE])
+    for piece in wav[: 3 * RATE].split(size):
+        pieces.push(piece)
+    assert whole.still_s == pieces.still_s > 2 and whole.held_s == pieces.held_s > 2

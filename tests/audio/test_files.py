@@ -175,3 +175,13 @@ def test_spectrogram_shows_the_tone_at_its_pitch(wav: Tensor) -> None:
 def test_spectrograms_are_drawn(tmp_path: Path, wav: Tensor) -> None:
     save_spectrograms([wav[0].numpy(), wav[1].numpy()], RATE, tmp_path / "x.png", ["left", "right"], dur=1)
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("rate", [8000, 24000, 44100, 48000])
+@pytest.mark.parametrize("extra", [0, 40, 100, 200, 700])
+def test_the_last_packet_of_opus_holds_audio(tmp_path: Path, rate: int, extra: int) -> None:
+    """libsndfile ends with a burst of any level where only what its encoder looked ahead is left for that packet."""
+    wav = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(rate // 2 + extra) / rate)
+    wav[-(rate // 40) :] *= torch.linspace(1, 0, rate // 40 + 1)[1:] ** 3
+    found, held = audio_read(audio_write(tmp_path / "x", wav, rate, "opus", strategy="none"))
+    assert float(found[:, -held // 200 :].abs().max()) < 0.01

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from audiocraft.errors import InvalidInput
+from audiocraft.modules.harmonic import bounds
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
 from audiocraft.modules.harmonic.encoder import SpectralEncoder, ToneScale, tone_kernels
 from audiocraft.quantization.vq import ResidualVectorQuantizer, leaky_sum
@@ -186,3 +187,50 @@ def test_a_predicting_decoder_streams() -> None:
 def test_prediction_needs_a_decoder_that_adds_it() -> None:
     with pytest.raises(InvalidInput, match="prediction"):
         ResidualVectorQuantizer(8, prediction=1.0)
+
+
+def levels(
+    noise_of_step: float, *, frames: int = 80, burst: slice = slice(0, 0)
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tones at a usual level, and noise at this level in the steps of `burst`."""
+    tones, noise = torch.zeros(1, 2 * frames, 193), torch.full((1, 8 * frames, 40), 0.002)
+    tones[..., 60:66] = 0.04
+    noise[:, burst] = noise_of_step / 40**0.5
+    return tones, noise
+
+
+def level_of(amplitudes: torch.Tensor) -> torch.Tensor:
+    return amplitudes.square().sum(dim=-1).sqrt()[0]
+
+
+def test_levels_of_sounds_pass_their_bounds_unchanged() -> None:
+    tones, noise = levels(0.4, burst=slice(80, 84))
+    past = bounds.past_of(1, tones)
+    found = bounds.bounded(tones, noise, past)
+    assert torch.equal(found[0], tones) and torch.equal(found[1], noise)
+
+
+def test_a_burst_is_bounded_by_what_came_before_it() -> None:
+    """Steps of noise that are ten times louder than music gets: codes that never occur together do that."""
+    tones, noise = levels(4.0, burst=slice(400, 410))
+    loud, bounded = level_of(noise), level_of(bounds.bounded(tones, noise, bounds.past_of(1, tones))[1])
+    assert float(loud.max()) > 3.9 and float(bounded[400:410].max()) < 1.0
+    assert torch.equal(bounded[:400], loud[:400]) and torch.equal(bounded[410:], loud[410:])
+    # Louder stays louder, and what follows a loud part may be loud.
+    assert float(bounded[400]) > 0.5
+    crowded = bounds.bounded(*levels(1.0, burst=slice(160, 640)), bounds.past_of(1, tones))[1]
+    assert float(level_of(crowded)[-1]) > 0.9 * 0.95
+
+
+@torch.no_grad()
+def test_a_bounded_decoder_streams() -> None:
+    torch.manual_seed(0)
+    decoder = HarmonicNoiseDecoder(SCALE, dimension=8, width=16, num_blocks=2, bounded=True).eval()
+    z = 3 * torch.randn(2, 8, 130)
+    whole, state, pieces, start = decoder(z), decoder.init_state(2), [], 0
+    for size in (1, 3, 60, 2, 64):
+        pieces.append(decoder(z[..., start : start + size], state=state))
+        start += size
+    torch.testing.assert_close(torch.cat(pieces, dim=-1), whole, atol=2e-4, rtol=1e-3)
+    decoder.bounded = False
+    assert float(decoder(z).abs().max()) > 1.5 * float(whole.abs().max())

@@ -138,4 +138,5 @@ class FakeEngine(LocalEngine):
 def audio_of(request: GenerationRequest) -> Tensor:
     """What the fake makes [C, N]: the same for the same seed."""
     generator = torch.Generator().manual_seed((request.seeds or (0,))[0])
-    return torch.rand(1, round(request.duration * RATE), generator=generator) - 0.5
+    level = {"loud": 6.0, "silent": 0.0}.get(request.prompts[0] or "", 1.0)
+    return level * (torch.rand(1, round(request.duration * RATE), generator=generator) - 0.5)

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 
+from audiocraft.audio import finishing
+from audiocraft.audio.loudness import true_peak
 from audiocraft.config.serving import QueueLimits, RequestLimits, ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.app import create_app
@@ -48,7 +51,7 @@ def finished(client: TestClient, job: str) -> dict[str, Any]:
     return dict(client.get(f"/v1/generations/{job}").json())
 
 
-def test_a_piece_is_made_and_its_audio_is_what_the_engine_gave(
+def test_a_piece_is_made_and_its_audio_is_what_the_engine_gave_finished(
     client: TestClient, engine: FakeEngine
 ) -> None:
     asked = {"prompt": "calm piano", "duration": 1.0, "seed": 7}
@@ -61,7 +64,33 @@ def test_a_piece_is_made_and_its_audio_is_what_the_engine_gave(
     file = client.get(f"/v1/generations/{body['id']}/audio")
     found, rate = soundfile.read(io.BytesIO(file.content), dtype="float32")
     assert rate == RATE
-    np.testing.assert_allclose(found, audio_of(engine.requests[0])[0].numpy(), atol=1e-4)
+    expected = finishing.finished(audio_of(engine.requests[0]), RATE)[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("fade", [0.0, 0.02])
+def test_file_and_stream_of_a_loud_piece_are_one_and_peak_below_the_ceiling(
+    client: TestClient, engine: FakeEngine, fade: float
+) -> None:
+    asked = {"prompt": "loud", "duration": 1.0, "seed": 7, "fade": fade}
+    job = client.post("/v1/generations", json=asked, headers=WAIT).json()["id"]
+    file, rate = soundfile.read(io.BytesIO(client.get(f"/v1/generations/{job}/audio").content), dtype="int16")
+    streamed = client.get(f"/v1/generations/{job}/stream?format=pcm").content
+    assert file.tobytes() == streamed and len(file) == RATE
+    part = client.get(f"/v1/generations/{job}/audio?format=pcm", headers={"Range": "bytes=1000-1999"}).content
+    assert part == streamed[1000:2000]
+    wav = torch.from_numpy(file / np.float32(32768))[None]
+    assert true_peak(wav, rate) <= -1.0
+    assert bool(wav[0, -1].abs() < 1e-3) == bool(fade)
+    opus = client.get(f"/v1/generations/{job}/audio?format=opus").content
+    lossy, rate = soundfile.read(io.BytesIO(opus), dtype="float32")
+    assert true_peak(torch.from_numpy(lossy)[None], rate) <= -1.0
+
+
+def test_a_silent_piece_says_so(client: TestClient) -> None:
+    asked = {"prompt": "silent", "duration": 1.0, "seed": 7}
+    body = client.post("/v1/generations", json=asked, headers=WAIT).json()
+    assert body["status"] == "succeeded" and body["result"]["fault"] == "it is silent"
 
 
 def test_a_job_is_accepted_looked_at_listed_and_forgotten(client: TestClient) -> None:

@@ -20,6 +20,7 @@ from audiocraft.modules.backend import is_watched, kernels_for
 from audiocraft.modules.compiled.codec import Chain
 from audiocraft.modules.compiled.codec_weights import Unsupported
 from audiocraft.modules.derived import Derived
+from audiocraft.modules.harmonic import bounds
 from audiocraft.modules.harmonic.encoder import (
     FLOOR,
     NOISES_PER_FRAME,
@@ -135,6 +136,7 @@ class SynthesisState:
         tone_tail, noise_tail: what the last steps add to the samples that follow.
         position: frames made so far.
         held: the last frame [B, dimension], of which the next one has a share; None at the start.
+        heard: powers [B, frames] of the last frames, by which the next are bounded; None where they are not.
     """
 
     past: list[Tensor]
@@ -142,6 +144,7 @@ class SynthesisState:
     noise_tail: Tensor
     position: int = 0
     held: Tensor | None = None
+    heard: Tensor | None = None
 
 
 class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
@@ -153,6 +156,8 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
     Args:
         prediction: share of the frame before that is added to each frame: what the codes of a quantiser with the same
             prediction leave out.
+        bounded: levels stay within what real sounds reach (`bounds.py`), whatever codes a language model drew; not
+            in training.
     """
 
     frequencies: Tensor
@@ -170,9 +175,11 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         width: int = 256,
         num_blocks: int = 4,
         prediction: float = 0.0,
+        bounded: bool = False,
     ) -> None:
         super().__init__()
         self.prediction = prediction
+        self.bounded = bounded
         self.scale = scale
         self.dimension = dimension
         self.hop_length = scale.hop
@@ -221,6 +228,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
             past,
             like.new_zeros(batch_size, self.scale.tone_hop, dtype=torch.float32),
             like.new_zeros(batch_size, self.scale.noise_hop, dtype=torch.float32),
+            heard=bounds.past_of(batch_size, like.float()) if self.bounded else None,
         )
 
     def forward(self, z: Tensor, *, state: SynthesisState | None = None) -> Tensor:
@@ -241,7 +249,14 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         else:
             start = int(torch.randint(1 << 16, (), device="cpu")) if self.training else 0
         with torch.autocast(z.device.type, enabled=False):
-            audio = self._sing(tones.float(), start, state) + self._hiss(noise.float(), start, state)
+            tones, noise = tones.float(), noise.float()
+            if self.bounded and not self.training:
+                heard = None if state is None else state.heard
+                heard = bounds.past_of(z.shape[0], tones) if heard is None else heard
+                tones, noise, heard = bounds.bounded(tones, noise, heard)
+                if state is not None:
+                    state.heard = heard
+            audio = self._sing(tones, start, state) + self._hiss(noise, start, state)
         return audio.unsqueeze(1).to(z.dtype)
 
     def lookahead(self, index: int) -> int:

@@ -10,7 +10,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from audiocraft.audio.formats import STREAM_FORMATS
-from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
+from audiocraft.config.limits import FADE, MAX_FADE, MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
 from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.reading import parse_chords
@@ -236,6 +236,9 @@ class GenerationBody(Strict):
     style: StyleBody | None = Field(default=None, description="How the audio of kind style is read.")
     decoder: ModelName | None = Field(
         default=None, description="What turns the model's codes into audio; by default its own codec."
+    )
+    fade: Annotated[float, Field(ge=0, le=MAX_FADE, allow_inf_nan=False)] = Field(
+        default=FADE, description="Seconds at the end that fade to silence; a stream begins as much later."
     )
     priority: Annotated[int, Field(ge=0, le=9)] = Field(
         default=0,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from audiocraft.environment import VERSION
+from audiocraft.audio.tags import generation_tags
 from audiocraft.errors import AudioCraftError, QueueFull
 
 Status = Literal["queued", "starting", "processing", "succeeded", "failed", "canceled"]
@@ -171,10 +171,5 @@ def is_id(text: str, prefix: str) -> bool:
 
 
 def tags_of(job: GenerationJob) -> dict[str, str]:
-    """Where a file comes from, written into it. The same request and seed give the same bytes, so no id."""
-    return {
-        "title": job.prompt[:200] or job.kind,
-        "artist": job.model,
-        "comment": f"generated audio; model {job.model}; seed {job.seed}",
-        "software": f"AudioCraft {VERSION}",
-    }
+    """Where a file comes from, written into it."""
+    return generation_tags(job.prompt or job.kind, model=job.model, seed=job.seed)

@@ -1,4 +1,4 @@
-"""Writes what an engine says about one job to its audio file and its row."""
+"""Writes what an engine says about one job to its audio file, finished, and to its row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
+from audiocraft.audio.finishing import Finisher, find_faults, finished
 from audiocraft.audio.writer import GrowingWav
 from audiocraft.environment import VERSION
 from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
@@ -17,7 +20,7 @@ from audiocraft.server.errors import job_error_of
 from audiocraft.server.jobs.blobs import BlobStore, digest_of
 from audiocraft.server.jobs.records import GenerationJob, JobError, tags_of
 from audiocraft.server.jobs.store import JobStore
-from audiocraft.server.worker.requests import plan_document
+from audiocraft.server.worker.requests import finish_of, plan_document
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +43,8 @@ class Recorder:
         self._blobs = blobs
         self._job = job
         self._rate_of = rate_of
+        self._finish = finish_of(job)
+        self._finisher: Finisher | None = None
         self._writer: GrowingWav | None = None
         self._stored_at = 0.0
         self._values: dict[str, Any] = {}
@@ -58,7 +63,7 @@ class Recorder:
             case AudioChunk():
                 self._chunk(event)
             case Finished():
-                self._finish(event.result)
+                self._end(event.result)
             case Failed():
                 self._fail(event.error)
             case Stopped():
@@ -94,17 +99,28 @@ class Recorder:
         self._store_after(_AUDIO_SECONDS if "audio" in self._news else _PROGRESS_SECONDS)
 
     def _chunk(self, event: AudioChunk) -> None:
-        if event.row != 0 or (self._writer is None and event.start != 0):
+        if event.row != 0 or (self._finisher is None and event.start != 0):
+            return
+        if not bool(event.audio.isfinite().all()):
+            self._end_not_finite()
+            return
+        if self._finisher is None:
+            self._finisher = self._finish.open(self._rate_of(self._job.model), event.audio.shape[0])
+        self._append(self._finisher.push(event.audio))
+
+    def _append(self, audio: Tensor) -> None:
+        """Add finished audio [C, n] to the file, and say that it is there."""
+        if not audio.shape[-1]:
             return
         first = self._writer is None
         if self._writer is None:
             rate = self._rate_of(self._job.model)
-            self._writer = self._blobs.writer(self._job, rate, event.audio.shape[0])
+            self._writer = self._blobs.writer(self._job, rate, audio.shape[0])
             if self._closed:  # by another thread, which saw no file to close
                 self._writer.abandon()
                 return
-            self._values |= {"sample_rate": rate, "channels": event.audio.shape[0]}
-        samples = self._writer.append(event.audio)
+            self._values |= {"sample_rate": rate, "channels": audio.shape[0]}
+        samples = self._writer.append(audio)
         self._values["samples"] = samples
         self._news["audio"] = {"samples": samples, "seconds": round(samples / self._writer.sample_rate, 3)}
         self._store_after(0.0 if first else _AUDIO_SECONDS)
@@ -119,19 +135,20 @@ class Recorder:
         self._values, self._news = {}, {}
         self._store.advance(self._job, values, news)
 
-    def _finish(self, result: GenerationResult) -> None:
+    def _end(self, result: GenerationResult) -> None:
         audio = result.audio[0]
-        if not bool(audio.isfinite().all()):
-            self._end_failed(
-                JobError(code="not_finite", message="the model produced samples that are no numbers")
-            )
+        faults = find_faults(audio, result.sample_rate, music=self._job.kind != "sound")
+        if faults.broken:
+            self._end_not_finite()
             return
+        if self._finisher is not None:
+            self._append(self._finisher.finish())
         writer = self._writer
         if writer is None or writer.samples != audio.shape[-1]:
             if writer is not None:
                 writer.abandon()
             writer = self._writer = self._blobs.writer(self._job, result.sample_rate, audio.shape[0])
-            writer.append(audio)
+            writer.append(finished(audio, result.sample_rate, self._finish))
         writer.finish(tags_of(self._job))
         document = {
             "sha256": digest_of(writer.path),
@@ -141,6 +158,8 @@ class Recorder:
             "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
             "audiocraft": VERSION,
         }
+        if faults.reason is not None:
+            document["fault"] = faults.reason
         values: Mapping[str, Any] = {
             **self._values,
             "sample_rate": result.sample_rate,
@@ -155,6 +174,11 @@ class Recorder:
         if found.code == "internal_error":
             _log.error("generation %s failed", self._job.id, exc_info=error)
         self._end_failed(found)
+
+    def _end_not_finite(self) -> None:
+        self._end_failed(
+            JobError(code="not_finite", message="the model produced samples that are no numbers")
+        )
 
     def _end_failed(self, error: JobError) -> None:
         self.close()

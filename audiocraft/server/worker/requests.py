@@ -9,6 +9,7 @@ import torch
 from audiocraft.analysis.hearing import heard_plan
 from audiocraft.audio.finishing import Finish
 from audiocraft.config.decode import encode
+from audiocraft.config.limits import FADE
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
 from audiocraft.music.continuing import going_on
 from audiocraft.music.planning import ScoreSettings
@@ -31,6 +32,11 @@ def request_of(job: GenerationJob, blobs: BlobStore) -> GenerationRequest:
         # The end of one's own piece was faded out; going on behind the fade would leave a gap.
         audio = audio[:, : max(1, audio.shape[-1] - round(Finish().fade * rate))]
     return to_request(body, audio, rate)
+
+
+def finish_of(job: GenerationJob) -> Finish:
+    """How the audio of a stored job is finished."""
+    return Finish(fade=job.request.get("fade", FADE))
 
 
 def to_request(

@@ -1,0 +1,103 @@
+"""Pieces that are not worth hearing are made again: silent, stuck or broken ones, a few times, with other seeds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from audiocraft.audio.finishing import find_faults
+from audiocraft.errors import AudioCraftError
+from audiocraft.generation.progress import CancelToken
+from audiocraft.generation.request import GenerationRequest, GenerationResult
+from audiocraft.models.generator import GeneratorModel
+
+TAKES = 4
+"""How often a piece is tried, the first time included."""
+
+Notice = Callable[[str], object]
+"""Takes a line that a person should read."""
+
+_log = logging.getLogger(__name__)
+# Seeds of further takes lie far from each other, so that they are not those of other rows of a batch.
+_STRIDE, _SEEDS = 1_640_531_527, 1 << 31
+
+
+class FaultyAudio(AudioCraftError):
+    """Every take of a piece was silent or broken."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Take:
+    """One row of a result that will be kept.
+
+    Args:
+        request: what it was made of, in which it is row `row`, as in the result.
+        asked_seed: the seed that was asked for, where this take has another one.
+        fault: what is still wrong with it.
+    """
+
+    request: GenerationRequest
+    result: GenerationResult
+    row: int
+    asked_seed: int | None = None
+    fault: str | None = None
+
+    @property
+    def audio(self) -> Tensor:
+        """The audio [C, N]."""
+        return self.result.audio[self.row]
+
+
+def take_seed(seed: int, number: int) -> int:
+    """The seed of take `number` of a piece; take 0 is the one that was asked for."""
+    return seed if number == 0 else (seed + number * _STRIDE) % _SEEDS
+
+
+def worthwhile(
+    model: GeneratorModel,
+    request: GenerationRequest,
+    result: GenerationResult,
+    row: int,
+    *,
+    notice: Notice = _log.warning,
+    cancel: CancelToken | None = None,
+) -> Take:
+    """Row `row` of `result`, or another take of it if something is wrong with it.
+
+    Args:
+        notice: told of each take that is thrown away, and of a fault that stays.
+
+    Raises:
+        FaultyAudio: all takes were faulty, the last one silent or broken. Where it stands still, the first take is
+            kept, with a notice: it may be what was asked for.
+    """
+    asked = result.seeds[row]
+    own = request.rows(row, row + 1)
+    title = repr(request.prompt_at(row, 0.0) or "")
+    take = first = Take(request=request, result=result, row=row)
+    for number in range(1, TAKES + 1):
+        rate = take.result.sample_rate
+        faults = find_faults(take.audio[:, prompt_samples(own, rate) :], rate, music=model.makes_music)
+        if faults.reason is None:
+            return take
+        if number == TAKES:
+            break
+        seed = take_seed(asked, number)
+        notice(f"{title} with seed {take.result.seeds[take.row]}: {faults.reason}; trying seed {seed}")
+        other = replace(own, seeds=(seed,))
+        take = Take(request=other, result=model.run(other, cancel=cancel), row=0, asked_seed=asked)
+    said = f"{title}: {faults.reason}; so are {TAKES - 1} other takes"
+    if faults.silent or faults.broken:
+        raise FaultyAudio(f"{said}; try another prompt, another --seed or another model")
+    notice(f"{said}; the first one is kept")
+    return replace(first, fault=faults.reason)
+
+
+def prompt_samples(request: GenerationRequest, sample_rate: int) -> int:
+    """How many samples of a piece are the audio that it continues, and not the model's."""
+    if request.prompt_audio is None or request.prompt_sample_rate is None:
+        return 0
+    return round(request.prompt_audio.shape[-1] / request.prompt_sample_rate * sample_rate)

@@ -1,0 +1,156 @@
+"""Measures whether anything bad reaches an ear: bursts, peaks, tones that stay, ends that click, silence.
+
+usage: python benchmarks/ear.py [--prompts bare|detailed|sounds] [--seeds 32] [--seconds 8] [--forms wav stream ...]
+
+Each prompt is made with each seed, as the command line makes it. A burst is a sample above four times the 99th
+percentile of the clip's magnitudes, in what the model makes; everything else is measured in what is written or
+streamed. The last line of stdout is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import soundfile
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from audiocraft.audio.encoders import open_encoder
+from audiocraft.audio.files import audio_read
+from audiocraft.audio.finishing import USUAL, find_faults, finished
+from audiocraft.audio.loudness import true_peak
+from audiocraft.generation.request import GenerationRequest
+from audiocraft.models.generator import GeneratorModel
+from audiocraft.models.loaders import load_model
+from audiocraft.workflows.render import render
+
+PROMPTS = {
+    "bare": ("happy music", "jazz", "pop", "lofi hip hop", "orchestra", "flute", "rock", "sad song"),
+    "detailed": (
+        "calm piano in A minor, 80 bpm",
+        "jazz trio, piano, upright bass and drums, 120 bpm, F major",
+        "techno, synth lead and drums, 128 bpm, E minor",
+        "folk, acoustic guitar, 100 bpm, D major",
+        "slow strings, 60 bpm, G minor",
+        "lofi beat, electric piano and drums, 75 bpm, C minor",
+        "rock, guitar, bass and drums, 120 bpm, A minor",
+        "waltz, flute and harp, 90 bpm, G major",
+    ),
+    "sounds": (
+        "rain", "thunder", "wind", "stream", "waves", "crickets", "birds", "dog barking", "footsteps", "door",
+        "clock ticking", "typing", "engine", "helicopter", "siren", "alarm", "bell", "fire", "explosion",
+        "water drops", "whoosh",
+    ),
+}  # fmt: skip
+FILES, STREAMS = ("wav", "flac", "mp3", "ogg", "opus"), ("stream", "mp3 stream", "opus stream")
+BURST, ENDING_S = 4.0, 0.005
+
+
+@dataclass
+class Heard:
+    """What was measured so far."""
+
+    clips: int = 0
+    bursts: list[str] = field(default_factory=list)
+    peaks: dict[str, float] = field(default_factory=dict)
+    endings: dict[str, float] = field(default_factory=dict)
+    retried: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    longest_tone: float = 0.0
+
+    def note_form(self, form: str, wav: Tensor, rate: int) -> None:
+        """A clip as it is in a form that reaches an ear."""
+        last = float(wav[:, -round(ENDING_S * rate) :].abs().max()) / max(1e-9, float(wav.abs().max()))
+        self.peaks[form] = max(self.peaks.get(form, -99.0), true_peak(wav, rate))
+        self.endings[form] = max(self.endings.get(form, -99.0), 20 * float(torch.tensor(last + 1e-6).log10()))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prompts", choices=sorted(PROMPTS), default="bare")
+    parser.add_argument("--model", help="by default the bundled one for these prompts")
+    parser.add_argument("--seeds", type=int, default=32)
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--forms", nargs="+", default=["wav", "stream"], choices=[*FILES, *STREAMS])
+    return parser.parse_args()
+
+
+def streamed(wav: Tensor, rate: int, form: str) -> tuple[Tensor, int]:
+    """wav [C, N] as a listener of this stream hears it."""
+    wav = finished(wav, rate, USUAL)
+    if form == "stream":
+        return wav, rate
+    encoder = open_encoder(form.removesuffix(" stream"), rate, wav.shape[0])
+    content = (
+        b"".join(encoder.encode(part.numpy()) for part in wav.split(rate // 5, dim=-1)) + encoder.finish()
+    )
+    found, held = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    return torch.from_numpy(found.T.copy()), held
+
+
+def listen(
+    model: GeneratorModel, prompt: str, options: argparse.Namespace, heard: Heard, folder: Path
+) -> None:
+    """Make one prompt with all seeds, and measure."""
+    music = model.makes_music
+    for first in range(options.first, options.first + options.seeds, 8):
+        seeds = tuple(range(first, min(first + 8, options.first + options.seeds)))
+        request = GenerationRequest(prompts=(prompt,) * len(seeds), duration=options.seconds, seeds=seeds)
+        made = model.run(request)
+        for form in set(FILES) & set(options.forms):
+            paths = [folder / f"{seed}.{form}" for seed in seeds]
+            for done in render(model, request, paths):
+                heard.note_form(form, *audio_read(done.path))
+                if done.recipe.asked_seed is not None and form == "wav":
+                    heard.retried.append(f"{prompt} {done.recipe.asked_seed}")
+                if form == "wav":
+                    wav, rate = audio_read(done.path)
+                    faults = find_faults(wav, rate, music=music)
+                    heard.longest_tone = max(heard.longest_tone, faults.held)
+                    heard.faults[faults.reason or "none"] += 1
+        for seed, wav in zip(seeds, made.audio, strict=True):
+            heard.clips += 1
+            levels = wav.abs()
+            if bool((levels > BURST * levels.quantile(0.99)).any()):
+                heard.bursts.append(f"{prompt} {seed}")
+            for form in set(STREAMS) & set(options.forms):
+                heard.note_form(form, *streamed(wav, made.sample_rate, form))
+
+
+def main() -> None:
+    options = arguments()
+    model = load_model(options.model or ("audiogen-nano" if options.prompts == "sounds" else "nano"))
+    heard, console = Heard(), Console(stderr=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for prompt in track(PROMPTS[options.prompts], "listening", console=console):
+            listen(model, prompt, options, heard, Path(folder))
+    print(f"bursts in {len(heard.bursts)} of {heard.clips}: {', '.join(heard.bursts) or 'none'}")
+    for form, peak in heard.peaks.items():
+        print(
+            f"{form:<12} true peak {peak:6.2f} dBTP at most, last 5 ms {heard.endings[form]:6.1f} dB below the peak"
+        )
+    print(f"longest tone {heard.longest_tone:.2f} s; made again: {', '.join(heard.retried) or 'none'}")
+    print(
+        json.dumps(
+            {
+                "prompts": options.prompts, "clips": heard.clips, "bursts": len(heard.bursts), "peaks": heard.peaks,
+                "endings": heard.endings, "longest_tone": heard.longest_tone, "retried": heard.retried,
+                "faults": dict(heard.faults),
+            }
+        )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
