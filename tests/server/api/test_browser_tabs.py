@@ -14,7 +14,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
-from audiocraft.config.serving import LeaseSettings, ServingConfig
+from audiocraft.config.serving import ServingConfig
 
 from ..fakes import FakeEngine
 from . import browsing
@@ -78,7 +78,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def site(config: ServingConfig) -> Iterator[str]:
     """The address of a server whose pieces are never finished: slower than any real time."""
-    config = replace(config, lease=LeaseSettings(poll=0.05, rows=16))
+    config = replace(config, lease=replace(config.lease, drain_seconds=0.5))
     with serving(FakeEngine(), config) as client:
         yield str(client.base_url)
 
@@ -89,6 +89,9 @@ def named(words: str) -> str:
 
 def test_six_pieces_and_a_second_tab_leave_every_button_alive(browser: Any, site: str) -> None:
     one = Watched(browser, site)
+    one.page.fill("#duration", "1")
+    one.generate("the first one, with which everything is loaded")
+    one.page.fill("#duration", "10")
     for number in range(6):
         one.page.fill("#prompt", f"crawl {number}")
         one.quick(
@@ -102,7 +105,7 @@ def test_six_pieces_and_a_second_tab_leave_every_button_alive(browser: Any, site
     one.holds_little()
 
     two = Watched(one.context, site)
-    two.until("document.querySelectorAll('.piece').length === 6")
+    two.until("document.querySelectorAll('.piece').length === 7")
     two.holds_little()
     two.quick(lambda: two.page.locator(".piece .stop").nth(1).click(), "audiocraft.jobs.active.length === 5")
     one.until("audiocraft.jobs.active.length === 5")  # and the first tab knows
