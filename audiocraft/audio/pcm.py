@@ -52,7 +52,8 @@ def f32_pcm(wav: Tensor | npt.NDArray[Any]) -> Tensor:
     """Integer PCM (8 bits with or without sign, 16 or 32 bits) or float samples as float32 in [-1, 1]."""
     import torch
 
-    wav = torch.as_tensor(wav)
+    if not isinstance(wav, torch.Tensor):
+        wav = torch.as_tensor(wav, device="cpu")
     if wav.dtype.is_floating_point:
         return wav.float()
     if wav.dtype == torch.uint8:  # as WAV files have 8 bits: silence is 128
