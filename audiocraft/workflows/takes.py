@@ -14,7 +14,7 @@ from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.models.generator import GeneratorModel
 
-TAKES = 4
+TAKES = 8
 """How often a piece is tried, the first time included."""
 
 Notice = Callable[[str], object]
