@@ -284,4 +284,4 @@ def test_counts_say_where(gpu: Device) -> None:
     with gpu.counting() as count:
         model.generate_audio(codes)  # codes of a stranger, which are looked at
     assert isinstance(count, Count) and count.read_backs == 1
-    assert "encodec.py:_check_codes" in count.waits[0].where[0]
+    assert "encodec.py:checked_codes" in count.waits[0].where[0]
