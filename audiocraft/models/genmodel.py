@@ -138,7 +138,8 @@ class BaseGenModel(GeneratorModel):
         return_tokens: bool = False,
     ) -> Generated:
         """Audio that starts with `prompt` ([B, C, N], or [C, N] for one row) and goes on."""
-        prompt = checked_samples(prompt, "prompt")
+        if not isinstance(prompt, Tensor):
+            prompt = checked_samples(prompt, "prompt")
         if prompt.dim() == 2:
             prompt = prompt[None]
         if prompt.dim() != 3:

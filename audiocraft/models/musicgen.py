@@ -113,9 +113,10 @@ class MusicGen(TokenModel):
         Args:
             melody_wavs: [B, C, N], [C, N] for one row, or a list with [C, N] or None for each row.
         """
-        if not isinstance(melody_wavs, list | tuple):
+        if not isinstance(melody_wavs, Tensor | list | tuple):
             melody_wavs = checked_samples(melody_wavs, "melody_wavs")
-            melody_wavs = melody_wavs[None] if melody_wavs.dim() == 2 else melody_wavs
+        if isinstance(melody_wavs, Tensor) and melody_wavs.dim() == 2:
+            melody_wavs = melody_wavs[None]
         if isinstance(melody_wavs, Tensor) and melody_wavs.dim() != 3:
             raise InvalidInput(
                 f"melody_wavs must be [rows, channels, samples], got {list(melody_wavs.shape)}",
