@@ -67,6 +67,15 @@ def test_an_own_piece_goes_on_by_its_id_in_its_plan(config: ServingConfig) -> No
         assert again["result"]["sha256"] == longer["result"]["sha256"]
 
 
+def test_a_piece_with_a_long_fade_goes_on_before_it(config: ServingConfig) -> None:
+    engine = FakeEngine()
+    with app_of(config, engine) as client:
+        piece = made(client, prompt="x", duration=3.0, fade=1.0)
+        made(client, kind="continuation", prompt="x", duration=5.0, audio={"generation": piece["id"]})
+        audio = engine.requests[-1].prompt_audio
+        assert audio is not None and audio.shape[-1] == round(2.0 * RATE)
+
+
 def test_what_the_words_or_the_fields_name_changes_where_it_goes_on(config: ServingConfig) -> None:
     engine = PlannedEngine()
     with app_of(config, engine) as client:

@@ -18,6 +18,7 @@ import soundfile
 from audiocraft.audio.pcm import Samples, from_pcm16
 from audiocraft.audio.wav import BYTES_PER_SAMPLE, HEADER_BYTES
 from audiocraft.audio.writer import GrowingWav
+from audiocraft.config.limits import FADE
 from audiocraft.errors import InvalidInput
 from audiocraft.server.jobs.records import GenerationJob, is_id
 from audiocraft.utils.files import atomic_path
@@ -91,16 +92,22 @@ class BlobStore:
             shutil.copyfile(self._upload(upload), target)
 
     def use_audio(self, source: GenerationJob, job: str) -> None:
-        """Give a job its own copy of the audio of a finished one, which costs no space and outlives it."""
-        target = self.folder_of(job) / "input.wav"
+        """Give a job its own copy of the audio of a finished one, which costs no space and outlives it. An end that
+        fades longer than usual is left out of the copy: who goes on from it would begin in silence."""
+        path, target = self.audio_path(source), self.folder_of(job) / "input.wav"
+        surplus = source.request.get("fade", FADE) - FADE
         try:
-            os.link(self.audio_path(source), target)
+            if surplus > 0 and path.is_file():
+                frames, rate = soundfile.read(path, dtype="int16", always_2d=True)
+                soundfile.write(target, frames[: max(1, len(frames) - round(surplus * rate))], rate)
+                return
+            os.link(path, target)
         except FileNotFoundError:
             raise InvalidInput(
                 f"the audio of {source.id} is not kept any more", field="audio.generation"
             ) from None
         except OSError:
-            shutil.copyfile(self.audio_path(source), target)
+            shutil.copyfile(path, target)
 
     def input_of(self, job: str) -> tuple[Samples, int] | None:
         """The audio [C, N] that a job starts from, if it has any."""
