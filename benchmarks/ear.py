@@ -14,7 +14,7 @@ import io
 import json
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import soundfile
@@ -27,6 +27,7 @@ from audiocraft.audio.encoders import open_encoder
 from audiocraft.audio.files import audio_read
 from audiocraft.audio.finishing import USUAL, find_faults, finished
 from audiocraft.audio.loudness import true_peak
+from audiocraft.errors import AudioCraftError
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.loaders import load_model
@@ -103,22 +104,15 @@ def listen(
     model: GeneratorModel, prompt: str, options: argparse.Namespace, heard: Heard, folder: Path
 ) -> None:
     """Make one prompt with all seeds, and measure."""
-    music = model.makes_music
     for first in range(options.first, options.first + options.seeds, 8):
         seeds = tuple(range(first, min(first + 8, options.first + options.seeds)))
         request = GenerationRequest(prompts=(prompt,) * len(seeds), duration=options.seconds, seeds=seeds)
         made = model.run(request)
         for form in set(FILES) & set(options.forms):
-            paths = [folder / f"{seed}.{form}" for seed in seeds]
-            for done in render(model, request, paths):
-                heard.note_form(form, *audio_read(done.path))
-                if done.recipe.asked_seed is not None and form == "wav":
-                    heard.retried.append(f"{prompt} {done.recipe.asked_seed}")
-                if form == "wav":
-                    wav, rate = audio_read(done.path)
-                    faults = find_faults(wav, rate, music=music)
-                    heard.longest_tone = max(heard.longest_tone, faults.held)
-                    heard.faults[faults.reason or "none"] += 1
+            for seed in seeds:
+                _listen_to_file(
+                    model, replace(request, prompts=(prompt,), seeds=(seed,)), heard, folder / f"x.{form}"
+                )
         for seed, wav in zip(seeds, made.audio, strict=True):
             heard.clips += 1
             levels = wav.abs()
@@ -126,6 +120,24 @@ def listen(
                 heard.bursts.append(f"{prompt} {seed}")
             for form in set(STREAMS) & set(options.forms):
                 heard.note_form(form, *streamed(wav, made.sample_rate, form))
+
+
+def _listen_to_file(model: GeneratorModel, request: GenerationRequest, heard: Heard, path: Path) -> None:
+    """Write one clip as the command line does, and measure the file."""
+    try:
+        (done,) = render(model, request, [path])
+    except AudioCraftError as error:
+        heard.faults[str(error)] += 1
+        return
+    wav, rate = audio_read(done.path)
+    heard.note_form(path.suffix[1:], wav, rate)
+    if path.suffix != ".wav":
+        return
+    if done.recipe.asked_seed is not None:
+        heard.retried.append(f"{request.prompts[0]} {done.recipe.asked_seed}")
+    faults = find_faults(wav, rate, music=model.makes_music)
+    heard.longest_tone = max(heard.longest_tone, faults.held)
+    heard.faults[faults.reason or "none"] += 1
 
 
 def main() -> None:
