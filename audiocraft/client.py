@@ -105,6 +105,7 @@ class GenerationOptions(TypedDict, total=False):
     stride: float | None
     style: Mapping[str, Any] | None
     decoder: str | None
+    fade: float | None
     priority: int | None
     metadata: Mapping[str, str] | None
     webhook: str | None
@@ -184,6 +185,7 @@ class Client:
             stride: seconds between the windows of a long piece.
             style: `{"eval_q", "excerpt_length"}`: how a style is read.
             decoder: what turns the model's codes into audio; by default its own codec.
+            fade: seconds at the end that fade to silence.
             priority: 0 to 9; above 0 it goes before others and needs the scope `admin`.
             metadata: words of your own, given back as they are.
             webhook: an https address that is told when the piece is finished.
@@ -222,6 +224,7 @@ class Client:
             stride: seconds between the windows of a long piece.
             style: `{"eval_q", "excerpt_length"}`: how a style is read.
             decoder: what turns the model's codes into audio; by default its own codec.
+            fade: seconds at the end that fade to silence.
             priority: 0 to 9; above 0 it goes before others and needs the scope `admin`.
             metadata: words of your own, given back as they are.
             webhook: an https address that is told when the piece is finished.

@@ -107,7 +107,7 @@ def train(
     """
     config = compose(overrides)
     target = folder or run_folder(config, overrides)
-    return config.show or train_configured(config, target, resume=resume, from_previous=from_previous)
+    return train_configured(config, target, resume=resume, from_previous=from_previous)
 
 
 def train_configured(
@@ -115,6 +115,8 @@ def train_configured(
 ) -> bool:
     """`train` with a configuration that is made already, in the folder `target`."""
     logging.getLogger("audiocraft").setLevel(config.logging.level)
+    if config.show:
+        return True
     distrib.init()
     init_seed_and_system(config)
     solver = build_solver(config, target)

@@ -9,7 +9,7 @@ from audiocraft.models import debug
 from audiocraft.models.builders import get_debug_compression_model
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
-from audiocraft.models.loaders import load_lm
+from audiocraft.models.loaders import load_lm, one_precision
 from audiocraft.models.token_model import TokenModel
 from audiocraft.utils.devices import usable_device
 
@@ -55,7 +55,7 @@ class AudioGen(TokenModel):
         if name == debug.NAME:
             place, config = usable_device(device), debug.lm_config(_RATE)
             codec = get_debug_compression_model(place, _RATE)
-            lm, _ = load_lm(name, device=place, precision=quantize or precision)
+            lm, _ = load_lm(name, device=place, precision=one_precision(precision, quantize))
             return AudioGen(name, codec, lm, max_duration=config.max_duration)
         return AudioGen._loaded(name, device, precision=precision, quantize=quantize)
 

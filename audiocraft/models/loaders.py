@@ -213,6 +213,16 @@ def build_complete_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
     return build_lm(config, device=device, load_codec=load_compression_model)
 
 
+def one_precision(precision: str | None, quantize: str | None) -> str | None:
+    """What two names for one thing say, or a refusal where they say different things."""
+    if quantize is not None and precision not in ("auto", None, quantize):
+        raise InvalidInput(
+            f"quantize {quantize!r} and precision {precision!r} say different things; give one of them",
+            field="quantize",
+        )
+    return quantize or precision
+
+
 def load_generator(
     name: Path | str, *, device: Device = "cpu", precision: str | None = "auto", quantize: str | None = None
 ) -> tuple[CompressionModel, LMModel, LMConfig]:
@@ -222,12 +232,7 @@ def load_generator(
         precision: see `load_lm`.
         quantize: another name for `precision`.
     """
-    if quantize is not None and precision not in ("auto", None, quantize):
-        raise InvalidInput(
-            f"quantize {quantize!r} and precision {precision!r} say different things; give one of them",
-            field="quantize",
-        )
-    lm, config = load_lm(name, device=device, precision=quantize or precision)
+    lm, config = load_lm(name, device=device, precision=one_precision(precision, quantize))
     place = codec_of(name, config)
     try:
         codec = load_compression_model(place, device=device)

@@ -220,7 +220,7 @@ def test_upstream_interface(model: MusicGen) -> None:
     [
         (lambda m: m.generate("a single text"), "list"),
         (lambda m: m.generate([]), "at least one"),
-        (lambda m: m.generate_unconditional(0), "at least 1"),
+        (lambda m: m.generate_unconditional(0), "1 or more"),
         (lambda m: m.generate_with_chroma(["x"], [None], 32000), "no melody"),
         (lambda m: m.set_style_conditioner_params(), "no style"),
         (lambda m: m.set_generation_params(duration=9.0, extend_stride=7), "extend_stride"),
