@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,17 +81,31 @@ def checked_rate(rate: object, field: str) -> int:
 def checked_samples(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
     """The same as float32, on its device, or a refusal that names `field`: a codec makes a constant buzz of undefined
     samples, and noise of integers that are not scaled."""
+    return checked_recordings([wav], field)[0]
+
+
+def checked_recordings(wavs: Sequence[Tensor | npt.NDArray[Any]], field: str) -> list[Tensor]:
+    """As `checked_samples` of each; a GPU is waited for once, however many there are."""
+    import torch
+
+    recordings = [_scaled(wav, field) for wav in wavs]
+    for device in {samples.device for samples in recordings}:
+        defined = [samples.isfinite().all() for samples in recordings if samples.device == device]
+        if not torch.stack(defined).all():
+            raise InvalidInput(f"{field} has infinite or undefined samples", field=field)
+    return recordings
+
+
+def _scaled(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
+    """What a caller gave as float32, on its device."""
     try:
-        samples = f32_pcm(wav)
+        return f32_pcm(wav)
     except InvalidInput as error:
         raise InvalidInput(str(error), field=field) from error
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInput(
             f"{field} must be a tensor or an array of samples: {error}", field=field
         ) from error
-    if not samples.isfinite().all():
-        raise InvalidInput(f"{field} has infinite or undefined samples", field=field)
-    return samples
 
 
 def i16_pcm(wav: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiocraft.audio.pcm import checked_rate, checked_samples
+from audiocraft.audio.pcm import checked_rate, checked_recordings, checked_samples
 from audiocraft.audio.processing import AudioProcessor
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
@@ -235,14 +235,15 @@ class GenerationRequest:
 
     def _check_reference_audio(self, rows: tuple[Any, ...]) -> None:
         _check_rows(rows, len(self.prompts), "reference_audio")
-        heard = [None if wav is None else checked_samples(wav, "reference_audio") for wav in rows]
+        heard = checked_recordings([wav for wav in rows if wav is not None], "reference_audio")
         for wav in heard:
-            if wav is not None and (wav.dim() != 2 or wav.numel() == 0):
+            if wav.dim() != 2 or wav.numel() == 0:
                 raise InvalidInput(
                     f"reference audio must be [channels, samples] and not empty, got {list(wav.shape)}",
                     field="reference_audio",
                 )
-        self._set("reference_audio", tuple(heard))
+        following = iter(heard)
+        self._set("reference_audio", tuple(None if wav is None else next(following) for wav in rows))
         self._set("reference_sample_rate", checked_rate(self.reference_sample_rate, "reference_sample_rate"))
 
 

@@ -277,6 +277,23 @@ def _ask(engine: Engine, requests: list[Any]) -> tuple[list[_Listener], list[thr
     return [_Listener(event) for event in ended], ended
 
 
+def test_references_on_the_gpu_are_looked_at_once(gpu: Device) -> None:
+    wavs = [torch.full((1, 320), float(row), device="cuda") for row in range(3)]
+    with gpu.counting() as count:
+        given = request_of(
+            prompts=("a",) * 4,
+            seeds=None,
+            reference_audio=(wavs[0], None, wavs[1], wavs[2]),
+            reference_sample_rate=RATE,
+        )
+    assert count.read_backs == 1
+    assert given.reference_audio is not None and given.reference_audio[1] is None
+    assert all(same(given.reference_audio[place], wav) for place, wav in zip((0, 2, 3), wavs, strict=True))
+    wavs[2][0, 5] = float("nan")
+    with pytest.raises(InvalidInput, match="reference_audio has infinite or undefined samples"):
+        request_of(prompts=("a",) * 3, seeds=None, reference_audio=wavs, reference_sample_rate=RATE)
+
+
 def test_counts_say_where(gpu: Device) -> None:
     """The count is of the library's waits, so an empty one means something."""
     model = MusicGen.get_pretrained("debug", device="cuda", precision="fp32")

@@ -69,6 +69,7 @@ def _bent(levels: Tensor, bound: Tensor | float) -> Tensor:
 
 def _within(amplitudes: Tensor, levels: Tensor, bounds: Tensor) -> Tensor:
     """Amplitudes [B, steps, n] of these levels [B, steps] within the bounds [B, T] of their frames."""
-    bounds = bounds.repeat_interleave(levels.shape[-1] // bounds.shape[-1], dim=-1)
+    steps = levels.shape[-1] // bounds.shape[-1]
+    bounds = bounds.unsqueeze(-1).expand(-1, -1, steps).flatten(1)
     gains = torch.where(levels > bounds / 2, _bent(levels, bounds) / levels.clamp_min(1e-9), 1.0)
     return amplitudes * gains.unsqueeze(-1)
