@@ -145,7 +145,16 @@ def generator() -> torch.Generator:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[Any]]]:
+def heard_sigint() -> Iterator[None]:
+    """SIGINT interrupts this process and what it starts, also where a shell runs the tests in the background: what such
+    a shell starts ignores it, and programs that ignore a signal hand that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def start(heard_sigint: None) -> Iterator[Callable[..., subprocess.Popen[Any]]]:
     """Starts programs. What a failed test leaves is killed and its pipes are closed, so that no later test fails
     for it."""
     with contextlib.ExitStack() as stack:

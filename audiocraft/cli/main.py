@@ -154,7 +154,8 @@ def _run(name: str, words: list[str]) -> int:
         return USAGE
     except wrong_use as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            result(error.format_message())
+            if said := error.format_message():  # empty where rich has printed the help
+                result(said)
             return USAGE
         complain(f"{error.format_message()} (audiocraft {name} --help shows the options)")
         return USAGE

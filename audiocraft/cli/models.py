@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiocraft.cli.output import FAILED, document, note, result
+from audiocraft.cli.output import FAILED, document, note, remark, result
 
 if TYPE_CHECKING:
     from audiocraft.checkpoints.facts import ModelFacts
@@ -53,7 +53,7 @@ def list_models(as_json: Json = False) -> None:
     for row in (columns, *rows):
         result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if names := _fetchable({entry["name"] for entry in entries}):
-        note(f"can be fetched, by `audiocraft models pull NAME`: {', '.join(names)}")
+        remark(f"can be fetched, by `audiocraft models pull NAME`: {', '.join(names)}")
 
 
 def _fetchable(there: set[str]) -> list[str]:

@@ -27,6 +27,13 @@ def note(text: str) -> None:
     _write(sys.stderr, text + "\n")
 
 
+def remark(text: str) -> None:
+    """A remark on the results before it, which are out first; where nobody gets those, there is none."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+        note(text)
+
+
 def is_terminal() -> bool:
     """Whether a person reads results and remarks at the same place."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from audiocraft.audio.finishing import Faults
 from audiocraft.checkpoints.facts import facts_of
 from audiocraft.checkpoints.families import kind_of_exactly
 from audiocraft.cli import bar, doctor, live, remote, signals
@@ -28,6 +29,7 @@ from audiocraft.kernels import build
 from audiocraft.models.musicgen import MusicGen
 from audiocraft.music.planning import make_plan
 from audiocraft.music.understanding import understand
+from audiocraft.workflows import takes
 
 NANO = ("-d", "1", "--device", "cpu", "--seed", "7")
 
@@ -139,7 +141,7 @@ def test_a_model_that_nearly_exists(wrong: str, right: str, capsys: pytest.Captu
     assert f"did you mean {right!r}?" in capsys.readouterr().err
 
 
-def test_an_interruption_that_an_import_swallowed_is_not_lost() -> None:
+def test_an_interruption_that_an_import_swallowed_is_not_lost(heard_sigint: None) -> None:
     with pytest.raises(KeyboardInterrupt), signals.interruptible() as came:
         try:
             os.kill(os.getpid(), signal.SIGINT)
@@ -148,6 +150,24 @@ def test_an_interruption_that_an_import_swallowed_is_not_lost() -> None:
         bar.Bar(1, quiet=True).reporter(0, 1)(Progress(done=1, total=2, elapsed=0.1))
     signals._came.clear()
     signals.check_interrupted()
+
+
+def test_ctrl_c_while_another_take_is_made(
+    here: Path, heard_sigint: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = 0
+
+    def silent(*_: object, **__: object) -> Faults:
+        nonlocal judged
+        judged += 1
+        if judged == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return Faults(broken=False, silent=True, still=0.0)
+
+    monkeypatch.setattr(takes, "find_faults", silent)
+    assert main(["generate", "rock", "-d", "0.2", "-o", "o.wav", "-m", "debug"]) == 130
+    assert judged == 2 and capsys.readouterr().err.endswith("error: interrupted\n")
+    assert not any(here.iterdir())
 
 
 def test_ctrl_c_before_anything_is_imported() -> None:
