@@ -13,7 +13,6 @@ import random
 import signal
 import subprocess
 import tempfile
-import threading
 import tomllib
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -56,12 +55,6 @@ from .roundings import OtherRoundings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# What a shell starts in the background ignores Ctrl-C, and so would every program that tests interrupt.
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    and threading.current_thread() is threading.main_thread()
-):
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Timing on a busy machine says nothing about the code; a fixed order makes a failure repeat.
 settings.register_profile("audiocraft", deadline=None, derandomize=True, max_examples=40)

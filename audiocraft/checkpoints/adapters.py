@@ -81,10 +81,10 @@ class Adapter:
 
 
 def applied(checkpoint: Checkpoint, adapters: tuple[tuple[Path, float], ...]) -> Checkpoint:
-    """`checkpoint` with adapters added to its weights, those for another kind of network left out.
+    """`checkpoint` with adapters added to its weights.
 
     Raises:
-        CheckpointError: an adapter is for another base.
+        CheckpointError: an adapter is for another base, or for another kind of network.
     """
     if not adapters:
         return checkpoint
@@ -92,7 +92,10 @@ def applied(checkpoint: Checkpoint, adapters: tuple[tuple[Path, float], ...]) ->
     for path, weight in adapters:
         adapter = Adapter.read(path)
         if adapter.kind != checkpoint.kind:
-            continue
+            raise CheckpointError(
+                f"the adapter {path} is for a model of kind {adapter.kind!r}, and {checkpoint.source} is of kind "
+                f"{checkpoint.kind!r}: name the model {adapter.base}"
+            )
         if adapter.digest != digest:
             raise CheckpointError(
                 f"the adapter {path} was trained on {adapter.base}, and {checkpoint.source} has other weights"

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiocraft.cli.output import INTERRUPTED, note, result
+from audiocraft.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from audiocraft.data.recordings import Recordings
     from audiocraft.workflows.finetune import Base, Method, Prepared
+
+_MODELS = "models.txt"  # in a run's folder: where its models were written
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -131,8 +134,14 @@ def _refuse_other(target: Path, run: Path) -> None:
     """What is there from something else is not written over."""
     from audiocraft.errors import InvalidInput
 
-    if target.exists() and not (run / "run.json").is_file():
-        raise InvalidInput(f"{target} exists and is not of this run; choose another --out", field="out")
+    if target.exists() and str(target.resolve()) not in _written_by(run):
+        raise InvalidInput(f"{target} exists and is not of the run {run}; choose another --out", field="out")
+
+
+def _written_by(run: Path) -> list[str]:
+    """The models that a run has written."""
+    path = run / _MODELS
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 def _prepared(recordings: Recordings, root: Path, base: Base, caption: str | None) -> Prepared:
@@ -149,9 +158,14 @@ def _prepared(recordings: Recordings, root: Path, base: Base, caption: str | Non
             check_interrupted()
             bar.update(task, completed=share)
 
-        prepared = prepare(recordings, root, base, template=caption, on_progress=report)
+        started = (root.parent / "checkpoint.th").exists()
+        prepared = prepare(recordings, root, base, template=caption, started=started, on_progress=report)
     held = "" if prepared.held_out else ", which are trained on as well: there is too little to hold out"
     note(f"{prepared.train / 60:.1f} min to train on, {prepared.valid:.0f} s to measure with{held}")
+    if prepared.untold:
+        note(
+            f"{prepared.untold} pieces keep the words of their files: the caption asks for what is not known"
+        )
     return prepared
 
 
@@ -162,6 +176,7 @@ def _finish(
     from audiocraft.solvers.runs import export, export_adapter
     from audiocraft.workflows.finetune import card
 
+    atomic_write(run / _MODELS, "\n".join(dict.fromkeys([*_written_by(run), str(target.resolve())])))
     folder = export(run, target, codec=base.codec, max_duration=base.config.max_duration)
     if method == "lora":
         note(f"the adapter alone: {export_adapter(run, run / 'adapter.safetensors')}")

@@ -27,7 +27,7 @@ from audiocraft.data.info_audio_dataset import get_captions, get_string
 from audiocraft.data.manifest import save_audio_meta
 from audiocraft.data.music_dataset import get_bpm
 from audiocraft.data.recordings import Recording, Recordings, words_of
-from audiocraft.errors import InvalidInput
+from audiocraft.errors import InvalidInput, require
 from audiocraft.models.filling import config_of
 from audiocraft.models.loaders import codec_of
 from audiocraft.types import AudioMeta, ScorePlan
@@ -93,6 +93,8 @@ class Prepared:
         root: of the data.
         train, valid: seconds of the splits.
         held_out: whether nothing of `valid` is in `train`.
+        untold: pieces of which something that the captions' template asks for is not known; they have the words of
+            their files instead.
     """
 
     root: Path
@@ -100,12 +102,13 @@ class Prepared:
     valid: float
     pieces: int
     held_out: bool
+    untold: int
 
 
-def check_template(template: str | None) -> None:
-    """Refuse a caption that asks for what is not known of recordings."""
+def check_template(template: str | None) -> list[str]:
+    """What a caption asks for, or a refusal where that is nothing that recordings have."""
     if template is None:
-        return
+        return []
     try:
         asked = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
@@ -114,6 +117,7 @@ def check_template(template: str | None) -> None:
     if unknown:
         known = ", ".join(f"{{{name}}}" for name in FIELDS)
         raise InvalidInput(f"the caption asks for {{{unknown[0]}}}; it may ask for {known}", field="caption")
+    return asked
 
 
 def prepare(
@@ -122,26 +126,36 @@ def prepare(
     base: Base,
     *,
     template: str | None = None,
+    started: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Prepared:
     """Write the pieces of all recordings below `root`, with labels beside them and a manifest per split. What is there
     already, of the same recordings, is not made again.
 
     Args:
-        template: of the captions, such as "{folder}, {bpm:.0f} bpm, {key}"; tempo and key are heard where no file
+        template: of the captions, such as "{folder}, {bpm} bpm, {key}"; tempo and key are heard where no file
             tells them.
+        started: whether a run has begun on what is there, which then must stay as it is.
         on_progress: called with the share that is done.
     """
-    check_template(template)
+    asked = check_template(template)
+    if base.plans or {"bpm", "key"} & set(asked):
+        require("librosa", extra="analysis")
     if not recordings.used:
         raise InvalidInput(f"nothing in {recordings.folder} can be used", field="folder")
     wanted = _identity(recordings, base, template)
     done = root / "prepared.json"
     if not done.is_file() or json.loads(done.read_text(encoding="utf-8")).get("of") != wanted:
-        _write_all(recordings, root, base, template, on_progress)
-        atomic_write(done, json.dumps({"of": wanted, **_split(recordings, root)}))
+        if started:
+            raise InvalidInput(
+                f"the recordings in {recordings.folder}, their words or the base have changed since the run on {root} "
+                "began; start another one with --run",
+                field="folder",
+            )
+        untold = _write_all(recordings, root, base, template, on_progress)
+        atomic_write(done, json.dumps({"of": wanted, **_split(recordings, root), "untold": untold}))
     found = json.loads(done.read_text(encoding="utf-8"))
-    return Prepared(root=root, **{key: found[key] for key in ("train", "valid", "pieces", "held_out")})
+    return Prepared(root=root, **{key: value for key, value in found.items() if key != "of"})
 
 
 def _identity(recordings: Recordings, base: Base, template: str | None) -> list[Any]:
@@ -155,18 +169,21 @@ def _write_all(
     base: Base,
     template: str | None,
     on_progress: Callable[[float], None] | None,
-) -> None:
-    seconds = 0.0
+) -> int:
+    """Write the pieces and their labels -> how many of them the template could not be filled for."""
+    seconds, untold = 0.0, 0
     for recording in recordings.used:
         for number, piece in enumerate(_pieces(recording, base)):
             path = root / "pieces" / f"{recording.digest[:12]}-{number:03d}.flac"
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, encode_audio(piece, base.sample_rate, "flac"))
-            labels = _labels(recording, recordings.folder, piece, base, template)
+            labels, filled = _labels(recording, recordings.folder, piece, base, template)
+            untold += not filled
             atomic_write(path.with_suffix(".json"), json.dumps(labels, ensure_ascii=False))
             seconds += piece.shape[-1] / base.sample_rate
             if on_progress is not None:
                 on_progress(min(1.0, seconds / recordings.seconds))
+    return untold
 
 
 def _pieces(recording: Recording, base: Base) -> Iterator[Tensor]:
@@ -179,8 +196,9 @@ def _pieces(recording: Recording, base: Base) -> Iterator[Tensor]:
 
 def _labels(
     recording: Recording, folder: Path, piece: Tensor, base: Base, template: str | None
-) -> dict[str, Any]:
-    """What a piece is told to the model with: captions, and the plan of its music as far as it is heard."""
+) -> tuple[dict[str, Any], bool]:
+    """What the model is told of a piece: captions, and the plan of its music as far as it is heard; and whether the
+    template could be filled, if there is one."""
     told = recording.told
     plan = heard_plan(piece, base.sample_rate) if base.plans or template else None
     tempo = get_bpm(told.get("bpm")) or (None if plan is None else plan.tempo)
@@ -188,12 +206,13 @@ def _labels(
     own = get_captions(told.get("captions")) or [
         text for text in [get_string(told.get("description"))] if text
     ]
-    if template is not None:
-        own = [_filled(template, recording, folder, tempo, key)]
+    caption = None if template is None else _filled(template, recording, folder, tempo, key)
+    if caption is not None:
+        own = [caption]
     labels: dict[str, Any] = {"captions": [*own, *_with_music(own, tempo, key)], "key": key, "bpm": tempo}
     if base.plans and plan is not None:
         labels |= _plan(plan, tempo)
-    return labels
+    return labels, template is None or caption is not None
 
 
 def _with_music(captions: Sequence[str], tempo: float | None, key: str | None) -> list[str]:
@@ -215,7 +234,10 @@ def _plan(plan: ScorePlan, tempo: float | None) -> dict[str, Any]:
     }
 
 
-def _filled(template: str, recording: Recording, folder: Path, tempo: float | None, key: str | None) -> str:
+def _filled(
+    template: str, recording: Recording, folder: Path, tempo: float | None, key: str | None
+) -> str | None:
+    """The caption, or None where something that it asks for is not known."""
     told = recording.told
     values: dict[str, Any] = {
         name: told.get(name) or "" for name in ("description", "title", "artist", "genre")
@@ -223,10 +245,12 @@ def _filled(template: str, recording: Recording, folder: Path, tempo: float | No
     values |= {
         "folder": words_of(recording.path.parent.name if recording.path.parent != folder else folder.name),
         "name": words_of(recording.path.stem),
-        "bpm": 0.0 if tempo is None else round(tempo),
-        "key": key or "",
+        "bpm": None if tempo is None else round(tempo),
+        "key": key,
     }
-    return template.format(**values).strip(" ,")
+    if any(not values[name] for name in check_template(template)):
+        return None
+    return template.format(**values)
 
 
 def _split(recordings: Recordings, root: Path) -> dict[str, Any]:
@@ -282,6 +306,10 @@ class Settings:
         for name in ("steps", "batch_size", "rank"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is at least 1, got {getattr(self, name)}", field=name)
+        for name in ("lr", "crop"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InvalidInput(f"{name} is a positive number, got {value}", field=name)
 
 
 def configure(base: Base, prepared: Prepared, settings: Settings) -> MusicGenSolverConfig:

@@ -11,7 +11,8 @@ import soundfile
 import torch
 
 from audiocraft.cli.main import main
-from audiocraft.data.recordings import scan
+from audiocraft.data.manifest import load_audio_meta
+from audiocraft.data.recordings import scan, words_of
 from audiocraft.errors import InvalidInput
 from audiocraft.models.loaders import load_lm_model
 from audiocraft.solvers.first_weights import FirstWeights
@@ -86,6 +87,9 @@ def test_a_folder_becomes_a_model(
         adapted = load_lm_model(f"{base}+{tmp_path / 'run' / 'adapter.safetensors'}").state_dict()
         assert all(torch.allclose(adapted[name], tuned[name], atol=2e-3) for name in adapted)
     assert main(words) == 0  # all of it is there already
+    (tmp_path / "other").mkdir()
+    assert main([*words, "--out", str(tmp_path / "other")]) == 2  # of something else
+    assert not list((tmp_path / "other").iterdir())
     assert (
         main(
             [
@@ -115,21 +119,35 @@ def test_what_is_there_is_not_written_over(
 ) -> None:
     (tmp_path / "model").mkdir()
     assert main(command(songs, base, tmp_path)) == 2
-    assert "is not of this run" in capsys.readouterr().err
+    assert "is not of the run" in capsys.readouterr().err
 
 
 def test_captions_by_a_template(songs: Path, base: Path, tmp_path: Path) -> None:
-    found = scan(songs)
-    prepared = prepare(found, tmp_path, Base.find(str(base)), template="{folder}: {name}, {bpm} bpm")
+    found, model = scan(songs), Base.find(str(base))
+    prepared = prepare(found, tmp_path, model, template="{folder}: {name}")
     labels = [json.loads(path.read_text()) for path in sorted((tmp_path / "pieces").glob("*.json"))]
-    assert prepared.pieces == 4 and prepared.held_out
-    assert all(
-        entry["captions"][0].startswith("rain songs") and "song, " in entry["captions"][0] for entry in labels
-    )
-    held = {line for line in (tmp_path / "egs").rglob("*.gz")}
-    assert len(held) == 2
+    assert (prepared.pieces, prepared.held_out, prepared.untold) == (4, True, 0)
+    assert {entry["captions"][0] for entry in labels} == {f"{words_of(songs.name)}: song"}
+    splits = {path.parent.name: len(load_audio_meta(path)) for path in (tmp_path / "egs").rglob("*.gz")}
+    assert splits == {"train": 3, "valid": 1}
     with pytest.raises(InvalidInput, match=r"asks for \{mood\}; it may ask for \{folder\}"):
         check_template("{mood}")
+
+
+def test_what_is_not_known_is_in_no_caption(songs: Path, base: Path, tmp_path: Path) -> None:
+    """Two seconds are too short to hear a tempo in."""
+    prepared = prepare(scan(songs), tmp_path, Base.find(str(base)), template="{name}, {bpm} bpm")
+    labels = [json.loads(path.read_text()) for path in (tmp_path / "pieces").glob("*.json")]
+    assert prepared.untold == 4 and not [entry for entry in labels if "bpm" in str(entry["captions"])]
+    assert ["rain on a roof"] in [entry["captions"] for entry in labels]
+
+
+def test_a_run_that_has_begun_keeps_its_recordings(songs: Path, base: Path, tmp_path: Path) -> None:
+    found, model = scan(songs), Base.find(str(base))
+    first = prepare(found, tmp_path, model)
+    assert prepare(found, tmp_path, model, started=True) == first
+    with pytest.raises(InvalidInput, match="have changed since the run"):
+        prepare(found, tmp_path, model, template="{name}", started=True)
 
 
 def test_an_empty_folder_is_refused(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
