@@ -79,6 +79,23 @@ class Adapter:
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"{path}: the header of the adapter is damaged: {error!r}") from error
 
+    def check(self, digest: str, *, kind: str, file: Path | str, source: Path | str) -> None:
+        """Refuse a base that this adapter is not for.
+
+        Args:
+            digest, kind: of the base.
+            file, source: of the adapter and the base, for the message.
+        """
+        if self.kind != kind:
+            raise CheckpointError(
+                f"the adapter {file} is for a model of kind {self.kind!r}, and {source} is of kind {kind!r}: name the "
+                f"model {self.base}"
+            )
+        if self.digest != digest:
+            raise CheckpointError(
+                f"the adapter {file} was trained on {self.base}, and {source} has other weights"
+            )
+
 
 def applied(checkpoint: Checkpoint, adapters: tuple[tuple[Path, float], ...]) -> Checkpoint:
     """`checkpoint` with adapters added to its weights.
@@ -91,15 +108,7 @@ def applied(checkpoint: Checkpoint, adapters: tuple[tuple[Path, float], ...]) ->
     tensors, digest = checkpoint.tensors, digest_of(checkpoint.tensors)
     for path, weight in adapters:
         adapter = Adapter.read(path)
-        if adapter.kind != checkpoint.kind:
-            raise CheckpointError(
-                f"the adapter {path} is for a model of kind {adapter.kind!r}, and {checkpoint.source} is of kind "
-                f"{checkpoint.kind!r}: name the model {adapter.base}"
-            )
-        if adapter.digest != digest:
-            raise CheckpointError(
-                f"the adapter {path} was trained on {adapter.base}, and {checkpoint.source} has other weights"
-            )
+        adapter.check(digest, kind=checkpoint.kind, file=path, source=checkpoint.source)
         tensors = add(tensors, adapter.tensors, weight * adapter.scale)
     return replace(checkpoint, tensors=tensors)
 

@@ -96,6 +96,26 @@ def split_adapters(name: str | Path) -> tuple[str, tuple[tuple[Path, float], ...
     return text, tuple(found)
 
 
+def with_adapters(name: str, adapters: Sequence[str]) -> str:
+    """The name of the model `name` with adapters on it, each `FILE` or `FILE:WEIGHT`.
+
+    Raises:
+        InvalidInput: one is not a file of adapters, or its weight is not a number.
+    """
+    for adapter in adapters:
+        part = _ADAPTER.fullmatch(adapter)
+        if part is None:
+            raise InvalidInput(
+                f"an adapter is a .safetensors file, with a weight behind it or without, as in jazz.safetensors:0.8; "
+                f"got {adapter!r}",
+                field="adapter",
+            )
+        _weight(part["weight"], adapter)
+        if not Path(part["path"]).expanduser().is_file():
+            raise CheckpointError(f"there is no adapter {part['path']}")
+    return "+".join([name, *adapters])
+
+
 def _weight(text: str | None, part: str) -> float:
     try:
         weight = 1.0 if text is None else float(text)

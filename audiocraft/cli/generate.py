@@ -82,6 +82,8 @@ audiocraft generate "rain on a tin roof" -m audiogen-nano -d 5
 
 audiocraft generate "jazz trio" -m melody --melody hummed.wav
 
+audiocraft generate "late night" --adapter jazz.safetensors:0.8
+
 audiocraft generate "add drums" --continue intro.wav -d 20
 
 audiocraft generate --from out.wav --seed 8 -d 20
@@ -100,6 +102,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     prompts_file: options.PromptsFile = None,
     duration: options.Duration = 10.0,
     model: options.Model = "musicgen-nano",
+    adapter: options.Adapter = None,
     melody: options.Melody = None,
     style: options.Style = None,
     continues: options.Continues = None,
@@ -135,6 +138,10 @@ def generate(  # every option is one parameter: that is how the option parser re
     if stream or play or output == STDOUT:
         outlets = Outlets.checked(output, form=stream_format(form), play=play)
         _check_report(outlets, spectrogram, as_json)
+    if adapter and recipe is None:
+        from audiocraft.checkpoints.sources import with_adapters
+
+        model = with_adapters(model, adapter)
     place = Place(model=model, device=device, precision=precision)
     if recipe is not None:
         job = repeated(recipe, given(context), output, place, outlets, quiet=quiet or as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +90,14 @@ def repeated(
     from audiocraft.workflows.render import read_recipe
     from audiocraft.workflows.repeat import varied
 
-    changes = _changes(options)
     recipe: Recipe = read_recipe(path)
+    if "adapter" in options:
+        from audiocraft.checkpoints.sources import with_adapters
+
+        on = place.model if "model" in options else recipe.model.name
+        place = replace(place, model=with_adapters(on, options["adapter"]))
+        options = {**options, "model": place.model}
+    changes = _changes(options)
     other_model = "model" in options and options["model"] != recipe.model.name
     model = place.model if other_model else recipe.model.name
     facts = find_facts(model) if other_model else None
@@ -147,7 +153,7 @@ def _changes(options: Mapping[str, Any]) -> dict[str, Any]:
     changes = {
         name: value
         for name, value in options.items()
-        if name not in {*_AROUND, "model", "precision", "prompts"}
+        if name not in {*_AROUND, "adapter", "model", "precision", "prompts"}
     }
     prompts = options.get("prompts") or ()
     if "prompts_file" in changes or len(prompts) > 1:

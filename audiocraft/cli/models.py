@@ -164,6 +164,31 @@ def convert(
     result(str(written))
 
 
+@app.command(
+    epilog="Examples: `audiocraft models merge musicgen-nano jazz.safetensors ./jazz`, "
+    "`audiocraft models merge musicgen-nano jazz.safetensors:0.5 folk.safetensors:0.5 ./both`."
+)
+def merge(
+    base: Annotated[str, typer.Argument(help="The model that the adapters are for.")],
+    parts: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE[:WEIGHT]... FOLDER", help="Adapters, then where to write the model."),
+    ],
+    to: Annotated[str, typer.Option(help="ours, release (the original's files) or transformers.")] = "ours",
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+) -> None:
+    """Write a model with adapters added to its weights, as a model of its own."""
+    from audiocraft.checkpoints.sources import with_adapters
+    from audiocraft.errors import InvalidInput
+
+    *adapters, folder = parts
+    if not adapters:
+        raise InvalidInput(
+            "merge takes a base, one adapter or more, and a folder to write to", field="adapter"
+        )
+    convert(with_adapters(base, adapters), Path(folder), to, dtype)
+
+
 def _lines(entry: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """A record for people: lists on one line, records indented below their name."""
     for key, value in entry.items():

@@ -32,6 +32,14 @@ Model = Annotated[
         autocompletion=models_beginning,
     ),
 ]
+Adapter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="FILE:WEIGHT",
+        help="Put this adapter onto the model, as strongly as its weight says (1 without); give it again for more.",
+    ),
+]
 Melody = Annotated[
     Path | None, typer.Option(metavar="AUDIO", help="Follow this tune.", rich_help_panel=_START)
 ]

@@ -17,6 +17,9 @@ from audiocraft.types import ConditioningAttributes
 class SharedState(Protocol):
     """The state of a request that can share its steps with others."""
 
+    network: object
+    """States with the same one can be put together."""
+
     def first_rows(self, count: int) -> Self:
         """The first `count` rows alone."""
         ...

@@ -158,6 +158,7 @@ class GenerationRequest:
         reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
             as the model does; a melody shorter than the piece repeats.
         style: how a style is read, with models that take one; None is as the model was trained.
+        adapters: files of low-rank adapters, and how strongly each counts, for models that take them.
         decoder: the name of what turns the model's frames into audio; None is the model's own codec.
         processors: every row's audio goes through all of them, in order, whether it is streamed or made whole.
     """
@@ -176,6 +177,7 @@ class GenerationRequest:
     reference_audio: tuple[Tensor | None, ...] | None = field(default=None, compare=False, repr=False)
     reference_sample_rate: int | None = None
     style: StyleSettings | None = None
+    adapters: tuple[tuple[str, float], ...] = ()
     decoder: str | None = None
     processors: tuple[AudioProcessor, ...] = field(default=(), compare=False)
 
@@ -188,6 +190,7 @@ class GenerationRequest:
         for prompt in self.prompts:
             _check_prompt(prompt)
         _check_duration(self.duration)
+        self._set("adapters", _adapters(self.adapters))
         self._set("schedule", _schedule(self.schedule, self.duration))
         if self.seeds is not None:
             self._set("seeds", _seeds(self.seeds, len(self.prompts)))
@@ -284,6 +287,22 @@ def _check_prompt(prompt: str | None) -> None:
             f"a prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS} are allowed",
             field="prompts",
         )
+
+
+def _adapters(adapters: Any) -> tuple[tuple[str, float], ...]:
+    try:
+        pairs = [(str(path), weight) for path, weight in adapters]
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"adapters must be pairs of a file and its weight, got {adapters!r}", field="adapters"
+        ) from error
+    for path, weight in pairs:
+        check_number(weight, f"the weight of the adapter {path}", "adapters")
+        if not math.isfinite(weight):
+            raise InvalidInput(
+                f"the weight of the adapter {path} must be finite, got {weight}", field="adapters"
+            )
+    return tuple((path, float(weight)) for path, weight in pairs)
 
 
 def _check_duration(duration: float) -> None:

@@ -125,11 +125,12 @@ class Predict(Computation):
 
     @property
     def group_key(self) -> Hashable | None:
-        """Windows share their steps where conditions enter the network in the same places."""
+        """Windows share their steps where conditions enter one network in the same places."""
         fused = self.state.shareable
         if fused is None:
             return None
-        return (id(self.state.guided.lm), fused.add is None, fused.frames is None, fused.interpolate is None)
+        network = id(self.state.states[0].network)
+        return (network, fused.add is None, fused.frames is None, fused.interpolate is None)
 
     @property
     def seat(self) -> object:

@@ -91,6 +91,7 @@ class TokenTask:
         attributes: what is asked for at the start.
         prompt: codes [B, K, P] it starts with; P may be 0.
         later: what is asked for from a frame on, in ascending order.
+        lm: the network of this request, where it is not the model's own.
     """
 
     attributes: Attributes
@@ -100,6 +101,7 @@ class TokenTask:
     sampling: Sampling
     guidance: Guidance
     later: tuple[tuple[int, Attributes], ...] = ()
+    lm: TokenLM | None = None
 
     def attributes_at(self, frame: int) -> Attributes:
         """What is asked for at `frame`."""

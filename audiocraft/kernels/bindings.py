@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 STRUCTS: tuple[type[ctypes.Structure], ...] = (
     structs.Matrix, structs.Norm, structs.Layer, structs.Model, structs.StepInput, structs.TokenHeads, structs.KVView,
     codec.Signal, codec.Step, codec.FusedSteps, codec.Network, codec.RowSpan, codec.Lstm,
+    structs.AddedProduct,
 )  # fmt: skip
 """In the order in which `ac_size_of` counts them."""
 

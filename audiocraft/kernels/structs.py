@@ -88,7 +88,18 @@ class StepInput(ctypes.Structure):
         ("tokens", c_int32), ("threads", c_int32), ("parts", c_int32),
         ("part", c_void_p), ("row", c_void_p), ("position", c_void_p),
         ("rotate_q", c_void_p), ("rotate_k", c_void_p), ("past", c_void_p), ("source", c_void_p), ("x", c_void_p),
+        ("adapters", c_void_p),
     )  # fmt: skip
+
+
+class AddedProduct(ctypes.Structure):
+    """What is added to the product of one matrix of a layer: b . (a . x), of a [rank, cols] and b [rows, rank]."""
+
+    _fields_ = (("rank", c_int32), ("a", c_void_p), ("b", c_void_p))
+
+
+ADAPTABLE = ("qkv", "out", "cross_q", "cross_out", "up", "down")
+"""The matrices of a `Layer` that have a `AddedProduct` each, in this order, where a request is adapted."""
 
 
 def address(tensor: Tensor | None) -> int | None:

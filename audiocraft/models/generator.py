@@ -80,6 +80,8 @@ class GeneratorModel(ABC):
     device: torch.device
     max_duration: float
     """Seconds that the model makes at once; longer pieces are made in parts, or refused by `prepare`."""
+    takes_adapters: ClassVar[bool] = False
+    """Whether requests may bring low-rank adapters."""
     makes_codes: ClassVar[bool] = True
     """Whether its frames are codes, which results hold."""
 
@@ -171,6 +173,8 @@ class GeneratorModel(ABC):
             raise InvalidInput(
                 f"model {self.name!r} is told nothing but words: say the {first} in the prompt", field=first
             )
+        if request.adapters and not self.takes_adapters:
+            raise InvalidInput(f"model {self.name!r} takes no adapters", field="adapters")
         decoder = decoder or self.decoder
         if not math.isclose(decoder.frame_rate, self.frame_rate, rel_tol=1e-6):
             raise InvalidInput(

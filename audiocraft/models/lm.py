@@ -128,6 +128,7 @@ class LMModel(StreamingModule):
         self.linears = nn.ModuleList(nn.Linear(dim, card, bias=bias_proj) for _ in range(n_q))
         self.cfg: ConfigTree | None = None  # of a released model, for its users; nothing here reads it
         self.half_dtype: torch.dtype | None = torch.float16  # what a GPU computes in; None is float32
+        self._weights = object()  # the same one in all models that share these weights: see `models.adapted`
         self._first_frame = first_frame_step(pattern_provider) if fuser.fuse2cond.get("frames") else 0
         self._init_weights(weight_init, depthwise_init, zero_bias_init)
 
@@ -160,7 +161,8 @@ class LMModel(StreamingModule):
         source = None if fused is None else self._source(fused, batch_size)
         own = self.transformer.init_state(batch_size, prepended + capacity, source)
         heads = CompiledHeads.of(own.compiled, self.emb, self.transformer, self.out_norm, self.linears)
-        return LMState(own, length=capacity, heads=heads)
+        network = self if own.compiled is None else self._weights
+        return LMState(own, length=capacity, heads=heads, network=network)
 
     def logits(self, codes: Tensor, fused: Fused, state: LMState | None = None) -> Tensor:
         """The network: codes [B, K, S] -> logits [B, K, S, V] of the codes of the next steps.

@@ -23,6 +23,8 @@ class LMState:
         prepended: steps in front of the codes that have been fed; [B] where requests share their steps.
         started: whether the first step was fed.
         heads: the tables and heads of codes in the kernels; None where these run in torch.
+        network: requests with the same one can share their steps: the model, or where the kernels tell rows apart,
+            what it has in common with those that adapt it.
     """
 
     transformer: AnyState
@@ -30,6 +32,7 @@ class LMState:
     prepended: int | Tensor = 0
     started: bool = False
     heads: CompiledHeads | None = None
+    network: object = None
 
     @property
     def position(self) -> Tensor:
@@ -57,4 +60,11 @@ class LMState:
         prepended = torch.zeros_like(shared.position)
         for state, rows in zip(states, shared.rows, strict=True):
             prepended[rows] = state.prepended
-        return cls(shared, length=length, prepended=prepended, started=True, heads=states[0].heads)
+        return cls(
+            shared,
+            length=length,
+            prepended=prepended,
+            started=True,
+            heads=states[0].heads,
+            network=states[0].network,
+        )

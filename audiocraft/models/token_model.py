@@ -18,6 +18,7 @@ from audiocraft.generation.computations import Generation, run_alone
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
 from audiocraft.models import references
+from audiocraft.models.adapted import adapted, adapter_for
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.long_audio import encode_audio
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
@@ -47,6 +48,7 @@ class TokenModel(BaseGenModel):
     """A language model over the codes of a codec."""
 
     lm: LMModel
+    takes_adapters: ClassVar[bool] = True
     family: ClassVar[str]
     """Its record in `checkpoints.families`."""
 
@@ -54,6 +56,7 @@ class TokenModel(BaseGenModel):
         self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
     ) -> None:
         super().__init__(name, compression_model, lm, max_duration)
+        self._weights_of: str | None = None
         references.prepare_for_generation(lm)
 
     @classmethod
@@ -67,13 +70,16 @@ class TokenModel(BaseGenModel):
     ) -> Self:
         """The model called `name`, also by the short names that it has within its family."""
         released = family_called(cls.family).release(str(name))
+        files = str(name) if released is None else released.repo
         codec, lm, config = load_generator(
-            name if released is None else released.repo,
+            files,
             device=usable_device(device),
             precision=precision,
             quantize=quantize,
         )
-        return cls(str(name), codec, lm, max_duration=config.max_duration)
+        model = cls(str(name), codec, lm, max_duration=config.max_duration)
+        model._weights_of = files
+        return model
 
     @property
     def takes_plans(self) -> bool:
@@ -105,6 +111,8 @@ class TokenModel(BaseGenModel):
         plans = self._plans(request, seeds)
         samples_of(request, self.sample_rate)  # refuses what is too short for any audio
         task = self._task(request, seeds, plans)
+        if request.adapters:
+            task = replace(task, lm=self._adapted(request.adapters))
         anchored = self._is_long(request) and request.window.level_anchor
         return self.ready(
             request,
@@ -127,7 +135,21 @@ class TokenModel(BaseGenModel):
             )
 
     def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
-        return windows.generation(self.lm, prepared.task, session)
+        return windows.generation(prepared.task.lm or self.lm, prepared.task, session)
+
+    def _adapted(self, adapters: Sequence[tuple[str, float]]) -> LMModel:
+        """The language model with adapters on it.
+
+        Raises:
+            CheckpointError: an adapter is missing, damaged, or for another base.
+        """
+        if self._weights_of is None:
+            raise InvalidInput(
+                f"model {self.name!r} was built from networks, and which adapters are for it is told by its files; "
+                "load it with get_pretrained()",
+                field="adapters",
+            )
+        return adapted(self.lm, [(adapter_for(self._weights_of, path), weight) for path, weight in adapters])
 
     def estimate(self, request: GenerationRequest) -> Estimate:
         """Rows for each branch of guidance; keys and values of the longest window, and the audio."""

@@ -19,7 +19,7 @@ from audiocraft.modules.attention import (
     merge_masks,
     sdpa,
 )
-from audiocraft.modules.packed_linear import PackedWeight, Weight, linear
+from audiocraft.modules.packed_linear import AdaptedWeight, PackedWeight, Weight, linear
 from audiocraft.modules.ragged import AnyLayer, RaggedLayer
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.streaming import StreamingModule
@@ -214,6 +214,7 @@ class StreamingMultiheadAttention(StreamingModule):
     def init_layer_state(self, batch_size: int, capacity: int, arena: Arena | None = None) -> LayerState:
         """An empty cache for `capacity` positions, which may lie in a room with others."""
         weight = self.in_proj
+        weight = weight.base if isinstance(weight, AdaptedWeight) else weight
         shape = (batch_size, self.num_heads // self.kv_repeat, capacity, self.embed_dim // self.num_heads)
         if isinstance(weight, PackedWeight):
             dtype, device = weight.cache_dtype, weight.data.device

@@ -14,6 +14,8 @@ from audiocraft.kernels.structs import GROUP, KINDS, PANEL, WIDEST, Matrix, addr
 from audiocraft.modules.backend import kernels_for, machine_kernels
 
 PACKED = ("bf16", "fp16", "int8", "int4")
+RANKS = 16
+"""Ranks of adapters are filled up to multiples of this, the lanes of the widest vectors."""
 _BLOCK = 2**22  # weights that are packed at a time, a bound on memory
 _SHRINK = (1.0, 0.93, 0.86, 0.8)  # of a group's largest 4-bit weight, which rounding may cut off
 
@@ -101,10 +103,39 @@ class PackedWeight(nn.Module):
         return self
 
 
-class PackedLinear(nn.Module):
-    """A linear layer whose weight is packed."""
+class AdaptedWeight(nn.Module):
+    """A matrix [rows, cols] that others use as it is, and what is added to it here: W + B @ A.
 
-    def __init__(self, weight: PackedWeight, bias: Tensor | None) -> None:
+    Args:
+        base: the matrix; it is shared, not copied.
+        a, b: [rank, cols] and [rows, rank]; the rank is filled up to what the kernels read at once.
+    """
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(self, base: Tensor | PackedWeight, a: Tensor, b: Tensor) -> None:
+        super().__init__()
+        self.base = base
+        missing = -a.shape[0] % RANKS
+        self.register_buffer("a", F.pad(a.float(), (0, 0, 0, missing)).contiguous())
+        self.register_buffer("b", F.pad(b.float(), (0, missing)).contiguous())
+        self.rows, self.cols = base.shape
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.cols
+
+    def added(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """What the adapter adds to the product of x [..., cols] with some of the rows."""
+        low = linear(x, self.a, batch_invariant=True)
+        return linear(low, self.b[rows], batch_invariant=True)
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weight is packed, or adapted."""
+
+    def __init__(self, weight: PackedWeight | AdaptedWeight, bias: Tensor | None) -> None:
         super().__init__()
         self.weight = weight
         self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
@@ -115,7 +146,7 @@ class PackedLinear(nn.Module):
         return linear(x, self.weight, self.bias)
 
 
-Weight = Tensor | PackedWeight
+Weight = Tensor | PackedWeight | AdaptedWeight
 
 
 def linear(
@@ -132,6 +163,10 @@ def linear(
         batch_invariant: what becomes of a row of x must not depend on how many others there are, not in the last bit.
             Products with packed weights are so anyway, where there are kernels for them; a plain `F.linear` is not.
     """
+    if isinstance(weight, AdaptedWeight):
+        return linear(x, weight.base, bias, rows=rows, batch_invariant=batch_invariant) + weight.added(
+            x, rows
+        )
     kernels = kernels_for(x) if batch_invariant or isinstance(weight, PackedWeight) else None
     if kernels is not None and supports_weight(kernels, weight, bias):
         matrix = matrix_of(weight, bias, rows)
@@ -144,6 +179,11 @@ def linear(
 
 def supports_weight(kernels: Kernels, weight: Weight, bias: Tensor | None = None) -> bool:
     """Whether the kernels can read this weight, and the bias that goes with it."""
+    if isinstance(weight, AdaptedWeight):
+        parts: tuple[Weight, ...] = (weight.base, weight.a, weight.b)
+        return supports_weight(kernels, parts[0], bias) and all(
+            supports_weight(kernels, part) for part in parts[1:]
+        )
     if bias is not None and not (bias.dtype == torch.float32 and bias.is_contiguous()):
         return False
     if max(weight.shape) > WIDEST or not min(weight.shape):
@@ -155,7 +195,9 @@ def supports_weight(kernels: Kernels, weight: Weight, bias: Tensor | None = None
 
 
 def matrix_of(weight: Weight, bias: Tensor | None, rows: slice = slice(None)) -> Matrix:
-    """Some rows of a weight as the kernels see it. The caller keeps the tensors alive."""
+    """Some rows of a weight as the kernels see it, without an adapter. The caller keeps the tensors alive."""
+    if isinstance(weight, AdaptedWeight):
+        return matrix_of(weight.base, bias, rows)
     start, stop, _ = rows.indices(weight.shape[0])
     count, cols = stop - start, weight.shape[1]
     if not isinstance(weight, PackedWeight):

@@ -118,6 +118,7 @@ class Recipe:
     continues: Continuation | None = None
     reference: Reference | None = None
     style: StyleSettings | None = None
+    adapters: tuple[tuple[str, float], ...] = ()
     decoder: str | None = None
     level: LevelSettings = LevelSettings()
     finish: Finish | None = None
@@ -138,6 +139,7 @@ class Recipe:
             schedule=self.schedule,
             plans=(self.plan,) if self.plan is not None else None,
             style=self.style,
+            adapters=self.adapters,
             decoder=self.decoder,
         )
         if self.reference is not None:
@@ -361,6 +363,7 @@ def recipe_of(
         continues=origin.continues,
         reference=origin.reference,
         style=request.style,
+        adapters=request.adapters,
         decoder=request.decoder,
         level=level,
         finish=finish,

@@ -15,7 +15,17 @@ from audiocraft.errors import InvalidInput
 from audiocraft.kernels import bindings, compiling
 from audiocraft.kernels.bindings import STRUCTS, Kernels
 from audiocraft.kernels.codec_structs import FusedSteps, Lstm, Network, RowRange, RowSpan, Signal, Step
-from audiocraft.kernels.structs import KV_FIELDS, Layer, Matrix, Model, Norm, StepInput, TokenHeads
+from audiocraft.kernels.structs import (
+    ADAPTABLE,
+    KV_FIELDS,
+    AddedProduct,
+    Layer,
+    Matrix,
+    Model,
+    Norm,
+    StepInput,
+    TokenHeads,
+)
 
 HEADER = compiling.SOURCE.with_name("structs.h").read_text(encoding="utf-8")
 LIVE: list[object] = []
@@ -119,6 +129,15 @@ def without_cross(model: Model) -> None:
     model.layer[0].cross_q.data = None
 
 
+def adapt(step: StepInput, rank: int, *, there: bool = True) -> None:
+    """Let the one request have an adapter on its fused projections."""
+    weight = tensor(128, 192) if there else None
+    each = (AddedProduct * len(ADAPTABLE))(AddedProduct(rank, weight, weight))
+    of_parts = (ctypes.c_void_p * 1)(ctypes.addressof(each))
+    LIVE.extend([each, of_parts])
+    step.adapters = ctypes.addressof(of_parts)
+
+
 Setting = Callable[[Model, StepInput, TokenHeads, torch.Tensor], object]
 WRONG_STEPS: dict[str, tuple[int, Setting]] = {
     "no layers": (4, lambda m, s, h, v: setattr(m, "layers", 0)),
@@ -137,6 +156,9 @@ WRONG_STEPS: dict[str, tuple[int, Setting]] = {
     "a position before the first": (6, lambda m, s, h, v: put(s.position, -1)),
     "a position behind the cache": (6, lambda m, s, h, v: put(s.position, ROOM)),
     "an unknown cache": (6, lambda m, s, h, v: v[..., KV_FIELDS.index("kind")].fill_(1)),
+    "an adapter that fills no vector": (5, lambda m, s, h, v: adapt(s, 2)),
+    "an adapter without matrices": (5, lambda m, s, h, v: adapt(s, 16, there=False)),
+    "an adapter of a rank below zero": (5, lambda m, s, h, v: adapt(s, -16)),
     "no cache": (6, lambda m, s, h, v: v[..., 0].fill_(0)),
     "steps closer than a head is wide": (6, lambda m, s, h, v: v[..., KV_FIELDS.index("step")].fill_(8)),
     "a head of another width": (7, lambda m, s, h, v: setattr(h.heads[0], "cols", 128)),

@@ -68,6 +68,15 @@ INLINE int is_cache(const KVView *view, int head_dim) {
     return view->step >= head_dim + (view->kind == I8 ? (int)sizeof(float) : 0);
 }
 
+/* Whether what is added to the products of one part can be. */
+static int are_low_rank(const Model *model, const AddedProduct *each) {
+    for (int64_t i = 0; each && i < (int64_t)model->layers * ADAPTABLE; i++) {
+        if (!is_within(each[i].rank, 0, WIDEST / 4) || each[i].rank % VL) return 0;
+        if (each[i].rank && (!each[i].a || !each[i].b)) return 0;
+    }
+    return 1;
+}
+
 /* OK, BAD_STEP or BAD_CACHE. */
 static int check_step(const Model *model, const StepInput *step) {
     if (!is_within(step->tokens, 0, MOST_TOKENS) || !is_within(step->parts, 1, MOST_PARTS) || step->threads < 1)
@@ -75,6 +84,8 @@ static int check_step(const Model *model, const StepInput *step) {
     if (!step->part || !step->row || !step->position || !step->x || !step->past) return BAD_STEP;
     if (!step->rotate_q != !step->rotate_k || (step->rotate_q && model->head_dim % 2)) return BAD_STEP;
     if (model->crosses && !step->source) return BAD_CACHE;
+    for (int part = 0; step->adapters && part < step->parts; part++)
+        if (!are_low_rank(model, step->adapters[part])) return BAD_STEP;
     const int64_t views = (int64_t)model->layers * step->parts;
     for (int64_t i = 0; i < views; i++) {
         if (!is_cache(step->past + i, model->head_dim)) return BAD_CACHE;

@@ -229,12 +229,38 @@ typedef struct {
     const StepInput *step;
     int threads, first, tokens;
     float *normed, *qkv, *mixed, *hidden, *inputs, *unpacked, *scores;
+    float *low, *added; /* where tokens are adapted: [tokens, rank], [tokens, rows] */
     size_t room;
 } Run;
 
-static void multiply(const Run *run, const Matrix *w, const float *x, float *y, int activation, int add) {
+/* What adapters add to the product of matrix `which` of a layer: a row for each token that has one, else NULL. Tokens of
+ * one part go together; what becomes of each depends on its own row only, as in every product. */
+static void adapt(const Run *run, int layer, int which, const Matrix *w, const float *x, const float *extra[]) {
+    const StepInput *step = run->step;
+    for (int i = 0, end; i < run->tokens; i = end) {
+        const int64_t part = step->part[run->first + i];
+        for (end = i + 1; end < run->tokens && step->part[run->first + end] == part; end++) {}
+        const AddedProduct *own = step->adapters[part] ? step->adapters[part] + (size_t)layer * ADAPTABLE + which : NULL;
+        for (int j = i; j < end; j++) extra[j] = own && own->rank ? run->added + (size_t)j * w->rows : NULL;
+        if (!extra[i]) continue;
+        const Matrix a = {.kind = F32, .rows = own->rank, .cols = w->cols, .data = own->a};
+        const Matrix b = {.kind = F32, .rows = w->rows, .cols = own->rank, .data = own->b};
+        Product down = {.w = &a, .x = x + (size_t)i * w->cols, .M = end - i, .y = run->low, .ldy = own->rank};
+        Product up = {.w = &b, .x = run->low, .M = end - i, .y = run->added + (size_t)i * w->rows, .ldy = w->rows};
+        product(run->threads, down, NULL);
+        product(run->threads, up, NULL);
+    }
+}
+
+static void multiply(const Run *run, int layer, int which, const Matrix *w, const float *x, float *y, int activation,
+                     int add) {
+    const float *extra[AT_ONCE];
     Product p = {.w = w, .x = x, .M = run->tokens, .y = y, .ldy = w->rows, .activation = activation, .add = add,
                  .unpacked = run->unpacked};
+    if (run->step->adapters) {
+        adapt(run, layer, which, w, x, extra);
+        p.extra = extra;
+    }
     product(run->threads, p, run->inputs);
 }
 
@@ -253,7 +279,7 @@ static void run_layer(const Run *run, int index) {
     const KVView *past = step->past + (size_t)index * step->parts;
     float *x = step->x + (size_t)run->first * width;
     normalise(threads, model, layer->norm1, x, tokens, run->normed);
-    multiply(run, &layer->qkv, run->normed, run->qkv, NONE, 0);
+    multiply(run, index, QKV, &layer->qkv, run->normed, run->qkv, NONE, 0);
     for (int i = 0; i < tokens; i++) {
         int t = run->first + i;
         float *query = run->qkv + (size_t)i * stride, *key = query + width;
@@ -264,16 +290,16 @@ static void run_layer(const Run *run, int index) {
         store_kv(model, past + step->part[t], step->row[t], step->position[t], key, key + kv);
     }
     attend_all(run, past, run->qkv, stride, 1);
-    multiply(run, &layer->out, run->mixed, x, NONE, 1);
+    multiply(run, index, OUT, &layer->out, run->mixed, x, NONE, 1);
     if (model->crosses) {
         normalise(threads, model, layer->norm_cross, x, tokens, run->normed);
-        multiply(run, &layer->cross_q, run->normed, run->qkv, NONE, 0);
+        multiply(run, index, CROSS_Q, &layer->cross_q, run->normed, run->qkv, NONE, 0);
         attend_all(run, step->source + (size_t)index * step->parts, run->qkv, width, 0);
-        multiply(run, &layer->cross_out, run->mixed, x, NONE, 1);
+        multiply(run, index, CROSS_OUT, &layer->cross_out, run->mixed, x, NONE, 1);
     }
     normalise(threads, model, layer->norm2, x, tokens, run->normed);
-    multiply(run, &layer->up, run->normed, run->hidden, model->activation, 0);
-    multiply(run, &layer->down, run->hidden, x, NONE, 1);
+    multiply(run, index, UP, &layer->up, run->normed, run->hidden, model->activation, 0);
+    multiply(run, index, DOWN, &layer->down, run->hidden, x, NONE, 1);
 }
 
 /* ---------------------------------------------------------------- what Python calls */
@@ -296,9 +322,18 @@ int ac_quantizes(void) { return HAS_INT8_DOT; }
 int ac_size_of(int32_t index) {
     static const size_t sizes[] = {
         sizeof(Matrix), sizeof(Norm), sizeof(Layer), sizeof(Model), sizeof(StepInput), sizeof(TokenHeads), sizeof(KVView),
-        sizeof(Signal), sizeof(Step), sizeof(FusedSteps), sizeof(Network), sizeof(RowSpan), sizeof(Lstm),
+        sizeof(Signal), sizeof(Step), sizeof(FusedSteps), sizeof(Network), sizeof(RowSpan), sizeof(Lstm), sizeof(AddedProduct),
     };
     return index >= 0 && (size_t)index < sizeof sizes / sizeof *sizes ? (int)sizes[index] : 0;
+}
+
+/* The largest rank that is added to a product of this step. */
+static size_t most_rank(const Model *model, const StepInput *step) {
+    size_t most = 0;
+    for (int part = 0; step->adapters && part < step->parts; part++)
+        for (int64_t i = 0; step->adapters[part] && i < (int64_t)model->layers * ADAPTABLE; i++)
+            if ((size_t)step->adapters[part][i].rank > most) most = step->adapters[part][i].rank;
+    return most;
 }
 
 /* Memory for as many tokens as pass through the layers at once, or NULL. */
@@ -313,7 +348,8 @@ static float *plan(Run *run, const Model *model, const StepInput *step) {
     const size_t room = ((size_t)longest + VL + 15) / 16 * 16;
     const size_t widest = stride > (size_t)model->hidden ? stride : (size_t)model->hidden;
     const size_t unpacked = tokens > FEW ? unpacked_size(width > (size_t)model->hidden ? width : (size_t)model->hidden) : 0;
-    const size_t per_token = 2 * width + stride + model->hidden + inputs_size(widest);
+    const size_t rank = most_rank(model, step), low = rank ? rank + widest : 0;
+    const size_t per_token = 2 * width + stride + model->hidden + inputs_size(widest) + low;
     float *memory = scratch_floats(per_token * tokens + (unpacked + room) * run->threads);
     if (!memory) return NULL;
     run->model = model;
@@ -325,7 +361,9 @@ static float *plan(Run *run, const Model *model, const StepInput *step) {
     run->qkv = run->mixed + width * tokens;
     run->hidden = run->qkv + stride * tokens;
     run->inputs = run->hidden + (size_t)model->hidden * tokens;
-    run->unpacked = run->inputs + inputs_size(widest) * tokens;
+    run->low = run->inputs + inputs_size(widest) * tokens;
+    run->added = run->low + rank * tokens;
+    run->unpacked = run->low + low * tokens;
     run->scores = run->unpacked + unpacked * run->threads;
     return memory;
 }

@@ -492,6 +492,7 @@ typedef struct {
     int M, ldy, activation, add, chunk;
     Inputs in;       /* x in whole numbers, where w is multiplied so */
     float *unpacked; /* [threads, unpacked_size(cols)] */
+    const float *const *extra; /* of each token, [rows] to be added before the activation, or NULL; all may be NULL */
 } Product;
 
 INLINE float *scratch_floats(size_t count) {
@@ -505,11 +506,12 @@ INLINE size_t unpacked_size(size_t cols) { return TILE * ((cols + 15) / 16 * 16)
 
 static void finish_outputs(const Product *p, int m, int n, int end, const float *made) {
     float *y = p->y + (size_t)m * p->ldy;
-    const float *bias = p->w->bias;
+    const float *bias = p->w->bias, *extra = p->extra ? p->extra[m] : NULL;
     int i = n;
     for (; i + VL <= end; i += VL) {
         vf value = load(made + i - n);
         if (bias) value += load(bias + i);
+        if (extra) value += load(extra + i);
         if (p->activation == GELU) value = gelu(value);
         if (p->activation == RELU) value = blend((vi)(value > splat(0.0f)), value, splat(0.0f));
         if (p->add) value += load(y + i);
@@ -520,6 +522,8 @@ static void finish_outputs(const Product *p, int m, int n, int end, const float 
         for (int j = i; j < end; j++) rest[j - i] = made[j - n], there[j - i] = p->add ? y[j] : 0.0f;
         if (bias)
             for (int j = i; j < end; j++) rest[j - i] += bias[j];
+        if (extra)
+            for (int j = i; j < end; j++) rest[j - i] += extra[j];
         vf value = load(rest);
         if (p->activation == GELU) value = gelu(value);
         if (p->activation == RELU) value = blend((vi)(value > splat(0.0f)), value, splat(0.0f));

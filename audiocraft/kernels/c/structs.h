@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI_VERSION 4
+#define ABI_VERSION 5
 
 /* What a function answers. Everything but OK means that nothing was computed. */
 enum { OK, NO_MEMORY, BAD_CODE, BAD_MATRIX, BAD_MODEL, BAD_STEP, BAD_CACHE, BAD_HEADS, BAD_NETWORK, BAD_SPAN, BAD_LSTM, BAD_CALL };
@@ -62,12 +62,22 @@ typedef struct {
     int64_t kind;            /* F32, F16 or I8 */
 } KVView;
 
+/* What is added to the product of one matrix: y += b . (a . x), before the activation. */
+typedef struct {
+    int32_t rank;      /* a multiple of the lanes, or 0 for nothing */
+    const float *a, *b; /* [rank, cols], [rows, rank] */
+} AddedProduct;
+
+/* The matrices of a layer that may be adapted, in the order of their `AddedProduct`s. */
+enum { QKV, OUT, CROSS_Q, CROSS_OUT, UP, DOWN, ADAPTABLE };
+
 typedef struct {
     int32_t tokens, threads, parts;
     const int64_t *part, *row, *position; /* of each token; its row is one of its part's */
     const float *rotate_q, *rotate_k;     /* [tokens, head_dim / 2] complex, or NULL */
     const KVView *past, *source;          /* [layers, parts] */
     float *x;                             /* [tokens, width], changed */
+    const AddedProduct *const *adapters;       /* of each part, [layers, ADAPTABLE], or NULL; all may be NULL */
 } StepInput;
 
 /* ---------------------------------------------------------------- codecs */

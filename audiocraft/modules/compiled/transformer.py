@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, cast
+from ctypes import POINTER, addressof, c_void_p, cast
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.kernels.bindings import Kernels
-from audiocraft.kernels.structs import KINDS, KV_FIELDS, Layer, Matrix, Model, Norm, StepInput, address
+from audiocraft.kernels.structs import (
+    ADAPTABLE,
+    KINDS,
+    KV_FIELDS,
+    AddedProduct,
+    Layer,
+    Matrix,
+    Model,
+    Norm,
+    StepInput,
+    address,
+)
 from audiocraft.modules.attention import KVTable, LayerState, Requests, TransformerState
 from audiocraft.modules.backend import is_watched, machine_kernels, supports_input
-from audiocraft.modules.packed_linear import PackedLinear, PackedWeight, matrix_of, supports_weight
+from audiocraft.modules.packed_linear import (
+    AdaptedWeight,
+    PackedLinear,
+    PackedWeight,
+    matrix_of,
+    supports_weight,
+)
 from audiocraft.modules.ragged import AnyState, RaggedState
 from audiocraft.modules.rope import Rotation
 
@@ -31,11 +48,14 @@ class CompiledTransformer:
         kernels: what runs them.
         model: the addresses of the weights.
         keeps: the tensors that lie there.
+        adapters: what is added to the products of every layer, `ADAPTABLE` of each; None where nothing is. All else is
+            the same for all who adapt one model.
     """
 
     kernels: Kernels
     model: Model
     keeps: tuple[object, ...]
+    adapters: Any = None
 
     @classmethod
     def of(cls, layers: Sequence[nn.Module]) -> CompiledTransformer | None:
@@ -61,7 +81,7 @@ class CompiledTransformer:
             layer=cast(described, POINTER(Layer)),
         )
         weights = [tensor for layer in layers for tensor in [*layer.parameters(), *layer.buffers()]]
-        return cls(found, model, (described, *weights))
+        return cls(found, model, (described, *weights), _adapters(layers))
 
     def takes(self, state: TransformerState) -> bool:
         """Whether the kernels have all that a step of this request needs. Keys and values of a source that comes with
@@ -102,6 +122,7 @@ class CompiledTransformer:
             sources = [own.source for own in tables if own.source is not None]
             source = sources[0] if len(sources) == 1 else torch.stack(sources, dim=1)
         rotations = None if rotation is None else _rotations(rotation, x.shape[0], covered)
+        adapters = _adapters_of(parts)
         step = StepInput(
             tokens=covered * steps,
             threads=torch.get_num_threads(),
@@ -114,8 +135,9 @@ class CompiledTransformer:
             past=past.data_ptr(),
             source=address(source),
             x=x.data_ptr(),
+            adapters=None if adapters is None else addressof(adapters),
         )
-        return step, (part, row, positions, rotations, past, source, x)
+        return step, (part, row, positions, rotations, past, source, x, adapters)
 
 
 def requests_of(x: Tensor, state: AnyState) -> Requests:
@@ -126,7 +148,19 @@ def requests_of(x: Tensor, state: AnyState) -> Requests:
         parts = list(zip(state.parts, state.rows, strict=True))
     else:
         parts = [(state, slice(0, x.shape[0]))]
-    return parts if all(part.compiled is not None and part.compiled.takes(part) for part, _ in parts) else []
+    if all(part.compiled is not None and part.compiled.takes(part) for part, _ in parts):
+        return parts
+    own = [getattr(part.compiled, "adapters", None) for part, _ in parts]
+    assert all(each is own[0] for each in own), "only the kernels tell the adapters of rows apart"
+    return []
+
+
+def _adapters_of(parts: Requests) -> Any:
+    """The adapters of each request, None for those that use the model as it is; None where all do."""
+    own = [getattr(state.compiled, "adapters", None) for state, _ in parts]
+    if not any(own):
+        return None
+    return (c_void_p * len(own))(*(None if each is None else addressof(each) for each in own))
 
 
 def _table(state: TransformerState) -> KVTable:
@@ -261,6 +295,33 @@ def _layer(layer: nn.Module) -> Layer:
 def _matrix(linear: Any) -> Matrix:
     weight: Tensor | PackedWeight = linear.weight
     return matrix_of(weight, linear.bias)
+
+
+def _adapters(layers: Sequence[nn.Module]) -> Any:
+    """What is added to the matrices of these layers; None where nothing is."""
+    weights = [weight for layer in layers for weight in _adaptable(layer)]
+    if not any(isinstance(weight, AdaptedWeight) for weight in weights):
+        return None
+    return (AddedProduct * len(weights))(
+        *(
+            AddedProduct(weight.a.shape[0], weight.a.data_ptr(), weight.b.data_ptr())
+            if isinstance(weight, AdaptedWeight)
+            else AddedProduct()
+            for weight in weights
+        )
+    )
+
+
+def _adaptable(layer: nn.Module) -> list[Any]:
+    """The weights of a layer in the order of `ADAPTABLE`. Of the fused projections of cross-attention, the queries
+    come first."""
+    own: Any = layer
+    attention, across = own.self_attn, own.cross_attention
+    crossing = [None, None] if across is None else [across.in_proj, across._projections.out_proj.weight]
+    found = [attention.in_proj, attention._projections.out_proj.weight, *crossing]
+    found += [own.linear1.weight, own.linear2.weight]
+    assert len(found) == len(ADAPTABLE)
+    return found
 
 
 def norm_of(norm: nn.LayerNorm) -> Norm:
