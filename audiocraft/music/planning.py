@@ -29,6 +29,7 @@ from audiocraft.music.harmony import (
     realise,
 )
 from audiocraft.music.reading import Reading, parse_chords, read
+from audiocraft.music.translating import translate
 from audiocraft.types import ScorePlan
 
 SLOWEST, FASTEST = 60.0, 180.0  # what the bundled models were trained on
@@ -118,7 +119,8 @@ def make_plan(
     a bar, or half a bar in slow pieces.
 
     Args:
-        text: the prompt; nothing, or only white space, means no plan, unless there are score settings.
+        text: the prompt, in any language of `music.lexicons`; nothing, or only white space, means no plan, unless
+            there are score settings.
         duration: length of the piece in seconds.
         seed: same text, duration and seed give the same plan; a longer duration continues the same plan.
         score: what is said outright.
@@ -128,6 +130,7 @@ def make_plan(
     text = text or ""
     if not text.strip() and not score.given:
         return None
+    text = translate(text).text
     words, told = frozenset(re.findall(r"[a-z][a-z-]*", text.lower())), read(text)
     # Each choice has its own stream, so naming the tempo in the prompt does not also change the chords.
     tempo = reachable(score.tempo or told.tempo or _choose_tempo(words, random.Random(f"tempo:{seed}")))
@@ -175,7 +178,7 @@ def plans_over_time(
         return (None,) * len(schedule)
     plans, since = [plan], 0.0  # where the present progression began
     for second, text in schedule[1:]:
-        told = _left_open(read(text), score)
+        told = _left_open(read(translate(text).text), score)
         plan, since = _followed(plan, told, second, since=since, duration=duration, seed=seed)
         plans.append(plan)
     return tuple(plans)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from audiocraft.music.harmony import parse_key
 from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of, reachable
 from audiocraft.music.reading import PromptNote, Reading, parse_chords, read
-from audiocraft.music.vocabulary import Vocabulary, content_of, words_of
+from audiocraft.music.translating import Translation, model_words, translate
+from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, content_of, words_of
 from audiocraft.types import ScorePlan
 
 # Words about the plan itself, which the rules read or which say nothing more.
@@ -50,6 +52,7 @@ class Understanding:
         unknown: words that say nothing to the model, as they were typed.
         notes: what is not done as the prompt says.
         suggestion: a model that knows some of the unknown words.
+        read_as: what of a text in another language the model reads, in its own words, without what the plan says.
     """
 
     duration: float
@@ -61,6 +64,7 @@ class Understanding:
     unknown: tuple[str, ...] = ()
     notes: tuple[PromptNote, ...] = ()
     suggestion: Suggestion | None = None
+    read_as: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -78,7 +82,8 @@ class Understanding:
         return plain
 
     def line(self) -> str:
-        """What is played, on one line: "10 s  80 bpm  A minor  Am F C G  seed 7"."""
+        """What is played, on one line: "10 s  80 bpm  A minor  Am F C G  seed 7", and behind it what was understood
+        of a text in another language."""
         parts = [
             f"{self.duration:g} s",
             self.tempo and f"{self.tempo:g} bpm",
@@ -86,6 +91,7 @@ class Understanding:
             self.key,
             " ".join(self.chords),
             None if self.seed is None else f"seed {self.seed}",
+            self.read_as and f"understood: {self.read_as}",
         ]
         return "  ".join(part for part in parts if part)
 
@@ -123,15 +129,16 @@ def understand(
         vocabulary: of the model; None for one that was taught with any text.
         others: vocabularies of models that could be used instead, by name.
     """
-    text = text or ""
-    texts = (text, *later)
-    told = read(text)
+    said = [translate(one) for one in (text or "", *later)]
+    texts = tuple(one.text for one in said)
+    told = read(texts[0])
     notes = [] if plan is None else [*told.notes, *_overruled(told, score), *_moved(told, score, plan)]
     notes += _of_length(told, duration)
-    unknown = () if vocabulary is None else _unknown(texts, vocabulary, has_plan=plan is not None)
-    suggestion = _suggestion(texts, unknown, others or {})
-    if vocabulary is not None and unknown and suggestion is None and not _knows_any(texts, unknown):
-        notes.append(_nothing_known(text, vocabulary))
+    unread = () if vocabulary is None else _unknown(texts, vocabulary, has_plan=plan is not None)
+    unknown = unread if vocabulary is None else _as_typed(unread, said, vocabulary)
+    suggestion = _suggestion(texts, unread, others or {}, said)
+    if vocabulary is not None and unknown and suggestion is None and not _knows_any(texts, unread):
+        notes.append(_nothing_known(text or "", vocabulary))
     return Understanding(
         duration=duration,
         seed=seed,
@@ -142,7 +149,34 @@ def understand(
         unknown=unknown,
         notes=tuple(notes),
         suggestion=suggestion,
+        read_as="" if vocabulary is None else _read_as(said[0], unread, has_plan=plan is not None),
     )
+
+
+def _read_as(said: Translation, unread: Sequence[str], *, has_plan: bool) -> str:
+    """What the model reads of a text in another language."""
+    if not said.languages:
+        return ""
+    rest = _unread(read(said.text)) if has_plan else said.text
+    strange = _content_of_all(unread)
+    clauses = []
+    for clause in re.split(r"[,.;:!?]", model_words(rest)):
+        kept = [word for word in clause.split() if not strange.intersection(words_of(word))]
+        if any(word.lower() not in STOP_WORDS for word in kept):
+            clauses.append(" ".join(kept))
+    return ", ".join(clauses)
+
+
+def _as_typed(unread: Sequence[str], said: Sequence[Translation], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Unknown words as people typed them; a phrase of which the model knows a part is known."""
+    typed: dict[str, str | None] = {}
+    for piece in (piece for one in said for piece in one.pieces):
+        strange = [word for word in unread if set(words_of(word)) & set(words_of(piece.words or ""))]
+        known = bool(content_of(piece.words or "") - _content_of_all(unread)) or not vocabulary.unknown(
+            piece.typed
+        )
+        typed.update(dict.fromkeys(strange, None if known else piece.typed))
+    return tuple(dict.fromkeys(word for word in (typed.get(one, one) for one in unread) if word is not None))
 
 
 def _unknown(texts: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) -> tuple[str, ...]:
@@ -216,9 +250,12 @@ def _nothing_known(text: str, vocabulary: Vocabulary) -> PromptNote:
 
 
 def _suggestion(
-    texts: Sequence[str], unknown: Sequence[str], others: Mapping[str, Vocabulary | None]
+    texts: Sequence[str],
+    unknown: Sequence[str],
+    others: Mapping[str, Vocabulary | None],
+    said: Sequence[Translation],
 ) -> Suggestion | None:
-    """The model that knows most of what this one does not."""
+    """The model that knows most of what this one does not; its words are told as they were typed."""
     missing, best = _content_of_all(unknown), None
     for name, vocabulary in others.items():
         if vocabulary is None or not missing:
@@ -228,7 +265,7 @@ def _suggestion(
             word for word in unknown if any(content_of(word) & _ways(vocabulary, term) for term in named)
         )
         if words and (best is None or len(words) > len(best.words)):
-            best = Suggestion(model=name, words=words)
+            best = Suggestion(model=name, words=_as_typed(words, said, Vocabulary({})))
     return best
 
 

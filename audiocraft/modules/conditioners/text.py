@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from audiocraft.errors import InvalidInput, require
 from audiocraft.modules.conditioners.base import TextConditioner, pad_tokens
 from audiocraft.modules.conditioners.t5 import T5Encoder, T5Tokenizer
+from audiocraft.music.translating import model_words
 from audiocraft.music.vocabulary import STOP_WORDS, WORD, words_of
 from audiocraft.types import ConditionType
 from audiocraft.utils.utils import hash_trick, length_to_mask
@@ -155,8 +156,11 @@ class BagOfWordsConditioner(TextConditioner):
             self.to(device)
 
     def tokenize(self, x: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        """Texts -> (words [B, L], number of words [B])."""
-        rows = [[1 + hash_trick(word, self.n_bins - 1) for word in words_of(text or "")] for text in x]
+        """Texts -> (words [B, L], number of words [B]); texts of other languages in English words."""
+        rows = [
+            [1 + hash_trick(word, self.n_bins - 1) for word in words_of(model_words(text or ""))]
+            for text in x
+        ]
         tokens, lengths = pad_tokens(rows, 0)
         device = self.embed.weight.device
         return tokens.to(device), lengths.to(device)
