@@ -62,6 +62,7 @@ def finetune(
     trains, and ends with a model that every command takes. Ctrl-C stops; the same line goes on."""
     from audiocraft.data.recordings import scan
     from audiocraft.workflows import finetune as workflow
+    from audiocraft.workflows.training_cost import cost_of
 
     settings = workflow.Settings(
         method=_method(method), steps=steps, batch_size=batch_size, rank=rank, lr=lr, crop=crop, seed=seed,
@@ -74,14 +75,17 @@ def finetune(
     _show(recordings)
     name = folder.resolve().name
     target, place = out or Path("models") / name, run or Path("runs") / f"finetune-{name}"
+    config = workflow.configure(start, place / "data", settings)
+    cost = cost_of(config, start.shapes, frame_rate=start.frame_rate)
+    note(f"{steps} steps, {cost.trained:,} numbers to train, on {config.device}: {cost}")
     if dry_run:
         result(
             f"{len(recordings.used)} recordings, {recordings.seconds / 60:.1f} min; would train {base} into {target}"
         )
         return
     _refuse_other(target, place)
+    cost.check()
     prepared = _prepared(recordings, place / "data", start, caption)
-    config = workflow.configure(start, prepared, settings)
     from audiocraft.cli.train import log_to_stderr
     from audiocraft.train import train_configured
 

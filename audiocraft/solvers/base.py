@@ -19,7 +19,7 @@ from audiocraft.checkpoints.files import save_checkpoint
 from audiocraft.config.training import SolverConfig
 from audiocraft.errors import CheckpointError, ConfigError, TrainingError
 from audiocraft.optim.ema import ModuleDictEMA
-from audiocraft.solvers import components
+from audiocraft.solvers import components, pace
 from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.loggers import build_loggers
 from audiocraft.solvers.random_streams import prefetch
@@ -338,6 +338,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             self.recent.add({**metrics, "step_seconds": time.monotonic() - begun})
             self._watch.update(f"step {self.step}")
             self._profiler.step()
+            if self.step - self._began == pace.MEASURED_STEPS:
+                pace.log_measured(self.recent.means(), total - self.step, self.runtime.device)
             if line:
                 self._log_progress(total)
             now = time.monotonic()
@@ -381,14 +383,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def _log_progress(self, total: int) -> None:
         means = self.recent.means()
         self.tracking.report("train", self.step, means)
-        seconds = means.pop("step_seconds")
-        terms = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
-        speed = self.seconds_per_batch / seconds if seconds > 0 else 0.0
-        left = (total - self.step) * seconds
-        logger.info(
-            "step %d/%d  %s  %.2f s/step  %.0f audio-s/s  %s left",
-            self.step, total, terms, seconds, speed, _clock(left),
-        )  # fmt: skip
+        pace.log_step(self.step, total, means, audio_seconds=self.seconds_per_batch)
 
     def _finish_epoch(self, total: int, length: int) -> None:
         epoch, last = -(-self.step // length), self.step == total
@@ -482,9 +477,3 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         with undisturbed(), torch.no_grad(), swapped(self.model, self.averaged_state()):
             self.generate(folder)
         self.tracking.samples(self.step, folder)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -19,7 +19,7 @@ from audiocraft.models.builders import build_lm, wrap_codec
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
 from audiocraft.models.loaders import load_compression_model
-from audiocraft.modules.lora import adapt
+from audiocraft.modules.lora import adapt, merged
 from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Draw
@@ -224,10 +224,20 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
     ) -> Tensor:
         """Codes [B, K, T] for conditions."""
         lm = self.config.generate.lm
-        return self.lm.generate(
+        return self._sampler().generate(
             prompt, list(attributes), max_gen_len=frames, use_sampling=lm.use_sampling, temp=lm.temp,
             top_k=lm.top_k, top_p=lm.top_p, seeds=range(len(attributes)),
         )  # fmt: skip
+
+    def _sampler(self) -> LMModel:
+        """The network that samples are drawn from: where adapters are trained, one that holds their sums with their
+        matrices, which would else be made anew at every step."""
+        if not self.config.lora.rank:
+            return self.lm
+        plain = build_lm(self.config.network, device="meta", load_codec=load_compression_model)
+        weights = merged(self.lm.state_dict(), self.config.lora.scale)
+        plain.load_state_dict({name: value.detach() for name, value in weights.items()}, assign=True)
+        return plain
 
     def _write(self, writer: SampleWriter, names: Sequence[str], codes: Tensor) -> None:
         for name, audio in zip(names, self.codec.decode(codes), strict=True):

@@ -9,7 +9,7 @@ import torch
 
 from audiocraft.errors import OutOfMemoryEstimate
 
-__all__ = ["OutOfMemoryEstimate", "available_bytes", "gigabytes"]
+__all__ = ["OutOfMemoryEstimate", "available_bytes", "gigabytes", "most_used"]
 
 
 def available_bytes(device: torch.device, root: Path = Path("/")) -> int | None:
@@ -23,6 +23,20 @@ def available_bytes(device: torch.device, root: Path = Path("/")) -> int | None:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     limits = [*_free_of_machine(root), *_free_of_group(root)]
     return max(0, min(limits)) if limits else None
+
+
+def most_used(device: torch.device) -> int:
+    """The most memory that this process has held on `device` so far; 0 where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return next(
+        (
+            int(line.split()[1]) * 1024
+            for line in _lines(Path("/proc/self/status"))
+            if line.startswith("VmHWM:")
+        ),
+        0,
+    )
 
 
 def gigabytes(count: int) -> str:

@@ -17,7 +17,6 @@ from audiocraft.analysis.hearing import heard_plan
 from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.faults import is_silent
 from audiocraft.audio.files import audio_pieces, encode_audio
-from audiocraft.checkpoints.facts import facts_of
 from audiocraft.checkpoints.read import read
 from audiocraft.config.compose import compose
 from audiocraft.config.decode import decode, encode
@@ -29,7 +28,7 @@ from audiocraft.data.music_dataset import get_bpm
 from audiocraft.data.recordings import Recording, Recordings, words_of
 from audiocraft.errors import InvalidInput, require
 from audiocraft.models.filling import config_of
-from audiocraft.models.loaders import codec_of
+from audiocraft.models.loaders import codec_of, load_compression_model
 from audiocraft.types import AudioMeta, ScorePlan
 from audiocraft.utils.files import atomic_write
 
@@ -55,6 +54,8 @@ class Base:
     Args:
         name: as it was given.
         plans: whether it is told tempo, bars and chords.
+        frame_rate: of its codec [Hz].
+        shapes: of its weights, by name.
     """
 
     name: str
@@ -63,6 +64,8 @@ class Base:
     sample_rate: int
     channels: int
     plans: bool
+    frame_rate: float
+    shapes: Mapping[str, tuple[int, ...]]
 
     @classmethod
     def find(cls, name: str) -> Base:
@@ -74,14 +77,16 @@ class Base:
         checkpoint = read(name, kind="lm")
         config: LMConfig = config_of(checkpoint)
         place = str(codec_of(name, config))
-        codec = facts_of(place, kind="compression")
+        codec = load_compression_model(place)
         return cls(
             name=name,
             config=config,
             codec=place,
-            sample_rate=config.sample_rate or codec.sample_rate or 32000,
-            channels=config.channels or codec.channels or 1,
+            sample_rate=config.sample_rate or codec.sample_rate,
+            channels=config.channels or codec.channels,
             plans="plan" in config.conditioners,
+            frame_rate=codec.frame_rate,
+            shapes={name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()},
         )
 
 
@@ -312,8 +317,12 @@ class Settings:
                 raise InvalidInput(f"{name} is a positive number, got {value}", field=name)
 
 
-def configure(base: Base, prepared: Prepared, settings: Settings) -> MusicGenSolverConfig:
-    """The configuration of the run: the base's own network, and settings that suit a few recordings."""
+def configure(base: Base, root: Path, settings: Settings) -> MusicGenSolverConfig:
+    """The configuration of the run: the base's own network, and settings that suit a few recordings.
+
+    Args:
+        root: of the data.
+    """
     method, steps, batch_size, rank = settings.method, settings.steps, settings.batch_size, settings.rank
     crop = min(settings.crop or 10.0, base.config.max_duration)
     epoch = max(1, min(steps, math.ceil(steps / 8)))
@@ -323,7 +332,7 @@ def configure(base: Base, prepared: Prepared, settings: Settings) -> MusicGenSol
             "dset=audio/default",
             f"device={settings.device}",
             f"seed={settings.seed}",
-            f"datasource.root={json.dumps(str(prepared.root))}",
+            f"datasource.root={json.dumps(str(root))}",
             "datasource.max_channels=2", f"datasource.max_sample_rate={base.sample_rate}", "evaluate.every=null",
             "datasource.train=egs/train", "datasource.valid=egs/valid", "datasource.generate=egs/valid",
             f"continue_from={json.dumps(base.name)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from audiocraft.models.loaders import load_lm_model
 from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.runs import export
 from audiocraft.train import train
-from audiocraft.workflows.finetune import Base, check_template, prepare
+from audiocraft.workflows.finetune import Base, Settings, check_template, configure, prepare
+from audiocraft.workflows.training_cost import cost_of
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,37 @@ def test_a_dry_run_writes_nothing(
     songs: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(songs, base, tmp_path, "--dry-run")) == 0
-    assert "4 recordings" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    out, err = capsys.readouterr()
+    assert "4 recordings" in out and not list(tmp_path.iterdir())
+    assert re.search(
+        r"3 steps, [\d,]+ numbers to train, on cpu: about [\d.]+ [MG]B of memory .*free\) and \d+", err
+    )
+
+
+def test_what_does_not_fit_is_refused_before_it_begins(
+    songs: Path,
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("audiocraft.workflows.training_cost.available_bytes", lambda device: 1000)
+    assert main(command(songs, base, tmp_path)) == 1
+    assert "smaller --batch-size" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_costs_grow_with_what_is_trained(base: Path, tmp_path: Path) -> None:
+    start = Base.find(str(base))
+    costs = [
+        cost_of(
+            configure(start, tmp_path, Settings(method=method, rank=2, batch_size=rows)),
+            start.shapes,
+            frame_rate=start.frame_rate,
+        )
+        for method, rows in (("lora", 2), ("full", 2), ("full", 64))
+    ]
+    assert costs[0].trained < costs[1].trained == costs[2].trained
+    assert costs[1].bytes < costs[2].bytes
 
 
 def test_what_is_there_is_not_written_over(
