@@ -16,6 +16,7 @@ from audiocraft.cli.bar import Bar
 from audiocraft.cli.job import Job, Place, given, repeated
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.output import document, is_terminal, note, result
+from audiocraft.cli.plan import chart_of_file, check_takes_plans, with_chart
 from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
@@ -88,6 +89,8 @@ audiocraft generate "add drums" --continue intro.wav -d 20
 
 audiocraft generate --from out.wav --seed 8 -d 20
 
+audiocraft generate --plan plan.txt -o out.wav
+
 audiocraft generate "lofi beat" -d 3600 --stream | ffplay -nodisp -
 
 audiocraft generate "lofi beat" --stream --stream-format pcm -o - | aplay -f S16_LE -r 24000 -c 1
@@ -117,6 +120,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     tempo: options.Tempo = None,
     key: options.Key = None,
     chords: options.Chords = None,
+    plan: options.Plan = None,
     stride: options.Stride = None,
     schedule: options.Schedule = None,
     level_anchor: options.LevelAnchor = True,
@@ -143,12 +147,18 @@ def generate(  # every option is one parameter: that is how the option parser re
 
         model = with_adapters(model, adapter)
     place = Place(model=model, device=device, precision=precision)
+    chart = None
+    if plan is not None:
+        check_takes_plans(model)
+        chart = chart_of_file(plan)
     if recipe is not None:
         job = repeated(recipe, given(context), output, place, outlets, quiet=quiet or as_json)
+        if chart is not None:
+            job = replace(job, request=with_chart(job.request, chart, given(context)))
     else:
         audio.check(model, text_guidance, style_detail)
         request = _request(
-            _prompts(prompts or [], prompts_file, needed=not (schedule or tempo or key or chords)),
+            _prompts(prompts or [], prompts_file, needed=not (schedule or tempo or key or chords or plan)),
             duration=duration,
             seed=seed,
             sampling={"temperature": temperature, "top_k": top_k, "top_p": top_p},
@@ -159,6 +169,8 @@ def generate(  # every option is one parameter: that is how the option parser re
             style_detail=style_detail,
             decoder=decoder,
         )
+        if chart is not None:
+            request = with_chart(request, chart, given(context))
         job = _job(request, audio, output, place, outlets, fade=fade)
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):

@@ -34,6 +34,7 @@ _AROUND = frozenset(
         "device",
         "context",
         "fade",
+        "plan",
     }
 )
 _OTHER_AUDIO = {"continues": "--continue", "melody": "--melody", "style": "--style"}

@@ -17,6 +17,7 @@ from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidIn
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("audiocraft.cli.generate", "make music from a sentence"),
+    "plan": ("audiocraft.cli.plan", "tempo and chords of a piece before it is made, to change them"),
     "analyze": ("audiocraft.cli.analyze", "tell recordings from generated audio; loudness, tempo, key"),
     "models": ("audiocraft.cli.models", "which models there are, and what is inside one"),
     "data": ("audiocraft.cli.data", "make training data"),

@@ -106,6 +106,15 @@ Chords = Annotated[
     str | None,
     typer.Option(metavar="'Am F C G'", help="The chords, again and again.", rich_help_panel=_HOW),
 ]
+Plan = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan",
+        metavar="FILE",
+        help="Play the tempo, sections and chords of this text, which `audiocraft plan` writes.",
+        rich_help_panel=_HOW,
+    ),
+]
 Stride = Annotated[
     float | None, typer.Option(help="Seconds between windows of long pieces.", rich_help_panel=_HOW)
 ]

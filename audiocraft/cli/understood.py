@@ -58,6 +58,10 @@ class Explainer:
             )
         return self.of(request, row, seed=seed, plan=plan)
 
+    def of_plan(self, request: GenerationRequest, *, seed: int, plan: ScorePlan) -> tuple[str, ...]:
+        """What did not count in the words that a plan was made of, a line each."""
+        return self.remarks(self.of(request, 0, seed=seed, plan=plan))
+
     def remarks(self, understood: Understanding) -> tuple[str, ...]:
         """What did not count, a line each."""
         return understood.remarks(self._name, option="-m ")

@@ -62,7 +62,7 @@ PLAN_WORDS = frozenset(_TEMPO_WORDS) | frozenset(_MODE_WORDS)
 """Words of a prompt that a plan heeds, whether the model was taught them or not."""
 
 _LONGEST_ROUND = 8  # chords of a progression that is looked for
-_BEATS_PER_BAR = (3, 4)  # what the bundled models were trained on
+BEATS_PER_BAR = (3, 4)  # what the bundled models were trained on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +88,7 @@ class ScoreSettings:
             parse_key(self.key)
         if self.chords:
             parse_chords(" ".join(self.chords))
-        if self.beats_per_bar not in (None, *_BEATS_PER_BAR):
+        if self.beats_per_bar not in (None, *BEATS_PER_BAR):
             raise InvalidInput(
                 f"beats_per_bar must be 3 or 4, got {self.beats_per_bar!r}", field="beats_per_bar"
             )
