@@ -10,7 +10,8 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -19,11 +20,11 @@ import torch
 from audiocraft.environment import cache_dir
 from audiocraft.kernels.compiling import (
     BUNDLED,
-    LEVELS,
     abi_version,
     compile_into,
     file_name,
     find_compiler,
+    levels_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -43,37 +44,46 @@ def library() -> ctypes.CDLL | None:
         return None
     if switch != "1":
         return _opened(Path(switch))
-    level, *lower = levels()
-    cache = cache_dir() / "native"
-    found = _first([BUNDLED / file_name(level), cache / file_name(level)])
+    folders = (BUNDLED, cache_dir() / "native")
+    best, *lower = levels()
+    found = _first(folder / file_name(best) for folder in folders)
     if found is not None:
         return found
-    made = build(cache, level)
+    made = build(folders[1], best)
     found = None if made is None else _opened(made)
-    # A wheel that was built by an old compiler lacks the newest level; the next one is far better than none.
-    return _first([BUNDLED / file_name(name) for name in lower]) if found is None else found
+    if found is not None:
+        return found
+    # An old compiler lacks the newest levels; the next one is far better than none. What a wheel brought comes first.
+    found = _first(BUNDLED / file_name(name) for name in lower)
+    if found is not None or find_compiler() is None:
+        return found
+    for level in lower:
+        made = folders[1] / file_name(level)
+        found = _first([made]) or (None if build(folders[1], level) is None else _opened(made))
+        if found is not None:
+            return found
+    return None
 
 
 def levels() -> tuple[str, ...]:
     """The levels that this processor can run, the best first."""
-    own = features()
-    return tuple(name for name, needed in LEVELS if own.issuperset(needed))
+    return levels_of(platform.machine().lower(), features())
 
 
-def _first(paths: Sequence[Path]) -> ctypes.CDLL | None:
+def _first(paths: Iterable[Path]) -> ctypes.CDLL | None:
     """The first of these libraries that is there and can be used."""
     return next(filter(None, (_opened(path) for path in paths if path.is_file())), None)
 
 
 def features() -> frozenset[str]:
     """What the processor can do, under Linux's names; empty where the system does not say."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return frozenset()
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return frozenset({"asimddp"})  # every Mac with such a processor has it
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
         return frozenset()
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
     return frozenset(line.partition(":")[2].split())
 
 
@@ -87,7 +97,7 @@ def build(folder: Path, level: str) -> Path | None:
         return compile_into(folder, level, compiler)
     except (OSError, subprocess.SubprocessError) as error:
         output = getattr(error, "stderr", None)
-        logger.warning("compiling the CPU kernels failed (%s): decoding runs in torch%s", error, output or "")
+        logger.warning("compiling the CPU kernels for %s failed (%s)%s", level, error, output or "")
         return None
 
 

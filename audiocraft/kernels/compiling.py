@@ -30,9 +30,14 @@ _V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl")
 LEVELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("v4-vnni", (*_V4, "avx512_vnni")),
     ("v4", _V4),
+    ("v3-vnni", (*_V3, "avx_vnni")),
     ("v3", _V3),
     ("plain", ()),
 )
+ARM_LEVELS: tuple[tuple[str, tuple[str, ...]], ...] = (("dotprod", ("asimddp",)), ("plain", ()))
+"""Those of aarch64, where the plain one is NEON."""
+
+_X86, _ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
 COMPILE_SECONDS = 120
 
 
@@ -43,14 +48,20 @@ def abi_version() -> int:
     return int(found[1])
 
 
-def levels_of(machine: str) -> tuple[str, ...]:
-    """The levels that are compiled for a kind of machine: four for x86-64; elsewhere one, which on aarch64 is NEON."""
-    return tuple(name for name, _ in LEVELS) if machine in ("x86_64", "amd64") else ("plain",)
+def features_of(machine: str) -> dict[str, tuple[str, ...]]:
+    """The levels that are compiled for a kind of machine, the best first, with the features that each needs."""
+    return dict(LEVELS if machine in _X86 else ARM_LEVELS if machine in _ARM else LEVELS[-1:])
 
 
-def level_of(found: frozenset[str]) -> str:
+def levels_of(machine: str, found: frozenset[str] | None = None) -> tuple[str, ...]:
+    """The levels for a kind of machine, the best first; of a processor with the features `found`, those that it can run."""
+    levels = features_of(machine)
+    return tuple(name for name, needed in levels.items() if found is None or found.issuperset(needed))
+
+
+def level_of(found: frozenset[str], machine: str = "x86_64") -> str:
     """The best level for a processor with these features, under Linux's names."""
-    return next(name for name, needed in LEVELS if found.issuperset(needed))
+    return levels_of(machine, found)[0]
 
 
 def file_name(level: str, machine: str | None = None) -> str:
@@ -62,6 +73,8 @@ def file_name(level: str, machine: str | None = None) -> str:
 
 def options(level: str) -> list[str]:
     """What the compiler is told for a level."""
+    if level == "dotprod":
+        return ["-march=armv8.2-a+dotprod"]
     return [f"-m{name.replace('_', '')}" for name in dict(LEVELS)[level]]
 
 

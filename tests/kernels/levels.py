@@ -5,8 +5,8 @@
     python tests/kernels/levels.py --level v3 --random 7 one level, with random shapes drawn from a seed
 
 AVX2 runs under qemu-x86_64 where the processor has none, NEON under qemu-aarch64. No version of qemu up to 9 executes
-AVX-512: where the processor has none, the code of these levels runs with its instructions written out in C
-(harness/avx512_emulated.h). What cannot run at all is named, and makes the exit status 1.
+AVX-512 or AVX-VNNI: where the processor has none, the code of these levels runs with their instructions written out in C
+(harness/*_emulated.h). What cannot run at all is named, and makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from cases import write_cases, write_random_cases
 from audiocraft.kernels import build, compiling
 
 HARNESS = Path(__file__).parent / "harness"
-NEON = "aarch64"
-LEVELS = (*(name for name, _ in compiling.LEVELS), NEON)
+ARM = {"aarch64": "plain", "aarch64-dotprod": "dotprod"}
+LEVELS = (*(name for name, _ in compiling.LEVELS), *ARM)
 _FLAGS = ("-std=gnu11", "-pthread", "-fno-math-errno", "-Wall", "-Wextra", "-Wno-psabi", "-Werror")
 _SANITIZED = (
     "-O1",
@@ -71,15 +71,17 @@ def way(level: str, *, sanitize: bool = False) -> Way | str:
     machine, compiler = platform.machine().lower(), shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return "there is no C compiler"
-    if level == NEON:
+    if level in ARM:
+        options = tuple(compiling.options(ARM[level]))
         if machine in ("aarch64", "arm64"):
-            return Way(level, (compiler,), (), "on this processor")
+            lacks = ARM[level] not in build.levels()
+            return "the processor lacks it" if lacks else Way(level, (compiler, *options), (), "on this processor")
         cross, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
         if sanitize:
             return "sanitizers do not run under qemu"
         if cross is None or emulator is None:
             return "it needs aarch64-linux-gnu-gcc and qemu-aarch64: make kernel-deps"
-        return Way(level, (cross, "-static"), (emulator,), "under qemu-aarch64")
+        return Way(level, (cross, "-static", *options), (emulator, "-cpu", "max"), "under qemu-aarch64")
     if machine not in ("x86_64", "amd64"):
         return "this is no x86-64 machine"
     return _x86_way(level, compiler, sanitize=sanitize)
@@ -90,19 +92,19 @@ def _x86_way(level: str, compiler: str, *, sanitize: bool) -> Way | str:
     options = tuple(compiling.options(level))
     if found.issuperset(levels[level]):
         return Way(level, (compiler, *options), (), "on this processor")
-    emulated = level.startswith("v4")
-    if emulated and sanitize:
+    wide, emulated = level.startswith("v4"), level.startswith("v4") or level == "v3-vnni"
+    if wide and sanitize:
         return "with AVX-512 written out in C, sanitizers take minutes to compile"
     if emulated:
-        header = ("-include", str(HARNESS / "avx512_emulated.h"))
+        header = ("-include", str(HARNESS / ("avx512_emulated.h" if wide else "avxvnni_emulated.h")))
         vnni = ("-DEMULATE_VNNI",) if level == "v4-vnni" else ()
         options = (*compiling.options("v3"), *vnni, *header)
         if found.issuperset(levels["v3"]):
-            return Way(level, (compiler, *options), (), "with AVX-512 written out in C")
+            return Way(level, (compiler, *options), (), "with what it lacks written out in C")
     emulator = shutil.which("qemu-x86_64")
     if sanitize or emulator is None:
         return "the processor lacks its instructions, and qemu-x86_64 is absent, or not for sanitizers"
-    words = "under qemu-x86_64" + (", with AVX-512 written out in C" if emulated else "")
+    words = "under qemu-x86_64" + (", with what it lacks written out in C" if emulated else "")
     return Way(level, (compiler, *options), (emulator, "-cpu", "max"), words)
 
 

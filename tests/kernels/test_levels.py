@@ -16,9 +16,9 @@ SCRIPT = Path(__file__).with_name("levels.py")
 
 
 def native() -> str:
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        return "aarch64"
-    return compiling.level_of(build.features())
+    machine = platform.machine().lower()
+    best = compiling.level_of(build.features(), machine)
+    return {"plain": "aarch64", "dotprod": "aarch64-dotprod"}[best] if machine in ("aarch64", "arm64") else best
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("gcc", "clang"))), reason="no C compiler")

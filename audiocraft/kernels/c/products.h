@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "int8.h"
 #include "pool.h"
 #include "structs.h"
 #include "vectors.h"
@@ -12,8 +13,6 @@
 /* ---------------------------------------------------------------- products */
 
 /* TILE rows of a matrix at a time, for up to FEW tokens while it is unpacked, or up to MANY once it is. */
-#define TILE 4
-#define FEW 4
 #define SCALES 64 /* that are read at a time */
 #if VL == 16
 #define MANY 6
@@ -22,26 +21,14 @@
 #endif
 #define MOST_SUMS (MANY < FEW ? FEW : MANY)
 
-INLINE size_t row_bytes(int kind, int cols) {
-    const size_t count = (size_t)cols;
-    return kind == F32 ? 4 * count : kind == I8 ? count : kind == I4 ? count / 2 : 2 * count;
-}
-
 /* The scale of group g of a row. */
 INLINE float scale_of(const Matrix *w, int row, int g) {
-    const uint16_t half = w->scales[(size_t)row * (w->cols / GROUP) + g];
-    union { uint32_t bits; float value; } scale = {.bits = (uint32_t)half << 16};
-    return scale.value;
+    return from_bf16(w->scales[(size_t)row * (w->cols / GROUP) + g]);
 }
 
 /* Those of groups first ... last - 1, at most SCALES. */
 INLINE void read_scales(const Matrix *w, int row, int first, int last, float *scales) {
     for (int g = first; g < last; g++) scales[g - first] = scale_of(w, row, g);
-}
-
-/* Ask for the cache lines of `count` bytes; the processor alone does not see where the next rows are. */
-INLINE void fetch(const void *at, int count) {
-    for (int i = 0; i < count; i += 64) __builtin_prefetch((const uint8_t *)at + i);
 }
 
 /* y[M][n ... n + N] = x[M] . w[n ... n + N], N rows of the matrix at once so that their reads overlap. M, N, the kind
@@ -195,293 +182,6 @@ static void unpack(const Matrix *w, int n, float *out) {
     default: unpack_kind(I4, w, n, out);
     }
 }
-
-/* ---------------------------------------------------------------- products of bytes */
-
-/* Where the processor multiplies bytes (AVX-512 VNNI), 8- and 4-bit weights are not turned into floats: the inputs are
- * rounded to 8 bits, in groups of GROUP with a scale each, and everything inside a group is exact. */
-
-/* Of each token: the bytes, what four neighbours add up to (which takes the weights' offset away), and the scales. Bytes
- * of a group lie together for all tokens: far apart, they would crowd each other out of the first cache. */
-typedef struct {
-    int tokens;
-    int8_t *bytes; /* [groups, tokens, GROUP] */
-    int32_t *quad_sums, *all; /* all: of a whole group */
-    float *scales;
-} Inputs;
-
-/* Room for one token, in floats: cols / 4 twice and cols / GROUP twice, in whole cache lines. */
-INLINE size_t inputs_size(size_t cols) { return cols / 2 + 2 * ((cols / GROUP + 15) / 16 * 16); }
-
-INLINE Inputs place_inputs(float *room, int tokens, int cols) {
-    float *quad_sums = room + (size_t)tokens * (cols / 4), *scales = quad_sums + (size_t)tokens * (cols / 4);
-    float *all = scales + (size_t)tokens * ((cols / GROUP + 15) / 16 * 16);
-    return (Inputs){tokens, (int8_t *)room, (int32_t *)quad_sums, (int32_t *)all, scales};
-}
-
-INLINE int8_t *bytes_of_group(Inputs in, int g, int t) { return in.bytes + ((size_t)g * in.tokens + t) * GROUP; }
-
-INLINE int scales_stride(int cols) { return (cols / GROUP + 15) / 16 * 16; }
-
-#if defined(__AVX512VNNI__) && VL == 16
-#define HAS_INT8_DOT 1
-
-INLINE int is_int8_dot(const Matrix *w) { return w->kind >= I8; }
-
-/* Round token t, x[cols]. */
-static void quantize_inputs(const float *x, const Matrix *w, int t, Inputs in) {
-    const int cols = w->cols, shift = w->kind == I8 || w->kind == PANELS8 ? 7 : 3; /* stored weights are 2^shift too large */
-    int32_t *quad_sums = in.quad_sums + (size_t)t * (cols / 4);
-    float *scales = in.scales + (size_t)t * scales_stride(cols);
-    int32_t *all_of = in.all + (size_t)t * scales_stride(cols);
-    for (int k = 0, g = 0; k < cols; k += GROUP, g++) {
-        int8_t *bytes = bytes_of_group(in, g, t);
-        __m512 most = _mm512_setzero_ps();
-        for (int i = 0; i < GROUP; i += 16) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(x + k + i)));
-        float top = _mm512_reduce_max_ps(most);
-        __m512 back = _mm512_set1_ps(top > 0.0f ? 127.0f / top : 0.0f);
-        scales[g] = top / 127.0f;
-        for (int i = 0; i < GROUP; i += 16) {
-            __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + k + i), back));
-            _mm_storeu_si128((__m128i *)(bytes + i), _mm512_cvtsepi32_epi8(whole));
-        }
-        __m512i all = _mm512_loadu_si512(bytes);
-        __m512i four = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), all);
-        four = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(four, shift));
-        _mm512_storeu_si512(quad_sums + k / 4, four);
-        all_of[g] = _mm512_reduce_add_epi32(four);
-    }
-}
-
-/* As `tile`, with x rounded. Sums of products of bytes are exact; of groups, they are added up in float32, in order. */
-INLINE void int8_tile(const int kind, const int M, const int N, const Matrix *w, Inputs in, int t, int n, float *y,
-                       int ldy) {
-    const int cols = w->cols, groups = cols / GROUP, wide = scales_stride(cols);
-    const size_t stride = row_bytes(kind, cols);
-    const uint8_t *row = (const uint8_t *)w->data + stride * n;
-    const int32_t *quad_sums = in.quad_sums + (size_t)t * (cols / 4);
-    const __m512i low = _mm512_set1_epi8(15), offset = _mm512_set1_epi8((char)128);
-    const __m512i shifts = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
-    __m512 acc[FEW][TILE];
-    float scales[FEW][TILE][16];
-    for (int m = 0; m < M; m++)
-        for (int j = 0; j < N; j++) acc[m][j] = _mm512_setzero_ps();
-    for (int first = 0; first < groups; first += 16) {
-        const int last = groups - first < 16 ? groups - first : 16;
-        const __mmask16 there = (__mmask16)((1u << last) - 1);
-        for (int j = 0; j < N; j++) {
-            __m256i halves = _mm256_maskz_loadu_epi16(there, w->scales + (size_t)(n + j) * groups + first);
-            __m512 own = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-            for (int m = 0; m < M; m++) {
-                __m512 theirs = _mm512_loadu_ps(in.scales + (size_t)(t + m) * wide + first);
-                _mm512_storeu_ps(scales[m][j], _mm512_mul_ps(own, theirs));
-            }
-        }
-        for (int g = 0; g < last; g++) {
-            const int k = (first + g) * GROUP;
-            if (kind == I8)
-                fetch(row + N * (stride + k), N * 64);
-            else
-                fetch(row + N * (stride + k / 2), N * 32);
-            __m512i weight[TILE];
-            for (int j = 0; j < N; j++) {
-                if (kind == I8) {
-                    weight[j] = _mm512_xor_si512(_mm512_loadu_si512(row + j * stride + k), offset);
-                } else {
-                    __m256i pairs = _mm256_loadu_si256((const __m256i *)(row + j * stride + k / 2));
-                    __m512i both = _mm512_srlv_epi16(_mm512_broadcast_i64x4(pairs), shifts);
-                    weight[j] = _mm512_and_si512(both, low);
-                }
-            }
-            for (int m = 0; m < M; m++) {
-                __m512i x = _mm512_loadu_si512(bytes_of_group(in, first + g, t + m));
-                __m512i start = _mm512_loadu_si512(quad_sums + (size_t)m * (cols / 4) + k / 4);
-                for (int j = 0; j < N; j++) {
-                    __m512 whole = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, weight[j], x));
-                    acc[m][j] = _mm512_fmadd_ps(whole, _mm512_set1_ps(scales[m][j][g]), acc[m][j]);
-                }
-            }
-        }
-    }
-    for (int m = 0; m < M; m++) {
-        if (N == 4) {
-            *(v4 *)(y + (size_t)m * ldy + n) = sum4((vf)acc[m][0], (vf)acc[m][1], (vf)acc[m][2], (vf)acc[m][3]);
-        } else {
-            for (int j = 0; j < N; j++) y[(size_t)m * ldy + n + j] = sum((vf)acc[m][j]);
-        }
-    }
-}
-
-#define INT8_TILES(kind)                                                                             \
-    static void int8_tiles_##kind(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) { \
-        for (; n + TILE <= end; n += TILE)                                                            \
-            for (int m = 0; m < M; m += FEW) switch (M - m) {                                         \
-                case 1: int8_tile(kind, 1, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
-                case 2: int8_tile(kind, 2, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
-                case 3: int8_tile(kind, 3, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;      \
-                default: int8_tile(kind, 4, TILE, w, in, m, n, y + (size_t)m * ldy, ldy); break;     \
-                }                                                                                     \
-        for (; n < end; n++)                                                                          \
-            for (int m = 0; m < M; m++) int8_tile(kind, 1, 1, w, in, m, n, y + (size_t)m * ldy, ldy); \
-    }
-
-INT8_TILES(I8)
-INT8_TILES(I4)
-
-enum { AT_A_TIME = 8 };
-
-/* y[M][n ... n + 32]: lanes are rows of the matrix, so nothing is added up across lanes, and a product of four bytes of
- * all of them with four of a token is one instruction. Where the tokens are few, even and odd quads are summed apart,
- * which in whole numbers is the same. */
-INLINE void int8_panel(const int kind, const int M, const Matrix *w, Inputs in, int t, int n, float *y, int ldy) {
-    enum { MOST = 4 };
-    const int cols = w->cols, groups = cols / GROUP, wide = scales_stride(cols), apart = M <= 2;
-    const uint8_t *from = (const uint8_t *)w->data + (size_t)n * (kind == PANELS8 ? cols : cols / 2);
-    const uint16_t *scales = w->scales + (size_t)n * groups;
-    const int32_t *all = in.all + (size_t)t * wide;
-    const float *theirs = in.scales + (size_t)t * wide;
-    const __m512i low = _mm512_set1_epi8(15), offset = _mm512_set1_epi8((char)128);
-    __m512 acc[MOST][2];
-    for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm512_setzero_ps();
-    for (int g = 0; g < groups; g++) {
-        const int8_t *bytes = bytes_of_group(in, g, t);
-        __m512i even[MOST][2], odd[MOST][2];
-        for (int m = 0; m < M; m++) {
-            even[m][0] = even[m][1] = _mm512_set1_epi32(all[m * wide + g]);
-            odd[m][0] = odd[m][1] = _mm512_setzero_si512();
-        }
-#pragma GCC unroll 16
-        for (int q = 0; q < GROUP / 4; q++) {
-            __m512i first, second;
-            if (kind == PANELS8) {
-                first = _mm512_xor_si512(_mm512_loadu_si512(from), offset);
-                second = _mm512_xor_si512(_mm512_loadu_si512(from + 64), offset);
-                from += 128;
-            } else {
-                __m512i pairs = _mm512_loadu_si512(from);
-                first = _mm512_and_si512(pairs, low);
-                second = _mm512_and_si512(_mm512_srli_epi16(pairs, 4), low);
-                from += 64;
-            }
-            for (int m = 0; m < M; m++) {
-                int32_t four;
-                memcpy(&four, bytes + m * GROUP + 4 * q, 4);
-                __m512i x = _mm512_set1_epi32(four);
-                if (apart && q % 2) {
-                    odd[m][0] = _mm512_dpbusd_epi32(odd[m][0], first, x);
-                    odd[m][1] = _mm512_dpbusd_epi32(odd[m][1], second, x);
-                } else {
-                    even[m][0] = _mm512_dpbusd_epi32(even[m][0], first, x);
-                    even[m][1] = _mm512_dpbusd_epi32(even[m][1], second, x);
-                }
-            }
-        }
-        for (int h = 0; h < 2; h++) {
-            __m256i halves = _mm256_loadu_si256((const __m256i *)(scales + (size_t)g * PANEL + 16 * h));
-            __m512 own = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-            for (int m = 0; m < M; m++) {
-                __m512 whole = _mm512_cvtepi32_ps(apart ? _mm512_add_epi32(even[m][h], odd[m][h]) : even[m][h]);
-                acc[m][h] = _mm512_fmadd_ps(whole, _mm512_mul_ps(own, _mm512_set1_ps(theirs[m * wide + g])), acc[m][h]);
-            }
-        }
-    }
-    for (int m = 0; m < M; m++)
-        for (int h = 0; h < 2; h++) _mm512_storeu_ps(y + (size_t)m * ldy + n + 16 * h, acc[m][h]);
-}
-
-/* One group of `int8_panel`, weights at `from`, for M tokens whose sums so far are in y. Of the weights `ahead` bytes
- * further on, two lines are asked for with each quad if `asks`. */
-INLINE void panel_group(const int kind, const int M, const int asks, const uint8_t *from, const uint16_t *scales,
-                        Inputs in, int t, int cols, int g, float *y, int ldy) {
-    const int wide = scales_stride(cols), bytes_of = kind == PANELS8 ? 128 : 64, ahead = 2 * bytes_of * (GROUP / 4);
-    const int8_t *bytes = bytes_of_group(in, g, t);
-    const __m512i low = _mm512_set1_epi8(15), offset = _mm512_set1_epi8((char)128);
-    __m512i whole[AT_A_TIME][2];
-    for (int m = 0; m < M; m++) whole[m][0] = whole[m][1] = _mm512_set1_epi32(in.all[(size_t)(t + m) * wide + g]);
-#pragma GCC unroll 4
-    for (int q = 0; q < GROUP / 4; q++) {
-        __m512i first, second, weights = _mm512_loadu_si512(from + bytes_of * q);
-        if (asks) fetch(from + ahead + bytes_of * q, bytes_of);
-        if (kind == PANELS8) {
-            first = _mm512_xor_si512(weights, offset);
-            second = _mm512_xor_si512(_mm512_loadu_si512(from + bytes_of * q + 64), offset);
-        } else {
-            first = _mm512_and_si512(weights, low);
-            second = _mm512_and_si512(_mm512_srli_epi16(weights, 4), low);
-        }
-        for (int m = 0; m < M; m++) {
-            int32_t four;
-            memcpy(&four, bytes + m * GROUP + 4 * q, 4);
-            __m512i x = _mm512_set1_epi32(four);
-            whole[m][0] = _mm512_dpbusd_epi32(whole[m][0], first, x);
-            whole[m][1] = _mm512_dpbusd_epi32(whole[m][1], second, x);
-        }
-    }
-    for (int h = 0; h < 2; h++) {
-        __m256i halves = _mm256_loadu_si256((const __m256i *)(scales + 16 * h));
-        __m512 own = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-        for (int m = 0; m < M; m++) {
-            float *at = y + (size_t)m * ldy + 16 * h;
-            __m512 theirs = _mm512_set1_ps(in.scales[(size_t)(t + m) * wide + g]);
-            __m512 so_far = g ? _mm512_loadu_ps(at) : _mm512_setzero_ps();
-            _mm512_storeu_ps(at, _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[m][h]), _mm512_mul_ps(own, theirs), so_far));
-        }
-    }
-}
-
-/* The same sums as `int8_panel` for many tokens: all of them meet a group of the weights before the next one, which is
- * on its way from memory meanwhile. */
-INLINE void many_panel(const int kind, int M, const Matrix *w, Inputs in, int n, float *y, int ldy) {
-    const int cols = w->cols, groups = cols / GROUP, bytes_of = GROUP * PANEL / (kind == PANELS8 ? 1 : 2);
-    const uint8_t *from = (const uint8_t *)w->data + (size_t)n * (kind == PANELS8 ? cols : cols / 2);
-    const uint16_t *scales = w->scales + (size_t)n * groups;
-    for (int g = 0; g < groups; g++, from += bytes_of, scales += PANEL) {
-        int m = 0;
-        for (; m + AT_A_TIME <= M; m += AT_A_TIME)
-            panel_group(kind, AT_A_TIME, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
-        for (; m + 4 <= M; m += 4)
-            panel_group(kind, 4, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
-        for (; m < M; m++) panel_group(kind, 1, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
-    }
-}
-
-#define PANELS_OF(kind)                                                                               \
-    static void panels_##kind(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) { \
-        for (; n < end; n += PANEL) switch (M) {                                                      \
-            case 1: int8_panel(kind, 1, w, in, 0, n, y, ldy); break;                                 \
-            case 2: int8_panel(kind, 2, w, in, 0, n, y, ldy); break;                                 \
-            case 3: int8_panel(kind, 3, w, in, 0, n, y, ldy); break;                                 \
-            case 4: int8_panel(kind, 4, w, in, 0, n, y, ldy); break;                                 \
-            default: many_panel(kind, M, w, in, n, y, ldy);                                           \
-            }                                                                                         \
-    }
-
-PANELS_OF(PANELS8)
-PANELS_OF(PANELS4)
-
-static void int8_tiles(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) {
-    switch (w->kind) {
-    case PANELS8: panels_PANELS8(M, w, in, n, end, y, ldy); break;
-    case PANELS4: panels_PANELS4(M, w, in, n, end, y, ldy); break;
-    case I8: int8_tiles_I8(M, w, in, n, end, y, ldy); break;
-    default: int8_tiles_I4(M, w, in, n, end, y, ldy);
-    }
-}
-
-#else
-#define HAS_INT8_DOT 0
-
-INLINE int is_int8_dot(const Matrix *w) {
-    (void)w;
-    return 0;
-}
-
-static void quantize_inputs(const float *x, const Matrix *w, int t, Inputs in) { (void)x, (void)w, (void)t, (void)in; }
-
-static void int8_tiles(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) {
-    (void)M, (void)w, (void)in, (void)n, (void)end, (void)y, (void)ldy;
-}
-#endif
 
 /* ---------------------------------------------------------------- products as jobs */
 

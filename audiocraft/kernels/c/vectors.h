@@ -4,9 +4,12 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -21,6 +24,9 @@
 
 typedef float vf __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef int16_t vs __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef int16_t vw __attribute__((vector_size(2 * VL), aligned(1), may_alias));
+typedef int32_t vx __attribute__((vector_size(4 * VL), aligned(1), may_alias));
 typedef uint16_t vh __attribute__((vector_size(2 * VL), aligned(1), may_alias));
 typedef int8_t vb __attribute__((vector_size(VL), aligned(1), may_alias));
 typedef uint8_t vu __attribute__((vector_size(VL), aligned(1), may_alias));
@@ -28,6 +34,24 @@ typedef uint8_t vu __attribute__((vector_size(VL), aligned(1), may_alias));
 INLINE vf load(const float *p) { return *(const vf *)p; }
 INLINE void store(float *p, vf v) { *(vf *)p = v; }
 INLINE vf splat(float x) { return x - (vf){0}; }
+INLINE vi splat_int(int32_t x) { return x - (vi){0}; }
+INLINE vi load_int(const int32_t *p) { return *(const vi *)p; }
+INLINE void store_int(int32_t *p, vi v) { *(vi *)p = v; }
+INLINE vi load_bytes(const void *p) { return *(const vx *)p; } /* 4 * VL of them */
+
+/* The four, or eight, bytes at p again and again. */
+INLINE vi splat_4_bytes(const void *p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return splat_int(four);
+}
+
+INLINE vi splat_8_bytes(const void *p) {
+    typedef int64_t vq __attribute__((vector_size(4 * VL), may_alias));
+    int64_t eight;
+    memcpy(&eight, p, sizeof eight);
+    return (vi)(eight - (vq){0});
+}
 
 INLINE vf fma_(vf a, vf b, vf c) {
 #if defined(__AVX512F__)
@@ -72,6 +96,11 @@ INLINE vf nibble(vi v) {
 #endif
 }
 
+INLINE float from_bf16(uint16_t half) {
+    union { uint32_t bits; float value; } whole = {.bits = (uint32_t)half << 16};
+    return whole.value;
+}
+
 INLINE vf load_bf16(const uint16_t *p) {
 #if defined(__AVX512F__)
     return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
@@ -83,6 +112,8 @@ INLINE vf load_bf16(const uint16_t *p) {
 }
 
 INLINE vf blend(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+INLINE vf larger(vf a, vf b) { return blend((vi)(b > a), b, a); }
+INLINE vf magnitude(vf v) { return (vf)((vi)v & 0x7fffffff); }
 
 INLINE vf load_f16(const uint16_t *p) {
 #if defined(__AVX512F__)
@@ -114,14 +145,25 @@ INLINE void store_f16(uint16_t *p, vf v) {
 #endif
 }
 
-/* Numbers between -127 and 127, to the nearest whole ones. */
-INLINE void store_i8(int8_t *p, vf v) {
+/* Numbers between -2^22 and 2^22, to the nearest whole ones, to even ones in the middle. */
+INLINE vi to_int(vf v) {
 #if defined(__AVX512F__)
-    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)v)));
+    return (vi)_mm512_cvtps_epi32((__m512)v);
 #else
     const vf magic = splat(12582912.0f); /* 1.5 * 2^23 rounds */
-    *(vb *)p = __builtin_convertvector((vi)(v + magic) - (vi)magic, vb);
+    return (vi)(v + magic) - (vi)magic;
 #endif
+}
+
+/* The same, of numbers between -127 and 127, into bytes or 16 bits. */
+INLINE void store_i8(int8_t *p, vf v) { *(vb *)p = __builtin_convertvector(to_int(v), vb); }
+INLINE void store_i16(int16_t *p, vf v) { *(vw *)p = __builtin_convertvector(to_int(v), vw); }
+
+INLINE int32_t add_lanes(vi v) {
+    int32_t part[VL], total = 0;
+    store_int(part, v);
+    for (int i = 0; i < VL; i++) total += part[i];
+    return total;
 }
 
 typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));

@@ -18,48 +18,20 @@ typedef int32_t i16x __attribute__((vector_size(64)));
 typedef uint32_t u16x __attribute__((vector_size(64)));
 typedef int8_t b64x __attribute__((vector_size(64)));
 typedef uint16_t h32x __attribute__((vector_size(64)));
+typedef int16_t s32x __attribute__((vector_size(64)));
 
 #define EMULATED static inline
 #define EACH for (int i = 0; i < 16; i++)
 
-EMULATED __m512 e_set1_ps(float x) { return (__m512)(x - (f16x){0}); }
-EMULATED __m512 e_setzero_ps(void) { return (__m512)(f16x){0}; }
 EMULATED __m512i e_setzero_si512(void) { return (__m512i)(i16x){0}; }
-EMULATED __m512i e_set1_epi32(int x) { return (__m512i)((i16x){0} + x); }
-EMULATED __m512i e_set1_epi8(char x) { return (__m512i)((b64x){0} + (int8_t)x); }
 EMULATED __m512 e_setr_ps(float a, float b, float c, float d, float e, float f, float g, float h, float i, float j, float k,
                           float l, float m, float n, float o, float p) {
     return (__m512)(f16x){a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
 }
-EMULATED __m512 e_loadu_ps(const void *p) {
-    f16x v;
-    memcpy(&v, p, 64);
-    return (__m512)v;
-}
-EMULATED __m512i e_loadu_si512(const void *p) { return (__m512i)e_loadu_ps(p); }
-EMULATED void e_storeu_ps(void *p, __m512 v) { memcpy(p, &v, 64); }
-EMULATED void e_storeu_si512(void *p, __m512i v) { memcpy(p, &v, 64); }
 EMULATED __m512 e_fmadd_ps(__m512 a, __m512 b, __m512 c) {
     f16x v;
     EACH v[i] = __builtin_fmaf(((f16x)a)[i], ((f16x)b)[i], ((f16x)c)[i]);
     return (__m512)v;
-}
-EMULATED __m512 e_mul_ps(__m512 a, __m512 b) { return (__m512)((f16x)a * (f16x)b); }
-EMULATED __m512 e_max_ps(__m512 a, __m512 b) {
-    f16x v;
-    EACH v[i] = ((f16x)a)[i] > ((f16x)b)[i] ? ((f16x)a)[i] : ((f16x)b)[i];
-    return (__m512)v;
-}
-EMULATED __m512 e_abs_ps(__m512 a) { return (__m512)((i16x)a & 0x7fffffff); }
-EMULATED float e_reduce_max_ps(__m512 a) {
-    float most = ((f16x)a)[0];
-    EACH most = ((f16x)a)[i] > most ? ((f16x)a)[i] : most;
-    return most;
-}
-EMULATED int e_reduce_add_epi32(__m512i a) {
-    uint32_t total = 0;
-    EACH total += ((u16x)a)[i];
-    return (int)total;
 }
 EMULATED __m512 e_cvtepi32_ps(__m512i a) { return (__m512)__builtin_convertvector((i16x)a, f16x); }
 EMULATED __m512i e_cvtps_epi32(__m512 a) {
@@ -88,20 +60,6 @@ EMULATED __m512i e_cvtepu16_epi32(__m256i a) {
     EACH v[i] = from[i];
     return (__m512i)v;
 }
-EMULATED __m128i e_cvtepi32_epi8(__m512i a) {
-    int8_t to[16];
-    __m128i made;
-    EACH to[i] = (int8_t)((i16x)a)[i];
-    memcpy(&made, to, 16);
-    return made;
-}
-EMULATED __m128i e_cvtsepi32_epi8(__m512i a) {
-    int8_t to[16];
-    __m128i made;
-    EACH to[i] = (int8_t)(((i16x)a)[i] < -128 ? -128 : ((i16x)a)[i] > 127 ? 127 : ((i16x)a)[i]);
-    memcpy(&made, to, 16);
-    return made;
-}
 EMULATED __m256 e_half(__m512 a, int which) {
     __m256 part;
     memcpy(&part, (const char *)&a + 32 * which, 32);
@@ -123,16 +81,43 @@ EMULATED __m512 e_permutexvar_ps(__m512i index, __m512 table) {
     EACH v[i] = ((f16x)table)[((i16x)index)[i] & 15];
     return (__m512)v;
 }
-EMULATED __m512i e_add_epi32(__m512i a, __m512i b) { return (__m512i)((u16x)a + (u16x)b); }
-EMULATED __m512i e_sub_epi32(__m512i a, __m512i b) { return (__m512i)((u16x)a - (u16x)b); }
-EMULATED __m512i e_and(__m512i a, __m512i b) { return (__m512i)((u16x)a & (u16x)b); }
-EMULATED __m512i e_xor(__m512i a, __m512i b) { return (__m512i)((u16x)a ^ (u16x)b); }
 EMULATED __m512i e_slli_epi32(__m512i a, unsigned by) { return (__m512i)((u16x)a << by); }
-EMULATED __m512i e_srli_epi16(__m512i a, unsigned by) { return (__m512i)((h32x)a >> (uint16_t)by); }
 EMULATED __m512i e_srlv_epi16(__m512i a, __m512i by) { return (__m512i)((h32x)a >> (h32x)by); }
 EMULATED __m512i e_broadcast_i64x4(__m256i a) { return (__m512i)e_joined((__m256)a, (__m256)a); }
 EMULATED __m512i e_inserti64x4(__m512i a, __m256i b, int which) {
     return (__m512i)(which ? e_joined(e_half((__m512)a, 0), (__m256)b) : e_joined((__m256)b, e_half((__m512)a, 1)));
+}
+EMULATED __m512i e_cvtepi8_epi16(__m256i a) {
+    int8_t from[32];
+    s32x v;
+    memcpy(from, &a, 32);
+    for (int i = 0; i < 32; i++) v[i] = from[i];
+    return (__m512i)v;
+}
+EMULATED __m512i e_setr_epi32(int a, int b, int c, int d, int e, int f, int g, int h, int i, int j, int k, int l, int m, int n,
+                              int o, int p) {
+    return (__m512i)(i16x){a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
+}
+EMULATED __m512i e_permutex2var_epi32(__m512i a, __m512i index, __m512i b) {
+    i16x v;
+    EACH v[i] = ((i16x)index)[i] & 16 ? ((i16x)b)[((i16x)index)[i] & 15] : ((i16x)a)[((i16x)index)[i] & 15];
+    return (__m512i)v;
+}
+EMULATED __m512i e_madd_epi16(__m512i a, __m512i b) {
+    i16x v;
+    EACH v[i] = ((s32x)a)[2 * i] * ((s32x)b)[2 * i] + ((s32x)a)[2 * i + 1] * ((s32x)b)[2 * i + 1];
+    return (__m512i)v;
+}
+EMULATED __m512i e_maddubs_epi16(__m512i a, __m512i b) {
+    uint8_t from[64];
+    int8_t by[64];
+    s32x v;
+    memcpy(from, &a, 64), memcpy(by, &b, 64);
+    for (int i = 0; i < 32; i++) {
+        int sum = from[2 * i] * by[2 * i] + from[2 * i + 1] * by[2 * i + 1];
+        v[i] = (int16_t)(sum < -32768 ? -32768 : sum > 32767 ? 32767 : sum);
+    }
+    return (__m512i)v;
 }
 /* sums[i] + four bytes of a, unsigned, times four of b, signed: what VNNI is about. */
 EMULATED __m512i e_dpbusd_epi32(__m512i sums, __m512i a, __m512i b) {
@@ -143,57 +128,33 @@ EMULATED __m512i e_dpbusd_epi32(__m512i sums, __m512i a, __m512i b) {
     for (int i = 0; i < 64; i++) v[i / 4] = (int32_t)((uint32_t)v[i / 4] + (uint32_t)(from[i] * by[i]));
     return (__m512i)v;
 }
-EMULATED __m256i e_maskz_loadu_epi16(unsigned mask, const void *p) {
-    uint16_t v[16] = {0};
-    __m256i made;
-    EACH if (mask >> i & 1) memcpy(v + i, (const uint16_t *)p + i, 2);
-    memcpy(&made, v, 32);
-    return made;
-}
 
-#define _mm512_set1_ps e_set1_ps
-#define _mm512_setzero_ps e_setzero_ps
 #define _mm512_setzero_si512 e_setzero_si512
-#define _mm512_set1_epi32 e_set1_epi32
-#define _mm512_set1_epi8 e_set1_epi8
 #undef _mm512_setr_ps
 #define _mm512_setr_ps e_setr_ps
-#define _mm512_loadu_ps e_loadu_ps
-#define _mm512_loadu_si512 e_loadu_si512
-#define _mm512_storeu_ps e_storeu_ps
-#define _mm512_storeu_si512 e_storeu_si512
 #define _mm512_fmadd_ps e_fmadd_ps
-#define _mm512_mul_ps e_mul_ps
-#define _mm512_max_ps e_max_ps
-#define _mm512_abs_ps e_abs_ps
-#define _mm512_reduce_max_ps e_reduce_max_ps
-#define _mm512_reduce_add_epi32 e_reduce_add_epi32
 #define _mm512_cvtepi32_ps e_cvtepi32_ps
 #define _mm512_cvtps_epi32 e_cvtps_epi32
 #define _mm512_cvtepi8_epi32 e_cvtepi8_epi32
 #define _mm512_cvtepu8_epi32 e_cvtepu8_epi32
 #define _mm512_cvtepu16_epi32 e_cvtepu16_epi32
-#define _mm512_cvtepi32_epi8 e_cvtepi32_epi8
-#define _mm512_cvtsepi32_epi8 e_cvtsepi32_epi8
 #define _mm512_cvtph_ps e_cvtph_ps
 #undef _mm512_cvtps_ph
 #define _mm512_cvtps_ph(a, rounding) e_cvtps_ph(a)
 #define _mm512_permutexvar_ps e_permutexvar_ps
-#define _mm512_add_epi32 e_add_epi32
-#define _mm512_sub_epi32 e_sub_epi32
-#define _mm512_and_si512 e_and
-#define _mm512_xor_si512 e_xor
 #undef _mm512_slli_epi32
 #define _mm512_slli_epi32 e_slli_epi32
-#undef _mm512_srli_epi16
-#define _mm512_srli_epi16 e_srli_epi16
 #define _mm512_srlv_epi16 e_srlv_epi16
 #define _mm512_broadcast_i64x4 e_broadcast_i64x4
 #undef _mm512_inserti64x4
 #define _mm512_inserti64x4 e_inserti64x4
+#define _mm512_cvtepi8_epi16 e_cvtepi8_epi16
+#undef _mm512_setr_epi32
+#define _mm512_setr_epi32 e_setr_epi32
+#define _mm512_permutex2var_epi32 e_permutex2var_epi32
+#define _mm512_madd_epi16 e_madd_epi16
+#define _mm512_maddubs_epi16 e_maddubs_epi16
 #define _mm512_dpbusd_epi32 e_dpbusd_epi32
-#define _mm256_maskz_loadu_epi16 e_maskz_loadu_epi16
 #define _mm512_castps512_ps256(v) e_half(v, 0)
 #undef _mm512_extractf32x8_ps
 #define _mm512_extractf32x8_ps(v, which) e_half(v, which)
-#define _mm512_castsi512_ps(v) ((__m512)(v))
