@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,16 +38,18 @@ class KernelsHook(BuildHookInterface[Any]):
         if version == "editable" or not sys.platform.startswith("linux") or compiler is None:
             self.app.display_info("a pure wheel: kernels are compiled when they are first needed")
             return
-        made: list[Path] = []
-        for level in compiling.levels_of(machine):
+
+        def compiled(level: str) -> Path | None:
             try:
-                made.append(
-                    compiling.compile_into(
-                        self._folder, level, compiler, machine=machine, further=_FURTHER, seconds=_SECONDS
-                    )
+                return compiling.compile_into(
+                    self._folder, level, compiler, machine=machine, further=_FURTHER, seconds=_SECONDS
                 )
             except (OSError, subprocess.SubprocessError) as error:
                 self.app.display_warning(f"no kernels of level {level}: {error}")
+                return None
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            made = [path for path in pool.map(compiled, compiling.levels_of(machine)) if path is not None]
         if made:
             for path in made:
                 build_data["force_include"][str(path)] = f"audiocraft/kernels/compiled/{path.name}"

@@ -25,7 +25,7 @@ LINEAR, FORWARD, NETWORK, LSTM = 1, 2, 3, 4
 UNIT = 1e-9
 """Tolerances travel as whole numbers of this, relative to the largest value of a result."""
 
-FLOAT, GROUPS, HALF, BYTES = 2e-5, 1e-4, 4e-3, 3e-2
+FLOAT, GROUPS, HALF, BYTES = 2e-5, 2e-5, 4e-3, 3e-2
 """Sums of float32 in another order; a thousand groups added up in order; keys and values in 16 bits, and in 8 bits."""
 
 

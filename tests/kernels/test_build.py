@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from audiocraft.kernels import bindings, build, compiling
+from audiocraft.kernels import build, compiling
 
 
 def test_the_best_level_that_the_processor_has() -> None:
@@ -54,7 +53,7 @@ def test_a_compiler_that_fails_is_no_disaster(
         pytest.skip("no C compiler")
     with caplog.at_level(logging.WARNING):
         assert build.build(tmp_path / "cache", "plain") is None
-    assert "torch" in caplog.text
+    assert "plain" in caplog.text and "this is not C" in caplog.text
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -113,14 +112,3 @@ def test_the_switch(switch: str) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "None"
-
-
-def test_every_level_compiles(tmp_path: Path) -> None:
-    if bindings.kernels() is None:
-        pytest.skip("no compiled kernels on this machine: no C compiler, or AUDIOCRAFT_NATIVE=0")
-    levels = compiling.levels_of(platform.machine().lower()) if sys.platform == "linux" else ("plain",)
-    if not build.features():
-        levels = ("plain",)
-    for level in levels:
-        path = build.build(tmp_path, level)
-        assert path is not None and path.is_file(), level

@@ -219,7 +219,7 @@ static void run_forward(const Case *c) {
     s.heads = (TokenHeads){codebooks, entries, (int)g[11], a[9] != NULL, (float)((double)g[18] * 1e-9), a[8], tables,
                            {a[9], a[10]}, heads};
     s.codes = a[12];
-    s.step = (StepInput){tokens, 1, 1, part, a[2], a[3], a[4], a[5], NULL, crosses ? source : NULL, NULL};
+    s.step = (StepInput){tokens, 1, 1, part, a[2], a[3], a[4], a[5], NULL, crosses ? source : NULL, NULL, NULL};
     const size_t count = (size_t)tokens * codebooks * cards;
     float *logits = malloc(count * 4), *again = malloc(count * 4);
     const size_t x_bytes = (size_t)tokens * width * 4;
