@@ -91,7 +91,9 @@ def quantised(x: Tensor) -> Tensor:
     """Inputs [N, cols] as they meet 8- and 4-bit weights where the processor multiplies bytes, in float64."""
     groups = x.unflatten(-1, (-1, GROUP))
     top = groups.abs().amax(-1, keepdim=True)
-    back = torch.full_like(top, 127.0).div_(top)  # `127.0 / top` multiplies by a reciprocal, which rounds twice
+    back = torch.full_like(top, 127.0).div_(
+        top
+    )  # `127.0 / top` multiplies by a reciprocal, which rounds twice
     whole = (groups * torch.where(top > 0, back, 0.0)).round().double()
     return (whole * (top / 127.0).double()).flatten(-2)
 

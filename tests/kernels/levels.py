@@ -75,7 +75,11 @@ def way(level: str, *, sanitize: bool = False) -> Way | str:
         options = tuple(compiling.options(ARM[level]))
         if machine in ("aarch64", "arm64"):
             lacks = ARM[level] not in build.levels()
-            return "the processor lacks it" if lacks else Way(level, (compiler, *options), (), "on this processor")
+            return (
+                "the processor lacks it"
+                if lacks
+                else Way(level, (compiler, *options), (), "on this processor")
+            )
         cross, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
         if sanitize:
             return "sanitizers do not run under qemu"

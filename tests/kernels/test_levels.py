@@ -18,7 +18,9 @@ SCRIPT = Path(__file__).with_name("levels.py")
 def native() -> str:
     machine = platform.machine().lower()
     best = compiling.level_of(build.features(), machine)
-    return {"plain": "aarch64", "dotprod": "aarch64-dotprod"}[best] if machine in ("aarch64", "arm64") else best
+    return (
+        {"plain": "aarch64", "dotprod": "aarch64-dotprod"}[best] if machine in ("aarch64", "arm64") else best
+    )
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("gcc", "clang"))), reason="no C compiler")
