@@ -54,7 +54,7 @@ def features_of(machine: str) -> dict[str, tuple[str, ...]]:
 
 
 def levels_of(machine: str, found: frozenset[str] | None = None) -> tuple[str, ...]:
-    """The levels for a kind of machine, the best first; of a processor with the features `found`, those that it can run."""
+    """The levels for a kind of machine, the best first; given its features `found`, those that it can run."""
     levels = features_of(machine)
     return tuple(name for name, needed in levels.items() if found is None or found.issuperset(needed))
 

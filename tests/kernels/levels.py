@@ -5,7 +5,7 @@
     python tests/kernels/levels.py --level v3 --random 7 one level, with random shapes drawn from a seed
 
 AVX2 runs under qemu-x86_64 where the processor has none, NEON under qemu-aarch64. No version of qemu up to 9 executes
-AVX-512 or AVX-VNNI: where the processor has none, the code of these levels runs with their instructions written out in C
+AVX-512 or AVX-VNNI: where the processor has none, these levels run with their instructions written out in C
 (harness/*_emulated.h). What cannot run at all is named, and makes the exit status 1.
 """
 
