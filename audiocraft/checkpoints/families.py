@@ -107,6 +107,8 @@ class ModelFamily:
         read_file: reads such a file: `read_file(package, path)` gives its configuration tree and its weights by name.
         inputs: what a conditioner, by its name in configurations, lets a model be given.
         always_takes: what every model of the family can be given beside text.
+        carries: what the names of tensors begin with that are a copy of the codec, under the names that
+            `transformers` has for them; readers leave them out, since the codec is loaded as such.
         precisions: of weights, that it can be loaded with.
         needs: the extra of this package that an input needs, by input; "" is the family itself.
         releases: published weights.
@@ -130,6 +132,7 @@ class ModelFamily:
     read_file: Reference | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     always_takes: frozenset[str] = frozenset()
+    carries: str | None = None
     precisions: tuple[str, ...] = ("fp32",)
     needs: Mapping[str, str] = field(default_factory=dict)
     releases: tuple[Release, ...] = ()

@@ -156,6 +156,8 @@ def _read_package(package: Mapping[Any, Any], path: Path, kind: str, dtype: torc
         for key, value in package.items()
         if released and key not in ("best_state", "xp.cfg") and isinstance(value, str | int | float | bool)
     }
+    if family.carries is not None:
+        weights = {name: value for name, value in weights.items() if not str(name).startswith(family.carries)}
     tensors = _tensors(weights, path, dtype)
     return Checkpoint(
         kind=kind, family=family.name, config=config, tensors=tensors, meta=meta, source=path, ranks=ranks

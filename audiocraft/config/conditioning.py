@@ -113,8 +113,57 @@ class CLAPConfig:
     cache_path: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChordsConfig:
+    """A chord of a vocabulary of `card`, frame by frame."""
+
+    card: int = 194
+    out_dim: int = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MelodyConfig:
+    """A melody as the salience of `card` pitches, frame by frame."""
+
+    card: int = 53
+    out_dim: int = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrumsConfig:
+    """Drums, as latents of the model's codec that were blurred over time.
+
+    Args:
+        blurring_factor: frames that share one latent.
+        separator: what tells drums from the rest: "demucs", or "percussive", which needs nothing but is rougher.
+        cache_path: folder for the latents of whole files, so that training separates each file once.
+    """
+
+    sample_rate: int
+    out_dim: int = 2
+    blurring_factor: int = 3
+    separator: Literal["demucs", "percussive"] = "demucs"
+    cache_path: str | None = None
+    compression_model_latent_dim: int = 128
+    compression_model_framerate: float = 50.0
+    segment_duration: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.blurring_factor < 1:
+            raise ConfigError(f"blurring_factor must be 1 or more, got {self.blurring_factor}")
+
+
 ConditionerConfig = Annotated[
-    LUTConfig | T5Config | BagOfWordsConfig | ScoreConfig | ChromaStemConfig | StyleConfig | CLAPConfig,
+    LUTConfig
+    | T5Config
+    | BagOfWordsConfig
+    | ScoreConfig
+    | ChromaStemConfig
+    | StyleConfig
+    | CLAPConfig
+    | ChordsConfig
+    | MelodyConfig
+    | DrumsConfig,
     Tagged(
         "model",
         {
@@ -125,6 +174,9 @@ ConditionerConfig = Annotated[
             "chroma_stem": ChromaStemConfig,
             "style": StyleConfig,
             "clap": CLAPConfig,
+            "chords_emb": ChordsConfig,
+            "melody": MelodyConfig,
+            "drum_latents": DrumsConfig,
         },
     ),
 ]

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from audiocraft.audio.pcm import checked_rate, checked_recordings, checked_sampl
 from audiocraft.audio.processing import AudioProcessor
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.controls import Controls
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.types import ScorePlan, StyleSettings
 
@@ -24,6 +25,9 @@ MAX_DURATION = 86400.0
 
 MOST_GUIDANCE = 1e30
 """Beyond it, float32 has no room for the logits that come of it."""
+MOST_FLOW_STEPS = 1000
+FINEST = 1e-7
+"""Tolerance of a flow; float32 knows nothing finer."""
 COLDEST = 1e-6
 """Temperatures below this choose the most likely code: no other has a chance, and float32 no room for them."""
 
@@ -82,17 +86,21 @@ class Guidance:
     Args:
         coef: None is what the model was made for (`classifier_free_guidance.inference_coef` of its configuration).
         coef_beta: for models that listen to a melody or style, how strongly the text counts beside it.
+        coef_text: for models that are told chords, drums or a melody, how much a branch that hears the text alone
+            counts beside them; None is not at all.
         two_step: run with and without conditions one after the other, which needs less memory.
     """
 
     coef: float | None = None
     coef_beta: float | None = None
+    coef_text: float | None = None
     two_step: bool = False
 
     def __post_init__(self) -> None:
         for value, name, place in (
             (self.coef, "the guidance coefficient", "guidance.coef"),
             (self.coef_beta, "guidance beta", "guidance.coef_beta"),
+            (self.coef_text, "guidance by the text", "guidance.coef_text"),
         ):
             if value is not None:
                 check_number(value, name, place)
@@ -101,6 +109,41 @@ class Guidance:
                         f"{name} must lie between -{MOST_GUIDANCE:g} and {MOST_GUIDANCE:g}, got {value:g}",
                         field=place,
                     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowSettings:
+    """How a flow is followed from noise to music, with models that are flows.
+
+    Args:
+        solver: "euler", "midpoint" and "heun" take `steps` equal steps; "dopri5" takes as many as its tolerances ask.
+        steps: of the fixed ones; euler looks at the network once in each, the others twice.
+        rtol: of dopri5, the error of a step relative to the latents.
+        atol: of dopri5, the error of a step that is always allowed.
+    """
+
+    solver: Literal["euler", "midpoint", "heun", "dopri5"] = "midpoint"
+    steps: int = 25
+    rtol: float = 1e-5
+    atol: float = 1e-5
+
+    def __post_init__(self) -> None:
+        known = ("euler", "midpoint", "heun", "dopri5")
+        if self.solver not in known:
+            raise InvalidInput(
+                f"flow solver {self.solver!r} is not one of {', '.join(known)}", field="flow.solver"
+            )
+        _check_whole(self.steps, "flow steps", "flow.steps")
+        if not 1 <= self.steps <= MOST_FLOW_STEPS:
+            raise InvalidInput(
+                f"flow steps must lie between 1 and {MOST_FLOW_STEPS}, got {self.steps}", field="flow.steps"
+            )
+        for name, value in (("rtol", self.rtol), ("atol", self.atol)):
+            check_number(value, f"flow {name}", f"flow.{name}")
+            if not FINEST <= value <= 1:
+                raise InvalidInput(
+                    f"flow {name} must lie between {FINEST:g} and 1, got {value:g}", field=f"flow.{name}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +200,8 @@ class GenerationRequest:
         plans: one per row for models that take them; None plans from the prompt and the score.
         reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
             as the model does; a melody shorter than the piece repeats.
+        controls: chords at their times, drums and a melody, for models that follow them.
+        flow: how a flow is followed, with models that are flows.
         style: how a style is read, with models that take one; None is as the model was trained.
         adapters: files of low-rank adapters, and how strongly each counts, for models that take them.
         decoder: the name of what turns the model's frames into audio; None is the model's own codec.
@@ -176,6 +221,8 @@ class GenerationRequest:
     plans: tuple[ScorePlan | None, ...] | None = None
     reference_audio: tuple[Tensor | None, ...] | None = field(default=None, compare=False, repr=False)
     reference_sample_rate: int | None = None
+    controls: Controls = Controls()
+    flow: FlowSettings = FlowSettings()
     style: StyleSettings | None = None
     adapters: tuple[tuple[str, float], ...] = ()
     decoder: str | None = None
@@ -191,6 +238,7 @@ class GenerationRequest:
             _check_prompt(prompt)
         _check_duration(self.duration)
         self._set("adapters", _adapters(self.adapters))
+        self.controls.check_within(self.duration)
         self._set("schedule", _schedule(self.schedule, self.duration))
         if self.seeds is not None:
             self._set("seeds", _seeds(self.seeds, len(self.prompts)))
@@ -255,6 +303,8 @@ _RECORDS: Mapping[str, type] = {
     "guidance": Guidance,
     "window": WindowSettings,
     "score": ScoreSettings,
+    "controls": Controls,
+    "flow": FlowSettings,
     "style": StyleSettings,
 }
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     )
     from audiocraft.models.codecs.released import DAC as DAC
     from audiocraft.models.codecs.released import HFEncodecCompressionModel as HFEncodecCompressionModel
+    from audiocraft.models.flow_matching import FlowMatchingModel as FlowMatchingModel
     from audiocraft.models.genmodel import BaseGenModel as BaseGenModel
+    from audiocraft.models.jasco import JASCO as JASCO
     from audiocraft.models.lm import LMModel as LMModel
     from audiocraft.models.loaders import load_compression_model as load_compression_model
     from audiocraft.models.loaders import load_lm_model as load_lm_model
@@ -31,6 +33,8 @@ __getattr__, __dir__ = lazy_names(
         "BaseGenModel": "audiocraft.models.genmodel",
         "AudioGen": "audiocraft.models.audiogen",
         "DAC": "audiocraft.models.codecs.released",
+        "FlowMatchingModel": "audiocraft.models.flow_matching",
+        "JASCO": "audiocraft.models.jasco",
         "HFEncodecCompressionModel": "audiocraft.models.codecs.released",
         "MusicGen": "audiocraft.models.musicgen",
         "load_compression_model": "audiocraft.models.loaders",

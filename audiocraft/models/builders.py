@@ -13,16 +13,20 @@ from torch import nn
 from audiocraft.checkpoints.families import default_of, recognise, target
 from audiocraft.config.conditioning import (
     BagOfWordsConfig,
+    ChordsConfig,
     ChromaStemConfig,
     CLAPConfig,
     ConditionerConfig,
+    DrumsConfig,
     FuserConfig,
     LUTConfig,
+    MelodyConfig,
     ScoreConfig,
     StyleConfig,
     T5Config,
 )
 from audiocraft.config.decode import decode, kwargs_of
+from audiocraft.config.flow import FlowConfig
 from audiocraft.config.networks import (
     CoarseFirstConfig,
     CompressionConfig,
@@ -42,6 +46,8 @@ from audiocraft.models.codecs.chunked import ChunkedEncodecModel
 from audiocraft.models.codecs.dac import DACModel
 from audiocraft.models.codecs.encodec import CompressionModel, EncodecModel
 from audiocraft.models.codecs.interleaved import InterleaveStereoCompressionModel
+from audiocraft.models.codecs.latents import LatentCodec
+from audiocraft.models.flow_matching import FlowMatchingModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import (
     CoarseFirstPattern,
@@ -66,6 +72,12 @@ from audiocraft.modules.conditioners.score import ScoreConditioner
 from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
 from audiocraft.modules.harmonic.encoder import SpectralEncoder, ToneScale
+from audiocraft.modules.jasco_conditioners import (
+    ChordsEmbConditioner,
+    DrumsConditioner,
+    JascoConditioningProvider,
+    MelodyConditioner,
+)
 from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 from audiocraft.quantization import BaseQuantizer, DummyQuantizer, ResidualVectorQuantizer
 from audiocraft.quantization.factorised import FactorisedResidualQuantizer
@@ -92,6 +104,9 @@ _CONDITIONERS: dict[type, Callable[..., BaseConditioner]] = {
     ChromaStemConfig: ChromaStemConditioner,
     StyleConfig: StyleConditioner,
     CLAPConfig: CLAPEmbeddingConditioner,
+    ChordsConfig: ChordsEmbConditioner,
+    MelodyConfig: MelodyConditioner,
+    DrumsConfig: DrumsConditioner,
 }
 
 
@@ -217,7 +232,9 @@ def build_conditioner(
         kwargs["duration"] = duration
     if isinstance(config, StyleConfig) and config.model_name == "encodec":
         kwargs["codec"] = _style_codec(config, load_codec)
-    return _CONDITIONERS[type(config)](output_dim=output_dim, device=device, **kwargs)
+    if not isinstance(config, ChordsConfig | MelodyConfig | DrumsConfig):  # these have widths of their own
+        kwargs["output_dim"] = output_dim
+    return _CONDITIONERS[type(config)](device=device, **kwargs)
 
 
 def _style_codec(config: StyleConfig, load_codec: CodecLoader | None) -> CompressionModel:
@@ -286,6 +303,47 @@ def build_lm(config: LMConfig, *, device: Device = "cpu", load_codec: CodecLoade
     return model.eval()
 
 
+def build_flow(
+    config: FlowConfig, *, device: Device = "cpu", load_codec: CodecLoader | None = None
+) -> FlowMatchingModel:
+    """An untrained flow on `device` ("meta" allocates nothing), in eval mode. What its drums are heard with is given
+    to it by whoever has its codec."""
+    guidance = config.classifier_free_guidance
+    kwargs = kwargs_of(config.transformer_lm)
+    with laid_out_on(device):
+        given = {
+            name: build_conditioner(
+                entry,
+                output_dim=config.transformer_lm.dim,
+                device=device,
+                duration=config.max_duration,
+                load_codec=load_codec,
+            )
+            for name, entry in config.conditioners.items()
+        }
+        cards: dict[type, int] = {
+            type(entry): entry.card
+            for entry in config.conditioners.values()
+            if isinstance(entry, ChordsConfig | MelodyConfig)
+        }
+        frames = config.max_duration * (config.compression_model_framerate or 1)
+        model = FlowMatchingModel(
+            condition_provider=JascoConditioningProvider(
+                given,
+                device=device,
+                chords_card=cards.get(ChordsConfig, ChordsConfig().card),
+                sequence_length=round(frames),
+                melody_dim=cards.get(MelodyConfig, MelodyConfig().card),
+            ),
+            fuser=build_fuser(config.fuser),
+            cfg_dropout=guidance.training_dropout,
+            cfg_coef=guidance.inference_coef,
+            attribute_dropout=config.attribute_dropout.kwargs(),
+            **kwargs,
+        )
+    return model.eval()
+
+
 def wrap_codec(codec: CompressionModel, config: InterleaveConfig) -> CompressionModel:
     """The codec a language model sees: itself, or stereo as interleaved codebooks."""
     return InterleaveStereoCompressionModel(codec, per_timestep=config.per_timestep) if config.use else codec
@@ -320,6 +378,28 @@ def get_lm_model(cfg: Mapping[str, Any]) -> LMModel:
     return build_lm(
         LMConfig.select(tree), device=str(tree.get("device") or "cpu"), load_codec=_load_named_codec
     )
+
+
+def get_jasco_model(
+    cfg: Mapping[str, Any], compression_model: CompressionModel | None = None
+) -> FlowMatchingModel:
+    """Upstream's name for `build_flow`; settings of other parts of a training run are ignored.
+
+    Args:
+        compression_model: the codec through which it hears drums.
+    """
+    tree = _plain(cfg)
+    model = build_flow(FlowConfig.select(tree), device=str(tree.get("device") or "cpu"))
+    if compression_model is not None:
+        hear_drums(model, LatentCodec(compression_model))
+    return model
+
+
+def hear_drums(model: FlowMatchingModel, codec: LatentCodec) -> None:
+    """Let `model` hear drums, if it hears any, through the codec whose latents it makes."""
+    for conditioner in model.condition_provider.conditioners.values():
+        if isinstance(conditioner, DrumsConditioner):
+            conditioner.hear_with(codec.coarse)
 
 
 def get_conditioner_provider(output_dim: int, cfg: Mapping[str, Any]) -> ConditioningProvider:

@@ -176,7 +176,7 @@ class BaseGenModel(GeneratorModel):
         return GenerationRequest(
             prompts=prompts,
             duration=self.duration,
-            seeds=_seeds_for_callers_of_generate(len(prompts)),
+            seeds=seeds_for_callers_of_generate(len(prompts)),
             sampling=sampling,
             guidance=guidance,
             window=replace(window, level_anchor=False),  # as the original leaves it
@@ -215,11 +215,16 @@ def _settings(params: Mapping[str, Any]) -> tuple[Sampling, Guidance]:
     return Sampling(**sampling), Guidance(**guidance)
 
 
-def _seeds_for_callers_of_generate(rows: int) -> tuple[int, ...] | None:
+def seeds_for_callers_of_generate(rows: int) -> tuple[int, ...] | None:
     """Seeds from torch's global generator where the caller seeded it, as users of the original expect."""
-    if torch.initial_seed() == _UNSEEDED:
+    if not was_seeded():
         return None
     return tuple(int(seed) for seed in torch.randint(0, 2**31 - 1, (rows,), device="cpu"))
+
+
+def was_seeded() -> bool:
+    """Whether the caller seeded torch's global generator."""
+    return torch.initial_seed() != _UNSEEDED
 
 
 def _show_progress(event: Progress) -> None:

@@ -23,18 +23,28 @@ from audiocraft.checkpoints.families import (
     target,
 )
 from audiocraft.checkpoints.read import read
+from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.transformers.models import holds_codec
 from audiocraft.config.conditioning import ScoreConfig, T5Config
 from audiocraft.config.decode import encode
+from audiocraft.config.flow import FlowConfig
 from audiocraft.config.networks import LMConfig
 from audiocraft.config.tree import ConfigTree
 from audiocraft.environment import cache_dir as default_cache_dir
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models import debug
-from audiocraft.models.builders import build_lm, get_debug_compression_model, get_debug_lm_model, wrap_codec
+from audiocraft.models.builders import (
+    build_lm,
+    get_debug_compression_model,
+    get_debug_lm_model,
+    hear_drums,
+    wrap_codec,
+)
 from audiocraft.models.codecs.encodec import CompressionModel
+from audiocraft.models.codecs.latents import LatentCodec
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.filling import config_of, family_of_checkpoint, filled, network_of, with_shapes
+from audiocraft.models.flow_matching import FlowMatchingModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.conditioners.t5 import find_t5
 from audiocraft.modules.packing import PRECISIONS, pack_model, resolve_precision
@@ -202,8 +212,8 @@ def _lm_as_stored(
     return lm, config
 
 
-def _told(tree: Mapping[str, Any], config: LMConfig) -> ConfigTree:
-    """The configuration of a language model for users of the original, who look there for the seconds it hears."""
+def _told(tree: Mapping[str, Any], config: LMConfig | FlowConfig) -> ConfigTree:
+    """The configuration of a model for users of the original, who look there for the seconds it hears."""
     dataset = tree.get("dataset") or {}
     return ConfigTree({**tree, "dataset": {"segment_duration": config.max_duration, **dataset}})
 
@@ -245,6 +255,63 @@ def load_generator(
     return codec, lm, config
 
 
+def load_flow(
+    name: Path | str, *, device: Device = "cpu"
+) -> tuple[LatentCodec, FlowMatchingModel, FlowConfig]:
+    """A flow, its configuration, and the codec whose latents it makes; all in float32."""
+    checkpoint = read(name, kind="lm", dtype=torch.float32)
+    config = _flow_config(checkpoint)
+    place = codec_of(name, config)
+    try:
+        codec = load_compression_model(place, device=device)
+    except CheckpointError as error:
+        raise CheckpointError(f"the codec of {name} cannot be loaded: {error}") from error
+    latents = LatentCodec(codec, config.compression_model_latent_mean, config.compression_model_latent_std)
+    for what, wanted, found in (
+        ("Hz", config.sample_rate, latents.sample_rate),
+        ("channels", config.channels, latents.channels),
+        ("frames per second", config.compression_model_framerate, latents.frame_rate),
+        ("values per latent", config.transformer_lm.flow_dim, latents.dimension),
+    ):
+        if wanted is not None and not math.isclose(wanted, found, rel_tol=1e-6):
+            raise CheckpointError(
+                f"{name}: the flow was trained with a codec of {wanted:g} {what}, but {place} has {found:g}; it is "
+                "another codec"
+            )
+    return latents, _flow_of(checkpoint, config, latents, device), config
+
+
+def load_jasco_model(
+    file_or_url_or_id: Path | str,
+    compression_model: CompressionModel,
+    device: Device = "cpu",
+    cache_dir: str | None = None,
+) -> FlowMatchingModel:
+    """The flow called `file_or_url_or_id`, in eval mode; it hears drums through `compression_model`."""
+    checkpoint = read(file_or_url_or_id, kind="lm", cache=cache_dir, dtype=torch.float32)
+    return _flow_of(checkpoint, _flow_config(checkpoint), LatentCodec(compression_model), device)
+
+
+def _flow_config(checkpoint: Checkpoint) -> FlowConfig:
+    config = config_of(checkpoint)
+    if not isinstance(config, FlowConfig):
+        title = family_of_checkpoint(checkpoint).title
+        raise CheckpointError(
+            f"{checkpoint.source} holds a {title}, which is no flow; load it with load_model()"
+        )
+    return config
+
+
+def _flow_of(
+    checkpoint: Checkpoint, config: FlowConfig, codec: LatentCodec, device: Device
+) -> FlowMatchingModel:
+    model = filled(network_of(checkpoint, config), checkpoint)
+    assert isinstance(model, FlowMatchingModel)
+    hear_drums(model, codec)
+    model.cfg = _told(checkpoint.config, config)
+    return model.to(device)
+
+
 def _check_codec(
     name: Path | str, place: Path | str, codec: CompressionModel, lm: LMModel, config: LMConfig
 ) -> None:
@@ -266,7 +333,7 @@ def _check_codec(
             )
 
 
-def codec_of(name: Path | str, config: LMConfig) -> Path | str:
+def codec_of(name: Path | str, config: LMConfig | FlowConfig) -> Path | str:
     """The codec in the same folder, as upstream's releases have it, else the one that the configuration names."""
     named = (config.compression_model_checkpoint or "").removeprefix("//pretrained/")
     if str(name) == debug.NAME:
@@ -291,7 +358,15 @@ def parts_of_lm(name: Path | str, tree: Mapping[str, Any]) -> list[ModelPart]:
     Args:
         tree: its configuration.
     """
-    config = LMConfig.select(tree)
+    return _parts(name, LMConfig.select(tree))
+
+
+def parts_of_flow(name: Path | str, tree: Mapping[str, Any]) -> list[ModelPart]:
+    """`parts_of_lm` of a flow."""
+    return _parts(name, FlowConfig.select(tree))
+
+
+def _parts(name: Path | str, config: LMConfig | FlowConfig) -> list[ModelPart]:
     codec = codec_of(name, config)
     parts = [
         ModelPart(

@@ -1,4 +1,4 @@
-"""A transformer shaped like a U-Net. Kept for users of the original.
+"""A transformer shaped like a U-Net, of flows.
 
 Each layer of the second half also sees what the matching layer of the first half gave.
 """

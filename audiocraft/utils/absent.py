@@ -25,10 +25,10 @@ ABSENT_MODULES = (
     *(
         f"models.{name}"
         for name in (
-            "flow_matching", "jasco", "lm_magnet", "magnet", "multibanddiffusion", "unet", "watermark",
+            "lm_magnet", "magnet", "multibanddiffusion", "unet", "watermark",
         )
     ),
-    *(f"modules.{name}" for name in ("diffusion_schedule", "jasco_conditioners", "watermark")),
+    *(f"modules.{name}" for name in ("diffusion_schedule", "watermark")),
     *(f"solvers.{name}" for name in ("diffusion", "jasco", "magnet", "watermark")),
     "utils.audio_effects",
 )  # fmt: skip
@@ -39,7 +39,7 @@ _METRICS = (
     "PasstKLDivergenceMetric", "RelativeVolumeMel", "TextConsistencyMetric", "ViSQOL",
 )  # fmt: skip
 _MODELS = (
-    "AudioSeal", "DiffusionUnet", "FlowMatchingModel", "JASCO", "MAGNeT", "MagnetLMModel", "MultiBandDiffusion",
+    "AudioSeal", "DiffusionUnet", "MAGNeT", "MagnetLMModel", "MultiBandDiffusion",
     "WMModel",
 )  # fmt: skip
 _BUILD = "solvers.builders.build_solver"
@@ -49,15 +49,14 @@ ABSENT_NAMES: dict[str, dict[str, str | None]] = {
     "metrics": dict.fromkeys(_METRICS),
     "models": dict.fromkeys(_MODELS),
     "models.builders": dict.fromkeys(
-        ("get_diffusion_model", "get_jasco_model", "get_processor", "get_watermark_model")
+        ("get_diffusion_model", "get_processor", "get_watermark_model")
     ),
     "models.loaders": dict.fromkeys(
         (
-            "load_audioseal_models", "load_diffusion_models", "load_jasco_model", "load_lm_model_magnet",
+            "load_audioseal_models", "load_diffusion_models", "load_lm_model_magnet",
             "load_mbd_ckpt",
         )
     ),
-    "modules.conditioners": {"JascoCondConst": None},
     "solvers": {"DiffusionSolver": None, "get_solver": _BUILD},
     "solvers.builders": {
         "DatasetType": "data",

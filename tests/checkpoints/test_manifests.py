@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from audiocraft.checkpoints.families import family_called
 from audiocraft.checkpoints.torch_files.upgrade import read_release_config
-from audiocraft.checkpoints.transformers.names import encodec_names, encodec_to_hf
+from audiocraft.checkpoints.transformers.names import encodec_names, encodec_to_hf, old_weight_norm
+from audiocraft.config.flow import FlowConfig
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.models import builders
 from audiocraft.modules.conditioners import text
@@ -51,6 +53,22 @@ def test_language_models(golden_dir: Path, name: str) -> None:
     config = LMConfig.select(read_release_config(released["cfg_yaml"], source=name))
     model = builders.build_lm(config, device="meta")
     assert {key: list(value.shape) for key, value in model.state_dict().items()} == shapes(released)
+
+
+@pytest.mark.usefixtures("_paper_t5")
+def test_jasco_chords_drums(golden_dir: Path) -> None:
+    """Beside its own tensors the file carries a copy of the codec, which is loaded as such."""
+    released = manifest(golden_dir, "jasco-chords-drums-400M", "state_dict.bin")
+    config = FlowConfig.select(read_release_config(released["cfg_yaml"], source="jasco-chords-drums-400M"))
+    model = builders.build_flow(config, device="meta")
+    carried = family_called("jasco").carries
+    assert carried is not None
+    wanted = shapes(released)
+    own = {name: shape for name, shape in wanted.items() if not name.startswith(carried)}
+    assert {key: list(value.shape) for key, value in model.state_dict().items()} == own
+    copy = {name.removeprefix(carried): shape for name, shape in wanted.items() if name.startswith(carried)}
+    hub = shapes(manifest(golden_dir, "hf_encodec_32khz", "model.safetensors / pytorch_model.bin"))
+    assert {old_weight_norm(name) for name in copy} == {old_weight_norm(name) for name in hub}
 
 
 def test_the_codec_of_musicgen_in_both_formats(golden_dir: Path) -> None:

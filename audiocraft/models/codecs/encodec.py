@@ -292,7 +292,11 @@ class EncodecModel(CompressionModel):
     def decode_step(self, codes: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
         """The next codes [B, K, t] -> audio [B, C, t * hop]. All steps together equal `decode`. Models that look ahead,
         or whose padding reflects the signal, hold samples back until what they need is here."""
-        return self._advance(self.decoder, self.decode_latent(codes), state, final)
+        return self.decode_latent_step(self.decode_latent(codes), state, final=final)
+
+    def decode_latent_step(self, latent: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
+        """`decode_step` of frames [B, D, t] that need not be quantised."""
+        return self._advance(self.decoder, latent, state, final)
 
     @property
     def decode_delay(self) -> int:

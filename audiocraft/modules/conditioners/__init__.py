@@ -1,9 +1,8 @@
 """Conditioners: what a model is told, embedded. The records they read are those of `audiocraft.types`."""
 
-from typing import TYPE_CHECKING
-
 from audiocraft.modules.conditioners.base import (
     BaseConditioner,
+    JascoCondConst,
     TextConditioner,
     nullify_chords,
     nullify_condition,
@@ -42,7 +41,6 @@ from audiocraft.types import (
     TextCondition,
     WavCondition,
 )
-from audiocraft.utils.absent import absent_names
 
 __all__ = [
     "AttributeDropout",
@@ -58,6 +56,7 @@ __all__ = [
     "DropoutModule",
     "FeatureExtractor",
     "Fused",
+    "JascoCondConst",
     "JointEmbedCondition",
     "JointEmbeddingConditioner",
     "LUTConditioner",
@@ -82,6 +81,3 @@ __all__ = [
     "nullify_wav",
     "unconditional",
 ]
-
-if not TYPE_CHECKING:
-    __getattr__ = absent_names(__name__)

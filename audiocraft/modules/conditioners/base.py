@@ -5,12 +5,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from audiocraft.types import ConditionType, JointEmbedCondition, SymbolicCondition, WavCondition
+
+
+class JascoCondConst(Enum):
+    """What the conditions of a flow are called, one by one and in groups."""
+
+    DRM = "self_wav"
+    CRD = "chords"
+    MLD = "melody"
+    SYM = frozenset({"chords", "melody"})
+    LAT = frozenset({"self_wav"})
+    ALL = ("chords", "self_wav", "melody")
 
 
 class BaseConditioner(nn.Module, ABC):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import threading
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.errors import CheckpointError, require
@@ -52,6 +54,40 @@ def without_rhythm(wav: Tensor, sample_rate: int) -> tuple[Tensor, int]:
     """wav [B, C, N] without drums and bass, and its sample rate."""
     stems, rate = separate(wav, sample_rate)
     return sum((stem for name, stem in stems.items() if name not in RHYTHM), wav.new_zeros(())), rate
+
+
+@torch.no_grad()
+def percussive(wav: Tensor, sample_rate: int, span: float = 0.2, breadth: float = 500.0) -> Tensor:
+    """wav [B, C, N] -> what of it is percussive, [B, C, N]: broad in frequency and short in time (Fitzgerald 2010,
+    "Harmonic/Percussive Separation Using Median Filtering").
+
+    Args:
+        span: seconds over which what is harmonic stays.
+        breadth: Hz over which what is percussive reaches.
+    """
+    size = 2 ** round(math.log2(sample_rate * 0.046))
+    if wav.shape[-1] <= size:
+        return wav
+    hop, window = size // 4, torch.hann_window(size, device=wav.device)
+    spectrum = torch.stft(wav.flatten(0, 1), size, hop, window=window, return_complex=True)
+    loudness = spectrum.abs()
+    steady = _median(loudness, _odd(span * sample_rate / hop), dim=-1)
+    broad = _median(loudness, _odd(breadth * size / sample_rate), dim=-2)
+    share = broad.square() / (broad.square() + steady.square() + 1e-12)
+    kept = torch.istft(spectrum * share, size, hop, window=window, length=wav.shape[-1])
+    return kept.view_as(wav)
+
+
+def _odd(count: float) -> int:
+    return max(3, 2 * round(count / 2) + 1)
+
+
+def _median(x: Tensor, width: int, dim: int) -> Tensor:
+    """x [B, F, T] -> the median of `width` neighbours along `dim`."""
+    moved = x.movedim(dim, -1)
+    width = min(width, 2 * (moved.shape[-1] - 1) - 1)
+    padded = F.pad(moved, (width // 2, width // 2), mode="reflect")
+    return padded.unfold(-1, width, 1).median(dim=-1).values.movedim(-1, dim)
 
 
 @cache

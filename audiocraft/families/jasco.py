@@ -1,0 +1,53 @@
+"""JASCO: music from text, and from chords, drums and a melody at their times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from audiocraft.checkpoints.families import ModelFamily, Release
+from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL
+
+CONTINUES = frozenset({"continuation"})
+
+
+def _recognises(config: Mapping[str, Any]) -> bool:
+    return config.get("lm_model") == "flow_matching"
+
+
+def _released(name: str, *takes: str) -> Release:
+    return Release(
+        repo=f"facebook/jasco-{name}",
+        aliases=(f"jasco-{name}",),
+        takes=CONTINUES.union(takes),
+        sample_rate=32000,
+        channels=1,
+        window=10.0,
+        guidance=3.0,
+        licence=NON_COMMERCIAL,
+    )
+
+
+FAMILY = ModelFamily(
+    name="jasco",
+    title="JASCO",
+    # Its weights are where those of language models are, though it predicts no next token.
+    kind=LANGUAGE_MODEL,
+    config="audiocraft.config.flow:FlowConfig",
+    build="audiocraft.models.builders:build_flow",
+    facade="audiocraft.models.jasco:JASCO",
+    makes="music",
+    parts="audiocraft.models.loaders:parts_of_flow",
+    solvers=("jasco",),
+    recognises=_recognises,
+    inputs={"chords_emb": "chords", "drum_latents": "drums", "melody": "melody"},
+    always_takes=CONTINUES,
+    # Releases carry the codec a second time, for those who hear drums through a copy of their own.
+    carries="condition_provider.conditioners.self_wav.compression_model.model.",
+    releases=(
+        _released("chords-drums-400M", "chords", "drums"),
+        _released("chords-drums-1B", "chords", "drums"),
+        _released("chords-drums-melody-400M", "chords", "drums", "melody"),
+        _released("chords-drums-melody-1B", "chords", "drums", "melody"),
+    ),
+)

@@ -1,0 +1,329 @@
+"""A piece as a flow: noise becomes the latents of a window along a velocity that is told text, chords, drums and
+melody. What is known of a window already, such as the end of the one before, is kept on its straight way there
+(Tal et al. 2024, arXiv 2406.10970; Lipman et al. 2023, arXiv 2210.02747)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from audiocraft.generation.computations import Computation, Generation
+from audiocraft.generation.ode import evaluations, integrate
+from audiocraft.generation.protocols import Attributes
+from audiocraft.generation.request import FlowSettings
+from audiocraft.generation.session import Session
+from audiocraft.generation.windows import Window, at_window, part_of
+from audiocraft.modules.conditioners import unconditional
+from audiocraft.types import ConditioningAttributes
+
+FrameRange = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowConditions:
+    """What a flow is told, embedded.
+
+    Args:
+        source: [B, L, D], of cross-attention.
+        frames: [B, T, F], beside the latents; None for a model that is told nothing frame by frame.
+    """
+
+    source: Tensor
+    frames: Tensor | None
+
+    def rows(self, index: slice) -> FlowConditions:
+        return FlowConditions(self.source[index], None if self.frames is None else self.frames[index])
+
+    @classmethod
+    def cat(cls, parts: Sequence[FlowConditions]) -> FlowConditions:
+        frames = [part.frames for part in parts if part.frames is not None]
+        return cls(torch.cat([part.source for part in parts]), torch.cat(frames) if frames else None)
+
+
+class FlowNetwork(Protocol):
+    """What the loop needs of a network. Nothing of it changes the network."""
+
+    @property
+    def latent_dim(self) -> int: ...
+
+    def embed(self, attributes: Attributes, frames: int) -> FlowConditions:
+        """Conditions of each row, for `frames` frames."""
+        ...
+
+    def velocity(self, latents: Tensor, time: Tensor, conditions: FlowConditions) -> Tensor:
+        """Latents [B, T, D] at times [B] -> their velocities [B, T, D]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowGuidance:
+    """How much the branches of guidance weigh; without any condition it is what makes their sum 1.
+
+    Args:
+        full: of what hears everything.
+        text: of what hears the text alone.
+    """
+
+    full: float
+    text: float
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """Of everything, of the text alone, of nothing."""
+        return self.full, self.text, 1.0 - self.full - self.text
+
+
+@dataclass(frozen=True, slots=True)
+class GuidedFlow:
+    """Rows that are ready for the network, in each branch that weighs anything.
+
+    Args:
+        conditions: [branches x B, ...], branch by branch.
+    """
+
+    network: FlowNetwork
+    rows: int
+    weights: tuple[float, ...]
+    conditions: FlowConditions
+
+    @classmethod
+    def prepare(
+        cls, network: FlowNetwork, attributes: Attributes, guidance: FlowGuidance, frames: int
+    ) -> GuidedFlow:
+        """Embed what the branches hear, together: as in training, what is not there reads as what its batch has in its
+        place, such as silence beside drums."""
+        asked = list(attributes)
+        heard = (asked, unconditional(asked, ("wav", "joint_embed", "symbolic")), unconditional(asked))
+        chosen = [(w, part) for w, part in zip(guidance.weights, heard, strict=True) if w != 0.0]
+        conditions = network.embed([row for _, part in chosen for row in part], frames)
+        return cls(network, len(asked), tuple(weight for weight, _ in chosen), conditions)
+
+    def of_row(self, row: int) -> FlowConditions:
+        """What one row hears in each branch."""
+        branches = range(row, len(self.weights) * self.rows, self.rows)
+        return FlowConditions.cat([self.conditions.rows(slice(place, place + 1)) for place in branches])
+
+    def combined(self, velocities: Tensor) -> Tensor:
+        """Velocities of the branches [branches x B, T, D] -> what they say together, [B, T, D]."""
+        parts = velocities.split(velocities.shape[0] // len(self.weights))
+        total: Tensor = self.weights[0] * parts[0]
+        for weight, part in zip(self.weights[1:], parts[1:], strict=True):
+            total = total + weight * part
+        return total
+
+    def alone(self, latents: Tensor, time: Tensor) -> Tensor:
+        """Guided velocities [B, T, D] of latents at times [B]. On a CPU each row has its own pass: a window is enough
+        work for it, and so what becomes of a row does not depend, to the last bit, on how many there are."""
+        branches = len(self.weights)
+        if latents.device.type != "cpu":
+            repeated = latents.repeat(branches, 1, 1), time.repeat(branches)
+            return self.combined(self.network.velocity(*repeated, self.conditions))
+        rows = [
+            self.combined(
+                self.network.velocity(
+                    latents[row : row + 1].expand(branches, -1, -1),
+                    time[row : row + 1].expand(branches),
+                    self.of_row(row),
+                )
+            )
+            for row in range(len(latents))
+        ]
+        return torch.cat(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedFlow(Computation):
+    """The conditions of every row, embedded -> GuidedFlow."""
+
+    in_background: ClassVar[bool] = True
+
+    network: FlowNetwork
+    attributes: Attributes
+    guidance: FlowGuidance
+    frames: int
+
+    def run(self, *, shared: bool = False) -> GuidedFlow:
+        with torch.inference_mode():
+            return GuidedFlow.prepare(self.network, self.attributes, self.guidance, self.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Velocity(Computation):
+    """The guided velocities [B, T, D] of latents [B, T, D] at times [B]."""
+
+    guided: GuidedFlow
+    latents: Tensor
+    time: Tensor
+
+    def run(self, *, shared: bool = False) -> Tensor:
+        return self.guided.alone(self.latents, self.time)
+
+    @property
+    def group_key(self) -> Hashable:
+        conditions = self.guided.conditions
+        return (
+            id(self.guided.network),
+            self.latents.shape[1:],
+            conditions.source.shape[1:],
+            conditions.frames is None or conditions.frames.shape[1:],
+        )
+
+    @property
+    def seat(self) -> object:
+        return self.guided
+
+    @classmethod
+    def group(cls, computations: Sequence[Self]) -> SharedVelocities:
+        return SharedVelocities([computation.guided for computation in computations])
+
+
+@dataclass(slots=True)
+class SharedVelocities:
+    """Rows of several requests in one pass of the network; on a CPU one after the other, which is as fast."""
+
+    guided: list[GuidedFlow]
+    _conditions: FlowConditions | None = field(default=None, init=False)
+
+    def run(self, computations: Sequence[Velocity]) -> Sequence[Tensor]:
+        first = computations[0]
+        if first.latents.device.type == "cpu":
+            return [computation.run() for computation in computations]
+        if self._conditions is None:
+            self._conditions = FlowConditions.cat([guided.conditions for guided in self.guided])
+        branches = [len(guided.weights) for guided in self.guided]
+        latents = [
+            each.latents.repeat(count, 1, 1) for each, count in zip(computations, branches, strict=True)
+        ]
+        times = [each.time.repeat(count) for each, count in zip(computations, branches, strict=True)]
+        network = first.guided.network
+        made = network.velocity(torch.cat(latents), torch.cat(times), self._conditions)
+        parts = made.split([len(part) for part in latents])
+        return [guided.combined(part) for guided, part in zip(self.guided, parts, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowTask:
+    """All that is fixed about a flow before its first window.
+
+    Args:
+        attributes: what is asked for at the start; symbolic conditions are those of the whole piece, frame by frame.
+        prompt: latents [B, P, D] it starts with; P may be 0.
+        frame_rate: of the latents; None where conditions are for the one window that there is, as they are.
+        later: what is asked for from a frame on, in ascending order.
+        known: latents [B, T, D] of the piece, of which those of the `kept` frames are not made anew.
+        noise: [B, T, D] to start from; None draws it from the generators of the rows.
+    """
+
+    attributes: Attributes
+    windows: tuple[Window, ...]
+    prompt: Tensor
+    frame_rate: float | None
+    settings: FlowSettings
+    guidance: FlowGuidance
+    later: tuple[tuple[int, Attributes], ...] = ()
+    known: Tensor | None = None
+    kept: tuple[FrameRange, ...] = ()
+    noise: Tensor | None = None
+
+    def attributes_at(self, frame: int) -> Attributes:
+        """What is asked for at `frame`."""
+        found = (attributes for start, attributes in reversed(self.later) if start <= frame)
+        return next(found, self.attributes)
+
+
+def generation(network: FlowNetwork, task: FlowTask, session: Session) -> Generation:
+    """The coroutine that yields the latents [B, D, n] of the whole piece in order, each once, those of its prompt
+    first."""
+    session.total = len(task.windows) * evaluations(task.settings)
+    if task.prompt.shape[1]:
+        yield task.prompt.transpose(1, 2)
+    latents, place = task.prompt, 0  # the frames from `place` on, as far as a later window hears them
+    for window in task.windows:
+        conditions = [
+            _at_window(entry, window, task.frame_rate)
+            for entry in task.attributes_at(window.start + window.known)
+        ]
+        guided = yield EmbedFlow(network, conditions, task.guidance, window.length)
+        known, mask = _known(task, window, latents[:, window.start - place :])
+        noise = _noise(task, window, network.latent_dim, session).to(task.prompt)
+        latents = yield from _flow(guided, noise, known, mask, task.settings, session)
+        place = window.start
+        yield latents[:, window.known :].transpose(1, 2)
+
+
+def _flow(
+    guided: GuidedFlow,
+    noise: Tensor,
+    known: Tensor,
+    mask: Tensor,
+    settings: FlowSettings,
+    session: Session,
+) -> Generation:
+    """From noise [B, T, D] to latents [B, T, D], which are `known` where `mask` [T] says so."""
+    if not bool(mask.any()):
+        made: Tensor = yield from integrate(
+            noise, lambda latents, time: Velocity(guided, latents, time), settings, session
+        )
+        return made
+    straight, wide = known - noise, mask.view(1, -1, 1).to(noise.device)
+
+    def told(latents: Tensor, time: Tensor) -> Velocity:
+        # What is known is where its straight way leads, whatever a solver has made of it.
+        on_its_way = noise + time.view(-1, 1, 1) * straight
+        return Velocity(guided, torch.where(wide, on_its_way, latents), time)
+
+    made = yield from integrate(noise, told, settings, session)
+    return torch.where(wide, known, made)
+
+
+def _known(task: FlowTask, window: Window, before: Tensor) -> tuple[Tensor, Tensor]:
+    """What is known of a window, [B, T, D], and which of its frames that is, [T].
+
+    Args:
+        before: the latents [B, n, D] that its first frames are.
+    """
+    rows, _, width = before.shape
+    known = before.new_zeros(rows, window.length, width)
+    mask = torch.zeros(window.length, dtype=torch.bool, device="cpu")
+    if task.known is not None:
+        part = task.known[:, window.start : window.stop]
+        known[:, : part.shape[1]] = part
+        for start, stop in task.kept:
+            mask[max(0, start - window.start) : max(0, stop - window.start)] = True
+    known[:, : window.known] = before[:, : window.known]
+    mask[: window.known] = True
+    return known, mask
+
+
+def _noise(task: FlowTask, window: Window, width: int, session: Session) -> Tensor:
+    if task.noise is not None:
+        return task.noise[:, window.start : window.stop]
+    rows = [torch.randn(window.length, width, generator=own) for own in session.generators]
+    return torch.stack(rows)
+
+
+def _at_window(
+    attributes: ConditioningAttributes, window: Window, frame_rate: float | None
+) -> ConditioningAttributes:
+    """The conditions as they are heard in one window."""
+    if frame_rate is None:
+        return attributes
+    moved = at_window(attributes, window, frame_rate)
+    wav = {
+        name: part_of(condition, window.start / frame_rate, window.length / frame_rate)
+        for name, condition in attributes.wav.items()
+    }
+    symbolic = {
+        name: condition._replace(
+            frame_chords=None
+            if condition.frame_chords is None
+            else condition.frame_chords[window.start : window.stop],
+            melody=None if condition.melody is None else condition.melody[:, window.start : window.stop],
+        )
+        for name, condition in moved.symbolic.items()
+    }
+    return replace(moved, wav=wav, symbolic=symbolic)

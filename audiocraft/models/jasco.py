@@ -1,0 +1,500 @@
+"""JASCO: what a prompt, chords, drums and a melody mean for a flow, and upstream's parameters (Tal et al. 2024,
+arXiv 2406.10970)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.salience import melody_salience
+from audiocraft.checkpoints.families import family_called
+from audiocraft.checkpoints.jsonfile import read_json
+from audiocraft.checkpoints.plain_pickle import load_plain_pickle
+from audiocraft.errors import InvalidInput
+from audiocraft.generation import flow, windows
+from audiocraft.generation.computations import Generation, run_alone
+from audiocraft.generation.controls import Controls
+from audiocraft.generation.flow import FlowGuidance, FlowTask
+from audiocraft.generation.progress import ProgressCallback
+from audiocraft.generation.request import GenerationRequest, Guidance
+from audiocraft.generation.session import Session
+from audiocraft.models.codecs.encodec import CompressionModel
+from audiocraft.models.codecs.latents import LatentCodec
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.flow_matching import FlowMatchingModel, flow_settings
+from audiocraft.models.generator import (
+    Estimate,
+    PreparedRequest,
+    audio_bytes,
+    check_memory,
+    draw_seeds,
+    samples_of,
+)
+from audiocraft.models.genmodel import BaseGenModel, seeds_for_callers_of_generate, was_seeded
+from audiocraft.models.loaders import load_flow
+from audiocraft.modules.conditioners import ConditioningAttributes, JascoCondConst, WavCondition
+from audiocraft.modules.jasco_conditioners import ChordsEmbConditioner, DrumsConditioner, MelodyConditioner
+from audiocraft.music.chord_map import ChordMap, released_map
+from audiocraft.music.planning import ScoreSettings
+from audiocraft.types import SymbolicCondition
+from audiocraft.utils.devices import usable_device
+
+CHORDS, DRUMS, MELODY = (JascoCondConst.CRD.value, JascoCondConst.DRM.value, JascoCondConst.MLD.value)
+CHORD_MAP = "assets/chord_to_index_mapping.pkl"
+"""Where users of the original keep the map of chords; where it is not, the released map is taken."""
+_MAPS_BESIDE = ("chord_to_index_mapping.json", "chord_to_index_mapping.pkl")
+_STRIDE = 0.6  # of the window: the rest is heard again by the next one
+_WORKING_SPACE = 64 * 2**20
+
+Generated = Tensor | tuple[Tensor, Tensor]
+
+
+class JASCO(BaseGenModel):
+    """Music from text, chords, drums and a melody, as latents of a codec. See `BaseGenModel` for `run` and `stream`.
+
+    Args:
+        chords_mapping_path: a map of chords to numbers, as JSON or as the pickle of the original.
+        kwargs: `name`, `compression_model`, `lm`, `max_duration` of `BaseGenModel`.
+    """
+
+    lm: FlowMatchingModel
+    makes_codes = False
+    family = "jasco"
+    default_stride = windows.DEFAULT_STRIDE
+
+    def __init__(
+        self,
+        chords_mapping_path: str | Path = CHORD_MAP,
+        *,
+        latents: LatentCodec | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.latents = latents or _latents_of(self.compression_model, self.lm)
+        self.chord_map = _chord_map(chords_mapping_path)
+        self.duration = self.max_duration
+        known = self._conditioner(ChordsEmbConditioner)
+        if known is not None and self.chord_map.card > known.card:
+            raise InvalidInput(
+                f"{chords_mapping_path} numbers {self.chord_map.card} chords, and model {self.name!r} knows "
+                f"{known.card}; it is the map of another model",
+                field="chords_mapping_path",
+            )
+        self.set_generation_params()
+
+    @staticmethod
+    def get_pretrained(
+        name: str = "facebook/jasco-chords-drums-400M",
+        device: str | torch.device | None = None,
+        chords_mapping_path: str | Path = CHORD_MAP,
+        *,
+        precision: str | None = "auto",
+    ) -> JASCO:
+        """The model called `name`; folders and files of released models work too.
+
+        Args:
+            chords_mapping_path: a map of chords to numbers; a file of this name in the model's folder comes first where
+                nothing else is said, and the released map last.
+            precision: "auto" or "fp32": a flow adds up its velocities, whose errors would add up with them.
+        """
+        if precision not in ("auto", "fp32", None):
+            raise InvalidInput(f"JASCO models run with precision fp32, not {precision}", field="precision")
+        released = family_called(JASCO.family).release(str(name))
+        latents, lm, config = load_flow(
+            name if released is None else released.repo, device=usable_device(device)
+        )
+        beside = [Path(str(name)) / file for file in _MAPS_BESIDE] if Path(str(name)).is_dir() else []
+        if str(chords_mapping_path) == CHORD_MAP and not Path(chords_mapping_path).is_file():
+            chords_mapping_path = next((path for path in beside if path.is_file()), chords_mapping_path)
+        return JASCO(
+            chords_mapping_path,
+            latents=latents,
+            name=str(name),
+            compression_model=latents.codec,
+            lm=lm,
+            max_duration=config.max_duration,
+        )
+
+    # ------------------------------------------------------------------ what every model tells
+
+    @property
+    def decoder(self) -> AudioDecoder:  # type: ignore[override]
+        return self.latents
+
+    @property
+    def makes_music(self) -> bool:
+        return True
+
+    @property
+    def takes(self) -> frozenset[str]:
+        kinds = {"chords": ChordsEmbConditioner, "drums": DrumsConditioner, "melody": MelodyConditioner}
+        heard = {name for name, kind in kinds.items() if self._conditioner(kind) is not None}
+        return frozenset({"continuation", *heard})
+
+    def guidance_of(self, request: GenerationRequest) -> FlowGuidance:
+        """How much each branch weighs, as asked or as suits this model."""
+        asked = request.guidance
+        return FlowGuidance(
+            full=self.lm.cfg_coef if asked.coef is None else asked.coef, text=asked.coef_text or 0.0
+        )
+
+    def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
+        controls = self._checked(request)
+        seeds = draw_seeds(request)
+        samples_of(request, self.sample_rate)  # refuses what is too short for any audio
+        task = self._task(request, controls)
+        return self.ready(
+            replace(request, score=ScoreSettings()),
+            task,
+            seeds=seeds,
+            decoder=decoder,
+            decode_whole=len(task.windows) == 1,
+        )
+
+    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+        return flow.generation(self.lm, prepared.task, session)
+
+    def estimate(self, request: GenerationRequest) -> Estimate:
+        """Rows for each branch of guidance, and the activations of one window of them."""
+        branches = sum(weight != 0 for weight in self.guidance_of(request).weights)
+        frames = windows.frames_of(min(request.duration, self.max_duration), self.frame_rate)
+        rows = branches * len(request.prompts)
+        of_layer = 4 * frames * (8 * self.lm.dim)
+        return Estimate(rows, rows * of_layer + audio_bytes(self, request) + _WORKING_SPACE)
+
+    # ------------------------------------------------------------------ the original's interface
+
+    def set_generation_params(  # type: ignore[override]
+        self, cfg_coef_all: float = 5.0, cfg_coef_txt: float = 0.0, **kwargs: Any
+    ) -> None:
+        """Set what later `generate*` calls use; `run` reads none of it.
+
+        Args:
+            cfg_coef_all: weight of what hears everything.
+            cfg_coef_txt: weight of what hears the text alone.
+            kwargs: `euler` to take `euler_steps` equal steps (100), else `ode_rtol` and `ode_atol` (1e-5) say how
+                exactly the flow is followed.
+        """
+        params: dict[str, Any] = {"euler": False, "euler_steps": 100, "ode_rtol": 1e-5, "ode_atol": 1e-5}
+        unknown = sorted(set(kwargs) - set(params))
+        if unknown:
+            raise InvalidInput(
+                f"JASCO has no use for {', '.join(unknown)}; it takes cfg_coef_all, cfg_coef_txt, {', '.join(params)}",
+                field=unknown[0],
+            )
+        params.update(kwargs)
+        flow_settings(**params)
+        Guidance(coef=cfg_coef_all, coef_text=cfg_coef_txt)
+        self.generation_params = {"cfg_coef_all": cfg_coef_all, "cfg_coef_txt": cfg_coef_txt, **params}
+
+    def generate(
+        self, descriptions: Sequence[str | None], progress: bool = False, return_latents: bool = False
+    ) -> Generated:
+        """Audio [B, C, N] of `duration` seconds, one piece per description; with `return_latents` also its latents
+        [B, T, D]."""
+        return self._made(self._request(_texts(descriptions)), progress, return_latents)
+
+    def generate_unconditional(
+        self, num_samples: int, progress: bool = False, return_latents: bool = False
+    ) -> Generated:
+        """Audio [B, C, N] of `num_samples` pieces that nothing was asked of."""
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+            raise InvalidInput(f"num_samples must be 1 or more, got {num_samples!r}", field="num_samples")
+        return self._made(self._request((None,) * num_samples), progress, return_latents)
+
+    def generate_music(
+        self,
+        descriptions: Sequence[str | None],
+        drums_wav: Tensor | None = None,
+        drums_sample_rate: int = 32000,
+        chords: Sequence[tuple[str, float]] | None = None,
+        melody_salience_matrix: Tensor | None = None,
+        iopaint_wav: Tensor | None = None,
+        segment_duration: float = 10.0,
+        frame_rate: float = 50.0,
+        melody_bins: int = 53,
+        progress: bool = False,
+        return_latents: bool = False,
+    ) -> Generated:
+        """Audio [B, C, N] of `segment_duration` seconds that follows what is given; with `return_latents` also its
+        latents [B, T, D].
+
+        Args:
+            drums_wav: [C, N] at `drums_sample_rate`, which may be a whole mix.
+            chords: (symbol, second) in ascending order.
+            melody_salience_matrix: [melody_bins, segment_duration x frame_rate].
+            iopaint_wav: the original reads no such audio; it must be None.
+        """
+        if iopaint_wav is not None:
+            raise InvalidInput("iopaint_wav is read by no model; leave it out", field="iopaint_wav")
+        if melody_salience_matrix is not None:
+            _check_matrix(melody_salience_matrix, melody_bins, segment_duration * frame_rate)
+        if isinstance(drums_wav, Tensor) and drums_wav.dim() == 3 and len(drums_wav) == 1:
+            drums_wav = drums_wav[0]
+        controls = Controls(
+            chords=tuple(chords or ()),
+            drums=drums_wav,
+            drums_sample_rate=drums_sample_rate if drums_wav is not None else None,
+            melody=melody_salience_matrix,
+            melody_frame_rate=frame_rate,
+        )
+        request = self._request(_texts(descriptions), duration=segment_duration, controls=controls)
+        return self._made(request, progress, return_latents)
+
+    def generate_audio(self, gen_latents: Tensor) -> Tensor:
+        """Latents [B, T, D] -> audio [B, C, N]."""
+        if gen_latents.dim() != 3 or gen_latents.shape[-1] != self.latents.dimension:
+            raise InvalidInput(
+                f"latents must be [rows, frames, {self.latents.dimension}], got {list(gen_latents.shape)}",
+                field="gen_latents",
+            )
+        with torch.no_grad():
+            rows = gen_latents.to(self.device).transpose(1, 2).split(1)
+            return torch.cat([self.latents.decode(row) for row in rows])
+
+    def _request(
+        self,
+        prompts: tuple[str | None, ...],
+        *,
+        duration: float | None = None,
+        controls: Controls | None = None,
+    ) -> GenerationRequest:
+        params = dict(self.generation_params)
+        full, text = params.pop("cfg_coef_all"), params.pop("cfg_coef_txt")
+        return GenerationRequest(
+            prompts=prompts,
+            duration=self.duration if duration is None else duration,
+            guidance=Guidance(coef=full, coef_text=text),
+            controls=controls or Controls(),
+            flow=flow_settings(**params),
+        )
+
+    def _generate(self, request: GenerationRequest, progress: bool, return_tokens: bool) -> Generated:
+        """What `generate_continuation` calls."""
+        return self._made(request, progress, return_tokens)
+
+    def _made(self, request: GenerationRequest, progress: bool, return_latents: bool) -> Generated:
+        """Where the caller seeded torch, the noise is what the original would have drawn."""
+        check_memory(self, request)
+        noise = None
+        if was_seeded():
+            frames = windows.frames_of(request.duration, self.frame_rate)
+            noise = torch.randn(len(request.prompts), frames, self.latents.dimension, device="cpu")
+        prepared = self.prepare(replace(request, seeds=seeds_for_callers_of_generate(len(request.prompts))))
+        prepared = replace(prepared, task=replace(prepared.task, noise=noise))
+        reporter: ProgressCallback | None = self._reporter(progress)
+        session = Session.open(prepared.seeds, progress=reporter)
+        made = torch.cat(list(run_alone(self.generation(prepared, session))), dim=-1).clone()
+        audio = self._audio_of(prepared, made)
+        return (audio, made.transpose(1, 2)) if return_latents else audio
+
+    # ------------------------------------------------------------------ what the network is told
+
+    def _conditioner(self, kind: type) -> Any:
+        conditioners = self.lm.condition_provider.conditioners.values()
+        return next((entry for entry in conditioners if isinstance(entry, kind)), None)
+
+    def _checked(self, request: GenerationRequest) -> Controls:
+        """What `request` follows, or a refusal of what this model cannot follow."""
+        controls = self._controls(request)
+        for name in controls.given:
+            if name not in self.takes:
+                others = ", ".join(sorted(self.takes & {"chords", "drums", "melody"})) or "text alone"
+                raise InvalidInput(f"model {self.name!r} takes no {name}; it takes {others}", field=name)
+        if request.guidance.coef_beta is not None:
+            raise InvalidInput(
+                "guidance beta is for MusicGen; JASCO weighs the text with coef_text",
+                field="guidance.coef_beta",
+            )
+        if request.style is not None:
+            raise InvalidInput(f"model {self.name!r} takes no style", field="style")
+        if request.plans is not None and any(plan is not None for plan in request.plans):
+            raise InvalidInput(
+                f"model {self.name!r} takes no plans; it takes chords at their times (controls)",
+                field="plans",
+            )
+        melody = self._conditioner(MelodyConditioner)
+        if controls.melody is not None and controls.melody.shape[0] != melody.dim:
+            raise InvalidInput(
+                f"model {self.name!r} hears melodies of {melody.dim} pitches; this one is "
+                f"{list(controls.melody.shape)}",
+                field="melody",
+            )
+        return controls
+
+    def _controls(self, request: GenerationRequest) -> Controls:
+        """The controls of a request; a progression that it names, and a melody that it refers to, are such too."""
+        controls, score = request.controls, request.score
+        if score.key is not None:
+            raise InvalidInput(f"model {self.name!r} is told no key: say it in the prompt", field="key")
+        if score.chords and controls.chords:
+            raise InvalidInput("chords are given twice, with their times and without", field="chords")
+        if score.chords:
+            if score.tempo is None:
+                raise InvalidInput(
+                    "chords without times last a bar each: say the tempo too, or when each of them begins",
+                    field="tempo",
+                )
+            bar = (score.beats_per_bar or 4) * 60 / score.tempo
+            count = int((request.duration - 1e-6) / bar) + 1
+            laid_out = ((score.chords[place % len(score.chords)], place * bar) for place in range(count))
+            controls = replace(controls, chords=tuple(laid_out))
+        elif score.tempo is not None or score.beats_per_bar is not None:
+            raise InvalidInput(
+                f"model {self.name!r} is told a tempo with chords only; else say it in the prompt",
+                field="tempo",
+            )
+        if request.reference_audio is not None:
+            controls = replace(controls, **self._melody_of(request))
+        return controls
+
+    def _melody_of(self, request: GenerationRequest) -> Mapping[str, Any]:
+        """The melody of a recording that all rows refer to."""
+        conditioner = self._conditioner(MelodyConditioner)
+        wavs = [wav for wav in request.reference_audio or () if wav is not None]
+        if conditioner is None:
+            raise InvalidInput(f"model {self.name!r} takes no melody", field="reference_audio")
+        if request.controls.melody is not None:
+            raise InvalidInput("a melody is given twice, as audio and as pitches", field="reference_audio")
+        if not wavs:
+            return {}
+        same = all(first.shape == then.shape and torch.equal(first, then) for first, then in pairwise(wavs))
+        if not same or request.reference_sample_rate is None:
+            raise InvalidInput(
+                "all rows of a request follow the same melody; make a request for each",
+                field="reference_audio",
+            )
+        salience, rate = melody_salience(
+            wavs[0].float(), request.reference_sample_rate, pitches=conditioner.dim
+        )
+        return {"melody": salience, "melody_frame_rate": rate}
+
+    def _task(self, request: GenerationRequest, controls: Controls) -> FlowTask:
+        total = windows.frames_of(request.duration, self.frame_rate)
+        prompt = self._prompt(request, total)
+        context = min(total, int(self.max_duration * self.frame_rate + 1e-6))
+        stride = request.window.stride or _STRIDE * self.max_duration
+        if total > context:
+            windows.stride_of(stride, self.max_duration)
+        changes = [round(second * self.frame_rate) for second, _ in request.schedule[1:]]
+        symbolic, wav = self._symbolic(controls, total), self._drums(controls)
+        schedule = request.schedule or ((0.0, ""),)
+        first, *later = [
+            [
+                ConditioningAttributes(
+                    text={"description": request.prompt_at(row, second)},
+                    wav=dict(wav),
+                    symbolic=dict(symbolic),
+                )
+                for row in range(len(request.prompts))
+            ]
+            for second, _ in schedule
+        ]
+        return FlowTask(
+            attributes=first,
+            later=tuple(zip(changes, later, strict=True)),
+            windows=windows.plan_windows(
+                total,
+                context=context,
+                stride=min(context, max(1, int(stride * self.frame_rate + 1e-6))),
+                prompt=prompt.shape[1],
+                changes=changes,
+            ),
+            prompt=prompt,
+            frame_rate=self.frame_rate,
+            settings=request.flow,
+            guidance=self.guidance_of(request),
+        )
+
+    def _symbolic(self, controls: Controls, total: int) -> dict[str, SymbolicCondition]:
+        """Chords and melody, frame by frame; names that are missing are conditions that nobody gives."""
+        found: dict[str, SymbolicCondition] = {}
+        if controls.chords:
+            numbers = self.chord_map.frames(controls.chords, frame_rate=self.frame_rate, count=total)
+            found[CHORDS] = SymbolicCondition(frame_chords=torch.tensor(numbers, device="cpu"))
+        if controls.melody is not None:
+            melody = controls.melody.float().cpu()
+            seconds = (torch.arange(total, device="cpu") + 0.5) / self.frame_rate
+            places = (seconds * controls.melody_frame_rate).long()
+            stretched = melody[:, places.clamp(max=melody.shape[1] - 1)]
+            found[MELODY] = SymbolicCondition(melody=stretched * (places < melody.shape[1]))
+        return found
+
+    def _drums(self, controls: Controls) -> dict[str, WavCondition]:
+        conditioner: DrumsConditioner | None = self._conditioner(DrumsConditioner)
+        if conditioner is None:
+            return {}
+        rate = conditioner.sample_rate
+        if controls.drums is None or controls.drums_sample_rate is None:
+            silence = torch.zeros(1, 1, 1, device=self.device)
+            return {
+                DRUMS: WavCondition(
+                    silence, torch.zeros(1, dtype=torch.long, device="cpu"), [rate], [None], [None]
+                )
+            }
+        wav = convert_audio(controls.drums.float(), controls.drums_sample_rate, rate, 1)
+        length = torch.tensor([wav.shape[-1]], device="cpu")
+        return {DRUMS: WavCondition(wav[None].to(self.device), length, [rate], [None], [0.0])}
+
+    @torch.inference_mode()
+    def _prompt(self, request: GenerationRequest, total: int) -> Tensor:
+        """The latents [B, P, D] of the audio to continue; P is 0 without any."""
+        if request.prompt_audio is None or request.prompt_sample_rate is None:
+            return torch.zeros(len(request.prompts), 0, self.latents.dimension, device=self.device)
+        seconds = request.prompt_audio.shape[-1] / request.prompt_sample_rate
+        if windows.frames_of(seconds, self.frame_rate) >= total:
+            raise InvalidInput(
+                f"the prompt audio lasts {seconds:.2f} s; duration {request.duration:g} s must be longer, because it "
+                "includes the prompt",
+                field="duration",
+            )
+        wav = convert_audio(
+            request.prompt_audio.float(), request.prompt_sample_rate, self.sample_rate, self.audio_channels
+        )
+        return self.latents.encode(wav.to(self.device)).transpose(1, 2)
+
+
+def _latents_of(codec: CompressionModel, lm: FlowMatchingModel) -> LatentCodec:
+    """The codec of a model that was put together by hand, with the mean and deviation that its configuration names."""
+    told: Mapping[str, Any] = lm.cfg or {}
+    return LatentCodec(
+        codec,
+        float(told.get("compression_model_latent_mean") or 0.0),
+        float(told.get("compression_model_latent_std") or 1.0),
+    )
+
+
+def _chord_map(path: str | Path) -> ChordMap:
+    """The map of chords at `path`; the released one where the original's default path is not there."""
+    place = Path(path)
+    if not place.is_file():
+        if str(path) == CHORD_MAP:
+            return released_map()
+        raise InvalidInput(f"there is no map of chords at {path}", field="chords_mapping_path")
+    table = read_json(place) if place.suffix == ".json" else load_plain_pickle(place)
+    return ChordMap.of(table, source=str(path))
+
+
+def _texts(descriptions: Any) -> tuple[str | None, ...]:
+    if isinstance(descriptions, str) or not isinstance(descriptions, Iterable):
+        raise InvalidInput(
+            f"descriptions must be a list of texts, got {descriptions!r}", field="descriptions"
+        )
+    return tuple(descriptions)
+
+
+def _check_matrix(matrix: Any, bins: int, frames: float) -> None:
+    shape = list(getattr(matrix, "shape", ()))
+    if len(shape) != 2 or shape[0] != bins or abs(shape[1] - frames) > 1:
+        raise InvalidInput(
+            f"melody_salience_matrix must be [{bins}, {round(frames)}], pitches and frames of the piece, got "
+            f"{shape or repr(matrix)}",
+            field="melody_salience_matrix",
+        )
