@@ -45,6 +45,7 @@ _EXTRAS = {
     "clap": ("transformers",),
     "play": ("sounddevice",),
     "analysis": ("librosa", "matplotlib"),
+    "pesq": ("pesq",),
     "serve": ("fastapi", "starlette", "uvicorn", "websockets", "python_multipart", "sqlalchemy", "alembic",
               "prometheus_client"),
     "postgres": ("pg8000",),

@@ -9,6 +9,7 @@ from audiocraft.config.training import (
     AnalysisSolverConfig,
     AudioGenSolverConfig,
     CompressionSolverConfig,
+    EmbedderSolverConfig,
     MusicGenSolverConfig,
     SolverConfig,
 )
@@ -17,6 +18,7 @@ from audiocraft.errors import ConfigError
 SOLVERS: Mapping[str, type[SolverConfig]] = {
     "analysis": AnalysisSolverConfig,
     "compression": CompressionSolverConfig,
+    "embedder": EmbedderSolverConfig,
     "musicgen": MusicGenSolverConfig,
     "audiogen": AudioGenSolverConfig,
 }

@@ -16,6 +16,7 @@ from audiocraft.config.conditioning import (
 )
 from audiocraft.config.data import DatasetConfig, DatasourceConfig
 from audiocraft.config.decode import Amount, Count, Only, Range, Share, encode
+from audiocraft.config.embedding import DamageConfig, EmbedderConfig
 from audiocraft.config.networks import (
     CompressionConfig,
     DelayConfig,
@@ -44,7 +45,6 @@ _NO_PROCESSES = (
     "threads read the data, no process is started: leave it at forkserver, and see dataset.num_workers"
 )
 _NO_SHARDS = "training with sharded weights is not built: start torchrun with fsdp.use=false"
-_NO_GENERATED = "no metric of generated audio is built: leave it at null"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,13 +184,14 @@ class EvaluateConfig:
     Args:
         num_workers: threads that read its audio.
         truncate_audio: seconds of an item that are measured; None: all of it.
+        fixed_generation_duration: seconds of the pieces that a language model makes for it; None: those of an item.
         metrics: {name: whether}; `base` are those of validation.
     """
 
     every: Count | None = None
     num_workers: Amount = 5
     truncate_audio: Annotated[float, Range(1e-3)] | None = None
-    fixed_generation_duration: Annotated[float | None, Only(None, _NO_GENERATED)] = None
+    fixed_generation_duration: Annotated[float, Range(1e-3)] | None = None
     metrics: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -445,3 +446,36 @@ class AnalysisSolverConfig(SolverConfig):
     def network(self) -> DetectorConfig:
         tree = {**encode(self), "domain": encode(DomainConfig(clusters=self.clusters))}
         return DetectorConfig.select(tree)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedderSolverConfig(SolverConfig):
+    """Training the embedder that measures listen with.
+
+    Args:
+        compression_model_checkpoint: the codec of damaged crops; None: none goes through a codec.
+        contrast: how much it counts that two windows of one crop are alike, beside what the labels say.
+        temperature: of that comparison.
+        trusted: the F1 from which, on validation clips, an instrument or a sound may be asked about.
+    """
+
+    compression_model_checkpoint: str | None = None
+    damage: DamageConfig = DamageConfig()
+    contrast: Annotated[float, Range(0)] = 0.3
+    temperature: Annotated[float, Range(1e-3)] = 0.2
+    trusted: Share = 0.5
+    window: float = 2.0
+    hop: float = 1.0
+    n_fft: Count = 2048
+    frame_hop: Count = 480
+    bands: Count = 64
+    widths: tuple[Count, ...] = (24, 48, 96, 128, 192)
+    dimension: Count = 128
+    instruments: tuple[str, ...] = ()
+    sounds: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+    moods: tuple[str, ...] = ()
+
+    @property
+    def network(self) -> EmbedderConfig:
+        return EmbedderConfig.select(encode(self))

@@ -23,6 +23,7 @@ CODEC = NetworkKind(
     weights_of_runs=(("ema", "state", "model"), ("best_state", "model"), ("model",)),
 )
 DETECTOR = NetworkKind(name="detector", title="detector")
+EMBEDDER = NetworkKind(name="embedder", title="embedder")
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 """The licence of the weights that the original's authors published."""

@@ -16,12 +16,30 @@ from audiocraft.solvers.analysis import AnalysisSolver
 from audiocraft.solvers.audiogen import AudioGenSolver
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.compression import CompressionSolver
+from audiocraft.solvers.embedder import EmbedderSolver
+from audiocraft.solvers.measures import (
+    get_chroma_cosine_similarity,
+    get_fad,
+    get_kldiv,
+    get_text_consistency,
+    get_visqol,
+)
 from audiocraft.solvers.musicgen import MusicGenSolver
 from audiocraft.utils.absent import absent_names
 
+__all__ = [
+    "build_solver",
+    "describe",
+    "get_chroma_cosine_similarity",
+    "get_fad",
+    "get_kldiv",
+    "get_text_consistency",
+    "get_visqol",
+]
+
 _SOLVERS: Mapping[type[SolverConfig], type[StandardSolver[Any, Any]]] = {
     solver.configuration: solver
-    for solver in (AnalysisSolver, AudioGenSolver, CompressionSolver, MusicGenSolver)
+    for solver in (AnalysisSolver, AudioGenSolver, CompressionSolver, EmbedderSolver, MusicGenSolver)
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from audiocraft.config.training import CompressionSolverConfig, SolverConfig
 from audiocraft.errors import ConfigError
 from audiocraft.losses import SISNR
 from audiocraft.metrics.reconstruction import MelDistance
+from audiocraft.metrics.visqol import ViSQOL
 from audiocraft.models.builders import build_encodec, get_wrapped_compression_model
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
@@ -23,12 +24,14 @@ from audiocraft.solvers import components
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
 from audiocraft.solvers.initialise import standardise
+from audiocraft.solvers.measures import evaluate_audio_reconstruction, get_visqol
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime, trainable
 from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
 from audiocraft.solvers.tracking import Averager, Metrics
-from audiocraft.utils.absent import absent_names
+
+__all__ = ["CompressionSolver", "evaluate_audio_reconstruction"]
 
 # Vectors for the first k-means, per code: a batch of a small run has fewer vectors than there are codes.
 FIRST_VECTORS = 6
@@ -39,7 +42,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
 
     configuration: type[SolverConfig] = CompressionSolverConfig
     best_metric = "mel_db"
-    measures = frozenset({"base", "sisnr"})
+    measures = frozenset({"base", "sisnr", "visqol"})
 
     def __init__(self, config: CompressionSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
@@ -61,6 +64,10 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         stated |= {f"adversary_{name}": adversary for name, adversary in self.adversaries.items()}
         stated |= {f"adversary_schedule_{name}": item for name, item in self.adversary_schedules.items()}
         super().__init__(config, folder, runtime=runtime, model=codec, parts=stated)
+        evaluated = config.evaluate.every is not None or config.execute_only == "evaluate"
+        # Built now: a program that is missing must be found out before the training and not after it.
+        wanted = evaluated and config.evaluate.metrics.get("visqol", False)
+        self.visqol = get_visqol(config.metrics.get("visqol", {"bin": None})) if wanted else None
 
     @staticmethod
     def model_from_checkpoint(
@@ -201,9 +208,11 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
     def evaluate(self) -> Metrics:
         wanted = self.config.evaluate.metrics
         losses = self.losses if wanted.get("base") else nn.ModuleDict()
-        return self._measured("evaluate", losses, sisnr=wanted.get("sisnr", False))
+        return self._measured("evaluate", losses, sisnr=wanted.get("sisnr", False), visqol=self.visqol)
 
-    def _measured(self, split: Split, losses: nn.ModuleDict, *, sisnr: bool) -> Metrics:
+    def _measured(
+        self, split: Split, losses: nn.ModuleDict, *, sisnr: bool, visqol: ViSQOL | None = None
+    ) -> Metrics:
         """Reconstruction of the fixed crops: losses, log-mel distance in decibels, SI-SNR, and the use of the codes."""
         mean, counts = Averager(), torch.zeros(self.codec.num_codebooks, self.codec.cardinality, device="cpu")
         distance = MelDistance(self.config.sample_rate).to(self.runtime.device)
@@ -216,6 +225,8 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             values["mel_db"] = distance(rebuilt, audio)
             if sisnr:
                 values["sisnr"] = -ratio(rebuilt, audio)
+            if visqol is not None:
+                values["visqol"] = torch.tensor(visqol(audio, rebuilt, self.config.sample_rate))
             mean.add(values, weight=len(audio))
             for codebook, used in enumerate(codes.transpose(0, 1).flatten(1).cpu()):
                 counts[codebook] += torch.bincount(used, minlength=self.codec.cardinality)
@@ -248,7 +259,3 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             batches = Crops(self.config, split, duration=duration).fixed(workers)
             self._fixed[split] = [wav for wav, _ in batches]
         return self._fixed[split]
-
-
-if not TYPE_CHECKING:
-    __getattr__ = absent_names(__name__)

@@ -24,6 +24,7 @@ from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Draw
 from audiocraft.solvers.lm_steps import TokenBatch
+from audiocraft.solvers.measures import GENERATED, GeneratedMeasures
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
 from audiocraft.solvers.samples import SampleWriter, slugify
@@ -39,7 +40,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     configuration: type[SolverConfig] = MusicGenSolverConfig
     best_metric = "ce"
-    measures = frozenset({"base"})
+    measures = frozenset({"base"}) | GENERATED
     dataset_type: type[InfoAudioDataset] = MusicDataset
 
     def __init__(self, config: MusicGenSolverConfig, folder: Path) -> None:
@@ -62,6 +63,10 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         if self.schedule is not None:
             stated["schedule"] = self.schedule
         super().__init__(config, folder, runtime=runtime, model=self.lm, parts=stated)
+        evaluated = config.evaluate.every is not None or config.execute_only == "evaluate"
+        # Built now: what is missing must be found out before the training and not after it.
+        wanted = config.evaluate.metrics if evaluated else {}
+        self.generated = GeneratedMeasures(wanted, config.metrics)
 
     @property
     def seconds_per_batch(self) -> float:
@@ -158,7 +163,25 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return self._measured("valid")
 
     def evaluate(self) -> Metrics:
-        return self._measured("evaluate")
+        """Cross entropy where `base` is wanted, or nothing else is; and what is wanted of generated audio."""
+        base = self.config.evaluate.metrics.get("base") or not self.generated
+        return {**(self._measured("evaluate") if base else {}), **self.evaluate_audio_generation()}
+
+    def evaluate_audio_generation(self) -> dict[str, float]:
+        """The metrics of pieces for the conditions of the split `evaluate`, beside its recordings."""
+        if not self.generated:
+            return {}
+        self.generated.to(self.runtime.device)
+        crops, seconds = self.crops("evaluate"), self.config.evaluate.fixed_generation_duration
+        frames = crops.frames if seconds is None else round(seconds * self.codec.frame_rate)
+        for rows in batches(crops.count, self.config.dataset.batch_of("evaluate")):
+            batch = crops.batch([crops.sampler.fixed(row) for row in rows])
+            wav, sizes = crops.audio([crops.sampler.fixed(row) for row in rows])
+            made = self.codec.decode(self._sampled(batch.attributes, frames, None))
+            kept = self.codec.decode(batch.codes.to(self.runtime.device))
+            texts = [attributes.text.get("description") for attributes in batch.attributes]
+            self.generated.update(made, kept, wav, sizes, self.codec.sample_rate, texts)
+        return self.generated.compute()
 
     def _measured(self, split: Split) -> Metrics:
         """Cross entropy of the fixed clips with their own conditions, and what other conditions add to it.

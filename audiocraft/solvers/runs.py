@@ -21,6 +21,7 @@ from audiocraft.config.decode import encode
 from audiocraft.config.training import (
     AnalysisSolverConfig,
     CompressionSolverConfig,
+    EmbedderSolverConfig,
     MusicGenSolverConfig,
     SolverConfig,
 )
@@ -37,6 +38,7 @@ from audiocraft.solvers.first_weights import FirstWeights, best_weights
 from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import PairWindows
 from audiocraft.solvers.run_folder import CONFIG_FILE, read_config, run_called
+from audiocraft.solvers.trusted_words import trusted_words
 
 CURVE_FILE = "curve.csv"
 
@@ -80,6 +82,8 @@ def export(
     state = best_weights(run)
     if isinstance(config, AnalysisSolverConfig):
         network, state = _calibrated(config, state)
+    if isinstance(config, EmbedderSolverConfig):
+        network["thresholds"] = trusted_words(config, state)
     family = of_solver(config.solver)
     folder = write_model(
         out,

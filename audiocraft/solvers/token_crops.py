@@ -123,6 +123,12 @@ class TokenCrops:
         codes, lengths, attributes = zip(*rows, strict=True)
         return TokenBatch(torch.stack(codes), tuple(attributes), torch.tensor(lengths, device="cpu"))
 
+    def audio(self, draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
+        """The recordings [B, C, N] of these draws, which must be fresh, and the samples [B] that each has."""
+        items = [draw.item(self.clips[draw.source].dataset) for draw in draws]
+        sizes = torch.tensor([info.n_frames for _, info in items], device="cpu")
+        return torch.stack([wav for wav, _ in items]), sizes
+
 
 def _datasets(sampler: StepSampler, kind: type[InfoAudioDataset]) -> list[InfoAudioDataset]:
     settings = sampler.settings

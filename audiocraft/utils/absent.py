@@ -19,10 +19,6 @@ ABSENT_MODULES = (
     "data.jasco_dataset",
     "grids",
     *(
-        f"metrics.{name}"
-        for name in ("chroma_cosinesim", "clap_consistency", "fad", "kld", "miou", "pesq", "rvm", "visqol")
-    ),
-    *(
         f"models.{name}"
         for name in (
             "lm_magnet", "magnet", "multibanddiffusion", "unet", "watermark",
@@ -34,10 +30,6 @@ ABSENT_MODULES = (
 )  # fmt: skip
 """Modules below `audiocraft`, with everything below them."""
 
-_METRICS = (
-    "CLAPTextConsistencyMetric", "ChromaCosineSimilarityMetric", "FrechetAudioDistanceMetric", "KLDivergenceMetric",
-    "PasstKLDivergenceMetric", "RelativeVolumeMel", "TextConsistencyMetric", "ViSQOL",
-)  # fmt: skip
 _MODELS = (
     "AudioSeal", "DiffusionUnet", "MAGNeT", "MagnetLMModel", "MultiBandDiffusion",
     "WMModel",
@@ -46,7 +38,6 @@ _BUILD = "solvers.builders.build_solver"
 _PARTS = "solvers.components"
 
 ABSENT_NAMES: dict[str, dict[str, str | None]] = {
-    "metrics": dict.fromkeys(_METRICS),
     "models": dict.fromkeys(_MODELS),
     "models.builders": dict.fromkeys(
         ("get_diffusion_model", "get_processor", "get_watermark_model")
@@ -64,19 +55,13 @@ ABSENT_NAMES: dict[str, dict[str, str | None]] = {
         "get_adversary": f"{_PARTS}.build_adversaries",
         "get_audio_datasets": "data",
         "get_balancer": f"{_PARTS}.build_balancer",
-        "get_chroma_cosine_similarity": None,
         "get_ema": "optim.ema.ModuleDictEMA",
-        "get_fad": None,
-        "get_kldiv": None,
         "get_loss": f"{_PARTS}.build_losses",
         "get_lr_scheduler": f"{_PARTS}.build_schedule",
         "get_optim_parameter_groups": f"{_PARTS}.build_optimizer",
         "get_optimizer": f"{_PARTS}.build_optimizer",
         "get_solver": _BUILD,
-        "get_text_consistency": None,
-        "get_visqol": None,
     },
-    "solvers.compression": {"evaluate_audio_reconstruction": "metrics.reconstruction"},
     "train": {
         "get_solver": _BUILD,
         "resolve_config_dset_paths": "config.compose.compose",

@@ -14,7 +14,7 @@ import torch
 
 from audiocraft.cli.main import main
 from audiocraft.config.compose import compose
-from audiocraft.errors import ConfigError, InvalidInput, MissingDependency
+from audiocraft.errors import AudioCraftError, ConfigError, InvalidInput, MissingDependency
 from audiocraft.solvers.builders import build_solver, describe
 from audiocraft.solvers.musicgen import MusicGenSolver
 from audiocraft.solvers.random_streams import prefetch
@@ -32,7 +32,7 @@ from .test_training import history
         ("dtype=bfloat16", "autocast=true"),
         ("mp_start_method=spawn", "num_workers"),
         ("efficient_attention_backend=xformers", "leave it at torch"),
-        ("evaluate.fixed_generation_duration=3", "null"),
+        ("evaluate.fixed_generation_duration=0", "fixed_generation_duration"),
         ("logging.level=LOUD", "one of DEBUG, INFO"),
         ("checkpoint.save_last=false", "save_every=1"),
         ("cache.write_shard=1", "write_num_shards"),
@@ -47,12 +47,30 @@ def test_what_cannot_be_is_refused_by_name(lm_overrides: list[str], setting: str
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("metric", ["fad", "visqol", "loveliness"])
+@pytest.mark.parametrize("metric", ["visqol", "loveliness"])
 def test_a_metric_that_is_not_built_is_refused_before_the_first_step(
     lm_overrides: list[str], tmp_path: Path, metric: str
 ) -> None:
     with pytest.raises(ConfigError, match=metric):
         build_solver(compose([*lm_overrides, f"+evaluate.metrics.{metric}=true"]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "way_out"),
+    [
+        ("fad", "metrics.fad.model=tf", r"metrics\.fad\.model=embedder"),
+        ("fad", "metrics.fad.model=vggish", "embedder"),
+        ("kld", "+metrics.kld.embedder.size=3", "unknown size"),
+        ("text_consistency", "metrics.text_consistency.use_gt=false", "laion/larger_clap_music"),
+    ],
+)
+def test_a_metric_that_cannot_be_built_is_refused_before_the_first_step(
+    lm_overrides: list[str], tmp_path: Path, name: str, change: str, way_out: str
+) -> None:
+    """The last one: the original's default is a file in LAION's own format."""
+    settings = ["evaluate.every=1", f"evaluate.metrics.{name}=true", change]
+    with pytest.raises(AudioCraftError, match=way_out):
+        build_solver(compose([*lm_overrides, *settings]), tmp_path)
 
 
 def test_show_prints_the_configuration_and_the_sizes(
