@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Bar:
     """A progress bar on stderr that appears with the first step, so that a refused request shows only its reason."""
 
-    def __init__(self, rows: int, *, quiet: bool) -> None:
+    def __init__(self, rows: int, *, quiet: bool, doing: str = "generating") -> None:
         self._rows = rows
+        self._doing = doing
         self._quiet = quiet
         self._bar: RichProgress | None = None
 
@@ -42,6 +43,14 @@ class Bar:
 
         return report
 
+    def measured(self, what: str, done: int, total: int) -> None:
+        """So many files of a folder are measured."""
+        check_interrupted()
+        if not self._quiet and total:
+            self._show(done / total)
+            if self._bar is not None:
+                self._bar.update(self._bar.task_ids[0], description=f"{self._doing} {what}")
+
     def _show(self, completed: float) -> None:
         if self._bar is None:
             with _uninterrupted():  # a bar that is half started cannot be stopped
@@ -56,7 +65,8 @@ class Bar:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
         bar = Progress(*columns, console=Console(stderr=True))
-        bar.add_task("generating" if self._rows == 1 else f"generating {self._rows} pieces", total=self._rows)
+        pieces = "" if self._rows == 1 else f" {self._rows} pieces"
+        bar.add_task(self._doing + pieces, total=self._rows)
         return bar
 
 
