@@ -24,7 +24,7 @@ from audiocraft.utils.files import atomic_path
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE, KEY_VARIABLE = "AUDIOCRAFT_URL", "AUDIOCRAFT_API_KEY"
 
-Kind = Literal["music", "sound", "continuation", "melody", "style"]
+Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 Status = Literal["queued", "starting", "processing", "succeeded", "failed", "canceled"]
 _FINISHED = ("succeeded", "failed", "canceled")
 _SUFFIXES = {".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".opus": "opus", ".ogg": "opus", ".pcm": "pcm"}

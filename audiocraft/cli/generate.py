@@ -13,6 +13,7 @@ import typer
 
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
+from audiocraft.cli.followed import Followed
 from audiocraft.cli.job import Job, Place, given, repeated
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.output import document, is_terminal, note, result
@@ -107,6 +108,8 @@ def generate(  # every option is one parameter: that is how the option parser re
     model: options.Model = "musicgen-nano",
     adapter: options.Adapter = None,
     melody: options.Melody = None,
+    drums: options.Drums = None,
+    tune: options.Tune = None,
     style: options.Style = None,
     continues: options.Continues = None,
     recipe: options.FromSidecar = None,
@@ -157,21 +160,27 @@ def generate(  # every option is one parameter: that is how the option parser re
             job = replace(job, request=with_chart(job.request, chart, given(context)))
     else:
         audio.check(model, text_guidance, style_detail)
+        followed = Followed.of(model, chords=chords, drums=drums, tune=tune)
         request = _request(
-            _prompts(prompts or [], prompts_file, needed=not (schedule or tempo or key or chords or plan)),
+            _prompts(
+                prompts or [],
+                prompts_file,
+                needed=not (schedule or tempo or key or chords or plan or drums or tune),
+            ),
             duration=duration,
             seed=seed,
             sampling={"temperature": temperature, "top_k": top_k, "top_p": top_p},
             guidance={"coef": guidance, "coef_beta": text_guidance},
             window={"stride": stride, "level_anchor": level_anchor},
             schedule=parse_schedule(schedule or ()),
-            score={"tempo": tempo, "key": key, "chords": chords},
+            score=followed.left_of({"tempo": tempo, "key": key, "chords": chords}),
             style_detail=style_detail,
             decoder=decoder,
         )
         if chart is not None:
             request = with_chart(request, chart, given(context))
-        job = _job(request, audio, output, place, outlets, fade=fade)
+        request = followed.added_to(request, tempo=tempo)
+        job = _job(request, audio, output, place, outlets, fade=fade, followed=followed)
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
         _explain_live(explainer, job)
@@ -261,6 +270,7 @@ def _job(
     outlets: Outlets | None,
     *,
     fade: float,
+    followed: Followed,
 ) -> Job:
     from audiocraft.audio.finishing import Finish
     from audiocraft.workflows.continuing import keep_plan
@@ -272,7 +282,7 @@ def _job(
         with_reference,
     )
 
-    origin = Origin()
+    origin = Origin(followed=followed.files())
     if audio.continues is not None:
         request = with_prompt_audio(request, audio.continues)
         request = keep_plan(request, audio.continues, model=place.model)

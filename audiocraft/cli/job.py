@@ -37,7 +37,9 @@ _AROUND = frozenset(
         "plan",
     }
 )
-_OTHER_AUDIO = {"continues": "--continue", "melody": "--melody", "style": "--style"}
+_OTHER_AUDIO = {
+    "continues": "--continue", "melody": "--melody", "style": "--style", "drums": "--drums", "tune": "--tune",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -104,7 +104,22 @@ Key = Annotated[
 ]
 Chords = Annotated[
     str | None,
-    typer.Option(metavar="'Am F C G'", help="The chords, again and again.", rich_help_panel=_HOW),
+    typer.Option(
+        metavar="'Am F C G'",
+        help="The chords, again and again; with models that follow them also bars ('C | Am F |', with --tempo), "
+        "times ('C:0 Am:2.5'), a .lab or a MIDI file.",
+        rich_help_panel=_HOW,
+    ),
+]
+Drums = Annotated[
+    Path | None,
+    typer.Option(metavar="AUDIO", help="Follow the drums of this recording.", rich_help_panel=_START),
+]
+Tune = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="AUDIO|MIDI", help="Follow the notes of this tune, one by one.", rich_help_panel=_START
+    ),
 ]
 Plan = Annotated[
     Path | None,

@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Use a server. Its address is --url or $AUDIOCRAFT_URL, the key $AUDIOCRAFT_API_KEY.",
 )
 
-Kind = Literal["music", "sound", "continuation", "melody", "style"]
+Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 Url = Annotated[str | None, typer.Option("--url", help="Address of the server; by default this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="As `generate` and `jobs` print them.")]

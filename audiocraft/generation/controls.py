@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
 
 from audiocraft.audio.pcm import checked_rate, checked_samples
 from audiocraft.errors import InvalidInput
-from audiocraft.music.harmony import parse_chord
-
-TimedChord = tuple[str, float]
+from audiocraft.music.lead_sheet import TimedChord, check_within, checked_chords
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,42 +74,4 @@ class Controls:
 
     def check_within(self, duration: float) -> None:
         """Refuse what lies beyond a piece of `duration` seconds, and so would not be heard."""
-        for symbol, second in self.chords:
-            if second >= duration:
-                raise InvalidInput(
-                    f"chord {symbol!r} begins at {second:g} s, and the piece lasts {duration:g} s; leave it out, or "
-                    "make the piece longer",
-                    field="chords",
-                )
-
-
-def checked_chords(chords: Any) -> tuple[TimedChord, ...]:
-    """`chords` as pairs of a symbol that is one and a second, in ascending order."""
-    if isinstance(chords, str | bytes) or not isinstance(chords, Iterable):
-        raise InvalidInput(
-            f"chords are a list of (symbol, second), such as [('C', 0.0), ('Am', 2.0)], got {chords!r}",
-            field="chords",
-        )
-    entries = []
-    for entry in chords:
-        if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[0], str):
-            raise InvalidInput(
-                f"a chord is (symbol, second), such as ('Am', 2.0), got {entry!r}", field="chords"
-            )
-        symbol, second = entry
-        if isinstance(second, bool) or not isinstance(second, numbers.Real):
-            raise InvalidInput(f"chord {symbol!r} needs its second, got {second!r}", field="chords")
-        if not (math.isfinite(float(second)) and float(second) >= 0):
-            raise InvalidInput(
-                f"chord {symbol!r} begins at a second from 0 on, got {float(second):g}", field="chords"
-            )
-        parse_chord(symbol)
-        entries.append((symbol, float(second)))
-    for (first, earlier), (then, later) in pairwise(entries):
-        if later <= earlier:
-            raise InvalidInput(
-                f"chords must be in ascending order of time: {then!r} at {later:g} s follows {first!r} at "
-                f"{earlier:g} s",
-                field="chords",
-            )
-    return tuple(entries)
+        check_within(self.chords, duration)

@@ -173,6 +173,9 @@ class GeneratorModel(ABC):
             raise InvalidInput(
                 f"model {self.name!r} is told nothing but words: say the {first} in the prompt", field=first
             )
+        for name in request.controls.given:
+            if name not in self.takes:
+                raise InvalidInput(f"model {self.name!r} is not told {name} moment by moment", field=name)
         if request.adapters and not self.takes_adapters:
             raise InvalidInput(f"model {self.name!r} takes no adapters", field="adapters")
         decoder = decoder or self.decoder

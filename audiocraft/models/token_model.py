@@ -102,6 +102,10 @@ class TokenModel(BaseGenModel):
     def guidance_of(self, request: GenerationRequest) -> Guidance:
         """What a request asks for, or what suits this model."""
         asked = request.guidance
+        if asked.coef_text is not None:
+            raise InvalidInput(
+                f"model {self.name!r} has no branch that hears the text alone", field="guidance.coef_text"
+            )
         return asked if asked.coef is not None else replace(asked, coef=self.lm.cfg_coef)
 
     def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:

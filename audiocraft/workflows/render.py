@@ -25,11 +25,13 @@ from audiocraft.checkpoints.facts import check_takes
 from audiocraft.config.decode import decode, encode
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.controls import Controls
 from audiocraft.generation.progress import CancelToken, ProgressCallback
-from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
+from audiocraft.generation.request import FlowSettings, GenerationRequest, Guidance, Sampling, WindowSettings
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
+from audiocraft.workflows.controls import with_drums, with_tune
 from audiocraft.workflows.takes import Take, worthwhile
 
 SUFFIXES = tuple(f".{form.suffix}" for form in FILE_FORMATS.values())
@@ -68,6 +70,10 @@ Role = Literal["melody", "style"]
 """What a model hears in the audio that it is referred to."""
 
 
+FollowedRole = Literal["drums", "tune"]
+"""What a model follows moment by moment, out of a file."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
     """The audio file whose melody a piece follows, or whose style it imitates."""
@@ -78,11 +84,21 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FollowedFile:
+    """The file whose drums, or whose tune, a piece follows."""
+
+    role: FollowedRole
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """The audio files that a request starts from, for the record."""
+    """The files that a request starts from, for the record."""
 
     continues: Continuation | None = None
     reference: Reference | None = None
+    followed: tuple[FollowedFile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +133,9 @@ class Recipe:
     plan: ScorePlan | None = None
     continues: Continuation | None = None
     reference: Reference | None = None
+    chords: tuple[tuple[str, float], ...] = ()
+    followed: tuple[FollowedFile, ...] = ()
+    flow: FlowSettings = FlowSettings()
     style: StyleSettings | None = None
     adapters: tuple[tuple[str, float], ...] = ()
     decoder: str | None = None
@@ -138,10 +157,15 @@ class Recipe:
             window=self.window,
             schedule=self.schedule,
             plans=(self.plan,) if self.plan is not None else None,
+            controls=Controls(chords=self.chords),
+            flow=self.flow,
             style=self.style,
             adapters=self.adapters,
             decoder=self.decoder,
         )
+        for entry in self.followed:
+            _unchanged(entry.path, entry.sha256, entry.role)
+            request = with_followed(request, entry.path, entry.role)
         if self.reference is not None:
             _unchanged(self.reference.path, self.reference.sha256, self.reference.role)
             request = with_reference(request, self.reference.path, self.reference.role)
@@ -166,7 +190,7 @@ class Recipe:
 
     @property
     def origin(self) -> Origin:
-        return Origin(continues=self.continues, reference=self.reference)
+        return Origin(continues=self.continues, reference=self.reference, followed=self.followed)
 
 
 class Made(Protocol):
@@ -296,6 +320,19 @@ def with_reference(request: GenerationRequest, path: str | os.PathLike[str], rol
     return replace(request, reference_audio=(wav,) * len(request.prompts), reference_sample_rate=rate)
 
 
+def followed_of(path: str | os.PathLike[str], role: FollowedRole) -> FollowedFile:
+    """What a sidecar records of the file whose drums or tune a piece follows."""
+    return FollowedFile(role=role, path=str(Path(path).resolve()), sha256=_digest(path, role))
+
+
+def with_followed(
+    request: GenerationRequest, path: str | os.PathLike[str], role: FollowedRole
+) -> GenerationRequest:
+    """`request`, which follows the drums or the tune of the file at `path`."""
+    add = {"drums": with_drums, "tune": with_tune}[role]
+    return replace(request, controls=add(request.controls, Path(path)))
+
+
 def with_prompt_audio(request: GenerationRequest, path: str | os.PathLike[str]) -> GenerationRequest:
     """`request`, each row of which starts with the audio file at `path`."""
     seconds = audio_info(path).duration
@@ -362,6 +399,9 @@ def recipe_of(
         plan=made.plans[row],
         continues=origin.continues,
         reference=origin.reference,
+        chords=request.controls.chords,
+        followed=origin.followed,
+        flow=request.flow,
         style=request.style,
         adapters=request.adapters,
         decoder=request.decoder,

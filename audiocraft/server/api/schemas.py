@@ -13,11 +13,13 @@ from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.config.limits import FADE, MAX_FADE, MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
 from audiocraft.music.harmony import parse_chord, parse_key
+from audiocraft.music.lead_sheet import check_within, checked_chords
 from audiocraft.music.reading import parse_chords
 
 T = TypeVar("T")
+U = TypeVar("U")
 
-Kind = Literal["music", "sound", "continuation", "melody", "style"]
+Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
 FormatQuery = Annotated[
     AudioFormat,
@@ -27,7 +29,7 @@ AUDIO_CONTENT = {
     form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in STREAM_FORMATS.values()
 }
 """The kinds of audio that an answer may be, for the description of the interface."""
-NEEDS_AUDIO: tuple[Kind, ...] = ("continuation", "melody", "style")
+NEEDS_AUDIO: tuple[Kind, ...] = ("continuation", "melody", "style", "drums")
 
 # JavaScript and some databases lose larger whole numbers.
 SERVER_MAX_SEED = min(MAX_SEED, 2**53 - 1)
@@ -134,7 +136,7 @@ class PlanBody(Strict):
         return any(isinstance(chord, ChordBody) for chord in self.chords)
 
 
-def _named(field: str, read: Callable[[str], T], text: str) -> T:
+def _named(field: str, read: Callable[[U], T], text: U) -> T:
     """Read something of music; a refusal says which field it was."""
     try:
         return read(text)
@@ -232,6 +234,11 @@ class GenerationBody(Strict):
         default_factory=list, description="What comes after what; together they are as long as the piece."
     )
     audio: AudioInput | None = Field(default=None, description="What to continue, or to follow.")
+    chords: Annotated[list[ChordBody], Field(max_length=10_000)] = Field(
+        default_factory=list,
+        description="Chords with times, for models that follow them: {at, chord} or [seconds, chord]; each lasts until "
+        "the next.",
+    )
     plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
     style: StyleBody | None = Field(default=None, description="How the audio of kind style is read.")
     decoder: ModelName | None = Field(
@@ -252,17 +259,36 @@ class GenerationBody(Strict):
         default=None, description="An https address that is told when the piece is finished."
     )
 
+    @field_validator("chords", mode="before")
+    @classmethod
+    def _spelled(cls, chords: object) -> object:
+        if not isinstance(chords, list | tuple):
+            return chords
+        return [
+            {"at": one[0], "chord": one[1]} if isinstance(one, list | tuple) and len(one) == 2 else one
+            for one in chords
+        ]
+
+    @property
+    def timed_chords(self) -> tuple[tuple[str, float], ...]:
+        """The chords as (symbol, second)."""
+        return tuple((one.chord, one.at) for one in self.chords)
+
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
         if self.kind in NEEDS_AUDIO and self.audio is None:
             raise ValueError(f"audio: kind {self.kind} needs audio")
         if self.kind not in NEEDS_AUDIO and self.audio is not None:
-            raise ValueError(f"audio: kind {self.kind} takes no audio; use continuation, melody or style")
+            raise ValueError(
+                f"audio: kind {self.kind} takes no audio; use continuation, melody, style or drums"
+            )
         if self.kind != "style" and self.style is not None:
             raise ValueError("style: settings of a style need kind style")
         if self.plan is not None and self.plan.from_audio and self.kind != "continuation":
             raise ValueError("plan.from_audio: only a continuation keeps the plan of its audio")
-        if self.kind not in NEEDS_AUDIO and not (self.prompt.strip() or self.sections or self.plan):
+        if self.kind not in NEEDS_AUDIO and not (
+            self.prompt.strip() or self.sections or self.plan or self.chords
+        ):
             raise ValueError(f"prompt: kind {self.kind} needs words that say what it should sound like")
         return self
 
@@ -278,6 +304,12 @@ class GenerationBody(Strict):
         if not all(section.text for section in self.sections):
             raise ValueError("sections: each needs a prompt or styles")
         self.duration = total
+        return self
+
+    @model_validator(mode="after")
+    def _chords_fit(self) -> Self:
+        _named("chords", checked_chords, self.timed_chords)
+        _named("chords", lambda chords: check_within(chords, self.duration), self.timed_chords)
         return self
 
     def settled(self, *, model: str) -> GenerationBody:

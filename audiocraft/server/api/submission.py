@@ -193,6 +193,8 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> ModelFac
         services.catalogue.decoder(body.decoder)
     if body.kind in NEEDS_AUDIO and body.kind not in facts.takes and facts.family is not None:
         raise InvalidInput(f"model {facts.name!r} cannot follow a {body.kind}", field="kind")
+    if body.chords and "chords" not in facts.takes:
+        raise InvalidInput(f"model {facts.name!r} takes no chords at their times", field="chords")
     if body.plan is not None and "plan" not in facts.takes:
         raise InvalidInput(f"model {facts.name!r} takes no plan", field="plan")
     score_of(body)

@@ -10,6 +10,7 @@ from audiocraft.analysis.hearing import heard_plan
 from audiocraft.audio.finishing import Finish
 from audiocraft.config.decode import encode
 from audiocraft.config.limits import FADE
+from audiocraft.generation.controls import Controls
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
 from audiocraft.music.continuing import going_on
 from audiocraft.music.planning import ScoreSettings
@@ -63,6 +64,11 @@ def to_request(
         score=ScoreSettings() if plan is not None else score_of(body),
         reference_audio=(wav,) if follows else None,
         reference_sample_rate=sample_rate if follows else None,
+        controls=Controls(
+            chords=body.timed_chords,
+            drums=wav if body.kind == "drums" else None,
+            drums_sample_rate=sample_rate if body.kind == "drums" else None,
+        ),
         style=StyleSettings(**body.style.model_dump()) if body.style is not None else None,
         decoder=body.decoder,
     )

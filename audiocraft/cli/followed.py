@@ -1,0 +1,68 @@
+"""Chords, drums and tunes of the command line, with models that follow them at their times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiocraft.cli.words import recordable
+
+if TYPE_CHECKING:
+    from audiocraft.generation.request import GenerationRequest
+    from audiocraft.workflows.render import FollowedFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Followed:
+    """What a piece is to follow.
+
+    Args:
+        chords: as they were typed, for a model that follows them; None where they are a matter of plans, or not given.
+    """
+
+    chords: str | None = None
+    drums: Path | None = None
+    tune: Path | None = None
+
+    @classmethod
+    def of(cls, model: str, *, chords: str | None, drums: Path | None, tune: Path | None) -> Followed:
+        """The options, or a refusal of what the model cannot follow, as far as it shows before it is read."""
+        from audiocraft.checkpoints.facts import find_facts
+
+        facts = find_facts(model) if chords or drums or tune else None
+        if facts is not None:
+            if drums is not None:
+                facts.check_takes("drums")
+            if tune is not None:
+                facts.check_takes("melody")
+        follows = facts is not None and "chords" in facts.takes
+        return cls(
+            chords=chords if follows else None,
+            drums=recordable(drums, "drums"),
+            tune=recordable(tune, "tune"),
+        )
+
+    def left_of(self, score: Mapping[str, Any]) -> dict[str, Any]:
+        """The score settings that are not chords at their times, whose tempo is that of their bars."""
+        return dict(score) if self.chords is None else {**score, "chords": None, "tempo": None}
+
+    def added_to(self, request: GenerationRequest, *, tempo: float | None) -> GenerationRequest:
+        """`request`, which follows all that was given."""
+        from audiocraft.workflows.controls import with_chords
+        from audiocraft.workflows.render import with_followed
+
+        if self.chords is not None:
+            controls = with_chords(request.controls, self.chords, tempo=tempo, duration=request.duration)
+            request = replace(request, controls=controls)
+        if self.drums is not None:
+            request = with_followed(request, self.drums, "drums")
+        return request if self.tune is None else with_followed(request, self.tune, "tune")
+
+    def files(self) -> tuple[FollowedFile, ...]:
+        """The files, for the record."""
+        from audiocraft.workflows.render import followed_of
+
+        drums = () if self.drums is None else (followed_of(self.drums, "drums"),)
+        return drums if self.tune is None else (*drums, followed_of(self.tune, "tune"))

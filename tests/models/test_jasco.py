@@ -1,0 +1,315 @@
+"""JASCO beyond what the original recorded: seeds, rows, windows, engines, refusals, the command line, the server. The
+network is tiny and random, its codec is the bundled one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+
+from audiocraft.audio.files import audio_info, audio_write
+from audiocraft.checkpoints.write import write_model
+from audiocraft.cli.main import main
+from audiocraft.config.decode import encode
+from audiocraft.config.flow import FlowConfig
+from audiocraft.config.serving import ServingConfig
+from audiocraft.engine.engine import Engine
+from audiocraft.engine.model_cache import ModelCache
+from audiocraft.errors import Cancelled, InvalidInput
+from audiocraft.generation.controls import Controls
+from audiocraft.generation.progress import CancelToken, Progress
+from audiocraft.generation.request import FlowSettings, GenerationRequest, Guidance, WindowSettings
+from audiocraft.models import JASCO
+from audiocraft.models.builders import build_flow
+from audiocraft.models.loaders import load_model
+from audiocraft.server.app import create_app
+from audiocraft.server.worker.local_engine import LocalEngine
+
+WIDTH, RATE = 96, 24000
+PATIENCE = 120
+
+
+def tiny() -> FlowConfig:
+    """A flow over the latents of the bundled codec, which is told everything there is."""
+    return FlowConfig.select(
+        {
+            "lm_model": "flow_matching",
+            "transformer_lm": {
+                "dim": 16, "num_heads": 2, "num_layers": 2, "flow_dim": WIDTH,
+                "chords_dim": 4, "drums_dim": 2, "melody_dim": 3, "skip_connections": True,
+            },
+            "conditioners": {
+                "description": {"model": "bag_of_words", "bag_of_words": {"n_bins": 64, "dim": 8}},
+                "chords": {"model": "chords_emb", "chords_emb": {"card": 194, "out_dim": 4}},
+                "melody": {"model": "melody", "melody": {"card": 53, "out_dim": 3}},
+                "self_wav": {
+                    "model": "drum_latents",
+                    "drum_latents": {
+                        "sample_rate": RATE, "separator": "percussive", "compression_model_latent_dim": WIDTH,
+                        "compression_model_framerate": 25, "segment_duration": 2.0,
+                    },
+                },
+            },
+            "fuser": {"cross": ["description"], "ignore": ["chords", "melody", "self_wav"]},
+            "classifier_free_guidance": {"inference_coef": 2.0},
+            "sample_rate": RATE,
+            "channels": 1,
+            "compression_model_checkpoint": "nano",
+            "compression_model_framerate": 25.0,
+            "max_duration": 2.0,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    config = tiny()
+    model = build_flow(config)
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.2)
+    return write_model(
+        tmp_path_factory.mktemp("models") / "jasco-tiny", kind="lm", family="jasco", config=encode(config),
+        tensors=model.state_dict(),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> JASCO:
+    loaded = load_model(folder)
+    assert isinstance(loaded, JASCO)
+    return loaded
+
+
+def drums(seconds: float = 1.0) -> torch.Tensor:
+    """Clicks, twice a second."""
+    wav = torch.zeros(1, int(seconds * RATE))
+    wav[:, :: RATE // 2] = 0.9
+    return wav
+
+
+CONTROLS = Controls(chords=(("C", 0.0), ("Am", 0.4)), drums=drums(), drums_sample_rate=RATE)
+
+
+def request(**settings: Any) -> GenerationRequest:
+    plain = GenerationRequest(
+        prompts=("funk",), duration=1.0, seeds=(3,), flow=FlowSettings(steps=3), controls=CONTROLS
+    )
+    return replace(plain, **settings)
+
+
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun", "dopri5"])
+def test_a_row_is_the_same_alone(model: JASCO, solver: str) -> None:
+    """To the last bit, whatever is beside it and however its steps are chosen."""
+    flow = FlowSettings(solver=solver, steps=3, rtol=1e-2, atol=1e-2)  # type: ignore[arg-type]
+    alone = [model.run(request(seeds=(seed,), flow=flow)) for seed in (1, 2)]
+    both = model.run(request(prompts=("funk", "funk"), seeds=(1, 2), flow=flow))
+    assert both.codes is None and both.audio.shape == (2, 1, RATE)
+    assert torch.equal(both.audio, torch.cat([result.audio for result in alone]))
+    assert not torch.equal(both.audio[0], both.audio[1])
+
+
+def test_solvers_agree_on_where_the_flow_leads(model: JASCO) -> None:
+    """As far as their steps go: each is compared with a finer one."""
+    exact = model.run(request(flow=FlowSettings(solver="dopri5", rtol=1e-6, atol=1e-6))).audio
+
+    def error(settings: FlowSettings) -> float:
+        return float((model.run(request(flow=settings)).audio - exact).abs().max() / exact.abs().max())
+
+    assert (
+        error(FlowSettings(solver="midpoint", steps=25)) < error(FlowSettings(solver="euler", steps=50)) / 3
+    )
+    assert error(FlowSettings(solver="heun", steps=50)) < 0.02
+    assert error(FlowSettings(solver="dopri5", rtol=1e-4, atol=1e-4)) < 0.02
+
+
+@pytest.mark.parametrize(
+    "controls",
+    [
+        Controls(chords=(("F", 0.0), ("G7", 0.4))),
+        Controls(chords=CONTROLS.chords, drums=drums()[:, 6000:], drums_sample_rate=RATE),
+        replace(CONTROLS, melody=torch.eye(53), melody_frame_rate=25.0),
+    ],
+)
+def test_every_control_is_heard(model: JASCO, controls: Controls) -> None:
+    assert not torch.equal(model.run(request(controls=controls)).audio, model.run(request()).audio)
+
+
+def test_spellings_of_a_chord_are_one(model: JASCO) -> None:
+    sharp = model.run(request(controls=Controls(chords=(("F#m", 0.0),))))
+    flat = model.run(request(controls=Controls(chords=(("Gbm", 0.0),))))
+    assert torch.equal(sharp.audio, flat.audio)
+
+
+def test_a_stream_of_windows_is_the_run(model: JASCO) -> None:
+    long = request(duration=4.5, window=WindowSettings(stride=1.0))
+    result = model.run(long)
+    assert result.audio.shape[-1] == 4.5 * RATE
+    streamed = torch.cat([chunk.audio for chunk in model.stream(long)], -1)
+    assert torch.allclose(streamed, result.audio[0], atol=2e-5)
+
+
+def test_what_is_known_is_kept(model: JASCO) -> None:
+    """A continuation begins with the latents of its prompt, exactly."""
+    prompt = model.run(request()).audio
+    longer = request(duration=1.8, prompt_audio=prompt, prompt_sample_rate=RATE)
+    prepared = model.prepare(longer)
+    known = prepared.task.prompt
+    assert known.shape == (1, 25, WIDTH)
+    made = model.run(longer).audio
+    assert torch.allclose(
+        made[..., :12000], model.latents.decode(known.transpose(1, 2))[..., :12000], atol=1e-4
+    )
+
+
+def test_words_that_change(model: JASCO) -> None:
+    plain = model.run(request(duration=1.6)).audio
+    changed = model.run(request(duration=1.6, schedule=((0.0, "calm"), (0.8, "loud")))).audio
+    assert changed.shape == plain.shape and not torch.equal(changed, plain)
+
+
+def test_together_is_alone(folder: Path, model: JASCO) -> None:
+    """In one engine with the bundled model of music."""
+    alone = [model.run(request(seeds=(seed,))).audio for seed in range(3)]
+    engine = Engine(ModelCache(), max_rows=12)
+    music = engine.submit(
+        GenerationRequest(prompts=("piano",), duration=1.0, seeds=(1,)),
+        model="musicgen-nano", on_event=lambda event: None,
+    )  # fmt: skip
+    tickets = [
+        engine.submit(request(seeds=(seed,)), model=str(folder), on_event=lambda event: None)
+        for seed in range(3)
+    ]
+    for ticket, expected in zip(tickets, alone, strict=True):
+        assert torch.allclose(ticket.result(PATIENCE).audio, expected, atol=2e-5)
+    music.result(PATIENCE)
+    engine.close()
+
+
+def test_progress_and_cancel(model: JASCO) -> None:
+    seen: list[Progress] = []
+    model.run(request(), progress=seen.append)
+    assert [(event.done, event.total) for event in seen] == [(1, 3), (2, 3), (3, 3)]
+    token = CancelToken()
+    seen.clear()
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        token.cancel()
+
+    with pytest.raises(Cancelled):
+        model.run(request(), progress=stop, cancel=token)
+    assert len(seen) == 1
+
+
+def test_the_interface_of_the_original(model: JASCO) -> None:
+    model.set_generation_params(cfg_coef_all=2.0, cfg_coef_txt=0.5, euler=True, euler_steps=2)
+    told: dict[str, Any] = {"segment_duration": 1.0, "frame_rate": 25.0, "return_latents": True}
+    torch.manual_seed(1)
+    wav, latents = model.generate_music(["funk", None], chords=[("C", 0.0)], **told)
+    assert wav.shape == (2, 1, RATE) and latents.shape == (2, 25, WIDTH)
+    torch.manual_seed(1)
+    assert torch.equal(model.generate_music(["funk", None], chords=[("C", 0.0)], **told)[0], wav)
+    assert torch.allclose(model.generate_audio(latents), wav, atol=1e-5)
+    model.duration = 0.6
+    assert model.generate_unconditional(2).shape == model.generate(["a", "b"]).shape == (2, 1, 14400)
+
+
+BAD: list[tuple[str, Any]] = [
+    ("H#sus99", lambda: Controls(chords=(("H#sus99", 0.0),))),
+    ("ascending", lambda: Controls(chords=(("C", 2.0), ("F", 1.0)))),
+    ("lasts 1 s", lambda: request(controls=Controls(chords=(("C", 3.0),)))),
+    ("symbol, second", lambda: Controls(chords="C Am")),  # type: ignore[arg-type]
+    ("drums_sample_rate", lambda: Controls(drums=drums(), drums_sample_rate=0)),
+    ("matrix", lambda: Controls(melody=torch.zeros(53))),
+    ("flow solver", lambda: FlowSettings(solver="rk4")),  # type: ignore[arg-type]
+    ("flow steps", lambda: FlowSettings(steps=0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "make"), BAD)
+def test_bad_input_is_one_clear_line(said: str, make: Any) -> None:
+    with pytest.raises(InvalidInput, match=said) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_what_the_model_cannot_do_is_refused(model: JASCO) -> None:
+    for said, wrong in (
+        ("knows others of this root, such as", request(controls=Controls(chords=(("Csus4", 0.0),)))),
+        ("53 pitches", request(controls=Controls(melody=torch.zeros(12, 25)))),
+        ("coef_text", request(guidance=Guidance(coef_beta=2.0))),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            model.prepare(wrong)
+    with pytest.raises(InvalidInput, match=r"\[53, 25\]"):
+        model.generate_music(
+            ["x"], melody_salience_matrix=torch.zeros(12, 25), segment_duration=1.0, frame_rate=25
+        )
+    with pytest.raises(InvalidInput, match="euler"):
+        model.set_generation_params(euler_step=3)
+    with pytest.raises(InvalidInput, match="chords"):
+        load_model("musicgen-nano").prepare(request(controls=Controls(chords=(("C", 0.0),))))
+    with pytest.raises(InvalidInput, match="text alone"):
+        load_model("musicgen-nano").prepare(
+            GenerationRequest(prompts=("x",), guidance=Guidance(coef_text=1.0))
+        )
+
+
+# ------------------------------------------------------------------ the command line, the server
+
+
+def test_the_command_line(folder: Path, tmp_path: Path) -> None:
+    """Bars, drums and a tune; the sidecar makes the same file again."""
+    audio_write(tmp_path / "drums.wav", drums(), RATE, format="wav", strategy="none", add_suffix=False)
+    tone = torch.sin(2 * torch.pi * 440 * torch.arange(RATE) / RATE)[None] * 0.5
+    audio_write(tmp_path / "tune.wav", tone, RATE, format="wav", strategy="none", add_suffix=False)
+    first, again = tmp_path / "a.wav", tmp_path / "b.wav"
+    said = ["generate", "funk", "-d", "1", "--seed", "3", "-m", str(folder), "--quiet"]
+    said += ["--chords", "C | Am F |", "--tempo", "240"]
+    said += ["--drums", str(tmp_path / "drums.wav"), "--tune", str(tmp_path / "tune.wav"), "-o", str(first)]
+    assert main(said) == 0
+    assert audio_info(first).duration == 1.0
+    assert main(["generate", "--from", str(first), "--quiet", "-o", str(again)]) == 0
+    assert first.read_bytes() == again.read_bytes()
+
+
+def test_the_command_line_refuses_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio_write(tmp_path / "drums.wav", drums(), RATE, format="wav", strategy="none", add_suffix=False)
+    out = ["-o", str(tmp_path / "a.wav"), "--quiet"]
+    for said, options in (
+        ("tempo", ["-m", str(folder), "--chords", "C | Am"]),
+        ("H#sus99", ["-m", str(folder), "--chords", "C:0 H#sus99:1"]),
+        ("takes no drums", ["-m", "musicgen-nano", "--drums", str(tmp_path / "drums.wav")]),
+    ):
+        assert main(["generate", "funk", "-d", "1", *options, *out]) != 0
+        told = capsys.readouterr().err.strip()
+        assert said in told and "Traceback" not in told
+
+
+@pytest.fixture
+def client(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    monkeypatch.setenv("AUDIOCRAFT_CACHE_DIR", str(folder.parent.parent))
+    config = ServingConfig(data_dir=str(tmp_path / "server"), hosts=("testserver",))
+    with TestClient(create_app(LocalEngine.create(rows=4), config)) as client:
+        yield client
+
+
+def test_a_job_of_the_server(folder: Path, client: TestClient) -> None:
+    name = f"{folder.parent.name}/{folder.name}"
+    body = {"prompt": "funk", "duration": 1.0, "seed": 3, "model": name}
+    body["chords"] = [{"at": 0, "chord": "C"}, [0.5, "Am"]]
+    answer = client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}).json()
+    assert answer["status"] == "succeeded", answer
+    for wrong in ([[0, "H#sus99"]], [[0.5, "C"], [0.2, "F"]], [[2, "C"]]):
+        refused = client.post("/v1/generations", json={**body, "chords": wrong})
+        assert refused.status_code == 422, refused.text
+    refused = client.post("/v1/generations", json={**body, "model": "musicgen-nano"})
+    assert refused.status_code == 422 and "chords" in refused.text
