@@ -18,7 +18,7 @@ _STEP = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class MidiNote:
     """A note: seconds in the piece, and a MIDI number."""
 
     start: float
@@ -27,14 +27,14 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class MidiNotes:
     """The notes of a file, without drums, and the seconds of its beats."""
 
-    notes: tuple[Note, ...]
+    notes: tuple[MidiNote, ...]
     beats: tuple[float, ...]
 
 
-def read_midi(path: Path, *, field: str) -> Score:
+def read_midi(path: Path, *, field: str) -> MidiNotes:
     """The notes of a MIDI file."""
     mido = require("mido", extra="midi")
     try:
@@ -43,7 +43,7 @@ def read_midi(path: Path, *, field: str) -> Score:
         per_beat = file.ticks_per_beat
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
         raise InvalidInput(f"{path} is no MIDI file: {error or type(error).__name__}", field=field) from error
-    notes: list[Note] = []
+    notes: list[MidiNote] = []
     sounding: dict[tuple[int, int], float] = {}
     now, beat, tempo = 0.0, 0.0, 500_000
     beats: list[float] = []
@@ -59,16 +59,16 @@ def read_midi(path: Path, *, field: str) -> Score:
         elif message.type in ("note_on", "note_off") and message.channel != _DRUMS:
             key = (message.channel, message.note)
             if key in sounding:
-                notes.append(Note(sounding.pop(key), now, message.note))
+                notes.append(MidiNote(sounding.pop(key), now, message.note))
             if message.type == "note_on" and message.velocity > 0:
                 sounding[key] = now
-    notes += [Note(start, now, pitch) for (_, pitch), start in sounding.items()]
+    notes += [MidiNote(start, now, pitch) for (_, pitch), start in sounding.items()]
     if not notes:
         raise InvalidInput(f"{path} has no notes beside drums", field=field)
-    return Score(tuple(sorted(notes, key=lambda note: (note.start, note.pitch))), tuple(beats))
+    return MidiNotes(tuple(sorted(notes, key=lambda note: (note.start, note.pitch))), tuple(beats))
 
 
-def chords_of(score: Score) -> tuple[tuple[str, float], ...]:
+def chords_of(score: MidiNotes) -> tuple[tuple[str, float], ...]:
     """The chord of each beat, where it changes: the one that most of the sounding notes belong to."""
     end = max(note.end for note in score.notes)
     beats = [beat for beat in score.beats if beat < end - 1e-6] or [
@@ -104,7 +104,7 @@ def _named(weights: Sequence[float], bass: int | None) -> str:
     return _NAMES[root] + quality
 
 
-def melody_of(score: Score, *, lowest: int, pitches: int, frame_rate: float) -> list[list[float]]:
+def melody_of(score: MidiNotes, *, lowest: int, pitches: int, frame_rate: float) -> list[list[float]]:
     """The highest sounding note of each frame, as a matrix [pitches][frames] of ones and zeros; notes outside are moved
     by octaves."""
     end = max(note.end for note in score.notes)
