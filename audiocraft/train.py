@@ -127,8 +127,28 @@ def train_configured(
     solver.restore(previous=from_previous)
     named = f"{target} ({config.label})" if config.label else str(target)
     logger.info("%s: %d of %d steps done", named, solver.step, config.total_steps)
-    with stopping_on_signals(solver.stop):
+    with stopping_on_signals(solver.stop), logging_to(target, config):
         return solver.run()
+
+
+@contextmanager
+def logging_to(folder: Path, config: SolverConfig) -> Iterator[None]:
+    """The lines of the log also go to the file in a run's folder that the configuration names, if it does."""
+    name = config.logging.log_file
+    if name is None or distrib.rank():
+        yield
+        return
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    package = logging.getLogger("audiocraft")
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

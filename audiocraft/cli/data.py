@@ -1,4 +1,4 @@
-"""`audiocraft data`: make the synthetic corpus, and list the audio files of a folder."""
+"""`audiocraft data`: make the synthetic corpus, and what training reads of recordings (`cli.datasets`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from audiocraft.cli import datasets
 from audiocraft.cli.output import document, note, result
 from audiocraft.errors import InvalidInput
 
@@ -113,3 +114,6 @@ def manifest(
     save_audio_meta(target, metas)
     note(f"{len(metas)} files, {sum(meta.duration for meta in metas) / 3600:.2f} hours")
     result(str(target))
+
+
+datasets.add_to(app)

@@ -199,6 +199,9 @@ def _literal(options: tuple[Any, ...], data: Any, path: _Path) -> Any:
     for option in options:
         if data == option and type(data) is type(option):
             return option
+    alike = [option for option in options if isinstance(data, str) and str(option).lower() == data.lower()]
+    if len(alike) == 1:  # people write `info` and mean INFO
+        return alike[0]
     near = difflib.get_close_matches(str(data), [str(option) for option in options], n=1)
     hint = f", did you mean '{near[0]}'?" if near else f"; one of {', '.join(map(str, options))}"
     _fail(path, f"{_shown(data)} is not a choice{hint}")

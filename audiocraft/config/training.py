@@ -52,10 +52,13 @@ class LoggingConfig:
     """What is printed, and which loggers run beside the JSON lines.
 
     Args:
+        level: also in small letters.
+        log_file: where the lines of the log go as well, in the run's folder; None: nowhere.
         log_updates: progress lines per epoch.
     """
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_file: str | None = None
     log_updates: Amount = 10
     log_tensorboard: bool = False
     log_wandb: bool = False

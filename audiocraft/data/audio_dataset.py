@@ -175,6 +175,10 @@ class AudioDataset(Dataset[Any]):
         duration = self.meta[number].duration
         return number, pick_start(duration, self.segment_duration, self.min_segment_ratio, uniform)
 
+    def segment(self, number: int, start: float, duration: float) -> tuple[Tensor, SegmentInfo]:
+        """wav [C, N] of some seconds of file `number` of `meta`, and what it is."""
+        return self._read(self.meta[number], start, duration)
+
     def _rng(self, index: int) -> torch.Generator:
         return item_generator(index, self.current_epoch, self.num_samples, self.shuffle_seed, self.shuffle)
 

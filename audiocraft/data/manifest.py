@@ -95,7 +95,8 @@ def load_audio_meta(path: PathLike, resolve: bool = True, fast: bool = True) -> 
     path = Path(path)
     if not path.is_file():
         raise InvalidInput(
-            f"manifest {path} does not exist; write one with `audiocraft data manifest FOLDER --out FILE`",
+            f"manifest {path} does not exist; write one with `audiocraft data scan FOLDER --out FILE`, or, for "
+            "dset=audio/example, with `audiocraft data example`",
             field="path",
         )
     metas: list[AudioMeta] = []

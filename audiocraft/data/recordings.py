@@ -149,6 +149,11 @@ def _told(path: Path, folder: Path, table: Mapping[str, Mapping[str, Any]]) -> t
     return ({**told, "description": words}, "name") if words else (told, "")
 
 
+def told_of(path: Path, folder: Path) -> tuple[dict[str, Any], str]:
+    """What is known of a file below `folder`, and where its description is from, as `Recording.source`."""
+    return _told(path, folder, _table(folder))
+
+
 def _described(told: Mapping[str, Any]) -> bool:
     return bool(get_string(told.get("description")) or get_captions(told.get("captions")))
 

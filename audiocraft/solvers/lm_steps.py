@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,18 @@ from torch.nn import functional as F
 
 from audiocraft.config.conditioning import AttributeDropoutConfig, GuidanceConfig
 from audiocraft.config.training import FrameDropoutConfig
+from audiocraft.modules.conditioners.base import nullify_joint_embed, nullify_wav
 from audiocraft.types import ConditioningAttributes, SymbolicCondition
 
-KINDS = ("text", "symbolic")
+KINDS = ("text", "symbolic", "wav", "joint_embed")
+
+
+_NULLS: Mapping[str, Callable[[Any], Any]] = {
+    "text": lambda _: None,
+    "symbolic": lambda _: SymbolicCondition(),
+    "wav": nullify_wav,
+    "joint_embed": nullify_joint_embed,
+}
 
 
 @dataclass(frozen=True)
@@ -50,15 +60,11 @@ def hide_frames(
 
 def without(attributes: ConditioningAttributes, dropped: Sequence[tuple[str, str]]) -> ConditioningAttributes:
     """The same, told nothing about the `dropped` (kind, name)."""
-    text, symbolic = dict(attributes.text), dict(attributes.symbolic)
+    told: dict[str, dict[str, Any]] = {kind: dict(attributes[kind]) for kind in KINDS}
     for kind, name in dropped:
-        if kind == "text" and name in text:
-            text[name] = None
-        elif kind == "symbolic" and name in symbolic:
-            symbolic[name] = SymbolicCondition()
-    return ConditioningAttributes(
-        text=text, wav=attributes.wav, joint_embed=attributes.joint_embed, symbolic=symbolic
-    )
+        if name in told[kind]:
+            told[kind][name] = _NULLS[kind](told[kind][name])
+    return ConditioningAttributes(**told)
 
 
 def drop_conditions(
@@ -71,22 +77,19 @@ def drop_conditions(
     everything = [(kind, name) for kind in KINDS for name in attributes[kind]]
     if random.random() < guidance.training_dropout:
         return without(attributes, everything)
-    chances: Mapping[str, Mapping[str, float]] = {"text": dropout.text, "symbolic": dropout.symbolic}
+    chances: Mapping[str, Mapping[str, float]] = {
+        "text": dropout.text,
+        "symbolic": dropout.symbolic,
+        "wav": dropout.wav,
+        "joint_embed": dropout.joint_embed,
+    }
     return without(attributes, [(k, n) for k, n in everything if random.random() < chances[k].get(n, 0.0)])
 
 
 def shuffled(attributes: Sequence[ConditioningAttributes], kind: str) -> list[ConditioningAttributes]:
     """Each row with another row's conditions of one kind."""
     others = [*attributes[1:], attributes[0]]
-    return [
-        ConditioningAttributes(
-            text=other.text if kind == "text" else row.text,
-            wav=row.wav,
-            joint_embed=row.joint_embed,
-            symbolic=other.symbolic if kind == "symbolic" else row.symbolic,
-        )
-        for row, other in zip(attributes, others, strict=True)
-    ]
+    return [replace(row, **{kind: other[kind]}) for row, other in zip(attributes, others, strict=True)]
 
 
 def cross_entropy(logits: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

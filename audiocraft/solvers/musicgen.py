@@ -18,7 +18,6 @@ from audiocraft.errors import ConfigError
 from audiocraft.models.builders import build_lm, wrap_codec
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
-from audiocraft.models.loaders import load_compression_model
 from audiocraft.modules.lora import adapt, merged
 from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.base import StandardSolver
@@ -34,6 +33,8 @@ from audiocraft.solvers.token_crops import TokenCrops
 from audiocraft.solvers.tracking import Averager, Metrics
 from audiocraft.types import ConditioningAttributes
 
+SELF_WAV = "self_wav"
+
 
 class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
     """Next-token prediction, per codebook."""
@@ -45,7 +46,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     def __init__(self, config: MusicGenSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
-        self.lm: LMModel = build_lm(config.network, device=runtime.device, load_codec=load_compression_model)
+        self.lm: LMModel = build_lm(config.network, device=runtime.device, load_codec=load_codec)
         lora = config.lora
         if lora.rank:
             adapt(self.lm, lora.targets, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout)
@@ -62,6 +63,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         stated: dict[str, HasState] = {"optimizer": self.optimizer}
         if self.schedule is not None:
             stated["schedule"] = self.schedule
+        _check_listeners(self.lm)
         super().__init__(config, folder, runtime=runtime, model=self.lm, parts=stated)
         evaluated = config.evaluate.every is not None or config.execute_only == "evaluate"
         # Built now: what is missing must be found out before the training and not after it.
@@ -80,6 +82,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         heard = {
             "text_gap": ("text", provider.text_conditions),
             "plan_gap": ("symbolic", provider.symbolic_conditions),
+            "sound_gap": ("wav", provider.wav_conditions),
         }
         return {name: kind for name, (kind, conditions) in heard.items() if conditions}
 
@@ -100,6 +103,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
             longest=self.config.evaluate.truncate_audio if evaluated else None,
+            heard=self.lm.condition_provider.null_attributes(),
         )
 
     def _cache(self, num_workers: int) -> TokenCache:
@@ -257,7 +261,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         matrices, which would else be made anew at every step."""
         if not self.config.lora.rank:
             return self.lm
-        plain = build_lm(self.config.network, device="meta", load_codec=load_compression_model)
+        plain = build_lm(self.config.network, device="meta", load_codec=load_codec)
         weights = merged(self.lm.state_dict(), self.config.lora.scale)
         plain.load_state_dict({name: value.detach() for name, value in weights.items()}, assign=True)
         return plain
@@ -273,6 +277,16 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         inputs = codes if batch.inputs is None else batch.inputs.to(self.runtime.device)
         out = self.lm.compute_predictions(inputs, conditions=[], condition_tensors=conditions)
         return lm_steps.cross_entropy(out.logits, codes, out.mask & batch.valid.to(codes.device))
+
+
+def _check_listeners(lm: LMModel) -> None:
+    """A segment is heard under one name, as in the original."""
+    other = [name for name in lm.condition_provider.wav_conditions if name != SELF_WAV]
+    if other:
+        raise ConfigError(
+            f"conditioners.{other[0]} listens to sound, and training gives it the segment itself as {SELF_WAV}: "
+            f"call it {SELF_WAV}"
+        )
 
 
 def _named(per_codebook: Tensor) -> dict[str, Tensor]:

@@ -43,7 +43,7 @@ from audiocraft.solvers.trusted_words import trusted_words
 CURVE_FILE = "curve.csv"
 
 
-def load_codec(name: str, device: torch.device | str) -> CompressionModel:
+def load_codec(name: str, device: torch.device | str = "cpu") -> CompressionModel:
     """The codec of a run (its folder, a checkpoint in it, or `//sig/` and its signature), or of any name that
     `get_pretrained` takes, also as `//pretrained/NAME`."""
     folder = run_called(name.removeprefix(SIGNATURE)) if name.startswith(SIGNATURE) else Path(name)

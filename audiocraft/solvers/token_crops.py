@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,9 +24,15 @@ logger = logging.getLogger(__name__)
 
 
 class _Clips:
-    """The usable clips of one source: the data set, their codes, and what their files tell."""
+    """The usable clips of one source: the data set, their codes, and what their files tell.
 
-    def __init__(self, dataset: InfoAudioDataset, tokens: Tokens, frame_rate: float) -> None:
+    Args:
+        heard: the null forms of the conditions that need the sound itself; without any, only codes are read.
+    """
+
+    def __init__(
+        self, dataset: InfoAudioDataset, tokens: Tokens, frame_rate: float, heard: ConditioningAttributes
+    ) -> None:
         told: list[Mapping[str, Any]] = []
         kept: list[int] = []
         for number, meta in enumerate(dataset.meta):
@@ -36,7 +43,7 @@ class _Clips:
         self.listed = len(dataset.meta)
         self.dataset = dataset if len(kept) == len(dataset.meta) else dataset.select(kept)
         self.codes, self.lengths = [tokens.codes[number] for number in kept], tokens.lengths[kept]
-        self.told, self.frame_rate = told, frame_rate
+        self.told, self.frame_rate, self.heard = told, frame_rate, heard
 
     def cut(self, draw: Draw, frames: int) -> tuple[Tensor, int, ConditioningAttributes]:
         """Codes [K, frames] of an item, how many of the frames are real, and what the row is told."""
@@ -55,8 +62,21 @@ class _Clips:
         segment = SegmentInfo(
             dataset.meta[number], start, total, total, dataset.sample_rate, dataset.channels
         )
+        wav = None
+        if self.heard.wav or self.heard.joint_embed:
+            try:
+                wav, segment = dataset.segment(number, start, frames / self.frame_rate)
+            except InvalidInput as error:  # of a file that was good when its codes were made
+                logger.warning("told nothing by its sound: %s", error)
         info = dataset.describe(segment, self.told[number], dataset.text_rng(draw.index, draw.epoch))
-        return info.to_condition_attributes()
+        if wav is not None:
+            dataset.add_audio(info, wav)
+        attributes = info.to_condition_attributes()
+        return replace(
+            attributes,
+            wav={**self.heard.wav, **attributes.wav},
+            joint_embed={**self.heard.joint_embed, **attributes.joint_embed},
+        )
 
 
 class TokenCrops:
@@ -64,6 +84,7 @@ class TokenCrops:
 
     Args:
         longest: seconds at most of an item.
+        heard: the null forms of the conditions that need the sound itself.
     """
 
     def __init__(
@@ -76,19 +97,21 @@ class TokenCrops:
         rank: int = 0,
         world_size: int = 1,
         longest: float | None = None,
+        heard: ConditioningAttributes | None = None,
     ) -> None:
         _check_information(config, split)
+        heard = heard or ConditioningAttributes()
         duration = config.dataset.split(split).segment_duration
         if longest is not None and duration is not None:
             duration = min(duration, longest)
         self.sampler = StepSampler(config, split, rank=rank, world_size=world_size, duration=duration)
         self.clips: list[_Clips] = []
         codec = cache.codec
-        for folder, dataset in zip(self.sampler.folders, _datasets(self.sampler, kind), strict=True):
+        for folder, dataset in zip(self.sampler.folders, _datasets(self.sampler, kind, heard), strict=True):
             # Items that come in order need no more clips than there are items.
             needed = dataset.select(range(min(self._most(dataset), len(dataset.meta))))
             try:
-                self.clips.append(_Clips(needed, cache.load(folder, needed.meta), codec.frame_rate))
+                self.clips.append(_Clips(needed, cache.load(folder, needed.meta), codec.frame_rate, heard))
             except InvalidInput as error:
                 raise ConfigError(f"{folder}: {error}") from error
         available = max(int(clips.lengths.max()) for clips in self.clips)
@@ -130,11 +153,14 @@ class TokenCrops:
         return torch.stack([wav for wav, _ in items]), sizes
 
 
-def _datasets(sampler: StepSampler, kind: type[InfoAudioDataset]) -> list[InfoAudioDataset]:
-    settings = sampler.settings
+def _datasets(
+    sampler: StepSampler, kind: type[InfoAudioDataset], heard: ConditioningAttributes | None = None
+) -> list[InfoAudioDataset]:
+    settings, joint = sampler.settings, tuple(heard.joint_embed) if heard is not None else ()
     options: dict[str, Any] = {"info_fields_required": False, "caption_p": settings.caption_p}
     if issubclass(kind, MusicDataset):
         options |= {
+            "joint_embed_attributes": joint,
             "merge_text_p": settings.merge_text_p,
             "drop_desc_p": settings.drop_desc_p,
             "drop_other_p": settings.drop_other_p,

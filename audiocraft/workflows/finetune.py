@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from audiocraft.models.filling import config_of
 from audiocraft.models.loaders import codec_of, load_compression_model
 from audiocraft.types import AudioMeta, ScorePlan
 from audiocraft.utils.files import atomic_write
+from audiocraft.workflows.captioning import captions_with_music
 
 Method = Literal["lora", "full"]
 FIELDS = ("folder", "name", "description", "title", "artist", "genre", "bpm", "key")
@@ -214,19 +215,14 @@ def _labels(
     caption = None if template is None else _filled(template, recording, folder, tempo, key)
     if caption is not None:
         own = [caption]
-    labels: dict[str, Any] = {"captions": [*own, *_with_music(own, tempo, key)], "key": key, "bpm": tempo}
+    labels: dict[str, Any] = {
+        "captions": [*own, *captions_with_music(own, tempo, key)],
+        "key": key,
+        "bpm": tempo,
+    }
     if base.plans and plan is not None:
         labels |= _plan(plan, tempo)
     return labels, template is None or caption is not None
-
-
-def _with_music(captions: Sequence[str], tempo: float | None, key: str | None) -> list[str]:
-    """The captions as people would say them who care for tempo and key."""
-    if tempo is None or key is None:
-        return []
-    return [f"{caption}, {tempo:.0f} bpm" for caption in captions] + [
-        f"{caption} in {key}" for caption in captions
-    ]
 
 
 def _plan(plan: ScorePlan, tempo: float | None) -> dict[str, Any]:

@@ -73,6 +73,14 @@ def test_a_metric_that_cannot_be_built_is_refused_before_the_first_step(
         build_solver(compose([*lm_overrides, *settings]), tmp_path)
 
 
+def test_the_log_also_goes_to_a_file(codec_overrides: list[str], tmp_path: Path) -> None:
+    extra = ["logging.log_file=logs/run.log", "logging.level=info"]
+    assert train([*codec_overrides, *extra, "optim.max_steps=1", "generate.every=null"], folder=tmp_path)
+    lines = (tmp_path / "logs" / "run.log").read_text().splitlines()
+    assert any("valid at step 1" in line for line in lines)
+    assert not [h for h in logging.getLogger("audiocraft").handlers if isinstance(h, logging.FileHandler)]
+
+
 def test_show_prints_the_configuration_and_the_sizes(
     codec_overrides: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
