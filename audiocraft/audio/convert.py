@@ -60,6 +60,9 @@ def convert_audio(wav: Tensor, from_rate: float, to_rate: float, to_channels: in
 def _resampled(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """wav [..., N] at another rate: by the original's filter, or by soxr where that would be enormous. Below 0.9 of
     half the lower rate they differ by less than a thousandth."""
+    length = to_rate * wav.shape[-1] // from_rate
+    if not wav.numel():
+        return wav.new_zeros(*wav.shape[:-1], length)
     if _filter_size(from_rate, to_rate) <= _LARGEST_FILTER:
         resampled: Tensor = _resampler(from_rate, to_rate, wav.device)(wav)
         return resampled
@@ -69,9 +72,6 @@ def _resampled(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
             "audio first",
             field="from_rate",
         )
-    length = to_rate * wav.shape[-1] // from_rate
-    if not wav.numel():
-        return wav.new_zeros(*wav.shape[:-1], length)
     rows = wav.detach().float().cpu().reshape(-1, wav.shape[-1])
     made = torch.from_numpy(
         np.stack([soxr.resample(row, from_rate, to_rate, quality="VHQ") for row in rows.numpy()])

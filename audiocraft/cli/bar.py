@@ -1,4 +1,4 @@
-"""The progress bar of commands that generate."""
+"""The progress bar of commands that take a while."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A progress bar on stderr that appears with the first step, so that a refused request shows only its reason."""
+    """A progress bar on stderr that appears with the first step, so that a refused request shows only its reason.
+
+    Args:
+        doing: what takes a while, as the bar says it.
+    """
 
     def __init__(self, rows: int, *, quiet: bool, doing: str = "generating") -> None:
         self._rows = rows
@@ -50,6 +54,12 @@ class Bar:
             self._show(done / total)
             if self._bar is not None:
                 self._bar.update(self._bar.task_ids[0], description=f"{self._doing} {what}")
+
+    def advance(self, completed: float) -> None:
+        """So many of the rows are done, parts counting as parts."""
+        check_interrupted()
+        if not self._quiet:
+            self._show(completed)
 
     def _show(self, completed: float) -> None:
         if self._bar is None:

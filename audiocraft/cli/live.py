@@ -177,14 +177,9 @@ class Live:
         return outlet.put
 
     def _to_loudspeaker(self) -> Listener:
-        sounddevice = _sounddevice()
         rate, channels = self._model.sample_rate, self._model.audio_channels
-        try:
-            device = sounddevice.OutputStream(samplerate=rate, channels=channels, dtype="float32")
-        except (sounddevice.PortAudioError, OSError) as error:
-            raise InvalidInput(f"there is no loudspeaker to play on: {error}", field="play") from error
-        self._stack.callback(device.close)
-        speaker = _Loudspeaker(device, round(_HEAD_START * rate), round(self._duration * rate))
+        speaker = Loudspeaker.open(rate, channels, self._duration)
+        self._stack.callback(speaker.close)
         outlet = Outlet(speaker.write)
         self._outlets.append(outlet)
         return outlet.put
@@ -195,8 +190,22 @@ def _to_reader(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-class _Loudspeaker:
+class Loudspeaker:
     """Starts to play once there is a head start, or all."""
+
+    @classmethod
+    def open(cls, sample_rate: int, channels: int, seconds: float) -> Loudspeaker:
+        """The loudspeaker of this machine, for audio that lasts so long."""
+        sounddevice = _sounddevice()
+        try:
+            device = sounddevice.OutputStream(samplerate=sample_rate, channels=channels, dtype="float32")
+        except (sounddevice.PortAudioError, OSError) as error:
+            raise InvalidInput(f"there is no loudspeaker to play on: {error}", field="play") from error
+        return cls(device, round(_HEAD_START * sample_rate), round(seconds * sample_rate))
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._device.close()
 
     def __init__(self, device: Any, head_start: int, total: int) -> None:
         self._device = device
@@ -207,6 +216,7 @@ class _Loudspeaker:
         self._playing = False
 
     def write(self, audio: Tensor) -> None:
+        """The next samples [C, n]."""
         self._waiting.append(audio)
         self._collected += audio.shape[-1]
         if not self._playing and self._collected >= self._head_start:

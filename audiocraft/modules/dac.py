@@ -46,6 +46,13 @@ def _inputs(conv: nn.Conv1d | nn.ConvTranspose1d, first: int, last: int) -> tupl
     return first - padding, last - padding + (kernel_size - 1) * dilation
 
 
+def _encoder_inputs(conv: nn.Conv1d | nn.ConvTranspose1d, first: int, last: int) -> tuple[int, int]:
+    """As `_inputs`, through strides as well."""
+    (kernel_size,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
+    padding = int(conv.padding[0])
+    return first * stride - padding, last * stride - padding + (kernel_size - 1) * dilation
+
+
 class DACResidualUnit(nn.Module):
     """x plus what a dilated and a pointwise convolution make of it."""
 
@@ -124,6 +131,19 @@ class DACEncoder(nn.Module):
         )
         self.snake1 = Snake1d(self.dimension)
         self.conv2 = _same(self.dimension, self.dimension, 3)
+
+    @property
+    def reach(self) -> int:
+        """Samples on each side of a frame that it hears."""
+        layers: list[nn.Conv1d | nn.ConvTranspose1d] = [self.conv1]
+        for block in self.block:
+            assert isinstance(block, DACEncoderBlock)
+            units = (block.res_unit1, block.res_unit2, block.res_unit3)
+            layers += [*(conv for unit in units for conv in (unit.conv1, unit.conv2)), block.conv1]
+        first, last = 0, 0
+        for layer in reversed([*layers, self.conv2]):
+            first, last = _encoder_inputs(layer, first, last)
+        return max(-first, last)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, 1, N] -> [B, D, N / hop_length], for N that the hop divides."""

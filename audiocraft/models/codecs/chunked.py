@@ -155,8 +155,8 @@ class ChunkedEncodecModel(EncodecModel):
         """Refused: a chunk's volume is known at its end."""
         raise InvalidInput("a codec that works in chunks encodes whole clips only; use encode()")
 
-    def init_decode_state(self, batch_size: int) -> ChunkedState:  # type: ignore[override]
-        """A fresh state for `decode_step`, owned by the caller."""
+    def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> ChunkedState:  # type: ignore[override]
+        """A fresh state for `decode_step`, owned by the caller; a stream begins with a whole chunk."""
         return ChunkedState(Joiner(self.stride_samples))
 
     def decode_step(self, codes: Tensor, state: ChunkedState, *, final: bool = False) -> Tensor:  # type: ignore[override]

@@ -102,8 +102,8 @@ class DACModel(CompressionModel):
             return weight.new_zeros(len(codes), self.quantizer.dimension, 0)
         return self.quantizer.decode(codes)
 
-    def init_decode_state(self, batch_size: int) -> DACState:
-        """A fresh state for `decode_step`, owned by the caller."""
+    def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> DACState:
+        """A fresh state for `decode_step`, owned by the caller; the place in the piece makes no difference."""
         return DACState()
 
     def decode_step(self, codes: Tensor, state: DACState, *, final: bool = False) -> Tensor:
@@ -127,6 +127,16 @@ class DACModel(CompressionModel):
     def decode_delay(self) -> int:
         """Frames that must follow a frame before `decode_step` has given all its samples, computed from the layers."""
         return self.decoder.context()[1]
+
+    @property
+    def decode_memory(self) -> int:
+        """Frames before a frame that its samples depend on."""
+        return self.decoder.context()[0]
+
+    @property
+    def encode_reach(self) -> int | None:
+        """Samples on each side of a frame that its codes depend on."""
+        return self.encoder.reach
 
     def _whole_frames(self, x: Tensor) -> Tensor:
         if x.dim() != 3 or x.shape[1] != 1:

@@ -3,6 +3,7 @@ How a codec is found and loaded is `models/loaders.py`'s business."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +17,9 @@ from audiocraft.errors import InvalidInput
 from audiocraft.models.codecs.streaming_decode import StreamDecoder, must_check
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 from audiocraft.quantization.vq import ResidualVectorQuantizer
+
+# Seconds after which what a recurrent layer remembers changes no sample that matters.
+_MEMORY_S = 4.0
 
 
 class CompressionModel(ABC, nn.Module):
@@ -99,8 +103,12 @@ class CompressionModel(ABC, nn.Module):
         """A stream of `batch_size` rows of codes that are decoded piece by piece."""
         return StreamDecoder(self, batch_size)
 
-    def init_decode_state(self, batch_size: int) -> Any:
-        """A fresh state for `decode_step`."""
+    def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> Any:
+        """A fresh state for `decode_step`.
+
+        Args:
+            first_frame: where in the piece the stream begins, for decoders that know the time of the piece.
+        """
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
     def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
@@ -111,6 +119,16 @@ class CompressionModel(ABC, nn.Module):
     def decode_delay(self) -> int:
         """Frames that must follow a frame before `decode_step` has given all its samples."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
+
+    @property
+    def decode_memory(self) -> int:
+        """Frames before a frame that its samples depend on, as far as anybody hears."""
+        return math.ceil(_MEMORY_S * self.frame_rate)
+
+    @property
+    def encode_reach(self) -> int | None:
+        """Samples on each side of a frame that its codes depend on; None where layers remember all that came before."""
+        return None
 
 
 def checked_codes(codes: Tensor, codebooks: int, cardinality: int) -> Tensor:
@@ -285,9 +303,17 @@ class EncodecModel(CompressionModel):
         frames = self._advance(self.encoder, x, state, final)
         return self._quantize(frames, num_codebooks)
 
-    def init_decode_state(self, batch_size: int) -> CodecState:
-        """A fresh state for `decode_step`, owned by the caller."""
-        return CodecState(layers=_streaming(self.decoder).init_state(batch_size))
+    def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> CodecState:
+        """A fresh state for `decode_step`, owned by the caller.
+
+        Args:
+            first_frame: where in the piece the stream begins, for decoders that know the time of the piece.
+        """
+        layers = _streaming(self.decoder).init_state(batch_size)
+        begin_at = getattr(self.decoder, "begin_at", None)
+        if first_frame and begin_at is not None:
+            begin_at(layers, first_frame)
+        return CodecState(layers=layers)
 
     def decode_step(self, codes: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
         """The next codes [B, K, t] -> audio [B, C, t * hop]. All steps together equal `decode`. Models that look ahead,
@@ -304,6 +330,16 @@ class EncodecModel(CompressionModel):
         needs = getattr(self.decoder, "lookahead", None)  # networks without it need nothing that follows
         last = round(self.sample_rate / self.frame_rate) - 1  # sample of the first frame
         return 0 if needs is None else int(needs(last))
+
+    @property
+    def decode_memory(self) -> int:
+        """Frames before a frame that its samples depend on; beyond them nothing is heard of the past."""
+        return getattr(self.decoder, "memory", math.ceil(_MEMORY_S * self.frame_rate))
+
+    @property
+    def encode_reach(self) -> int | None:
+        """Samples on each side of a frame that its codes depend on; None where layers remember all that came before."""
+        return getattr(self.encoder, "reach", None)
 
     def _advance(self, network: nn.Module, x: Tensor, state: CodecState, final: bool) -> Tensor:
         if state.finished:

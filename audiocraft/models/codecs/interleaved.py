@@ -108,9 +108,10 @@ class InterleaveStereoCompressionModel(CompressionModel):
         audio = self.model.decode(self._pairs(codes), None if scale is None else scale.reshape(-1, 1))
         return audio.view(len(codes), 2, audio.shape[-1])
 
-    def init_decode_state(self, batch_size: int) -> InterleavedState:
+    def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> InterleavedState:
         """A fresh state for `decode_step`, owned by the caller."""
-        return InterleavedState(self.model.init_decode_state(2 * batch_size))
+        first = first_frame // self.num_virtual_steps
+        return InterleavedState(self.model.init_decode_state(2 * batch_size, first_frame=first))
 
     def decode_step(self, codes: Tensor, state: InterleavedState, *, final: bool = False) -> Tensor:
         """The next interleaved codes [B, K, t] -> the samples [B, 2, n] that they settle."""

@@ -116,9 +116,9 @@ class HFEncodecCompressionModel(CompressionModel):
         """codes [B, K, T] -> quantised frames [B, D, T]"""
         return self.model.decode_latent(codes)
 
-    def init_decode_state(self, batch_size: int) -> Any:
+    def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> Any:
         """A fresh state for `decode_step`, owned by the caller."""
-        return self.model.init_decode_state(batch_size)
+        return self.model.init_decode_state(batch_size, first_frame=first_frame)
 
     def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
         """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
@@ -128,6 +128,16 @@ class HFEncodecCompressionModel(CompressionModel):
     def decode_delay(self) -> int:
         """Frames that must follow a frame before `decode_step` has given all its samples."""
         return self.model.decode_delay
+
+    @property
+    def decode_memory(self) -> int:
+        """Frames before a frame that its samples depend on."""
+        return self.model.decode_memory
+
+    @property
+    def encode_reach(self) -> int | None:
+        """Samples on each side of a frame that its codes depend on."""
+        return self.model.encode_reach
 
 
 def _taken_over(model: Any) -> EncodecModel:

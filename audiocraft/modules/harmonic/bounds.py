@@ -22,14 +22,14 @@ _TONES_OVER_RMS, _NOISE_OVER_RMS = 5.0, 12.0
 # The power of audio per squared level.
 _TONE_POWER, _NOISE_POWER = 0.5, 0.022
 # Frames that are listened to, and how many before the present one are not: a burst must not make room for itself.
-_SPAN, _GAP = 50, 2
+SPAN, GAP = 50, 2
 # What a piece is taken to have sounded like before it began.
 _USUAL_POWER = 0.08**2
 
 
 def past_of(batch_size: int, like: Tensor) -> Tensor:
     """The powers [B, frames] that `bounded` remembers, of pieces that have not begun."""
-    return like.new_full((batch_size, _SPAN + _GAP), _USUAL_POWER)
+    return like.new_full((batch_size, SPAN + GAP), _USUAL_POWER)
 
 
 def bounded(tones: Tensor, noise: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +44,7 @@ def bounded(tones: Tensor, noise: Tensor, past: Tensor) -> tuple[Tensor, Tensor,
     heard = _TONE_POWER * _of_frames(_bent(loud_tones, _LOUDEST_TONES).square(), frames)
     heard = heard + _NOISE_POWER * _of_frames(_bent(loud_noise, _LOUDEST_NOISE).square(), frames)
     powers = torch.cat([past, heard], dim=-1)
-    rms = powers.unfold(-1, _SPAN, 1)[:, :frames].mean(dim=-1).sqrt()  # [B, T]
+    rms = powers.unfold(-1, SPAN, 1)[:, :frames].mean(dim=-1).sqrt()  # [B, T]
     for_tones = (_TONES_OVER_RMS * rms).clamp(_FIRST_TONES, _LOUDEST_TONES)
     for_noise = (_NOISE_OVER_RMS * rms).clamp(_FIRST_NOISE, _LOUDEST_NOISE)
     remembered = powers[:, powers.shape[-1] - past.shape[-1] :]

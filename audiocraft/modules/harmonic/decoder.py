@@ -36,6 +36,8 @@ _EXPANSION = 3
 # Random phases of the noise repeat after this many of its steps, which nobody hears.
 _NOISE_PERIOD = 4096
 _LOUDEST = 0.3  # log10 of the largest amplitude
+# The share of a frame below which the frames after it no longer hear it.
+_FORGOTTEN = 1e-6
 
 
 class Block(StreamingModule):
@@ -258,6 +260,16 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
                     state.heard = heard
             audio = self._sing(tones, start, state) + self._hiss(noise, start, state)
         return audio.unsqueeze(1).to(z.dtype)
+
+    def begin_at(self, state: SynthesisState, frame: int) -> None:
+        """Let a stream that has not begun start at `frame` of its piece: oscillators run with the time of the piece."""
+        state.position = frame
+
+    @property
+    def memory(self) -> int:
+        """Frames before a frame that its samples depend on."""
+        remembered = (_KERNEL - 1) * len(self.blocks) + (bounds.SPAN + bounds.GAP if self.bounded else 0) + 1
+        return remembered + (math.ceil(math.log(_FORGOTTEN, self.prediction)) if self.prediction else 0)
 
     def lookahead(self, index: int) -> int:
         """The frame that settles sample `index`."""

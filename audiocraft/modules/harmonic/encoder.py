@@ -153,6 +153,11 @@ class SpectralEncoder(ConstantBuffers):
         )
         return torch.cat([tones, bands * scale.noise_weight], dim=-1)
 
+    @property
+    def reach(self) -> int:
+        """Samples on each side of a frame that it hears."""
+        return max(int(self.tones.shape[0]), int(self.window.shape[0]))
+
     @torch.no_grad()
     def fit(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Project onto the principal components of features [n, F], largest first; returns them [D, F] and the mean

@@ -1,0 +1,158 @@
+"""Encoder and decoder for audio of any rate and number of channels: what files, the command line and programs use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from audiocraft.audio.pcm import checked_rate, f32_pcm
+from audiocraft.audio.pieces import ConvertedPieces
+from audiocraft.codec.streams import CodeFrames, CodeStream, SampleStream
+from audiocraft.errors import InvalidInput
+from audiocraft.models.codecs.encodec import CompressionModel
+
+# Seconds that are resampled at once: what comes out lags by so much.
+_RESAMPLED_S = 0.5
+_MOST_CHANNELS = 256
+
+
+class Encoder:
+    """Audio pushed in pieces of any size -> codes of a codec, which it is resampled for.
+
+    Channels are coded one by one by a codec of one channel, and in pairs by one of two, whose last pair has the last
+    channel twice where their number is odd.
+
+    Args:
+        sample_rate, channels: of the audio that is pushed.
+        codebooks: how many are made; None for all that there are.
+    """
+
+    def __init__(
+        self,
+        codec: CompressionModel,
+        sample_rate: int,
+        channels: int,
+        *,
+        codebooks: int | None = None,
+    ) -> None:
+        self.sample_rate = checked_rate(sample_rate, "sample_rate")
+        if not 1 <= channels <= _MOST_CHANNELS:
+            raise InvalidInput(f"audio has 1 to {_MOST_CHANNELS} channels, not {channels}", field="channels")
+        self.channels = channels
+        self._inner = codec.channels
+        self.streams = -(-channels // codec.channels)
+        self._convert = ConvertedPieces(self.sample_rate, codec.sample_rate, channels, seconds=_RESAMPLED_S)
+        self._codes = CodeStream(codec, self.streams, codebooks)
+        self.samples = 0
+        """Samples per channel that were pushed."""
+
+    @property
+    def codebooks(self) -> int:
+        """How many are made."""
+        return self._codes.codebooks
+
+    @torch.inference_mode()
+    def push(self, wav: Tensor) -> CodeFrames:
+        """The next samples [C, n], float or integer PCM -> the frames that they settle; there may be none."""
+        if wav.dim() != 2 or wav.shape[0] != self.channels:
+            raise InvalidInput(f"audio must be [{self.channels}, n], got {list(wav.shape)}", field="wav")
+        wav = wav.float() if wav.is_floating_point() else f32_pcm(wav)
+        if not wav.isfinite().all():
+            raise InvalidInput("the audio to encode has infinite or undefined samples", field="wav")
+        self.samples += wav.shape[-1]
+        return self._coded(self._convert.push(wav))
+
+    @torch.inference_mode()
+    def finish(self) -> CodeFrames:
+        """The frames that remain, the last one completed with silence."""
+        return together([self._coded(self._convert.finish()), self._codes.finish()])
+
+    def _coded(self, pieces: Iterable[Tensor]) -> CodeFrames:
+        nothing = torch.zeros(self.streams, self._inner, 0)
+        return together(
+            [self._codes.push(nothing), *(self._codes.push(self._grouped(wav)) for wav in pieces)]
+        )
+
+    def _grouped(self, wav: Tensor) -> Tensor:
+        """wav [C, n] -> [S, channels of the codec, n]"""
+        missing = self.streams * self._inner - self.channels
+        if missing:
+            wav = torch.cat([wav, wav[-1:].expand(missing, -1)])
+        return wav.unflatten(0, (self.streams, self._inner))
+
+
+class Decoder:
+    """Codes pushed in pieces -> audio [C, n] at any rate: in all as many samples as were encoded.
+
+    Args:
+        sample_rate, channels: of the audio that comes out.
+        samples: per channel; None: as many as the frames last.
+        first_frame: where in the piece the codes begin.
+    """
+
+    def __init__(
+        self,
+        codec: CompressionModel,
+        sample_rate: int,
+        channels: int,
+        *,
+        samples: int | None = None,
+        first_frame: int = 0,
+    ) -> None:
+        self.sample_rate = checked_rate(sample_rate, "sample_rate")
+        self.channels = channels
+        self._inner = codec.channels
+        self._stream = SampleStream(codec, -(-channels // codec.channels), first_frame=first_frame)
+        self._convert = ConvertedPieces(codec.sample_rate, self.sample_rate, channels, seconds=_RESAMPLED_S)
+        self._left = samples
+        self._missing = 0  # samples of the codec that its frames last and that are not out
+
+    @property
+    def delay_frames(self) -> int:
+        """Frames that must follow a frame before all its samples are out, beside what resampling holds back."""
+        return self._stream.delay_frames
+
+    @torch.inference_mode()
+    def push(self, frames: CodeFrames) -> Tensor:
+        """The next frames -> the samples [C, n] that they settle; n may be 0."""
+        layout = self._stream.layout
+        self._missing += frames.frames // layout.unit_frames * layout.unit_samples
+        return self._cut(self._convert.push(self._spread(self._stream.push(frames))))
+
+    @torch.inference_mode()
+    def finish(self) -> Tensor:
+        """The samples that remain."""
+        last = self._spread(self._stream.finish())
+        # Some decoders end a few samples before their last frame.
+        last = torch.nn.functional.pad(last, (0, max(0, self._missing)))
+        rest = self._cut(self._convert.push(last))
+        rest = torch.cat([rest, self._cut(self._convert.finish())], dim=-1)
+        if self._left:  # the last frame ends a sample early where rates do not divide each other
+            rest, self._left = torch.nn.functional.pad(rest, (0, self._left)), 0
+        return rest
+
+    def _spread(self, wav: Tensor) -> Tensor:
+        """wav [S, channels of the codec, n] -> [C, n]; what stood for one channel twice is its mean."""
+        flat = wav.flatten(0, 1).float().cpu()
+        self._missing -= flat.shape[-1]
+        surplus = len(flat) - self.channels
+        if not surplus:
+            return flat
+        return torch.cat([flat[: self.channels - 1], flat[self.channels - 1 :].mean(dim=0, keepdim=True)])
+
+    def _cut(self, pieces: Iterable[Tensor]) -> Tensor:
+        wav = torch.cat([torch.zeros(self.channels, 0), *pieces], dim=-1)
+        if self._left is not None:
+            wav = wav[..., : self._left]
+            self._left -= wav.shape[-1]
+        return wav
+
+
+def together(parts: list[CodeFrames]) -> CodeFrames:
+    """Frames that follow each other as one."""
+    volumes = [part.volumes for part in parts if part.volumes is not None]
+    return CodeFrames(
+        torch.cat([part.codes for part in parts], dim=-1), torch.cat(volumes, dim=-1) if volumes else None
+    )

@@ -1,0 +1,251 @@
+"""Audio files to .acx files and back, in constant memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from audiocraft.audio.convert import convert_audio_channels
+from audiocraft.audio.files import audio_info, audio_pieces
+from audiocraft.audio.pieces import ConvertedPieces
+from audiocraft.audio.writer import AudioWriter
+from audiocraft.codec.acx_file import AcxFile
+from audiocraft.codec.blocks import BlockCutter
+from audiocraft.codec.coding import Encoder
+from audiocraft.codec.container import AcxHeader
+from audiocraft.codec.entropy import CONTEXT
+from audiocraft.codec.known import KnownCodec
+from audiocraft.codec.rate import Chooser, Rate
+from audiocraft.codec.streams import CodeFrames
+from audiocraft.codec.writer import AcxWriter, ByteSink, Notes
+from audiocraft.errors import InvalidInput
+from audiocraft.utils.files import atomic_path
+
+Report = Callable[[float], None]
+"""Called with the share of the work that is done, 0 to 1."""
+
+STDIO = "-"
+_PIECE_S = 1.0
+_DEFAULT_CODEC = "nano"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeSettings:
+    """How a file is encoded.
+
+    Args:
+        codec: by name, or loaded.
+        rate: how many codebooks it takes; all by default.
+        channels: mix down to so many first (1), or None for those of the file.
+        notes: tags and cover.
+        profile: the highest profile of entropy coding, as `codec.entropy` numbers them.
+    """
+
+    codec: KnownCodec | str | Path = _DEFAULT_CODEC
+    rate: Rate = Rate()
+    channels: int | None = None
+    notes: Notes = Notes()
+    profile: int = CONTEXT
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFileFacts:
+    """What was written.
+
+    Args:
+        bytes: size of the whole file.
+        codebooks: mean over all blocks.
+        distance: mean log-mel distance in decibels, where codebooks were chosen by it.
+    """
+
+    bytes: int
+    samples: int
+    sample_rate: int
+    channels: int
+    codebooks: float
+    distance: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio."""
+        return self.samples / self.sample_rate
+
+    @property
+    def bitrate(self) -> float:
+        """Kilobits per second: the size of the whole file over its duration; 0 for an empty one."""
+        return self.bytes * 8e-3 / self.seconds if self.samples else 0.0
+
+
+def encode_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | ByteSink,
+    settings: EncodeSettings | None = None,
+    *,
+    report: Report | None = None,
+    **changes: Any,
+) -> EncodedFileFacts:
+    """Write the audio file `source` as an .acx file.
+
+    Args:
+        target: a path, or what takes bytes.
+        settings: see `EncodeSettings`; its fields and those of `Rate` may be given here as well, as in
+            `encode_file("in.wav", "out.acx", codec="nano", bitrate=0.8)`.
+
+    Raises:
+        InvalidInput: the source is no audio or has undefined samples, or what was asked for cannot be reached.
+    """
+    rate = {name: changes.pop(name) for name in Rate.__dataclass_fields__ if name in changes}
+    settings = replace(settings or EncodeSettings(), **changes)
+    if rate:
+        settings = replace(settings, rate=replace(settings.rate, **rate))
+    codec = settings.codec if isinstance(settings.codec, KnownCodec) else KnownCodec.load(settings.codec)
+    job = _Job(Path(source), codec, settings, report or _unheard)
+    if isinstance(target, str | os.PathLike):
+        with atomic_path(target) as temporary, open(temporary, "wb") as file:
+            return job.run(file)
+    return job.run(target)
+
+
+def _unheard(share: float) -> None:
+    """Nobody wants to know how far it is."""
+    del share
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One file on its way."""
+
+    source: Path
+    known: KnownCodec
+    settings: EncodeSettings
+    report: Report
+
+    def run(self, sink: ByteSink) -> EncodedFileFacts:
+        info = audio_info(self.source)
+        channels = self.settings.channels or info.channels
+        if channels not in (info.channels, 1):
+            raise InvalidInput(
+                f"{self.source} has {info.channels} channel(s); it can be mixed down to 1, not to {channels}",
+                field="channels",
+            )
+        samples = round(info.duration * info.sample_rate)
+        rate = self.settings.rate
+        header = self.known.header(info.sample_rate, channels, samples, codebooks=rate.codebooks)
+        if rate.is_adaptive:
+            return self._adaptive(sink, header, samples)
+        writer = self._writer(sink, header)
+        for frames in self._frames(header, report=self.report):
+            writer.add(frames)
+        size = writer.finish(samples)
+        return EncodedFileFacts(size, samples, header.source_rate, channels, float(header.codebooks))
+
+    def _adaptive(self, sink: ByteSink, header: AcxHeader, samples: int) -> EncodedFileFacts:
+        """All codes are made first, then it is chosen which of them go into the file."""
+        cutter, blocks = BlockCutter(header), list[CodeFrames]()
+        for frames in self._frames(header, report=lambda share: self.report(share / 2)):
+            blocks.extend(_small(block) for block in cutter.add(frames))
+        blocks.extend(_small(block) for block in cutter.finish())
+        chooser = Chooser(
+            self.known,
+            header,
+            profile=self.settings.profile,
+            fixed_bytes=sum(map(len, self.settings.notes.chunks())),
+            report=lambda share: self.report(0.5 + share / 2),
+        )
+        chosen = chooser.choose(self.settings.rate, blocks, lambda: self._codec_audio(header))
+        writer = self._writer(sink, header)
+        for frames, count in zip(blocks, chosen.codebooks, strict=True):
+            writer.add_block(frames.first(count))
+        size = writer.finish(samples)
+        mean = sum(chosen.codebooks) / max(1, len(chosen.codebooks))
+        return EncodedFileFacts(size, samples, header.source_rate, header.channels, mean, chosen.distance)
+
+    def _writer(self, sink: ByteSink, header: AcxHeader) -> AcxWriter:
+        settings = self.settings
+        return AcxWriter(sink, header, self.known.tables, notes=settings.notes, profile=settings.profile)
+
+    def _frames(self, header: AcxHeader, *, report: Report) -> Iterator[CodeFrames]:
+        encoder = Encoder(self.known.codec, header.source_rate, header.channels, codebooks=header.codebooks)
+        for wav in self._audio(header):
+            yield encoder.push(wav)
+            report(min(1.0, encoder.samples / max(1, header.samples or 1)))
+        yield encoder.finish()
+
+    def _audio(self, header: AcxHeader) -> Iterator[Tensor]:
+        for wav, _ in audio_pieces(self.source, _PIECE_S):
+            yield convert_audio_channels(wav, header.channels)
+
+    def _codec_audio(self, header: AcxHeader) -> Iterator[Tensor]:
+        """The audio [C, n] at the rate of the codec."""
+        convert = ConvertedPieces(header.source_rate, header.codec_rate, header.channels)
+        for wav in self._audio(header):
+            yield from convert.push(wav)
+        yield from convert.finish()
+
+
+def _small(frames: CodeFrames) -> CodeFrames:
+    """The same in 16 bits a code: an hour is kept."""
+    return CodeFrames(frames.codes.cpu().to(torch.int16), frames.volumes)
+
+
+@contextmanager
+def readable(source: str | os.PathLike[str], stream: BinaryIO | None = None) -> Iterator[Path]:
+    """The path of a file to read; "-" is standard input, which is kept in a temporary file, so that memory is not
+    filled and its parts can be read again."""
+    if str(source) != STDIO:
+        yield Path(source)
+        return
+    with tempfile.TemporaryDirectory(prefix="audiocraft-") as folder:
+        path = Path(folder, "input")
+        with open(path, "wb") as file:
+            shutil.copyfileobj(stream or sys.stdin.buffer, file)
+        yield path
+
+
+def decode_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    codec: KnownCodec | str | Path | None = None,
+    strict: bool = False,
+    sample_rate: int | None = None,
+    codebooks: int | None = None,
+    report: Report | None = None,
+) -> AcxFile:
+    """Write the audio of an .acx file as WAV, FLAC, Ogg, Opus or MP3, as the suffix of `target` says -> the file,
+    closed, with the problems that were found.
+
+    Args:
+        codec: None takes the one that the file names.
+        strict: raise DamagedFile for damage instead of passing over it.
+        sample_rate: None for that of the audio that was encoded.
+        codebooks: decode so many at most, as an encoder of a lower bit rate would have given.
+    """
+    target = Path(target)
+    known = KnownCodec.load(codec) if isinstance(codec, str | Path) else codec
+    with AcxFile(source, known, strict=strict) as file:
+        rate = file.header.source_rate if sample_rate is None else sample_rate
+        form = target.suffix.lower().lstrip(".") or "wav"
+        seconds, done = file.seconds, 0.0
+        with (
+            atomic_path(target) as temporary,
+            AudioWriter(
+                temporary, rate, file.header.channels, format=form, seconds=seconds, tags=file.tags
+            ) as writer,
+        ):
+            for wav in file.pieces(sample_rate=rate, codebooks=codebooks):
+                writer.write(wav)
+                done += wav.shape[-1] / rate
+                if report is not None:
+                    report(min(1.0, done / seconds if seconds else 1.0))
+        return file

@@ -1,0 +1,235 @@
+"""How many codebooks each block of a file has, when a size, a bit rate or a quality was asked for.
+
+Codebooks of a residual codec refine each other, so that the first k of them are what an encoder of k codebooks makes. A
+size or a bit rate is filled where it helps most: with the codebooks that add most to the frames for their bytes. A
+quality is measured: the fewest codebooks of each block with which its log-mel distance is small enough.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audiocraft.codec import container
+from audiocraft.codec.blocks import pack_block
+from audiocraft.codec.coding import Decoder
+from audiocraft.codec.container import AcxHeader
+from audiocraft.codec.known import KnownCodec
+from audiocraft.codec.streams import CodeFrames, network_of
+from audiocraft.errors import InvalidInput
+from audiocraft.metrics.reconstruction import log_mel_distance
+
+# Samples below which a spectrum would be of padding alone.
+_SHORTEST = 2048
+_BOUNDS = {"bitrate": (0.0, 1e6), "size": (1, 1 << 62), "target_mel": (0.0, 200.0), "quality": (0, 10)}
+# Bytes of a block beside its payload: the frame of its chunk, and its number in the index.
+_PER_BLOCK = container.FRAME.size + 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """How much a file may take; one of these, or nothing for all codebooks.
+
+    Args:
+        codebooks: of every block.
+        bitrate: kilobits per second, the whole file over its duration.
+        size: bytes of the whole file.
+        target_mel: decibels of log-mel distance that no block should exceed (see `metrics.reconstruction`).
+        quality: 0 to 10: the tenths of what all codebooks gain over one in log-mel distance that each block keeps.
+    """
+
+    codebooks: int | None = None
+    bitrate: float | None = None
+    size: int | None = None
+    target_mel: float | None = None
+    quality: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in self.__dataclass_fields__ if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidInput(
+                f"{given[0]} and {given[1]} both say how large a file is; give one", field=given[1]
+            )
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and least <= value <= most):
+                raise InvalidInput(f"{name} {value:g} is not between {least:g} and {most:g}", field=name)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether blocks may have different numbers of codebooks."""
+        return any(value is not None for value in (self.bitrate, self.size, self.target_mel, self.quality))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Codebooks of each block, and the mean log-mel distance in decibels where it was measured."""
+
+    codebooks: list[int]
+    distance: float | None = None
+
+
+class Chooser:
+    """Chooses for one file.
+
+    Args:
+        profile: the highest profile of entropy coding that the file may use.
+        fixed_bytes: of tags and cover.
+        report: called with the share of the work that is done.
+    """
+
+    def __init__(
+        self,
+        known: KnownCodec,
+        header: AcxHeader,
+        *,
+        profile: int,
+        fixed_bytes: int,
+        report: Callable[[float], None],
+    ) -> None:
+        self._known, self._header, self._profile, self._report = known, header, profile, report
+        self._fixed_bytes = fixed_bytes
+
+    def choose(
+        self, rate: Rate, blocks: Sequence[CodeFrames], reference: Callable[[], Iterable[Tensor]]
+    ) -> Chosen:
+        """How many codebooks each block has.
+
+        Args:
+            blocks: with all codebooks.
+            reference: the audio [C, n] at the rate of the codec, in pieces.
+        """
+        if rate.size is not None:
+            return self._within(rate.size, blocks, "size")
+        if rate.bitrate is not None:
+            seconds = (self._header.samples or 0) / self._header.source_rate
+            return self._within(int(rate.bitrate * 125 * seconds), blocks, "bitrate")
+        return self._good_enough(rate, self._distances(blocks, reference()), blocks)
+
+    # ------------------------------------------------------------------ bytes
+
+    def _within(self, most: int, blocks: Sequence[CodeFrames], field: str) -> Chosen:
+        header = self._header
+        sizes = [self._sizes(block, number / max(1, len(blocks))) for number, block in enumerate(blocks)]
+        total = self._overhead() + sum(of_block[0] for of_block in sizes)
+        if total > most:
+            raise InvalidInput(
+                f"{field}: {most} bytes were asked for, and with one codebook the file has {total}"
+                + (
+                    f", {total * 8e-3 * header.source_rate / header.samples:.3g} kb/s"
+                    if header.samples
+                    else ""
+                ),
+                field=field,
+            )
+        chosen, waiting = [1] * len(blocks), list[tuple[float, int]]()
+        gains = [self._gains(block) for block in blocks]
+
+        def offer(number: int) -> None:
+            count = chosen[number]
+            if count < len(sizes[number]):
+                added = max(1, sizes[number][count] - sizes[number][count - 1])
+                heapq.heappush(waiting, (-gains[number][count] / added, number))
+
+        for number in range(len(blocks)):
+            offer(number)
+        while waiting:
+            _, number = heapq.heappop(waiting)
+            count = chosen[number]
+            added = sizes[number][count] - sizes[number][count - 1]
+            if total + added <= most:
+                total, chosen[number] = total + added, count + 1
+                offer(number)
+        return Chosen(chosen)
+
+    def _overhead(self) -> int:
+        """Bytes of a file beside its blocks; tables that a file has of its own only make it smaller."""
+        header = container.FRAME.size + len(self._header.pack())
+        index = container.FRAME.size + 10
+        return len(container.MAGIC) + 2 * header + self._fixed_bytes + index + container.END_BYTES
+
+    def _sizes(self, block: CodeFrames, done: float) -> list[int]:
+        """Bytes of a block with 1, 2, ... codebooks."""
+        self._report(done)
+        found = [
+            _PER_BLOCK
+            + len(pack_block(block.first(count), self._header, self._known.tables, profile=self._profile))
+            for count in range(1, self._header.codebooks + 1)
+        ]
+        return found
+
+    def _gains(self, block: CodeFrames) -> list[float]:
+        """How much each codebook adds to the frames of a block: the energy of what it says."""
+        network, found, before = network_of(self._known.codec), list[float](), None
+        codes = block.codes.to(next(network.parameters()).device)
+        with torch.inference_mode():
+            for count in range(1, self._header.codebooks + 1):
+                latent = network.decode_latent(codes[:, :count])
+                found.append(float((latent if before is None else latent - before).square().sum()))
+                before = latent
+        return found
+
+    # ------------------------------------------------------------------ decibels
+
+    def _good_enough(self, rate: Rate, distances: list[list[float]], blocks: Sequence[CodeFrames]) -> Chosen:
+        chosen, reached, frames = list[int](), 0.0, 0
+        for found, block in zip(distances, blocks, strict=True):
+            best, first = min(found), found[0]
+            limit = rate.target_mel
+            if limit is None:
+                limit = first + (best - first) * (rate.quality or 0.0) / 10
+            count = next(
+                (count for count, distance in enumerate(found, 1) if distance <= limit + 1e-9),
+                1 + found.index(best),
+            )
+            chosen.append(count)
+            reached += found[count - 1] * block.frames
+            frames += block.frames
+        return Chosen(chosen, reached / frames if frames else 0.0)
+
+    def _distances(self, blocks: Sequence[CodeFrames], reference: Iterable[Tensor]) -> list[list[float]]:
+        """The log-mel distance of each block with 1, 2, ... codebooks."""
+        header = self._header
+        size = header.block_frames // header.unit_frames * header.unit_samples
+        counts = range(1, header.codebooks + 1)
+        versions = [_regrouped(self._decoded(blocks, count), size) for count in counts]
+        found = []
+        for number, wanted in zip(range(len(blocks)), _regrouped(reference, size), strict=False):
+            self._report(number / len(blocks))
+            found.append([_distance(next(version), wanted, header.codec_rate) for version in versions])
+        while len(found) < len(blocks):  # a last frame of which the audio has less than a sample
+            found.append([0.0] * header.codebooks)
+        return found
+
+    def _decoded(self, blocks: Sequence[CodeFrames], count: int) -> Iterator[Tensor]:
+        decoder = Decoder(self._known.codec, self._header.codec_rate, self._header.channels)
+        for block in blocks:
+            yield decoder.push(block.first(count))
+        yield decoder.finish()
+
+
+def _distance(found: Tensor, wanted: Tensor, sample_rate: int) -> float:
+    length = min(found.shape[-1], wanted.shape[-1])
+    pad = max(0, _SHORTEST - length)
+    pairs = [
+        tuple(torch.nn.functional.pad(row[:length], (0, pad)) for row in pair)
+        for pair in zip(found, wanted, strict=True)
+    ]
+    return sum(log_mel_distance(a, b, sample_rate) for a, b in pairs) / len(pairs)
+
+
+def _regrouped(pieces: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Pieces [C, n] of any length as pieces of one length, the last one shorter."""
+    held: Tensor | None = None
+    for piece in pieces:
+        held = piece if held is None else torch.cat([held, piece], dim=-1)
+        while held.shape[-1] >= size:
+            yield held[:, :size]
+            held = held[:, size:]
+    if held is not None and held.shape[-1]:
+        yield held

@@ -1,0 +1,107 @@
+"""`audiocraft codec`: files, pipes, folders, tokens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiocraft.cli.codec import _bytes, _decibels
+from audiocraft.cli.main import main
+from audiocraft.codec.batch import encode_folder
+from audiocraft.codec.files import EncodeSettings
+from audiocraft.errors import InvalidInput
+
+from .conftest import sound, write
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write(tmp_path / "tone.wav", sound(1.0, 24000, 2), 24000)
+
+
+def test_there_and_back(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["codec", "encode", str(source), "--tag", "title=A tone", "--model", "debug", "-q"]) == 0
+    made = tmp_path / "tone.acx"
+    assert capsys.readouterr().out.strip() == str(made)
+    assert main(["codec", "info", str(made), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (
+        facts["bytes"] == made.stat().st_size
+        and facts["tags"] == {"title": "A tone"}
+        and facts["samples"] == 24000
+    )
+    assert main(["codec", "decode", str(made), "-o", str(tmp_path / "back.flac"), "-q"]) == 0
+    assert soundfile.info(tmp_path / "back.flac").frames == 24000
+    assert main(["codec", "verify", str(made)]) == 0
+    content = bytearray(made.read_bytes())
+    content[300] ^= 1
+    made.write_bytes(content)
+    assert main(["codec", "verify", str(made)]) == 1
+    assert main(["codec", "decode", str(made), "-o", str(tmp_path / "x.wav"), "--strict", "-q"]) == 1
+    assert not (tmp_path / "x.wav").exists()
+    assert main(["codec", "decode", str(made), "-o", str(tmp_path / "x.wav"), "-q"]) == 0
+    assert "warning" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_pipes(source: Path) -> None:
+    def run(content: bytes, *words: str) -> bytes:
+        command = [sys.executable, "-m", "audiocraft", "codec", *words, "-q"]
+        return subprocess.run(command, input=content, capture_output=True, check=True, timeout=300).stdout
+
+    packed = run(source.read_bytes(), "encode", "-", "-o", "-", "-m", "debug")
+    back = run(packed, "decode", "-", "-o", "-")
+    assert back[:4] == b"RIFF" and len(back) > 24000 * 4
+
+
+def test_a_folder_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    write(folder / "a.wav", sound(0.2, 16000, 1), 16000)
+    write(folder / "deep" / "b.flac", sound(0.2, 16000, 1), 16000, "PCM_16")
+    (folder / "bad.wav").write_bytes(b"no audio")
+    settings = EncodeSettings(codec="debug")
+    outcomes = list(encode_folder(folder, out, settings))
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert (out / "deep" / "b.acx").is_file()
+    before = (out / "a.acx").stat().st_mtime_ns
+    (out / "deep" / "b.acx").write_bytes((out / "deep" / "b.acx").read_bytes()[:-5])
+    list(encode_folder(folder, out, settings))
+    assert (out / "a.acx").stat().st_mtime_ns == before
+    assert main(["codec", "verify", str(out / "deep" / "b.acx")]) == 0
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors", "tar"])
+def test_tokens(suffix: str, source: Path, tmp_path: Path) -> None:
+    assert main(["codec", "encode", str(source), "-m", "debug", "-q"]) == 0
+    target = tmp_path / f"tokens.{suffix}"
+    files = [str(source), str(tmp_path / "tone.acx")]
+    assert main(["codec", "tokens", *files, "-o", str(target), "-m", "debug", "-q"]) == 0
+    if suffix == "npz":
+        found = dict(np.load(target))
+    elif suffix == "safetensors":
+        from safetensors.numpy import load_file
+
+        found = load_file(target)
+    else:
+        with tarfile.open(target) as tar:
+            assert tar.getnames() == ["tone.npy", "tone.json", "tone-2.npy", "tone-2.json"]
+        return
+    assert found["tone"].shape == (2, 4, 25) and (found["tone"] == found["tone-2"]).all()
+
+
+def test_sizes_are_read() -> None:
+    assert (_bytes("1MB"), _bytes("500 kB"), _bytes("1MiB"), _bytes("17")) == (10**6, 500000, 1 << 20, 17)
+    assert _decibels("4dB") == _decibels("4") == 4.0
+    for wrong in ("MB", "1XB", "-1", ""):
+        with pytest.raises(InvalidInput):
+            _bytes(wrong)
+    with pytest.raises(InvalidInput):
+        _decibels("loud")
