@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("audiocraft.cli.models", "which models there are, and what is inside one"),
     "data": ("audiocraft.cli.data", "make training data"),
     "train": ("audiocraft.cli.train", "train a model, or go on training it"),
+    "grid": ("audiocraft.cli.grid", "many trainings: their table, start, stop and continue"),
     "finetune": ("audiocraft.cli.finetune", "make a model that knows your recordings"),
     "serve": ("audiocraft.cli.serve", "an HTTP server with a page"),
     "worker": ("audiocraft.cli.worker", "run the jobs of servers elsewhere"),

@@ -24,6 +24,8 @@ audiocraft train solver=compression/nano
 
 audiocraft train solver=musicgen/nano optim.lr=5e-4 --folder runs/mine
 
+audiocraft train watch runs/mine
+
 audiocraft train export runs/mine --out models/mine
 
 Solvers: """
@@ -33,7 +35,9 @@ Solvers: """
 def train(
     overrides: Annotated[
         list[str],
-        typer.Argument(metavar="solver=NAME [KEY=VALUE ...] | export RUN", help="What to train, and how."),
+        typer.Argument(
+            metavar="solver=NAME [KEY=VALUE ...] | watch RUN | export RUN", help="What to train, and how."
+        ),
     ],
     folder: Annotated[Path | None, typer.Option(help="Folder of the run; default: one under runs/.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue what the folder holds.")] = True,
@@ -52,6 +56,11 @@ def train(
     ] = "float16",
 ) -> None:
     """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint."""
+    if overrides[0] == "watch":
+        from audiocraft.cli.watch import watch
+
+        watch(_run_to_watch(overrides[1:]))
+        return
     log_to_stderr()
     if overrides[0] == "export":
         typer.echo(_export(overrides[1:], out, codec, dtype))
@@ -81,6 +90,12 @@ def log_to_stderr() -> None:
     else:
         handler, form = logging.StreamHandler(sys.stderr), "%(asctime)s  %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=[handler])
+
+
+def _run_to_watch(runs: list[str]) -> Path:
+    if len(runs) != 1:
+        raise InvalidInput("write `audiocraft train watch RUN`", field="run")
+    return Path(runs[0])
 
 
 def _export(runs: list[str], out: Path | None, codec: str | None, dtype: str) -> Path:

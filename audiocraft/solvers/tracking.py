@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.solvers.loggers import RunLogger
+from audiocraft.solvers.sample_page import write_page
 from audiocraft.utils.files import atomic_write
 
 Metrics = Mapping[str, "float | Tensor"]
@@ -105,7 +106,9 @@ class Tracking:
         return entry
 
     def samples(self, step: int, folder: Path) -> None:
-        """Tell the loggers about the samples in `folder`."""
+        """Put the samples in `folder` onto the run's page of samples, and tell the loggers about them."""
+        if self.writes:
+            write_page(self.folder, folder.parent, self.history)
         for place in self.loggers if self.writes else ():
             place.log_samples(step, folder)
 

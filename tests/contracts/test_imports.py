@@ -131,7 +131,7 @@ def test_absent_names_are_import_errors_like_any_other() -> None:
     ):
         exec("from audiocraft.models import MusicGen, MultiBandDiffusion")
     with pytest.raises(ImportError, match="planned"):
-        exec("import audiocraft.grids.musicgen.musicgen_base_32khz")
+        exec("import audiocraft.grids.watermarking.audioseal")
     with pytest.raises(ModuleNotFoundError, match="No module named"):
         importlib.import_module("audiocraft.models.nonsense")
     with pytest.raises(ModuleNotFoundError, match="No module named"):

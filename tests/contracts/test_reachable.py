@@ -26,7 +26,12 @@ ENTRIES = (
     "audiocraft.train",
 )
 # Modules that are found by looking into their folder.
-OPEN_FOLDERS = ("audiocraft.families.", "audiocraft.workflows.", "audiocraft.server.jobs.migrations")
+OPEN_FOLDERS = (
+    "audiocraft.families.",
+    "audiocraft.grids.",
+    "audiocraft.workflows.",
+    "audiocraft.server.jobs.migrations",
+)
 # Modules that only users of the original import say so in their first line.
 KEPT = re.compile(r"Kept for users of the original\b|The original's path\b|An earlier path of\b")
 # Built, tested, and not yet called by anything.

@@ -1,0 +1,19 @@
+"""The released model of sounds on AudioCaps: the measures that are asked for."""
+
+from __future__ import annotations
+
+from audiocraft.grids.launcher import Launcher
+from audiocraft.grids.musicgen._explorers import GenerationEvalExplorer
+
+
+def eval(launcher: Launcher, batch_size: int = 32) -> None:
+    """One evaluation with what `launcher` is bound to."""
+    launcher({"dataset.evaluate.batch_size": batch_size}, execute_only="evaluate")
+
+
+@GenerationEvalExplorer
+def explorer(launcher: Launcher) -> None:
+    launcher.slurm_(gpus=4)
+    launcher.bind_(solver="audiogen/audiogen_base_16khz", dset="audio/audiocaps_16khz")
+    launcher.bind_({"evaluate.metrics.base": True, "model/lm/model_scale": "medium"})
+    eval(launcher.bind(continue_from="//pretrained/facebook/audiogen-medium"))
