@@ -15,6 +15,7 @@ from audiocraft.config.conditioning import AttributeDropoutConfig, GuidanceConfi
 from audiocraft.config.training import FrameDropoutConfig
 from audiocraft.modules.conditioners.base import nullify_joint_embed, nullify_wav
 from audiocraft.types import ConditioningAttributes, SymbolicCondition
+from audiocraft.utils import distrib
 
 KINDS = ("text", "symbolic", "wav", "joint_embed")
 
@@ -95,6 +96,9 @@ def shuffled(attributes: Sequence[ConditioningAttributes], kind: str) -> list[Co
 def cross_entropy(logits: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Mean over the codebooks, and each codebook's own [K], of the loss at the places of `mask`.
 
+    With several processes the gradients' mean over them is that of one process with all rows: a rank with fewer places
+    counts for less.
+
     Args:
         logits: [B, K, T, V], codes and mask: [B, K, T].
     """
@@ -105,4 +109,7 @@ def cross_entropy(logits: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, 
         for k in range(codes.shape[1])
     ]
     per_codebook = torch.stack(losses)
+    if distrib.is_distributed() and torch.is_grad_enabled():
+        places = mask.sum(dim=(0, 2)).float()
+        per_codebook = per_codebook.nan_to_num() * (places / distrib.all_reduce(places.clone(), "mean"))
     return per_codebook.mean(), per_codebook.detach()
