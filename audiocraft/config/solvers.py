@@ -10,6 +10,7 @@ from audiocraft.config.training import (
     AudioGenSolverConfig,
     CompressionSolverConfig,
     EmbedderSolverConfig,
+    JascoSolverConfig,
     MusicGenSolverConfig,
     SolverConfig,
 )
@@ -21,6 +22,7 @@ SOLVERS: Mapping[str, type[SolverConfig]] = {
     "embedder": EmbedderSolverConfig,
     "musicgen": MusicGenSolverConfig,
     "audiogen": AudioGenSolverConfig,
+    "jasco": JascoSolverConfig,
 }
 """By the name that a configuration gives as `solver`."""
 

@@ -155,7 +155,17 @@ class DrumsConditioner(WaveformConditioner):
 
     def forward(self, x: WavCondition) -> ConditionType:
         """Waveforms [B, 1, N] -> (vectors [B, T, D], mask [B, T]). Nothing is masked: silence is no drums."""
-        latents = self._get_wav_embedding(x)
+        return self._projected(self._get_wav_embedding(x))
+
+    def of_latents(self, latents: Tensor) -> ConditionType:
+        """The same of latents [B, T, D] that were made of the drums before, such as in training."""
+        return self._projected(self._blurred(latents))
+
+    def separated(self, wav: Tensor, sample_rate: int) -> Tensor:
+        """wav [B, 1, N] -> its drums [B, 1, N'], at the conditioner's rate."""
+        return self._get_drums_stem(wav, sample_rate)
+
+    def _projected(self, latents: Tensor) -> ConditionType:
         embedding = self.output_proj(latents.to(self.output_proj.weight))
         return embedding, torch.ones(embedding.shape[:2], dtype=torch.int, device=embedding.device)
 

@@ -24,6 +24,7 @@ from audiocraft.solvers.measures import (
     get_text_consistency,
     get_visqol,
 )
+from audiocraft.solvers.jasco import JascoSolver
 from audiocraft.solvers.musicgen import MusicGenSolver
 from audiocraft.utils.absent import absent_names
 
@@ -39,7 +40,14 @@ __all__ = [
 
 _SOLVERS: Mapping[type[SolverConfig], type[StandardSolver[Any, Any]]] = {
     solver.configuration: solver
-    for solver in (AnalysisSolver, AudioGenSolver, CompressionSolver, EmbedderSolver, MusicGenSolver)
+    for solver in (
+        AnalysisSolver,
+        AudioGenSolver,
+        CompressionSolver,
+        EmbedderSolver,
+        JascoSolver,
+        MusicGenSolver,
+    )
 }
 
 

@@ -22,6 +22,7 @@ from audiocraft.config.training import (
     AnalysisSolverConfig,
     CompressionSolverConfig,
     EmbedderSolverConfig,
+    JascoSolverConfig,
     MusicGenSolverConfig,
     SolverConfig,
 )
@@ -75,9 +76,9 @@ def export(
     """
     config, best = read_config(run), load_weights(run)
     network = encode(config.network)  # type: ignore[attr-defined]
-    if codec is not None and isinstance(config, MusicGenSolverConfig):
+    if codec is not None and isinstance(config, MusicGenSolverConfig | JascoSolverConfig):
         network["compression_model_checkpoint"] = codec
-    if max_duration is not None and isinstance(config, MusicGenSolverConfig):
+    if max_duration is not None and isinstance(config, MusicGenSolverConfig | JascoSolverConfig):
         network["max_duration"] = max_duration
     state = best_weights(run)
     if isinstance(config, AnalysisSolverConfig):
@@ -135,7 +136,7 @@ def export_adapter(run: Path, out: Path) -> Path:
 
 def _vocabulary(config: SolverConfig) -> dict[str, Any]:
     """The words that a language model was taught, where the manifest of its main source comes with them."""
-    if not isinstance(config, MusicGenSolverConfig):
+    if not isinstance(config, MusicGenSolverConfig | JascoSolverConfig):
         return {}
     path = manifest_folder(config.datasource, config.datasource.train) / VOCABULARY_FILE
     return {"vocabulary": read_json(path)} if path.is_file() else {}

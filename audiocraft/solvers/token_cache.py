@@ -62,6 +62,11 @@ class TokenCache:
         some = codec.num_codebooks != codec.total_codebooks
         self.name = encoder_digest(codec) + (f"-{codec.num_codebooks}" if some else "")
 
+    @property
+    def _in_pieces(self) -> bool:
+        """Whether a long clip need not be in memory as a whole."""
+        return works_in_pieces(self.codec)
+
     def load(self, manifest: Path, metas: Sequence[AudioMeta]) -> Tokens:
         """The codes of clips of a manifest, from the cache as far as it has them."""
         shards = list(self._shards(manifest, metas))
@@ -100,7 +105,7 @@ class TokenCache:
         with ThreadPoolExecutor(max(1, self.num_workers), thread_name_prefix="clips") as pool:
             seconds = list(pool.map(self._seconds, metas))
             for group in _groups(seconds):
-                if seconds[group[0]] > LONG_S and works_in_pieces(self.codec):
+                if seconds[group[0]] > LONG_S and self._in_pieces:
                     made[group[0]] = self._long(metas[group[0]])
                     continue
                 clips = list(pool.map(self._read, [metas[number] for number in group]))
@@ -115,9 +120,13 @@ class TokenCache:
         after = round(_SILENCE_S * self.codec.sample_rate)
         longest = max(clip.shape[-1] for clip in clips) + after
         padded = [torch.nn.functional.pad(clip, (0, longest - clip.shape[-1])) for clip in clips]
-        encoded, _ = self.codec.encode(torch.stack(padded).to(next(self.codec.parameters()).device))
-        for codes, clip in zip(encoded.to("cpu", torch.int16), clips, strict=True):
+        encoded = self._encoded(torch.stack(padded).to(next(self.codec.parameters()).device))
+        for codes, clip in zip(encoded, clips, strict=True):
             yield self._with_silence(codes, clip.shape[-1])
+
+    def _encoded(self, wav: Tensor) -> Tensor:
+        """Audio [B, C, N] -> what is kept of it [B, K, T], on the CPU."""
+        return self.codec.encode(wav)[0].to("cpu", torch.int16)
 
     def _long(self, meta: AudioMeta) -> tuple[Tensor, int]:
         """The same for a clip that is read and encoded in pieces, so that an hour of it takes no more than a minute."""

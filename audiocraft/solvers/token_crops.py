@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiocraft.config.conditioning import ChordsConfig
 from audiocraft.config.data import Split
-from audiocraft.config.training import MusicGenSolverConfig
+from audiocraft.config.training import JascoSolverConfig, MusicGenSolverConfig
 from audiocraft.data.info_audio_dataset import InfoAudioDataset, get_captions, get_string
+from audiocraft.data.jasco_dataset import JascoDataset
 from audiocraft.data.music_dataset import MusicDataset
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.solvers.crops import Draw, StepSampler
@@ -21,6 +23,9 @@ from audiocraft.solvers.token_cache import TokenCache, Tokens
 from audiocraft.types import AudioMeta, ConditioningAttributes, SegmentInfo
 
 logger = logging.getLogger(__name__)
+
+LatentOrToken = MusicGenSolverConfig | JascoSolverConfig
+"""Runs on clips that were encoded once."""
 
 
 class _Clips:
@@ -50,8 +55,8 @@ class _Clips:
         number, start = draw.place(self.dataset)
         length = int(self.lengths[number])
         first = min(round(start * self.frame_rate), max(0, length - 1))
-        codes = self.codes[number][:, first : first + frames].long()
-        silence = self.codes[number][:, -1:].long()  # a clip ends in it; it goes on
+        codes = _computable(self.codes[number][:, first : first + frames])
+        silence = _computable(self.codes[number][:, -1:])  # a clip ends in it; it goes on
         codes = torch.cat([codes, silence.expand(-1, frames - codes.shape[-1])], dim=-1)
         real = min(frames, length - first)
         return codes, real, self._told(draw, number, first / self.frame_rate, frames)
@@ -79,6 +84,11 @@ class _Clips:
         )
 
 
+def _computable(kept: Tensor) -> Tensor:
+    """Codes or latents as they are computed with; they are kept in half of the memory."""
+    return kept.float() if kept.is_floating_point() else kept.long()
+
+
 class TokenCrops:
     """Batches of codes [B, K, T] with what their rows are told, of one split.
 
@@ -89,7 +99,7 @@ class TokenCrops:
 
     def __init__(
         self,
-        config: MusicGenSolverConfig,
+        config: LatentOrToken,
         split: Split,
         kind: type[InfoAudioDataset],
         cache: TokenCache,
@@ -107,7 +117,8 @@ class TokenCrops:
         self.sampler = StepSampler(config, split, rank=rank, world_size=world_size, duration=duration)
         self.clips: list[_Clips] = []
         codec = cache.codec
-        for folder, dataset in zip(self.sampler.folders, _datasets(self.sampler, kind, heard), strict=True):
+        datasets = _datasets(self.sampler, kind, config, codec.frame_rate, heard)
+        for folder, dataset in zip(self.sampler.folders, datasets, strict=True):
             # Items that come in order need no more clips than there are items.
             needed = dataset.select(range(min(self._most(dataset), len(dataset.meta))))
             try:
@@ -119,10 +130,12 @@ class TokenCrops:
         _report(split, self.clips, config)
 
     @staticmethod
-    def encode(config: MusicGenSolverConfig, kind: type[InfoAudioDataset], cache: TokenCache) -> None:
+    def encode(config: LatentOrToken, kind: type[InfoAudioDataset], cache: TokenCache) -> None:
         """Write the codes of the training clips into the cache, or the part of them that is this machine's."""
         sampler = StepSampler(config, "train")
-        for folder, dataset in zip(sampler.folders, _datasets(sampler, kind), strict=True):
+        for folder, dataset in zip(
+            sampler.folders, _datasets(sampler, kind, config, cache.codec.frame_rate), strict=True
+        ):
             cache.write(folder, dataset.meta, config.cache)
 
     def _most(self, dataset: InfoAudioDataset) -> int:
@@ -153,11 +166,23 @@ class TokenCrops:
         return torch.stack([wav for wav, _ in items]), sizes
 
 
+def chords_card(config: LatentOrToken) -> int:
+    """Chords that the model of a configuration knows."""
+    cards = [entry.card for entry in config.conditioners.values() if isinstance(entry, ChordsConfig)]
+    return cards[0] if cards else ChordsConfig().card
+
+
 def _datasets(
-    sampler: StepSampler, kind: type[InfoAudioDataset], heard: ConditioningAttributes | None = None
+    sampler: StepSampler,
+    kind: type[InfoAudioDataset],
+    config: LatentOrToken,
+    frame_rate: float,
+    heard: ConditioningAttributes | None = None,
 ) -> list[InfoAudioDataset]:
     settings, joint = sampler.settings, tuple(heard.joint_embed) if heard is not None else ()
     options: dict[str, Any] = {"info_fields_required": False, "caption_p": settings.caption_p}
+    if issubclass(kind, JascoDataset):
+        options |= {"chords_card": chords_card(config), "compression_model_framerate": frame_rate}
     if issubclass(kind, MusicDataset):
         options |= {
             "joint_embed_attributes": joint,
@@ -187,7 +212,7 @@ def _readable(dataset: InfoAudioDataset, meta: AudioMeta) -> Mapping[str, Any] |
     return told
 
 
-def _check_information(config: MusicGenSolverConfig, split: Split) -> None:
+def _check_information(config: LatentOrToken, split: Split) -> None:
     """A model with conditions has to be told something."""
     if config.conditioners and not config.dataset.split(split).return_info:
         names = ", ".join(config.conditioners)
@@ -197,7 +222,7 @@ def _check_information(config: MusicGenSolverConfig, split: Split) -> None:
         )
 
 
-def _report(split: Split, clips: Sequence[_Clips], config: MusicGenSolverConfig) -> None:
+def _report(split: Split, clips: Sequence[_Clips], config: LatentOrToken) -> None:
     """Say how many clips are used, and have a description, before a model is trained on none."""
     everything = [told for part in clips for told in part.told]
     listed = sum(part.listed for part in clips)

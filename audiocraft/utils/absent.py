@@ -16,7 +16,6 @@ _PACKAGE = f"{__name__.partition('.')[0]}."
 PAGE = "docs/compatibility.md, 'What is not here yet'"
 
 ABSENT_MODULES = (
-    "data.jasco_dataset",
     *(f"grids.{name}" for name in ("diffusion", "magnet", "watermarking")),
     *(
         f"models.{name}"
@@ -25,7 +24,7 @@ ABSENT_MODULES = (
         )
     ),
     *(f"modules.{name}" for name in ("diffusion_schedule", "watermark")),
-    *(f"solvers.{name}" for name in ("diffusion", "jasco", "magnet", "watermark")),
+    *(f"solvers.{name}" for name in ("diffusion", "magnet", "watermark")),
     "utils.audio_effects",
 )  # fmt: skip
 """Modules below `audiocraft`, with everything below them."""

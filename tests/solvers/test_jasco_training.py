@@ -1,0 +1,112 @@
+"""A flow trains on latents that were encoded once; a run that was killed goes on bit for bit; its export is a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiocraft.config.compose import compose
+from audiocraft.config.training import JascoSolverConfig
+from audiocraft.generation.controls import Controls
+from audiocraft.generation.request import FlowSettings, GenerationRequest
+from audiocraft.models import JASCO
+from audiocraft.models.builders import build_flow
+from audiocraft.solvers.jasco import JascoSolver
+from audiocraft.solvers.run_folder import read_config
+from audiocraft.solvers.runs import export
+from audiocraft.train import train
+
+from .conftest import SMALL, run_until
+
+
+@pytest.fixture(scope="module")
+def overrides(corpus: Path, codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The nano flow, tiny: six steps."""
+    splits = {"train": "train", "valid": "valid", "evaluate": "heldout", "generate": "heldout"}
+    return [
+        "solver=jasco/nano",
+        *SMALL,
+        f"datasource.root={corpus}",
+        *(f"datasource.{use}=egs/music/{split}" for use, split in splits.items()),
+        f"cache.path={tmp_path_factory.mktemp('latents')}",
+        f"compression_model_checkpoint={codec_run}",
+        "compression_model_framerate=25",
+        "dataset.segment_duration=0.4",
+        "transformer_lm.dim=16",
+        "transformer_lm.num_heads=2",
+        "transformer_lm.num_layers=2",
+        "transformer_lm.flow_dim=8",
+        "conditioners.description.bag_of_words.n_bins=64",
+        "conditioners.description.bag_of_words.dim=8",
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "flow"
+    assert train(overrides, folder=folder)
+    return folder
+
+
+def test_what_is_measured(run: Path) -> None:
+    entries = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    valid = [entry for entry in entries if entry["stage"] == "valid"]
+    assert valid and {"mse", "text_gap", "chords_gap", "drums_gap"} <= valid[-1].keys()
+    assert list((run / "samples").rglob("*.wav"))
+    config = read_config(run)
+    assert isinstance(config, JascoSolverConfig) and (config.compression_model_latent_std or 0) > 0
+
+
+def test_a_killed_run_goes_on_bit_for_bit(overrides: list[str], run: Path, tmp_path: Path) -> None:
+    run_until(overrides, tmp_path / "cut", steps=2)
+    resumed = run_until(overrides, tmp_path / "cut")
+    assert resumed.step == 6
+    whole = torch.load(run / "checkpoint.th", weights_only=True)["model"]
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, whole[name]), name
+
+
+def test_export_is_a_model(run: Path, codec_run: Path, tmp_path: Path) -> None:
+    export(codec_run, tmp_path / "codec")
+    folder = export(run, tmp_path / "flow", codec=str(tmp_path / "codec"))
+    model = JASCO.get_pretrained(str(folder), device="cpu")
+    assert model.takes == {"continuation", "chords", "drums", "melody"}
+    request = GenerationRequest(
+        prompts=("tone number 1",), duration=1.0, seeds=(1,), flow=FlowSettings(steps=2),
+        controls=Controls(chords=(("Am", 0.0), ("F", 0.5))),
+    )  # fmt: skip
+    assert model.run(request).audio.shape == (1, 1, 24000)
+
+
+def test_steps_of_the_original(overrides: list[str], run: Path) -> None:
+    solver = JascoSolver.get_eval_solver_from_sig(str(run))
+    assert isinstance(solver, JascoSolver)
+    batch = solver.load_batch(0)
+    made = solver.run_generate_step(batch, 0.4, euler=True, euler_steps=2)
+    assert made["latents"].shape == batch.latents.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("chords", {"chords"}),
+        ("drums", {"self_wav"}),
+        ("chords_drums", {"chords", "self_wav"}),
+        ("chords_drums_melody", {"chords", "self_wav", "melody"}),
+    ],
+)
+def test_recipes_of_the_original(name: str, told: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose([f"solver=jasco/{name}"])
+    assert isinstance(config, JascoSolverConfig)
+    assert set(config.conditioners) == {"description", *told}
+    assert (config.transformer_lm.dim, config.transformer_lm.num_layers) == (1024, 24)
+
+
+def test_the_bundled_recipe() -> None:
+    config = compose(["solver=jasco/nano"])
+    assert isinstance(config, JascoSolverConfig)
+    lm = build_flow(config.network, device="meta")
+    assert sum(parameter.numel() for parameter in lm.parameters()) < 25_000_000
