@@ -17,6 +17,7 @@ from audiocraft.solvers.audiogen import AudioGenSolver
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.compression import CompressionSolver
 from audiocraft.solvers.embedder import EmbedderSolver
+from audiocraft.solvers.jasco import JascoSolver
 from audiocraft.solvers.measures import (
     get_chroma_cosine_similarity,
     get_fad,
@@ -24,7 +25,6 @@ from audiocraft.solvers.measures import (
     get_text_consistency,
     get_visqol,
 )
-from audiocraft.solvers.jasco import JascoSolver
 from audiocraft.solvers.musicgen import MusicGenSolver
 from audiocraft.utils.absent import absent_names
 
