@@ -198,6 +198,8 @@ def _upstream_tree(checkpoint: Checkpoint) -> dict[str, Any]:
         if (config.pop("chunking", None) or {}).get("seconds") is not None:
             raise CheckpointError("the original's EnCodec has no chunks; write this codec in another format")
         config.pop("dac", None)
+    elif config.get("lm_model") == "flow_matching":
+        config = _upstream_flow_tree(config)
     else:
         config = _upstream_lm_tree(config)
     family = family_called(checkpoint.family) if checkpoint.family else default_of(checkpoint.kind)
@@ -228,6 +230,36 @@ def _upstream_lm_tree(config: dict[str, Any]) -> dict[str, Any]:
         if lm.get(name) == default:
             lm.pop(name)  # the original takes these defaults for granted
     return {**config, "transformer_lm": lm, "fuser": fuser, "dataset": dataset}
+
+
+def _upstream_flow_tree(config: dict[str, Any]) -> dict[str, Any]:
+    """A flow's: what it hears beside its frames is ignored by the fuser there too, and its network is told what says
+    nothing to it."""
+    conditioners = {}
+    for name, entry in (config.get("conditioners") or {}).items():
+        drums = entry.get("drum_latents") if isinstance(entry, dict) else None
+        if isinstance(drums, dict):
+            if drums.get("separator", "demucs") != "demucs":
+                raise CheckpointError(
+                    "the original tells drums from the rest with demucs only; write this model in another format"
+                )
+            drums = {key: value for key, value in drums.items() if key != "separator"}
+            entry = {**entry, "drum_latents": drums}
+        conditioners[name] = entry
+    fuser = dict(config.get("fuser") or {})
+    ignored = fuser.get("ignore") or []
+    tree = _upstream_lm_tree({**config, "conditioners": conditioners})
+    network = {**tree["transformer_lm"], **_OF_TOKENS}
+    return {
+        **tree,
+        "fuser": {**tree["fuser"], "ignore": ignored},
+        "transformer_lm": network,
+        "compression_model_latent_dim": network["flow_dim"],
+    }
+
+
+_OF_TOKENS = {"n_q": 4, "card": 2048, "causal": False, "cross_attention": False}
+"""What released flows carry in the section of their network, though they have no codes."""
 
 
 def _into(folder: str | Path, write: Callable[[Path], None]) -> Path:

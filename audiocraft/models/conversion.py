@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from audiocraft.checkpoints.families import kind_called
 from audiocraft.checkpoints.families import target as target_of
 from audiocraft.checkpoints.licences import licence_of
-from audiocraft.checkpoints.read import read
-from audiocraft.checkpoints.record import Checkpoint
+from audiocraft.checkpoints.read import read, read_path
+from audiocraft.checkpoints.record import Checkpoint, Pointer
 from audiocraft.checkpoints.sources import CONFIG_FILE, WEIGHTS_FILE
 from audiocraft.checkpoints.transformers.config import public_t5
+from audiocraft.checkpoints.transformers.names import encodec_to_hf
 from audiocraft.checkpoints.write import (
     DType,
     write_model,
@@ -26,7 +28,7 @@ from audiocraft.checkpoints.write import (
     write_transformers_musicgen,
 )
 from audiocraft.config.decode import encode
-from audiocraft.config.networks import CompressionConfig, LMConfig
+from audiocraft.config.networks import CompressionConfig
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models.builders import build_codec
 from audiocraft.models.filling import family_of_checkpoint, with_shapes
@@ -36,6 +38,8 @@ from audiocraft.utils.files import atomic_write
 
 Format = Literal["ours", "release", "transformers"]
 FORMATS: tuple[Format, ...] = ("ours", "release", "transformers")
+PUBLISHED = "published_as"
+"""Where a codec's records say by what name it is loaded from the hub."""
 TEXT_ENCODER, CODEC = "text_encoder", "codec"
 """Folders inside a model of ours for the parts that are published nowhere else."""
 
@@ -66,7 +70,8 @@ def convert(
         _WRITE_CODEC[to](target, _trained(read(name, kind="compression"), name), dtype)
         return target
     lm = read(name, kind="lm")
-    codec = _trained(read(codec_of(name, LMConfig.select(lm.config)), kind="compression"), name)
+    place = codec_of(name, target_of(family_of_checkpoint(lm).config).select(lm.config))
+    codec = _published(_trained(read(place, kind="compression"), name), place)
     lm = _with_codec(_trained(lm, name), codec)
     _WRITE_LM[to](target, lm, codec, dtype)
     return target
@@ -79,6 +84,16 @@ def _trained(checkpoint: Checkpoint, name: str | Path) -> Checkpoint:
     record = target_of(family_of_checkpoint(checkpoint).config)
     meta = {**checkpoint.meta, **({"license": licence} if licence else {}), "converted_from": str(name)}
     return replace(checkpoint, config=encode(record.select(checkpoint.config)), meta=meta)
+
+
+def _published(codec: Checkpoint, place: str | Path) -> Checkpoint:
+    """`codec`, with the name by which a file that only points to it calls it."""
+    path = Path(place)
+    file = path / (kind_called("compression").release_file or "") if path.is_dir() else path
+    found = read_path(file, kind="compression") if file.is_file() else None
+    if not isinstance(found, Pointer):
+        return codec
+    return replace(codec, meta={**codec.meta, PUBLISHED: found.name})
 
 
 def _with_codec(lm: Checkpoint, codec: Checkpoint) -> Checkpoint:
@@ -121,7 +136,19 @@ def _our_codec(target: Path, codec: Checkpoint, dtype: DType) -> None:
 def _release(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None:
     # The language model first: it may be one that the original cannot build, and then nothing is written.
     config = _with_portable_text(lm.config, None)
-    write_release(target, replace(lm, config=config), dtype=dtype)
+    lm = replace(lm, config=config)
+    carries = family_of_checkpoint(lm).carries
+    if carries is not None:
+        if PUBLISHED not in codec.meta:
+            raise CheckpointError(
+                "the original loads the codec of such a model by the name of a published EnCodec, and this codec has "
+                "none; write it in another format"
+            )
+        copy = {carries + part: value for part, value in encodec_to_hf(codec.tensors).items()}
+        write_release(target, replace(lm, tensors={**lm.tensors, **copy}), dtype=dtype)
+        write_pointer(target, str(codec.meta[PUBLISHED]))
+        return
+    write_release(target, lm, dtype=dtype)
     if codec.config.get("compression_model") == "encodec" and not codec.config["chunking"]["seconds"]:
         write_release(target, codec, dtype=dtype)
     else:

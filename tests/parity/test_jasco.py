@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
+from audiocraft.checkpoints.transformers.names import old_weight_norm
 from audiocraft.models import JASCO
+from audiocraft.models.conversion import convert
 from audiocraft.modules.jasco_conditioners import DrumsConditioner
 from audiocraft.types import ConditioningAttributes, SymbolicCondition, WavCondition
 
@@ -87,3 +89,24 @@ def test_the_network_by_itself_starts_from_given_noise(folder: Path) -> None:
     first = lm.generate(None, rows, noise=inputs["z_0"], **settings)
     assert torch.equal(lm.generate(None, rows, noise=inputs["z_0"], **settings), first)
     assert torch.equal(lm.generate(None, rows[:1], noise=inputs["z_0"][:1], **settings), first[:1])
+
+
+def test_released_form_both_ways(folder: Path, tmp_path: Path) -> None:
+    """Released -> ours -> released: the same model, and a file with every tensor, the copy of the codec too."""
+    ours = convert(folder, tmp_path / "ours")
+    again = convert(ours, tmp_path / "again", to="release")
+    before = torch.load(folder / "state_dict.bin", weights_only=True)["best_state"]
+    after = torch.load(again / "state_dict.bin", weights_only=True)["best_state"]
+    assert {old_weight_norm(name) for name in before} == set(after)
+    for name, value in before.items():
+        assert torch.equal(after[old_weight_norm(name)], value), name
+    assert (
+        torch.load(again / "compression_state_dict.bin", weights_only=True)["pretrained"]
+        == "bench/tiny-encodec"
+    )
+    inputs = load_file(folder / "inputs.safetensors")
+    first, last = loaded(folder), JASCO.get_pretrained(str(again), device="cpu")
+    middle = JASCO.get_pretrained(str(ours), device="cpu")
+    expected = first.lm(inputs["z"], inputs["t"], [])
+    assert all(torch.equal(model.lm(inputs["z"], inputs["t"], []), expected) for model in (middle, last))
+    assert first.chord_map.index_of == last.chord_map.index_of
