@@ -212,9 +212,10 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         if random is None:
             return _Told(attributes, True, True)
         dropout, guidance = self.config.attribute_dropout, self.config.classifier_free_guidance
-        kept = lm_steps.drop_conditions(attributes, dropout, guidance, random)
         chance = random.random(3)
-        nothing = chance[0] < guidance.training_dropout
+        nothing = chance[0] < guidance.training_dropout  # of all that there is, drums and melody too
+        certain = replace(guidance, training_dropout=float(nothing))
+        kept = lm_steps.drop_conditions(attributes, dropout, certain, random)
         drums = not nothing and chance[1] >= dropout.wav.get(DRUMS, 0.0)
         melody = not nothing and chance[2] >= dropout.symbolic.get(MELODY, 0.0)
         return _Told(kept, bool(drums), bool(melody))
