@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from audiocraft.config.flow_training import JascoSolverConfig
 from audiocraft.config.training import (
     AnalysisSolverConfig,
     AudioGenSolverConfig,
     CompressionSolverConfig,
     EmbedderSolverConfig,
-    JascoSolverConfig,
     MusicGenSolverConfig,
     SolverConfig,
 )

@@ -17,7 +17,6 @@ from audiocraft.config.conditioning import (
 from audiocraft.config.data import DatasetConfig, DatasourceConfig
 from audiocraft.config.decode import Amount, Count, Only, Range, Share, encode
 from audiocraft.config.embedding import DamageConfig, EmbedderConfig
-from audiocraft.config.flow import FlowConfig, FlowTransformerConfig
 from audiocraft.config.networks import (
     CompressionConfig,
     DelayConfig,
@@ -420,32 +419,6 @@ class MusicGenSolverConfig(SolverConfig):
     @property
     def network(self) -> LMConfig:
         return LMConfig.select(encode(self))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JascoSolverConfig(SolverConfig):
-    """Training a flow over the latents of a codec.
-
-    Args:
-        compression_model_latent_mean: of the latents' values; None: measured on the clips that are trained on.
-        compression_model_latent_std: their deviation, likewise.
-    """
-
-    lm_model: Literal["flow_matching"]
-    transformer_lm: FlowTransformerConfig
-    compression_model_checkpoint: str
-    conditioners: Mapping[str, ConditionerConfig] = field(default_factory=dict)
-    fuser: FuserConfig = FuserConfig()
-    classifier_free_guidance: GuidanceConfig = GuidanceConfig()
-    attribute_dropout: AttributeDropoutConfig = AttributeDropoutConfig()
-    compression_model_latent_mean: float | None = None
-    compression_model_latent_std: float | None = None
-    compression_model_framerate: float | None = None
-    cache: TokenCacheConfig = TokenCacheConfig()
-
-    @property
-    def network(self) -> FlowConfig:
-        return FlowConfig.select(encode(self))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -227,7 +227,7 @@ class DrumsConditioner(WaveformConditioner):
         missing = -frames % factor
         mode = "reflect" if missing < frames else "replicate"
         padded = F.pad(latents.transpose(1, 2), (0, missing), mode=mode)
-        means = F.avg_pool1d(padded, factor, factor).repeat_interleave(factor, dim=-1)
+        means = F.avg_pool1d(padded, factor, factor).unsqueeze(-1).expand(-1, -1, -1, factor).flatten(-2)
         return means[..., :frames].transpose(1, 2)
 
     def _drums_of_file(self, path: Path, x: WavCondition, row: int) -> Tensor:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from audiocraft.config.data import Split
-from audiocraft.config.training import JascoSolverConfig, SolverConfig
+from audiocraft.config.flow_training import JascoSolverConfig
+from audiocraft.config.training import SolverConfig
 from audiocraft.data.jasco_dataset import JascoDataset
 from audiocraft.errors import ConfigError
 from audiocraft.models.builders import build_flow, hear_drums

@@ -18,11 +18,11 @@ from audiocraft.checkpoints.files import SIGNATURE, load_weights
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import encode
+from audiocraft.config.flow_training import JascoSolverConfig
 from audiocraft.config.training import (
     AnalysisSolverConfig,
     CompressionSolverConfig,
     EmbedderSolverConfig,
-    JascoSolverConfig,
     MusicGenSolverConfig,
     SolverConfig,
 )

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from audiocraft.config.conditioning import ChordsConfig
 from audiocraft.config.data import Split
-from audiocraft.config.training import JascoSolverConfig, MusicGenSolverConfig
+from audiocraft.config.flow_training import JascoSolverConfig
+from audiocraft.config.training import MusicGenSolverConfig
 from audiocraft.data.info_audio_dataset import InfoAudioDataset, get_captions, get_string
 from audiocraft.data.jasco_dataset import JascoDataset
 from audiocraft.data.music_dataset import MusicDataset

@@ -13,10 +13,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from audiocraft.audio.files import audio_info, audio_write
-from audiocraft.checkpoints.write import write_model
 from audiocraft.cli.main import main
-from audiocraft.config.decode import encode
-from audiocraft.config.flow import FlowConfig
 from audiocraft.config.serving import ServingConfig
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import ModelCache
@@ -25,58 +22,18 @@ from audiocraft.generation.controls import Controls
 from audiocraft.generation.progress import CancelToken, Progress
 from audiocraft.generation.request import FlowSettings, GenerationRequest, Guidance, WindowSettings
 from audiocraft.models import JASCO
-from audiocraft.models.builders import build_flow
 from audiocraft.models.loaders import load_model
 from audiocraft.server.app import create_app
 from audiocraft.server.worker.local_engine import LocalEngine
 
-WIDTH, RATE = 96, 24000
+from ..tiny_flow import CONTROLS, RATE, WIDTH, drums, written
+
 PATIENCE = 120
-
-
-def tiny() -> FlowConfig:
-    """A flow over the latents of the bundled codec, which is told everything there is."""
-    return FlowConfig.select(
-        {
-            "lm_model": "flow_matching",
-            "transformer_lm": {
-                "dim": 16, "num_heads": 2, "num_layers": 2, "flow_dim": WIDTH,
-                "chords_dim": 4, "drums_dim": 2, "melody_dim": 3, "skip_connections": True,
-            },
-            "conditioners": {
-                "description": {"model": "bag_of_words", "bag_of_words": {"n_bins": 64, "dim": 8}},
-                "chords": {"model": "chords_emb", "chords_emb": {"card": 194, "out_dim": 4}},
-                "melody": {"model": "melody", "melody": {"card": 53, "out_dim": 3}},
-                "self_wav": {
-                    "model": "drum_latents",
-                    "drum_latents": {
-                        "sample_rate": RATE, "separator": "percussive", "compression_model_latent_dim": WIDTH,
-                        "compression_model_framerate": 25, "segment_duration": 2.0,
-                    },
-                },
-            },
-            "fuser": {"cross": ["description"], "ignore": ["chords", "melody", "self_wav"]},
-            "classifier_free_guidance": {"inference_coef": 2.0},
-            "sample_rate": RATE,
-            "channels": 1,
-            "compression_model_checkpoint": "nano",
-            "compression_model_framerate": 25.0,
-            "max_duration": 2.0,
-        }
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(3)
-    config = tiny()
-    model = build_flow(config)
-    for parameter in model.parameters():
-        parameter.data.normal_(std=0.2)
-    return write_model(
-        tmp_path_factory.mktemp("models") / "jasco-tiny", kind="lm", family="jasco", config=encode(config),
-        tensors=model.state_dict(),
-    )  # fmt: skip
+    return written(tmp_path_factory.mktemp("models") / "jasco-tiny")
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +41,6 @@ def model(folder: Path) -> JASCO:
     loaded = load_model(folder)
     assert isinstance(loaded, JASCO)
     return loaded
-
-
-def drums(seconds: float = 1.0) -> torch.Tensor:
-    """Clicks, twice a second."""
-    wav = torch.zeros(1, int(seconds * RATE))
-    wav[:, :: RATE // 2] = 0.9
-    return wav
-
-
-CONTROLS = Controls(chords=(("C", 0.0), ("Am", 0.4)), drums=drums(), drums_sample_rate=RATE)
 
 
 def request(**settings: Any) -> GenerationRequest:

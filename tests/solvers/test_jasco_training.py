@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from audiocraft.config.compose import compose
-from audiocraft.config.training import JascoSolverConfig
+from audiocraft.config.flow_training import JascoSolverConfig
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.request import FlowSettings, GenerationRequest
 from audiocraft.models import JASCO

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.models.codecs.encodec import CompressionModel, EncodecModel
-from audiocraft.models.codecs.streaming_decode import StreamDecoder
+from audiocraft.models.codecs.streaming_decode import StreamDecoder, fitting_codes
 
 
 class LatentCodec:
@@ -61,7 +61,8 @@ class LatentCodec:
             wav if wav.shape[1] == self.channels else wav.mean(1, keepdim=True).expand(-1, self.channels, -1)
         )
         codes, _ = self.codec.encode(wav, num_codebooks=1)
-        return self.codec.decode_latent(codes)
+        with fitting_codes():
+            return self.codec.decode_latent(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Latents [B, D, T] -> audio [B, C, T * hop]."""
