@@ -29,6 +29,7 @@ from audiocraft.audio.finishing import USUAL, find_faults, finished
 from audiocraft.audio.loudness import true_peak
 from audiocraft.errors import AudioCraftError
 from audiocraft.generation.request import GenerationRequest
+from audiocraft.metrics.health import ending_level, has_burst
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.loaders import load_model
 from audiocraft.workflows.render import render
@@ -52,7 +53,6 @@ PROMPTS = {
     ),
 }  # fmt: skip
 FILES, STREAMS = ("wav", "flac", "mp3", "ogg", "opus"), ("stream", "mp3 stream", "opus stream")
-BURST, ENDING_S = 4.0, 0.005
 
 
 @dataclass
@@ -69,9 +69,8 @@ class Heard:
 
     def note_form(self, form: str, wav: Tensor, rate: int) -> None:
         """A clip as it is in a form that reaches an ear."""
-        last = float(wav[:, -round(ENDING_S * rate) :].abs().max()) / max(1e-9, float(wav.abs().max()))
         self.peaks[form] = max(self.peaks.get(form, -99.0), true_peak(wav, rate))
-        self.endings[form] = max(self.endings.get(form, -99.0), 20 * float(torch.tensor(last + 1e-6).log10()))
+        self.endings[form] = max(self.endings.get(form, -99.0), ending_level(wav, rate))
 
 
 def arguments() -> argparse.Namespace:
@@ -115,8 +114,7 @@ def listen(
                 )
         for seed, wav in zip(seeds, made.audio, strict=True):
             heard.clips += 1
-            levels = wav.abs()
-            if bool((levels > BURST * levels.quantile(0.99)).any()):
+            if has_burst(wav):
                 heard.bursts.append(f"{prompt} {seed}")
             for form in set(STREAMS) & set(options.forms):
                 heard.note_form(form, *streamed(wav, made.sample_rate, form))

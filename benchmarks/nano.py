@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from nano_parts import clips, codec, listening
+from nano_parts import clips, codec
 from nano_parts.classifier import load_or_train
 from nano_parts.sheet import write_sheet
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.data.synthesis.instruments import INSTRUMENTS
 from audiocraft.errors import AudioCraftError
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.metrics import following, instruments
+from audiocraft.metrics import coding, following, instruments, listening
 from audiocraft.models import MusicGen
 from audiocraft.models.loaders import load_compression_model
 
@@ -80,11 +80,14 @@ def try_load(load: Callable[[], Any], what: str, console: Console) -> Any:
 
 
 def measure_codecs(model: Any, examples: Sequence[clips.Example], console: Console) -> dict[str, Any]:
-    rows: dict[str, Any] = {"original": codec.measure(codec.original, examples)}
+    def measure(coder: coding.Coder) -> dict[str, float | None]:
+        return coding.distances(coder, [one.wav for one in examples], [one.key for one in examples])
+
+    rows: dict[str, Any] = {"original": measure(codec.original)}
     if model is not None:
-        rows["codec"] = codec.measure(codec.neural(model), examples)
+        rows["codec"] = measure(codec.neural(model))
     if codec.has_opus():
-        rows |= {f"opus_{rate}": codec.measure(codec.opus(rate), examples) for rate in codec.OPUS_RATES}
+        rows |= {f"opus_{rate}": measure(codec.opus(rate)) for rate in codec.OPUS_RATES}
     else:
         console.print("[yellow]Opus is left out: install opus-tools (opusenc, opusdec)")
     columns = ("", "kb/s", "log-mel distance, dB", "SI-SNR, dB", "key still right")

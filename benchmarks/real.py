@@ -21,12 +21,10 @@ import json
 import platform
 import random
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import librosa
 import numpy as np
 import soundfile
 import soxr
@@ -40,13 +38,9 @@ from audiocraft.checkpoints.files import load_weights
 from audiocraft.config.training import CompressionSolverConfig
 from audiocraft.data.manifest import DEFAULT_EXTS
 from audiocraft.errors import AudioCraftError, InvalidInput
-from audiocraft.metrics import key
-from audiocraft.metrics.key import chroma_agreement
-from audiocraft.metrics.onsets import find_onsets, onset_f1
-from audiocraft.metrics.reconstruction import log_mel_distance
+from audiocraft.metrics.coding import Coder, hear_notes, kept_notes
 from audiocraft.models.builders import build_encodec
 from audiocraft.models.loaders import load_compression_model
-from audiocraft.music.harmony import Key
 from audiocraft.solvers.base import CONFIG_FILE
 from audiocraft.solvers.runs import read_config
 
@@ -54,16 +48,6 @@ SAMPLE_RATE = 24000
 SILENCE_DB = -50.0
 _TRIES = 20
 Audio = NDArray[np.float32]
-Coder = Callable[[Audio], tuple[Audio, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What is measured in one sound: its key, its chroma [12, frames], and when its notes begin (seconds)."""
-
-    key: Key
-    chroma: NDArray[np.float64]
-    onsets: NDArray[np.float64]
 
 
 def arguments() -> argparse.Namespace:
@@ -120,35 +104,6 @@ def cut_clips(files: Sequence[Path], count: int, seconds: float, seed: int) -> l
     return clips
 
 
-def hear(wav: Audio) -> Heard:
-    """Key, chroma and onsets of a clip."""
-    cens = key.CHROMAS["chroma_cens"](wav)
-    chroma = librosa.feature.chroma_cqt(y=wav, sr=SAMPLE_RATE, hop_length=2048, tuning=0.0)
-    return Heard(key.key_of(cens), chroma, find_onsets(wav))
-
-
-def measure(coder: Coder, clips: Sequence[Audio], originals: Sequence[Heard]) -> dict[str, float]:
-    """One row of the table."""
-    rows = []
-    for clip, original in zip(clips, originals, strict=True):
-        decoded, bits = coder(clip)
-        decoded = np.pad(decoded[: len(clip)], (0, max(0, len(clip) - len(decoded)))).astype(np.float32)
-        heard = hear(decoded)
-        rows.append(
-            (
-                bits * SAMPLE_RATE / len(clip) / 1000,
-                log_mel_distance(torch.from_numpy(decoded), torch.from_numpy(clip), SAMPLE_RATE),
-                heard.key == original.key,
-                key.agrees(heard.key, original.key),
-                chroma_agreement(heard.chroma, original.chroma),
-                onset_f1(heard.onsets, original.onsets),
-            )
-        )
-    names = ("kbps", "log_mel_db", "same_key", "same_or_relative_key", "chroma", "onset_f1")
-    means = np.mean(np.array(rows, np.float64), axis=0).tolist()
-    return {name: round(value, 4) for name, value in zip(names, means, strict=True)}
-
-
 def load_codec(name: str) -> Any:
     """A codec by name or exported path, or the best weights of a run folder."""
     run = Path(name)
@@ -195,8 +150,8 @@ def main() -> int:
     except AudioCraftError as error:
         console.print(f"error: {error}", markup=False)
         return 2
-    originals = [hear(clip) for clip in clips]
-    rows = {name: measure(coder, clips, originals) for name, coder in named.items()}
+    originals = [hear_notes(clip) for clip in clips]
+    rows = {name: kept_notes(coder, clips, originals) for name, coder in named.items()}
     show(rows, len(clips), console)
     document = {
         "benchmark": "real",

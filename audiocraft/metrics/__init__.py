@@ -6,9 +6,9 @@
     onsets           when notes begin, and how far two recordings agree in it
     instruments      which instruments of the corpus play
     health           silence, clipping, what stands still, offset, stereo, bursts, loudness
-    reconstruction   how well a codec keeps a sound
+    reconstruction   how far one sound is from another; `coding` how well a codec keeps many
     seams            whether the joints of windows can be heard
-    following        how far music is what its prompt asked for
+    following        how far music is what its prompt asked for; `listening` which measures of it are right most often
 
 The original's metrics, with its names, take batches: `fad`, `kld`, `clap_consistency`, `chroma_cosinesim`, `visqol`,
 `pesq`, `rvm`, `miou`; `metric` is what they share.

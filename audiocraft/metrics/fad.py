@@ -85,6 +85,7 @@ class FrechetAudioDistanceMetric(Metric):
         """All that came, as sets: (generated, references), of all processes."""
         both = {name: Embeddings.join(_all(parts), self.embedder) for name, parts in self.parts.items()}
         if self.log_folder is not None and distrib.is_rank_zero():
+            self.log_folder.mkdir(parents=True, exist_ok=True)
             for name, part in both.items():
                 part.save(self.log_folder / f"{name}.safetensors")
         return both["predictions"], both["references"]

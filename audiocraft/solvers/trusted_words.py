@@ -33,10 +33,14 @@ def trusted_words(config: EmbedderSolverConfig, state: Mapping[str, Tensor]) -> 
         events = torch.zeros(len(config.sounds))
         events[[word for word, _, _ in known.events]] = 1
         for head, wanted in (("instruments", known.instruments), ("sounds", events)):
+            if head not in heard:
+                continue
             found[head].append(heard[head])
             truth[head].append(wanted)
     chosen: dict[str, float] = {}
     for head, words in (("instruments", config.instruments), ("sounds", config.sounds)):
+        if not words or not found[head]:
+            continue
         probabilities, wanted = torch.stack(found[head]), torch.stack(truth[head]).bool()
         for place, word in enumerate(words):
             threshold, f1 = best_threshold(probabilities[:, place], wanted[:, place])

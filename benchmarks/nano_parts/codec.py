@@ -1,8 +1,7 @@
 """How well a codec keeps a sound: the bundled codec and Opus, on the same clips, by the same measures.
 
-Distances are those of `audiocraft.metrics.reconstruction`, means over clips. Key: the share of music clips in which the
-right key, or its relative, is still found: a mel band is wider than a semitone, so the distance alone does not tell
-whether a codec keeps pitch.
+What is measured is `audiocraft.metrics.coding`: a mel band is wider than a semitone, so the distance alone does not
+tell whether a codec keeps pitch, and the key is looked for too.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,47 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiocraft.metrics import key
-from audiocraft.metrics.reconstruction import log_mel_distance, si_snr
-from audiocraft.music.harmony import parse_key
-from nano_parts.clips import Example
-
 SAMPLE_RATE = 24000
 OPUS_RATES = (6, 12)
 _OGG_HEADERS = 2
-_KEY_METHOD = ("chroma_cens", "Sha'ath")
 Audio = NDArray[np.float32]
-
-
-def _fitted(wav: Audio, length: int) -> Audio:
-    return np.pad(wav[:length], (0, max(0, length - len(wav)))).astype(np.float32)
-
-
-def measure(
-    coder: Callable[[Audio], tuple[Audio, float]], examples: Sequence[Example]
-) -> dict[str, float | None]:
-    """`coder` gives a clip's reconstruction and the bits it took."""
-    rows, keys = [], []
-    for example in examples:
-        decoded, bits = coder(example.wav)
-        decoded = _fitted(decoded, len(example.wav))
-        kbps = bits * SAMPLE_RATE / len(example.wav) / 1000
-        pair = (torch.from_numpy(decoded), torch.from_numpy(example.wav))
-        rows.append((kbps, log_mel_distance(*pair, SAMPLE_RATE), si_snr(*pair, SAMPLE_RATE)))
-        if example.key:
-            keys.append(_finds_key(decoded, example.key))
-    kbps, distance, ratio = np.mean(rows, axis=0).tolist()
-    return {
-        "kbps": round(kbps, 3),
-        "log_mel_db": round(distance, 3),
-        "si_snr_db": round(ratio, 2),
-        "key": round(float(np.mean(keys)), 4) if keys else None,
-    }
-
-
-def _finds_key(wav: Audio, wanted: str) -> bool:
-    chroma, profile = _KEY_METHOD
-    return key.agrees(key.key_of(key.CHROMAS[chroma](wav), profile), parse_key(wanted))
 
 
 def original(wav: Audio) -> tuple[Audio, float]:

@@ -13,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 pytest.importorskip("librosa")
 
-from nano_parts import codec, listening
-from nano_parts.clips import Example
+from nano_parts import codec
+
+from audiocraft.metrics import coding, listening
 
 RATE = 24000
 
@@ -25,7 +26,7 @@ def noise() -> np.ndarray:
 
 
 def test_codec_measures(noise: np.ndarray) -> None:
-    row = codec.measure(lambda wav: (wav[:-100], 10_000.0), [Example(noise)])
+    row = coding.distances(lambda wav: (wav[:-100], 10_000.0), [noise], [""])
     assert row["kbps"] == 1.0 and row["log_mel_db"] < 0.5 and row["key"] is None
 
 
@@ -42,7 +43,7 @@ def test_ogg_payload_counts_audio_packets() -> None:
 
 @pytest.mark.skipif(not codec.has_opus(), reason="opus-tools are not installed")
 def test_opus_keeps_length_and_rate(noise: np.ndarray) -> None:
-    row = codec.measure(codec.opus(12), [Example(noise)])
+    row = coding.distances(codec.opus(12), [noise], [""])
     assert 9 < row["kbps"] < 15
 
 

@@ -1,4 +1,4 @@
-"""The ears of the benchmark: which measures it uses, and what they find in a clip.
+"""Which measures of tempo and key are used, chosen by how often they are right, and what they find in a clip.
 
 The measures of tempo and key are picked among published ones by how often they are right on corpus clips as they are;
 they never see a model's output before they are fixed. How often they are right on those clips through the codec says
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,14 +22,36 @@ from audiocraft.metrics import key, tempo
 from audiocraft.metrics.following import Heard
 from audiocraft.metrics.instruments import Classifier
 from audiocraft.music.harmony import parse_key
-from nano_parts.clips import SAMPLE_RATE, Example
+from audiocraft.utils.files import atomic_write
 
+SAMPLE_RATE = 24000
 Audio = NDArray[np.float32]
+
+
+class Known(Protocol):
+    """A clip of music whose tempo and key are known."""
+
+    @property
+    def wav(self) -> Audio:
+        """[N] at 24 kHz."""
+
+    @property
+    def bpm(self) -> float:
+        """Beats per minute."""
+
+    @property
+    def key(self) -> str:
+        """As `parse_key` reads it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """The measures in use."""
+    """The measures in use.
+
+    Args:
+        tempo_method: a name of `tempo.METHODS`.
+        key_method: names of a chroma and a profile, as in `key.METHODS`.
+    """
 
     tempo_method: str
     key_method: tuple[str, str]
@@ -37,11 +59,12 @@ class Ears:
 
 
 def choose(
-    examples: Callable[[], Iterable[Example]], coder: Callable[[Audio], Audio] | None, cache: Path
+    examples: Callable[[], Iterable[Known]], coder: Callable[[Audio], Audio] | None, cache: Path
 ) -> dict[str, Any]:
     """How often every candidate is right, on clips as they are and through the codec; remembered in `cache`."""
     if cache.is_file():
-        return json.loads(cache.read_text(encoding="utf-8"))
+        remembered: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
+        return remembered
     right: dict[str, list[dict[str, bool]]] = {"as they are": [], "through the codec": []}
     for example in examples():
         right["as they are"].append(_answers(example.wav, example))
@@ -56,13 +79,11 @@ def choose(
             "key": {name: share for name, share in shares.items() if name not in tempo.METHODS},
         }
     cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_suffix(".part")
-    temporary.write_text(json.dumps(result), encoding="utf-8")
-    temporary.replace(cache)
+    atomic_write(cache, json.dumps(result))
     return result
 
 
-def _answers(wav: Audio, example: Example) -> dict[str, bool]:
+def _answers(wav: Audio, example: Known) -> dict[str, bool]:
     """Which candidates are right about a clip."""
     right = {name: tempo.agrees(method(wav), example.bpm) for name, method in tempo.METHODS.items()}
     chromas = {name: chroma(wav) for name, chroma in key.CHROMAS.items()}

@@ -1,0 +1,132 @@
+"""The embedder: what it takes, that level says nothing, that a file is read as it was written, and what is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from audiocraft.config.embedding import DAMAGES, DamageConfig, EmbedderConfig
+from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
+from audiocraft.metrics.embedder import load_embedder
+from audiocraft.metrics.embedders import embedded, open_embedder
+from audiocraft.metrics.fad import FrechetAudioDistanceMetric
+from audiocraft.metrics.kld import EmbedderKLDivergenceMetric
+from audiocraft.solvers.damage import clipped, damage, low_passed, with_noise
+from audiocraft.solvers.trusted_words import best_threshold
+
+from ..tiny_embedder import CONFIG, tiny_embedder, write_tiny
+
+RATE = CONFIG.sample_rate
+
+
+def noise(seconds: float, generator: torch.Generator) -> torch.Tensor:
+    return 0.1 * torch.randn(round(seconds * RATE), generator=generator)
+
+
+@pytest.mark.parametrize(("seconds", "windows"), [(0.5, 1), (2, 1), (2.4, 1), (2.6, 2), (3, 2), (10, 9)])
+def test_every_second_of_a_recording_is_in_a_window(
+    seconds: float, windows: int, generator: torch.Generator
+) -> None:
+    vectors = tiny_embedder().embed(noise(seconds, generator))
+    assert vectors.shape == (windows, CONFIG.dimension)
+    assert bool(vectors.isfinite().all())
+
+
+def test_level_says_nothing_and_silence_has_a_vector(generator: torch.Generator) -> None:
+    embedder, wav = tiny_embedder(), noise(3, generator)
+    assert torch.allclose(embedder.embed(wav), embedder.embed(0.01 * wav), atol=1e-3)
+    assert bool(embedder.embed(torch.zeros(RATE)).isfinite().all())
+
+
+def test_a_recording_does_not_depend_on_those_beside_it(generator: torch.Generator) -> None:
+    """More windows than go through the network at once."""
+    embedder, wav = tiny_embedder(), noise(40, generator)
+    whole = embedder.embed(wav)
+    windows = embedder.cut(wav * (0.1 / wav.square().mean().sqrt()))
+    assert torch.allclose(embedder(windows[35:36]), whole[35:36], atol=1e-4)
+
+
+@pytest.mark.parametrize("wav", [torch.zeros(0), torch.zeros(2, 100), torch.tensor([0.0, float("nan")])])
+def test_what_is_no_sound_is_refused(wav: torch.Tensor) -> None:
+    with pytest.raises(InvalidInput):
+        tiny_embedder().embed(wav)
+
+
+def test_a_folder_is_read_as_it_was_written(tmp_path: Path, generator: torch.Generator) -> None:
+    ours, wav = tiny_embedder(), noise(3, generator)
+    folder = write_tiny(tmp_path / "tiny")
+    again = load_embedder(folder)
+    assert torch.equal(again.embed(wav), ours.embed(wav))
+    assert again.digest() == ours.digest() != tiny_embedder(seed=4).digest()
+    assert again.config == CONFIG
+    opened = open_embedder(folder)
+    assert opened.name == "tiny"
+    assert torch.allclose(embedded(wav.expand(2, -1), RATE, opened), opened.embed(wav), atol=1e-4)
+    with pytest.raises(CheckpointError, match="not a embedder"):
+        load_embedder("nano")
+
+
+def test_words_are_heard_from_their_thresholds_on() -> None:
+    embedder = tiny_embedder()
+    vectors = torch.zeros(1, CONFIG.dimension)
+    for name, bias in (("instruments", torch.tensor([4.0, 4.0])), ("sounds", torch.tensor([-4.0]))):
+        embedder.heads[name].bias.copy_(bias)  # type: ignore[operator, union-attr]
+    assert embedder.heard(vectors) == {"piano"}  # nobody trusts it with drums
+    with pytest.raises(ConfigError, match="kazoo"):
+        EmbedderConfig(thresholds={"kazoo": 0.5})
+
+
+def test_metrics_of_batches_listen_with_it(tmp_path: Path, generator: torch.Generator) -> None:
+    folder = write_tiny(tmp_path / "tiny")
+    batch = torch.stack([noise(3, generator) for _ in range(4)])[:, None]
+    other = torch.stack([noise(3, generator).cumsum(-1).sin() for _ in range(4)])[:, None]
+    sizes, rates = torch.full((4,), batch.shape[-1]), torch.full((4,), RATE)
+    fad = FrechetAudioDistanceMetric(None, folder, log_folder=tmp_path / "log")
+    fad.update(batch, batch, sizes, rates)
+    assert fad.compute() == pytest.approx(0, abs=1e-6)
+    fad.reset()
+    fad.update(batch, other, sizes, rates)
+    assert fad.compute() > 0
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [
+        "predictions.safetensors", "references.safetensors",
+    ]  # fmt: skip
+    kld = EmbedderKLDivergenceMetric(folder)
+    kld.update(batch, batch, sizes, rates)
+    assert kld.compute()["kld"] == pytest.approx(0, abs=1e-6)
+
+
+def test_damage_is_as_strong_as_it_says(generator: torch.Generator) -> None:
+    wav = noise(2, generator)
+    random = np.random.default_rng(1)
+    for pink in (False, True):
+        error = with_noise(wav, 20.0, random, pink=pink) - wav
+        assert 20 * torch.log10(wav.norm() / error.norm()) == pytest.approx(20, abs=0.1)
+    spectrum = torch.fft.rfft(low_passed(wav, RATE, 1000.0)).abs()
+    assert spectrum[len(spectrum) // 2 :].amax() < 1e-3 * spectrum.amax()
+    loud = clipped(wav, 20.0)
+    assert float((loud.abs() >= loud.abs().amax() - 1e-6).float().mean()) > 0.2
+    assert loud.norm() == pytest.approx(float(wav.norm()), rel=1e-3)
+
+
+def test_at_most_one_damage_and_the_same_for_the_same_numbers(generator: torch.Generator) -> None:
+    wav, config, kinds = noise(2, generator), DamageConfig(share=0.7), set()
+    for seed in range(30):
+        (one, strengths), (again, _) = (
+            damage(wav, RATE, config, np.random.default_rng(seed), None) for _ in range(2)
+        )
+        assert torch.equal(one, again)
+        assert one.shape == wav.shape
+        assert int((strengths > 0).sum()) <= 1
+        kinds |= {DAMAGES[place] for place in strengths.nonzero()[:, 0].tolist()}
+    assert kinds == {"noise", "lowpass", "clipping"}
+
+
+def test_the_threshold_between_right_and_wrong() -> None:
+    probabilities = torch.tensor([0.1, 0.2, 0.7, 0.9])
+    threshold, f1 = best_threshold(probabilities, torch.tensor([False, False, True, True]))
+    assert 0.2 < threshold <= 0.7
+    assert f1 == pytest.approx(1.0)
+    assert best_threshold(probabilities, torch.zeros(4, dtype=torch.bool))[1] == 0
