@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-stamp
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-deps matrix kernels sanitize kernel-deps wheel check fix bench browser docs parity browser-deps corpus-deps bench-deps queue clean
+.PHONY: help setup demo test test-deps matrix kernels sanitize kernel-deps wheel check fix bench browser docs parity browser-deps corpus-deps bench-deps cards queue clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ corpus-deps: ## what renders the training corpora: FluidSynth (needs root, Debia
 	apt-get update --quiet=2
 	apt-get install --yes --no-install-recommends libfluidsynth3 fluid-soundfont-gm
 	recipes/fetch_packages.sh runs/packages
+
+cards: setup ## the figures of `audiocraft evaluate` in the cards of the bundled models (needs a corpus: docs/corpus.md)
+	$(BIN)/python recipes/cards.py musicgen-nano nano
 
 queue: setup ## train the bundled models in the background, at the lowest priority; goes on where it stopped
 	$(BIN)/python recipes/training_queue.py start

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from audiocraft.checkpoints.families import ModelFamily
+from audiocraft.checkpoints.families import ModelFamily, Release
 from audiocraft.families._kinds import EMBEDDER
 
 
@@ -22,4 +22,5 @@ FAMILY = ModelFamily(
     load="audiocraft.metrics.embedder:load_embedder",
     solvers=("embedder",),
     recognises=_recognises,
+    releases=(Release(repo="embedder-nano"),),
 )

@@ -24,7 +24,7 @@ Coder = Callable[[Audio], tuple[Audio, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class HeardNotes:
     """What is heard of notes in one sound: its key, its chroma [12, frames], and when they begin, in seconds."""
 
     key: Key
@@ -68,15 +68,15 @@ def finds_key(wav: Audio, wanted: str) -> bool:
     return key.agrees(key.key_of(key.CHROMAS[chroma](wav), profile), parse_key(wanted))
 
 
-def hear_notes(wav: Audio) -> Notes:
+def hear_notes(wav: Audio) -> HeardNotes:
     """Key, chroma and onsets of wav [N]."""
     librosa = require("librosa", extra="analysis")
     cens = key.CHROMAS["chroma_cens"](wav)
     chroma = librosa.feature.chroma_cqt(y=wav, sr=SAMPLE_RATE, hop_length=2048, tuning=0.0)
-    return Notes(key.key_of(cens), chroma, find_onsets(wav))
+    return HeardNotes(key.key_of(cens), chroma, find_onsets(wav))
 
 
-def kept_notes(coder: Coder, clips: Sequence[Audio], originals: Sequence[Notes]) -> dict[str, float]:
+def kept_notes(coder: Coder, clips: Sequence[Audio], originals: Sequence[HeardNotes]) -> dict[str, float]:
     """Means over clips: `kbps`, `log_mel_db`, shares with the same key, and with the same or its relative, the
     correlation of pitch classes, and the F1 of note beginnings.
 
