@@ -112,6 +112,7 @@ class ModelFamily:
         precisions: of weights, that it can be loaded with.
         needs: the extra of this package that an input needs, by input; "" is the family itself.
         releases: published weights.
+        default: whether models of its kind that say nothing about themselves are of this family.
     """
 
     name: str
@@ -136,6 +137,7 @@ class ModelFamily:
     precisions: tuple[str, ...] = ("fp32",)
     needs: Mapping[str, str] = field(default_factory=dict)
     releases: tuple[Release, ...] = ()
+    default: bool = False
 
     @property
     def generates(self) -> bool:
@@ -385,10 +387,10 @@ def of_file(package: Mapping[Any, Any], kind: str | None = None) -> ModelFamily 
 
 
 def default_of(kind: str) -> ModelFamily:
-    """The family of models of `kind` that say nothing about themselves: the first that recognises configurations."""
+    """The family of models of `kind` that say nothing about themselves: the one that declares it, else the first."""
     found = [family for family in families() if family.kind.name == kind]
     kind_called(kind)
-    return next((family for family in found if family.recognises is not None), found[0])
+    return next((family for family in found if family.default), found[0])
 
 
 def target(reference: Reference | None) -> Any:

@@ -36,6 +36,7 @@ FAMILY = ModelFamily(
     solvers=("compression",),
     model_types=("encodec",),
     recognises=_recognises,
+    default=True,
     knows_file=is_encodec_2022,
     read_file="audiocraft.checkpoints.torch_files.encodec_2022:read_2022",
     releases=(

@@ -41,6 +41,7 @@ FAMILY = ModelFamily(
     solvers=("musicgen",),
     model_types=("musicgen", "musicgen_melody"),
     recognises=_recognises,
+    default=True,
     inputs={"score": "plan", "chroma_stem": "melody", "style": "style"},
     always_takes=CONTINUES,
     precisions=("fp32", "bf16", "fp16", "int8", "int4"),

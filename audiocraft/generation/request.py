@@ -3,49 +3,46 @@
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from itertools import pairwise
 from typing import Any, Literal
 
 from torch import Tensor
 
 from audiocraft.audio.pcm import checked_rate, checked_recordings, checked_samples
 from audiocraft.audio.processing import AudioProcessor
-from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.checks import (
+    check_duration,
+    check_number,
+    check_prompt,
+    check_record,
+    check_rows,
+    check_whole,
+    checked_regions,
+    checked_schedule,
+    checked_seeds,
+    entries_of,
+)
 from audiocraft.generation.controls import Controls
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.types import ScorePlan, StyleSettings
-
-MAX_DURATION = 86400.0
-"""Seconds. What comes back whole is limited by memory long before; streams are not."""
-
 
 MOST_GUIDANCE = 1e30
 """Beyond it, float32 has no room for the logits that come of it."""
 MOST_FLOW_STEPS = 1000
 FINEST = 1e-7
 """Tolerance of a flow; float32 knows nothing finer."""
+SPAN_ARRANGEMENTS = ("nonoverlap", "stride1")
+"""How spans of masked frames may lie."""
 COLDEST = 1e-6
 """Temperatures below this choose the most likely code: no other has a chance, and float32 no room for them."""
 
 
-def check_number(value: object, name: str, place: str) -> None:
-    """Raise InvalidInput for what is no number, such as text out of a form."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise InvalidInput(f"{name} must be a number, got {value!r}", field=place)
-
-
-def _check_whole(value: object, name: str, place: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise InvalidInput(f"{name} must be a whole number, got {value!r}", field=place)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How one code is chosen from its logits.
+    """How one code is chosen from its logits. None is what the model was made for: with models that predict one code
+    after the other, the 250 most likely codes at temperature 1.
 
     Args:
         top_k: choose among the k most likely codes; 0 means all.
@@ -54,25 +51,50 @@ class Sampling:
     """
 
     use_sampling: bool = True
+    top_k: int | None = None
+    top_p: float | None = None
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None:
+            check_whole(self.top_k, "top_k", "sampling.top_k")
+            if self.top_k < 0:
+                raise InvalidInput(
+                    f"top_k must be 0 (all codes) or more, got {self.top_k}", field="sampling.top_k"
+                )
+        if self.top_p is not None:
+            check_number(self.top_p, "top_p", "sampling.top_p")
+            if not 0 <= self.top_p <= 1:
+                raise InvalidInput(f"top_p must be between 0 and 1, got {self.top_p}", field="sampling.top_p")
+        if self.temperature is not None:
+            check_number(self.temperature, "temperature", "sampling.temperature")
+            if not (math.isfinite(self.temperature) and self.temperature >= 0):
+                raise InvalidInput(
+                    f"temperature must be 0 (greedy) or more, got {self.temperature}",
+                    field="sampling.temperature",
+                )
+
+    def settled(self, model: ChosenSampling | None = None) -> ChosenSampling:
+        """What is left open filled in by what `model` was made for. Who gives one of top_k and top_p is not given the
+        other, which would win or lose against it unasked."""
+        model = ChosenSampling() if model is None else model
+        chosen = self.top_k is not None or self.top_p is not None
+        top_k, top_p = (self.top_k or 0, self.top_p or 0.0) if chosen else (model.top_k, model.top_p)
+        temperature = model.temperature if self.temperature is None else self.temperature
+        return ChosenSampling(
+            use_sampling=self.use_sampling, top_k=top_k, top_p=top_p, temperature=temperature
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChosenSampling:
+    """`Sampling` in which nothing is left open; the defaults are those of models that predict one code after the
+    other."""
+
+    use_sampling: bool = True
     top_k: int = 250
     top_p: float = 0.0
     temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_whole(self.top_k, "top_k", "sampling.top_k")
-        check_number(self.top_p, "top_p", "sampling.top_p")
-        check_number(self.temperature, "temperature", "sampling.temperature")
-        if self.top_k < 0:
-            raise InvalidInput(
-                f"top_k must be 0 (all codes) or more, got {self.top_k}", field="sampling.top_k"
-            )
-        if not 0 <= self.top_p <= 1:
-            raise InvalidInput(f"top_p must be between 0 and 1, got {self.top_p}", field="sampling.top_p")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InvalidInput(
-                f"temperature must be 0 (greedy) or more, got {self.temperature}",
-                field="sampling.temperature",
-            )
 
     @property
     def greedy(self) -> bool:
@@ -133,7 +155,7 @@ class FlowSettings:
             raise InvalidInput(
                 f"flow solver {self.solver!r} is not one of {', '.join(known)}", field="flow.solver"
             )
-        _check_whole(self.steps, "flow steps", "flow.steps")
+        check_whole(self.steps, "flow steps", "flow.steps")
         if not 1 <= self.steps <= MOST_FLOW_STEPS:
             raise InvalidInput(
                 f"flow steps must lie between 1 and {MOST_FLOW_STEPS}, got {self.steps}", field="flow.steps"
@@ -167,6 +189,55 @@ class WindowSettings:
             )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedSettings:
+    """How a model that fills in masked codes goes about it; None is what it was made for. Other models have no use for
+    it.
+
+    Args:
+        steps: passes for each codebook; the last number holds for all further ones.
+        span_arrangement: "nonoverlap" cuts the piece into spans, "stride1" lets one begin at every frame.
+        least_guidance: the strength of guidance when nothing is masked any more; it falls to this from
+            `guidance.coef`, which holds while everything is masked.
+    """
+
+    steps: tuple[int, ...] | None = None
+    span_arrangement: str | None = None
+    least_guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            steps = (self.steps,) if isinstance(self.steps, int) else tuple(self.steps)
+            object.__setattr__(self, "steps", steps)
+            for count in steps:
+                check_whole(count, "a number of steps", "masked.steps")
+            if not steps or min(steps) < 1:
+                raise InvalidInput(
+                    f"every codebook needs 1 step or more, got {', '.join(map(str, steps)) or 'none'}",
+                    field="masked.steps",
+                )
+        if self.span_arrangement not in (None, *SPAN_ARRANGEMENTS):
+            raise InvalidInput(
+                f"span_arrangement {self.span_arrangement!r} is not one of {', '.join(SPAN_ARRANGEMENTS)}",
+                field="masked.span_arrangement",
+            )
+        Guidance(coef=self.least_guidance)
+
+    def steps_of(self, codebooks: int, default: tuple[int, ...] = (20, 10, 10, 10)) -> tuple[int, ...]:
+        """Passes for each of `codebooks`."""
+        steps = self.steps or default
+        if len(steps) > codebooks:
+            raise InvalidInput(
+                f"there are {codebooks} codebooks, and steps for {len(steps)}", field="masked.steps"
+            )
+        return (*steps, *[steps[-1]] * (codebooks - len(steps)))
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of what is said."""
+        return tuple(entry.name for entry in fields(self) if getattr(self, entry.name) is not None)
+
+
 def window_of(duration: float, extend_stride: float, heard: float, default: float) -> WindowSettings:
     """The window that upstream's `extend_stride` means for a model that hears `heard` seconds at once.
 
@@ -196,6 +267,10 @@ class GenerationRequest:
         schedule: (second, text) in ascending order from second 0: what the music should be from there on, in all rows.
             A row's prompt, where there is one, holds throughout, and the text is added to it.
         prompt_audio: [B, C, N] to continue, at `prompt_sample_rate`; this and the reference may be integer PCM.
+        keep: (start, end) in seconds, ascending: regions of `audio` whose codes stay as they are, while everything else
+            is made anew, with models that fill in what is masked.
+        audio: [B, C, N], at `audio_sample_rate`: what is kept from.
+        masked: how such models go about it.
         score: tempo, key and chords of all rows, for models that take plans; what is said here wins over the prompt.
         plans: one per row for models that take them; None plans from the prompt and the score.
         reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
@@ -217,6 +292,10 @@ class GenerationRequest:
     schedule: tuple[tuple[float, str], ...] = ()
     prompt_audio: Tensor | None = field(default=None, compare=False, repr=False)
     prompt_sample_rate: int | None = None
+    keep: tuple[tuple[float, float], ...] = ()
+    audio: Tensor | None = field(default=None, compare=False, repr=False)
+    audio_sample_rate: int | None = None
+    masked: MaskedSettings = MaskedSettings()
     score: ScoreSettings = ScoreSettings()
     plans: tuple[ScorePlan | None, ...] | None = None
     reference_audio: tuple[Tensor | None, ...] | None = field(default=None, compare=False, repr=False)
@@ -230,21 +309,21 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         for name, kind in _RECORDS.items():
-            _check_record(getattr(self, name), kind, name)
-        self._set("prompts", _entries(self.prompts, "prompts"))
+            check_record(getattr(self, name), kind, name)
+        self._set("prompts", entries_of(self.prompts, "prompts"))
         if not self.prompts:
             raise InvalidInput("a request needs at least one prompt", field="prompts")
         for prompt in self.prompts:
-            _check_prompt(prompt)
-        _check_duration(self.duration)
+            check_prompt(prompt)
+        check_duration(self.duration)
         self._set("adapters", _adapters(self.adapters))
         self.controls.check_within(self.duration)
-        self._set("schedule", _schedule(self.schedule, self.duration))
+        self._set("schedule", checked_schedule(self.schedule, self.duration))
         if self.seeds is not None:
-            self._set("seeds", _seeds(self.seeds, len(self.prompts)))
+            self._set("seeds", checked_seeds(self.seeds, len(self.prompts)))
         if self.plans is not None:
-            self._set("plans", _entries(self.plans, "plans"))
-            _check_rows(self.plans, len(self.prompts), "plans")
+            self._set("plans", entries_of(self.plans, "plans"))
+            check_rows(self.plans, len(self.prompts), "plans")
             if self.score.given:
                 raise InvalidInput(
                     "plans say tempo, key and chords already; leave out the score or the plans", field="score"
@@ -252,8 +331,11 @@ class GenerationRequest:
         if self.prompt_audio is not None:
             self._set("prompt_audio", checked_samples(self.prompt_audio, "prompt_audio"))
             self._check_prompt_audio(self.prompt_audio)
+        self._set("keep", checked_regions(self.keep, self.duration))
+        if self.keep or self.audio is not None:
+            self._check_kept()
         if self.reference_audio is not None:
-            self._check_reference_audio(_entries(self.reference_audio, "reference_audio"))
+            self._check_reference_audio(entries_of(self.reference_audio, "reference_audio"))
 
     def _set(self, name: str, value: object) -> None:
         """A field as it is meant: what callers pass may be a list, an array, or a number of NumPy's."""
@@ -271,7 +353,7 @@ class GenerationRequest:
         """The request of some of the rows."""
         parts = {
             name: getattr(self, name)
-            for name in ("prompts", "seeds", "plans", "prompt_audio", "reference_audio")
+            for name in ("prompts", "seeds", "plans", "prompt_audio", "audio", "reference_audio")
         }
         return replace(self, **{name: part[start:stop] for name, part in parts.items() if part is not None})
 
@@ -281,11 +363,37 @@ class GenerationRequest:
                 f"prompt audio must be [rows, channels, samples] and not empty, got {list(audio.shape)}",
                 field="prompt_audio",
             )
-        _check_rows(audio, len(self.prompts), "prompt_audio")
+        check_rows(audio, len(self.prompts), "prompt_audio")
         self._set("prompt_sample_rate", checked_rate(self.prompt_sample_rate, "prompt_sample_rate"))
 
+    def _check_kept(self) -> None:
+        if self.audio is None:
+            raise InvalidInput("keep names regions of audio: give the audio that they are of", field="audio")
+        if not self.keep:
+            raise InvalidInput("audio is there to keep regions of: say which, in keep", field="keep")
+        if self.prompt_audio is not None:
+            raise InvalidInput(
+                "audio that is continued is kept anyway: give prompt_audio, or keep and audio", field="keep"
+            )
+        audio = checked_samples(self.audio, "audio")
+        if audio.dim() != 3 or audio.shape[-1] == 0:
+            raise InvalidInput(
+                f"audio must be [rows, channels, samples] and not empty, got {list(audio.shape)}",
+                field="audio",
+            )
+        check_rows(audio, len(self.prompts), "audio")
+        self._set("audio", audio)
+        self._set("audio_sample_rate", checked_rate(self.audio_sample_rate, "audio_sample_rate"))
+        assert self.audio_sample_rate is not None
+        seconds = audio.shape[-1] / self.audio_sample_rate
+        start, end = self.keep[-1]
+        if end > seconds + 1e-6:
+            raise InvalidInput(
+                f"the region {start:g}-{end:g} s is not inside the audio of {seconds:g} s", field="keep"
+            )
+
     def _check_reference_audio(self, rows: tuple[Any, ...]) -> None:
-        _check_rows(rows, len(self.prompts), "reference_audio")
+        check_rows(rows, len(self.prompts), "reference_audio")
         heard = checked_recordings([wav for wav in rows if wav is not None], "reference_audio")
         for wav in heard:
             if wav.dim() != 2 or wav.numel() == 0:
@@ -302,6 +410,7 @@ _RECORDS: Mapping[str, type] = {
     "sampling": Sampling,
     "guidance": Guidance,
     "window": WindowSettings,
+    "masked": MaskedSettings,
     "score": ScoreSettings,
     "controls": Controls,
     "flow": FlowSettings,
@@ -329,16 +438,6 @@ class GenerationResult:
     timings: Mapping[str, float]
 
 
-def _check_prompt(prompt: str | None) -> None:
-    if prompt is not None and not isinstance(prompt, str):
-        raise InvalidInput(f"a prompt must be text, got {type(prompt).__name__}", field="prompts")
-    if prompt is not None and len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise InvalidInput(
-            f"a prompt has {len(prompt)} characters; at most {MAX_PROMPT_CHARACTERS} are allowed",
-            field="prompts",
-        )
-
-
 def _adapters(adapters: Any) -> tuple[tuple[str, float], ...]:
     try:
         pairs = [(str(path), weight) for path, weight in adapters]
@@ -353,75 +452,3 @@ def _adapters(adapters: Any) -> tuple[tuple[str, float], ...]:
                 f"the weight of the adapter {path} must be finite, got {weight}", field="adapters"
             )
     return tuple((path, float(weight)) for path, weight in pairs)
-
-
-def _check_duration(duration: float) -> None:
-    check_number(duration, "duration", "duration")
-    if not (math.isfinite(duration) and 0 < duration <= MAX_DURATION):
-        raise InvalidInput(
-            f"duration must be more than 0 and at most {MAX_DURATION:g} seconds, got {duration:g}",
-            field="duration",
-        )
-
-
-def _check_record(value: object, kind: type, name: str) -> None:
-    """Refuse a bare number where a record of settings belongs."""
-    if not isinstance(value, kind) and not (value is None and name == "style"):
-        first = fields(kind)[0].name
-        raise InvalidInput(
-            f"{name} must be {kind.__name__}(...), such as {kind.__name__}({first}=...), got {value!r}",
-            field=name,
-        )
-
-
-def _entries(values: Any, name: str) -> tuple[Any, ...]:
-    """`values` as a tuple; text is one entry and not one for each letter."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise InvalidInput(f"{name} must be a list with an entry for each row, got {values!r}", field=name)
-    return tuple(values)
-
-
-def _seeds(seeds: Any, rows: int) -> tuple[int, ...]:
-    seeds = _entries(seeds, "seeds")
-    _check_rows(seeds, rows, "seeds")
-    for seed in seeds:
-        _check_whole(seed, "a seed", "seeds")
-    whole = tuple(int(seed) for seed in seeds)
-    outside = [seed for seed in whole if not 0 <= seed <= MAX_SEED]
-    if outside:
-        raise InvalidInput(f"seeds must lie between 0 and {MAX_SEED}, got {outside[0]}", field="seeds")
-    return whole
-
-
-def _schedule(schedule: Any, duration: float) -> tuple[tuple[float, str], ...]:
-    entries = _entries(schedule, "schedule")
-    for entry in entries:
-        if not isinstance(entry, list | tuple) or len(entry) != 2:
-            raise InvalidInput(f"a schedule has entries (second, text), got {entry!r}", field="schedule")
-        second, text = entry
-        check_number(second, "a second of the schedule", "schedule")
-        if not isinstance(text, str):
-            raise InvalidInput(f"a text of the schedule must be text, got {text!r}", field="schedule")
-        _check_prompt(text)
-        if not text.strip():
-            raise InvalidInput(f"the schedule says nothing for second {second:g}", field="schedule")
-        if not (math.isfinite(second) and 0 <= second < duration):
-            raise InvalidInput(
-                f"the schedule's second {second:g} is not inside the piece of {duration:g} s",
-                field="schedule",
-            )
-    seconds = [second for second, _ in entries]
-    if seconds and seconds[0] != 0:
-        raise InvalidInput(
-            f"a schedule says what the music is from second 0; this one starts at {seconds[0]:g}",
-            field="schedule",
-        )
-    if any(later <= earlier for earlier, later in pairwise(seconds)):
-        listed = ", ".join(f"{second:g}" for second in seconds)
-        raise InvalidInput(f"the seconds of a schedule must ascend, got {listed}", field="schedule")
-    return tuple((second, text) for second, text in entries)
-
-
-def _check_rows(values: Tensor | tuple[object, ...], rows: int, name: str) -> None:
-    if len(values) != rows:
-        raise InvalidInput(f"{name} has {len(values)} entries for {rows} prompts", field=name)

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from audiocraft.generation.request import Sampling
+from audiocraft.generation.request import ChosenSampling, Sampling
 
 
-def sample(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
+def sample(
+    logits: Tensor, sampling: Sampling | ChosenSampling, generators: Sequence[torch.Generator]
+) -> Tensor:
     """logits [B, K, V], one generator per row -> codes [B, K]."""
+    if isinstance(sampling, Sampling):
+        sampling = sampling.settled()
     if sampling.greedy:
         return logits.argmax(dim=-1)
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from audiocraft.models.genmodel import BaseGenModel as BaseGenModel
     from audiocraft.models.jasco import JASCO as JASCO
     from audiocraft.models.lm import LMModel as LMModel
+    from audiocraft.models.lm_magnet import MagnetLMModel as MagnetLMModel
     from audiocraft.models.loaders import load_compression_model as load_compression_model
     from audiocraft.models.loaders import load_lm_model as load_lm_model
+    from audiocraft.models.magnet import MAGNeT as MAGNeT
     from audiocraft.models.musicgen import MusicGen as MusicGen
 
 __getattr__, __dir__ = lazy_names(
@@ -36,6 +38,8 @@ __getattr__, __dir__ = lazy_names(
         "FlowMatchingModel": "audiocraft.models.flow_matching",
         "JASCO": "audiocraft.models.jasco",
         "HFEncodecCompressionModel": "audiocraft.models.codecs.released",
+        "MAGNeT": "audiocraft.models.magnet",
+        "MagnetLMModel": "audiocraft.models.lm_magnet",
         "MusicGen": "audiocraft.models.musicgen",
         "load_compression_model": "audiocraft.models.loaders",
         "load_lm_model": "audiocraft.models.loaders",

@@ -10,7 +10,7 @@ from audiocraft.models.builders import get_debug_compression_model
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
 from audiocraft.models.loaders import load_lm, one_precision
-from audiocraft.models.token_model import TokenModel
+from audiocraft.models.token_model import TokenModel, refuse_masked
 from audiocraft.utils.devices import usable_device
 
 MELODY = "self_wav"
@@ -31,6 +31,7 @@ class AudioGen(TokenModel):
         self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
     ) -> None:
         super().__init__(name, compression_model, lm, max_duration)
+        refuse_masked(name, lm)
         if MELODY in lm.condition_provider.conditioners:
             raise InvalidInput(
                 f"model {name!r} takes a melody; load it with MusicGen, AudioGen is told by text alone",

@@ -281,26 +281,29 @@ def build_lm(config: LMConfig, *, device: Device = "cpu", load_codec: CodecLoade
     Args:
         load_codec: gives the codecs that its conditioners listen to; without them there is no need for it.
     """
-    lm, guidance = config.transformer_lm, config.classifier_free_guidance
-    kwargs = kwargs_of(lm)
-    kwargs["cross_attention"] = lm.cross_attention or bool(config.fuser.cross)
     with laid_out_on(device):
-        model = LMModel(
-            pattern_provider=build_pattern(config.codebooks_pattern, n_q=lm.n_q),
-            condition_provider=build_provider(
-                config.conditioners,
-                output_dim=lm.dim,
-                device=device,
-                duration=config.max_duration,
-                load_codec=load_codec,
-            ),
-            fuser=build_fuser(config.fuser),
-            cfg_dropout=guidance.training_dropout,
-            cfg_coef=guidance.inference_coef,
-            attribute_dropout=config.attribute_dropout.kwargs(),
-            **kwargs,
-        )
-    return model.eval()
+        return LMModel(**lm_arguments(config, device, load_codec)).eval()
+
+
+def lm_arguments(config: LMConfig, device: Device, load_codec: CodecLoader | None) -> dict[str, Any]:
+    """What the class of a language model is called with."""
+    lm, guidance = config.transformer_lm, config.classifier_free_guidance
+    return {
+        **kwargs_of(lm),
+        "cross_attention": lm.cross_attention or bool(config.fuser.cross),
+        "pattern_provider": build_pattern(config.codebooks_pattern, n_q=lm.n_q),
+        "condition_provider": build_provider(
+            config.conditioners,
+            output_dim=lm.dim,
+            device=device,
+            duration=config.max_duration,
+            load_codec=load_codec,
+        ),
+        "fuser": build_fuser(config.fuser),
+        "cfg_dropout": guidance.training_dropout,
+        "cfg_coef": guidance.inference_coef,
+        "attribute_dropout": config.attribute_dropout.kwargs(),
+    }
 
 
 def build_flow(
@@ -373,11 +376,15 @@ def get_compression_model(cfg: Mapping[str, Any]) -> CompressionModel:
 
 
 def get_lm_model(cfg: Mapping[str, Any]) -> LMModel:
-    """Upstream's name for `build_lm`; settings of other parts of a training run are ignored."""
+    """Upstream's name for `build_lm`, or what builds the sort that `lm_model` says; settings of other parts of a
+    training run are ignored."""
     tree = _plain(cfg)
-    return build_lm(
-        LMConfig.select(tree), device=str(tree.get("device") or "cpu"), load_codec=_load_named_codec
+    device = str(tree.get("device") or "cpu")
+    family = recognise(
+        {"lm_model": tree.get("lm_model") or "transformer_lm", "transformer_lm": {}}, kind="lm"
     )
+    model: LMModel = target(family.build)(target(family.config).select(tree), device=device)
+    return model
 
 
 def get_jasco_model(

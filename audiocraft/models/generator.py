@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.audio.processing import AudioProcessor
+from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.computations import Generation, run_alone
 from audiocraft.generation.events import AudioChunk
@@ -136,6 +137,11 @@ class GeneratorModel(ABC):
         return False
 
     @property
+    def fills_in(self) -> bool:
+        """Whether the model fills in what is masked, as `request.masked` says."""
+        return False
+
+    @property
     def makes_music(self) -> bool:
         """Whether all that it makes is music, in which one tone does not drown all others for long."""
         return False
@@ -178,6 +184,13 @@ class GeneratorModel(ABC):
                 raise InvalidInput(f"model {self.name!r} is not told {name} moment by moment", field=name)
         if request.adapters and not self.takes_adapters:
             raise InvalidInput(f"model {self.name!r} takes no adapters", field="adapters")
+        if request.keep:
+            check_takes(self.name, self.takes, "keep")
+        if request.masked.given and not self.fills_in:
+            raise InvalidInput(
+                f"model {self.name!r} masks nothing, so it has no {', '.join(request.masked.given)}; MAGNeT does",
+                field=f"masked.{request.masked.given[0]}",
+            )
         decoder = decoder or self.decoder
         if not math.isclose(decoder.frame_rate, self.frame_rate, rel_tol=1e-6):
             raise InvalidInput(

@@ -173,13 +173,15 @@ class BaseGenModel(GeneratorModel):
         window = WindowSettings()
         if self.extend_stride is not None:
             window = window_of(self.duration, self.extend_stride, self.max_duration, self.default_stride)
+        window = replace(window, level_anchor=False)  # as the original leaves it
+        return replace(self._seeded(prompts), sampling=sampling, guidance=guidance, window=window)
+
+    def _seeded(self, prompts: tuple[str | None, ...]) -> GenerationRequest:
+        """A request for `prompts` with what no `set_generation_params` says."""
         return GenerationRequest(
             prompts=prompts,
             duration=self.duration,
             seeds=seeds_for_callers_of_generate(len(prompts)),
-            sampling=sampling,
-            guidance=guidance,
-            window=replace(window, level_anchor=False),  # as the original leaves it
             style=self.style,
         )
 

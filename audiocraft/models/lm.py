@@ -129,7 +129,7 @@ class LMModel(StreamingModule):
         self.cfg: ConfigTree | None = None  # of a released model, for its users; nothing here reads it
         self.half_dtype: torch.dtype | None = torch.float16  # what a GPU computes in; None is float32
         self._weights = object()  # the same one in all models that share these weights: see `models.adapted`
-        self._first_frame = first_frame_step(pattern_provider) if fuser.fuse2cond.get("frames") else 0
+        self._first_frame = self._step_of_first_frame() if fuser.fuse2cond.get("frames") else 0
         self._init_weights(weight_init, depthwise_init, zero_bias_init)
 
     @property
@@ -254,7 +254,7 @@ class LMModel(StreamingModule):
         """
         if self.training:
             raise InvalidInput("generation needs a model in eval mode: call `lm.eval()` first")
-        rows = _num_rows(prompt, conditions, num_samples)
+        rows = num_rows(prompt, conditions, num_samples)
         prompt = self._prompt(prompt, rows, max_gen_len)
         attributes = list(conditions) or [self.condition_provider.null_attributes() for _ in range(rows)]
         strength = Guidance(
@@ -276,6 +276,10 @@ class LMModel(StreamingModule):
         if check and not bool(((codes >= 0) & (codes < self.card)).all()):
             raise InvalidInput(f"generation returned codes outside 0 ... {self.card - 1}", field="check")
         return codes[..., prompt.shape[-1] if remove_prompts else 0 :]
+
+    def _step_of_first_frame(self) -> int:
+        """The step at which conditions of frame 0 are added."""
+        return first_frame_step(self.pattern_provider)
 
     def _prompt(self, prompt: Tensor | None, rows: int, length: int) -> Tensor:
         """The prompt [B, K, P] on our device, checked; without one, P is 0."""
@@ -395,9 +399,10 @@ def first_frame_step(provider: CodebooksPatternProvider) -> int:
     return first - 1
 
 
-def _num_rows(
+def num_rows(
     prompt: Tensor | None, conditions: Sequence[ConditioningAttributes], num_samples: int | None
 ) -> int:
+    """Rows of a batch, by what was given; an error where that disagrees."""
     prompts = None if prompt is None else prompt.shape[0]
     rows = {"prompt": prompts, "conditions": len(conditions) or None, "num_samples": num_samples}
     given = {name: count for name, count in rows.items() if count is not None}

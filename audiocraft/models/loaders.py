@@ -28,6 +28,7 @@ from audiocraft.checkpoints.transformers.models import holds_codec
 from audiocraft.config.conditioning import ScoreConfig, T5Config
 from audiocraft.config.decode import encode
 from audiocraft.config.flow import FlowConfig
+from audiocraft.config.magnet import MagnetConfig, lm_config
 from audiocraft.config.networks import LMConfig
 from audiocraft.config.tree import ConfigTree
 from audiocraft.environment import cache_dir as default_cache_dir
@@ -46,6 +47,8 @@ from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.filling import config_of, family_of_checkpoint, filled, network_of, with_shapes
 from audiocraft.models.flow_matching import FlowMatchingModel
 from audiocraft.models.lm import LMModel
+from audiocraft.models.lm_magnet import MagnetLMModel
+from audiocraft.models.magnet_builder import build_magnet_lm
 from audiocraft.modules.conditioners.t5 import find_t5
 from audiocraft.modules.packing import PRECISIONS, pack_model, resolve_precision
 from audiocraft.utils.absent import absent_names
@@ -174,6 +177,26 @@ def load_lm_model(
     return load_lm(file_or_url_or_id, device=device, cache=cache_dir)[0]
 
 
+def load_lm_model_magnet(
+    file_or_url_or_id: Path | str,
+    compression_model_frame_rate: float,
+    device: Device = "cpu",
+    cache_dir: str | None = None,
+) -> LMModel:
+    """The masked language model called `file_or_url_or_id`, in eval mode.
+
+    Args:
+        compression_model_frame_rate: of the codec that it is used with, noted in the model.
+    """
+    lm = load_lm(file_or_url_or_id, device=device, cache=cache_dir)[0]
+    if not isinstance(lm, MagnetLMModel):
+        raise CheckpointError(
+            f"{file_or_url_or_id} holds a language model that is not masked; use load_lm_model()"
+        )
+    lm.compression_model_framerate = compression_model_frame_rate
+    return lm
+
+
 def load_lm(
     name: Path | str, *, device: Device = "cpu", cache: str | None = None, precision: str | None = "auto"
 ) -> tuple[LMModel, LMConfig]:
@@ -221,6 +244,11 @@ def _told(tree: Mapping[str, Any], config: LMConfig | FlowConfig) -> ConfigTree:
 def build_complete_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
     """`build_lm`, with the codecs that its conditioners listen to, which have weights of their own."""
     return build_lm(config, device=device, load_codec=load_compression_model)
+
+
+def build_complete_magnet(config: MagnetConfig, *, device: Device = "cpu") -> LMModel:
+    """`build_magnet_lm`, with the codecs that its conditioners listen to."""
+    return build_magnet_lm(config, device=device, load_codec=load_compression_model)
 
 
 def one_precision(precision: str | None, quantize: str | None) -> str | None:
@@ -358,7 +386,7 @@ def parts_of_lm(name: Path | str, tree: Mapping[str, Any]) -> list[ModelPart]:
     Args:
         tree: its configuration.
     """
-    return _parts(name, LMConfig.select(tree))
+    return _parts(name, lm_config(tree))
 
 
 def parts_of_flow(name: Path | str, tree: Mapping[str, Any]) -> list[ModelPart]:

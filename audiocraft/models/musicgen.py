@@ -15,7 +15,7 @@ from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.genmodel import Generated
 from audiocraft.models.lm import LMModel
 from audiocraft.models.references import listener
-from audiocraft.models.token_model import TokenModel
+from audiocraft.models.token_model import TokenModel, refuse_masked
 from audiocraft.modules.conditioners import StyleConditioner
 from audiocraft.types import StyleSettings
 
@@ -34,6 +34,7 @@ class MusicGen(TokenModel):
         self, name: str, compression_model: CompressionModel, lm: LMModel, max_duration: float | None = None
     ) -> None:
         super().__init__(name, compression_model, lm, max_duration)
+        refuse_masked(name, lm)
         self.set_generation_params(duration=self.duration)
 
     @staticmethod

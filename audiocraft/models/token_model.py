@@ -32,6 +32,7 @@ from audiocraft.models.generator import (
 )
 from audiocraft.models.genmodel import BaseGenModel
 from audiocraft.models.lm import LMModel
+from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_generator
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.planning import make_plan, plans_over_time
@@ -77,7 +78,7 @@ class TokenModel(BaseGenModel):
             precision=precision,
             quantize=quantize,
         )
-        model = cls(str(name), codec, lm, max_duration=config.max_duration)
+        model = cls(name=str(name), compression_model=codec, lm=lm, max_duration=config.max_duration)
         model._weights_of = files
         return model
 
@@ -330,4 +331,13 @@ def _check_prompt(frames: int, total: int, seconds: float, request: GenerationRe
             f"the prompt audio lasts {seconds:.2f} s; duration {request.duration:g} s must be longer, because it "
             "includes the prompt",
             field="duration",
+        )
+
+
+def refuse_masked(name: str, lm: LMModel) -> None:
+    """Refuse a network that fills in what is masked where the next code is to be predicted."""
+    if isinstance(lm, MagnetLMModel):
+        raise InvalidInput(
+            f"model {name!r} is a MAGNeT, which fills in what is masked; load it with load_model() or MAGNeT",
+            field="lm",
         )

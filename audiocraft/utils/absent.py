@@ -20,7 +20,7 @@ ABSENT_MODULES = (
     *(
         f"models.{name}"
         for name in (
-            "lm_magnet", "magnet", "multibanddiffusion", "unet", "watermark",
+            "multibanddiffusion", "unet", "watermark",
         )
     ),
     *(f"modules.{name}" for name in ("diffusion_schedule", "watermark")),
@@ -30,7 +30,7 @@ ABSENT_MODULES = (
 """Modules below `audiocraft`, with everything below them."""
 
 _MODELS = (
-    "AudioSeal", "DiffusionUnet", "MAGNeT", "MagnetLMModel", "MultiBandDiffusion",
+    "AudioSeal", "DiffusionUnet", "MultiBandDiffusion",
     "WMModel",
 )  # fmt: skip
 _BUILD = "solvers.builders.build_solver"
@@ -43,7 +43,7 @@ ABSENT_NAMES: dict[str, dict[str, str | None]] = {
     ),
     "models.loaders": dict.fromkeys(
         (
-            "load_audioseal_models", "load_diffusion_models", "load_lm_model_magnet",
+            "load_audioseal_models", "load_diffusion_models",
             "load_mbd_ckpt",
         )
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 import torch
 
 from audiocraft.checkpoints.torch_files.upgrade import read_release_config
+from audiocraft.config.conditioning import FuserConfig
 from audiocraft.config.decode import encode
+from audiocraft.config.magnet import MagnetConfig, lm_config
 from audiocraft.config.networks import CompressionConfig, LMConfig
 from audiocraft.errors import ConfigError
 from audiocraft.models import builders, debug
+from audiocraft.models.magnet_builder import build_magnet_lm
 from audiocraft.modules import codebooks_patterns as patterns
 from audiocraft.quantization import DummyQuantizer, ResidualVectorQuantizer
 
@@ -146,6 +150,25 @@ def test_released_language_models_decode(golden_dir: Path, name: str) -> None:
     config = LMConfig.select(tree)
     assert config.fuser.cross == ("description",)
     assert config.max_duration == tree["dataset"]["segment_duration"]
+
+
+@pytest.mark.parametrize("name", ["magnet-small-10secs", "magnet-medium-30secs", "audio-magnet-small"])
+def test_released_masked_models_fit_their_configuration(golden_dir: Path, name: str) -> None:
+    released = _manifest(golden_dir, name)["files"]["state_dict.bin"]
+    config = MagnetConfig.select(read_release_config(released["cfg_yaml"], source=name))
+    lm = config.transformer_lm
+    assert lm_config(read_release_config(released["cfg_yaml"], source=name)) == config
+    bare = replace(
+        config, conditioners={}, fuser=FuserConfig(), transformer_lm=replace(lm, cross_attention=True)
+    )
+    shapes = {
+        key: list(value.shape) for key, value in build_magnet_lm(bare, device="meta").state_dict().items()
+    }
+    assert shapes == {
+        key: shape
+        for key, (shape, _) in released["state"].items()
+        if not key.startswith("condition_provider.")
+    }
 
 
 @pytest.mark.parametrize("name", ["musicgen-melody", "musicgen-style"])

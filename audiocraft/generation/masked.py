@@ -1,0 +1,224 @@
+"""The loop of MAGNeT: codebook by codebook, all frames at once, and in every pass the least certain spans anew (Ziv et
+al. 2024, arXiv 2401.04577). Codes that are known, because they are kept or continued, are read and never masked."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from audiocraft.errors import CheckpointError
+from audiocraft.generation.autoregressive import UNKNOWN
+from audiocraft.generation.computations import Computation, Generation
+from audiocraft.generation.guidance import GuidedBatch, half_on_gpu
+from audiocraft.generation.masked_spans import Spans, share_masked
+from audiocraft.generation.protocols import TokenLM
+from audiocraft.generation.request import ChosenSampling, Guidance
+from audiocraft.generation.sampling import sample
+from audiocraft.generation.session import Session
+from audiocraft.generation.token_steps import Embed
+from audiocraft.generation.windows import TokenTask, Window, at_window, longest_context, moving_wavs
+from audiocraft.modules.conditioners import Fused
+
+_COLDEST = 1e-2  # of an annealed temperature, so that probabilities remain numbers
+
+
+class MaskedLM(TokenLM, Protocol):
+    """A network that predicts masked codes. `stage_logits` never changes it."""
+
+    span_len: int
+
+    def stage_logits(self, codes: Tensor, fused: Fused, stage: int) -> Tensor:
+        """codes [B, K, T] -> logits [B, T, V] of codebook `stage`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """How codes are filled in, nothing left open.
+
+    Args:
+        steps: passes for each codebook.
+        most_guidance, least_guidance: while everything is masked, and when nothing is.
+        anneal: let the temperature fall to 0 over the passes of a codebook.
+    """
+
+    steps: tuple[int, ...]
+    span_arrangement: str
+    sampling: ChosenSampling
+    most_guidance: float
+    least_guidance: float
+    anneal: bool = True
+
+    def guidance_at(self, share: float) -> float:
+        """The strength of guidance while `share` is masked (section 3.4)."""
+        return share * self.most_guidance + (1 - share) * self.least_guidance
+
+    def sampling_at(self, step: int, steps: int) -> ChosenSampling:
+        """How codes are drawn in pass `step` of `steps`."""
+        if not self.anneal or self.sampling.temperature == 0:
+            return self.sampling
+        temperature = self.sampling.temperature * (1 - (step + 1) / steps)
+        return replace(self.sampling, temperature=max(temperature, _COLDEST))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedTask(TokenTask):
+    """All that is fixed about a generation before its first window.
+
+    Args:
+        codes: [B, K, T] of the whole piece, UNKNOWN where they are to be made; all rows know the same frames.
+    """
+
+    codes: Tensor
+    decoding: Decoding
+
+
+def generation(lm: MaskedLM, task: MaskedTask, session: Session) -> Generation:
+    """The coroutine that yields the frames [B, K, n] of the whole piece in order, each once."""
+    codes, decoding = task.codes.clone(), task.decoding
+    per_window = sum(decoding.steps)
+    session.total = sum(per_window for window in task.windows if bool(_unknown(codes, window).any()))
+    guidance = Guidance(coef=1.0 if decoding.most_guidance == decoding.least_guidance == 1.0 else 2.0)
+    context, moving = longest_context(task), moving_wavs(lm)
+    if task.prompt.shape[-1]:
+        yield task.prompt
+    for window in task.windows:
+        first = window.start + window.known
+        part = codes[..., window.start : window.stop]
+        if not bool(_unknown(codes, window).any()):
+            yield part[..., window.known :].clone()
+            continue
+        conditions = [
+            at_window(entry, window, task.frame_rate, context=context, moving=moving)
+            for entry in task.attributes_at(first)
+        ]
+        guided = yield Embed(lm, conditions, guidance, codes.device)
+        codes[..., window.start : window.stop] = yield from filling(
+            guided, part, known=window.known, decoding=decoding, session=session
+        )
+
+
+def filling(
+    guided: GuidedBatch, codes: Tensor, *, known: int, decoding: Decoding, session: Session
+) -> Generator[Computation | Tensor, Any, Tensor]:
+    """The coroutine that fills in the unknown of codes [B, K, T]. It yields the frames after the first `known` as soon
+    as nothing before them changes any more, and returns them all, [B, K, T]."""
+    lm: Any = guided.lm
+    to_make = (codes[:1] == UNKNOWN).any(dim=1)[0]
+    spans = Spans.of(to_make, lm.span_len, decoding.span_arrangement)
+    codes = codes.masked_fill(codes == UNKNOWN, lm.special_token_id)
+    finished, last_stage = known, codes.shape[1] - 1
+    for stage, steps in enumerate(decoding.steps):
+        scores = spans.first_scores(len(codes))
+        for step in session.steps(0, steps):
+            share = share_masked(step, steps)
+            chosen, masked = spans.choose(scores, share)
+            on_device = masked.to(codes.device)
+            codes[:, stage].masked_fill_(on_device, lm.special_token_id)
+            sampling = decoding.sampling_at(step, steps)
+            refine = Refine(
+                guided, codes, stage, decoding.guidance_at(share), sampling, session.generators, on_device
+            )
+            codes[:, stage], probability = yield refine
+            scores = spans.scores(probability.cpu(), chosen)
+            if stage == last_stage and step + 1 < steps:
+                ready = int(masked.any(dim=0).to(torch.uint8).argmax())
+                if ready > finished:
+                    yield codes[..., finished:ready].clone()
+                    finished = ready
+    if finished < codes.shape[-1]:
+        yield codes[..., finished:].clone()
+    return codes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refine(Computation):
+    """One pass over codes [B, K, T] -> the codes [B, T] of codebook `stage`, those of `masked` [B, T] chosen anew, and
+    the probability [B, T] of what was chosen."""
+
+    guided: GuidedBatch
+    codes: Tensor
+    stage: int
+    coef: float
+    sampling: ChosenSampling
+    generators: Sequence[torch.Generator]
+    masked: Tensor
+
+    def run(self, *, shared: bool = False) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            return self.chosen(_logits([self])[0])
+
+    @property
+    def group_key(self) -> Hashable:
+        """Passes over as many frames, at the same codebook, whose conditions enter in the same places, are shared."""
+        fused = self.guided.passes[0]
+        lengths = [None if part is None else part.shape[1] for part in (fused.prepend, fused.cross)]
+        places = (fused.add is None, fused.frames is None, fused.interpolate is None)
+        return id(self.guided.lm), self.stage, self.codes.shape[-1], *lengths, *places
+
+    @property
+    def seat(self) -> object:
+        return self.guided
+
+    @classmethod
+    def group(cls, computations: Sequence[Self]) -> RefineGroup:  # noqa: ARG003
+        return RefineGroup()
+
+    def chosen(self, branches: Tensor) -> tuple[Tensor, Tensor]:
+        """logits [branches, B, T, V] -> the answer."""
+        asked, *null = branches
+        logits = null[0] + (asked - null[0]) * self.coef if null else asked
+        if not bool((logits < torch.inf).all()):
+            raise CheckpointError(
+                "the network's logits are not numbers: its weights are damaged, or overflow in this precision; "
+                "load the model with another precision, such as fp32"
+            )
+        codes = sample(logits, self.sampling, self.generators)
+        scale = self.sampling.temperature if self.sampling.temperature > 0 else 1.0
+        probability = torch.softmax(logits / scale, dim=-1).gather(-1, codes.unsqueeze(-1)).squeeze(-1)
+        return torch.where(self.masked, codes, self.codes[:, self.stage]), probability
+
+
+class RefineGroup:
+    """Passes that are made together; nothing of one outlives it."""
+
+    def run(self, computations: Sequence[Refine]) -> list[tuple[Tensor, Tensor]]:
+        with torch.inference_mode():
+            found = _logits(computations)
+            return [each.chosen(logits) for each, logits in zip(computations, found, strict=True)]
+
+
+def _logits(computations: Sequence[Refine]) -> list[Tensor]:
+    """Of each computation, the logits [branches, B, T, V] of its codebook."""
+    first = computations[0]
+    if first.codes.device.type == "cpu":
+        # A pass over one row of one request keeps a processor busy, and there a product's last bits depend on how many
+        # rows it has: each row is a pass of its own.
+        return [torch.stack([_row(each, row) for row in range(len(each.codes))], 1) for each in computations]
+    lm: Any = first.guided.lm
+    codes = torch.cat([each.codes.repeat(each.guided.branches, 1, 1) for each in computations])
+    with half_on_gpu(codes.device, lm.half_dtype):
+        fused = Fused.cat([each.guided.passes[0] for each in computations])
+        logits = lm.stage_logits(codes, fused, first.stage).float()
+    sizes = [each.guided.rows * each.guided.branches for each in computations]
+    parts = zip(logits.split(sizes), computations, strict=True)
+    return [part.unflatten(0, (each.guided.branches, -1)) for part, each in parts]
+
+
+def _row(computation: Refine, row: int) -> Tensor:
+    """The logits [branches, T, V] of one row."""
+    guided = computation.guided
+    own = torch.arange(row, guided.rows * guided.branches, guided.rows, device="cpu")
+    codes = computation.codes[row : row + 1].expand(guided.branches, -1, -1)
+    lm: Any = guided.lm
+    logits: Tensor = lm.stage_logits(codes, guided.passes[0].rows(own), computation.stage)
+    return logits
+
+
+def _unknown(codes: Tensor, window: Window) -> Tensor:
+    """bool, which codes of a window are to be made."""
+    return codes[:1, :, window.start : window.stop] == UNKNOWN

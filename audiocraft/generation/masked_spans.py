@@ -1,0 +1,100 @@
+"""Which frames a masked model masks: spans of neighbouring frames, the least certain first (MAGNeT, section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEVER = float("-inf")
+"""The score of a span that is not masked again."""
+
+
+def share_masked(step: int, steps: int) -> float:
+    """How much is masked before pass `step` of `steps`: everything before the first, nearly nothing before the last."""
+    return math.cos(math.pi / 2 * step / (steps - 1)) if steps > 1 else 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spans:
+    """The spans of T frames.
+
+    Args:
+        frames: [n, L], the frames of each span.
+        inside: bool [n, L], False where the last span reaches beyond the piece.
+        open: bool [n], whether anything in a span is to be made.
+        to_make: bool [T], the frames to be made; others are known and never masked.
+        overlap: whether spans share frames.
+    """
+
+    frames: Tensor
+    inside: Tensor
+    open: Tensor
+    to_make: Tensor
+    overlap: bool
+
+    @classmethod
+    def of(cls, to_make: Tensor, length: int, arrangement: str) -> Spans:
+        """Spans of `length` frames over a piece whose frames `to_make`, bool [T], are unknown."""
+        total, overlap = len(to_make), arrangement == "stride1"
+        starts = torch.arange(
+            0, max(1, total - length + 1) if overlap else total, 1 if overlap else length, device="cpu"
+        )
+        frames = starts[:, None] + torch.arange(length, device="cpu")
+        inside = frames < total
+        frames = frames.clamp(max=total - 1)
+        to_make = to_make.cpu()
+        is_open = (to_make[frames] & inside).any(dim=1)
+        return cls(frames, inside, is_open, to_make, overlap)
+
+    def first_scores(self, rows: int) -> Tensor:
+        """[rows, n]: all open spans alike, the others never."""
+        return torch.zeros(rows, len(self.open), device="cpu").masked_fill_(~self.open, NEVER)
+
+    def scores(self, probability: Tensor, chosen: Tensor) -> Tensor:
+        """How uncertain spans are, [B, n], by the probability [B, T] of each code that was chosen; spans that were not
+        masked now, where `chosen` [B, n] is False, are not masked again.
+
+        A span that stands alone is as certain as its most probable code (the paper's choice). Of spans that overlap,
+        neighbours would be equal by that; they are as certain as all their codes together.
+        """
+        of_codes = probability[:, self.frames]
+        if self.overlap:
+            known = ~(self.to_make[self.frames] & self.inside)
+            certain = of_codes.masked_fill(known, 1.0).prod(dim=-1)
+        else:
+            certain = of_codes.masked_fill(~self.inside, 0.0).amax(dim=-1)
+        return (1 - certain).masked_fill(~chosen, NEVER)
+
+    def choose(self, scores: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """The spans [B, n] and frames [B, T], both bool, that are masked: the most uncertain, up to `share` of what is
+        to be made, and one span at least."""
+        order = scores.argsort(dim=-1, descending=True, stable=True)
+        rank = torch.empty_like(order).scatter_(
+            -1, order, torch.arange(order.shape[-1], device="cpu").expand_as(order)
+        )
+        if self.overlap:
+            count = self._spans_that_cover(rank, max(1, int(share * int(self.to_make.sum()))))
+        else:
+            count = torch.full((len(scores), 1), max(1, int(share * int(self.open.sum()))), device="cpu")
+        chosen = (rank < count) & (scores > NEVER)
+        masked = torch.zeros(len(scores), len(self.to_make), dtype=torch.bool, device="cpu")
+        for column in range(self.frames.shape[1]):
+            own = (chosen & self.inside[:, column]).to(torch.uint8)
+            places = self.frames[:, column].expand_as(own)
+            masked |= (
+                torch.zeros(masked.shape, dtype=torch.uint8, device="cpu").scatter_add_(1, places, own).bool()
+            )
+        return chosen, masked & self.to_make
+
+    def _spans_that_cover(self, rank: Tensor, frames: int) -> Tensor:
+        """[B, 1]: how many spans of the lowest ranks cover as many frames, and not fewer, that are to be made."""
+        latest = rank.shape[-1]
+        first = torch.full((len(rank), len(self.to_make)), latest, device="cpu")
+        for column in range(self.frames.shape[1]):
+            own = rank.masked_fill(~self.inside[:, column], latest)
+            first.scatter_reduce_(1, self.frames[:, column].expand_as(own), own, reduce="amin")
+        first = first.masked_fill(~self.to_make, latest)
+        return first.sort(dim=-1).values[:, frames - 1 : frames] + 1

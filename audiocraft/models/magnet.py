@@ -1,0 +1,245 @@
+"""MAGNeT: music and sounds from text by filling in what is masked, and the original's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiocraft.audio.convert import convert_audio
+from audiocraft.config.magnet import MagnetConfig, MaskedDecodingConfig
+from audiocraft.errors import InvalidInput
+from audiocraft.generation import masked
+from audiocraft.generation.computations import Generation, run_alone
+from audiocraft.generation.request import (
+    ChosenSampling,
+    GenerationRequest,
+    Guidance,
+    MaskedSettings,
+    Sampling,
+)
+from audiocraft.generation.session import Session
+from audiocraft.generation.windows import DEFAULT_STRIDE, frames_of
+from audiocraft.models.codecs.long_audio import encode_audio
+from audiocraft.models.generator import Estimate, PreparedRequest, audio_bytes, check_memory, draw_seeds
+from audiocraft.models.lm_magnet import MagnetLMModel
+from audiocraft.models.token_model import TokenModel
+from audiocraft.types import ConditioningAttributes
+
+_ACTIVATIONS = 24  # vectors of a frame's width that a pass has at once, beside the logits
+
+
+class MAGNeT(TokenModel):
+    """Music and sounds from text, all frames at once; any region of audio can be kept. See `BaseGenModel` for `run`,
+    `stream` and the original's `generate*`, of which `generate` makes whole spans: 9.96 of 10 seconds.
+
+    Args:
+        kwargs: those of `BaseGenModel`.
+    """
+
+    family = "magnet"
+    default_stride = DEFAULT_STRIDE
+    lm: MagnetLMModel
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(self.lm, MagnetLMModel):
+            raise InvalidInput(
+                f"model {self.name!r} predicts one code after the other; load it with load_model()",
+                field="lm",
+            )
+        self.duration = self.max_duration
+        config = MagnetConfig.select(self.cfg) if self.cfg is not None else MagnetConfig()
+        self.decoding = config.decoding
+        """How it fills in codes where a request does not say."""
+        own = config.decoding
+        self.set_generation_params(
+            own.use_sampling, own.top_k, own.top_p, own.temp, own.max_cfg_coef, own.min_cfg_coef,
+            own.decoding_steps, own.span_arrangement,
+        )  # fmt: skip
+
+    @staticmethod
+    def get_pretrained(
+        name: str = "facebook/magnet-small-10secs",
+        device: str | torch.device | None = None,
+        *,
+        precision: str | None = "auto",
+        quantize: str | None = None,
+    ) -> MAGNeT:
+        """The model called `name`; folders and files of released models work too.
+
+        Args:
+            precision: of the network's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".
+            quantize: another name for `precision`.
+        """
+        return MAGNeT._loaded(name, device, precision=precision, quantize=quantize)
+
+    @property
+    def makes_music(self) -> bool:
+        return self.cfg is None or self.cfg.get("solver") != "audio_magnet"
+
+    @property
+    def fills_in(self) -> bool:
+        return True
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return super().takes | {"keep"}
+
+    def set_generation_params(  # type: ignore[override]
+        self,
+        use_sampling: bool = True,
+        top_k: int = 0,
+        top_p: float = 0.9,
+        temperature: float = 3.0,
+        max_cfg_coef: float = 10.0,
+        min_cfg_coef: float = 1.0,
+        decoding_steps: Sequence[int] = (20, 10, 10, 10),
+        span_arrangement: str = "nonoverlap",
+    ) -> None:
+        """Set what later `generate*` calls use; `run` reads none of it.
+
+        Args:
+            temperature: of the first pass over a codebook; it falls to 0.
+            max_cfg_coef, min_cfg_coef: strength of guidance while everything is masked, and when nothing is.
+            decoding_steps: passes for each codebook; the last number holds for all further ones.
+            span_arrangement: "nonoverlap" cuts the piece into spans, "stride1" lets one begin at every frame.
+        """
+        Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature)
+        Guidance(coef=max_cfg_coef)
+        MaskedSettings(
+            steps=tuple(decoding_steps), span_arrangement=span_arrangement, least_guidance=min_cfg_coef
+        ).steps_of(self.lm.n_q)
+        self.generation_params = {
+            "use_sampling": use_sampling,
+            "top_k": top_k,
+            "top_p": top_p,
+            "temp": temperature,
+            "max_cfg_coef": max_cfg_coef,
+            "min_cfg_coef": min_cfg_coef,
+            "decoding_steps": list(decoding_steps),
+            "span_arrangement": span_arrangement,
+        }
+
+    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+        return masked.generation(self.lm, prepared.task, session)
+
+    def estimate(self, request: GenerationRequest) -> Estimate:
+        """Rows for both branches of guidance; what one pass over a window needs, and the audio."""
+        rows = 2 * len(request.prompts)
+        at_once = 2 if self.device.type == "cpu" else rows
+        frames = frames_of(min(request.duration, self.max_duration), self.frame_rate)
+        lm = self.lm
+        of_pass = at_once * frames * (_ACTIVATIONS * lm.dim + 4 * lm.card) * 4
+        return Estimate(rows, of_pass + audio_bytes(self, request))
+
+    # ------------------------------------------------------------------ the original's `generate`
+
+    def _request(self, prompts: tuple[str | None, ...]) -> GenerationRequest:
+        params = self.generation_params
+        arrangement = params["span_arrangement"]
+        frames = self.lm.whole_spans(int(self.duration * self.frame_rate + 1e-6), arrangement)
+        return replace(
+            self._seeded(prompts),
+            duration=frames / self.frame_rate,
+            sampling=Sampling(
+                use_sampling=params["use_sampling"],
+                top_k=params["top_k"],
+                top_p=params["top_p"],
+                temperature=params["temp"],
+            ),
+            guidance=Guidance(coef=params["max_cfg_coef"]),
+            masked=MaskedSettings(
+                steps=tuple(params["decoding_steps"]),
+                span_arrangement=arrangement,
+                least_guidance=params["min_cfg_coef"],
+            ),
+        )
+
+    def _generate_tokens(
+        self,
+        attributes: Sequence[ConditioningAttributes],
+        prompt_tokens: Tensor | None,
+        progress: bool = False,
+    ) -> Tensor:
+        request = self._request((None,) * len(attributes))
+        check_memory(self, request)
+        prompt = self._prompt_codes(request) if prompt_tokens is None else prompt_tokens.to(self.device)
+        session = Session.open(draw_seeds(request), progress=self._reporter(progress))
+        task = self._laid_out(request, prompt, attributes)
+        return torch.cat(list(run_alone(masked.generation(self.lm, task, session))), dim=-1).clone()
+
+    # ------------------------------------------------------------------ what is filled in, and how
+
+    def _laid_out(
+        self,
+        request: GenerationRequest,
+        prompt: Tensor,
+        attributes: Sequence[ConditioningAttributes],
+        later: Sequence[Sequence[ConditioningAttributes]] = (),
+    ) -> masked.MaskedTask:
+        task = super()._laid_out(request, prompt, attributes, later)
+        total, known = frames_of(request.duration, self.frame_rate), prompt.shape[-1]
+        shape = (len(request.prompts), self.lm.num_codebooks, total)
+        codes = torch.full(shape, masked.UNKNOWN, device=self.device)
+        codes[..., :known] = prompt
+        self._put_kept(codes, request)
+        return masked.MaskedTask(
+            attributes=task.attributes,
+            windows=task.windows,
+            prompt=task.prompt,
+            frame_rate=task.frame_rate,
+            sampling=task.sampling,
+            guidance=task.guidance,
+            later=task.later,
+            codes=codes,
+            decoding=self._decoding(request),
+        )
+
+    @torch.inference_mode()
+    def _put_kept(self, codes: Tensor, request: GenerationRequest) -> None:
+        """The codes of every frame that a kept region reaches into."""
+        if request.audio is None or request.audio_sample_rate is None:
+            return
+        audio = convert_audio(
+            request.audio.float(), request.audio_sample_rate, self.sample_rate, self.audio_channels
+        )
+        last = int(request.keep[-1][1] * self.sample_rate) + self.sample_rate
+        for row, sound in enumerate(audio[..., :last].to(self.device).split(1)):
+            found, scale = encode_audio(self.compression_model, sound)
+            if scale is not None:
+                raise InvalidInput(
+                    f"the codec of model {self.name!r} stores volumes, which cannot be kept", field="audio"
+                )
+            for start, end in request.keep:
+                first = int(start * self.frame_rate + 1e-6)
+                stop = min(frames_of(end, self.frame_rate), codes.shape[-1], found.shape[-1])
+                codes[row, :, first:stop] = found[0, :, first:stop]
+        if not bool((codes == masked.UNKNOWN).any()):
+            raise InvalidInput("keep leaves no frame to make; keep a little less", field="keep")
+
+    def _decoding(self, request: GenerationRequest) -> masked.Decoding:
+        own: MaskedDecodingConfig = self.decoding
+        asked = request.masked
+        if request.guidance.coef_beta is not None:
+            raise InvalidInput(
+                "guidance beta weighs text against a melody or style, and this model takes neither",
+                field="guidance.coef_beta",
+            )
+        made_for = ChosenSampling(
+            use_sampling=own.use_sampling, top_k=own.top_k, top_p=own.top_p, temperature=own.temp
+        )
+        sampling = request.sampling.settled(made_for)
+        coef, least = request.guidance.coef, asked.least_guidance
+        most = own.max_cfg_coef if coef is None else coef
+        return masked.Decoding(
+            steps=asked.steps_of(self.lm.num_codebooks, own.decoding_steps),
+            span_arrangement=asked.span_arrangement or own.span_arrangement,
+            sampling=replace(sampling, use_sampling=sampling.use_sampling and own.use_sampling),
+            most_guidance=most,
+            least_guidance=min(own.min_cfg_coef, most) if least is None else least,
+            anneal=own.anneal_temp,
+        )
