@@ -3,7 +3,7 @@ codebook (Ziv et al. 2024, arXiv 2401.04577). How codes are masked and chosen is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,15 @@ from audiocraft.modules.conditioners import ConditioningAttributes, ConditionTyp
 from audiocraft.modules.conditioners.fuser import apply_fused
 
 __all__ = ["CFGConditions", "ConditionTensors", "ConditionType", "MagnetLMModel"]
+
+_DECODING: Mapping[str, Any] = {
+    "max_cfg_coef": 10.0,
+    "min_cfg_coef": 1.0,
+    "decoding_steps": (20, 10, 10, 10),
+    "anneal_temp": True,
+    "span_scoring": "max",
+    "span_arrangement": "nonoverlap",
+}
 
 
 class MagnetLMModel(LMModel):
@@ -126,25 +135,22 @@ class MagnetLMModel(LMModel):
         callback: Callable[[int, int], None] | None = None,
         *,
         seeds: Sequence[int] | None = None,
-        max_cfg_coef: float = 10.0,
-        min_cfg_coef: float = 1.0,
-        decoding_steps: Sequence[int] = (20, 10, 10, 10),
-        anneal_temp: bool = True,
-        span_scoring: str = "max",
-        span_arrangement: str = "nonoverlap",
+        **kwargs: Any,
     ) -> Tensor:
         """Codes [B, K, T] of `max_gen_len` frames, the prompt [B, K, P] included; of whole spans where these do not
         overlap, as the original does.
 
         Args:
             cfg_coef: a constant strength of guidance, in place of the two that it falls between.
-            max_cfg_coef, min_cfg_coef: strength of guidance while everything is masked, and when nothing is.
-            decoding_steps: passes for each codebook; the last number holds for all further ones.
-            anneal_temp: let the temperature fall to 0.
-            span_scoring: "max": a span is as certain as its most probable code.
-            span_arrangement: "nonoverlap" or "stride1".
+            kwargs: `max_cfg_coef`, `min_cfg_coef`, `decoding_steps` and `span_arrangement` as `MAGNeT` takes them,
+                `anneal_temp`: let the temperature fall to 0, and `span_scoring`: "max".
             The others are those of `LMModel.generate`.
         """
+        unknown = sorted(set(kwargs) - set(_DECODING))
+        if unknown:
+            raise InvalidInput(f"generate takes no {', '.join(unknown)}; it takes {', '.join(_DECODING)}")
+        chosen = {**_DECODING, **kwargs}
+        span_scoring, span_arrangement = chosen["span_scoring"], chosen["span_arrangement"]
         if span_scoring != "max":
             raise InvalidInput(
                 f"span_scoring {span_scoring!r}: the one there is is max", field="span_scoring"
@@ -155,7 +161,7 @@ class MagnetLMModel(LMModel):
             )
         if self.training:
             raise InvalidInput("generation needs a model in eval mode: call `lm.eval()` first")
-        settings = MaskedSettings(steps=tuple(decoding_steps), span_arrangement=span_arrangement)
+        settings = MaskedSettings(steps=tuple(chosen["decoding_steps"]), span_arrangement=span_arrangement)
         rows = num_rows(prompt, conditions, num_samples)
         frames = self.whole_spans(max_gen_len, span_arrangement)
         known = self._prompt(prompt, rows, frames)
@@ -181,9 +187,9 @@ class MagnetLMModel(LMModel):
                 sampling=ChosenSampling(
                     use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temp
                 ),
-                most_guidance=max_cfg_coef if cfg_coef is None else cfg_coef,
-                least_guidance=min_cfg_coef if cfg_coef is None else cfg_coef,
-                anneal=anneal_temp,
+                most_guidance=chosen["max_cfg_coef"] if cfg_coef is None else cfg_coef,
+                least_guidance=chosen["min_cfg_coef"] if cfg_coef is None else cfg_coef,
+                anneal=chosen["anneal_temp"],
             ),
         )
         made = torch.cat(list(run_alone(masked.generation(self, task, session))), dim=-1)
