@@ -41,6 +41,7 @@ Path(os.environ["AUDIOCRAFT_CACHE_DIR"], "native").symlink_to(_KERNELS, target_i
 os.environ["NUMBA_CACHE_DIR"] = str(
     _KERNELS.with_name(f"numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
 )
+os.environ["LC_ALL"] = "C.UTF-8"  # messages are in English, whatever the developer reads
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from audiocraft.cli.language import say
 from audiocraft.cli.signals import check_interrupted
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ class Bar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
-                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+                   TimeElapsedColumn(), TextColumn(say("left")), TimeRemainingColumn())  # fmt: skip
         bar = Progress(*columns, console=Console(stderr=True))
         pieces = "" if self._rows == 1 else f" {self._rows} pieces"
-        bar.add_task(self._doing + pieces, total=self._rows)
+        bar.add_task(say(self._doing + pieces), total=self._rows)
         return bar
 
 

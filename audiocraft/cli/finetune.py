@@ -152,11 +152,12 @@ def _prepared(recordings: Recordings, root: Path, base: Base, caption: str | Non
     from rich.console import Console
     from rich.progress import Progress
 
+    from audiocraft.cli.language import say
     from audiocraft.cli.signals import check_interrupted
     from audiocraft.workflows.finetune import prepare
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("preparing", total=1.0)
+        task = bar.add_task(say("preparing"), total=1.0)
 
         def report(share: float) -> None:
             check_interrupted()

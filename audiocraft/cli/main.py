@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from audiocraft.cli import language
+from audiocraft.cli.language import say
 from audiocraft.cli.output import FAILED, INTERRUPTED, OK, TERMINATED, USAGE, complain, reason_of, result
 from audiocraft.cli.signals import check_interrupted, interruptible
 from audiocraft.environment import VERSION
@@ -33,6 +35,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("audiocraft.cli.doctor", "what is installed and what is missing"),
 }
 
+OPTIONS = {
+    "--version": "show the version",
+    "-h, --help": "show this text; after a command, its options",
+    "--lang": "the language of messages: en or ko",
+    "--install-completion": "complete commands and options with the Tab key, in this shell",
+    "--show-completion": "print the script for it",
+}
+
 # These end in an order of their own when a signal comes.
 _OWN_SIGNALS = ("serve", "worker", "train")
 
@@ -43,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted, 143 terminated."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        words = language.chosen(words)
         code = _dispatch(words)
+    except InvalidInput as error:
+        complain(str(error))
+        code = USAGE
     except BrokenPipeError:  # the reader of our results left; there is nobody to complain to
         code = FAILED
     except OSError as error:
@@ -110,21 +124,21 @@ def _complete(words: list[str]) -> int:
 def usage() -> str:
     """The help text of the whole program."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = [f"  {name:<{width}}  {say(summary)}" for name, (_, summary) in COMMANDS.items()]
+    options = [f"  {option:<20}  {say(does)}" for option, does in OPTIONS.items()]
     return (
-        "Usage: audiocraft COMMAND [OPTIONS]\n\n"
-        "Generate, compress and train audio models.\n\n"
-        "Commands:\n" + "\n".join(lines) + "\n\n"
-        "Options:\n  --version             show the version\n"
-        "  -h, --help            show this text; after a command, its options\n"
-        "  --install-completion  complete commands and options with the Tab key, in this shell\n"
-        "  --show-completion     print the script for it\n\n"
-        f"Example:\n  {EXAMPLE}\n"
+        f"{say('Usage: audiocraft COMMAND [OPTIONS]')}\n\n"
+        f"{say('Generate, compress and train audio models.')}\n\n"
+        f"{say('Commands:')}\n" + "\n".join(lines) + "\n\n"
+        f"{say('Options:')}\n" + "\n".join(options) + "\n\n"
+        f"{say('Example:')}\n  {EXAMPLE}\n"
     )
 
 
 def _readable(command: Any) -> Any:
-    """The command, in whose help no type stands behind a switch, which takes no value."""
+    """The command, whose help is in the language of the reader, and in it no type behind a switch, which takes no
+    value."""
+    language.translate(command)
     for parameter in command.params:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any, TextIO
 
+from audiocraft.cli.language import say
+
 OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
@@ -24,7 +26,7 @@ def document(value: Any) -> None:
 
 def note(text: str) -> None:
     """A remark for the person at the terminal."""
-    _write(sys.stderr, text + "\n")
+    _write(sys.stderr, say(text) + "\n")
 
 
 def remark(text: str) -> None:
@@ -41,7 +43,7 @@ def is_terminal() -> bool:
 
 def complain(text: str) -> None:
     """What went wrong, on one line."""
-    _write(sys.stderr, "error: " + " ".join(text.split()) + "\n")
+    _write(sys.stderr, f"{say('error:')} {say(' '.join(text.split()))}\n")
 
 
 def reason_of(error: Exception) -> str:

@@ -13,6 +13,7 @@ import typer
 from click import Context, Group
 from typer.main import get_command
 
+from audiocraft.cli.language import split
 from audiocraft.cli.main import COMMANDS
 from audiocraft.config.serving import LeaseSettings, ServingConfig
 
@@ -44,7 +45,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                 for part in re.split(r"\s[|&;]+\s", line.strip()):
                     words = shlex.split(part, comments=True) if part.startswith("audiocraft ") else []
                     if words:
-                        yield str(page.relative_to(REPOSITORY)), words[1:]
+                        yield str(page.relative_to(REPOSITORY)), split(words)[1][1:]
 
 
 def name_of(page: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,12 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from audiocraft.utils.messages import catalogue_texts, languages
+
 FOLDER = Path(__file__).parents[1] / "static"
+_PAGE_TEXTS = ("page", "prompts", "server")
+"""Groups of a catalogue that the page shows texts of."""
+
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -30,13 +36,18 @@ class StaticFile:
 
 
 def static_files(folder: Path = FOLDER) -> Mapping[str, StaticFile]:
-    """All files of the page by name; they are small, so they stay in memory."""
+    """All files of the page by name, and its texts in other languages; they are small, so they stay in memory."""
     found = {}
     for path in sorted(folder.iterdir()):
         if path.suffix in _TYPES:
             content = path.read_bytes()
             etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
             found[path.name] = StaticFile(content, _TYPES[path.suffix], etag)
+    for language in languages()[1:]:
+        texts = catalogue_texts(language, _PAGE_TEXTS)
+        content = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode()
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        found[f"{language}.json"] = StaticFile(content, "application/json", etag)
     return found
 
 

@@ -7,6 +7,7 @@ import { AnalysisDialog, keyboardDialog, keyDialog, ModelsDialog } from "./dialo
 import { $, announce, calm, colour, paintRange, sentence } from "./dom.js";
 import { Jobs, isKept, titleOf } from "./jobs.js";
 import { Library } from "./library.js";
+import "./language.js";
 import { ElementPlayer, Player } from "./player.js";
 import { Stage } from "./stage.js";
 import { read, stars, write, writeText } from "./store.js";

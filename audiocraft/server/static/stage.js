@@ -133,7 +133,7 @@ export class Stage {
     const chords = understood?.chords?.length ? understood.chords.map(pitch).join(" ") : null;
     return [
       generation.model.split("/").pop(), length < generation.duration ? `${seconds(length)} of ${seconds(generation.duration)}` : seconds(generation.duration),
-      tempo ? `${Math.round(tempo)} bpm` : null, key ? pitch(key) : null, chords, `seed ${generation.seed}`,
+      tempo ? `${Math.round(tempo)} bpm` : null, key ? pitch(key) : null, chords, `seed ${generation.seed}`, understood?.read_as ? `understood: ${understood.read_as}` : null,
     ].filter(Boolean).join(" · ");
   }
 

@@ -1,5 +1,7 @@
 // Words: ideas to start from, and what a model says of the words it knows.
 
+import { say } from "./language.js";
+
 const IDEAS = {
   music: {
     "Calm piano": "Calm piano with strings, 80 bpm, A minor",
@@ -28,7 +30,7 @@ const RHYTHM = ["bass", "drums"]; // no melody alone
 const pick = (list) => list[Math.floor(Math.random() * list.length)];
 
 /** Short names and what they stand for. */
-export const ideasFor = (kind) => Object.entries(IDEAS[kind]);
+export const ideasFor = (kind) => Object.entries(IDEAS[kind]).map(([name, words]) => [name, say(words)]);
 
 /** {about, groups: [name, words][]} of a model that was taught with certain words; null for one that takes free text. */
 export const wordsOf = (model, kind) => (model?.vocabulary ? { about: ABOUT[kind], groups: Object.entries(model.vocabulary) } : null);
@@ -36,7 +38,7 @@ export const wordsOf = (model, kind) => (model?.vocabulary ? { about: ABOUT[kind
 /** A prompt nobody wrote, of words that the model knows. */
 export function surprise(kind, model) {
   const groups = model?.vocabulary;
-  if (!groups) return pick(Object.values(IDEAS[kind]));
+  if (!groups) return say(pick(Object.values(IDEAS[kind])));
   if (kind === "sound" || !groups.Instruments) {
     const all = Object.values(groups).flat();
     const first = pick(all);
