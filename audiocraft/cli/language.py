@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from audiocraft.errors import InvalidInput
-from audiocraft.utils.messages import ENGLISH, Catalogue, catalogue, language_of, languages
+from audiocraft.utils.messages import ENGLISH, Messages, language_of, languages, messages_in
 
 _GROUPS = ("help", "terminal", "prompts", "server")
 _TITLES = {
@@ -24,7 +24,7 @@ class _Spoken:
     """The language of this process, which its command line chooses once."""
 
     language = ENGLISH
-    texts: Catalogue = Catalogue({})
+    texts: Messages = Messages({})
 
 
 def chosen(words: list[str]) -> list[str]:
@@ -84,7 +84,7 @@ def translate(command: Any) -> None:
 
 
 def _speak(language: str) -> None:
-    _Spoken.language, _Spoken.texts = language, catalogue(language, _GROUPS)
+    _Spoken.language, _Spoken.texts = language, messages_in(language, _GROUPS)
     if language != ENGLISH or "typer.rich_utils" in sys.modules:
         import typer.rich_utils
 

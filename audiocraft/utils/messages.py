@@ -45,7 +45,7 @@ def _known(said: str) -> str:
     return short if short in languages() else ENGLISH
 
 
-class Catalogue:
+class Messages:
     """The texts of one language.
 
     Args:
@@ -79,12 +79,12 @@ class Catalogue:
 
 
 @functools.cache
-def catalogue(language: str, groups: tuple[str, ...]) -> Catalogue:
+def messages_in(language: str, groups: tuple[str, ...]) -> Messages:
     """The texts of a language in some groups of its catalogue; English leaves everything as it is."""
-    return Catalogue({} if language == ENGLISH else catalogue_texts(language, groups))
+    return Messages({} if language == ENGLISH else texts_in(language, groups))
 
 
-def catalogue_texts(language: str, groups: tuple[str, ...]) -> dict[str, str]:
+def texts_in(language: str, groups: tuple[str, ...]) -> dict[str, str]:
     """English to another language, as its file has it."""
     content = (FOLDER / f"{language}.json").read_text(encoding="utf-8")
     texts: Mapping[str, Mapping[str, str]] = json.loads(content)

@@ -14,7 +14,7 @@ import typer
 
 from audiocraft.cli.main import COMMANDS, OPTIONS, main
 from audiocraft.utils import messages
-from audiocraft.utils.messages import Catalogue, catalogue, language_of, with_particles
+from audiocraft.utils.messages import Messages, language_of, messages_in, with_particles
 
 OTHERS = [language for language in messages.languages() if language != "en"]
 
@@ -33,7 +33,7 @@ def helps(command: Any) -> Iterator[str]:
 @pytest.mark.parametrize("language", OTHERS)
 def test_help_is_complete(language: str) -> None:
     """Whoever adds an option says it in every language: a line in the group "help" of `locales/LANGUAGE.json`."""
-    known = catalogue(language, ("help", "terminal"))
+    known = messages_in(language, ("help", "terminal"))
     said = [*OPTIONS.values()]
     for module, summary in COMMANDS.values():
         said += [summary, *helps(typer.main.get_command(importlib.import_module(module).app))]
@@ -94,7 +94,7 @@ def test_korean_particles_fit(text: str, said: str) -> None:
 
 
 def test_what_is_filled_in_is_translated_itself() -> None:
-    texts = Catalogue(
+    texts = Messages(
         {
             "a": "가",
             "{x} b": "[{x}]",

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from audiocraft.utils.messages import catalogue_texts, languages
+from audiocraft.utils.messages import languages, texts_in
 
 FOLDER = Path(__file__).parents[1] / "static"
 _PAGE_TEXTS = ("page", "prompts", "server")
@@ -44,7 +44,7 @@ def static_files(folder: Path = FOLDER) -> Mapping[str, StaticFile]:
             etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
             found[path.name] = StaticFile(content, _TYPES[path.suffix], etag)
     for language in languages()[1:]:
-        texts = catalogue_texts(language, _PAGE_TEXTS)
+        texts = texts_in(language, _PAGE_TEXTS)
         content = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode()
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         found[f"{language}.json"] = StaticFile(content, "application/json", etag)

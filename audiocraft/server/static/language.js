@@ -17,7 +17,7 @@ const MOST_KEPT = 2000; // texts of which is known what becomes of them
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
 /** English to another language; the same rules as `utils/messages.py`. */
-export class Catalogue {
+export class Messages {
   constructor(texts) {
     this._exact = new Map(Object.entries(texts).filter(([text]) => !text.includes("{")));
     this._patterns = Object.keys(texts).filter((text) => text.includes("{"))
@@ -136,7 +136,7 @@ button.addEventListener("click", () => { write("language", other); location.relo
 if (language !== "en") {
   const answer = await fetch(`/static/${language}.json`).catch(() => null);
   if (answer?.ok) {
-    texts = new Catalogue(await answer.json());
+    texts = new Messages(await answer.json());
     document.documentElement.lang = language;
     translate(document.documentElement);
     watch();

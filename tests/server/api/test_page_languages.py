@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from audiocraft.server.api.page import FOLDER, static_files
-from audiocraft.utils.messages import Catalogue, catalogue, languages
+from audiocraft.utils.messages import Messages, languages, messages_in
 
 GROUPS = ("page", "prompts", "server")
 OTHERS = languages()[1:]
@@ -166,7 +166,7 @@ def test_every_text_of_the_page_is_translated(language: str) -> None:
     shown = {text for text in page.found if re.search("[A-Za-z]{2}", text)} - skipped
     for script in SCRIPTS:
         shown |= set(filter(is_for_people, literals(script.read_text("utf-8"))))
-    known = catalogue(language, GROUPS)
+    known = messages_in(language, GROUPS)
     missing = []
     for text in shown:
         sample = _SHOWN_AS.get(text, text.replace("{}", "3"))
@@ -192,9 +192,9 @@ def test_nothing_is_translated_that_the_page_does_not_say(language: str) -> None
 
 
 def _group(language: str, name: str) -> dict[str, str]:
-    from audiocraft.utils.messages import catalogue_texts
+    from audiocraft.utils.messages import texts_in
 
-    return catalogue_texts(language, (name,))
+    return texts_in(language, (name,))
 
 
 def test_catalogues_are_served(client: TestClient) -> None:
@@ -207,14 +207,14 @@ def test_catalogues_are_served(client: TestClient) -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 def test_script_and_python_translate_alike(tmp_path: object) -> None:
     texts = json.loads(static_files()["ko.json"].content)
-    known = Catalogue(texts)
+    known = Messages(texts)
     samples = [re.sub(r"\{\w+:n\}", "7", re.sub(r"\{\w+(?::t)?\}", "드럼", text)) for text in texts]
     script = (FOLDER / "language.js").read_text("utf-8")
     script = script.replace('import { read, write } from "./store.js";', "").partition(
         "/** The language that was chosen"
     )[0]
     script += f"""
-const known = new Catalogue({json.dumps(texts)});
+const known = new Messages({json.dumps(texts)});
 console.log(JSON.stringify({json.dumps(samples)}.map((text) => known.say(text))));
 """
     done = subprocess.run(
