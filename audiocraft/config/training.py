@@ -44,7 +44,7 @@ _FLOAT_ONLY = "weights train in float32: set autocast=true and autocast_dtype=bf
 _NO_PROCESSES = (
     "threads read the data, no process is started: leave it at forkserver, and see dataset.num_workers"
 )
-_NO_SHARDS = "training with sharded weights is not built: start torchrun with fsdp.use=false"
+_BUFFERS = "buffers are not spread, and stay as they are: leave it at float32"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,14 +86,26 @@ class WandbConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FSDPConfig:
-    """What `optim.fsdp.wrap_with_fsdp` reads, for training loops of one's own."""
+    """Whether the weights of a language model, their gradients and moments are spread over the ranks (FSDP2).
 
-    use: Annotated[bool, Only(False, _NO_SHARDS)] = False
+    Args:
+        param_dtype, reduce_dtype: what products are computed in, and gradients summed in.
+        sharding_strategy: `full_shard` gathers the weights of a block again for the backward pass, `shard_grad_op`
+            keeps them; `no_shard` is fsdp.use=false.
+        per_block: gather the layers one by one.
+    """
+
+    use: bool = False
     param_dtype: Dtype = "float16"
     reduce_dtype: Dtype = "float32"
-    buffer_dtype: Dtype = "float32"
+    buffer_dtype: Annotated[Dtype, Only("float32", _BUFFERS)] = "float32"
     sharding_strategy: Literal["no_shard", "shard_grad_op", "full_shard"] = "shard_grad_op"
     per_block: bool = True
+
+    @property
+    def shards(self) -> bool:
+        """Whether anything is spread."""
+        return self.use and self.sharding_strategy != "no_shard"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -239,7 +251,7 @@ class SolverConfig:
     logging: LoggingConfig = LoggingConfig()
     tensorboard: TensorboardConfig = TensorboardConfig()
     wandb: WandbConfig = WandbConfig()
-    fsdp: Annotated[FSDPConfig, Only(FSDPConfig(), _NO_SHARDS)] = FSDPConfig()
+    fsdp: FSDPConfig = FSDPConfig()
     profiler: ProfilerConfig = ProfilerConfig()
     deadlock: DeadlockConfig = DeadlockConfig()
 

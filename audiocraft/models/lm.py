@@ -221,6 +221,11 @@ class LMModel(StreamingModule):
         logits = logits.masked_fill_(~mask.unsqueeze(-1), float("nan"))
         return LMOutput(logits, mask.expand(codes.shape[0], -1, -1))
 
+    def told_predictions(self, codes: Tensor, tokenized: Mapping[str, Any]) -> LMOutput:
+        """`compute_predictions` for conditions that `condition_provider.tokenize` has prepared, so that one call uses
+        every weight."""
+        return self.compute_predictions(codes, [], self.condition_provider(tokenized))
+
     @torch.no_grad()
     def generate(
         self,

@@ -19,6 +19,7 @@ from audiocraft.checkpoints.files import save_checkpoint
 from audiocraft.config.training import SolverConfig
 from audiocraft.errors import CheckpointError, ConfigError, TrainingError
 from audiocraft.optim.ema import ModuleDictEMA
+from audiocraft.optim.sharding import WholeOptimizerState, WholeState, is_sharded, whole
 from audiocraft.solvers import components, pace
 from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.loggers import build_loggers
@@ -93,9 +94,16 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         self.average = GradientAverage(trainable(model.parameters()), eager=config.optim.eager_sync)
         ema = {"ema": self.ema} if self.ema is not None else {}
         scaler = {"scaler": runtime.scaler} if runtime.scaler is not None else {}
+        self.sharded = is_sharded(model)
+        if config.fsdp.shards and not self.sharded:
+            raise ConfigError(
+                f"fsdp.use: the networks of {config.solver} are not spread over ranks; set it to false"
+            )
+        own: dict[str, HasState] = {"model": model, **ema, **parts}
+        if self.sharded:
+            own = {name: _whole(part) for name, part in own.items()}
         self.stateful = Stateful(
-            {"model": model, **ema, **parts, **scaler, "averages": self.averages, "recent": self.recent},
-            optional=("scaler",),
+            {**own, **scaler, "averages": self.averages, "recent": self.recent}, optional=("scaler",)
         )
 
     def _device_of_ema(self) -> str:
@@ -251,7 +259,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         if self.step == 0:
             logger.info("preparing weights and data for the first step, which may take minutes")
             self.prepare()
-            distrib.broadcast_model(self.model)  # each rank prepared it with its own data
+            if not self.sharded:
+                distrib.broadcast_model(self.model)  # each rank prepared it with its own data
             if self.config.continue_from is not None:
                 self._try_the_start()
         return self._train()
@@ -279,17 +288,19 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
 
     def save(self) -> None:
         """Write the running checkpoint, never over a sound one with weights that are not numbers."""
-        if self.runtime.rank:
+        if self.runtime.rank and not self.sharded:
             return
-        broken = not_finite(self.model.state_dict())
+        state = self._state()  # what is spread is gathered, by all ranks together
+        broken = not_finite(state["model"])
         if broken:
             raise TrainingError(
                 f"at step {self.step} {broken[0]} and {len(broken) - 1} other weights are not numbers; the last good "
                 f"checkpoint stays in {self.folder}: a lower optim.lr, or optim.max_norm, may help"
             )
-        self.files.save(self._state())
+        if not self.runtime.rank:
+            self.files.save(state)
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> dict[str, Any]:
         return self.stateful.state({"step": self.step, "committed": self.committed, "best": self.best})
 
     def averaged_state(self) -> dict[str, Tensor] | None:
@@ -397,8 +408,10 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         settings = self.config.checkpoint
         if settings.save_last:
             self.save()
-        if not self.runtime.rank and settings.save_every is not None and epoch % settings.save_every == 0:
-            self.files.keep(epoch, settings, self._state())
+        if settings.save_every is not None and epoch % settings.save_every == 0:
+            state = self._state() if self.sharded or not self.runtime.rank else {}
+            if not self.runtime.rank:
+                self.files.keep(epoch, settings, state)
         self.tracking.write_curve()
 
     def _keep_best(self, metrics: Metrics) -> None:
@@ -406,7 +419,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         value = float(metrics[self.best_metric])
         if not math.isfinite(value) or (self.best is not None and value >= self.best):
             return
-        state = {**self.model.state_dict(), **(self.averaged_state() or {})}
+        state = whole({**self.model.state_dict(), **(self.averaged_state() or {})})
         broken = not_finite(state)
         if broken:
             logger.warning("not kept as the best: %s is not a number everywhere", broken[0])
@@ -477,3 +490,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         with undisturbed(), torch.no_grad(), swapped(self.model, self.averaged_state()):
             self.generate(folder)
         self.tracking.samples(self.step, folder)
+
+
+def _whole(part: HasState) -> HasState:
+    """A part of a run on sharded weights, with a state of whole tensors."""
+    return WholeOptimizerState(part) if isinstance(part, torch.optim.Optimizer) else WholeState(part)

@@ -17,6 +17,7 @@ from audiocraft.config.training import MusicGenSolverConfig
 from audiocraft.errors import CheckpointError, ConfigError
 from audiocraft.models.filling import with_shapes
 from audiocraft.modules.lora import merged, plain_name
+from audiocraft.optim.sharding import spread
 from audiocraft.solvers.run_folder import CONFIG_FILE, not_finite, read_config, run_called
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,8 @@ class FirstWeights:
             raise CheckpointError(
                 f"continue_from: in {self.source} {broken[0]} holds values that are no numbers"
             )
-        model.load_state_dict({own[name][0]: self.tensors[name] for name in common}, strict=False)
+        taken = {own[name][0]: self.tensors[name] for name in common}
+        model.load_state_dict(spread(taken, model.state_dict()), strict=False)
         logger.info("starting from the weights of %s", self.source)
         self._say_the_rest(own.keys())
 

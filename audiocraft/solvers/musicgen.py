@@ -19,6 +19,7 @@ from audiocraft.models.builders import build_lm, wrap_codec
 from audiocraft.models.encodec import CompressionModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.lora import adapt, merged
+from audiocraft.optim.sharding import shard, whole
 from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Draw
@@ -32,6 +33,7 @@ from audiocraft.solvers.token_cache import TokenCache, batches
 from audiocraft.solvers.token_crops import TokenCrops
 from audiocraft.solvers.tracking import Averager, Metrics
 from audiocraft.types import ConditioningAttributes
+from audiocraft.utils import distrib
 
 SELF_WAV = "self_wav"
 
@@ -50,6 +52,10 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         lora = config.lora
         if lora.rank:
             adapt(self.lm, lora.targets, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout)
+        if config.fsdp.shards:
+            distrib.broadcast_model(self.lm)
+            layers = list(self.lm.transformer.layers)
+            shard(self.lm, config.fsdp, blocks=layers, method="told_predictions")
         codec = load_codec(config.compression_model_checkpoint, runtime.device)
         if config.compression_model_n_q is not None:
             codec.set_num_codebooks(config.compression_model_n_q)
@@ -259,10 +265,12 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
     def _sampler(self) -> LMModel:
         """The network that samples are drawn from: where adapters are trained, one that holds their sums with their
         matrices, which would else be made anew at every step."""
-        if not self.config.lora.rank:
+        lora = self.config.lora
+        if not lora.rank and not self.sharded:
             return self.lm
         plain = build_lm(self.config.network, device="meta", load_codec=load_codec)
-        weights = merged(self.lm.state_dict(), self.config.lora.scale)
+        weights = whole(self.lm.state_dict())
+        weights = merged(weights, lora.scale) if lora.rank else weights
         plain.load_state_dict({name: value.detach() for name, value in weights.items()}, assign=True)
         return plain
 
@@ -273,9 +281,8 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
     def _loss(self, batch: TokenBatch, attributes: Sequence[ConditioningAttributes]) -> tuple[Tensor, Tensor]:
         codes = batch.codes.to(self.runtime.device)
         tokenized = self.lm.condition_provider.tokenize(list(attributes))
-        conditions = self.lm.condition_provider(tokenized)
         inputs = codes if batch.inputs is None else batch.inputs.to(self.runtime.device)
-        out = self.lm.compute_predictions(inputs, conditions=[], condition_tensors=conditions)
+        out = self.lm.told_predictions(inputs, tokenized)
         return lm_steps.cross_entropy(out.logits, codes, out.mask & batch.valid.to(codes.device))
 
 

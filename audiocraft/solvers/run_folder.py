@@ -40,7 +40,8 @@ _FREE = (
 )  # fmt: skip
 # What it may change, and is then told: where things are, how long it runs, what is measured beside it.
 _TOLD = (
-    "datasource.root", "cache", "fakes.cache", "compression_model_checkpoint", "optim.epochs", "optim.max_steps",
+    "fsdp", "datasource.root", "cache", "fakes.cache", "compression_model_checkpoint", "optim.epochs",
+    "optim.max_steps",
     "evaluate", "metrics", "dataset.evaluate", "dataset.generate", "datasource.evaluate", "datasource.generate",
 )  # fmt: skip
 

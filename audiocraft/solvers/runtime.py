@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 
 from audiocraft.config.training import SolverConfig, Switch
+from audiocraft.optim.sharding import whole
 from audiocraft.utils import distrib
 from audiocraft.utils.devices import usable_device
 
@@ -55,6 +57,8 @@ class GradientAverage:
         self._sent: list[tuple[Tensor, Any]] = []
         if eager and distrib.is_distributed():
             for parameter in parameters:
+                if isinstance(parameter, DTensor):
+                    continue
                 parameter.register_post_accumulate_grad_hook(self._send)
 
     def _send(self, parameter: Tensor) -> None:
@@ -63,8 +67,8 @@ class GradientAverage:
 
     def finish(self, gradients: Sequence[Tensor]) -> None:
         """Wait for those that were sent, or send all of them now, as one tensor per type."""
-        if not distrib.is_distributed():
-            return
+        if not distrib.is_distributed() or any(isinstance(gradient, DTensor) for gradient in gradients):
+            return  # sharded gradients are averaged already
         if self._sent:
             for gradient, work in self._sent:
                 work.wait()
@@ -102,7 +106,9 @@ class Runtime:
         dtype = _DTYPES[config.autocast_dtype]
         enabled = switched_on(config.autocast, device, dtype)
         # float16 underflows without scaling; bfloat16 has float32's range and needs none.
-        scaler = torch.amp.GradScaler(device.type) if enabled and dtype is torch.float16 else None
+        half = enabled and dtype is torch.float16
+        half = half or (config.fsdp.shards and config.fsdp.param_dtype == "float16")
+        scaler = torch.amp.GradScaler(device.type) if half else None
         return cls(
             device=device,
             autocast_enabled=enabled,
@@ -131,11 +137,12 @@ class Runtime:
         average.finish(gradients)
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
-        norm = torch.nn.utils.get_total_norm(gradients)
+        total = torch.nn.utils.get_total_norm(gradients)
+        norm: Tensor = whole(total)
         finite = torch.isfinite(norm)
         self.skipped.count(finite)
         if self.max_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, norm)
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, total)
         if self.scaler is not None:
             self.scaler.step(optimizer)
             self.scaler.update()

@@ -13,6 +13,9 @@ import pytest
 import torch
 
 from audiocraft.checkpoints.files import load_checkpoint
+from audiocraft.config.compose import compose
+from audiocraft.errors import ConfigError
+from audiocraft.solvers.builders import build_solver
 
 from .conftest import run_until
 from .test_two_processes import Start
@@ -102,3 +105,41 @@ def test_two_ranks_that_were_stopped_go_on_exactly(
     on_two_ranks(start, settings, parts)
     states = [load_checkpoint(folder / "run" / "checkpoint.th")["model"] for folder in (whole, parts)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+SHARDS = ["fsdp.use=true", "fsdp.param_dtype=float32", "autocast=false", "transformer_lm.dropout=0.0"]
+
+
+@pytest.mark.parametrize("strategy", ["full_shard", "shard_grad_op"])
+def test_weights_that_are_spread_learn_the_same(
+    lm_overrides: list[str], tmp_path: Path, start: Start, strategy: str
+) -> None:
+    """As two ranks that hold all of them; the checkpoint is whole, and goes on without sharding and with it again."""
+    settings = [*lm_overrides, *SHARDS, f"fsdp.sharding_strategy={strategy}"]
+    spread, copied = tmp_path / "spread", tmp_path / "copied"
+    for folder in (spread, copied):
+        folder.mkdir()
+    on_two_ranks(start, settings, spread, steps=3)
+    on_two_ranks(start, [*settings, "fsdp.use=false"], copied, steps=3)
+    one, two = (load_checkpoint(folder / "run" / "checkpoint.th") for folder in (spread, copied))
+    assert one["model"].keys() == two["model"].keys()
+    for name, value in one["model"].items():
+        torch.testing.assert_close(value, two["model"][name], rtol=1e-4, atol=1e-5)
+    assert one["optimizer"]["state"].keys() == two["optimizer"]["state"].keys()
+    alone = run_until([*settings, "fsdp.use=false"], spread / "run", steps=4)
+    assert alone.step == 4
+    on_two_ranks(start, settings, spread)
+    assert load_checkpoint(spread / "run" / "checkpoint.th")["progress"]["step"] == 6
+    assert len(losses(spread / "run", "valid", "ce")) == 2 and list(
+        (spread / "run" / "samples").rglob("*.wav")
+    )
+    assert (spread / "run" / "checkpoint_best.th").is_file()
+
+
+def test_one_process_has_nothing_to_spread(
+    lm_overrides: list[str], codec_overrides: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="torchrun"):
+        build_solver(compose([*lm_overrides, *SHARDS]), tmp_path)
+    with pytest.raises(ConfigError, match=r"networks of compression are not spread"):
+        build_solver(compose([*codec_overrides, "fsdp.use=true", "fsdp.param_dtype=float32"]), tmp_path)

@@ -27,8 +27,7 @@ from .test_training import history
 @pytest.mark.parametrize(
     ("setting", "way_out"),
     [
-        ("fsdp.use=true", "torchrun"),
-        ("fsdp.param_dtype=bfloat16", "fsdp"),
+        ("fsdp.buffer_dtype=bfloat16", "leave it at float32"),
         ("dtype=bfloat16", "autocast=true"),
         ("mp_start_method=spawn", "num_workers"),
         ("efficient_attention_backend=xformers", "leave it at torch"),

@@ -1,0 +1,119 @@
+"""Weights, gradients and moments spread over the ranks (FSDP2, arXiv 2304.11277), and their states as if they were not:
+a checkpoint holds whole tensors, so it goes on with any number of ranks, or without sharding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from audiocraft.config.training import FSDPConfig
+from audiocraft.errors import ConfigError
+from audiocraft.utils import distrib
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class _HasState(Protocol):
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+def shard(model: nn.Module, config: FSDPConfig, *, blocks: Sequence[nn.Module], method: str) -> None:
+    """Spread the parameters of `model`, which all ranks hold alike, over the ranks, in place.
+
+    Args:
+        blocks: modules that are gathered on their own, with `config.per_block`.
+        method: name of the method of `model` that training calls; no other may use its weights.
+
+    Raises:
+        ConfigError: there is only one process.
+    """
+    if not distrib.is_distributed():
+        raise ConfigError(
+            "fsdp.use: one process has nothing to spread; start several with torchrun, or set it to false"
+        )
+    policy = MixedPrecisionPolicy(
+        param_dtype=_DTYPES[config.param_dtype],
+        reduce_dtype=_DTYPES[config.reduce_dtype],
+        output_dtype=torch.float32,
+    )
+    again = config.sharding_strategy == "full_shard"
+    for block in blocks if config.per_block else ():
+        fully_shard(block, mp_policy=policy, reshard_after_forward=again)
+    fully_shard(model, mp_policy=policy, reshard_after_forward=again)
+    register_fsdp_forward_method(model, method)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether some parameter of `model` is spread over ranks."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def whole(value: Any) -> Any:
+    """A state without parts of tensors; every rank must ask for it, and gets it."""
+    if isinstance(value, DTensor):
+        return value.full_tensor()
+    if isinstance(value, Mapping):
+        return {key: whole(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(whole(item) for item in value)
+    return value
+
+
+def spread(value: Any, like: Any) -> Any:
+    """A state of whole tensors, each spread as the one of `like` in its place is."""
+    if isinstance(like, DTensor) and isinstance(value, Tensor) and not isinstance(value, DTensor):
+        return _spread(value, like)
+    if isinstance(value, Mapping) and isinstance(like, Mapping):
+        return {key: spread(item, like.get(key)) for key, item in value.items()}
+    return value
+
+
+def _spread(value: Tensor, like: DTensor) -> Tensor:
+    placed = value.to(like.device, like.dtype)
+    return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
+
+
+class WholeState:
+    """The state of something sharded, as if it were not."""
+
+    def __init__(self, part: _HasState) -> None:
+        self.part = part
+
+    def state_dict(self) -> Any:
+        return whole(self.part.state_dict())
+
+    def load_state_dict(self, state: Any) -> None:
+        self.part.load_state_dict(spread(state, self.part.state_dict()))
+
+
+class WholeOptimizerState:
+    """The same for an optimiser, whose moments are spread as the parameters are that they belong to."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def state_dict(self) -> Any:
+        return whole(self.optimizer.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        moments = {
+            number: {
+                name: _spread(value, parameter)
+                if isinstance(parameter, DTensor)
+                and isinstance(value, Tensor)
+                and value.shape == parameter.shape
+                else value
+                for name, value in state["state"][number].items()
+            }
+            for number, parameter in enumerate(parameters)
+            if number in state["state"]
+        }
+        self.optimizer.load_state_dict({**state, "state": moments})
