@@ -41,6 +41,7 @@ _EXTRAS = {
     "hub": ("huggingface_hub",),
     "av": ("av",),
     "melody": ("demucs",),
+    "onnx": ("onnx",),
     "midi": ("mido",),
     "style": ("transformers",),
     "clap": ("transformers",),

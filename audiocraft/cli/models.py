@@ -146,12 +146,15 @@ def verify(name: Name, as_json: Json = False) -> None:
 
 @app.command(
     epilog="Examples: `audiocraft models convert small ./small`, "
-    "`audiocraft models convert ./my-model ./for-transformers --to transformers --dtype float16`."
+    "`audiocraft models convert ./my-model ./for-transformers --to transformers --dtype float16`, "
+    "`audiocraft models convert nano ./for-phones --to onnx`."
 )
 def convert(
     name: Name,
     folder: Annotated[Path, typer.Argument(help="Where to write the model.")],
-    to: Annotated[str, typer.Option(help="ours, release (the original's files) or transformers.")] = "ours",
+    to: Annotated[
+        str, typer.Option(help="ours, release (the original's files), transformers, or onnx (codecs).")
+    ] = "ours",
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
 ) -> None:
     """Write a model in another format, with its codec."""

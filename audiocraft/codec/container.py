@@ -164,7 +164,9 @@ def pack_end(index_at: int, samples: int) -> bytes:
 
 
 def parse_end(payload: bytes) -> tuple[int, int]:
-    """Where the index begins, and how many samples per channel there are."""
+    """Where the index begins, and how many samples per channel there are; DamagedFile where it is no last chunk."""
+    if len(payload) != _END.size:
+        raise DamagedFile("the last chunk has another size than it should")
     index_at, samples = _END.unpack(payload)
     return index_at, samples
 

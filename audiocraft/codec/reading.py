@@ -105,14 +105,22 @@ class ChunkReader:
         if kind == BLOCK:
             found.places.setdefault(number, place)
         elif kind == END:
-            found.samples = container.parse_end(payload)[1]
+            try:
+                found.samples = container.parse_end(payload)[1]
+            except DamagedFile as error:
+                found.problems.append(str(error))
         elif kind in _FIXED:
             found.fixed.setdefault(kind, payload)
 
     def _indexed(self) -> Contents | None:
         """All that a file has whose last chunks are where they should be; None for others."""
         last = self.at(self.size - END_BYTES)
-        if last is None or last[0] != END or self._read(0, len(MAGIC)) != MAGIC:
+        if (
+            last is None
+            or last[0] != END
+            or len(last[2]) != END_BYTES - FRAME.size
+            or self._read(0, len(MAGIC)) != MAGIC
+        ):
             return None
         found = Contents()
         index_at, found.samples = container.parse_end(last[2])

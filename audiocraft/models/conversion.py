@@ -1,4 +1,5 @@
-"""One model in another format: reads what `get_pretrained` takes; writes ours, the original's or `transformers`'."""
+"""One model in another format: reads what `get_pretrained` takes; writes ours, the original's,
+`transformers`' or ONNX."""
 
 from __future__ import annotations
 
@@ -33,11 +34,12 @@ from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models.builders import build_codec
 from audiocraft.models.filling import family_of_checkpoint, with_shapes
 from audiocraft.models.loaders import codec_of, fetched_family
+from audiocraft.models.onnx_export import export_codec
 from audiocraft.modules.conditioners.t5 import T5Encoder, find_t5
 from audiocraft.utils.files import atomic_write
 
-Format = Literal["ours", "release", "transformers"]
-FORMATS: tuple[Format, ...] = ("ours", "release", "transformers")
+Format = Literal["ours", "release", "transformers", "onnx"]
+FORMATS: tuple[Format, ...] = ("ours", "release", "transformers", "onnx")
 PUBLISHED = "published_as"
 """Where a codec's records say by what name it is loaded from the hub."""
 TEXT_ENCODER, CODEC = "text_encoder", "codec"
@@ -66,6 +68,10 @@ def convert(
         raise InvalidInput(
             f"{name} is a {network.title}; language models and codecs have other formats", field="name"
         )
+    if to == "onnx":
+        if network.name != "compression" or dtype != "float32":
+            raise InvalidInput("codecs can be written as ONNX, in float32", field="to")
+        return export_codec(name, target)
     if network.name == "compression":
         _WRITE_CODEC[to](target, _trained(read(name, kind="compression"), name), dtype)
         return target

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from audiocraft.modules.harmonic.encoder import TONES_PER_FRAME
 
@@ -32,22 +33,29 @@ def past_of(batch_size: int, like: Tensor) -> Tensor:
     return like.new_full((batch_size, SPAN + GAP), _USUAL_POWER)
 
 
-def bounded(tones: Tensor, noise: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def bounded(
+    tones: Tensor, noise: Tensor, past: Tensor, *, pooled: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Amplitudes of tones [B, T * a, tones] and noise [B, T * b, bands] -> both within their bounds, and what to
     remember [B, frames] for the frames that follow. A frame's bound depends on what came before it alone.
 
     Args:
         past: as remembered of the frames before.
+        pooled: take means by pooling, which ONNX has, and not by views.
     """
     loud_tones, loud_noise = _level(tones), _level(noise)
     frames = tones.shape[1] // TONES_PER_FRAME
     heard = _TONE_POWER * _of_frames(_bent(loud_tones, _LOUDEST_TONES).square(), frames)
     heard = heard + _NOISE_POWER * _of_frames(_bent(loud_noise, _LOUDEST_NOISE).square(), frames)
     powers = torch.cat([past, heard], dim=-1)
-    rms = powers.unfold(-1, SPAN, 1)[:, :frames].mean(dim=-1).sqrt()  # [B, T]
+    if pooled:
+        means = F.avg_pool1d(powers.unsqueeze(1), SPAN, 1).squeeze(1)
+    else:
+        means = powers.unfold(-1, SPAN, 1).mean(dim=-1)
+    rms = means[:, :frames].sqrt()  # [B, T]
     for_tones = (_TONES_OVER_RMS * rms).clamp(_FIRST_TONES, _LOUDEST_TONES)
     for_noise = (_NOISE_OVER_RMS * rms).clamp(_FIRST_NOISE, _LOUDEST_NOISE)
-    remembered = powers[:, powers.shape[-1] - past.shape[-1] :]
+    remembered = powers[:, -past.shape[-1] :]
     return _within(tones, loud_tones, for_tones), _within(noise, loud_noise, for_noise), remembered
 
 

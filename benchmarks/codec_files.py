@@ -1,0 +1,182 @@
+"""What .acx files promise, measured: how much entropy coding saves on held-out audio, seeks, random and damaged files.
+The last line is JSON.
+
+    python benchmarks/codec_files.py --clips corpus/music/heldout --seeks 1000 --files 500 --damaged 400
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from audiocraft.codec import EncodeSettings, KnownCodec, encode_file, open_acx
+from audiocraft.codec.entropy import PROFILES
+from audiocraft.codec.files import decode_file
+from audiocraft.errors import AudioCraftError
+
+SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT")
+RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--clips", type=Path, required=True, help="a folder of WAV files that nothing learnt from"
+    )
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--minutes", type=float, default=4.0, help="of the file that is seeked in")
+    parser.add_argument("--seeks", type=int, default=100)
+    parser.add_argument("--files", type=int, default=50)
+    parser.add_argument("--damaged", type=int, default=60)
+    return parser.parse_args()
+
+
+def joined(folder: Path, minutes: float, target: Path) -> Path:
+    """The clips one after another, again and again, as one file."""
+    clips = sorted(folder.rglob("*.wav"))
+    rate = soundfile.info(clips[0]).samplerate
+    left = int(minutes * 60 * rate)
+    with soundfile.SoundFile(target, "w", rate, 1, "PCM_16") as file:
+        while left > 0:
+            for clip in clips:
+                wav = soundfile.read(clip, dtype="int16", always_2d=True)[0][:left, 0]
+                file.write(wav)
+                left -= len(wav)
+    return target
+
+
+def entropy(known: KnownCodec, clips: Path, folder: Path) -> dict[str, Any]:
+    """Bytes of one file of all held-out clips, by profile, and how fast its codes are read."""
+    count = len(list(clips.rglob("*.wav")))
+    source = joined(clips, count / 6, folder / "all.wav")
+    found: dict[str, Any] = {"held_out_clips": count}
+    for number, name in enumerate(PROFILES):
+        facts = encode_file(source, folder / f"{name}.acx", EncodeSettings(codec=known, profile=number))
+        began = time.perf_counter()
+        with open_acx(folder / f"{name}.acx", known, strict=True) as file:
+            file.verify()
+        found[name] = facts.bytes
+        found[f"{name}_read_times_real_time"] = facts.seconds / (time.perf_counter() - began)
+    seconds = soundfile.info(source).duration
+    codec = known.codec
+    found["codes_alone"] = int(
+        seconds * codec.frame_rate * codec.total_codebooks * np.log2(codec.cardinality) / 8
+    )
+    for name in PROFILES:
+        found[f"{name}_saves_percent"] = 100 * (1 - found[name] / found["codes_alone"])
+    return found
+
+
+def seeks(known: KnownCodec, clips: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Random moments of a long file, beside the slices of the whole."""
+    source = joined(clips, options.minutes, folder / "long.wav")
+    encode_file(source, folder / "long.acx", codec=known)
+    generator, worst, times = np.random.default_rng(0), 0.0, []
+    with open_acx(folder / "long.acx", known) as file:
+        whole = torch.cat(list(file.pieces()), dim=-1)
+        for start in generator.integers(0, file.samples, options.seeks).tolist():
+            began = time.perf_counter()
+            part = file.read(start, 2400)
+            times.append(time.perf_counter() - began)
+            worst = max(worst, float((part - whole[:, start : start + 2400]).abs().max()))
+    return {
+        "seek_difference": worst,
+        "seek_ms_least": 1000 * min(times),
+        "seek_ms_median": 1000 * float(np.median(times)),
+    }
+
+
+def random_files(known: KnownCodec, folder: Path, count: int) -> dict[str, Any]:
+    """Random audio there and back: how often the length differs."""
+    wrong = 0
+    for seed in range(count):
+        generator = np.random.default_rng(seed)
+        rate, channels = int(generator.choice(RATES)), int(generator.choice([1, 2, 6]))
+        wav = 0.2 * generator.standard_normal((int(generator.uniform(0, 3) * rate), channels))
+        wav = (wav, 0 * wav + 0.5, np.clip(20 * wav, -1, 1), 0 * wav)[seed % 4]
+        soundfile.write(folder / "in.wav", wav, rate, subtype=str(generator.choice(SUBTYPES)))
+        encode_file(folder / "in.wav", folder / "a.acx", codec=known)
+        decode_file(folder / "a.acx", folder / "out.wav", codec=known, strict=True)
+        wrong += soundfile.info(folder / "out.wav").frames != len(wav)
+    return {"random_files": count, "wrong_lengths": wrong}
+
+
+def damaged(content: bytes, seed: int) -> bytes:
+    """Bits turned, bytes cut, swapped or added."""
+    generator, data = np.random.default_rng(seed), bytearray(content)
+    first, last = sorted(generator.integers(0, len(data), 2).tolist())
+    if seed % 5 == 0:
+        for place in generator.integers(0, len(data), generator.integers(1, 9)).tolist():
+            data[place] ^= 1 << generator.integers(8)
+    elif seed % 5 == 1:
+        del data[last:]
+    elif seed % 5 == 2:
+        del data[first : first + (last - first) // 8]
+    elif seed % 5 == 3:
+        size = min(60, len(data) - last, last - first)
+        data[first : first + size], data[last : last + size] = (
+            data[last : last + size],
+            data[first : first + size],
+        )
+    else:
+        data += generator.bytes(int(generator.integers(1, 900)))
+    return bytes(data)
+
+
+def damage(known: KnownCodec, content: bytes, count: int) -> dict[str, Any]:
+    """How often damage is told, refused, or not noticed though codes changed."""
+    told = refused = unnoticed = 0
+    with open_acx(io.BytesIO(content), known) as file:
+        blocks = [file.block(number) for number in range(file.blocks)]
+    for seed in range(count):
+        changed = damaged(content, seed)
+        if changed == content:
+            continue
+        try:
+            with open_acx(io.BytesIO(changed), known) as file:
+                for number in range(file.blocks):
+                    block, was = file.block(number), blocks[number] if number < len(blocks) else None
+                    same = block is None or (was is not None and torch.equal(block.codes, was.codes))
+                    unnoticed += not same
+                told += bool(file.problems)
+                unnoticed += not file.problems
+        except AudioCraftError:
+            refused += 1
+    return {"damaged_told": told, "damaged_refused": refused, "damaged_unnoticed": unnoticed}
+
+
+def main() -> None:
+    options = arguments()
+    known = KnownCodec.load(options.model)
+    found: dict[str, Any] = {"benchmark": "codec_files"}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for what, part in {
+            "entropy": lambda: entropy(known, options.clips, folder),
+            "seeks": lambda: seeks(known, options.clips, folder, options),
+            "random files": lambda: random_files(known, folder, options.files),
+            "damage": lambda: damage(known, (folder / "context.acx").read_bytes(), options.damaged),
+        }.items():
+            found.update(part())
+            print(f"{what} done", file=sys.stderr)
+    found["resident_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for key, value in found.items():
+        print(f"{key:32s} {value:.4f}" if isinstance(value, float) else f"{key:32s} {value}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
