@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 # A filter of 4 MB. Rates of audio equipment need a tenth of that; rates without a large common factor, a thousand times
 # as much, and seconds to compute it.
-_LARGEST_FILTER = 1 << 20
-_ZEROS = 24  # zero crossings of the filter on each side
+LARGEST_FILTER = 1 << 20
+ZEROS = 24  # zero crossings of the filter on each side
 # Samples that encoder (576) and decoder (529) put before the audio.
 _MP3_DELAY = 576 + 529
 
@@ -63,8 +63,8 @@ def _resampled(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
     length = to_rate * wav.shape[-1] // from_rate
     if not wav.numel():
         return wav.new_zeros(*wav.shape[:-1], length)
-    if _filter_size(from_rate, to_rate) <= _LARGEST_FILTER:
-        resampled: Tensor = _resampler(from_rate, to_rate, wav.device)(wav)
+    if filter_size(from_rate, to_rate) <= LARGEST_FILTER:
+        resampled: Tensor = resampler(from_rate, to_rate, wav.device)(wav)
         return resampled
     if wav.requires_grad and torch.is_grad_enabled():
         raise InvalidInput(
@@ -80,17 +80,18 @@ def _resampled(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
     return made.reshape(*wav.shape[:-1], length).to(wav)
 
 
-def _filter_size(from_rate: int, to_rate: int) -> int:
-    """Numbers in the filter of `_resampler`: for each of the new samples that fit between two old ones that coincide
+def filter_size(from_rate: int, to_rate: int) -> int:
+    """Numbers in the filter of `resampler`: for each of the new samples that fit between two old ones that coincide
     with new ones, its neighbourhood."""
     common = math.gcd(from_rate, to_rate)
     old, new = from_rate // common, to_rate // common
-    return new * (old + 2 * math.ceil(_ZEROS * old / min(old, new)))
+    return new * (old + 2 * math.ceil(ZEROS * old / min(old, new)))
 
 
 @lru_cache(maxsize=32)
-def _resampler(from_rate: int, to_rate: int, device: torch.device) -> julius.ResampleFrac:
-    """Computing the filter costs more than applying it to a short segment, so filters are kept."""
+def resampler(from_rate: int, to_rate: int, device: torch.device) -> julius.ResampleFrac:
+    """What resamples from one rate to another. Computing the filter costs more than applying it to a short segment,
+    so filters are kept."""
     # A filter made in inference mode could never be used in training.
     with torch.inference_mode(False):
         return julius.ResampleFrac(from_rate, to_rate).to(device)

@@ -44,12 +44,14 @@ class NetworkKind:
         name: of `kind` in our `config.json`, and of the argument `kind` of readers.
         title: what messages call it.
         release_file: what the original calls the file of its weights; None if it never released one.
+        beside: other files that its releases consist of.
         weights_of_runs: where the weights are inside a checkpoint of a training run, best first.
     """
 
     name: str
     title: str
     release_file: str | None = None
+    beside: tuple[str, ...] = ()
     weights_of_runs: tuple[tuple[str, ...], ...] = (("best_state", "model"), ("model",))
 
 

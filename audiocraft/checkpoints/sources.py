@@ -250,7 +250,9 @@ def _wanted(files: Sequence[str], kind: str | None) -> list[str]:
     told = [file for file in ("README.md",) if file in files]
     if any(file in files for file in _release_files(kind)):
         whole = kind is None or any(family.parts is not None for family in families.of_kind(kind))
-        return [*told, *(file for file in _release_files(None if whole else kind) if file in files)]
+        beside = [file for family in families.of_kind(kind) for file in family.kind.beside]
+        wanted = dict.fromkeys((*_release_files(None if whole else kind), *beside))
+        return [*told, *(file for file in wanted if file in files)]
     if CONFIG_FILE not in files:
         return []
     extras = [file for file in (GENERATION_FILE, FEATURES_FILE, "tokenizer.json") if file in files]

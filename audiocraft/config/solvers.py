@@ -14,6 +14,7 @@ from audiocraft.config.training import (
     MusicGenSolverConfig,
     SolverConfig,
 )
+from audiocraft.config.watermark_training import WatermarkSolverConfig
 from audiocraft.errors import ConfigError
 
 SOLVERS: Mapping[str, type[SolverConfig]] = {
@@ -23,6 +24,7 @@ SOLVERS: Mapping[str, type[SolverConfig]] = {
     "musicgen": MusicGenSolverConfig,
     "audiogen": AudioGenSolverConfig,
     "jasco": JascoSolverConfig,
+    "watermark": WatermarkSolverConfig,
 }
 """By the name that a configuration gives as `solver`."""
 

@@ -22,6 +22,12 @@ CODEC = NetworkKind(
     # Codecs are used with their averaged weights.
     weights_of_runs=(("ema", "state", "model"), ("best_state", "model"), ("model",)),
 )
+WATERMARK = NetworkKind(
+    name="watermark",
+    title="watermark",
+    release_file="generator_base.pth",
+    beside=("detector_base.pth", "base.yaml"),
+)
 DETECTOR = NetworkKind(name="detector", title="detector")
 EMBEDDER = NetworkKind(name="embedder", title="embedder")
 

@@ -13,7 +13,7 @@ from audiocraft.losses.stftloss import (
     SpectralConvergenceLoss,
     STFTLoss,
 )
-from audiocraft.losses.wmloss import WMDetectionLoss, WMMbLoss
+from audiocraft.losses.wmloss import QuietMarkLoss, WMDetectionLoss, WMMbLoss
 
 __all__ = [
     "SISNR",
@@ -23,6 +23,7 @@ __all__ = [
     "MRSTFTLoss",
     "MelSpectrogramL1Loss",
     "MultiScaleMelSpectrogramLoss",
+    "QuietMarkLoss",
     "STFTLoss",
     "SpectralConvergenceLoss",
     "TFLoudnessRatio",

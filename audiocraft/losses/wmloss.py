@@ -65,3 +65,22 @@ class WMMbLoss(nn.Module):
         if self.loss_type == "bce":
             return F.binary_cross_entropy_with_logits(decoded[marked], bits[marked])
         return F.mse_loss(decoded[marked], bits[marked])
+
+
+class QuietMarkLoss(nn.Module):
+    """By how many decibels the mark is louder than it may be, beside the audio that carries it.
+
+    Args:
+        least: the signal-to-noise ratio in dB that each row must have.
+    """
+
+    def __init__(self, least: float = 26.0) -> None:
+        super().__init__()
+        self.least = least
+
+    def forward(self, marked: Tensor, clean: Tensor) -> Tensor:
+        """marked and clean audio [B, C, N] -> []"""
+        signal = clean.square().mean(dim=(-2, -1))
+        mark = (marked - clean).square().mean(dim=(-2, -1))
+        ratio = 10 * torch.log10((signal + _EPSILON) / (mark + _EPSILON))
+        return F.relu(self.least - ratio).mean()

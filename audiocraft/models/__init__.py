@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from audiocraft.models.loaders import load_lm_model as load_lm_model
     from audiocraft.models.magnet import MAGNeT as MAGNeT
     from audiocraft.models.musicgen import MusicGen as MusicGen
+    from audiocraft.models.watermark import AudioSeal as AudioSeal
+    from audiocraft.models.watermark import WMModel as WMModel
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -40,7 +42,9 @@ __getattr__, __dir__ = lazy_names(
         "HFEncodecCompressionModel": "audiocraft.models.codecs.released",
         "MAGNeT": "audiocraft.models.magnet",
         "MagnetLMModel": "audiocraft.models.lm_magnet",
+        "AudioSeal": "audiocraft.models.watermark",
         "MusicGen": "audiocraft.models.musicgen",
+        "WMModel": "audiocraft.models.watermark",
         "load_compression_model": "audiocraft.models.loaders",
         "load_lm_model": "audiocraft.models.loaders",
     },

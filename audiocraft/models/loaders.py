@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ from audiocraft.utils.absent import absent_names
 
 if TYPE_CHECKING:
     from audiocraft.models.generator import GeneratorModel
+    from audiocraft.models.watermark import WMModel
 
 Device = torch.device | str
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -239,6 +241,52 @@ def _told(tree: Mapping[str, Any], config: LMConfig | FlowConfig) -> ConfigTree:
     """The configuration of a model for users of the original, who look there for the seconds it hears."""
     dataset = tree.get("dataset") or {}
     return ConfigTree({**tree, "dataset": {"segment_duration": config.max_duration, **dataset}})
+
+
+def load_audioseal_models(
+    file_or_url_or_id: Path | str,
+    device: Device = "cpu",
+    filename: str | None = None,
+    cache_dir: str | None = None,
+) -> WMModel:
+    """The watermark called `file_or_url_or_id`, in eval mode.
+
+    Args:
+        filename: which release of a folder or an id: `generator_FILENAME.pth` and what belongs to it; None: `base`, or
+            whatever there is in our own format.
+    """
+    name = _release_of(file_or_url_or_id, filename, "generator")
+    model: WMModel = load_network(name, kind="watermark", device=device, cache=cache_dir)[0]  # type: ignore[assignment]
+    return model
+
+
+def load_audioseal_half(
+    name: Path | str, half: str, *, device: Device = "cpu", cache: str | None = None
+) -> tuple[nn.Module, Any]:
+    """One network of a watermark, "generator" or "detector", and the configuration record of both; the files of the
+    other may be missing."""
+    checkpoint = read(_release_of(name, None, half), kind="watermark", cache=cache, dtype=torch.float32)
+    config = config_of(checkpoint)
+    found = network_of(checkpoint, config).get_submodule(half)
+    own = {
+        key.removeprefix(f"{half}."): value
+        for key, value in checkpoint.tensors.items()
+        if key.startswith(f"{half}.")
+    }
+    return filled(found, replace(checkpoint, tensors=own)).to(device), config
+
+
+def _release_of(name: Path | str, filename: str | None, half: str) -> Path | str:
+    """The name of a watermark, or its file where that is one of several in a folder."""
+    known = "facebook/audioseal" if str(name) == "base" else name
+    if filename is None:
+        # A folder may hold one of the two networks alone.
+        single = Path(known) / f"{half}_base.pth"
+        return single if single.is_file() else known
+    folder = sources.resolve(known, kind="watermark")
+    if not folder.is_dir():
+        folder = folder.parent
+    return sources.inside(folder, f"{half}_{filename}.pth")
 
 
 def build_complete_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:

@@ -225,9 +225,9 @@ class StreamableConv1d(StreamingModule):
 
     def init_state(self, batch_size: int) -> ConvState:
         """Nothing heard yet. One that is not causal holds output back until it has seen what it looks ahead to."""
-        if not self.causal and self.stride > 1:
+        if not self.causal and self.stride > 1 and self.pad_mode != "constant":
             raise InvalidInput(
-                f"a convolution of stride {self.stride} that is not causal needs the whole clip",
+                f"a convolution of stride {self.stride} that is not causal and reflects its ends needs the whole clip",
                 field="causal",
             )
         _check_streamable(self.conv.norm)
@@ -260,7 +260,11 @@ class StreamableConv1d(StreamingModule):
         if not state.started:  # the whole input was shorter than the reflection it has to give
             return self.forward(state.buffer) if state.buffer.shape[-1] else self._nothing(state.buffer)
         if self.padding_right:
-            return self.conv(pad1d(state.buffer, (0, self.padding_right), self.pad_mode))
+            right = self.padding_right
+            if state.buffer.shape[-1] + right - self.span <= -self.stride:
+                return self._nothing(state.buffer)
+            right += _extra_padding(state.buffer.shape[-1], self.span, self.stride, right)
+            return self.conv(pad1d(state.buffer, (0, right), self.pad_mode))
         missing = _extra_padding(state.buffer.shape[-1], self.span, self.stride, 0)
         if state.buffer.shape[-1] + missing < self.span or state.buffer.shape[-1] <= self.padding_total:
             return self._nothing(state.buffer)

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
 ConfigT = TypeVar("ConfigT", bound=SolverConfig)
 # Every metric that a configuration may name; a solver says which of them it has.
-_METRICS = ("base", "visqol", "sisnr", "fad", "kld", "text_consistency", "chroma_cosine")
+_METRICS = ("base", "visqol", "sisnr", "pesq", "fad", "kld", "text_consistency", "chroma_cosine")
 
 
 class StandardSolver(ABC, Generic[ConfigT, Batch]):

@@ -26,6 +26,7 @@ from audiocraft.solvers.measures import (
     get_visqol,
 )
 from audiocraft.solvers.musicgen import MusicGenSolver
+from audiocraft.solvers.watermark import WatermarkSolver
 from audiocraft.utils.absent import absent_names
 
 __all__ = [
@@ -47,6 +48,7 @@ _SOLVERS: Mapping[type[SolverConfig], type[StandardSolver[Any, Any]]] = {
         EmbedderSolver,
         JascoSolver,
         MusicGenSolver,
+        WatermarkSolver,
     )
 }
 

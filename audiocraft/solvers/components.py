@@ -20,6 +20,7 @@ from audiocraft.adversarial import (
 )
 from audiocraft.config.optimisation import OptimConfig, ScheduleConfig
 from audiocraft.config.training import CompressionSolverConfig
+from audiocraft.config.watermark_training import WatermarkSolverConfig
 from audiocraft.errors import ConfigError
 from audiocraft.losses import (
     SISNR,
@@ -28,6 +29,10 @@ from audiocraft.losses import (
     MelSpectrogramL1Loss,
     MRSTFTLoss,
     MultiScaleMelSpectrogramLoss,
+    QuietMarkLoss,
+    TFLoudnessRatio,
+    WMDetectionLoss,
+    WMMbLoss,
 )
 from audiocraft.optim import (
     CosineLRScheduler,
@@ -48,7 +53,10 @@ _LOSSES: Mapping[str, Callable[..., nn.Module]] = {
     "constantq": ConstantQLoss,
     "msspec": MultiScaleMelSpectrogramLoss,
     "sisnr": SISNR,
+    "tf_loudnessratio": TFLoudnessRatio,
+    "quiet": QuietMarkLoss,
 }
+_MARK_LOSSES: Mapping[str, Callable[..., nn.Module]] = {"wm_detection": WMDetectionLoss, "wm_mb": WMMbLoss}
 _ADVERSARIES: Mapping[str, Callable[..., nn.Module]] = {
     "mpd": MultiPeriodDiscriminator,
     "msd": MultiScaleDiscriminator,
@@ -167,13 +175,25 @@ def _needed(value: Any, name: str) -> Any:
     return value
 
 
-def build_losses(config: CompressionSolverConfig) -> nn.ModuleDict:
-    """The reconstruction losses with a weight."""
-    names = [name for name, weight in config.losses.items() if weight > 0 and name not in ("adv", "feat")]
+def build_losses(config: CompressionSolverConfig | WatermarkSolverConfig) -> nn.ModuleDict:
+    """The losses on audio, what was made and what it should be, that have a weight."""
+    others = ("adv", "feat", *_MARK_LOSSES)
+    names = [name for name, weight in config.losses.items() if weight > 0 and name not in others]
     return nn.ModuleDict({name: _built(_LOSSES[name], name, config.loss_arguments(name)) for name in names})
 
 
-def build_adversaries(config: CompressionSolverConfig, device: torch.device) -> dict[str, AdversarialLoss]:
+def build_mark_losses(config: WatermarkSolverConfig) -> nn.ModuleDict:
+    """The losses on what a watermark's detector says that have a weight; those on its message only where it has one."""
+    names = [name for name in _MARK_LOSSES if config.losses.get(name, 0) > 0]
+    names = [name for name in names if name != "wm_mb" or config.audioseal.nbits]
+    return nn.ModuleDict(
+        {name: _built(_MARK_LOSSES[name], name, config.loss_arguments(name)) for name in names}
+    )
+
+
+def build_adversaries(
+    config: CompressionSolverConfig | WatermarkSolverConfig, device: torch.device
+) -> dict[str, AdversarialLoss]:
     """Each discriminator with its optimiser and its losses; none when neither of their losses has a weight."""
     settings = config.adversarial
     if not any(config.losses.get(name, 0) > 0 for name in ("adv", "feat")):
@@ -193,7 +213,7 @@ def build_adversaries(config: CompressionSolverConfig, device: torch.device) -> 
 
 
 def build_adversary_schedules(
-    config: CompressionSolverConfig, adversaries: Mapping[str, AdversarialLoss]
+    config: CompressionSolverConfig | WatermarkSolverConfig, adversaries: Mapping[str, AdversarialLoss]
 ) -> dict[str, Schedule]:
     """A schedule for each discriminator; it is stepped when the discriminator was trained, and ends with the run."""
     settings, total = config.adversarial, adversary_steps(config)
@@ -204,14 +224,14 @@ def build_adversary_schedules(
     return {name: schedule for name, schedule in built.items() if schedule is not None}
 
 
-def adversary_steps(config: CompressionSolverConfig) -> int:
+def adversary_steps(config: CompressionSolverConfig | WatermarkSolverConfig) -> int:
     """In how many steps of the run the discriminators are trained."""
     settings = config.adversarial
     steps = range(settings.start_step, config.total_steps)
     return max(1, sum(step % settings.every == 0 for step in steps))
 
 
-def build_balancer(config: CompressionSolverConfig) -> Balancer:
+def build_balancer(config: CompressionSolverConfig | WatermarkSolverConfig) -> Balancer:
     """The balancer over every loss with a weight."""
     weights = {name: weight for name, weight in config.losses.items() if weight > 0}
     settings = config.balancer

@@ -20,18 +20,16 @@ ABSENT_MODULES = (
     *(
         f"models.{name}"
         for name in (
-            "multibanddiffusion", "unet", "watermark",
+            "multibanddiffusion", "unet",
         )
     ),
-    *(f"modules.{name}" for name in ("diffusion_schedule", "watermark")),
-    *(f"solvers.{name}" for name in ("diffusion", "magnet", "watermark")),
-    "utils.audio_effects",
+    *(f"modules.{name}" for name in ("diffusion_schedule",)),
+    *(f"solvers.{name}" for name in ("diffusion", "magnet")),
 )  # fmt: skip
 """Modules below `audiocraft`, with everything below them."""
 
 _MODELS = (
-    "AudioSeal", "DiffusionUnet", "MultiBandDiffusion",
-    "WMModel",
+    "DiffusionUnet", "MultiBandDiffusion",
 )  # fmt: skip
 _BUILD = "solvers.builders.build_solver"
 _PARTS = "solvers.components"
@@ -39,11 +37,11 @@ _PARTS = "solvers.components"
 ABSENT_NAMES: dict[str, dict[str, str | None]] = {
     "models": dict.fromkeys(_MODELS),
     "models.builders": dict.fromkeys(
-        ("get_diffusion_model", "get_processor", "get_watermark_model")
+        ("get_diffusion_model", "get_processor")
     ),
     "models.loaders": dict.fromkeys(
         (
-            "load_audioseal_models", "load_diffusion_models",
+            "load_diffusion_models",
             "load_mbd_ckpt",
         )
     ),

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from audiocraft.audio import convert
 from audiocraft.audio.convert import (
-    _LARGEST_FILTER,
-    _resampler,
+    LARGEST_FILTER,
     compress,
     convert_audio,
     convert_audio_channels,
     normalize_audio,
     normalize_loudness,
+    resampler,
 )
 from audiocraft.audio.loudness import integrated_loudness
 from audiocraft.audio.pcm import checked_samples, f32_pcm, i16_pcm
@@ -221,13 +221,13 @@ def test_rates_without_a_common_factor_cost_no_more_than_others(rate: int) -> No
     expected = tone(torch.arange(made.shape[-1]).double() / 24000).float()
     torch.testing.assert_close(made[0, 0, inner], expected[inner], rtol=0, atol=1e-3)
     torch.testing.assert_close(made[0, 1], -made[0, 0])
-    assert _resampler.cache_info().maxsize * _LARGEST_FILTER * 4 <= 2**27  # what is kept
+    assert resampler.cache_info().maxsize * LARGEST_FILTER * 4 <= 2**27  # what is kept
 
 
 def test_both_resamplers_agree(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
     wav = _music(44100, 2, generator)
     ours = convert_audio(wav, 44100, 24000, 2)
-    monkeypatch.setattr(convert, "_LARGEST_FILTER", 0)
+    monkeypatch.setattr(convert, "LARGEST_FILTER", 0)
     theirs = convert_audio(wav, 44100, 24000, 2)
     assert ours.shape == theirs.shape
     assert float((ours - theirs).norm() / ours.norm()) < 0.01

@@ -1,0 +1,1 @@
+"""Networks that put an inaudible mark into audio, and find it again."""

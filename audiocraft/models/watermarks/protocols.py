@@ -1,0 +1,51 @@
+"""What a pair of networks must offer to be a watermark, and their streams."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class MarkStream(Protocol):
+    """Rows of audio [B, n] on their way through one of the two networks: pieces of any size give what the whole gives,
+    within rounding, and memory does not grow."""
+
+    def push(self, audio: Tensor) -> Tensor:
+        """The next samples [B, n] -> what they settle [B, ..., m]; m may be 0."""
+        ...
+
+    def finish(self) -> Tensor:
+        """What remains [B, ..., m], so that the results are as long as the audio was."""
+        ...
+
+
+class MarkGenerator(Protocol):
+    """Makes the mark of audio, which is added to it."""
+
+    nbits: int
+    sample_rate: int
+
+    def mark(self, audio: Tensor, message: Tensor | None) -> Tensor:
+        """audio [B, N], message [B, nbits] of 0 and 1 -> the mark [B, N]"""
+        ...
+
+    def open(self, message: Tensor | None, batch_size: int = 1) -> MarkStream:
+        """A fresh stream of rows that carry `message` [B, nbits]: audio in, its mark out."""
+        ...
+
+
+class MarkDetector(Protocol):
+    """Finds the mark in audio."""
+
+    nbits: int
+    sample_rate: int
+
+    def decide(self, audio: Tensor, every: int = 1) -> Tensor:
+        """audio [B, N] -> [B, 2 + nbits, N]: probabilities of "clean" and "marked", then a logit for each bit; only
+        those of each `every`-th sample"""
+        ...
+
+    def open_decisions(self, batch_size: int = 1) -> MarkStream:
+        """A fresh stream: audio in, decisions out."""
+        ...
