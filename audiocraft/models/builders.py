@@ -84,9 +84,6 @@ from audiocraft.quantization.factorised import FactorisedResidualQuantizer
 from audiocraft.utils.absent import absent_names
 from audiocraft.utils.meta_init import laid_out_on
 
-if TYPE_CHECKING:
-    from audiocraft.models.watermark import WMModel
-
 M = TypeVar("M", bound=nn.Module)
 Device = torch.device | str
 CodecLoader = Callable[[str], CompressionModel]
@@ -445,11 +442,9 @@ def get_codebooks_pattern_provider(n_q: int, cfg: Mapping[str, Any]) -> Codebook
     return build_pattern(LMConfig.select({"codebooks_pattern": _plain(cfg)}).codebooks_pattern, n_q=n_q)
 
 
-def get_watermark_model(cfg: Mapping[str, Any]) -> WMModel:
-    """An untrained watermark; `cfg` holds the sections `audioseal`, `seanet` and `detector`."""
-    family = default_of("watermark")
-    model: WMModel = target(family.build)(target(family.config).select(_plain(cfg)))
-    return model
+def get_watermark_model(cfg: Mapping[str, Any]) -> Any:
+    """An untrained `WMModel`; `cfg` holds the sections `audioseal`, `seanet` and `detector`."""
+    return target((found := default_of("watermark")).build)(target(found.config).select(_plain(cfg)))
 
 
 def get_wrapped_compression_model(
