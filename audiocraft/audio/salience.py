@@ -11,11 +11,11 @@ LOWEST_PITCH = 43
 """The MIDI number of the first pitch, G2; 53 pitches reach to B6, where voices and most instruments sing."""
 FRAME_RATE = 50.0
 _RATE = 22050
-_WINDOW = 4096
+_WINDOW, _FFT = 4096, 16384
 _HARMONICS = 8
 _DECAY = 0.8  # of the weight of each harmonic
-_SOUNDING = 0.1
-"""Of the loudest moment: what is softer has no melody."""
+_SOUNDING = 0.2
+"""Of the loudest moment, in roots of amplitude: what is softer has no melody."""
 
 
 @torch.no_grad()
@@ -33,23 +33,25 @@ def melody_salience(
     mono = convert_audio(wav.float().cpu(), sample_rate, _RATE, 1)
     hop = round(_RATE / FRAME_RATE)
     window = torch.hann_window(_WINDOW)
-    padded = torch.nn.functional.pad(mono, (_WINDOW // 2, _WINDOW // 2))
-    spectrum = torch.stft(padded, _WINDOW, hop, window=window, center=False, return_complex=True)[0].abs()
+    padded = torch.nn.functional.pad(mono, (_FFT // 2, _FFT // 2))
+    spectrum = torch.stft(
+        padded, _FFT, hop, win_length=_WINDOW, window=window, center=False, return_complex=True
+    )[0].abs()
     frames = max(1, math.ceil(mono.shape[-1] / hop))
-    spectrum = torch.log1p(100 * spectrum[:, :frames] / spectrum.max().clamp(min=1e-9))
+    spectrum = (spectrum[:, :frames] / spectrum.max().clamp(min=1e-9)).sqrt()
     salience = torch.zeros(pitches, spectrum.shape[-1])
     for pitch in range(pitches):
         fundamental = 440 * 2 ** ((LOWEST_PITCH + pitch - 69) / 12)
         for harmonic in range(1, _HARMONICS + 1):
-            place = harmonic * fundamental * _WINDOW / _RATE
-            low, high = math.floor(place * 2 ** (-1 / 36)), math.ceil(place * 2 ** (1 / 36))
+            place = harmonic * fundamental * _FFT / _RATE
+            low, high = round(place * 2 ** (-1 / 48)), round(place * 2 ** (1 / 48))
             if high >= spectrum.shape[0]:
                 break
             salience[pitch] += _DECAY ** (harmonic - 1) * spectrum[low : high + 1].amax(0)
     salience = salience / salience.max().clamp(min=1e-9)
     if not strongest_only:
         return salience, FRAME_RATE
-    loudness = spectrum.mean(0)
-    sounding = loudness > _SOUNDING * loudness.max()
+    loudness = spectrum.amax(0)
+    sounding = (loudness > _SOUNDING * loudness.max()) & (loudness > 0)
     best = torch.nn.functional.one_hot(salience.argmax(0), pitches).T.float()
     return best * sounding, FRAME_RATE
