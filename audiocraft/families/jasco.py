@@ -8,7 +8,7 @@ from typing import Any
 from audiocraft.checkpoints.families import ModelFamily, Release
 from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL
 
-CONTINUES = frozenset({"continuation"})
+TAKES = frozenset({"continuation", "keep"})
 
 
 def _recognises(config: Mapping[str, Any]) -> bool:
@@ -19,7 +19,7 @@ def _released(name: str, *takes: str) -> Release:
     return Release(
         repo=f"facebook/jasco-{name}",
         aliases=(f"jasco-{name}",),
-        takes=CONTINUES.union(takes),
+        takes=TAKES.union(takes),
         sample_rate=32000,
         channels=1,
         window=10.0,
@@ -41,7 +41,7 @@ FAMILY = ModelFamily(
     solvers=("jasco",),
     recognises=_recognises,
     inputs={"chords_emb": "chords", "drum_latents": "drums", "melody": "melody"},
-    always_takes=CONTINUES,
+    always_takes=TAKES,
     # Releases carry the codec a second time, for those who hear drums through a copy of their own.
     carries="condition_provider.conditioners.self_wav.compression_model.model.",
     releases=(

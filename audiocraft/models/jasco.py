@@ -28,6 +28,7 @@ from audiocraft.generation.session import Session
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.latents import LatentCodec
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.flow_audio import kept_latents, prompt_latents
 from audiocraft.models.flow_matching import FlowMatchingModel, flow_settings
 from audiocraft.models.generator import (
     Estimate,
@@ -136,7 +137,7 @@ class JASCO(BaseGenModel):
     def takes(self) -> frozenset[str]:
         kinds = {"chords": ChordsEmbConditioner, "drums": DrumsConditioner, "melody": MelodyConditioner}
         heard = {name for name, kind in kinds.items() if self._conditioner(kind) is not None}
-        return frozenset({"continuation", *heard})
+        return frozenset({"continuation", "keep", *heard})
 
     def guidance_of(self, request: GenerationRequest) -> FlowGuidance:
         """How much each branch weighs, as asked or as suits this model."""
@@ -378,7 +379,8 @@ class JASCO(BaseGenModel):
 
     def _task(self, request: GenerationRequest, controls: Controls) -> FlowTask:
         total = windows.frames_of(request.duration, self.frame_rate)
-        prompt = self._prompt(request, total)
+        prompt = prompt_latents(self.latents, request, total, self.device)
+        known, kept = kept_latents(self.latents, request, total, self.device)
         context = min(total, int(self.max_duration * self.frame_rate + 1e-6))
         stride = request.window.stride or _STRIDE * self.max_duration
         if total > context:
@@ -411,6 +413,8 @@ class JASCO(BaseGenModel):
             frame_rate=self.frame_rate,
             settings=request.flow,
             guidance=self.guidance_of(request),
+            known=known,
+            kept=kept,
         )
 
     def _symbolic(self, controls: Controls, total: int) -> dict[str, SymbolicCondition]:
@@ -442,23 +446,6 @@ class JASCO(BaseGenModel):
         wav = convert_audio(controls.drums.float(), controls.drums_sample_rate, rate, 1)
         length = torch.tensor([wav.shape[-1]], device="cpu")
         return {DRUMS: WavCondition(wav[None].to(self.device), length, [rate], [None], [0.0])}
-
-    @torch.inference_mode()
-    def _prompt(self, request: GenerationRequest, total: int) -> Tensor:
-        """The latents [B, P, D] of the audio to continue; P is 0 without any."""
-        if request.prompt_audio is None or request.prompt_sample_rate is None:
-            return torch.zeros(len(request.prompts), 0, self.latents.dimension, device=self.device)
-        seconds = request.prompt_audio.shape[-1] / request.prompt_sample_rate
-        if windows.frames_of(seconds, self.frame_rate) >= total:
-            raise InvalidInput(
-                f"the prompt audio lasts {seconds:.2f} s; duration {request.duration:g} s must be longer, because it "
-                "includes the prompt",
-                field="duration",
-            )
-        wav = convert_audio(
-            request.prompt_audio.float(), request.prompt_sample_rate, self.sample_rate, self.audio_channels
-        )
-        return self.latents.encode(wav.to(self.device)).transpose(1, 2)
 
 
 def _latents_of(codec: CompressionModel, lm: FlowMatchingModel) -> LatentCodec:

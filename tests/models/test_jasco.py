@@ -18,9 +18,11 @@ from audiocraft.config.serving import ServingConfig
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import ModelCache
 from audiocraft.errors import Cancelled, InvalidInput
+from audiocraft.generation.computations import run_alone
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.progress import CancelToken, Progress
 from audiocraft.generation.request import FlowSettings, GenerationRequest, Guidance, WindowSettings
+from audiocraft.generation.session import Session
 from audiocraft.models import JASCO
 from audiocraft.models.loaders import load_model
 from audiocraft.server.app import create_app
@@ -112,6 +114,21 @@ def test_what_is_known_is_kept(model: JASCO) -> None:
     assert torch.allclose(
         made[..., :12000], model.latents.decode(known.transpose(1, 2))[..., :12000], atol=1e-4
     )
+
+
+def test_regions_are_kept(model: JASCO) -> None:
+    """Their latents are those of the audio, exactly; between them there is something else."""
+    audio = model.run(request(duration=1.6)).audio
+    anew = request(
+        duration=1.6, seeds=(9,), keep=((0.0, 0.4), (1.2, 1.6)), audio=audio, audio_sample_rate=RATE
+    )
+    prepared = model.prepare(anew)
+    assert prepared.task.kept == ((0, 10), (30, 40))
+    session = Session.open(prepared.seeds)
+    made = torch.cat(list(run_alone(model.generation(prepared, session))), dim=-1).transpose(1, 2)
+    known = prepared.task.known
+    assert torch.equal(made[:, :10], known[:, :10]) and torch.equal(made[:, 30:], known[:, 30:40])
+    assert not torch.allclose(made[:, 12:28], known[:, 12:28], atol=1e-2)
 
 
 def test_words_that_change(model: JASCO) -> None:
