@@ -27,6 +27,7 @@ from audiocraft.server.api import (
     generations,
     models,
     page,
+    plans,
     reference,
     sockets,
     streams,
@@ -53,8 +54,8 @@ _log = logging.getLogger(__name__)
 
 # The files that hold routes, in the order in which their routes are tried; each has one `router`.
 _ROUTES = (
-    generations, streams, files, sockets, page, reference, uploads, codec, models, compat, account, analysis, health,
-    scrape,
+    generations, plans, streams, files, sockets, page, reference, uploads, codec, models, compat, account, analysis,
+    health, scrape,
 )  # fmt: skip
 _EXPOSED = (
     "Content-Disposition", "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied",
