@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from audiocraft.checkpoints.sources import bundled
 from audiocraft.config.embedding import DAMAGES, DamageConfig, EmbedderConfig
+from audiocraft.data.synthesis.sounds import compose_sound, render_sound
 from audiocraft.errors import CheckpointError, ConfigError, InvalidInput
-from audiocraft.metrics.embedder import load_embedder
+from audiocraft.metrics.embedder import BUNDLED, load_embedder
 from audiocraft.metrics.embedders import embedded, open_embedder
+from audiocraft.metrics.embeddings import Embeddings
 from audiocraft.metrics.fad import FrechetAudioDistanceMetric
+from audiocraft.metrics.frechet import frechet
 from audiocraft.metrics.kld import EmbedderKLDivergenceMetric
 from audiocraft.solvers.damage import clipped, damage, low_passed, with_noise
 from audiocraft.solvers.trusted_words import best_threshold
@@ -130,3 +135,29 @@ def test_the_threshold_between_right_and_wrong() -> None:
     assert 0.2 < threshold <= 0.7
     assert f1 == pytest.approx(1.0)
     assert best_threshold(probabilities, torch.zeros(4, dtype=torch.bool))[1] == 0
+
+
+def test_the_bundled_one_is_farther_the_more_a_sound_is_damaged() -> None:
+    """What a measure is for: sounds of the corpus, against themselves, noisy, dull and clipped."""
+    embedder = open_embedder()
+    sounds = [
+        torch.from_numpy(render_sound(compose_sound(5, index, "heldout"))[: 4 * RATE]) for index in range(16)
+    ]
+    clean = Embeddings.join([embedder.embed(wav) for wav in sounds], embedder)
+    ways: dict[str, list[Callable[[torch.Tensor], torch.Tensor]]] = {
+        "noise": [
+            lambda wav, level=level: with_noise(wav, level, np.random.default_rng(1))
+            for level in (30.0, 15.0, 0.0)
+        ],
+        "lowpass": [
+            lambda wav, hertz=hertz: low_passed(wav, RATE, hertz) for hertz in (6000.0, 2500.0, 1000.0)
+        ],
+    }
+    for name, steps in ways.items():
+        found = [
+            frechet(Embeddings.join([embedder.embed(way(wav)) for wav in sounds], embedder), clean)
+            for way in steps
+        ]
+        assert found == sorted(found) and found[0] > 0, name
+    folder = bundled()[BUNDLED]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_500_000
