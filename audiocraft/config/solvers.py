@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from audiocraft.config.flow_training import JascoSolverConfig
+from audiocraft.config.magnet_training import AudioMagnetSolverConfig, MagnetSolverConfig
 from audiocraft.config.training import (
     AnalysisSolverConfig,
     AudioGenSolverConfig,
@@ -23,6 +24,8 @@ SOLVERS: Mapping[str, type[SolverConfig]] = {
     "embedder": EmbedderSolverConfig,
     "musicgen": MusicGenSolverConfig,
     "audiogen": AudioGenSolverConfig,
+    "magnet": MagnetSolverConfig,
+    "audio_magnet": AudioMagnetSolverConfig,
     "jasco": JascoSolverConfig,
     "watermark": WatermarkSolverConfig,
 }

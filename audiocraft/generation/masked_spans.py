@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,26 @@ NEVER = float("-inf")
 def share_masked(step: int, steps: int) -> float:
     """How much is masked before pass `step` of `steps`: everything before the first, nearly nothing before the last."""
     return math.cos(math.pi / 2 * step / (steps - 1)) if steps > 1 else 1.0
+
+
+def spans_for(share: float, frames: int, length: int) -> int:
+    """How many spans of `length`, placed anywhere in `frames` frames, mask about `share` of them: the fewest for which
+    a frame is hit with that probability, 1 - C(T - l, u) / C(T, u) (section 3.1)."""
+    for spans in range(1, frames - length + 1):
+        missed = math.prod((frames - spans - i) / (frames - i) for i in range(length))
+        if 1 - missed >= share - 1e-9:
+            return spans
+    return max(1, frames - length + 1)
+
+
+def random_spans(frames: int, length: int, random: np.random.Generator) -> Tensor:
+    """bool [T], masked for training: as much as a random moment of the loop masks, in spans anywhere."""
+    share = math.cos(math.pi / 2 * random.random())
+    starts = random.choice(frames, size=min(frames, spans_for(share, frames, length)), replace=False)
+    masked = np.zeros(frames, dtype=bool)
+    for step in range(length):
+        masked[(starts + step)[starts + step < frames]] = True
+    return torch.from_numpy(masked)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from audiocraft.solvers.audiogen import AudioGenSolver as AudioGenSolver
     from audiocraft.solvers.base import StandardSolver as StandardSolver
     from audiocraft.solvers.compression import CompressionSolver as CompressionSolver
+    from audiocraft.solvers.magnet import AudioMagnetSolver as AudioMagnetSolver
+    from audiocraft.solvers.magnet import MagnetSolver as MagnetSolver
     from audiocraft.solvers.musicgen import MusicGenSolver as MusicGenSolver
 
 __getattr__, __dir__ = lazy_names(
@@ -17,6 +19,8 @@ __getattr__, __dir__ = lazy_names(
     {
         "StandardSolver": "audiocraft.solvers.base",
         "CompressionSolver": "audiocraft.solvers.compression",
+        "MagnetSolver": "audiocraft.solvers.magnet",
+        "AudioMagnetSolver": "audiocraft.solvers.magnet",
         "MusicGenSolver": "audiocraft.solvers.musicgen",
         "AudioGenSolver": "audiocraft.solvers.audiogen",
     },

@@ -18,6 +18,7 @@ from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.compression import CompressionSolver
 from audiocraft.solvers.embedder import EmbedderSolver
 from audiocraft.solvers.jasco import JascoSolver
+from audiocraft.solvers.magnet import AudioMagnetSolver, MagnetSolver
 from audiocraft.solvers.measures import (
     get_chroma_cosine_similarity,
     get_fad,
@@ -47,6 +48,8 @@ _SOLVERS: Mapping[type[SolverConfig], type[StandardSolver[Any, Any]]] = {
         CompressionSolver,
         EmbedderSolver,
         JascoSolver,
+        MagnetSolver,
+        AudioMagnetSolver,
         MusicGenSolver,
         WatermarkSolver,
     )

@@ -48,7 +48,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     def __init__(self, config: MusicGenSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
-        self.lm: LMModel = build_lm(config.network, device=runtime.device, load_codec=load_codec)
+        self.lm: LMModel = self._build(config, runtime)
         lora = config.lora
         if lora.rank:
             adapt(self.lm, lora.targets, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout)
@@ -75,6 +75,11 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         # Built now: what is missing must be found out before the training and not after it.
         wanted = config.evaluate.metrics if evaluated else {}
         self.generated = GeneratedMeasures(wanted, config.metrics)
+
+    @staticmethod
+    def _build(config: MusicGenSolverConfig, runtime: Runtime) -> LMModel:
+        """The network of a fresh run."""
+        return build_lm(config.network, device=runtime.device, load_codec=load_codec)
 
     @property
     def seconds_per_batch(self) -> float:

@@ -24,7 +24,7 @@ ABSENT_MODULES = (
         )
     ),
     *(f"modules.{name}" for name in ("diffusion_schedule",)),
-    *(f"solvers.{name}" for name in ("diffusion", "magnet")),
+    *(f"solvers.{name}" for name in ("diffusion",)),
 )  # fmt: skip
 """Modules below `audiocraft`, with everything below them."""
 
