@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Annotated, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from audiocraft.config.limits import MAX_SEED
 from audiocraft.errors import InvalidInput
@@ -30,6 +30,15 @@ router = APIRouter(prefix="/v1/plans", tags=["generations"], responses=PROBLEMS)
 
 class PlansBody(Strict):
     """A prompt whose plans are wanted, or a chart that somebody changed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "sad strings in A minor", "duration": 30, "seed": 5, "count": 20},
+                {"chart": "tempo: 80\n[piano]\n| Am F | C G |\n"},
+            ]
+        }
+    )
 
     prompt: Prompt = Field(default="", description="What it should sound like.")
     plan: PlanBody | None = Field(default=None, description="Tempo, key or chords that are set outright.")
