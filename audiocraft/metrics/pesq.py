@@ -13,7 +13,8 @@ _RATE = 16000
 
 
 class PesqMetric(Metric):
-    """The mean PESQ, -0.5 to 4.64, of pairs of sounds. Pairs in which the reference has no speech are left out.
+    """The mean PESQ, -0.5 to 4.64, of pairs of sounds. Pairs in which the reference has no speech, or one is
+    nothing at all, are left out.
 
     Args:
         sample_rate: of what it is given.
@@ -33,6 +34,9 @@ class PesqMetric(Metric):
                 field="preds",
             )
         for found, wanted in zip(self._heard(preds), self._heard(targets), strict=True):
+            if not bool(wanted.any()) or not bool(found.any()):  # the package divides by their peaks
+                self.left_out += 1
+                continue
             try:
                 self.add(torch.tensor(self._pesq.pesq(_RATE, wanted.numpy(), found.numpy(), mode="wb")))
             except (self._pesq.NoUtterancesError, self._pesq.BufferTooShortError):
