@@ -9,6 +9,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 SCALE_BITS = 16
 SCALE = 1 << SCALE_BITS
 _LOWEST = 1 << 23
@@ -44,7 +47,7 @@ class RansDecoder:
         self._state = int.from_bytes(content[:_STATE_BYTES], "big")
         self._place = _STATE_BYTES
 
-    def symbol(self, starts: Sequence[int]) -> int:
+    def symbol(self, starts: Sequence[int] | npt.NDArray[np.int64]) -> int:
         """The next symbol.
 
         Args:
@@ -52,8 +55,8 @@ class RansDecoder:
         """
         slot = self._state & (SCALE - 1)
         found = bisect_right(starts, slot) - 1
-        start = starts[found]
-        state = (starts[found + 1] - start) * (self._state >> SCALE_BITS) + slot - start
+        start, stop = int(starts[found]), int(starts[found + 1])
+        state = (stop - start) * (self._state >> SCALE_BITS) + slot - start
         while state < _LOWEST:
             if self._place >= len(self._content):
                 raise DamagedCodes("a block of codes ends too early")

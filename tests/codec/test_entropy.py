@@ -114,7 +114,7 @@ def test_a_code_at_a_time_has_the_frequencies_of_all_at_once(tables: EntropyTabl
     for frame in range(codes.shape[1]):
         reader.begin_frame()
         for book in range(K):
-            assert reader.starts(book)[1:] == at_once[book][frame].tolist()
+            assert reader.starts(book)[1:].tolist() == at_once[book][frame].tolist()
             repeated = frame > 0 and codes[book, frame] == codes[book, frame - 1]
             reader.add(book, int(codes[book, frame]), repeated=bool(repeated))
         reader.end_frame()
