@@ -15,6 +15,7 @@ from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.followed import Followed
 from audiocraft.cli.job import Job, Place, given, repeated
+from audiocraft.cli.kept import Kept, asked_sampling, duration_of, with_kept
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.plan import chart_of_file, check_takes_plans, with_chart
@@ -90,6 +91,8 @@ audiocraft generate "add drums" --continue intro.wav -d 20
 
 audiocraft generate --from out.wav --seed 8 -d 20
 
+audiocraft generate "with drums" -m MAGNET --keep 0-4,8-10 --from out.wav -o redone.wav
+
 audiocraft generate --plan plan.txt -o out.wav
 
 audiocraft generate "lofi beat" -d 3600 --stream | ffplay -nodisp -
@@ -113,6 +116,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     style: options.Style = None,
     continues: options.Continues = None,
     recipe: options.FromSidecar = None,
+    keep: options.Keep = None,
     seed: options.Seed = None,
     temperature: options.Temperature = 1.0,
     top_k: options.TopK = 250,
@@ -154,7 +158,8 @@ def generate(  # every option is one parameter: that is how the option parser re
     if plan is not None:
         check_takes_plans(model)
         chart = chart_of_file(plan)
-    if recipe is not None:
+    kept = None if keep is None else Kept.of(keep, recipe, duration if "duration" in given(context) else None)
+    if recipe is not None and kept is None:
         job = repeated(recipe, given(context), output, place, outlets, quiet=quiet or as_json)
         if chart is not None:
             job = replace(job, request=with_chart(job.request, chart, given(context)))
@@ -165,11 +170,13 @@ def generate(  # every option is one parameter: that is how the option parser re
             _prompts(
                 prompts or [],
                 prompts_file,
-                needed=not (schedule or tempo or key or chords or plan or drums or tune),
+                needed=not (schedule or tempo or key or chords or plan or drums or tune or kept),
             ),
-            duration=duration,
+            duration=duration_of(kept, duration),
             seed=seed,
-            sampling={"temperature": temperature, "top_k": top_k, "top_p": top_p},
+            sampling=asked_sampling(
+                {"temperature": temperature, "top_k": top_k, "top_p": top_p}, given(context), model
+            ),
             guidance={"coef": guidance, "coef_beta": text_guidance},
             window={"stride": stride, "level_anchor": level_anchor},
             schedule=parse_schedule(schedule or ()),
@@ -181,6 +188,7 @@ def generate(  # every option is one parameter: that is how the option parser re
             request = with_chart(request, chart, given(context))
         request = followed.added_to(request, tempo=tempo)
         job = _job(request, audio, output, place, outlets, fade=fade, followed=followed)
+        job = with_kept(job, kept)
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
         _explain_live(explainer, job)

@@ -55,6 +55,15 @@ Continues = Annotated[
         rich_help_panel=_START,
     ),
 ]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        "--keep",
+        metavar="REGIONS",
+        help="Keep these seconds of --from FILE, such as 0-4,8-10, and make the rest anew; with MAGNeT.",
+        rich_help_panel=_START,
+    ),
+]
 FromSidecar = Annotated[
     Path | None,
     typer.Option(

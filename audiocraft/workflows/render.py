@@ -27,7 +27,14 @@ from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.progress import CancelToken, ProgressCallback
-from audiocraft.generation.request import FlowSettings, GenerationRequest, Guidance, Sampling, WindowSettings
+from audiocraft.generation.request import (
+    FlowSettings,
+    GenerationRequest,
+    Guidance,
+    MaskedSettings,
+    Sampling,
+    WindowSettings,
+)
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
@@ -93,12 +100,22 @@ class FollowedFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class KeptAudio:
+    """The audio file of which regions, in seconds, were kept."""
+
+    path: str
+    sha256: str
+    regions: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
     """The files that a request starts from, for the record."""
 
     continues: Continuation | None = None
     reference: Reference | None = None
     followed: tuple[FollowedFile, ...] = ()
+    kept: KeptAudio | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +153,8 @@ class Recipe:
     chords: tuple[tuple[str, float], ...] = ()
     followed: tuple[FollowedFile, ...] = ()
     flow: FlowSettings = FlowSettings()
+    kept: KeptAudio | None = None
+    masked: MaskedSettings = MaskedSettings()
     style: StyleSettings | None = None
     adapters: tuple[tuple[str, float], ...] = ()
     decoder: str | None = None
@@ -155,6 +174,7 @@ class Recipe:
             sampling=self.sampling,
             guidance=self.guidance,
             window=self.window,
+            masked=self.masked,
             schedule=self.schedule,
             plans=(self.plan,) if self.plan is not None else None,
             controls=Controls(chords=self.chords),
@@ -172,6 +192,9 @@ class Recipe:
         if self.continues is not None:
             _unchanged(self.continues.path, self.continues.sha256, "continues")
             request = with_prompt_audio(request, self.continues.path)
+        if self.kept is not None:
+            _unchanged(self.kept.path, self.kept.sha256, "keep")
+            request = with_kept_audio(request, self.kept.path, self.kept.regions)
         return request
 
     def request_text(self) -> str | None:
@@ -190,7 +213,9 @@ class Recipe:
 
     @property
     def origin(self) -> Origin:
-        return Origin(continues=self.continues, reference=self.reference, followed=self.followed)
+        return Origin(
+            continues=self.continues, reference=self.reference, followed=self.followed, kept=self.kept
+        )
 
 
 class Made(Protocol):
@@ -346,6 +371,20 @@ def with_prompt_audio(request: GenerationRequest, path: str | os.PathLike[str]) 
     return replace(request, prompt_audio=wav.expand(len(request.prompts), -1, -1), prompt_sample_rate=rate)
 
 
+def with_kept_audio(
+    request: GenerationRequest, path: str | os.PathLike[str], regions: Sequence[tuple[float, float]]
+) -> GenerationRequest:
+    """`request`, each row of which keeps `regions`, in seconds, of the audio file at `path`."""
+    wav, rate = _audio_of(path, "keep")
+    audio = wav.expand(len(request.prompts), -1, -1)
+    return replace(request, keep=tuple(regions), audio=audio, audio_sample_rate=rate)
+
+
+def kept_audio(path: str | os.PathLike[str], regions: Sequence[tuple[float, float]]) -> KeptAudio:
+    """What a sidecar records of the audio file that regions were kept of."""
+    return KeptAudio(path=str(Path(path).resolve()), sha256=_digest(path, "keep"), regions=tuple(regions))
+
+
 def _audio_of(path: str | os.PathLike[str], field: str) -> tuple[Tensor, int]:
     wav, rate = audio_read(path)
     if not wav.shape[-1]:
@@ -401,6 +440,8 @@ def recipe_of(
         reference=origin.reference,
         chords=request.controls.chords,
         followed=origin.followed,
+        kept=origin.kept,
+        masked=request.masked,
         flow=request.flow,
         style=request.style,
         adapters=request.adapters,

@@ -1,0 +1,79 @@
+"""`--keep 0-4,8-10 --from FILE`: which seconds of a file stay, and what models that fill in are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiocraft.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from audiocraft.cli.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Regions of an audio file, in seconds."""
+
+    path: Path
+    regions: tuple[tuple[float, float], ...]
+    duration: float
+
+    @classmethod
+    def of(cls, said: str, path: Path | None, duration: float | None) -> Kept:
+        """What `--keep` says of the file of `--from`; a piece whose duration is not given is as long as the file."""
+        from audiocraft.audio.files import audio_info
+
+        if path is None:
+            raise InvalidInput(
+                "--keep names seconds of an audio file: give it with --from FILE", field="keep"
+            )
+        return cls(path, regions_of(said), duration or audio_info(path).duration)
+
+    def put_into(self, job: Job) -> Job:
+        """`job`, each row of which keeps the regions."""
+        from audiocraft.workflows.render import kept_audio, with_kept_audio
+
+        return replace(
+            job,
+            request=with_kept_audio(job.request, self.path, self.regions),
+            origin=replace(job.origin, kept=kept_audio(self.path, self.regions)),
+        )
+
+
+def duration_of(kept: Kept | None, duration: float) -> float:
+    """Seconds of the piece: `duration`, unless something is kept that says it."""
+    return duration if kept is None else kept.duration
+
+
+def with_kept(job: Job, kept: Kept | None) -> Job:
+    """`job`, with what is kept, if anything is."""
+    return job if kept is None else kept.put_into(job)
+
+
+def regions_of(said: str) -> tuple[tuple[float, float], ...]:
+    """0-4,8-10 -> ((0, 4), (8, 10)); whether they make sense is seen by the request."""
+    found = []
+    for part in said.split(","):
+        start, dash, end = part.strip().partition("-")
+        try:
+            found.append((float(start), float(end)))
+        except ValueError:
+            raise InvalidInput(
+                f"--keep takes regions in seconds, such as 0-4,8-10; {part.strip()!r} is none", field="keep"
+            ) from None
+        assert dash
+    return tuple(found)
+
+
+def asked_sampling(settings: Mapping[str, Any], given: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The settings of sampling that are asked for: with a model that fills in, whose own are others than the options
+    show, those that stand on the command line."""
+    from audiocraft.checkpoints.facts import find_facts
+
+    facts = find_facts(model)
+    if facts is None or "keep" not in facts.takes:
+        return dict(settings)
+    return {name: value for name, value in settings.items() if name in given}

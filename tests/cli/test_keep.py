@@ -1,0 +1,63 @@
+"""`audiocraft generate --keep`: the file is as long, can be made again, and what makes no sense is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiocraft.audio.files import audio_info, audio_write
+from audiocraft.cli.main import main
+from tests import tiny_magnet
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> list[str]:
+    """The command, but for regions and output, with a file of two seconds."""
+    noise = torch.rand(1, 64000, generator=torch.Generator().manual_seed(1)) - 0.5
+    audio_write(tmp_path / "before.wav", noise, 32000, strategy="none", add_suffix=False)
+    model = tiny_magnet.write(tmp_path / "magnet")
+    return [
+        "generate",
+        "rain",
+        "-m",
+        str(model),
+        "--seed",
+        "3",
+        "--quiet",
+        "--from",
+        str(tmp_path / "before.wav"),
+    ]
+
+
+def test_keep_and_repeat(said: list[str], tmp_path: Path) -> None:
+    first, again = tmp_path / "a.wav", tmp_path / "b.wav"
+    assert main([*said, "--keep", "0-0.6,1-1.4", "-o", str(first)]) == 0
+    assert audio_info(first).duration == 2.0
+    assert main(["generate", "--from", str(first), "--quiet", "-o", str(again)]) == 0
+    assert first.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("regions", "told"),
+    [
+        ("0-1,0.5-1.5", "overlap"),
+        ("1-3", "not inside the piece"),
+        ("1-1", "end after it starts"),
+        ("verse", "is none"),
+        ("0-2", "leaves nothing"),
+    ],
+)
+def test_bad_regions_are_one_line(
+    said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], regions: str, told: str
+) -> None:
+    assert main([*said, "--keep", regions, "-o", str(tmp_path / "a.wav")]) != 0
+    error = capsys.readouterr().err
+    assert told in error and len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "a.wav").exists()
+
+
+def test_keep_needs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "rain", "--keep", "0-1", "-o", str(tmp_path / "a.wav")]) != 0
+    assert "--from FILE" in capsys.readouterr().err
