@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "analyze": ("audiocraft.cli.analyze", "tell recordings from generated audio; loudness, tempo, key"),
     "evaluate": ("audiocraft.cli.evaluate", "how good a folder of audio is, beside another"),
     "codec": ("audiocraft.cli.codec", "compress audio to .acx and back, stream it, make tokens of it"),
+    "watermark": ("audiocraft.cli.watermark", "mark audio inaudibly, and find the mark"),
     "models": ("audiocraft.cli.models", "which models there are, and what is inside one"),
     "data": ("audiocraft.cli.data", "make training data"),
     "train": ("audiocraft.cli.train", "train a model, or go on training it"),

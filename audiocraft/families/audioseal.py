@@ -26,6 +26,7 @@ FAMILY = ModelFamily(
     knows_file=is_audioseal,
     read_file="audiocraft.checkpoints.torch_files.audioseal:read_audioseal",
     releases=(
+        Release(repo="audioseal-nano", sample_rate=16000, channels=1),
         Release(
             repo="facebook/audioseal",
             aliases=("audioseal", "audioseal_wm_16bits", "audioseal_detector_16bits"),
