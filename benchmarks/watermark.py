@@ -2,9 +2,9 @@
 
     python benchmarks/watermark.py runs/packages/singularity-music runs/evaluation runs/speech/heldout --clips 48
 
-Clips of five seconds, of files that no recipe of this project trains on, spread evenly over all folders. A clip counts as
-found if the mean probability of its samples is above one half; the same is asked of the clips without a mark, behind the same
-change, and of single seconds of unmarked audio. AAC needs the extra [av], PESQ the extra [pesq].
+Clips of five seconds, of files that no recipe of this project trains on, spread evenly over all folders. A clip
+counts as found if the mean probability of its samples is above one half; the same is asked of the clips without a
+mark, behind the same change, and of single seconds of unmarked audio. AAC needs the extra [av], PESQ the extra [pesq].
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def attacks(speech: Tensor) -> dict[str, Attack]:
 
     def mixed(wav: Tensor) -> Tensor:
         other = speech[torch.arange(len(wav)) % len(speech)]
-        level = wav.square().mean((-2, -1), keepdim=True).sqrt() / other.square().mean((-2, -1), keepdim=True).sqrt()
+        level = (
+            wav.square().mean((-2, -1), keepdim=True).sqrt()
+            / other.square().mean((-2, -1), keepdim=True).sqrt()
+        )
         return wav + other * level
 
     def at_16_khz(wav: Tensor) -> Tensor:
@@ -87,7 +90,9 @@ def measure(name: str, folders: list[Path], speech_folder: Path, count: int) -> 
     model = WatermarkSolver.model_from_checkpoint(name)
     wav, speech = clips(folders, count), clips([speech_folder], 24).flip(0)
     message = torch.randint(0, 2, (len(wav), model.nbits))
-    mark = torch.cat([model.get_watermark(*pair) for pair in zip(wav.split(ROWS), message.split(ROWS), strict=True)])
+    mark = torch.cat(
+        [model.get_watermark(*pair) for pair in zip(wav.split(ROWS), message.split(ROWS), strict=True)]
+    )
     ratio = 10 * torch.log10(wav.square().sum((-2, -1)) / mark.square().sum((-2, -1)))
     table: dict[str, dict[str, float]] = {}
     for title, attack in attacks(speech).items():
@@ -126,7 +131,9 @@ def measure(name: str, folders: list[Path], speech_folder: Path, count: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=Path, nargs="+", help="folders of audio; the last one holds speech")
     parser.add_argument("--model", default="audioseal-nano", help="the watermark: a name, a folder, or a run")
     parser.add_argument("--clips", type=int, default=48)

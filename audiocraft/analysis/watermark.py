@@ -26,7 +26,8 @@ class WatermarkReport:
         duration: seconds.
         seconds: the mean probability of a mark in each second; the last one may be shorter.
         audible: of each second, whether there is anything to hear; a mark in silence cannot be.
-        bits: probability of each bit of the message, over what is marked; None where nothing is, or there is no message.
+        bits: probability of each bit of the message, over what is marked; None where nothing is, or there is no
+            message.
     """
 
     duration: float

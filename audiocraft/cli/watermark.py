@@ -45,7 +45,9 @@ def watermark() -> None:
 @app.command(epilog=_EMBED)
 def embed(
     file: Annotated[Path, typer.Argument(help="The audio file to mark.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write: WAV, FLAC, OGG, Opus or MP3.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write: WAV, FLAC, OGG, Opus or MP3.")
+    ],
     message: Annotated[
         str | None, typer.Option(help="Bits to hide, such as 0110100110010110; default: drawn at random.")
     ] = None,
@@ -56,7 +58,13 @@ def embed(
     import torch
 
     from audiocraft.audio.files import audio_read, audio_write
-    from audiocraft.models.watermarks.marking import LEAST_S, SILENT, Watermark, checked_audio, checked_message
+    from audiocraft.models.watermarks.marking import (
+        LEAST_S,
+        SILENT,
+        Watermark,
+        checked_audio,
+        checked_message,
+    )
 
     network = _loaded(model)
     bits = checked_message(_bits(message, network.nbits), network.nbits, 1)
@@ -65,7 +73,8 @@ def embed(
     checked_audio(wav)
     if wav.shape[-1] < LEAST_S * rate:
         raise InvalidInput(
-            f"{file} lasts {wav.shape[-1] / rate:.2f} s; a watermark is found from {LEAST_S:g} s on", field="file"
+            f"{file} lasts {wav.shape[-1] / rate:.2f} s; a watermark is found from {LEAST_S:g} s on",
+            field="file",
         )
     if not wav.numel() or float(wav.square().mean().sqrt()) < SILENT:
         raise InvalidInput(f"{file} is silent: there is nothing to hide a watermark in", field="file")
