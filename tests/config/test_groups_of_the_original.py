@@ -58,15 +58,15 @@ solver/compression/default solver/compression/encodec_audiogen_16khz solver/comp
 solver/compression/encodec_musicgen_32khz solver/default solver/musicgen/debug solver/musicgen/default
 solver/musicgen/evaluation/none solver/musicgen/evaluation/objective_eval solver/musicgen/musicgen_base_32khz
 solver/musicgen/musicgen_melody_32khz solver/musicgen/musicgen_style_32khz teams/default teams/labs
+augmentations/default conditioner/chords2music conditioner/drums2music conditioner/jasco_chords_drums
+conditioner/jasco_chords_drums_melody model/watermark/default solver/jasco/chords solver/jasco/chords_drums
+solver/jasco/chords_drums_melody solver/jasco/drums solver/jasco/jasco_32khz_base solver/magnet/audio_magnet_16khz
+solver/magnet/magnet_32khz solver/watermark/debug solver/watermark/default solver/watermark/robustness
 """.split()
 # They come with their solvers; whoever adds one takes it off this list.
 NOT_YET = frozenset(
     """
-augmentations/default conditioner/chords2music conditioner/drums2music conditioner/jasco_chords_drums
-conditioner/jasco_chords_drums_melody model/score/basic model/watermark/default solver/diffusion/debug
-solver/diffusion/default solver/diffusion/encodec_24khz solver/jasco/chords solver/jasco/chords_drums
-solver/jasco/chords_drums_melody solver/jasco/drums solver/jasco/jasco_32khz_base solver/magnet/audio_magnet_16khz
-solver/magnet/magnet_32khz solver/watermark/debug solver/watermark/default solver/watermark/robustness
+model/score/basic solver/diffusion/debug solver/diffusion/default solver/diffusion/encodec_24khz
 """.split()
 )
 RECIPES = """
