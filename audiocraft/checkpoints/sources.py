@@ -187,6 +187,25 @@ def inside(folder: Path, filename: str) -> Path:
     return path
 
 
+def file_of(name: str | Path, filename: str) -> Path:
+    """The file `filename` of the folder `name`, or of a repository on the hub, fetched if it is not on this machine."""
+    folder = Path(name).expanduser()
+    if folder.is_file():
+        folder = folder.parent
+    if not folder.is_dir():
+        folder = hub_snapshot(str(name)) or folder
+    if (folder / filename).is_file():
+        return inside(folder, filename)
+    if folder.is_dir() and not can_be_fetched(name):
+        raise CheckpointError(f"{folder} holds no {filename}")
+    if hub.offline() or not hub.is_repo(str(name)):
+        raise CheckpointError(
+            f"{filename} of {name} is not on this machine"
+            f"{', and HF_HUB_OFFLINE forbids to fetch it' if hub.offline() else ''}; pass a folder that holds it"
+        )
+    return hub.download(str(name), lambda files: [file for file in files if file == filename]) / filename
+
+
 def text_encoder(repo: str) -> Path:
     """The folder of a T5 in the hub's cache, fetched if it is not there."""
     snapshot = hub_snapshot(repo)

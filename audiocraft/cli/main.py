@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("audiocraft.cli.plan", "tempo and chords of a piece before it is made, to change them"),
     "analyze": ("audiocraft.cli.analyze", "tell recordings from generated audio; loudness, tempo, key"),
     "evaluate": ("audiocraft.cli.evaluate", "how good a folder of audio is, beside another"),
+    "enhance": ("audiocraft.cli.enhance", "a recording again by diffusion, through a codec"),
     "codec": ("audiocraft.cli.codec", "compress audio to .acx and back, stream it, make tokens of it"),
     "watermark": ("audiocraft.cli.watermark", "mark audio inaudibly, and find the mark"),
     "models": ("audiocraft.cli.models", "which models there are, and what is inside one"),

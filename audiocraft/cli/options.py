@@ -172,7 +172,7 @@ Decoder = Annotated[
     str | None,
     typer.Option(
         "--decoder",
-        help="What turns the model's codes into audio: a codec or another decoder, by name or folder.",
+        help="What turns the model's codes into audio: a codec, diffusion, or another decoder, by name or folder.",
         rich_help_panel=_HOW,
     ),
 ]

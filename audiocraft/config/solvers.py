@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from audiocraft.config.diffusion_training import DiffusionSolverConfig
 from audiocraft.config.flow_training import JascoSolverConfig
 from audiocraft.config.magnet_training import AudioMagnetSolverConfig, MagnetSolverConfig
 from audiocraft.config.training import (
@@ -28,6 +29,7 @@ SOLVERS: Mapping[str, type[SolverConfig]] = {
     "audio_magnet": AudioMagnetSolverConfig,
     "jasco": JascoSolverConfig,
     "watermark": WatermarkSolverConfig,
+    "diffusion": DiffusionSolverConfig,
 }
 """By the name that a configuration gives as `solver`."""
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from audiocraft.models.loaders import load_compression_model as load_compression_model
     from audiocraft.models.loaders import load_lm_model as load_lm_model
     from audiocraft.models.magnet import MAGNeT as MAGNeT
+    from audiocraft.models.multibanddiffusion import MultiBandDiffusion as MultiBandDiffusion
     from audiocraft.models.musicgen import MusicGen as MusicGen
+    from audiocraft.models.unet import DiffusionUnet as DiffusionUnet
     from audiocraft.models.watermark import AudioSeal as AudioSeal
     from audiocraft.models.watermark import WMModel as WMModel
 
@@ -43,6 +45,8 @@ __getattr__, __dir__ = lazy_names(
         "MAGNeT": "audiocraft.models.magnet",
         "MagnetLMModel": "audiocraft.models.lm_magnet",
         "AudioSeal": "audiocraft.models.watermark",
+        "DiffusionUnet": "audiocraft.models.unet",
+        "MultiBandDiffusion": "audiocraft.models.multibanddiffusion",
         "MusicGen": "audiocraft.models.musicgen",
         "WMModel": "audiocraft.models.watermark",
         "load_compression_model": "audiocraft.models.loaders",

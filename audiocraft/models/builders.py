@@ -1,5 +1,4 @@
-"""Typed config to network: one table per sort of part. The `get_*` functions are upstream's names for the same and
-take any mapping, a whole training configuration included. Weights come from `loaders`."""
+"""Typed config to network, in tables. Upstream's `get_*` take any mapping, a whole training configuration included."""
 
 from __future__ import annotations
 
@@ -47,6 +46,7 @@ from audiocraft.models.codecs.dac import DACModel
 from audiocraft.models.codecs.encodec import CompressionModel, EncodecModel
 from audiocraft.models.codecs.interleaved import InterleaveStereoCompressionModel
 from audiocraft.models.codecs.latents import LatentCodec
+from audiocraft.models.diffusion_builders import get_diffusion_model, get_processor  # noqa: F401
 from audiocraft.models.flow_matching import FlowMatchingModel
 from audiocraft.models.lm import LMModel
 from audiocraft.modules.codebooks_patterns import (

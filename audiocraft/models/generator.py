@@ -192,6 +192,8 @@ class GeneratorModel(ABC):
                 field=f"masked.{request.masked.given[0]}",
             )
         decoder = decoder or self.decoder
+        fit = getattr(decoder, "in_place_of", None)  # what depends on whose codes it is given
+        decoder = decoder if fit is None else fit(self.decoder)
         if not math.isclose(decoder.frame_rate, self.frame_rate, rel_tol=1e-6):
             raise InvalidInput(
                 f"model {self.name!r} makes {self.frame_rate:g} frames per second, and the decoder takes "

@@ -45,6 +45,7 @@ from audiocraft.models.builders import (
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.latents import LatentCodec
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.diffusion_files import load_diffusion_models, load_mbd_ckpt  # noqa: F401
 from audiocraft.models.filling import config_of, family_of_checkpoint, filled, network_of, with_shapes
 from audiocraft.models.flow_matching import FlowMatchingModel
 from audiocraft.models.lm import LMModel

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from audiocraft.solvers.audiogen import AudioGenSolver as AudioGenSolver
     from audiocraft.solvers.base import StandardSolver as StandardSolver
     from audiocraft.solvers.compression import CompressionSolver as CompressionSolver
+    from audiocraft.solvers.diffusion import DiffusionSolver as DiffusionSolver
     from audiocraft.solvers.magnet import AudioMagnetSolver as AudioMagnetSolver
     from audiocraft.solvers.magnet import MagnetSolver as MagnetSolver
     from audiocraft.solvers.musicgen import MusicGenSolver as MusicGenSolver
@@ -21,6 +22,7 @@ __getattr__, __dir__ = lazy_names(
         "CompressionSolver": "audiocraft.solvers.compression",
         "MagnetSolver": "audiocraft.solvers.magnet",
         "AudioMagnetSolver": "audiocraft.solvers.magnet",
+        "DiffusionSolver": "audiocraft.solvers.diffusion",
         "MusicGenSolver": "audiocraft.solvers.musicgen",
         "AudioGenSolver": "audiocraft.solvers.audiogen",
     },

@@ -16,6 +16,7 @@ from audiocraft.solvers.analysis import AnalysisSolver
 from audiocraft.solvers.audiogen import AudioGenSolver
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.compression import CompressionSolver
+from audiocraft.solvers.diffusion import DiffusionSolver
 from audiocraft.solvers.embedder import EmbedderSolver
 from audiocraft.solvers.jasco import JascoSolver
 from audiocraft.solvers.magnet import AudioMagnetSolver, MagnetSolver
@@ -46,6 +47,7 @@ _SOLVERS: Mapping[type[SolverConfig], type[StandardSolver[Any, Any]]] = {
         AnalysisSolver,
         AudioGenSolver,
         CompressionSolver,
+        DiffusionSolver,
         EmbedderSolver,
         JascoSolver,
         MagnetSolver,

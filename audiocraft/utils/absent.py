@@ -15,37 +15,14 @@ from audiocraft.errors import AbsentName
 _PACKAGE = f"{__name__.partition('.')[0]}."
 PAGE = "docs/compatibility.md, 'What is not here yet'"
 
-ABSENT_MODULES = (
-    *(f"grids.{name}" for name in ("diffusion", "magnet", "watermarking")),
-    *(
-        f"models.{name}"
-        for name in (
-            "multibanddiffusion", "unet",
-        )
-    ),
-    *(f"modules.{name}" for name in ("diffusion_schedule",)),
-    *(f"solvers.{name}" for name in ("diffusion",)),
-)  # fmt: skip
+ABSENT_MODULES = tuple(f"grids.{name}" for name in ("diffusion", "magnet", "watermarking"))
 """Modules below `audiocraft`, with everything below them."""
 
-_MODELS = (
-    "DiffusionUnet", "MultiBandDiffusion",
-)  # fmt: skip
 _BUILD = "solvers.builders.build_solver"
 _PARTS = "solvers.components"
 
 ABSENT_NAMES: dict[str, dict[str, str | None]] = {
-    "models": dict.fromkeys(_MODELS),
-    "models.builders": dict.fromkeys(
-        ("get_diffusion_model", "get_processor")
-    ),
-    "models.loaders": dict.fromkeys(
-        (
-            "load_diffusion_models",
-            "load_mbd_ckpt",
-        )
-    ),
-    "solvers": {"DiffusionSolver": None, "get_solver": _BUILD},
+    "solvers": {"get_solver": _BUILD},
     "solvers.builders": {
         "DatasetType": "data",
         "get_adversarial_losses": f"{_PARTS}.build_adversaries",

@@ -25,9 +25,9 @@ RECIPES: dict[str, tuple[str, Recipe]] = {}
 TEXTS = ["happy rock", "a dark techno track with piano"]
 RATE = 16000
 
-LATER = {"mbd", "metrics", "diffusion_schedule"}
+LATER = {"metrics"}
 """Recordings of families that this package does not have yet."""
-RANDOM = {"rng_musicgen_sampling", "rng_rvq_kmeans_deadcodes", "rng_magnet_sampling"}
+RANDOM = {"rng_musicgen_sampling", "rng_rvq_kmeans_deadcodes", "rng_magnet_sampling", "mbd_decode"}
 """Recordings that depend on the order in which the original draws numbers; here every row has its own generator."""
 
 
