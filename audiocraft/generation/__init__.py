@@ -5,8 +5,17 @@ from audiocraft.generation.request import (
     GenerationRequest,
     GenerationResult,
     Guidance,
+    MaskedSettings,
     Sampling,
     WindowSettings,
 )
 
-__all__ = ["CancelToken", "GenerationRequest", "GenerationResult", "Guidance", "Sampling", "WindowSettings"]
+__all__ = [
+    "CancelToken",
+    "GenerationRequest",
+    "GenerationResult",
+    "Guidance",
+    "MaskedSettings",
+    "Sampling",
+    "WindowSettings",
+]
