@@ -93,6 +93,7 @@ def repeated(
     from audiocraft.workflows.render import read_recipe
     from audiocraft.workflows.repeat import varied
 
+    changes = _changes(options)
     recipe: Recipe = read_recipe(path)
     if "adapter" in options:
         from audiocraft.checkpoints.sources import with_adapters
@@ -100,7 +101,6 @@ def repeated(
         on = place.model if "model" in options else recipe.model.name
         place = replace(place, model=with_adapters(on, options["adapter"]))
         options = {**options, "model": place.model}
-    changes = _changes(options)
     other_model = "model" in options and options["model"] != recipe.model.name
     model = place.model if other_model else recipe.model.name
     facts = find_facts(model) if other_model else None

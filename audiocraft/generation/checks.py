@@ -109,6 +109,8 @@ def checked_schedule(schedule: Any, duration: float) -> tuple[tuple[float, str],
 def checked_regions(regions: Any, duration: float) -> tuple[tuple[float, float], ...]:
     """Regions to keep, checked: ascending, apart, inside the piece, and not all of it."""
     entries = entries_of(regions, "keep")
+    if not entries:
+        return ()
     for entry in entries:
         if isinstance(entry, str) or not isinstance(entry, Iterable) or len(tuple(entry)) != 2:
             raise InvalidInput(f"keep has entries (start, end) in seconds, got {entry!r}", field="keep")
