@@ -118,14 +118,7 @@ def checked_regions(regions: Any, duration: float) -> tuple[tuple[float, float],
             check_number(second, "a second of keep", "keep")
     found = tuple((float(start), float(end)) for start, end in entries)
     for start, end in found:
-        if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
-            raise InvalidInput(
-                f"a region must end after it starts, from second 0 on, got {start:g}-{end:g}", field="keep"
-            )
-        if end > duration + 1e-6:
-            raise InvalidInput(
-                f"the region {start:g}-{end:g} s is not inside the piece of {duration:g} s", field="keep"
-            )
+        _check_region(start, end, duration)
     for (start, end), (later, until) in pairwise(found):
         if later < end:
             raise InvalidInput(
@@ -140,3 +133,14 @@ def checked_regions(regions: Any, duration: float) -> tuple[tuple[float, float],
 def check_rows(values: Tensor | tuple[object, ...], rows: int, name: str) -> None:
     if len(values) != rows:
         raise InvalidInput(f"{name} has {len(values)} entries for {rows} prompts", field=name)
+
+
+def _check_region(start: float, end: float, duration: float) -> None:
+    if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
+        raise InvalidInput(
+            f"a region must end after it starts, from second 0 on, got {start:g}-{end:g}", field="keep"
+        )
+    if end > duration + 1e-6:
+        raise InvalidInput(
+            f"the region {start:g}-{end:g} s is not inside the piece of {duration:g} s", field="keep"
+        )
