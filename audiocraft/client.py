@@ -95,6 +95,7 @@ class GenerationOptions(TypedDict, total=False):
     model: str | None
     seed: int | None
     audio: str | Path | Generation | Mapping[str, str] | None
+    chords: Sequence[Mapping[str, Any]] | None
     plan: Mapping[str, Any] | None
     sections: Sequence[Mapping[str, Any]] | None
     temperature: float | None
@@ -178,6 +179,7 @@ class Client:
             model: one of `models()`; by default the server's.
             seed: 0 or more; the same seed makes the same audio; drawn where none is given.
             audio: what to continue or follow: a file, a piece of yours, or what `upload` returned (`{"upload": id}`).
+            chords: `{"at", "chord"}`, seconds and a symbol such as "Am", for models that follow them.
             plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
             sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.
             temperature, top_k, top_p: how codes are drawn: 0 to 10, 0 to 100,000, 0 to 1; by default 1.0, 250, 0.0.
@@ -217,6 +219,7 @@ class Client:
             model: one of `models()`; by default the server's.
             seed: 0 or more; the same seed makes the same audio; drawn where none is given.
             audio: what to continue or follow: a file, a piece of yours, or what `upload` returned (`{"upload": id}`).
+            chords: `{"at", "chord"}`, seconds and a symbol such as "Am", for models that follow them.
             plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
             sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.
             temperature, top_k, top_p: how codes are drawn: 0 to 10, 0 to 100,000, 0 to 1; by default 1.0, 250, 0.0.

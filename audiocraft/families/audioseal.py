@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiocraft.checkpoints.families import ModelFamily, Release
-from audiocraft.checkpoints.torch_files.audioseal import is_audioseal
+from audiocraft.checkpoints.torch_files.header import is_audioseal
 from audiocraft.families._kinds import WATERMARK
 
 

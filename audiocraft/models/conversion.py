@@ -63,6 +63,8 @@ def convert(
     """
     if to not in FORMATS:
         raise InvalidInput(f"format {to!r} is not a choice; one of {', '.join(FORMATS)}", field="to")
+    if to == "onnx":
+        kind = kind or "compression"  # the only one that can be written so
     target, network = Path(folder), fetched_family(name, kind=kind).kind
     if network.name not in ("lm", "compression"):
         raise InvalidInput(

@@ -121,7 +121,9 @@ def test_a_listed_name_means_what_the_list_says(capsys: pytest.CaptureFixture[st
         assert main(["models", "info", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["kind"] == kind
     assert main(["models", "verify", "nano", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["files"]) == 1
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert {Path(file["file"]).name for file in files} == {"entropy.safetensors", "model.safetensors"}
+    assert all(file["status"] == "ok" for file in files)
     assert main(["models", "convert", "nano", "codec"]) == 0
     assert facts_of("codec").kind == "compression"
 

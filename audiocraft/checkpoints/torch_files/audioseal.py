@@ -10,30 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
+from audiocraft.checkpoints.torch_files.header import DETECTOR, GENERATOR, half_of_audioseal
 from audiocraft.checkpoints.torch_files.torchfile import load_torch_file
 from audiocraft.checkpoints.torch_files.upgrade import read_release_config
 from audiocraft.checkpoints.transformers.names import old_weight_norm
 from audiocraft.errors import CheckpointError
 
-GENERATOR, DETECTOR = "generator", "detector"
 _FILE = re.compile(r"(generator|detector)_(?P<name>.+)\.pth")
-_FIRST = {GENERATOR: "encoder.model.0.conv.conv.bias", DETECTOR: "detector.0.model.0.conv.conv.bias"}
 _MAX_BYTES = 1 << 20
-
-
-def half_of(package: Mapping[Any, Any]) -> str | None:
-    """Which of the two networks a file holds; None if it is no file of AudioSeal."""
-    weights = package.get("model")
-    if not isinstance(weights, Mapping):
-        return None
-    if _FIRST[DETECTOR] in weights:
-        return DETECTOR
-    return GENERATOR if _FIRST[GENERATOR] in weights and "decoder.model.0.conv.conv.bias" in weights else None
-
-
-def is_audioseal(package: Mapping[Any, Any]) -> bool:
-    """Whether a file holds one of the two networks of a release."""
-    return half_of(package) is not None
 
 
 def read_audioseal(package: Mapping[Any, Any], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -43,7 +27,7 @@ def read_audioseal(package: Mapping[Any, Any], source: Path) -> tuple[dict[str, 
     Args:
         package: what the file `source` holds, one of the two.
     """
-    half = half_of(package)
+    half = half_of_audioseal(package)
     assert half is not None
     match = _FILE.fullmatch(source.name)
     name = match["name"] if match is not None else "base"
@@ -52,7 +36,7 @@ def read_audioseal(package: Mapping[Any, Any], source: Path) -> tuple[dict[str, 
     beside = source.parent / f"{other}_{name}.pth"
     if match is not None and beside.is_file():
         found = load_torch_file(beside)
-        if half_of(found) != other:
+        if half_of_audioseal(found) != other:
             raise CheckpointError(f"{beside} holds no {other} of a watermark")
         halves[other] = found["model"]
     tensors = {f"{part}.{key}": value for part, weights in halves.items() for key, value in weights.items()}

@@ -15,6 +15,12 @@ from audiocraft.checkpoints.torch_files.upgrade import read_release_config, reso
 from audiocraft.errors import CheckpointError
 
 ENCODEC_2022_FIRST = "encoder.model.0.conv.conv."
+GENERATOR, DETECTOR = "generator", "detector"
+"""The two networks of AudioSeal, which are published in a file each."""
+_AUDIOSEAL_FIRST = {
+    GENERATOR: ("encoder.model.0.conv.conv.bias", "decoder.model.0.conv.conv.bias"),
+    DETECTOR: ("detector.0.model.0.conv.conv.bias",),
+}
 _MAX_PICKLE = 64 * 2**20
 """Bytes of a file's structure; the largest released one has under 1 MB."""
 _LEGACY_PREFACE = 3
@@ -61,6 +67,21 @@ def read_header(path: Path) -> dict[str, Any]:
 def is_encodec_2022(package: Mapping[Any, Any]) -> bool:
     """Whether these are the bare tensors of a codec as they were published in 2022."""
     return f"{ENCODEC_2022_FIRST}bias" in package and "quantizer.vq.layers.0._codebook.embed" in package
+
+
+def half_of_audioseal(package: Mapping[Any, Any]) -> str | None:
+    """Which of AudioSeal's networks a file holds; None if it is no file of AudioSeal."""
+    weights = package.get("model")
+    if not isinstance(weights, Mapping):
+        return None
+    return next(
+        (half for half, names in _AUDIOSEAL_FIRST.items() if all(name in weights for name in names)), None
+    )
+
+
+def is_audioseal(package: Mapping[Any, Any]) -> bool:
+    """Whether a file holds one of the two networks of a release of AudioSeal."""
+    return half_of_audioseal(package) is not None
 
 
 def config_of(header: Mapping[str, Any], *, source: str) -> dict[str, Any]:
