@@ -372,7 +372,8 @@ INLINE vi whole_sums(const int kind, const int apart, const vi *sums, int h) {
 #endif
 }
 
-/* y[M][n ... n + 32] for few tokens, whose sums stay in registers or near them from group to group. */
+/* y[M][n ... n + 32] for few tokens, whose sums stay in registers or near them from group to group. Weights are asked for
+ * two groups ahead: what is computed meanwhile fills the processor, which alone would look no further. */
 INLINE void int8_panel(const int kind, const int M, const Matrix *w, Inputs in, int n, float *y, int ldy) {
     const int cols = w->cols, groups = cols / GROUP, wide = scales_stride(cols), apart = M <= 2;
     const size_t quad = panel_quad(kind);
@@ -388,7 +389,10 @@ INLINE void int8_panel(const int kind, const int M, const Matrix *w, Inputs in, 
             for (int m = 0; m < M; m++)
                 for (int i = 0; i < SUMS; i++) sums[m][i] = (vi){0};
 #pragma GCC unroll 16
-            for (int q = 0; q < GROUP / 4; q++) add_quad(kind, M, apart, from + q * quad, side, x, q, sums);
+            for (int q = 0; q < GROUP / 4; q++) {
+                if (side == 0) fetch(from + 2 * quad * (GROUP / 4) + quad * q, (int)quad);
+                add_quad(kind, M, apart, from + q * quad, side, x, q, sums);
+            }
             for (int h = 0; h < 2; h++) {
                 const vf own = load_bf16(scales + row_of(kind, side, h));
                 for (int m = 0; m < M; m++) {
