@@ -27,8 +27,8 @@ demo: setup ## make a short piece of music with the bundled model
 test: setup ## run every test
 	$(BIN)/python -m pytest -n $(JOBS)
 
-test-deps: setup ## what only some tests need: Ray, demucs, PyAV; without them those tests skip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,av,melody]'
+test-deps: setup ## what only some tests need: Ray, demucs, PyAV, silero-vad; without them those tests skip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,av,melody,podcast]'
 
 matrix: setup ## run every test as other processors would: other vector units, libraries' paths, threads, roundings, values
 	tests/matrix.sh $(BIN)/python

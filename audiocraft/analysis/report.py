@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.loudness import (
-    CHANNEL_WEIGHTS,
-    block_powers,
-    gated_loudness,
-    integrated_loudness,
-    true_peak,
-)
+from audiocraft.audio.loudness import CHANNEL_WEIGHTS, loudness_in_pieces, true_peak
 from audiocraft.audio.pcm import checked_samples
 from audiocraft.config.analysis import DISCRIMINATORS
 from audiocraft.errors import InvalidInput, MissingDependency
@@ -37,9 +31,6 @@ _MUSIC_SECONDS = 120.0
 _MOST_WINDOWS = 120
 # What each part of the work takes, roughly, as shares of the whole.
 _JUDGED, _MEASURED = 0.6, 0.8
-# Loudness is measured piece by piece: the spectrum of ten minutes would take gigabytes. The filters of its weighting
-# ring for less than half a second, which is measured again with each piece.
-_LEVEL_BLOCK_S, _LEVEL_HOP_S, _LEVEL_BLOCKS, _LEVEL_LEAD = 0.4, 0.1, 100, 6
 # Below this many seconds there are not enough beats to count.
 _LEAST_MUSIC_SECONDS = 3.0
 
@@ -183,7 +174,7 @@ def analyse(
 def level_of(wav: Tensor, sample_rate: int, *, step: Step = _ignore) -> Level:
     """Measure how loud wav [C, N] is; `step` is told how far it is and may raise to stop."""
     peak = float(wav.abs().amax())
-    loudness = _loudness(wav, sample_rate, step) if len(wav) in CHANNEL_WEIGHTS else -math.inf
+    loudness = loudness_in_pieces(wav, sample_rate, step=step) if len(wav) in CHANNEL_WEIGHTS else -math.inf
     highest = -math.inf
     if peak > 0:
         size = 10 * sample_rate
@@ -205,23 +196,6 @@ def _check(wav: Tensor, threshold: float | None) -> None:
         raise InvalidInput(f"analysis takes audio [C, N], got {list(wav.shape)}", field="wav")
     if threshold is not None and not 0 <= threshold <= 1:
         raise InvalidInput(f"threshold must lie between 0 and 1, got {threshold:g}", field="threshold")
-
-
-def _loudness(wav: Tensor, sample_rate: int, step: Step) -> float:
-    """The integrated loudness of wav [C, N] in LUFS, measured piece by piece."""
-    block = round(_LEVEL_BLOCK_S * sample_rate)
-    hop = max(1, round(_LEVEL_HOP_S * sample_rate))
-    count = (wav.shape[-1] - block) // hop + 1
-    if count <= 2 * _LEVEL_BLOCKS:
-        return float(integrated_loudness(wav, sample_rate))
-    powers = []
-    for first in range(0, count, _LEVEL_BLOCKS):
-        step(0.5 * first / count)
-        lead = min(first, _LEVEL_LEAD)
-        last = min(count, first + _LEVEL_BLOCKS)
-        piece = wav[:, (first - lead) * hop : (last - 1) * hop + block]
-        powers.append(block_powers(piece, sample_rate)[lead : lead + last - first])
-    return float(gated_loudness(torch.cat(powers)))
 
 
 def _judged(

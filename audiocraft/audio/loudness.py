@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import julius
@@ -18,6 +19,9 @@ _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
 _OFFSET = -0.691
 _PEAK_BLOCK = 1 << 19
+# Long audio is measured piece by piece: the spectrum of ten minutes would take gigabytes. The filters of the weighting
+# ring for less than half a second, which is measured again with each piece.
+_PIECE_BLOCKS, _LEAD_BLOCKS = 100, 6
 # Channels in front and behind count once, those at the sides 1.41 times, low frequencies not at all (BS.1770-4, annex
 # 3). The order is that of files: left, right, centre, low frequencies, then pairs, behind before beside.
 _FRONT, _SIDE, _LOW = 1.0, 1.41, 0.0
@@ -36,6 +40,29 @@ def integrated_loudness(wav: Tensor, sample_rate: int, *, limited: bool = False)
         limited: measure as if no stage could exceed full scale, as a meter after a converter does.
     """
     return lufs(gated_power(block_powers(wav, sample_rate, limited=limited)))
+
+
+def loudness_in_pieces(
+    wav: Tensor, sample_rate: int, *, step: Callable[[float], object] = lambda _done: None
+) -> float:
+    """The integrated loudness of wav [C, N] in LUFS in bounded memory, however long it is.
+
+    Args:
+        step: is told which part is measured, from 0 to 0.5, and may raise to stop.
+    """
+    block = round(_BLOCK_S * sample_rate)
+    hop = max(1, round(block * (1 - _OVERLAP)))
+    count = (wav.shape[-1] - block) // hop + 1
+    if count <= 2 * _PIECE_BLOCKS:
+        return float(integrated_loudness(wav, sample_rate))
+    powers = []
+    for first in range(0, count, _PIECE_BLOCKS):
+        step(0.5 * first / count)
+        lead = min(first, _LEAD_BLOCKS)
+        last = min(count, first + _PIECE_BLOCKS)
+        piece = wav[:, (first - lead) * hop : (last - 1) * hop + block]
+        powers.append(block_powers(piece, sample_rate)[lead : lead + last - first])
+    return float(gated_loudness(torch.cat(powers)))
 
 
 def gated_loudness(power: Tensor) -> Tensor:

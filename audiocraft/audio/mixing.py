@@ -1,7 +1,7 @@
 """A mixing desk for whole recordings: level, place, tone and dynamics of tracks, their sum, and its mastering.
 
-Every function takes audio [C, N], float32, and returns new audio; none changes what it is given. Levels are in dB, times
-in seconds, frequencies in Hz.
+Every function takes audio [C, N], float32, and returns new audio; none changes what it is given. Levels are in dB,
+times in seconds, frequencies in Hz.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.finishing import Finish, finished
-from audiocraft.audio.loudness import integrated_loudness, true_peak
+from audiocraft.audio.loudness import loudness_in_pieces, true_peak
 from audiocraft.errors import InvalidInput
 
 BandKind = Literal["peak", "low_shelf", "high_shelf", "low_cut", "high_cut"]
@@ -33,7 +33,7 @@ _ROUNDS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Band:
+class EqualiserBand:
     """One band of an equaliser.
 
     Args:
@@ -87,8 +87,8 @@ def gain(wav: Tensor, db: float) -> Tensor:
 
 
 def pan(wav: Tensor, position: float) -> Tensor:
-    """wav [1 or 2, N] -> [2, N]. One channel is placed with constant power, 3 dB down on each side in the middle; of two,
-    the one on the far side is turned down, and nothing changes in the middle."""
+    """wav [1 or 2, N] -> [2, N]. One channel is placed with constant power, 3 dB down on each side in the middle; of
+    two, the one on the far side is turned down, and nothing changes in the middle."""
     if not -1 <= position <= 1:
         raise InvalidInput(f"pan lies between -1 (left) and 1 (right), got {position:g}", field="pan")
     if wav.shape[0] not in (1, 2):
@@ -98,7 +98,7 @@ def pan(wav: Tensor, position: float) -> Tensor:
     return wav * sides if wav.shape[0] == 1 else wav * (sides * math.sqrt(2)).clamp_max(1)
 
 
-def equalise(wav: Tensor, sample_rate: int, bands: Sequence[Band]) -> Tensor:
+def equalise(wav: Tensor, sample_rate: int, bands: Sequence[EqualiserBand]) -> Tensor:
     """`wav` through all `bands`, with the responses of the Audio EQ Cookbook (Bristow-Johnson)."""
     if not bands:
         return wav.clone()
@@ -111,7 +111,7 @@ def equalise(wav: Tensor, sample_rate: int, bands: Sequence[Band]) -> Tensor:
     return torch.fft.irfft(spectrum, n=size)[..., :length]
 
 
-def band_gain_db(bands: Sequence[Band], sample_rate: int, frequency: float) -> float:
+def band_gain_db(bands: Sequence[EqualiserBand], sample_rate: int, frequency: float) -> float:
     """How much `equalise` turns a tone of `frequency` up."""
     size = sample_rate  # a bin for each hertz
     product = math.prod(float(_response(band, sample_rate, size)[round(frequency)].abs()) for band in bands)
@@ -131,8 +131,8 @@ def compress(
 ) -> Tensor:
     """`wav` with what exceeds the threshold turned down, all channels by the same.
 
-    A feed-forward compressor with a soft knee and a smooth decoupled peak detector (Giannoulis, Massberg and Reiss, JAES
-    2012, 60/6).
+    A feed-forward compressor with a soft knee and a smooth decoupled peak detector (Giannoulis, Massberg and Reiss,
+    JAES 2012, 60/6).
 
     Args:
         threshold_db: peak level below full scale from which on the ratio counts.
@@ -235,15 +235,14 @@ def mix(tracks: Sequence[Track], sample_rate: int, *, seconds: float | None = No
     stereo = any(track.audio.shape[0] > 1 or track.pan for track in tracks)
     ends = [start + track.audio.shape[-1] for start, track in zip(starts, tracks, strict=True)]
     size = max(ends) if seconds is None else round(seconds * sample_rate)
-    # In double, so that the sum of layers is their mix however many there are.
-    total = torch.zeros(2 if stereo else 1, size, dtype=torch.float64)
+    total = torch.zeros(2 if stereo else 1, size)
     for start, track in zip(starts, tracks, strict=True):
-        audio = gain(track.audio.to("cpu", torch.float64), track.gain_db)
+        audio = gain(track.audio.to("cpu", torch.float32), track.gain_db)
         if stereo:
             audio = pan(audio, track.pan)
         count = max(0, min(audio.shape[-1], size - start))
         total[:, start : start + count] += audio[:, :count]
-    return total.float()
+    return total
 
 
 def master(
@@ -251,8 +250,8 @@ def master(
 ) -> Master:
     """`wav` at an integrated loudness, with its true peaks held.
 
-    What the limiter takes away is made up for, as far as it can be: audio of few loud peaks stays softer than was asked,
-    and `Master.loudness` says how loud it is.
+    What the limiter takes away is made up for, as far as it can be: audio of few loud peaks stays softer than was
+    asked, and `Master.loudness` says how loud it is.
 
     Args:
         loudness: in LUFS.
@@ -264,7 +263,7 @@ def master(
     """
     if not -70 <= loudness <= -5:
         raise InvalidInput(f"a loudness lies between -70 and -5 LUFS, got {loudness:g}", field="loudness")
-    measured = float(integrated_loudness(wav, sample_rate))
+    measured = loudness_in_pieces(wav, sample_rate)
     if not math.isfinite(measured):
         raise InvalidInput("the mix is silent", field="audio")
     finish = Finish(ceiling=ceiling, fade=fade)
@@ -272,7 +271,7 @@ def master(
     best: Master | None = None
     for _ in range(_ROUNDS):
         audio = finished(gain(wav, turned), sample_rate, finish)
-        reached = float(integrated_loudness(audio, sample_rate))
+        reached = loudness_in_pieces(audio, sample_rate)
         missing = loudness - reached
         if best is None or abs(missing) < abs(loudness - best.loudness):
             best = Master(
@@ -292,7 +291,7 @@ def _number(value: float, field: str) -> float:
     return value
 
 
-def _response(band: Band, sample_rate: int, size: int) -> Tensor:
+def _response(band: EqualiserBand, sample_rate: int, size: int) -> Tensor:
     """The complex response [size // 2 + 1] of a band."""
     if not 0 < band.frequency < sample_rate / 2:
         raise InvalidInput(
@@ -313,7 +312,7 @@ def _response(band: Band, sample_rate: int, size: int) -> Tensor:
 _Polynomial = tuple[float, float, float]
 
 
-def _biquad(band: Band, sample_rate: int) -> tuple[_Polynomial, _Polynomial]:
+def _biquad(band: EqualiserBand, sample_rate: int) -> tuple[_Polynomial, _Polynomial]:
     """(b, a) of a band."""
     w = 2 * math.pi * band.frequency / sample_rate
     cos, alpha = math.cos(w), math.sin(w) / (2 * band.q)

@@ -43,6 +43,7 @@ _EXTRAS = {
     "melody": ("demucs",),
     "onnx": ("onnx",),
     "midi": ("mido",),
+    "podcast": ("silero_vad", "onnxruntime"),
     "style": ("transformers",),
     "clap": ("transformers",),
     "play": ("sounddevice",),

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("audiocraft.cli.evaluate", "how good a folder of audio is, beside another"),
     "enhance": ("audiocraft.cli.enhance", "a recording again by diffusion, through a codec"),
     "codec": ("audiocraft.cli.codec", "compress audio to .acx and back, stream it, make tokens of it"),
+    "podcast": ("audiocraft.cli.podcast", "music around a voice, at the loudness of podcasts"),
     "watermark": ("audiocraft.cli.watermark", "mark audio inaudibly, and find the mark"),
     "models": ("audiocraft.cli.models", "which models there are, and what is inside one"),
     "data": ("audiocraft.cli.data", "make training data"),

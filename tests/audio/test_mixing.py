@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from audiocraft.audio import mixing
-from audiocraft.audio.mixing import Band, Track
+from audiocraft.audio.mixing import EqualiserBand, Track
 from audiocraft.errors import InvalidInput
 
 RATE = 16000
@@ -30,16 +30,16 @@ def level_db(wav: Tensor) -> float:
 @pytest.mark.parametrize(
     ("band", "expected"),
     [
-        (Band(kind="peak", frequency=1000, gain_db=6, q=1), {1000: 6.0, 50: 0.0}),
-        (Band(kind="peak", frequency=1000, gain_db=-9, q=4), {1000: -9.0, 4000: 0.0}),
-        (Band(kind="low_shelf", frequency=500, gain_db=8), {20: 8.0, 500: 4.0, 6000: 0.0}),
-        (Band(kind="high_shelf", frequency=2000, gain_db=-6), {50: 0.0, 2000: -3.0, 7900: -6.0}),
-        (Band(kind="low_cut", frequency=200), {200: -3.01, 20: -40.0, 4000: 0.0}),
-        (Band(kind="high_cut", frequency=2000), {2000: -3.01, 50: 0.0}),
+        (EqualiserBand(kind="peak", frequency=1000, gain_db=6, q=1), {1000: 6.0, 50: 0.0}),
+        (EqualiserBand(kind="peak", frequency=1000, gain_db=-9, q=4), {1000: -9.0, 4000: 0.0}),
+        (EqualiserBand(kind="low_shelf", frequency=500, gain_db=8), {20: 8.0, 500: 4.0, 6000: 0.0}),
+        (EqualiserBand(kind="high_shelf", frequency=2000, gain_db=-6), {50: 0.0, 2000: -3.0, 7900: -6.0}),
+        (EqualiserBand(kind="low_cut", frequency=200), {200: -3.01, 20: -40.0, 4000: 0.0}),
+        (EqualiserBand(kind="high_cut", frequency=2000), {2000: -3.01, 50: 0.0}),
     ],
-    ids=lambda value: value.kind if isinstance(value, Band) else "",
+    ids=lambda value: value.kind if isinstance(value, EqualiserBand) else "",
 )
-def test_a_band_turns_a_tone_up_as_the_cookbook_says(band: Band, expected: dict[int, float]) -> None:
+def test_a_band_turns_a_tone_up_as_the_cookbook_says(band: EqualiserBand, expected: dict[int, float]) -> None:
     for frequency, wanted in expected.items():
         assert mixing.band_gain_db([band], RATE, frequency) == pytest.approx(wanted, abs=0.15)
         heard = mixing.equalise(tone(frequency, 2.0), RATE, [band])[:, RATE // 2 : 3 * RATE // 2]
@@ -50,7 +50,7 @@ def test_an_equaliser_equals_the_recursive_filter() -> None:
     signal = pytest.importorskip("scipy.signal")
     noise = torch.randn(2, 4000, generator=torch.Generator().manual_seed(1))
     for kind in ("peak", "low_shelf", "high_shelf", "low_cut", "high_cut"):
-        band = Band(kind=kind, frequency=700, gain_db=5, q=0.9)  # type: ignore[arg-type]
+        band = EqualiserBand(kind=kind, frequency=700, gain_db=5, q=0.9)  # type: ignore[arg-type]
         b, a = mixing._biquad(band, RATE)
         expected = signal.lfilter(b, a, noise.double().numpy())
         np.testing.assert_allclose(mixing.equalise(noise, RATE, [band]).numpy(), expected, atol=2e-5)
@@ -134,8 +134,11 @@ def test_a_master_is_as_loud_as_was_asked_by_an_independent_meter(wanted: float,
         (lambda wav: mixing.gain(wav, math.nan), "nan"),
         (lambda wav: mixing.pan(wav, 2.0), "between -1"),
         (lambda wav: mixing.pan(wav.expand(3, -1), 0.0), "got 3"),
-        (lambda wav: mixing.equalise(wav, RATE, [Band(kind="peak", frequency=9000)]), "9000"),
-        (lambda wav: mixing.equalise(wav, RATE, [Band(kind="peak", frequency=900, q=0)]), "q of a band"),
+        (lambda wav: mixing.equalise(wav, RATE, [EqualiserBand(kind="peak", frequency=9000)]), "9000"),
+        (
+            lambda wav: mixing.equalise(wav, RATE, [EqualiserBand(kind="peak", frequency=900, q=0)]),
+            "q of a band",
+        ),
         (lambda wav: mixing.compress(wav, RATE, threshold_db=-9, ratio=0.5), "ratio"),
         (lambda wav: mixing.automate(wav, RATE, [(1, 0), (0, 0)]), "order of time"),
         (lambda wav: mixing.duck(wav, RATE, [(0, 1)], depth_db=-1), "depth"),

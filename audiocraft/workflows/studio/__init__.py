@@ -1,0 +1,1 @@
+"""Jobs of several pieces of music and sound that belong together."""
