@@ -105,6 +105,8 @@ class GenerationOptions(TypedDict, total=False):
     guidance_beta: float | None
     stride: float | None
     style: Mapping[str, Any] | None
+    loop: int | None
+    ending: Literal["cadence", "fade", "ring"] | None
     decoder: str | None
     fade: float | None
     priority: int | None
@@ -186,6 +188,8 @@ class Client:
             guidance, guidance_beta: how strictly the prompt is followed, alone and beside a melody or style.
             stride: seconds between the windows of a long piece.
             style: `{"eval_q", "excerpt_length"}`: how a style is read.
+            loop: a seamless loop of so many bars, as long as they are, for models that take plans.
+            ending: how it ends at its length, on its tonic: "cadence", "fade" or "ring".
             decoder: what turns the model's codes into audio; by default its own codec.
             fade: seconds at the end that fade to silence.
             priority: 0 to 9; above 0 it goes before others and needs the scope `admin`.
@@ -226,6 +230,8 @@ class Client:
             guidance, guidance_beta: how strictly the prompt is followed, alone and beside a melody or style.
             stride: seconds between the windows of a long piece.
             style: `{"eval_q", "excerpt_length"}`: how a style is read.
+            loop: a seamless loop of so many bars, as long as they are, for models that take plans.
+            ending: how it ends at its length, on its tonic: "cadence", "fade" or "ring".
             decoder: what turns the model's codes into audio; by default its own codec.
             fade: seconds at the end that fade to silence.
             priority: 0 to 9; above 0 it goes before others and needs the scope `admin`.

@@ -26,9 +26,13 @@ _LATEST_BEATS = 16  # the phase is that of the end, where the new part begins
 _TRIADS = {"major": ("I", "ii", "iii", "IV", "V", "vi"), "minor": ("i", "III", "iv", "V", "v", "VI", "VII")}
 
 
-def heard_plan(wav: Tensor, sample_rate: int) -> ScorePlan | None:
+def heard_plan(wav: Tensor, sample_rate: int, *, tempo: float | None = None) -> ScorePlan | None:
     """The plan of wav [C, N] as far as it can be heard; None where it is too short, is silent, or librosa is missing.
-    Bars are taken to have four beats."""
+    Bars are taken to have four beats.
+
+    Args:
+        tempo: beats per minute where it is known, in the range that models know; None to hear it.
+    """
     seconds = wav.shape[-1] / sample_rate
     latest = wav[..., -int(_HEARD_S * sample_rate) :].float()
     skipped = seconds - latest.shape[-1] / sample_rate
@@ -36,7 +40,7 @@ def heard_plan(wav: Tensor, sample_rate: int) -> ScorePlan | None:
         return None
     audio = convert_audio(latest, sample_rate, SAMPLE_RATE, 1)[0].numpy()
     try:
-        tempo = _reachable(comb_tempo(audio))
+        tempo = _reachable(comb_tempo(audio) if tempo is None else tempo)
         beat = 60 / tempo
         key = key_of(cens_chroma(audio))
         chroma = cqt_chroma(audio)

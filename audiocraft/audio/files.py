@@ -21,6 +21,7 @@ from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio, normalize_audio
 from audiocraft.audio.formats import FILE_FORMATS, file_format, held_rate
+from audiocraft.audio.marks import Marks, marked
 from audiocraft.audio.pcm import as_samples, checked_rate, checked_samples
 from audiocraft.audio.reading import AudioFile, UnreadableAudio
 from audiocraft.audio.sndfile import SoundFileWriter
@@ -104,6 +105,7 @@ def audio_write(
     add_suffix: bool = True,
     *,
     tags: Mapping[str, str] | None = None,
+    marks: Marks | None = None,
 ) -> Path:
     """Write wav [C, N] or [N] and return the path of the file. The level is set by `normalize_audio` first.
 
@@ -112,6 +114,7 @@ def audio_write(
         format: wav, flac, ogg, opus or mp3.
         mp3_rate, ogg_rate: approximate kb/s; None leaves the choice to the encoder.
         tags: title, artist, comment and software, stored in the file.
+        marks: tempo, key and loop, stored in the file.
     """
     file_format(format)
     wav, sample_rate = _checked(wav), checked_rate(sample_rate, "sample_rate")
@@ -121,7 +124,7 @@ def audio_write(
     )  # fmt: skip
     path = Path(f"{os.fspath(stem_name)}.{format}" if add_suffix else stem_name)
     rate = {"mp3": mp3_rate, "ogg": ogg_rate}.get(format)
-    content = encode_audio(wav, sample_rate, format, rate, tags)
+    content = encode_audio(wav, sample_rate, format, rate, tags, marks=marks)
     try:
         if make_parent_dir:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,21 +140,31 @@ def encode_audio(
     format: str,
     kbps: float | None = None,
     tags: Mapping[str, str] | None = None,
+    *,
+    marks: Marks | None = None,
 ) -> bytes:
     """The bytes of a whole file that holds wav [C, N] as it is, cut to [-1, 1].
 
     Args:
         kbps: the rate in kb/s of mp3, ogg or opus; None leaves it to the encoder.
         tags: title, artist, comment and software.
+        marks: tempo, key and loop. A loop that is resampled is followed by itself while it is.
     """
     form = file_format(format)
     rate = held_rate(form, sample_rate)
     # Known to its end, audio is resampled as everywhere else; streams resample piece by piece.
-    wav = convert_audio(wav, sample_rate, rate, wav.shape[0]) if rate != sample_rate else wav
+    if rate != sample_rate:
+        round_of = 3 if marks is not None and marks.loop else 1
+        count = round(wav.shape[-1] * rate / sample_rate)
+        wav = convert_audio(torch.cat([wav] * round_of, dim=-1), sample_rate, rate, wav.shape[0])
+        wav = wav[:, count : 2 * count] if round_of == 3 else wav
     memory = io.BytesIO()
     with SoundFileWriter(memory, form, rate, wav.shape[0], kbps=kbps, tags=tags) as file:
         file.write(as_samples(wav))
-    return memory.getvalue()
+    content = memory.getvalue()
+    if marks is not None:
+        content = marked(content, format, marks, sample_rate=rate, samples=wav.shape[-1])
+    return content
 
 
 def _open(filepath: PathLike) -> AudioFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -26,3 +27,16 @@ class AudioProcessor(Protocol):
     def open(self, sample_rate: int, channels: int) -> ProcessorStream:
         """A fresh stream for one piece."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowProcessors:
+    """A processor of its own for each row of a request. All of them settle as many samples as they are given, so that
+    rows stay together."""
+
+    rows: tuple[AudioProcessor, ...]
+
+
+def processor_of(processor: AudioProcessor | RowProcessors, row: int) -> AudioProcessor:
+    """What row `row` goes through."""
+    return processor.rows[row] if isinstance(processor, RowProcessors) else processor

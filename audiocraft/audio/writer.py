@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from audiocraft.audio.formats import MP3_KBPS, file_format
+from audiocraft.audio.marks import Marks, wav_chunks
 from audiocraft.audio.pcm import as_samples, pcm16
 from audiocraft.audio.sndfile import SoundFileWriter
 from audiocraft.audio.wav import wav_header, wav_notes
@@ -73,13 +74,16 @@ class GrowingWav:
         self.samples += audio.shape[-1]
         return self.samples
 
-    def finish(self, tags: Mapping[str, str] | None = None) -> None:
+    def finish(self, tags: Mapping[str, str] | None = None, marks: Marks | None = None) -> None:
         """Write where the audio comes from and the final sizes, and wait until all is on disk.
 
         Args:
             tags: title, artist, comment and software.
+            marks: tempo, key and loop.
         """
         notes = wav_notes(tags or {})
+        if marks is not None:
+            notes += wav_chunks(marks, self.sample_rate, self.samples)
         self._write(notes)
         self._file.seek(0)
         self._write(wav_header(self.sample_rate, self.channels, self.samples, following=len(notes)))

@@ -95,6 +95,10 @@ audiocraft generate "with drums" -m MAGNET --keep 0-4,8-10 --from out.wav -o red
 
 audiocraft generate --plan plan.txt -o out.wav
 
+audiocraft generate "lofi beat, 84 bpm" --loop 4 -o loop.wav
+
+audiocraft generate "folk song in G" -d 20 --ending cadence
+
 audiocraft generate "lofi beat" -d 3600 --stream | ffplay -nodisp -
 
 audiocraft generate "lofi beat" --stream --stream-format pcm -o - | aplay -f S16_LE -r 24000 -c 1
@@ -128,6 +132,8 @@ def generate(  # every option is one parameter: that is how the option parser re
     key: options.Key = None,
     chords: options.Chords = None,
     plan: options.Plan = None,
+    loop: options.Loop = None,
+    ending: options.Ending = None,
     stride: options.Stride = None,
     schedule: options.Schedule = None,
     level_anchor: options.LevelAnchor = True,
@@ -148,7 +154,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     outlets = None
     if stream or play or output == STDOUT:
         outlets = Outlets.checked(output, form=stream_format(form), play=play)
-        _check_report(outlets, spectrogram, as_json)
+        _check_report(outlets, spectrogram, as_json, loop)
     if adapter and recipe is None:
         from audiocraft.checkpoints.sources import with_adapters
 
@@ -182,6 +188,7 @@ def generate(  # every option is one parameter: that is how the option parser re
             schedule=parse_schedule(schedule or ()),
             score=followed.left_of({"tempo": tempo, "key": key, "chords": chords}),
             style_detail=style_detail,
+            ending=ending,
             decoder=decoder,
         )
         if chart is not None:
@@ -189,6 +196,7 @@ def generate(  # every option is one parameter: that is how the option parser re
         request = followed.added_to(request, tempo=tempo)
         job = _job(request, audio, output, place, outlets, fade=fade, followed=followed)
         job = with_kept(job, kept)
+    job = replace(job, request=_looped(job.request, loop, job.place.model))
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
         _explain_live(explainer, job)
@@ -216,6 +224,7 @@ def _request(
     schedule: tuple[tuple[float, str], ...],
     score: Mapping[str, Any],
     style_detail: int | None,
+    ending: str | None,
     decoder: str | None,
 ) -> GenerationRequest:
     """The options as a request, which checks them. Rows have seeds one after the other."""
@@ -236,11 +245,29 @@ def _request(
         schedule=schedule,
         score=ScoreSettings(**{**score, "chords": parse_chords(chords) if chords is not None else ()}),
         style=None if style_detail is None else StyleSettings(eval_q=style_detail),
+        ending=ending,  # type: ignore[arg-type]  # the request checks it
         decoder=decoder,
     )
 
 
-def _check_report(outlets: Outlets, spectrogram: bool, as_json: bool) -> None:
+def _looped(request: GenerationRequest, bars: str | None, model: str) -> GenerationRequest:
+    """`request` for a loop, where one is asked for, with a model that is told bars."""
+    if bars is None:
+        return request
+    from audiocraft.checkpoints.facts import find_facts
+    from audiocraft.generation.looping import as_loop
+
+    facts = find_facts(model)
+    if facts is not None:
+        facts.check_takes("plan")
+    if bars != "auto" and not bars.isdecimal():
+        raise InvalidInput(f"--loop takes a number of bars, or auto; got {bars!r}", field="loop")
+    return as_loop(replace(request, loop=False), None if bars == "auto" else int(bars))
+
+
+def _check_report(outlets: Outlets, spectrogram: bool, as_json: bool, loop: str | None) -> None:
+    if loop is not None:
+        raise InvalidInput("a loop is written whole: leave out --stream and --play", field="loop")
     if outlets.stdout is not None and (spectrogram or as_json):
         raise InvalidInput(
             "standard output carries the audio; --json and --spectrogram need a file (-o FILE)", field="json"

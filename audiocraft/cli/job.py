@@ -35,6 +35,7 @@ _AROUND = frozenset(
         "context",
         "fade",
         "plan",
+        "loop",
     }
 )
 _OTHER_AUDIO = {

@@ -20,6 +20,7 @@ from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidIn
 COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("audiocraft.cli.generate", "make music from a sentence"),
     "plan": ("audiocraft.cli.plan", "tempo and chords of a piece before it is made, to change them"),
+    "edit": ("audiocraft.cli.edit", "change a piece that is there: loops and more"),
     "analyze": ("audiocraft.cli.analyze", "tell recordings from generated audio; loudness, tempo, key"),
     "evaluate": ("audiocraft.cli.evaluate", "how good a folder of audio is, beside another"),
     "enhance": ("audiocraft.cli.enhance", "a recording again by diffusion, through a codec"),

@@ -139,6 +139,22 @@ Plan = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Loop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BARS|auto",
+        help="A seamless loop of so many bars, or of as many as fit; its file says so to samplers and games.",
+        rich_help_panel=_HOW,
+    ),
+]
+Ending = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cadence|fade|ring",
+        help="End on the tonic: the last bar dies away, becomes quieter, or is struck and rings.",
+        rich_help_panel=_HOW,
+    ),
+]
 Stride = Annotated[
     float | None, typer.Option(help="Seconds between windows of long pieces.", rich_help_panel=_HOW)
 ]

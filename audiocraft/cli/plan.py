@@ -46,6 +46,7 @@ def plan(
     key: options.Key = None,
     chords: options.Chords = None,
     schedule: options.Schedule = None,
+    ending: options.Ending = None,
     origin: Annotated[
         Path | None,
         typer.Option("--from", metavar="FILE", help="The plan of a piece, or one that was written before."),
@@ -81,6 +82,7 @@ def plan(
         made = _request(text, duration, entries, score)
         if count is not None and not 1 <= count <= _MOST:
             raise InvalidInput(f"count must be between 1 and {_MOST}, got {count}", field="count")
+        made = replace(made, ending=ending)  # type: ignore[arg-type]  # the request checks it
         charts = [_made(made, first + place) for place in range(count or 1)]
         for remark in Explainer(model).of_plan(made, seed=first, plan=charts[0].plan()):
             note(remark)
@@ -169,7 +171,7 @@ def with_chart(request: GenerationRequest, chart: Chart, given: Mapping[str, Any
 def _check_alone(context: typer.Context) -> None:
     from audiocraft.cli.job import given
 
-    others = {"prompt", "duration", "seed", "tempo", "key", "chords", "schedule", "count"} & given(
+    others = {"prompt", "duration", "seed", "tempo", "key", "chords", "schedule", "ending", "count"} & given(
         context
     ).keys()
     if others:
@@ -196,6 +198,10 @@ def _made(request: GenerationRequest, seed: int) -> Chart:
 
     made = make_plan(request.prompt_at(0, 0.0), duration=request.duration, seed=seed, score=request.score)
     assert made is not None, "something was said"
+    if request.ending is not None:
+        from audiocraft.music.closing import closing
+
+        made = closing(made, duration=request.duration)
     prompt = request.prompts[0]
     return chart_of(made, prompt=prompt, seed=seed, schedule=request.schedule, score=request.score)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 MAX_PROMPT_CHARACTERS = 4096
 MAX_SEED = 2**63 - 1
 
@@ -9,3 +11,5 @@ FADE = 0.02
 """Seconds at the end of what is written or streamed that fade to silence, unless a request says otherwise."""
 MAX_FADE = 10.0
 """The longest fade: a stream is held back by as much."""
+EndingKind = Literal["cadence", "fade", "ring"]
+"""How a piece may end; `audio.ending` says what each is."""

@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from audiocraft.audio.ending import ENDINGS
 from audiocraft.audio.pcm import checked_rate, checked_recordings, checked_samples
 from audiocraft.audio.processing import AudioProcessor
+from audiocraft.config.limits import EndingKind
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.checks import (
     check_duration,
@@ -279,6 +281,10 @@ class GenerationRequest:
         flow: how a flow is followed, with models that are flows.
         style: how a style is read, with models that take one; None is as the model was trained.
         adapters: files of low-rank adapters, and how strongly each counts, for models that take them.
+        loop: the piece goes round: its end leads into its beginning, and it lasts whole bars of its plans, for models
+            that take them (`generation.looping.as_loop` makes such a request of another).
+        ending: how the piece ends at its length, "cadence", "fade" or "ring" (`audio.ending`), on its tonic where the
+            model takes plans; None lets it stop as it is.
         decoder: the name of what turns the model's frames into audio; None is the model's own codec.
         processors: every row's audio goes through all of them, in order, whether it is streamed or made whole.
     """
@@ -304,6 +310,8 @@ class GenerationRequest:
     flow: FlowSettings = FlowSettings()
     style: StyleSettings | None = None
     adapters: tuple[tuple[str, float], ...] = ()
+    loop: bool = False
+    ending: EndingKind | None = None
     decoder: str | None = None
     processors: tuple[AudioProcessor, ...] = field(default=(), compare=False)
 
@@ -334,6 +342,7 @@ class GenerationRequest:
         self._set("keep", checked_regions(self.keep, self.duration))
         if self.keep or self.audio is not None:
             self._check_kept()
+        self._check_ends()
         if self.reference_audio is not None:
             self._check_reference_audio(entries_of(self.reference_audio, "reference_audio"))
 
@@ -391,6 +400,25 @@ class GenerationRequest:
             raise InvalidInput(
                 f"the region {start:g}-{end:g} s is not inside the audio of {seconds:g} s", field="keep"
             )
+
+    def _check_ends(self) -> None:
+        if self.ending not in (None, *ENDINGS):
+            raise InvalidInput(f"ending {self.ending!r} is not one of {', '.join(ENDINGS)}", field="ending")
+        if not isinstance(self.loop, bool):
+            raise InvalidInput(f"loop is True or False, got {self.loop!r}", field="loop")
+        if not self.loop:
+            return
+        for name, value in (
+            ("prompt_audio", self.prompt_audio is not None),
+            ("keep", self.keep),
+            ("schedule", self.schedule),
+            ("ending", self.ending is not None),
+        ):
+            if value:
+                raise InvalidInput(
+                    f"a loop has neither beginning nor end, and no {name}: make a piece, and cut a loop out of it",
+                    field="loop",
+                )
 
     def _check_reference_audio(self, rows: tuple[Any, ...]) -> None:
         check_rows(rows, len(self.prompts), "reference_audio")

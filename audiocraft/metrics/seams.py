@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from audiocraft.audio.joints import spectral_flux
 from audiocraft.errors import InvalidInput
 
-_SPECTRUM_S = 0.08
 _LEVEL_S = 0.1
 _GRID_S = 0.05
 _APART_S = 0.5  # other places are at least so far from every seam
@@ -63,18 +63,6 @@ def measure_seams(pieces: Iterable[tuple[Tensor, Sequence[int]]], sample_rate: i
             "there is no seam, or no place without one, far enough from both ends", field="pieces"
         )
     return Seams(count=sum(map(len, flux[0])), flux=_contrast(*flux), level=_contrast(*level))
-
-
-def spectral_flux(mono: Tensor, places: Tensor, sample_rate: int) -> Tensor:
-    """mono [N] -> how much the spectrum changes at each of `places` [P], in decibels."""
-    length = int(_SPECTRUM_S * sample_rate)
-    window = torch.hann_window(length, device=mono.device)
-    before, after = (
-        (_pieces(mono, places + offset, length) * window).div(window.sum() / 2) for offset in (-length, 0)
-    )
-    spectra = [(torch.fft.rfft(part).abs() + _FLOOR).log10() * 20 for part in (before, after)]
-    flux: Tensor = (spectra[1] - spectra[0]).abs().mean(dim=-1)
-    return flux
 
 
 def level_jump(mono: Tensor, places: Tensor, sample_rate: int) -> Tensor:

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audiocraft.audio.processing import AudioProcessor
+from audiocraft.audio.ending import Ending
+from audiocraft.audio.processing import AudioProcessor, RowProcessors
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.computations import Generation, run_alone
@@ -30,6 +31,7 @@ from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder, fitting_codes
 from audiocraft.models.loaders import load_decoder
+from audiocraft.music.closing import last_bar
 from audiocraft.types import ScorePlan
 from audiocraft.utils.devices import HostQueue
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
@@ -37,6 +39,7 @@ from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigaby
 COPIES_OF_AUDIO = 3
 """As it comes from the decoder, joined, and its owner's."""
 BYTES_OF_SAMPLE = 4
+_LAST_S, _BEAT_S = 2.0, 0.5  # of pieces that no plan was made for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +59,7 @@ class PreparedRequest:
     plans: tuple[ScorePlan | None, ...]
     num_samples: int
     decoder: AudioDecoder
-    processors: tuple[AudioProcessor, ...] = ()
+    processors: tuple[AudioProcessor | RowProcessors, ...] = ()
     decode_whole: bool = True
 
 
@@ -179,6 +182,12 @@ class GeneratorModel(ABC):
             raise InvalidInput(
                 f"model {self.name!r} is told nothing but words: say the {first} in the prompt", field=first
             )
+        if request.loop:
+            raise InvalidInput(
+                f"model {self.name!r} is told no bars, so it makes no loops: make a longer piece and cut a loop "
+                "out of it (audiocraft edit loop)",
+                field="loop",
+            )
         for name in request.controls.given:
             if name not in self.takes:
                 raise InvalidInput(f"model {self.name!r} is not told {name} moment by moment", field=name)
@@ -206,9 +215,23 @@ class GeneratorModel(ABC):
             plans=plans or (None,) * len(seeds),
             num_samples=samples_of(request, decoder.sample_rate),
             decoder=decoder,
-            processors=(*processors, *request.processors),
+            processors=(*processors, *self._endings(request, plans), *request.processors),
             decode_whole=decode_whole,
         )
+
+    def _endings(
+        self, request: GenerationRequest, plans: tuple[ScorePlan | None, ...] | None
+    ) -> tuple[RowProcessors, ...]:
+        """What ends each row as it was asked for."""
+        if request.ending is None:
+            return ()
+        if request.ending == "cadence" and not self.takes_plans:
+            raise InvalidInput(
+                f"model {self.name!r} is told no chords, so it plays no cadence: ask it for the ending fade or ring",
+                field="ending",
+            )
+        known = plans or (None,) * len(request.prompts)
+        return (RowProcessors(tuple(_ending(request, plan) for plan in known)),)
 
     @property
     def frame_rate(self) -> float:
@@ -298,6 +321,17 @@ class GeneratorModel(ABC):
         most = frames.shape[-1] if prepared.decode_whole else round(self.max_duration * self.frame_rate)
         parts = frames.split(max(1, most), dim=-1)
         return torch.cat([*(audio.push(part) for part in parts), audio.finish()], dim=-1).clone()
+
+
+def _ending(request: GenerationRequest, plan: ScorePlan | None) -> Ending:
+    """How one row ends; without a plan, its last two seconds are its last bar."""
+    assert request.ending is not None
+    duration = request.duration
+    if plan is None:
+        last, beat = max(0.0, duration - min(_LAST_S, 0.5 * duration)), _BEAT_S
+    else:
+        last, beat = last_bar(plan, duration), 60 / plan.tempo
+    return Ending(kind=request.ending, last=last, beat=beat, duration=duration)
 
 
 def draw_seeds(request: GenerationRequest) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from audiocraft.checkpoints.families import family_called
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
 from audiocraft.generation.computations import Generation, run_alone
+from audiocraft.generation.looping import joined_loop
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
 from audiocraft.models import references
@@ -35,7 +36,8 @@ from audiocraft.models.lm import LMModel
 from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_generator
 from audiocraft.modules.packing import precision_of
-from audiocraft.music.planning import make_plan, plans_over_time
+from audiocraft.music.closing import closing
+from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
 
@@ -114,6 +116,9 @@ class TokenModel(BaseGenModel):
         self._check_decoder(decoder or self.decoder)
         seeds = draw_seeds(request)
         plans = self._plans(request, seeds)
+        if request.loop:
+            known = replace(request, seeds=seeds, plans=plans, score=ScoreSettings())
+            return replace(self.prepare(joined_loop(known), decoder=decoder), plans=plans)
         samples_of(request, self.sample_rate)  # refuses what is too short for any audio
         task = self._task(request, seeds, plans)
         if request.adapters:
@@ -270,12 +275,15 @@ class TokenModel(BaseGenModel):
             if request.plans is not None and any(plan is not None for plan in request.plans):
                 raise InvalidInput(f"model {self.name!r} takes no plans", field="plans")
             return (None,) * len(request.prompts)
-        if request.plans is not None:
-            return request.plans
-        return tuple(
-            make_plan(request.prompt_at(row, 0.0), duration=request.duration, seed=seed, score=request.score)
-            for row, seed in enumerate(seeds)
-        )
+        plans = request.plans
+        if plans is None:
+            plans = tuple(
+                make_plan(
+                    request.prompt_at(row, 0.0), duration=request.duration, seed=seed, score=request.score
+                )
+                for row, seed in enumerate(seeds)
+            )
+        return tuple(_ended(plan, request) for plan in plans)
 
     def _attributes(
         self, request: GenerationRequest, plans: Sequence[ScorePlan | None], seeds: Sequence[int]
@@ -297,7 +305,7 @@ class TokenModel(BaseGenModel):
                     joint_embed=references.joint_embed_conditions(self.lm, prompt, self.device),
                 )
                 if self.takes_plans:
-                    attributes.symbolic[PLAN] = SymbolicCondition(plan=heard)
+                    attributes.symbolic[PLAN] = SymbolicCondition(plan=_ended(heard, request))
                 if wavs:
                     attributes.wav[references.REFERENCE] = wavs[row]
                 entry.append(attributes)
@@ -322,6 +330,11 @@ class TokenModel(BaseGenModel):
                 )
             rows.append(codes)
         return torch.cat(rows)
+
+
+def _ended(plan: ScorePlan | None, request: GenerationRequest) -> ScorePlan | None:
+    """`plan` with its last bar on the tonic, where the request ends so."""
+    return plan if plan is None or request.ending is None else closing(plan, duration=request.duration)
 
 
 def _check_prompt(frames: int, total: int, seconds: float, request: GenerationRequest) -> None:

@@ -32,7 +32,7 @@ def keep_plan(request: GenerationRequest, path: Path, *, model: str) -> Generati
         return request
     assert request.prompt_sample_rate is not None
     audio = request.prompt_audio[0]
-    plan = _known(path) or heard_plan(audio, request.prompt_sample_rate)
+    plan = known_plan(path) or heard_plan(audio, request.prompt_sample_rate)
     if plan is None:
         return request
     seconds, said = audio.shape[-1] / request.prompt_sample_rate, words_of(request.score)
@@ -44,7 +44,7 @@ def keep_plan(request: GenerationRequest, path: Path, *, model: str) -> Generati
     return replace(request, plans=tuple(plans), score=ScoreSettings())
 
 
-def _known(path: Path) -> ScorePlan | None:
+def known_plan(path: Path) -> ScorePlan | None:
     """The plan at the end of a piece of ours, from the sidecar beside it."""
     if not sidecar_of(path).is_file():
         return None

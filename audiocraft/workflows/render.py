@@ -23,6 +23,7 @@ from audiocraft.audio.tags import generation_tags
 from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.config.decode import decode, encode
+from audiocraft.config.limits import EndingKind
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.controls import Controls
@@ -39,6 +40,8 @@ from audiocraft.models.generator import GeneratorModel
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
 from audiocraft.workflows.controls import with_drums, with_tune
+from audiocraft.workflows.editing.loops import finished_loop
+from audiocraft.workflows.loop_marks import marks_of
 from audiocraft.workflows.takes import Take, worthwhile
 
 SUFFIXES = tuple(f".{form.suffix}" for form in FILE_FORMATS.values())
@@ -157,6 +160,8 @@ class Recipe:
     masked: MaskedSettings = MaskedSettings()
     style: StyleSettings | None = None
     adapters: tuple[tuple[str, float], ...] = ()
+    loop: bool = False
+    ending: EndingKind | None = None
     decoder: str | None = None
     level: LevelSettings = LevelSettings()
     finish: Finish | None = None
@@ -181,6 +186,8 @@ class Recipe:
             flow=self.flow,
             style=self.style,
             adapters=self.adapters,
+            loop=self.loop,
+            ending=self.ending,
             decoder=self.decoder,
         )
         for entry in self.followed:
@@ -445,6 +452,8 @@ def recipe_of(
         flow=request.flow,
         style=request.style,
         adapters=request.adapters,
+        loop=request.loop,
+        ending=request.ending,
         decoder=request.decoder,
         level=level,
         finish=finish,
@@ -466,8 +475,10 @@ def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
             audio, strategy=level.strategy, loudness_compressor=level.loudness_compressor,
             log_clipping=True, sample_rate=recipe.sample_rate, stem_name=str(target),
         )  # fmt: skip
+        marks = marks_of(recipe.plan) if recipe.loop and recipe.plan is not None else None
         if recipe.finish is not None:
-            audio = finished_audio(audio, recipe.sample_rate, recipe.finish) * file_format(form).gain
+            finish = finished_loop if recipe.loop else finished_audio
+            audio = finish(audio, recipe.sample_rate, recipe.finish) * file_format(form).gain
         audio_write(
             target,
             audio,
@@ -476,6 +487,7 @@ def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
             strategy="none",
             add_suffix=False,
             tags=recipe.tags,
+            marks=marks,
         )
         write_sidecar(sidecar, recipe)
     except BaseException:

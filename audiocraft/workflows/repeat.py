@@ -8,7 +8,9 @@ from typing import Any
 
 from audiocraft.config.decode import encode
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.looping import as_loop
 from audiocraft.generation.request import GenerationRequest
+from audiocraft.music.looping import bars_in
 from audiocraft.music.planning import ScoreSettings, lasting, make_plan, progression_of
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.workflows.render import Recipe
@@ -25,7 +27,7 @@ _PARTS: Mapping[str, tuple[str, str]] = {
 }
 _SCORE = ("tempo", "key", "chords")
 CHANGEABLE = frozenset(
-    {*_PARTS, *_SCORE, "prompt", "seed", "duration", "schedule", "decoder", "style_detail"}
+    {*_PARTS, *_SCORE, "prompt", "seed", "duration", "schedule", "decoder", "style_detail", "ending"}
 )
 """What may be another in a repetition."""
 
@@ -63,7 +65,12 @@ def varied(
         plan = None if words or recipe.plan is None else _plan(recipe, recipe.plan, changed, score)
         changed = replace(changed, plan=plan)
     request = changed.request()
-    return (replace(request, score=score) if plan is None else request), before
+    if plan is None:
+        request = replace(request, score=score)
+    if recipe.loop and plans and recipe.plan is not None:
+        bars = None if "duration" in changes else bars_in(recipe.plan, recipe.duration)
+        request = as_loop(replace(request, loop=False), bars)
+    return request, before
 
 
 def _value(recipe: Recipe, name: str) -> Any:

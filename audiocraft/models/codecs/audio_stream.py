@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from audiocraft.audio.processing import AudioProcessor
+from audiocraft.audio.processing import AudioProcessor, RowProcessors, processor_of
 from audiocraft.models.codecs.streaming_decode import AudioDecoder, fitting_codes
 
 
@@ -22,12 +22,20 @@ class AudioStream:
     """
 
     def __init__(
-        self, decoder: AudioDecoder, rows: int, *, num_samples: int, processors: Sequence[AudioProcessor] = ()
+        self,
+        decoder: AudioDecoder,
+        rows: int,
+        *,
+        num_samples: int,
+        processors: Sequence[AudioProcessor | RowProcessors] = (),
     ) -> None:
         self._decoders = [decoder.open_stream() for _ in range(rows)]
         self._chains = [
-            [processor.open(decoder.sample_rate, decoder.channels) for processor in processors]
-            for _ in range(rows)
+            [
+                processor_of(processor, row).open(decoder.sample_rate, decoder.channels)
+                for processor in processors
+            ]
+            for row in range(rows)
         ]
         self._left = num_samples
 

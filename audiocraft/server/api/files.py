@@ -16,11 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from audiocraft.audio.encoders import open_encoder
-from audiocraft.audio.formats import STREAM_FORMATS, stream_format
+from audiocraft.audio.formats import FILE_FORMATS, STREAM_FORMATS, stream_format
+from audiocraft.audio.marks import marked
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
 from audiocraft.server.api.generations import JobId
 from audiocraft.server.api.responses import PROBLEMS
 from audiocraft.server.api.schemas import AUDIO_CONTENT, AudioFormat, FormatQuery
+from audiocraft.server.api.scores import marks_of_job
 from audiocraft.server.api.streams import with_deadline
 from audiocraft.server.errors import NotFound, NotReady
 from audiocraft.server.jobs.records import GenerationJob, tags_of
@@ -158,6 +160,13 @@ def _encode(services: Services, job: GenerationJob, format: str, target: Path) -
             audio = services.blobs.read(job, start, min(job.samples, start + block))
             file.write(encoder.encode(audio))
         file.write(encoder.finish())
+        file.close()
+        marks = marks_of_job(job)
+        if marks is not None and format in FILE_FORMATS:
+            content = temporary.read_bytes()
+            temporary.write_bytes(
+                marked(content, format, marks, sample_rate=job.sample_rate, samples=job.samples)
+            )
 
 
 def peaks(services: Services, job: GenerationJob, points: int) -> list[float]:

@@ -10,10 +10,11 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from audiocraft.audio.formats import STREAM_FORMATS
-from audiocraft.config.limits import FADE, MAX_FADE, MAX_PROMPT_CHARACTERS, MAX_SEED
+from audiocraft.config.limits import FADE, MAX_FADE, MAX_PROMPT_CHARACTERS, MAX_SEED, EndingKind
 from audiocraft.errors import InvalidInput
 from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.lead_sheet import check_within, checked_chords
+from audiocraft.music.looping import MOST_BARS
 from audiocraft.music.reading import parse_chords
 
 T = TypeVar("T")
@@ -240,6 +241,16 @@ class GenerationBody(Strict):
         "the next.",
     )
     plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
+    loop: Annotated[int, Field(ge=1, le=MOST_BARS)] | None = Field(
+        default=None,
+        description="A seamless loop of so many bars, for models that take a plan; it is as long as they are, and its "
+        "file says so to samplers and games.",
+    )
+    ending: EndingKind | None = Field(
+        default=None,
+        description="How it ends at its length, on its tonic: its last bar dies away (cadence), becomes quieter "
+        "(fade), or is struck and rings out (ring).",
+    )
     style: StyleBody | None = Field(default=None, description="How the audio of kind style is read.")
     decoder: ModelName | None = Field(
         default=None, description="What turns the model's codes into audio; by default its own codec."
@@ -290,6 +301,21 @@ class GenerationBody(Strict):
             self.prompt.strip() or self.sections or self.plan or self.chords
         ):
             raise ValueError(f"prompt: kind {self.kind} needs words that say what it should sound like")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_loop(self) -> Self:
+        said = [
+            name
+            for name, there in (
+                ("kind", self.kind != "music"),
+                ("sections", bool(self.sections)),
+                ("ending", self.ending is not None),
+            )
+            if there
+        ]
+        if self.loop is not None and said:
+            raise ValueError(f"loop: a loop is music without beginning and end; leave out {', '.join(said)}")
         return self
 
     @model_validator(mode="after")

@@ -8,17 +8,22 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
+from audiocraft.audio.marks import Marks
 from audiocraft.checkpoints.facts import ModelFacts
 from audiocraft.config.decode import decode
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.music import continuing
 from audiocraft.music.continuing import going_on
+from audiocraft.music.looping import whole_bars
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time, progression_of
 from audiocraft.music.understanding import Understanding, understand
 from audiocraft.server.api.schemas import ChordBody, GenerationBody, PlanBody, SectionBody
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.types import ScorePlan
+from audiocraft.workflows.loop_marks import marks_of
+
+_MOST_SECONDS = 3600.0
 
 
 def own_piece(store: JobStore, job: str, owner: str) -> GenerationJob:
@@ -128,6 +133,32 @@ def body_of_plan(plan: ScorePlan) -> PlanBody:
         first_beat=plan.first_beat,
         chords=chords,
     )
+
+
+def with_loop(body: GenerationBody) -> GenerationBody:
+    """A body whose seed is drawn; one that asks for a loop with the plan of its bars, and as long as they are."""
+    if body.loop is None:
+        return body
+    plan = plan_of_body(body) or make_plan(
+        body.prompt, duration=body.duration, seed=body.seed or 0, score=score_of(body)
+    )
+    if plan is None:
+        raise InvalidInput(
+            "nothing says what the loop should be: give words, a tempo or chords", field="prompt"
+        )
+    bars = whole_bars(plan, body.loop)
+    if bars.duration > _MOST_SECONDS:
+        raise InvalidInput(
+            f"{body.loop} bars last {bars.duration:g} s, more than {_MOST_SECONDS:g}", field="loop"
+        )
+    return body.model_copy(update={"plan": body_of_plan(bars), "duration": bars.duration})
+
+
+def marks_of_job(job: GenerationJob) -> Marks | None:
+    """What the file of a finished loop says of itself; None for other pieces."""
+    body = GenerationBody.model_validate(dict(job.request)) if job.request.get("loop") else None
+    plan = None if body is None else plan_of_body(body)
+    return None if plan is None else marks_of(plan)
 
 
 def schedule_of(sections: list[SectionBody]) -> tuple[tuple[float, str], ...]:

@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from audiocraft.errors import InvalidInput, QueueFull
 from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
-from audiocraft.server.api.scores import own_piece, plan_of_continuation, score_of, understood_of
+from audiocraft.server.api.scores import own_piece, plan_of_continuation, score_of, understood_of, with_loop
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.errors import Forbidden, ShuttingDown, is_disk_full
 from audiocraft.server.jobs.database import DATABASE_ERRORS
@@ -69,7 +69,7 @@ def accept(
     if isinstance(facts, GenerationJob):
         return facts, False
     digest = digest_of(body)
-    settled = body.settled(model=facts.name)
+    settled = with_loop(body.settled(model=facts.name))
     job = new_id("gen")
     settled = _keep_audio(services, who, settled, job, decoded)
     if body.kind == "continuation" and "plan" in facts.takes:
@@ -78,7 +78,7 @@ def accept(
         )
     new = NewJob(
         id=job, owner=who.owner, kind=body.kind, model=facts.name, request=settled.model_dump(mode="json"),
-        prompt=body.prompt, duration=body.duration, seed=settled.seed or 0, priority=body.priority,
+        prompt=body.prompt, duration=settled.duration, seed=settled.seed or 0, priority=body.priority,
         webhook_url=body.webhook, understood=understood_of(settled, facts, services.catalogue.models()),
     )  # fmt: skip
     try:

@@ -15,12 +15,13 @@ from audiocraft.environment import VERSION
 from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationResult
-from audiocraft.server.api.scores import understood_as
+from audiocraft.server.api.scores import marks_of_job, understood_as
 from audiocraft.server.errors import job_error_of
 from audiocraft.server.jobs.blobs import BlobStore, digest_of
 from audiocraft.server.jobs.records import GenerationJob, JobError, tags_of
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.worker.requests import finish_of, plan_document
+from audiocraft.workflows.editing.loops import finished_loop
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Recorder:
         self._job = job
         self._rate_of = rate_of
         self._finish = finish_of(job)
+        self._marks = marks_of_job(job)
         self._finisher: Finisher | None = None
         self._writer: GrowingWav | None = None
         self._stored_at = 0.0
@@ -101,6 +103,8 @@ class Recorder:
     def _chunk(self, event: AudioChunk) -> None:
         if event.row != 0 or (self._finisher is None and event.start != 0):
             return
+        if self._marks is not None:  # a loop is finished as a whole, so that its end leads into its beginning
+            return
         if not bool(event.audio.isfinite().all()):
             self._end_not_finite()
             return
@@ -148,8 +152,9 @@ class Recorder:
             if writer is not None:
                 writer.abandon()
             writer = self._writer = self._blobs.writer(self._job, result.sample_rate, audio.shape[0])
-            writer.append(finished(audio, result.sample_rate, self._finish))
-        writer.finish(tags_of(self._job))
+            finish = finished if self._marks is None else finished_loop
+            writer.append(finish(audio, result.sample_rate, self._finish))
+        writer.finish(tags_of(self._job), self._marks)
         document = {
             "sha256": digest_of(writer.path),
             "samples": writer.samples,

@@ -37,7 +37,8 @@ def request_of(job: GenerationJob, blobs: BlobStore) -> GenerationRequest:
 
 def finish_of(job: GenerationJob) -> Finish:
     """How the audio of a stored job is finished."""
-    return Finish(fade=job.request.get("fade", FADE))
+    loop = job.request.get("loop") is not None
+    return Finish(fade=0.0 if loop else job.request.get("fade", FADE))
 
 
 def to_request(
@@ -70,6 +71,8 @@ def to_request(
             drums_sample_rate=sample_rate if body.kind == "drums" else None,
         ),
         style=StyleSettings(**body.style.model_dump()) if body.style is not None else None,
+        loop=body.loop is not None,
+        ending=body.ending,
         decoder=body.decoder,
     )
 

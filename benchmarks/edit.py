@@ -1,0 +1,66 @@
+"""Measures what editing does: loops, endings, layers, words that are denied, and more, each beside its goal.
+
+usage: python benchmarks/edit.py [--parts loops,endings] [--count N] [--full] [--model musicgen-nano]
+
+Without options a few pieces of each; `--full` makes as many as the goals are stated for. Needs the extra [analysis].
+The last line of stdout is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from audiocraft.models.loaders import load_model
+from benchmarks.edit_parts import loops
+from benchmarks.edit_parts.pieces import Setup
+
+PARTS: Mapping[str, tuple[Callable[[Setup], dict[str, Any]], int]] = {
+    "loops": (loops.measure, 30),
+}
+"""What measures each part, and how many pieces its goals are stated for."""
+_FEW = 3
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="musicgen-nano", help="name or path of a model that takes plans")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which parts, by comma")
+    parser.add_argument("--count", type=int, help="pieces of each part")
+    parser.add_argument("--full", action="store_true", help="as many pieces as the goals are stated for")
+    parser.add_argument("--rows", type=int, default=8, help="pieces that are made at once")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    names = options.parts.split(",")
+    unknown = set(names) - PARTS.keys()
+    if unknown:
+        raise SystemExit(f"unknown parts {', '.join(sorted(unknown))}; one of {', '.join(PARTS)}")
+    model = load_model(options.model)
+    found = {}
+    for name in names:
+        measure, full = PARTS[name]
+        count = options.count or (full if options.full else _FEW)
+        started = time.perf_counter()
+        found[name] = measure(Setup(model, count, options.rows, options.seed))
+        found[name]["seconds"] = round(time.perf_counter() - started, 1)
+        print(name)
+        for what, value in found[name].items():
+            print(f"  {what:<36} {value}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What `benchmarks/edit.py` measures, a part each."""
