@@ -18,7 +18,7 @@ from audiocraft.cli.job import Job, Place, given, repeated
 from audiocraft.cli.kept import Kept, asked_sampling, duration_of, with_kept
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.output import document, is_terminal, note, result
-from audiocraft.cli.plan import chart_of_file, check_takes_plans, with_chart
+from audiocraft.cli.plan import chart_for, with_chart
 from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
@@ -160,10 +160,7 @@ def generate(  # every option is one parameter: that is how the option parser re
 
         model = with_adapters(model, adapter)
     place = Place(model=model, device=device, precision=precision)
-    chart = None
-    if plan is not None:
-        check_takes_plans(model)
-        chart = chart_of_file(plan)
+    chart = None if plan is None else chart_for(model, plan)
     kept = None if keep is None else Kept.of(keep, recipe, duration if "duration" in given(context) else None)
     if recipe is not None and kept is None:
         job = repeated(recipe, given(context), output, place, outlets, quiet=quiet or as_json)

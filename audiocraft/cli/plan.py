@@ -103,6 +103,12 @@ def check_takes_plans(model: str) -> None:
         facts.check_takes("plan")
 
 
+def chart_for(model: str, path: Path) -> Chart:
+    """The chart in a file, for a model that takes plans."""
+    check_takes_plans(model)
+    return chart_of_file(path)
+
+
 def chart_of_file(path: Path) -> Chart:
     """The chart in a file: a text or JSON that was written before, or a piece of ours with its sidecar."""
     from audiocraft.music.chart_text import read_chart

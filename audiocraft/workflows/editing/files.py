@@ -21,7 +21,7 @@ from audiocraft.workflows.loop_marks import marks_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Piece:
+class OpenPiece:
     """A piece that is edited.
 
     Args:
@@ -39,7 +39,7 @@ class Piece:
         return self.audio.shape[-1] / self.sample_rate
 
 
-def read_piece(path: Path, *, tempo: float | None = None) -> Piece:
+def read_piece(path: Path, *, tempo: float | None = None) -> OpenPiece:
     """The audio file at `path` with its plan: from its sidecar where it is a piece of ours, else heard.
 
     Args:
@@ -59,7 +59,7 @@ def read_piece(path: Path, *, tempo: float | None = None) -> Piece:
             "'audiocraft[analysis]'); name its tempo with --tempo",
             field="file",
         )
-    return Piece(audio=audio, sample_rate=rate, plan=plan, exact=exact)
+    return OpenPiece(audio=audio, sample_rate=rate, plan=plan, exact=exact)
 
 
 def write_piece(path: Path, audio: Tensor, sample_rate: int, *, title: str) -> Path:
