@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.generation.computations import Computation, ComputationGroup, Generation
+from audiocraft.generation.computations import Computation, ComputationGroup, GenerationCoroutine
 
 
 @dataclass(eq=False, slots=True)
@@ -29,7 +29,7 @@ class ActiveGeneration:
         on_end: called once: with None after the last frames, or with the error that ended it.
     """
 
-    generation: Generation
+    generation: GenerationCoroutine
     on_frames: Callable[[Tensor], None]
     on_end: Callable[[Exception | None], None]
     waiting: Computation | None = None

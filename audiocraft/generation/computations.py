@@ -58,11 +58,11 @@ class ComputationGroup(Protocol):
         ...
 
 
-Generation = Generator[Computation | Tensor, Any, Any]
+GenerationCoroutine = Generator[Computation | Tensor, Any, Any]
 
 
 @torch.inference_mode()
-def run_alone(generation: Generation) -> Iterator[Tensor]:
+def run_alone(generation: GenerationCoroutine) -> Iterator[Tensor]:
     """Answer one generation until it ends; yields its frames."""
     answer: Any = None
     while True:

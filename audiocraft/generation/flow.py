@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from audiocraft.generation.computations import Computation, Generation
+from audiocraft.generation.computations import Computation, GenerationCoroutine
 from audiocraft.generation.ode import evaluations, integrate
 from audiocraft.generation.protocols import Attributes
 from audiocraft.generation.request import FlowSettings
@@ -235,7 +235,7 @@ class FlowTask:
         return next(found, self.attributes)
 
 
-def generation(network: FlowNetwork, task: FlowTask, session: Session) -> Generation:
+def generation(network: FlowNetwork, task: FlowTask, session: Session) -> GenerationCoroutine:
     """The coroutine that yields the latents [B, D, n] of the whole piece in order, each once, those of its prompt
     first."""
     session.total = len(task.windows) * evaluations(task.settings)
@@ -262,7 +262,7 @@ def _flow(
     mask: Tensor,
     settings: FlowSettings,
     session: Session,
-) -> Generation:
+) -> GenerationCoroutine:
     """From noise [B, T, D] to latents [B, T, D], which are `known` where `mask` [T] says so."""
     if not bool(mask.any()):
         made: Tensor = yield from integrate(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audiocraft.errors import CheckpointError
 from audiocraft.generation.autoregressive import UNKNOWN
-from audiocraft.generation.computations import Computation, Generation
+from audiocraft.generation.computations import Computation, GenerationCoroutine
 from audiocraft.generation.guidance import GuidedBatch, half_on_gpu
 from audiocraft.generation.masked_spans import Spans, share_masked
 from audiocraft.generation.protocols import TokenLM
@@ -77,7 +77,7 @@ class MaskedTask(TokenTask):
     decoding: Decoding
 
 
-def generation(lm: MaskedLM, task: MaskedTask, session: Session) -> Generation:
+def generation(lm: MaskedLM, task: MaskedTask, session: Session) -> GenerationCoroutine:
     """The coroutine that yields the frames [B, K, n] of the whole piece in order, each once."""
     codes, decoding = task.codes.clone(), task.decoding
     per_window = sum(decoding.steps)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import autoregressive
-from audiocraft.generation.computations import Generation
+from audiocraft.generation.computations import GenerationCoroutine
 from audiocraft.generation.protocols import Attributes, TokenLM
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
 from audiocraft.generation.session import Session
@@ -109,7 +109,7 @@ class TokenTask:
         return next(found, self.attributes)
 
 
-def generation(lm: TokenLM, task: TokenTask, session: Session) -> Generation:
+def generation(lm: TokenLM, task: TokenTask, session: Session) -> GenerationCoroutine:
     """The coroutine that yields the frames [B, K, n] of the whole piece in order, each once, those of its prompt
     first."""
     session.total = sum(  # a piece of hours has thousands of windows, most of them alike

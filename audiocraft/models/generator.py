@@ -23,7 +23,7 @@ from audiocraft.audio.ending import Ending
 from audiocraft.audio.processing import AudioProcessor, RowProcessors
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.computations import Generation, run_alone
+from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.events import AudioChunk
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
@@ -123,7 +123,7 @@ class GeneratorModel(ABC):
         """
 
     @abstractmethod
-    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+    def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
         """The coroutine that makes the frames of `prepared`, [B, ..., n] at a time, in order.
 
         Args:

@@ -19,7 +19,7 @@ from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.plain_pickle import load_plain_pickle
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import flow, windows
-from audiocraft.generation.computations import Generation, run_alone
+from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.flow import FlowGuidance, FlowTask
 from audiocraft.generation.progress import ProgressCallback
@@ -159,7 +159,7 @@ class JASCO(BaseGenModel):
             decode_whole=len(task.windows) == 1,
         )
 
-    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+    def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
         return flow.generation(self.lm, prepared.task, session)
 
     def estimate(self, request: GenerationRequest) -> Estimate:

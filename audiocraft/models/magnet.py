@@ -13,7 +13,7 @@ from audiocraft.audio.convert import convert_audio
 from audiocraft.config.magnet import MagnetConfig, MaskedDecodingConfig
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import masked
-from audiocraft.generation.computations import Generation, run_alone
+from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.request import (
     ChosenSampling,
     GenerationRequest,
@@ -124,7 +124,7 @@ class MAGNeT(TokenModel):
             "span_arrangement": span_arrangement,
         }
 
-    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+    def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
         return masked.generation(self.lm, prepared.task, session)
 
     def estimate(self, request: GenerationRequest) -> Estimate:

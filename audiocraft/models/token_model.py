@@ -14,7 +14,7 @@ from audiocraft.audio.level_anchor import LevelAnchor
 from audiocraft.checkpoints.families import family_called
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
-from audiocraft.generation.computations import Generation, run_alone
+from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.looping import joined_loop
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
@@ -144,7 +144,7 @@ class TokenModel(BaseGenModel):
                 field="decoder",
             )
 
-    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+    def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
         return windows.generation(prepared.task.lm or self.lm, prepared.task, session)
 
     def _adapted(self, adapters: Sequence[tuple[str, float]]) -> LMModel:

@@ -182,15 +182,21 @@ def test_functions_take_few_arguments(sources: list[Source]) -> None:
 
 
 def test_a_class_name_has_one_meaning(sources: list[Source]) -> None:
-    """The client names what the server answers, so it may use the server's names."""
-    homes: dict[str, list[str]] = {}
+    """One name is one thing. The client alone may use a name of the server's answers again, for the same thing: it
+    reads nothing there that the server does not say (docs/decisions/126-two-sides-of-one-name.md)."""
+    homes: dict[str, dict[str, ast.ClassDef]] = {}
     for source in sources:
-        if source.name != "audiocraft.client":
-            for node in ast.walk(source.tree):
-                if isinstance(node, ast.ClassDef):
-                    homes.setdefault(node.name, []).append(str(source.path))
-    double = {name: places for name, places in homes.items() if len(places) > 1}
-    assert not double, double
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, {})[source.name] = node
+    client, answers = "audiocraft.client", "audiocraft.server.api.responses"
+    double = {name: sorted(places) for name, places in homes.items() if len(places) > 1}
+    assert double == {"Generation": [client, answers]}, double
+    read, said = (
+        {part.target.id for part in home.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)}
+        for home in (homes["Generation"][client], homes["Generation"][answers])
+    )  # fmt: skip
+    assert read - said == {"raw"}, "the client's own field is the whole answer"
 
 
 def test_tensors_say_where_they_are_made(sources: list[Source]) -> None:

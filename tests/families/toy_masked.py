@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.write import write_model
-from audiocraft.generation.computations import Computation, Generation
+from audiocraft.generation.computations import Computation, GenerationCoroutine
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
 from audiocraft.generation.windows import frames_of
@@ -100,7 +100,7 @@ class Masked(GeneratorModel):
         task = (words, frames_of(request.duration, self.frame_rate))
         return self.ready(request, task, seeds=draw_seeds(request), decoder=decoder)
 
-    def generation(self, prepared: PreparedRequest, session: Session) -> Generation:
+    def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
         words, frames = prepared.task
         session.total = STEPS
         codes = torch.full((len(words), self.codec.num_codebooks, frames), MASK)

@@ -16,7 +16,14 @@ from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.responses import generation_document
 from audiocraft.server.errors import NotFound, NotReady, ShuttingDown
 from audiocraft.server.jobs.notifier import ANY_JOB
-from audiocraft.server.jobs.records import RUNNING, TERMINAL, GenerationJob, JobEvent, JobNotFound, tags_of
+from audiocraft.server.jobs.records import (
+    RUNNING,
+    TERMINAL,
+    GenerationJob,
+    JobEventRecord,
+    JobNotFound,
+    tags_of,
+)
 from audiocraft.server.services import Services
 
 _LOOK_SECONDS = 1.0
@@ -127,7 +134,7 @@ class EventFollower:
         self._limits = limits
         self._after = after
 
-    async def events(self) -> AsyncIterator[JobEvent | None]:
+    async def events(self) -> AsyncIterator[JobEventRecord | None]:
         """Events as they happen, and None after a while without any, until the one that ends the job."""
         said = time.monotonic()
         while True:
@@ -148,7 +155,7 @@ class EventFollower:
                 yield None
             await self._services.notifier.wait(self.job.id, self._limits.poll)
 
-    async def document(self, event: JobEvent) -> dict[str, Any]:
+    async def document(self, event: JobEventRecord) -> dict[str, Any]:
         """The document that is sent for an event: its data, and at the beginning and end of a job the job itself."""
         if event.kind == "progress" or event.kind == "audio":
             return {"id": self.job.id, **event.data}

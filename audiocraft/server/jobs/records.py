@@ -113,7 +113,7 @@ class NewJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JobEvent:
+class JobEventRecord:
     """One line of a job's history; `sequence` counts from 1 within the job."""
 
     job: str

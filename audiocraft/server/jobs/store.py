@@ -20,7 +20,7 @@ from audiocraft.server.jobs.records import (
     TERMINAL,
     GenerationJob,
     JobError,
-    JobEvent,
+    JobEventRecord,
     JobNotFound,
     LeaseLost,
     NewJob,
@@ -172,11 +172,11 @@ class JobStore:
             self._forget(connection, [job])
         self._changed(job)
 
-    def events(self, job: str, *, after: int = 0, limit: int = 500) -> list[JobEvent]:
+    def events(self, job: str, *, after: int = 0, limit: int = 500) -> list[JobEventRecord]:
         """The events of a job since number `after`, at most `limit`."""
         wanted = {"job": job, "after": after, "most": limit}
         with self.database.read() as connection:
-            return [JobEvent(**row._mapping) for row in connection.execute(queries.EVENTS, wanted)]
+            return [JobEventRecord(**row._mapping) for row in connection.execute(queries.EVENTS, wanted)]
 
     def position(self, job: GenerationJob) -> int:
         """The number of jobs before this one, roughly: fairness between owners may change the order."""
