@@ -3,17 +3,19 @@ a checkpoint holds whole tensors, so it goes on with any number of ranks, or wit
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from audiocraft.config.training import FSDPConfig
 from audiocraft.errors import ConfigError
 from audiocraft.utils import distrib
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -38,6 +40,9 @@ def shard(model: nn.Module, config: FSDPConfig, *, blocks: Sequence[nn.Module], 
         raise ConfigError(
             "fsdp.use: one process has nothing to spread; start several with torchrun, or set it to false"
         )
+    # A second of imports that a run of one process does not wait for.
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
     policy = MixedPrecisionPolicy(
         param_dtype=_DTYPES[config.param_dtype],
         reduce_dtype=_DTYPES[config.reduce_dtype],
@@ -50,14 +55,20 @@ def shard(model: nn.Module, config: FSDPConfig, *, blocks: Sequence[nn.Module], 
     register_fsdp_forward_method(model, method)
 
 
+def _is_part(value: Any) -> TypeGuard[DTensor]:
+    """Whether `value` is a tensor of which each rank holds a part; there is none before its module was imported."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(value, module.DTensor)
+
+
 def is_sharded(model: nn.Module) -> bool:
     """Whether some parameter of `model` is spread over ranks."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return any(_is_part(parameter) for parameter in model.parameters())
 
 
 def whole(value: Any) -> Any:
     """A state without parts of tensors; every rank must ask for it, and gets it."""
-    if isinstance(value, DTensor):
+    if _is_part(value):
         return value.full_tensor()
     if isinstance(value, Mapping):
         return {key: whole(item) for key, item in value.items()}
@@ -68,7 +79,7 @@ def whole(value: Any) -> Any:
 
 def spread(value: Any, like: Any) -> Any:
     """A state of whole tensors, each spread as the one of `like` in its place is."""
-    if isinstance(like, DTensor) and isinstance(value, Tensor) and not isinstance(value, DTensor):
+    if _is_part(like) and isinstance(value, Tensor) and not _is_part(value):
         return _spread(value, like)
     if isinstance(value, Mapping) and isinstance(like, Mapping):
         return {key: spread(item, like.get(key)) for key, item in value.items()}
@@ -76,6 +87,8 @@ def spread(value: Any, like: Any) -> Any:
 
 
 def _spread(value: Tensor, like: DTensor) -> Tensor:
+    from torch.distributed.tensor import distribute_tensor
+
     placed = value.to(like.device, like.dtype)
     return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
 
@@ -107,9 +120,7 @@ class WholeOptimizerState:
         moments = {
             number: {
                 name: _spread(value, parameter)
-                if isinstance(parameter, DTensor)
-                and isinstance(value, Tensor)
-                and value.shape == parameter.shape
+                if _is_part(parameter) and isinstance(value, Tensor) and value.shape == parameter.shape
                 else value
                 for name, value in state["state"][number].items()
             }
