@@ -8,11 +8,13 @@ import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from audiocraft.config.serving import LOOPBACK, ServingConfig
 from audiocraft.environment import VERSION
@@ -111,11 +113,20 @@ def create_app(
     )
     app.state.services = services
     errors.install(app, [routes.router for routes in _ROUTES])
-    for routes in _ROUTES:
-        app.include_router(routes.router)
+    app.router.routes.extend(_all_routes())
     describe(app)
     _add_layers(app, services)
     return app
+
+
+@cache
+def _all_routes() -> list[BaseRoute]:
+    """The routes of every router. The framework works out what each takes and answers when the first request comes:
+    kept here, that is done once in a process and not once for each application."""
+    everything = APIRouter()
+    for routes in _ROUTES:
+        everything.include_router(routes.router)
+    return everything.routes
 
 
 def _add_layers(app: FastAPI, services: Services) -> None:
