@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import sys
 import tempfile
@@ -20,9 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "kernels"))
 
 from cases import write_random_cases
-from levels import NEON, way
-
-from audiocraft.kernels import build, compiling
+from levels import native, way
 
 _EACH = 20
 
@@ -35,9 +32,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first round; each round counts on")
     parser.add_argument("--sanitize", action="store_true", help="with the sanitizers, slower")
     options = parser.parse_args()
-    level = (
-        NEON if platform.machine().lower() in ("aarch64", "arm64") else compiling.level_of(build.features())
-    )
+    level = native()
     found = way(level, sanitize=options.sanitize)
     if isinstance(found, str):
         print(f"{level}: {found}", file=sys.stderr)

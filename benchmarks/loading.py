@@ -69,7 +69,7 @@ def build(folder: Path, size: str) -> None:
 
     from audiocraft.checkpoints.record import Checkpoint
     from audiocraft.checkpoints.write import write_release
-    from audiocraft.config.conditioning import FuserConfig, T5Architecture
+    from audiocraft.config.conditioning import FuserConfig, T5Config
     from audiocraft.config.decode import encode
     from audiocraft.config.networks import CompressionConfig, LMConfig, TransformerLMConfig
     from audiocraft.models.builders import build_codec, build_lm
@@ -82,7 +82,7 @@ def build(folder: Path, size: str) -> None:
     )  # fmt: skip
     lm_config = LMConfig(
         transformer_lm=network,
-        conditioners={"description": T5Architecture(name="t5-base")},
+        conditioners={"description": T5Config(name="t5-base")},
         fuser=FuserConfig(cross=("description",)),
     )
     codec_config = CompressionConfig(sample_rate=32000)

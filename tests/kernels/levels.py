@@ -37,6 +37,7 @@ _SANITIZED = (
     "-fno-sanitize-recover=all",
     "-fno-omit-frame-pointer",
 )
+_ARM_MACHINES = ("aarch64", "arm64")
 _TIMEOUT_S = 900
 
 
@@ -73,7 +74,7 @@ def way(level: str, *, sanitize: bool = False) -> Way | str:
         return "there is no C compiler"
     if level in ARM:
         options = tuple(compiling.options(ARM[level]))
-        if machine in ("aarch64", "arm64"):
+        if machine in _ARM_MACHINES:
             lacks = ARM[level] not in build.levels()
             return (
                 "the processor lacks it"
@@ -112,19 +113,32 @@ def _x86_way(level: str, compiler: str, *, sanitize: bool) -> Way | str:
     return Way(level, (compiler, *options), (emulator, "-cpu", "max"), words)
 
 
+def native() -> str:
+    """The level that this processor runs, by its name in `LEVELS`."""
+    machine = platform.machine().lower()
+    best = compiling.level_of(build.features(), machine)
+    return (
+        next((name for name, level in ARM.items() if level == best), best)
+        if machine in _ARM_MACHINES
+        else best
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 where every level that was asked for ran, and was right."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--level", action="append", choices=LEVELS, help="this level alone; may be repeated")
+    parser.add_argument(
+        "--level", action="append", choices=(*LEVELS, "native"), help="this level alone; may be repeated"
+    )
     parser.add_argument(
         "--sanitize", action="store_true", help="with the sanitizers; levels under qemu are left out"
     )
     parser.add_argument("--random", type=int, metavar="SEED", help="random shapes as well as the fixed ones")
     parser.add_argument("--count", type=int, default=20, help="of each kind of random shapes")
     options = parser.parse_args(arguments)
-    levels = options.level or LEVELS
+    levels = [native() if name == "native" else name for name in options.level or LEVELS]
     with tempfile.TemporaryDirectory(prefix="audiocraft-kernels-") as name:
         folder = Path(name)
         files = [folder / "edges"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import subprocess
 import sys
@@ -10,17 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audiocraft.kernels import build, compiling
-
 SCRIPT = Path(__file__).with_name("levels.py")
-
-
-def native() -> str:
-    machine = platform.machine().lower()
-    best = compiling.level_of(build.features(), machine)
-    return (
-        {"plain": "aarch64", "dotprod": "aarch64-dotprod"}[best] if machine in ("aarch64", "arm64") else best
-    )
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("gcc", "clang"))), reason="no C compiler")
@@ -30,7 +19,7 @@ def test_the_level_of_this_processor_sanitized() -> None:
         sys.executable,
         str(SCRIPT),
         "--level",
-        native(),
+        "native",
         "--sanitize",
         "--random",
         "1",
