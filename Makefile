@@ -24,8 +24,10 @@ setup: $(STAMP) ## create .venv and install everything for development
 demo: setup ## make a short piece of music with the bundled model
 	$(BIN)/audiocraft generate "calm piano, 90 bpm, A minor" --duration 10 --seed 1 --output demo.wav
 
+# Half of the files to each worker, in order, so that what the tests of a file share is made once; who is done first takes
+# over some of the rest.
 test: setup ## run every test
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-deps: setup ## what only some tests need: Ray, demucs, PyAV, silero-vad; without them those tests skip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,av,melody,podcast]'

@@ -21,6 +21,8 @@ from audiocraft.adversarial import (
 )
 from audiocraft.errors import ConfigError
 
+from ..forked import on_ranks
+
 
 def make_loss(kind: str = "hinge", weights: dict[str, Any] | None = None) -> AdversarialLoss:
     torch.manual_seed(0)
@@ -123,35 +125,30 @@ def test_unknown_criterion_is_named() -> None:
         get_adv_criterion("wasserstein")
 
 
-def _train_on_rank(rank: int, store: str, queue: Any) -> None:
-    import torch.distributed as dist
+RANK = """
+import os, sys, torch
+from pathlib import Path
+from audiocraft.adversarial import AdversarialLoss, get_adv_criterion, get_fake_criterion, get_real_criterion
+from audiocraft.adversarial.discriminators import MultiScaleSTFTDiscriminator
+from audiocraft.utils import distrib
+folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+distrib.init("gloo", f"file://{folder}/meet")
+torch.manual_seed(rank)  # different weights, until the loss makes them equal
+adversary = MultiScaleSTFTDiscriminator(filters=2, n_ffts=[64], hop_lengths=[16], win_lengths=[64])
+optimizer = torch.optim.SGD(adversary.parameters(), lr=0.1)
+criteria = (get_adv_criterion("hinge"), get_real_criterion("hinge"), get_fake_criterion("hinge"))
+loss = AdversarialLoss(adversary, optimizer, *criteria)
+for _ in range(2):
+    loss.train_adv(torch.randn(1, 1, 400), torch.randn(1, 1, 400))
+torch.save(adversary.state_dict(), folder / f"{rank}.th")
+distrib.close()
+"""
 
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    torch.manual_seed(rank)  # different weights, until the loss makes them equal
-    adversary = MultiScaleSTFTDiscriminator(filters=2, n_ffts=[64], hop_lengths=[16], win_lengths=[64])
-    optimizer = torch.optim.SGD(adversary.parameters(), lr=0.1)
-    criteria = (get_adv_criterion("hinge"), get_real_criterion("hinge"), get_fake_criterion("hinge"))
-    loss = AdversarialLoss(adversary, optimizer, *criteria)
-    for _ in range(2):
-        loss.train_adv(torch.randn(1, 1, 400), torch.randn(1, 1, 400))
-    queue.put((rank, torch.cat([value.detach().flatten() for value in adversary.parameters()]).tolist()))
-    dist.destroy_process_group()
 
-
-@pytest.mark.slow
 def test_ranks_keep_equal_adversaries(tmp_path: Path) -> None:
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    processes = [
-        context.Process(target=_train_on_rank, args=(rank, str(tmp_path / "store"), queue))
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    weights = dict(queue.get() for _ in processes)
-    for process in processes:
-        process.join()
-    assert weights[0] == weights[1]
+    on_ranks(RANK, [str(tmp_path)], tmp_path)
+    one, two = (torch.load(tmp_path / f"{rank}.th", weights_only=True) for rank in range(2))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
 def test_feature_matching_averages_maps() -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,8 +21,9 @@ from audiocraft.cli.main import main
 from audiocraft.errors import InvalidInput
 from audiocraft.workflows.render import read_recipe
 
+from ..forked import PROGRAM_CODE, Forked
+
 DEBUG = ("--model", "debug", "--device", "cpu", "--quiet", "--seed", "3")
-COMMAND = [sys.executable, "-m", "audiocraft", "generate", *DEBUG]
 
 
 @pytest.fixture(autouse=True)
@@ -111,29 +110,28 @@ def test_playing_takes_all_samples_and_a_file_as_well(monkeypatch: pytest.Monkey
     assert np.abs(np.concatenate(samples) - file).max() < 1e-4
 
 
-def test_a_reader_that_leaves_is_no_error_message(start: Callable[..., subprocess.Popen[Any]]) -> None:
-    process = start(
-        [*COMMAND, "rock", "-d", "600", "--stream"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.read(1000)[:4] == b"RIFF"
-    process.stdout.close()
-    assert process.wait(600) == 1
-    assert process.stderr.read() == b""
-    process.stderr.close()
+def test_a_reader_that_leaves_is_no_error_message(here: Path) -> None:
+    reader, writer = os.pipe()
+    words = ["generate", *DEBUG, "rock", "-d", "600", "--stream"]
+    with Forked(
+        PROGRAM_CODE, words, environment=os.environ, folder=here, log=here / "log", out=writer
+    ) as process:
+        os.close(writer)
+        assert os.read(reader, 1000)[:4] == b"RIFF"
+        os.close(reader)
+        assert process.wait(600) == 1 and process.output() == ""
 
 
-def test_ctrl_c_leaves_nothing(here: Path, start: Callable[..., subprocess.Popen[Any]]) -> None:
-    process = start(
-        [*COMMAND, "rock", "-d", "600", "--stream", "-o", "x.wav"], stderr=subprocess.PIPE, text=True
-    )
-    until = time.monotonic() + 600
-    while not any(here.iterdir()) and time.monotonic() < until:
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=600)
-    assert (process.returncode, said) == (130, "error: interrupted\n")
+def test_ctrl_c_leaves_nothing(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    log = tmp_path_factory.mktemp("log") / "log"
+    words = ["generate", *DEBUG, "rock", "-d", "600", "--stream", "-o", "x.wav"]
+    with Forked(PROGRAM_CODE, words, environment=os.environ, folder=here, log=log) as process:
+        while not any(here.iterdir()):
+            assert process.running
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(600) == 130
+    assert process.output() == "error: interrupted\n"
     assert not any(here.iterdir())
 
 

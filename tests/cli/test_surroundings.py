@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import soundfile
@@ -18,6 +18,8 @@ import torch
 
 from audiocraft.cli.main import main
 from audiocraft.cli.targets import targets
+
+from ..forked import PROGRAM_CODE, Forked
 
 DEBUG = ("--model", "debug", "--device", "cpu", "--quiet")
 PROGRAM = (sys.executable, "-m", "audiocraft")
@@ -74,22 +76,26 @@ def test_prompts_are_text_whatever_the_terminal_says(capsys: pytest.CaptureFixtu
     assert "not UTF-8" in capsys.readouterr().err
 
 
+def said_in_ascii(*words: str) -> str:
+    """What the command line writes to a terminal that has no other letters."""
+    written = io.BytesIO()
+    with contextlib.redirect_stdout(
+        io.TextIOWrapper(written, encoding="ascii", write_through=True)
+    ) as terminal:
+        assert main([*words]) == 0
+        terminal.detach()
+    return written.getvalue().decode("ascii")
+
+
 def test_a_terminal_without_these_letters_still_gets_the_path() -> None:
-    words = [*PROGRAM, "generate", "피아노", "-d", "0.5", *DEBUG]
-    done = subprocess.run(
-        words, capture_output=True, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}, timeout=TIMEOUT
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.decode("ascii").strip() == "피아노.wav".encode("ascii", "backslashreplace").decode()
+    said = said_in_ascii("generate", "피아노", "-d", "0.5", *DEBUG)
+    assert said.strip() == "피아노.wav".encode("ascii", "backslashreplace").decode()
 
 
 def test_json_stays_json_in_any_terminal() -> None:
-    words = [*PROGRAM, "generate", "é 피아노 \N{VIOLIN}", "-d", "0.5", "--json", *DEBUG]
-    done = subprocess.run(
-        words, capture_output=True, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}, timeout=TIMEOUT
-    )
-    (entry,) = json.loads(done.stdout)["files"]
-    assert entry["prompt"] == words[4]
+    prompt = "é 피아노 \N{VIOLIN}"
+    (entry,) = json.loads(said_in_ascii("generate", prompt, "-d", "0.5", "--json", *DEBUG))["files"]
+    assert entry["prompt"] == prompt
 
 
 def test_long_prompts_make_names_that_fit() -> None:
@@ -133,15 +139,15 @@ def test_a_command_without_its_subcommand_shows_what_there_is(capsys: pytest.Cap
     assert not said.out.endswith("\n\n\n")
 
 
-def test_termination_leaves_nothing(here: Path, start: Callable[..., subprocess.Popen[Any]]) -> None:
+def test_termination_leaves_nothing(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As `docker stop` and `timeout` end a program; a stream has its file open all the time."""
     words = ["generate", "x", "-d", "3000", "-o", "o.wav", "--stream", "--model", "debug"]
-    process = start([*PROGRAM, *words], stderr=subprocess.PIPE, env=ENVIRONMENT)
-    assert process.stderr is not None
-    while not list(here.glob(".o-*")):
-        assert process.poll() is None
-        time.sleep(0.01)  # it needs the processor itself
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 143 and err.decode().endswith("error: interrupted\n")
+    log = tmp_path_factory.mktemp("log") / "log"
+    with Forked(PROGRAM_CODE, words, environment=ENVIRONMENT, folder=here, log=log) as process:
+        while not list(here.glob(".o-*")):
+            assert process.running
+            time.sleep(0.01)  # it needs the processor itself
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(TIMEOUT) == 143
+    assert process.output().endswith("error: interrupted\n")
     assert not list(here.iterdir())

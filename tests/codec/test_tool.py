@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +51,25 @@ def test_there_and_back(source: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "warning" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_pipes(source: Path) -> None:
+def test_pipes(
+    source: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two programs there is no file, and nothing can be read twice."""
+
     def run(content: bytes, *words: str) -> bytes:
-        command = [sys.executable, "-m", "audiocraft", "codec", *words, "-q"]
-        return subprocess.run(command, input=content, capture_output=True, check=True, timeout=300).stdout
+        reader, writer = os.pipe()
+
+        def write() -> None:
+            with open(writer, "wb") as end:
+                end.write(content)
+
+        feeding = threading.Thread(target=write)
+        feeding.start()
+        with open(reader) as end:
+            monkeypatch.setattr(sys, "stdin", end)
+            assert main(["codec", *words, "-q"]) == 0
+        feeding.join()
+        return capfdbinary.readouterr().out
 
     packed = run(source.read_bytes(), "encode", "-", "-o", "-", "-m", "debug")
     back = run(packed, "decode", "-", "-o", "-")

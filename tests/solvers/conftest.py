@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import soundfile
 
 from audiocraft.config.compose import compose
+from audiocraft.config.training import SolverConfig
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.builders import build_solver
 from audiocraft.train import init_seed_and_system, train
@@ -80,9 +83,15 @@ def stop_after(solver: StandardSolver, steps: int) -> None:
     solver.train_step = counted
 
 
+@cache
+def composed(overrides: tuple[str, ...]) -> SolverConfig:
+    """Composing is a third of a run of six steps, and many runs here are asked for with the same words."""
+    return compose(overrides)
+
+
 def run_until(overrides: list[str], folder: Path, *, steps: int | None = None) -> StandardSolver:
     """A run from where the folder's last one ended to its own end, or to `steps`."""
-    config = compose(overrides)
+    config = composed(tuple(overrides))
     init_seed_and_system(config)
     solver = build_solver(config, folder)
     solver.restore()
@@ -140,3 +149,30 @@ def codec_run(codec_overrides: list[str], tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("runs") / "codec"
     assert train(codec_overrides, folder=folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def lm_run(lm_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of a language model."""
+    folder = tmp_path_factory.mktemp("runs") / "lm"
+    assert train(lm_overrides, folder=folder)
+    return folder
+
+
+@pytest.fixture
+def finished_codec_run(codec_run: Path, tmp_path: Path) -> Path:
+    """A finished codec run that a test may change."""
+    return Path(shutil.copytree(codec_run, tmp_path / "finished"))
+
+
+@pytest.fixture(scope="session")
+def _stopped(codec_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    assert run_until(codec_overrides, folder, steps=2).step == 2
+    return folder
+
+
+@pytest.fixture
+def stopped_codec_run(_stopped: Path, tmp_path: Path) -> Path:
+    """A codec run that was stopped after two of its six steps, and that a test may change."""
+    return Path(shutil.copytree(_stopped, tmp_path / "stopped"))

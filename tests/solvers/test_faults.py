@@ -22,7 +22,7 @@ from audiocraft.solvers.tracking import Averager
 from audiocraft.train import train
 from audiocraft.types import AudioMeta
 
-from .conftest import RATE, run_until
+from .conftest import RATE, composed, run_until
 from .test_training import history
 
 TONE = 0.3 * np.sin(2 * np.pi * 220 * np.arange(RATE) / RATE)
@@ -42,7 +42,7 @@ def sick(solver: Any, steps: range) -> Any:
 
 
 def started(overrides: list[str], folder: Path) -> Any:
-    solver = build_solver(compose(overrides), folder)
+    solver = build_solver(composed(tuple(overrides)), folder)
     solver.restore()
     return solver
 
@@ -131,13 +131,12 @@ def test_what_shapes_a_result_does_not_change_on_the_way(
 
 
 def test_what_does_not_shape_it_may_change(
-    codec_overrides: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    codec_overrides: list[str], finished_codec_run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A longer run, with a schedule that ends where it ends now."""
     caplog.set_level("INFO", logger="audiocraft")
-    run_until(codec_overrides, tmp_path)
     other = ["optim.epochs=3", "logging.log_updates=1", "checkpoint.every_minutes=1", "dataset.num_workers=2"]
-    solver: Any = run_until([*codec_overrides, *other], tmp_path)
+    solver: Any = run_until([*codec_overrides, *other], finished_codec_run)
     assert solver.step == 9 and solver.schedule.total_steps == 9
     assert "from here on optim.epochs is 3; it was 2" in caplog.text
     rates = [solver.schedule.get_lr()[0], solver.config.optim.lr]
@@ -145,24 +144,24 @@ def test_what_does_not_shape_it_may_change(
 
 
 def test_keys_that_are_new_since_a_run_began_change_nothing(
-    codec_overrides: list[str], tmp_path: Path
+    codec_overrides: list[str], stopped_codec_run: Path
 ) -> None:
-    run_until(codec_overrides, tmp_path, steps=2)
-    path = tmp_path / "run.json"
+    path = stopped_codec_run / "run.json"
     tree = json.loads(path.read_text())
     del tree["dataset"]["train"]["caption_p"], tree["deadlock"], tree["generate"]["lm"]["gen_duration"]
     path.write_text(json.dumps(tree))
-    assert run_until(codec_overrides, tmp_path).step == 6
+    assert run_until(codec_overrides, stopped_codec_run).step == 6
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on(codec_overrides: list[str], tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_earlier_version_goes_on(
+    codec_overrides: list[str], stopped_codec_run: Path
+) -> None:
     """Its means counted with plain numbers."""
-    run_until(codec_overrides, tmp_path, steps=2)
-    state = torch.load(tmp_path / "checkpoint.th", weights_only=True)
+    state = torch.load(stopped_codec_run / "checkpoint.th", weights_only=True)
     for name in ("averages", "recent"):
         state[name]["counts"] = {key: float(value) for key, value in state[name]["counts"].items()}
-    torch.save(state, tmp_path / "checkpoint.th")
-    assert run_until(codec_overrides, tmp_path).step == 6
+    torch.save(state, stopped_codec_run / "checkpoint.th")
+    assert run_until(codec_overrides, stopped_codec_run).step == 6
 
 
 def test_two_runs_do_not_share_a_folder(codec_overrides: list[str], tmp_path: Path) -> None:
@@ -171,7 +170,7 @@ def test_two_runs_do_not_share_a_folder(codec_overrides: list[str], tmp_path: Pa
         pytest.raises(TrainingError, match=r"in use by process \d+.*another --folder"),
     ):
         run_until(codec_overrides, tmp_path)
-    assert run_until(codec_overrides, tmp_path).step == 6
+    assert run_until(codec_overrides, tmp_path, steps=1).step == 1
 
 
 def flip(path: Path) -> None:
@@ -184,19 +183,18 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty"])
 def test_a_damaged_checkpoint_names_the_one_before(
-    codec_overrides: list[str], tmp_path: Path, how: str
+    codec_overrides: list[str], finished_codec_run: Path, how: str
 ) -> None:
-    run_until(codec_overrides, tmp_path)
-    last = tmp_path / "checkpoint.th"
+    last = finished_codec_run / "checkpoint.th"
     if how == "flipped":
         flip(last)
     else:
         last.write_bytes(last.read_bytes()[: last.stat().st_size // 2 if how == "cut" else 0])
     with pytest.raises(CheckpointError, match=r"checkpoint_previous\.th.*--from-previous") as caught:
-        started(codec_overrides, tmp_path)
+        started(codec_overrides, finished_codec_run)
     assert "\n" not in str(caught.value)
-    assert train(codec_overrides, folder=tmp_path, from_previous=True)
-    assert started(codec_overrides, tmp_path).step == 6
+    assert train(codec_overrides, folder=finished_codec_run, from_previous=True)
+    assert started(codec_overrides, finished_codec_run).step == 6
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from audiocraft.errors import InvalidInput
 from audiocraft.models.loaders import load_lm_model
 from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.runs import export
-from audiocraft.train import train
 from audiocraft.workflows.finetune import Base, Settings, check_template, configure, prepare
 from audiocraft.workflows.training_cost import cost_of
 
@@ -38,12 +37,11 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(lm_overrides: list[str], codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(lm_run: Path, codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny language model and its codec, as folders."""
     place = tmp_path_factory.mktemp("models")
-    train(lm_overrides, folder=place / "run")
     codec = export(codec_run, place / "codec", dtype="float32")
-    return export(place / "run", place / "base", codec=str(codec), dtype="float32")
+    return export(lm_run, place / "base", codec=str(codec), dtype="float32")
 
 
 def command(songs: Path, base: Path, place: Path, *more: str) -> list[str]:

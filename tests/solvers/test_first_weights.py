@@ -103,11 +103,11 @@ def test_what_is_not_there(name: str, said: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def lora_run(lm_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def lora_run(
+    lm_overrides: list[str], lm_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
     """A language model, and a run that trained adapters on it."""
-    base = tmp_path_factory.mktemp("base") / "run"
-    train(lm_overrides, folder=base)
-    overrides = [*lm_overrides, f"continue_from={base}", "lora.rank=2", "lora.alpha=4", "lora.dropout=0.1"]
+    overrides = [*lm_overrides, f"continue_from={lm_run}", "lora.rank=2", "lora.alpha=4", "lora.dropout=0.1"]
     run = tmp_path_factory.mktemp("lora") / "run"
     assert train(overrides, folder=run)
     return run, overrides

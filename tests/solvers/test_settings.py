@@ -20,6 +20,7 @@ from audiocraft.solvers.musicgen import MusicGenSolver
 from audiocraft.solvers.random_streams import prefetch
 from audiocraft.train import train
 
+from ..forked import Forked
 from .conftest import run_until
 from .test_training import history
 
@@ -274,21 +275,15 @@ def test_a_profile_of_the_first_steps(codec_overrides: list[str], tmp_path: Path
 
 def test_a_run_that_stands_still_is_ended(codec_overrides: list[str], tmp_path: Path) -> None:
     """In a process of its own, which the watch kills."""
-    import subprocess
-    import sys
-
     script = (
         "import sys, time; from audiocraft.solvers.compression import CompressionSolver as S;"
         "S.train_step = lambda self, batch: time.sleep(600);"
         "from pathlib import Path; from audiocraft.train import train;"
         "train(sys.argv[2:], folder=Path(sys.argv[1]))"
     )
-    overrides = [*codec_overrides, "deadlock.use=true", "deadlock.timeout=3"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path), *overrides],
-        cwd=Path(__file__).parents[2], env={**os.environ}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == -9 and "no progress for 3 s" in done.stderr
+    words = [str(tmp_path / "run"), *codec_overrides, "deadlock.use=true", "deadlock.timeout=1"]
+    with Forked(script, words, environment=os.environ, folder=tmp_path, log=tmp_path / "log") as process:
+        assert process.wait(120) == -9 and "no progress for 1 s" in process.output()
 
 
 def test_automatic_precision_follows_the_processor(

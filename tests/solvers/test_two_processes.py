@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -17,7 +12,7 @@ from audiocraft.config.compose import compose
 from audiocraft.solvers.builders import build_solver
 from audiocraft.train import init_seed_and_system
 
-pytestmark = pytest.mark.slow
+from ..forked import on_ranks
 
 RANK = """
 import json, os, sys
@@ -42,40 +37,22 @@ distrib.close()
 """
 
 
-Start = Callable[..., subprocess.Popen[str]]
-
-
-def run_both(start: Start, overrides: list[str], folder: Path) -> list[dict[str, torch.Tensor]]:
+def run_both(overrides: list[str], folder: Path) -> list[dict[str, torch.Tensor]]:
     """The weights of each process after two steps."""
-    processes = [
-        start(
-            [sys.executable, "-c", RANK, str(folder), json.dumps(overrides)],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, errors
+    on_ranks(RANK, [str(folder), json.dumps(overrides)], folder)
     return [load_file(folder / f"rank{rank}.safetensors") for rank in range(2)]
 
 
-def test_codec(codec_overrides: list[str], tmp_path: Path, start: Start) -> None:
+def test_codec(codec_overrides: list[str], tmp_path: Path) -> None:
     """With codebooks, discriminators and the balancer, all of which learn from both processes."""
-    one, two = run_both(
-        start, [*codec_overrides, "adversarial.start_step=0", "adversarial.every=1"], tmp_path
-    )
+    one, two = run_both([*codec_overrides, "adversarial.start_step=0", "adversarial.every=1"], tmp_path)
     for name, tensor in one.items():
         assert torch.equal(tensor, two[name]), name
 
 
-def test_language_model(lm_overrides: list[str], tmp_path: Path, start: Start) -> None:
+def test_language_model(lm_overrides: list[str], tmp_path: Path) -> None:
     still = ["transformer_lm.dropout=0.0", "dataset.segment_duration=0.4"]
-    one, two = run_both(start, [*lm_overrides, *still], tmp_path)
+    one, two = run_both([*lm_overrides, *still], tmp_path)
     config = compose([*lm_overrides, *still, "dataset.batch_size=4"])
     init_seed_and_system(config)
     alone = build_solver(config, tmp_path / "alone")
