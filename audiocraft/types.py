@@ -251,7 +251,7 @@ class ConditioningAttributes:
 
     @classmethod
     def from_flat_dict(cls, x: Mapping[str, Any]) -> Self:
-        """The inverse of `to_flat_dict`."""
+        """Read what `to_flat_dict` has written."""
         attributes = cls()
         for key, value in x.items():
             kind, _, name = key.partition(".")

@@ -26,7 +26,7 @@ _OPTIMIZER = "optimizer"
 
 
 def mse_loss(x: Tensor) -> Tensor:
-    """Generator: logits should be 1."""
+    """The generator's loss of least squares, which is 0 where the logits are 1."""
     return _or_zero(x, lambda logits: (logits - 1).square().mean())
 
 
@@ -41,7 +41,7 @@ def mse_fake_loss(x: Tensor) -> Tensor:
 
 
 def hinge_loss(x: Tensor) -> Tensor:
-    """Generator: logits should grow."""
+    """The generator's hinge loss, which falls as the logits grow."""
     return _or_zero(x, lambda logits: -logits.mean())
 
 

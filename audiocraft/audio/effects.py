@@ -106,7 +106,7 @@ class AudioEffects:
 
     @staticmethod
     def identity(tensor: Tensor, mask: Tensor | None = None) -> Result:
-        """Nothing."""
+        """Leave the sound [B, C, N] as it is."""
         return audio_effect_return(tensor, mask)
 
     @staticmethod
@@ -116,7 +116,7 @@ class AudioEffects:
         sample_rate: int = 16000,
         mask: Tensor | None = None,
     ) -> Result:
-        """Faster or slower, and so higher or lower, by a factor from `speed_range`."""
+        """Play the sound faster or slower, and so higher or lower, by a factor drawn from `speed_range`."""
         rate = round(sample_rate / _uniform(*speed_range) / 100) * 100 or 100
         changed = julius.resample_frac(tensor, sample_rate, rate)
         if mask is not None:
@@ -127,7 +127,7 @@ class AudioEffects:
     def updownresample(
         tensor: Tensor, sample_rate: int = 16000, intermediate_freq: int = 32000, mask: Tensor | None = None
     ) -> Result:
-        """To another rate and back."""
+        """Resample the sound to `intermediate_freq` Hz and back; its length stays."""
         there = julius.resample_frac(tensor, sample_rate, intermediate_freq)
         back = julius.resample_frac(there, intermediate_freq, sample_rate, output_length=tensor.shape[-1])
         return audio_effect_return(back, mask)
@@ -140,7 +140,8 @@ class AudioEffects:
         sample_rate: int = 16000,
         mask: Tensor | None = None,
     ) -> Result:
-        """The sound once more, that much quieter and so many seconds later; its peak stays."""
+        """Add the sound once more, quieter by a factor from `volume_range` and later by seconds from `duration_range`;
+        its peak stays."""
         delay = max(1, int(sample_rate * _uniform(*duration_range)))
         late = F.pad(tensor, (delay, 0))[..., : tensor.shape[-1]]
         both = tensor + _uniform(*volume_range) * late
@@ -155,7 +156,8 @@ class AudioEffects:
         sample_rate: int = 16000,
         mask: Tensor | None = None,
     ) -> Result:
-        """In a room: noise that decays by 60 dB in so many seconds, `wet` times as strong as what is heard directly."""
+        """Put the sound into a room: noise that decays by 60 dB in seconds from `decay_range`, and is as strong as a
+        factor from `wet_range` says beside what is heard directly. The level stays."""
         length = tensor.shape[-1]
         decay = _uniform(*decay_range)
         count = max(1, min(length, int(decay * sample_rate)))
@@ -169,12 +171,12 @@ class AudioEffects:
 
     @staticmethod
     def random_noise(waveform: Tensor, noise_std: float = 0.001, mask: Tensor | None = None) -> Result:
-        """White noise of this level on top."""
+        """Add white noise with a standard deviation of `noise_std` of full scale."""
         return audio_effect_return(waveform + noise_std * torch.randn(waveform.shape).to(waveform), mask)
 
     @staticmethod
     def pink_noise(waveform: Tensor, noise_std: float = 0.01, mask: Tensor | None = None) -> Result:
-        """Pink noise with peaks of this level on top."""
+        """Add pink noise whose peaks are at `noise_std` of full scale."""
         return audio_effect_return(
             waveform + noise_std * generate_pink_noise(waveform.shape[-1]).to(waveform), mask
         )
@@ -183,7 +185,7 @@ class AudioEffects:
     def noise_below(
         waveform: Tensor, snr_range: tuple[float, float] = (14.0, 35.0), mask: Tensor | None = None
     ) -> Result:
-        """White noise on top, so many decibels below each row."""
+        """Add white noise that lies below each row by decibels from `snr_range`."""
         level = _rms(waveform) * 10 ** (-_uniform(*snr_range) / 20)
         return audio_effect_return(waveform + level * torch.randn(waveform.shape).to(waveform), mask)
 
@@ -191,7 +193,7 @@ class AudioEffects:
     def background(
         tensor: Tensor, snr_range: tuple[float, float] = (0.0, 8.0), mask: Tensor | None = None
     ) -> Result:
-        """The next row of the batch on top, so many decibels below: speech or music."""
+        """Add the next row of the batch, speech or music, below each row by decibels from `snr_range`."""
         other = tensor.detach().roll(1, 0)
         return audio_effect_return(
             tensor + other * (_rms(tensor) / _rms(other)) * 10 ** (-_uniform(*snr_range) / 20), mask
@@ -201,7 +203,7 @@ class AudioEffects:
     def lowpass_filter(
         waveform: Tensor, cutoff_freq: float = 5000, sample_rate: int = 16000, mask: Tensor | None = None
     ) -> Result:
-        """Without what lies above so many Hz."""
+        """Take away what lies above `cutoff_freq` Hz."""
         return audio_effect_return(
             julius.lowpass_filter(waveform, _shorter_than_nyquist(cutoff_freq, sample_rate)), mask
         )
@@ -210,7 +212,7 @@ class AudioEffects:
     def highpass_filter(
         waveform: Tensor, cutoff_freq: float = 500, sample_rate: int = 16000, mask: Tensor | None = None
     ) -> Result:
-        """Without what lies below so many Hz."""
+        """Take away what lies below `cutoff_freq` Hz."""
         return audio_effect_return(
             julius.highpass_filter(waveform, _shorter_than_nyquist(cutoff_freq, sample_rate)), mask
         )
@@ -223,7 +225,7 @@ class AudioEffects:
         sample_rate: int = 16000,
         mask: Tensor | None = None,
     ) -> Result:
-        """Only what lies between."""
+        """Keep only what lies between `cutoff_freq_low` and `cutoff_freq_high`, in Hz."""
         low = _shorter_than_nyquist(cutoff_freq_low, sample_rate)
         high = _shorter_than_nyquist(cutoff_freq_high, sample_rate)
         return audio_effect_return(julius.bandpass_filter(waveform, low, high), mask)
@@ -232,7 +234,7 @@ class AudioEffects:
     def smooth(
         tensor: Tensor, window_size_range: tuple[int, int] = (2, 10), mask: Tensor | None = None
     ) -> Result:
-        """The average of so many samples in the place of each."""
+        """Put the average of as many samples as `window_size_range` says in the place of each."""
         low, high = window_size_range
         size = int(torch.randint(low, high + 1, ()))
         rows = F.pad(tensor.reshape(-1, 1, tensor.shape[-1]), ((size - 1) // 2, size // 2))
@@ -241,19 +243,19 @@ class AudioEffects:
 
     @staticmethod
     def boost_audio(tensor: Tensor, amount: float = 20, mask: Tensor | None = None) -> Result:
-        """Louder by so many percent."""
+        """Make the sound louder by `amount` percent."""
         return audio_effect_return(tensor * (1 + amount / 100), mask)
 
     @staticmethod
     def duck_audio(tensor: Tensor, amount: float = 20, mask: Tensor | None = None) -> Result:
-        """Quieter by so many percent."""
+        """Make the sound quieter by `amount` percent."""
         return audio_effect_return(tensor * (1 - amount / 100), mask)
 
     @staticmethod
     def crop(
         tensor: Tensor, keep_range: tuple[float, float] = (0.5, 0.9), mask: Tensor | None = None
     ) -> Result:
-        """A piece out of it, that much of its length."""
+        """Cut a piece out of the sound: a share of its length from `keep_range`, at a place that is drawn."""
         length = tensor.shape[-1]
         size = max(1, int(length * _uniform(*keep_range)))
         first = int(torch.randint(0, length - size + 1, ()))
@@ -267,8 +269,8 @@ class AudioEffects:
         phase: float = 0.5,
         mask: Tensor | None = None,
     ) -> Result:
-        """As a neural codec leaves it: each place of the spectrum keeps its level within so many nepers, and its phase
-        within `phase` radians."""
+        """Change the sound as a neural codec does: each place of the spectrum keeps its level within nepers drawn from
+        `level_range`, and its phase within `phase` radians."""
         window = torch.hann_window(512, device=tensor.device).sqrt()
         rows = tensor.flatten(0, -2)
         spectrum = torch.stft(rows, 512, 256, window=window, return_complex=True, pad_mode="constant")
@@ -282,7 +284,7 @@ class AudioEffects:
     def mp3_compression(
         tensor: Tensor, sample_rate: int = 16000, bitrate: str = "128k", mask: Tensor | None = None
     ) -> Result:
-        """Through MP3."""
+        """Send the sound through MP3 at `bitrate`; gradients pass as if nothing had happened."""
         return audio_effect_return(
             apply_compression_skip_grad(tensor, get_mp3, sr=sample_rate, bitrate=bitrate), mask
         )
@@ -295,7 +297,7 @@ class AudioEffects:
         lowpass_freq: int | None = None,
         mask: Tensor | None = None,
     ) -> Result:
-        """Through AAC; needs the extra [av]."""
+        """Send the sound through AAC at `bitrate`; gradients pass unchanged. It needs the extra [av]."""
         changed = apply_compression_skip_grad(
             tensor, get_aac, sr=sample_rate, bitrate=bitrate, lowpass_freq=lowpass_freq
         )
@@ -305,7 +307,7 @@ class AudioEffects:
     def opus_compression(
         tensor: Tensor, sample_rate: int = 16000, kbps: float = 32.0, mask: Tensor | None = None
     ) -> Result:
-        """Through Opus."""
+        """Send the sound through Opus at `kbps` kb/s; gradients pass as if nothing had happened."""
         return audio_effect_return(
             apply_compression_skip_grad(tensor, get_opus, sample_rate=sample_rate, kbps=kbps), mask
         )

@@ -33,7 +33,7 @@ DTYPES = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of a transformer."""
+    """The size of a transformer that is measured."""
 
     dim: int
     layers: int
@@ -67,7 +67,7 @@ class Peer:
 
 
 def size_called(name: str) -> Size:
-    """One of `SIZES`."""
+    """The size of that name; one of `SIZES`."""
     if name not in SIZES:
         raise InvalidInput(f"size {name!r} is not one of {', '.join(SIZES)}", field="size")
     return SIZES[name]

@@ -74,7 +74,7 @@ class ContextModel:
 
     @property
     def frames_of_past(self) -> int:
-        """P"""
+        """How many frames of the past the model reads, P."""
         return self.past.shape[0] // (self.embed.shape[0] * self.embed.shape[2])
 
     def frequencies(self, codes: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:

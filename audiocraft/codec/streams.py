@@ -44,11 +44,11 @@ class CodeFrames:
 
     @property
     def frames(self) -> int:
-        """t"""
+        """How many frames there are, t."""
         return int(self.codes.shape[-1])
 
     def first(self, codebooks: int) -> CodeFrames:
-        """The same with the first codebooks only."""
+        """These frames with their first `codebooks` alone."""
         return CodeFrames(self.codes[:, :codebooks], self.volumes)
 
 

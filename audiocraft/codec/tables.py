@@ -66,7 +66,7 @@ def write_tables(
     seed: int = 0,
     report: Report | None = None,
 ) -> dict[str, float]:
-    """As `make_tables`, from codes [n, K, T]."""
+    """Make the tables of codes [n, K, T], as `make_tables` does, and write them."""
     cardinality = known.codec.cardinality
     static = static_tables(codes, cardinality)
     symbols = symbols_of(codes, cardinality)

@@ -104,7 +104,7 @@ class MultiBandConfig:
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> MultiBandConfig:
-        """From a configuration tree of a file."""
+        """Read the part that shapes the networks from the configuration tree of a file."""
         known = {entry.name for entry in fields(cls)}
         return decode(cls, {key: value for key, value in tree.items() if key in known and value is not None})
 

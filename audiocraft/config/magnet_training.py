@@ -61,4 +61,4 @@ class MagnetSolverConfig(MusicGenSolverConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioMagnetSolverConfig(MagnetSolverConfig):
-    """The same over sounds."""
+    """A masked model over sounds, which are told by text alone."""

@@ -435,7 +435,7 @@ class MusicGenSolverConfig(SolverConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioGenSolverConfig(MusicGenSolverConfig):
-    """The same over sounds, which are told by text alone."""
+    """A language model over sounds, which are told by text alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

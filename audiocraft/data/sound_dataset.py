@@ -219,7 +219,7 @@ def snr_mix(
 
 
 def mix_text(src_text: str | None, dst_text: str | None) -> str | None:
-    """Both descriptions as one; the same twice is said once."""
+    """Join two descriptions; what both say is said once."""
     told = list(dict.fromkeys(text for text in (src_text, dst_text) if text))
     return " ".join(told) or None
 

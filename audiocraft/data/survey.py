@@ -52,7 +52,7 @@ class Surveyed:
 
     @property
     def meta(self) -> AudioMeta:
-        """Its line of a manifest."""
+        """The line that stands for it in a manifest."""
         return AudioMeta(self.path, self.seconds, self.sample_rate, amplitude=self.peak)
 
 

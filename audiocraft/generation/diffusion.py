@@ -73,7 +73,7 @@ class Noise(Protocol):
 
 
 class GlobalNoise:
-    """From torch's global generator, as the original draws."""
+    """Noise that torch's global generator draws, as the original's is."""
 
     def draw(self, like: Tensor) -> Tensor:
         return torch.randn_like(like)

@@ -63,7 +63,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Stopped as its owner asked."""
+    """The generation was stopped because its owner asked for it."""
 
 
 Event = Queued | Started | Progress | AudioChunk | Finished | Failed | Stopped

@@ -73,7 +73,7 @@ class FlowGuidance:
 
     @property
     def weights(self) -> tuple[float, float, float]:
-        """Of everything, of the text alone, of nothing."""
+        """The weights of the three branches: told everything, told the text alone, told nothing."""
         return self.full, self.text, 1.0 - self.full - self.text
 
 

@@ -50,7 +50,7 @@ _SHORTEST = 1e-5
 
 
 def integrate(start: Tensor, field: Field, settings: FlowSettings, session: Session) -> Path:
-    """From `start` [B, T, D] at time 0 to what it is at time 1, [B, T, D]."""
+    """Carry `start` [B, T, D] from time 0 to what it is at time 1, [B, T, D]."""
     if settings.solver == "dopri5":
         return _adaptive(start, field, settings, session)
     return _fixed(start, field, settings, session)

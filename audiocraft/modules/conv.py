@@ -341,7 +341,7 @@ class StreamableConvTranspose1d(StreamingModule):
         self.trim_left = surplus - self.trim_right
 
     def init_state(self, batch_size: int) -> ConvTransposeState:
-        """Nothing heard yet."""
+        """The state of a stream that has heard nothing yet."""
         _check_streamable(self.convtr.norm)
         return ConvTransposeState(overlap=None, skip=self.trim_left)
 

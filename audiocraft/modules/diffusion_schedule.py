@@ -83,7 +83,7 @@ class MultiBandProcessor(SampleProcessor):
 
     @property
     def mean(self) -> Tensor:
-        """Of the samples of each band, [bands]."""
+        """The mean of the samples of each band, [bands]."""
         return self.sum_x / self.counts
 
     @property

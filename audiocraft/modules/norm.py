@@ -98,11 +98,11 @@ class SpectralNorm(nn.Module):
 
 
 class WeightNormConv1d(WeightNorm, nn.Conv1d):
-    """Conv1d with weight norm."""
+    """A `Conv1d` whose weight is kept as direction and length (weight norm, arXiv 1602.07868)."""
 
 
 class WeightNormConv2d(WeightNorm, nn.Conv2d):
-    """Conv2d with weight norm."""
+    """A `Conv2d` whose weight is kept as direction and length (weight norm)."""
 
 
 class WeightNormConvTranspose1d(WeightNorm, nn.ConvTranspose1d):
@@ -114,15 +114,15 @@ class WeightNormConvTranspose2d(WeightNorm, nn.ConvTranspose2d):
 
 
 class WeightNormLinear(WeightNorm, nn.Linear):
-    """Linear with weight norm."""
+    """A `Linear` whose weight is kept as direction and length (weight norm)."""
 
 
 class SpectralNormConv1d(SpectralNorm, nn.Conv1d):
-    """Conv1d with spectral norm."""
+    """A `Conv1d` whose weight has a largest singular value of 1 (spectral norm, arXiv 1802.05957)."""
 
 
 class SpectralNormConv2d(SpectralNorm, nn.Conv2d):
-    """Conv2d with spectral norm."""
+    """A `Conv2d` whose weight has a largest singular value of 1 (spectral norm)."""
 
 
 class SpectralNormConvTranspose1d(SpectralNorm, nn.ConvTranspose1d):
@@ -134,7 +134,7 @@ class SpectralNormConvTranspose2d(SpectralNorm, nn.ConvTranspose2d):
 
 
 class SpectralNormLinear(SpectralNorm, nn.Linear):
-    """Linear with spectral norm."""
+    """A `Linear` whose weight has a largest singular value of 1 (spectral norm)."""
 
 
 _NORMED: dict[str, dict[type[nn.Module], type[nn.Module]]] = {

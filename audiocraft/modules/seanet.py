@@ -84,7 +84,7 @@ class SEANetResnetBlock(StreamingModule):
         self.shortcut = nn.Identity() if true_skip else StreamableConv1d(dim, dim, 1, **shared)
 
     def init_state(self, batch_size: int) -> ResnetState:
-        """Nothing heard yet."""
+        """The state of a stream that has heard nothing yet."""
         shortcut = (
             self.shortcut.init_state(batch_size) if isinstance(self.shortcut, StreamingModule) else None
         )
@@ -253,7 +253,7 @@ class SEANetEncoder(StreamingModule):
         self.model = nn.Sequential(*layers)
 
     def init_state(self, batch_size: int) -> LayersState:
-        """Nothing heard yet."""
+        """The state of a stream that has heard nothing yet."""
         return LayersState(init_layers(self.model, batch_size))
 
     def forward(self, x: Tensor, state: LayersState | None = None) -> Tensor:
@@ -331,7 +331,7 @@ class SEANetDecoder(StreamingModule):
         self.model = nn.Sequential(*layers)
 
     def init_state(self, batch_size: int) -> LayersState:
-        """Nothing heard yet."""
+        """The state of a stream that has heard nothing yet."""
         return LayersState(init_layers(self.model, batch_size))
 
     def forward(self, z: Tensor, state: LayersState | None = None) -> Tensor:

@@ -25,7 +25,7 @@ class SavedState:
     state: Any
 
     def clone(self) -> SavedState:
-        """The same in memory of its own."""
+        """A copy of the state, in memory of its own."""
         return SavedState(_copied(self.state))
 
 

@@ -67,7 +67,7 @@ class Understanding:
     read_as: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Itself as plain values for JSON."""
         plain = asdict(self)
         plain.update(
             chords=list(self.chords), unknown=list(self.unknown), notes=[asdict(n) for n in self.notes]

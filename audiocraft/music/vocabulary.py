@@ -64,7 +64,7 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], *, source: str = "vocabulary") -> Vocabulary:
-        """The inverse of `to_dict`."""
+        """Read what `to_dict` has written."""
         try:
             groups = {
                 str(group): {str(term): tuple(map(str, others)) for term, others in terms.items()}
@@ -77,7 +77,7 @@ class Vocabulary:
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Itself as plain values for JSON."""
         groups = {
             group: {term: list(others) for term, others in terms.items()}
             for group, terms in self.groups.items()

@@ -64,7 +64,7 @@ class RequestRefused(AudioCraftError):
 
 
 class Unauthorized(RequestRefused):
-    """No key, or one that is not valid."""
+    """The request has no key, or one that is not valid."""
 
     status, code = 401, "unauthorized"
 
@@ -94,7 +94,7 @@ class TooLarge(RequestRefused):
 
 
 class UnsupportedMedia(RequestRefused):
-    """Not a kind of file that is read here."""
+    """The file is of a kind that is not read here."""
 
     status, code = 415, "unsupported_media"
 

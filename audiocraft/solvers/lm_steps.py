@@ -60,7 +60,7 @@ def hide_frames(
 
 
 def without(attributes: ConditioningAttributes, dropped: Sequence[tuple[str, str]]) -> ConditioningAttributes:
-    """The same, told nothing about the `dropped` (kind, name)."""
+    """These conditions without the `dropped` (kind, name), about which the model is told nothing."""
     told: dict[str, dict[str, Any]] = {kind: dict(attributes[kind]) for kind in KINDS}
     for kind, name in dropped:
         if name in told[kind]:

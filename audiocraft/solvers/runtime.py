@@ -180,5 +180,5 @@ def has_bfloat16_units() -> bool:
 
 
 def trainable(parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
-    """Those that are not frozen."""
+    """Those of the parameters that are not frozen."""
     return [parameter for parameter in parameters if parameter.requires_grad]

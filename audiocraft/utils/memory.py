@@ -40,7 +40,7 @@ def most_used(device: torch.device) -> int:
 
 
 def gigabytes(count: int) -> str:
-    """For people."""
+    """A number of bytes as people read it, in MB or GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
