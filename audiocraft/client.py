@@ -105,6 +105,7 @@ class GenerationOptions(TypedDict, total=False):
     guidance_beta: float | None
     stride: float | None
     style: Mapping[str, Any] | None
+    negative: str | None
     loop: int | None
     ending: Literal["cadence", "fade", "ring"] | None
     decoder: str | None
@@ -188,6 +189,7 @@ class Client:
             guidance, guidance_beta: how strictly the prompt is followed, alone and beside a melody or style.
             stride: seconds between the windows of a long piece.
             style: `{"eval_q", "excerpt_length"}`: how a style is read.
+            negative: what it should not be, beside what the prompt denies itself.
             loop: a seamless loop of so many bars, as long as they are, for models that take plans.
             ending: how it ends at its length, on its tonic: "cadence", "fade" or "ring".
             decoder: what turns the model's codes into audio; by default its own codec.
@@ -230,6 +232,7 @@ class Client:
             guidance, guidance_beta: how strictly the prompt is followed, alone and beside a melody or style.
             stride: seconds between the windows of a long piece.
             style: `{"eval_q", "excerpt_length"}`: how a style is read.
+            negative: what it should not be, beside what the prompt denies itself.
             loop: a seamless loop of so many bars, as long as they are, for models that take plans.
             ending: how it ends at its length, on its tonic: "cadence", "fade" or "ring".
             decoder: what turns the model's codes into audio; by default its own codec.

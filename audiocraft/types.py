@@ -211,12 +211,17 @@ _KINDS = ("text", "wav", "joint_embed", "symbolic")
 
 @dataclass
 class ConditioningAttributes:
-    """All that one row of a batch is conditioned on, by kind and then by attribute name."""
+    """All that one row of a batch is conditioned on, by kind and then by attribute name.
+
+    Args:
+        negative: texts that guidance leads away from, by the name of the text attribute (ours).
+    """
 
     text: dict[str, TextCondition] = field(default_factory=dict)
     wav: dict[str, WavCondition] = field(default_factory=dict)
     joint_embed: dict[str, JointEmbedCondition] = field(default_factory=dict)
     symbolic: dict[str, SymbolicCondition] = field(default_factory=dict)
+    negative: dict[str, TextCondition] = field(default_factory=dict)
 
     def __getitem__(self, item: str) -> dict[str, Any]:
         if item not in _KINDS:

@@ -9,6 +9,7 @@ The last line of stdout is one JSON document.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -19,11 +20,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from audiocraft.models.loaders import load_model
-from benchmarks.edit_parts import loops
+from benchmarks.edit_parts import endings, layers, loops, words
+from benchmarks.edit_parts.ears import open_ear
 from benchmarks.edit_parts.pieces import Setup
 
 PARTS: Mapping[str, tuple[Callable[[Setup], dict[str, Any]], int]] = {
     "loops": (loops.measure, 30),
+    "endings": (endings.measure, 30),
+    "layers": (layers.measure, 10),
+    "words": (words.measure, 40),
 }
 """What measures each part, and how many pieces its goals are stated for."""
 _FEW = 3
@@ -38,6 +43,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, help="pieces of each part")
     parser.add_argument("--full", action="store_true", help="as many pieces as the goals are stated for")
     parser.add_argument("--rows", type=int, default=8, help="pieces that are made at once")
+    parser.add_argument(
+        "--corpus", type=Path, default=Path("runs/wide"), help="clips that the ear for drums learns from"
+    )
+    parser.add_argument(
+        "--ear", type=Path, default=Path("runs/edit/drums.safetensors"), help="where it is kept"
+    )
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
@@ -49,12 +60,13 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"unknown parts {', '.join(sorted(unknown))}; one of {', '.join(PARTS)}")
     model = load_model(options.model)
+    ear = functools.cache(lambda: open_ear(options.ear, options.corpus, model))
     found = {}
     for name in names:
         measure, full = PARTS[name]
         count = options.count or (full if options.full else _FEW)
         started = time.perf_counter()
-        found[name] = measure(Setup(model, count, options.rows, options.seed))
+        found[name] = measure(Setup(model, count, options.rows, options.seed, ear))
         found[name]["seconds"] = round(time.perf_counter() - started, 1)
         print(name)
         for what, value in found[name].items():

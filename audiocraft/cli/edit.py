@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,3 +90,64 @@ def report(target: Path, facts: dict[str, Any], line: str, *, as_json: bool, qui
         note(f"{target}  {line}")
     if quiet or not is_terminal():
         result(str(target))
+
+
+@app.command(
+    epilog='Examples:\n\naudiocraft edit layers "funk in E minor, 104 bpm" -d 10 --seed 7 -o funk\n\n'
+    'audiocraft edit layers "calm, 80 bpm" --layer bass="only synth bass" --layer pad="only strings"'
+)
+def layers(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What all layers have: style, tempo, key.")],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=WORDS]",
+            help="A layer: drums, bass, chords, melody, or a name with words of its own; by default these four.",
+        ),
+    ] = None,
+    duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 10.0,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The plan that they follow, from `audiocraft plan`.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the first layer; the next ones have those that follow.")] = 0,
+    model: Annotated[str, typer.Option("--model", "-m", help="A model that takes plans.")] = "musicgen-nano",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="A folder for the layers and mix.wav.")
+    ] = Path("layers"),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make drums, bass, chords and melody as files of their own that fit, and their sum."""
+    from audiocraft.cli.plan import chart_for, check_takes_plans
+    from audiocraft.models.loaders import load_model
+    from audiocraft.workflows.editing.files import write_layers
+    from audiocraft.workflows.editing.layers import WORDS
+    from audiocraft.workflows.editing.layers import layers as make
+
+    check_takes_plans(model)
+    names = dict(_layer_of(one, WORDS) for one in layer or WORDS)
+    chart = None if plan is None else chart_for(model, plan).plan()
+    made = make(load_model(model), prompt, names, plan=chart, duration=duration, seed=seed)
+    paths = write_layers(output, made)
+    facts = {
+        "tempo": made.plan.tempo,
+        "key": made.plan.key,
+        "layers": [
+            {"name": one.name, "path": str(path), "prompt": one.prompt, "seed": one.seed, "moved": one.moved}
+            for one, path in zip(made.layers, paths, strict=False)
+        ],
+    }
+    line = f"{', '.join(names)}: {made.plan.tempo:g} bpm, {made.plan.key}"
+    report(paths[-1], facts, line, as_json=as_json, quiet=quiet)
+
+
+def _layer_of(said: str, known: Mapping[str, str]) -> tuple[str, str]:
+    """NAME or NAME=WORDS -> (name, words)."""
+    name, _, words = said.partition("=")
+    name, words = name.strip(), words.strip() or known.get(name.strip(), "")
+    if not re.fullmatch(r"[\w-]{1,40}", name) or name == "mix" or not words:
+        raise InvalidInput(
+            f"layer {said!r} is none of {', '.join(known)}, and says no words of its own: bass='only synth bass'",
+            field="layer",
+        )
+    return name, words

@@ -132,6 +132,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     key: options.Key = None,
     chords: options.Chords = None,
     plan: options.Plan = None,
+    negative: options.Negative = None,
     loop: options.Loop = None,
     ending: options.Ending = None,
     stride: options.Stride = None,
@@ -185,7 +186,7 @@ def generate(  # every option is one parameter: that is how the option parser re
             schedule=parse_schedule(schedule or ()),
             score=followed.left_of({"tempo": tempo, "key": key, "chords": chords}),
             style_detail=style_detail,
-            ending=ending,
+            ends={"negative": negative, "ending": ending},
             decoder=decoder,
         )
         if chart is not None:
@@ -221,7 +222,7 @@ def _request(
     schedule: tuple[tuple[float, str], ...],
     score: Mapping[str, Any],
     style_detail: int | None,
-    ending: str | None,
+    ends: Mapping[str, Any],
     decoder: str | None,
 ) -> GenerationRequest:
     """The options as a request, which checks them. Rows have seeds one after the other."""
@@ -242,7 +243,7 @@ def _request(
         schedule=schedule,
         score=ScoreSettings(**{**score, "chords": parse_chords(chords) if chords is not None else ()}),
         style=None if style_detail is None else StyleSettings(eval_q=style_detail),
-        ending=ending,  # type: ignore[arg-type]  # the request checks it
+        **ends,
         decoder=decoder,
     )
 

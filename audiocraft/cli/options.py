@@ -139,6 +139,14 @@ Plan = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Negative = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="What it should not be, beside what a prompt denies itself ('no drums', 'instrumental').",
+        rich_help_panel=_HOW,
+    ),
+]
 Loop = Annotated[
     str | None,
     typer.Option(

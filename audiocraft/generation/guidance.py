@@ -117,10 +117,20 @@ def branches_of(attributes: Attributes, guidance: Guidance, *, hears: bool) -> l
             field="guidance.coef_beta",
         )
     asked = list(attributes)
-    if (guidance.coef == 1.0 and beta in (None, 1.0)) or all(is_null(entry) for entry in asked):
+    if (guidance.coef == 1.0 and beta in (None, 1.0)) or all(
+        is_null(entry) and not any(entry.negative.values()) for entry in asked
+    ):
         return [asked]
     sound = [] if beta is None else [unconditional(asked, ("text",))]
-    return [asked, *sound, unconditional(asked)]
+    return [asked, *sound, opposite(asked)]
+
+
+def opposite(attributes: Attributes) -> list[ConditioningAttributes]:
+    """What guidance leads away from: no condition at all, or the text of a row's `negative`."""
+    rows = unconditional(list(attributes))
+    for row in rows:
+        row.text = {name: row.negative.get(name) for name in row.text}
+    return rows
 
 
 def fuse(lm: TokenLM, attributes: Attributes) -> Fused:

@@ -281,6 +281,8 @@ class GenerationRequest:
         flow: how a flow is followed, with models that are flows.
         style: how a style is read, with models that take one; None is as the model was trained.
         adapters: files of low-rank adapters, and how strongly each counts, for models that take them.
+        negative: what no row should be; guidance leads away from it, with models that have it. What a prompt denies
+            itself ("no drums") is added.
         loop: the piece goes round: its end leads into its beginning, and it lasts whole bars of its plans, for models
             that take them (`generation.looping.as_loop` makes such a request of another).
         ending: how the piece ends at its length, "cadence", "fade" or "ring" (`audio.ending`), on its tonic where the
@@ -310,6 +312,7 @@ class GenerationRequest:
     flow: FlowSettings = FlowSettings()
     style: StyleSettings | None = None
     adapters: tuple[tuple[str, float], ...] = ()
+    negative: str | None = None
     loop: bool = False
     ending: EndingKind | None = None
     decoder: str | None = None
@@ -321,7 +324,7 @@ class GenerationRequest:
         self._set("prompts", entries_of(self.prompts, "prompts"))
         if not self.prompts:
             raise InvalidInput("a request needs at least one prompt", field="prompts")
-        for prompt in self.prompts:
+        for prompt in (*self.prompts, self.negative):
             check_prompt(prompt)
         check_duration(self.duration)
         self._set("adapters", _adapters(self.adapters))

@@ -86,6 +86,8 @@ class GeneratorModel(ABC):
     """Seconds that the model makes at once; longer pieces are made in parts, or refused by `prepare`."""
     takes_adapters: ClassVar[bool] = False
     """Whether requests may bring low-rank adapters."""
+    takes_negative: ClassVar[bool] = False
+    """Whether guidance can lead away from a text of its own."""
     makes_codes: ClassVar[bool] = True
     """Whether its frames are codes, which results hold."""
 
@@ -182,6 +184,8 @@ class GeneratorModel(ABC):
             raise InvalidInput(
                 f"model {self.name!r} is told nothing but words: say the {first} in the prompt", field=first
             )
+        if request.negative and not self.takes_negative:
+            raise InvalidInput(f"model {self.name!r} takes no negative prompt", field="negative")
         if request.loop:
             raise InvalidInput(
                 f"model {self.name!r} is told no bars, so it makes no loops: make a longer piece and cut a loop "

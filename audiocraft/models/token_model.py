@@ -37,6 +37,7 @@ from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_generator
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.closing import closing
+from audiocraft.music.denying import wish_of
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
@@ -52,6 +53,7 @@ class TokenModel(BaseGenModel):
 
     lm: LMModel
     takes_adapters: ClassVar[bool] = True
+    takes_negative: ClassVar[bool] = True
     family: ClassVar[str]
     """Its record in `checkpoints.families`."""
 
@@ -108,6 +110,12 @@ class TokenModel(BaseGenModel):
         if asked.coef_text is not None:
             raise InvalidInput(
                 f"model {self.name!r} has no branch that hears the text alone", field="guidance.coef_text"
+            )
+        if request.negative and asked.coef == 1:
+            raise InvalidInput(
+                "guidance 1 compares with nothing, so it cannot lead away from a negative prompt; leave it "
+                "out or raise it",
+                field="guidance.coef",
             )
         return asked if asked.coef is not None else replace(asked, coef=self.lm.cfg_coef)
 
@@ -299,9 +307,12 @@ class TokenModel(BaseGenModel):
                 plan, schedule, duration=request.duration, seed=seed, score=request.score
             )
             for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
-                prompt = request.prompt_at(row, second)
+                wish = wish_of(request.prompt_at(row, second))
+                prompt = wish.text or None
+                negative = ", ".join(filter(None, (request.negative, *wish.denied)))
                 attributes = ConditioningAttributes(
                     text={"description": prompt},
+                    negative={"description": negative or None},
                     joint_embed=references.joint_embed_conditions(self.lm, prompt, self.device),
                 )
                 if self.takes_plans:

@@ -160,6 +160,7 @@ class Recipe:
     masked: MaskedSettings = MaskedSettings()
     style: StyleSettings | None = None
     adapters: tuple[tuple[str, float], ...] = ()
+    negative: str | None = None
     loop: bool = False
     ending: EndingKind | None = None
     decoder: str | None = None
@@ -186,6 +187,7 @@ class Recipe:
             flow=self.flow,
             style=self.style,
             adapters=self.adapters,
+            negative=self.negative,
             loop=self.loop,
             ending=self.ending,
             decoder=self.decoder,
@@ -452,6 +454,7 @@ def recipe_of(
         flow=request.flow,
         style=request.style,
         adapters=request.adapters,
+        negative=request.negative,
         loop=request.loop,
         ending=request.ending,
         decoder=request.decoder,

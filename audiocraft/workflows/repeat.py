@@ -27,7 +27,18 @@ _PARTS: Mapping[str, tuple[str, str]] = {
 }
 _SCORE = ("tempo", "key", "chords")
 CHANGEABLE = frozenset(
-    {*_PARTS, *_SCORE, "prompt", "seed", "duration", "schedule", "decoder", "style_detail", "ending"}
+    {
+        *_PARTS,
+        *_SCORE,
+        "prompt",
+        "seed",
+        "duration",
+        "schedule",
+        "decoder",
+        "style_detail",
+        "ending",
+        "negative",
+    }
 )
 """What may be another in a repetition."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
+from audiocraft.metrics.instruments import Classifier
 from audiocraft.metrics.tempo import SAMPLE_RATE
 from audiocraft.models.generator import GeneratorModel
 
@@ -28,12 +29,14 @@ class Setup:
     Args:
         count: pieces.
         rows: how many are made at once.
+        ear: for drums.
     """
 
     model: GeneratorModel
     count: int
     rows: int
     seed: int
+    ear: Callable[[], Classifier]
 
 
 def prompts(count: int, seed: int, *, drums: bool = True) -> list[str]:

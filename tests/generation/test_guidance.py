@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,3 +86,13 @@ def test_versions() -> None:
     assert len(nothing) == 1
     with pytest.raises(InvalidInput, match="melody or style"):
         branches_of(rows, Guidance(coef_beta=2.0), hears=False)
+
+
+def test_guidance_leads_away_from_a_negative_text() -> None:
+    """negative + a (asked - negative): rows without one are what they were, and batches keep their shape."""
+    asked = row("x", True)
+    denied = replace(row("x", True), negative={"description": "drums"})
+    nothing = replace(row(None, False), negative={"description": "drums"})
+    plain = answer(Guidance(coef=3.0), asked)
+    assert answer(Guidance(coef=3.0), asked, denied) == [*plain, TEXT + 3 * SOUND]
+    assert answer(Guidance(coef=3.0), nothing) == [TEXT + 3 * (0 - TEXT)]

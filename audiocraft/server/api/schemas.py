@@ -241,6 +241,9 @@ class GenerationBody(Strict):
         "the next.",
     )
     plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
+    negative: Prompt | None = Field(
+        default=None, description="What it should not be; guidance leads away from it."
+    )
     loop: Annotated[int, Field(ge=1, le=MOST_BARS)] | None = Field(
         default=None,
         description="A seamless loop of so many bars, for models that take a plan; it is as long as they are, and its "

@@ -71,6 +71,7 @@ def to_request(
             drums_sample_rate=sample_rate if body.kind == "drums" else None,
         ),
         style=StyleSettings(**body.style.model_dump()) if body.style is not None else None,
+        negative=body.negative or None,
         loop=body.loop is not None,
         ending=body.ending,
         decoder=body.decoder,

@@ -16,6 +16,7 @@ from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.continuing import known_plan
+from audiocraft.workflows.editing.layers import Layered
 from audiocraft.workflows.editing.loops import Loop, finished_loop
 from audiocraft.workflows.loop_marks import marks_of
 
@@ -97,3 +98,14 @@ def write_loop(path: Path, found: Loop, *, title: str, level: bool = False) -> P
 
 def _tags(title: str) -> dict[str, str]:
     return {"title": title, "software": f"AudioCraft {VERSION}"}
+
+
+def write_layers(folder: Path, made: Layered) -> list[Path]:
+    """Write each layer as a WAV file, and their sum as mix.wav, which comes last. Nothing is limited or faded, so that
+    the files of the layers add up to that of the mix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sounds = [*((layer.name, layer.audio) for layer in made.layers), ("mix", made.mix)]
+    return [
+        audio_write(folder / name, audio, made.sample_rate, strategy="none", tags=_tags(name))
+        for name, audio in sounds
+    ]
