@@ -93,7 +93,7 @@ class EndingStream:
         begins = round(self._ending.begins * self._rate)
         if self._ending.kind == "ring":
             self._listen(audio, start, begins)
-        if self._place <= begins:
+        if self._place <= begins or not audio.shape[-1]:
             return audio
         first = max(0, begins - start)
         places = torch.arange(start + first, self._place, dtype=torch.float64, device=audio.device)

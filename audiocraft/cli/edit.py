@@ -119,6 +119,7 @@ def layers(
 ) -> None:
     """Make drums, bass, chords and melody as files of their own that fit, and their sum."""
     from audiocraft.cli.plan import chart_for, check_takes_plans
+    from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.loaders import load_model
     from audiocraft.workflows.editing.files import write_layers
     from audiocraft.workflows.editing.layers import WORDS
@@ -127,7 +128,8 @@ def layers(
     check_takes_plans(model)
     names = dict(_layer_of(one, WORDS) for one in layer or WORDS)
     chart = None if plan is None else chart_for(model, plan).plan()
-    made = make(load_model(model), prompt, names, plan=chart, duration=duration, seed=seed)
+    asked = GenerationRequest(prompts=(prompt,), duration=duration, seeds=(seed,))
+    made = make(load_model(model), asked, names, plan=chart)
     paths = write_layers(output, made)
     facts = {
         "tempo": made.plan.tempo,

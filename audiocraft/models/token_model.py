@@ -37,7 +37,7 @@ from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_generator
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.closing import closing
-from audiocraft.music.denying import wish_of
+from audiocraft.music.denying import wording_of
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
@@ -307,9 +307,9 @@ class TokenModel(BaseGenModel):
                 plan, schedule, duration=request.duration, seed=seed, score=request.score
             )
             for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
-                wish = wish_of(request.prompt_at(row, second))
-                prompt = wish.text or None
-                negative = ", ".join(filter(None, (request.negative, *wish.denied)))
+                wording = wording_of(request.prompt_at(row, second))
+                prompt = wording.text or None
+                negative = ", ".join(filter(None, (request.negative, *wording.denied)))
                 attributes = ConditioningAttributes(
                     text={"description": prompt},
                     negative={"description": negative or None},

@@ -30,7 +30,7 @@ _MOST = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Wording:
     """A text as a model is told it.
 
     Args:
@@ -42,10 +42,10 @@ class Wish:
     denied: tuple[str, ...] = ()
 
 
-def wish_of(text: str | None) -> Wish:
+def wording_of(text: str | None) -> Wording:
     """Read a prompt, in any language of `music.lexicons`."""
     if not text:
-        return Wish(text or "")
+        return Wording(text or "")
     read = translate(text).text
     denied: list[str] = []
 
@@ -59,8 +59,8 @@ def wish_of(text: str | None) -> Wish:
     if _INSTRUMENTAL.search(kept):
         denied.extend(_VOICES)
     if not denied and not _WEIGHTED.search(kept):
-        return Wish(text)
-    return Wish(_weighted(kept if denied else read), tuple(dict.fromkeys(denied)))
+        return Wording(text)
+    return Wording(_weighted(kept if denied else read), tuple(dict.fromkeys(denied)))
 
 
 def unweighted(text: str) -> str:

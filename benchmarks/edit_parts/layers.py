@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from audiocraft.audio.files import encode_audio
+from audiocraft.generation.request import GenerationRequest
 from audiocraft.metrics.onsets import find_onsets
 from audiocraft.workflows.editing.layers import layers
 from benchmarks.edit_parts.ears import drums_in
@@ -23,7 +24,8 @@ def measure(setup: Setup) -> dict[str, Any]:
     errors, apart, alone = [], [], []
     for place in range(setup.count):
         words = f"{STYLES[place % len(STYLES)]}, {90 + place % 6 * 8} bpm, {KEYS[place % len(KEYS)]}"
-        made = layers(setup.model, words, duration=_SECONDS, seed=setup.seed + 300 + 10 * place)
+        seed = setup.seed + 300 + 10 * place
+        made = layers(setup.model, GenerationRequest(prompts=(words,), duration=_SECONDS, seeds=(seed,)))
         rate = made.sample_rate
         written = [_read(layer.audio, rate) for layer in made.layers]
         errors.append(float((torch.stack(written).sum(0) - _read(made.mix, rate)).abs().max()))

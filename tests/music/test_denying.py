@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from audiocraft.music.denying import unweighted, wish_of
+from audiocraft.music.denying import unweighted, wording_of
 
 
 @pytest.mark.parametrize(
@@ -23,19 +23,19 @@ from audiocraft.music.denying import unweighted, wish_of
     ],
 )
 def test_what_is_denied_is_found(text: str, denied: tuple[str, ...]) -> None:
-    assert wish_of(text).denied == denied
+    assert wording_of(text).denied == denied
     if not denied:
-        assert wish_of(text).text == text
+        assert wording_of(text).text == text
 
 
 def test_a_model_does_not_hear_what_is_denied() -> None:
     """But for drums: the bundled models were taught what "no drums" means."""
-    assert "piano" not in wish_of("soft strings, no piano").text
-    assert "no drums" in wish_of("soft strings, no drums").text
+    assert "piano" not in wording_of("soft strings, no piano").text
+    assert "no drums" in wording_of("soft strings, no drums").text
 
 
 def test_weights_are_told_by_repetition() -> None:
-    words = wish_of("(piano:2) with strings").text.replace(",", " ").split()
+    words = wording_of("(piano:2) with strings").text.replace(",", " ").split()
     assert words.count("piano") == 2 * words.count("strings")
-    assert wish_of("(choir:0) with strings").text.count("choir") == 0
+    assert wording_of("(choir:0) with strings").text.count("choir") == 0
     assert unweighted("(piano:2) with strings") == "piano with strings"

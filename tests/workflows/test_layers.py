@@ -11,6 +11,7 @@ import torch
 from audiocraft.audio.files import audio_read
 from audiocraft.cli.main import main
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.loaders import load_model
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.editing.layers import layers, on_grid
@@ -47,4 +48,4 @@ def test_strokes_are_moved_onto_the_grid(late: float) -> None:
 )
 def test_what_cannot_be_layered_is_refused(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        layers(load_model("musicgen-nano"), None, words)
+        layers(load_model("musicgen-nano"), GenerationRequest(prompts=(None,)), words)

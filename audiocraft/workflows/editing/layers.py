@@ -16,7 +16,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.metrics.tempo import SAMPLE_RATE, onset_envelope
-from audiocraft.models.generator import GeneratorModel
+from audiocraft.models.generator import GeneratorModel, draw_seeds
 from audiocraft.music.planning import ScoreSettings, make_plan
 from audiocraft.types import ScorePlan
 
@@ -38,7 +38,7 @@ _HEARD_LATE_S = 0.0146  # by which the flux of a stroke lies behind its beginnin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layer:
+class LayerTake:
     """One take.
 
     Args:
@@ -57,7 +57,7 @@ class Layer:
 class Layered:
     """Layers on one grid; `mix` is their sum."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerTake, ...]
     plan: ScorePlan
     sample_rate: int
 
@@ -69,23 +69,19 @@ class Layered:
 
 def layers(
     model: GeneratorModel,
-    prompt: str | None,
+    request: GenerationRequest,
     names: Mapping[str, str] | Sequence[str] = tuple(WORDS),
     *,
     plan: ScorePlan | None = None,
-    duration: float = 10.0,
-    seed: int = 0,
-    request: GenerationRequest | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> Layered:
     """Make layers of one plan, all in one batch.
 
     Args:
-        prompt: words for all of them, such as a style, a mood, tempo and key.
+        request: of one row, whose prompt is that of all layers; they have its seed and those that follow it.
         names: of `WORDS`, or names with words of their own: {"bass": "only synth bass"}.
         plan: None plans from the prompt and the seed.
-        request: settings of sampling, guidance and so on; its rows, plans and duration are those of the layers.
 
     Raises:
         InvalidInput: the model takes no plans, a layer has no words, or there is nothing to plan from.
@@ -100,13 +96,15 @@ def layers(
         raise InvalidInput(
             f"layers are {', '.join(WORDS)}, or have words of their own; got {missing}", field="layers"
         )
-    plan = plan or make_plan(prompt, duration=duration, seed=seed, score=ScoreSettings())
+    prompt, seed = request.prompt_at(0, 0.0), draw_seeds(request)[0]
+    plan = plan or (request.plans or (None,))[0]
+    plan = plan or make_plan(prompt, duration=request.duration, seed=seed, score=request.score)
     if plan is None:
         raise InvalidInput("nothing says what the layers should be: give words or a plan", field="prompt")
     prompts = tuple(_said(prompt, said) for said in words.values())
     seeds = tuple(seed + row for row in range(len(prompts)))
     asked = replace(
-        request or GenerationRequest(prompts=prompts),
+        request,
         prompts=prompts,
         seeds=seeds,
         plans=(plan,) * len(prompts),
@@ -118,7 +116,7 @@ def layers(
     for row, name in enumerate(words):
         audio, moved = on_grid(result.audio[row].float(), result.sample_rate, plan)
         audio = _at_level(audio, result.sample_rate, LEVELS.get(name, -20.0))
-        made.append(Layer(name=name, prompt=prompts[row], seed=seeds[row], audio=audio, moved=moved))
+        made.append(LayerTake(name=name, prompt=prompts[row], seed=seeds[row], audio=audio, moved=moved))
     mix = torch.stack([layer.audio for layer in made]).sum(0)
     gain = min(1.0, _CEILING / max(1e-9, 10 ** (true_peak(mix, result.sample_rate) / 20)))
     return Layered(
