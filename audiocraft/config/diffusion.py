@@ -52,7 +52,7 @@ class NoiseScheduleConfig:
 class ProcessorConfig:
     """See `modules.diffusion_schedule.MultiBandProcessor`."""
 
-    name: str = "multi_band_processor"
+    name: Literal["multi_band_processor"] = "multi_band_processor"
     use: bool = False
     n_bands: Count = 8
     num_samples: Count = 10_000

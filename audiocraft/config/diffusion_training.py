@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from audiocraft.config.decode import Amount, Count, encode
@@ -36,7 +36,16 @@ class DiffusionScheduleConfig(ScheduleConfig):
     @property
     def noise(self) -> NoiseScheduleConfig:
         return NoiseScheduleConfig(
-            **{entry.name: getattr(self, entry.name) for entry in fields(NoiseScheduleConfig)}
+            beta_t0=self.beta_t0,
+            beta_t1=self.beta_t1,
+            beta_exp=self.beta_exp,
+            num_steps=self.num_steps,
+            variance=self.variance,
+            clip=self.clip,
+            rescale=self.rescale,
+            noise_scale=self.noise_scale,
+            repartition=self.repartition,
+            n_bands=self.n_bands,
         )
 
 
