@@ -1,7 +1,7 @@
 """Fine-tuning, measured as a musician would use it: songs of two unusual styles, made here by rule; adapters and all
 weights; the cross-entropy of what was held out and of other music, before and after; a folder of odd files.
 
-    python benchmarks/finetune.py --out runs/finetune-bench [--steps 300] [--base musicgen-nano] [--only odd|style]
+    python benchmarks/finetune.py --out runs/finetune-bench [--steps 200] [--base musicgen-nano] [--only odd|style]
 
 Needs `pip install '.[train,analysis]'`; for other music, FluidSynth and a General MIDI sound font. A run that was
 stopped goes on. It prints one JSON document.
@@ -167,7 +167,7 @@ def cross_entropy(base: Base, weights: str, root: Path, valid: str, options: arg
     config = configure(base, root, Settings(method="full", batch_size=8, crop=options.crop))
     tree = {"datasource": {"valid": valid}}
     from audiocraft.config.decode import decode, encode
-    from audiocraft.solvers.run_folder import merged
+    from audiocraft.solvers.run_config import merged
 
     changed: Any = decode(type(config), merged(encode(config), tree))
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -214,8 +214,8 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", default="musicgen-nano")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--crop", type=float)
     parser.add_argument("--only", choices=("odd", "style"))
     options = parser.parse_args()

@@ -43,9 +43,16 @@ def finetune(
             help="Template of captions, as '{folder}, {bpm} bpm, {key}'; default: what is told of a file."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of training.")] = 300,
-    batch_size: Annotated[int, typer.Option(help="Crops a step.")] = 8,
+    steps: Annotated[int, typer.Option(help="Steps of training.")] = 200,
+    batch_size: Annotated[int, typer.Option(help="Crops a step.")] = 4,
     rank: Annotated[int, typer.Option(help="Of the adapters, with lora.")] = 8,
+    strength: Annotated[
+        float,
+        typer.Option(
+            help="With lora, how much of what was learnt the model has: 1 knows your recordings best, less keeps "
+            "more of the base."
+        ),
+    ] = 0.5,
     lr: Annotated[float | None, typer.Option(help="Learning rate; default: what suits the method.")] = None,
     crop: Annotated[
         float | None, typer.Option(help="Seconds of a crop; default: as many as the base hears, up to 10.")
@@ -65,8 +72,8 @@ def finetune(
     from audiocraft.workflows.training_cost import cost_of
 
     settings = workflow.Settings(
-        method=_method(method), steps=steps, batch_size=batch_size, rank=rank, lr=lr, crop=crop, seed=seed,
-        device=device or _device(),
+        method=_method(method), steps=steps, batch_size=batch_size, rank=rank, strength=strength, lr=lr, crop=crop,
+        seed=seed, device=device or _device(),
     )  # fmt: skip
     workflow.check_template(caption)
     start = workflow.Base.find(base)

@@ -31,16 +31,24 @@ class LowRank(nn.Module):
         rank: of what is added.
         alpha: how strongly it counts; the product is scaled by alpha / rank.
         dropout: share of the inputs of A that are left out at each use while training.
+        strength: how much of the product counts while the module is not training.
     """
 
     def __init__(
-        self, shape: tuple[int, int], rank: int, alpha: float, dropout: float = 0.0, *, device: torch.device
+        self,
+        shape: tuple[int, int],
+        rank: int,
+        alpha: float,
+        dropout: float = 0.0,
+        *,
+        strength: float = 1.0,
+        device: torch.device,
     ) -> None:
         super().__init__()
         rows, columns = shape
         self.a = nn.Parameter(torch.empty(rank, columns, device=device))
         self.b = nn.Parameter(torch.zeros(rows, rank, device=device))
-        self.scale, self.dropout = alpha / rank, dropout
+        self.scale, self.dropout, self.strength = alpha / rank, dropout, strength
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -49,11 +57,18 @@ class LowRank(nn.Module):
         if self.training and self.dropout:
             kept = torch.rand(a.shape[1], device=a.device) >= self.dropout
             a = a * (kept / (1 - self.dropout))
-        return weight + self.scale * (self.b @ a).to(weight.dtype)
+        scale = self.scale if self.training else self.scale * self.strength
+        return weight + scale * (self.b @ a).to(weight.dtype)
 
 
 def adapt(
-    model: nn.Module, targets: Sequence[str], *, rank: int, alpha: float, dropout: float = 0.0
+    model: nn.Module,
+    targets: Sequence[str],
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float = 0.0,
+    strength: float = 1.0,
 ) -> list[str]:
     """Freeze `model` and give the matrices whose names match an adapter each; returns their names.
 
@@ -77,7 +92,8 @@ def adapt(
     for name in chosen:
         place, _, own = name.rpartition(".")
         weight = matrices[name]
-        low = LowRank((weight.shape[0], weight.shape[1]), rank, alpha, dropout, device=weight.device)
+        shape = (weight.shape[0], weight.shape[1])
+        low = LowRank(shape, rank, alpha, dropout, strength=strength, device=weight.device)
         parametrize.register_parametrization(model.get_submodule(place), own, low)
     return chosen
 

@@ -18,7 +18,8 @@ from audiocraft.errors import CheckpointError, ConfigError
 from audiocraft.models.filling import with_shapes
 from audiocraft.modules.lora import merged, plain_name
 from audiocraft.optim.sharding import spread
-from audiocraft.solvers.run_folder import CONFIG_FILE, not_finite, read_config, run_called
+from audiocraft.solvers.run_config import CONFIG_FILE, read_config
+from audiocraft.solvers.run_folder import not_finite, run_called
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def _merged(run: Path, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     config = read_config(run)
     if not isinstance(config, MusicGenSolverConfig) or not config.lora.rank:
         return state
-    return merged(state, config.lora.scale)
+    return merged(state, config.lora.used_scale)
 
 
 def _modules(names: Collection[str]) -> list[str]:

@@ -45,7 +45,7 @@ _NETWORK = (
     "lm_model", "transformer_lm", "codebooks_pattern", "conditioners", "fuser", "classifier_free_guidance",
     "attribute_dropout", "interleave_stereo_codebooks", "sample_rate", "channels", "compression_model_n_q",
 )  # fmt: skip
-_RATES: Mapping[Method, float] = {"lora": 2e-3, "full": 2e-4}
+_RATES: Mapping[Method, float] = {"lora": 5e-4, "full": 2e-4}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -290,14 +290,16 @@ class Settings:
 
     Args:
         rank: of the adapters, with the method lora.
+        strength: how much of what they learnt the model has; see `LoraConfig`.
         lr: learning rate; None takes what suits the method.
         crop: seconds of a crop; None: as long as the base hears, ten at most.
     """
 
     method: Method = "lora"
-    steps: int = 300
-    batch_size: int = 8
+    steps: int = 200
+    batch_size: int = 4
     rank: int = 8
+    strength: float = 0.5
     lr: float | None = None
     crop: float | None = None
     seed: int = 1
@@ -307,6 +309,8 @@ class Settings:
         for name in ("steps", "batch_size", "rank"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is at least 1, got {getattr(self, name)}", field=name)
+        if not 0 < self.strength <= 1:
+            raise InvalidInput(f"strength is above 0 and at most 1, got {self.strength}", field="strength")
         for name in ("lr", "crop"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -342,6 +346,7 @@ def configure(base: Base, root: Path, settings: Settings) -> MusicGenSolverConfi
             f"schedule.cosine.warmup={min(20, max(1, steps // 10))}", "schedule.cosine.lr_min_ratio=0.1",
             "optim.ema.decay=0.98", "generate.every=4", "frame_dropout.share=0.1", "frame_dropout.blind_rows=0.1",
             f"lora.rank={rank if method == 'lora' else 0}", f"lora.alpha={2 * rank}",
+            f"lora.strength={settings.strength if method == 'lora' else 1.0}",
         ]
     )  # fmt: skip
     network = encode(base.config)

@@ -91,7 +91,7 @@ def cost_of(
     held = 3 * numbers + 3 * trained + (2 * sum(map(_size, adapted)) if lora.rank else 0)
     inside = sum(_size(shape) for name, shape in matrices.items() if not name.startswith("emb."))
     work = tokens * (6 * inside + 12 * lm.num_layers * lm.dim * steps_of_row)
-    step = work / (_speed(tokens, lm.dim, device) * _EFFICIENCY)
+    step = config.optim.accumulate * work / (_speed(tokens, lm.dim, device) * _EFFICIENCY)
     epochs = config.optim.epochs + 1
     return TrainingCost(
         bytes=_FLOAT * (kept + held) + _RUNTIME,

@@ -46,6 +46,18 @@ def test_merged_weights_do_what_the_adapted_network_does() -> None:
     assert all(torch.equal(added[name], value) for name, value in other.state_dict().items())
 
 
+def test_what_was_learnt_counts_for_its_strength_where_it_is_not_trained() -> None:
+    """And the same there and after merging, so that what is measured is what is exported."""
+    model, other, x = transformer(), transformer(), torch.randn(2, 5, 16)
+    lora.adapt(model, TARGETS, rank=2, alpha=4, strength=0.25)
+    moved(model)
+    other.load_state_dict(lora.merged(model.state_dict(), 2.0 * 0.25))
+    with torch.no_grad():
+        torch.testing.assert_close(other(x), model.eval()(x), atol=1e-5, rtol=1e-5)
+        other.load_state_dict(lora.merged(model.state_dict(), 2.0))
+        torch.testing.assert_close(other.train()(x), model.train()(x), atol=1e-5, rtol=1e-5)
+
+
 def test_only_adapters_are_trained() -> None:
     model = transformer()
     lora.adapt(model, TARGETS, rank=2, alpha=4)
