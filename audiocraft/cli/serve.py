@@ -84,6 +84,10 @@ def serve(  # every option is one parameter: that is how the option parser reads
         typer.Option("--proxy", help="Address of a proxy in front, which is believed; asks for a key."),
     ] = None,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
+    runs: Annotated[
+        Path | None,
+        typer.Option(envvar="AUDIOCRAFT_RUNS", help="A folder of training runs, shown at /runs."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False,
     log_format: Annotated[
         str, typer.Option(help="json, text, or auto: JSON unless a terminal watches.")
@@ -102,7 +106,7 @@ def serve(  # every option is one parameter: that is how the option parser reads
         device=device, workers=workers, in_process=in_process,
         require_key=True if require_key or proxy else None,  # whoever is behind a proxy is reached by strangers
         hosts=tuple(name or ()), cors_origins=tuple(origin or ()), trust_proxy=tuple(proxy or ()),
-        log_prompts=log_prompts,
+        log_prompts=log_prompts, runs_dir=None if runs is None else str(runs),
     )  # fmt: skip
     if data is not None:
         config = replace(config, data_dir=str(data))

@@ -31,6 +31,7 @@ from audiocraft.server.api import (
     page,
     plans,
     reference,
+    runs,
     sockets,
     streams,
     uploads,
@@ -56,8 +57,8 @@ _log = logging.getLogger(__name__)
 
 # The files that hold routes, in the order in which their routes are tried; each has one `router`.
 _ROUTES = (
-    generations, plans, streams, files, sockets, page, reference, uploads, codec, models, compat, account, analysis,
-    health, scrape,
+    generations, plans, streams, files, sockets, page, reference, runs, uploads, codec, models, compat, account,
+    analysis, health, scrape,
 )  # fmt: skip
 _EXPOSED = (
     "Content-Disposition", "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from audiocraft.errors import AudioCraftError
-from audiocraft.solvers.run_folder import CONFIG_FILE, read_config
+from audiocraft.solvers.run_config import CONFIG_FILE, read_config
 
 State = Literal["new", "running", "stopped", "done"]
 _HISTORY, _OWNER = "history.jsonl", "run.pid"
@@ -25,6 +26,7 @@ class RunView:
         changed: when it last wrote something [seconds since the epoch]; None: never.
         history: its reports, in order.
         process: the number of the process that trains it, while one does.
+        samples: the folder of its samples.
     """
 
     folder: Path
@@ -34,16 +36,17 @@ class RunView:
     changed: float | None = None
     history: Sequence[Mapping[str, Any]] = ()
     process: int | None = None
+    samples: Path = Path("samples")
 
     @classmethod
     def of(cls, folder: Path) -> RunView:
         """The run in a folder, which need not exist."""
         if not (folder / CONFIG_FILE).is_file():
             return cls(folder=folder, state="new")
-        try:
-            total = read_config(folder).total_steps
-        except AudioCraftError:
-            total = 0
+        total, samples = 0, folder / "samples"
+        with contextlib.suppress(AudioCraftError):
+            config = read_config(folder)
+            total, samples = config.total_steps, folder / config.generate.path
         history = _history(folder / _HISTORY)
         step = max((int(entry.get("step", 0)) for entry in history), default=0)
         process = _owner(folder / _OWNER)
@@ -60,6 +63,7 @@ class RunView:
             changed=max(times),
             history=history,
             process=process,
+            samples=samples,
         )
 
     def last(self, stage: str) -> Mapping[str, Any]:

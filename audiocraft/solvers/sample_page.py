@@ -12,7 +12,7 @@ from urllib.parse import quote
 from audiocraft.utils.files import atomic_write
 
 PAGE_FILE = "samples.html"
-_SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg"})
+SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg"})
 _STYLE = (
     "body{font:15px/1.4 system-ui,sans-serif;margin:1.5rem}table{border-collapse:collapse}"
     "th,td{padding:.3rem .6rem;text-align:left;border-bottom:1px solid #ccc}audio{width:14rem}"
@@ -20,40 +20,49 @@ _STYLE = (
 
 
 def write_page(folder: Path, samples: Path, history: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Write the page of the run in `folder`, whose samples lie in `samples`/step_*, and say where it is.
+    """Write the page of the run in `folder` and say where it is.
 
     Args:
-        history: of the run, for the losses above the columns.
+        samples: the folder with its samples, in folders step_*.
+        history: of the run, for the figures above the samples.
     """
-    steps = sorted(path for path in samples.glob("step_*") if path.is_dir())
-    sounds = {
-        step: {file.name: file for file in step.iterdir() if file.suffix in _SUFFIXES} for step in steps
-    }
-    names = sorted({name for files in sounds.values() for name in files})
-    losses = {entry["step"]: entry for entry in history if entry.get("stage") == "valid"}
-    heads = "".join(f"<th scope=col>{_head(step, losses)}</th>" for step in steps)
-    rows = "".join(
-        f"<tr><th scope=row>{escape(_words(name))}</th>"
-        + "".join(f"<td>{_player(sounds[step].get(name), folder)}</td>" for step in steps)
-        + "</tr>"
-        for name in names
-    )
-    title = escape(folder.name)
-    page = folder / PAGE_FILE
+    title, page = escape(folder.name), folder / PAGE_FILE
     atomic_write(
         page,
         f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">'
-        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>"
-        f"<table><tr><th scope=col>sample</th>{heads}</tr>{rows}</table></html>\n",
+        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>{body_of(folder, samples, history)}</html>\n",
     )
     return page
 
 
-def _head(step: Path, losses: Mapping[int, Mapping[str, Any]]) -> str:
-    number = int(step.name.rpartition("_")[2])
-    measured = losses.get(number, {})
-    shown = [f"{name} {value:.4g}" for name, value in measured.items() if isinstance(value, float)][:1]
-    return escape(", ".join([f"step {number}", *shown]))
+def body_of(folder: Path, samples: Path, history: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The table of a run's page: a column for each step that was measured or sampled, a row for each figure and for
+    each sample; links are relative to `folder`."""
+    heard = {int(path.name.rpartition("_")[2]): path for path in samples.glob("step_*") if path.is_dir()}
+    sounds = {
+        step: {file.name: file for file in path.iterdir() if file.suffix in SUFFIXES}
+        for step, path in heard.items()
+    }
+    measured = {int(entry["step"]): entry for entry in history if entry.get("stage") == "valid"}
+    steps = sorted({*heard, *measured})
+    figures = dict.fromkeys(
+        name for entry in measured.values() for name, value in entry.items() if isinstance(value, float)
+    )
+    rows = [("step", [str(step) for step in steps])]
+    rows += [(name, [_figure(measured.get(step, {}).get(name)) for step in steps]) for name in figures]
+    rows += [
+        (_words(name), [_player(sounds.get(step, {}).get(name), folder) for step in steps])
+        for name in sorted({name for files in sounds.values() for name in files})
+    ]
+    lines = (
+        f"<tr><th scope=row>{escape(head)}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+        for head, cells in rows
+    )
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else ""
 
 
 def _words(name: str) -> str:
