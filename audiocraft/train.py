@@ -23,7 +23,8 @@ from audiocraft.environment import AudioCraftEnvironment
 from audiocraft.errors import InvalidInput
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.builders import build_solver, describe
-from audiocraft.solvers.run_folder import read_config, run_called
+from audiocraft.solvers.run_config import read_config
+from audiocraft.solvers.run_folder import run_called
 from audiocraft.utils import distrib
 from audiocraft.utils.absent import absent_names
 

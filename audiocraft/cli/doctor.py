@@ -36,6 +36,7 @@ _EXTRAS = {
     "train": ("hydra",),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
     "text": ("spacy",),
     "notebook": ("IPython",),
     "hub": ("huggingface_hub",),

@@ -1,4 +1,5 @@
-"""The optimiser, how long it runs, and the schedule of its learning rate. Fields mirror the YAML tree name for name."""
+"""What is trained and how: the optimiser, how long it runs, the schedule of its learning rate, adapters. Fields mirror
+the YAML tree name for name."""
 
 from __future__ import annotations
 
@@ -40,7 +41,11 @@ class EMAConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimConfig:
-    """The optimiser and how long it runs."""
+    """The optimiser and how long it runs.
+
+    Args:
+        accumulate: batches whose gradients make one step; `dataset.batch_size` rows of it are in memory at once.
+    """
 
     epochs: Count
     lr: float
@@ -52,6 +57,7 @@ class OptimConfig:
     ema: EMAConfig = EMAConfig()
     max_norm: float | None = None
     eager_sync: bool = True
+    accumulate: Count = 1
 
     def __post_init__(self) -> None:
         _check_range("lr", self.lr)
@@ -103,3 +109,39 @@ class ScheduleConfig:
     polynomial_decay: PolynomialScheduleConfig = PolynomialScheduleConfig()
     inverse_sqrt: WarmupScheduleConfig = WarmupScheduleConfig()
     linear_warmup: WarmupScheduleConfig = WarmupScheduleConfig()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraConfig:
+    """Low-rank adapters instead of whole matrices (arXiv 2106.09685).
+
+    Args:
+        rank: of what is added to a matrix; 0 trains the network itself.
+        alpha: what is added counts alpha / rank.
+        dropout: share of the inputs of an adapter that are left out at each use.
+        strength: how much of what was learnt counts where the model is not being trained: in validation, in samples, in
+            exports. Half of it keeps nearly all of what a style gained and little of what other music lost: weights
+            between those of a model and of its fine-tuning do better than either (arXiv 2109.01903).
+        targets: patterns of the names of the matrices that get one.
+    """
+
+    rank: Amount = 0
+    alpha: float = 16.0
+    dropout: Share = 0.0
+    strength: Share = 1.0
+    targets: tuple[str, ...] = (
+        "transformer.*.in_proj_weight",
+        "transformer.*.out_proj.weight",
+        "transformer.*.linear1.weight",
+        "transformer.*.linear2.weight",
+    )
+
+    @property
+    def scale(self) -> float:
+        """What is added counts this much while it is trained."""
+        return self.alpha / self.rank
+
+    @property
+    def used_scale(self) -> float:
+        """And this much afterwards."""
+        return self.scale * self.strength

@@ -30,7 +30,7 @@ from audiocraft.config.networks import (
     SEANetConfig,
     TransformerLMConfig,
 )
-from audiocraft.config.optimisation import OptimConfig, ScheduleConfig
+from audiocraft.config.optimisation import LoraConfig, OptimConfig, ScheduleConfig
 from audiocraft.errors import ConfigError
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -62,6 +62,7 @@ class LoggingConfig:
     log_updates: Amount = 10
     log_tensorboard: bool = False
     log_wandb: bool = False
+    log_mlflow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +83,17 @@ class WandbConfig:
     project: str | None = None
     name: str | None = None
     group: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MlflowConfig:
+    """A run of MLflow, at `uri` (None: where MLflow's own settings say) in the experiment `project`; without a `name`
+    it is called by the run's label, or its folder."""
+
+    with_media_logging: bool = True
+    uri: str | None = None
+    project: str = "audiocraft"
+    name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,6 +263,7 @@ class SolverConfig:
     logging: LoggingConfig = LoggingConfig()
     tensorboard: TensorboardConfig = TensorboardConfig()
     wandb: WandbConfig = WandbConfig()
+    mlflow: MlflowConfig = MlflowConfig()
     fsdp: FSDPConfig = FSDPConfig()
     profiler: ProfilerConfig = ProfilerConfig()
     deadlock: DeadlockConfig = DeadlockConfig()
@@ -264,7 +277,12 @@ class SolverConfig:
             raise ConfigError(
                 "optim.updates_per_epoch or dataset.train.num_samples must say how long an epoch is"
             )
-        return max(1, samples // self.dataset.batch_of("train"))
+        return max(1, samples // self.rows_per_step)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows that a rank learns from before the weights change."""
+        return self.dataset.batch_of("train") * self.optim.accumulate
 
     @property
     def total_steps(self) -> int:
@@ -381,32 +399,6 @@ class FrameDropoutConfig:
 
     share: Share = 0.0
     blind_rows: Share = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoraConfig:
-    """Low-rank adapters instead of whole matrices (arXiv 2106.09685).
-
-    Args:
-        rank: of what is added to a matrix; 0 trains the network itself.
-        alpha: what is added counts alpha / rank.
-        dropout: share of the inputs of an adapter that are left out at each use.
-        targets: patterns of the names of the matrices that get one.
-    """
-
-    rank: Amount = 0
-    alpha: float = 16.0
-    dropout: Share = 0.0
-    targets: tuple[str, ...] = (
-        "transformer.*.in_proj_weight",
-        "transformer.*.out_proj.weight",
-        "transformer.*.linear1.weight",
-        "transformer.*.linear2.weight",
-    )
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / self.rank
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

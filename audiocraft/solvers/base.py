@@ -21,17 +21,12 @@ from audiocraft.errors import CheckpointError, ConfigError, TrainingError
 from audiocraft.optim.ema import ModuleDictEMA
 from audiocraft.optim.sharding import WholeOptimizerState, WholeState, is_sharded, whole
 from audiocraft.solvers import components, pace
+from audiocraft.solvers.checks import check_stages
 from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.loggers import build_loggers
 from audiocraft.solvers.random_streams import prefetch
-from audiocraft.solvers.run_folder import (
-    CONFIG_FILE,
-    RunFolder,
-    merged,
-    not_finite,
-    read_config,
-    run_called,
-)
+from audiocraft.solvers.run_config import CONFIG_FILE, merged, read_config
+from audiocraft.solvers.run_folder import RunFolder, not_finite, run_called
 from audiocraft.solvers.runtime import MOST_SKIPPED, GradientAverage, Runtime, trainable
 from audiocraft.solvers.stateful import HasState, Stateful, swapped, undisturbed
 from audiocraft.solvers.tracking import Averager, Metrics, Tracking
@@ -45,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
 ConfigT = TypeVar("ConfigT", bound=SolverConfig)
-# Every metric that a configuration may name; a solver says which of them it has.
-_METRICS = ("base", "visqol", "sisnr", "pesq", "fad", "kld", "text_consistency", "chroma_cosine")
 
 
 class StandardSolver(ABC, Generic[ConfigT, Batch]):
@@ -57,11 +50,13 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         best_metric: the validation metric that decides which weights are the best; smaller is better.
         configuration: the record that the solver is for.
         measures: the metrics that the stage `evaluate` has; without any there is no such stage.
+        accumulates: whether a step can be made of several batches.
     """
 
     configuration: type[SolverConfig]
     best_metric: str
     measures: frozenset[str] = frozenset()
+    accumulates = False
 
     def __init__(
         self,
@@ -73,7 +68,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         parts: Mapping[str, HasState],
     ) -> None:
         self.config, self.folder, self.runtime, self.model = config, folder, runtime, model
-        self._check_metrics()
+        check_stages(config, measures=self.measures, accumulates=self.accumulates)
         self.step, self.committed = 0, -1
         self.best: float | None = None
         self.stop = threading.Event()
@@ -91,7 +86,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             if settings.use
             else None
         )
-        self.average = GradientAverage(trainable(model.parameters()), eager=config.optim.eager_sync)
+        eager = config.optim.eager_sync and config.optim.accumulate == 1
+        self.average = GradientAverage(trainable(model.parameters()), eager=eager)
         ema = {"ema": self.ema} if self.ema is not None else {}
         scaler = {"scaler": runtime.scaler} if runtime.scaler is not None else {}
         self.sharded = is_sharded(model)
@@ -110,23 +106,6 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         """Where the averages live; without a GPU not there, as the model is not either."""
         wanted = self.config.optim.ema.device
         return wanted if torch.cuda.is_available() or not wanted.startswith("cuda") else "cpu"
-
-    def _check_metrics(self) -> None:
-        """Refuse a metric that this solver cannot measure, before the first step and not after the last."""
-        for name in (*self.config.evaluate.metrics, *self.config.metrics):
-            if name not in _METRICS:
-                raise ConfigError(f"metrics: {name!r} is unknown; one of {', '.join(_METRICS)}")
-        if self.config.evaluate.every is None and self.config.execute_only != "evaluate":
-            return
-        if not self.measures:
-            raise ConfigError(f"a run of {self.config.solver} has no stage evaluate; set evaluate.every=null")
-        for name, wanted in self.config.evaluate.metrics.items():
-            if wanted and name not in self.measures:
-                known = ", ".join(sorted(self.measures))
-                raise ConfigError(
-                    f"evaluate.metrics.{name} is not built for {self.config.solver}; "
-                    f"set it to false ({known} can be true)"
-                )
 
     @abstractmethod
     def load_batch(self, step: int) -> Batch:

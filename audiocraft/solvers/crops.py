@@ -71,7 +71,7 @@ class StepSampler:
             raise ConfigError("dataset.segment_duration must say how long a training crop is")
         self.config, self.split, self.settings = config, split, settings
         self.duration, self.rank, self.world_size = seconds, rank, world_size
-        self.batch_size = config.dataset.batch_of(split)
+        self.batch_size = config.rows_per_step if split == "train" else config.dataset.batch_of(split)
         self.num_samples = settings.num_samples or self.batch_size
         self.training = split == "train"
         # Validation is the same whatever the run's seed, so that runs compare.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import julius
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from audiocraft.metrics.reconstruction import MelDistance
 from audiocraft.models.multibanddiffusion import MultiBandDiffusion, build_bands
 from audiocraft.modules.diffusion_schedule import MultiBandProcessor
 from audiocraft.solvers import components
+from audiocraft.solvers.accumulation import gradients
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
 from audiocraft.solvers.random_streams import generator
@@ -99,11 +101,21 @@ class DataProcess:
         return x if self._back is None else self._back(x)
 
 
+@dataclass(frozen=True)
+class NoisyBatch:
+    """Audio [B, C, N], the step of the schedule [B] that each row is at, and the noise [B, C, N] to be found in it."""
+
+    audio: Tensor
+    steps: Tensor
+    noise: Tensor
+
+
 class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
     """One network against the noise of its schedule."""
 
     configuration: type[SolverConfig] = DiffusionSolverConfig
     best_metric = "loss"
+    accumulates = True
 
     def __init__(self, config: DiffusionSolverConfig, folder: Path) -> None:
         runtime = Runtime.build(config)
@@ -174,37 +186,50 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
         with torch.no_grad():
             return self.codec.decode_latent(self.codec.encode(wav)[0])
 
-    def _losses(self, audio: Tensor, draws: Any) -> tuple[Tensor, Tensor]:
-        """audio [B, C, N] -> the mean squared error of the noise of each row, [B], and the step of each, [B]."""
+    def _drawn(self, audio: Tensor, draws: np.random.Generator) -> NoisyBatch:
+        """audio [B, C, N] with noise, and a step of the schedule for each row."""
+        audio = audio.to(self.runtime.device, non_blocking=True)
+        steps = torch.from_numpy(draws.integers(0, self.process.schedule.num_steps, len(audio)))
+        noise = torch.from_numpy(draws.standard_normal(audio.shape, dtype="float32"))
+        return NoisyBatch(audio, steps.to(audio.device), noise.to(audio.device))
+
+    def _losses(self, batch: NoisyBatch) -> Tensor:
+        """The mean squared error of the noise of each row, [B]."""
+        audio, steps, noise = batch.audio, batch.steps, batch.noise
         schedule = self.process.schedule
-        steps = torch.from_numpy(draws.integers(0, schedule.num_steps, len(audio))).to(audio.device)
-        noise = torch.from_numpy(draws.standard_normal(audio.shape, dtype="float32")).to(audio.device)
         with torch.no_grad():
             clean = schedule.sample_processor.project_sample(self.data_process.process_data(audio))
             noisy = schedule.noisy(clean, noise, steps)
         with self.runtime.autocast():
             found = self.process.model(noisy, steps, condition=self.get_condition(audio)).sample
-        return (found.float() - noise).square().mean(dim=(1, 2)), steps
+        return (found.float() - noise).square().mean(dim=(1, 2))
 
     def train_step(self, batch: Tensor) -> Metrics:
         """batch [B, C, N]: find the noise of a step that is drawn for each row."""
-        audio = batch.to(self.runtime.device, non_blocking=True)
-        losses, steps = self._losses(audio, generator(self.config.seed, self.step, self.runtime.rank, _NOISE))
-        self.runtime.scale(losses.mean()).backward()
+
+        def loss(part: NoisyBatch) -> Tensor:
+            rows.append(self._losses(part))
+            return rows[-1].mean()
+
+        def places(part: NoisyBatch) -> Tensor:
+            return torch.tensor(len(part.audio), device="cpu")
+
+        rows: list[Tensor] = []
+        noisy = self._drawn(batch, generator(self.config.seed, self.step, self.runtime.rank, _NOISE))
+        mean = gradients(noisy, loss, self.runtime, parts=self.config.optim.accumulate, places=places)
         norm = self.runtime.optimise(self.optimizer, self.average)
         if self.schedule is not None:
             self.schedule.step()
-        stages = self.per_stage(losses.detach(), steps)
-        return {"loss": losses.detach().mean(), **stages, "grad_norm": norm}
+        return {"loss": mean, **self.per_stage(torch.cat(rows).detach(), noisy.steps), "grad_norm": norm}
 
     def validate(self) -> Metrics:
         """The loss on fixed crops with fixed noise, and the log-mel distance of what is made of them in a few steps, in
         decibels, beside that of the codec's own decoding."""
         mean, distance = Averager(), MelDistance(self.config.sample_rate).to(self.runtime.device)
         for number, batch in enumerate(self._crops("valid")):
-            audio = batch.to(self.runtime.device)
-            losses, steps = self._losses(audio, generator(0, number, 0, _FIXED_NOISE))
-            values: dict[str, float | Tensor] = {"loss": losses.mean(), **self.per_stage(losses, steps)}
+            noisy = self._drawn(batch, generator(0, number, 0, _FIXED_NOISE))
+            audio, losses = noisy.audio, self._losses(noisy)
+            values: dict[str, float | Tensor] = {"loss": losses.mean(), **self.per_stage(losses, noisy.steps)}
             if number == 0 and not self.config.filter.use:
                 codes = self.codec.encode(audio)[0]
                 made = self.regenerate(audio)

@@ -24,6 +24,7 @@ from audiocraft.models.flow_matching import FlowMatchingModel
 from audiocraft.modules.conditioners import JascoCondConst
 from audiocraft.modules.jasco_conditioners import DrumsConditioner, MelodyConditioner
 from audiocraft.solvers import components, lm_steps
+from audiocraft.solvers.accumulation import gradients
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Draw
 from audiocraft.solvers.latent_cache import LatentCache, LatentRows
@@ -80,6 +81,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
 
     configuration: type[SolverConfig] = JascoSolverConfig
     best_metric = "mse"
+    accumulates = True
     measures = frozenset({"base"})
 
     def __init__(self, config: JascoSolverConfig, folder: Path) -> None:
@@ -116,8 +118,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
 
     @property
     def seconds_per_batch(self) -> float:
-        dataset = self.config.dataset
-        return dataset.batch_of("train") * (dataset.split("train").segment_duration or 0.0)
+        return self.config.rows_per_step * (self.config.dataset.split("train").segment_duration or 0.0)
 
     # ------------------------------------------------------------------ data
 
@@ -225,13 +226,19 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
 
     def train_step(self, batch: FlowBatch) -> Metrics:
         """Forward, the error of the velocity, backward, optimise."""
-        with self.runtime.autocast():
-            loss = self._loss(batch)
-        self.runtime.scale(loss).backward()
+
+        def loss(part: FlowBatch) -> Tensor:
+            with self.runtime.autocast():
+                return self._loss(part)
+
+        def places(part: FlowBatch) -> Tensor:
+            return part.lengths.clamp(max=part.latents.shape[1]).sum()
+
+        mse = gradients(batch, loss, self.runtime, parts=self.config.optim.accumulate, places=places)
         norm = self.runtime.optimise(self.optimizer, self.average)
         if self.schedule is not None:
             self.schedule.step()
-        return {"mse": loss.detach(), "grad_norm": norm}
+        return {"mse": mse, "grad_norm": norm}
 
     def run_step(self, idx: int, batch: FlowBatch, metrics: dict[str, Any]) -> dict[str, Any]:
         """`train_step`, by the original's name."""

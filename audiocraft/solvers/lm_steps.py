@@ -112,4 +112,4 @@ def cross_entropy(logits: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, 
     if distrib.is_distributed() and torch.is_grad_enabled():
         places = mask.sum(dim=(0, 2)).float()
         per_codebook = per_codebook.nan_to_num() * (places / distrib.all_reduce(places.clone(), "mean"))
-    return per_codebook.mean(), per_codebook.detach()
+    return per_codebook.mean(), per_codebook

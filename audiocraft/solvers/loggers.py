@@ -1,4 +1,4 @@
-"""Where a run's metrics and samples go beside its own files: TensorBoard, Weights & Biases."""
+"""Where a run's metrics and samples go beside its own files: TensorBoard, Weights & Biases, MLflow."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WandbLogger:
             group=settings.group,
             dir=str(folder),
             config=encode(config),
-            id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+            id=_mark(folder),
             resume="allow",
         )
 
@@ -77,6 +77,38 @@ class WandbLogger:
         self.run.finish()
 
 
+class MlflowLogger:
+    """A run of MLflow, the same one when the folder's run is resumed. Samples are artifacts, a folder for each step."""
+
+    def __init__(self, config: SolverConfig, folder: Path) -> None:
+        mlflow = require("mlflow", extra="mlflow")
+        settings = config.mlflow
+        self.media = settings.with_media_logging
+        self.client: Any = mlflow.MlflowClient(settings.uri)
+        found = self.client.get_experiment_by_name(settings.project)
+        experiment = found.experiment_id if found else self.client.create_experiment(settings.project)
+        mark = _mark(folder)
+        known = self.client.search_runs([experiment], f"tags.audiocraft = '{mark}'", max_results=1)
+        if known:
+            self.run: str = known[0].info.run_id
+            self.client.update_run(self.run, status="RUNNING")
+            return
+        name = settings.name or config.label or folder.name
+        self.run = self.client.create_run(experiment, tags={"audiocraft": mark}, run_name=name).info.run_id
+        self.client.log_dict(self.run, encode(config), "run.json")
+
+    def log_metrics(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self.client.log_metric(self.run, f"{stage}/{name}", value, step=step)
+
+    def log_samples(self, step: int, folder: Path) -> None:
+        for path in _audio_files(folder) if self.media else []:
+            self.client.log_artifact(self.run, str(path), f"samples/step_{step:06d}")
+
+    def close(self) -> None:
+        self.client.set_terminated(self.run)
+
+
 def build_loggers(config: SolverConfig, folder: Path) -> list[RunLogger]:
     """Those that the configuration asks for."""
     loggers: list[RunLogger] = []
@@ -84,7 +116,14 @@ def build_loggers(config: SolverConfig, folder: Path) -> list[RunLogger]:
         loggers.append(TensorboardLogger(config, folder))
     if config.logging.log_wandb:
         loggers.append(WandbLogger(config, folder))
+    if config.logging.log_mlflow:
+        loggers.append(MlflowLogger(config, folder))
     return loggers
+
+
+def _mark(folder: Path) -> str:
+    """By what the run of a folder is found again."""
+    return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
 
 
 def _audio_files(folder: Path) -> list[Path]:

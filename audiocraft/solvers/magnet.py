@@ -20,6 +20,7 @@ from audiocraft.models.lm import LMModel
 from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.magnet_builder import build_magnet_lm
 from audiocraft.solvers import lm_steps
+from audiocraft.solvers.accumulation import gradients
 from audiocraft.solvers.lm_steps import TokenBatch
 from audiocraft.solvers.musicgen import MusicGenSolver
 from audiocraft.solvers.runs import load_codec
@@ -58,14 +59,24 @@ class MagnetSolver(MusicGenSolver):
 
     def train_step(self, batch: TokenBatch) -> Metrics:
         """Forward, cross entropy of what is masked, backward, optimise."""
-        assert isinstance(batch, MaskedBatch)
-        with self.runtime.autocast():
-            loss = self._stage_loss(batch, batch.attributes)
-        self.runtime.scale(loss).backward()
+
+        def loss(part: TokenBatch) -> Tensor:
+            assert isinstance(part, MaskedBatch)
+            with self.runtime.autocast():
+                return self._stage_loss(part, part.attributes)
+
+        parts = self.config.optim.accumulate
+        ce = gradients(batch, loss, self.runtime, parts=parts, places=self._places)
         norm = self.runtime.optimise(self.optimizer, self.average)
         if self.schedule is not None:
             self.schedule.step()
-        return {"ce": loss.detach(), f"ce_q{batch.stage + 1}": loss.detach(), "grad_norm": norm}
+        stage = batch.stage if isinstance(batch, MaskedBatch) else 0
+        return {"ce": ce, f"ce_q{stage + 1}": ce, "grad_norm": norm}
+
+    def _places(self, batch: TokenBatch) -> Tensor:
+        """Over how many frames the loss of a batch is a mean, []."""
+        assert isinstance(batch, MaskedBatch) and batch.masked is not None
+        return (batch.masked[:, None] & batch.valid).sum()
 
     def _masked(self, batch: TokenBatch, stage: int, random: Sequence[np.random.Generator]) -> MaskedBatch:
         """`batch` as the model reads it while it is asked for codebook `stage`."""

@@ -21,6 +21,7 @@ from audiocraft.models.lm import LMModel
 from audiocraft.modules.lora import adapt, merged
 from audiocraft.optim.sharding import shard, whole
 from audiocraft.solvers import components, lm_steps
+from audiocraft.solvers.accumulation import gradients
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Draw
 from audiocraft.solvers.lm_steps import TokenBatch
@@ -43,6 +44,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     configuration: type[SolverConfig] = MusicGenSolverConfig
     best_metric = "ce"
+    accumulates = True
     measures = frozenset({"base"}) | GENERATED
     dataset_type: type[InfoAudioDataset] = MusicDataset
 
@@ -51,7 +53,14 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         self.lm: LMModel = self._build(config, runtime)
         lora = config.lora
         if lora.rank:
-            adapt(self.lm, lora.targets, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout)
+            adapt(
+                self.lm,
+                lora.targets,
+                rank=lora.rank,
+                alpha=lora.alpha,
+                dropout=lora.dropout,
+                strength=lora.strength,
+            )
         if config.fsdp.shards:
             distrib.broadcast_model(self.lm)
             layers = list(self.lm.transformer.layers)
@@ -83,8 +92,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     @property
     def seconds_per_batch(self) -> float:
-        dataset = self.config.dataset
-        return dataset.batch_of("train") * (dataset.split("train").segment_duration or 0.0)
+        return self.config.rows_per_step * (self.config.dataset.split("train").segment_duration or 0.0)
 
     @property
     def _gaps(self) -> dict[str, str]:
@@ -166,13 +174,23 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     def train_step(self, batch: TokenBatch) -> Metrics:
         """Forward, cross entropy per codebook, backward, optimise."""
-        with self.runtime.autocast():
-            loss, per_codebook = self._loss(batch, batch.attributes)
-        self.runtime.scale(loss).backward()
+
+        def loss(part: TokenBatch) -> Tensor:
+            with self.runtime.autocast():
+                return self._loss(part, part.attributes)[1]
+
+        parts = self.config.optim.accumulate
+        per_codebook = gradients(batch, loss, self.runtime, parts=parts, places=self._places)
         norm = self.runtime.optimise(self.optimizer, self.average)
         if self.schedule is not None:
             self.schedule.step()
-        return {"ce": loss.detach(), **_named(per_codebook), "grad_norm": norm}
+        return {"ce": per_codebook.mean(), **_named(per_codebook), "grad_norm": norm}
+
+    def _places(self, batch: TokenBatch) -> Tensor:
+        """Over how many frames the loss of each codebook is a mean, [K]: those that the pattern predicts."""
+        pattern = self.lm.pattern_provider.get_pattern(batch.codes.shape[-1])
+        _, predicted = pattern.logit_places(len(pattern.valid_layout), keep_only_valid_steps=True)
+        return (predicted.to(batch.codes.device) & batch.valid).sum(dim=(0, 2))
 
     def validate(self) -> Metrics:
         return self._measured("valid")
@@ -275,7 +293,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
             return self.lm
         plain = build_lm(self.config.network, device="meta", load_codec=load_codec)
         weights = whole(self.lm.state_dict())
-        weights = merged(weights, lora.scale) if lora.rank else weights
+        weights = merged(weights, lora.used_scale) if lora.rank else weights
         plain.load_state_dict({name: value.detach() for name, value in weights.items()}, assign=True)
         return plain
 
@@ -302,7 +320,7 @@ def _check_listeners(lm: LMModel) -> None:
 
 
 def _named(per_codebook: Tensor) -> dict[str, Tensor]:
-    return {f"ce_q{k + 1}": value for k, value in enumerate(per_codebook)}
+    return {f"ce_q{k + 1}": value for k, value in enumerate(per_codebook.detach())}
 
 
 def _check(codec: CompressionModel, config: MusicGenSolverConfig) -> None:

@@ -15,7 +15,7 @@ from audiocraft.config.decode import encode
 from audiocraft.config.training import CompressionSolverConfig, MusicGenSolverConfig
 from audiocraft.errors import CheckpointError
 from audiocraft.solvers.first_weights import best_weights
-from audiocraft.solvers.run_folder import CONFIG_FILE, read_config
+from audiocraft.solvers.run_config import CONFIG_FILE, read_config
 
 
 def export_encodec(checkpoint_path: Path | str, out_file: Path | str) -> Path:

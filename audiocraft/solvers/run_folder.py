@@ -23,25 +23,24 @@ from audiocraft.checkpoints.files import (
 )
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.config.decode import decode, encode
-from audiocraft.config.solvers import SOLVERS
 from audiocraft.config.training import CheckpointConfig, SolverConfig
 from audiocraft.environment import AudioCraftEnvironment
 from audiocraft.errors import CheckpointError, ConfigError, TrainingError
+from audiocraft.solvers.run_config import CONFIG_FILE
 from audiocraft.utils.files import atomic_path, atomic_write
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "run.json"
 # What a resumed run may change without a word: it shapes no result.
 _FREE = (
-    "logging", "tensorboard", "wandb", "profiler", "deadlock", "checkpoint", "generate", "show", "execute_only",
-    "execute_inplace", "benchmark_no_load", "num_threads", "device", "label", "continue_from", "dataset.num_workers",
-    "optim.max_minutes", "optim.ema.device", "optim.eager_sync",
+    "logging", "tensorboard", "wandb", "mlflow", "profiler", "deadlock", "checkpoint", "generate", "show",
+    "execute_only", "execute_inplace", "benchmark_no_load", "num_threads", "device", "label", "continue_from",
+    "dataset.num_workers", "optim.max_minutes", "optim.ema.device", "optim.eager_sync",
 )  # fmt: skip
 # What it may change, and is then told: where things are, how long it runs, what is measured beside it.
 _TOLD = (
     "fsdp", "datasource.root", "cache", "fakes.cache", "compression_model_checkpoint", "optim.epochs",
-    "optim.max_steps",
+    "optim.max_steps", "lora.strength",
     "evaluate", "metrics", "dataset.evaluate", "dataset.generate", "datasource.evaluate", "datasource.generate",
 )  # fmt: skip
 
@@ -56,35 +55,6 @@ def run_called(sig: str) -> Path:
         runs = ", ".join(sorted(path.parent.name for path in home.glob(f"*/{CONFIG_FILE}"))) or "no runs"
         raise CheckpointError(f"no run has the signature {sig!r}; in {home} there are: {runs}")
     return found
-
-
-def read_config(run: Path, changes: Mapping[str, Any] | None = None) -> SolverConfig:
-    """The configuration that a run folder was trained with.
-
-    Args:
-        changes: other settings than those, as nested as they are.
-    """
-    path = run / CONFIG_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{run} is not the folder of a run: it has no {CONFIG_FILE}")
-    tree = read_json(path)
-    if tree.get("solver") not in SOLVERS:
-        raise CheckpointError(
-            f"{path}: solver {tree.get('solver')!r} is not one of {', '.join(SOLVERS)}; the file is damaged"
-        )
-    return decode(SOLVERS[tree["solver"]], merged(tree, changes or {}))
-
-
-def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`tree` with the entries of `changes`, section by section."""
-    both = {
-        key: merged(tree[key], value)
-        if isinstance(value, Mapping) and isinstance(tree[key], Mapping)
-        else value
-        for key, value in changes.items()
-        if key in tree
-    }
-    return {**tree, **changes, **both}
 
 
 class RunFolder:

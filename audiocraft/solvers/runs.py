@@ -38,7 +38,8 @@ from audiocraft.solvers.crops import manifest_folder
 from audiocraft.solvers.first_weights import FirstWeights, best_weights
 from audiocraft.solvers.pair_cache import load_pairs
 from audiocraft.solvers.pairs import PairWindows
-from audiocraft.solvers.run_folder import CONFIG_FILE, read_config, run_called
+from audiocraft.solvers.run_config import CONFIG_FILE, read_config
+from audiocraft.solvers.run_folder import run_called
 from audiocraft.solvers.trusted_words import trusted_words
 
 CURVE_FILE = "curve.csv"
@@ -127,7 +128,7 @@ def export_adapter(run: Path, out: Path) -> Path:
         kind=of_solver(config.solver).kind.name,
         base=config.continue_from,
         digest=digest,
-        scale=config.lora.scale,
+        scale=config.lora.used_scale,
         tensors=adapters_of(best["state"]),
         meta={"step": best["step"], "metric": best["metric"], "rank": config.lora.rank},
     )

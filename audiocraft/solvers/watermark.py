@@ -34,7 +34,7 @@ from audiocraft.solvers import components
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.crops import Crops
 from audiocraft.solvers.first_weights import best_weights
-from audiocraft.solvers.run_folder import CONFIG_FILE, read_config
+from audiocraft.solvers.run_config import CONFIG_FILE, read_config
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime, trainable
 from audiocraft.solvers.samples import SampleWriter

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
+import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,12 @@ from audiocraft.config.training import SolverConfig
 from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.builders import build_solver
 from audiocraft.train import init_seed_and_system, train
+
+from . import recipes as recipes_of
+from .pair import Pair
+from .recipes import SMALL
+
+__all__ = ["CLIPS", "RATE", "SECONDS", "SMALL", "run_until", "stop_after"]
 
 RATE, SECONDS, CLIPS = 24000, 1.0, 4
 
@@ -52,24 +61,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-SMALL = [
-    "device=cpu",
-    "num_threads=1",
-    "dataset.batch_size=2",
-    "dataset.valid.num_samples=2",
-    "dataset.valid.batch_size=2",
-    "dataset.generate.num_samples=1",
-    "dataset.generate.batch_size=1",
-    "dataset.evaluate.num_samples=2",
-    "dataset.evaluate.batch_size=2",
-    "optim.epochs=2",
-    "optim.updates_per_epoch=3",
-    "schedule.cosine.warmup=1",
-    "generate.every=1",
-    "logging.log_updates=3",
-]
-
-
 def stop_after(solver: StandardSolver, steps: int) -> None:
     """Asks the run to end once this many steps are done, as a signal would."""
     train_step = solver.train_step
@@ -91,56 +82,67 @@ def composed(overrides: tuple[str, ...]) -> SolverConfig:
 
 def run_until(overrides: list[str], folder: Path, *, steps: int | None = None) -> StandardSolver:
     """A run from where the folder's last one ended to its own end, or to `steps`."""
-    config = composed(tuple(overrides))
-    init_seed_and_system(config)
-    solver = build_solver(config, folder)
-    solver.restore()
+    solver = started(overrides, folder)
     if steps is not None:
         stop_after(solver, steps)
     solver.run()
     return solver
 
 
+def started(overrides: list[str], folder: Path) -> Any:
+    """The solver of a run, at the step where the folder's last checkpoint is."""
+    config = composed(tuple(overrides))
+    init_seed_and_system(config)
+    solver = build_solver(config, folder)
+    solver.restore()
+    return solver
+
+
+class Killed(BaseException):
+    """As SIGKILL, nobody handles it."""
+
+
+def kill_in(solver: Any, step: int) -> None:
+    """The run dies in the middle of a step, after its weights have changed and before anything is written down."""
+    train_step = solver.train_step
+
+    def last(batch: Any) -> object:
+        metrics = train_step(batch)
+        if solver.step + 1 == step:
+            raise Killed
+        return metrics
+
+    solver.train_step = last
+
+
 @pytest.fixture(scope="session")
 def codec_overrides(corpus: Path) -> list[str]:
     """The nano codec, tiny: six steps, the adversary from the third on."""
-    return [
-        "solver=compression/nano_seanet",
-        *SMALL,
-        f"datasource.root={corpus}",
-        "datasource.mix=[]",
-        "dataset.segment_duration=0.16",
-        "dataset.generate.segment_duration=0.2",
-        "seanet.n_filters=2",
-        "seanet.dimension=8",
-        "rvq.bins=16",
-        "rvq.kmeans_iters=2",
-        "quantize_from=1",
-        "losses.adv=1.0",
-        "losses.feat=1.0",
-        "adversarial.every=2",
-        "msstftd.filters=2",
-        "adversarial.start_step=2",
-    ]
+    return recipes_of.compression(corpus)
 
 
 @pytest.fixture(scope="session")
-def lm_overrides(corpus: Path, codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def lm_overrides(recipes: dict[str, list[str]]) -> list[str]:
     """The nano language model, tiny."""
-    return [
-        "solver=musicgen/nano",
-        *SMALL,
-        f"datasource.root={corpus}",
-        f"cache.path={tmp_path_factory.mktemp('tokens')}",
-        f"compression_model_checkpoint={codec_run}",
-        "dataset.segment_duration=0.4",
-        "transformer_lm.dim=16",
-        "transformer_lm.num_heads=2",
-        "transformer_lm.num_layers=1",
-        "transformer_lm.card=16",
-        "conditioners.description.bag_of_words.n_bins=64",
-        "conditioners.description.bag_of_words.dim=8",
-    ]
+    return recipes["musicgen"]
+
+
+@pytest.fixture(scope="session")
+def recipes(
+    corpus: Path, codec_overrides: list[str], codec_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[str]]:
+    """The overrides of a run of six steps, of each kind that reads the same corpus."""
+    of_codes = {
+        name: getattr(recipes_of, name)(corpus, codec_run, tmp_path_factory.mktemp("codes"))
+        for name in ("musicgen", "audiogen", "magnet", "jasco")
+    }
+    return {
+        "compression": codec_overrides,
+        **of_codes,
+        "diffusion": recipes_of.diffusion(corpus),
+        "watermark": recipes_of.watermark(corpus, "nano"),
+        "watermark, adversarial": recipes_of.watermark(corpus, "debug"),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -176,3 +178,18 @@ def _stopped(codec_overrides: list[str], tmp_path_factory: pytest.TempPathFactor
 def stopped_codec_run(_stopped: Path, tmp_path: Path) -> Path:
     """A codec run that was stopped after two of its six steps, and that a test may change."""
     return Path(shutil.copytree(_stopped, tmp_path / "stopped"))
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two ranks, started once."""
+    with contextlib.ExitStack() as stack:
+
+        def start(words: list[str], **options: Any) -> subprocess.Popen[str]:
+            process = stack.enter_context(subprocess.Popen(words, **options))
+            stack.callback(process.kill)
+            return process
+
+        both = Pair(start, tmp_path_factory.mktemp("pair"))
+        yield both
+        both.close()

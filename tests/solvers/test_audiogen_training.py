@@ -14,31 +14,12 @@ from audiocraft.models import AudioGen
 from audiocraft.solvers.runs import export
 from audiocraft.train import train
 
-from .conftest import SMALL
-
 
 @pytest.fixture(scope="module")
-def run(corpus: Path, codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(recipes: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six steps of the nano model of sounds, tiny."""
     folder = tmp_path_factory.mktemp("runs") / "sound"
-    splits = {"train": "train", "valid": "valid", "evaluate": "heldout", "generate": "heldout"}
-    overrides = [
-        "solver=audiogen/nano",
-        *SMALL,
-        "autocast=false",
-        f"datasource.root={corpus}",
-        *(f"datasource.{use}=egs/music/{split}" for use, split in splits.items()),
-        f"cache.path={folder.parent / 'tokens'}",
-        f"compression_model_checkpoint={codec_run}",
-        "dataset.segment_duration=0.4",
-        "transformer_lm.dim=16",
-        "transformer_lm.num_heads=2",
-        "transformer_lm.num_layers=1",
-        "transformer_lm.card=16",
-        "conditioners.description.bag_of_words.n_bins=64",
-        "conditioners.description.bag_of_words.dim=8",
-    ]
-    assert train(overrides, folder=folder)
+    assert train(recipes["audiogen"], folder=folder)
     return folder
 
 

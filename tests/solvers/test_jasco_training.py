@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from audiocraft.config.compose import compose
 from audiocraft.config.flow_training import JascoSolverConfig
@@ -15,33 +14,15 @@ from audiocraft.generation.request import FlowSettings, GenerationRequest
 from audiocraft.models import JASCO
 from audiocraft.models.builders import build_flow
 from audiocraft.solvers.jasco import JascoSolver
-from audiocraft.solvers.run_folder import read_config
+from audiocraft.solvers.run_config import read_config
 from audiocraft.solvers.runs import export
 from audiocraft.train import train
 
-from .conftest import SMALL, run_until
-
 
 @pytest.fixture(scope="module")
-def overrides(corpus: Path, codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def overrides(recipes: dict[str, list[str]]) -> list[str]:
     """The nano flow, tiny: six steps."""
-    splits = {"train": "train", "valid": "valid", "evaluate": "heldout", "generate": "heldout"}
-    return [
-        "solver=jasco/nano",
-        *SMALL,
-        f"datasource.root={corpus}",
-        *(f"datasource.{use}=egs/music/{split}" for use, split in splits.items()),
-        f"cache.path={tmp_path_factory.mktemp('latents')}",
-        f"compression_model_checkpoint={codec_run}",
-        "compression_model_framerate=25",
-        "dataset.segment_duration=0.4",
-        "transformer_lm.dim=16",
-        "transformer_lm.num_heads=2",
-        "transformer_lm.num_layers=2",
-        "transformer_lm.flow_dim=8",
-        "conditioners.description.bag_of_words.n_bins=64",
-        "conditioners.description.bag_of_words.dim=8",
-    ]
+    return recipes["jasco"]
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +39,6 @@ def test_what_is_measured(run: Path) -> None:
     assert list((run / "samples").rglob("*.wav"))
     config = read_config(run)
     assert isinstance(config, JascoSolverConfig) and (config.compression_model_latent_std or 0) > 0
-
-
-def test_a_killed_run_goes_on_bit_for_bit(overrides: list[str], run: Path, tmp_path: Path) -> None:
-    run_until(overrides, tmp_path / "cut", steps=2)
-    resumed = run_until(overrides, tmp_path / "cut")
-    assert resumed.step == 6
-    whole = torch.load(run / "checkpoint.th", weights_only=True)["model"]
-    for name, value in resumed.model.state_dict().items():
-        assert torch.equal(value, whole[name]), name
 
 
 def test_export_is_a_model(run: Path, codec_run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""MAGNeT trains on masked spans, an interrupted run ends as one that was not, and its export is a MAGNeT."""
+"""MAGNeT trains on masked spans, and its export is a MAGNeT."""
 
 from __future__ import annotations
 
@@ -7,47 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from audiocraft.config.compose import compose
 from audiocraft.config.magnet_training import AudioMagnetSolverConfig, MagnetSolverConfig
 from audiocraft.generation.masked_spans import random_spans, spans_for
 from audiocraft.models import MAGNeT
-from audiocraft.solvers.builders import build_solver
 from audiocraft.solvers.runs import export
-from audiocraft.train import init_seed_and_system, train
-
-from .conftest import SMALL, stop_after
-
-
-def settings(corpus: Path, codec_run: Path, folder: Path) -> list[str]:
-    splits = {"train": "train", "valid": "valid", "evaluate": "heldout", "generate": "heldout"}
-    return [
-        "solver=magnet/nano",
-        *SMALL,
-        "continue_from=null",
-        "autocast=false",
-        "evaluate.every=null",
-        f"datasource.root={corpus}",
-        *(f"datasource.{use}=egs/music/{split}" for use, split in splits.items()),
-        f"cache.path={folder / 'tokens'}",
-        f"compression_model_checkpoint={codec_run}",
-        "dataset.segment_duration=0.4",
-        "transformer_lm.dim=16",
-        "transformer_lm.num_heads=2",
-        "transformer_lm.num_layers=1",
-        "transformer_lm.card=16",
-        "generate.lm.decoding_steps=[2,1]",
-        "decoding.decoding_steps=[2,1]",
-        "conditioners.description.bag_of_words.n_bins=64",
-        "conditioners.description.bag_of_words.dim=8",
-    ]
+from audiocraft.train import train
 
 
 @pytest.fixture(scope="module")
-def run(corpus: Path, codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(recipes: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "masked"
-    assert train(settings(corpus, codec_run, folder.parent), folder=folder)
+    assert train(recipes["magnet"], folder=folder)
     return folder
 
 
@@ -55,20 +27,6 @@ def test_every_codebook_is_measured(run: Path) -> None:
     entries = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     valid = [entry for entry in entries if entry["stage"] == "valid"]
     assert valid and all({"ce_q1", "ce_q4", "text_gap", "plan_gap"} <= entry.keys() for entry in valid)
-
-
-def test_an_interrupted_run_ends_as_another(run: Path, corpus: Path, codec_run: Path, tmp_path: Path) -> None:
-    config = compose(settings(corpus, codec_run, run.parent))
-    init_seed_and_system(config)
-    solver = build_solver(config, tmp_path)
-    stop_after(solver, 2)
-    solver.run()
-    assert train(settings(corpus, codec_run, run.parent), folder=tmp_path)
-    whole, parted = (build_solver(config, folder) for folder in (run, tmp_path))
-    for each in (whole, parted):
-        each.restore()
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, parted.model.state_dict()[name]), name
 
 
 def test_export_is_a_magnet(run: Path, codec_run: Path, tmp_path: Path) -> None:

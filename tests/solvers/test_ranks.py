@@ -14,24 +14,10 @@ from audiocraft.config.compose import compose
 from audiocraft.errors import ConfigError
 from audiocraft.solvers.builders import build_solver
 
-from ..forked import on_ranks
 from .conftest import run_until
+from .pair import Pair
 
-RANK = """
-import json, os, sys
-from audiocraft.utils import distrib
-folder, overrides, steps = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
-distrib.init("gloo", f"file://{folder}/meet-{steps}")
-from pathlib import Path
-from tests.solvers.conftest import run_until
-run_until(overrides, Path(folder) / "run", steps=steps or None)
-distrib.close()
-"""
-
-
-def on_two_ranks(overrides: list[str], folder: Path, steps: int = 0) -> None:
-    """The run in `folder`/run from where it is, to `steps` or to its end."""
-    on_ranks(RANK, [str(folder), json.dumps(overrides), str(steps)], folder)
+pytestmark = pytest.mark.slow
 
 
 def losses(folder: Path, stage: str, name: str) -> list[float]:
@@ -40,14 +26,14 @@ def losses(folder: Path, stage: str, name: str) -> list[float]:
 
 
 def test_two_ranks_learn_what_one_learns_from_twice_the_batch(
-    lm_overrides: list[str], tmp_path: Path
+    lm_overrides: list[str], tmp_path: Path, pair: Pair
 ) -> None:
     """Over twenty steps: what a step reports on rank 0 is of its own rows, so it is the validation that is compared."""
     settings = [
         *lm_overrides, "transformer_lm.dropout=0.0", "dataset.segment_duration=0.4", "optim.epochs=20",
         "autocast=false", "optim.updates_per_epoch=1", "generate.every=null", "evaluate.every=null",
     ]  # fmt: skip
-    on_two_ranks(settings, tmp_path)
+    pair.run(settings, tmp_path / "run")
     run_until([*settings, "dataset.batch_size=4"], tmp_path / "alone")
     for stage, name in (("valid", "ce"), ("epoch", "grad_norm")):
         both, one = losses(tmp_path / "run", stage, name), losses(tmp_path / "alone", stage, name)
@@ -56,49 +42,20 @@ def test_two_ranks_learn_what_one_learns_from_twice_the_batch(
         assert both == pytest.approx(one, rel=tolerance), name
 
 
-def test_a_checkpoint_goes_on_with_other_ranks(lm_overrides: list[str], tmp_path: Path) -> None:
-    """Two, one, two: every part comes back, and the schedule goes on where it was."""
-    settings = [*lm_overrides, "generate.every=null", "evaluate.every=null"]
-    on_two_ranks(settings, tmp_path, steps=2)
-    state = load_checkpoint(tmp_path / "run" / "checkpoint.th")
-    assert state["progress"]["step"] == 2
-    middle = run_until(settings, tmp_path / "run", steps=4)
-    assert middle.step == 4
-    weights = {name: value.clone() for name, value in middle.model.state_dict().items()}
-    on_two_ranks(settings, tmp_path, steps=5)
-    state = load_checkpoint(tmp_path / "run" / "checkpoint.th")
-    assert state["progress"]["step"] == 5
-    assert any(not torch.equal(value, state["model"][name]) for name, value in weights.items())
-    on_two_ranks(settings, tmp_path)
-    assert load_checkpoint(tmp_path / "run" / "checkpoint.th")["progress"]["step"] == 6
-
-
-def test_two_ranks_that_were_stopped_go_on_exactly(lm_overrides: list[str], tmp_path: Path) -> None:
-    settings = [*lm_overrides, "generate.every=null", "evaluate.every=null"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    on_two_ranks(settings, whole)
-    on_two_ranks(settings, parts, steps=2)
-    on_two_ranks(settings, parts)
-    states = [load_checkpoint(folder / "run" / "checkpoint.th")["model"] for folder in (whole, parts)]
-    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-
-
 SHARDS = ["fsdp.use=true", "fsdp.param_dtype=float32", "autocast=false", "transformer_lm.dropout=0.0"]
 
 
 @pytest.mark.parametrize("strategy", ["full_shard", "shard_grad_op"])
 def test_weights_that_are_spread_learn_the_same(
-    lm_overrides: list[str], tmp_path: Path, strategy: str
+    lm_overrides: list[str], tmp_path: Path, pair: Pair, strategy: str
 ) -> None:
     """As two ranks that hold all of them; the checkpoint is whole, and goes on without sharding and with it again."""
     settings = [*lm_overrides, *SHARDS, f"fsdp.sharding_strategy={strategy}"]
     spread, copied = tmp_path / "spread", tmp_path / "copied"
     for folder in (spread, copied):
         folder.mkdir()
-    on_two_ranks(settings, spread, steps=3)
-    on_two_ranks([*settings, "fsdp.use=false"], copied, steps=3)
+    pair.run(settings, spread / "run", steps=3)
+    pair.run([*settings, "fsdp.use=false"], copied / "run", steps=3)
     one, two = (load_checkpoint(folder / "run" / "checkpoint.th") for folder in (spread, copied))
     assert one["model"].keys() == two["model"].keys()
     for name, value in one["model"].items():
@@ -106,7 +63,7 @@ def test_weights_that_are_spread_learn_the_same(
     assert one["optimizer"]["state"].keys() == two["optimizer"]["state"].keys()
     alone = run_until([*settings, "fsdp.use=false"], spread / "run", steps=4)
     assert alone.step == 4
-    on_two_ranks(settings, spread)
+    pair.run(settings, spread / "run")
     assert load_checkpoint(spread / "run" / "checkpoint.th")["progress"]["step"] == 6
     assert len(losses(spread / "run", "valid", "ce")) == 2 and list(
         (spread / "run" / "samples").rglob("*.wav")

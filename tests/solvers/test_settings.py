@@ -300,11 +300,11 @@ def test_automatic_precision_follows_the_processor(
         assert Runtime.build(compose([*lm_overrides, "autocast=true"])).autocast_enabled
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
 def test_loggers_that_are_not_installed_are_named(
     codec_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for module in ("wandb", "torch.utils.tensorboard"):
+    for module in ("wandb", "mlflow", "torch.utils.tensorboard"):
         monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(MissingDependency, match=rf"audiocraft-custom\[{name}\]"):
         build_solver(compose([*codec_overrides, f"logging.log_{name}=true"]), tmp_path)

@@ -1,4 +1,4 @@
-"""Training a watermark: kill and resume is the run in one piece, and what comes out loads as a model."""
+"""Training a watermark: what comes out loads as a model."""
 
 from __future__ import annotations
 
@@ -21,55 +21,16 @@ from audiocraft.solvers.watermark import (
     random_message,
 )
 
-from .conftest import SMALL, run_until
-from .test_training import history
-
-TINY = {
-    "nano": [
-        "modulation.n_fft=128",
-        "modulation.spacing=500",
-        "modulation.per_octave=2",
-        "modulation.trend=5",
-        "modulation.spread=7",
-        "modulation.memory=9",
-        "modulation.past=6",
-        "modulation.hidden=4",
-        "decide_every=64",
-        "audioseal.nbits=4",
-        "~audio_effects.mp3_compression",
-        "~audio_effects.opus_compression",
-        "encodec={}",
-    ],
-    "debug": ["audioseal.nbits=2", "~audio_effects.mp3_compression", "adversarial.every=2"],
-}
+from .conftest import run_until
 
 
-@pytest.fixture(params=sorted(TINY))
-def overrides(request: pytest.FixtureRequest, corpus: Path) -> list[str]:
-    return [
-        f"solver=watermark/{request.param}",
-        *SMALL,
-        *TINY[request.param],
-        f"datasource.root={corpus}",
-        *(f"datasource.{split}=egs/music/{split}" for split in ("train", "valid")),
-        "datasource.evaluate=egs/music/heldout",
-        "datasource.generate=egs/music/heldout",
-        "datasource.mix=[]",
-        "dataset.segment_duration=0.3",
-        "dataset.generate.segment_duration=0.4",
-    ]
+@pytest.fixture(params=["watermark", "watermark, adversarial"])
+def overrides(request: pytest.FixtureRequest, recipes: dict[str, list[str]]) -> list[str]:
+    return recipes[request.param]
 
 
-def test_an_interrupted_run_equals_one_in_one_piece_and_exports(overrides: list[str], tmp_path: Path) -> None:
-    """Effects and messages are drawn at random, with and without the balancer and discriminators."""
-    whole = run_until(overrides, tmp_path / "whole")
-    first = run_until(overrides, tmp_path / "parts", steps=2)
-    torch.manual_seed(999)
-    third = run_until(overrides, tmp_path / "parts")
-    assert (first.step, third.step) == (2, 6)
-    assert history(tmp_path / "whole") == history(tmp_path / "parts")
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, third.model.state_dict()[name]), name
+def test_an_export_marks_as_the_run_does(overrides: list[str], tmp_path: Path) -> None:
+    run_until(overrides, tmp_path / "whole")
     assert list((tmp_path / "whole").glob("samples/*/*_marked.wav"))
 
     folder = export(tmp_path / "whole", tmp_path / "model", dtype="float32")
