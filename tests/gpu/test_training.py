@@ -55,13 +55,14 @@ def check_alike(one: Path, other: Path) -> None:
 def test_a_run_stays_on_the_gpu_and_continues_there(
     gpu: Device, task: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    overrides = request.getfixturevalue(f"{task}_overrides")
+    # Two epochs of two steps; it stops inside the second one, in which a codec has its adversary.
+    overrides = [*request.getfixturevalue(f"{task}_overrides"), "optim.updates_per_epoch=2"]
     # A codec draws its first codebooks where it trains; a language model does the same everywhere.
     trained(overrides, tmp_path / "whole", "cuda" if task == "codec" else "cpu")
     with gpu.counting() as count:
-        first = trained(overrides, tmp_path / "gpu", "cuda", steps=2)
+        first = trained(overrides, tmp_path / "gpu", "cuda", steps=3)
         second = trained(overrides, tmp_path / "gpu", "cuda")
-    assert first.step == 2 and second.step == 6
+    assert first.step == 3 and second.step == 4
     assert all(tensor.is_cuda for tensor in second.model.parameters())
     check_alike(tmp_path / "whole", tmp_path / "gpu")
     stored = torch.load(tmp_path / "gpu" / "checkpoint.th", weights_only=True, map_location="cpu")
