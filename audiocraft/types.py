@@ -194,7 +194,7 @@ class ScorePlan:
             raise InvalidInput(f"chords must be in ascending order of time, got {times}", field="chords")
 
     def window(self, start: float, duration: float) -> ScorePlan:
-        """The same piece seen through another window; `start` is in seconds from the start of the piece."""
+        """This piece seen through another window; `start` is in seconds from the start of the piece."""
         return replace(self, start=start, duration=duration)
 
 

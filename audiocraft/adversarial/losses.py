@@ -172,7 +172,7 @@ class AdversarialLoss(nn.Module):
         return total / len(values) if self.normalize else total
 
     def train_adv(self, fake: Tensor, real: Tensor) -> Tensor:
-        """One step of the discriminator on generated and real wav [B, C, N]; returns its loss."""
+        """Train the discriminator for one step on generated and real wav [B, C, N]; returns its loss."""
         logits_fake, _ = self.get_adversary_pred(fake.detach())
         logits_real, _ = self.get_adversary_pred(real.detach())
         loss = self._mean(

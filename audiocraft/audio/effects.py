@@ -347,7 +347,7 @@ def select_audio_effects(
     mode: str = "all",
     max_length: int | None = None,
 ) -> dict[str, Effect]:
-    """Some of the effects.
+    """Choose some of the effects.
 
     Args:
         weights: how likely each is with the mode `weighted`; an effect without one counts 1.

@@ -94,7 +94,7 @@ class DetectorConfig:
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> DetectorConfig:
-        """From a larger configuration (a whole training run), the part that shapes the detector."""
+        """Take from a larger configuration (a whole training run) the part that shapes the detector."""
         names = {entry.name for entry in fields(cls)}
         return decode(cls, {key: value for key, value in tree.items() if key in names})
 

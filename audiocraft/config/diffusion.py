@@ -69,7 +69,7 @@ class BandConfig:
 
     @classmethod
     def of_run(cls, tree: Mapping[str, Any]) -> BandConfig:
-        """From the configuration of a training run, whose section `schedule` also speaks of learning rates."""
+        """Read the configuration of a training run, whose section `schedule` also speaks of learning rates."""
         parts: dict[str, Any] = {}
         for name, kind in (("diffusion_unet", DiffusionUnetConfig), ("schedule", NoiseScheduleConfig),
                            ("processor", ProcessorConfig)):  # fmt: skip

@@ -52,7 +52,7 @@ class EmbedderConfig:
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> EmbedderConfig:
-        """From a larger configuration (a whole training run), the part that shapes the embedder."""
+        """Take from a larger configuration (a whole training run) the part that shapes the embedder."""
         names = {entry.name for entry in fields(cls)}
         return decode(cls, {key: value for key, value in tree.items() if key in names})
 

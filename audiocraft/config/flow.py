@@ -116,7 +116,7 @@ class FlowConfig:
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> FlowConfig:
-        """From a larger configuration (a whole training run), the part that shapes the flow."""
+        """Take from a larger configuration (a whole training run) the part that shapes the flow."""
         names = {entry.name for entry in fields(cls)}
         known = {key: value for key, value in tree.items() if key in names and value is not None}
         seconds = (tree.get("dataset") or {}).get("segment_duration")

@@ -75,7 +75,7 @@ class MagnetConfig(LMConfig):
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> MagnetConfig:
-        """From a larger configuration (a whole training run), the part that shapes the model."""
+        """Take from a larger configuration (a whole training run) the part that shapes the model."""
         found = super(MagnetConfig, cls).select(tree)
         assert isinstance(found, MagnetConfig)
         return found

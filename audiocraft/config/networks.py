@@ -101,7 +101,7 @@ class RVQConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoQuantConfig:
-    """No quantiser: the latent passes through."""
+    """There is no quantiser: the latent passes through."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +182,7 @@ class CompressionConfig:
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> CompressionConfig:
-        """From a larger configuration (a whole training run), the part that shapes the codec."""
+        """Take from a larger configuration (a whole training run) the part that shapes the codec."""
         return _select(cls, tree)
 
 
@@ -204,7 +204,7 @@ class DelayConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnrollConfig:
-    """Some or all codebooks of a frame one after the other."""
+    """Some or all codebooks of a frame are predicted one after the other."""
 
     flattening: tuple[int, ...] | None = None
     delays: tuple[int, ...] | None = None
@@ -325,7 +325,7 @@ class LMConfig:
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> LMConfig:
-        """From a larger configuration (a whole training run), the part that shapes the language model."""
+        """Take from a larger configuration (a whole training run) the part that shapes the language model."""
         dataset = tree.get("dataset") or {}
         known = dict(tree)
         if "max_duration" not in known and dataset.get("segment_duration") is not None:

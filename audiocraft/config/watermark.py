@@ -92,6 +92,6 @@ class WatermarkConfig:
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> WatermarkConfig:
-        """From a larger configuration (a whole training run), the part that shapes the networks."""
+        """Take from a larger configuration (a whole training run) the part that shapes the networks."""
         names = {entry.name for entry in fields(cls)}
         return decode(cls, {key: value for key, value in tree.items() if key in names})

@@ -134,7 +134,7 @@ class AudioDataset(Dataset[Any]):
         return weights.cumsum(0)
 
     def select(self, numbers: Sequence[int]) -> Self:
-        """The same data set of only some of its files."""
+        """This data set with only some of its files."""
         other = copy.copy(self)
         other.meta = [self.meta[number] for number in numbers]
         if not other.meta:

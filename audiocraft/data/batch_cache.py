@@ -30,7 +30,7 @@ class CachedBatchWriter:
         self._batch = 0
 
     def start_epoch(self, epoch: int) -> None:
-        """Before the first batch of an epoch."""
+        """Begin an epoch; it is called before its first batch."""
         self._epoch, self._batch = _epoch_folder(self.cache_folder, epoch), 0
         self._epoch.mkdir(parents=True, exist_ok=True)
         # Batches of an earlier run, of another size or from more processes, would come back beside the new ones.
@@ -40,7 +40,7 @@ class CachedBatchWriter:
                 path.unlink(missing_ok=True)
 
     def save(self, *content: Any) -> None:
-        """One batch: tensors [B, ...] and lists of B entries, made of tensors, numbers, texts, lists and dicts."""
+        """Write one batch: tensors [B, ...] and lists of B entries: tensors, numbers, texts, lists and dicts."""
         if self._epoch is None:
             raise InvalidInput("start_epoch comes before save", field="epoch")
         rows = {len(part) for part in content}
@@ -71,7 +71,7 @@ class CachedBatchLoader:
         self._files: list[tuple[Path, int]] = []
 
     def start_epoch(self, epoch: int) -> None:
-        """Before iterating over an epoch."""
+        """Choose the epoch that is read; it is called before iterating over it."""
         folder = _epoch_folder(self.cache_folder, epoch)
         names = [(path, _BATCH_FILE.fullmatch(path.name)) for path in sorted(folder.glob("*.pt"))]
         self._files = [(path, int(match["rows"])) for path, match in names if match is not None]

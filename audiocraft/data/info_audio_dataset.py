@@ -183,7 +183,7 @@ def get_captions(value: Any) -> list[str] | None:
 
 
 def clusterify_all_meta(meta: list[AudioMeta]) -> list[AudioMeta]:
-    """The same files under the paths they have on this cluster."""
+    """These files under the paths they have on this cluster."""
     return [_clusterified(item) for item in meta]
 
 

@@ -26,7 +26,7 @@ class JascoInfo(MusicInfo):
     melody: SymbolicCondition | None = None
 
     def to_condition_attributes(self) -> ConditioningAttributes:
-        """As of music, with chords and melody."""
+        """The conditions of music, with chords and melody."""
         attributes = super().to_condition_attributes()
         for name in ("chords", "melody"):
             condition = getattr(self, name)
@@ -85,7 +85,7 @@ class MelodyData:
         return self.load_saliency_from_saliency_dict(self._read[path], x.seek_time)
 
     def get_null_salience(self) -> Tensor:
-        """No pitch in any frame."""
+        """A melody that has no pitch in any frame."""
         return torch.zeros(self.melody_salience_dim, self.frames, device="cpu")
 
     def load_saliency_from_saliency_dict(self, saliency_dict: Mapping[str, Tensor], offset: float) -> Tensor:

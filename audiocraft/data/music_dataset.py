@@ -92,7 +92,7 @@ class MusicInfo(AudioInfo):
 
     @classmethod
     def from_dict(cls, dictionary: Mapping[str, Any], fields_required: bool = False) -> Self:
-        """From the fields of a segment and of its JSON file.
+        """Read the fields of a segment and of its JSON file.
 
         Args:
             fields_required: refuse a file that lacks one of the text fields.
@@ -210,7 +210,7 @@ def augment_music_info_description(
     *,
     rng: random.Random | None = None,
 ) -> MusicInfo:
-    """With probability `merge_text_p`, a copy whose description also tells the other fields, in random order."""
+    """With probability `merge_text_p`, return a copy whose description also tells the other fields, in random order."""
     rng = rng or random.Random()
     if rng.random() >= merge_text_p:
         return music_info

@@ -61,7 +61,7 @@ class SoundInfo(SegmentWithAttributes):
 
     @classmethod
     def from_dict(cls, dictionary: Mapping[str, Any], fields_required: bool = False) -> Self:
-        """From the fields of a segment and of its JSON file.
+        """Read the fields of a segment and of its JSON file.
 
         Args:
             fields_required: refuse a file without a description.

@@ -73,7 +73,7 @@ class Ticket:
         raise CancelledError("the generation was cancelled")
 
     def deliver(self, event: Event) -> None:
-        """For the engine: hand `event` to the owner. Nothing follows a final event."""
+        """Hand `event` to the owner; the engine calls it. Nothing follows a final event."""
         if self._ended.is_set():
             return
         try:

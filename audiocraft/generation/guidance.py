@@ -46,7 +46,7 @@ class GuidedBatch:
     device: torch.device
 
     def open(self, capacity: int) -> list[Any]:
-        """One state per pass, for at most `capacity` steps."""
+        """Open one state for each pass, for at most `capacity` steps."""
         return [self.lm.init_state(self.padded_rows, capacity, fused) for fused in self.passes]
 
     def logits(self, codes: Tensor, states: Sequence[Any]) -> Tensor:

@@ -25,7 +25,7 @@ class SharedState(Protocol):
         ...
 
     def together(self, states: Sequence[Any], padding: int, *, length: int) -> Any:
-        """One state over the rows of all `states`, which go on as parts of it, and of `padding` more.
+        """Join to one state the rows of all `states`, which go on as parts of it, and of `padding` more.
 
         Args:
             length: the most steps that one of them will have.
@@ -48,7 +48,8 @@ class TokenLM(Protocol):
 
     @property
     def fewest_rows(self) -> int:
-        """With fewer rows, what becomes of one would depend, in the last bits, on how many there are."""
+        """How many rows there must be at least: with fewer, what becomes of one would depend, in the
+        last bits, on how many there are."""
         ...
 
     @property

@@ -75,7 +75,7 @@ class DecodingState:
         return self.guided.logits(codes, self.states)
 
     def noted(self, logits: Tensor) -> Tensor:
-        """The same logits; those that are no numbers are remembered, without waiting for a GPU."""
+        """Return the logits as they are; those that are no numbers are remembered, without waiting for a GPU."""
         found = ~(logits < torch.inf).all()
         self.undefined = found if self.undefined is None else self.undefined | found
         return logits
@@ -158,7 +158,7 @@ class StepGroup:
         self._state = states[0].together(states, self._padding, length=length)
 
     def run(self, computations: Sequence[Predict]) -> list[Tensor]:
-        """One step of the network for all windows."""
+        """Run one step of the network for all windows."""
         codes = [
             computation.codes.repeat(window.guided.branches, 1, 1)
             for computation, window in zip(computations, self._windows, strict=True)

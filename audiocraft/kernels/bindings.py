@@ -97,7 +97,8 @@ class Kernels:
         _check(self.call.ac_network(byref(network), byref(span), chunk, torch.get_num_threads()))
 
     def networks(self, network: codec.Network, x: Tensor, out: Tensor) -> None:
-        """The same for many short inputs: x [B, T, D] -> out [B, T', D'], contiguous, each the task of one thread."""
+        """Run a network over many short inputs: x [B, T, D] -> out [B, T', D'], contiguous; each is the task of
+        one thread."""
         threads = torch.get_num_threads()
         answer = self.call.ac_networks(
             byref(network), x.data_ptr(), x.shape[1], out.data_ptr(), len(x), threads

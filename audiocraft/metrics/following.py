@@ -20,7 +20,7 @@ class Wanted(Protocol):
 
     @property
     def key(self) -> str:
-        """As `parse_key` reads it."""
+        """The key as `parse_key` reads it."""
 
     @property
     def instruments(self) -> Sequence[str]:

@@ -41,7 +41,7 @@ class Known(Protocol):
 
     @property
     def key(self) -> str:
-        """As `parse_key` reads it."""
+        """The key as `parse_key` reads it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class Measured:
 
     @classmethod
     def around(cls, value: float, deviation: float) -> Measured:
-        """From the standard deviation of the value."""
+        """Make it from the standard deviation of the value."""
         reach = _NORMAL_95 * math.sqrt(2) * deviation
         return cls(value, value - reach, value + reach)
 

@@ -221,7 +221,7 @@ def build_conditioner(
     duration: float = 30.0,
     load_codec: CodecLoader | None = None,
 ) -> BaseConditioner:
-    """One conditioner whose embeddings are `output_dim` wide, for a model that hears `duration` seconds.
+    """Build a conditioner whose embeddings are `output_dim` wide, for a model that hears `duration` seconds.
 
     Args:
         load_codec: gives the codec that a style is read from by its name; it has weights of its own, which are no

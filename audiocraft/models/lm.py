@@ -146,7 +146,8 @@ class LMModel(StreamingModule):
 
     @property
     def fewest_rows(self) -> int:
-        """With fewer rows, what becomes of one would depend, in the last bits, on how many there are."""
+        """How many rows there must be at least: with fewer, what becomes of one would depend, in the
+        last bits, on how many there are."""
         if self._device.type != "cpu" or self.transformer.runs_natively:
             return 1
         return guidance.MIN_ROWS

@@ -41,7 +41,7 @@ class LMState:
 
     @property
     def nbytes(self) -> int:
-        """Of what is cached of the past, and of what there is room for."""
+        """The bytes of what is cached of the past, and of what there is room for."""
         assert isinstance(self.transformer, TransformerState)
         caches = [layer.past for layer in self.transformer.layers]
         return sum(cache.keys.nbytes + cache.values.nbytes for cache in caches)

@@ -166,14 +166,14 @@ class MultiBandDiffusion:
 
     @staticmethod
     def get_mbd_musicgen(device: torch.device | str | None = None) -> MultiBandDiffusion:
-        """For the codes of MusicGen at 32 kHz."""
+        """Load the diffusion for the codes of MusicGen at 32 kHz."""
         return MultiBandDiffusion.get_pretrained(device=device)
 
     @staticmethod
     def get_mbd_24khz(
         bw: float = 3.0, device: torch.device | str | None = None, n_q: int | None = None
     ) -> MultiBandDiffusion:
-        """For the codes of EnCodec at 24 kHz.
+        """Load the diffusion for the codes of EnCodec at 24 kHz.
 
         Args:
             bw: bit rate in kilobits per second: 1.5, 3 or 6.

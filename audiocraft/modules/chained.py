@@ -61,7 +61,7 @@ class Segment:
 
 
 def init_layers(layers: nn.Sequential, batch_size: int) -> list[Any]:
-    """One state for each layer, None where it has nothing to remember."""
+    """Make a state for each layer, None where it has nothing to remember."""
     return [layer.init_state(batch_size) if isinstance(layer, StreamingModule) else None for layer in layers]
 
 
@@ -73,7 +73,7 @@ def layers_lookahead(layers: Sequence[nn.Module] | nn.Sequential, index: int) ->
 
 
 def step_in_torch(layers: nn.Sequential, x: Tensor, states: list[Any], *, last: bool) -> Tensor:
-    """One piece through all layers; with `last`, what each layer still held follows it."""
+    """Send one piece through all layers; with `last`, what each layer still held follows it."""
     for layer, state in zip(layers, states, strict=True):
         if not isinstance(layer, StreamingModule):
             x = layer(x)

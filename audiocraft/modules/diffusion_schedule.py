@@ -215,7 +215,7 @@ class NoiseSchedule:
         *,
         variance: str | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """From the noisy audio at `step` to that at `following`, or to clean audio.
+        """Go from the noisy audio at `step` to that at `following`, or to clean audio.
 
         Args:
             estimate: the noise that the network finds in `current`.

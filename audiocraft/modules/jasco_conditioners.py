@@ -158,7 +158,7 @@ class DrumsConditioner(WaveformConditioner):
         return self._projected(self._get_wav_embedding(x))
 
     def of_latents(self, latents: Tensor) -> ConditionType:
-        """The same of latents [B, T, D] that were made of the drums before, such as in training."""
+        """Make the condition of latents [B, T, D] that were made of the drums before, such as in training."""
         return self._projected(self._blurred(latents))
 
     def separated(self, wav: Tensor, sample_rate: int) -> Tensor:
@@ -267,7 +267,8 @@ class JascoConditioningProvider(ConditioningProvider):
         self.melody_dim = melody_dim
 
     def tokenize(self, inputs: Sequence[ConditioningAttributes]) -> dict[str, Any]:
-        """As of any provider; every row has all symbolic conditions, and all rows have equally many frames."""
+        """Prepare rows as any provider does; every row has all symbolic conditions, and all rows have equally many
+        frames."""
         chords, melody = JascoCondConst.CRD.value, JascoCondConst.MLD.value
         frames = max((_frames(row) for row in inputs), default=0) or self.sequence_length
         filled = []

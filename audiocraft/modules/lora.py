@@ -117,7 +117,7 @@ def plain_name(name: str) -> str | None:
 
 
 def adapters_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of the state dict of an adapted network, the matrices of its adapters: `NAME.lora_a` and `NAME.lora_b`."""
+    """Take from the state dict of an adapted network the matrices of its adapters: `NAME.lora_a` and `NAME.lora_b`."""
     return {f"{name}.lora_{part}": value for name, part, value in _parts(state) if part != _ORIGINAL}
 
 
@@ -128,7 +128,7 @@ def base_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def merged(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """The same with the adapters added to their matrices.
+    """Add the adapters of a state dict to their matrices.
 
     Args:
         scale: alpha / rank.

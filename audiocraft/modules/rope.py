@@ -99,7 +99,8 @@ class RotaryEmbedding(nn.Module):
         return rotation if self.scale == 1 else rotation * self.scale + (1.0 - self.scale)
 
     def rotation(self, positions: Tensor) -> Rotation:
-        """For queries and keys at `positions` [B or 1, S]; made once per pass and shared by all layers."""
+        """Compute the rotation of queries and keys at `positions` [B or 1, S]; it is made once per pass and
+        shared by all layers."""
         if self.xpos is None:
             rotations = self.rotations(positions).unsqueeze(1)
             return Rotation(rotations, rotations)

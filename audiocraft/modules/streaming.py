@@ -141,7 +141,7 @@ class StreamingSequential(StreamingModule, nn.Sequential):
     """Layers one after the other; each streaming layer finds its own state."""
 
     def init_state(self, *args: Any, **kwargs: Any) -> list[Any]:
-        """One entry per layer, None where a layer has nothing to remember."""
+        """Make one entry for each layer, None where a layer has nothing to remember."""
         return [
             layer.init_state(*args, **kwargs) if isinstance(layer, StreamingModule) else None
             for layer in self

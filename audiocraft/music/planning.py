@@ -165,8 +165,9 @@ def plans_over_time(
     seed: int,
     score: ScoreSettings = ScoreSettings(),
 ) -> tuple[ScorePlan | None, ...]:
-    """One plan for each entry of a schedule, `plan` being that of the first. Tempo, metre, key and chords go on until
-    a later text names others; a new tempo or metre begins with a bar at that second, new chords with the next bar.
+    """Make one plan for each entry of a schedule, `plan` being that of the first. Tempo, metre, key and chords go on
+    until a later text names others; a new tempo or metre begins with a bar at that second, new chords with the next
+    bar.
 
     Args:
         schedule: (second, text) in ascending order.

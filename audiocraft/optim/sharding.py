@@ -107,7 +107,8 @@ class WholeState:
 
 
 class WholeOptimizerState:
-    """The same for an optimiser, whose moments are spread as the parameters are that they belong to."""
+    """The state of an optimiser as if it were not sharded; its moments are spread as the parameters
+    are that they belong to."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer

@@ -83,12 +83,12 @@ class DummyQuantizer(BaseQuantizer):
 
     @property
     def total_codebooks(self) -> int:
-        """One, holding everything."""
+        """There is one codebook, which holds everything."""
         return 1
 
     @property
     def num_codebooks(self) -> int:
-        """One, holding everything."""
+        """There is one codebook, which holds everything."""
         return 1
 
     def set_num_codebooks(self, n: int) -> None:

@@ -145,7 +145,8 @@ class EuclideanCodebook(nn.Module):
 
     @torch.no_grad()
     def init_embed_(self, data: Tensor, *, generator: torch.Generator | None = None) -> None:
-        """On the first training batch, k-means of data [n, D]; every process gets those of process 0."""
+        """Fill the codebook on the first training batch, by k-means of data [n, D]; every process gets those
+        of process 0."""
         if self.inited.item():
             return
         means, counts = kmeans(data, self.codebook_size, self.kmeans_iters, generator=generator)

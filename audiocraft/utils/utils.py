@@ -138,7 +138,7 @@ def warn_once(logger: logging.Logger, msg: str) -> None:
 
 
 def random_subset(dataset: Dataset[Any], max_samples: int, seed: int = 42) -> Subset[Any]:
-    """At most `max_samples` items, the same ones for the same seed."""
+    """Draw at most `max_samples` items, the same ones for the same seed."""
     size = len(dataset)  # type: ignore[arg-type]
     if max_samples >= size:
         return Subset(dataset, range(size))

@@ -36,7 +36,7 @@ def _per_layer(values: Sequence[int] | None, defaults: Sequence[int], name: str)
 
 
 class ScaleDiscriminator(nn.Module):
-    """One scale.
+    """A discriminator that hears the waveform at one scale.
 
     Args:
         kernel_sizes: their product is the first kernel; the last two are those of the two layers after downsampling.

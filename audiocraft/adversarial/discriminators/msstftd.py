@@ -68,7 +68,7 @@ class ComplexSpectrogram(nn.Module):
 
 
 class DiscriminatorSTFT(nn.Module):
-    """One resolution.
+    """A discriminator that sees a spectrogram of one resolution.
 
     Args:
         filters: channels of the first layer; each dilated layer widens by `filters_scale` up to `max_filters`.

@@ -61,7 +61,7 @@ WALTZ: Pattern = ((KICK, "X..........."), (RIM, "....x...x..."), (HAT, "x...x...
 
 
 def draw_pattern(rng: random.Random, style: str, beats_per_bar: int) -> Pattern:
-    """One of the style's patterns."""
+    """Draw one of the style's patterns."""
     return WALTZ if beats_per_bar == 3 else rng.choice(PATTERNS[style])
 
 

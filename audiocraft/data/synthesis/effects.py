@@ -302,7 +302,7 @@ EVENTS: MappingProxyType[str, tuple[Callable[[Rng, int], Signal], float, float]]
 
 
 def synthesize(kind: str, rng: Rng, size: int) -> NDArray[Any]:
-    """One kind of sound, faded at both ends -> [size], at unit loudness over its length."""
+    """Synthesise one kind of sound, faded at both ends -> [size], at unit loudness over its length."""
     function = LASTING[kind] if kind in LASTING else EVENTS[kind][0]
     signal = _unit(function(rng, size))
     fade = min(size // 4, SAMPLE_RATE // 50)

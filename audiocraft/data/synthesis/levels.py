@@ -49,7 +49,7 @@ def reverberate(signal: NDArray[np.float64], share: float) -> NDArray[np.float64
 
 
 def finish(signal: NDArray[np.float64], loudness: float) -> Samples:
-    """To `loudness` dBFS (root mean square), peaks rounded off below full scale."""
+    """Bring a sound to `loudness` dBFS (root mean square), with peaks rounded off below full scale."""
     signal = signal - signal.mean()
     signal = signal * (10 ** (loudness / 20) / max(float(np.sqrt((signal**2).mean())), 1e-9))
     over = np.abs(signal) > _KNEE

@@ -194,7 +194,7 @@ def draw_playing(rng: random.Random, piece: Piece) -> Playing:
 
 
 def humanise(rng: random.Random, part: Part, chair: Chair, moved: Callable[[float], float]) -> Part:
-    """The same notes as a person plays them: loose timing, uneven strength, chords that are not struck at once."""
+    """Turn notes into what a person plays: loose timing, uneven strength, chords that are not struck at once."""
     looseness = 0.001 * math.exp(rng.gauss(1.3, 0.6))
     spread = rng.uniform(0.0, 0.018) if part.role != DRUMS and rng.random() < 0.5 else 0.0
     unevenness, shift = rng.uniform(3.0, 12.0), 12 * chair.player.octaves

@@ -70,7 +70,7 @@ class Studio:
         return self._shelves[split == "heldout"]
 
     def music(self, seed: int, index: int, split: str) -> tuple[Samples, dict[str, Any]]:
-        """One clip of music: (sound [N], labels)."""
+        """Render one clip of music: (sound [N], labels)."""
         rng = generator_of("wide", split, seed, index)
         piece = compose(seed, index, split)
         chairs = seat(rng, piece)
@@ -123,13 +123,13 @@ class Studio:
         return None
 
     def sound(self, seed: int, index: int, split: str) -> tuple[Samples, dict[str, Any]]:
-        """One clip of sounds: (sound [N], labels)."""
+        """Render one clip of sounds: (sound [N], labels)."""
         scene = compose_scene(seed, index, split)
         # There are too few recordings of a kind to keep some for evaluation: pairs are held out instead.
         return render_scene(scene, self.shelf("train")), scene.labels()
 
     def collage(self, seed: int, index: int, split: str) -> tuple[Samples, dict[str, Any]]:
-        """One clip of layered recordings, in no key and without captions: for a codec, (sound [N], labels)."""
+        """Render one clip of layered recordings, in no key and without captions: for a codec, (sound [N], labels)."""
         rng = generator_of("collage", split, seed, index)
         shelf, size = self.shelf(split), round(DURATION * SAMPLE_RATE)
         layers = rng.sample(list(_LAYERS), rng.choices((1, 2, 3), (0.3, 0.45, 0.25))[0])

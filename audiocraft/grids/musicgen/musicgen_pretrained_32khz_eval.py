@@ -7,7 +7,7 @@ from audiocraft.grids.musicgen._explorers import GenerationEvalExplorer
 
 
 def eval(launcher: Launcher, batch_size: int = 32) -> None:
-    """One evaluation with what `launcher` is bound to."""
+    """Ask for one evaluation with what `launcher` is bound to."""
     data = {"datasource.train": "egs/musiccaps", "datasource.valid": "egs/musiccaps"}
     launcher({"dataset.evaluate.batch_size": batch_size, **data}, execute_only="evaluate")
 

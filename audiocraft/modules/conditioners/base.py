@@ -66,7 +66,7 @@ def nullify_condition(condition: ConditionType, dim: int = 1) -> ConditionType:
 
 
 def nullify_wav(cond: WavCondition) -> WavCondition:
-    """No sound: one zero sample, of length 0, per row."""
+    """Replace the sound by none: one zero sample, of length 0, per row."""
     rows = cond.wav.shape[0]
     return WavCondition(
         wav=torch.zeros_like(cond.wav[..., :1]),
@@ -91,21 +91,21 @@ def nullify_joint_embed(embed: JointEmbedCondition) -> JointEmbedCondition:
 
 
 def nullify_chords(sym_cond: SymbolicCondition, null_chord_idx: int = 194) -> SymbolicCondition:
-    """No chord in any frame; the rest stays."""
+    """Take the chords out of all frames; the rest stays."""
     if sym_cond.frame_chords is None:
         return sym_cond
     return sym_cond._replace(frame_chords=torch.full_like(sym_cond.frame_chords, null_chord_idx))
 
 
 def nullify_melody(sym_cond: SymbolicCondition) -> SymbolicCondition:
-    """No pitch in any frame; the rest stays."""
+    """Take the pitch out of all frames; the rest stays."""
     if sym_cond.melody is None:
         return sym_cond
     return sym_cond._replace(melody=torch.zeros_like(sym_cond.melody))
 
 
 def nullify_symbolic(sym_cond: SymbolicCondition, null_chord_idx: int = 194) -> SymbolicCondition:
-    """No chords, no melody and no plan."""
+    """Take away chords, melody and plan."""
     return nullify_melody(nullify_chords(sym_cond, null_chord_idx))._replace(plan=None)
 
 

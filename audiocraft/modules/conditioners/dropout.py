@@ -74,7 +74,7 @@ def dropout_symbolic_conditions(
 def unconditional(
     samples: Sequence[ConditioningAttributes], kinds: Sequence[str] = KINDS, **kwargs: Any
 ) -> list[ConditioningAttributes]:
-    """The same rows without any condition of these kinds; what guidance compares with."""
+    """These rows without any condition of these kinds; what guidance compares with."""
     copies = [_copy(sample) for sample in samples]
     for sample in copies:
         for kind in kinds:

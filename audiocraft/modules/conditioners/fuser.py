@@ -56,7 +56,7 @@ class Fused:
         )
 
     def rows(self, index: Tensor | slice) -> Fused:
-        """Some rows of the batch, in the order of `index`."""
+        """Take some rows of the batch, in the order of `index`."""
         return self._map(lambda tensor: tensor[index])
 
     def to(self, *args: Any, **kwargs: Any) -> Fused:

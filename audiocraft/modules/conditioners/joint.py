@@ -58,7 +58,7 @@ class JointEmbeddingConditioner(BaseConditioner):
         """(vectors [B, dim], which rows have one [B])"""
 
     def tokenize(self, x: JointEmbedCondition) -> JointEmbedCondition:
-        """The same, on the device of the weights."""
+        """The waveforms and texts, on the device of the weights."""
         device = self.output_proj.weight.device
         return x._replace(wav=x.wav.to(device), length=x.length.to(device))
 

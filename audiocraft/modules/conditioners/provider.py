@@ -128,7 +128,7 @@ class ConditioningProvider(nn.Module):
 
 
 def collate_wavs(rows: Sequence[WavCondition]) -> WavCondition:
-    """One batch of mono waveforms [B, 1, N], padded at the end, from rows [1, C, N]."""
+    """Join to one batch of mono waveforms [B, 1, N], padded at the end, from rows [1, C, N]."""
     return WavCondition(
         wav=_stack([row.wav for row in rows]),
         length=torch.cat([row.length for row in rows]),
@@ -147,7 +147,7 @@ def _shared_style(rows: Sequence[WavCondition]) -> StyleSettings | None:
 
 
 def collate_joint_embeds(rows: Sequence[JointEmbedCondition]) -> JointEmbedCondition:
-    """As `collate_wavs`, with the texts."""
+    """Join waveforms as `collate_wavs` does, together with their texts."""
     return JointEmbedCondition(
         wav=_stack([row.wav for row in rows]),
         text=[text for row in rows for text in row.text],

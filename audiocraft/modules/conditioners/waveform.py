@@ -40,7 +40,7 @@ class WaveformConditioner(BaseConditioner):
             self.output_proj.to(device)
 
     def tokenize(self, x: WavCondition) -> Any:
-        """The same waveforms [B, 1, N], on the device of the weights."""
+        """The waveforms [B, 1, N], on the device of the weights."""
         if x.wav.dim() != 3 or x.length.shape != x.wav.shape[:1]:
             raise InvalidInput(
                 f"waveforms are [B, C, N] with one length each, got {list(x.wav.shape)} "
