@@ -144,7 +144,7 @@ def test_torchrun_starts_them_again(
     overrides = [*recipes["musicgen"], *OFTEN]
     script = tmp_path / "dies_once.py"
     script.write_text(DIES_ONCE)
-    words = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", "--monitor-interval=0.1", str(script)]
+    words = ["--standalone", "--nproc-per-node=2", "--max-restarts=3", "--monitor-interval=0.1", str(script)]
     process = start(
         [sys.executable, "-m", "torch.distributed.run", *words, str(tmp_path / "parts"), *overrides],
         cwd=Path(__file__).parents[2],
@@ -153,7 +153,7 @@ def test_torchrun_starts_them_again(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said, _ = process.communicate(timeout=300)
+    said, _ = process.communicate(timeout=900)
     assert process.returncode == 0, said
     assert f"exitcode: -{int(signal.SIGKILL)}" in said.replace("(", "").replace(")", "") or "SIGKILL" in said
     pair.run(overrides, tmp_path / "whole")
