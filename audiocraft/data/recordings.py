@@ -136,7 +136,8 @@ def _told(path: Path, folder: Path, table: Mapping[str, Mapping[str, Any]]) -> t
     """What is known of a file, the most explicit source first, and where its description is from."""
     told = {name: value for name, value in _tags(path).items() if value}
     tags = ", ".join(str(told[name]) for name in ("genre", "title") if name in told)
-    row = table.get(path.relative_to(folder).as_posix(), table.get(path.name, {}))
+    place = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    row = table.get(place, table.get(path.name, {}))
     beside = read_info(AudioMeta(str(path), 0.0, 1))
     told |= {**row, **beside}
     if _described(beside):
@@ -151,7 +152,7 @@ def _told(path: Path, folder: Path, table: Mapping[str, Mapping[str, Any]]) -> t
 
 def told_of(path: Path, folder: Path) -> tuple[dict[str, Any], str]:
     """What is known of a file below `folder`, and where its description is from, as `Recording.source`."""
-    return _told(path, folder, _table(folder))
+    return _told(path.resolve(), folder.resolve(), _table(folder))
 
 
 def _described(told: Mapping[str, Any]) -> bool:
