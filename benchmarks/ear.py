@@ -4,7 +4,7 @@ usage: python benchmarks/ear.py [--prompts bare|detailed|sounds] [--seeds 32] [-
 
 Each prompt is made with each seed, as the command line makes it. A burst is a sample above four times the 99th
 percentile of the clip's magnitudes, in what the model makes; everything else is measured in what is written or
-streamed. The last line of stdout is one JSON document.
+streamed. Each clip is made once and then written in every form. The last line of stdout is one JSON document.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import soundfile
 import torch
@@ -28,11 +29,12 @@ from audiocraft.audio.files import audio_read
 from audiocraft.audio.finishing import USUAL, find_faults, finished
 from audiocraft.audio.loudness import true_peak
 from audiocraft.errors import AudioCraftError
-from audiocraft.generation.request import GenerationRequest
+from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.metrics.health import ending_level, has_burst
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.loaders import load_model
 from audiocraft.workflows.render import render
+from audiocraft.workflows.takes import SILENT_TAKES, take_seed
 
 PROMPTS = {
     "bare": ("happy music", "jazz", "pop", "lofi hip hop", "orchestra", "flute", "rock", "sad song"),
@@ -53,6 +55,8 @@ PROMPTS = {
     ),
 }  # fmt: skip
 FILES, STREAMS = ("wav", "flac", "mp3", "ogg", "opus"), ("stream", "mp3 stream", "opus stream")
+LOSSY = {"mp3", "ogg", "opus", "mp3 stream", "opus stream"}
+_ROWS = 8
 
 
 @dataclass
@@ -66,6 +70,8 @@ class Heard:
     retried: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     longest_tone: float = 0.0
+    longest_streamed: float = 0.0
+    streamed: list[str] = field(default_factory=list)
 
     def note_form(self, form: str, wav: Tensor, rate: int) -> None:
         """A clip as it is in a form that reaches an ear."""
@@ -82,6 +88,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=32)
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--every", type=int, default=1, help="lossy forms of every so many seeds")
     parser.add_argument("--forms", nargs="+", default=["wav", "stream"], choices=[*FILES, *STREAMS])
     return parser.parse_args()
 
@@ -99,25 +106,68 @@ def streamed(wav: Tensor, rate: int, form: str) -> tuple[Tensor, int]:
     return torch.from_numpy(found.T.copy()), held
 
 
+class Once:
+    """A model that makes a clip only once, several seeds in one pass, so that its forms are those of one take. In
+    company a clip is the same as alone."""
+
+    def __init__(self, model: GeneratorModel, prompt: str, seconds: float, seeds: tuple[int, ...]) -> None:
+        self._model = model
+        prompts = (prompt,) * len(seeds)
+        made = model.run(GenerationRequest(prompts=prompts, duration=seconds, seeds=seeds))
+        self._made = {
+            (prompts[:1], (seed,)): replace(
+                made, audio=made.audio[row : row + 1], seeds=(seed,), plans=made.plans[row : row + 1]
+            )
+            for row, seed in enumerate(seeds)
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def run(self, request: GenerationRequest, **how: Any) -> GenerationResult:
+        """What `request` gives, remembered by its prompts and seeds."""
+        assert request.seeds is not None
+        key = (request.prompts, request.seeds)
+        if key not in self._made:
+            self._made[key] = self._model.run(request, **how)
+        return self._made[key]
+
+
 def listen(
     model: GeneratorModel, prompt: str, options: argparse.Namespace, heard: Heard, folder: Path
 ) -> None:
     """Make one prompt with all seeds, and measure."""
-    for first in range(options.first, options.first + options.seeds, 8):
-        seeds = tuple(range(first, min(first + 8, options.first + options.seeds)))
-        request = GenerationRequest(prompts=(prompt,) * len(seeds), duration=options.seconds, seeds=seeds)
-        made = model.run(request)
-        for form in set(FILES) & set(options.forms):
-            for seed in seeds:
-                _listen_to_file(
-                    model, replace(request, prompts=(prompt,), seeds=(seed,)), heard, folder / f"x.{form}"
-                )
-        for seed, wav in zip(seeds, made.audio, strict=True):
-            heard.clips += 1
-            if has_burst(wav):
-                heard.bursts.append(f"{prompt} {seed}")
-            for form in set(STREAMS) & set(options.forms):
-                heard.note_form(form, *streamed(wav, made.sample_rate, form))
+    seeds = range(options.first, options.first + options.seeds)
+    for place, seed in enumerate(seeds):
+        if place % _ROWS == 0:
+            rows = tuple(seeds[place : place + _ROWS])
+            once = cast(GeneratorModel, Once(model, prompt, options.seconds, rows))
+        request = GenerationRequest(prompts=(prompt,), duration=options.seconds, seeds=(seed,))
+        forms = options.forms if place % options.every == 0 else set(options.forms) - LOSSY
+        for form in (form for form in FILES if form in forms):
+            _listen_to_file(once, request, heard, folder / f"x.{form}")
+        made = once.run(request)
+        heard.clips += 1
+        if has_burst(made.audio[0]):
+            heard.bursts.append(f"{prompt} {seed}")
+        made = _first_heard(once, request)
+        faults = find_faults(made.audio[0], made.sample_rate, music=model.makes_music)
+        heard.longest_streamed = max(heard.longest_streamed, faults.held)
+        if faults.reason is not None:
+            heard.streamed.append(f"{prompt} {seed}: {faults.reason}")
+        for form in (form for form in STREAMS if form in forms):
+            heard.note_form(form, *streamed(made.audio[0], made.sample_rate, form))
+
+
+def _first_heard(model: GeneratorModel, request: GenerationRequest) -> GenerationResult:
+    """The take that a stream is: the first one that is neither silent nor broken, whatever else it is."""
+    assert request.seeds is not None
+    for number in range(SILENT_TAKES):
+        made = model.run(replace(request, seeds=(take_seed(request.seeds[0], number),)))
+        faults = find_faults(made.audio[0], made.sample_rate)
+        if not (faults.silent or faults.broken):
+            break
+    return made
 
 
 def _listen_to_file(model: GeneratorModel, request: GenerationRequest, heard: Heard, path: Path) -> None:
@@ -152,11 +202,14 @@ def main() -> None:
         )
     print(f"longest tone {heard.longest_tone:.2f} s; made again: {', '.join(heard.retried) or 'none'}")
     print(
+        f"streamed: longest tone {heard.longest_streamed:.2f} s; {', '.join(heard.streamed) or 'no faults'}"
+    )
+    print(
         json.dumps(
             {
                 "prompts": options.prompts, "clips": heard.clips, "bursts": len(heard.bursts), "peaks": heard.peaks,
                 "endings": heard.endings, "longest_tone": heard.longest_tone, "retried": heard.retried,
-                "faults": dict(heard.faults),
+                "faults": dict(heard.faults), "longest_streamed": heard.longest_streamed, "streamed": heard.streamed,
             }
         )
     )  # fmt: skip

@@ -12,13 +12,14 @@ Audio whose true peak stays below the ceiling is not changed in a single bit, ex
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.audio.faults import SILENT_DB, STUCK_S, StandstillMeter
+from audiocraft.audio.formats import AudioFormat
 from audiocraft.audio.loudness import interpolator
 from audiocraft.config.limits import FADE, MAX_FADE
 from audiocraft.errors import InvalidInput
@@ -26,6 +27,7 @@ from audiocraft.errors import InvalidInput
 _BLOCK_S = 0.02  # audio is worked on in blocks of this length, wherever its pieces begin and end
 _AHEAD_S = 0.005  # how long before a peak the gain begins to fall
 _RELEASE_S = 0.08  # after this time a reduction has decayed to 1/e
+_SURE_S, _HELD_S = 10, 60  # what `Opening` takes for sure, and the most that it holds back
 _HEARD_S = 10  # what is judged whole is heard in parts of so many seconds
 _FORGOTTEN = 1e-4  # a reduction below this, 0.001 dB, ends
 # A changing gain moves peaks between samples a little: what is limited goes as far below the ceiling.
@@ -51,6 +53,10 @@ class Finish:
             )
         if not 0 <= self.fade <= MAX_FADE:
             raise InvalidInput(f"the fade lasts 0 to {MAX_FADE:g} seconds, got {self.fade:g}", field="fade")
+
+    def for_format(self, form: AudioFormat) -> Finish:
+        """The same for a file of this format, in which a short fade may be too short."""
+        return replace(self, fade=max(self.fade, form.fade)) if self.fade else self
 
     def open(self, sample_rate: int, channels: int) -> Finisher:
         """Begin to finish one piece."""
@@ -126,6 +132,52 @@ class FaultMeter:
             return Faults(broken=False, silent=True, still=0.0)
         held = self._standstill.held_s if self._music else 0.0
         return Faults(broken=False, silent=False, still=self._standstill.still_s, held=held)
+
+
+class Opening:
+    """Holds back the beginning of a piece until it is sure not to be silent, so that a silent or broken one can be made
+    again before anybody has heard a sample of it. Music is let through after some tens of milliseconds of sound.
+
+    Args:
+        samples: how long the piece will be.
+        skip: samples at its start that are not judged, such as the audio that a piece continues.
+    """
+
+    def __init__(self, sample_rate: int, samples: int, *, skip: int = 0) -> None:
+        self._skip = skip
+        # As much sound as makes the whole louder than silence; a long piece need not wait for all of it.
+        self._enough = 10 ** (SILENT_DB / 10) * min(samples - skip, _SURE_S * sample_rate)
+        self._most = skip + _HELD_S * sample_rate
+        self._energy, self._count = 0.0, 0
+        self._held: list[Tensor] = []
+        self.open = False
+        """Whether anything was let through."""
+        self.broken = False
+        """Whether a sample that is no number came before that."""
+
+    def push(self, audio: Tensor) -> list[Tensor]:
+        """The next samples [C, n] -> the parts that may be heard now, in their order: none while it is not sure."""
+        if self.open:
+            return [audio]
+        if self.broken or not bool(audio.isfinite().all()):
+            self.broken = True
+            self._held.clear()
+            return []
+        judged = audio[:, max(0, self._skip - self._count) :]
+        self._count += audio.shape[-1]
+        if judged.numel():
+            self._energy += float(judged.double().square().sum()) / audio.shape[0]
+        self._held.append(audio)
+        self.open = self._energy >= self._enough > 0 or self._count > self._most
+        if not self.open:
+            return []
+        held, self._held = self._held, []
+        return held
+
+    @property
+    def faults(self) -> Faults:
+        """What is wrong with a piece that has come to its end and of which nothing was let through."""
+        return Faults(broken=self.broken, silent=not self.broken and not self.open, still=0.0)
 
 
 def find_faults(wav: Tensor, sample_rate: int, *, music: bool = False) -> Faults:

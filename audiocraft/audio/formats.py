@@ -27,6 +27,7 @@ class AudioFormat:
         in_files, in_streams: whether it can be a file, and whether it can be sent while it is made.
         rates: the sample rates in Hz that it can hold; empty for any.
         headroom: decibels by which finished audio is turned down first, since coding adds up to as much to its peaks.
+        fade: seconds that an end fades at least, where it does: coding spreads some of what is before into it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class AudioFormat:
     in_streams: bool = True
     rates: tuple[int, ...] = ()
     headroom: float = 0.0
+    fade: float = 0.0
 
     @property
     def gain(self) -> float:
@@ -50,9 +52,11 @@ class AudioFormat:
 _ALL = (
     AudioFormat("wav", "audio/wav", "wav", True, "WAV, 16 bit", "WAV", "PCM_16"),
     AudioFormat("flac", "audio/flac", "flac", True, "FLAC, lossless and smaller", "FLAC", "PCM_16"),
-    AudioFormat("ogg", "audio/ogg", "ogg", False, "Vorbis in Ogg", "OGG", "VORBIS", in_streams=False, headroom=2.0),
-    AudioFormat("mp3", "audio/mpeg", "mp3", False, "MP3", "MP3", "MPEG_LAYER_III", rates=MP3_RATES),
-    AudioFormat("opus", "audio/ogg", "opus", False, "Opus in Ogg", "OGG", "OPUS", rates=OPUS_RATES, headroom=2.0),
+    AudioFormat(
+        "ogg", "audio/ogg", "ogg", False, "Vorbis in Ogg", "OGG", "VORBIS", in_streams=False, headroom=2.0, fade=0.04
+    ),
+    AudioFormat("mp3", "audio/mpeg", "mp3", False, "MP3", "MP3", "MPEG_LAYER_III", rates=MP3_RATES, headroom=0.5),
+    AudioFormat("opus", "audio/ogg", "opus", False, "Opus in Ogg", "OGG", "OPUS", rates=OPUS_RATES, headroom=2.5),
     AudioFormat("pcm", "audio/pcm", "pcm", True, "raw samples, 16 bit little endian", in_files=False),
     AudioFormat("f32", "audio/x-f32le", "f32", True, "raw samples, 32 bit float little endian", in_files=False),
 )  # fmt: skip

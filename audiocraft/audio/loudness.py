@@ -22,6 +22,7 @@ _PEAK_BLOCK = 1 << 19
 # Long audio is measured piece by piece: the spectrum of ten minutes would take gigabytes. The filters of the weighting
 # ring for less than half a second, which is measured again with each piece.
 _PIECE_BLOCKS, _LEAD_BLOCKS = 100, 6
+_PEAK_ROW = 64  # samples whose neighbourhoods are looked at by one row of a product
 # Channels in front and behind count once, those at the sides 1.41 times, low frequencies not at all (BS.1770-4, annex
 # 3). The order is that of files: left, right, centre, low frequencies, then pairs, behind before beside.
 _FRONT, _SIDE, _LOW = 1.0, 1.41, 0.0
@@ -104,13 +105,18 @@ def true_peak(wav: Tensor, sample_rate: int) -> float:
     """The highest level of wav [C, N] between its samples, in dB below full scale (BS.1770-4, annex 2); minus infinity
     for silence. At four times the rate, or at 192 kHz if that is less, in blocks."""
     between = interpolator(sample_rate).to(wav.device)
+    rows = _interpolation(sample_rate).to(wav.device)
     reach = between.shape[-1] // 2
     highest = 0.0
     for start in range(0, wav.shape[-1], _PEAK_BLOCK):
         # Neighbours on both sides, or the block's own ends would count as steps.
         first, last = max(0, start - reach), start + _PEAK_BLOCK + reach
         heard = F.pad(wav[..., first:last].float(), (reach, reach), mode="replicate")
-        highest = max(highest, float(F.conv1d(heard[:, None], between).abs().amax()))
+        # Filled up to a whole row, of which only what the filter sees of the audio itself counts.
+        count = heard.shape[-1] - 2 * reach
+        seen = F.pad(heard, (0, -count % _PEAK_ROW)).unfold(-1, _PEAK_ROW + 2 * reach, _PEAK_ROW)
+        levels = (seen @ rows).unflatten(-1, (-1, _PEAK_ROW)).abs().amax(-2).flatten(-2)[..., :count]
+        highest = max(highest, float(levels.amax()))
     return 20 * math.log10(highest) if highest > 0 else -math.inf
 
 
@@ -127,6 +133,19 @@ def interpolator(sample_rate: int) -> Tensor:
         return kernel
 
 
+@lru_cache(maxsize=4)
+def _interpolation(sample_rate: int) -> Tensor:
+    """The same filter as a matrix [samples seen, factor * _PEAK_ROW], for a product of many rows: several times as fast
+    as the convolution of one channel."""
+    between = interpolator(sample_rate)
+    factor, _, taps = between.shape
+    with torch.inference_mode(False):
+        matrix = torch.zeros(_PEAK_ROW + taps - 1, factor, _PEAK_ROW)
+        for place in range(_PEAK_ROW):
+            matrix[place : place + taps, :, place] = between[:, 0].T
+        return matrix.flatten(1)
+
+
 def _oversampling(sample_rate: int) -> int:
     return max(1, min(4, 192_000 // sample_rate))
 
@@ -138,14 +157,17 @@ def k_weighted(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tenso
     length = wav.shape[-1]
     size = 1 << math.ceil(math.log2(max(2, length + int(0.5 * sample_rate))))
     weighted = wav.float()
-    for response in _k_responses(sample_rate, size, wav.device):
+    responses = _k_responses(sample_rate, size, wav.device)
+    if not limited:  # nothing happens between the filters: they are one
+        responses = (responses[0] * responses[1],)
+    for response in responses:
         weighted = torch.fft.irfft(torch.fft.rfft(weighted, n=size) * response, n=size)[..., :length]
         weighted = weighted.clamp(-1, 1) if limited else weighted
     return weighted
 
 
 @lru_cache(maxsize=16)
-def _k_responses(sample_rate: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _k_responses(sample_rate: int, size: int, device: torch.device) -> tuple[Tensor, ...]:
     """The complex frequency response [size // 2 + 1] of each filter."""
     # What is made in inference mode could never be part of a gradient, and these are kept for whoever comes next.
     with torch.inference_mode(False):

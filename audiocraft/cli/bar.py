@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from audiocraft.generation.progress import Progress, ProgressCallback
 
 
+_WORDS = 24  # of a prompt, in front of a bar
+
+
 class Bar:
     """A progress bar on stderr that appears with the first step, so that a refused request shows only its reason.
 
@@ -30,6 +33,7 @@ class Bar:
         self._doing = doing
         self._quiet = quiet
         self._bar: RichProgress | None = None
+        self._take: tuple[str, int] | None = None
 
     def __enter__(self) -> Bar:
         return self
@@ -39,14 +43,25 @@ class Bar:
             self._bar.stop()
 
     def reporter(self, start: int, stop: int) -> ProgressCallback:
-        """The callback of a run over the rows start..stop-1."""
+        """The callback of a run over the rows start..stop-1. It gives further takes of a row a line of their own."""
+        return _Reporter(self, start, stop)
 
-        def report(event: Progress) -> None:
-            check_interrupted()
-            if not self._quiet:
-                self._show(start + (stop - start) * event.done / event.total)
+    def show_take(self, words: str, number: int, share: float) -> None:
+        """How far another take of the piece with these words is; there is one at a time."""
+        check_interrupted()
+        if self._quiet:
+            return
+        self._show(0.0 if self._bar is None else self._bar.tasks[0].completed)
+        assert self._bar is not None
+        if self._take != (words, number):
+            from rich.markup import escape
 
-        return report
+            if self._take is not None:
+                self._bar.remove_task(self._bar.task_ids[-1])
+            self._take = words, number
+            shown = words if len(words) <= _WORDS else words[: _WORDS - 1] + "…"
+            self._bar.add_task(escape(say(f"take {number} of '{shown}'")), total=1.0)
+        self._bar.update(self._bar.task_ids[-1], completed=share)
 
     def measured(self, what: str, done: int, total: int) -> None:
         """So many files of a folder are measured."""
@@ -79,6 +94,18 @@ class Bar:
         pieces = "" if self._rows == 1 else f" {self._rows} pieces"
         bar.add_task(say(self._doing + pieces), total=self._rows)
         return bar
+
+
+class _Reporter:
+    def __init__(self, bar: Bar, start: int, stop: int) -> None:
+        self._bar, self._start, self._stop = bar, start, stop
+
+    def __call__(self, event: Progress) -> None:
+        self._bar.advance(self._start + (self._stop - self._start) * event.done / event.total)
+
+    def retake(self, words: str, number: int) -> ProgressCallback:
+        self._bar.show_take(words, number, 0.0)
+        return lambda event: self._bar.show_take(words, number, event.done / event.total)
 
 
 @contextmanager

@@ -47,6 +47,16 @@ OPTIONS = {
     "--show-completion": "print the script for it",
 }
 
+# What stands behind an option in its help, by its type; lists have a name of their own.
+_VALUES = {
+    "int": "N",
+    "int range": "N",
+    "float": "NUMBER",
+    "str": "TEXT",
+    "path": "PATH",
+    "file": "FILE",
+    "directory": "DIR",
+}
 # These end in an order of their own when a signal comes.
 _OWN_SIGNALS = ("serve", "worker", "train")
 
@@ -140,15 +150,37 @@ def usage() -> str:
 
 
 def _readable(command: Any) -> Any:
-    """The command, whose help is in the language of the reader, and in it no type behind a switch, which takes no
-    value."""
+    """The command, whose help is in the language of the reader and says what a value is in words, not as a type of
+    Python: nothing behind a switch, which takes none, and nothing behind an argument, whose name says it."""
     language.translate(command)
     for parameter in command.params:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
+        _name_value(parameter)
+    help_option = command.get_help_option
+
+    def shown(context: Any) -> Any:
+        option = help_option(context)
+        if option is not None:
+            _name_value(option)
+        return option
+
+    command.get_help_option = shown
     for inner in getattr(command, "commands", {}).values():
         _readable(inner)
     return command
+
+
+def _name_value(parameter: Any) -> None:
+    if getattr(parameter, "is_flag", False):
+        if parameter.metavar is None:
+            parameter.metavar = ""
+        return
+    is_argument, typed = parameter.param_type_name == "argument", parameter.display_type
+
+    def display_type(context: Any) -> str:
+        kind = typed(context).strip("<>")
+        return "" if is_argument else _VALUES.get(kind, kind)
+
+    parameter.display_type = display_type
 
 
 def _run(name: str, words: list[str]) -> int:

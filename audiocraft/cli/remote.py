@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from audiocraft.cli.language import say
 from audiocraft.cli.output import document, note, result
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _remarks(piece: Generation) -> list[str]:
 @app.command()
 def jobs(
     limit: Annotated[int, typer.Option(help="How many.")] = 20,
-    status: Annotated[list[str] | None, typer.Option(help="Only these; repeat it.")] = None,
+    status: Annotated[list[str] | None, typer.Option(metavar="STATUS", help="Only these; repeat it.")] = None,
     words: Annotated[str | None, typer.Option("--search", help="Words of the prompt.")] = None,
     as_json: Json = False,
     url: Url = None,
@@ -193,7 +194,10 @@ def _follow(client: Client, piece: Generation) -> None:
         task = bar.add_task(piece.status, total=1.0)
         for event in client.events(piece):
             if event.kind == "progress":
-                bar.update(task, completed=event.data["done"] / event.data["total"], description="processing")
-            else:
+                bar.update(task, completed=event.data["done"] / event.data["total"])
+            elif event.kind == "retry":
+                said = say(f"{event.data['reason']}: take {event.data['take']} of {event.data['of']}")
+                bar.update(task, completed=0.0, description=said)
+            elif event.kind != "audio":
                 bar.update(task, description=event.kind)
     note(f"{piece.id}, seed {piece.seed}")

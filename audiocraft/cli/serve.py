@@ -61,7 +61,9 @@ def serve(  # every option is one parameter: that is how the option parser reads
     ] = "nano",
     allow: Annotated[
         list[str] | None,
-        typer.Option("--allow", help="Only these models; repeat it. Default: all that are here."),
+        typer.Option(
+            "--allow", metavar="MODEL", help="Only these models; repeat it. Default: all that are here."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(envvar="AUDIOCRAFT_DEVICE", help="cpu or cuda.")] = "cpu",
     workers: Annotated[
@@ -74,14 +76,20 @@ def serve(  # every option is one parameter: that is how the option parser reads
         bool, typer.Option("--require-key", help="Ask for a key on this machine too.")
     ] = False,
     name: Annotated[
-        list[str] | None, typer.Option("--name", help="Another host name this server has; repeat it.")
+        list[str] | None,
+        typer.Option("--name", metavar="HOST", help="Another host name this server has; repeat it."),
     ] = None,
     origin: Annotated[
-        list[str] | None, typer.Option("--cors", help="An origin whose pages may use the API; repeat it.")
+        list[str] | None,
+        typer.Option("--cors", metavar="URL", help="An origin whose pages may use the API; repeat it."),
     ] = None,
     proxy: Annotated[
         list[str] | None,
-        typer.Option("--proxy", help="Address of a proxy in front, which is believed; asks for a key."),
+        typer.Option(
+            "--proxy",
+            metavar="ADDRESS",
+            help="Address of a proxy in front, which is believed; asks for a key.",
+        ),
     ] = None,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
     runs: Annotated[
@@ -118,7 +126,9 @@ def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="generate, codec, analyze, admin; repeat it. Default: all but admin."),
+        typer.Option(
+            metavar="SCOPE", help="generate, codec, analyze, admin; repeat it. Default: all but admin."
+        ),
     ] = None,
     active: Annotated[int | None, typer.Option(help="Unfinished jobs at a time.")] = None,
     per_minute: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,

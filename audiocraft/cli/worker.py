@@ -33,7 +33,9 @@ def worker(  # every option is one parameter: that is how the option parser read
     ] = "nano",
     allow: Annotated[
         list[str] | None,
-        typer.Option("--allow", help="Only these models; repeat it. As the servers have it."),
+        typer.Option(
+            "--allow", metavar="MODEL", help="Only these models; repeat it. As the servers have it."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(envvar="AUDIOCRAFT_DEVICE", help="cpu or cuda.")] = "cpu",
     rows: Annotated[int, typer.Option(help="Jobs at a time.")] = 16,

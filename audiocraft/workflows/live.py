@@ -7,12 +7,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from torch import Tensor
 
 from audiocraft.audio.files import why_not_written
-from audiocraft.audio.finishing import USUAL, FaultMeter, Finish
+from audiocraft.audio.finishing import USUAL, FaultMeter, Finish, Opening
+from audiocraft.audio.formats import file_format
 from audiocraft.audio.writer import AudioWriter
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
@@ -33,7 +35,13 @@ from audiocraft.workflows.render import (
     sidecar_of,
     write_sidecar,
 )
-from audiocraft.workflows.takes import prompt_samples
+from audiocraft.workflows.takes import (
+    SILENT_TAKES,
+    every_take_is,
+    progress_of_take,
+    prompt_samples,
+    take_seed,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -63,12 +71,17 @@ def render_live(
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> Rendered | None:
-    """Make the one piece of `request`, and hand each chunk to all `listeners` as soon as it is there.
+    """Make the one piece of `request`, and hand each chunk to all `listeners` as soon as it is there and sure not to be
+    silence. A piece that is silent or broken before anything was handed on is made again with another seed; the log
+    says so.
 
     Args:
         path: a file to write as well, with its sidecar. It appears when it is complete; what stops earlier, by
             whatever error, leaves nothing.
         finish: the finishing step; None hands on what the model made, as older versions did.
+
+    Raises:
+        FaultyAudio: it was silent or broken with every seed that was tried.
     """
     if len(request.prompts) != 1:
         raise InvalidInput(
@@ -78,40 +91,92 @@ def render_live(
     origin = origin or Origin()
     if origin.reference is not None:
         check_takes(model.name, model.takes, origin.reference.role)
-    prepared = model.prepare(request)
-    session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
-    chunks: Iterator[Tensor] = (chunk.audio for chunk in model.stream_prepared(prepared, session))
-    if finish is not None:
-        chunks = _finished(chunks, model, prepared, request, finish)
+    first = _Take(model, model.prepare(request), request, progress, cancel)
+    if finish is None:
+        take, chunks = first, first.chunks()
+    else:
+        take, opening = _audible(first)
+        form = None if target is None else file_format(target.suffix.lower().lstrip("."))
+        chunks = _finished(opening, take, finish if form is None else finish.for_format(form))
     if target is None:
         _listen(chunks, listeners)
         return None
+    prepared, asked = take.prepared, first.prepared.seeds[0]
     made = _Made(prepared.seeds, prepared.plans, prepared.decoder.sample_rate)
     recipe = recipe_of(
-        request, 0, made, target=target, model=identity_of(model), origin=origin, level=AS_MADE, finish=finish
-    )
+        take.request, 0, made, target=target, model=identity_of(model), origin=origin, level=AS_MADE, finish=finish
+    )  # fmt: skip
+    recipe = replace(recipe, asked_seed=None if take is first else asked)
     return _written(recipe, chunks, listeners, target, prepared.decoder.channels)
 
 
-def _finished(
-    chunks: Iterator[Tensor],
-    model: GeneratorModel,
-    prepared: PreparedRequest,
-    request: GenerationRequest,
-    finish: Finish,
-) -> Iterator[Tensor]:
+@dataclass(frozen=True, slots=True)
+class _Take:
+    """One attempt at a piece."""
+
+    model: GeneratorModel
+    prepared: PreparedRequest
+    request: GenerationRequest
+    progress: ProgressCallback | None
+    cancel: CancelToken | None
+
+    @property
+    def title(self) -> str:
+        return self.request.prompt_at(0, 0.0) or ""
+
+    @property
+    def skip(self) -> int:
+        """Samples at its start that are not the model's."""
+        return prompt_samples(self.request, self.prepared.decoder.sample_rate)
+
+    def chunks(self) -> Iterator[Tensor]:
+        """What the model makes, as it comes."""
+        session = Session.open(self.prepared.seeds, progress=self.progress, cancel=self.cancel)
+        return (chunk.audio for chunk in self.model.stream_prepared(self.prepared, session))
+
+    def another(self, seed: int, progress: ProgressCallback | None) -> _Take:
+        """The same piece with another seed."""
+        request = replace(self.request, seeds=(seed,))
+        return replace(self, prepared=self.model.prepare(request), request=request, progress=progress)
+
+
+def _audible(take: _Take) -> tuple[_Take, Iterator[Tensor]]:
+    """`take`, or the first one after it that is neither silent nor broken as far as that shows before anything is
+    handed on; with its chunks, the first of which are made by now."""
+    asked, progress = take.prepared.seeds[0], take.progress
+    for number in range(1, SILENT_TAKES + 1):
+        rate = take.prepared.decoder.sample_rate
+        opening = Opening(rate, round(take.request.duration * rate), skip=take.skip)
+        chunks = take.chunks()
+        for audio in chunks:
+            let_through = opening.push(audio)
+            if let_through:
+                return take, chain(let_through, chunks)
+            if opening.broken:
+                break
+        reason = opening.faults.reason or ""
+        if number < SILENT_TAKES:
+            seed = take_seed(asked, number)
+            _log.warning(
+                "%r with seed %d: %s; trying seed %d", take.title, take.prepared.seeds[0], reason, seed
+            )
+            take = take.another(seed, progress_of_take(progress, take.title, number + 1))
+    raise every_take_is(reason, repr(take.title))
+
+
+def _finished(chunks: Iterator[Tensor], take: _Take, finish: Finish) -> Iterator[Tensor]:
     """The audio of `chunks` on its way out; the log says at the end if it was silent, stuck or broken."""
-    rate = prepared.decoder.sample_rate
-    finisher = finish.open(rate, prepared.decoder.channels)
-    meter = FaultMeter(rate, music=model.makes_music, skip=prompt_samples(request, rate))
+    rate = take.prepared.decoder.sample_rate
+    finisher = finish.open(rate, take.prepared.decoder.channels)
+    meter = FaultMeter(rate, music=take.model.makes_music, skip=take.skip)
     for audio in chunks:
         meter.push(audio)
         yield finisher.push(audio)
     yield finisher.finish()
     reason = meter.finish().reason
     if reason is not None:
-        title = request.prompt_at(0, 0.0) or ""
-        _log.warning("%r with seed %d: %s; try another seed", title, prepared.seeds[0], reason)
+        seed = take.prepared.seeds[0]
+        _log.warning("%r with seed %d: %s; try another seed", take.title, seed, reason)
 
 
 def _written(

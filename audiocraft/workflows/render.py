@@ -283,7 +283,7 @@ def render(
         if finish is None:
             take = Take(request=request, result=result, row=row)
         else:
-            take = worthwhile(model, request, result, row, cancel=cancel)
+            take = worthwhile(model, request, result, row, progress=progress, cancel=cancel)
         recipe = recipe_of(
             take.request, take.row, take.result, target=target, model=identity, origin=origin, finish=finish
         )
@@ -472,7 +472,7 @@ def write_sidecar(path: Path, recipe: Recipe) -> None:
 
 def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
     sidecar = sidecar_of(target)
-    level, form = recipe.level, target.suffix.lower().lstrip(".")
+    level, form = recipe.level, file_format(target.suffix.lower().lstrip("."))
     try:
         audio = normalize_audio(
             audio, strategy=level.strategy, loudness_compressor=level.loudness_compressor,
@@ -481,12 +481,12 @@ def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
         marks = marks_of(recipe.plan) if recipe.loop and recipe.plan is not None else None
         if recipe.finish is not None:
             finish = finished_loop if recipe.loop else finished_audio
-            audio = finish(audio, recipe.sample_rate, recipe.finish) * file_format(form).gain
+            audio = finish(audio, recipe.sample_rate, recipe.finish.for_format(form)) * form.gain
         audio_write(
             target,
             audio,
             recipe.sample_rate,
-            format=form,
+            format=form.name,
             strategy="none",
             add_suffix=False,
             tags=recipe.tags,

@@ -5,20 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from audiocraft.audio.finishing import find_faults
 from audiocraft.errors import AudioCraftError
-from audiocraft.generation.progress import CancelToken
+from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.models.generator import GeneratorModel
 
-TAKES = 8
-"""How often a piece is tried, the first time included."""
+TAKES, SILENT_TAKES = 8, 16
+"""How often a piece is tried, the first time included: where a tone stays, and where nothing is heard at all. Models of
+sounds have prompts of which more than half of the takes are silent, and nobody asks for silence."""
 
 Notice = Callable[[str], object]
 """Takes a line that a person should read."""
+
+
+@runtime_checkable
+class FollowsTakes(Protocol):
+    """What a callback of progress has, where it shows further takes of a piece apart."""
+
+    def retake(self, words: str, number: int) -> ProgressCallback:
+        """The callback of another take of the piece with these words; `number` is 2 and more."""
+
 
 _log = logging.getLogger(__name__)
 # Seeds of further takes lie far from each other, so that they are not those of other rows of a batch.
@@ -56,6 +67,17 @@ def take_seed(seed: int, number: int) -> int:
     return seed if number == 0 else (seed + number * _STRIDE) % _SEEDS
 
 
+def every_take_is(reason: str, title: str) -> FaultyAudio:
+    """The error of a piece that nothing came of.
+
+    Args:
+        title: its words, as the message shows them.
+    """
+    return FaultyAudio(
+        f"{title}: {reason}; so are {SILENT_TAKES - 1} other takes; try another prompt, another seed or another model"
+    )
+
+
 def worthwhile(
     model: GeneratorModel,
     request: GenerationRequest,
@@ -63,12 +85,14 @@ def worthwhile(
     row: int,
     *,
     notice: Notice = _log.warning,
+    progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> Take:
     """Row `row` of `result`, or another take of it if something is wrong with it.
 
     Args:
         notice: told of each take that is thrown away, and of a fault that stays.
+        progress: of the piece as a whole. Further takes are told to it, if it is a `FollowsTakes`, else to nobody.
 
     Raises:
         FaultyAudio: all takes were faulty, the last one silent or broken. Where it stands still, the first take is
@@ -76,28 +100,40 @@ def worthwhile(
     """
     asked = result.seeds[row]
     own = request.rows(row, row + 1)
-    title = repr(request.prompt_at(row, 0.0) or "")
+    words = request.prompt_at(row, 0.0) or ""
+    title = repr(words)
     take = first = Take(request=request, result=result, row=row)
-    for number in range(1, TAKES + 1):
+    for number in range(1, SILENT_TAKES + 1):
         rate = take.result.sample_rate
         faults = find_faults(take.audio[:, prompt_samples(own, rate) :], rate, music=model.makes_music)
         if faults.reason is None:
             return take
-        if number == TAKES:
+        if number == (SILENT_TAKES if faults.silent or faults.broken else TAKES):
             break
         seed = take_seed(asked, number)
         notice(f"{title} with seed {take.result.seeds[take.row]}: {faults.reason}; trying seed {seed}")
         other = replace(own, seeds=(seed,))
-        take = Take(request=other, result=model.run(other, cancel=cancel), row=0, asked_seed=asked)
-    said = f"{title}: {faults.reason}; so are {TAKES - 1} other takes"
+        made = model.run(other, progress=progress_of_take(progress, words, number + 1), cancel=cancel)
+        take = Take(request=other, result=made, row=0, asked_seed=asked)
+    said = f"{title}: {faults.reason}; so are {number - 1} other takes"
     if faults.silent or faults.broken:
-        raise FaultyAudio(f"{said}; try another prompt, another --seed or another model")
+        raise every_take_is(faults.reason or "", title)
     notice(f"{said}; the first one is kept")
     return replace(first, fault=faults.reason)
 
 
+def progress_of_take(progress: ProgressCallback | None, words: str, number: int) -> ProgressCallback | None:
+    """Who is told how far another take is, where `progress` was told of the first one."""
+    return progress.retake(words, number) if isinstance(progress, FollowsTakes) else None
+
+
 def prompt_samples(request: GenerationRequest, sample_rate: int) -> int:
     """How many samples of a piece are the audio that it continues, and not the model's."""
+    return round(prompt_seconds(request) * sample_rate)
+
+
+def prompt_seconds(request: GenerationRequest) -> float:
+    """How many seconds of a piece are the audio that it continues, and not the model's."""
     if request.prompt_audio is None or request.prompt_sample_rate is None:
-        return 0
-    return round(request.prompt_audio.shape[-1] / request.prompt_sample_rate * sample_rate)
+        return 0.0
+    return request.prompt_audio.shape[-1] / request.prompt_sample_rate

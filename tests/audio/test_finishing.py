@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from audiocraft.audio.finishing import Faults, Finish, Finisher, find_faults, finished
+from audiocraft.audio.finishing import Faults, Finish, Finisher, Opening, find_faults, finished
 from audiocraft.audio.level_anchor import LevelAnchor
 from audiocraft.audio.loudness import true_peak
 from audiocraft.errors import InvalidInput
@@ -191,3 +191,32 @@ def test_faults_are_named() -> None:
     # A rest is music.
     assert find_faults(torch.cat([music, torch.zeros(2, 3 * RATE), music], -1), RATE).reason is None
     assert Faults(broken=False, silent=False, still=1.9).reason is None
+
+
+def test_nothing_is_let_through_before_it_is_sure_to_be_heard() -> None:
+    noise = 0.1 * torch.randn(2, 4 * RATE)
+    for lead in (0, RATE):  # seconds of silence before
+        piece = torch.cat([torch.zeros(2, lead), noise], dim=-1)
+        opening = Opening(RATE, piece.shape[-1])
+        parts = [opening.push(part) for part in piece.split(480, dim=-1)]
+        held = next(place for place, part in enumerate(parts) if part)
+        assert lead <= 480 * held <= lead + RATE // 10  # music waits for less than a tenth of a second
+        assert torch.equal(torch.cat([audio for part in parts for audio in part], dim=-1), piece)
+        # What is let through makes the whole no silence, whatever comes after it.
+        heard = torch.cat([audio for part in parts[: held + 1] for audio in part], dim=-1)
+        whole = torch.nn.functional.pad(heard, (0, piece.shape[-1] - heard.shape[-1]))
+        assert find_faults(whole, RATE).reason != "it is silent"
+
+
+def test_a_silent_or_broken_beginning_is_held_back() -> None:
+    opening = Opening(RATE, 3 * RATE)
+    assert not any(opening.push(part) for part in (1e-3 * torch.randn(2, 3 * RATE)).split(1000, dim=-1))
+    assert opening.faults.reason == "it is silent"
+    broken = Opening(RATE, 3 * RATE)
+    assert not broken.push(torch.full((2, 100), torch.nan)) and not broken.push(torch.ones(2, RATE))
+    assert broken.broken and broken.faults.broken
+    # What is continued is no reason to let it through; after a minute it is let through whatever it is.
+    continued = Opening(RATE, 6 * RATE, skip=3 * RATE)
+    assert not continued.push(torch.randn(2, 3 * RATE)) and continued.push(torch.randn(2, RATE))
+    endless = Opening(RATE, 1 << 60)
+    assert not endless.push(torch.zeros(2, 60 * RATE)) and len(endless.push(torch.zeros(2, 1))) == 2

@@ -68,7 +68,7 @@ def test_a_stream_is_remarked_on_before_it_is_heard(capfd: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "serve"])
-def test_help_has_two_names_and_no_type_behind_a_switch(
+def test_help_has_two_names_and_no_types_of_python(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
@@ -76,8 +76,7 @@ def test_help_has_two_names_and_no_type_behind_a_switch(
     short = capsys.readouterr().out
     assert main([command, "--help"]) == 0
     assert short == capsys.readouterr().out and "Usage: audiocraft" in short
-    lines = [line for line in short.splitlines() if "<bool>" in line]
-    assert all("--help" in line for line in lines), lines
+    assert not [line for line in short.splitlines() if "<" in line and ">" in line]
 
 
 @pytest.mark.parametrize(

@@ -39,3 +39,26 @@ def test_doctor_looks_at_every_dependency(repository: Path) -> None:
     assert set(doctor._EXTRAS) == set(extras) - {"dev", "docs"}
     for extra, modules in doctor._EXTRAS.items():
         assert len(modules) == len(names(extras[extra]) - {"audiocraft-custom"}), extra
+
+
+def test_what_development_installs_is_pinned(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras, seen = project["optional-dependencies"], set[str]()
+    wanted, waiting = list(project["dependencies"]), ["dev", "docs", "browser"]
+    while waiting:
+        extra = waiting.pop()
+        if extra not in seen:
+            seen.add(extra)
+            wanted += extras[extra]
+            waiting += [
+                name for line in extras[extra] for own in re.findall(r"^audiocraft-custom\[(.*)\]", line)
+                for name in own.split(",")
+            ]  # fmt: skip
+    lines = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {_plain(line.partition("==")[0]) for line in lines if "==" in line}
+    names = {_plain(re.split(r"[^\w.-]", line)[0]) for line in wanted} - {"audiocraft-custom"}
+    assert not names - pinned
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -42,12 +42,13 @@ FACTS = {
 
 class FakeEngine(LocalEngine):
     """Each request gets a thread; a prompt with "fail" fails, one with "hang" waits until it is cancelled, one with
-    "crawl" too, when it has made its first tenth."""
+    "crawl" too, when it has made its first tenth. What it makes with the seeds `silent` is silence."""
 
     def __init__(self, step_seconds: float = 0.0) -> None:
         self.step_seconds = step_seconds
         self.requests: list[GenerationRequest] = []
         self.names = ["fake"]
+        self.silent = frozenset[int]()
 
     def submit(
         self,
@@ -66,7 +67,7 @@ class FakeEngine(LocalEngine):
         return ticket
 
     def _run(self, request: GenerationRequest, on_event: EventHandler, cancelled: threading.Event) -> None:
-        audio = audio_of(request)
+        audio = audio_of(request) * float((request.seeds or (0,))[0] not in self.silent)
         size = audio.shape[-1] // STEPS
         on_event(Queued(0))
         plan = self.plan_of(request)

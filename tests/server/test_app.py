@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.jobs.admission import Quota
 from audiocraft.server.services import Services
+from audiocraft.workflows.takes import SILENT_TAKES, take_seed
 
 from .fakes import FACTS, RATE, FakeEngine, audio_of
 from .waiting import until, until_status
@@ -87,10 +89,28 @@ def test_file_and_stream_of_a_loud_piece_are_one_and_peak_below_the_ceiling(
     assert true_peak(torch.from_numpy(lossy)[None], rate) <= -1.0
 
 
-def test_a_silent_piece_says_so(client: TestClient) -> None:
+def test_a_silent_piece_is_made_again_before_anybody_hears_it(client: TestClient, engine: FakeEngine) -> None:
+    engine.silent = frozenset({7, take_seed(7, 1)})
+    asked = {"prompt": "thunder", "duration": 1.0, "seed": 7}
+    body = client.post("/v1/generations", json=asked, headers=WAIT).json()
+    assert body["status"] == "succeeded" and "fault" not in body["result"]
+    assert (body["seed"], body["result"]["seed"], body["result"]["take"]) == (7, take_seed(7, 2), 3)
+    lines = client.get(f"/v1/generations/{body['id']}/events").text.splitlines()
+    retries = [json.loads(lines[at + 1][6:]) for at, line in enumerate(lines) if line == "event: retry"]
+    assert [(one["take"], one["of"], one["seed"], one["reason"]) for one in retries] == [
+        (2, SILENT_TAKES, take_seed(7, 1), "it is silent"),
+        (3, SILENT_TAKES, take_seed(7, 2), "it is silent"),
+    ]
+    # Sent again it is the same piece.
+    again = client.post("/v1/generations", json=body["request"], headers=WAIT).json()
+    assert again["result"]["sha256"] == body["result"]["sha256"]
+
+
+def test_a_piece_that_is_silent_every_time_fails_and_says_why(client: TestClient) -> None:
     asked = {"prompt": "silent", "duration": 1.0, "seed": 7}
     body = client.post("/v1/generations", json=asked, headers=WAIT).json()
-    assert body["status"] == "succeeded" and body["result"]["fault"] == "it is silent"
+    assert body["status"] == "failed" and body["error"]["code"] == "faulty_audio"
+    assert "'silent': it is silent; so are 15 other takes" in body["error"]["message"]
 
 
 def test_a_job_is_accepted_looked_at_listed_and_forgotten(client: TestClient) -> None:

@@ -15,10 +15,15 @@ from torch import Tensor
 from audiocraft.audio.files import audio_read
 from audiocraft.audio.finishing import Finish, finished
 from audiocraft.audio.loudness import true_peak
+from audiocraft.generation.events import AudioChunk
+from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest
+from audiocraft.generation.session import Session
 from audiocraft.models import MusicGen
+from audiocraft.models.generator import PreparedRequest
 from audiocraft.workflows.live import render_live
 from audiocraft.workflows.render import SUFFIXES, read_recipe, render
+from audiocraft.workflows.takes import FaultyAudio, take_seed
 
 
 @dataclass
@@ -108,3 +113,45 @@ def test_files_say_what_they_are(model: MusicGen, path: Path, live: bool) -> Non
     with soundfile.SoundFile(path) as file:
         assert (file.title, file.artist) == ("calm rock", "debug")
         assert file.comment == "generated audio; model debug; seed 7"
+
+
+class Told:
+    """A callback of progress that remembers of which takes it was told."""
+
+    def __init__(self) -> None:
+        self.takes: list[tuple[str, int]] = []
+
+    def __call__(self, event: Progress) -> None:
+        pass
+
+    def retake(self, words: str, number: int) -> Told:
+        self.takes.append((words, number))
+        return self
+
+
+@pytest.mark.parametrize("wrong", [0.0, torch.nan])
+def test_a_stream_of_nothing_is_made_again_before_anybody_hears_it(
+    model: MusicGen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    good, asked = take_seed(7, 2), []
+
+    def stream(self: MusicGen, prepared: PreparedRequest, session: Session) -> Iterator[AudioChunk]:
+        (seed,) = prepared.seeds
+        asked.append(seed)
+        for start in range(0, 16000, 1600):
+            level = 0.1 if seed == good else wrong
+            yield AudioChunk(0, start, torch.full((1, 1600), level) * (-1) ** torch.arange(1600))
+
+    monkeypatch.setattr(type(model), "stream_prepared", stream)
+    request = GenerationRequest(prompts=("rock",), duration=1.0, seeds=(7,))
+    heard: list[Tensor] = []
+    told = Told()
+    done = render_live(model, request, tmp_path / "x.wav", listeners=[heard.append], progress=told)
+    assert asked == [7, take_seed(7, 1), good] and told.takes == [("rock", 2), ("rock", 3)]
+    assert done is not None and (done.recipe.seed, done.recipe.asked_seed) == (good, 7)
+    streamed = torch.cat(heard, dim=-1)
+    assert streamed.shape[-1] == 16000 and float(streamed[:, 0].abs()) > 0.05
+    good = -1
+    with pytest.raises(FaultyAudio, match="other takes"):
+        render_live(model, request, tmp_path / "y.wav", listeners=[heard.append])
+    assert not (tmp_path / "y.wav").exists() and len(torch.cat(heard, dim=-1)[0]) == 16000

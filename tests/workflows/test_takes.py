@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiocraft.cli.bar import Bar
+from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.models.generator import GeneratorModel
-from audiocraft.workflows.takes import TAKES, FaultyAudio, take_seed, worthwhile
+from audiocraft.workflows.takes import SILENT_TAKES, TAKES, FaultyAudio, FollowsTakes, take_seed, worthwhile
 
 RATE = 24000
 
@@ -81,7 +83,8 @@ def test_what_is_faulty_every_time_is_refused_or_said(fault: str) -> None:
     else:
         with pytest.raises(FaultyAudio, match=f"'a': {fault}"):
             tried(maker, request, 0)
-    assert len(maker.asked) == TAKES and len(set(maker.asked)) == TAKES
+    count = TAKES if FAULTS[fault] is tone else SILENT_TAKES
+    assert len(maker.asked) == len(set(maker.asked)) == count
 
 
 def test_audio_that_is_continued_is_not_judged() -> None:
@@ -90,3 +93,27 @@ def test_audio_that_is_continued_is_not_judged() -> None:
     assert tried(maker, request, 0)[1]
     request = replace(request, prompt_audio=tone(0)[None, :, ::2], prompt_sample_rate=RATE // 2)
     assert not tried(maker, request, 0)[1]
+
+
+def test_how_far_another_take_is_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    maker = Maker((take_seed(7, 2),), FAULTS["it is silent"])
+    words = "thunder [far] away"
+    request = GenerationRequest(prompts=(words,), duration=3, seeds=(7,))
+    with Bar(1, quiet=False) as bar:
+        progress = bar.reporter(0, 1)
+        progress(Progress(done=10, total=10, elapsed=1.0))
+        worthwhile(cast(GeneratorModel, maker), request, maker.run(request), 0, progress=progress)
+        assert isinstance(progress, FollowsTakes)
+        progress.retake(words, 3)(Progress(done=1, total=4, elapsed=0.1))
+    shown = capsys.readouterr().err
+    assert f"take 3 of '{words}'" in shown and "25 %" in shown
+    with Bar(1, quiet=True) as bar:
+        worthwhile(
+            cast(GeneratorModel, maker),
+            request,
+            maker.run(request),
+            0,
+            progress=bar.reporter(0, 1),
+            notice=str,
+        )
+    assert not capsys.readouterr().err

@@ -30,7 +30,7 @@ _EVENT = {
         "id": {"type": "string"},
         "event": {
             "type": "string",
-            "enum": ["queued", "starting", "processing", "progress", "audio", *TERMINAL],
+            "enum": ["queued", "starting", "processing", "retry", "progress", "audio", *TERMINAL],
         },
         "data": {"type": "string", "contentMediaType": "application/json"},
     },

@@ -23,6 +23,7 @@ export class Jobs extends EventTarget {
     this.known = new Map();
     this.watching = false; // whether the server tells by itself
     this._dropped = new Set(); // deleted here: news of them come too late
+    this._takes = new Map(); // which take of a piece is being made, where those before were silent: {take, of}
   }
 
   /** Remember what the server said of a piece -> what was known before. */
@@ -31,7 +32,9 @@ export class Jobs extends EventTarget {
     generation.plan = generation.result?.plan ?? generation.plan ?? before?.plan; // told when it begins, stored when it ends
     generation.understood ??= before?.understood;
     if (before && isActive(generation)) generation.remaining ??= before.remaining;
-    if (before && generation.status === "processing") generation.progress = Math.max(before.progress, generation.progress);
+    generation.again = isActive(generation) ? this._takes.get(generation.id) : undefined;
+    const same = before?.again?.take === generation.again?.take; // another take begins anew
+    if (before && same && generation.status === "processing") generation.progress = Math.max(before.progress, generation.progress);
     this.known.set(generation.id, generation);
     return before;
   }
@@ -76,6 +79,7 @@ export class Jobs extends EventTarget {
 
   /** Take over what is said about a piece where its audio comes from: more often than elsewhere. */
   hear(id, { type, generation, ...data }) {
+    if (type === "retry") this._takes.set(id, { take: data.take, of: data.of });
     if (generation) { this.take({ ...generation, plan: data.plan }); return; }
     const known = this.known.get(id);
     if (!known || !isActive(known)) return;

@@ -141,6 +141,8 @@ export class Stage {
   _showUnderstood(generation) {
     const { notes = [], unknown = [], suggestion } = generation.understood ?? {};
     const said = notes.map((note) => sentence(note.said));
+    const fault = generation.result?.fault;
+    if (fault) said.push(sentence(fault), "Vary makes it with another seed.");
     const name = generation.model.split("/").pop();
     if (unknown.length && !notes.some((note) => note.what === "words")) said.push(`${name} does not know ${listed(unknown.map((word) => `“${word}”`))}: it made the piece without.`);
     const other = suggestion?.model && suggestion.model !== generation.model ? suggestion : null;
@@ -265,6 +267,9 @@ export class Stage {
     if (generation.status === "queued" && generation.position > 0) return `Waiting, ${generation.position} before it`;
     if (generation.status !== "processing") return STATES[generation.status];
     const left = generation.remaining > 1 ? `, ${seconds(Math.round(generation.remaining))} left` : "";
+    // What was silent is made again before anybody hears it.
+    const { again } = generation;
+    if (again) return `Silent so far: take ${again.take} of ${again.of}, ${Math.round(100 * generation.progress)} %`;
     return `Composing ${Math.round(100 * generation.progress)} %${left}`;
   }
 

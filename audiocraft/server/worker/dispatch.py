@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audiocraft.config.serving import LeaseSettings
 from audiocraft.engine.ticket import Ticket
@@ -31,6 +31,7 @@ from audiocraft.server.worker.metering import RequestMetering
 from audiocraft.server.worker.recorder import Recorder
 from audiocraft.server.worker.registry import WorkerRegistry
 from audiocraft.server.worker.requests import request_of
+from audiocraft.workflows.takes import prompt_seconds
 
 _log = logging.getLogger(__name__)
 
@@ -174,8 +175,9 @@ class Dispatcher:
         """Store what the engine says, in the order in which it says it."""
         while (item := self._events.get()) is not None:
             held, event = item
+            seed = None
             try:
-                held.recorder.take(event)
+                seed = held.recorder.take(event)
             except LeaseLost:
                 self._let_go(held, give_back=False)
             except (OSError, *DATABASE_ERRORS, ValueError) as error:
@@ -186,7 +188,9 @@ class Dispatcher:
                         self._let_go(held, give_back=False)
                     else:
                         self._fail(held, error)
-            if events.is_final(event):
+            if seed is not None and not held.lost:
+                self._submit(held, seed)
+            elif events.is_final(event):
                 self._forget(held)
 
     # ------------------------------------------------------------------ one job
@@ -198,6 +202,15 @@ class Dispatcher:
         with self._lock:
             self._held[job.id] = held
         self.metrics.note_wait(job, self.store.database.now())
+        self._submit(held)
+
+    def _submit(self, held: _HeldJob, seed: int | None = None) -> None:
+        """Have the engine make a job.
+
+        Args:
+            seed: for another take than the one that was asked for.
+        """
+        job = held.job
         metering = RequestMetering(self.metrics, job.model)
 
         def on_event(event: events.Event) -> None:
@@ -205,9 +218,13 @@ class Dispatcher:
             self._events.put((held, event))
 
         try:
+            request = request_of(job, self.blobs)
+            held.recorder.skip(prompt_seconds(request))
+            if seed is not None:
+                request = replace(request, seeds=(seed,))
             held.ticket = self.engine.submit(
-                request_of(job, self.blobs), model=job.model, on_event=on_event, priority=job.priority, stream=True
-            )  # fmt: skip
+                request, model=job.model, on_event=on_event, priority=job.priority, stream=True
+            )
         except QueueFull:
             # Canceled requests may fill the engine's queue while it loads a model. The job is not at fault: it waits
             # in the store, and this worker for a moment.

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiocraft.audio.finishing import Finisher, find_faults, finished
+from audiocraft.audio.finishing import Faults, Finisher, Opening, find_faults, finished
 from audiocraft.audio.writer import GrowingWav
 from audiocraft.environment import VERSION
 from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
@@ -22,6 +22,7 @@ from audiocraft.server.jobs.records import GenerationJob, JobError, tags_of
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.worker.requests import finish_of, plan_document
 from audiocraft.workflows.editing.loops import finished_loop
+from audiocraft.workflows.takes import SILENT_TAKES, every_take_is, take_seed
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ _PROGRESS_SECONDS = 0.25
 
 class Recorder:
     """Writes the events of one job. It raises LeaseLost as soon as the job belongs to another worker.
+
+    Nobody can hear a piece before it is sure not to be silent. One that is silent or broken as a whole is asked for
+    again, a few times, with another seed.
 
     Args:
         rate_of: the sample rate of a model's audio, by the model's name.
@@ -47,16 +51,24 @@ class Recorder:
         self._finish = finish_of(job)
         self._marks = marks_of_job(job)
         self._finisher: Finisher | None = None
+        self._opening: Opening | None = None
+        self._skip = 0.0
+        self._take = 0
         self._writer: GrowingWav | None = None
         self._stored_at = 0.0
         self._values: dict[str, Any] = {}
         self._news: dict[str, dict[str, Any]] = {}
         self._closed = False
 
-    def take(self, event: Event) -> None:
-        """Store one event, or keep it until there is more to store with it."""
+    def skip(self, seconds: float) -> None:
+        """The piece begins with so many seconds of audio that is not the model's and is not judged."""
+        self._skip = seconds
+
+    def take(self, event: Event) -> int | None:
+        """Store one event, or keep it until there is more to store with it -> the seed of the take that is to be made
+        in place of the one that this event ends, if it is not worth hearing."""
         if self._closed:
-            return
+            return None
         match event:
             case Started():
                 self._start(event)
@@ -65,7 +77,7 @@ class Recorder:
             case AudioChunk():
                 self._chunk(event)
             case Finished():
-                self._end(event.result)
+                return self._end(event.result)
             case Failed():
                 self._fail(event.error)
             case Stopped():
@@ -73,6 +85,7 @@ class Recorder:
                 self.close()
             case Queued():
                 pass
+        return None
 
     def close(self) -> None:
         """Write nothing more."""
@@ -84,7 +97,7 @@ class Recorder:
         now = self._store.database.now()
         data: dict[str, Any] = {"seed": event.seeds[0] if event.seeds else self._job.seed}
         plan = plan_document(event.plans[0]) if event.plans else None
-        values: dict[str, Any] = {"status": "processing", "started_at": now}
+        values: dict[str, Any] = {"status": "processing"} | ({} if self._take else {"started_at": now})
         if plan is not None:
             data["plan"] = plan
         if event.plans and event.plans[0] is not None and self._job.understood is not None:
@@ -101,16 +114,20 @@ class Recorder:
         self._store_after(_AUDIO_SECONDS if "audio" in self._news else _PROGRESS_SECONDS)
 
     def _chunk(self, event: AudioChunk) -> None:
-        if event.row != 0 or (self._finisher is None and event.start != 0):
+        if event.row != 0 or (self._opening is None and event.start != 0):
             return
         if self._marks is not None:  # a loop is finished as a whole, so that its end leads into its beginning
             return
-        if not bool(event.audio.isfinite().all()):
+        rate = self._rate_of(self._job.model)
+        if self._opening is None or self._finisher is None:
+            samples = round(self._job.duration * rate)
+            self._opening = Opening(rate, samples, skip=round(self._skip * rate))
+            self._finisher = self._finish.open(rate, event.audio.shape[0])
+        if self._opening.open and not bool(event.audio.isfinite().all()):
             self._end_not_finite()
             return
-        if self._finisher is None:
-            self._finisher = self._finish.open(self._rate_of(self._job.model), event.audio.shape[0])
-        self._append(self._finisher.push(event.audio))
+        for audio in self._opening.push(event.audio):
+            self._append(self._finisher.push(audio))
 
     def _append(self, audio: Tensor) -> None:
         """Add finished audio [C, n] to the file, and say that it is there."""
@@ -139,12 +156,12 @@ class Recorder:
         self._values, self._news = {}, {}
         self._store.advance(self._job, values, news)
 
-    def _end(self, result: GenerationResult) -> None:
+    def _end(self, result: GenerationResult) -> int | None:
         audio = result.audio[0]
-        faults = find_faults(audio, result.sample_rate, music=self._job.kind != "sound")
-        if faults.broken:
-            self._end_not_finite()
-            return
+        skip = round(self._skip * result.sample_rate)
+        faults = find_faults(audio[:, skip:], result.sample_rate, music=self._job.kind != "sound")
+        if faults.broken or (faults.silent and self._writer is None):
+            return self._end_faulty(faults)
         if self._finisher is not None:
             self._append(self._finisher.finish())
         writer = self._writer
@@ -163,6 +180,8 @@ class Recorder:
             "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
             "audiocraft": VERSION,
         }
+        if self._take:
+            document["take"] = self._take + 1
         if faults.reason is not None:
             document["fault"] = faults.reason
         values: Mapping[str, Any] = {
@@ -173,12 +192,32 @@ class Recorder:
         }
         self._closed = True
         self._store.succeed(self._job, document, values)
+        return None
 
     def _fail(self, error: Exception) -> None:
         found = job_error_of(error)
         if found.code == "internal_error":
             _log.error("generation %s failed", self._job.id, exc_info=error)
         self._end_failed(found)
+
+    def _end_faulty(self, faults: Faults) -> int | None:
+        """Have another take made, if nobody has heard anything of this one, and there is one left."""
+        reason = faults.reason or ""
+        if self._writer is not None:
+            self._end_not_finite()
+            return None
+        if self._take + 1 == SILENT_TAKES:
+            title = repr(self._job.request.get("prompt") or "")
+            self._end_failed(JobError(code="faulty_audio", message=str(every_take_is(reason, title))))
+            return None
+        self._take += 1
+        seed = take_seed(self._job.seed, self._take)
+        self._opening = self._finisher = None
+        self._values, self._news = {}, {}
+        told = {"take": self._take + 1, "of": SILENT_TAKES, "seed": seed, "reason": reason}
+        self._store.advance(self._job, {"done": 0}, [("retry", told)])
+        _log.info("generation %s: %s; trying seed %d", self._job.id, reason, seed)
+        return seed
 
     def _end_not_finite(self) -> None:
         self._end_failed(

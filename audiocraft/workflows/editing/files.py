@@ -66,7 +66,7 @@ def read_piece(path: Path, *, tempo: float | None = None) -> OpenPiece:
 def write_piece(path: Path, audio: Tensor, sample_rate: int, *, title: str) -> Path:
     """Write edited audio [C, N], limited, without another fade or level."""
     form = path.suffix.lower().lstrip(".")
-    audio = finished(audio, sample_rate, USUAL) * file_format(form).gain
+    audio = finished(audio, sample_rate, USUAL.for_format(file_format(form))) * file_format(form).gain
     return audio_write(
         path, audio, sample_rate, format=form, strategy="none", add_suffix=False, tags=_tags(title)
     )
