@@ -6,9 +6,14 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+from audiocraft.music.harmony import parse_key, realise
 from audiocraft.music.planning import ScoreSettings, plans_over_time
+from audiocraft.music.reading import read
+from audiocraft.music.translating import translate
 from audiocraft.types import ScorePlan
 
+_LEAST_HOME = 0.3  # of the chords of a heard plan; fewer, and what is added sounds as if in another key
+_HOME = {"major": ("I", "IV", "V", "I"), "minor": ("i", "VI", "VII", "i")}
 _SAME_S = 0.01  # chords whose lengths differ by less last equally long
 
 
@@ -52,6 +57,21 @@ def going_on(plan: ScorePlan, text: str, *, at: float, duration: float, seed: in
     found = plans_over_time(longer, ((0.0, ""), (at, text)), duration=duration, seed=seed)[-1]
     assert found is not None
     return found
+
+
+def homeward(plan: ScorePlan, text: str) -> str:
+    """`text` for a piece that goes on in a plan that was heard. Chords that are heard in a few bars may leave out the
+    key's own, and repeating them would lead away from it: where it is rare, and the text names neither key nor chords,
+    chords of the key that come home are added to the text."""
+    told = read(translate(text).text)
+    if plan.key is None or not plan.chords or told.key is not None or told.chords:
+        return text
+    key = parse_key(plan.key)
+    own = realise(_HOME[key.mode][:1], key)[0]
+    share = sum(symbol == own for _, symbol in plan.chords) / len(plan.chords)
+    if share >= _LEAST_HOME:
+        return text
+    return ", ".join(filter(None, (text, "chords: " + " ".join(realise(_HOME[key.mode], key)))))
 
 
 def words_of(score: ScoreSettings) -> str:

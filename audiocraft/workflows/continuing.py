@@ -10,7 +10,7 @@ from audiocraft.audio.files import audio_info
 from audiocraft.checkpoints.facts import find_facts
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.music.continuing import going_on, words_of
+from audiocraft.music.continuing import going_on, homeward, words_of
 from audiocraft.music.planning import ScoreSettings, plans_over_time
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.render import read_recipe, sidecar_of
@@ -32,7 +32,8 @@ def keep_plan(request: GenerationRequest, path: Path, *, model: str) -> Generati
         return request
     assert request.prompt_sample_rate is not None
     audio = request.prompt_audio[0]
-    plan = known_plan(path) or heard_plan(audio, request.prompt_sample_rate)
+    known = known_plan(path)
+    plan = known or heard_plan(audio, request.prompt_sample_rate)
     if plan is None:
         return request
     seconds, said = audio.shape[-1] / request.prompt_sample_rate, words_of(request.score)
@@ -40,6 +41,7 @@ def keep_plan(request: GenerationRequest, path: Path, *, model: str) -> Generati
     plans = []
     for row, seed in enumerate(seeds):
         text = ", ".join(part for part in (said, request.prompt_at(row, 0.0)) if part)
+        text = text if known else homeward(plan, text)
         plans.append(going_on(plan, text, at=seconds, duration=request.duration, seed=seed))
     return replace(request, plans=tuple(plans), score=ScoreSettings())
 

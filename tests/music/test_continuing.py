@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiocraft.music.continuing import continued, going_on
+from audiocraft.music.continuing import continued, going_on, homeward
 from audiocraft.music.planning import make_plan
 from audiocraft.types import ScorePlan
 
@@ -56,3 +56,28 @@ def test_words_change_what_they_name_from_the_seam() -> None:
 
 def _chord_at(plan: ScorePlan, time: float) -> str:
     return [symbol for start, symbol in plan.chords if start <= time + 1e-6][-1]
+
+
+@pytest.mark.parametrize(
+    ("key", "heard", "added"),
+    [
+        ("D major", ("A", "A", "Bm", "A"), ["D", "G", "A", "D"]),
+        ("D minor", ("Dm", "Bb", "Gm", "Gm", "Bb"), ["Dm", "Bb", "C", "Dm"]),
+        ("G major", ("G", "C", "D", "G"), None),  # at home often enough: it goes on as it was
+    ],
+)
+def test_what_is_added_to_a_heard_piece_comes_home(
+    key: str, heard: tuple[str, ...], added: list[str] | None
+) -> None:
+    """A few bars may leave out the chord of their own key; repeated, they would sound as if in another."""
+    chords = tuple((2.4 * place, symbol) for place, symbol in enumerate(heard))
+    plan = ScorePlan(tempo=100.0, key=key, chords=chords, duration=2.4 * len(chords))
+    text = homeward(plan, "warm piano")
+    longer = going_on(plan, text, at=plan.duration, duration=24.0, seed=1)
+    assert (longer.key, longer.tempo, longer.chords[: len(chords)]) == (key, 100.0, chords)
+    if added is None:
+        assert text == "warm piano"
+    else:
+        assert [symbol for _, symbol in longer.chords[len(chords) :]][:4] == added
+    for said in ("in C major", "chords: F C"):  # what the words name holds
+        assert homeward(plan, said) == said

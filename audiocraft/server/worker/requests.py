@@ -12,7 +12,7 @@ from audiocraft.config.decode import encode
 from audiocraft.config.limits import FADE
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
-from audiocraft.music.continuing import going_on
+from audiocraft.music.continuing import going_on, homeward
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.api.scores import plan_of_body, schedule_of, score_of, words_of
@@ -90,4 +90,5 @@ def _heard(body: GenerationBody, wav: torch.Tensor, sample_rate: int) -> ScorePl
     if plan is None:
         return None
     seconds = wav.shape[-1] / sample_rate
-    return going_on(plan, words_of(body), at=seconds, duration=body.duration, seed=body.seed or 0)
+    text = homeward(plan, words_of(body))
+    return going_on(plan, text, at=seconds, duration=body.duration, seed=body.seed or 0)
