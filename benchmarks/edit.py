@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from audiocraft.models.loaders import load_model
-from benchmarks.edit_parts import endings, layers, loops, words
+from benchmarks.edit_parts import endings, layers, loops, regions, words
 from benchmarks.edit_parts.ears import open_ear
 from benchmarks.edit_parts.pieces import Setup
 
@@ -29,6 +29,8 @@ PARTS: Mapping[str, tuple[Callable[[Setup], dict[str, Any]], int]] = {
     "endings": (endings.measure, 30),
     "layers": (layers.measure, 10),
     "words": (words.measure, 40),
+    "regions": (regions.measure, 30),
+    "styles": (regions.measure_styles, 20),
 }
 """What measures each part, and how many pieces its goals are stated for."""
 _FEW = 3

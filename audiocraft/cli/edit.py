@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,3 +153,145 @@ def _layer_of(said: str, known: Mapping[str, str]) -> tuple[str, str]:
             field="layer",
         )
     return name, words
+
+
+Words = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What the new part should be.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+PlanModel = Annotated[str, typer.Option("--model", "-m", help="A model that takes plans.")]
+
+
+@app.command(
+    epilog='Examples:\n\naudiocraft edit redo song.wav 8-12 "with a flute" --seed 3\n\n'
+    "audiocraft edit redo song.wav 0-4 -o other.flac"
+)
+def redo(
+    file: File,
+    region: Annotated[str, typer.Argument(metavar="START-END", help="In seconds, such as 8-12.")],
+    prompt: Words = None,
+    seed: Seed = 0,
+    tempo: Tempo = None,
+    model: PlanModel = "musicgen-nano",
+    output: Output = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a part of a piece anew; everything outside stays as it is, sample for sample."""
+    from audiocraft.cli.kept import regions_of
+    from audiocraft.workflows.editing.regions import redo as make
+
+    target, place = target_of(file, output, "redone"), regions_of(region)
+    if len(place) != 1:
+        raise InvalidInput(f"one region at a time, such as 8-12; got {region!r}", field="region")
+    _regional(file, target, prompt, seed, tempo, model, as_json, quiet)(
+        lambda loaded, request, source: make(loaded, request, source, *place[0])
+    )
+
+
+@app.command(
+    epilog="Examples:\n\naudiocraft edit extend song.wav --after 4\n\n"
+    "audiocraft edit extend song.wav --before 2 -o longer.wav"
+)
+def extend(
+    file: File,
+    prompt: Words = None,
+    before: Annotated[int, typer.Option(help="Bars more before its beginning.")] = 0,
+    after: Annotated[int, typer.Option(help="Bars more behind its end.")] = 0,
+    seed: Seed = 0,
+    tempo: Tempo = None,
+    model: PlanModel = "musicgen-nano",
+    output: Output = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a piece longer at its end or its beginning, in its tempo, bars and chords."""
+    from audiocraft.workflows.editing.regions import extend_after, extend_before
+
+    if bool(before) == bool(after):
+        raise InvalidInput("say --before BARS or --after BARS; for both, extend twice", field="after")
+    target = target_of(file, output, "longer")
+    _regional(file, target, prompt, seed, tempo, model, as_json, quiet)(
+        lambda loaded, request, source: (
+            extend_before(loaded, request, source, before)
+            if before
+            else extend_after(loaded, request, source, after)
+        )
+    )
+
+
+@app.command(
+    epilog='Examples:\n\naudiocraft edit restyle song.wav "house with synth bass and drums"\n\n'
+    'audiocraft edit restyle song.wav "string quartet" --plan corrected.txt'
+)
+def restyle(
+    file: File,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The style, in words.")],
+    plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its plan, where another would be heard.")
+    ] = None,
+    seed: Seed = 0,
+    tempo: Tempo = None,
+    model: PlanModel = "musicgen-nano",
+    output: Output = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Play the tempo, bars and chords of a piece in another style."""
+    from audiocraft.cli.plan import chart_for, check_takes_plans
+    from audiocraft.generation.request import GenerationRequest
+    from audiocraft.models.loaders import load_model
+    from audiocraft.workflows.editing.files import read_piece, write_piece
+    from audiocraft.workflows.editing.styles import restyle as make
+
+    target = target_of(file, output, "restyled")
+    check_takes_plans(model)
+    known = read_piece(file, tempo=tempo).plan if plan is None else chart_for(model, plan).plan()
+    made = make(load_model(model), GenerationRequest(prompts=(prompt,), seeds=(seed,)), known)
+    write_piece(target, made.audio[0], made.sample_rate, title=prompt)
+    facts = {
+        "tempo": known.tempo,
+        "key": known.key,
+        "chords": [list(one) for one in known.chords],
+        "seed": seed,
+    }
+    line = f"{known.tempo:.5g} bpm, {known.key}, {' '.join(symbol for _, symbol in known.chords[:16])}"
+    report(target, facts, line, as_json=as_json, quiet=quiet)
+
+
+def _regional(
+    file: Path,
+    target: Path,
+    prompt: str | None,
+    seed: int,
+    tempo: float | None,
+    model: str,
+    as_json: bool,
+    quiet: bool,
+) -> Callable[[Callable[[Any, Any, Any], Any]], None]:
+    """Reads a piece and a model for an edit, does it, writes what comes of it, and says where it changed."""
+    from audiocraft.cli.plan import check_takes_plans
+    from audiocraft.generation.request import GenerationRequest
+    from audiocraft.models.loaders import load_model
+    from audiocraft.workflows.editing.files import read_piece, write_samples
+    from audiocraft.workflows.editing.regions import Source
+
+    check_takes_plans(model)
+    piece = read_piece(file, tempo=tempo)
+    source = Source(audio=piece.audio, sample_rate=piece.sample_rate, plan=piece.plan)
+    words = prompt if prompt is not None else piece.prompt
+
+    def done(edit: Callable[[Any, Any, Any], Any]) -> None:
+        made = edit(load_model(model), GenerationRequest(prompts=(words,), seeds=(seed,)), source)
+        write_samples(target, made.audio, made.sample_rate, title=words or file.stem)
+        start, end = (at / made.sample_rate for at in made.changed)
+        facts = {
+            "changed": [round(start, 6), round(end, 6)],
+            "seconds": round(made.audio.shape[-1] / made.sample_rate, 6),
+            "joints": [round(joint.at / made.sample_rate, 3) for joint in made.joints],
+            "tempo": made.plan.tempo,
+            "key": made.plan.key,
+            "seed": made.seed,
+        }
+        line = f"changed from {start:.2f} to {end:.2f} s, {made.plan.tempo:.5g} bpm, {made.plan.key}"
+        report(target, facts, line, as_json=as_json, quiet=quiet)
+
+    return done

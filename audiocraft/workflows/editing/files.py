@@ -19,6 +19,7 @@ from audiocraft.workflows.continuing import known_plan
 from audiocraft.workflows.editing.layers import Layered
 from audiocraft.workflows.editing.loops import Loop, finished_loop
 from audiocraft.workflows.loop_marks import marks_of
+from audiocraft.workflows.render import read_recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,7 @@ class OpenPiece:
 
     Args:
         audio: [C, N].
+        prompt: what it was made of, where that is known.
         exact: whether the plan was that of the piece from the beginning; else it was heard.
     """
 
@@ -34,6 +36,7 @@ class OpenPiece:
     sample_rate: int
     plan: ScorePlan
     exact: bool
+    prompt: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -60,7 +63,8 @@ def read_piece(path: Path, *, tempo: float | None = None) -> OpenPiece:
             "'audiocraft[analysis]'); name its tempo with --tempo",
             field="file",
         )
-    return OpenPiece(audio=audio, sample_rate=rate, plan=plan, exact=exact)
+    prompt = read_recipe(path).request_text() if exact else None
+    return OpenPiece(audio=audio, sample_rate=rate, plan=plan, exact=exact, prompt=prompt)
 
 
 def write_piece(path: Path, audio: Tensor, sample_rate: int, *, title: str) -> Path:
@@ -69,6 +73,14 @@ def write_piece(path: Path, audio: Tensor, sample_rate: int, *, title: str) -> P
     audio = finished(audio, sample_rate, USUAL.for_format(file_format(form))) * file_format(form).gain
     return audio_write(
         path, audio, sample_rate, format=form, strategy="none", add_suffix=False, tags=_tags(title)
+    )
+
+
+def write_samples(path: Path, audio: Tensor, sample_rate: int, *, title: str) -> Path:
+    """Write audio [C, N] as it is: what an edit left alone stays, sample for sample, in formats without loss."""
+    form = path.suffix.lower().lstrip(".")
+    return audio_write(
+        path, audio, sample_rate, format=form, strategy="clip", add_suffix=False, tags=_tags(title)
     )
 
 

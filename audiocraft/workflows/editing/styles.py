@@ -1,0 +1,55 @@
+"""A piece in another style: its tempo, bars and chords, heard or corrected by hand, played as other words say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from audiocraft.errors import InvalidInput
+from audiocraft.generation.progress import CancelToken, ProgressCallback
+from audiocraft.generation.request import GenerationRequest, GenerationResult
+from audiocraft.models.generator import GeneratorModel
+from audiocraft.music.planning import ScoreSettings
+from audiocraft.types import ScorePlan
+
+
+def restyled(request: GenerationRequest, plan: ScorePlan) -> GenerationRequest:
+    """`request`, whose words say how, for a piece that keeps `plan` from beginning to end.
+
+    Raises:
+        InvalidInput: its words say nothing.
+    """
+    if not any((request.prompt_at(row, 0.0) or "").strip() for row in range(len(request.prompts))):
+        raise InvalidInput("which style? say it in words: 'house with synth bass'", field="prompt")
+    whole = replace(plan, start=0.0) if plan.start == 0 else _from_start(plan)
+    return replace(
+        request,
+        plans=(whole,) * len(request.prompts),
+        score=ScoreSettings(),
+        duration=whole.duration,
+    )
+
+
+def restyle(
+    model: GeneratorModel,
+    request: GenerationRequest,
+    plan: ScorePlan,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> GenerationResult:
+    """Make `restyled(request, plan)`.
+
+    Raises:
+        InvalidInput: the model takes no plans, so it would keep nothing.
+    """
+    if not model.takes_plans:
+        raise InvalidInput(
+            f"model {model.name!r} is told no bars and chords, so it would keep nothing of the piece",
+            field="model",
+        )
+    return model.run(restyled(request, plan), progress=progress, cancel=cancel)
+
+
+def _from_start(plan: ScorePlan) -> ScorePlan:
+    chords = tuple((max(0.0, time - plan.start), symbol) for time, symbol in plan.chords)
+    return replace(plan, first_beat=plan.first_beat - plan.start, chords=chords, start=0.0)

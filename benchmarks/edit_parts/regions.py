@@ -1,0 +1,127 @@
+"""Regions made anew, longer pieces and other styles: what stays, and whether joints are heard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from audiocraft.analysis.hearing import heard_plan
+from audiocraft.audio.finishing import finished
+from audiocraft.audio.joints import spectral_flux
+from audiocraft.generation.request import GenerationRequest
+from audiocraft.metrics.embedder import load_embedder
+from audiocraft.metrics.key import agrees, cens_chroma, key_of
+from audiocraft.metrics.tempo import comb_tempo
+from audiocraft.music.harmony import parse_chord
+from audiocraft.music.looping import bar_of
+from audiocraft.music.planning import reachable
+from audiocraft.types import ScorePlan
+from audiocraft.workflows.editing.regions import Edited, Source, extend_after, extend_before, redo
+from audiocraft.workflows.editing.styles import restyle
+from benchmarks.edit_parts.pieces import STYLES, Setup, heard, prompts, share
+
+_SECONDS, _TEMPO = 8.0, 0.02
+
+
+def measure(setup: Setup) -> dict[str, Any]:
+    """Redo a bar or two in the middle of pieces, and make them longer on both sides."""
+    same: list[bool] = []
+    joints: list[bool] = []
+    tempo: dict[str, list[bool]] = {"redo": [], "before": [], "after": []}
+    key: dict[str, list[bool]] = {"redo": [], "before": [], "after": []}
+    for place, words in enumerate(prompts(setup.count, setup.seed + 400)):
+        request = GenerationRequest(prompts=(words,), duration=_SECONDS, seeds=(setup.seed + 400 + place,))
+        made = setup.model.run(request)
+        plan = made.plans[0]
+        assert plan is not None
+        source = Source(
+            audio=finished(made.audio[0], made.sample_rate), sample_rate=made.sample_rate, plan=plan
+        )
+        bar = bar_of(plan)
+        edits = {
+            "redo": redo(setup.model, request, source, bar, min(2 * bar, _SECONDS)),
+            "before": extend_before(setup.model, request, source, 2),
+            "after": extend_after(setup.model, request, source, 2),
+        }
+        one = edits["redo"]
+        first, last = one.changed
+        same.append(
+            torch.equal(one.audio[:, :first], source.audio[:, :first])
+            and torch.equal(one.audio[:, last:], source.audio[:, last:])
+        )
+        for name, edit in edits.items():
+            joints.append(_unheard(edit))
+            wav = heard(edit.audio, edit.sample_rate)
+            found = comb_tempo(wav)
+            tempo[name].append(any(abs(found * by / plan.tempo - 1) <= _TEMPO for by in (0.5, 1, 2)))
+            whole = heard(source.audio, source.sample_rate)
+            key[name].append(agrees(key_of(cens_chroma(wav)), key_of(cens_chroma(whole))))
+    return {
+        "pieces": setup.count,
+        "bit_identical_outside": share(same),
+        "joint_at_most_median": share(joints),
+        **{f"tempo_{name}": share(flags) for name, flags in tempo.items()},
+        **{f"key_{name}": share(flags) for name, flags in key.items()},
+    }
+
+
+def _unheard(edit: Edited) -> bool:
+    mono = edit.audio.float().mean(0)
+    margin = edit.sample_rate // 10
+    grid = torch.arange(margin, mono.shape[-1] - margin, edit.sample_rate // 20)
+    usual = float(spectral_flux(mono, grid, edit.sample_rate).median())
+    at = torch.tensor([joint.at for joint in edit.joints]).clamp(margin, mono.shape[-1] - margin)
+    return float(spectral_flux(mono, at, edit.sample_rate).max()) <= usual
+
+
+def measure_styles(setup: Setup) -> dict[str, Any]:
+    """Hear the plan of pieces, play it in another style, and hear what was kept."""
+    ear = load_embedder()
+    known = [name for name in ear.config.styles]
+    tempo, chords, chance, style = [], [], [], []
+    plans: list[ScorePlan] = []
+    for place, words in enumerate(prompts(setup.count, setup.seed + 500)):
+        seeds = (setup.seed + 500 + place,)
+        made = setup.model.run(GenerationRequest(prompts=(words,), duration=10.0, seeds=seeds))
+        plan, asked = made.plans[0], STYLES[(place * 3 + 1) % len(STYLES)]
+        found = heard_plan(made.audio[0], made.sample_rate)
+        assert plan is not None
+        if found is None:
+            tempo.append(False)
+            continue
+        other = restyle(setup.model, GenerationRequest(prompts=(asked,), seeds=seeds), found)
+        wav = heard(other.audio[0], other.sample_rate)
+        tempo.append(_same_tempo(comb_tempo(wav), plan.tempo))
+        again = heard_plan(other.audio[0], other.sample_rate, tempo=reachable(plan.tempo))
+        if again is not None:
+            chords.append(_agree(again, plan))
+            chance += [_agree(again, stranger) for stranger in plans[-3:]]
+        plans.append(plan)
+        if asked in known:
+            vectors = ear.embed(torch.from_numpy(wav))
+            style.append(known[int(ear.probabilities(vectors)["styles"].argmax())] == asked)
+    return {
+        "pieces": setup.count,
+        "tempo_within_2_percent": share(tempo),
+        "chords_agree": round(float(np.mean(chords)), 3) if chords else None,
+        "chords_agree_by_chance": round(float(np.mean(chance)), 3) if chance else None,
+        "style_heard": share(style),
+        "styles_asked_that_the_ear_knows": len(style),
+    }
+
+
+def _same_tempo(found: float, wanted: float) -> bool:
+    return any(abs(found * by / wanted - 1) <= _TEMPO for by in (0.5, 1, 2))
+
+
+def _agree(found: ScorePlan, wanted: ScorePlan) -> float:
+    """The share of the middles of bars of `wanted` at which both have a chord of one root and third."""
+    times = np.arange(wanted.first_beat + bar_of(wanted) / 2, wanted.duration, bar_of(wanted))
+    return float(np.mean([_at(found, time) == _at(wanted, time) for time in times]))
+
+
+def _at(plan: ScorePlan, time: float) -> frozenset[int]:
+    symbol = next((symbol for second, symbol in reversed(plan.chords) if second <= time), "N")
+    return frozenset() if symbol == "N" else frozenset(parse_chord(symbol).pitch_classes[:3])
