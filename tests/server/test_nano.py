@@ -12,6 +12,7 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from audiocraft.audio.finishing import finished
+from audiocraft.audio.marks import comments_of, riff_chunks
 from audiocraft.config.serving import ServingConfig
 from audiocraft.models import MusicGen
 from audiocraft.server.api.schemas import GenerationBody
@@ -75,3 +76,18 @@ def test_a_melody_is_refused_by_name(nano: TestClient, tmp_path: Path) -> None:
     upload = nano.post("/v1/uploads", files={"file": ("a.wav", wav_bytes(0.4, 24000))}).json()
     answer = nano.post("/v1/generations", json={"kind": "melody", "audio": {"upload": upload["id"]}})
     assert answer.status_code == 422 and answer.json()["field"] == "kind"
+
+
+def test_a_loop_lasts_its_bars_and_says_so_in_every_format(nano: TestClient) -> None:
+    piece = made(nano, prompt="drums in C, 180 bpm", loop=1, seed=3, negative="piano")
+    assert piece["duration"] == pytest.approx(4 * 60 / 180)
+    address = f"/v1/generations/{piece['id']}/audio"
+    content = nano.get(address).content
+    assert soundfile.info(io.BytesIO(content)).frames == 32000
+    assert {"smpl", "acid"} <= riff_chunks(content).keys()
+    assert comments_of(nano.get(address, params={"format": "flac"}).content)["LOOPLENGTH"] == "32000"
+    assert comments_of(nano.get(address, params={"format": "opus"}).content)["LOOPLENGTH"] == "64000"
+    again = made(nano, prompt="drums in C, 180 bpm", duration=2.0, seed=3, ending="ring")
+    assert again["result"]["plan"]["chords"][-1][1] == "C"  # type: ignore[index]
+    refused = nano.post("/v1/generations", json={"prompt": "x", "loop": 2, "ending": "fade"})
+    assert refused.status_code == 422 and "loop" in refused.text
