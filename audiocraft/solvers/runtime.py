@@ -66,17 +66,18 @@ class GradientAverage:
         self._sent.append((parameter.grad, distributed.all_reduce(parameter.grad, async_op=True)))
 
     def finish(self, gradients: Sequence[Tensor]) -> None:
-        """Wait for those that were sent, or send all of them now, as one tensor per type."""
+        """Wait for those that were sent, and send the others now, as one tensor per type."""
         if not distrib.is_distributed() or any(isinstance(gradient, DTensor) for gradient in gradients):
             return  # sharded gradients are averaged already
-        if self._sent:
-            for gradient, work in self._sent:
-                work.wait()
-                gradient /= distrib.world_size()
-            self._sent.clear()
-            return
-        for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):
-            same = [gradient for gradient in gradients if gradient.dtype == dtype]
+        for gradient, work in self._sent:
+            work.wait()
+            gradient /= distrib.world_size()
+        # A solver may also set gradients, which no hook sees.
+        sent = {id(gradient) for gradient, _ in self._sent}
+        rest = [gradient for gradient in gradients if id(gradient) not in sent]
+        self._sent.clear()
+        for dtype in dict.fromkeys(gradient.dtype for gradient in rest):
+            same = [gradient for gradient in rest if gradient.dtype == dtype]
             flat = distrib.all_reduce(torch.cat([gradient.flatten() for gradient in same]), "mean")
             parts = flat.split([gradient.numel() for gradient in same])
             for gradient, part in zip(same, parts, strict=True):

@@ -61,12 +61,24 @@ def init(backend: str | None = None, init_method: str | None = None) -> None:
     # DistributedDataParallel for one, it keeps the group's threads alive past `close`, and a thread that meets the
     # interpreter's end aborts the process.
     importlib.import_module("torch.distributed.nn.functional")
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT") if init_method is None else None
+    store = None if attempt is None else _store_of(attempt)
     dist.init_process_group(
         backend or ("nccl" if torch.cuda.is_available() else "gloo"),
         init_method=init_method,
+        store=store,
         rank=int(os.environ.get("RANK", "-1")),
         world_size=int(os.environ["WORLD_SIZE"]),
     )
+
+
+def _store_of(attempt: str) -> dist.Store:
+    """Where the processes of one attempt of torchrun meet. All attempts share a store, in which the addresses of dead
+    processes of the one before stand until they are written over: who is quicker than that would call a dead one."""
+    from torch.distributed.rendezvous import rendezvous
+
+    shared, _, _ = next(rendezvous("env://"))
+    return dist.PrefixStore(f"attempt_{attempt}", shared)
 
 
 def close() -> None:
