@@ -388,6 +388,11 @@ class Client:
         """Free the memory of a model."""
         return self._json("POST", f"/v1/models/{model}/unload")
 
+    def detect_watermark(self, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Whether a file carries the server's watermark: `ours`, `marked`, `share` of its seconds, `message`."""
+        source = Path(path)
+        return self._json("POST", "/v1/watermark/detect", files={"file": (source.name, source.read_bytes())})
+
     def encode(
         self, path: str | os.PathLike[str], *, model: str | None = None, codebooks: int | None = None
     ) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""Whether audio of any length carries a watermark, where, and what it says."""
+"""Whether audio of any length carries a watermark, where, and what it says.
+
+A second is marked where the detector says so of it, or where it and its neighbours agree with the message that is
+expected, that of `provenance` (`ModulationDetector.agreement`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,9 +17,16 @@ from audiocraft.audio.resampling import StreamResampler
 from audiocraft.errors import InvalidInput
 from audiocraft.models.watermark import AudioSeal
 from audiocraft.models.watermarks.marking import LEAST_S, SILENT, checked_audio
+from audiocraft.models.watermarks.modulation import ModulationDetector
+from audiocraft.models.watermarks.provenance import message_bits
 
 FOUND = 0.5
 """Probability from which on a second counts as marked, and share of seconds from which on the audio does."""
+AGREES = 0.45
+"""Agreement with the expected message from which on a second, or the whole, counts as marked with it: 17 patterns that
+chance alone moves reach it seven times in a hundred thousand."""
+_AROUND = 1  # seconds on each side that are heard with a second
+_WHOLE = 30  # seconds that are heard at once; clocks that differ, and cuts, make longer ones disagree with themselves
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +36,9 @@ class WatermarkReport:
     Args:
         duration: seconds.
         seconds: the mean probability of a mark in each second; the last one may be shorter.
+        agreement: how far each second, with its neighbours, agrees with the expected message, 0 to 1; () where the
+            detector does not tell.
+        whole: the highest such agreement of half a minute at a time; None where the detector does not tell.
         audible: of each second, whether there is anything to hear; a mark in silence cannot be.
         bits: probability of each bit of the message, over what is marked; None where nothing is, or there is no
             message.
@@ -34,17 +48,30 @@ class WatermarkReport:
     seconds: tuple[float, ...]
     audible: tuple[bool, ...]
     bits: tuple[float, ...] | None
+    agreement: tuple[float, ...] = ()
+    whole: float | None = None
+
+    @property
+    def found(self) -> tuple[bool, ...]:
+        """Of each second, whether it is marked."""
+        said = self.agreement or (0.0,) * len(self.seconds)
+        heard = zip(self.seconds, said, self.audible, strict=True)
+        return tuple(there and (mean > FOUND or agreed > AGREES) for mean, agreed, there in heard)
 
     @property
     def share(self) -> float:
         """The share of audible seconds that are marked."""
-        heard = [value for value, there in zip(self.seconds, self.audible, strict=True) if there]
-        return sum(value > FOUND for value in heard) / len(heard) if heard else 0.0
+        return sum(self.found) / sum(self.audible) if any(self.audible) else 0.0
+
+    @property
+    def ours(self) -> bool:
+        """Whether the audio carries the message that this software puts into what it makes."""
+        return self.whole is not None and self.whole > AGREES
 
     @property
     def marked(self) -> bool:
         """Whether the audio as a whole is marked."""
-        return self.share >= FOUND
+        return self.ours or self.share >= FOUND
 
     @property
     def message(self) -> str | None:
@@ -55,11 +82,14 @@ class WatermarkReport:
         """The report as JSON values."""
         return {
             "marked": self.marked,
+            "ours": self.ours,
             "share": round(self.share, 4),
+            "agreement": None if self.whole is None else round(self.whole, 4),
             "message": self.message,
             "bits": None if self.bits is None else [round(bit, 4) for bit in self.bits],
             "duration": round(self.duration, 3),
             "seconds": [round(value, 4) for value in self.seconds],
+            "found": list(self.found),
         }
 
 
@@ -85,6 +115,7 @@ class _Listener:
         self._source_rate = sample_rate
         self._down = StreamResampler(sample_rate, self._rate)
         self._decisions: Any = None
+        self._evidence: _Evidence | None = None
         self._came, self._count = 0, 0
         self._levels: list[list[float]] = []  # per second: sum of squares, samples
         self._marks: list[list[float]] = []  # per second: sum of probabilities, samples
@@ -96,6 +127,9 @@ class _Listener:
         checked_audio(audio)
         if self._decisions is None:
             self._decisions = self._detector.open_decisions(audio.shape[0])  # type: ignore[operator]
+            message = message_bits(self._nbits)
+            if isinstance(self._detector, ModulationDetector) and message is not None:
+                self._evidence = _Evidence(self._detector, audio.shape[0], message)
         self._came += audio.shape[-1]
         self._hear(self._down.push(audio.float()))
 
@@ -105,6 +139,8 @@ class _Listener:
         _add(self._levels, self._count, heard.square().mean(0), self._rate)
         self._count += heard.shape[-1]
         self._take(self._decisions.push(heard))
+        if self._evidence is not None:
+            self._evidence.push(heard)
 
     def _take(self, found: Tensor) -> None:
         if not found.shape[-1]:
@@ -129,11 +165,62 @@ class _Listener:
         if not any(audible):
             raise InvalidInput("the audio is silent, and silence carries no watermark", field="audio")
         seconds = tuple(total / count for total, count in self._marks)
-        report = WatermarkReport(duration=duration, seconds=seconds, audible=audible, bits=None)
+        agreement: tuple[float, ...] = ()
+        whole: float | None = None
+        if self._evidence is not None:
+            agreement, whole = self._evidence.finish(len(seconds))
+        report = WatermarkReport(
+            duration=duration, seconds=seconds, audible=audible, bits=None, agreement=agreement, whole=whole
+        )
         if not self._nbits or report.share == 0:
             return report
         bits = torch.sigmoid(self._bits / max(self._weight, 1e-9))
-        return WatermarkReport(duration=duration, seconds=seconds, audible=audible, bits=tuple(bits.tolist()))
+        return replace(report, bits=tuple(bits.tolist()))
+
+
+class _Evidence:
+    """How far audio agrees with the expected message, second by second."""
+
+    def __init__(self, detector: ModulationDetector, channels: int, message: Tensor) -> None:
+        self._detector, self._message = detector, message
+        self._stream = detector.open_responses(channels)
+        self._per_second = detector.sample_rate / detector.bands.hop
+        self._frames = 0
+        self._sums: list[Tensor] = []  # per second: [K] of responses, complex, that is what the patterns show
+        self._chances: list[Tensor] = []  # the same of chance
+
+    def push(self, audio: Tensor) -> None:
+        """The next samples [C, n] at the detector's rate."""
+        self._take(*self._stream.push(audio))
+
+    def finish(self, seconds: int) -> tuple[tuple[float, ...], float]:
+        """The agreement of each of so many seconds with its neighbours, and the highest of longer stretches."""
+        self._take(*self._stream.finish())
+        each = [self._agreement(max(0, at - _AROUND), at + _AROUND + 1) for at in range(seconds)]
+        count = len(self._sums)
+        starts = range(0, max(1, count - _WHOLE // 2), _WHOLE // 2)
+        return tuple(each), max(self._agreement(at, at + _WHOLE) for at in starts)
+
+    def _take(self, turned: Tensor, chance: Tensor) -> None:
+        """Add the frames [C, K, m] to the seconds that they lie in. Channels carry the same mark."""
+        turned, chance = turned.sum(0).cpu().to(torch.complex128), chance.sum(0).cpu().double()
+        places = ((torch.arange(turned.shape[-1]) + self._frames) / self._per_second).long()
+        self._frames += turned.shape[-1]
+        for second in places.unique().tolist():
+            while len(self._sums) <= second:
+                self._sums.append(torch.zeros(len(turned), dtype=torch.complex128))
+                self._chances.append(torch.zeros(len(turned), dtype=torch.float64))
+            here = places == second
+            self._sums[second] += turned[:, here].sum(-1)
+            self._chances[second] += chance[:, here].sum(-1)
+
+    def _agreement(self, first: int, end: int) -> float:
+        turned, chance = _total(self._sums[first:end]), _total(self._chances[first:end])
+        return float(self._detector.agreement(turned, chance, self._message))
+
+
+def _total(values: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(values)).sum(0)
 
 
 def _add(sums: list[list[float]], place: int, values: Tensor, rate: int) -> None:

@@ -22,7 +22,7 @@ from audiocraft.audio.faults import SILENT_DB, STUCK_S, StandstillMeter
 from audiocraft.audio.formats import AudioFormat
 from audiocraft.audio.loudness import interpolator
 from audiocraft.config.limits import FADE, MAX_FADE
-from audiocraft.errors import InvalidInput
+from audiocraft.errors import ConfigError, InvalidInput
 
 _BLOCK_S = 0.02  # audio is worked on in blocks of this length, wherever its pieces begin and end
 _AHEAD_S = 0.005  # how long before a peak the gain begins to fall
@@ -41,10 +41,13 @@ class Finish:
     Args:
         ceiling: the highest true peak in dB below full scale (BS.1770-4, annex 2).
         fade: seconds at the end that fade to silence; 0 for none.
+        watermark: the name of a watermark that is put on before, by `models.watermarks.provenance.way_out`, which is
+            then what opens it; None: nothing is.
     """
 
     ceiling: float = -1.0
     fade: float = FADE
+    watermark: str | None = None
 
     def __post_init__(self) -> None:
         if not -60 <= self.ceiling <= 0:
@@ -60,6 +63,10 @@ class Finish:
 
     def open(self, sample_rate: int, channels: int) -> Finisher:
         """Begin to finish one piece."""
+        if self.watermark is not None:
+            raise ConfigError(
+                f"this finish is to mark with {self.watermark}: open way_out(finish) instead of it"
+            )
         return Finisher(sample_rate, channels, self)
 
 

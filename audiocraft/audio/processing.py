@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -40,3 +42,41 @@ class RowProcessors:
 def processor_of(processor: AudioProcessor | RowProcessors, row: int) -> AudioProcessor:
     """What row `row` goes through."""
     return processor.rows[row] if isinstance(processor, RowProcessors) else processor
+
+
+class Series:
+    """Processors one after the other, as one."""
+
+    def __init__(self, processors: Sequence[AudioProcessor]) -> None:
+        self.processors = tuple(processors)
+
+    def open(self, sample_rate: int, channels: int) -> SeriesStream:
+        """A fresh stream for one piece."""
+        return SeriesStream([each.open(sample_rate, channels) for each in self.processors], channels)
+
+
+class SeriesStream:
+    """One piece on its way through several processors."""
+
+    def __init__(self, streams: Sequence[ProcessorStream], channels: int) -> None:
+        self._streams, self._channels = streams, channels
+
+    def push(self, audio: Tensor) -> Tensor:
+        """The next samples [C, n] -> those [C, m] that are settled by them."""
+        for stream in self._streams:
+            audio = stream.push(audio)
+        return audio
+
+    def finish(self) -> Tensor:
+        """The samples [C, m] that any of the processors held back."""
+        rest = torch.zeros(self._channels, 0)
+        for stream in self._streams:
+            pushed = stream.push(rest)
+            rest = torch.cat([pushed, stream.finish().to(pushed.device)], dim=-1)
+        return rest
+
+
+def processed(wav: Tensor, sample_rate: int, processor: AudioProcessor) -> Tensor:
+    """A whole piece wav [C, N] behind a processor, [C, N] on its device. The same samples as its stream gives."""
+    stream = processor.open(sample_rate, wav.shape[0])
+    return torch.cat([stream.push(wav), stream.finish().to(wav.device)], dim=-1)

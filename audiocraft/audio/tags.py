@@ -16,3 +16,13 @@ def generation_tags(title: str, *, model: str, seed: int) -> dict[str, str]:
         "comment": f"generated audio; model {model}; seed {seed}",
         "software": f"AudioCraft {VERSION}",
     }
+
+
+def decoding_tags(codec: str) -> dict[str, str]:
+    """The same of a file that a codec made of codes; where the codes come from is not known."""
+    return {
+        "title": "decoded audio",
+        "artist": codec,
+        "comment": f"audio decoded from codes; codec {codec}",
+        "software": f"AudioCraft {VERSION}",
+    }

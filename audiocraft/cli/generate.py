@@ -24,6 +24,7 @@ from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
 from audiocraft.cli.words import as_text, recordable
 from audiocraft.config.limits import FADE
+from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     form: options.StreamFormat = "wav",
     play: options.Play = False,
     fade: options.Fade = FADE,
+    watermark: options.Watermark = False,
     spectrogram: options.Spectrogram = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -192,7 +194,8 @@ def generate(  # every option is one parameter: that is how the option parser re
         if chart is not None:
             request = with_chart(request, chart, given(context))
         request = followed.added_to(request, tempo=tempo)
-        job = _job(request, audio, output, place, outlets, fade=fade, followed=followed)
+        finish = {"fade": fade, "watermark": PROVENANCE if watermark else None}
+        job = _job(request, audio, output, place, outlets, finish=finish, followed=followed)
         job = with_kept(job, kept)
     job = replace(job, request=_looped(job.request, loop, job.place.model))
     explainer = Explainer(job.place.model)
@@ -302,7 +305,7 @@ def _job(
     place: Place,
     outlets: Outlets | None,
     *,
-    fade: float,
+    finish: Mapping[str, Any],
     followed: Followed,
 ) -> Job:
     from audiocraft.audio.finishing import Finish
@@ -340,7 +343,7 @@ def _job(
         place=place,
         origin=origin,
         outlets=outlets,
-        finish=Finish(fade=fade),
+        finish=Finish(**finish),
     )
 
 

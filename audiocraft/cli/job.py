@@ -13,6 +13,7 @@ from audiocraft.cli.live import STDOUT, Outlets, parse_schedule
 from audiocraft.cli.output import note
 from audiocraft.cli.targets import free, targets
 from audiocraft.cli.words import as_text, recordable
+from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _AROUND = frozenset(
         "device",
         "context",
         "fade",
+        "watermark",
         "plan",
         "loop",
     }
@@ -113,7 +115,12 @@ def repeated(
     finish = recipe.finish
     if "fade" in options:
         said["fade"] = (finish.fade if finish else 0.0, options["fade"])
-        finish = Finish(fade=options["fade"])
+        finish = replace(finish or Finish(), fade=options["fade"])
+    if "watermark" in options:
+        finish = finish or Finish()
+        mark = PROVENANCE if options["watermark"] else None
+        said["watermark"] = (finish.watermark or "none", mark or "none")
+        finish = replace(finish, watermark=mark)
     if said and not quiet:
         note(f"as {recipe.file}, but " + ", ".join(_change(name, *values) for name, values in said.items()))
     live = outlets or (Outlets() if recipe.level == AS_MADE else None)

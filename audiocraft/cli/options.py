@@ -235,6 +235,14 @@ Fade = Annotated[
         rich_help_panel=_OUT,
     ),
 ]
+Watermark = Annotated[
+    bool,
+    typer.Option(
+        "--watermark/--no-watermark",
+        help="Mark the audio inaudibly as made by a machine.",
+        rich_help_panel=_OUT,
+    ),
+]
 Spectrogram = Annotated[
     bool, typer.Option("--spectrogram", help="Also draw each file as a PNG.", rich_help_panel=_OUT)
 ]

@@ -96,6 +96,14 @@ def serve(  # every option is one parameter: that is how the option parser reads
         Path | None,
         typer.Option(envvar="AUDIOCRAFT_RUNS", help="A folder of training runs, shown at /runs."),
     ] = None,
+    watermark: Annotated[
+        bool,
+        typer.Option(
+            "--watermark/--no-watermark",
+            envvar="AUDIOCRAFT_WATERMARK",
+            help="Mark all audio that leaves the server inaudibly as made by a machine.",
+        ),
+    ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False,
     log_format: Annotated[
         str, typer.Option(help="json, text, or auto: JSON unless a terminal watches.")
@@ -114,7 +122,7 @@ def serve(  # every option is one parameter: that is how the option parser reads
         device=device, workers=workers, in_process=in_process,
         require_key=True if require_key or proxy else None,  # whoever is behind a proxy is reached by strangers
         hosts=tuple(name or ()), cors_origins=tuple(origin or ()), trust_proxy=tuple(proxy or ()),
-        log_prompts=log_prompts, runs_dir=None if runs is None else str(runs),
+        log_prompts=log_prompts, runs_dir=None if runs is None else str(runs), watermark=watermark,
     )  # fmt: skip
     if data is not None:
         config = replace(config, data_dir=str(data))

@@ -42,6 +42,14 @@ def worker(  # every option is one parameter: that is how the option parser read
     drain: Annotated[float, typer.Option(help="Seconds for running jobs when asked to stop.")] = 30.0,
     host: Annotated[str, typer.Option(help="Address of health and metrics.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of health and metrics; 0 chooses a free one.")] = 8001,
+    watermark: Annotated[
+        bool,
+        typer.Option(
+            "--watermark/--no-watermark",
+            envvar="AUDIOCRAFT_WATERMARK",
+            help="Mark all audio inaudibly as made by a machine. As the servers have it.",
+        ),
+    ] = True,
     log_format: Annotated[
         str, typer.Option("--log-format", help="json, text, or auto: JSON unless a terminal watches.")
     ] = "auto",
@@ -61,13 +69,15 @@ def worker(  # every option is one parameter: that is how the option parser read
 
     config = ServingConfig(
         host=host, port=port, database=database, music_model=model, preload=(model,), models=tuple(allow or ()),
-        device=device, workers=1, require_key=False,
+        device=device, workers=1, require_key=False, watermark=watermark,
     )  # fmt: skip
     config = replace(config, lease=replace(config.lease, rows=rows, drain_seconds=drain))
     if data is not None:
         config = replace(config, data_dir=str(data))
     logs.configure(form=log_format)
     with listening(config) as (listener, config):
-        engine = LocalEngine.create(device=config.device, max_bytes=config.max_model_bytes, rows=rows)
+        engine = LocalEngine.create(
+            device=config.device, max_bytes=config.max_model_bytes, rows=rows, watermark=config.watermark
+        )
         told = f"AudioCraft worker; health at {config.url}/healthz; Ctrl-C stops it"
         serve(create_worker_app(engine, config), config, listener, ready=lambda: note(told))

@@ -103,6 +103,7 @@ class ServingConfig:
         trust_proxy: believe X-Forwarded-* headers of these addresses.
         log_prompts: write prompts into the audit log.
         runs_dir: a folder of training runs that `/runs` shows; None shows none.
+        watermark: mark all audio that leaves the server inaudibly as made by a machine.
     """
 
     host: str = "127.0.0.1"
@@ -125,6 +126,7 @@ class ServingConfig:
     trust_proxy: tuple[str, ...] = ()
     log_prompts: bool = False
     runs_dir: str | None = None
+    watermark: bool = True
     allow_model_changes: bool = True  # load and unload over HTTP, for keys with the scope `admin`
     docs: bool = True
     upload: UploadLimits = UploadLimits()
@@ -136,8 +138,8 @@ class ServingConfig:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ServingConfig:
         """The settings that containers give: AUDIOCRAFT_HOST, _PORT, _DATA_DIR, _DATABASE, _MODEL, _MODELS, _PRELOAD,
-        _DEVICE, _WORKERS, _IN_PROCESS, _HOSTS, _CORS_ORIGINS, _TRUST_PROXY, _REQUIRE_KEY, _RUNS; lists are separated
-        by commas."""
+        _DEVICE, _WORKERS, _IN_PROCESS, _HOSTS, _CORS_ORIGINS, _TRUST_PROXY, _REQUIRE_KEY, _RUNS, _WATERMARK; lists
+        are separated by commas."""
         settings: dict[str, Any] = {}
         for name, (target, kind) in _VARIABLES.items():
             text = environment.get(f"AUDIOCRAFT_{name}")
@@ -205,4 +207,5 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "TRUST_PROXY": ("trust_proxy", _words),
     "REQUIRE_KEY": ("require_key", _truth),
     "RUNS": ("runs_dir", str),
+    "WATERMARK": ("watermark", _truth),
 }

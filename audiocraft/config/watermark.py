@@ -12,6 +12,8 @@ from audiocraft.config.networks import SEANetConfig
 from audiocraft.errors import ConfigError
 
 MOST_BITS = 64
+PROVENANCE = "audioseal-nano"
+"""The watermark of what this software gives out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +55,7 @@ class ModulationConfig:
         hidden: width of the network that decides how strong the mark may be.
         strongest: the largest change of level, as the logarithm of a factor on amplitudes.
         floor: power of a band that counts as silence.
+        fitted: the detector knows how a message shows in its patterns, see `ModulationDetector.fit`.
     """
 
     n_fft: Count = 512
@@ -68,6 +71,7 @@ class ModulationConfig:
     hidden: Count = 64
     strongest: float = 0.35
     floor: float = 1e-6
+    fitted: bool = False
 
     def __post_init__(self) -> None:
         even = [name for name in ("trend", "spread", "memory") if getattr(self, name) % 2 == 0]

@@ -27,6 +27,7 @@ from audiocraft.models.diffusion_windows import WindowGrid
 from audiocraft.models.loaders import load_compression_model, load_network
 from audiocraft.models.unet import DiffusionUnet
 from audiocraft.modules.diffusion_schedule import NoiseSchedule
+from audiocraft.quantization.base import DummyQuantizer
 from audiocraft.utils.meta_init import laid_out_on
 
 _QUIET, _LOUD, _LEVEL = 0.02, 0.4, 0.1
@@ -142,9 +143,11 @@ class MultiBandDiffusion:
         self.DPs, self.codec_model = DPs, codec_model
         self.device = next(self.codec_model.parameters()).device
         wanted = DPs[0].model.codec_dim
-        found = codec_model.decode_latent(
-            torch.zeros(1, codec_model.num_codebooks, 1, dtype=torch.long, device=self.device)
-        ).shape[1]
+        found = wanted  # where nothing is quantised, whatever comes is what it is
+        if not isinstance(getattr(codec_model, "quantizer", None), DummyQuantizer):
+            found = codec_model.decode_latent(
+                torch.zeros(1, codec_model.num_codebooks, 1, dtype=torch.long, device=self.device)
+            ).shape[1]
         if wanted is not None and wanted != found:
             raise InvalidInput(
                 f"the networks were trained with a codec whose frames have {wanted} values, and this one's have "

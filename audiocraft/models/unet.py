@@ -194,7 +194,7 @@ class DiffusionUnet(nn.Module):
         emb_all_layers: tell every layer the step, not only the first.
         cross_attention: the transformer looks at the codec's frames; else they are added to the innermost layer.
         bilstm, transformer, conv_blocks: what the innermost layer is: recurrent layers both ways, a transformer, or so
-            many residual blocks. Without any of them there is nothing, and a network cannot be built.
+            many residual blocks. Without any of them the innermost layer adds nothing.
         codec_dim: width of the codec's frames [B, codec_dim, T].
         frame_norm: norms over each frame in place of the whole piece. With convolutions inside, what comes of a piece
             then is what would come of it within a longer one.
@@ -219,9 +219,9 @@ class DiffusionUnet(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        if sum((bilstm, transformer, conv_blocks > 0)) != 1:
+        if sum((bilstm, transformer, conv_blocks > 0)) > 1:
             raise InvalidInput(
-                "a diffusion U-Net has one of bilstm, transformer and conv_blocks inside, got "
+                "a diffusion U-Net has at most one of bilstm, transformer and conv_blocks inside, got "
                 f"bilstm={bilstm}, transformer={transformer}, conv_blocks={conv_blocks}",
                 field="diffusion_unet",
             )
@@ -286,8 +286,7 @@ class DiffusionUnet(nn.Module):
             return x + self._attended(x, heard)
         x = x if heard is None else x + heard
         inside = self.bilstm if self.bilstm is not None else self.convs
-        assert inside is not None
-        y: Tensor = inside(x)
+        y: Tensor = torch.zeros_like(x) if inside is None else inside(x)
         return y
 
     def _attended(self, x: Tensor, heard: Tensor | None) -> Tensor:

@@ -92,7 +92,10 @@ def engine_of(config: ServingConfig, *, log_form: str | None = None) -> LocalEng
         from audiocraft.server.worker.local_engine import LocalEngine
 
         return LocalEngine.create(
-            device=config.device, max_bytes=config.max_model_bytes, rows=config.lease.rows
+            device=config.device,
+            max_bytes=config.max_model_bytes,
+            rows=config.lease.rows,
+            watermark=config.watermark,
         )
     return WorkerProcess(config, log_form=log_form)
 

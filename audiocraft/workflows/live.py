@@ -15,6 +15,7 @@ from torch import Tensor
 from audiocraft.audio.files import why_not_written
 from audiocraft.audio.finishing import USUAL, FaultMeter, Finish, Opening
 from audiocraft.audio.formats import file_format
+from audiocraft.audio.processing import AudioProcessor
 from audiocraft.audio.writer import AudioWriter
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
@@ -22,6 +23,7 @@ from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
 from audiocraft.models.generator import GeneratorModel, PreparedRequest
+from audiocraft.models.watermarks.provenance import way_out
 from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_path
 from audiocraft.workflows.render import (
@@ -97,7 +99,7 @@ def render_live(
     else:
         take, opening = _audible(first)
         form = None if target is None else file_format(target.suffix.lower().lstrip("."))
-        chunks = _finished(opening, take, finish if form is None else finish.for_format(form))
+        chunks = _finished(opening, take, way_out(finish if form is None else finish.for_format(form)))
     if target is None:
         _listen(chunks, listeners)
         return None
@@ -164,15 +166,15 @@ def _audible(take: _Take) -> tuple[_Take, Iterator[Tensor]]:
     raise every_take_is(reason, repr(take.title))
 
 
-def _finished(chunks: Iterator[Tensor], take: _Take, finish: Finish) -> Iterator[Tensor]:
+def _finished(chunks: Iterator[Tensor], take: _Take, leaving: AudioProcessor) -> Iterator[Tensor]:
     """The audio of `chunks` on its way out; the log says at the end if it was silent, stuck or broken."""
     rate = take.prepared.decoder.sample_rate
-    finisher = finish.open(rate, take.prepared.decoder.channels)
+    stream = leaving.open(rate, take.prepared.decoder.channels)
     meter = FaultMeter(rate, music=take.model.makes_music, skip=take.skip)
     for audio in chunks:
         meter.push(audio)
-        yield finisher.push(audio)
-    yield finisher.finish()
+        yield stream.push(audio)
+    yield stream.finish()
     reason = meter.finish().reason
     if reason is not None:
         seed = take.prepared.seeds[0]

@@ -17,7 +17,6 @@ from torch import Tensor
 from audiocraft.audio.convert import normalize_audio
 from audiocraft.audio.files import audio_info, audio_read, audio_write
 from audiocraft.audio.finishing import USUAL, Finish
-from audiocraft.audio.finishing import finished as finished_audio
 from audiocraft.audio.formats import FILE_FORMATS, file_format
 from audiocraft.audio.tags import generation_tags
 from audiocraft.checkpoints.digest import weights_digest
@@ -37,6 +36,7 @@ from audiocraft.generation.request import (
     WindowSettings,
 )
 from audiocraft.models.generator import GeneratorModel
+from audiocraft.models.watermarks.provenance import finished_and_marked
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
 from audiocraft.workflows.controls import with_drums, with_tune
@@ -480,7 +480,7 @@ def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
         )  # fmt: skip
         marks = marks_of(recipe.plan) if recipe.loop and recipe.plan is not None else None
         if recipe.finish is not None:
-            finish = finished_loop if recipe.loop else finished_audio
+            finish = finished_loop if recipe.loop else finished_and_marked
             audio = finish(audio, recipe.sample_rate, recipe.finish.for_format(form)) * form.gain
         audio_write(
             target,

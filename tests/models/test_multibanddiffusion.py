@@ -209,3 +209,37 @@ def test_bad_input_is_one_line(mbd: MultiBandDiffusion, tmp_path: Path) -> None:
         with pytest.raises((InvalidInput, CheckpointError), match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_a_network_with_nothing_inside_can_be_built() -> None:
+    """As the original's constructor has it by default."""
+    from audiocraft.models import DiffusionUnet
+
+    network = DiffusionUnet(chin=1, hidden=4, depth=2, num_steps=10, codec_dim=4)
+    audio = torch.randn(2, 1, 301, generator=torch.Generator().manual_seed(1))
+    assert network(audio, 3, torch.zeros(2, 4, 5)).sample.shape == audio.shape
+    with pytest.raises(InvalidInput, match="at most one"):
+        DiffusionUnet(chin=1, bilstm=True, transformer=True)
+
+
+def test_a_codec_that_quantises_nothing() -> None:
+    """Its frames are what the network is guided by, of whatever width."""
+    from audiocraft.models import DiffusionUnet, EncodecModel
+    from audiocraft.models.multibanddiffusion import DiffusionProcess
+    from audiocraft.modules import SEANetDecoder, SEANetEncoder
+    from audiocraft.modules.diffusion_schedule import NoiseSchedule
+    from audiocraft.quantization import DummyQuantizer
+
+    shape = {"channels": 1, "dimension": 16, "n_filters": 2, "n_residual_layers": 1, "ratios": [5, 4, 3, 2]}
+    codec = EncodecModel(
+        SEANetEncoder(**shape),
+        SEANetDecoder(**shape),
+        DummyQuantizer(),
+        frame_rate=200,
+        sample_rate=24000,
+        channels=1,
+    )
+    network = DiffusionUnet(chin=1, hidden=4, depth=2, num_steps=1000, codec_dim=16)
+    process = DiffusionProcess(model=network, noise_schedule=NoiseSchedule(device="cpu", num_steps=1000))
+    wav = torch.randn(2, 1, 999, generator=torch.Generator().manual_seed(1))
+    assert MultiBandDiffusion(DPs=[process], codec_model=codec).regenerate(wav, 24000).shape == wav.shape

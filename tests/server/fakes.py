@@ -44,6 +44,8 @@ class FakeEngine(LocalEngine):
     """Each request gets a thread; a prompt with "fail" fails, one with "hang" waits until it is cancelled, one with
     "crawl" too, when it has made its first tenth. What it makes with the seeds `silent` is silence."""
 
+    watermark = None  # so that what is given out can be compared with what was made
+
     def __init__(self, step_seconds: float = 0.0) -> None:
         self.step_seconds = step_seconds
         self.requests: list[GenerationRequest] = []

@@ -29,6 +29,8 @@ from audiocraft.modules.modulation import BandLevels, averaged, smoother
 _FARTHEST = 2.0
 _SMALL = 1e-3
 _SEED = 0
+# Of a fit: the share of even chance that is added to what was measured, and how often angles are found anew.
+_EVEN, _TURNS = 0.02, 8
 
 
 def _even_patterns(count: int, bands: int) -> Tensor:
@@ -154,7 +156,14 @@ class ModulationGenerator(_Modulations):
 
 
 class ModulationDetector(_Modulations):
-    """Finds the mark. A decision depends on about 1.7 s on both sides."""
+    """Finds the mark. A decision depends on about 1.7 s on both sides.
+
+    `agreement` asks something else: whether audio carries a message that is known before. No clock has to be found and
+    no bit to be read for that, so that it finds marks that are too weak to be read.
+    """
+
+    shows: Tensor
+    quietens: Tensor
 
     def __init__(self, config: ModulationConfig, *, nbits: int, sample_rate: int) -> None:
         super().__init__(config, nbits=nbits, sample_rate=sample_rate)
@@ -168,6 +177,10 @@ class ModulationDetector(_Modulations):
         assert isinstance(last, nn.Conv1d) and last.bias is not None
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+        even = torch.view_as_real(torch.eye(nbits + 1, dtype=torch.complex64, device="cpu"))
+        even = _here(even) if config.fitted else even  # what no file holds has its values at once
+        self.register_buffer("shows", even, persistent=config.fitted)
+        self.register_buffer("quietens", even.clone(), persistent=config.fitted)
 
     @property
     def reach(self) -> int:
@@ -208,19 +221,85 @@ class ModulationDetector(_Modulations):
         """How strongly each pattern is there, in multiples of chance: complex [B, 1 + nbits, T], at an angle that is
         the clock's and the same for all of them."""
         weights = smoother(self.memory).to(levels)
+        turned, chance = self.responses(levels)
+        there = torch.complex(averaged(turned.real, weights), averaged(turned.imag, weights))
+        return there / (averaged(chance, weights.square()) + _SMALL).sqrt()
+
+    def responses(self, levels: Tensor, *, first: int = 0) -> tuple[Tensor, Tensor]:
+        """levels [B, bands, T] of frames from `first` on -> how much of each pattern is in each frame, complex
+        [B, 1 + nbits, T], and how much chance alone would put there, squared."""
         weighed = self.deviations(levels, causal=False)[1]
         patterns = torch.view_as_complex(self.patterns).conj()
         turned = torch.einsum("kf,bft->bkt", patterns, weighed.to(patterns.dtype))
-        turned = turned * self.clock(0, levels.shape[-1]).conj()
-        there = torch.complex(averaged(turned.real, weights), averaged(turned.imag, weights))
+        turned = turned * self.clock(first, levels.shape[-1]).conj()
         chance = torch.einsum(
             "kf,bft->bkt", patterns.real.square() + patterns.imag.square(), weighed.square()
         )
-        return there / (averaged(chance, weights.square()) + _SMALL).sqrt()
+        return turned, chance
+
+    def agreement(self, turned: Tensor, chance: Tensor, message: Tensor) -> Tensor:
+        """How far sums of `responses` over some time agree with a message, 0 to 1.
+
+        It is the share of what the patterns show that lies in the direction of the message, chance being alike in all
+        directions (the adaptive coherence estimator of Kraut and Scharf): of K patterns that chance alone moves it is
+        above x with probability (1 - x)^(K - 1), however strongly the host moves them.
+
+        Args:
+            turned: complex [..., 1 + nbits]; chance: [..., 1 + nbits].
+            message: [nbits] of 0 and 1.
+        """
+        signs = torch.cat([message.new_ones(1), 2 * message - 1]).to(torch.complex128)
+        shows, quietens = (
+            torch.view_as_complex(each).to(turned.device, torch.complex128)
+            for each in (self.shows, self.quietens)
+        )
+        shown = _shown(turned, chance) @ quietens.T
+        wanted = quietens @ (shows @ signs.to(turned.device))
+        along = (shown @ wanted.conj()).abs().square()
+        whole = shown.abs().square().sum(-1) * wanted.abs().square().sum()
+        return torch.where(whole > 0, along / whole.clamp_min(1e-300), 0.0)
+
+    @torch.no_grad()
+    def fit(self, marked: tuple[Tensor, Tensor], messages: Tensor, clean: tuple[Tensor, Tensor]) -> None:
+        """Learn how messages show in sums of `responses`, and what the patterns of a host have in common.
+
+        Args:
+            marked: such sums, [N, 1 + nbits] each, of audio that carries messages [N, nbits].
+            clean: the same of audio without a mark.
+        """
+        signs = torch.cat([messages.new_ones(len(messages), 1), 2 * messages - 1], dim=1).double()
+        shown = _shown(*clean)
+        shown = shown / shown.abs().square().mean(-1, keepdim=True).sqrt()
+        spread = shown.mH @ shown / len(shown)
+        spread = spread.conj() + _EVEN * torch.eye(len(spread), device=spread.device)
+        values, vectors = torch.linalg.eigh(spread)
+        self.quietens = _as_real(vectors @ torch.diag(values.rsqrt()).to(vectors.dtype) @ vectors.mH)
+        found = _shown(*marked)
+        found = found / found.abs().square().mean(-1, keepdim=True).sqrt()
+        shows = torch.eye(len(spread), dtype=torch.complex128, device=spread.device)
+        for _ in range(_TURNS):  # the clock's angle of each, then what they show at the same angle
+            expected = signs.to(torch.complex128) @ shows.T
+            angles = (found * expected.conj()).sum(-1).angle()
+            turned = found * torch.polar(torch.ones_like(angles), -angles)[:, None]
+            shows = torch.linalg.lstsq(signs.to(torch.complex128), turned).solution.T
+        self.shows = _as_real(shows)
 
     def open_decisions(self, batch_size: int = 1) -> ModulationDecisions:
         """A fresh stream: audio in, decisions out."""
         return ModulationDecisions(self, batch_size)
+
+    def open_responses(self, batch_size: int = 1) -> ModulationResponses:
+        """A fresh stream: audio in, `responses` of its frames out."""
+        return ModulationResponses(self, batch_size)
+
+
+def _shown(turned: Tensor, chance: Tensor) -> Tensor:
+    """Sums of responses in multiples of chance."""
+    return turned.to(torch.complex128) / (chance.double() + _SMALL).sqrt()
+
+
+def _as_real(matrix: Tensor) -> Tensor:
+    return torch.view_as_real(matrix.to(torch.complex64).contiguous())
 
 
 def _decided(logits: Tensor) -> Tensor:
@@ -352,6 +431,46 @@ class ModulationDecisions:
         made = made[..., : self._frames.came - self._went]
         self._went += made.shape[-1]
         return made
+
+
+class ModulationResponses:
+    """A stream of what `ModulationDetector.responses` says of frames, in pieces as of the whole."""
+
+    def __init__(self, network: ModulationDetector, batch_size: int) -> None:
+        self._network = network
+        self._frames = _Frames(network.bands, batch_size)
+        self._levels: Tensor | None = None
+        self._begins = self._told = 0  # frames
+        self._reach = network.trend // 2 + network.spread // 2
+
+    @torch.inference_mode()
+    def push(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """The next samples [B, n] -> the responses [B, 1 + nbits, m] of the frames that they settle."""
+        self._hear(self._frames.push(audio))
+        return self._out(self._frames.made - self._reach)
+
+    @torch.inference_mode()
+    def finish(self) -> tuple[Tensor, Tensor]:
+        """The responses [B, 1 + nbits, m] that waited."""
+        self._hear(self._frames.finish())
+        return self._out(self._frames.made)
+
+    def _hear(self, complete: Tensor | None) -> None:
+        if complete is None:
+            return
+        new = self._network.bands.levels(self._network.bands.spectra(complete))
+        self._levels = new if self._levels is None else torch.cat([self._levels, new], dim=-1)
+
+    def _out(self, ready: int) -> tuple[Tensor, Tensor]:
+        if self._levels is None or ready <= self._told:
+            nothing = self._network.unrest.new_zeros(1, self._network.nbits + 1, 0)
+            return torch.complex(nothing, nothing), nothing
+        turned, chance = self._network.responses(self._levels, first=self._begins)
+        here = slice(self._told - self._begins, ready - self._begins)
+        self._told = ready
+        dropped = max(0, ready - self._reach - self._begins)
+        self._levels, self._begins = self._levels[..., dropped:], self._begins + dropped
+        return turned[..., here], chance[..., here]
 
 
 def build_modulation_marks(config: WatermarkConfig) -> tuple[ModulationGenerator, ModulationDetector]:

@@ -79,6 +79,21 @@ class MusicAnswer(BaseModel):
     key: str | None
 
 
+class WatermarkAnswer(BaseModel):
+    """Whether audio carries the mark of `audioseal-nano`. That none is found proves nothing."""
+
+    marked: bool = Field(description="Whether the audio as a whole carries a mark.")
+    ours: bool = Field(description="Whether it carries the message that AudioCraft puts into what it makes.")
+    share: Probability = Field(description="The share of its audible seconds that are marked.")
+    agreement: Probability | None = Field(
+        description="How far it agrees with that message; above 0.45 is ours."
+    )
+    message: str | None = Field(description="The bits that are read, where anything is marked.")
+    duration: float = Field(description="Seconds.")
+    seconds: list[Probability] = Field(description="Of each second, the detector's probability of a mark.")
+    found: list[bool] = Field(description="Of each second, whether it is marked.")
+
+
 class Analysis(BaseModel):
     """Scores are probabilities of being a recording. `is_real` is null where the detector may not judge: the audio is
     silent, or not of a kind that it knows (`in_domain` false)."""
@@ -98,6 +113,9 @@ class Analysis(BaseModel):
     channels: int
     level: LevelAnswer
     music: MusicAnswer
+    watermark: WatermarkAnswer | None = Field(
+        None, description="The watermark; null where the audio is silent or shorter than half a second."
+    )
     windows: list[WindowAnswer]
     feature_maps: list[FeatureMapAnswer] | None = None
     spectrogram: str | None = Field(None, description="A PNG picture in base64, if it was asked for.")
@@ -152,6 +170,20 @@ async def analyze_first(
     report = await _Work(services, who, kept, options).while_wanted(request)
     rows = [entry["profile"] for entry in report["feature_maps"] or ()]
     return FirstAnalysis(**{**report, "feature_maps": rows})
+
+
+@router.post("/v1/watermark/detect")
+async def detect_watermark(
+    file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
+    services: ServicesDep,
+    who: AnalyzeCaller,
+    request: Request,
+) -> WatermarkAnswer:
+    """Say whether a file carries the watermark of this software, which of its seconds do, and what it says. It ends
+    when its client leaves."""
+    kept = await anyio.to_thread.run_sync(_kept, file.file)
+    report = await _Work(services, who, kept, AnalysisOptions(watermark_only=True)).while_wanted(request)
+    return WatermarkAnswer(**report["watermark"])
 
 
 class _Work:

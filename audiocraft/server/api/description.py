@@ -20,7 +20,7 @@ TAGS = [
     {"name": "uploads", "description": "Audio to continue or to follow."},
     {"name": "codec", "description": "Audio to codes and back."},
     {"name": "models", "description": "What requests may name, and what is in memory."},
-    {"name": "analysis", "description": "Recording or generated; loudness, tempo, key."},
+    {"name": "analysis", "description": "Recording or generated; loudness, tempo, key; watermarks."},
     {"name": "compatible", "description": "The same in the words of other interfaces."},
     {"name": "account", "description": "Who is asking, and the secret of their webhooks."},
     {"name": "operations", "description": "Health and metrics."},

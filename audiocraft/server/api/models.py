@@ -7,6 +7,7 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, Path
 
+from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import InvalidInput
 from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.server.api.deps import AdminCaller, AnyCaller, ServicesDep
@@ -26,7 +27,8 @@ def list_models(services: ServicesDep, _who: AnyCaller) -> ModelList:
     """The models that requests may name."""
     loaded = _loaded(services)
     models = services.catalogue.models().values()
-    return ModelList(data=[_entry(services, facts, loaded.get(facts.name)) for facts in models])
+    entries = [_entry(services, facts, loaded.get(facts.name)) for facts in models]
+    return ModelList(data=entries, watermark=PROVENANCE if services.config.watermark else None)
 
 
 @router.post("/{model:path}/load")

@@ -182,6 +182,10 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]
+    watermark: str | None = Field(
+        default=None,
+        description="What marks all audio that leaves this server as made by a machine; null: nothing does.",
+    )
 
 
 def moment(seconds: float) -> datetime:

@@ -76,6 +76,14 @@ const TAKES = { continuation: "continues audio", plan: "follows tempo, key and c
 const PICTURE_RATE = 24000;
 const VERDICTS = { real: "Sounds like a recording", generated: "Sounds generated", unknown: "No verdict" };
 
+/** What is said of a watermark; null where audio is silent or short. */
+function watermarkOf(found) {
+  if (!found) return "cannot be told";
+  if (found.ours) return "AudioCraft, made by a machine";
+  if (found.marked) return "of someone else";
+  return found.share > 0 ? `in ${Math.round(100 * found.share)} % of it` : "none found";
+}
+
 export class AnalysisDialog {
   constructor() {
     this._stop = null;
@@ -165,6 +173,7 @@ export class AnalysisDialog {
     const facts = [
       ["Loudness", number(report.level.loudness, "LUFS")], ["True peak", number(report.level.true_peak, "dB")],
       ["Tempo", number(report.music.tempo, "bpm", 0)], ["Key", report.music.key ? pitch(report.music.key) : "none"],
+      ["Watermark", watermarkOf(report.watermark)],
       ["Length", seconds(report.duration)], ["Sample rate", `${report.sample_rate / 1000} kHz`],
     ];
     $("analysis").replaceChildren(

@@ -12,24 +12,32 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from audiocraft.analysis.report import analyse
+from audiocraft.analysis.watermark import find_watermark
 from audiocraft.audio.spectrogram import spectrogram_png
-from audiocraft.errors import Cancelled, CheckpointError
+from audiocraft.config.watermark import PROVENANCE
+from audiocraft.errors import Cancelled, CheckpointError, InvalidInput
 from audiocraft.models.detectors.detector import BUNDLED, Detector, Step, load_detector
+from audiocraft.models.loaders import load_audioseal_models
+from audiocraft.models.watermark import AudioSeal
 from audiocraft.server.errors import NotImplementedHere, fault_of
 from audiocraft.server.worker.ipc import Message, MessageSocket
 from audiocraft.server.worker.ports import AnalysisOptions, Samples
 
 _log = logging.getLogger(__name__)
 
-_PICTURE = 0.95  # the share of the work that is done when the picture is drawn
+# The shares of the work that are done when the watermark is looked for, and when the picture is drawn.
+_JUDGED, _PICTURE = 0.85, 0.95
+_PIECE_S = 10.0
 
 
 class Analyst:
@@ -42,6 +50,7 @@ class Analyst:
     def __init__(self, model: str | Path = BUNDLED) -> None:
         self._model = model
         self._detector: Detector | None = None
+        self._watermark: AudioSeal | None = None
 
     def detector(self) -> Detector:
         """The detector. Raises NotImplementedHere where there is none."""
@@ -53,22 +62,43 @@ class Analyst:
         return self._detector
 
     def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions, step: Step) -> dict[str, Any]:
-        """Report on audio [C, N] -> the fields of the report, and `spectrogram`: a PNG in base64, or None. Takes
-        seconds.
+        """Report on audio [C, N] -> the fields of the report, `watermark`, which is None where there is nothing that
+        could carry one, and `spectrogram`: a PNG in base64, or None. Takes seconds.
 
         Args:
             step: called now and then with the share that is done; it may raise to stop.
         """
         audio = torch.from_numpy(wav)
+        if options.watermark_only:
+            return {"watermark": self._marks(audio, sample_rate, step)}
         report = analyse(
             audio, sample_rate, self.detector(), threshold=options.threshold, feature_maps=options.feature_maps,
-            step=lambda done: step(_PICTURE * done),
+            step=lambda done: step(_JUDGED * done),
         )  # fmt: skip
+        try:
+            share = _PICTURE - _JUDGED
+            marks = self._marks(audio, sample_rate, lambda done: step(_JUDGED + share * done))
+        except InvalidInput:  # too short or silent, which the rest of the report says
+            marks = None
         picture = None
         if options.spectrogram:
             step(_PICTURE)
             picture = base64.b64encode(spectrogram_png(audio, sample_rate)).decode("ascii")
-        return {**report.as_json(), "spectrogram": picture}
+        return {**report.as_json(), "watermark": marks, "spectrogram": picture}
+
+    def _marks(self, audio: Tensor, sample_rate: int, step: Step) -> dict[str, Any]:
+        """What is found of a watermark in audio [C, N]."""
+        if self._watermark is None:
+            self._watermark = load_audioseal_models(PROVENANCE)  # type: ignore[assignment]
+        assert self._watermark is not None
+        size = round(_PIECE_S * sample_rate)
+
+        def pieces() -> Iterator[Tensor]:
+            for start in range(0, audio.shape[-1], size):
+                step(start / audio.shape[-1])
+                yield audio[:, start : start + size]
+
+        return find_watermark(self._watermark, pieces(), sample_rate).as_json()
 
 
 def attend(connection: MessageSocket, analyst: Analyst) -> None:

@@ -220,7 +220,10 @@ def main(descriptor: int) -> int:
         os.nice(config.worker_nice)
     try:
         engine = LocalEngine.create(
-            device=config.device, max_bytes=config.max_model_bytes, rows=config.lease.rows
+            device=config.device,
+            max_bytes=config.max_model_bytes,
+            rows=config.lease.rows,
+            watermark=config.watermark,
         )
     except ConfigError as error:
         connection.send({"failed": str(error)})

@@ -197,7 +197,9 @@ class Dispatcher:
 
     def _start_job(self, job: GenerationJob) -> None:
         """Hand a job to the engine, with its events going to the thread that writes them."""
-        recorder = Recorder(self.store, self.blobs, job, rate_of=self.engine.sample_rate)
+        recorder = Recorder(
+            self.store, self.blobs, job, rate_of=self.engine.sample_rate, watermark=self.engine.watermark
+        )
         held = _HeldJob(job=job, recorder=recorder)
         with self._lock:
             self._held[job.id] = held

@@ -7,15 +7,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.files import encode_audio
+from audiocraft.audio.tags import decoding_tags
+from audiocraft.config.watermark import PROVENANCE
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import Loaded, ModelCache
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.generator import GeneratorModel
+from audiocraft.models.watermarks.provenance import marked, provenance_mark
 from audiocraft.server.worker.ports import (
     CodecFacts,
     Codes,
@@ -35,23 +39,33 @@ class LocalEngine(Engine):
         models: the cache of generators. Codecs that routes name are kept beside it, the last few.
         rows: jobs that a worker holds at a time. Jobs wait in the database, where they are ordered; the engine's own
             queue only holds what the worker has handed over, so it never refuses one.
+        watermark: the name of what marks all audio that is made; None: nothing does.
     """
 
-    def __init__(self, models: ModelCache, *, rows: int = 16) -> None:
+    watermark: str | None = PROVENANCE
+
+    def __init__(self, models: ModelCache, *, rows: int = 16, watermark: str | None = PROVENANCE) -> None:
         super().__init__(models, max_rows=2 * rows, max_queue=4 * rows)
+        self.watermark = watermark
         self._codec_lock = threading.Lock()
         self._codecs: OrderedDict[str, CompressionModel] = OrderedDict()
 
     @classmethod
-    def create(cls, *, device: str = "cpu", max_bytes: int | None = None, rows: int = 16) -> LocalEngine:
+    def create(
+        cls, *, device: str = "cpu", max_bytes: int | None = None, rows: int = 16, watermark: bool = True
+    ) -> LocalEngine:
         """An engine with an empty model cache; raises ConfigError where the device is not there.
 
         Args:
             max_bytes: the memory that models may take together; None leaves it to what the machine has.
+            watermark: mark all audio that is made.
         """
         if device != "cpu" and not torch.cuda.is_available():
             raise ConfigError(f"device {device!r} cannot be used here: torch sees no GPU")
-        return cls(ModelCache(device=device, max_bytes=max_bytes), rows=rows)
+        if watermark:
+            provenance_mark()  # what is missing is said now, and not by the first piece
+        models = ModelCache(device=device, max_bytes=max_bytes)
+        return cls(models, rows=rows, watermark=PROVENANCE if watermark else None)
 
     # ------------------------------------------------------------------ generators
 
@@ -125,7 +139,12 @@ class LocalEngine(Engine):
         volume = torch.tensor([[scale]], device=device) if scale is not None else None
         with torch.inference_mode():
             audio = network.decode(torch.from_numpy(codes)[None].to(device), volume)[0].float().cpu()
-        return encode_audio(audio[:, :samples], network.sample_rate, "wav")
+        return self.decoded_file(codec, audio[:, :samples], network.sample_rate)
+
+    def decoded_file(self, codec: str, audio: Tensor, sample_rate: int) -> bytes:
+        """The bytes of a WAV file of audio [C, N] that a codec has made of codes, marked like all that goes out."""
+        audio = marked(audio, sample_rate, self.watermark)
+        return encode_audio(audio, sample_rate, "wav", tags=decoding_tags(codec))
 
     def _codec(self, name: str) -> CompressionModel:
         """A codec by its own name or by that of a model that speaks its codes; the last few stay in memory."""

@@ -94,11 +94,13 @@ class AnalysisOptions:
         threshold: the score from which audio counts as a recording; None takes the calibrated one.
         feature_maps: describe the detector's layers as well.
         spectrogram: draw a picture as well: a PNG in base64.
+        watermark_only: look for a watermark, and for nothing else.
     """
 
     threshold: float | None = None
     feature_maps: bool = False
     spectrogram: bool = False
+    watermark_only: bool = False
 
 
 class JobRunner(Protocol):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from audiocraft.audio.finishing import Faults, Finisher, Opening, find_faults, finished
+from audiocraft.audio.finishing import Faults, Opening, find_faults
+from audiocraft.audio.processing import ProcessorStream, processed
 from audiocraft.audio.writer import GrowingWav
 from audiocraft.environment import VERSION
 from audiocraft.generation.events import AudioChunk, Event, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationResult
+from audiocraft.models.watermarks.provenance import way_out
 from audiocraft.server.api.scores import marks_of_job, understood_as
 from audiocraft.server.errors import job_error_of
 from audiocraft.server.jobs.blobs import BlobStore, digest_of
@@ -39,18 +42,27 @@ class Recorder:
 
     Args:
         rate_of: the sample rate of a model's audio, by the model's name.
+        watermark: what marks the audio; None: nothing does. Whatever gives audio out reads the file that is written
+            here, so that this is where all of it is marked.
     """
 
     def __init__(
-        self, store: JobStore, blobs: BlobStore, job: GenerationJob, *, rate_of: Callable[[str], int]
+        self,
+        store: JobStore,
+        blobs: BlobStore,
+        job: GenerationJob,
+        *,
+        rate_of: Callable[[str], int],
+        watermark: str | None,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._job = job
         self._rate_of = rate_of
-        self._finish = finish_of(job)
+        self._finish = replace(finish_of(job), watermark=watermark)
         self._marks = marks_of_job(job)
-        self._finisher: Finisher | None = None
+        self._way_out = way_out(self._finish)
+        self._stream: ProcessorStream | None = None
         self._opening: Opening | None = None
         self._skip = 0.0
         self._take = 0
@@ -119,15 +131,15 @@ class Recorder:
         if self._marks is not None:  # a loop is finished as a whole, so that its end leads into its beginning
             return
         rate = self._rate_of(self._job.model)
-        if self._opening is None or self._finisher is None:
+        if self._opening is None or self._stream is None:
             samples = round(self._job.duration * rate)
             self._opening = Opening(rate, samples, skip=round(self._skip * rate))
-            self._finisher = self._finish.open(rate, event.audio.shape[0])
+            self._stream = self._way_out.open(rate, event.audio.shape[0])
         if self._opening.open and not bool(event.audio.isfinite().all()):
             self._end_not_finite()
             return
         for audio in self._opening.push(event.audio):
-            self._append(self._finisher.push(audio))
+            self._append(self._stream.push(audio))
 
     def _append(self, audio: Tensor) -> None:
         """Add finished audio [C, n] to the file, and say that it is there."""
@@ -162,15 +174,18 @@ class Recorder:
         faults = find_faults(audio[:, skip:], result.sample_rate, music=self._job.kind != "sound")
         if faults.broken or (faults.silent and self._writer is None):
             return self._end_faulty(faults)
-        if self._finisher is not None:
-            self._append(self._finisher.finish())
+        if self._stream is not None:
+            self._append(self._stream.finish())
         writer = self._writer
         if writer is None or writer.samples != audio.shape[-1]:
             if writer is not None:
                 writer.abandon()
             writer = self._writer = self._blobs.writer(self._job, result.sample_rate, audio.shape[0])
-            finish = finished if self._marks is None else finished_loop
-            writer.append(finish(audio, result.sample_rate, self._finish))
+            if self._marks is None:
+                whole = processed(audio, result.sample_rate, self._way_out)
+            else:
+                whole = finished_loop(audio, result.sample_rate, self._finish)
+            writer.append(whole)
         writer.finish(tags_of(self._job), self._marks)
         document = {
             "sha256": digest_of(writer.path),
@@ -179,6 +194,7 @@ class Recorder:
             "plan": plan_document(result.plans[0]),
             "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
             "audiocraft": VERSION,
+            "watermark": self._finish.watermark,
         }
         if self._take:
             document["take"] = self._take + 1
@@ -212,7 +228,7 @@ class Recorder:
             return None
         self._take += 1
         seed = take_seed(self._job.seed, self._take)
-        self._opening = self._finisher = None
+        self._opening = self._stream = None
         self._values, self._news = {}, {}
         told = {"take": self._take + 1, "of": SILENT_TAKES, "seed": seed, "reason": reason}
         self._store.advance(self._job, {"done": 0}, [("retry", told)])

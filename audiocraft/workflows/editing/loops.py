@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from audiocraft.audio.finishing import USUAL, Finish, finished
+from audiocraft.audio.finishing import USUAL, Finish
 from audiocraft.audio.joints import Joint, LoopStream, best_joint, joined, wrapped_flux
+from audiocraft.audio.processing import processed
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.looping import as_loop, with_lead
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
+from audiocraft.models.watermarks.provenance import way_out
 from audiocraft.music.looping import MOST_BARS, bar_of, whole_bars
 from audiocraft.types import ScorePlan
 
@@ -146,7 +148,7 @@ def _from_zero(plan: ScorePlan) -> ScorePlan:
 def finished_loop(audio: Tensor, sample_rate: int, finish: Finish = USUAL) -> Tensor:
     """A loop [C, N], limited as `finish` says, whose end still leads into its beginning: it is heard three times over
     and the second time is kept. Nothing fades."""
-    three = finished(torch.cat([audio] * 3, dim=-1), sample_rate, replace(finish, fade=0.0))
+    three = processed(torch.cat([audio] * 3, dim=-1), sample_rate, way_out(replace(finish, fade=0.0)))
     return three[:, audio.shape[-1] : 2 * audio.shape[-1]].clone()
 
 

@@ -66,6 +66,7 @@ _SHOWN_AS = {  # what stands in the place of a value
     "It comes first, then {} more.": "It comes first, then 3 s more.",
     "{} · one of your pieces": "3 s · one of your pieces",
     "{} of {}": "3 s of 3 s",
+    "in {} % of it": "in 3 % of it",
     "Take {}: seed {} ({})": "Take A: seed 3 (1)",
     "{} and {}": "“x” and “y”",
 }
