@@ -81,6 +81,21 @@ def marked(content: bytes, form: str, marks: Marks, *, sample_rate: int, samples
     raise InvalidInput(f"format {form!r} has no place for marks", field="format")
 
 
+def with_comments(content: bytes, form: str, comments: Mapping[str, str]) -> bytes:
+    """The bytes of a FLAC, Ogg or Opus file with further comments, which take the place of those with the same name.
+
+    Raises:
+        InvalidInput: the bytes are no such file.
+    """
+    writers = {"flac": _flac_with, "ogg": _ogg_with, "opus": _ogg_with}
+    if form not in writers:
+        raise InvalidInput(f"format {form!r} has no comments", field="format")
+    try:
+        return writers[form](content, comments)
+    except (IndexError, struct.error, ValueError) as error:
+        raise InvalidInput(f"these bytes are no {form} file: {error}", field="format") from error
+
+
 def comments_of(content: bytes) -> dict[str, str]:
     """The comments of an Ogg or FLAC file by upper-case name; where a name comes twice, the last."""
     block = _flac_comment(content)[2] if content[:4] == b"fLaC" else _comment_packet(content)[1]

@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("audiocraft.cli.evaluate", "how good a folder of audio is, beside another"),
     "enhance": ("audiocraft.cli.enhance", "a recording again by diffusion, through a codec"),
     "codec": ("audiocraft.cli.codec", "compress audio to .acx and back, stream it, make tokens of it"),
+    "song": ("audiocraft.cli.song", "songs of several sections, mixed, as files to give away"),
+    "game": ("audiocraft.cli.game", "the sound of places and music that follows a game"),
     "podcast": ("audiocraft.cli.podcast", "music around a voice, at the loudness of podcasts"),
     "watermark": ("audiocraft.cli.watermark", "mark audio inaudibly, and find the mark"),
     "models": ("audiocraft.cli.models", "which models there are, and what is inside one"),
