@@ -172,11 +172,13 @@ def play(
 def bank(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the bank goes.")],
     location: Annotated[
-        list[str] | None, typer.Option(help="A location that has music; may be repeated.")
+        list[str] | None, typer.Option(metavar="PLACE", help="A location that has music; may be repeated.")
     ] = None,
     ambience: Annotated[
         list[str] | None,
-        typer.Option(help="A place whose sound is in it; may be repeated; by default the locations."),
+        typer.Option(
+            metavar="PLACE", help="A place whose sound is in it; may be repeated; by default the locations."
+        ),
     ] = None,
     audio_format: Annotated[str, typer.Option("--format", help="ogg, wav or flac.")] = "ogg",
     title: Annotated[str, typer.Option(help="The title.")] = "",
