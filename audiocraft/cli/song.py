@@ -113,7 +113,7 @@ def set_section(
     chords: options.Chords = None,
     seed: Seed = None,
     transition: Annotated[
-        str | None, typer.Option(help="How it begins: cut, blend or break (a beat of silence before it).")
+        str | None, typer.Option(help="How it begins: cut, blend or pause (a beat of silence before it).")
     ] = None,
     gain: Gain = None,
     pan: Pan = None,

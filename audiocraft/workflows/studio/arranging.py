@@ -152,14 +152,14 @@ def _fades(
     start = (_BEHIND_S - _CUT_S, _BEHIND_S)
     if place and section.transition == "blend":
         start = (-beat, beat)
-    elif place and section.transition == "break":
+    elif place and section.transition == "pause":
         start = (-_BEHIND_S, 0.0)
     if following is None:
         return (start if place else None), None
     over = {
         "cut": (end + _BEHIND_S - _CUT_S, end + _BEHIND_S),
         "blend": (end - beat, end + beat),
-        "break": (end - beat, end - beat + _CUT_S),
+        "pause": (end - beat, end - beat + _CUT_S),
     }
     return (start if place else None), over[following]
 

@@ -31,7 +31,7 @@ _DEFAULT_BARS = 8
 _USUAL_EFFECT_S = 3.0
 NOTHING_SET = ScoreSettings()
 
-Transition = Literal["cut", "blend", "break"]
+Transition = Literal["cut", "blend", "pause"]
 """How a section begins: at its bar line, with a cross-fade of a beat on either side, or after a beat of silence."""
 
 _PLACE = re.compile(

@@ -115,7 +115,7 @@ def test_what_was_stopped_goes_on(tmp_path: Path) -> None:
     assert [event.share for event in said] == sorted(event.share for event in said)
 
 
-@pytest.mark.parametrize("transition", ["blend", "break"])
+@pytest.mark.parametrize("transition", ["blend", "pause"])
 def test_transitions_are_gains_around_a_bar_line(tmp_path: Path, transition: Any) -> None:
     studio = pipeline(tmp_path)
     plain = studio.create_song_structure(SECTIONS, bars=1, score=SCORE, seed=5)
@@ -125,7 +125,7 @@ def test_transitions_are_gains_around_a_bar_line(tmp_path: Path, transition: Any
     changed = (~same).nonzero()
     assert joint - beat - 1 <= int(changed.min()) and int(changed.max()) <= joint + beat
     silent = other.bed()[:, joint - beat + round(0.05 * RATE) : joint - round(0.02 * RATE)]
-    assert (transition == "break") == (float(silent.abs().max()) == 0.0)
+    assert (transition == "pause") == (float(silent.abs().max()) == 0.0)
 
 
 def test_layers_play_along_on_the_grid_of_their_section(tmp_path: Path) -> None:
