@@ -95,7 +95,12 @@ class GenerationOptions(TypedDict, total=False):
     model: str | None
     seed: int | None
     audio: str | Path | Generation | Mapping[str, str] | None
-    chords: Sequence[Mapping[str, Any]] | None
+    keep: Sequence[Sequence[float] | Mapping[str, float]] | None
+    drums: str | Path | Generation | Mapping[str, str] | None
+    tune: str | Path | Generation | Mapping[str, str] | None
+    chords: str | Sequence[Sequence[Any] | Mapping[str, Any]] | None
+    bpm: float | None
+    beats_per_bar: int | None
     plan: Mapping[str, Any] | None
     sections: Sequence[Mapping[str, Any]] | None
     temperature: float | None
@@ -103,6 +108,17 @@ class GenerationOptions(TypedDict, total=False):
     top_p: float | None
     guidance: float | None
     guidance_beta: float | None
+    guidance_text: float | None
+    least_guidance: float | None
+    decoding_steps: Sequence[int] | None
+    span_arrangement: str | None
+    anneal: bool | None
+    rescorer: str | None
+    rescorer_weight: float | None
+    flow_solver: str | None
+    flow_steps: int | None
+    flow_rtol: float | None
+    flow_atol: float | None
     stride: float | None
     style: Mapping[str, Any] | None
     negative: str | None
@@ -181,12 +197,16 @@ class Client:
             duration: seconds, the audio to continue included; by default 10, at most 3600.
             model: one of `models()`; by default the server's.
             seed: 0 or more; the same seed makes the same audio; drawn where none is given.
-            audio: what to continue or follow: a file, a piece of yours, or what `upload` returned (`{"upload": id}`).
-            chords: `{"at", "chord"}`, seconds and a symbol such as "Am", for models that follow them.
+            audio: what to continue, to follow or to keep of: a file, a piece of yours, or `{"upload": id}`.
+            keep: (start, end) in seconds: regions of `audio` that stay, with models that fill in.
+            drums, tune: recordings whose drums and notes are followed; like `audio`.
+            chords: (seconds, symbol) pairs, or a text: "C:0 Am:2.5", or bars "C | Am F", which need `bpm`.
             plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
             sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.
-            temperature, top_k, top_p: how codes are drawn: 0 to 10, 0 to 100,000, 0 to 1; by default 1.0, 250, 0.0.
+            temperature, top_k, top_p: how codes are drawn; `settings` of `models()` says what holds by default.
             guidance, guidance_beta: how strictly the prompt is followed, alone and beside a melody or style.
+            guidance_text, flow_solver, flow_steps, flow_rtol, flow_atol: with flows, how they are followed.
+            least_guidance, decoding_steps, span_arrangement, anneal, rescorer, rescorer_weight: with masked models.
             stride: seconds between the windows of a long piece.
             style: `{"eval_q", "excerpt_length"}`: how a style is read.
             negative: what it should not be, beside what the prompt denies itself.
@@ -206,11 +226,12 @@ class Client:
             "prompt": prompt,
             **{name: value for name, value in given.items() if value is not None},
         }
-        audio = body.get("audio")
-        if isinstance(audio, Generation):
-            body["audio"] = {"generation": audio.id}
-        elif isinstance(audio, str | Path):
-            body["audio"] = {"upload": self.upload(audio)["id"]}
+        for role in ("audio", "drums", "tune"):
+            audio = body.get(role)
+            if isinstance(audio, Generation):
+                body[role] = {"generation": audio.id}
+            elif isinstance(audio, str | Path):
+                body[role] = {"upload": self.upload(audio)["id"]}
         return _generation(self._json("POST", "/v1/generations", json=body, headers={"Idempotency-Key": key}))
 
     def generate(
@@ -219,28 +240,7 @@ class Client:
         """Ask for a piece and wait until it is finished; raises ServerError if it failed.
 
         Args:
-            prompt: what it should sound like.
-            kind: "music", "sound", "continuation", "melody" or "style".
-            duration: seconds, the audio to continue included; by default 10, at most 3600.
-            model: one of `models()`; by default the server's.
-            seed: 0 or more; the same seed makes the same audio; drawn where none is given.
-            audio: what to continue or follow: a file, a piece of yours, or what `upload` returned (`{"upload": id}`).
-            chords: `{"at", "chord"}`, seconds and a symbol such as "Am", for models that follow them.
-            plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
-            sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.
-            temperature, top_k, top_p: how codes are drawn: 0 to 10, 0 to 100,000, 0 to 1; by default 1.0, 250, 0.0.
-            guidance, guidance_beta: how strictly the prompt is followed, alone and beside a melody or style.
-            stride: seconds between the windows of a long piece.
-            style: `{"eval_q", "excerpt_length"}`: how a style is read.
-            negative: what it should not be, beside what the prompt denies itself.
-            loop: a seamless loop of so many bars, as long as they are, for models that take plans.
-            ending: how it ends at its length, on its tonic: "cadence", "fade" or "ring".
-            decoder: what turns the model's codes into audio; by default its own codec.
-            fade: seconds at the end that fade to silence.
-            priority: 0 to 9; above 0 it goes before others and needs the scope `admin`.
-            metadata: words of your own, given back as they are.
-            webhook: an https address that is told when the piece is finished.
-            idempotency_key: the same key within a day is the same piece; by default a fresh one.
+            prompt, kind, options: those of `submit`.
         """
         return self.wait(self.submit(prompt, kind=kind, **options))
 

@@ -4,7 +4,7 @@ this machine, else from the table of published models."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.sources import CONFIG_FILE, FEATURES_FILE, GENERATION_FILE, inside
 from audiocraft.checkpoints.torch_files import header as torch_header
 from audiocraft.checkpoints.transformers import config as transformers_config
+from audiocraft.config.settings import OF_FAMILIES
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.music.vocabulary import Vocabulary
 
@@ -35,6 +36,8 @@ class ModelFacts:
         guidance: how strictly it follows a prompt where a request does not say.
         window: seconds it makes at a time; longer pieces are made window by window.
         where: its folder or file, if it is on this machine.
+        settings: what else a request may say of how a piece is made, by the names of `config.settings`, and what holds
+            where it does not; None where nothing says.
         vocabulary: the words that it was taught, as its files declare them; None: any text.
     """
 
@@ -51,6 +54,7 @@ class ModelFacts:
     window: float | None = None
     precisions: tuple[str, ...] = ()
     where: Path | None = None
+    settings: Mapping[str, Any] | None = field(default=None, repr=False)
     vocabulary: Vocabulary | None = field(default=None, repr=False)
 
     @property
@@ -61,6 +65,23 @@ class ModelFacts:
     def check_takes(self, what: str) -> None:
         """Refuse an input that the model cannot be given."""
         check_takes(self.name, self.takes, what)
+
+    def check_settings(self, said: Iterable[str]) -> None:
+        """Refuse a setting that models of other families have, by its name."""
+        if self.settings is None:
+            return
+        for what in said:
+            if what in OF_FAMILIES and what not in self.settings:
+                owners = [
+                    family.title
+                    for family in families.families()
+                    if family.settings is not None and what in family.settings({})
+                ]
+                own = ", ".join(name for name in self.settings if name != "guidance")
+                raise InvalidInput(
+                    f"model {self.name!r} has no {what}: {', '.join(owners) or 'nobody'} has; it has {own or 'none'}",
+                    field=what,
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +164,7 @@ def find_facts(name: str | Path, *, kind: str | None = None) -> ModelFacts | Non
         guidance=release.guidance,
         window=release.window,
         precisions=family.precisions,
+        settings=None if family.settings is None else family.settings({}),
     )
 
 
@@ -167,7 +189,10 @@ def facts_of_files(name: str, found: Found) -> ModelFacts:
         return facts
     window = config.get("max_duration") or _section(config, "dataset").get("segment_duration")
     guidance = _section(config, "classifier_free_guidance").get("inference_coef")
-    return replace(facts, window=window, guidance=guidance)
+    settings = None if family.settings is None else family.settings(config)
+    return replace(
+        facts, window=window, guidance=(settings or {}).get("guidance", guidance), settings=settings
+    )
 
 
 def look(path: Path, kind: str | None = None) -> Found | None:

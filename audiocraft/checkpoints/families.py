@@ -112,6 +112,8 @@ class ModelFamily:
         carries: what the names of tensors begin with that are a copy of the codec, under the names that
             `transformers` has for them; readers leave them out, since the codec is loaded as such.
         precisions: of weights, that it can be loaded with.
+        settings: `settings(config)` gives the settings that its models have, by their names in `config.settings`, each
+            with what holds where a request does not say; None: nobody knows.
         needs: the extra of this package that an input needs, by input; "" is the family itself.
         releases: published weights.
         default: whether models of its kind that say nothing about themselves are of this family.
@@ -137,6 +139,7 @@ class ModelFamily:
     always_takes: frozenset[str] = frozenset()
     carries: str | None = None
     precisions: tuple[str, ...] = ("fp32",)
+    settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
     releases: tuple[Release, ...] = ()
     default: bool = False

@@ -15,8 +15,9 @@ from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.followed import Followed
 from audiocraft.cli.job import Job, Place, given, repeated
-from audiocraft.cli.kept import Kept, asked_sampling, duration_of, with_kept
+from audiocraft.cli.kept import Kept, duration_of, with_kept
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
+from audiocraft.cli.manner import facts_of_model, settings_of
 from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.plan import chart_for, with_chart
 from audiocraft.cli.signals import check_interrupted
@@ -123,12 +124,21 @@ def generate(  # every option is one parameter: that is how the option parser re
     recipe: options.FromSidecar = None,
     keep: options.Keep = None,
     seed: options.Seed = None,
-    temperature: options.Temperature = 1.0,
-    top_k: options.TopK = 250,
-    top_p: options.TopP = 0.0,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
     guidance: options.Guidance = None,
     text_guidance: options.TextGuidance = None,
     style_detail: options.StyleDetail = None,
+    decoding_steps: options.DecodingSteps = None,
+    span_arrangement: options.SpanArrangement = None,
+    least_guidance: options.LeastGuidance = None,
+    anneal: options.Anneal = None,
+    rescorer: options.Rescorer = None,
+    rescorer_weight: options.RescorerWeight = None,
+    flow_solver: options.FlowSolver = None,
+    flow_steps: options.FlowSteps = None,
+    flow_tolerance: options.FlowTolerance = None,
     tempo: options.Tempo = None,
     key: options.Key = None,
     chords: options.Chords = None,
@@ -170,7 +180,15 @@ def generate(  # every option is one parameter: that is how the option parser re
         if chart is not None:
             job = replace(job, request=with_chart(job.request, chart, given(context)))
     else:
-        audio.check(model, text_guidance, style_detail)
+        said = {
+            "temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance,
+            "text_guidance": text_guidance, "decoding_steps": decoding_steps, "span_arrangement": span_arrangement,
+            "least_guidance": least_guidance, "anneal": anneal, "rescorer": rescorer,
+            "rescorer_weight": rescorer_weight, "flow_solver": flow_solver, "flow_steps": flow_steps,
+            "flow_tolerance": flow_tolerance,
+        }  # fmt: skip
+        settings = settings_of(said, facts_of_model(model))
+        audio.check(model, settings.get("guidance_beta"), style_detail)
         followed = Followed.of(model, chords=chords, drums=drums, tune=tune)
         request = _request(
             _prompts(
@@ -180,10 +198,7 @@ def generate(  # every option is one parameter: that is how the option parser re
             ),
             duration=duration_of(kept, duration),
             seed=seed,
-            sampling=asked_sampling(
-                {"temperature": temperature, "top_k": top_k, "top_p": top_p}, given(context), model
-            ),
-            guidance={"coef": guidance, "coef_beta": text_guidance},
+            settings=settings,
             window={"stride": stride, "level_anchor": level_anchor},
             schedule=parse_schedule(schedule or ()),
             score=followed.left_of({"tempo": tempo, "key": key, "chords": chords}),
@@ -195,8 +210,7 @@ def generate(  # every option is one parameter: that is how the option parser re
             request = with_chart(request, chart, given(context))
         request = followed.added_to(request, tempo=tempo)
         finish = {"fade": fade, "watermark": PROVENANCE if watermark else None}
-        job = _job(request, audio, output, place, outlets, finish=finish, followed=followed)
-        job = with_kept(job, kept)
+        job = with_kept(_job(request, audio, output, place, outlets, finish=finish, followed=followed), kept)
     job = replace(job, request=_looped(job.request, loop, job.place.model))
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
@@ -204,14 +218,19 @@ def generate(  # every option is one parameter: that is how the option parser re
     finished = _render(job, quiet=quiet or as_json)
     if spectrogram:
         _draw(finished)
-    understood = [
-        explainer.of(job.request, row, seed=item.recipe.seed, plan=item.recipe.plan)
-        for row, item in enumerate(finished)
-    ]
+    understood = _understood(explainer, job, finished)
     if as_json:
         _document(finished, understood, spectrogram)
     else:
         _report(finished, understood, explainer, quiet=quiet, remarked=job.outlets is not None)
+
+
+def _understood(explainer: Explainer, job: Job, finished: Sequence[Rendered]) -> list[Understanding]:
+    """What was made of the words of each file."""
+    return [
+        explainer.of(job.request, row, seed=item.recipe.seed, plan=item.recipe.plan)
+        for row, item in enumerate(finished)
+    ]
 
 
 def _request(
@@ -219,8 +238,7 @@ def _request(
     *,
     duration: float,
     seed: int | None,
-    sampling: Mapping[str, Any],
-    guidance: Mapping[str, Any],
+    settings: Mapping[str, Any],
     window: Mapping[str, Any],
     schedule: tuple[tuple[float, str], ...],
     score: Mapping[str, Any],
@@ -229,7 +247,7 @@ def _request(
     decoder: str | None,
 ) -> GenerationRequest:
     """The options as a request, which checks them. Rows have seeds one after the other."""
-    from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
+    from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
     from audiocraft.music.planning import ScoreSettings
     from audiocraft.music.reading import parse_chords
     from audiocraft.types import StyleSettings
@@ -240,8 +258,7 @@ def _request(
         prompts=prompts,
         duration=duration,
         seeds=tuple(first + row for row in range(len(prompts))),
-        sampling=Sampling(**sampling),
-        guidance=Guidance(**guidance),
+        **records_of(settings),
         window=WindowSettings(**window),
         schedule=schedule,
         score=ScoreSettings(**{**score, "chords": parse_chords(chords) if chords is not None else ()}),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from audiocraft.cli.live import STDOUT, Outlets, parse_schedule
+from audiocraft.cli.manner import OPTIONS, settings_of
 from audiocraft.cli.output import note
 from audiocraft.cli.targets import free, targets
 from audiocraft.cli.words import as_text, recordable
@@ -106,10 +107,16 @@ def repeated(
         options = {**options, "model": place.model}
     other_model = "model" in options and options["model"] != recipe.model.name
     model = place.model if other_model else recipe.model.name
-    facts = find_facts(model) if other_model else None
-    plans = facts is None or "plan" in facts.takes
-    request, before = varied(recipe, changes, plans=plans)
-    said = {name: (value, changes[name]) for name, value in before.items()}
+    facts = find_facts(model)
+    changes.update(settings_of(options, facts))
+    plans = facts is None or not other_model or "plan" in facts.takes
+    request, before = varied(
+        recipe, changes, plans=plans, settings=facts.settings if facts is not None and other_model else None
+    )
+    usual = {} if facts is None else {**(facts.settings or {}), "guidance": facts.guidance}
+    said = {
+        name: (usual.get(name) if value is None else value, changes[name]) for name, value in before.items()
+    }
     if other_model:
         said["model"] = (recipe.model.name, model)
     finish = recipe.finish
@@ -151,7 +158,7 @@ def _target(path: Path, recipe: Recipe, output: Path | None) -> tuple[Path, ...]
 
 
 def _changes(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as changes of a recipe; a refusal of those that cannot be one."""
+    """The options as changes of a recipe, but for the settings of its model; a refusal of those that cannot be one."""
     from audiocraft.music.reading import parse_chords
     from audiocraft.workflows.repeat import CHANGEABLE
 
@@ -164,7 +171,7 @@ def _changes(options: Mapping[str, Any]) -> dict[str, Any]:
     changes = {
         name: value
         for name, value in options.items()
-        if name not in {*_AROUND, "adapter", "model", "precision", "prompts"}
+        if name not in {*_AROUND, *OPTIONS, "adapter", "model", "precision", "prompts"}
     }
     prompts = options.get("prompts") or ()
     if "prompts_file" in changes or len(prompts) > 1:
@@ -182,6 +189,8 @@ def _changes(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _change(name: str, before: Any, after: Any) -> str:
     def shown(value: Any) -> str:
+        if isinstance(value, tuple) and value and isinstance(value[0], int):
+            return ",".join(map(str, value))
         if isinstance(value, tuple | list):
             return (
                 " ".join(part if isinstance(part, str) else f"{part[0]:g}: {part[1]};" for part in value)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audiocraft.errors import InvalidInput
 
@@ -66,14 +65,3 @@ def regions_of(said: str) -> tuple[tuple[float, float], ...]:
             ) from None
         assert dash
     return tuple(found)
-
-
-def asked_sampling(settings: Mapping[str, Any], given: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The settings of sampling that are asked for: with a model that fills in, whose own are others than the options
-    show, those that stand on the command line."""
-    from audiocraft.checkpoints.facts import find_facts
-
-    facts = find_facts(model)
-    if facts is None or "keep" not in facts.takes:
-        return dict(settings)
-    return {name: value for name, value in settings.items() if name in given}

@@ -11,6 +11,7 @@ from audiocraft.cli.completion import models as models_beginning
 
 _START = "Starting from audio"
 _HOW = "How it is made"
+_FAMILY = "Models of one family"
 _OUT = "Output"
 
 Prompts = Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="What it should sound like.")]
@@ -76,15 +77,88 @@ FromSidecar = Annotated[
 Seed = Annotated[
     int | None, typer.Option(help="Same seed, same result; prompt i uses seed + i.", rich_help_panel=_HOW)
 ]
-Temperature = Annotated[float, typer.Option(help="0 is greedy; more is more varied.", rich_help_panel=_HOW)]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        help="0 is greedy; more is more varied; default: what suits the model, mostly 1.",
+        rich_help_panel=_HOW,
+    ),
+]
 TopK = Annotated[
-    int, typer.Option(help="Choose among the k likeliest codes; 0 means all.", rich_help_panel=_HOW)
+    int | None,
+    typer.Option(
+        help="Choose among the k likeliest codes; 0 means all; default: what suits the model, mostly 250.",
+        rich_help_panel=_HOW,
+    ),
 ]
 TopP = Annotated[
-    float,
+    float | None,
     typer.Option(
         help="Choose among codes that hold this probability, instead of top-k.", rich_help_panel=_HOW
     ),
+]
+DecodingSteps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="20,10,10,10",
+        help="Passes for each codebook, with MAGNeT; the last number holds for all further ones.",
+        rich_help_panel=_FAMILY,
+    ),
+]
+SpanArrangement = Annotated[
+    str | None,
+    typer.Option(
+        metavar="nonoverlap|stride1",
+        help="How spans of masked frames lie, with MAGNeT: apart, or beginning at every frame.",
+        rich_help_panel=_FAMILY,
+    ),
+]
+LeastGuidance = Annotated[
+    float | None,
+    typer.Option(
+        help="With MAGNeT, guidance falls to this from --guidance while less and less is masked.",
+        rich_help_panel=_FAMILY,
+    ),
+]
+Anneal = Annotated[
+    bool | None,
+    typer.Option(
+        "--anneal/--no-anneal",
+        help="With MAGNeT, let the temperature fall to 0 over the passes of a codebook, or keep it.",
+        rich_help_panel=_FAMILY,
+    ),
+]
+Rescorer = Annotated[
+    str | None,
+    typer.Option(
+        "--rescorer",
+        metavar="MODEL",
+        help="With MAGNeT, another model judges which spans are certain: one that predicts the same codes.",
+        rich_help_panel=_FAMILY,
+        autocompletion=models_beginning,
+    ),
+]
+RescorerWeight = Annotated[
+    float | None,
+    typer.Option(
+        help="How much the judgement of --rescorer counts, from 0 to 1; default: 0.5.",
+        rich_help_panel=_FAMILY,
+    ),
+]
+FlowSolver = Annotated[
+    str | None,
+    typer.Option(
+        metavar="euler|midpoint|heun|dopri5",
+        help="How the flow is followed, with JASCO: in equal steps, or with dopri5 as exactly as it needs.",
+        rich_help_panel=_FAMILY,
+    ),
+]
+FlowSteps = Annotated[
+    int | None, typer.Option(help="Equal steps of the flow, with JASCO.", rich_help_panel=_FAMILY)
+]
+FlowTolerance = Annotated[
+    float | None,
+    typer.Option(help="Error that dopri5 may make, with JASCO, such as 1e-5.", rich_help_panel=_FAMILY),
 ]
 Guidance = Annotated[
     float | None,
@@ -96,7 +170,8 @@ Guidance = Annotated[
 TextGuidance = Annotated[
     float | None,
     typer.Option(
-        help="With --melody or --style: how much the prompt counts beside it.", rich_help_panel=_HOW
+        help="With --melody, --style or JASCO: how much the prompt counts beside what is followed.",
+        rich_help_panel=_HOW,
     ),
 ]
 StyleDetail = Annotated[

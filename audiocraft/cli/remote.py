@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from audiocraft.cli.kept import regions_of
 from audiocraft.cli.language import say
 from audiocraft.cli.output import document, note, result
 
@@ -36,7 +37,24 @@ def generate(  # every option is one parameter: that is how the option parser re
         Path | None, typer.Option("--output", "-o", help="Write the file here; the suffix is the format.")
     ] = None,
     kind: Annotated[Kind, typer.Option(help="What --audio is for, where there is one.")] = "music",
-    audio: Annotated[Path | None, typer.Option(help="A file to continue or to follow.")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="A file to continue, to follow or to keep a part of.")
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGIONS", help="Keep these seconds of --audio, such as 0-4,8-10; make the rest anew."
+        ),
+    ] = None,
+    drums: Annotated[Path | None, typer.Option(help="Follow the drums of this recording.")] = None,
+    tune: Annotated[Path | None, typer.Option(help="Follow the notes of this recording.")] = None,
+    chords: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'C | Am F'", help="Follow these chords: in bars, with --bpm, or at times: 'C:0 Am:2.5'."
+        ),
+    ] = None,
+    bpm: Annotated[float | None, typer.Option(help="Beats per minute of the bars of --chords.")] = None,
     duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 10.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="One of `remote models`.")] = None,
@@ -51,7 +69,8 @@ def generate(  # every option is one parameter: that is how the option parser re
     """Ask for a piece; wait for it and write it with -o, else print its id."""
     with _client(url) as client:
         piece = client.submit(
-            prompt, kind=kind, audio=audio, duration=duration, seed=seed, model=model, temperature=temperature,
+            prompt, kind=kind, audio=audio, keep=None if keep is None else regions_of(keep), drums=drums, tune=tune,
+            chords=chords, bpm=bpm, duration=duration, seed=seed, model=model, temperature=temperature,
             guidance=guidance,
         )  # fmt: skip
         if wait or output is not None:

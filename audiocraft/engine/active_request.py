@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.generator import Estimate, GeneratorModel, PreparedRequest, open_audio
+from audiocraft.models.magnet import MAGNeT
 from audiocraft.utils.devices import HostQueue
 
 STREAMED_SECONDS = 0.4
@@ -31,6 +33,7 @@ class ActiveRequest:
     Args:
         estimate: its rows of the batch, which it holds until its frames are complete, and its memory.
         find_decoder: loads the decoder that a request names.
+        find_model: loads the model that a request names beside the one that makes it.
     """
 
     def __init__(
@@ -39,15 +42,18 @@ class ActiveRequest:
         model: GeneratorModel,
         estimate: Estimate,
         find_decoder: Callable[[str], AudioDecoder],
+        find_model: Callable[[str], GeneratorModel],
     ) -> None:
         self.ticket = ticket
         self.model = model
         self.estimate = estimate
         self.rows = estimate.rows
         self._find_decoder = find_decoder
+        self._find_model = find_model
         self.admitted = time.perf_counter()
         self._prepared: PreparedRequest | None = None
         self._generation: ActiveGeneration | None = None
+        self._session: Session | None = None
         self._frames: list[Tensor] = []
         self._stream: AudioStream | None = None
         self._pacer: ChunkPacer | None = None
@@ -62,6 +68,9 @@ class ActiveRequest:
         """Check the request and encode what it refers to; for another thread than the scheduler's."""
         request = self.ticket.request
         decoder = None if request.decoder is None else self._find_decoder(request.decoder)
+        if request.masked.rescorer is not None and isinstance(self.model, MAGNeT):
+            rescorer = self._find_model(request.masked.rescorer)
+            return self.model.prepare(request, decoder=decoder, rescorer=rescorer)
         return self.model.prepare(request, decoder=decoder)
 
     def start(self, prepared: PreparedRequest, batch: Batch) -> None:
@@ -69,11 +78,18 @@ class ActiveRequest:
         self._prepared = prepared
         self.ticket.deliver(Started(prepared.seeds, prepared.plans))
         session = Session.open(prepared.seeds, progress=self.ticket.deliver, cancel=self.ticket.token)
+        self._session = session
         generation = self.model.generation(prepared, session)
         self._generation = ActiveGeneration(generation, self._take, self._end)
         self._stream = open_audio(prepared)
         self._pacer = ChunkPacer(self._most, self._stream.delay_frames)
         batch.add(self._generation)
+
+    @property
+    def steps_left(self) -> float:
+        """Steps of the network until its frames are complete; infinite while that is not known."""
+        session = self._session
+        return math.inf if session is None or not session.total else max(0, session.total - session.done)
 
     def stop(self, batch: Batch, error: Exception | None = None) -> None:
         """Leave the batch at once: cancelled, or failed with `error`."""

@@ -6,7 +6,8 @@ import threading
 
 from audiocraft.engine.model_cache import ModelCache
 from audiocraft.engine.scheduler import Scheduler
-from audiocraft.engine.ticket import EventHandler, FairLock, ThroughputEstimate, Ticket
+from audiocraft.engine.ticket import EventHandler, ThroughputEstimate, Ticket
+from audiocraft.engine.turns import Turns
 from audiocraft.errors import AudioCraftError, InvalidInput, QueueFull
 from audiocraft.generation.request import GenerationRequest
 
@@ -32,7 +33,7 @@ class Engine:
         self._lock = threading.Lock()
         self._schedulers: dict[str, Scheduler] = {}
         self._tickets: set[Ticket] = set()
-        self._cpu = FairLock()
+        self._cpu = Turns()
         self._rate = ThroughputEstimate()
         self._closed = False
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +17,8 @@ from dataclasses import replace
 from audiocraft.engine.active_request import ActiveRequest
 from audiocraft.engine.memory import check_estimate
 from audiocraft.engine.model_cache import ModelCache
-from audiocraft.engine.ticket import FairLock, ThroughputEstimate, Ticket
+from audiocraft.engine.ticket import ThroughputEstimate, Ticket
+from audiocraft.engine.turns import Turns
 from audiocraft.errors import Cancelled as CancelledError
 from audiocraft.generation.batching import Batch
 from audiocraft.generation.events import Failed, Queued, Stopped
@@ -24,6 +27,7 @@ from audiocraft.models.generator import GeneratorModel, PreparedRequest
 _log = logging.getLogger(__name__)
 
 _order = itertools.count()
+_SMOOTHING = 0.3
 
 
 class Scheduler:
@@ -40,7 +44,7 @@ class Scheduler:
         models: ModelCache,
         *,
         max_rows: int,
-        cpu: FairLock,
+        cpu: Turns,
         rate: ThroughputEstimate,
         retire: Callable[[Scheduler], bool],
     ) -> None:
@@ -56,6 +60,7 @@ class Scheduler:
         self._active: list[ActiveRequest] = []
         self._preparing: dict[ActiveRequest, Future[PreparedRequest]] = {}
         self._wake = threading.Event()
+        self._pace = 0.0  # seconds of a step
         self.thread = threading.Thread(target=self._work, name=f"audiocraft-{name}", daemon=True)
 
     @property
@@ -91,7 +96,7 @@ class Scheduler:
         """Work until there is nothing left to do."""
         executor = ThreadPoolExecutor(1, thread_name_prefix=f"{self.thread.name}-prepare")
         batch = Batch(executor, wake=self._wake.set)
-        cpu = self._cpu if model.device.type == "cpu" else nullcontext()
+        on_cpu = model.device.type == "cpu"
         try:
             while True:
                 self._wake.clear()
@@ -102,25 +107,35 @@ class Scheduler:
                 self._start_prepared(batch)
                 if not self._active and not self._queue:
                     return
-                if not self._work_once(batch, cpu):
+                if not self._work_once(batch, on_cpu):
+                    self._cpu.rest(self)
                     self._wake.wait()
         finally:  # what is still being prepared was cancelled
+            self._cpu.rest(self)
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _work_once(self, batch: Batch, cpu: AbstractContextManager[None]) -> bool:
+    def _work_once(self, batch: Batch, on_cpu: bool) -> bool:
         """One step of everybody, and one piece of audio; whether there was either."""
         stepping = batch.busy
         if stepping:
-            with cpu:
+            with self._turn(on_cpu):
+                began = time.perf_counter()
                 batch.step()
+                self._pace += _SMOOTHING * (time.perf_counter() - began - self._pace)
         due = next((active for active in self._active if active.due), None)
         if due is not None:
             self._active.remove(due)  # to the end, so that requests take turns in decoding too
             self._active.append(due)
-            with cpu:
+            with self._turn(on_cpu):
                 self._decode(due, batch)
         self._drop_ended()
         return stepping or due is not None
+
+    def _turn(self, on_cpu: bool) -> AbstractContextManager[None]:
+        """The turn of this model on the CPU; a GPU has its own order."""
+        left = min((active.steps_left for active in self._active), default=math.inf)
+        seconds = left * self._pace if self._pace and math.isfinite(left) else math.inf
+        return self._cpu.of(self, seconds) if on_cpu else nullcontext()
 
     def _decode(self, active: ActiveRequest, batch: Batch) -> None:
         try:
@@ -146,7 +161,7 @@ class Scheduler:
                 self._close(ticket, error)
                 continue
             self._take_first()
-            active = ActiveRequest(ticket, model, estimate, self._models.decoder)
+            active = ActiveRequest(ticket, model, estimate, self._models.decoder, self._models.get)
             self._active.append(active)
             self._preparing[active] = future = executor.submit(active.prepare)
             future.add_done_callback(lambda _: self._wake.set())

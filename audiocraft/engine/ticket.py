@@ -100,29 +100,3 @@ class ThroughputEstimate:
         if len(self._ends) < 2:
             return _FIRST_GUESS
         return min(max((self._ends[-1] - self._ends[0]) / (len(self._ends) - 1), 1.0), _LONGEST_GUESS)
-
-
-class FairLock:
-    """A lock that is granted in the order in which it was asked for. On a CPU, running models take turns with it,
-    because two that compute at once on the same cores are slower than one after the other."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._next = self._serving = 0
-
-    @property
-    def waiting(self) -> int:
-        """How many threads have asked and not had their turn."""
-        return self._next - self._serving - 1 if self._next > self._serving else 0
-
-    def __enter__(self) -> None:
-        with self._changed:
-            mine = self._next
-            self._next += 1
-            while self._serving != mine:
-                self._changed.wait()
-
-    def __exit__(self, *error: object) -> None:
-        with self._changed:
-            self._serving += 1
-            self._changed.notify_all()

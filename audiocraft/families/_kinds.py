@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from audiocraft.checkpoints.families import NetworkKind
+from audiocraft.config.settings import TOKENS
 
 LANGUAGE_MODEL = NetworkKind(
     name="lm",
@@ -33,3 +37,8 @@ EMBEDDER = NetworkKind(name="embedder", title="embedder")
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 """The licence of the weights that the original's authors published."""
+
+
+def token_settings(_config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What models do that predict one code after the other, where a request does not say."""
+    return TOKENS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audiocraft.checkpoints.families import ModelFamily, Release
-from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL
+from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL, token_settings
 from audiocraft.families.musicgen import CONTINUES
 
 # Its networks are MusicGen's, so that no configuration tells them apart: the file says it, or the solver.
@@ -20,6 +20,7 @@ FAMILY = ModelFamily(
     inputs={"score": "plan"},
     always_takes=CONTINUES,
     precisions=("fp32", "bf16", "fp16", "int8", "int4"),
+    settings=token_settings,
     releases=(
         Release(repo="audiogen-nano", family_aliases=("nano",)),
         Release(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiocraft.checkpoints.families import ModelFamily, Release
+from audiocraft.config.settings import FLOWS
 from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL
 
 TAKES = frozenset({"continuation", "keep"})
@@ -13,6 +14,10 @@ TAKES = frozenset({"continuation", "keep"})
 
 def _recognises(config: Mapping[str, Any]) -> bool:
     return config.get("lm_model") == "flow_matching"
+
+
+def _settings(_config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return FLOWS
 
 
 def _released(name: str, *takes: str) -> Release:
@@ -42,6 +47,7 @@ FAMILY = ModelFamily(
     recognises=_recognises,
     inputs={"chords_emb": "chords", "drum_latents": "drums", "melody": "melody"},
     always_takes=TAKES,
+    settings=_settings,
     # Releases carry the codec a second time, for those who hear drums through a copy of their own.
     carries="condition_provider.conditioners.self_wav.compression_model.model.",
     releases=(

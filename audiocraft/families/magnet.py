@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiocraft.checkpoints.families import Makes, ModelFamily, Release
+from audiocraft.config.decode import decode
+from audiocraft.config.magnet import MaskedDecodingConfig
+from audiocraft.config.settings import RESCORER_WEIGHT
+from audiocraft.errors import ConfigError
 from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL
 
 TAKES = frozenset({"continuation", "keep"})
@@ -13,6 +17,26 @@ TAKES = frozenset({"continuation", "keep"})
 
 def _recognises(config: Mapping[str, Any]) -> bool:
     return config.get("lm_model") == "transformer_lm_magnet"
+
+
+def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a masked model does where a request does not say: what its file declares, else as released ones."""
+    try:
+        own = decode(MaskedDecodingConfig, config.get("decoding") or {}, where="decoding")
+    except ConfigError:  # loading it will say what is wrong
+        own = MaskedDecodingConfig()
+    return {
+        "temperature": own.temp,
+        "top_k": own.top_k,
+        "top_p": own.top_p,
+        "guidance": own.max_cfg_coef,
+        "least_guidance": own.min_cfg_coef,
+        "decoding_steps": list(own.decoding_steps),
+        "span_arrangement": own.span_arrangement,
+        "anneal": own.anneal_temp,
+        "rescorer": None,
+        "rescorer_weight": RESCORER_WEIGHT,
+    }
 
 
 def _released(name: str, window: float, *, sample_rate: int = 32000) -> Release:
@@ -44,6 +68,7 @@ def _family(name: str, title: str, makes: Makes, solver: str, *releases: Release
         inputs={"score": "plan"},
         always_takes=TAKES,
         precisions=("fp32", "bf16", "fp16", "int8", "int4"),
+        settings=_settings,
         releases=releases,
     )
 

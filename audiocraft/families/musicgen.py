@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiocraft.checkpoints.families import ModelFamily, Release
-from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL
+from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL, token_settings
 
 CONTINUES = frozenset({"continuation"})
 
@@ -45,6 +45,7 @@ FAMILY = ModelFamily(
     inputs={"score": "plan", "chroma_stem": "melody", "style": "style"},
     always_takes=CONTINUES,
     precisions=("fp32", "bf16", "fp16", "int8", "int4"),
+    settings=token_settings,
     needs={"style": "style"},
     releases=(
         Release(repo="musicgen-nano", aliases=("nano",)),

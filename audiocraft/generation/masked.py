@@ -21,7 +21,7 @@ from audiocraft.generation.sampling import sample
 from audiocraft.generation.session import Session
 from audiocraft.generation.token_steps import Embed
 from audiocraft.generation.windows import TokenTask, Window, at_window, longest_context, moving_wavs
-from audiocraft.modules.conditioners import Fused
+from audiocraft.modules.conditioners import ConditioningAttributes, Fused
 
 _COLDEST = 1e-2  # of an annealed temperature, so that probabilities remain numbers
 
@@ -66,15 +66,41 @@ class Decoding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Rescorer:
+    """Another network that judges which codes are certain (section 3.3).
+
+    Args:
+        lm: predicts the same codes one after the other.
+        weight: how much its probabilities count, from 0 to 1, beside those of the masked model.
+    """
+
+    lm: Any
+    weight: float
+
+    def conditions(self, given: Sequence[ConditioningAttributes]) -> list[ConditioningAttributes]:
+        """Of what a masked model is told, that which this network knows; everything else is a null condition."""
+        found = []
+        for one in given:
+            own = self.lm.condition_provider.null_attributes()
+            for kind in ("text", "symbolic"):
+                mine, told = getattr(own, kind), getattr(one, kind)
+                mine.update({name: told[name] for name in mine if name in told})
+            found.append(own)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedTask(TokenTask):
     """All that is fixed about a generation before its first window.
 
     Args:
         codes: [B, K, T] of the whole piece, UNKNOWN where they are to be made; all rows know the same frames.
+        rescorer: counts where the least certain spans are looked for.
     """
 
     codes: Tensor
     decoding: Decoding
+    rescorer: Rescorer | None = None
 
 
 def generation(lm: MaskedLM, task: MaskedTask, session: Session) -> GenerationCoroutine:
@@ -97,16 +123,33 @@ def generation(lm: MaskedLM, task: MaskedTask, session: Session) -> GenerationCo
             for entry in task.attributes_at(first)
         ]
         guided = yield Embed(lm, conditions, guidance, codes.device)
+        judged = None
+        if task.rescorer is not None:
+            told = task.rescorer.conditions(conditions)
+            judged = yield Embed(task.rescorer.lm, told, Guidance(coef=1.0), codes.device)
         codes[..., window.start : window.stop] = yield from filling(
-            guided, part, known=window.known, decoding=decoding, session=session
-        )
+            guided, part, known=window.known, decoding=decoding, session=session, judged=judged,
+            weight=task.rescorer.weight if task.rescorer is not None else 0.0,
+        )  # fmt: skip
 
 
 def filling(
-    guided: GuidedBatch, codes: Tensor, *, known: int, decoding: Decoding, session: Session
+    guided: GuidedBatch,
+    codes: Tensor,
+    *,
+    known: int,
+    decoding: Decoding,
+    session: Session,
+    judged: GuidedBatch | None = None,
+    weight: float = 0.0,
 ) -> Generator[Computation | Tensor, Any, Tensor]:
     """The coroutine that fills in the unknown of codes [B, K, T]. It yields the frames after the first `known` as soon
-    as nothing before them changes any more, and returns them all, [B, K, T]."""
+    as nothing before them changes any more, and returns them all, [B, K, T].
+
+    Args:
+        judged: a rescorer's network with its conditions.
+        weight: how much the rescorer's probabilities count.
+    """
     lm: Any = guided.lm
     to_make = (codes[:1] == UNKNOWN).any(dim=1)[0]
     spans = Spans.of(to_make, lm.span_len, decoding.span_arrangement)
@@ -124,7 +167,11 @@ def filling(
                 guided, codes, stage, decoding.guidance_at(share), sampling, session.generators, on_device
             )
             codes[:, stage], probability = yield refine
-            scores = spans.scores(probability.cpu(), chosen)
+            if judged is not None and step + 1 < steps:
+                probability = torch.lerp(
+                    probability, (yield Judge(judged, codes, stage, probability)), weight
+                )
+            scores = spans.scores(probability.cpu(), chosen, masked)
             if stage == last_stage and step + 1 < steps:
                 ready = int(masked.any(dim=0).to(torch.uint8).argmax())
                 if ready > finished:
@@ -181,6 +228,31 @@ class Refine(Computation):
         scale = self.sampling.temperature if self.sampling.temperature > 0 else 1.0
         probability = torch.softmax(logits / scale, dim=-1).gather(-1, codes.unsqueeze(-1)).squeeze(-1)
         return torch.where(self.masked, codes, self.codes[:, self.stage]), probability
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge(Computation):
+    """What another network thinks of codes [B, K, T] -> the probability [B, T] of each code of codebook `stage`, given
+    those that are before it in that network's order; `otherwise` [B, T] where no step of its predicts one."""
+
+    judged: GuidedBatch
+    codes: Tensor
+    stage: int
+    otherwise: Tensor
+
+    def run(self, *, shared: bool = False) -> Tensor:
+        lm: Any = self.judged.lm
+        rows = []
+        with torch.inference_mode(), half_on_gpu(self.codes.device, lm.half_dtype):
+            for row, codes in enumerate(
+                self.codes.split(1)
+            ):  # what a row gets does not depend on its neighbours
+                fused = self.judged.passes[0].rows(torch.tensor([row], device="cpu"))
+                logits = lm.predictions(codes, fused, keep_only_valid_steps=False).logits[:, self.stage]
+                certain = logits.float().softmax(dim=-1)
+                rows.append(certain.gather(-1, codes[:, self.stage].unsqueeze(-1)).squeeze(-1))
+        found = torch.cat(rows)
+        return torch.where(found.isnan(), self.otherwise, found)
 
 
 class RefineGroup:

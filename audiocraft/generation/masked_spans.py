@@ -11,6 +11,8 @@ from torch import Tensor
 
 NEVER = float("-inf")
 """The score of a span that is not masked again."""
+SETTLED = 1e4
+"""What stands for the probability of a code that was not masked in this pass, so that its spans come last."""
 
 
 def share_masked(step: int, steps: int) -> float:
@@ -74,20 +76,22 @@ class Spans:
         """[rows, n]: all open spans alike, the others never."""
         return torch.zeros(rows, len(self.open), device="cpu").masked_fill_(~self.open, NEVER)
 
-    def scores(self, probability: Tensor, chosen: Tensor) -> Tensor:
-        """How uncertain spans are, [B, n], by the probability [B, T] of each code that was chosen; spans that were not
-        masked now, where `chosen` [B, n] is False, are not masked again.
+    def scores(self, probability: Tensor, chosen: Tensor, masked: Tensor) -> Tensor:
+        """How uncertain spans are, [B, n], by the probability [B, T] of each code that was chosen; `masked` [B, T] says
+        which codes were.
 
-        A span that stands alone is as certain as its most probable code (the paper's choice). Of spans that overlap,
-        neighbours would be equal by that; they are as certain as all their codes together.
+        A span that stands alone is as certain as its most probable code (the paper's choice); one that was not masked
+        now, where `chosen` [B, n] is False, is not masked again. Of spans that overlap, neighbours would be equal by
+        that: they are as certain as all their codes together, and one that reaches into what was not masked now comes
+        after all that do not.
         """
         of_codes = probability[:, self.frames]
-        if self.overlap:
-            known = ~(self.to_make[self.frames] & self.inside)
-            certain = of_codes.masked_fill(known, 1.0).prod(dim=-1)
-        else:
+        if not self.overlap:
             certain = of_codes.masked_fill(~self.inside, 0.0).amax(dim=-1)
-        return (1 - certain).masked_fill(~chosen, NEVER)
+            return (1 - certain).masked_fill(~chosen, NEVER)
+        settled = ~(masked[:, self.frames] & self.inside)
+        certain = of_codes.masked_fill(settled, SETTLED).prod(dim=-1)
+        return (1 - certain).masked_fill(~self.open, NEVER)
 
     def choose(self, scores: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """The spans [B, n] and frames [B, T], both bool, that are masked: the most uncertain, up to `share` of what is
@@ -97,7 +101,7 @@ class Spans:
             -1, order, torch.arange(order.shape[-1], device="cpu").expand_as(order)
         )
         if self.overlap:
-            count = self._spans_that_cover(rank, max(1, int(share * int(self.to_make.sum()))))
+            count = self._spans_within(rank, int(share * int(self.to_make.sum()) + 1e-6))
         else:
             count = torch.full((len(scores), 1), max(1, int(share * int(self.open.sum()))), device="cpu")
         chosen = (rank < count) & (scores > NEVER)
@@ -110,12 +114,15 @@ class Spans:
             )
         return chosen, masked & self.to_make
 
-    def _spans_that_cover(self, rank: Tensor, frames: int) -> Tensor:
-        """[B, 1]: how many spans of the lowest ranks cover as many frames, and not fewer, that are to be made."""
+    def _spans_within(self, rank: Tensor, frames: int) -> Tensor:
+        """[B, 1]: how many spans of the lowest ranks cover no more frames than this that are to be made; one at
+        least."""
         latest = rank.shape[-1]
         first = torch.full((len(rank), len(self.to_make)), latest, device="cpu")
         for column in range(self.frames.shape[1]):
             own = rank.masked_fill(~self.inside[:, column], latest)
             first.scatter_reduce_(1, self.frames[:, column].expand_as(own), own, reduce="amin")
-        first = first.masked_fill(~self.to_make, latest)
-        return first.sort(dim=-1).values[:, frames - 1 : frames] + 1
+        ranks = first.masked_fill(~self.to_make, latest).sort(dim=-1).values
+        if frames >= ranks.shape[-1]:
+            return torch.full((len(rank), 1), latest, device="cpu")
+        return ranks[:, frames : frames + 1].clamp(min=1)

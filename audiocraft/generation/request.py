@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from audiocraft.audio.ending import ENDINGS
 from audiocraft.audio.pcm import checked_rate, checked_recordings, checked_samples
 from audiocraft.audio.processing import AudioProcessor
+from audiocraft.audio.regions import checked_regions
 from audiocraft.config.limits import EndingKind
+from audiocraft.config.settings import TOKENS, placed
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.checks import (
     check_duration,
@@ -21,20 +23,17 @@ from audiocraft.generation.checks import (
     check_record,
     check_rows,
     check_whole,
-    checked_regions,
     checked_schedule,
     checked_seeds,
     entries_of,
 )
 from audiocraft.generation.controls import Controls
+from audiocraft.generation.flow_settings import FlowSettings
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.types import ScorePlan, StyleSettings
 
 MOST_GUIDANCE = 1e30
 """Beyond it, float32 has no room for the logits that come of it."""
-MOST_FLOW_STEPS = 1000
-FINEST = 1e-7
-"""Tolerance of a flow; float32 knows nothing finer."""
 SPAN_ARRANGEMENTS = ("nonoverlap", "stride1")
 """How spans of masked frames may lie."""
 COLDEST = 1e-6
@@ -94,9 +93,9 @@ class ChosenSampling:
     other."""
 
     use_sampling: bool = True
-    top_k: int = 250
-    top_p: float = 0.0
-    temperature: float = 1.0
+    top_k: int = TOKENS["top_k"]
+    top_p: float = TOKENS["top_p"]
+    temperature: float = TOKENS["temperature"]
 
     @property
     def greedy(self) -> bool:
@@ -136,41 +135,6 @@ class Guidance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FlowSettings:
-    """How a flow is followed from noise to music, with models that are flows.
-
-    Args:
-        solver: "euler", "midpoint" and "heun" take `steps` equal steps; "dopri5" takes as many as its tolerances ask.
-        steps: of the fixed ones; euler looks at the network once in each, the others twice.
-        rtol: of dopri5, the error of a step relative to the latents.
-        atol: of dopri5, the error of a step that is always allowed.
-    """
-
-    solver: Literal["euler", "midpoint", "heun", "dopri5"] = "midpoint"
-    steps: int = 25
-    rtol: float = 1e-5
-    atol: float = 1e-5
-
-    def __post_init__(self) -> None:
-        known = ("euler", "midpoint", "heun", "dopri5")
-        if self.solver not in known:
-            raise InvalidInput(
-                f"flow solver {self.solver!r} is not one of {', '.join(known)}", field="flow.solver"
-            )
-        check_whole(self.steps, "flow steps", "flow.steps")
-        if not 1 <= self.steps <= MOST_FLOW_STEPS:
-            raise InvalidInput(
-                f"flow steps must lie between 1 and {MOST_FLOW_STEPS}, got {self.steps}", field="flow.steps"
-            )
-        for name, value in (("rtol", self.rtol), ("atol", self.atol)):
-            check_number(value, f"flow {name}", f"flow.{name}")
-            if not FINEST <= value <= 1:
-                raise InvalidInput(
-                    f"flow {name} must lie between {FINEST:g} and 1, got {value:g}", field=f"flow.{name}"
-                )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class WindowSettings:
     """How pieces longer than the model are made: a new window every `stride` seconds, continuing the one before.
     None lets the model choose.
@@ -201,11 +165,18 @@ class MaskedSettings:
         span_arrangement: "nonoverlap" cuts the piece into spans, "stride1" lets one begin at every frame.
         least_guidance: the strength of guidance when nothing is masked any more; it falls to this from
             `guidance.coef`, which holds while everything is masked.
+        anneal: let the temperature fall to 0 over the passes of a codebook.
+        rescorer: the name of a model that predicts the same codes one after the other, such as a MusicGen; its
+            probabilities count too where the least certain spans are looked for (MAGNeT, section 3.3).
+        rescorer_weight: how much they count, from 0 to 1.
     """
 
     steps: tuple[int, ...] | None = None
     span_arrangement: str | None = None
     least_guidance: float | None = None
+    anneal: bool | None = None
+    rescorer: str | None = None
+    rescorer_weight: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps is not None:
@@ -224,6 +195,27 @@ class MaskedSettings:
                 field="masked.span_arrangement",
             )
         Guidance(coef=self.least_guidance)
+        if self.anneal is not None and not isinstance(self.anneal, bool):
+            raise InvalidInput(f"anneal must be true or false, got {self.anneal!r}", field="masked.anneal")
+        self._check_rescorer()
+
+    def _check_rescorer(self) -> None:
+        if self.rescorer is not None and not (isinstance(self.rescorer, str) and self.rescorer.strip()):
+            raise InvalidInput(
+                f"a rescorer must be the name of a model, got {self.rescorer!r}", field="masked.rescorer"
+            )
+        if self.rescorer_weight is None:
+            return
+        check_number(self.rescorer_weight, "rescorer_weight", "masked.rescorer_weight")
+        if self.rescorer is None:
+            raise InvalidInput(
+                "rescorer_weight says how much a rescorer counts: name one", field="masked.rescorer_weight"
+            )
+        if not 0 <= self.rescorer_weight <= 1:
+            raise InvalidInput(
+                f"rescorer_weight must lie between 0 and 1, got {self.rescorer_weight:g}",
+                field="masked.rescorer_weight",
+            )
 
     def steps_of(self, codebooks: int, default: tuple[int, ...] = (20, 10, 10, 10)) -> tuple[int, ...]:
         """Passes for each of `codebooks`."""
@@ -447,6 +439,12 @@ _RECORDS: Mapping[str, type] = {
     "flow": FlowSettings,
     "style": StyleSettings,
 }
+
+
+def records_of(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The records of a `GenerationRequest` in which settings are as said, by their names in `config.settings`; None
+    says nothing: {"temperature": 2.0} -> {"sampling": Sampling(temperature=2.0)}."""
+    return {record: _RECORDS[record](**given) for record, given in placed(said).items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.events import AudioChunk
 from audiocraft.generation.progress import CancelToken, ProgressCallback
-from audiocraft.generation.request import GenerationRequest, GenerationResult
+from audiocraft.generation.request import FlowSettings, GenerationRequest, GenerationResult
 from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder, fitting_codes
@@ -147,6 +147,11 @@ class GeneratorModel(ABC):
         return False
 
     @property
+    def follows_flow(self) -> bool:
+        """Whether the model is a flow, which is followed as `request.flow` says."""
+        return False
+
+    @property
     def makes_music(self) -> bool:
         """Whether all that it makes is music, in which one tone does not drown all others for long."""
         return False
@@ -199,11 +204,7 @@ class GeneratorModel(ABC):
             raise InvalidInput(f"model {self.name!r} takes no adapters", field="adapters")
         if request.keep:
             check_takes(self.name, self.takes, "keep")
-        if request.masked.given and not self.fills_in:
-            raise InvalidInput(
-                f"model {self.name!r} masks nothing, so it has no {', '.join(request.masked.given)}; MAGNeT does",
-                field=f"masked.{request.masked.given[0]}",
-            )
+        self._check_manner(request)
         decoder = decoder or self.decoder
         fit = getattr(decoder, "in_place_of", None)  # what depends on whose codes it is given
         decoder = decoder if fit is None else fit(self.decoder)
@@ -236,6 +237,18 @@ class GeneratorModel(ABC):
             )
         known = plans or (None,) * len(request.prompts)
         return (RowProcessors(tuple(_ending(request, plan) for plan in known)),)
+
+    def _check_manner(self, request: GenerationRequest) -> None:
+        """Refuse settings of another family."""
+        if request.masked.given and not self.fills_in:
+            raise InvalidInput(
+                f"model {self.name!r} masks nothing, so it has no {', '.join(request.masked.given)}; MAGNeT does",
+                field=f"masked.{request.masked.given[0]}",
+            )
+        if request.flow != FlowSettings() and not self.follows_flow:
+            raise InvalidInput(
+                f"model {self.name!r} is no flow, so it has no flow settings; JASCO has", field="flow"
+            )
 
     @property
     def frame_rate(self) -> float:

@@ -134,6 +134,10 @@ class JASCO(BaseGenModel):
         return True
 
     @property
+    def follows_flow(self) -> bool:
+        return True
+
+    @property
     def takes(self) -> frozenset[str]:
         kinds = {"chords": ChordsEmbConditioner, "drums": DrumsConditioner, "melody": MelodyConditioner}
         heard = {name for name, kind in kinds.items() if self._conditioner(kind) is not None}

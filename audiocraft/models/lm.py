@@ -211,9 +211,14 @@ class LMModel(StreamingModule):
             keep_only_valid_steps: leave out the last steps, where the leading codebooks have no frame left.
             The others are those of `forward`.
         """
+        fused = self.fuser.fuse(self._embed_conditions(conditions, condition_tensors, generator))
+        return self.predictions(codes, fused, keep_only_valid_steps)
+
+    def predictions(self, codes: Tensor, fused: Fused, keep_only_valid_steps: bool = True) -> LMOutput:
+        """`compute_predictions` for conditions that are embedded and fused. Codes that are not known are the special
+        token."""
         pattern = self.pattern_provider.get_pattern(codes.shape[-1])
         sequence, _, _ = pattern.build_pattern_sequence(codes, self.special_token_id, keep_only_valid_steps)
-        fused = self.fuser.fuse(self._embed_conditions(conditions, condition_tensors, generator))
         logits = self._logits(sequence, fused, None)  # [B, S, K, V]
         places, mask = pattern.logit_places(sequence.shape[-1], keep_only_valid_steps)
         places, mask = places.to(codes.device), mask.to(codes.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.config.magnet import MagnetConfig, MaskedDecodingConfig
+from audiocraft.config.settings import RESCORER_WEIGHT
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import masked
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
@@ -24,8 +26,18 @@ from audiocraft.generation.request import (
 from audiocraft.generation.session import Session
 from audiocraft.generation.windows import DEFAULT_STRIDE, frames_of
 from audiocraft.models.codecs.long_audio import encode_audio
-from audiocraft.models.generator import Estimate, PreparedRequest, audio_bytes, check_memory, draw_seeds
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.generator import (
+    Estimate,
+    GeneratorModel,
+    PreparedRequest,
+    audio_bytes,
+    check_memory,
+    draw_seeds,
+)
+from audiocraft.models.lm import LMModel
 from audiocraft.models.lm_magnet import MagnetLMModel
+from audiocraft.models.loaders import load_model
 from audiocraft.models.token_model import TokenModel
 from audiocraft.types import ConditioningAttributes
 
@@ -123,6 +135,48 @@ class MAGNeT(TokenModel):
             "decoding_steps": list(decoding_steps),
             "span_arrangement": span_arrangement,
         }
+
+    def prepare(
+        self,
+        request: GenerationRequest,
+        *,
+        decoder: AudioDecoder | None = None,
+        rescorer: GeneratorModel | None = None,
+    ) -> PreparedRequest:
+        """See `GeneratorModel.prepare`.
+
+        Args:
+            rescorer: the model that the request names as such, where it is loaded already.
+        """
+        name = request.masked.rescorer
+        if name is not None and rescorer is None:
+            rescorer = load_model(name, device=self.device)
+        prepared = super().prepare(request, decoder=decoder)
+        if name is None or rescorer is None:
+            return prepared
+        weight = request.masked.rescorer_weight
+        judge = masked.Rescorer(
+            lm=self._judge(name, rescorer), weight=RESCORER_WEIGHT if weight is None else weight
+        )
+        return replace(prepared, task=replace(prepared.task, rescorer=judge))
+
+    def _judge(self, name: str, rescorer: GeneratorModel) -> LMModel:
+        """The network of a rescorer; a refusal of one that does not predict this model's codes."""
+        lm = getattr(rescorer, "lm", None)
+        if not isinstance(lm, LMModel) or isinstance(lm, MagnetLMModel):
+            raise InvalidInput(
+                f"rescorer {name!r} predicts no codes one after the other; a MusicGen or AudioGen does",
+                field="masked.rescorer",
+            )
+        own, other = (self.lm.num_codebooks, self.lm.card), (lm.num_codebooks, lm.card)
+        if own != other or not math.isclose(rescorer.frame_rate, self.frame_rate, rel_tol=1e-6):
+            raise InvalidInput(
+                f"rescorer {name!r} predicts {other[0]} codebooks of {other[1]} codes, {rescorer.frame_rate:g} times a "
+                f"second, and model {self.name!r} makes {own[0]} of {own[1]}, {self.frame_rate:g} times; it needs one "
+                "that was trained on the same codec",
+                field="masked.rescorer",
+            )
+        return lm
 
     def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
         return masked.generation(self.lm, prepared.task, session)
@@ -241,5 +295,5 @@ class MAGNeT(TokenModel):
             sampling=replace(sampling, use_sampling=sampling.use_sampling and own.use_sampling),
             most_guidance=most,
             least_guidance=min(own.min_cfg_coef, most) if least is None else least,
-            anneal=own.anneal_temp,
+            anneal=own.anneal_temp if asked.anneal is None else asked.anneal,
         )

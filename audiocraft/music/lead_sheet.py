@@ -50,6 +50,13 @@ def read_chords(
     path = Path(text)
     if path.suffix.lower() in (".lab", ".txt") and path.suffix:
         return read_labels(path)
+    return typed_chords(text, tempo=tempo, beats_per_bar=beats_per_bar, duration=duration)
+
+
+def typed_chords(
+    text: str, *, tempo: float | None, beats_per_bar: int, duration: float
+) -> tuple[TimedChord, ...]:
+    """`read_chords` of a text that names no file, whatever it looks like."""
     entries = [_TIMED.fullmatch(word) for word in re.split(r"[\s,;]+", text.strip()) if word]
     if entries and all(entries):
         return tuple((entry["chord"], float(entry["second"])) for entry in entries if entry is not None)

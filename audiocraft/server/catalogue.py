@@ -76,6 +76,16 @@ class Catalogue:
             raise InvalidInput(f"model {facts.name!r} decodes nothing; a codec does", field="decoder")
         return facts
 
+    def rescorer(self, name: str) -> ModelFacts:
+        """What judges the codes of a masked model, by its name; a refusal of what predicts no codes."""
+        facts = self.get(_full_name(name, codec=False) if name not in self.models() else name)
+        if facts.kind != "lm" or facts.decodes or not _predicts_codes(facts):
+            raise InvalidInput(
+                f"model {facts.name!r} judges no codes; one that predicts them one after the other does",
+                field="rescorer",
+            )
+        return facts
+
     def default(self, kind: ModelKind) -> str:
         """The model of requests that name none; without a model for sounds, the one for music makes them."""
         config = self._config
@@ -103,6 +113,11 @@ class Catalogue:
                 # It has to be fetched before anything says what it makes.
                 allowed[name] = ModelFacts(name=name, family=None, kind="lm", makes="audio")
         return allowed
+
+
+def _predicts_codes(facts: ModelFacts) -> bool:
+    """Whether a model predicts one code after the other, as far as that is known."""
+    return facts.settings is None or ("top_k" in facts.settings and "decoding_steps" not in facts.settings)
 
 
 def _full_name(name: str, *, codec: bool) -> str:

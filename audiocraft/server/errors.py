@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from audiocraft.config.settings import name_of
 from audiocraft.errors import (
     AudioCraftError,
     Cancelled,
@@ -182,7 +183,7 @@ def fault_of(error: BaseException) -> Fault:
 def job_error_of(error: BaseException) -> JobError:
     """Why a job failed, as it is stored."""
     fault = fault_of(error)
-    return JobError(code=fault.code, message=fault.message, field=fault.field)
+    return JobError(code=fault.code, message=fault.message, field=name_of(fault.field))
 
 
 def is_disk_full(error: BaseException) -> bool:

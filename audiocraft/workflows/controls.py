@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from audiocraft.audio.files import audio_read
 from audiocraft.audio.salience import FRAME_RATE, LOWEST_PITCH, melody_salience
@@ -49,5 +50,10 @@ def with_tune(controls: Controls, path: Path) -> Controls:
     wav, sample_rate = audio_read(path)
     if not wav.shape[-1]:
         raise InvalidInput(f"{path} has no audio in it", field="tune")
+    return with_tune_of(controls, wav, sample_rate)
+
+
+def with_tune_of(controls: Controls, wav: Tensor, sample_rate: int) -> Controls:
+    """`controls` with the melody of a recording [C, N]."""
     melody, rate = melody_salience(wav, sample_rate, pitches=PITCHES)
     return replace(controls, melody=melody, melody_frame_rate=rate)

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from audiocraft.config.decode import encode
+from audiocraft.config.settings import PLACES, TOKENS
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.looping import as_loop
-from audiocraft.generation.request import GenerationRequest
+from audiocraft.generation.request import FlowSettings, GenerationRequest, MaskedSettings, Sampling
 from audiocraft.music.looping import bars_in
 from audiocraft.music.planning import ScoreSettings, lasting, make_plan, progression_of
 from audiocraft.types import ScorePlan, StyleSettings
@@ -17,11 +18,7 @@ from audiocraft.workflows.render import Recipe
 
 # Where a change belongs that is no field of the recipe itself.
 _PARTS: Mapping[str, tuple[str, str]] = {
-    "temperature": ("sampling", "temperature"),
-    "top_k": ("sampling", "top_k"),
-    "top_p": ("sampling", "top_p"),
-    "guidance": ("guidance", "coef"),
-    "text_guidance": ("guidance", "coef_beta"),
+    **PLACES,
     "stride": ("window", "stride"),
     "level_anchor": ("window", "level_anchor"),
 }
@@ -44,7 +41,11 @@ CHANGEABLE = frozenset(
 
 
 def varied(
-    recipe: Recipe, changes: Mapping[str, Any], *, plans: bool = True
+    recipe: Recipe,
+    changes: Mapping[str, Any],
+    *,
+    plans: bool = True,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[GenerationRequest, dict[str, Any]]:
     """The request that makes the file of `recipe` again, but for `changes`; and for each change, what it was before.
 
@@ -53,9 +54,11 @@ def varied(
     Args:
         changes: see `CHANGEABLE`; chords are a tuple of symbols.
         plans: whether the model takes plans, where that is known.
+        settings: what another model than the file's has of settings; what it has not is left out, and what suits
+            models that predict one code after the other is not taken for something that was said.
     """
     before = {name: _value(recipe, name) for name in changes}
-    changed = recipe
+    changed = recipe if settings is None else _for_model(recipe, settings)
     for name, value in changes.items():
         if name in _PARTS:
             record, field = _PARTS[name]
@@ -82,6 +85,19 @@ def varied(
         bars = None if "duration" in changes else bars_in(recipe.plan, recipe.duration)
         request = as_loop(replace(request, loop=False), bars)
     return request, before
+
+
+def _for_model(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """`recipe`, for a model that has these settings."""
+    usual = all(getattr(recipe.sampling, name) == value for name, value in TOKENS.items())
+    changed = replace(recipe, sampling=Sampling()) if usual or "temperature" not in settings else recipe
+    if "decoding_steps" not in settings:
+        changed = replace(changed, masked=MaskedSettings())
+    if "flow_steps" not in settings:
+        changed = replace(changed, flow=FlowSettings())
+    if "guidance_text" not in settings:
+        changed = replace(changed, guidance=replace(changed.guidance, coef_text=None))
+    return changed
 
 
 def _value(recipe: Recipe, name: str) -> Any:

@@ -13,7 +13,6 @@ import torch
 
 from audiocraft.engine.engine import Engine, QueueFull, Ticket
 from audiocraft.engine.model_cache import ModelCache, OutOfMemoryEstimate
-from audiocraft.engine.ticket import FairLock
 from audiocraft.errors import AudioCraftError, Cancelled, CheckpointError, InvalidInput
 from audiocraft.generation import events
 from audiocraft.generation.events import AudioChunk, Event, Finished, Progress, Queued, Started, is_final
@@ -340,23 +339,6 @@ def test_models_take_turns(start: Callable[..., Engine]) -> None:
     ]
     codes = [ticket.result(PATIENCE).codes for ticket in tickets]
     assert all(torch.equal(each, codes[0]) for each in codes)
-
-
-def test_turns_are_granted_in_order() -> None:
-    turns, order = FairLock(), []
-
-    def work(name: int) -> None:
-        with turns:
-            order.append(name)
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
-    with turns:
-        for count, thread in enumerate(threads, start=1):
-            thread.start()
-            wait_for(lambda count=count: turns.waiting == count)
-    for thread in threads:
-        thread.join()
-    assert order == [0, 1, 2, 3]
 
 
 def test_a_request_that_does_not_fit(start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch) -> None:

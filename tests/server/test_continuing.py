@@ -150,12 +150,12 @@ def test_other_audio_is_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
             "audio": {"upload": "upl_00000000000000000000000000"},
         }
     )  # fmt: skip
-    request = requests.to_request(body, audio, RATE)
+    request = requests.to_request(body, {"audio": (audio, RATE)})
     assert heard == [(audio.shape, RATE)]
     assert request.plans is not None and request.plans[0] is not None
     assert request.plans[0].key == "A minor" and len(request.plans[0].chords) == 9
     off = body.model_copy(update={"plan": None})
-    assert requests.to_request(off, audio, RATE).plans is None and len(heard) == 1
+    assert requests.to_request(off, {"audio": (audio, RATE)}).plans is None and len(heard) == 1
 
 
 # ---------------------------------------------------------------------- what is said outright

@@ -21,12 +21,16 @@ from audiocraft.server.api.responses import PROBLEMS
 from audiocraft.server.api.schemas import (
     AudioFormat,
     GenerationBody,
+    Guidance,
     Kind,
     ModelName,
     Prompt,
     Seconds,
     Seed,
+    Share,
     Strict,
+    Temperature,
+    TopK,
 )
 from audiocraft.server.api.streams import stream_of
 from audiocraft.server.errors import NotReady, RequestRefused, TimedOut
@@ -59,18 +63,19 @@ class TextToAudioBody(Strict):
 
     text: Prompt = Field(description="What it should sound like.")
     duration: Seconds = Field(default=10.0, description="Seconds.")
-    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Field(
-        default=1.0, description="0 always takes what is likeliest; more is more varied."
+    temperature: Temperature | None = Field(
+        default=None,
+        description="0 always takes what is likeliest; more is more varied; by default what suits it.",
     )
-    top_k: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=250, description="Choose among so many of the likeliest; 0 among all."
+    top_k: TopK | None = Field(
+        default=None, description="Choose among so many of the likeliest; 0 among all; mostly 250."
     )
-    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        default=0.0,
+    top_p: Share | None = Field(
+        default=None,
         description="Choose among those that have this probability together; 0 leaves it to top_k.",
     )
-    cfg_coef: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = Field(
-        default=3.0, description="Left out, it is what suits the model; 3 for the released ones."
+    cfg_coef: Guidance | None = Field(
+        default=None, description="Left out, it is what suits the model; 3 for the released ones."
     )
     seed: Seed | None = Field(default=None, description="Same seed, same audio.")
 
@@ -109,7 +114,7 @@ class AudioGenerateBody(Strict):
     audio_length: Seconds = Field(default=10.0, description="Seconds.")
     audio_start: float = Field(default=0.0, description="Must be 0.")
     negative_prompt: str | None = Field(default=None, description="Refused: the models know no such thing.")
-    guidance_scale: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = Field(
+    guidance_scale: Guidance | None = Field(
         default=None, description="How strictly the words are followed; by default what suits the model."
     )
     num_inference_steps: int | None = Field(
@@ -195,10 +200,9 @@ async def audio_generate(
 
 
 def _first(body: TextToAudioBody, kind: Kind) -> GenerationBody:
-    guidance = body.cfg_coef if "cfg_coef" in body.model_fields_set else None
     return GenerationBody(
         kind=kind, prompt=_words(body.text, "text"), duration=body.duration, temperature=body.temperature,
-        top_k=body.top_k, top_p=body.top_p, guidance=guidance, seed=body.seed,
+        top_k=body.top_k, top_p=body.top_p, guidance=body.cfg_coef, seed=body.seed,
     )  # fmt: skip
 
 

@@ -99,6 +99,7 @@ def _entry(services: Services, facts: ModelFacts, loaded: LoadedModel | None) ->
         bytes=loaded.bytes if loaded else None,
         guidance=facts.guidance,
         window=facts.window,
+        settings=None if facts.settings is None else dict(facts.settings),
         vocabulary=_words(facts.vocabulary),
     )
 

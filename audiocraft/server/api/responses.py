@@ -86,7 +86,9 @@ class Generation(BaseModel):
     finished_at: datetime | None = None
     audio: AudioFacts | None = None
     error: ErrorBody | None = Field(default=None, description="Why it failed.")
-    request: dict[str, Any] = Field(description="The request with every default filled in.")
+    request: dict[str, Any] = Field(
+        description="The request as it was said, with model and seed decided; null: what suits the model."
+    )
     result: dict[str, Any] | None = Field(
         default=None, description="Plan, timings and digest of a finished piece."
     )
@@ -168,6 +170,11 @@ class ModelEntry(BaseModel):
     bytes: int | None = Field(default=None, description="Of memory, while it is loaded.")
     guidance: float | None = Field(
         default=None, description="What `guidance` is where a request does not say; absent until it is known."
+    )
+    settings: dict[str, Any] | None = Field(
+        default=None,
+        description="The settings that requests may give, by their fields, and what holds where they do not: "
+        "temperature, top_k, decoding_steps, flow_steps and so on. Absent until it is known.",
     )
     vocabulary: dict[str, list[str]] | None = Field(
         default=None, description="The words that it was taught, by groups; absent: any words."

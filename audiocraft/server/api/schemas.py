@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from audiocraft.audio.formats import STREAM_FORMATS
+from audiocraft.audio.regions import checked_regions
 from audiocraft.config.limits import FADE, MAX_FADE, MAX_PROMPT_CHARACTERS, MAX_SEED, EndingKind
-from audiocraft.errors import InvalidInput
+from audiocraft.config.settings import PLACES
 from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.lead_sheet import check_within, checked_chords
 from audiocraft.music.looping import MOST_BARS
 from audiocraft.music.reading import parse_chords
-
-T = TypeVar("T")
-U = TypeVar("U")
+from audiocraft.server.api.spelling import chords_of_text, named, spelled_chord
 
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
@@ -42,6 +40,13 @@ ModelName = Annotated[
 GenerationId = Annotated[str, StringConstraints(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$")]
 UploadId = Annotated[str, StringConstraints(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$")]
 Seed = Annotated[int, Field(ge=0, le=SERVER_MAX_SEED)]
+Second = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+TopK = Annotated[int, Field(ge=0, le=100_000)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Guidance = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+Passes = Annotated[int, Field(ge=1, le=1000)]
+Tolerance = Annotated[float, Field(ge=1e-7, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -68,10 +73,17 @@ class AudioInput(Strict):
 class ChordBody(Strict):
     """A chord from this second on."""
 
-    at: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(description="Seconds.")
+    at: Second = Field(description="Seconds.")
     chord: Annotated[str, StringConstraints(min_length=1, max_length=16)] = Field(
         description="Such as C, Am or F#m7."
     )
+
+
+class RegionBody(Strict):
+    """A region of audio, in seconds."""
+
+    start: Second = Field(description="Seconds.")
+    end: Second = Field(description="Seconds.")
 
 
 class PlanBody(Strict):
@@ -110,7 +122,7 @@ class PlanBody(Strict):
     @classmethod
     def _spelled(cls, chords: object) -> object:
         if isinstance(chords, str):
-            return list(_named("plan.chords", parse_chords, chords)) if chords.strip() else []
+            return list(named("plan.chords", parse_chords, chords)) if chords.strip() else []
         if not isinstance(chords, list | tuple):
             return chords
         spelled = [
@@ -126,23 +138,15 @@ class PlanBody(Strict):
         if self.timed and self.tempo is None:
             raise ValueError("plan.tempo: chords that have times need a tempo")
         if self.key is not None:
-            _named("plan.key", parse_key, self.key)
+            named("plan.key", parse_key, self.key)
         for chord in self.chords:
-            _named("plan.chords", parse_chord, chord if isinstance(chord, str) else chord.chord)
+            named("plan.chords", parse_chord, chord if isinstance(chord, str) else chord.chord)
         return self
 
     @property
     def timed(self) -> bool:
         """Whether the chords have times: then it is a whole plan, to which nothing is added."""
         return any(isinstance(chord, ChordBody) for chord in self.chords)
-
-
-def _named(field: str, read: Callable[[U], T], text: U) -> T:
-    """Read something of music; a refusal says which field it was."""
-    try:
-        return read(text)
-    except InvalidInput as error:
-        raise ValueError(f"{field}: {error}") from error
 
 
 class StyleBody(Strict):
@@ -212,21 +216,60 @@ class GenerationBody(Strict):
     model: ModelName | None = Field(default=None, description="One of /v1/models; by default the server's.")
     duration: Seconds = Field(default=10.0, description="Seconds, the audio to continue included.")
     seed: Seed | None = Field(default=None, description="Same seed, same audio; drawn where none is given.")
-    temperature: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Field(
-        default=1.0, description="0 always takes what is likeliest; more is more varied."
+    temperature: Temperature | None = Field(
+        default=None,
+        description="0 always takes what is likeliest; more is more varied. What a model does where this and the next "
+        "fields say nothing stands in `settings` of /v1/models; a field that it has not is refused.",
     )
-    top_k: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=250, description="Choose among so many of the likeliest; 0 among all."
+    top_k: TopK | None = Field(
+        default=None, description="Choose among so many of the likeliest; 0 among all."
     )
-    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        default=0.0,
+    top_p: Share | None = Field(
+        default=None,
         description="Choose among those that have this probability together; 0 leaves it to top_k.",
     )
-    guidance: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = Field(
+    guidance: Guidance | None = Field(
         default=None, description="How strictly the prompt is followed; by default what suits the model."
     )
-    guidance_beta: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] | None = Field(
+    guidance_beta: Guidance | None = Field(
         default=None, description="How strictly the words are followed beside a melody or style."
+    )
+    guidance_text: Guidance | None = Field(
+        default=None, description="With flows: how much the words alone count beside all that is followed."
+    )
+    least_guidance: Guidance | None = Field(
+        default=None,
+        description="With masked models: what guidance falls to while less and less is masked.",
+    )
+    decoding_steps: Annotated[list[Passes], Field(min_length=1, max_length=32)] | None = Field(
+        default=None,
+        description="With masked models: passes for each codebook; the last number holds for further ones.",
+    )
+    span_arrangement: Literal["nonoverlap", "stride1"] | None = Field(
+        default=None, description="With masked models: spans apart, or one that begins at every frame."
+    )
+    anneal: bool | None = Field(
+        default=None, description="With masked models: whether the temperature falls to 0 over the passes."
+    )
+    rescorer: ModelName | None = Field(
+        default=None,
+        description="With masked models: another model of /v1/models that judges which spans are certain; one that "
+        "predicts the same codes one after the other.",
+    )
+    rescorer_weight: Share | None = Field(
+        default=None, description="How much the rescorer counts, from 0 to 1."
+    )
+    flow_solver: Literal["euler", "midpoint", "heun", "dopri5"] | None = Field(
+        default=None, description="With flows: how they are followed; dopri5 as exactly as it needs."
+    )
+    flow_steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="With flows: equal steps."
+    )
+    flow_rtol: Tolerance | None = Field(
+        default=None, description="With flows and dopri5: the error of a step, relative to the latents."
+    )
+    flow_atol: Tolerance | None = Field(
+        default=None, description="With flows and dopri5: the error of a step that is always allowed."
     )
     stride: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
         default=None, description="Seconds between the windows of a long piece."
@@ -234,11 +277,32 @@ class GenerationBody(Strict):
     sections: Annotated[list[SectionBody], Field(max_length=100)] = Field(
         default_factory=list, description="What comes after what; together they are as long as the piece."
     )
-    audio: AudioInput | None = Field(default=None, description="What to continue, or to follow.")
+    audio: AudioInput | None = Field(
+        default=None, description="What to continue, to follow, or to keep regions of."
+    )
+    keep: Annotated[list[RegionBody], Field(max_length=100)] = Field(
+        default_factory=list,
+        description="Regions of `audio` that stay while everything else is made anew, with models that fill in: "
+        "{start, end} or [start, end], ascending and apart.",
+    )
+    drums: AudioInput | None = Field(
+        default=None, description="A recording whose drums are followed; beside chords and a tune."
+    )
+    tune: AudioInput | None = Field(
+        default=None, description="A recording whose notes are followed, one by one; beside chords and drums."
+    )
     chords: Annotated[list[ChordBody], Field(max_length=10_000)] = Field(
         default_factory=list,
-        description="Chords with times, for models that follow them: {at, chord} or [seconds, chord]; each lasts until "
-        "the next.",
+        description="Chords with times, for models that follow them: {at, chord}, [seconds, chord] or "
+        "[chord, seconds]; each lasts until the next. Or a text: C:0 Am:2.5 says when they begin, and C | Am F | G7 "
+        "are bars, which come round again and need `bpm`.",
+        json_schema_extra={"anyOf": [{"type": "array"}, {"type": "string"}]},
+    )
+    bpm: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)] | None = Field(
+        default=None, description="Beats a minute of `chords` that are written in bars."
+    )
+    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=4, description="Of `chords` that are written in bars."
     )
     plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
     negative: Prompt | None = Field(
@@ -273,15 +337,40 @@ class GenerationBody(Strict):
         default=None, description="An https address that is told when the piece is finished."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_chords(cls, body: object) -> object:
+        """Chords that are written as text, with their times."""
+        if not isinstance(body, dict) or not isinstance(body.get("chords"), str):
+            return body
+        found = named("chords", lambda text: chords_of_text(text, body), body["chords"])
+        return {**body, "chords": [{"at": at, "chord": chord} for chord, at in found]}
+
     @field_validator("chords", mode="before")
     @classmethod
     def _spelled(cls, chords: object) -> object:
-        if not isinstance(chords, list | tuple):
-            return chords
+        return [spelled_chord(one) for one in chords] if isinstance(chords, list | tuple) else chords
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _spelled_regions(cls, regions: object) -> object:
+        if not isinstance(regions, list | tuple):
+            return regions
         return [
-            {"at": one[0], "chord": one[1]} if isinstance(one, list | tuple) and len(one) == 2 else one
-            for one in chords
+            {"start": one[0], "end": one[1]} if isinstance(one, list | tuple) and len(one) == 2 else one
+            for one in regions
         ]
+
+    @property
+    def regions(self) -> tuple[tuple[float, float], ...]:
+        """What is kept, as (start, end)."""
+        return tuple((region.start, region.end) for region in self.keep)
+
+    @property
+    def inputs(self) -> dict[str, AudioInput]:
+        """All audio that is named, by the field that names it."""
+        named = {"audio": self.audio, "drums": self.drums, "tune": self.tune}
+        return {role: audio for role, audio in named.items() if audio is not None}
 
     @property
     def timed_chords(self) -> tuple[tuple[str, float], ...]:
@@ -292,16 +381,28 @@ class GenerationBody(Strict):
     def _fits_kind(self) -> Self:
         if self.kind in NEEDS_AUDIO and self.audio is None:
             raise ValueError(f"audio: kind {self.kind} needs audio")
-        if self.kind not in NEEDS_AUDIO and self.audio is not None:
+        if self.kind not in NEEDS_AUDIO and self.audio is not None and not self.keep:
             raise ValueError(
-                f"audio: kind {self.kind} takes no audio; use continuation, melody, style or drums"
+                f"audio: kind {self.kind} takes no audio; use continuation, melody, style or drums, or keep regions"
             )
+        if self.keep and self.audio is None:
+            raise ValueError("keep: it names regions of audio; give the audio that they are of")
+        if self.keep and self.kind in NEEDS_AUDIO:
+            raise ValueError(f"keep: kind {self.kind} has another use for its audio; use music or sound")
+        if self.kind == "drums" and self.drums is not None:
+            raise ValueError("drums: they are given twice; kind drums has them in audio")
         if self.kind != "style" and self.style is not None:
             raise ValueError("style: settings of a style need kind style")
         if self.plan is not None and self.plan.from_audio and self.kind != "continuation":
             raise ValueError("plan.from_audio: only a continuation keeps the plan of its audio")
         if self.kind not in NEEDS_AUDIO and not (
-            self.prompt.strip() or self.sections or self.plan or self.chords
+            self.prompt.strip()
+            or self.sections
+            or self.plan
+            or self.chords
+            or self.keep
+            or self.drums
+            or self.tune
         ):
             raise ValueError(f"prompt: kind {self.kind} needs words that say what it should sound like")
         return self
@@ -337,9 +438,16 @@ class GenerationBody(Strict):
 
     @model_validator(mode="after")
     def _chords_fit(self) -> Self:
-        _named("chords", checked_chords, self.timed_chords)
-        _named("chords", lambda chords: check_within(chords, self.duration), self.timed_chords)
+        named("chords", checked_chords, self.timed_chords)
+        named("chords", lambda chords: check_within(chords, self.duration), self.timed_chords)
+        named("keep", lambda regions: checked_regions(regions, self.duration), self.regions)
         return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is said of how the piece is made, by the names of `config.settings`."""
+        said = {name: getattr(self, name) for name in PLACES}
+        return {name: value for name, value in said.items() if value is not None}
 
     def settled(self, *, model: str) -> GenerationBody:
         """The same with model and seed decided, so that a second attempt makes the same audio."""

@@ -26,15 +26,15 @@ from audiocraft.workflows.loop_marks import marks_of
 _MOST_SECONDS = 3600.0
 
 
-def own_piece(store: JobStore, job: str, owner: str) -> GenerationJob:
-    """A finished piece that a request names in its body."""
+def own_piece(store: JobStore, job: str, owner: str, role: str = "audio") -> GenerationJob:
+    """A finished piece that a request names in its body, in the field `role`."""
     try:
         found = store.get(job, owner=owner)
     except JobNotFound as error:
-        raise InvalidInput(str(error), field="audio.generation") from error
+        raise InvalidInput(str(error), field=f"{role}.generation") from error
     if found.status != "succeeded" or not found.sample_rate:
         raise InvalidInput(
-            f"{job} is {found.status}: only a finished piece can go on", field="audio.generation"
+            f"{job} is {found.status}: only a finished piece can go on", field=f"{role}.generation"
         )
     return found
 

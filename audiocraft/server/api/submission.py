@@ -8,7 +8,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 from fastapi.concurrency import run_in_threadpool
 
@@ -41,14 +42,16 @@ async def submit(
     Args:
         key: the request's idempotency key.
     """
-    decoded: DecodedUpload | None = None
-    if body.audio is not None and body.audio.data is not None:
+    decoded: dict[str, DecodedUpload] = {}
+    inline = {role: audio for role, audio in body.inputs.items() if audio.data is not None}
+    if inline:
         # What costs little is looked at first, and decoding waits for its turn: it is a process with a gigabyte.
         earlier = await run_in_threadpool(_find_or_check, services, who, body, key)
         if isinstance(earlier, GenerationJob):
             return earlier, False
-        async with services.decoding.slot():
-            decoded = await run_in_threadpool(_decoded, services, body.audio)
+        for role, audio in inline.items():
+            async with services.decoding.slot():
+                decoded[role] = await run_in_threadpool(_decoded, services, audio, role)
     return await run_in_threadpool(accept, services, who, body, key=key, decoded=decoded)
 
 
@@ -58,12 +61,12 @@ def accept(
     body: GenerationBody,
     *,
     key: str | None = None,
-    decoded: DecodedUpload | None = None,
+    decoded: Mapping[str, DecodedUpload] = MappingProxyType({}),
 ) -> tuple[GenerationJob, bool]:
     """Store a request whose inline audio is decoded -> (job, whether it is new). It blocks, so it runs in a thread.
 
     Args:
-        decoded: the audio that came inside the body.
+        decoded: the audio that came inside the body, by its field.
     """
     facts = _find_or_check(services, who, body, key)
     if isinstance(facts, GenerationJob):
@@ -91,8 +94,9 @@ def accept(
     if not created:
         services.blobs.delete_job(job)
         return stored, False
-    if settled.audio is not None and settled.audio.upload is not None:
-        services.uploads.note_use(settled.audio.upload)
+    for audio in settled.inputs.values():
+        if audio.upload is not None:
+            services.uploads.note_use(audio.upload)
     services.refusals.forget(who.owner)
     _audit_accepted(services, stored)
     if services.runner is not None:
@@ -193,8 +197,7 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> ModelFac
         services.catalogue.decoder(body.decoder)
     if body.kind in NEEDS_AUDIO and body.kind not in facts.takes and facts.family is not None:
         raise InvalidInput(f"model {facts.name!r} cannot follow a {body.kind}", field="kind")
-    if body.chords and "chords" not in facts.takes:
-        raise InvalidInput(f"model {facts.name!r} takes no chords at their times", field="chords")
+    _check_followed(body, facts)
     if body.plan is not None and "plan" not in facts.takes:
         raise InvalidInput(f"model {facts.name!r} takes no plan", field="plan")
     score_of(body)
@@ -202,59 +205,96 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> ModelFac
         raise InvalidInput(
             f"model {facts.name!r} has nothing for guidance_beta to weigh", field="guidance_beta"
         )
+    facts.check_settings(body.settings)
+    if body.rescorer is not None:
+        services.catalogue.rescorer(body.rescorer)
     if body.webhook is not None:
         check_address(body.webhook, services.config.webhook)
-    if body.audio is not None:
-        _check_audio(services, who, body, body.audio)
+    for role, audio in body.inputs.items():
+        _check_audio(services, who, body, audio, role)
     services.need_room()
     return facts
 
 
-def _check_audio(services: Services, who: Principal, body: GenerationBody, audio: AudioInput) -> None:
-    """Refuse audio that is not there, and a continuation that would end before its audio does."""
+def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
+    """Refuse what is to be followed moment by moment, or kept, by a model that cannot."""
+    if body.chords and "chords" not in facts.takes:
+        raise InvalidInput(f"model {facts.name!r} takes no chords at their times", field="chords")
+    if facts.family is None:  # nobody knows before it is fetched
+        return
+    if body.keep and "keep" not in facts.takes:
+        raise InvalidInput(
+            f"model {facts.name!r} makes pieces from their start to their end: it cannot keep regions and make the "
+            "rest anew, as MAGNeT and JASCO can",
+            field="keep",
+        )
+    if body.drums is not None and "drums" not in facts.takes:
+        raise InvalidInput(f"model {facts.name!r} follows no drums; JASCO does", field="drums")
+    if body.tune is not None and ("melody" not in facts.takes or "chords" not in facts.takes):
+        raise InvalidInput(
+            f"model {facts.name!r} follows no notes one by one; JASCO with melody does", field="tune"
+        )
+
+
+def _check_audio(
+    services: Services, who: Principal, body: GenerationBody, audio: AudioInput, role: str
+) -> None:
+    """Refuse audio that is not there or too short, and a continuation that would end before its audio does."""
     if audio.upload is not None:
-        seconds = services.uploads.wanted(audio.upload, who.owner).seconds
+        seconds = services.uploads.wanted(audio.upload, who.owner, role).seconds
     elif audio.generation is not None:
-        job = own_piece(services.store, audio.generation, who.owner)
+        job = own_piece(services.store, audio.generation, who.owner, role)
         seconds = job.samples / (job.sample_rate or 1)
     else:
         return  # it is decoded later
-    _check_length(body, seconds)
+    _check_length(body, seconds, role)
 
 
-def _check_length(body: GenerationBody, seconds: float) -> None:
+def _check_length(body: GenerationBody, seconds: float, role: str) -> None:
+    if role != "audio":
+        return
     if body.kind == "continuation" and body.duration <= seconds:
         raise InvalidInput(
             f"a continuation of {seconds:g} s of audio must be longer than that: the duration {body.duration:g} "
             "includes the audio",
             field="duration",
         )
+    if body.keep and body.keep[-1].end > seconds + 1e-6:
+        start, end = body.regions[-1]
+        raise InvalidInput(
+            f"the region {start:g}-{end:g} s is not inside the audio of {seconds:g} s", field="keep"
+        )
 
 
 def _keep_audio(
-    services: Services, who: Principal, body: GenerationBody, job: str, decoded: DecodedUpload | None
+    services: Services,
+    who: Principal,
+    body: GenerationBody,
+    job: str,
+    decoded: Mapping[str, DecodedUpload],
 ) -> GenerationBody:
-    """Put the audio that a body refers to beside the job -> the body, naming an upload where it held bytes."""
-    if body.audio is None:
-        return body
-    if body.audio.generation is not None:
-        services.blobs.use_audio(own_piece(services.store, body.audio.generation, who.owner), job)
-        return body
-    upload = body.audio.upload
-    if upload is None:
-        assert decoded is not None
-        _check_length(body, decoded.wav.shape[-1] / decoded.sample_rate)
-        upload = services.uploads.keep(who.owner, INLINE, decoded).id
-        body = body.model_copy(update={"audio": AudioInput(upload=upload)})
-    else:
-        services.uploads.wanted(upload, who.owner)
-    services.blobs.use_upload(upload, job)
+    """Put the audio that a body refers to beside the job -> the body, naming uploads where it held bytes."""
+    for role, audio in body.inputs.items():
+        if audio.generation is not None:
+            piece = own_piece(services.store, audio.generation, who.owner, role)
+            services.blobs.use_audio(piece, job, role, whole=bool(body.keep) or role != "audio")
+            continue
+        upload = audio.upload
+        if upload is None:
+            found = decoded[role]
+            _check_length(body, found.wav.shape[-1] / found.sample_rate, role)
+            upload = services.uploads.keep(who.owner, INLINE, found).id
+            body = body.model_copy(update={role: AudioInput(upload=upload)})
+        else:
+            services.uploads.wanted(upload, who.owner, role)
+        services.blobs.use_upload(upload, job, role)
     return body
 
 
-def _decoded(services: Services, audio: AudioInput) -> DecodedUpload:
+def _decoded(services: Services, audio: AudioInput, role: str) -> DecodedUpload:
+    field = f"{role}.data"
     try:
         content = base64.b64decode(audio.data or "", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidInput("audio.data is not base64", field="audio.data") from error
-    return sandbox.decode(content, services.config.upload, field="audio.data")
+        raise InvalidInput(f"{field} is not base64", field=field) from error
+    return sandbox.decode(content, services.config.upload, field=field)

@@ -81,21 +81,30 @@ class BlobStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_float(path, wav, sample_rate)
 
-    def use_upload(self, upload: str, job: str) -> None:
-        """Give a job its own copy of an upload, which costs no space and outlives the upload."""
-        target = self.folder_of(job) / "input.wav"
+    def use_upload(self, upload: str, job: str, role: str = "audio") -> None:
+        """Give a job its own copy of an upload, which costs no space and outlives the upload.
+
+        Args:
+            role: the field of the request that names it.
+        """
+        target = self.folder_of(job) / _input(role)
         try:
             os.link(self._upload(upload), target)
         except FileNotFoundError:
-            raise InvalidInput(f"there is no upload {upload!r}", field="audio.upload") from None
+            raise InvalidInput(f"there is no upload {upload!r}", field=f"{role}.upload") from None
         except OSError:
             shutil.copyfile(self._upload(upload), target)
 
-    def use_audio(self, source: GenerationJob, job: str) -> None:
+    def use_audio(self, source: GenerationJob, job: str, role: str = "audio", *, whole: bool = False) -> None:
         """Give a job its own copy of the audio of a finished one, which costs no space and outlives it. An end that
-        fades longer than usual is left out of the copy: who goes on from it would begin in silence."""
-        path, target = self.audio_path(source), self.folder_of(job) / "input.wav"
-        surplus = source.request.get("fade", FADE) - FADE
+        fades longer than usual is left out of the copy: who goes on from it would begin in silence.
+
+        Args:
+            role: the field of the request that names it.
+            whole: the end stays, however it fades.
+        """
+        path, target = self.audio_path(source), self.folder_of(job) / _input(role)
+        surplus = 0.0 if whole else source.request.get("fade", FADE) - FADE
         try:
             if surplus > 0 and path.is_file():
                 frames, rate = soundfile.read(path, dtype="int16", always_2d=True)
@@ -104,14 +113,14 @@ class BlobStore:
             os.link(path, target)
         except FileNotFoundError:
             raise InvalidInput(
-                f"the audio of {source.id} is not kept any more", field="audio.generation"
+                f"the audio of {source.id} is not kept any more", field=f"{role}.generation"
             ) from None
         except OSError:
             shutil.copyfile(path, target)
 
-    def input_of(self, job: str) -> tuple[Samples, int] | None:
-        """The audio [C, N] that a job starts from, if it has any."""
-        path = self._job(job) / "input.wav"
+    def input_of(self, job: str, role: str = "audio") -> tuple[Samples, int] | None:
+        """The audio [C, N] that a field of a job's request names, if it names any."""
+        path = self._job(job) / _input(role)
         if not path.exists():
             return None
         frames, rate = soundfile.read(path, dtype="float32", always_2d=True)
@@ -146,6 +155,11 @@ class BlobStore:
         if not is_id(upload, "upl"):
             raise InvalidInput("that is no identifier of an upload", field="audio.upload")
         return self.folder / "upl" / upload[-2:] / f"{upload}.wav"
+
+
+def _input(role: str) -> str:
+    """The file of the audio that a field of a request names."""
+    return "input.wav" if role == "audio" else f"input-{role}.wav"
 
 
 def digest_of(path: Path) -> str:

@@ -37,7 +37,8 @@ class GenerationJob:
     """A piece that was asked for, and what became of it. Times are seconds since 1970.
 
     Args:
-        request: the body as it was accepted, with defaults filled in and the seed drawn: enough to make it again.
+        request: the body as it was accepted, with model and seed decided: enough to make it again. What it does not say
+            suits the model.
         duration: the length that was asked for, in seconds.
         done: the steps that are finished, of `total`.
         samples: the samples per channel that can be read already.

@@ -135,12 +135,12 @@ class UploadStore:
             raise NotFound(f"there is no upload {upload[:80]!r}")
         return UploadRecord(**row._mapping)
 
-    def wanted(self, upload: str, owner: str) -> UploadRecord:
-        """The same for a request that names it in its body."""
+    def wanted(self, upload: str, owner: str, role: str = "audio") -> UploadRecord:
+        """The same for a request that names it in its body, in the field `role`."""
         try:
             return self.get(upload, owner)
         except NotFound as error:
-            raise InvalidInput(str(error), field="audio.upload") from error
+            raise InvalidInput(str(error), field=f"{role}.upload") from error
 
     def note_use(self, upload: str) -> None:
         """Note that a piece is made from an upload, and has a copy of it."""

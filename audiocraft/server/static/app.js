@@ -9,13 +9,14 @@ import { Jobs, isKept, titleOf } from "./jobs.js";
 import { Library } from "./library.js";
 import "./language.js";
 import { ElementPlayer, Player } from "./player.js";
+import { Region } from "./region.js";
 import { Stage } from "./stage.js";
 import { read, stars, write, writeText } from "./store.js";
 
 const SHORTCUTS = [
   [["Ctrl", "Enter"], "Generate"], [["Space"], "Play or pause"], [["←", "→"], "One second back or on"], [["↑", "↓"], "Piece above or below"],
   [["1", "2", "3"], "Take A, B, C at the same moment"],
-  [["N"], "New prompt"], [["V"], "Vary: the same with another seed"], [["X"], "Extend: continue this piece"], [["S"], "Star"],
+  [["N"], "New prompt"], [["V"], "Vary: the same with another seed"], [["X"], "Extend: continue this piece"], [["P"], "Redo a part"], [["S"], "Star"],
   [["D"], "Download"], [["R"], "Rename"], [["Z"], "Take back a deletion"],
   [["L"], "Repeat"], [["/"], "Search"], [["T"], "Light or dark"], [["?"], "This list"],
 ];
@@ -26,6 +27,7 @@ const jobs = new Jobs();
 const shelf = new AudioShelf((id, message) => jobs.hear(id, message));
 const composer = new Composer(generate);
 const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wanted, at), (generation, suggestion) => composer.offerTo(generation, suggestion));
+const region = new Region((body) => complain(generate([body])));
 const models = new ModelsDialog();
 const analysis = new AnalysisDialog();
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel("audiocraft") : null; // the other tabs with this page
@@ -45,6 +47,7 @@ function show(generation, play, at = 0, look = true) {
   if (!generation) return;
   if (generation.gone) { again(generation); return; }
   stage.show(generation, play, at);
+  region.follow(generation);
   history.replaceState(null, "", `#${generation.id}`); // found again after a reload, and by whoever is given the address
   if (look) $("stage").scrollIntoView({ block: "nearest", behavior: calm() ? "instant" : "smooth" });
   library.mark(generation.id);
@@ -145,6 +148,8 @@ function star() {
 
 $("cancel").addEventListener("click", () => complain(jobs.cancel(stage.generation.id)));
 $("vary").addEventListener("click", () => complain(vary()));
+const redo = () => stage.generation && region.start(stage.generation, player.position, models.models);
+$("redo").addEventListener("click", redo);
 $("extend").addEventListener("click", () => complain(extend()));
 $("reuse").addEventListener("click", () => { composer.fill(stage.generation); composer.focus(); });
 $("star").addEventListener("click", star);
@@ -176,7 +181,7 @@ const COMMANDS = {
   " ": () => stage.generation && player.toggle(),
   ArrowLeft: () => player.seek(player.position - 1), ArrowRight: () => player.seek(player.position + 1),
   ArrowUp: () => show(library.neighbour(-1), player.wanted), ArrowDown: () => show(library.neighbour(1), player.wanted),
-  r: () => stage.openName(), z: () => library.undo(), n: () => composer.focus(), v: () => complain(vary()), x: () => complain(extend()), s: star, d: () => $("download").click(), l: () => $("loop").click(),
+  r: () => stage.openName(), z: () => library.undo(), n: () => composer.focus(), v: () => complain(vary()), x: () => complain(extend()), p: redo, s: star, d: () => $("download").click(), l: () => $("loop").click(),
   "/": () => $("search").focus(), t: toggleTheme, "?": () => $("keys-dialog").showModal(),
 };
 for (let number = 1; number <= 9; number++) COMMANDS[number] = () => stage.take(number - 1);

@@ -2,16 +2,23 @@
 // the server's models use what suits them.
 
 import { $, calm, h, paintRange, pitch, seconds, sentence } from "./dom.js";
+import { ChordLane } from "./lane.js";
 import { AudioSource } from "./source.js";
 import { draft, read, write } from "./store.js";
 import { capital, ideasFor, surprise, TONICS, wordsOf } from "./words.js";
 
 const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
-const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "top-k": "", seed: "" };
+const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "lane-text": "", "top-k": "", passes: "", spans: "", solver: "", "flow-steps": "", seed: "" };
 const OWN = { temperature: 1, guidance: 3 }; // sliders that stand at the model's own value until they are moved
-const TOP_K = 250;
-const NUMBERS = { tempo: ["Tempo", "bpm"], "top-k": ["Top k", ""] };
-const FIELDS = { tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick" };
+const RANGES = { temperature: 2, guidance: 10 }; // where they end, unless a model's own value lies beyond
+// Fields that stand empty for what suits the model: the setting that each is, and how it is read.
+const SETTINGS = {
+  "top-k": ["top_k", Number], passes: ["decoding_steps", (text) => text.split(/[\s,]+/).filter(Boolean).map(Number)], spans: ["span_arrangement", String],
+  solver: ["flow_solver", String], "flow-steps": ["flow_steps", Number],
+};
+const TOKENS = { temperature: 1, top_k: 250, top_p: 0 }; // of models whose server does not say
+const NUMBERS = { tempo: ["Tempo", "bpm"], "top-k": ["Top k", ""], "flow-steps": ["Steps", ""] };
+const FIELDS = { decoding_steps: "passes", span_arrangement: "spans", flow_solver: "solver", flow_steps: "flow-steps", tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick" };
 
 /** The slider's steps: single seconds to half a minute, then five at a time, then fifteen. */
 const lengthOf = (step) => (step <= 30 ? step : step <= 36 ? 30 + 5 * (step - 30) : 60 + 15 * (step - 36));
@@ -26,6 +33,8 @@ export class Composer {
     this._generate = generate;
     this._models = [];
     this.source = new AudioSource();
+    this._lane = new ChordLane($("lane"), $("lane-text"));
+    this._lane.addEventListener("change", () => { this._show(); this._keep(); });
     this.source.addEventListener("change", () => this._show());
     this.source.addEventListener("problem", ({ detail }) => this._complain(detail));
     this.source.addEventListener("model", ({ detail }) => { $("model").value = detail; this._offerWords(wordsOf(this.model, this._get("kind"))); this._show(); this._keep(); });
@@ -55,8 +64,12 @@ export class Composer {
     this._remember();
     $("duration").value = stepOf(generation.duration);
     for (const id of Object.keys(OWN)) this._move(id, (request[id] ?? null) === this._ownOf(id) ? null : request[id] ?? null);
-    $("top-k").value = (request.top_k ?? TOP_K) === TOP_K ? "" : request.top_k;
+    for (const [id, [name]] of Object.entries(SETTINGS)) {
+      const said = request[name] ?? null;
+      $(id).value = said === null || String(said) === String(this._settings[name]) ? "" : String(said);
+    }
     this._fillPlan(request.plan ?? {});
+    $("lane-text").value = (request.chords ?? []).map(({ at, chord }) => `${chord}:${at}`).join(" ");
     $("seed").value = seed ? String(generation.seed) : "";
     this._show();
   }
@@ -90,7 +103,7 @@ export class Composer {
     this._complain("");
     const prompt = $("prompt").value.trim();
     if (this._wrongNumber()) return;
-    if (!prompt && !this.source.audio && !this._plan()) { this._complain("Say in a few words what it should sound like.", "prompt"); return; }
+    if (!prompt && !this.source.audio && !this._plan() && !this._follows) { this._complain("Say in a few words what it should sound like.", "prompt"); return; }
     $("generate").disabled = true;
     try {
       const count = Number(this._get("variations"));
@@ -102,7 +115,7 @@ export class Composer {
     } catch (error) {
       const later = error.retryAfter ? ` Try again in ${seconds(error.retryAfter)}.` : "";
       const places = (error.field ?? "").split(".");
-      this._complain(sentence(error.message) + later, FIELDS[places[0] === "plan" ? places[1] ?? "chords" : places[0]]);
+      this._complain(sentence(error.message) + later, places[0] === "chords" ? "lane-text" : FIELDS[places[0] === "plan" ? places[1] ?? "chords" : places[0]]);
     } finally {
       $("generate").disabled = false;
     }
@@ -113,8 +126,8 @@ export class Composer {
 
   _body(prompt) {
     const body = { kind: this._get("kind"), prompt, duration: this._length };
-    for (const id of Object.keys(OWN)) if (!this._isOwn(id)) body[id] = Number($(id).value);
-    if ($("top-k").value !== "") body.top_k = Number($("top-k").value);
+    for (const id of Object.keys(OWN)) if (!this._isOwn(id) && this._has(id)) body[id] = Number($(id).value);
+    for (const [id, [name, read]] of Object.entries(SETTINGS)) if ($(id).value !== "" && name in this._settings) body[name] = read($(id).value);
     // Audio to start from says what kind it is, but not that sounds are wanted: then the model does.
     const model = $("model").value || (this.source.audio && body.kind === "sound" ? this._standard?.id : "");
     if (model) body.model = model;
@@ -125,8 +138,12 @@ export class Composer {
     }
     const plan = this._plan();
     if (plan) body.plan = plan;
+    if (this._follows) body.chords = this._lane.chords;
     return body;
   }
+
+  /** Whether the model follows chords at their times, and some are given. */
+  get _follows() { return this.model?.takes.includes("chords") && this._get("kind") !== "sound" && this._lane.chords.length > 0; }
 
   /** Tempo, key and chords as they were set; they count more than the words. */
   _plan() {
@@ -158,7 +175,10 @@ export class Composer {
     const standards = this._models.filter((model) => model.default);
     return standards.find((model) => model.kind === this._get("kind")) ?? standards[0];
   }
-  _takes(what) { return !this.model || this.model.takes.includes(what); }
+  _takes(what) { return !this.model || what.split(" ").some((one) => this.model.takes.includes(one)); }
+  /** What the model lets one set, and what holds where nobody does. */
+  get _settings() { return this.model?.settings ?? TOKENS; }
+  _has(setting) { return setting === "guidance" || setting in this._settings; }
 
   /** Offer the models and ideas for what is to be made. */
   _offer() {
@@ -201,21 +221,36 @@ export class Composer {
     for (const id of Object.keys(OWN)) this._showOwn(id);
     document.querySelectorAll("#composer input[type=range]").forEach(paintRange);
     document.querySelectorAll("[data-needs]").forEach((field) => { field.hidden = !this._takes(field.dataset.needs) || kind === "sound"; });
-    const changed = ["tempo", "key", "chords", "top-k", "seed", "model"].filter((id) => $(id).value).length + Object.keys(OWN).filter((id) => !this._isOwn(id)).length;
+    this._showSettings();
+    this._lane.read(this._length, Number($("tempo").value));
+    const changed = ["tempo", "key", "chords", "lane-text", "seed", "model", ...Object.keys(SETTINGS)].filter((id) => $(id).value && !$(id).closest("[hidden]")).length + Object.keys(OWN).filter((id) => !this._isOwn(id) && this._has(id)).length;
     $("fine-summary").textContent = changed ? `${changed} changed` : "";
     $("reset").hidden = !changed;
     $("model-name").textContent = this.model?.id.split("/").pop() ?? "Models";
     this._showUse();
   }
 
+  /** Only what the model lets one set, and in empty fields what it does by itself. */
+  _showSettings() {
+    document.querySelectorAll("[data-has]").forEach((field) => { field.hidden = !this._has(field.dataset.has); });
+    for (const [id, [name]] of Object.entries(SETTINGS)) {
+      const own = this._settings[name];
+      if (own === undefined) continue;
+      const shown = Array.isArray(own) ? own.join(", ") : String(own);
+      if ($(id).tagName === "SELECT") $(id).options[0].textContent = `${shown} (default)`;
+      else $(id).placeholder = shown;
+    }
+  }
+
   // A slider nobody moved stands where the model would be anyway, and says so.
   _isOwn(id) { return $(id).dataset.own !== undefined; }
-  _ownOf(id) { return (id === "guidance" ? this.model?.guidance : null) ?? OWN[id]; }
+  _ownOf(id) { return (id === "guidance" ? this.model?.guidance : this._settings[id]) ?? OWN[id]; }
   _move(id, value) {
     if (value === null) $(id).dataset.own = "";
     else { delete $(id).dataset.own; $(id).value = value; }
   }
   _showOwn(id) {
+    $(id).max = String(Math.max(RANGES[id], 2 * this._ownOf(id)));
     if (this._isOwn(id)) $(id).value = this._ownOf(id);
     const known = id !== "guidance" || !this.model || this.model.guidance !== null;
     const shown = Number($(id).value).toFixed(id === "guidance" ? 1 : 2);
@@ -303,7 +338,7 @@ export class Composer {
 
   _keep() {
     const values = { kind: this._get("kind"), variations: this._get("variations") };
-    for (const id of ["duration", "tempo", "key", "chords", "top-k"]) values[id] = $(id).value;
+    for (const id of ["duration", "tempo", "key", "chords", "lane-text", ...Object.keys(SETTINGS)]) values[id] = $(id).value;
     for (const id of Object.keys(OWN)) values[id] = this._isOwn(id) ? null : $(id).value;
     write("choices", values);
     write("model", $("model").value);

@@ -9,7 +9,7 @@ const MOST_TAKES = 12;
 
 /** The chords of a piece. One that goes on from another has the other's up to there, whatever is planned after it. */
 export function chordsOf(generation, source) {
-  const own = generation.plan?.chords ?? [];
+  const own = generation.plan?.chords ?? (generation.request?.chords ?? []).map(({ at, chord }) => [at, chord]);
   const from = Number(generation.metadata?.from ?? 0);
   const earlier = source?.plan?.chords;
   if (!from || !earlier?.length) return own;

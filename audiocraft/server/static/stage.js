@@ -183,7 +183,7 @@ export class Stage {
     const done = isKept(generation);
     $("actions").hidden = false;
     $("cancel").hidden = !active;
-    for (const id of ["extend", "inspect", "star"]) $(id).hidden = !done;
+    for (const id of ["extend", "redo", "inspect", "star"]) $(id).hidden = !done;
     $("download").closest(".menu").hidden = !done;
     $("vary").querySelector("span").textContent = generation.status === "failed" ? "Try again" : "Vary";
     const starred = stars.has(generation.id);

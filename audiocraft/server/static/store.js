@@ -35,8 +35,8 @@ export const recipes = {
   all: () => read("recipes", []),
   keep(generation) {
     const { id, prompt, kind, model, duration, seed, created_at, request } = generation;
-    const { temperature, guidance, top_k } = request;
-    const recipe = { id, prompt, kind, model, duration, seed, created_at, request: { temperature, guidance, top_k } };
+    const { temperature, guidance, top_k, decoding_steps, span_arrangement, flow_solver, flow_steps } = request;
+    const recipe = { id, prompt, kind, model, duration, seed, created_at, request: { temperature, guidance, top_k, decoding_steps, span_arrangement, flow_solver, flow_steps } };
     write("recipes", [recipe, ...this.all().filter((known) => known.id !== id)].slice(0, KEPT));
   },
   drop(id) { write("recipes", this.all().filter((known) => known.id !== id)); },

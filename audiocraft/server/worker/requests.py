@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,7 +14,7 @@ from audiocraft.audio.finishing import Finish
 from audiocraft.config.decode import encode
 from audiocraft.config.limits import FADE
 from audiocraft.generation.controls import Controls
-from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings
+from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
 from audiocraft.music.continuing import going_on, homeward
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.server.api.schemas import GenerationBody
@@ -20,19 +23,22 @@ from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import GenerationJob
 from audiocraft.server.worker.ports import Samples
 from audiocraft.types import ScorePlan, StyleSettings
+from audiocraft.workflows.controls import with_tune_of
+
+Audio = tuple[Samples, int]
+"""Samples [C, N] and their rate."""
 
 
 def request_of(job: GenerationJob, blobs: BlobStore) -> GenerationRequest:
     """The request of a stored job, with the audio that it refers to."""
     body = GenerationBody.model_validate(dict(job.request))
-    found = blobs.input_of(job.id)
-    if found is None:
-        return to_request(body)
-    audio, rate = found
-    if body.audio is not None and body.audio.generation is not None:
+    found = {role: blobs.input_of(job.id, role) for role in ("audio", *body.inputs)}
+    inputs = {role: audio for role, audio in found.items() if audio is not None}
+    if "audio" in inputs and not body.keep and body.audio is not None and body.audio.generation is not None:
         # The end of one's own piece was faded out; going on behind the fade would leave a gap.
-        audio = audio[:, : max(1, audio.shape[-1] - round(Finish().fade * rate))]
-    return to_request(body, audio, rate)
+        audio, rate = inputs["audio"]
+        inputs["audio"] = (audio[:, : max(1, audio.shape[-1] - round(Finish().fade * rate))], rate)
+    return to_request(body, inputs)
 
 
 def finish_of(job: GenerationJob) -> Finish:
@@ -41,41 +47,57 @@ def finish_of(job: GenerationJob) -> Finish:
     return Finish(fade=0.0 if loop else job.request.get("fade", FADE))
 
 
-def to_request(
-    body: GenerationBody, audio: Samples | None = None, sample_rate: int | None = None
-) -> GenerationRequest:
-    """A body whose model and seed are decided as the engine takes it; `audio` [C, N] is what it starts from."""
-    wav = None if audio is None else torch.from_numpy(audio)
+def to_request(body: GenerationBody, inputs: Mapping[str, Audio] = MappingProxyType({})) -> GenerationRequest:
+    """A body whose model and seed are decided as the engine takes it.
+
+    Args:
+        inputs: the audio that its fields name.
+    """
+    sample_rate, wav = None, None
+    if "audio" in inputs:
+        samples, sample_rate = inputs["audio"]
+        wav = torch.from_numpy(samples)
     continues = wav is not None and body.kind == "continuation"
     plan = plan_of_body(body)
     if continues and wav is not None and sample_rate and body.plan is not None and body.plan.from_audio:
         plan = _heard(body, wav, sample_rate)
     follows = wav is not None and body.kind in ("melody", "style")
+    keeps = wav is not None and bool(body.keep)
     return GenerationRequest(
         prompts=(body.prompt or None,),
         duration=body.duration,
         seeds=(body.seed,) if body.seed is not None else None,
-        sampling=Sampling(top_k=body.top_k, top_p=body.top_p, temperature=body.temperature),
-        guidance=Guidance(coef=body.guidance, coef_beta=body.guidance_beta),
+        **records_of(body.settings),
         window=WindowSettings(stride=body.stride),
         schedule=schedule_of(body.sections),
         prompt_audio=wav[None] if continues and wav is not None else None,
         prompt_sample_rate=sample_rate if continues else None,
+        keep=body.regions,
+        audio=wav[None] if keeps and wav is not None else None,
+        audio_sample_rate=sample_rate if keeps else None,
         plans=None if plan is None else (plan,),
         score=ScoreSettings() if plan is not None else score_of(body),
         reference_audio=(wav,) if follows else None,
         reference_sample_rate=sample_rate if follows else None,
-        controls=Controls(
-            chords=body.timed_chords,
-            drums=wav if body.kind == "drums" else None,
-            drums_sample_rate=sample_rate if body.kind == "drums" else None,
-        ),
+        controls=_controls(body, inputs),
         style=StyleSettings(**body.style.model_dump()) if body.style is not None else None,
         negative=body.negative or None,
         loop=body.loop is not None,
         ending=body.ending,
         decoder=body.decoder,
     )
+
+
+def _controls(body: GenerationBody, inputs: Mapping[str, Audio]) -> Controls:
+    """What a body follows moment by moment."""
+    controls = Controls(chords=body.timed_chords)
+    drums = inputs.get("audio") if body.kind == "drums" else inputs.get("drums")
+    if drums is not None:
+        controls = replace(controls, drums=torch.from_numpy(drums[0]), drums_sample_rate=drums[1])
+    if "tune" in inputs:
+        samples, rate = inputs["tune"]
+        controls = with_tune_of(controls, torch.from_numpy(samples), rate)
+    return controls
 
 
 def plan_document(plan: ScorePlan | None) -> dict[str, Any] | None:

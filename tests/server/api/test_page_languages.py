@@ -22,6 +22,7 @@ SCRIPTS = sorted(FOLDER.glob("*.js"))
 # Literals that look like words for people and are none: names of events, keys, headers, formats, products.
 _NOT_SHOWN = frozenset(
     "GET POST PATCH DELETE Content-Type Content-Disposition Retry-After BroadcastChannel AudioContext RIFF Escape "
+    "Delete Backspace SELECT "
     "Arrow ArrowDown ArrowUp Tab Enter Ctrl Files AudioCraft WAV FLAC MP3 Opus LUFS Eb Ab Bb English".split()
 ) | {
     "WAVEfmt ",
@@ -161,6 +162,13 @@ def test_every_text_of_the_page_is_translated(language: str) -> None:
         "Top k",
         "Ctrl Enter",
         "Am F C G",
+        "C | Am F | G7",
+        "nonoverlap",
+        "stride1",
+        "euler",
+        "midpoint",
+        "heun",
+        "dopri5",
         "Z",
         'audiocraft generate "calm piano"',
     }

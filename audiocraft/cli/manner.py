@@ -1,0 +1,55 @@
+"""How a model goes about it, as the command line says it: only what stands there, and only what its family has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from audiocraft.config.settings import PLACES
+from audiocraft.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from audiocraft.checkpoints.facts import ModelFacts
+
+_OTHER_NAMES = {"text_guidance": "guidance_beta", "flow_tolerance": "flow_rtol"}
+"""Options that are called otherwise than the settings that they stand for."""
+OPTIONS = frozenset({*PLACES, *_OTHER_NAMES})
+"""The options that are settings."""
+
+
+def facts_of_model(model: str) -> ModelFacts | None:
+    """What is known of the model called `model` before it is read."""
+    from audiocraft.checkpoints.facts import find_facts
+
+    return find_facts(model)
+
+
+def settings_of(options: Mapping[str, Any], facts: ModelFacts | None) -> dict[str, Any]:
+    """The settings among the options that stand on the command line, by their names in `config.settings`; a refusal of
+    those that models of another family have.
+
+    Args:
+        facts: of the model that is asked; None where nothing on this machine says what it is.
+    """
+    said = {_OTHER_NAMES.get(name, name): value for name, value in options.items()}
+    said = {name: value for name, value in said.items() if name in PLACES and value is not None}
+    if "decoding_steps" in said:
+        said["decoding_steps"] = steps_of(said["decoding_steps"])
+    if "flow_rtol" in said:
+        said["flow_atol"] = said["flow_rtol"]
+    if facts is not None and facts.settings is not None and "guidance_text" in facts.settings:
+        if "guidance_beta" in said:
+            said["guidance_text"] = said.pop("guidance_beta")
+    if facts is not None:
+        facts.check_settings(said)
+    return said
+
+
+def steps_of(said: str) -> tuple[int, ...]:
+    """20,10,10,10 -> (20, 10, 10, 10); whether they make sense is seen by the request."""
+    try:
+        return tuple(int(part) for part in said.split(","))
+    except ValueError:
+        raise InvalidInput(
+            f"--decoding-steps takes whole numbers, such as 20,10,10,10; got {said!r}", field="decoding_steps"
+        ) from None

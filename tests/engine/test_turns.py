@@ -1,0 +1,90 @@
+"""Turns on the CPU: in order among equals, two thirds for who is soonest done, something for everybody."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audiocraft.engine.turns import SHARE_OF_SHORTEST, Turns
+
+
+class Simulation:
+    """Parties that always want another turn, whose turns last as long as they say; no thread and no waiting."""
+
+    def __init__(self, lengths: dict[str, float], left: dict[str, float]) -> None:
+        self.now = 0.0
+        self.turns = Turns(clock=lambda: self.now)
+        self.lengths, self.left = lengths, left
+        self.had = dict.fromkeys(lengths, 0.0)
+        self.longest_wait = dict.fromkeys(lengths, 0.0)
+
+    def run(self, seconds: float) -> None:
+        turns, since = self.turns, dict.fromkeys(self.lengths, 0.0)
+        for name in self.lengths:  # everybody has asked before anybody computes
+            turns._left[name], turns._used[name], turns._waiting[name] = self.left[name], 0.0, None
+        with turns._changed:
+            turns._hand_on(None)
+        while self.now < seconds:
+            name = turns._holder
+            assert isinstance(name, str)
+            self.longest_wait[name] = max(self.longest_wait[name], self.now - since[name])
+            with turns.of(name, self.left[name]):
+                self.now += self.lengths[name]
+                self.had[name] += self.lengths[name]
+            since[name] = self.now
+            if turns._holder != name:
+                turns._waiting[name] = None
+
+
+def test_equals_are_served_in_the_order_in_which_they_asked() -> None:
+    turns, order = Turns(), []
+
+    def work(name: int) -> None:
+        with turns.of(name):
+            order.append(name)
+        turns.rest(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    with turns.of("first"):
+        for count, thread in enumerate(threads, start=1):
+            thread.start()
+            deadline = time.monotonic() + 60
+            while turns.waiting < count and time.monotonic() < deadline:
+                time.sleep(0.001)
+    turns.rest("first")
+    for thread in threads:
+        thread.join()
+    assert order == [0, 1, 2, 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.floats(0.01, 1.0), min_size=2, max_size=6), own=st.floats(0.005, 0.05))
+def test_the_shortest_gets_its_share_and_nobody_starves(lengths: list[float], own: float) -> None:
+    """Beside passes of any length: who is soonest done is slowed down one and a half times, and by one pass of another;
+    each other one gets its part of the rest."""
+    others = {f"long {number}": length for number, length in enumerate(lengths)}
+    found = Simulation({"short": own, **others}, {"short": 1.0, **dict.fromkeys(others, 1000.0)})
+    found.run(200.0)
+    slack = sum(lengths) + own
+    assert found.had["short"] >= SHARE_OF_SHORTEST * 200.0 - 2 * slack
+    for name in others:
+        assert found.had[name] >= (1 - SHARE_OF_SHORTEST) / len(others) * 200.0 - 3 * slack
+
+
+def test_who_rests_leaves_its_turn_and_saves_up_nothing() -> None:
+    now = [0.0]
+    turns = Turns(clock=lambda: now[0])
+    with turns.of("one"):
+        now[0] += 5.0
+    turns.rest("one")
+    with turns.of("two"):
+        now[0] += 1.0
+    assert turns._holder == "two"
+    turns.rest("two")
+    assert turns._holder is None
+    with turns.of("one"):
+        pass
+    assert turns._used == {"one": 0.0}
