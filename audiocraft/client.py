@@ -27,10 +27,36 @@ URL_VARIABLE, KEY_VARIABLE = "AUDIOCRAFT_URL", "AUDIOCRAFT_API_KEY"
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 Status = Literal["queued", "starting", "processing", "succeeded", "failed", "canceled"]
 _FINISHED = ("succeeded", "failed", "canceled")
-_SUFFIXES = {".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".opus": "opus", ".ogg": "opus", ".pcm": "pcm"}
+_SUFFIXES = {
+    ".wav": "wav",
+    ".flac": "flac",
+    ".mp3": "mp3",
+    ".opus": "opus",
+    ".ogg": "opus",
+    ".pcm": "pcm",
+    ".acx": "acx",
+}
 _WAIT_SECONDS = 30
 # Formats whose bytes are the same each time, so that a stream that broke can go on in the middle.
 _EXACT = ("wav", "pcm", "f32")
+
+
+class AcxRate(TypedDict, total=False):
+    """How large an .acx file may be; at most one of these.
+
+    Args:
+        codebooks: of every block.
+        bitrate: kb/s, the whole file counted.
+        size: bytes.
+        quality: 0 to 10.
+        target_mel: decibels of log-mel distance.
+    """
+
+    codebooks: int
+    bitrate: float
+    size: int
+    quality: float
+    target_mel: float
 
 
 class ServerError(AudioCraftError):
@@ -416,6 +442,28 @@ class Client:
         }
         content: bytes = self._send("POST", "/v1/codec/decode", json=body).content
         return content
+
+    def compress(
+        self, path: str | os.PathLike[str], *, model: str | None = None, **rate: Unpack[AcxRate]
+    ) -> bytes:
+        """A file as the bytes of an .acx file: a few kilobytes a second."""
+        source = Path(path)
+        given = {"model": model, **rate}
+        data = {name: str(value) for name, value in given.items() if value is not None}
+        files = {"file": (source.name, source.read_bytes())}
+        content: bytes = self._send("POST", "/v1/codec/compress", files=files, data=data).content
+        return content
+
+    def expand(self, acx: str | os.PathLike[str] | bytes, *, codebooks: int | None = None) -> bytes:
+        """An .acx file, or its bytes -> the bytes of a WAV file; what is damaged is silent."""
+        name, content = (
+            ("audio.acx", acx) if isinstance(acx, bytes) else (Path(acx).name, Path(acx).read_bytes())
+        )
+        data = {} if codebooks is None else {"codebooks": str(codebooks)}
+        wav: bytes = self._send(
+            "POST", "/v1/codec/expand", files={"file": (name, content)}, data=data
+        ).content
+        return wav
 
     # ------------------------------------------------------------------ transport
 

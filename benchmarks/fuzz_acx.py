@@ -18,6 +18,9 @@ from audiocraft.errors import AudioCraftError, require
 
 atheris = require("atheris", extra="dev")
 
+# Every byte of every input passes through the checksum several times; watched, it would take most of the time.
+import audiocraft.codec.crc  # noqa: E402, F401
+
 with atheris.instrument_imports(include=["audiocraft.codec"]):
     from audiocraft.codec import KnownCodec, container, encode_file, open_acx
     from audiocraft.codec.container import FRAME, MAGIC

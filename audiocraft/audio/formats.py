@@ -25,6 +25,7 @@ class AudioFormat:
         title: a few words for people.
         container, encoding: libsndfile's names of the format; empty where libsndfile has no part in it.
         in_files, in_streams: whether it can be a file, and whether it can be sent while it is made.
+        coded: whether it holds codes of a neural codec: `audiocraft.codec` reads and writes it.
         rates: the sample rates in Hz that it can hold; empty for any.
         headroom: decibels by which finished audio is turned down first, since coding adds up to as much to its peaks.
         fade: seconds that an end fades at least, where it does: coding spreads some of what is before into it.
@@ -39,6 +40,7 @@ class AudioFormat:
     encoding: str = ""
     in_files: bool = True
     in_streams: bool = True
+    coded: bool = False
     rates: tuple[int, ...] = ()
     headroom: float = 0.0
     fade: float = 0.0
@@ -59,9 +61,17 @@ _ALL = (
     AudioFormat("opus", "audio/ogg", "opus", False, "Opus in Ogg", "OGG", "OPUS", rates=OPUS_RATES, headroom=2.5),
     AudioFormat("pcm", "audio/pcm", "pcm", True, "raw samples, 16 bit little endian", in_files=False),
     AudioFormat("f32", "audio/x-f32le", "f32", True, "raw samples, 32 bit float little endian", in_files=False),
+    AudioFormat(
+        "acx", "audio/x-acx", "acx", False, "codes of a neural codec, the smallest", in_files=False, in_streams=False,
+        coded=True,
+    ),
 )  # fmt: skip
 FILE_FORMATS: Mapping[str, AudioFormat] = {form.name: form for form in _ALL if form.in_files}
 STREAM_FORMATS: Mapping[str, AudioFormat] = {form.name: form for form in _ALL if form.in_streams}
+DOWNLOAD_FORMATS: Mapping[str, AudioFormat] = {
+    form.name: form for form in _ALL if form.in_streams or form.coded
+}
+"""What a server makes of a finished piece."""
 
 
 def file_format(name: str) -> AudioFormat:

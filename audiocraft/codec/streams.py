@@ -109,6 +109,7 @@ class CodeStream:
         self._state: Any = None
         self._pieces: Pieces | None = None
         self._held: Tensor | None = None  # samples of a chunk that is not complete
+        self._known: Tensor | None = None  # what the decoder of a codec that predicts holds by now
         self.lookahead = 0
         """Samples that must follow a frame before its codes are out."""
         if self.layout.chunk_samples:
@@ -125,7 +126,13 @@ class CodeStream:
         context = hop * math.ceil((_MEMORY_S * rate if reach is None else reach) / hop)
         size = hop * max(1, round((_PIECE_S if reach is not None else _MEMORY_S) * rate / hop))
         self.lookahead = size + context - 1
-        return Pieces(self._encoded, step=hop, gives=1, size=size, context=context)
+        work = self._latent if self._predicting is not None else self._encoded
+        return Pieces(work, step=hop, gives=1, size=size, context=context)
+
+    @property
+    def _predicting(self) -> EncodecModel | None:
+        """The codec, where the codes of a frame depend on those before it."""
+        return self._codec if isinstance(self._codec, EncodecModel) and self._codec.predicts else None
 
     @torch.inference_mode()
     def push(self, wav: Tensor) -> CodeFrames:
@@ -166,12 +173,27 @@ class CodeStream:
             return self._nothing()
         return self._codec.encode(wav, num_codebooks=self.codebooks)[0]
 
+    def _latent(self, wav: Tensor) -> Tensor:
+        assert self._predicting is not None
+        if not wav.shape[-1]:
+            return wav.new_zeros(len(wav), 1, 0)
+        return self._predicting.encode_latent(wav)
+
     def _nothing(self) -> Tensor:
         device = next(self._codec.parameters()).device
         return torch.zeros(self._streams, self.codebooks, 0, dtype=torch.long, device=device)
 
     def _joined(self, parts: Iterator[Tensor]) -> CodeFrames:
+        if self._predicting is not None:
+            parts = self._quantized(self._predicting, parts)
         return CodeFrames(torch.cat([self._nothing(), *parts], dim=-1))
+
+    def _quantized(self, codec: EncodecModel, parts: Iterator[Tensor]) -> Iterator[Tensor]:
+        for frames in parts:
+            if not frames.shape[-1]:
+                continue
+            codes, self._known = codec.quantize_step(frames, self._known, num_codebooks=self.codebooks)
+            yield codes
 
     def _chunks(self, wav: Tensor, *, last: bool) -> CodeFrames:
         held = wav if self._held is None else torch.cat([self._held, wav], dim=-1)

@@ -36,7 +36,7 @@ def export_codec(name: str | Path, folder: Path) -> Path:
     """Write the codec called `name` as ONNX files into a folder. Needs the extra [onnx].
 
     Raises:
-        InvalidInput: the codec has parts that look at the whole clip, or whose frames are found one after another.
+        InvalidInput: the codec has parts that look at the whole clip.
     """
     require("onnx", extra="onnx")
     codec = load_compression_model(name)
@@ -55,6 +55,8 @@ def export_codec(name: str | Path, folder: Path) -> Path:
         {"audio": {0: "batch", 2: "samples"}},
         {"codes": {0: "batch", 2: "frames"}},
     )
+    if isinstance(codec, EncodecModel) and codec.predicts:
+        _add_prediction(folder / "encoder.onnx", encoder.quantizer)
     _write(
         folder / "decoder.onnx",
         decoder,
@@ -106,7 +108,9 @@ class _Encoding(nn.Module):
         self.network, self.quantizer = network, quantizer
 
     def forward(self, audio: Tensor) -> Tensor:
-        frames = self.network(audio).transpose(1, 2)  # [B, T, D]
+        frames: Tensor = self.network(audio).transpose(1, 2)  # [B, T, D]
+        if self.quantizer.prediction:
+            return frames  # whose codes are found one after another: see `_add_prediction`
         codes = []
         for layer in self.quantizer.vq.first(self.quantizer.total_codebooks):
             inner, book = layer.project_in(frames), layer.codebook
@@ -161,7 +165,7 @@ class _FromTheStart(nn.Module):
         return audio
 
 
-def _parts(codec: CompressionModel, name: str) -> tuple[nn.Module, nn.Module, _SteppedDecoding | None]:
+def _parts(codec: CompressionModel, name: str) -> tuple[_Encoding, nn.Module, _SteppedDecoding | None]:
     if type(codec) is not EncodecModel or not isinstance(codec.quantizer, ResidualVectorQuantizer):
         raise InvalidInput(
             f"{name} is a {type(codec).__name__}; EnCodec models without chunks can be written as ONNX",
@@ -171,14 +175,6 @@ def _parts(codec: CompressionModel, name: str) -> tuple[nn.Module, nn.Module, _S
         raise InvalidInput(
             f"{name} looks at the whole clip, which ONNX files of any length cannot", field="name"
         )
-    if codec.quantizer.prediction:
-        raise InvalidInput(
-            f"{name} finds the codes of each frame from those before it (rvq.prediction), which is not written as "
-            "ONNX",
-            field="name",
-        )
-    if isinstance(codec.encoder, SpectralEncoder) and codec.encoder.scale.reassign:
-        raise InvalidInput(f"{name} reassigns its spectrum, which is not written as ONNX", field="name")
     encoder = PortableEncoder(codec.encoder) if isinstance(codec.encoder, SpectralEncoder) else codec.encoder
     if isinstance(codec.decoder, HarmonicNoiseDecoder):
         portable = PortableDecoder(codec.decoder)
@@ -213,6 +209,71 @@ def _write(
                 opset_version=OPSET,
                 dynamo=False,
             )
+
+
+def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
+    """Let an encoder file that ends in frames [B, T, D] go on to codes [B, K, T], where the codes of a frame say what
+    the decoder does not hold by then: a `Scan` over frames, whose state is what the decoder holds."""
+    onnx = require("onnx", extra="onnx")
+    node, described = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    real, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    layers = list(quantizer.vq.first(quantizer.total_codebooks))
+    size, count = quantizer.dimension, len(layers)
+    constants: dict[str, Any] = {
+        "share": torch.tensor(quantizer.prediction), "zero": torch.tensor(0.0), "first": torch.tensor([0]),
+        "second": torch.tensor([1]), "last": torch.tensor([-1]),
+    }  # fmt: skip
+    nodes = [node("Mul", ["share", "held"], ["known"]), node("Sub", ["frame", "known"], ["rest_0"])]
+    for k, layer in enumerate(layers):
+        book = layer.codebook.detach().cpu().float()
+        constants |= {
+            f"book_{k}": book,
+            f"columns_{k}": book.t().contiguous(),
+            f"half_{k}": book.square().sum(-1) / 2,
+        }
+        nodes += [
+            node("MatMul", [f"rest_{k}", f"columns_{k}"], [f"near_{k}"]),
+            node("Sub", [f"half_{k}", f"near_{k}"], [f"far_{k}"]),
+            node("ArgMin", [f"far_{k}"], [f"code_{k}"], axis=-1, keepdims=1),
+            node("Squeeze", [f"code_{k}", "last"], [f"index_{k}"]),
+            node("Gather", [f"book_{k}", f"index_{k}"], [f"said_{k}"]),
+            node("Sub", [f"rest_{k}", f"said_{k}"], [f"rest_{k + 1}"]),
+        ]
+    nodes += [
+        node("Sum", [f"said_{k}" for k in range(count)], ["said"]),
+        node("Add", ["known", "said"], ["held_after"]),
+        node("Concat", [f"code_{k}" for k in range(count)], ["codes_of_frame"], axis=-1),
+    ]
+    step = onnx.helper.make_graph(
+        nodes,
+        "a_frame",
+        [described("held", real, ["batch", size]), described("frame", real, ["batch", size])],
+        [
+            described("held_after", real, ["batch", size]),
+            described("codes_of_frame", whole, ["batch", count]),
+        ],
+    )
+    model = onnx.load(str(target))
+    graph = model.graph
+    for traced in graph.node:  # what the trace called codes are frames
+        traced.output[:] = ["frames" if name == "codes" else name for name in traced.output]
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(value.numpy(), name) for name, value in constants.items()
+    )
+    graph.node.extend(
+        [
+            node("Transpose", ["frames"], ["in_order"], perm=[1, 0, 2]),
+            node("Slice", ["in_order", "first", "second", "first"], ["beginning"]),
+            node("Squeeze", ["beginning", "first"], ["like"]),
+            node("Mul", ["like", "zero"], ["nothing"]),
+            node("Scan", ["nothing", "in_order"], ["held_at_last", "found"], body=step, num_scan_inputs=1),
+            node("Transpose", ["found"], ["codes"], perm=[1, 2, 0]),
+        ]
+    )
+    del graph.output[:]
+    graph.output.append(described("codes", whole, ["batch", count, "frames"]))
+    with atomic_path(target) as temporary:
+        onnx.save(model, str(temporary))
 
 
 def _filling(part: Tensor) -> float:

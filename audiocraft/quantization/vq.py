@@ -76,7 +76,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
         if self.training and self.q_dropout and n_q is None:
             count = self._draw_count(x.device, generator)
         if self.prediction:
-            quantized, indices = self._predictive(x, count)
+            quantized, indices, _ = self._predictive(x, count)
             bandwidth = x.new_full((), count * math.log2(self.bins) * frame_rate / 1000)
             return QuantizedResult(quantized, indices, bandwidth, penalty=x.new_zeros(()))
         quantized, codes, losses = self.vq(x, n_q=count, generator=generator)
@@ -88,9 +88,22 @@ class ResidualVectorQuantizer(BaseQuantizer):
 
     def encode(self, x: Tensor, *, n_q: int | None = None) -> Tensor:
         """x [B, D, T] -> codes [B, K, T]"""
-        if self.prediction:
-            return self._predictive(x, self._active(n_q))[1]
-        return self.vq.encode(x, n_q=self._active(n_q)).transpose(0, 1)
+        return self.encode_step(x, None, n_q=n_q)[0]
+
+    def encode_step(
+        self, x: Tensor, held: Tensor | None, *, n_q: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The next frames x [B, D, t] of a stream -> codes [B, K, t], and what the decoder holds after them, which the
+        next step takes: [B, D] with prediction, None without.
+
+        Args:
+            held: None at the beginning.
+        """
+        count = self._active(n_q)
+        if not self.prediction:
+            return self.vq.encode(x, n_q=count).transpose(0, 1), None
+        _, codes, held = self._predictive(x, count, held)
+        return codes, held
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes [B, K, T], K at most `total_codebooks` -> [B, D, T]"""
@@ -110,16 +123,16 @@ class ResidualVectorQuantizer(BaseQuantizer):
                 layer.inited.zero_()
             said = x - self.prediction * before
             self.vq(said.transpose(0, 1).flatten(1).unsqueeze(0), n_q=self.max_n_q)
-            coded, _ = self._predictive(x, self.max_n_q)
+            coded, _, _ = self._predictive(x, self.max_n_q)
             before = F.pad(leaky_sum(coded, self.prediction)[0][..., :-1], (1, 0))
 
     @torch.no_grad()
-    def _predictive(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def _predictive(self, x: Tensor, count: int, held: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Frames x [B, D, T] one after another, each less its share of what the decoder holds by then -> what the
-        codes say [B, D, T], and the codes [B, K, T]."""
+        codes say [B, D, T], the codes [B, K, T], and what the decoder holds at the end [B, D]."""
         books = [layer.codebook for layer in self.vq.first(count)]
         halves = [book.square().sum(dim=-1) / 2 for book in books]
-        held = x.new_zeros(x.shape[:2])
+        held = x.new_zeros(x.shape[:2]) if held is None else held
         coded, codes = torch.empty_like(x), []
         for step in range(x.shape[-1]):
             rest = x[..., step] - self.prediction * held
@@ -133,7 +146,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
             coded[..., step] = said
             codes.append(torch.stack(chosen, dim=-1))
         empty = torch.zeros(x.shape[0], count, 0, dtype=torch.long, device=x.device)
-        return coded, torch.stack(codes, dim=-1) if codes else empty
+        return coded, torch.stack(codes, dim=-1) if codes else empty, held
 
     @property
     def total_codebooks(self) -> int:

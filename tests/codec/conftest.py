@@ -16,9 +16,18 @@ from audiocraft.codec.entropy_training import static_tables
 from audiocraft.codec.files import encode_file
 from audiocraft.codec.known import KnownCodec
 from audiocraft.codec.rans import starts_of
-from audiocraft.config.networks import ChunkingConfig, CompressionConfig, DACConfig
+from audiocraft.config.networks import (
+    ChunkingConfig,
+    CompressionConfig,
+    DACConfig,
+    EncodecConfig,
+    HarmonicConfig,
+    RVQConfig,
+)
 from audiocraft.models import CompressionModel, debug
 from audiocraft.models.builders import build_codec
+from audiocraft.models.codecs.encodec import EncodecModel
+from audiocraft.modules.harmonic.encoder import SpectralEncoder
 
 
 def _encodec(*, causal: bool, chunked: bool = False, renormalize: bool = False) -> CompressionModel:
@@ -42,12 +51,33 @@ def _dac() -> CompressionModel:
     return build_codec(CompressionConfig(compression_model="dac", sample_rate=16000, dac=small))
 
 
+def _predicting() -> CompressionModel:
+    """A small one of the bundled kind whose codes leave out what the frame before says, and that reassigns."""
+    config = CompressionConfig(
+        sample_rate=8000,
+        encodec=EncodecConfig(autoencoder="harmonic", sample_rate=8000, causal=True),
+        harmonic=HarmonicConfig(
+            dimension=12, hop_length=320, width=16, num_blocks=1, lowest=65.4, per_octave=6, octaves=5.0, bands=8,
+            reassign=True, bounded=True,
+        ),
+        rvq=RVQConfig(n_q=4, bins=32, prediction=0.6),
+    )  # fmt: skip
+    codec = build_codec(config)
+    assert isinstance(codec, EncodecModel) and isinstance(codec.encoder, SpectralEncoder)
+    wav = torch.from_numpy(sound(8.0, 8000, 1).T)[None]
+    with torch.no_grad():
+        codec.encoder.fit(codec.encoder.features(wav)[0])
+        codec.quantizer.fit(codec.encoder(wav), codec.frame_rate)
+    return codec
+
+
 CODECS: dict[str, Callable[[], CompressionModel]] = {
     "causal": lambda: _encodec(causal=True),
     "not causal": lambda: _encodec(causal=False),
     "chunked": lambda: _encodec(causal=False, chunked=True, renormalize=True),
     "renormalising": lambda: _encodec(causal=False, renormalize=True),
     "dac": _dac,
+    "predicting": _predicting,
 }
 
 

@@ -5,19 +5,34 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from audiocraft.audio.files import encode_audio
+from audiocraft.codec.known import KnownCodec
 from audiocraft.engine.ticket import EventHandler, Ticket
 from audiocraft.generation.events import AudioChunk, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.server.catalogue import ModelFacts
+from audiocraft.server.worker import coding
 from audiocraft.server.worker.local_engine import LocalEngine
-from audiocraft.server.worker.ports import CodecFacts, Codes, EncodedFile, LoadedModel, Samples
+from audiocraft.server.worker.ports import (
+    AcxAudio,
+    AcxBounds,
+    AcxFacts,
+    AcxOptions,
+    CodecFacts,
+    Codes,
+    EncodedFile,
+    LoadedModel,
+    Samples,
+)
 from audiocraft.types import ScorePlan
 
 RATE = 8000
@@ -131,11 +146,25 @@ class FakeEngine(LocalEngine):
         codes = np.arange(8).reshape(2, 4)[: codebooks or 2]
         return EncodedFile(codes=codes, scale=None, codec=self.codec_facts(codec), samples=wav.shape[-1])
 
-    def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+    def write_acx(self, codec: str, source: Path, target: Path, options: AcxOptions) -> AcxFacts:
+        return coding.write_acx(_codec(codec), source, target, options)
+
+    def read_acx(
+        self, codec: str, source: Path, target: Path, bounds: AcxBounds, codebooks: int | None = None
+    ) -> AcxAudio:
+        return coding.read_acx(_codec(codec), source, target, bounds, codebooks)
+
+    def decode(self, codec: str, codes: Codes, scale: Sequence[float] | None, samples: int | None) -> bytes:
         return encode_audio(torch.zeros(1, codes.shape[-1] * 160)[:, :samples], RATE, "wav")
 
     def close(self, drain: bool = True) -> None:
         pass
+
+
+@cache
+def _codec(name: str) -> KnownCodec:
+    """A tiny codec under this name."""
+    return replace(KnownCodec.load("debug"), name=name)
 
 
 def audio_of(request: GenerationRequest) -> Tensor:

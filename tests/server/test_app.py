@@ -305,6 +305,51 @@ def test_codec_round_trip(client: TestClient) -> None:
     assert ragged.status_code == 422 and ragged.json()["field"] == "codes"
 
 
+def test_files_of_codes_are_made_read_and_taken(client: TestClient) -> None:
+    """An .acx file is what `compress` gives, `expand` takes, uploads may be, and a finished piece can become."""
+    sent = {"file": ("my song.wav", wav_bytes(0.7))}
+    made = client.post("/v1/codec/compress", files=sent, data={"codebooks": "2"})
+    assert made.status_code == 200, made.text
+    assert made.headers["content-type"] == "audio/x-acx"
+    assert 'filename="my song.acx"' in made.headers["content-disposition"]
+    acx = {"file": ("a.acx", made.content)}
+    whole = client.post("/v1/codec/expand", files=acx)
+    found = soundfile.info(io.BytesIO(whole.content))
+    assert (
+        found.frames == soundfile.info(io.BytesIO(wav_bytes(0.7))).frames
+        and "audio-problems" not in whole.headers
+    )
+    less = client.post("/v1/codec/expand", files=acx, data={"codebooks": "1"})
+    assert less.status_code == 200 and less.content != whole.content
+    upload = client.post("/v1/uploads", files=acx)
+    assert upload.status_code == 201 and upload.json()["format"] == "acx"
+    assert upload.json()["seconds"] == pytest.approx(0.7, abs=1e-3)
+    inline = {"data": base64.b64encode(made.content).decode()}
+    piece = client.post(
+        "/v1/generations", json={"kind": "melody", "audio": inline, "duration": 1.0}, headers=WAIT
+    ).json()
+    assert piece["status"] == "succeeded"
+    file = client.get(f"/v1/generations/{piece['id']}/audio", params={"format": "acx", "download": True})
+    assert file.headers["content-type"] == "audio/x-acx" and ".acx" in file.headers["content-disposition"]
+    again = client.post("/v1/codec/expand", files={"file": ("b.acx", file.content)})
+    assert soundfile.info(io.BytesIO(again.content)).frames == 8000
+    assert client.get(f"/v1/generations/{piece['id']}/stream", params={"format": "acx"}).status_code == 422
+
+
+def test_damaged_and_foreign_files_of_codes_are_named(client: TestClient) -> None:
+    content = client.post("/v1/codec/compress", files={"file": ("x.wav", wav_bytes(0.7))}).content
+    hurt = bytearray(content)
+    hurt[-60] ^= 255
+    answer = client.post("/v1/codec/expand", files={"file": ("x.acx", bytes(hurt))})
+    assert answer.status_code == 200 and "damaged" in answer.headers["audio-problems"]
+    assert client.post("/v1/codec/expand", files={"file": ("x.acx", content[:30])}).status_code == 415
+    assert client.post("/v1/codec/expand", files={"file": ("x.acx", wav_bytes())}).status_code == 415
+    foreign = content.replace(b"codec", b"cedoc")
+    assert client.post("/v1/uploads", files={"file": ("x.acx", foreign)}).status_code in (415, 422)
+    small = client.post("/v1/codec/compress", files={"file": ("x.wav", wav_bytes(0.7))}, data={"size": "20"})
+    assert small.status_code == 422 and small.json()["field"] == "size"
+
+
 def test_models_are_listed_loaded_and_unloaded(client: TestClient) -> None:
     listed = {entry["id"]: entry for entry in client.get("/v1/models").json()["data"]}
     assert listed["fake"]["loaded"] and listed["fake"]["default"] and not listed["plain"]["loaded"]

@@ -275,6 +275,28 @@ class EncodecModel(CompressionModel):
         x, scale = self.preprocess(defined_audio(x))
         return self._quantize(self.encoder(x), num_codebooks), scale
 
+    @property
+    def predicts(self) -> bool:
+        """Whether the codes of a frame say only what those before it do not, so that parts of a piece have other codes
+        than they have within the whole: `encode_latent` of the parts, and `quantize_step` one after another, give the
+        codes of the whole."""
+        return isinstance(self.quantizer, ResidualVectorQuantizer) and bool(self.quantizer.prediction)
+
+    def encode_latent(self, x: Tensor) -> Tensor:
+        """x [B, C, N] -> frames [B, D, T] that are not quantised yet, without regard to volume"""
+        self._check_audio(x)
+        frames: Tensor = self.encoder(defined_audio(x))
+        return frames
+
+    def quantize_step(
+        self, frames: Tensor, held: Tensor | None, *, num_codebooks: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The next frames [B, D, t] of a stream -> codes [B, K, t], and what the next step takes as `held`; None at the
+        beginning."""
+        if not isinstance(self.quantizer, ResidualVectorQuantizer):
+            return self._quantize(frames, num_codebooks), None
+        return self.quantizer.encode_step(frames, held, n_q=num_codebooks)
+
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
         """codes [B, K, T] -> audio [B, C, T * hop]; the caller knows how much of the last frame is real."""
         latent = self.decode_latent(codes)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from audiocraft.audio.pieces import in_pieces
-from audiocraft.models.codecs.encodec import CompressionModel
+from audiocraft.models.codecs.encodec import CompressionModel, EncodecModel
 
 LONG_S = 60.0
 """Seconds beyond which audio is encoded in pieces."""
@@ -22,14 +22,22 @@ def encode_pieces(codec: CompressionModel, pieces: Iterable[Tensor]) -> Iterator
     """Audio [B, C, n] in pieces that follow each other -> the codes [B, K, t] of all of it, in pieces too."""
     steps = getattr(codec, "num_virtual_steps", 1)  # of a frame, where both channels of stereo have one each
     hop, rate = round(codec.sample_rate / codec.frame_rate * steps), codec.frame_rate / steps
-    return in_pieces(
+    predicting = codec if isinstance(codec, EncodecModel) and codec.predicts else None
+    parts = in_pieces(
         pieces,
-        lambda wav: codec.encode(wav)[0],
+        (lambda wav: codec.encode(wav)[0]) if predicting is None else predicting.encode_latent,
         step=hop,
         gives=steps,
         size=hop * round((LONG_S - 2 * _CONTEXT_S) * rate),
         context=hop * round(_CONTEXT_S * rate),
     )
+    held: Tensor | None = None
+    for part in parts:
+        if predicting is None:
+            yield part
+        else:
+            codes, held = predicting.quantize_step(part, held)
+            yield codes
 
 
 def encode_audio(codec: CompressionModel, wav: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -211,6 +211,13 @@ def reassigned(scale: ToneScale, parts: Tensor) -> Tensor:
     The phase says at which frequency a tone is really heard; all that hear one partial move onto its tone, and
     the loudest of them has its amplitude.
     """
+    amplitudes, places = heard_places(scale, parts)
+    return gathered(torch.zeros_like(amplitudes).scatter_reduce(-1, places, amplitudes, "amax"))
+
+
+def heard_places(scale: ToneScale, parts: Tensor) -> tuple[Tensor, Tensor]:
+    """What the reassigning kernels heard [B, steps, 4 * tones] -> amplitudes and the tones that they belong to, both
+    [B, steps, tones]. What lies too far from the tone that hears it stays there without amplitude."""
     cosines, sines, sloped_cosines, sloped_sines = parts.chunk(4, dim=-1)
     power = cosines.square() + sines.square()
     frequencies = scale.frequencies().to(parts)
@@ -219,11 +226,29 @@ def reassigned(scale: ToneScale, parts: Tensor) -> Tensor:
     places = torch.round(scale.per_octave * torch.log2(heard * (scale.sample_rate / scale.lowest))).long()
     reach = _REACH / _spans(scale).to(parts)
     inside = (beside.abs() < reach) & (places >= 0) & (places < scale.num_tones)
-    amplitudes = power.sqrt() * inside
-    places = torch.where(inside, places, torch.arange(scale.num_tones, device=parts.device))
-    moved = torch.zeros_like(amplitudes).scatter_reduce(-1, places, amplitudes, "amax")
+    return power.sqrt() * inside, torch.where(
+        inside, places, torch.arange(scale.num_tones, device=parts.device)
+    )
+
+
+def gathered(moved: Tensor) -> Tensor:
+    """Amplitudes [B, steps, tones] of partials on their tones, heard on both neighbours as well."""
     below, above = F.pad(moved[..., 1:], (0, 1)), F.pad(moved[..., :-1], (1, 0))
     return torch.maximum(moved, _NEIGHBOURS * torch.maximum(below, above))
+
+
+def farthest_move(scale: ToneScale) -> int:
+    """How many tones a partial may lie beside the one that hears it."""
+    frequencies, reach = scale.frequencies() * scale.sample_rate, _REACH / _spans(scale) * scale.sample_rate
+    steps = torch.arange(scale.num_tones)
+    found = [
+        (
+            scale.per_octave
+            * torch.log2((frequencies + way * reach).clamp_min(scale.lowest / 2) / scale.lowest)
+        ).round()
+        for way in (-1, 1)
+    ]
+    return max(int((place.clamp(0, scale.num_tones - 1) - steps).abs().max()) for place in found)
 
 
 def _longest(scale: ToneScale) -> int:

@@ -11,9 +11,17 @@ from torch.nn import functional as F
 
 from audiocraft.modules.harmonic import bounds
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder, amplitude
-from audiocraft.modules.harmonic.encoder import NOISES_PER_FRAME, TONES_PER_FRAME, SpectralEncoder
+from audiocraft.modules.harmonic.encoder import (
+    NOISES_PER_FRAME,
+    TONES_PER_FRAME,
+    SpectralEncoder,
+    farthest_move,
+    gathered,
+    heard_places,
+)
 
 _KERNEL = 7
+_LEAST_SHARE = 1e-7
 
 
 class PortableEncoder(nn.Module):
@@ -25,9 +33,7 @@ class PortableEncoder(nn.Module):
     def __init__(self, encoder: SpectralEncoder) -> None:
         super().__init__()
         self.encoder = encoder
-        scale, size = encoder.scale, encoder.window.shape[0]
-        if scale.reassign:
-            raise NotImplementedError("reassigned spectra")
+        size = encoder.window.shape[0]
         times = torch.arange(size, dtype=torch.float64)
         bins = torch.arange(size // 2 + 1, dtype=torch.float64)[:, None]
         angles = 2 * math.pi / size * bins * times
@@ -39,8 +45,9 @@ class PortableEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, 1, N] -> [B, D, T]"""
         scale = self.encoder.scale
-        tones = torch.log10(self._heard(x, self.kernels, scale.tone_hop) + scale.floor)
-        power = self._heard(x, self.basis, scale.noise_hop).square()
+        parts = self._parts(x, self.kernels, scale.tone_hop)
+        tones = torch.log10((self._moved(parts) if scale.reassign else _magnitudes(parts)) + scale.floor)
+        power = _magnitudes(self._parts(x, self.basis, scale.noise_hop)).square()
         bands = torch.log10((power @ self.encoder.filters.t()).sqrt() + scale.floor)
         features = torch.cat(
             [
@@ -52,13 +59,33 @@ class PortableEncoder(nn.Module):
         y: Tensor = self.encoder.projection(features)
         return y.transpose(1, 2)
 
-    def _heard(self, x: Tensor, kernels: Tensor, hop: int) -> Tensor:
-        """Magnitudes [B, steps, n] of real and imaginary kernels [2 n, 1, size]."""
+    def _parts(self, x: Tensor, kernels: Tensor, hop: int) -> Tensor:
+        """What kernels [n, 1, size] hear, [B, steps, n]."""
         size = kernels.shape[-1]
         parts = F.conv1d(F.pad(x, (size // 2 - hop, size // 2)), kernels, stride=hop)
-        steps = x.shape[-1] // hop
-        real, imaginary = parts[..., :steps].transpose(1, 2).chunk(2, dim=-1)
-        return (real.square() + imaginary.square()).sqrt()
+        return parts[..., : x.shape[-1] // hop].transpose(1, 2)
+
+    def _moved(self, parts: Tensor) -> Tensor:
+        """`reassigned` by comparisons, because older operators cannot keep the largest of what they scatter."""
+        scale = self.encoder.scale
+        amplitudes, places = heard_places(scale, parts)
+        moves = places - torch.arange(scale.num_tones, device=parts.device)
+        moved = torch.zeros_like(amplitudes)
+        for move in range(-farthest_move(scale), farthest_move(scale) + 1):
+            kept = torch.where(moves == move, amplitudes, torch.zeros_like(amplitudes))
+            shifted = (
+                F.pad(kept, (move, 0))[..., : scale.num_tones]
+                if move >= 0
+                else F.pad(kept, (0, -move))[..., -move:]
+            )
+            moved = torch.maximum(moved, shifted)
+        return gathered(moved)
+
+
+def _magnitudes(parts: Tensor) -> Tensor:
+    """Real and imaginary parts [..., 2 n] -> [..., n]"""
+    real, imaginary = parts.chunk(2, dim=-1)
+    return (real.square() + imaginary.square()).sqrt()
 
 
 class PortableDecoder(nn.Module):
@@ -68,6 +95,7 @@ class PortableDecoder(nn.Module):
     imaginary: Tensor
     turn_cos: Tensor
     turn_sin: Tensor
+    shares: Tensor
 
     def __init__(self, decoder: HarmonicNoiseDecoder) -> None:
         super().__init__()
@@ -80,6 +108,9 @@ class PortableDecoder(nn.Module):
         self.register_buffer("imaginary", imaginary.float())
         self.register_buffer("turn_cos", decoder.turns.real.contiguous())
         self.register_buffer("turn_sin", decoder.turns.imag.contiguous())
+        reach = math.ceil(math.log(_LEAST_SHARE, decoder.prediction)) if decoder.prediction else 1
+        shares = decoder.prediction ** torch.arange(reach - 1, -1, -1, dtype=torch.float64)
+        self.register_buffer("shares", shares.float().expand(decoder.dimension, 1, reach).contiguous())
 
     def first_state(self, batch_size: int) -> tuple[Tensor, ...]:
         """position [], tone tail, noise tail, the frames that each block still hears, the powers that bound what comes,
@@ -123,13 +154,12 @@ class PortableDecoder(nn.Module):
         return audio, (position + frames, tone_tail, noise_tail, *after, *heard, *held)
 
     def _summed(self, z: Tensor, held: Tensor) -> Tensor:
-        """`leaky_sum` as a convolution: shares below a millionth are left out."""
-        share = self.decoder.prediction
-        reach = math.ceil(math.log(1e-7, share))
-        powers = share ** torch.arange(reach - 1, -1, -1, dtype=torch.float32, device=z.device)
-        kernel = powers.expand(z.shape[1], 1, reach)
-        first = torch.cat([z[..., :1] + share * held.unsqueeze(-1), z[..., 1:]], dim=-1)
-        return F.conv1d(F.pad(first, (reach - 1, 0)), kernel, groups=z.shape[1])
+        """`leaky_sum` as a convolution: shares too small to matter are left out."""
+        first = z[..., :1] + self.decoder.prediction * held.unsqueeze(-1)
+        padding = z.new_zeros(z.shape[0], z.shape[1], self.shares.shape[-1] - 1)
+        return F.conv1d(
+            torch.cat([padding, first, z[..., 1:]], dim=-1), self.shares, groups=self.shares.shape[0]
+        )
 
     def _sung(self, tones: Tensor, position: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         decoder = self.decoder

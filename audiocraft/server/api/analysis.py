@@ -15,6 +15,7 @@ from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from pydantic import BaseModel, Field
 
 from audiocraft.errors import Cancelled
+from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import AnalyzeCaller, ServicesDep
 from audiocraft.server.api.responses import PROBLEMS
 from audiocraft.server.api.streams import PacedResponse
@@ -134,7 +135,7 @@ class FirstAnalysis(Analysis):
     responses={200: {"content": {"text/event-stream": {"schema": EVENT}}}},
 )
 async def analyze(
-    file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
+    file: Annotated[UploadFile, File(description="wav, flac, ogg, mp3 or acx")],
     services: ServicesDep,
     who: AnalyzeCaller,
     request: Request,
@@ -156,7 +157,7 @@ async def analyze(
 
 @router.post("/analyze", tags=["compatible"])
 async def analyze_first(
-    audio_file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
+    audio_file: Annotated[UploadFile, File(description="wav, flac, ogg, mp3 or acx")],
     services: ServicesDep,
     who: AnalyzeCaller,
     request: Request,
@@ -230,7 +231,7 @@ class _Work:
     def _run(self) -> dict[str, Any]:
         services = self._services
         content = self._kept.read(services.config.upload.bytes + 1)
-        with sandbox.decoded_file(content, services.config.upload) as file:
+        with sandbox.decoded_file(content, services.config.upload, read_coded=acx_reader(services)) as file:
             del content
             services.store.count(self._who.owner, self._who.quota, file.seconds)
             return services.analysts.analyse(file, self._options, progress=self._note, stop=self._stop)

@@ -16,17 +16,19 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from audiocraft.audio.encoders import open_encoder
-from audiocraft.audio.formats import FILE_FORMATS, STREAM_FORMATS, stream_format
+from audiocraft.audio.formats import DOWNLOAD_FORMATS, FILE_FORMATS
 from audiocraft.audio.marks import marked
+from audiocraft.server.api.coded import models_of
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
 from audiocraft.server.api.generations import JobId
 from audiocraft.server.api.responses import PROBLEMS
-from audiocraft.server.api.schemas import AUDIO_CONTENT, AudioFormat, FormatQuery
+from audiocraft.server.api.schemas import FILE_CONTENT, DownloadFormat, DownloadQuery
 from audiocraft.server.api.scores import marks_of_job
 from audiocraft.server.api.streams import with_deadline
 from audiocraft.server.errors import NotFound, NotReady
 from audiocraft.server.jobs.records import GenerationJob, tags_of
 from audiocraft.server.services import Services
+from audiocraft.server.worker.ports import AcxOptions
 from audiocraft.utils.files import atomic_path
 
 _BLOCK_SECONDS = 4
@@ -71,8 +73,8 @@ class PacedFile(FileResponse):
     "/{job}/audio",
     response_class=Response,
     responses={
-        200: {"content": AUDIO_CONTENT, "description": "The whole file."},
-        206: {"content": AUDIO_CONTENT, "description": "The part that `Range` names."},
+        200: {"content": FILE_CONTENT, "description": "The whole file."},
+        206: {"content": FILE_CONTENT, "description": "The part that `Range` names."},
         304: {"description": "The file is still the one of `If-None-Match`."},
         416: {"description": "There is no such part, or too many were asked for."},
     },
@@ -83,7 +85,7 @@ async def get_audio(
     services: ServicesDep,
     who: GenerateCaller,
     request: Request,
-    format: FormatQuery = "wav",
+    format: DownloadQuery = "wav",
     download: Annotated[bool, Query(description="As a file to keep, with a name.")] = False,
 ) -> Response:
     """The file of a finished piece, in any format, whole or in parts."""
@@ -107,7 +109,7 @@ def get_peaks(
 async def file_of(
     services: Services,
     job: GenerationJob,
-    format: AudioFormat,
+    format: DownloadFormat,
     request: Request,
     *,
     download: bool = False,
@@ -118,7 +120,7 @@ async def file_of(
             f"the piece is {job.status}: its file is there once it has succeeded; "
             f"/v1/generations/{job.id}/stream gives what there is"
         )
-    form = STREAM_FORMATS[format]
+    form = DOWNLOAD_FORMATS[format]
     etag = f'"{(job.result or {}).get("sha256", job.id)[:32]}-{format}"'
     headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
     if etag in request.headers.get("if-none-match", ""):
@@ -143,10 +145,20 @@ def finished_file(services: Services, job: GenerationJob, format: str) -> Path:
         raise NotFound(f"the audio of {job.id} is not kept any more")
     if format == "wav":
         return source
-    target = services.blobs.folder_of(job.id) / f"audio-{job.fence}.{stream_format(format).suffix}"
+    form = DOWNLOAD_FORMATS[format]
+    target = services.blobs.folder_of(job.id) / f"audio-{job.fence}.{form.suffix}"
     if not target.is_file():
-        _encode(services, job, format, target)
+        if form.coded:
+            _write_acx(services, job, source, target)
+        else:
+            _encode(services, job, format, target)
     return target
+
+
+def _write_acx(services: Services, job: GenerationJob, source: Path, target: Path) -> None:
+    codec = services.catalogue.choose(None, "codec").name
+    with atomic_path(target) as temporary:
+        models_of(services).write_acx(codec, source, temporary, AcxOptions(tags=tags_of(job)))
 
 
 def _encode(services: Services, job: GenerationJob, format: str, target: Path) -> None:

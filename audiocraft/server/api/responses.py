@@ -140,7 +140,7 @@ class EncodedAudio(BaseModel):
     object: Literal["codes"] = "codes"
     model: str
     codes: list[list[int]] = Field(description="A list for each codebook, the coarsest first.")
-    scale: float | None = Field(description="The volume, with codecs that keep it apart.")
+    scale: list[float] | None = Field(description="The volume of each chunk, with codecs that keep it apart.")
     sample_rate: int
     channels: int
     frame_rate: float

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from audiocraft.audio.formats import STREAM_FORMATS
+from audiocraft.audio.formats import DOWNLOAD_FORMATS, STREAM_FORMATS
 from audiocraft.audio.regions import checked_regions
 from audiocraft.config.limits import FADE, MAX_FADE, MAX_PROMPT_CHARACTERS, MAX_SEED, EndingKind
 from audiocraft.config.settings import PLACES
@@ -20,14 +20,20 @@ from audiocraft.server.api.spelling import chords_of_text, named, spelled_chord
 
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
+DownloadFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32", "acx"]
 FormatQuery = Annotated[
     AudioFormat,
     Query(description=", ".join(f"{form.name}: {form.title}" for form in STREAM_FORMATS.values())),
 ]
-AUDIO_CONTENT = {
-    form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in STREAM_FORMATS.values()
-}
-"""The kinds of audio that an answer may be, for the description of the interface."""
+DownloadQuery = Annotated[
+    DownloadFormat,
+    Query(description=", ".join(f"{form.name}: {form.title}" for form in DOWNLOAD_FORMATS.values())),
+]
+AUDIO_CONTENT, FILE_CONTENT = (
+    {form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in formats.values()}
+    for formats in (STREAM_FORMATS, DOWNLOAD_FORMATS)
+)
+"""The kinds of audio that a stream or a file may be, for the description of the interface."""
 NEEDS_AUDIO: tuple[Kind, ...] = ("continuation", "melody", "style", "drums")
 
 # JavaScript and some databases lose larger whole numbers.
@@ -61,7 +67,7 @@ class AudioInput(Strict):
 
     upload: UploadId | None = Field(default=None, description="The id of an upload.")
     generation: GenerationId | None = Field(default=None, description="The id of a finished piece of yours.")
-    data: str | None = Field(default=None, description="A wav, flac, ogg or mp3 file in base64.")
+    data: str | None = Field(default=None, description="A wav, flac, ogg, mp3 or acx file in base64.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -455,6 +461,9 @@ class GenerationBody(Strict):
         return self.model_copy(update={"model": model, "seed": seed})
 
 
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class CodesBody(Strict):
     """Codes of a codec, and what else the answer of `encode` says of them: it may be sent back as it is."""
 
@@ -467,8 +476,8 @@ class CodesBody(Strict):
         Field(min_length=1, max_length=64),
     ] = Field(description="A list for each codebook, the coarsest first.")
     model: ModelName | None = Field(default=None, description="The codec; by default the server's.")
-    scale: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
-        default=None, description="The volume, with codecs that keep it apart."
+    scale: Scale | list[Scale] | None = Field(
+        default=None, description="The volume of each chunk, with codecs that keep it apart."
     )
     samples: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="How long the audio was: what is beyond is cut off."

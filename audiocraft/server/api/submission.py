@@ -14,6 +14,7 @@ from types import MappingProxyType
 from fastapi.concurrency import run_in_threadpool
 
 from audiocraft.errors import InvalidInput, QueueFull
+from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
 from audiocraft.server.api.scores import own_piece, plan_of_continuation, score_of, understood_of, with_loop
@@ -297,4 +298,4 @@ def _decoded(services: Services, audio: AudioInput, role: str) -> DecodedUpload:
         content = base64.b64decode(audio.data or "", validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidInput(f"{field} is not base64", field=field) from error
-    return sandbox.decode(content, services.config.upload, field=field)
+    return sandbox.decode(content, services.config.upload, field=field, read_coded=acx_reader(services))

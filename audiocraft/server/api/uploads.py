@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Annotated
 
 import anyio
 from fastapi import APIRouter, File, Path, Response, UploadFile
 
+from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep
 from audiocraft.server.api.responses import PROBLEMS, Upload, UploadList, moment
 from audiocraft.server.jobs.uploads import INLINE, DecodedUpload, UploadRecord
@@ -27,7 +29,7 @@ router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=PROBLEMS)
     responses={200: {"model": Upload, "description": "You sent the same file before: this is that upload."}},
 )
 async def create_upload(
-    file: Annotated[UploadFile, File(description="wav, flac, ogg or mp3")],
+    file: Annotated[UploadFile, File(description="wav, flac, ogg, mp3 or acx")],
     services: ServicesDep,
     who: GenerateCaller,
     response: Response,
@@ -78,7 +80,8 @@ async def read_audio(services: Services, file: UploadFile) -> DecodedUpload:
     """The audio of an uploaded file, decoded in the sandbox, a few at a time; those that wait stay on disk."""
     async with services.decoding.slot():
         content = await file.read(services.config.upload.bytes + 1)
-        return await anyio.to_thread.run_sync(sandbox.decode, content, services.config.upload)
+        decoding = partial(sandbox.decode, content, services.config.upload, read_coded=acx_reader(services))
+        return await anyio.to_thread.run_sync(decoding)
 
 
 def _shown(services: Services, record: UploadRecord) -> Upload:

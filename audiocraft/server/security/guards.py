@@ -34,7 +34,14 @@ _HEADERS = (
 )
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
-UPLOAD_PATHS = ("/v1/uploads", "/v1/codec/encode", "/v1/analyze", "/analyze")
+UPLOAD_PATHS = (
+    "/v1/uploads",
+    "/v1/codec/encode",
+    "/v1/codec/compress",
+    "/v1/codec/expand",
+    "/v1/analyze",
+    "/analyze",
+)
 _CODES_PATH = "/v1/codec/decode"
 _CODES_BYTES = 8 * 2**20
 _FORM_OVERHEAD = 64 * 2**10

@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,12 @@ _CHILD = Path(__file__).with_name("decode_child.py")
 _CHILD_MEMORY = 2**30
 _REFUSALS = {"too_large": TooLarge, "unsupported": UnsupportedMedia, "disk_full": DiskFull}
 _OUT_OF_TIME = (-24, -9)  # SIGXCPU; SIGKILL, where that is not heard
-_ACCEPTED = "wav, flac, ogg (Vorbis or Opus) or mp3"
+_ACCEPTED = "wav, flac, ogg (Vorbis or Opus), mp3 or acx"
+ACX_HEAD = b"\x89ACX\r\n\x1a\n"
+
+ReadCoded = Callable[[Path, Path, str], dict[str, Any]]
+"""Writes the audio of an .acx file, whose codes a model has to decode, as raw samples -> what the child says of other
+files. Takes the source, the target and the field of the request."""
 
 
 def sniff(head: bytes) -> str | None:
@@ -40,6 +45,8 @@ def sniff(head: bytes) -> str | None:
         return "ogg"
     if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6)):
         return "mp3"
+    if head[:8] == ACX_HEAD:
+        return "acx"
     return None
 
 
@@ -67,27 +74,40 @@ class DecodedFile:
 
 
 @contextmanager
-def decoded_file(content: bytes, limits: UploadLimits, *, field: str = "file") -> Iterator[DecodedFile]:
+def decoded_file(
+    content: bytes, limits: UploadLimits, *, field: str = "file", read_coded: ReadCoded | None = None
+) -> Iterator[DecodedFile]:
     """The audio in `content` as a file that lasts as long as the context, or a refusal that says what is wrong. Takes
-    up to seconds: not for event loops."""
+    up to seconds: not for event loops.
+
+    Args:
+        read_coded: reads .acx files; None refuses them.
+    """
     if len(content) > limits.bytes:
         raise TooLarge(f"a file may have {size_of(limits.bytes)}, this one has more", field=field)
     kind = sniff(content[:16])
     if kind is None:
         raise UnsupportedMedia(f"this is no audio file that is read here; send {_ACCEPTED}", field=field)
+    if kind == "acx" and read_coded is None:
+        raise UnsupportedMedia("this server has no codecs of its own, so it reads no acx files", field=field)
     with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as folder:
         source, target = Path(folder, f"in.{kind}"), Path(folder, "out.f32")
         source.write_bytes(content)
-        found = _run(source, target, limits, field)
+        if kind == "acx" and read_coded is not None:
+            found = read_coded(source, target, field)
+        else:
+            found = _run(source, target, limits, field)
         yield DecodedFile(
             path=target, sample_rate=int(found["sample_rate"]), channels=int(found["channels"]),
             samples=int(found["samples"]), kind=str(found["kind"]), sha256=hashlib.sha256(content).hexdigest(),
         )  # fmt: skip
 
 
-def decode(content: bytes, limits: UploadLimits, *, field: str = "file") -> DecodedUpload:
+def decode(
+    content: bytes, limits: UploadLimits, *, field: str = "file", read_coded: ReadCoded | None = None
+) -> DecodedUpload:
     """The audio in `content`, or a refusal that says what is wrong. Takes up to seconds: not for event loops."""
-    with decoded_file(content, limits, field=field) as file:
+    with decoded_file(content, limits, field=field, read_coded=read_coded) as file:
         frames = np.fromfile(file.path, dtype=np.float32).reshape(file.samples, file.channels)
     wav = np.ascontiguousarray(frames.T)
     del frames

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from audiocraft.server.serve import freeze_startup_objects
 from audiocraft.server.services import Services, build_services
 from audiocraft.server.worker.ipc import Array, Message, MessageSocket
 from audiocraft.server.worker.local_engine import LocalEngine
-from audiocraft.server.worker.ports import JobRunner
+from audiocraft.server.worker.ports import AcxBounds, AcxOptions, JobRunner
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class WorkerChild:
         self._calls: Mapping[str, Callable[[Message, list[Array]], Answer]] = {
             "load": self._load, "unload": self._unload, "loaded": self._loaded, "encode": self._encode,
             "decode": self._decode, "codec_facts": self._codec_facts,
+            "write_acx": self._write_acx, "read_acx": self._read_acx,
             "running": self._running, "metrics": self._text,
         }  # fmt: skip
 
@@ -178,12 +180,28 @@ class WorkerChild:
     def _encode(self, message: Message, arrays: list[Array]) -> Answer:
         rate, codebooks = message["sample_rate"], message["codebooks"]
         found = self._engine.encode(message["codec"], arrays[0], rate, codebooks)
-        facts = {"scale": found.scale, "codec": asdict(found.codec), "samples": found.samples}
+        facts = {
+            "scale": None if found.scale is None else list(found.scale),
+            "codec": asdict(found.codec),
+            "samples": found.samples,
+        }
         return facts, (found.codes,)
 
     def _decode(self, message: Message, arrays: list[Array]) -> Answer:
         content = self._engine.decode(message["codec"], arrays[0], message["scale"], message["samples"])
         return None, (np.frombuffer(content, np.uint8),)
+
+    def _write_acx(self, message: Message, _: list[Array]) -> Answer:
+        source, target = Path(message["source"]), Path(message["target"])
+        options = AcxOptions(**message["options"])
+        return asdict(self._engine.write_acx(message["codec"], source, target, options)), ()
+
+    def _read_acx(self, message: Message, _: list[Array]) -> Answer:
+        source, target = Path(message["source"]), Path(message["target"])
+        bounds = AcxBounds(**message["bounds"])
+        return asdict(
+            self._engine.read_acx(message["codec"], source, target, bounds, message["codebooks"])
+        ), ()
 
     def _running(self, _message: Message, _: list[Array]) -> Answer:
         return self._runner.running, ()

@@ -5,22 +5,27 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.files import encode_audio
 from audiocraft.audio.tags import decoding_tags
+from audiocraft.codec.known import KnownCodec
 from audiocraft.config.watermark import PROVENANCE
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import Loaded, ModelCache
-from audiocraft.errors import ConfigError, InvalidInput
+from audiocraft.errors import ConfigError
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.watermarks.provenance import marked, provenance_mark
+from audiocraft.server.worker import coding
 from audiocraft.server.worker.ports import (
+    AcxAudio,
+    AcxBounds,
+    AcxFacts,
+    AcxOptions,
     CodecFacts,
     Codes,
     EncodedFile,
@@ -48,7 +53,7 @@ class LocalEngine(Engine):
         super().__init__(models, max_rows=2 * rows, max_queue=4 * rows)
         self.watermark = watermark
         self._codec_lock = threading.Lock()
-        self._codecs: OrderedDict[str, CompressionModel] = OrderedDict()
+        self._codecs: OrderedDict[str, KnownCodec] = OrderedDict()
 
     @classmethod
     def create(
@@ -102,66 +107,41 @@ class LocalEngine(Engine):
 
     def codec_facts(self, codec: str) -> CodecFacts:
         """What `codec` makes; it is loaded for this."""
-        return _facts(self._codec(codec))
+        return coding.facts_of(self._codec(codec).codec)
 
     def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
         """Turn audio [C, N] into codes; `codebooks` None takes all. Raises InvalidInput where there are fewer."""
-        network = self._codec(codec)
-        if codebooks is not None and not 1 <= codebooks <= network.total_codebooks:
-            raise InvalidInput(
-                f"codec {codec!r} has 1 to {network.total_codebooks} codebooks, not {codebooks}",
-                field="codebooks",
-            )
-        audio = convert_audio(torch.from_numpy(wav)[None], sample_rate, network.sample_rate, network.channels)
-        with torch.inference_mode():
-            codes, scale = network.encode(audio.to(self.models.device), num_codebooks=codebooks)
-        return EncodedFile(
-            codes=codes[0].cpu().long().numpy(),
-            scale=float(scale.reshape(-1)[0]) if scale is not None else None,
-            codec=_facts(network),
-            samples=audio.shape[-1],
-        )
+        return coding.codes_of(self._codec(codec).codec, wav, sample_rate, codebooks)
 
-    def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+    def decode(self, codec: str, codes: Codes, scale: Sequence[float] | None, samples: int | None) -> bytes:
         """Turn codes [K, T] into the bytes of a WAV file, cut to `samples` where they are given. Raises InvalidInput
         where the codec has no such codes."""
-        network = self._codec(codec)
-        if not 1 <= codes.shape[0] <= network.total_codebooks:
-            raise InvalidInput(
-                f"codec {codec!r} has 1 to {network.total_codebooks} codebooks, not {codes.shape[0]}",
-                field="codes",
-            )
-        if int(codes.min()) < 0 or int(codes.max()) >= network.cardinality:
-            raise InvalidInput(
-                f"codes of {codec!r} lie between 0 and {network.cardinality - 1}", field="codes"
-            )
-        device = self.models.device
-        volume = torch.tensor([[scale]], device=device) if scale is not None else None
-        with torch.inference_mode():
-            audio = network.decode(torch.from_numpy(codes)[None].to(device), volume)[0].float().cpu()
-        return self.decoded_file(codec, audio[:, :samples], network.sample_rate)
+        audio, rate = coding.audio_of(self._codec(codec).codec, codec, codes, scale, samples)
+        return self.decoded_file(codec, audio, rate)
 
     def decoded_file(self, codec: str, audio: Tensor, sample_rate: int) -> bytes:
         """The bytes of a WAV file of audio [C, N] that a codec has made of codes, marked like all that goes out."""
         audio = marked(audio, sample_rate, self.watermark)
         return encode_audio(audio, sample_rate, "wav", tags=decoding_tags(codec))
 
-    def _codec(self, name: str) -> CompressionModel:
+    def write_acx(self, codec: str, source: Path, target: Path, options: AcxOptions) -> AcxFacts:
+        """Write an audio file as an .acx file."""
+        return coding.write_acx(self._codec(codec), source, target, options)
+
+    def read_acx(
+        self, codec: str, source: Path, target: Path, bounds: AcxBounds, codebooks: int | None = None
+    ) -> AcxAudio:
+        """Write the audio of an .acx file, as WAV, which is marked like all that goes out, or as raw samples."""
+        return coding.read_acx(self._codec(codec), source, target, bounds, codebooks, self.watermark)
+
+    def _codec(self, name: str) -> KnownCodec:
         """A codec by its own name or by that of a model that speaks its codes; the last few stay in memory."""
         with self._codec_lock:
-            codec = self._codecs.pop(name, None) or CompressionModel.get_pretrained(
-                name, device=self.models.device
-            )
+            codec = self._codecs.pop(name, None) or KnownCodec.load(name, device=self.models.device)
             self._codecs[name] = codec
             while len(self._codecs) > _CODECS_KEPT:
                 self._codecs.popitem(last=False)
         return codec
-
-
-def _facts(codec: CompressionModel) -> CodecFacts:
-    return CodecFacts(
-        sample_rate=codec.sample_rate, channels=codec.channels, frame_rate=float(codec.frame_rate)
-    )
 
 
 def _warm_up(model: GeneratorModel) -> None:

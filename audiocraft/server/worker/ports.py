@@ -5,8 +5,9 @@ Nothing here imports torch: audio and codes are numpy arrays, so that the proces
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -51,14 +52,61 @@ class EncodedFile:
     """Audio as codes [K, T].
 
     Args:
-        scale: the volume, with codecs that keep it apart; None with others.
+        scale: the volume of each chunk, with codecs that keep it apart; None with others.
         samples: the length of the audio at the codec's sample rate.
     """
 
     codes: Codes
-    scale: float | None
+    scale: Sequence[float] | None
     codec: CodecFacts
     samples: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcxOptions:
+    """What an .acx file may take and says: fields of `codec.rate.Rate`, at most one of them given, and tags."""
+
+    codebooks: int | None = None
+    bitrate: float | None = None
+    size: int | None = None
+    target_mel: float | None = None
+    quality: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcxFacts:
+    """An .acx file that was written.
+
+    Args:
+        bytes: of the whole file.
+        codebooks: the mean of all blocks.
+    """
+
+    bytes: int
+    seconds: float
+    codebooks: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcxBounds:
+    """What the audio of an .acx file may be."""
+
+    seconds: float
+    bytes: int
+    channels: int
+    min_rate: int
+    max_rate: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcxAudio:
+    """The audio of an .acx file that was read; `problems` says what of it was damaged."""
+
+    sample_rate: int
+    channels: int
+    samples: int
+    problems: Sequence[str]
 
 
 class ModelsPort(Protocol):
@@ -79,8 +127,16 @@ class ModelsPort(Protocol):
     def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
         """Turn audio [C, N] into codes; `codebooks` None takes all."""
 
-    def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+    def decode(self, codec: str, codes: Codes, scale: Sequence[float] | None, samples: int | None) -> bytes:
         """Turn codes [K, T] into the bytes of a WAV file, cut to `samples` where they are given."""
+
+    def write_acx(self, codec: str, source: Path, target: Path, options: AcxOptions) -> AcxFacts:
+        """Write an audio file as an .acx file."""
+
+    def read_acx(
+        self, codec: str, source: Path, target: Path, bounds: AcxBounds, codebooks: int | None = None
+    ) -> AcxAudio:
+        """Write the audio of an .acx file, as WAV or, where `target` ends so, as raw samples .f32, interleaved."""
 
     def close(self, drain: bool = True) -> None:
         """Accept nothing more and end: after what runs, or without `drain` at once."""

@@ -16,6 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 from audiocraft.config.decode import encode
@@ -24,6 +26,10 @@ from audiocraft.errors import ConfigError
 from audiocraft.server.errors import Fault, RequestRefused
 from audiocraft.server.worker.ipc import Array, Message, MessageSocket
 from audiocraft.server.worker.ports import (
+    AcxAudio,
+    AcxBounds,
+    AcxFacts,
+    AcxOptions,
     CodecFacts,
     Codes,
     EncodedFile,
@@ -194,10 +200,31 @@ class WorkerProcess:
             codes=codes, scale=found["scale"], codec=CodecFacts(**found["codec"]), samples=found["samples"]
         )
 
-    def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+    def decode(self, codec: str, codes: Codes, scale: Sequence[float] | None, samples: int | None) -> bytes:
         """Turn codes [K, T] into the bytes of a WAV file in the worker."""
         _, (content,) = self._call("decode", codes, codec=codec, scale=scale, samples=samples)
         return content.tobytes()
+
+    def write_acx(self, codec: str, source: Path, target: Path, options: AcxOptions) -> AcxFacts:
+        """Have the worker write an audio file as an .acx file."""
+        found, _ = self._call(
+            "write_acx", codec=codec, source=str(source), target=str(target), options=asdict(options)
+        )
+        return AcxFacts(**found)
+
+    def read_acx(
+        self, codec: str, source: Path, target: Path, bounds: AcxBounds, codebooks: int | None = None
+    ) -> AcxAudio:
+        """Have the worker write the audio of an .acx file."""
+        found, _ = self._call(
+            "read_acx",
+            codec=codec,
+            source=str(source),
+            target=str(target),
+            bounds=asdict(bounds),
+            codebooks=codebooks,
+        )
+        return AcxAudio(**found)
 
     def close(self, drain: bool = True) -> None:
         """End the worker: after what runs, or without `drain` at once."""
