@@ -132,6 +132,8 @@ class AcxFile:
             again = self._chunks.scanned()
             self._found.places.update(again.places)
             payload = self._payload(number)
+            if payload is not None:
+                self._problem(f"block {number} lies elsewhere than the index says")
         try:
             if payload is None:
                 raise DamagedFile("its bytes are damaged")

@@ -138,14 +138,19 @@ class ChunkReader:
         if places and places[-1] > index_at:
             return None
         found.places = dict(enumerate(places[:-1]))
-        place, first = len(MAGIC), places[0] if len(places) > 1 else index_at
-        while place < first:
+        first, last_end = (places[0], places[-1]) if len(places) > 1 else (index_at, index_at)
+        both = self._take_fixed(found, len(MAGIC), first) and self._take_fixed(found, last_end, index_at)
+        return found if both else None
+
+    def _take_fixed(self, found: Contents, place: int, end: int) -> bool:
+        """Take the chunks between two places, none of them a block -> whether they are all whole."""
+        while place < end:
             chunk = self.at(place)
             if chunk is None or chunk[0] not in _FIXED:
-                return None
+                return False
             self._take(found, *chunk, place)
             place += FRAME.size + len(chunk[2])
-        return found
+        return place == end
 
     def _frame_at(self, place: int) -> tuple[bytes, int, int, int] | None:
         if not 0 <= place <= self.size - FRAME.size:

@@ -109,6 +109,15 @@ def test_a_damaged_header_has_a_second_copy(
     assert found is not None and torch.equal(found[0], whole) and "damaged" in found[1][0]
 
 
+@pytest.mark.parametrize("seed", [1041, 1206, 1239])
+def test_damage_that_costs_nothing_is_said_too(
+    seed: int, file_bytes: bytes, known: KnownCodec, whole: torch.Tensor
+) -> None:
+    """A second copy that is damaged while the first one is whole; two blocks in each other's place."""
+    found = played(damaged(file_bytes, seed), known)
+    assert found is not None and found[1] and torch.equal(found[0], whole)
+
+
 def test_a_file_that_was_cut_off_plays_what_is_there(
     file_bytes: bytes, known: KnownCodec, whole: torch.Tensor
 ) -> None:

@@ -17,7 +17,7 @@ from audiocraft.codec.files import decode_file
 from audiocraft.codec.writer import Notes
 from audiocraft.errors import InvalidInput
 
-from .conftest import made, sound, write
+from .conftest import CODECS, made, sound, write
 
 SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT")
 
@@ -55,7 +55,7 @@ def test_undefined_samples_leave_no_file(bad: float, known: KnownCodec, tmp_path
     assert not (tmp_path / "a.acx").exists()
 
 
-@pytest.mark.parametrize("name", ["causal", "not causal", "chunked", "renormalising", "dac"])
+@pytest.mark.parametrize("name", CODECS)
 def test_every_codec_has_files_and_any_moment_of_them(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

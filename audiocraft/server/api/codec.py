@@ -145,7 +145,7 @@ async def _short_audio(services: Services, file: UploadFile) -> DecodedUpload:
 
 
 def _seconds(decoded: DecodedUpload) -> float:
-    return decoded.wav.shape[-1] / decoded.sample_rate
+    return float(decoded.wav.shape[-1] / decoded.sample_rate)
 
 
 def _named(file: UploadFile, suffix: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import { ApiError, connection, get } from "./api.js";
 import { AudioShelf } from "./audio.js";
+import { CompareDialog } from "./compare.js";
 import { Composer } from "./composer.js";
 import { AnalysisDialog, keyboardDialog, keyDialog, ModelsDialog } from "./dialogs.js";
 import { $, announce, calm, colour, paintRange, sentence } from "./dom.js";
@@ -30,6 +31,7 @@ const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wan
 const region = new Region((body) => complain(generate([body])));
 const models = new ModelsDialog();
 const analysis = new AnalysisDialog();
+const comparison = new CompareDialog();
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel("audiocraft") : null; // the other tabs with this page
 const library = new Library(jobs, { show, play, forget, starred: () => stage.refresh(), complain: (promise) => complain(promise), deleted: (id) => tabs?.postMessage({ deleted: id }) });
 keyboardDialog(SHORTCUTS);
@@ -154,6 +156,7 @@ $("extend").addEventListener("click", () => complain(extend()));
 $("reuse").addEventListener("click", () => { composer.fill(stage.generation); composer.focus(); });
 $("star").addEventListener("click", star);
 $("inspect").addEventListener("click", () => complain(analysis.generation(stage.generation)));
+$("compare").addEventListener("click", () => { player.pause(); complain(comparison.open(stage.generation)); });
 $("volume").value = player.volume = read("volume", 0.9);
 $("volume").addEventListener("change", (event) => write("volume", Number(event.target.value)));
 $("volume").addEventListener("input", (event) => paintRange(event.target));
@@ -207,5 +210,5 @@ async function start() {
 }
 
 // For the console and for tests: what sounds, what is known.
-window.audiocraft = Object.freeze({ player, jobs, stage, get });
+window.audiocraft = Object.freeze({ player, jobs, stage, comparison, get });
 start().catch((error) => { if (error instanceof ApiError) say(sentence(error.message)); }).finally(() => jobs.watch());

@@ -98,7 +98,7 @@ export class AnalysisDialog {
 
   open() {
     if (!$("analysis-dialog").open) $("analysis-dialog").showModal();
-    if (!$("analysis").childElementCount) this._say("Loudness, tempo, key, and whether it sounds recorded or generated. Choose a wav, flac, ogg or mp3 file, or drop it here.");
+    if (!$("analysis").childElementCount) this._say("Loudness, tempo, key, and whether it sounds recorded or generated. Choose a wav, flac, ogg, mp3 or acx file, or drop it here.");
   }
 
   async analyse(file, name) {

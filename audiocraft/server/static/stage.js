@@ -7,7 +7,7 @@ import { isActive, isKept, lengthOf, titleOf } from "./jobs.js";
 import { chordsOf, Score, Takes } from "./score.js";
 import { stars } from "./store.js";
 
-const FORMATS = [["wav", "WAV", "exact"], ["flac", "FLAC", "exact, smaller"], ["mp3", "MP3", "plays everywhere"], ["opus", "Opus", "smallest"]];
+const FORMATS = [["wav", "WAV", "exact"], ["flac", "FLAC", "exact, smaller"], ["mp3", "MP3", "plays everywhere"], ["opus", "Opus", "small"], ["acx", "ACX", "codes, the smallest"]];
 const STATES = { queued: "Waiting", starting: "Starting", processing: "Composing", succeeded: "", failed: "Failed", canceled: "Canceled" };
 
 const EMPTY = ["Nothing playing yet", "Write a few words and press Generate. It is made by this server and sent nowhere else."];
@@ -183,7 +183,7 @@ export class Stage {
     const done = isKept(generation);
     $("actions").hidden = false;
     $("cancel").hidden = !active;
-    for (const id of ["extend", "redo", "inspect", "star"]) $(id).hidden = !done;
+    for (const id of ["extend", "redo", "inspect", "compare", "star"]) $(id).hidden = !done;
     $("download").closest(".menu").hidden = !done;
     $("vary").querySelector("span").textContent = generation.status === "failed" ? "Try again" : "Vary";
     const starred = stars.has(generation.id);

@@ -22,6 +22,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
+from audiocraft.codec import open_acx
 from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.worker.local_engine import LocalEngine
@@ -95,10 +96,20 @@ def test_words_become_sound_and_a_file(visit: Visit) -> None:
     assert any(0 < percent < 100 for percent in seen)
     start = visit.ask("audiocraft.player.position")
     visit.until(f"audiocraft.player.position > {start} + 0.3 || !audiocraft.player.wanted")
-    for format, suffix in (("wav", ".wav"), ("flac", ".flac"), ("mp3", ".mp3"), ("opus", ".opus")):
+    for format, suffix in (
+        ("wav", ".wav"),
+        ("flac", ".flac"),
+        ("mp3", ".mp3"),
+        ("opus", ".opus"),
+        ("acx", ".acx"),
+    ):
         name, content = download(visit, format)
         assert name.startswith("calm-piano-")
         assert name.endswith(suffix)
+        if format == "acx":
+            with open_acx(io.BytesIO(content)) as coded:
+                assert coded.seconds == pytest.approx(10.0, abs=0.3) and coded.header.model == "codec"
+            continue
         samples, rate = soundfile.read(io.BytesIO(content))
         assert len(samples) / rate == pytest.approx(10.0, abs=0.3)
         assert float(np.sqrt((samples**2).mean())) > 0.05
@@ -124,6 +135,47 @@ def test_it_plays_seeks_repeats_and_ends_by_keys(visit: Visit) -> None:
     visit.page.keyboard.press("Escape")
     visit.page.keyboard.press("n")
     assert visit.ask("document.activeElement.id") == "prompt"
+
+
+def test_original_and_codec_are_heard_at_the_same_moment(visit: Visit) -> None:
+    """The slider changes what sounds and nothing else: all versions run on together, at one place of the piece."""
+    visit.page.fill("#duration", "4")
+    visit.generate("to compare")
+    visit.until("audiocraft.stage.generation.status === 'succeeded'")
+    visit.page.click("#compare")
+    visit.until("!document.getElementById('compare-play').disabled && audiocraft.comparison.heard === 4")
+    assert not visit.ask("audiocraft.player.wanted")
+    assert re.fullmatch(r"4 of 4 · [\d.]+ kb/s", visit.page.inner_text("#compare-shown"))
+    visit.page.click("#compare-play")
+    visit.until("audiocraft.comparison.playing && audiocraft.comparison.position > 0.2")
+    rates = []
+    for place, heard in ((1, 1), (5, 0), (2, 2)):
+        before, began = visit.ask("[audiocraft.comparison.position, performance.now()]")
+        visit.page.evaluate(
+            "place => { const slider = document.getElementById('compare-books'); slider.value = place;"
+            " slider.dispatchEvent(new Event('input')); }",
+            place,
+        )
+        visit.until(f"audiocraft.comparison.heard === {heard}")
+        after, ended = visit.ask("[audiocraft.comparison.position, performance.now()]")
+        # Time went on as it does on the wall, round and round the four seconds.
+        apart = ((after - before) - (ended - began) / 1000 + 2) % 4 - 2
+        assert abs(apart) < (0.1 if browsing.TIMED else 0.5)
+        text = visit.page.inner_text("#compare-shown")
+        assert (text == "Original") == (heard == 0)
+        rates += [float(text.split("·")[1].split()[0])] if heard else []
+    assert rates[0] < rates[1]
+    place = visit.ask("audiocraft.comparison.position")
+    visit.page.click("#compare-play")
+    paused = visit.ask("audiocraft.comparison.position")
+    visit.page.wait_for_timeout(60)
+    assert visit.ask("audiocraft.comparison.position") == paused != place
+    with visit.page.expect_download() as waiting:
+        visit.page.click("#compare-save")
+    assert waiting.value.suggested_filename.endswith(".acx")
+    with open_acx(str(waiting.value.path())) as coded:
+        assert coded.header.codebooks == 2 and coded.seconds == pytest.approx(4.0, abs=0.1)
+    visit.page.keyboard.press("Escape")
 
 
 def test_cancel_stops_a_piece(visit: Visit) -> None:

@@ -23,7 +23,7 @@ SCRIPTS = sorted(FOLDER.glob("*.js"))
 _NOT_SHOWN = frozenset(
     "GET POST PATCH DELETE Content-Type Content-Disposition Retry-After BroadcastChannel AudioContext RIFF Escape "
     "Delete Backspace SELECT "
-    "Arrow ArrowDown ArrowUp Tab Enter Ctrl Files AudioCraft WAV FLAC MP3 Opus LUFS Eb Ab Bb English".split()
+    "Arrow ArrowDown ArrowUp Tab Enter Ctrl Files AudioCraft WAV FLAC MP3 Opus ACX LUFS Eb Ab Bb English".split()
 ) | {
     "WAVEfmt ",
     "Bearer {}",
@@ -36,6 +36,7 @@ _NOT_SHOWN = frozenset(
     "Top k",
     "{} bpm",
     "{} kHz",
+    "{} kb/s",
     "Take {}",
     "{} · {} kHz",
     "{} with {} and {}, {} bpm, {} {}",

@@ -47,7 +47,7 @@ class MarkingEngine(FakeEngine):
 
     watermark = PROVENANCE
 
-    def decode(self, codec: str, codes: Codes, scale: float | None, samples: int | None) -> bytes:
+    def decode(self, codec: str, codes: Codes, scale: Any, samples: int | None) -> bytes:
         noise = torch.rand(1, round(SECONDS * RATE), generator=torch.Generator().manual_seed(1)) - 0.5
         return self.decoded_file(codec, noise, RATE)
 
