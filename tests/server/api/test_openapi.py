@@ -85,7 +85,7 @@ def test_the_paths_that_were_promised(tmp_path: Path) -> None:
         "/generate/music", "/generate/audio", "/v1/generations", "/v1/generations/{job}",
         "/v1/generations/{job}/cancel",
         "/v1/generations/{job}/events", "/v1/generations/{job}/stream", "/v1/generations/{job}/audio", "/v1/uploads",
-        "/v1/codec/encode", "/v1/codec/decode", 
+        "/v1/codec/encode", "/v1/codec/decode",
         "/v1/codec/compress", "/v1/codec/expand", "/v1/models", "/v1/audio/speech", "/v1/audio/generate",
     }  # fmt: skip
     assert promised <= paths
