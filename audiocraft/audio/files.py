@@ -176,6 +176,11 @@ def _open(filepath: PathLike) -> AudioFile:
         return AudioFile(path)
     except (soundfile.LibsndfileError, UnreadableAudio, TypeError, OSError) as error:
         reason = getattr(error, "error_string", error)
+        if path.suffix.lower() == ".acx":
+            raise InvalidInput(
+                f"{path} holds codes of a neural codec; `audiocraft codec decode {path}` makes audio of it first",
+                field="filepath",
+            ) from error
         if not os.access(path, os.R_OK):
             reason = "no permission to read it"
         raise InvalidInput(

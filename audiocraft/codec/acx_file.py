@@ -27,6 +27,10 @@ from audiocraft.errors import InvalidInput
 
 # Samples of the lower rate that a resampled sample may depend on, on each side, and blocks that are kept decoded.
 _REACH, _KEPT = 1024, 4
+_ECDC = (
+    "{} is a file of the encodec package of 2022, whose bytes are described nowhere in public, so it is not read here; "
+    "decode it with that package (encodec FILE.ecdc FILE.wav), then `audiocraft codec encode FILE.wav`"
+)
 
 
 class AcxFile:
@@ -62,6 +66,8 @@ class AcxFile:
             self._raise_if_strict()
         except DamagedFile as error:
             self.close()
+            if self._name.lower().endswith(".ecdc"):
+                raise InvalidInput(_ECDC.format(self._name), field="file") from error
             raise DamagedFile(f"{self._name}: {error}") from error
         except BaseException:
             self.close()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiocraft.audio.files import audio_info
 from audiocraft.cli.codec import _bytes, _decibels
 from audiocraft.cli.main import main
 from audiocraft.codec.batch import encode_folder
@@ -110,6 +111,19 @@ def test_tokens(suffix: str, source: Path, tmp_path: Path) -> None:
             assert tar.getnames() == ["tone.npy", "tone.json", "tone-2.npy", "tone-2.json"]
         return
     assert found["tone"].shape == (2, 4, 25) and (found["tone"] == found["tone-2"]).all()
+
+
+def test_files_of_codes_are_named_where_others_are_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the package of 2022: what it is and the way out; of ours where audio is wanted: how audio is made of it."""
+    foreign = tmp_path / "old.ecdc"
+    foreign.write_bytes(b"something else")
+    assert main(["codec", "decode", str(foreign)]) == 2
+    assert "encodec package of 2022" in capsys.readouterr().err
+    (tmp_path / "a.acx").write_bytes(b"\x89ACX\r\n\x1a\n")
+    with pytest.raises(InvalidInput, match="audiocraft codec decode"):
+        audio_info(tmp_path / "a.acx")
 
 
 def test_sizes_are_read() -> None:
