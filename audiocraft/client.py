@@ -41,24 +41,6 @@ _WAIT_SECONDS = 30
 _EXACT = ("wav", "pcm", "f32")
 
 
-class AcxRate(TypedDict, total=False):
-    """How large an .acx file may be; at most one of these.
-
-    Args:
-        codebooks: of every block.
-        bitrate: kb/s, the whole file counted.
-        size: bytes.
-        quality: 0 to 10.
-        target_mel: decibels of log-mel distance.
-    """
-
-    codebooks: int
-    bitrate: float
-    size: int
-    quality: float
-    target_mel: float
-
-
 class ServerError(AudioCraftError):
     """The server refused a request or could not do what it asked, and says why.
 
@@ -442,28 +424,6 @@ class Client:
         }
         content: bytes = self._send("POST", "/v1/codec/decode", json=body).content
         return content
-
-    def compress(
-        self, path: str | os.PathLike[str], *, model: str | None = None, **rate: Unpack[AcxRate]
-    ) -> bytes:
-        """A file as the bytes of an .acx file: a few kilobytes a second."""
-        source = Path(path)
-        given = {"model": model, **rate}
-        data = {name: str(value) for name, value in given.items() if value is not None}
-        files = {"file": (source.name, source.read_bytes())}
-        content: bytes = self._send("POST", "/v1/codec/compress", files=files, data=data).content
-        return content
-
-    def expand(self, acx: str | os.PathLike[str] | bytes, *, codebooks: int | None = None) -> bytes:
-        """An .acx file, or its bytes -> the bytes of a WAV file; what is damaged is silent."""
-        name, content = (
-            ("audio.acx", acx) if isinstance(acx, bytes) else (Path(acx).name, Path(acx).read_bytes())
-        )
-        data = {} if codebooks is None else {"codebooks": str(codebooks)}
-        wav: bytes = self._send(
-            "POST", "/v1/codec/expand", files={"file": (name, content)}, data=data
-        ).content
-        return wav
 
     # ------------------------------------------------------------------ transport
 
