@@ -27,15 +27,7 @@ URL_VARIABLE, KEY_VARIABLE = "AUDIOCRAFT_URL", "AUDIOCRAFT_API_KEY"
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 Status = Literal["queued", "starting", "processing", "succeeded", "failed", "canceled"]
 _FINISHED = ("succeeded", "failed", "canceled")
-_SUFFIXES = {
-    ".wav": "wav",
-    ".flac": "flac",
-    ".mp3": "mp3",
-    ".opus": "opus",
-    ".ogg": "opus",
-    ".pcm": "pcm",
-    ".acx": "acx",
-}
+_SUFFIXES = {**{f".{name}": name for name in "wav flac mp3 opus pcm acx".split()}, ".ogg": "opus"}
 _WAIT_SECONDS = 30
 # Formats whose bytes are the same each time, so that a stream that broke can go on in the middle.
 _EXACT = ("wav", "pcm", "f32")
