@@ -220,8 +220,10 @@ def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
     layers = list(quantizer.vq.first(quantizer.total_codebooks))
     size, count = quantizer.dimension, len(layers)
     constants: dict[str, Any] = {
-        "share": torch.tensor(quantizer.prediction), "zero": torch.tensor(0.0), "first": torch.tensor([0]),
-        "second": torch.tensor([1]), "last": torch.tensor([-1]),
+        name: torch.tensor(value, device="cpu")
+        for name, value in (
+            ("share", quantizer.prediction), ("zero", 0.0), ("first", [0]), ("second", [1]), ("last", [-1]),
+        )
     }  # fmt: skip
     nodes = [node("Mul", ["share", "held"], ["known"]), node("Sub", ["frame", "known"], ["rest_0"])]
     for k, layer in enumerate(layers):

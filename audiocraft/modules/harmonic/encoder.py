@@ -240,7 +240,7 @@ def gathered(moved: Tensor) -> Tensor:
 def farthest_move(scale: ToneScale) -> int:
     """How many tones a partial may lie beside the one that hears it."""
     frequencies, reach = scale.frequencies() * scale.sample_rate, _REACH / _spans(scale) * scale.sample_rate
-    steps = torch.arange(scale.num_tones)
+    steps = torch.arange(scale.num_tones, device=frequencies.device)
     found = [
         (
             scale.per_octave
