@@ -211,6 +211,11 @@ def _write(
             )
 
 
+def _scalars(**values: float | list[int]) -> dict[str, Any]:
+    """Constants of a graph by name."""
+    return {name: torch.tensor(value, device="cpu") for name, value in values.items()}
+
+
 def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
     """Let an encoder file that ends in frames [B, T, D] go on to codes [B, K, T], where the codes of a frame say what
     the decoder does not hold by then: a `Scan` over frames, whose state is what the decoder holds."""
@@ -219,12 +224,9 @@ def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
     real, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
     layers = list(quantizer.vq.first(quantizer.total_codebooks))
     size, count = quantizer.dimension, len(layers)
-    constants: dict[str, Any] = {
-        name: torch.tensor(value, device="cpu")
-        for name, value in (
-            ("share", quantizer.prediction), ("zero", 0.0), ("first", [0]), ("second", [1]), ("last", [-1]),
-        )
-    }  # fmt: skip
+    constants: dict[str, Any] = _scalars(
+        share=quantizer.prediction, zero=0.0, first=[0], second=[1], last=[-1]
+    )
     nodes = [node("Mul", ["share", "held"], ["known"]), node("Sub", ["frame", "known"], ["rest_0"])]
     for k, layer in enumerate(layers):
         book = layer.codebook.detach().cpu().float()
