@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-stamp
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-deps matrix kernels sanitize kernel-deps wheel check fix bench browser docs parity browser-deps corpus-deps bench-deps cards queue clean
+.PHONY: help setup demo test test-deps matrix kernels sanitize kernel-deps wheel check fix bench browser docs notebooks parity browser-deps corpus-deps bench-deps cards queue clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ docs: setup ## build the documentation into site/, with search and a reference, 
 	$(BIN)/python -m pytest tests/contracts/test_docs.py tests/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo 'site/ is ready: $(BIN)/python -m http.server --directory site, then http://127.0.0.1:8000'
+
+notebooks: setup ## run the notebooks of demos/ and keep what they show; ARGUMENTS=--check writes nothing
+	$(BIN)/python demos/build.py $(ARGUMENTS)
 
 # Chromium without windows where there is any choice: half the size, and no toolkit.
 browser-deps: setup ## Playwright, and Chromium where there is none (which needs root, Debian)
