@@ -55,7 +55,7 @@ _ALL = (
     AudioFormat("wav", "audio/wav", "wav", True, "WAV, 16 bit", "WAV", "PCM_16"),
     AudioFormat("flac", "audio/flac", "flac", True, "FLAC, lossless and smaller", "FLAC", "PCM_16"),
     AudioFormat(
-        "ogg", "audio/ogg", "ogg", False, "Vorbis in Ogg", "OGG", "VORBIS", in_streams=False, headroom=2.0, fade=0.04
+        "ogg", "audio/ogg", "ogg", False, "Vorbis in Ogg", "OGG", "VORBIS", in_streams=False, headroom=3.0, fade=0.04
     ),
     AudioFormat("mp3", "audio/mpeg", "mp3", False, "MP3", "MP3", "MPEG_LAYER_III", rates=MP3_RATES, headroom=0.5),
     AudioFormat("opus", "audio/ogg", "opus", False, "Opus in Ogg", "OGG", "OPUS", rates=OPUS_RATES, headroom=2.5),
