@@ -237,12 +237,10 @@ class Client:
     def generate(
         self, prompt: str = "", *, kind: Kind = "music", **options: Unpack[GenerationOptions]
     ) -> Generation:
-        """Ask for a piece and wait until it is finished; raises ServerError if it failed.
-
-        Args:
-            prompt, kind, options: those of `submit`.
-        """
+        """Ask for a piece and wait until it is finished; raises ServerError if it failed."""
         return self.wait(self.submit(prompt, kind=kind, **options))
+
+    generate.__doc__ = f"{generate.__doc__}\n\n        Args:{str(submit.__doc__).partition('Args:')[2]}"
 
     def wait(self, piece: Generation | str, *, timeout: float | None = None) -> Generation:
         """Wait until a piece has succeeded; raises ServerError if it failed or was canceled, or TimeoutError."""
