@@ -75,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        with TestClient(create_app(LocalEngine.create(rows=16, watermark=None), config)) as client:
+        with TestClient(create_app(LocalEngine.create(rows=16, watermark=False), config)) as client:
             yield Server(client)
 
 

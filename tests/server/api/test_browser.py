@@ -42,6 +42,22 @@ pytestmark = [
 # The page of a server that has a model for sounds as well.
 MODELS = {
     "noise": ModelFacts(name="noise", family="audiogen", kind="lm", makes="sound", guidance=4.0),
+    "filler": ModelFacts(
+        name="filler",
+        family="magnet",
+        kind="lm",
+        makes="music",
+        takes=frozenset({"continuation", "keep"}),
+        settings={"temperature": 3.0, "top_k": 0, "top_p": 0.9, "decoding_steps": [20, 10, 10, 10]},
+    ),
+    "flow": ModelFacts(
+        name="flow",
+        family="jasco",
+        kind="lm",
+        makes="music",
+        takes=frozenset({"chords", "keep"}),
+        settings={"flow_solver": "midpoint", "flow_steps": 25},
+    ),
     **FACTS,
 }
 
@@ -276,6 +292,88 @@ def test_only_what_was_changed_is_asked_for(visit: Visit, engine: FakeEngine) ->
     visit.generate("rain")
     assert engine.requests[-1].guidance.coef is None
     assert visit.ask("audiocraft.stage.generation.model") == "noise"
+
+
+def test_each_model_shows_its_own_settings(visit: Visit, engine: FakeEngine) -> None:
+    visit.page.fill("#duration", "1")
+    visit.page.click("#fine summary")
+    assert visit.page.is_hidden("#passes") and visit.page.get_attribute("#top-k", "placeholder") == "250"
+    visit.page.select_option("#model", "filler")
+    assert visit.page.get_attribute("#passes", "placeholder") == "20, 10, 10, 10"
+    assert visit.page.inner_text("#temperature-shown").startswith("3.00")
+    visit.page.fill("#passes", "8, 4")
+    visit.generate("with fewer passes")
+    asked = engine.requests[-1]
+    assert (asked.masked.steps, asked.sampling.temperature, asked.sampling.top_k) == ((8, 4), None, None)
+    visit.page.select_option("#model", "flow")
+    assert visit.page.is_hidden("#temperature") and visit.page.is_visible("#flow-steps")
+
+
+def test_chords_are_typed_and_moved(visit: Visit, engine: FakeEngine) -> None:
+    visit.page.fill("#duration", "8")
+    visit.page.click("#fine summary")
+    assert visit.page.is_hidden("#lane-text")
+    visit.page.select_option("#model", "flow")
+    visit.page.fill("#lane-text", "C | Am F")
+    cells = visit.page.locator("#lane li")
+    assert [cells.nth(number).inner_text() for number in range(3)] == ["C", "Am", "F"]
+    cells.nth(1).focus()
+    visit.page.keyboard.press("ArrowLeft")
+    assert visit.page.input_value("#lane-text") == "C:0 Am:3.75 F:6"
+    cells.nth(2).scroll_into_view_if_needed()
+    box, lane = cells.nth(2).bounding_box(), visit.page.locator("#lane").bounding_box()
+    assert box is not None and lane is not None
+    visit.page.mouse.move(box["x"] + 5, box["y"] + 5)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + 5 - lane["width"] / 8, box["y"] + 5, steps=3)
+    visit.page.mouse.up()
+    assert visit.page.input_value("#lane-text") == "C:0 Am:3.75 F:5"
+    visit.generate("strings")
+    assert engine.requests[-1].controls.chords == (("C", 0.0), ("Am", 3.75), ("F", 5.0))
+    cells.nth(0).focus()
+    visit.page.keyboard.press("Delete")
+    assert visit.page.input_value("#lane-text") == "Am:3.75 F:5"
+
+
+def test_a_part_is_marked_and_made_anew(visit: Visit, engine: FakeEngine) -> None:
+    visit.page.fill("#duration", "4")
+    visit.page.click("#fine summary")
+    visit.page.select_option("#model", "filler")
+    visit.generate("four seconds")
+    visit.until("audiocraft.stage.generation.status === 'succeeded'")
+    first = visit.ask("audiocraft.stage.generation.id")
+    visit.page.evaluate("audiocraft.player.pause(); audiocraft.player.seek(1); document.activeElement.blur()")
+    visit.page.keyboard.press("p")
+    visit.page.keyboard.press("ArrowRight")  # the beginning has the focus
+    assert visit.page.get_attribute("#region-from", "aria-valuenow") == "1.1"
+    assert visit.page.get_attribute("#region-to", "aria-valuenow") == "3.0"
+    visit.page.keyboard.press("Enter")
+    visit.until(f"audiocraft.stage.generation.id !== '{first}'")
+    visit.until("audiocraft.stage.generation.status === 'succeeded'")
+    asked = engine.requests[-1]
+    assert asked.keep == ((0.0, 1.1), (3.0, 4.0))
+    assert asked.audio is not None and asked.duration == 4.0
+    visit.page.click("#redo")
+    wave = visit.page.locator("#wave").bounding_box()
+    assert wave is not None
+    visit.page.mouse.move(wave["x"] + wave["width"] / 2, wave["y"] + 20)
+    visit.page.mouse.down()
+    visit.page.mouse.move(wave["x"] + wave["width"] / 4, wave["y"] + 20, steps=3)
+    visit.page.mouse.up()
+    assert visit.page.get_attribute("#region-from", "aria-valuenow") == "1.0"
+    assert visit.page.get_attribute("#region-to", "aria-valuenow") == "2.0"
+    visit.page.keyboard.press("Escape")
+
+
+def test_other_models_say_that_they_redo_no_part(visit: Visit) -> None:
+    visit.page.fill("#duration", "1")
+    visit.generate("whole")
+    visit.until("audiocraft.stage.generation.status === 'succeeded'")
+    visit.page.click("#redo")
+    assert "makes pieces from start to end" in visit.page.inner_text("#region-said")
+    assert visit.page.is_hidden("#region-go")
+    visit.page.keyboard.press("Escape")
+    assert visit.page.is_hidden("#region-bar")
 
 
 def test_a_file_is_dropped_anywhere(visit: Visit, tmp_path: Path) -> None:
