@@ -137,7 +137,7 @@ def test_models_info(toy: ModuleType, models: Path, capsys: pytest.CaptureFixtur
 
 def test_a_job_of_the_server(name: str, tmp_path: Path) -> None:
     config = ServingConfig(data_dir=str(tmp_path / "server"), hosts=("testserver",))
-    with TestClient(create_app(LocalEngine.create(rows=4), config)) as client:
+    with TestClient(create_app(LocalEngine.create(rows=4, watermark=False), config)) as client:
         body = {"prompt": "rain", "duration": 1.0, "seed": 3, "model": name}
         answer = client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}).json()
         assert answer["status"] == "succeeded", answer
@@ -172,7 +172,7 @@ def test_another_decoder(models: Path, tmp_path: Path) -> None:
 
 def test_a_decoder_job_of_the_server(models: Path, tmp_path: Path) -> None:
     config = ServingConfig(data_dir=str(tmp_path / "server"), hosts=("testserver",))
-    with TestClient(create_app(LocalEngine.create(rows=4), config)) as client:
+    with TestClient(create_app(LocalEngine.create(rows=4, watermark=False), config)) as client:
         body = {"prompt": "rain", "duration": 1.0, "seed": 3, "decoder": "toys/toy-vocoder"}
         answer = client.post("/v1/generations", json=body, headers={"Prefer": "wait=60"}).json()
         assert answer["status"] == "succeeded", answer

@@ -19,6 +19,7 @@ from .pretend import READ, Count
 corpus = solvers.corpus
 codec_overrides = solvers.codec_overrides
 lm_overrides = solvers.lm_overrides
+recipes = solvers.recipes
 codec_run = solvers.codec_run
 
 READS_OF_A_STEP = {

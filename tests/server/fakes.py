@@ -152,7 +152,7 @@ class FakeEngine(LocalEngine):
     def read_acx(
         self, codec: str, source: Path, target: Path, bounds: AcxBounds, codebooks: int | None = None
     ) -> AcxAudio:
-        return coding.read_acx(_codec(codec), source, target, bounds, codebooks)
+        return coding.read_acx(_codec(codec), source, target, bounds, codebooks, self.watermark)
 
     def decode(self, codec: str, codes: Codes, scale: Sequence[float] | None, samples: int | None) -> bytes:
         return encode_audio(torch.zeros(1, codes.shape[-1] * 160)[:, :samples], RATE, "wav")

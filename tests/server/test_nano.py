@@ -26,7 +26,7 @@ from .test_app import wav_bytes
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     config = ServingConfig(data_dir=str(tmp_path_factory.mktemp("nano")), hosts=("testserver",))
-    with TestClient(create_app(LocalEngine.create(rows=4), config)) as client:
+    with TestClient(create_app(LocalEngine.create(rows=4, watermark=False), config)) as client:
         yield client
 
 

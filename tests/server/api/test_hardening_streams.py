@@ -111,7 +111,8 @@ class EndlessEngine(FakeEngine):
         self, request: GenerationRequest, on_event: Callable[[Event], None], cancelled: threading.Event
     ) -> None:
         on_event(Started(request.seeds or (0,), (None,)))
-        on_event(AudioChunk(0, 0, torch.zeros(1, RATE)))
+        # Something to hear: silence would be held back and made again.
+        on_event(AudioChunk(0, 0, torch.rand(1, RATE) - 0.5))
         cancelled.wait(600.0)
         on_event(Stopped())
 
