@@ -68,7 +68,7 @@ bench: setup ## measure speed and the bundled models; the last line of each is J
 	$(BIN)/python benchmarks/nano.py
 
 browser: browser-deps ## try the page in a real browser (AUDIOCRAFT_TIMED=1: also how soon sound is heard)
-	$(BIN)/python -m pytest tests/server/api/test_browser*.py
+	$(BIN)/python -m pytest tests/server/api/test_browser*.py tests/workflows/studio/test_browser*.py
 
 docs: setup ## build the documentation into site/, with search and a reference, and try every snippet in it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
