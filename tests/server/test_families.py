@@ -206,8 +206,7 @@ def test_chords_drums_and_a_tune_are_followed_in_one_job(server: Server) -> None
 
 
 def test_eight_at_once_are_each_as_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two requests of each family, of other lengths: same files, masked and other steps shared, and the shortest is not
-    held up by the long passes of others: in steps of the schedulers, its model gets most of the turns."""
+    """Two requests of each family, of other lengths, give the files that each gives alone, while passes are shared."""
     bodies = [
         {"model": model, "duration": seconds, "seed": seed, "prompt": prompt}
         for model, prompt in (
