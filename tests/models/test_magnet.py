@@ -225,3 +225,19 @@ def test_generate_makes_whole_spans(model: MAGNeT) -> None:
     wav, tokens = model.generate(["rain"], return_tokens=True)
     assert tokens.shape[-1] == 99 and wav.shape[-1] == 99 * 1280
     assert codes(model, request(duration=4.0)).shape[-1] == 100
+
+
+def test_a_rescorer_counts_as_much_as_its_weight_says(model: MAGNeT) -> None:
+    """The second opinion changes which spans are made again; at weight 0 nothing, and a row stays what it is alone."""
+
+    def judged(weight: float, *prompts: str, seeds: tuple[int, ...] = (5,)) -> Tensor:
+        settings = MaskedSettings(rescorer="debug", rescorer_weight=weight)
+        return codes(model, request(*prompts, seeds=seeds, masked=settings))
+
+    plain = codes(model, request("jazz", seeds=(5,)))
+    assert torch.equal(judged(0.0, "jazz"), plain)
+    full = judged(1.0, "jazz")
+    assert not torch.equal(full, plain)
+    assert torch.equal(judged(1.0, "jazz"), full)
+    both = judged(1.0, "folk", "jazz", seeds=(4, 5))
+    assert torch.equal(both[1:], full)
