@@ -11,7 +11,7 @@ from audiocraft.cli.words import recordable
 
 if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
-    from audiocraft.workflows.render import FollowedFile
+    from audiocraft.workflows.origins import FollowedFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +51,7 @@ class Followed:
     def added_to(self, request: GenerationRequest, *, tempo: float | None) -> GenerationRequest:
         """`request`, which follows all that was given."""
         from audiocraft.workflows.controls import with_chords
-        from audiocraft.workflows.render import with_followed
+        from audiocraft.workflows.origins import with_followed
 
         if self.chords is not None:
             controls = with_chords(request.controls, self.chords, tempo=tempo, duration=request.duration)
@@ -62,7 +62,7 @@ class Followed:
 
     def files(self) -> tuple[FollowedFile, ...]:
         """The files, for the record."""
-        from audiocraft.workflows.render import followed_of
+        from audiocraft.workflows.origins import followed_of
 
         drums = () if self.drums is None else (followed_of(self.drums, "drums"),)
         return drums if self.tune is None else (*drums, followed_of(self.tune, "tune"))

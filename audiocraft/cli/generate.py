@@ -18,8 +18,10 @@ from audiocraft.cli.job import Job, Place, given, repeated
 from audiocraft.cli.kept import Kept, duration_of, with_kept
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
 from audiocraft.cli.manner import facts_of_model, settings_of
-from audiocraft.cli.output import document, is_terminal, note, result
+from audiocraft.cli.output import note, result
 from audiocraft.cli.plan import chart_for, with_chart
+from audiocraft.cli.quality import takes_of
+from audiocraft.cli.reports import document, draw, explain_live, report
 from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.generator import GeneratorModel
     from audiocraft.music.understanding import Understanding
-    from audiocraft.workflows.render import Rendered, Role
+    from audiocraft.workflows.origins import Role
+    from audiocraft.workflows.render import Rendered
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -99,6 +102,8 @@ audiocraft generate --plan plan.txt -o out.wav
 
 audiocraft generate "lofi beat, 84 bpm" --loop 4 -o loop.wav
 
+audiocraft generate "jazz with piano, 120 bpm" --takes 4
+
 audiocraft generate "folk song in G" -d 20 --ending cadence
 
 audiocraft generate "lofi beat" -d 3600 --stream | ffplay -nodisp -
@@ -146,6 +151,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     negative: options.Negative = None,
     loop: options.Loop = None,
     ending: options.Ending = None,
+    takes: options.Takes = None,
     stride: options.Stride = None,
     schedule: options.Schedule = None,
     level_anchor: options.LevelAnchor = True,
@@ -211,18 +217,18 @@ def generate(  # every option is one parameter: that is how the option parser re
         request = followed.added_to(request, tempo=tempo)
         finish = {"fade": fade, "watermark": PROVENANCE if watermark else None}
         job = with_kept(_job(request, audio, output, place, outlets, finish=finish, followed=followed), kept)
-    job = replace(job, request=_looped(job.request, loop, job.place.model))
+    job = replace(job, request=_looped(job.request, loop, job.place.model), takes=takes_of(job, takes))
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
-        _explain_live(explainer, job)
+        explain_live(explainer, job)
     finished = _render(job, quiet=quiet or as_json)
     if spectrogram:
-        _draw(finished)
+        draw(finished)
     understood = _understood(explainer, job, finished)
     if as_json:
-        _document(finished, understood, spectrogram)
+        document(finished, understood, spectrogram)
     else:
-        _report(finished, understood, explainer, quiet=quiet, remarked=job.outlets is not None)
+        report(finished, understood, explainer, quiet=quiet, remarked=job.outlets is not None)
 
 
 def _understood(explainer: Explainer, job: Job, finished: Sequence[Rendered]) -> list[Understanding]:
@@ -327,7 +333,7 @@ def _job(
 ) -> Job:
     from audiocraft.audio.finishing import Finish
     from audiocraft.workflows.continuing import keep_plan
-    from audiocraft.workflows.render import (
+    from audiocraft.workflows.origins import (
         Origin,
         continuation_of,
         reference_of,
@@ -385,6 +391,7 @@ def _render(job: Job, *, quiet: bool) -> list[Rendered]:
                     job.targets[start:stop],
                     origin=job.origin,
                     finish=job.finish,
+                    takes=job.takes,
                     progress=bar.reporter(start, stop),
                     finished=finished,
                 )
@@ -423,65 +430,3 @@ def _load(job: Job) -> GeneratorModel:
     model = load_model(place.model, device=place.device, precision=place.precision)
     check_interrupted()
     return model
-
-
-def _draw(finished: Sequence[Rendered]) -> None:
-    from audiocraft.audio.files import audio_read
-    from audiocraft.audio.spectrogram import spectrogram_png
-    from audiocraft.utils.files import atomic_write
-
-    for item in finished:
-        atomic_write(_picture(item), spectrogram_png(*audio_read(item.path)))
-
-
-def _picture(item: Rendered) -> Path:
-    return item.path.with_suffix(".png")
-
-
-def _explain_live(explainer: Explainer, job: Job) -> None:
-    """What a piece will be, before it is heard."""
-    understood = explainer.expected(job.request, 0)
-    if not job.targets:
-        note(understood.line())
-    for remark in explainer.remarks(understood):
-        note(remark)
-
-
-def _report(
-    finished: Sequence[Rendered],
-    understood: Sequence[Understanding],
-    explainer: Explainer,
-    *,
-    quiet: bool,
-    remarked: bool,
-) -> None:
-    """The paths of the files for scripts, and what they are for people.
-
-    Args:
-        remarked: what did not count has been said before.
-    """
-    for item, what in zip(finished, understood, strict=True):
-        if not quiet:
-            note(f"{item.path}  {what.line()}")
-            for remark in () if remarked else explainer.remarks(what):
-                note(remark)
-        if quiet or not is_terminal():  # otherwise the line above has said it
-            result(str(item.path))
-
-
-def _document(finished: Sequence[Rendered], understood: Sequence[Understanding], spectrogram: bool) -> None:
-    files = []
-    for item, what in zip(finished, understood, strict=True):
-        entry = {
-            "path": str(item.path),
-            "sidecar": str(item.sidecar),
-            "prompt": item.recipe.prompt,
-            "seed": item.recipe.seed,
-            "duration": item.recipe.duration,
-            "sample_rate": item.recipe.sample_rate,
-            "model": item.recipe.model.name,
-            "seconds": item.recipe.timings.get("total"),
-            "understood": what.to_dict(),
-        }
-        files.append({**entry, "spectrogram": str(_picture(item))} if spectrogram else entry)
-    document({"files": files})

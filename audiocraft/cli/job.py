@@ -20,7 +20,8 @@ from audiocraft.errors import InvalidInput
 if TYPE_CHECKING:
     from audiocraft.audio.finishing import Finish
     from audiocraft.generation.request import GenerationRequest
-    from audiocraft.workflows.render import ModelIdentity, Origin, Recipe
+    from audiocraft.workflows.origins import Origin
+    from audiocraft.workflows.render import ModelIdentity, Recipe
 
 # These are no part of what is repeated: they say where it goes, or what is told.
 _AROUND = frozenset(
@@ -39,6 +40,7 @@ _AROUND = frozenset(
         "watermark",
         "plan",
         "loop",
+        "takes",
     }
 )
 _OTHER_AUDIO = {
@@ -67,6 +69,8 @@ class Job:
     """For pieces that are handed on while they are made."""
     expected: ModelIdentity | None = None
     """What made the file that is repeated."""
+    takes: int = 1
+    """Of each piece; the best is kept."""
     finish: Finish | None = None
     """Files of older versions had no finishing step."""
 

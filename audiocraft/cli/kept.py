@@ -33,7 +33,7 @@ class Kept:
 
     def put_into(self, job: Job) -> Job:
         """`job`, each row of which keeps the regions."""
-        from audiocraft.workflows.render import kept_audio, with_kept_audio
+        from audiocraft.workflows.origins import kept_audio, with_kept_audio
 
         return replace(
             job,

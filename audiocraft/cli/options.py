@@ -238,6 +238,14 @@ Ending = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Takes = Annotated[
+    int | None,
+    typer.Option(
+        "--takes",
+        help="Make so many takes and keep the one that is most like the prompt, by measure.",
+        rich_help_panel=_HOW,
+    ),
+]
 Stride = Annotated[
     float | None, typer.Option(help="Seconds between windows of long pieces.", rich_help_panel=_HOW)
 ]

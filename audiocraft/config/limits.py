@@ -13,3 +13,5 @@ MAX_FADE = 10.0
 """The longest fade: a stream is held back by as much."""
 EndingKind = Literal["cadence", "fade", "ring"]
 """How a piece may end; `audio.ending` says what each is."""
+MOST_TAKES = 32
+"""Of one piece that is made several times, to keep the best."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -355,11 +355,20 @@ class GenerationRequest:
 
     def rows(self, start: int, stop: int) -> GenerationRequest:
         """The request of some of the rows."""
-        parts = {
+        return self.picked(range(start, stop))
+
+    def picked(self, places: Sequence[int]) -> GenerationRequest:
+        """The request of the rows at these places, in this order; a row may be there several times."""
+        parts: Mapping[str, Any] = {
             name: getattr(self, name)
             for name in ("prompts", "seeds", "plans", "prompt_audio", "audio", "reference_audio")
         }
-        return replace(self, **{name: part[start:stop] for name, part in parts.items() if part is not None})
+        chosen: dict[str, Any] = {
+            name: part[list(places)] if isinstance(part, Tensor) else tuple(part[place] for place in places)
+            for name, part in parts.items()
+            if part is not None
+        }
+        return replace(self, **chosen)
 
     def _check_prompt_audio(self, audio: Tensor) -> None:
         if audio.dim() != 3 or audio.shape[-1] == 0:

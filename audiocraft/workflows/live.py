@@ -26,9 +26,9 @@ from audiocraft.models.generator import GeneratorModel, PreparedRequest
 from audiocraft.models.watermarks.provenance import way_out
 from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_path
+from audiocraft.workflows.origins import Origin
 from audiocraft.workflows.render import (
     LevelSettings,
-    Origin,
     Recipe,
     Rendered,
     check_target,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import normalize_audio
-from audiocraft.audio.files import audio_info, audio_read, audio_write
+from audiocraft.audio.files import audio_write
 from audiocraft.audio.finishing import USUAL, Finish
 from audiocraft.audio.formats import FILE_FORMATS, file_format
 from audiocraft.audio.tags import generation_tags
@@ -39,10 +38,22 @@ from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.watermarks.provenance import finished_and_marked
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write
-from audiocraft.workflows.controls import with_drums, with_tune
 from audiocraft.workflows.editing.loops import finished_loop
 from audiocraft.workflows.loop_marks import marks_of
-from audiocraft.workflows.takes import Take, worthwhile
+from audiocraft.workflows.origins import (
+    NOTHING,
+    Continuation,
+    FollowedFile,
+    KeptAudio,
+    Origin,
+    Reference,
+    check_unchanged,
+    with_followed,
+    with_kept_audio,
+    with_prompt_audio,
+    with_reference,
+)
+from audiocraft.workflows.takes import Compared, Take, worthwhile
 
 SUFFIXES = tuple(f".{form.suffix}" for form in FILE_FORMATS.values())
 SIDECAR_FORMAT = 1
@@ -69,59 +80,6 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Continuation:
-    """The audio file a piece starts with."""
-
-    path: str
-    sha256: str
-
-
-Role = Literal["melody", "style"]
-"""What a model hears in the audio that it is referred to."""
-
-
-FollowedRole = Literal["drums", "tune"]
-"""What a model follows moment by moment, out of a file."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
-    """The audio file whose melody a piece follows, or whose style it imitates."""
-
-    role: Role
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FollowedFile:
-    """The file whose drums, or whose tune, a piece follows."""
-
-    role: FollowedRole
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeptAudio:
-    """The audio file of which regions, in seconds, were kept."""
-
-    path: str
-    sha256: str
-    regions: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
-    """The files that a request starts from, for the record."""
-
-    continues: Continuation | None = None
-    reference: Reference | None = None
-    followed: tuple[FollowedFile, ...] = ()
-    kept: KeptAudio | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LevelSettings:
     """How loud the file is written; see `audio_write`. "none" is as it was made: so are files that were streamed."""
 
@@ -135,7 +93,9 @@ class Recipe:
 
     Args:
         seed: what the file was made with.
-        asked_seed: the seed that was asked for, where the piece that it gave was silent, stuck or broken.
+        asked_seed: the seed that was asked for, where the piece that it gave was silent, stuck or broken, or another
+            take was better.
+        compared: how the take was chosen, where there were several.
         finish: the finishing step; sidecars of older versions have none, and neither have their files.
     """
 
@@ -144,6 +104,7 @@ class Recipe:
     prompt: str | None
     seed: int
     asked_seed: int | None = None
+    compared: Compared | None = None
     duration: float
     model: ModelIdentity
     sampling: Sampling
@@ -193,16 +154,16 @@ class Recipe:
             decoder=self.decoder,
         )
         for entry in self.followed:
-            _unchanged(entry.path, entry.sha256, entry.role)
+            check_unchanged(entry.path, entry.sha256, entry.role)
             request = with_followed(request, entry.path, entry.role)
         if self.reference is not None:
-            _unchanged(self.reference.path, self.reference.sha256, self.reference.role)
+            check_unchanged(self.reference.path, self.reference.sha256, self.reference.role)
             request = with_reference(request, self.reference.path, self.reference.role)
         if self.continues is not None:
-            _unchanged(self.continues.path, self.continues.sha256, "continues")
+            check_unchanged(self.continues.path, self.continues.sha256, "continues")
             request = with_prompt_audio(request, self.continues.path)
         if self.kept is not None:
-            _unchanged(self.kept.path, self.kept.sha256, "keep")
+            check_unchanged(self.kept.path, self.kept.sha256, "keep")
             request = with_kept_audio(request, self.kept.path, self.kept.regions)
         return request
 
@@ -254,8 +215,10 @@ def render(
     request: GenerationRequest,
     paths: Sequence[str | os.PathLike[str]],
     *,
-    origin: Origin = Origin(),
+    origin: Origin = NOTHING,
     finish: Finish | None = USUAL,
+    takes: int = 1,
+    until: float | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
     finished: list[Rendered] | None = None,
@@ -266,6 +229,8 @@ def render(
 
     Args:
         finish: the finishing step; None writes what the model made, as older versions did.
+        takes: of each piece; the best one is written (`workflows.quality`).
+        until: when they should be done, in seconds of `time.perf_counter`; None: all takes are made.
         finished: gets each file as soon as it is there, and is what comes back.
 
     Raises:
@@ -276,20 +241,39 @@ def render(
         raise InvalidInput(f"{len(request.prompts)} prompts need as many different files", field="paths")
     if origin.reference is not None:
         check_takes(model.name, model.takes, origin.reference.role)
-    result = model.run(request, progress=progress, cancel=cancel)
+    made = _made(model, request, takes, until=until, progress=progress, cancel=cancel)
     identity = identity_of(model)
     finished = [] if finished is None else finished
-    for row, target in enumerate(targets):
-        if finish is None:
-            take = Take(request=request, result=result, row=row)
-        else:
-            take = worthwhile(model, request, result, row, progress=progress, cancel=cancel)
+    for (first, compared), target in zip(made, targets, strict=True):
+        take = first
+        if finish is not None:
+            take = worthwhile(model, first.request, first.result, first.row, progress=progress, cancel=cancel)
         recipe = recipe_of(
             take.request, take.row, take.result, target=target, model=identity, origin=origin, finish=finish
         )
-        recipe = replace(recipe, asked_seed=take.asked_seed)
+        asked = first.asked_seed if first.asked_seed is not None else take.asked_seed
+        recipe = replace(recipe, asked_seed=asked, compared=compared)
         finished.append(_write(target, take.audio, recipe))
     return finished
+
+
+def _made(
+    model: GeneratorModel,
+    request: GenerationRequest,
+    takes: int,
+    *,
+    until: float | None,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> list[tuple[Take, Compared | None]]:
+    """A take of each row: the only one, or the best."""
+    if takes == 1:
+        result = model.run(request, progress=progress, cancel=cancel)
+        return [(Take(request=request, result=result, row=row), None) for row in range(len(request.prompts))]
+    from audiocraft.workflows.quality.best import best_of  # its ear is not needed for one take
+
+    found = best_of(model, request, takes, until=until, progress=progress, cancel=cancel)
+    return [(one.take, one.compared) for one in found]
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
@@ -336,81 +320,6 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     if not isinstance(data, dict) or data.get("format") != SIDECAR_FORMAT:
         raise InvalidInput(f"{source} is not a sidecar of format {SIDECAR_FORMAT}", field="from")
     return decode(Recipe, data, where=source.name)
-
-
-def continuation_of(path: str | os.PathLike[str]) -> Continuation:
-    """What a sidecar records of the audio file that a piece continues."""
-    return Continuation(path=str(Path(path).resolve()), sha256=_digest(path, "continues"))
-
-
-def reference_of(path: str | os.PathLike[str], role: Role) -> Reference:
-    """What a sidecar records of the audio file that a piece refers to."""
-    return Reference(role=role, path=str(Path(path).resolve()), sha256=_digest(path, role))
-
-
-def with_reference(request: GenerationRequest, path: str | os.PathLike[str], role: Role) -> GenerationRequest:
-    """`request`, each row of which follows the melody, or imitates the style, of the audio file at `path`."""
-    wav, rate = _audio_of(path, role)
-    return replace(request, reference_audio=(wav,) * len(request.prompts), reference_sample_rate=rate)
-
-
-def followed_of(path: str | os.PathLike[str], role: FollowedRole) -> FollowedFile:
-    """What a sidecar records of the file whose drums or tune a piece follows."""
-    return FollowedFile(role=role, path=str(Path(path).resolve()), sha256=_digest(path, role))
-
-
-def with_followed(
-    request: GenerationRequest, path: str | os.PathLike[str], role: FollowedRole
-) -> GenerationRequest:
-    """`request`, which follows the drums or the tune of the file at `path`."""
-    add = {"drums": with_drums, "tune": with_tune}[role]
-    return replace(request, controls=add(request.controls, Path(path)))
-
-
-def with_prompt_audio(request: GenerationRequest, path: str | os.PathLike[str]) -> GenerationRequest:
-    """`request`, each row of which starts with the audio file at `path`."""
-    seconds = audio_info(path).duration
-    if seconds >= request.duration:  # before hours of it are read
-        raise InvalidInput(
-            f"the prompt audio lasts {seconds:.2f} s; duration {request.duration:g} s must be longer, because it "
-            "includes the prompt",
-            field="duration",
-        )
-    wav, rate = _audio_of(path, "continues")
-    return replace(request, prompt_audio=wav.expand(len(request.prompts), -1, -1), prompt_sample_rate=rate)
-
-
-def with_kept_audio(
-    request: GenerationRequest, path: str | os.PathLike[str], regions: Sequence[tuple[float, float]]
-) -> GenerationRequest:
-    """`request`, each row of which keeps `regions`, in seconds, of the audio file at `path`."""
-    wav, rate = _audio_of(path, "keep")
-    audio = wav.expand(len(request.prompts), -1, -1)
-    return replace(request, keep=tuple(regions), audio=audio, audio_sample_rate=rate)
-
-
-def kept_audio(path: str | os.PathLike[str], regions: Sequence[tuple[float, float]]) -> KeptAudio:
-    """What a sidecar records of the audio file that regions were kept of."""
-    return KeptAudio(path=str(Path(path).resolve()), sha256=_digest(path, "keep"), regions=tuple(regions))
-
-
-def _audio_of(path: str | os.PathLike[str], field: str) -> tuple[Tensor, int]:
-    wav, rate = audio_read(path)
-    if not wav.shape[-1]:
-        raise InvalidInput(f"{path} has no audio in it", field=field)
-    return wav, rate
-
-
-def _digest(path: str | os.PathLike[str], field: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror or error}", field=field) from error
-
-
-def _unchanged(path: str, sha256: str, field: str) -> None:
-    if _digest(path, field) != sha256:
-        raise InvalidInput(f"{path} has changed since the file was made", field=field)
 
 
 def identity_of(model: GeneratorModel) -> ModelIdentity:

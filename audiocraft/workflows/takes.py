@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -38,6 +38,28 @@ _STRIDE, _SEEDS = 1_640_531_527, 1 << 31
 
 class FaultyAudio(AudioCraftError):
     """Every take of a piece was silent or broken."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """How one piece was chosen.
+
+    Args:
+        take: which one was kept, from 1.
+        of: how many there were.
+        kept: how far each wish was kept in it, 0 to 1.
+        totals: the totals of all, in order.
+    """
+
+    take: int
+    of: int
+    kept: Mapping[str, float]
+    totals: tuple[float, ...]
+
+    def line(self) -> str:
+        """ "take 3 of 4: tempo 1.00, chords 0.75"."""
+        kept = ", ".join(f"{name} {value:.2f}" for name, value in self.kept.items())
+        return f"take {self.take} of {self.of}" + (f": {kept}" if kept else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -139,7 +139,7 @@ class Listener:
         facts["heard"] = sorted(self.ear.heard(vectors))
         facts["damage"] = [round(float(value), 3) for value in heard["damage"]] if "damage" in heard else []
         if musical and state.duration >= _LEAST_MUSIC_S:
-            facts |= _music(wav, rate, piece.wish)
+            facts |= music_facts(wav, rate, piece.wish)
         return facts, tensors
 
 
@@ -165,7 +165,9 @@ def kept_wishes(wish: Wish, facts: dict[str, Any], ear: Embedder) -> dict[str, f
     return kept
 
 
-def _music(wav: Tensor, rate: int, wish: Wish) -> dict[str, Any]:
+def music_facts(wav: Tensor, rate: int, wish: Wish) -> dict[str, Any]:
+    """Tempo and key that are heard in wav [C, N], and `chords`, the share of the time in which those wished sound;
+    nothing without librosa."""
     audio = convert_audio(wav, rate, tempo.SAMPLE_RATE, 1)[0].numpy()
     try:
         found: dict[str, Any] = {
