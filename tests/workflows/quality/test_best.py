@@ -52,7 +52,8 @@ class Maker:
         if progress is not None:
             progress(Progress(done=1, total=1, elapsed=0.1))
         rows = [
-            clicks(self.tempi[seed]) if seed in self.tempi else torch.zeros(1, round(SECONDS * RATE)) for seed in seeds
+            clicks(self.tempi[seed]) if seed in self.tempi else torch.zeros(1, round(SECONDS * RATE))
+            for seed in seeds
         ]
         return GenerationResult(
             audio=torch.stack(rows), codes=None, sample_rate=RATE, seeds=seeds, plans=(None,) * len(seeds), timings={}
