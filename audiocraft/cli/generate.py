@@ -20,7 +20,7 @@ from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_fo
 from audiocraft.cli.manner import facts_of_model, settings_of
 from audiocraft.cli.output import note, result
 from audiocraft.cli.plan import chart_for, with_chart
-from audiocraft.cli.quality import takes_of
+from audiocraft.cli.quality import effort_of
 from audiocraft.cli.reports import document, draw, explain_live, report
 from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
@@ -217,7 +217,7 @@ def generate(  # every option is one parameter: that is how the option parser re
         request = followed.added_to(request, tempo=tempo)
         finish = {"fade": fade, "watermark": PROVENANCE if watermark else None}
         job = with_kept(_job(request, audio, output, place, outlets, finish=finish, followed=followed), kept)
-    job = replace(job, request=_looped(job.request, loop, job.place.model), takes=takes_of(job, takes))
+    job = replace(job, request=_looped(job.request, loop, job.place.model), effort=effort_of(job, takes))
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
         explain_live(explainer, job)
@@ -372,6 +372,7 @@ def _job(
 
 def _render(job: Job, *, quiet: bool) -> list[Rendered]:
     from audiocraft.workflows.render import identity_of, render
+    from audiocraft.workflows.takes import ONE_TAKE
 
     model = _load(job)
     differs = job.expected.difference(identity_of(model)) if job.expected is not None else None
@@ -391,7 +392,7 @@ def _render(job: Job, *, quiet: bool) -> list[Rendered]:
                     job.targets[start:stop],
                     origin=job.origin,
                     finish=job.finish,
-                    takes=job.takes,
+                    effort=job.effort or ONE_TAKE,
                     progress=bar.reporter(start, stop),
                     finished=finished,
                 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.workflows.origins import Origin
     from audiocraft.workflows.render import ModelIdentity, Recipe
+    from audiocraft.workflows.takes import Effort
 
 # These are no part of what is repeated: they say where it goes, or what is told.
 _AROUND = frozenset(
@@ -69,8 +70,8 @@ class Job:
     """For pieces that are handed on while they are made."""
     expected: ModelIdentity | None = None
     """What made the file that is repeated."""
-    takes: int = 1
-    """Of each piece; the best is kept."""
+    effort: Effort | None = None
+    """How many takes of each piece there are; None: one."""
     finish: Finish | None = None
     """Files of older versions had no finishing step."""
 

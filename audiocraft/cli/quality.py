@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from audiocraft.cli.job import Job
 from audiocraft.config.limits import MOST_TAKES
 from audiocraft.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from audiocraft.workflows.takes import Effort
 
-def takes_of(job: Job, takes: int | None) -> int:
+
+def effort_of(job: Job, takes: int | None) -> Effort | None:
     """How many takes are asked for, if there can be so many and they can be compared."""
     if takes is None:
-        return 1
+        return None
     if not 1 <= takes <= MOST_TAKES:
         raise InvalidInput(f"takes must be between 1 and {MOST_TAKES}, got {takes}", field="takes")
     if takes > 1 and job.outlets is not None:
         raise InvalidInput(
             "takes are compared when they are whole: leave out --stream and --play", field="takes"
         )
-    return takes
+    from audiocraft.workflows.takes import Effort
+
+    return Effort(takes=takes)

@@ -25,7 +25,7 @@ from audiocraft.config.limits import EndingKind
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.controls import Controls
-from audiocraft.generation.progress import CancelToken, ProgressCallback
+from audiocraft.generation.progress import ProgressCallback
 from audiocraft.generation.request import (
     FlowSettings,
     GenerationRequest,
@@ -53,7 +53,7 @@ from audiocraft.workflows.origins import (
     with_prompt_audio,
     with_reference,
 )
-from audiocraft.workflows.takes import Compared, Take, worthwhile
+from audiocraft.workflows.takes import ONE_TAKE, Compared, Effort, Take, worthwhile
 
 SUFFIXES = tuple(f".{form.suffix}" for form in FILE_FORMATS.values())
 SIDECAR_FORMAT = 1
@@ -217,10 +217,8 @@ def render(
     *,
     origin: Origin = NOTHING,
     finish: Finish | None = USUAL,
-    takes: int = 1,
-    until: float | None = None,
+    effort: Effort = ONE_TAKE,
     progress: ProgressCallback | None = None,
-    cancel: CancelToken | None = None,
     finished: list[Rendered] | None = None,
 ) -> list[Rendered]:
     """Run `request` and write row i to paths[i] and its sidecar beside it. A file that cannot be written leaves nothing
@@ -229,8 +227,7 @@ def render(
 
     Args:
         finish: the finishing step; None writes what the model made, as older versions did.
-        takes: of each piece; the best one is written (`workflows.quality`).
-        until: when they should be done, in seconds of `time.perf_counter`; None: all takes are made.
+        effort: takes of each piece, of which the best is written (`workflows.quality`).
         finished: gets each file as soon as it is there, and is what comes back.
 
     Raises:
@@ -241,13 +238,13 @@ def render(
         raise InvalidInput(f"{len(request.prompts)} prompts need as many different files", field="paths")
     if origin.reference is not None:
         check_takes(model.name, model.takes, origin.reference.role)
-    made = _made(model, request, takes, until=until, progress=progress, cancel=cancel)
+    made = _made(model, request, effort, progress)
     identity = identity_of(model)
     finished = [] if finished is None else finished
     for (first, compared), target in zip(made, targets, strict=True):
         take = first
         if finish is not None:
-            take = worthwhile(model, first.request, first.result, first.row, progress=progress, cancel=cancel)
+            take = worthwhile(model, first.request, first.result, first.row, progress=progress)
         recipe = recipe_of(
             take.request, take.row, take.result, target=target, model=identity, origin=origin, finish=finish
         )
@@ -260,19 +257,16 @@ def render(
 def _made(
     model: GeneratorModel,
     request: GenerationRequest,
-    takes: int,
-    *,
-    until: float | None,
+    effort: Effort,
     progress: ProgressCallback | None,
-    cancel: CancelToken | None,
 ) -> list[tuple[Take, Compared | None]]:
     """A take of each row: the only one, or the best."""
-    if takes == 1:
-        result = model.run(request, progress=progress, cancel=cancel)
+    if effort.takes == 1:
+        result = model.run(request, progress=progress)
         return [(Take(request=request, result=result, row=row), None) for row in range(len(request.prompts))]
     from audiocraft.workflows.quality.best import best_of  # its ear is not needed for one take
 
-    found = best_of(model, request, takes, until=until, progress=progress, cancel=cancel)
+    found = best_of(model, request, effort.takes, until=effort.until, progress=progress)
     return [(one.take, one.compared) for one in found]
 
 

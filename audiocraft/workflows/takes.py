@@ -41,6 +41,22 @@ class FaultyAudio(AudioCraftError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """How much is done for each piece.
+
+    Args:
+        takes: of which the best is kept.
+        until: when they should be done, in seconds of `time.perf_counter`; None: all takes are made.
+    """
+
+    takes: int = 1
+    until: float | None = None
+
+
+ONE_TAKE = Effort()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
     """How one piece was chosen.
 

@@ -22,7 +22,7 @@ from audiocraft.workflows.quality import best
 from audiocraft.workflows.quality.best import best_of
 from audiocraft.workflows.quality.ranking import FAULT, Rating, rate, wish_of_take
 from audiocraft.workflows.render import read_recipe, render
-from audiocraft.workflows.takes import take_seed
+from audiocraft.workflows.takes import Effort, take_seed
 
 RATE, SECONDS = 24000, 4.0
 
@@ -146,7 +146,7 @@ def test_a_file_says_how_its_take_was_chosen_and_can_be_made_again(
     monkeypatch.setattr(best, "_rated", lambda *_: next(order))
     model = MusicGen.get_pretrained("debug")
     request = GenerationRequest(prompts=("calm piano, 80 bpm",), duration=1.0, seeds=(11,))
-    (made,) = render(model, request, [tmp_path / "a.wav"], takes=3)
+    (made,) = render(model, request, [tmp_path / "a.wav"], effort=Effort(takes=3))
     recipe = read_recipe(made.path)
     assert recipe.seed == take_seed(11, 1) and recipe.asked_seed == 11
     assert recipe.compared is not None and (recipe.compared.take, recipe.compared.of) == (2, 3)
