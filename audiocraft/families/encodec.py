@@ -40,8 +40,9 @@ FAMILY = ModelFamily(
     knows_file=is_encodec_2022,
     read_file="audiocraft.checkpoints.torch_files.encodec_2022:read_2022",
     releases=(
-        # The models that travel with this package share one codec, which their names stand for too.
+        # What a language model is called stands for its codec too.
         Release(repo="nano", aliases=("musicgen-nano", "audiogen-nano")),
+        Release(repo="nano-wide"),
         _released("24khz", 24000),
         _released("32khz", 32000, licence=NON_COMMERCIAL),
         _released("48khz", 48000, channels=2),
