@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audiocraft.checkpoints.adapter_header import AdapterHeader
 from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.safefile import SafeFile
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.utils.files import atomic_path
 
-FORMAT = "audiocraft-adapter-1"
 _SAMPLES = 256
 
 
@@ -44,16 +43,15 @@ class Adapter:
 
     def write(self, path: Path) -> Path:
         """Write the file, complete or not at all; in half precision."""
-        header = {
-            "format": FORMAT, "kind": self.kind, "base": self.base, "base_digest": self.digest,
-            "scale": repr(self.scale), "meta": json.dumps(self.meta),
-        }  # fmt: skip
+        header = AdapterHeader(
+            kind=self.kind, base=self.base, digest=self.digest, scale=self.scale, meta=self.meta
+        )
         tensors = {
             name: value.detach().to("cpu", torch.float16).contiguous() for name, value in self.tensors.items()
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata=header)
+            save_file(tensors, temporary, metadata=header.as_metadata())
         return path
 
     @classmethod
@@ -65,19 +63,12 @@ class Adapter:
         """
         file = SafeFile(path)
         with safe_open(path, framework="pt") as opened:
-            header = opened.metadata() or {}
-        if header.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path} is no adapter of ours: its header names the format {header.get('format')!r}"
-            )
-        try:
-            scale, meta = float(header["scale"]), json.loads(header["meta"])
-            return cls(
-                kind=header["kind"], base=header["base"], digest=header["base_digest"], scale=scale,
-                tensors={name: file.tensor(name, torch.float32) for name in file.names()}, meta=meta,
-            )  # fmt: skip
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"{path}: the header of the adapter is damaged: {error!r}") from error
+            header = AdapterHeader.of(opened.metadata() or {}, path)
+        tensors = {name: file.tensor(name, torch.float32) for name in file.names()}
+        return cls(
+            kind=header.kind, base=header.base, digest=header.digest, scale=header.scale, tensors=tensors,
+            meta=header.meta,
+        )  # fmt: skip
 
     def check(self, digest: str, *, kind: str, file: Path | str, source: Path | str) -> None:
         """Refuse a base that this adapter is not for.

@@ -58,6 +58,14 @@ def generate(  # every option is one parameter: that is how the option parser re
     duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 10.0,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="One of `remote models`.")] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            metavar="NAME[:WEIGHT]",
+            help="Put this adapter of `remote models` onto the model; give it again for more.",
+        ),
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy; more is more varied.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strictly the prompt is followed.")] = None,
     wait: Annotated[
@@ -70,8 +78,8 @@ def generate(  # every option is one parameter: that is how the option parser re
     with _client(url) as client:
         piece = client.submit(
             prompt, kind=kind, audio=audio, keep=None if keep is None else regions_of(keep), drums=drums, tune=tune,
-            chords=chords, bpm=bpm, duration=duration, seed=seed, model=model, temperature=temperature,
-            guidance=guidance,
+            chords=chords, bpm=bpm, duration=duration, seed=seed, model=model, adapters=adapter,
+            temperature=temperature, guidance=guidance,
         )  # fmt: skip
         if wait or output is not None:
             try:
@@ -171,13 +179,15 @@ def delete(ids: JobIds, url: Url = None) -> None:
 def models(as_json: Json = False, url: Url = None) -> None:
     """List the models of the server."""
     with _client(url) as client:
-        found = client.models()
+        found, adapters = client.models(), client.adapters()
     if as_json:
-        document({"models": found})
+        document({"models": found, "adapters": adapters})
         return
     for entry in found:
         state = "loaded" if entry["loaded"] else ""
         result(f"{entry['id']:<32} {entry['kind']:<6} {state:<7} {entry['license'] or 'licence unknown'}")
+    for entry in adapters:
+        result(f"{entry['id']:<32} adapter of {entry['base']}")
 
 
 @app.command()

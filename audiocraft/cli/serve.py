@@ -92,6 +92,14 @@ def serve(  # every option is one parameter: that is how the option parser reads
         ),
     ] = None,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
+    adapters: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--adapters",
+            metavar="FOLDER",
+            help="A folder of adapters that requests may name; repeat it.",
+        ),
+    ] = None,
     runs: Annotated[
         Path | None,
         typer.Option(envvar="AUDIOCRAFT_RUNS", help="A folder of training runs, shown at /runs."),
@@ -122,7 +130,8 @@ def serve(  # every option is one parameter: that is how the option parser reads
         device=device, workers=workers, in_process=in_process,
         require_key=True if require_key or proxy else None,  # whoever is behind a proxy is reached by strangers
         hosts=tuple(name or ()), cors_origins=tuple(origin or ()), trust_proxy=tuple(proxy or ()),
-        log_prompts=log_prompts, runs_dir=None if runs is None else str(runs), watermark=watermark,
+        log_prompts=log_prompts, adapters=tuple(map(str, adapters or ())),
+        runs_dir=None if runs is None else str(runs), watermark=watermark,
     )  # fmt: skip
     if data is not None:
         config = replace(config, data_dir=str(data))

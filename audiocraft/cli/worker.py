@@ -42,6 +42,14 @@ def worker(  # every option is one parameter: that is how the option parser read
     drain: Annotated[float, typer.Option(help="Seconds for running jobs when asked to stop.")] = 30.0,
     host: Annotated[str, typer.Option(help="Address of health and metrics.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of health and metrics; 0 chooses a free one.")] = 8001,
+    adapters: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--adapters",
+            metavar="FOLDER",
+            help="A folder of adapters that requests may name; repeat it. As the servers have it.",
+        ),
+    ] = None,
     watermark: Annotated[
         bool,
         typer.Option(
@@ -70,6 +78,7 @@ def worker(  # every option is one parameter: that is how the option parser read
     config = ServingConfig(
         host=host, port=port, database=database, music_model=model, preload=(model,), models=tuple(allow or ()),
         device=device, workers=1, require_key=False, watermark=watermark,
+        adapters=tuple(map(str, adapters or ())),
     )  # fmt: skip
     config = replace(config, lease=replace(config.lease, rows=rows, drain_seconds=drain))
     if data is not None:

@@ -102,6 +102,7 @@ class ServingConfig:
         cors_origins: web pages of other origins that may use the API; none by default.
         trust_proxy: believe X-Forwarded-* headers of these addresses.
         log_prompts: write prompts into the audit log.
+        adapters: folders of low-rank adapters that requests may name.
         runs_dir: a folder of training runs that `/runs` shows; None shows none.
         watermark: mark all audio that leaves the server inaudibly as made by a machine.
     """
@@ -125,6 +126,7 @@ class ServingConfig:
     cors_origins: tuple[str, ...] = ()
     trust_proxy: tuple[str, ...] = ()
     log_prompts: bool = False
+    adapters: tuple[str, ...] = ()
     runs_dir: str | None = None
     watermark: bool = True
     allow_model_changes: bool = True  # load and unload over HTTP, for keys with the scope `admin`
@@ -138,8 +140,8 @@ class ServingConfig:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ServingConfig:
         """The settings that containers give: AUDIOCRAFT_HOST, _PORT, _DATA_DIR, _DATABASE, _MODEL, _MODELS, _PRELOAD,
-        _DEVICE, _WORKERS, _IN_PROCESS, _HOSTS, _CORS_ORIGINS, _TRUST_PROXY, _REQUIRE_KEY, _RUNS, _WATERMARK; lists
-        are separated by commas."""
+        _DEVICE, _WORKERS, _IN_PROCESS, _HOSTS, _CORS_ORIGINS, _TRUST_PROXY, _REQUIRE_KEY, _ADAPTERS, _RUNS, _WATERMARK;
+        lists are separated by commas."""
         settings: dict[str, Any] = {}
         for name, (target, kind) in _VARIABLES.items():
             text = environment.get(f"AUDIOCRAFT_{name}")
@@ -206,6 +208,7 @@ _VARIABLES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "CORS_ORIGINS": ("cors_origins", _words),
     "TRUST_PROXY": ("trust_proxy", _words),
     "REQUIRE_KEY": ("require_key", _truth),
+    "ADAPTERS": ("adapters", _words),
     "RUNS": ("runs_dir", str),
     "WATERMARK": ("watermark", _truth),
 }

@@ -63,7 +63,7 @@ def adapter_for(base: str, file: str) -> Adapter:
 def _read(base: str, file: str, changed: int) -> Adapter:
     del changed  # another file under the same name is another entry
     adapter = Adapter.read(Path(file))
-    adapter.check(_digest(base), kind="lm", file=file, source=base)
+    adapter.check(_digest(base), kind="lm", file=Path(file).name, source=base)
     return adapter
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from audiocraft.checkpoints.facts import ModelFacts, find_facts
@@ -14,6 +15,7 @@ from audiocraft.checkpoints.families import release_called
 from audiocraft.checkpoints.installed_models import models_here
 from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import CheckpointError, InvalidInput
+from audiocraft.server.adapters import AdapterCatalogue, ServedAdapter
 
 __all__ = ["Catalogue", "ModelFacts", "ModelKind", "kind_of"]
 
@@ -21,6 +23,7 @@ ModelKind = Literal["music", "sound", "audio", "codec", "decoder"]
 """What a model is for. "audio": it makes both, or nothing says yet what it makes."""
 
 _FRESH_SECONDS = 10.0
+_PRETRAINED = "//pretrained/"  # before a name that a run began with
 
 
 def kind_of(facts: ModelFacts) -> ModelKind:
@@ -31,11 +34,19 @@ def kind_of(facts: ModelFacts) -> ModelKind:
 
 
 class Catalogue:
-    """The models of this machine that the configuration allows; looked for again every few seconds."""
+    """The models of this machine that the configuration allows; looked for again every few seconds.
+
+    Args:
+        models: in place of those of this machine.
+
+    Raises:
+        ConfigError: a folder of adapters does not exist.
+    """
 
     def __init__(self, config: ServingConfig, *, models: Mapping[str, ModelFacts] | None = None) -> None:
         self._config = config
         self._fixed = models
+        self.adapters = AdapterCatalogue(config.adapters)
         self._lock = threading.Lock()
         self._found: Mapping[str, ModelFacts] = {}
         self._until = 0.0
@@ -85,6 +96,28 @@ class Catalogue:
                 field="rescorer",
             )
         return facts
+
+    def base_of(self, adapter: ServedAdapter) -> ModelFacts | None:
+        """The model of this server that an adapter was trained on, as far as names and places tell; None: it has not
+        that model. Whether the weights are the same is told when it is used."""
+        models = self.models()
+        found = models.get(_full_name(adapter.base.removeprefix(_PRETRAINED), codec=False))
+        if found is not None:
+            return found
+        place = Path(adapter.base).expanduser()
+        if not place.is_absolute():
+            return None
+        return next((one for one in models.values() if one.where is not None and one.where == place), None)
+
+    def check_adapter(self, name: str, model: ModelFacts) -> None:
+        """Refuse an adapter that is not on this server, or is for another model than `model`, by their names."""
+        adapter = self.adapters.get(name)
+        base = self.base_of(adapter)
+        if base is None or base.name != model.name:
+            whose = Path(adapter.base).name if base is None else base.name
+            raise InvalidInput(
+                f"adapter {name!r} is for model {whose!r}, not for {model.name!r}", field="adapters"
+            )
 
     def default(self, kind: ModelKind) -> str:
         """The model of requests that name none; without a model for sounds, the one for music makes them."""

@@ -120,6 +120,7 @@ def build_services(
     store = store or JobStore(database, queue=config.queue, lease=config.lease)
     store.on_change(notifier.changed)
     blobs = BlobStore(config.blob_dir)
+    catalogue = catalogue or Catalogue(config)
     runner: JobRunner | None = None
     if isinstance(engine, WorkerProcess):
         runner = engine
@@ -128,11 +129,14 @@ def build_services(
     elif engine is not None and config.workers:
         from audiocraft.server.worker.dispatch import Dispatcher
 
-        runner = Dispatcher(store, blobs, engine, lease=config.lease, device=config.device, metrics=metrics)
+        runner = Dispatcher(
+            store, blobs, engine, adapters=catalogue.adapters, lease=config.lease, device=config.device,
+            metrics=metrics,
+        )  # fmt: skip
     return Services(
         config=config, database=database, store=store, blobs=blobs,
         uploads=UploadStore(database, blobs, config.upload), keys=KeyStore(database),
-        catalogue=catalogue or Catalogue(config), notifier=notifier, metrics=metrics, models=engine, runner=runner,
+        catalogue=catalogue, notifier=notifier, metrics=metrics, models=engine, runner=runner,
     )  # fmt: skip
 
 

@@ -189,7 +189,7 @@ def test_a_class_name_has_one_meaning(sources: list[Source]) -> None:
         for node in ast.walk(source.tree):
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, {})[source.name] = node
-    client, answers = "audiocraft.client", "audiocraft.server.api.responses"
+    client, answers = "audiocraft.client.records", "audiocraft.server.api.responses"
     double = {name: sorted(places) for name, places in homes.items() if len(places) > 1}
     assert double == {"Generation": [client, answers]}, double
     read, said = (

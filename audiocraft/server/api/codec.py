@@ -15,9 +15,10 @@ from fastapi import APIRouter, File, Form, Response, UploadFile
 from audiocraft.audio.formats import DOWNLOAD_FORMATS
 from audiocraft.errors import InvalidInput
 from audiocraft.server.api.coded import models_of, read_acx
+from audiocraft.server.api.codes_body import CodesBody
 from audiocraft.server.api.deps import CodecCaller, ServicesDep
 from audiocraft.server.api.responses import PROBLEMS, EncodedAudio
-from audiocraft.server.api.schemas import CodesBody, ModelName
+from audiocraft.server.api.schemas import ModelName
 from audiocraft.server.api.uploads import read_audio
 from audiocraft.server.errors import TooLarge, UnsupportedMedia
 from audiocraft.server.jobs.uploads import DecodedUpload

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Path
 from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import InvalidInput
 from audiocraft.music.vocabulary import Vocabulary
+from audiocraft.server.adapters import ServedAdapter
 from audiocraft.server.api.deps import AdminCaller, AnyCaller, ServicesDep
-from audiocraft.server.api.responses import PROBLEMS, ModelEntry, ModelList
+from audiocraft.server.api.responses import PROBLEMS, AdapterEntry, ModelEntry, ModelList
 from audiocraft.server.catalogue import ModelFacts, kind_of
 from audiocraft.server.errors import Forbidden, NotFound, NotImplementedHere, NotReady
 from audiocraft.server.services import Services
@@ -28,7 +29,12 @@ def list_models(services: ServicesDep, _who: AnyCaller) -> ModelList:
     loaded = _loaded(services)
     models = services.catalogue.models().values()
     entries = [_entry(services, facts, loaded.get(facts.name)) for facts in models]
-    return ModelList(data=entries, watermark=PROVENANCE if services.config.watermark else None)
+    adapters = [_adapter(services, adapter) for adapter in services.catalogue.adapters.all().values()]
+    return ModelList(
+        data=entries,
+        adapters=[entry for entry in adapters if entry is not None],
+        watermark=PROVENANCE if services.config.watermark else None,
+    )
 
 
 @router.post("/{model:path}/load")
@@ -102,6 +108,12 @@ def _entry(services: Services, facts: ModelFacts, loaded: LoadedModel | None) ->
         settings=None if facts.settings is None else dict(facts.settings),
         vocabulary=_words(facts.vocabulary),
     )
+
+
+def _adapter(services: Services, adapter: ServedAdapter) -> AdapterEntry | None:
+    """An adapter, where this server has the model that it is for."""
+    base = services.catalogue.base_of(adapter)
+    return None if base is None else AdapterEntry(id=adapter.name, base=base.name, bytes=adapter.bytes)
 
 
 def _words(vocabulary: Vocabulary | None) -> dict[str, list[str]] | None:

@@ -184,11 +184,23 @@ class ModelEntry(BaseModel):
     )
 
 
+class AdapterEntry(BaseModel):
+    """Low-rank adapters that requests may put onto a model."""
+
+    id: str
+    object: Literal["adapter"] = "adapter"
+    base: str = Field(description="The model that it is for; others refuse it.")
+    bytes: int = Field(description="Of its file.")
+
+
 class ModelList(BaseModel):
     """All models of this server."""
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]
+    adapters: list[AdapterEntry] = Field(
+        default_factory=list, description="What requests may name in `adapters`, for models of this list."
+    )
     watermark: str | None = Field(
         default=None,
         description="What marks all audio that leaves this server as made by a machine; null: nothing does.",

@@ -16,7 +16,7 @@ from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.lead_sheet import check_within, checked_chords
 from audiocraft.music.looping import MOST_BARS
 from audiocraft.music.reading import parse_chords
-from audiocraft.server.api.spelling import chords_of_text, named, spelled_chord
+from audiocraft.server.api.spelling import chords_of_text, named, spelled_adapter, spelled_chord
 
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
@@ -181,6 +181,17 @@ class SectionBody(Strict):
         return ", ".join(word for word in (self.prompt, *self.styles) if word.strip())
 
 
+class AdapterBody(Strict):
+    """An adapter on the model."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] = Field(
+        description="One of `adapters` of /v1/models."
+    )
+    strength: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] = Field(
+        default=1.0, description="How much of what it learnt counts; 1 is what its file holds."
+    )
+
+
 MOST_METADATA = 16
 MetadataName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataWord = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00]*$")]
@@ -220,6 +231,11 @@ class GenerationBody(Strict):
     kind: Kind = Field(default="music", description="What the audio, where there is one, is used for.")
     prompt: Prompt = Field(default="", description="What it should sound like.")
     model: ModelName | None = Field(default=None, description="One of /v1/models; by default the server's.")
+    adapters: Annotated[list[AdapterBody], Field(max_length=8)] = Field(
+        default_factory=list,
+        description="Low-rank adapters on the model: {name, strength}, or a text such as jazz:0.8. Without `model` it "
+        "is the one that the first of them is for.",
+    )
     duration: Seconds = Field(default=10.0, description="Seconds, the audio to continue included.")
     seed: Seed | None = Field(default=None, description="Same seed, same audio; drawn where none is given.")
     temperature: Temperature | None = Field(
@@ -357,6 +373,20 @@ class GenerationBody(Strict):
     def _spelled(cls, chords: object) -> object:
         return [spelled_chord(one) for one in chords] if isinstance(chords, list | tuple) else chords
 
+    @field_validator("adapters", mode="before")
+    @classmethod
+    def _spelled_adapters(cls, adapters: object) -> object:
+        return [spelled_adapter(one) for one in adapters] if isinstance(adapters, list | tuple) else adapters
+
+    @field_validator("adapters")
+    @classmethod
+    def _different(cls, adapters: list[AdapterBody]) -> list[AdapterBody]:
+        names = [one.name for one in adapters]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"adapters: {name!r} is named twice; give it one strength")
+        return adapters
+
     @field_validator("keep", mode="before")
     @classmethod
     def _spelled_regions(cls, regions: object) -> object:
@@ -459,30 +489,3 @@ class GenerationBody(Strict):
         """The same with model and seed decided, so that a second attempt makes the same audio."""
         seed = secrets.randbits(31) if self.seed is None else self.seed
         return self.model_copy(update={"model": model, "seed": seed})
-
-
-Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class CodesBody(Strict):
-    """Codes of a codec, and what else the answer of `encode` says of them: it may be sent back as it is."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"codes": [[311, 439, 439, 496]], "samples": 3840}]}
-    )
-
-    codes: Annotated[
-        list[Annotated[list[Annotated[int, Field(ge=0, le=65535)]], Field(min_length=1, max_length=200_000)]],
-        Field(min_length=1, max_length=64),
-    ] = Field(description="A list for each codebook, the coarsest first.")
-    model: ModelName | None = Field(default=None, description="The codec; by default the server's.")
-    scale: Scale | list[Scale] | None = Field(
-        default=None, description="The volume of each chunk, with codecs that keep it apart."
-    )
-    samples: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="How long the audio was: what is beyond is cut off."
-    )
-    object: Literal["codes"] = Field(default="codes", description="As `encode` says it.")
-    sample_rate: int | None = Field(default=None, description="If given, it must be the codec's.")
-    channels: int | None = Field(default=None, description="If given, they must be the codec's.")
-    frame_rate: float | None = Field(default=None, description="If given, it must be the codec's.")

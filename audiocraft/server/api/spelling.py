@@ -1,4 +1,4 @@
-"""Chords as people write them in bodies of requests, before the bodies are checked."""
+"""Chords and adapters as people write them in bodies of requests, before the bodies are checked."""
 
 from __future__ import annotations
 
@@ -27,6 +27,21 @@ def spelled_chord(one: object) -> object:
         return one
     at, chord = (one[1], one[0]) if isinstance(one[0], str) else one
     return {"at": at, "chord": chord}
+
+
+def spelled_adapter(one: object) -> object:
+    """The text of an adapter, "jazz" or "jazz:0.8", as an `AdapterBody`; anything else as it is."""
+    if not isinstance(one, str):
+        return one
+    name, colon, strength = one.rpartition(":")
+    if not colon:
+        return {"name": one}
+    try:
+        return {"name": name, "strength": float(strength)}
+    except ValueError as error:
+        raise ValueError(
+            f"adapters: the strength of an adapter is a number, as in jazz:0.8; got {one[:200]!r}"
+        ) from error
 
 
 def chords_of_text(text: str, body: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:

@@ -18,7 +18,7 @@ from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
 from audiocraft.server.api.scores import own_piece, plan_of_continuation, score_of, understood_of, with_loop
-from audiocraft.server.catalogue import ModelFacts
+from audiocraft.server.catalogue import Catalogue, ModelFacts
 from audiocraft.server.errors import Forbidden, ShuttingDown, is_disk_full
 from audiocraft.server.jobs.database import DATABASE_ERRORS
 from audiocraft.server.jobs.records import GenerationJob, NewJob, new_id
@@ -193,7 +193,7 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> ModelFac
         raise InvalidInput(
             f"a piece may last {limits.duration:g} seconds here, not {body.duration:g}", field="duration"
         )
-    facts = services.catalogue.choose(body.model, "sound" if body.kind == "sound" else "music")
+    facts = _model_of(services.catalogue, body)
     if body.decoder is not None:
         services.catalogue.decoder(body.decoder)
     if body.kind in NEEDS_AUDIO and body.kind not in facts.takes and facts.family is not None:
@@ -214,6 +214,19 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> ModelFac
     for role, audio in body.inputs.items():
         _check_audio(services, who, body, audio, role)
     services.need_room()
+    return facts
+
+
+def _model_of(catalogue: Catalogue, body: GenerationBody) -> ModelFacts:
+    """The model that a request names, or that its first adapter is for, or the server's; adapters of other models are
+    refused."""
+    name = body.model
+    if name is None and body.adapters:
+        base = catalogue.base_of(catalogue.adapters.get(body.adapters[0].name))
+        name = None if base is None else base.name
+    facts = catalogue.choose(name, "sound" if body.kind == "sound" else "music")
+    for one in body.adapters:
+        catalogue.check_adapter(one.name, facts)
     return facts
 
 

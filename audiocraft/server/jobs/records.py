@@ -172,5 +172,6 @@ def is_id(text: str, prefix: str) -> bool:
 
 
 def tags_of(job: GenerationJob) -> dict[str, str]:
-    """Where a file comes from, written into it."""
-    return generation_tags(job.prompt or job.kind, model=job.model, seed=job.seed)
+    """Where a file comes from, written into it; the model's name has the adapters on it, as in base+jazz:0.8."""
+    adapters = [f"+{one['name']}:{one['strength']:g}" for one in job.request.get("adapters", ())]
+    return generation_tags(job.prompt or job.kind, model="".join([job.model, *adapters]), seed=job.seed)

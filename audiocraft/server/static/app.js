@@ -102,7 +102,7 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) left = Date.now();
   else if (Date.now() - left > 30000) complain(library.load());
 });
-models.addEventListener("change", () => composer.setModels(models.models));
+models.addEventListener("change", () => composer.setModels(models.models, models.adapters));
 
 const say = (text) => { $("server-state").textContent = text; };
 connection.addEventListener("lost", () => { say("The server cannot be reached. Trying again…"); reconnect(); });

@@ -1,14 +1,14 @@
 // The form: from words, switches and perhaps some audio to requests. What nobody touched is left out of them, so that
 // the server's models use what suits them.
 
-import { $, calm, h, paintRange, pitch, seconds, sentence } from "./dom.js";
+import { $, adaptedName, calm, h, paintRange, pitch, seconds, sentence } from "./dom.js";
 import { ChordLane } from "./lane.js";
 import { AudioSource } from "./source.js";
 import { draft, read, write } from "./store.js";
 import { capital, ideasFor, surprise, TONICS, wordsOf } from "./words.js";
 
 const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
-const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "lane-text": "", "top-k": "", passes: "", spans: "", solver: "", "flow-steps": "", seed: "" };
+const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "lane-text": "", strength: "", "top-k": "", passes: "", spans: "", solver: "", "flow-steps": "", seed: "" };
 const OWN = { temperature: 1, guidance: 3 }; // sliders that stand at the model's own value until they are moved
 const RANGES = { temperature: 2, guidance: 10 }; // where they end, unless a model's own value lies beyond
 // Fields that stand empty for what suits the model: the setting that each is, and how it is read.
@@ -17,8 +17,8 @@ const SETTINGS = {
   solver: ["flow_solver", String], "flow-steps": ["flow_steps", Number],
 };
 const TOKENS = { temperature: 1, top_k: 250, top_p: 0 }; // of models whose server does not say
-const NUMBERS = { tempo: ["Tempo", "bpm"], "top-k": ["Top k", ""], "flow-steps": ["Steps", ""] };
-const FIELDS = { decoding_steps: "passes", span_arrangement: "spans", flow_solver: "solver", flow_steps: "flow-steps", tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick" };
+const NUMBERS = { tempo: ["Tempo", "bpm"], strength: ["Strength", ""], "top-k": ["Top k", ""], "flow-steps": ["Steps", ""] };
+const FIELDS = { decoding_steps: "passes", span_arrangement: "spans", flow_solver: "solver", flow_steps: "flow-steps", adapters: "model", tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick" };
 
 /** The slider's steps: single seconds to half a minute, then five at a time, then fifteen. */
 const lengthOf = (step) => (step <= 30 ? step : step <= 36 ? 30 + 5 * (step - 30) : 60 + 15 * (step - 36));
@@ -46,8 +46,11 @@ export class Composer {
     this._show();
   }
 
-  setModels(models) {
-    this._models = models.filter((model) => model.kind !== "codec");
+  /** What may be asked: models, and each of them with an adapter on it. */
+  setModels(models, adapters = []) {
+    const own = models.filter((model) => model.kind !== "codec");
+    const on = (base) => adapters.filter((one) => one.base === base.id).map((one) => ({ ...base, id: adaptedName(base.id, one.id), base: base.id, adapter: one.id, default: false }));
+    this._models = own.flatMap((model) => [model, ...on(model)]);
     this._offer();
     this._show();
   }
@@ -58,8 +61,10 @@ export class Composer {
   fill(generation, { seed = true } = {}) {
     const { request = {} } = generation;
     this._kindIs(generation.kind === "sound" ? "sound" : "music");
-    const model = this._models.find((one) => one.id === generation.model);
+    const [adapter] = request.adapters ?? [];
+    const model = this._models.find((one) => one.id === (adapter ? adaptedName(generation.model, adapter.name) : generation.model));
     $("model").value = model && model.id !== this._standard?.id ? model.id : "";
+    $("strength").value = adapter && adapter.strength !== 1 ? String(adapter.strength) : "";
     $("prompt").value = generation.prompt;
     this._remember();
     $("duration").value = stepOf(generation.duration);
@@ -130,7 +135,10 @@ export class Composer {
     for (const [id, [name, read]] of Object.entries(SETTINGS)) if ($(id).value !== "" && name in this._settings) body[name] = read($(id).value);
     // Audio to start from says what kind it is, but not that sounds are wanted: then the model does.
     const model = $("model").value || (this.source.audio && body.kind === "sound" ? this._standard?.id : "");
-    if (model) body.model = model;
+    if (this.model?.adapter) {
+      body.model = this.model.base;
+      body.adapters = [{ name: this.model.adapter, ...($("strength").value && { strength: Number($("strength").value) }) }];
+    } else if (model) body.model = model;
     if (this.source.audio) {
       body.kind = this.source.use;
       const { upload, generation } = this.source.audio;
@@ -222,8 +230,9 @@ export class Composer {
     document.querySelectorAll("#composer input[type=range]").forEach(paintRange);
     document.querySelectorAll("[data-needs]").forEach((field) => { field.hidden = !this._takes(field.dataset.needs) || kind === "sound"; });
     this._showSettings();
+    $("strength").closest(".field").hidden = !this.model?.adapter;
     this._lane.read(this._length, Number($("tempo").value));
-    const changed = ["tempo", "key", "chords", "lane-text", "seed", "model", ...Object.keys(SETTINGS)].filter((id) => $(id).value && !$(id).closest("[hidden]")).length + Object.keys(OWN).filter((id) => !this._isOwn(id) && this._has(id)).length;
+    const changed = ["tempo", "key", "chords", "lane-text", "seed", "model", "strength", ...Object.keys(SETTINGS)].filter((id) => $(id).value && !$(id).closest("[hidden]")).length + Object.keys(OWN).filter((id) => !this._isOwn(id) && this._has(id)).length;
     $("fine-summary").textContent = changed ? `${changed} changed` : "";
     $("reset").hidden = !changed;
     $("model-name").textContent = this.model?.id.split("/").pop() ?? "Models";
@@ -338,7 +347,7 @@ export class Composer {
 
   _keep() {
     const values = { kind: this._get("kind"), variations: this._get("variations") };
-    for (const id of ["duration", "tempo", "key", "chords", "lane-text", ...Object.keys(SETTINGS)]) values[id] = $(id).value;
+    for (const id of ["duration", "tempo", "key", "chords", "lane-text", "strength", ...Object.keys(SETTINGS)]) values[id] = $(id).value;
     for (const id of Object.keys(OWN)) values[id] = this._isOwn(id) ? null : $(id).value;
     write("choices", values);
     write("model", $("model").value);

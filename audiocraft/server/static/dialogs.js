@@ -30,12 +30,15 @@ export class ModelsDialog extends EventTarget {
   constructor() {
     super();
     this.models = [];
+    this.adapters = [];
     $("open-models").addEventListener("click", () => { $("models-dialog").showModal(); this._try(this.refresh()); });
   }
 
   async refresh() {
-    this.models = (await get("/v1/models")).data;
-    $("models").replaceChildren(...this.models.map((model) => this._row(model)));
+    const { data, adapters = [] } = await get("/v1/models");
+    this.models = data;
+    this.adapters = adapters;
+    $("models").replaceChildren(...this.models.map((model) => this._row(model)), ...adapters.map((one) => this._rowOf(one)));
     this.dispatchEvent(new Event("change"));
   }
 
@@ -50,6 +53,8 @@ export class ModelsDialog extends EventTarget {
     button?.addEventListener("click", () => this._change(model, button));
     return h("li", {}, h("strong", { class: model.loaded ? "on" : "" }, model.id), h("small", {}, facts.filter(Boolean).join(" · ")), memory ? h("small", { class: "memory" }, memory) : null, button);
   }
+
+  _rowOf(adapter) { return h("li", {}, h("strong", {}, adapter.id), h("small", {}, `Adapter of ${adapter.base} · ${bytes(adapter.bytes)}`)); }
 
   async _change(model, button) {
     button.disabled = true;

@@ -78,3 +78,9 @@ export function colour(name) {
 }
 
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** What a model with an adapter on it is called. */
+export const adaptedName = (model, adapter) => `${model}+${adapter}`;
+
+/** What made a piece, in short: its model and the adapters on it. */
+export const makerOf = ({ model, request }) => [model.split("/").pop(), ...(request?.adapters ?? []).map((one) => one.name)].join(" + ");

@@ -1,7 +1,7 @@
 // The piece that is being looked at and listened to: outline, spectrogram, transport, and what can be done with it.
 
 import { send } from "./api.js";
-import { $, announce, calm, clock, h, pitch, seconds, sentence, setIcon } from "./dom.js";
+import { $, announce, calm, clock, h, makerOf, pitch, seconds, sentence, setIcon } from "./dom.js";
 import { drawRest, drawWave, pitchAxis, Spectrogram, timeAxis } from "./draw.js";
 import { isActive, isKept, lengthOf, titleOf } from "./jobs.js";
 import { chordsOf, Score, Takes } from "./score.js";
@@ -132,7 +132,7 @@ export class Stage {
     const tempo = plan?.tempo ?? understood?.tempo, key = plan?.key ?? understood?.key;
     const chords = understood?.chords?.length ? understood.chords.map(pitch).join(" ") : null;
     return [
-      generation.model.split("/").pop(), length < generation.duration ? `${seconds(length)} of ${seconds(generation.duration)}` : seconds(generation.duration),
+      makerOf(generation), length < generation.duration ? `${seconds(length)} of ${seconds(generation.duration)}` : seconds(generation.duration),
       tempo ? `${Math.round(tempo)} bpm` : null, key ? pitch(key) : null, chords, `seed ${generation.seed}`, understood?.read_as ? `understood: ${understood.read_as}` : null,
     ].filter(Boolean).join(" · ");
   }

@@ -20,6 +20,7 @@ from audiocraft.config.serving import LeaseSettings
 from audiocraft.engine.ticket import Ticket
 from audiocraft.errors import QueueFull
 from audiocraft.generation import events
+from audiocraft.server.adapters import AdapterCatalogue
 from audiocraft.server.errors import is_database_away, is_disk_full, job_error_of
 from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.database import DATABASE_ERRORS
@@ -57,6 +58,7 @@ class Dispatcher:
     every worker sees them in one order.
 
     Args:
+        adapters: those that jobs may name; None: none.
         device: what operators are told of this worker.
         metrics: counts waiting times and what the engine does.
     """
@@ -68,12 +70,14 @@ class Dispatcher:
         engine: LocalEngine,
         *,
         lease: LeaseSettings,
+        adapters: AdapterCatalogue | None = None,
         device: str = "cpu",
         metrics: Metrics | None = None,
     ) -> None:
         self.store = store
         self.blobs = blobs
         self.engine = engine
+        self.adapters = adapters or AdapterCatalogue()
         self.lease = lease
         self.device = device
         self.metrics = metrics or Metrics()
@@ -220,7 +224,7 @@ class Dispatcher:
             self._events.put((held, event))
 
         try:
-            request = request_of(job, self.blobs)
+            request = request_of(job, self.blobs, self.adapters)
             held.recorder.skip(prompt_seconds(request))
             if seed is not None:
                 request = replace(request, seeds=(seed,))

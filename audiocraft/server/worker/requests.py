@@ -17,6 +17,7 @@ from audiocraft.generation.controls import Controls
 from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
 from audiocraft.music.continuing import going_on, homeward
 from audiocraft.music.planning import ScoreSettings
+from audiocraft.server.adapters import AdapterCatalogue
 from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.api.scores import plan_of_body, schedule_of, score_of, words_of
 from audiocraft.server.jobs.blobs import BlobStore
@@ -29,8 +30,14 @@ Audio = tuple[Samples, int]
 """Samples [C, N] and their rate."""
 
 
-def request_of(job: GenerationJob, blobs: BlobStore) -> GenerationRequest:
-    """The request of a stored job, with the audio that it refers to."""
+def request_of(
+    job: GenerationJob, blobs: BlobStore, adapters: AdapterCatalogue | None = None
+) -> GenerationRequest:
+    """The request of a stored job, with the audio and the adapters that it refers to.
+
+    Raises:
+        InvalidInput: an adapter has left the server meanwhile.
+    """
     body = GenerationBody.model_validate(dict(job.request))
     found = {role: blobs.input_of(job.id, role) for role in ("audio", *body.inputs)}
     inputs = {role: audio for role, audio in found.items() if audio is not None}
@@ -38,7 +45,9 @@ def request_of(job: GenerationJob, blobs: BlobStore) -> GenerationRequest:
         # The end of one's own piece was faded out; going on behind the fade would leave a gap.
         audio, rate = inputs["audio"]
         inputs["audio"] = (audio[:, : max(1, audio.shape[-1] - round(Finish().fade * rate))], rate)
-    return to_request(body, inputs)
+    request = to_request(body, inputs)
+    asked = [one.model_dump() for one in body.adapters]
+    return replace(request, adapters=(adapters or AdapterCatalogue()).files(asked)) if asked else request
 
 
 def finish_of(job: GenerationJob) -> Finish:

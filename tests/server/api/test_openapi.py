@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
+from audiocraft.server.api.codes_body import CodesBody
 from audiocraft.server.api.compat import AudioGenerateBody, SpeechBody, TextToAudioBody
-from audiocraft.server.api.schemas import CodesBody, GenerationBody
+from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.app import create_app
 
 

@@ -12,133 +12,42 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
-from audiocraft.errors import AudioCraftError, InvalidInput, require
+from audiocraft.client.records import (
+    FINISHED,
+    Generation,
+    GenerationOptions,
+    JobEvent,
+    Kind,
+    ServerAway,
+    ServerError,
+    Status,
+)
+from audiocraft.errors import InvalidInput, require
 from audiocraft.utils import http_retry
 from audiocraft.utils.files import atomic_path
+
+__all__ = [
+    "Client",
+    "Generation",
+    "GenerationOptions",
+    "JobEvent",
+    "Kind",
+    "ServerAway",
+    "ServerError",
+    "Status",
+]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE, KEY_VARIABLE = "AUDIOCRAFT_URL", "AUDIOCRAFT_API_KEY"
 
-Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
-Status = Literal["queued", "starting", "processing", "succeeded", "failed", "canceled"]
-_FINISHED = ("succeeded", "failed", "canceled")
 _SUFFIXES = {**{f".{name}": name for name in "wav flac mp3 opus pcm acx".split()}, ".ogg": "opus"}
 _WAIT_SECONDS = 30
 # Formats whose bytes are the same each time, so that a stream that broke can go on in the middle.
 _EXACT = ("wav", "pcm", "f32")
-
-
-class ServerError(AudioCraftError):
-    """The server refused a request or could not do what it asked, and says why.
-
-    Args:
-        status: the HTTP status; 0 where nothing answered.
-        code: a stable name of what went wrong.
-        field: the field of the request that was at fault.
-        retry_after: seconds after which the server asks to come back.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int,
-        code: str,
-        field: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.field = field
-        self.retry_after = retry_after
-
-
-class ServerAway(ServerError):
-    """The server could not be reached: nothing answered, or a proxy on the way answered in its place."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Generation:
-    """A piece on the server. `raw` is the whole answer."""
-
-    id: str
-    status: Status
-    kind: str
-    model: str
-    prompt: str
-    duration: float
-    seed: int
-    progress: float
-    position: int | None = None
-    error: Mapping[str, Any] | None = None
-    understood: Mapping[str, Any] | None = None
-    result: Mapping[str, Any] | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended, well or not."""
-        return self.status in _FINISHED
-
-
-class GenerationOptions(TypedDict, total=False):
-    """The fields of a request for a piece beside its prompt and kind; None leaves one out. `Client.submit` says what
-    each is."""
-
-    duration: float | None
-    model: str | None
-    seed: int | None
-    audio: str | Path | Generation | Mapping[str, str] | None
-    keep: Sequence[Sequence[float] | Mapping[str, float]] | None
-    drums: str | Path | Generation | Mapping[str, str] | None
-    tune: str | Path | Generation | Mapping[str, str] | None
-    chords: str | Sequence[Sequence[Any] | Mapping[str, Any]] | None
-    bpm: float | None
-    beats_per_bar: int | None
-    plan: Mapping[str, Any] | None
-    sections: Sequence[Mapping[str, Any]] | None
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    guidance: float | None
-    guidance_beta: float | None
-    guidance_text: float | None
-    least_guidance: float | None
-    decoding_steps: Sequence[int] | None
-    span_arrangement: str | None
-    anneal: bool | None
-    rescorer: str | None
-    rescorer_weight: float | None
-    flow_solver: str | None
-    flow_steps: int | None
-    flow_rtol: float | None
-    flow_atol: float | None
-    stride: float | None
-    style: Mapping[str, Any] | None
-    negative: str | None
-    loop: int | None
-    ending: Literal["cadence", "fade", "ring"] | None
-    decoder: str | None
-    fade: float | None
-    priority: int | None
-    metadata: Mapping[str, str] | None
-    webhook: str | None
-    idempotency_key: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobEvent:
-    """Something that happened to a piece; `id` is where to go on after a break."""
-
-    id: int
-    kind: str
-    data: Mapping[str, Any]
 
 
 class Client:
@@ -196,6 +105,7 @@ class Client:
             kind: "music", "sound", "continuation", "melody" or "style".
             duration: seconds, the audio to continue included; by default 10, at most 3600.
             model: one of `models()`; by default the server's.
+            adapters: of `adapters()`, each "jazz", "jazz:0.8" or `{"name", "strength"}`; they need their own base.
             seed: 0 or more; the same seed makes the same audio; drawn where none is given.
             audio: what to continue, to follow or to keep of: a file, a piece of yours, or `{"upload": id}`.
             keep: (start, end) in seconds: regions of `audio` that stay, with models that fill in.
@@ -307,7 +217,7 @@ class Client:
                 for event in self._events_once(_id(piece), last):
                     last, failures = event.id, 0
                     yield event
-                    if event.kind in _FINISHED:
+                    if event.kind in FINISHED:
                         return
                 if self.get(piece).finished:
                     return
@@ -376,6 +286,11 @@ class Client:
     def models(self) -> list[dict[str, Any]]:
         """The models of the server."""
         found: list[dict[str, Any]] = self._json("GET", "/v1/models")["data"]
+        return found
+
+    def adapters(self) -> list[dict[str, Any]]:
+        """The adapters that requests may put onto models: `id`, `base` and `bytes` of each."""
+        found: list[dict[str, Any]] = self._json("GET", "/v1/models").get("adapters", [])
         return found
 
     def load(self, model: str) -> dict[str, Any]:
