@@ -31,9 +31,15 @@ class MagnetTransformerConfig(TransformerLMConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskingConfig:
-    """What is masked at once: spans of `span_len` neighbouring frames."""
+    """What is masked at once.
+
+    Args:
+        span_len: neighbouring frames that are masked together.
+        first_share: of the steps of a training run, those about the first codebook; None: as many as about any other.
+    """
 
     span_len: Count = 3
+    first_share: Share | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

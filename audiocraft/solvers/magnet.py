@@ -54,8 +54,14 @@ class MagnetSolver(MusicGenSolver):
         crops = self.crops("train")
         draws = [crops.sampler.draw(step, row) for row in range(crops.sampler.batch_size)]
         batch = self._dropped(crops.batch(draws), draws)
-        stage = int(np.random.default_rng((self.config.seed, step)).integers(self.lm.n_q))
-        return self._masked(batch, stage, [draw.random for draw in draws])
+        return self._masked(batch, self._stage(step), [draw.random for draw in draws])
+
+    def _stage(self, step: int) -> int:
+        """The codebook that a step is about."""
+        random, share = np.random.default_rng((self.config.seed, step)), self.config.masking.first_share
+        if share is None or self.lm.n_q == 1:
+            return int(random.integers(self.lm.n_q))
+        return 0 if random.random() < share else int(random.integers(1, self.lm.n_q))
 
     def train_step(self, batch: TokenBatch) -> Metrics:
         """Forward, cross entropy of what is masked, backward, optimise."""

@@ -97,6 +97,7 @@ def audiogen(corpus: Path, codec: Path, codes: Path) -> list[str]:
 def magnet(corpus: Path, codec: Path, codes: Path) -> list[str]:
     return [
         "solver=magnet/nano",
+        "transformer_lm.n_q=4",
         *SMALL,
         *_of_codes(corpus, codec, codes),
         *_TRANSFORMER,
