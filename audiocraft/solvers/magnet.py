@@ -54,9 +54,9 @@ class MagnetSolver(MusicGenSolver):
         crops = self.crops("train")
         draws = [crops.sampler.draw(step, row) for row in range(crops.sampler.batch_size)]
         batch = self._dropped(crops.batch(draws), draws)
-        return self._masked(batch, self._stage(step), [draw.random for draw in draws])
+        return self._masked(batch, self._codebook_of(step), [draw.random for draw in draws])
 
-    def _stage(self, step: int) -> int:
+    def _codebook_of(self, step: int) -> int:
         """The codebook that a step is about."""
         random, share = np.random.default_rng((self.config.seed, step)), self.config.masking.first_share
         if share is None or self.lm.n_q == 1:

@@ -91,7 +91,7 @@ def test_more_steps_are_about_the_first_codebook(recipes: dict[str, list[str]], 
         config = compose([*recipes["magnet"], *more])
         assert isinstance(config, MagnetSolverConfig)
         solver = MagnetSolver(config, tmp_path / str(len(more)))
-        return [solver._stage(step) for step in range(400)]
+        return [solver._codebook_of(step) for step in range(400)]
 
     weighted = stages()
     assert 80 < weighted.count(0) < 160 and all(60 < weighted.count(stage) < 130 for stage in (1, 2, 3))
