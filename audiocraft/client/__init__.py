@@ -25,7 +25,10 @@ from audiocraft.client.records import (
     ServerAway,
     ServerError,
     Status,
+    generation_of,
+    id_of,
 )
+from audiocraft.client.studio import StudioCalls
 from audiocraft.errors import InvalidInput, require
 from audiocraft.utils import http_retry
 from audiocraft.utils.files import atomic_path
@@ -50,7 +53,7 @@ _WAIT_SECONDS = 30
 _EXACT = ("wav", "pcm", "f32")
 
 
-class Client:
+class Client(StudioCalls):
     """One server. Safe to use from many threads.
 
     Args:
@@ -142,7 +145,9 @@ class Client:
                 body[role] = {"generation": audio.id}
             elif isinstance(audio, str | Path):
                 body[role] = {"upload": self.upload(audio)["id"]}
-        return _generation(self._json("POST", "/v1/generations", json=body, headers={"Idempotency-Key": key}))
+        return generation_of(
+            self._json("POST", "/v1/generations", json=body, headers={"Idempotency-Key": key})
+        )
 
     def generate(
         self, prompt: str = "", *, kind: Kind = "music", **options: Unpack[GenerationOptions]
@@ -170,7 +175,7 @@ class Client:
 
     def get(self, piece: Generation | str) -> Generation:
         """How far a piece is."""
-        return _generation(self._json("GET", f"/v1/generations/{_id(piece)}"))
+        return generation_of(self._json("GET", f"/v1/generations/{id_of(piece)}"))
 
     def generations(
         self,
@@ -195,7 +200,7 @@ class Client:
                 parameters["after"] = after
             page = self._json("GET", "/v1/generations", params=parameters)
             for entry in page["data"]:
-                yield _generation(entry)
+                yield generation_of(entry)
             left = None if left is None else left - len(page["data"])
             after = page["next"]
             if after is None:
@@ -203,18 +208,18 @@ class Client:
 
     def cancel(self, piece: Generation | str) -> Generation:
         """Stop a piece."""
-        return _generation(self._json("POST", f"/v1/generations/{_id(piece)}/cancel"))
+        return generation_of(self._json("POST", f"/v1/generations/{id_of(piece)}/cancel"))
 
     def delete(self, piece: Generation | str) -> None:
         """Forget a piece and its audio."""
-        self._send("DELETE", f"/v1/generations/{_id(piece)}").read()
+        self._send("DELETE", f"/v1/generations/{id_of(piece)}").read()
 
     def events(self, piece: Generation | str, *, after: int = 0) -> Iterator[JobEvent]:
         """What happens to a piece, as it happens, until its end; a broken connection is taken up where it was."""
         last, failures = after, 0
         while True:
             try:
-                for event in self._events_once(_id(piece), last):
+                for event in self._events_once(id_of(piece), last):
                     last, failures = event.id, 0
                     yield event
                     if event.kind in FINISHED:
@@ -231,7 +236,7 @@ class Client:
     def stream(self, piece: Generation | str, *, format: str = "wav") -> Iterator[bytes]:
         """The audio of a piece while it is made, as the bytes of a file of this format. A broken connection is taken
         up where it was, where the format allows it: wav, pcm and f32."""
-        path = f"/v1/generations/{_id(piece)}/stream"
+        path = f"/v1/generations/{id_of(piece)}/stream"
         given, failures = 0, 0
         while True:
             skip = given
@@ -257,7 +262,7 @@ class Client:
 
     def audio(self, piece: Generation | str, *, format: str = "wav") -> bytes:
         """The file of a finished piece."""
-        answer = self._send("GET", f"/v1/generations/{_id(piece)}/audio", params={"format": format})
+        answer = self._send("GET", f"/v1/generations/{id_of(piece)}/audio", params={"format": format})
         content: bytes = answer.content
         return content
 
@@ -401,13 +406,3 @@ class Client:
 def _long(http: Any) -> Any:
     """For answers that take as long as the piece: silence longer than this means a broken connection."""
     return http.Timeout(_WAIT_SECONDS, read=120.0)
-
-
-def _id(piece: Generation | str) -> str:
-    return piece if isinstance(piece, str) else piece.id
-
-
-def _generation(document: Mapping[str, Any]) -> Generation:
-    names = [name for name in Generation.__dataclass_fields__ if name != "raw"]
-    values: dict[str, Any] = {name: document.get(name) for name in names}
-    return Generation(**values, raw=document)

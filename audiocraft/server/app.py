@@ -34,6 +34,7 @@ from audiocraft.server.api import (
     runs,
     sockets,
     streams,
+    studio,
     uploads,
 )
 from audiocraft.server.api.description import INTRODUCTION, TAGS, describe
@@ -57,7 +58,7 @@ _log = logging.getLogger(__name__)
 
 # The files that hold routes, in the order in which their routes are tried; each has one `router`.
 _ROUTES = (
-    generations, plans, streams, files, sockets, page, reference, runs, uploads, codec, models, compat, account,
+    generations, studio, plans, streams, files, sockets, page, reference, runs, uploads, codec, models, compat, account,
     analysis, health, scrape,
 )  # fmt: skip
 _EXPOSED = (

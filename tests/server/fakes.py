@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiocraft.audio.files import encode_audio
 from audiocraft.codec.known import KnownCodec
@@ -19,6 +21,7 @@ from audiocraft.engine.ticket import EventHandler, Ticket
 from audiocraft.generation.events import AudioChunk, Failed, Finished, Queued, Started, Stopped
 from audiocraft.generation.progress import Progress
 from audiocraft.generation.request import GenerationRequest, GenerationResult
+from audiocraft.models.generator import GeneratorModel
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.worker import coding
 from audiocraft.server.worker.local_engine import LocalEngine
@@ -33,6 +36,7 @@ from audiocraft.server.worker.ports import (
     LoadedModel,
     Samples,
 )
+from audiocraft.server.worker.studio.shared_model import SharedModel
 from audiocraft.types import ScorePlan
 
 RATE = 8000
@@ -53,6 +57,29 @@ FACTS = {
         name="codec", family="encodec", kind="compression", decodes=True, sample_rate=RATE, channels=1
     ),
 }
+
+
+class FakeModel:
+    """What workflows ask of a model, beside running it."""
+
+    device = torch.device("cpu")
+    max_duration = 30.0
+    takes_plans = True
+    makes_music = False
+    takes = frozenset({"plan", "continuation"})
+    precision = "fp32"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.network = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.network.weight)
+
+    @property
+    def decoder(self) -> Any:
+        return SimpleNamespace(sample_rate=RATE, channels=1, frame_rate=50.0)
+
+    def modules(self) -> tuple[nn.Module, ...]:
+        return (self.network,)
 
 
 class FakeEngine(LocalEngine):
@@ -102,14 +129,19 @@ class FakeEngine(LocalEngine):
             stop = audio.shape[-1] if step == STEPS - 1 else (step + 1) * size
             on_event(AudioChunk(0, step * size, audio[:, step * size : stop]))
         codes = torch.zeros(1, 1, 1, dtype=torch.long)
+        seeds = (request.seeds or (0,))[1:]
+        others = [
+            audio_of(replace(request, prompts=(prompt,), seeds=(seed,), plans=None))
+            for prompt, seed in zip(request.prompts[1:], seeds, strict=True)
+        ]
         on_event(
             Finished(
                 GenerationResult(
-                    audio=audio[None],
+                    audio=torch.stack([audio, *others]),
                     codes=codes,
                     sample_rate=RATE,
                     seeds=request.seeds or (0,),
-                    plans=(plan,),
+                    plans=(plan,) if not others else tuple(request.plans or (None,) * (1 + len(others))),
                     timings={"total": 0.1},
                 )
             )
@@ -121,6 +153,9 @@ class FakeEngine(LocalEngine):
 
     def sample_rate(self, model: str) -> int:
         return RATE
+
+    def shared(self, model: str, *, priority: int = 0) -> SharedModel:
+        return SharedModel(self, model, cast(GeneratorModel, FakeModel(model)), priority=priority)
 
     def codec_facts(self, codec: str) -> CodecFacts:
         return CodecFacts(sample_rate=RATE, channels=1, frame_rate=50.0)

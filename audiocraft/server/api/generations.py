@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
@@ -21,35 +21,57 @@ from audiocraft.server.api.responses import (
 from audiocraft.server.api.schemas import MOST_METADATA, GenerationBody, MetadataBody
 from audiocraft.server.jobs.records import GenerationJob, Status
 from audiocraft.server.jobs.webhooks import webhook_state
+from audiocraft.server.security.keys import Principal
 from audiocraft.server.services import Services
 
 JobId = Annotated[str, Path(description="As given by POST.")]
+KeyHeader = Annotated[
+    str | None, Header(max_length=255, description="The same key within a day is the same piece.")
+]
+PreferHeader = Annotated[str | None, Header(description="`wait=N` waits for the result, N seconds.")]
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"], responses=PROBLEMS)
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 
 
-@router.post(
-    "",
-    status_code=202,
-    responses={200: {"model": Generation, "description": "Finished within the time of `Prefer: wait`."}},
-)
+FINISHED: dict[int | str, dict[str, Any]] = {
+    200: {"model": Generation, "description": "Finished within the time of `Prefer: wait`."}
+}
+
+
+@router.post("", status_code=202, responses=FINISHED)
 async def create_generation(
     body: GenerationBody,
     services: ServicesDep,
     who: GenerateCaller,
     request: Request,
     response: Response,
-    idempotency_key: Annotated[
-        str | None, Header(max_length=255, description="The same key within a day is the same piece.")
-    ] = None,
-    prefer: Annotated[str | None, Header(description="`wait=N` waits for the result, N seconds.")] = None,
+    idempotency_key: KeyHeader = None,
+    prefer: PreferHeader = None,
 ) -> Generation:
     """Ask for a piece of music, a sound, a continuation, or something after a melody or a style."""
-    if idempotency_key is None:  # with a key it may be one that is known already
+    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+
+
+async def accepted(
+    services: Services,
+    who: Principal,
+    body: submission.AnyBody,
+    request: Request,
+    response: Response,
+    *,
+    key: str | None,
+    prefer: str | None,
+) -> Generation:
+    """Store a request -> its job as it is at once, or after the time that `prefer` names.
+
+    Args:
+        key: the request's idempotency key.
+    """
+    if key is None:  # with a key it may be one that is known already
         services.refusals.check(who.owner)
-    job, created = await submission.submit(services, who, body, key=idempotency_key)
+    job, created = await submission.submit(services, who, body, key=key)
     position = await run_query(services, _position, services, job)
     seconds = min(_wait_of(prefer), services.config.request.wait_seconds)
     if seconds:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from audiocraft.config.decode import encode
-from audiocraft.server.api.schemas import Kind
+from audiocraft.server.api.schemas import JobKind
 from audiocraft.server.jobs.records import GenerationJob, Status
 
 
@@ -74,7 +74,7 @@ class Generation(BaseModel):
     id: str
     object: Literal["generation"] = "generation"
     status: Status
-    kind: Kind
+    kind: JobKind
     model: str
     prompt: str
     duration: float = Field(description="Seconds that were asked for.")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, get_args
 
 from audiocraft.audio.marks import Marks
 from audiocraft.checkpoints.facts import ModelFacts
@@ -17,7 +17,7 @@ from audiocraft.music.continuing import going_on
 from audiocraft.music.looping import whole_bars
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time, progression_of
 from audiocraft.music.understanding import Understanding, understand
-from audiocraft.server.api.schemas import ChordBody, GenerationBody, PlanBody, SectionBody
+from audiocraft.server.api.schemas import ChordBody, GenerationBody, Kind, PlanBody, SectionBody
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.types import ScorePlan
@@ -156,6 +156,8 @@ def with_loop(body: GenerationBody) -> GenerationBody:
 
 def marks_of_job(job: GenerationJob) -> Marks | None:
     """What the file of a finished loop says of itself; None for other pieces."""
+    if job.kind not in get_args(Kind):
+        return None
     body = GenerationBody.model_validate(dict(job.request)) if job.request.get("loop") else None
     plan = None if body is None else plan_of_body(body)
     return None if plan is None else marks_of(plan)
@@ -176,6 +178,7 @@ def _plan_at_end(job: GenerationJob) -> ScorePlan | None:
         plan = decode(ScorePlan, document)
     except (ConfigError, InvalidInput):  # of another version
         return None
-    sections = GenerationBody.model_validate(dict(job.request)).sections
+    pieces = job.kind in get_args(Kind)  # the plan of something of the studio is that of the whole
+    sections = GenerationBody.model_validate(dict(job.request)).sections if pieces else []
     schedule = schedule_of(sections) or ((0.0, ""),)
     return plans_over_time(plan, schedule, duration=job.duration, seed=job.seed)[-1]

@@ -10,14 +10,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 from fastapi.concurrency import run_in_threadpool
 
 from audiocraft.errors import InvalidInput, QueueFull
+from audiocraft.server.api import studio_intake
 from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
 from audiocraft.server.api.scores import own_piece, plan_of_continuation, score_of, understood_of, with_loop
+from audiocraft.server.api.studio_bodies import StudioBody
 from audiocraft.server.catalogue import Catalogue, ModelFacts
 from audiocraft.server.errors import Forbidden, ShuttingDown, is_disk_full
 from audiocraft.server.jobs.database import DATABASE_ERRORS
@@ -34,9 +37,12 @@ _audit = logging.getLogger("audiocraft.audit")
 _LOOK_SECONDS = 0.25
 _MAX_KEY = 255
 
+AnyBody = GenerationBody | StudioBody
+Body = TypeVar("Body", GenerationBody, StudioBody)
+
 
 async def submit(
-    services: Services, who: Principal, body: GenerationBody, *, key: str | None = None
+    services: Services, who: Principal, body: AnyBody, *, key: str | None = None
 ) -> tuple[GenerationJob, bool]:
     """Check a request against this server and store it -> (job, whether it is new).
 
@@ -59,7 +65,7 @@ async def submit(
 def accept(
     services: Services,
     who: Principal,
-    body: GenerationBody,
+    body: AnyBody,
     *,
     key: str | None = None,
     decoded: Mapping[str, DecodedUpload] = MappingProxyType({}),
@@ -73,19 +79,13 @@ def accept(
     if isinstance(facts, GenerationJob):
         return facts, False
     digest = digest_of(body)
-    settled = with_loop(body.settled(model=facts.name))
     job = new_id("gen")
-    settled = _keep_audio(services, who, settled, job, decoded)
-    if body.kind == "continuation" and "plan" in facts.takes:
-        settled = settled.model_copy(
-            update={"plan": plan_of_continuation(services.store, who.owner, settled)}
-        )
-    new = NewJob(
-        id=job, owner=who.owner, kind=body.kind, model=facts.name, request=settled.model_dump(mode="json"),
-        prompt=body.prompt, duration=settled.duration, seed=settled.seed or 0, priority=body.priority,
-        webhook_url=body.webhook, understood=understood_of(settled, facts, services.catalogue.models()),
-    )  # fmt: skip
+    settled: AnyBody
     try:
+        if isinstance(body, StudioBody):
+            settled, new = _settled_studio(services, who, body, facts, job, decoded)
+        else:
+            settled, new = _settled_piece(services, who, body, facts, job, decoded)
         stored, created = services.store.submit(new, quota=who.quota, key=key, digest=digest)
     except BaseException as error:
         services.blobs.delete_job(job)
@@ -105,8 +105,50 @@ def accept(
     return stored, True
 
 
+def _settled_piece(
+    services: Services,
+    who: Principal,
+    body: GenerationBody,
+    facts: ModelFacts,
+    job: str,
+    decoded: Mapping[str, DecodedUpload],
+) -> tuple[GenerationBody, NewJob]:
+    """A piece with everything decided, its audio beside it, and its job."""
+    settled = with_loop(body.settled(model=facts.name))
+    settled = _keep_audio(services, who, settled, job, decoded, whole=bool(body.keep))
+    if body.kind == "continuation" and "plan" in facts.takes:
+        settled = settled.model_copy(
+            update={"plan": plan_of_continuation(services.store, who.owner, settled)}
+        )
+    new = NewJob(
+        id=job, owner=who.owner, kind=body.kind, model=facts.name, request=settled.model_dump(mode="json"),
+        prompt=body.prompt, duration=settled.duration, seed=settled.seed or 0, priority=body.priority,
+        webhook_url=body.webhook, understood=understood_of(settled, facts, services.catalogue.models()),
+    )  # fmt: skip
+    return settled, new
+
+
+def _settled_studio(
+    services: Services,
+    who: Principal,
+    body: StudioBody,
+    facts: ModelFacts,
+    job: str,
+    decoded: Mapping[str, DecodedUpload],
+) -> tuple[StudioBody, NewJob]:
+    """The same of something of the studio."""
+    seconds = sum(
+        _seconds_of(services, who, audio, decoded.get(role), role) for role, audio in body.inputs.items()
+    )
+    settled = studio_intake.settled(services, body, facts, seconds)
+    settled = _keep_audio(services, who, settled, job, decoded, whole=True)
+    new = studio_intake.new_job(services, who.owner, job, settled, facts)
+    studio_intake.keep_parts(services, who, settled, job)
+    return settled, new
+
+
 def _find_or_check(
-    services: Services, who: Principal, body: GenerationBody, key: str | None
+    services: Services, who: Principal, body: AnyBody, key: str | None
 ) -> GenerationJob | ModelFacts:
     """The job that the same request made before, else its model; raises what refuses the request."""
     if services.draining:
@@ -134,7 +176,7 @@ def _audit_accepted(services: Services, job: GenerationJob) -> None:
     )  # fmt: skip
 
 
-def digest_of(body: GenerationBody) -> str:
+def digest_of(body: AnyBody) -> str:
     """A digest that two requests share where they ask for the same."""
     text = json.dumps(body.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -184,11 +226,25 @@ async def wait_until_finished(
     return job
 
 
-def _check(services: Services, who: Principal, body: GenerationBody) -> ModelFacts:
+def _check(services: Services, who: Principal, body: AnyBody) -> ModelFacts:
     """Refuse, by its name, what this server or the model cannot honour -> the model."""
-    limits = services.config.request
     if body.priority and "admin" not in who.scopes:
         raise Forbidden("to go before others, a key needs the scope 'admin'", field="priority")
+    if isinstance(body, GenerationBody):
+        facts = _check_piece(services, body)
+    else:
+        facts = studio_intake.check(services, who, body)
+    if body.webhook is not None:
+        check_address(body.webhook, services.config.webhook)
+    for role, audio in body.inputs.items():
+        _check_audio(services, who, body, audio, role)
+    services.need_room()
+    return facts
+
+
+def _check_piece(services: Services, body: GenerationBody) -> ModelFacts:
+    """Refuse what no piece, or none of this model, can be -> the model."""
+    limits = services.config.request
     if body.duration > limits.duration:
         raise InvalidInput(
             f"a piece may last {limits.duration:g} seconds here, not {body.duration:g}", field="duration"
@@ -209,11 +265,6 @@ def _check(services: Services, who: Principal, body: GenerationBody) -> ModelFac
     facts.check_settings(body.settings)
     if body.rescorer is not None:
         services.catalogue.rescorer(body.rescorer)
-    if body.webhook is not None:
-        check_address(body.webhook, services.config.webhook)
-    for role, audio in body.inputs.items():
-        _check_audio(services, who, body, audio, role)
-    services.need_room()
     return facts
 
 
@@ -250,21 +301,28 @@ def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
         )
 
 
-def _check_audio(
-    services: Services, who: Principal, body: GenerationBody, audio: AudioInput, role: str
-) -> None:
+def _check_audio(services: Services, who: Principal, body: AnyBody, audio: AudioInput, role: str) -> None:
     """Refuse audio that is not there or too short, and a continuation that would end before its audio does."""
+    if audio.data is None:  # else it is decoded later
+        _check_length(body, _seconds_of(services, who, audio, None, role), role)
+
+
+def _seconds_of(
+    services: Services, who: Principal, audio: AudioInput, decoded: DecodedUpload | None, role: str
+) -> float:
+    """How long the audio is that a field names, or that came inside it."""
     if audio.upload is not None:
-        seconds = services.uploads.wanted(audio.upload, who.owner, role).seconds
-    elif audio.generation is not None:
+        return services.uploads.wanted(audio.upload, who.owner, role).seconds
+    if audio.generation is not None:
         job = own_piece(services.store, audio.generation, who.owner, role)
-        seconds = job.samples / (job.sample_rate or 1)
-    else:
-        return  # it is decoded later
-    _check_length(body, seconds, role)
+        return job.samples / (job.sample_rate or 1)
+    return 0.0 if decoded is None else decoded.wav.shape[-1] / decoded.sample_rate
 
 
-def _check_length(body: GenerationBody, seconds: float, role: str) -> None:
+def _check_length(body: AnyBody, seconds: float, role: str) -> None:
+    if isinstance(body, StudioBody):
+        studio_intake.check_length(body, seconds)
+        return
     if role != "audio":
         return
     if body.kind == "continuation" and body.duration <= seconds:
@@ -283,15 +341,21 @@ def _check_length(body: GenerationBody, seconds: float, role: str) -> None:
 def _keep_audio(
     services: Services,
     who: Principal,
-    body: GenerationBody,
+    body: Body,
     job: str,
     decoded: Mapping[str, DecodedUpload],
-) -> GenerationBody:
-    """Put the audio that a body refers to beside the job -> the body, naming uploads where it held bytes."""
+    *,
+    whole: bool,
+) -> Body:
+    """Put the audio that a body refers to beside the job -> the body, naming uploads where it held bytes.
+
+    Args:
+        whole: the end of one's own piece stays, however it fades.
+    """
     for role, audio in body.inputs.items():
         if audio.generation is not None:
             piece = own_piece(services.store, audio.generation, who.owner, role)
-            services.blobs.use_audio(piece, job, role, whole=bool(body.keep) or role != "audio")
+            services.blobs.use_audio(piece, job, role, whole=whole or role != "audio")
             continue
         upload = audio.upload
         if upload is None:

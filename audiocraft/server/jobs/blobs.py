@@ -118,6 +118,26 @@ class BlobStore:
         except OSError:
             shutil.copyfile(path, target)
 
+    def parts_of(self, job: str) -> Path:
+        """Where the parts of something of the studio are; they outlive an attempt, so that the next one goes on."""
+        return self._job(job) / "parts"
+
+    def use_parts(self, source: str, job: str) -> None:
+        """Give a job its own copy of the parts of another one, which costs no space and outlives it."""
+        target = self.parts_of(job)
+        target.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self.parts_of(source).glob("*")):
+            try:
+                os.link(path, target / path.name)
+            except FileNotFoundError:  # just deleted: it is made again
+                continue
+            except OSError:
+                shutil.copyfile(path, target / path.name)
+
+    def file_path(self, job: GenerationJob, name: str) -> Path:
+        """A further file of a job's present attempt, by a name that a worker gave it; it may not exist yet."""
+        return self._job(job.id) / f"files-{job.fence}" / name
+
     def input_of(self, job: str, role: str = "audio") -> tuple[Samples, int] | None:
         """The audio [C, N] that a field of a job's request names, if it names any."""
         path = self._job(job) / _input(role)

@@ -32,22 +32,29 @@ from audiocraft.server.worker.metering import RequestMetering
 from audiocraft.server.worker.recorder import Recorder
 from audiocraft.server.worker.registry import WorkerRegistry
 from audiocraft.server.worker.requests import request_of
+from audiocraft.server.worker.studio.run import WORKFLOWS, StudioRun
 from audiocraft.workflows.takes import prompt_seconds
 
 _log = logging.getLogger(__name__)
 
 _AWAY_SECONDS = 1.0
+_STUDIO_AT_ONCE = 2
 # Workers of this process: one process id may have held others before a restart.
 _ALIVE_HERE: set[str] = set()
 
 
 @dataclass(kw_only=True)
 class _HeldJob:
-    """A job that this worker has taken. `ticket` is None until the engine has accepted it."""
+    """A job that this worker has taken.
+
+    Args:
+        recorder: writes what the engine says of it; None where a workflow writes for itself.
+        ticket: stops it; None until the engine has accepted it.
+    """
 
     job: GenerationJob
-    recorder: Recorder
-    ticket: Ticket | None = None
+    recorder: Recorder | None = None
+    ticket: Ticket | StudioRun | None = None
     lost: bool = False
 
 
@@ -87,6 +94,7 @@ class Dispatcher:
         self._workers = WorkerRegistry(store.database)
         self._held: dict[str, _HeldJob] = {}
         self._lock = threading.Lock()
+        self._studio = threading.Semaphore(_STUDIO_AT_ONCE)
         self._events: queue.SimpleQueue[tuple[_HeldJob, events.Event] | None] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._draining = threading.Event()
@@ -180,6 +188,7 @@ class Dispatcher:
         while (item := self._events.get()) is not None:
             held, event = item
             seed = None
+            assert held.recorder is not None, "a workflow has no events of the engine"
             try:
                 seed = held.recorder.take(event)
             except LeaseLost:
@@ -200,7 +209,10 @@ class Dispatcher:
     # ------------------------------------------------------------------ one job
 
     def _start_job(self, job: GenerationJob) -> None:
-        """Hand a job to the engine, with its events going to the thread that writes them."""
+        """Hand a job to the engine, with its events going to the thread that writes them, or to its workflow."""
+        if job.kind in WORKFLOWS:
+            self._start_studio(job)
+            return
         recorder = Recorder(
             self.store, self.blobs, job, rate_of=self.engine.sample_rate, watermark=self.engine.watermark
         )
@@ -210,13 +222,27 @@ class Dispatcher:
         self.metrics.note_wait(job, self.store.database.now())
         self._submit(held)
 
+    def _start_studio(self, job: GenerationJob) -> None:
+        """Begin the workflow of a job."""
+        held = _HeldJob(job=job)
+        run = held.ticket = StudioRun(
+            self.store, self.blobs, job,
+            model=lambda name: self.engine.shared(name, priority=job.priority),
+            watermark=self.engine.watermark, turns=self._studio, ended=lambda: self._forget(held),
+        )  # fmt: skip
+        with self._lock:
+            self._held[job.id] = held
+        self.metrics.note_wait(job, self.store.database.now())
+        run.start()
+
     def _submit(self, held: _HeldJob, seed: int | None = None) -> None:
         """Have the engine make a job.
 
         Args:
             seed: for another take than the one that was asked for.
         """
-        job = held.job
+        job, recorder = held.job, held.recorder
+        assert recorder is not None, "a workflow asks for itself"
         metering = RequestMetering(self.metrics, job.model)
 
         def on_event(event: events.Event) -> None:
@@ -225,7 +251,7 @@ class Dispatcher:
 
         try:
             request = request_of(job, self.blobs, self.adapters)
-            held.recorder.skip(prompt_seconds(request))
+            recorder.skip(prompt_seconds(request))
             if seed is not None:
                 request = replace(request, seeds=(seed,))
             held.ticket = self.engine.submit(
@@ -262,7 +288,8 @@ class Dispatcher:
         if held.lost:
             return False
         held.lost = True
-        held.recorder.close()
+        if held.recorder is not None:
+            held.recorder.close()
         if held.ticket is not None:
             held.ticket.cancel()
         return True

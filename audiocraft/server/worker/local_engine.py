@@ -32,6 +32,7 @@ from audiocraft.server.worker.ports import (
     LoadedModel,
     Samples,
 )
+from audiocraft.server.worker.studio.shared_model import SharedModel
 
 _CODECS_KEPT = 3
 _WARM_SECONDS = 0.4
@@ -77,6 +78,10 @@ class LocalEngine(Engine):
     def sample_rate(self, model: str) -> int:
         """The sample rate of a model's audio; the model is loaded for this."""
         return self.models.get(model).sample_rate
+
+    def shared(self, model: str, *, priority: int = 0) -> GeneratorModel:
+        """A model for workflows: what they run on it, this engine makes. It is loaded for this."""
+        return SharedModel(self, model, self.models.get(model), priority=priority)
 
     def load(self, model: str) -> LoadedModel:
         """Load a model and warm it up, or find it loaded."""

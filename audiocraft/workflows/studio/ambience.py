@@ -19,7 +19,8 @@ from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.music.translating import translate
-from audiocraft.workflows.studio.parts import MadePart, PartsCallback, StudioPart, make_parts, seed_for
+from audiocraft.workflows.studio.parts import MadePart, PartsCallback, StudioPart, make_parts
+from audiocraft.workflows.studio.seeds import seed_for
 
 UNREPEATED_S = 185.0
 """Seconds until an ambience comes round, unless more are asked for."""

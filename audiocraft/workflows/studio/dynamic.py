@@ -27,7 +27,8 @@ from audiocraft.models.generator import GeneratorModel
 from audiocraft.music.planning import ScoreSettings, make_plan
 from audiocraft.music.translating import translate
 from audiocraft.types import ScorePlan
-from audiocraft.workflows.studio.parts import PartsCallback, StudioPart, make_parts, seed_for
+from audiocraft.workflows.studio.parts import PartsCallback, StudioPart, make_parts
+from audiocraft.workflows.studio.seeds import seed_for
 
 NEUTRAL = "neutral"
 LEVELS: Mapping[str, float] = MappingProxyType({"calm": 0.0, "alert": 0.25, "tense": 0.5, "battle": 0.8})

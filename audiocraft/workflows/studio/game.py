@@ -28,7 +28,8 @@ from audiocraft.workflows.studio.dynamic import (
     make_layers,
     play,
 )
-from audiocraft.workflows.studio.parts import PartsCallback, StudioPart, make_parts, seed_for
+from audiocraft.workflows.studio.parts import PartsCallback, StudioPart, make_parts
+from audiocraft.workflows.studio.seeds import seed_for
 
 STINGERS: Mapping[str, str] = {
     "victory": "happy trumpet and strings, classical",

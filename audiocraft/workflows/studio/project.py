@@ -21,7 +21,7 @@ from audiocraft.music.reading import parse_chords, read
 from audiocraft.music.translating import translate
 from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_write
-from audiocraft.workflows.studio.parts import seed_for
+from audiocraft.workflows.studio.seeds import seed_for
 
 SUFFIX = ".acproj"
 FORMAT = 1
@@ -222,6 +222,22 @@ class Song:
                 f"{text!r}: bars count from 1, beats from 1 to {self.beats_per_bar}", field="at"
             )
         return starts[name] + (bar - 1) * self.bar_seconds + (beat - 1) * self.beat_seconds
+
+    def plan(self) -> ScorePlan:
+        """The plan of the whole, as it is heard."""
+        chords: list[tuple[float, str]] = []
+        starts = self.starts()
+        for section in self.sections:
+            end = section.bars * self.bar_seconds - 1e-9
+            own = self.plan_of(section).chords
+            chords += [(starts[section.name] + time, symbol) for time, symbol in own if time < end]
+        return ScorePlan(
+            tempo=self.tempo,
+            beats_per_bar=self.beats_per_bar,
+            key=self.key,
+            chords=tuple(chords),
+            duration=self.seconds,
+        )
 
     def seed_of(self, section: SongSection) -> int:
         """The seed of a section's own take."""

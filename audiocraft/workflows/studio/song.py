@@ -39,7 +39,6 @@ from audiocraft.workflows.studio.parts import (
     PartsProgress,
     StudioPart,
     make_parts,
-    seed_for,
 )
 from audiocraft.workflows.studio.project import (
     NOTHING_SET,
@@ -50,6 +49,7 @@ from audiocraft.workflows.studio.project import (
     read_song,
     write_song,
 )
+from audiocraft.workflows.studio.seeds import seed_for
 
 PathLike = str | os.PathLike[str]
 _BEFORE_ATTACK_S = 4.0

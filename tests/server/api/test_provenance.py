@@ -145,6 +145,7 @@ def everything(client: TestClient) -> Iterator[tuple[str, str, bytes]]:
             answer = client.get(f"/v1/generations/{job}/{way}", params={"format": form})
             yield f"get /v1/generations/{{job}}/{way}", form, answer.content
         yield "websocket /v1/stream", form, by_socket(client, form)
+    yield from of_the_studio(client)
     words = {"text": "rain", "duration": SECONDS}
     for path in ("/generate/music", "/generate/audio"):
         yield f"post {path}", "wav", client.post(path, json=words).content
@@ -165,6 +166,22 @@ def everything(client: TestClient) -> Iterator[tuple[str, str, bytes]]:
         "wav",
         client.post("/v1/codec/expand", files={"file": ("a.acx", packed)}).content,
     )
+
+
+def of_the_studio(client: TestClient) -> Iterator[tuple[str, str, bytes]]:
+    """The audio and the further files of everything that is made of several pieces."""
+    section = {"prompt": "rain", "bars": 1}
+    song = {"sections": [section, section], "tempo": 120, "key": "A minor", "stems": True, "seed": 3}
+    for path, body in (("/v1/songs", song),):
+        answer = client.post(path, json=body)
+        assert answer.status_code == 202, answer.text
+        job = str(answer.json()["id"])
+        until_status(client, job, "succeeded")
+        yield "get /v1/generations/{job}/audio", "wav", client.get(f"/v1/generations/{job}/audio").content
+        for file in client.get(f"/v1/generations/{job}").json()["result"]["files"]:
+            if file["media_type"].startswith("audio/"):
+                content = client.get(f"/v1/generations/{job}/files/{file['name']}").content
+                yield "get /v1/generations/{job}/files/{name}", file["name"].rpartition(".")[2], content
 
 
 def test_every_route_and_format_gives_marked_audio(marking: TestClient, watermark: AudioSeal) -> None:

@@ -1,0 +1,63 @@
+"""The studio: songs. What is asked for is a job like any other piece, at /v1/generations; here it is asked for, and its
+further files are fetched."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
+from audiocraft.server.api.files import PacedFile
+from audiocraft.server.api.generations import FINISHED, JobId, KeyHeader, PreferHeader, accepted
+from audiocraft.server.api.responses import PROBLEMS, Generation
+from audiocraft.server.api.studio_bodies import SongBody
+from audiocraft.server.errors import NotFound, NotReady
+
+_FILES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+router = APIRouter(prefix="/v1", tags=["studio"], responses=PROBLEMS)
+
+
+@router.post("/songs", status_code=202, responses=FINISHED)
+async def create_song(
+    body: SongBody,
+    services: ServicesDep,
+    who: GenerateCaller,
+    request: Request,
+    response: Response,
+    idempotency_key: KeyHeader = None,
+    prefer: PreferHeader = None,
+) -> Generation:
+    """Ask for a song: sections with prompts of their own in one key and tempo, mixed and mastered. With `base`, only
+    what differs from an earlier song is made."""
+    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+
+
+@router.get(
+    "/generations/{job}/files/{name}",
+    response_class=Response,
+    responses={200: {"content": _FILES, "description": "The file."}},
+)
+async def get_file(
+    job: JobId,
+    name: Annotated[str, Path(description="One of `result.files`.", max_length=120)],
+    services: ServicesDep,
+    who: GenerateCaller,
+) -> Response:
+    """A further file of something of the studio: a project, a section, an archive; `result.files` lists them."""
+    found = await run_query(services, services.store.get, job, owner=who.owner)
+    if found.status != "succeeded":
+        raise NotReady(f"it is {found.status}: its files are there once it has succeeded")
+    known = {one["name"]: one for one in (found.result or {}).get("files", ())}
+    if name not in known:  # nothing but what a worker has named becomes a path
+        listed = ", ".join(known) or "none"
+        raise NotFound(f"there is no file {name[:120]!r} of {found.id}; there are {listed}")
+    path = services.blobs.file_path(found, known[name]["name"])
+    if not path.is_file():
+        raise NotFound(f"the files of {found.id} are not kept any more")
+    return PacedFile(
+        path, stall=services.stream_limits.stall, media_type=known[name]["media_type"], filename=name,
+        headers={"ETag": f'"{known[name]["sha256"][:32]}"', "Cache-Control": "private, max-age=3600"},
+        content_disposition_type="attachment",
+    )  # fmt: skip

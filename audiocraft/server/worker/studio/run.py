@@ -1,0 +1,177 @@
+"""One job of the studio from its beginning to its end: its workflow in a thread, what it says in the store, its audio
+in the job's file, finished and marked."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from audiocraft.audio.finishing import Finish
+from audiocraft.environment import VERSION
+from audiocraft.errors import Cancelled
+from audiocraft.generation.progress import CancelToken
+from audiocraft.models.generator import GeneratorModel
+from audiocraft.models.watermarks.provenance import finished_and_marked
+from audiocraft.server.errors import is_database_away, job_error_of
+from audiocraft.server.jobs.blobs import BlobStore, digest_of
+from audiocraft.server.jobs.records import GenerationJob, JobError, LeaseLost, tags_of
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.worker.requests import plan_document
+from audiocraft.server.worker.studio.songs import make_song
+from audiocraft.server.worker.studio.work import Heard, StudioResult, StudioWork
+from audiocraft.types import ScorePlan
+from audiocraft.workflows.takes import FaultyAudio
+
+_log = logging.getLogger(__name__)
+
+_STEPS = 1000
+_PROGRESS_SECONDS = 0.25
+
+WORKFLOWS: Mapping[str, Callable[[StudioWork], StudioResult]] = {"song": make_song}
+"""By the kind of a job."""
+
+
+class StudioRun:
+    """Makes one job.
+
+    Args:
+        model: a model by name.
+        watermark: what marks all that is given out; None: nothing does.
+        turns: held while the job is made: mixes of many songs would only hold each other up.
+        ended: called once, from the run's thread, when nothing more will be stored.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        blobs: BlobStore,
+        job: GenerationJob,
+        *,
+        model: Callable[[str], GeneratorModel],
+        watermark: str | None,
+        turns: threading.Semaphore,
+        ended: Callable[[], object],
+    ) -> None:
+        self._store, self._blobs, self._job = store, blobs, job
+        self._model, self._watermark, self._ended = model, watermark, ended
+        self._turns = turns
+        self._cancel = CancelToken()
+        self._started = self._told_at = time.monotonic()
+        self._begun = False
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        name = f"audiocraft-{self._job.kind}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def cancel(self) -> None:
+        """Stop before the next step; nothing more is stored."""
+        self._cancel.cancel()
+
+    def _run(self) -> None:
+        try:
+            with self._turns:
+                self._cancel.check()
+                self._finish(WORKFLOWS[self._job.kind](self._work()))
+        except (Cancelled, LeaseLost):
+            pass  # whoever canceled it has ended the job already, or it runs elsewhere
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one job must not stop the worker
+            self._fail(error)
+        finally:
+            self._ended()
+
+    def _work(self) -> StudioWork:
+        return StudioWork(
+            job=self._job,
+            parts=self._blobs.parts_of(self._job.id),
+            files=self._files,
+            model=self._model,
+            heard=self._heard,
+            watermark=self._watermark,
+            report=self._report,
+            begun=self._begin,
+            cancel=self._cancel,
+        )
+
+    @property
+    def _files(self) -> Path:
+        return self._blobs.file_path(self._job, "")
+
+    def _heard(self, role: str) -> Heard:
+        found = self._blobs.input_of(self._job.id, role)
+        assert found is not None, "its audio was put beside it when it was accepted"
+        return torch.from_numpy(found[0]), found[1]
+
+    def _begin(self, plan: ScorePlan | None) -> None:
+        data: dict[str, Any] = {"seed": self._job.seed}
+        if plan is not None:
+            data["plan"] = plan_document(plan)
+        values = {"status": "processing", "total": _STEPS}
+        if not self._begun:
+            values["started_at"] = self._store.database.now()
+        self._begun = True
+        self._store.advance(self._job, values, [("processing", data)])
+
+    def _report(self, share: float, what: str) -> None:
+        self._cancel.check()
+        if not self._begun:
+            self._begin(None)
+        now = time.monotonic()
+        if now - self._told_at < _PROGRESS_SECONDS:
+            return
+        self._told_at = now
+        done = min(_STEPS - 1, int(share * _STEPS))
+        told = {"done": done, "total": _STEPS, "elapsed": round(now - self._started, 3), "part": what}
+        self._store.advance(self._job, {"done": done}, [("progress", told)])
+
+    def _finish(self, made: StudioResult) -> None:
+        self._cancel.check()
+        audio = made.audio.float().cpu()
+        if not made.finished:
+            finish = Finish(fade=0.0, watermark=self._watermark)
+            audio = finished_and_marked(audio, made.sample_rate, finish)
+        writer = self._blobs.writer(self._job, made.sample_rate, audio.shape[0])
+        for start in range(0, audio.shape[-1], made.sample_rate):
+            writer.append(audio[:, start : start + made.sample_rate])
+        writer.finish(tags_of(self._job), made.marks)
+        document = {
+            "sha256": digest_of(writer.path),
+            "samples": writer.samples,
+            "seed": self._job.seed,
+            "plan": plan_document(made.plan),
+            "timings": {"total": round(time.monotonic() - self._started, 3)},
+            "audiocraft": VERSION,
+            "watermark": self._watermark,
+            **made.facts,
+            "files": [self._described(name, kind) for name, kind in made.files.items()],
+        }
+        values = {
+            "sample_rate": made.sample_rate, "channels": audio.shape[0], "samples": writer.samples,
+            "duration": writer.samples / made.sample_rate, "done": _STEPS, "total": _STEPS,
+        }  # fmt: skip
+        self._store.succeed(self._job, document, values)
+
+    def _described(self, name: str, kind: str) -> dict[str, Any]:
+        path = self._files / name
+        return {"name": name, "media_type": kind, "bytes": path.stat().st_size, "sha256": digest_of(path)}
+
+    def _fail(self, error: Exception) -> None:
+        found = job_error_of(error)
+        if isinstance(error, FaultyAudio):
+            found = JobError(code="faulty_audio", message=str(error))
+        if found.code == "internal_error":
+            _log.error("generation %s failed", self._job.id, exc_info=error)
+        if is_database_away(error):
+            return  # its lease runs out, and whoever is there then makes it again
+        shutil.rmtree(self._files, ignore_errors=True)
+        try:
+            self._store.fail(self._job, found)
+        except Exception:  # noqa: BLE001 - the job is lost, or the store is away: its lease says the rest
+            _log.info("the end of generation %s could not be stored", self._job.id, exc_info=True)

@@ -1,0 +1,143 @@
+"""A model of an engine for workflows, which know models and no engines: what they ask for shares the steps of its
+network with everybody else's requests."""
+
+from __future__ import annotations
+
+import queue
+import time
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from audiocraft.engine.engine import Engine
+from audiocraft.engine.ticket import Ticket
+from audiocraft.errors import Cancelled, InvalidInput, QueueFull
+from audiocraft.generation.computations import GenerationCoroutine
+from audiocraft.generation.events import Event, Failed, Finished, Stopped
+from audiocraft.generation.progress import CancelToken, Progress, ProgressCallback
+from audiocraft.generation.request import GenerationRequest, GenerationResult
+from audiocraft.generation.session import Session
+from audiocraft.models.codecs.streaming_decode import AudioDecoder
+from audiocraft.models.generator import Estimate, GeneratorModel, PreparedRequest
+
+_LOOK_SECONDS = 0.1
+_BUSY_SECONDS = 0.5
+
+
+class SharedModel(GeneratorModel):
+    """The model called `name` of an engine; the engine makes what is run.
+
+    Args:
+        model: the loaded model, which says what it can be asked for.
+        priority: of all that is run.
+    """
+
+    def __init__(self, engine: Engine, name: str, model: GeneratorModel, *, priority: int = 0) -> None:
+        self._engine, self._model, self._priority = engine, model, priority
+        self._asked = name
+        self.name = model.name
+        self.device = model.device
+        self.max_duration = model.max_duration
+
+    @staticmethod
+    def get_pretrained(
+        name: str, device: str | torch.device | None = None, *, precision: str | None = "auto"
+    ) -> NoReturn:
+        """Refused: an engine's models are those that it has loaded."""
+        del device, precision
+        raise InvalidInput(f"an engine's model is not loaded by name: {name!r}", field="model")
+
+    @property
+    def decoder(self) -> AudioDecoder:
+        return self._model.decoder
+
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The networks of the loaded model."""
+        return self._model.modules()
+
+    def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
+        """As the loaded model does it."""
+        return self._model.prepare(request, decoder=decoder)
+
+    def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
+        """As the loaded model does it."""
+        return self._model.generation(prepared, session)
+
+    def estimate(self, request: GenerationRequest) -> Estimate:
+        """As the loaded model does it."""
+        return self._model.estimate(request)
+
+    @property
+    def takes_plans(self) -> bool:
+        return self._model.takes_plans
+
+    @property
+    def makes_music(self) -> bool:
+        return self._model.makes_music
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return self._model.takes
+
+    @property
+    def precision(self) -> str:
+        return self._model.precision
+
+    def run(
+        self,
+        request: GenerationRequest,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+        decoder: AudioDecoder | None = None,
+    ) -> GenerationResult:
+        """Have the engine make the piece. A full engine is asked again: the job waits, it does not fail.
+
+        Raises:
+            Cancelled: `cancel` says so, or the engine ends.
+        """
+        if decoder is not None:
+            return self._model.run(request, progress=progress, cancel=cancel, decoder=decoder)
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        ticket = self._submitted(request, events, cancel)
+        try:
+            return _result(events, progress, cancel)
+        except BaseException:
+            ticket.cancel()
+            raise
+
+    def _submitted(
+        self, request: GenerationRequest, events: queue.SimpleQueue[Event], cancel: CancelToken | None
+    ) -> Ticket:
+        while True:
+            if cancel is not None:
+                cancel.check()
+            try:
+                return self._engine.submit(
+                    request, model=self._asked, on_event=events.put, priority=self._priority
+                )
+            except QueueFull:
+                time.sleep(_BUSY_SECONDS)
+
+
+def _result(
+    events: queue.SimpleQueue[Any], progress: ProgressCallback | None, cancel: CancelToken | None
+) -> GenerationResult:
+    while True:
+        if cancel is not None:
+            cancel.check()
+        try:
+            event = events.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            continue
+        match event:
+            case Progress():
+                if progress is not None:
+                    progress(event)
+            case Finished():
+                return event.result
+            case Failed():
+                raise event.error
+            case Stopped():
+                raise Cancelled("the engine has stopped the generation")

@@ -1,0 +1,78 @@
+"""What a workflow of a job is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiocraft.audio.files import audio_write
+from audiocraft.audio.marks import Marks
+from audiocraft.generation.progress import CancelToken
+from audiocraft.models.generator import GeneratorModel
+from audiocraft.models.watermarks.provenance import marked
+from audiocraft.server.jobs.records import GenerationJob, tags_of
+from audiocraft.types import ScorePlan
+
+Heard = tuple[Tensor, int]
+"""Audio [C, N] and its rate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudioWork:
+    """A job and what its workflow may use.
+
+    Args:
+        parts: the folder of parts, which the next attempt finds again.
+        files: the folder of further files of this attempt.
+        model: a model by name.
+        heard: the audio that a field of the request names.
+        watermark: what marks all that is given out; None: nothing does.
+        report: told how much is done, 0 to 1, and of what.
+        begun: told the plan, as soon as it is known.
+    """
+
+    job: GenerationJob
+    parts: Path
+    files: Path
+    model: Callable[[str], GeneratorModel]
+    heard: Callable[[str], Heard]
+    watermark: str | None
+    report: Callable[[float, str], None]
+    begun: Callable[[ScorePlan | None], None]
+    cancel: CancelToken
+
+    def write(self, name: str, audio: Tensor, sample_rate: int, *, marks: Marks | None = None) -> Path:
+        """Write audio [C, N] as a further file, marked like all that is given out."""
+        self.files.mkdir(parents=True, exist_ok=True)
+        path = self.files / name
+        made = marked(audio.float(), sample_rate, self.watermark)
+        return audio_write(
+            path, made, sample_rate, format=path.suffix.lstrip("."), strategy="clip", add_suffix=False,
+            tags=tags_of(self.job), marks=marks,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudioResult:
+    """What a workflow has made.
+
+    Args:
+        audio: [C, N], before the mark.
+        plan: tempo, bars and chords, where there are any.
+        facts: what else the job's result says.
+        files: names of further files and their media types, the most wanted first.
+        marks: what the audio's file says of tempo and loop.
+        finished: whether `audio` has been through `way_out`.
+    """
+
+    audio: Tensor = field(repr=False)
+    sample_rate: int
+    plan: ScorePlan | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    marks: Marks | None = None
+    finished: bool = False

@@ -1,0 +1,204 @@
+"""The studio's jobs: songs are durable jobs as pieces are, and nothing that is there is made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+from fastapi.testclient import TestClient
+
+from audiocraft.config.serving import LeaseSettings
+from audiocraft.server.api.studio_bodies import SongBody
+from audiocraft.server.jobs.blobs import BlobStore
+from audiocraft.server.jobs.records import NewJob, new_id
+from audiocraft.server.jobs.store import JobStore
+from audiocraft.server.worker.dispatch import Dispatcher
+from audiocraft.workflows.studio.project import read_song
+
+from .fakes import RATE, FakeEngine
+from .waiting import until, until_status
+
+SONG: dict[str, Any] = {
+    "sections": [
+        {"name": "verse", "prompt": "calm piano", "bars": 1},
+        {"name": "chorus", "prompt": "strings and drums", "bars": 1},
+    ],
+    "tempo": 160,
+    "key": "A minor",
+    "seed": 5,
+    "metadata": {"title": "Morning"},
+}
+
+
+def made(client: TestClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What is asked for, once it has ended."""
+    answer = client.post(path, json=body)
+    assert answer.status_code == 202, answer.text
+    until_status(client, answer.json()["id"], "succeeded", "failed", "canceled")
+    found: dict[str, Any] = client.get(f"/v1/generations/{answer.json()['id']}").json()
+    return found
+
+
+def prompts(engine: FakeEngine) -> list[str | None]:
+    return [prompt for request in engine.requests for prompt in request.prompts]
+
+
+def test_a_song_is_a_job_with_audio_plan_sections_and_its_project(client: TestClient, tmp_path: Path) -> None:
+    song = made(client, "/v1/songs", {**SONG, "stems": True})
+    assert song["status"] == "succeeded", song["error"]
+    assert song["kind"] == "song" and song["progress"] == 1.0 and song["metadata"]["title"] == "Morning"
+    assert song["audio"]["seconds"] == song["duration"] == 3.0
+    plan, result = song["result"]["plan"], song["result"]
+    assert (plan["tempo"], plan["key"], plan["duration"]) == (160.0, "A minor", 3.0)
+    assert [(one["name"], one["start"], one["end"]) for one in result["sections"]] == [
+        ("verse", 0.0, 1.5), ("chorus", 1.5, 3.0),
+    ]  # fmt: skip
+    names = [one["name"] for one in result["files"]]
+    assert names == ["morning.acproj", "01-verse.wav", "02-chorus.wav"]
+    for one in result["files"]:
+        answer = client.get(f"/v1/generations/{song['id']}/files/{one['name']}")
+        assert len(answer.content) == one["bytes"] and one["name"] in answer.headers["content-disposition"]
+        (tmp_path / one["name"]).write_bytes(answer.content)
+    assert read_song(tmp_path / "morning.acproj").tempo == 160.0
+    assert soundfile.info(tmp_path / "01-verse.wav").frames == 1.5 * RATE
+    audio = client.get(f"/v1/generations/{song['id']}/audio", params={"format": "flac", "download": True})
+    assert "morning" in audio.headers["content-disposition"]
+    kinds = [event["event"] for event in _events(client, song["id"])]
+    assert kinds[0] == "queued" and "processing" in kinds and kinds[-1] == "succeeded"
+
+
+def _events(client: TestClient, job: str) -> Iterator[dict[str, Any]]:
+    for block in client.get(f"/v1/generations/{job}/events").text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        if "data" in fields:
+            yield {"event": fields["event"], "data": json.loads(fields["data"])}
+
+
+def test_what_was_asked_for_makes_the_same_song_again(client: TestClient) -> None:
+    first = made(client, "/v1/songs", {key: value for key, value in SONG.items() if key != "seed"})
+    again = made(client, "/v1/songs", first["request"])
+    assert first["result"]["sha256"] == again["result"]["sha256"]
+
+
+def test_only_the_section_that_changed_is_made_again(client: TestClient, engine: FakeEngine) -> None:
+    first = made(client, "/v1/songs", SONG)
+    engine.requests.clear()
+    body = json.loads(json.dumps(first["request"]))
+    body["sections"][1]["seed"] = 77
+    second = made(client, "/v1/songs", {**body, "base": first["id"]})
+    assert second["status"] == "succeeded" and prompts(engine) == ["strings and drums"]
+    assert [one["fresh"] for one in second["result"]["sections"]] == [False, True]
+    client.delete(f"/v1/generations/{first['id']}")  # the parts of the second are its own
+    engine.requests.clear()
+    third = made(client, "/v1/songs", {**body, "base": second["id"], "ending": "fade"})
+    assert third["status"] == "succeeded"
+    assert prompts(engine) == ["strings and drums"], "another ending is another last section"
+
+
+def test_a_song_that_was_stopped_goes_on_with_its_parts(
+    store: JobStore, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A worker dies when one part is there: the next one makes the other."""
+    blobs = BlobStore(tmp_path / "files")
+    blobs.prepare()
+    store.lease = LeaseSettings(seconds=0.5, heartbeat=0.1, poll=0.02, rows=4)
+    body = SongBody.model_validate({**SONG, "ending": None})
+    body.sections[1].layers = []
+    settled = body.settled(body.song(model="fake", sound_model="fake", seed=5))
+    new = NewJob(
+        id=new_id("gen"), owner="a", kind="song", model="fake", request=settled.model_dump(mode="json"), prompt="x",
+        duration=2.0, seed=5,
+    )  # fmt: skip
+    job = store.submit(new)[0].id
+
+    def worker() -> tuple[FakeEngine, Callable[[], None]]:
+        engine = FakeEngine()
+        dispatcher = Dispatcher(store, blobs, engine, lease=store.lease)
+        dispatcher.start()
+        return engine, lambda: dispatcher.stop(drain_seconds=0)
+
+    engine, stop = worker()
+    request.addfinalizer(stop)
+    until(lambda: store.get(job).status == "succeeded")
+    assert len(prompts(engine)) == 2
+    for path in sorted(blobs.parts_of(job).glob("chorus*")):
+        path.unlink()
+    again = store.submit(
+        NewJob(**{**{name: getattr(new, name) for name in NewJob.__dataclass_fields__}, "id": new_id("gen")})
+    )[0].id
+    blobs.use_parts(job, again)
+    until(lambda: store.get(again).status == "succeeded")
+    assert prompts(engine)[2:] == ["strings and drums"]
+    first, second = store.get(job).result, store.get(again).result
+    assert first is not None and second is not None and first["sha256"] == second["sha256"]
+
+
+def test_a_canceled_song_ends_at_once_and_leaves_the_worker_free(
+    client: TestClient, engine: FakeEngine
+) -> None:
+    body = json.loads(json.dumps(SONG))
+    body["sections"][1]["prompt"] = "hang"
+    job = client.post("/v1/songs", json=body).json()["id"]
+    until_status(client, job, "processing")
+    assert client.post(f"/v1/generations/{job}/cancel").json()["status"] == "canceled"
+    answer = client.get(f"/v1/generations/{job}/files/morning.acproj")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+    assert made(client, "/v1/songs", SONG)["status"] == "succeeded"
+
+
+def test_a_song_that_fails_says_why_and_no_more(client: TestClient) -> None:
+    body = json.loads(json.dumps(SONG))
+    body["sections"][0]["prompt"] = "fail"
+    song = made(client, "/v1/songs", body)
+    assert song["status"] == "failed" and song["error"]["code"] == "internal_error"
+    assert "secret" not in json.dumps(song)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"sections": []}, "sections", "at least 1"),
+        ({"sections": [{"prompt": " "}]}, "sections", "each needs a prompt"),
+        ({"sections": [{"name": "a", "prompt": "x"}, {"name": "a", "prompt": "y"}]}, "sections", "'a 2'"),
+        ({"sections": [{"prompt": "80 bpm"}, {"prompt": "99 bpm"}], "tempo": None}, "sections", "one tempo"),
+        ({"sections": [{"prompt": "x", "bars": 256}]}, "sections", "300 seconds"),
+        ({"key": "H minor"}, "key", "H minor"),
+        ({"tempo": 1000}, "tempo", "400"),
+        ({"duration": 10}, "duration", "leave one out"),
+        ({"chords": "Am Xx"}, "chords", "Xx"),
+        ({"model": "plain"}, "model", "told no tempo"),
+        ({"effects": [{"prompt": "thunder", "at": "bridge"}]}, "at", "bridge"),
+        ({"base": "gen_00000000000000000000000000"}, "base", "no generation"),
+        ({"sectoins": []}, "sectoins", "did you mean 'sections'"),
+    ],
+    ids=lambda value: str(value)[:30],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_by_its_name(
+    client: TestClient, change: dict[str, Any], field: str, words: str
+) -> None:
+    body = {**SONG, **({"tempo": 60} if "sections" in change else {}), **change}
+    answer = client.post("/v1/songs", json=body)
+    assert answer.status_code == 422, answer.text
+    assert field in (answer.json()["field"] or "") and words in answer.json()["message"], answer.json()
+
+
+def test_files_are_found_by_the_names_that_a_worker_gave(client: TestClient) -> None:
+    song = made(client, "/v1/songs", SONG)
+    for name in ("..%2f..%2fjobs.db", "audio-1.wav", "nothing"):
+        answer = client.get(f"/v1/generations/{song['id']}/files/{name}")
+        assert answer.status_code == 404, name
+    piece = made(client, "/v1/generations", {"prompt": "x", "duration": 1.0})
+    assert client.get(f"/v1/generations/{piece['id']}/files/a").status_code == 404
+
+
+def test_the_same_key_is_the_same_song(client: TestClient) -> None:
+    first, second = (
+        client.post("/v1/songs", json=SONG, headers={"Idempotency-Key": "k"}).json()["id"] for _ in range(2)
+    )
+    assert first == second
+    other = client.post("/v1/songs", json={**SONG, "seed": 6}, headers={"Idempotency-Key": "k"})
+    assert other.json()["code"] == "idempotency_conflict"
