@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,45 @@ class Source:
     @property
     def is_package(self) -> bool:
         return self.path.name == "__init__.py"
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Everything in the file, in the order of `ast.walk`, which is walked once for all contracts."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
+    def calls(self) -> tuple[tuple[str, ast.Call], ...]:
+        """Every call with the dotted name of what is called, as `dotted` says it."""
+        return tuple((dotted(node.func), node) for node in self.nodes if isinstance(node, ast.Call))
+
+    @cached_property
+    def texts(self) -> tuple[ast.Constant, ...]:
+        """Every string that is not a docstring or a sentence by itself."""
+        spoken = {id(node.value) for node in self.nodes if isinstance(node, ast.Expr)}
+        return tuple(
+            node
+            for node in self.nodes
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spoken
+        )
+
+    @cached_property
+    def for_type_checkers(self) -> frozenset[int]:
+        """The identities of the nodes that only a type checker reads."""
+        return frozenset(
+            id(inner)
+            for node in self.nodes
+            if isinstance(node, ast.If) and dotted(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        )
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` of an expression that is such a name; what is no name stands as "", so that `f().b` is `.b`."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ""
 
 
 @pytest.fixture(scope="session")

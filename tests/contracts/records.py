@@ -51,16 +51,25 @@ class Index:
         self.aliases: dict[str, ast.expr] = {}
         self.bounds: dict[str, ast.expr] = {}
         self.sources = list(sources)
+        self.functions = [
+            (source, owner, function, tuple(ast.walk(function)))
+            for source in self.sources
+            for owner, function in functions(source.tree)
+        ]
         for source in self.sources:
             for node in source.tree.body:
                 self._add(node)
         self.given: dict[str, dict[str, Types]] = {}
         # Attributes may come from other attributes, so this settles in a second round.
         for _ in range(2):
-            for source in self.sources:
-                for owner, function in functions(source.tree):
-                    if owner is not None and _assigns_to_self(function):
-                        Reader(self, owner, function).settle_attributes()
+            for _, owner, function, nodes in self.functions:
+                if owner is not None and _assigns_to_self(nodes):
+                    Reader(self, owner, function, nodes).settle_attributes()
+
+    def readers(self) -> Iterator[tuple[Source, str | None, Function, Reader]]:
+        """Each outermost function with its file, the class that it is a method of, and what it reads."""
+        for source, owner, function, nodes in self.functions:
+            yield source, owner, function, Reader(self, owner, function, nodes)
 
     def _add(self, node: ast.stmt) -> None:
         if isinstance(node, ast.ClassDef):
@@ -69,7 +78,7 @@ class Index:
             self.returns.setdefault(node.name, []).append(node.returns)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "TypeVar":
+            if isinstance(node.value, ast.Call) and _calls(node.value, "TypeVar"):
                 bound = next((word.value for word in node.value.keywords if word.arg == "bound"), None)
                 if bound is not None:
                     self.bounds[name] = bound
@@ -158,25 +167,32 @@ def _items(node: ast.expr) -> Sequence[ast.expr]:
     return [node.elt] if isinstance(node, ast.ListComp | ast.GeneratorExp | ast.SetComp) else []
 
 
-def _assigns_to_self(function: Function) -> bool:
-    return any(
-        isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) for node in ast.walk(function)
-    )
+def _calls(node: ast.Call, *names: str) -> bool:
+    return isinstance(node.func, ast.Name) and node.func.id in names
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
+
+
+def _assigns_to_self(nodes: Iterable[ast.AST]) -> bool:
+    return any(isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) for node in nodes)
 
 
 class Reader:
     """The attribute reads in one function, with the classes they are read on."""
 
-    def __init__(self, index: Index, owner: str | None, function: Function | ast.Module) -> None:
-        self.index, self.owner, self.function = index, owner, function
+    def __init__(
+        self, index: Index, owner: str | None, function: Function, nodes: Sequence[ast.AST]
+    ) -> None:
+        self.index, self.owner, self.function, self.nodes = index, owner, function, nodes
         self.names: dict[str, Types] = {}
         if owner is not None:
             self.names["self"] = self.names["cls"] = frozenset({owner})
-        self.nodes = list(ast.walk(function))
         for node in self.nodes:
             if isinstance(node, ast.arg) and node.annotation is not None:
                 self._join(node.arg, index.types(node.annotation))
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            elif isinstance(node, ast.Call) and _calls(node, "isinstance"):
                 if isinstance(node.args[0], ast.Name):
                     kinds = node.args[1]
                     parts = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
@@ -220,14 +236,11 @@ class Reader:
 
     def _loop(self, target: ast.expr, iterable: ast.expr) -> None:
         parts = [iterable]
-        if isinstance(iterable, ast.Call) and ast.unparse(iterable.func) in (
-            "zip",
-            "enumerate",
-            "sorted",
-            "reversed",
+        if isinstance(iterable, ast.Call) and _calls(
+            iterable, "zip", "enumerate", "sorted", "reversed"
         ):
             parts = list(iterable.args)
-            if ast.unparse(iterable.func) == "enumerate" and isinstance(target, ast.Tuple):
+            if _calls(iterable, "enumerate") and isinstance(target, ast.Tuple):
                 target = target.elts[1]
         found = [frozenset(n.removeprefix("*") for n in self.type_of(part) if n[0] == "*") for part in parts]
         if isinstance(target, ast.Tuple) and len(found) == len(target.elts):
@@ -329,7 +342,7 @@ class Reader:
                     if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
                         pairs += list(zip(target.elts, value.elts, strict=False))
                 for target, value in pairs:
-                    if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                    if isinstance(target, ast.Attribute) and _is_self(target.value):
                         inferred[target.attr] = inferred.get(target.attr, NOTHING) | self.type_of(value)
 
     def reads(self) -> Iterator[tuple[str, str]]:
@@ -342,7 +355,7 @@ class Reader:
     def handed_on(self) -> Iterator[str]:
         """The classes whose fields become the arguments of a constructor, all of them, by `kwargs_of`."""
         for node in self.nodes:
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "kwargs_of":
+            if isinstance(node, ast.Call) and _calls(node, "kwargs_of"):
                 yield from self.type_of(node.args[0])
 
     def _defined(self, owner: str, attribute: str) -> Iterator[tuple[str, str]]:

@@ -18,8 +18,8 @@ def test_extras_exist(sources: list[Source], repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     unknown = []
     for source in sources:
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "require":
+        for name, node in source.calls:
+            if name.split(".")[-1] == "require":
                 extra = next(
                     (ast.literal_eval(item.value) for item in node.keywords if item.arg == "extra"), None
                 )

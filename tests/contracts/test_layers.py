@@ -38,23 +38,19 @@ SHIMS = {
 }
 
 
-def nodes(tree: ast.AST, *, typing: bool) -> Iterator[ast.AST]:
-    """Everything in a file, with or without what only a type checker reads."""
-    for child in ast.iter_child_nodes(tree):
-        if typing or not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield child
-            yield from nodes(child, typing=typing)
-
-
 def imported(source: Source, known: set[str], *, typing: bool = True) -> Iterator[tuple[str, int]]:
     """The modules of this package that a file imports, with the line."""
     package = source.name.split(".") if source.is_package else source.name.split(".")[:-1]
-    for node in nodes(source.tree, typing=typing):
+    for node in source.nodes:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        if not typing and id(node) in source.for_type_checkers:
+            continue
         if isinstance(node, ast.Import):
             yield from (
                 (alias.name, node.lineno) for alias in node.names if alias.name.split(".")[0] == "audiocraft"
             )
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             if module.split(".")[0] != "audiocraft":
@@ -69,12 +65,10 @@ def imported(source: Source, known: set[str], *, typing: bool = True) -> Iterato
 
 def named(source: Source, known: set[str]) -> Iterator[tuple[str, int]]:
     """The modules of this package whose name is a text in a file, alone or before ":attribute", with the line."""
-    spoken = {id(node.value) for node in ast.walk(source.tree) if isinstance(node, ast.Expr)}  # docstrings
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spoken:
-            module = node.value.partition(":")[0]
-            if module in known and module != "audiocraft" and (source.name, module) not in DISCOVERY:
-                yield module, node.lineno
+    for node in source.texts:
+        module = str(node.value).partition(":")[0]
+        if module in known and module != "audiocraft" and (source.name, module) not in DISCOVERY:
+            yield module, node.lineno
 
 
 def folder(module: str) -> str:

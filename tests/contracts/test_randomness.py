@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ..conftest import seed_everything
+from .conftest import dotted
 
 ENTROPY = {"os.urandom", "torch.seed", "torch.random.seed", "uuid.uuid1", "uuid.uuid4", "random.SystemRandom"}
 SEEDED = {"np.random.default_rng", "numpy.random.default_rng", "random.Random", "np.random.RandomState"}
@@ -23,7 +24,7 @@ def unseeded(tree: ast.AST) -> list[int]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
+            name = dotted(node.func)
             without = name in SEEDED and not node.args and not node.keywords
             if without or name in ENTROPY or name.startswith("secrets."):
                 found.append(node.lineno)

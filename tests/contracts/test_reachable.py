@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pytest
+
 from .conftest import Source
 from .test_layers import imported
 
@@ -42,13 +44,10 @@ def named(source: Source, known: set[str]) -> Iterator[str]:
     """The modules that strings of a file name, as `package.module:Class`, in a line of code, or as `file.py` beside it.
     Docstrings lead nowhere."""
     package = source.name.rpartition(".")[0]
-    documentation = {id(node.value) for node in ast.walk(source.tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
-            yield from known.intersection(re.findall(r"audiocraft(?:\.\w+)+", node.value))
-            yield from known.intersection(
-                f"{package}.{name}" for name in re.findall(r"(\w+)\.py", node.value)
-            )
+    for node in source.texts:
+        text = str(node.value)
+        yield from known.intersection(re.findall(r"audiocraft(?:\.\w+)+", text))
+        yield from known.intersection(f"{package}.{name}" for name in re.findall(r"(\w+)\.py", text))
 
 
 def parents(module: str) -> Iterator[str]:
@@ -86,9 +85,14 @@ def is_kept(source: Source) -> bool:
     return KEPT.search((ast.get_docstring(source.tree) or "").split("\n")[0]) is not None
 
 
-def test_every_module_has_a_use(sources: list[Source], repository: Path) -> None:
+@pytest.fixture(scope="module")
+def found(sources: list[Source], repository: Path) -> set[str]:
+    """The modules that entry points lead to."""
     folders = [source.name for source in sources if source.name.startswith(OPEN_FOLDERS)]
-    found = reached(sources, [*ENTRIES, *folders], programs(repository))
+    return reached(sources, [*ENTRIES, *folders], programs(repository))
+
+
+def test_every_module_has_a_use(sources: list[Source], found: set[str]) -> None:
     kept = [source.name for source in sources if is_kept(source)]
     # What a path of the original leads to is kept with it.
     found_by_users = reached(sources, kept)
@@ -99,10 +103,8 @@ def test_every_module_has_a_use(sources: list[Source], repository: Path) -> None
 
 
 def test_a_module_that_is_used_does_not_say_that_it_is_only_kept(
-    sources: list[Source], repository: Path
+    sources: list[Source], found: set[str]
 ) -> None:
-    folders = [source.name for source in sources if source.name.startswith(OPEN_FOLDERS)]
-    found = reached(sources, [*ENTRIES, *folders], programs(repository))
     wrong = [
         source.name
         for source in sources

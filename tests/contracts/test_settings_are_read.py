@@ -16,7 +16,7 @@ import audiocraft.config
 from audiocraft.config.decode import Only, Range
 from audiocraft.config.solvers import SOLVERS
 
-from .records import Class, Index, Reader, functions
+from .records import Class, Index
 
 if TYPE_CHECKING:
     from .conftest import Source
@@ -47,14 +47,12 @@ def reads_of(sources: list[Source]) -> Reads:
     found: set[Field] = set()
     handed_on: set[str] = set()
     inside: dict[Field, set[Field]] = {}
-    for source in sources:
-        for owner, function in functions(source.tree):
-            reader = Reader(index, owner, function)
-            handed_on |= set(reader.handed_on())
-            if not is_config(source) or owner is None:
-                found |= set(reader.reads())
-            elif owner is not None and not function.name.startswith("__"):
-                inside[owner, function.name] = set(reader.reads())
+    for source, owner, function, reader in index.readers():
+        handed_on |= set(reader.handed_on())
+        if not is_config(source) or owner is None:
+            found |= set(reader.reads())
+        elif not function.name.startswith("__"):
+            inside[owner, function.name] = set(reader.reads())
     waiting = list(found)
     while waiting:
         new = inside.get(waiting.pop(), set()) - found
@@ -144,7 +142,7 @@ def test_what_is_handed_on_is_used_by_its_constructor(sources: list[Source]) -> 
     """Fields that become arguments are read where the constructor reads its parameters: all of them do."""
     found = []
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, ast.ClassDef):
                 continue
             for function in node.body:
@@ -195,11 +193,7 @@ def second(holder: Holder) -> int:
 """
     )
     index = Index([source])
-    found = {
-        field
-        for owner, function in functions(source.tree)
-        for field in Reader(index, owner, function).reads()
-    }
+    found = {field for *_, reader in index.readers() for field in reader.reads()}
     assert ("B", "level") in found and ("A", "other") in found and ("A", "level") not in found
 
 
@@ -220,10 +214,6 @@ class SpecialSolver(Solver[Special]):
 """
     )
     index = Index([source])
-    found = {
-        field
-        for owner, function in functions(source.tree)
-        for field in Reader(index, owner, function).reads()
-    }
+    found = {field for *_, reader in index.readers() for field in reader.reads()}
     assert {("Special", "rate"), ("Config", "step")} <= found
     assert isinstance(index.classes["Special"], Class)

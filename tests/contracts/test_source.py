@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ LAYS_OUT = {
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
 def functions(source: Source) -> list[tuple[str, Function]]:
     """Every function of a file with its name, methods as Class.method."""
     found: list[tuple[str, Function]] = []
@@ -106,11 +108,7 @@ def test_no_global_seeding(sources: list[Source]) -> None:
 
 
 def calls(source: Source, function: str) -> list[int]:
-    return [
-        node.lineno
-        for node in ast.walk(source.tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == function
-    ]
+    return [node.lineno for name, node in source.calls if name == function]
 
 
 def test_configuration_library_stays_in_one_file(sources: list[Source]) -> None:
@@ -135,8 +133,8 @@ def test_weights_are_read_safely(sources: list[Source]) -> None:
     """A checkpoint from a stranger must not run code."""
     found = []
     for source in sources:
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+        for name, node in source.calls:
+            if name == "torch.load":
                 safe = any(
                     keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True"
                     for keyword in node.keywords
@@ -186,7 +184,7 @@ def test_a_class_name_has_one_meaning(sources: list[Source]) -> None:
     reads nothing there that the server does not say (docs/decisions/126-two-sides-of-one-name.md)."""
     homes: dict[str, dict[str, ast.ClassDef]] = {}
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, {})[source.name] = node
     client, answers = "audiocraft.client.records", "audiocraft.server.api.responses"
