@@ -23,6 +23,8 @@ _CLOCK_SECONDS = 60.0
 # To a file: made when needed, then kept, because a new one costs as much as several transactions. More than threads.
 _CONNECTIONS = 96
 _MIGRATION_LOCK = 0x6175_6469
+SCHEMA = "0002"
+"""The newest revision in `migrations/versions`, which a database of this version has."""
 
 
 class Database:
@@ -92,12 +94,27 @@ class Database:
         self._offset, self._offset_until = float(theirs) - local, local + _CLOCK_SECONDS
 
     def migrate(self) -> None:
-        """Bring the schema to this version; several processes may try at once."""
+        """Bring the schema to this version; several processes may try at once. A database that has it already is
+        looked at and left alone, for which nothing of Alembic is imported."""
+        if self.is_sqlite:
+            Path(str(self.engine.url.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._is_current():
+            self._upgrade()
+        self.now()  # the clocks are compared before there are transactions that would wait for it
+
+    def _is_current(self) -> bool:
+        """Whether the schema is this version's; False also where there is none, or no answer."""
+        try:
+            with self.read() as connection:
+                found = connection.execute(text("select version_num from alembic_version")).scalars().all()
+        except DATABASE_ERRORS:
+            return False
+        return list(found) == [SCHEMA]
+
+    def _upgrade(self) -> None:
         from alembic import command
         from alembic.config import Config
 
-        if self.is_sqlite:
-            Path(str(self.engine.url.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.write() as connection:
@@ -105,7 +122,6 @@ class Database:
                 connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        self.now()  # the clocks are compared before there are transactions that would wait for it
 
     def close(self) -> None:
         """Close all connections."""

@@ -285,7 +285,7 @@ def test_jobs_that_wait_in_a_database_of_the_first_version_are_run(config: Servi
 
     settings = Config()
     settings.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
-    Path(config.data_dir).mkdir()
+    Path(config.data_dir, "audiocraft.db").unlink()  # which has the tables of today
     database = Database(config.database_url)
     job = "gen_" + "0" * 25 + "1"
     body = '{"kind": "music", "prompt": "old", "duration": 1.0, "seed": 1, "model": "fake"}'
