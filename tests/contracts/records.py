@@ -182,9 +182,7 @@ def _assigns_to_self(nodes: Iterable[ast.AST]) -> bool:
 class Reader:
     """The attribute reads in one function, with the classes they are read on."""
 
-    def __init__(
-        self, index: Index, owner: str | None, function: Function, nodes: Sequence[ast.AST]
-    ) -> None:
+    def __init__(self, index: Index, owner: str | None, function: Function, nodes: Sequence[ast.AST]) -> None:
         self.index, self.owner, self.function, self.nodes = index, owner, function, nodes
         self.names: dict[str, Types] = {}
         if owner is not None:
@@ -236,9 +234,7 @@ class Reader:
 
     def _loop(self, target: ast.expr, iterable: ast.expr) -> None:
         parts = [iterable]
-        if isinstance(iterable, ast.Call) and _calls(
-            iterable, "zip", "enumerate", "sorted", "reversed"
-        ):
+        if isinstance(iterable, ast.Call) and _calls(iterable, "zip", "enumerate", "sorted", "reversed"):
             parts = list(iterable.args)
             if _calls(iterable, "enumerate") and isinstance(target, ast.Tuple):
                 target = target.elts[1]

@@ -32,9 +32,7 @@ def unseeded(tree: ast.AST) -> list[int]:
 
 
 def test_nothing_is_drawn_from_the_system(repository: Path) -> None:
-    texts = {
-        path: path.read_text(encoding="utf-8") for path in sorted((repository / "tests").rglob("*.py"))
-    }
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted((repository / "tests").rglob("*.py"))}
     calls = [*(f"{name}(" for name in ENTROPY), *(f"{name}()" for name in SEEDED), "secrets."]
     found = [
         f"{path.relative_to(repository)}:{line}"
