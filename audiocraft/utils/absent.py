@@ -15,7 +15,7 @@ from audiocraft.errors import AbsentName
 _PACKAGE = f"{__name__.partition('.')[0]}."
 PAGE = "docs/compatibility.md, 'What is not here yet'"
 
-ABSENT_MODULES = tuple(f"grids.{name}" for name in ("diffusion", "magnet", "watermarking"))
+ABSENT_MODULES = tuple(f"grids.{name}" for name in ("diffusion", "watermarking"))
 """Modules below `audiocraft`, with everything below them."""
 
 _BUILD = "solvers.builders.build_solver"
