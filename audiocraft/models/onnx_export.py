@@ -208,12 +208,18 @@ def _write(
                 dynamic_axes={name: axes for name, axes in {**inputs, **outputs}.items() if axes},
                 opset_version=OPSET,
                 dynamo=False,
+                do_constant_folding=False,  # double precision would be written out, in twice the bytes
             )
 
 
 def _scalars(**values: float | list[int]) -> dict[str, Any]:
     """Constants of a graph by name."""
-    return {name: torch.tensor(value, device="cpu") for name, value in values.items()}
+    return {
+        name: torch.tensor(
+            value, dtype=torch.double if isinstance(value, float) else torch.long, device="cpu"
+        )
+        for name, value in values.items()
+    }
 
 
 def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
@@ -221,20 +227,21 @@ def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
     the decoder does not hold by then: a `Scan` over frames, whose state is what the decoder holds."""
     onnx = require("onnx", extra="onnx")
     node, described = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    real, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    real, whole = onnx.TensorProto.DOUBLE, onnx.TensorProto.INT64
     layers = list(quantizer.vq.first(quantizer.total_codebooks))
     size, count = quantizer.dimension, len(layers)
     constants: dict[str, Any] = _scalars(
         share=quantizer.prediction, zero=0.0, first=[0], second=[1], last=[-1]
     )
+    outside = []  # what holds for all frames; codebooks are kept in the precision that they have
     nodes = [node("Mul", ["share", "held"], ["known"]), node("Sub", ["frame", "known"], ["rest_0"])]
     for k, layer in enumerate(layers):
         book = layer.codebook.detach().cpu().float()
-        constants |= {
-            f"book_{k}": book,
-            f"columns_{k}": book.t().contiguous(),
-            f"half_{k}": book.square().sum(-1) / 2,
-        }
+        constants |= {f"codes_{k}": book, f"half_{k}": book.double().square().sum(-1) / 2}
+        outside += [
+            node("Cast", [f"codes_{k}"], [f"book_{k}"], to=real),
+            node("Transpose", [f"book_{k}"], [f"columns_{k}"], perm=[1, 0]),
+        ]
         nodes += [
             node("MatMul", [f"rest_{k}", f"columns_{k}"], [f"near_{k}"]),
             node("Sub", [f"half_{k}", f"near_{k}"], [f"far_{k}"]),
@@ -266,7 +273,9 @@ def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
     )
     graph.node.extend(
         [
-            node("Transpose", ["frames"], ["in_order"], perm=[1, 0, 2]),
+            *outside,
+            node("Cast", ["frames"], ["precise"], to=real),
+            node("Transpose", ["precise"], ["in_order"], perm=[1, 0, 2]),
             node("Slice", ["in_order", "first", "second", "first"], ["beginning"]),
             node("Squeeze", ["beginning", "first"], ["like"]),
             node("Mul", ["like", "zero"], ["nothing"]),

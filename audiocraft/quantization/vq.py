@@ -129,13 +129,15 @@ class ResidualVectorQuantizer(BaseQuantizer):
     @torch.no_grad()
     def _predictive(self, x: Tensor, count: int, held: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Frames x [B, D, T] one after another, each less its share of what the decoder holds by then -> what the
-        codes say [B, D, T], the codes [B, K, T], and what the decoder holds at the end [B, D]."""
-        books = [layer.codebook for layer in self.vq.first(count)]
+        codes say [B, D, T], the codes [B, K, T], and what the decoder holds at the end [B, D] (double precision: one code
+        that the last bit of a float chose would change all that follow)."""
+        books = [layer.codebook.double() for layer in self.vq.first(count)]
         halves = [book.square().sum(dim=-1) / 2 for book in books]
-        held = x.new_zeros(x.shape[:2]) if held is None else held
+        frames = x.double()
+        held = frames.new_zeros(x.shape[:2]) if held is None else held.double()
         coded, codes = torch.empty_like(x), []
         for step in range(x.shape[-1]):
-            rest = x[..., step] - self.prediction * held
+            rest = frames[..., step] - self.prediction * held
             said, chosen = torch.zeros_like(held), []
             for book, half in zip(books, halves, strict=True):
                 index = (half - rest @ book.t()).argmin(dim=-1)

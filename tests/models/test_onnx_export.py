@@ -14,7 +14,6 @@ import torch
 from audiocraft.cli.main import main
 from audiocraft.errors import InvalidInput
 from audiocraft.models import CompressionModel
-from audiocraft.models.encodec import EncodecModel
 from audiocraft.models.onnx_export import export_codec
 from tests.codec.conftest import CODECS, made
 
@@ -59,31 +58,13 @@ def test_codes_and_audio_are_the_same(exported: Path) -> None:
             audio = codec.decode(codes)
         (found,) = encoder.run(None, {"audio": wav.numpy()})
         assert found.shape == codes.shape
-        same = (found == codes.numpy()).all(axis=1)[0]
-        if (
-            exported.name == "predicting" and not same.all()
-        ):  # a frame between two codes changes all that follow
-            _assert_tie(codec, wav, codes, int(np.argmin(same)))
-        else:
-            assert same.mean() >= 0.99  # a frame may lie between two codes
+        same = (found == codes.numpy()).all(axis=1)
+        # In single precision a frame may lie between two codes; codes that predict are found in double precision.
+        assert same.all() if exported.name == "predicting" else same.mean() >= 0.99
         (made,) = decoder.run(None, {"codes": codes.numpy()})
         assert made.shape == audio.shape and np.abs(made - audio.numpy()).max() < 1e-4
         (both,) = decoder.run(None, {"codes": torch.cat([codes, codes]).numpy()})
         assert np.abs(both[1] - audio.numpy()[0]).max() < 1e-4
-
-
-def _assert_tie(codec: CompressionModel, wav: torch.Tensor, codes: torch.Tensor, frame: int) -> None:
-    """The first frame in which codes differ lies between two codes of some codebook."""
-    assert isinstance(codec, EncodecModel)
-    quantizer = codec.quantizer
-    _, held = codec.quantize_step(codec.encode_latent(wav)[..., :frame], None)
-    rest = codec.encode_latent(wav)[..., frame] - quantizer.prediction * (0 if held is None else held)
-    margins = []
-    for number, layer in enumerate(quantizer.vq.first(quantizer.total_codebooks)):
-        far = (rest - layer.codebook).square().sum(dim=-1).sort().values
-        margins.append(float(far[1] - far[0]))
-        rest = rest - layer.codebook[codes[0, number, frame]]
-    assert min(margins) < 1e-3
 
 
 def test_steps_give_the_whole(exported: Path) -> None:

@@ -115,6 +115,8 @@ class SpectralEncoder(ConstantBuffers):
 
     Nothing is learnt by gradient: `fit` takes the principal components of real frames, so that distances between
     frames, which the quantiser minimises, are distances between log spectra. A frame sees the sound on both sides.
+    It computes in double precision: where a partial lies between two tones, or a frame between two codes, the last bit
+    of a float would decide, and other programs (`portable.py`) would decide otherwise.
     """
 
     tones: Tensor
@@ -128,21 +130,29 @@ class SpectralEncoder(ConstantBuffers):
         self.hop_length = scale.hop
         with torch.device("cpu"):  # constants, also where a model is laid out on the meta device first
             kernels = reassigning_kernels(scale) if scale.reassign else tone_kernels(scale)
-            self.register_buffer("tones", kernels, persistent=False)
+            self.register_buffer("tones", kernels.double(), persistent=False)
             span = 4 * scale.noise_hop
-            self.register_buffer("window", torch.hann_window(span), persistent=False)
-            filters = mel_filters(scale.sample_rate, span, scale.bands)
+            self.register_buffer("window", torch.hann_window(span).double(), persistent=False)
+            filters = mel_filters(scale.sample_rate, span, scale.bands).double()
             self.register_buffer("filters", filters, persistent=False)
         self.projection = nn.Linear(sum(scale.widths), dimension)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, 1, N] -> [B, D, T]"""
         with torch.autocast(x.device.type, enabled=False):
-            features = self.features(x.float()).to(self.projection.weight.dtype)
-            return self.projection(features).transpose(1, 2)
+            return self.projected(self._features(x)).transpose(1, 2)
+
+    def projected(self, features: Tensor) -> Tensor:
+        """Features [B, T, F] in double precision -> [B, T, D] in that of the weights"""
+        weight, bias = self.projection.weight, self.projection.bias
+        return F.linear(features, weight.double(), bias.double()).to(weight.dtype)
 
     def features(self, x: Tensor) -> Tensor:
         """x [B, 1, N] -> weighted log magnitudes [B, T, tones and bands of all steps]"""
+        return self._features(x).float()
+
+    def _features(self, x: Tensor) -> Tensor:
+        x = x.double()
         hop = self.scale.hop
         frames = max(1, -(-x.shape[-1] // hop))
         x = F.pad(x[:, 0], (0, frames * hop - x.shape[-1]))

@@ -37,17 +37,19 @@ class PortableEncoder(nn.Module):
         times = torch.arange(size, dtype=torch.float64)
         bins = torch.arange(size // 2 + 1, dtype=torch.float64)[:, None]
         angles = 2 * math.pi / size * bins * times
-        window = encoder.window.double() / math.sqrt(size)
+        window = encoder.window / math.sqrt(size)
         basis = torch.cat([angles.cos() * window, -angles.sin() * window])
-        self.register_buffer("basis", basis.float()[:, None])  # [2 bins, 1, size]
-        self.register_buffer("kernels", encoder.tones.t().contiguous()[:, None])
+        scale = encoder.scale
+        self.register_buffer("basis", _by_hops(basis.t(), scale.noise_hop))
+        # Values of single precision, which take half the bytes in a file.
+        self.register_buffer("kernels", _by_hops(encoder.tones, scale.tone_hop).float())
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, 1, N] -> [B, D, T]"""
-        scale = self.encoder.scale
-        parts = self._parts(x, self.kernels, scale.tone_hop)
+        x, scale = x.double(), self.encoder.scale
+        parts = self._parts(x, self.kernels.double(), self.encoder.tones.shape[0])
         tones = torch.log10((self._moved(parts) if scale.reassign else _magnitudes(parts)) + scale.floor)
-        power = _magnitudes(self._parts(x, self.basis, scale.noise_hop)).square()
+        power = _magnitudes(self._parts(x, self.basis, self.encoder.window.shape[0])).square()
         bands = torch.log10((power @ self.encoder.filters.t()).sqrt() + scale.floor)
         features = torch.cat(
             [
@@ -56,14 +58,16 @@ class PortableEncoder(nn.Module):
             ],
             dim=-1,
         )
-        y: Tensor = self.encoder.projection(features)
-        return y.transpose(1, 2)
+        return self.encoder.projected(features).transpose(1, 2)
 
-    def _parts(self, x: Tensor, kernels: Tensor, hop: int) -> Tensor:
-        """What kernels [n, 1, size] hear, [B, steps, n]."""
-        size = kernels.shape[-1]
-        parts = F.conv1d(F.pad(x, (size // 2 - hop, size // 2)), kernels, stride=hop)
-        return parts[..., : x.shape[-1] // hop].transpose(1, 2)
+    def _parts(self, x: Tensor, kernels: Tensor, size: int) -> Tensor:
+        """What kernels [hops, hop, n] of `size` samples hear, [B, steps, n]: products, since onnxruntime has no
+        convolutions in double precision."""
+        count, hop, _ = kernels.shape
+        before = size // 2 - hop
+        hops = F.pad(x[:, 0], (before, (count - 1) * hop - before)).reshape(x.shape[0], -1, hop)
+        steps = x.shape[-1] // hop
+        return torch.stack([hops[:, j : j + steps] @ kernels[j] for j in range(count)]).sum(dim=0)
 
     def _moved(self, parts: Tensor) -> Tensor:
         """`reassigned` by comparisons, because older operators cannot keep the largest of what they scatter."""
@@ -80,6 +84,11 @@ class PortableEncoder(nn.Module):
             )
             moved = torch.maximum(moved, shifted)
         return gathered(moved)
+
+
+def _by_hops(kernels: Tensor, hop: int) -> Tensor:
+    """Kernels [size, n] in pieces of a hop [hops, hop, n], zeros behind their end."""
+    return F.pad(kernels, (0, 0, 0, -kernels.shape[0] % hop)).unflatten(0, (-1, hop)).contiguous()
 
 
 def _magnitudes(parts: Tensor) -> Tensor:
