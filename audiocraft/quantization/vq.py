@@ -129,8 +129,8 @@ class ResidualVectorQuantizer(BaseQuantizer):
     @torch.no_grad()
     def _predictive(self, x: Tensor, count: int, held: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Frames x [B, D, T] one after another, each less its share of what the decoder holds by then -> what the
-        codes say [B, D, T], the codes [B, K, T], and what the decoder holds at the end [B, D] (double precision: one code
-        that the last bit of a float chose would change all that follow)."""
+        codes say [B, D, T], the codes [B, K, T], and what the decoder holds at the end [B, D], in double precision: a
+        code that the last bit of a float chose would change all that follow."""
         books = [layer.codebook.double() for layer in self.vq.first(count)]
         halves = [book.square().sum(dim=-1) / 2 for book in books]
         frames = x.double()

@@ -135,7 +135,9 @@ def test_reassigned_chords_stay_apart() -> None:
     """Notes of a chord in the tenor are heard as three tones, each with its level."""
     scale = ToneScale(sample_rate=24000, hop=960, reassign=True)
     notes = [tone(scale.lowest * 2 ** (semitone / 12), level=0.1) for semitone in (24, 28, 31)]
-    heard = SpectralEncoder(scale, dimension=8)._tones(sum(notes)[:, 0].double(), 25)[0, 12, : scale.num_tones]  # type: ignore[index]
+    heard = SpectralEncoder(scale, dimension=8)._tones(sum(notes)[:, 0].double(), 25)[
+        0, 12, : scale.num_tones
+    ]  # type: ignore[index]
     assert set(heard.topk(3).indices.tolist()) == {48, 56, 62}
     assert (heard[[48, 56, 62]] / 0.1).log().abs().max() < 0.25
 
