@@ -1,7 +1,8 @@
 """Whether audio of any length carries a watermark, where, and what it says.
 
 A second is marked where the detector says so of it, or where it and its neighbours agree with the message that is
-expected, that of `provenance` (`ModulationDetector.agreement`).
+expected, that of `provenance` (`ModulationDetector.agreement`). Where the whole does not, it is asked once more at
+other speeds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiocraft.analysis.speeds import AGREES_ELSEWHERE, agreement_by_speed
 from audiocraft.audio.resampling import StreamResampler
 from audiocraft.errors import InvalidInput
 from audiocraft.models.watermark import AudioSeal
@@ -39,6 +41,7 @@ class WatermarkReport:
         agreement: how far each second, with its neighbours, agrees with the expected message, 0 to 1; () where the
             detector does not tell.
         whole: the highest such agreement of half a minute at a time; None where the detector does not tell.
+        speed: at which it is played beside that at which it was marked with the message; above 1 is faster.
         audible: of each second, whether there is anything to hear; a mark in silence cannot be.
         bits: probability of each bit of the message, over what is marked; None where nothing is, or there is no
             message.
@@ -50,6 +53,7 @@ class WatermarkReport:
     bits: tuple[float, ...] | None
     agreement: tuple[float, ...] = ()
     whole: float | None = None
+    speed: float = 1.0
 
     @property
     def found(self) -> tuple[bool, ...]:
@@ -84,6 +88,7 @@ class WatermarkReport:
             "marked": self.marked,
             "ours": self.ours,
             "share": round(self.share, 4),
+            "speed": round(self.speed, 4),
             "agreement": None if self.whole is None else round(self.whole, 4),
             "message": self.message,
             "bits": None if self.bits is None else [round(bit, 4) for bit in self.bits],
@@ -117,6 +122,7 @@ class _Listener:
         self._decisions: Any = None
         self._evidence: _Evidence | None = None
         self._came, self._count = 0, 0
+        self._held: list[Tensor] = []  # the first audible half minute, for other speeds
         self._levels: list[list[float]] = []  # per second: sum of squares, samples
         self._marks: list[list[float]] = []  # per second: sum of probabilities, samples
         self._bits = torch.zeros(self._nbits, dtype=torch.float64, device="cpu")
@@ -138,9 +144,22 @@ class _Listener:
             return
         _add(self._levels, self._count, heard.square().mean(0), self._rate)
         self._count += heard.shape[-1]
+        if self._evidence is not None:
+            self._hold(heard)
         self._take(self._decisions.push(heard))
         if self._evidence is not None:
             self._evidence.push(heard)
+
+    def _hold(self, heard: Tensor) -> None:
+        """Keep what is heard [C, n] from the first audible sample on, up to half a minute."""
+        if not self._held:
+            audible = (heard.abs().amax(0) > SILENT).nonzero()
+            if not len(audible):
+                return
+            heard = heard[:, int(audible[0]) :]
+        missing = _WHOLE * self._rate - sum(part.shape[-1] for part in self._held)
+        if missing > 0:
+            self._held.append(heard[:, :missing])
 
     def _take(self, found: Tensor) -> None:
         if not found.shape[-1]:
@@ -172,6 +191,10 @@ class _Listener:
         report = WatermarkReport(
             duration=duration, seconds=seconds, audible=audible, bits=None, agreement=agreement, whole=whole
         )
+        if self._evidence is not None and not report.ours and self._held:
+            agreed, speed = self._evidence.elsewhere(torch.cat(self._held, dim=-1))
+            if agreed > AGREES_ELSEWHERE:
+                report = replace(report, whole=agreed, speed=speed)
         if not self._nbits or report.share == 0:
             return report
         bits = torch.sigmoid(self._bits / max(self._weight, 1e-9))
@@ -200,6 +223,10 @@ class _Evidence:
         count = len(self._sums)
         starts = range(0, max(1, count - _WHOLE // 2), _WHOLE // 2)
         return tuple(each), max(self._agreement(at, at + _WHOLE) for at in starts)
+
+    def elsewhere(self, audio: Tensor) -> tuple[float, float]:
+        """The highest agreement of audio [C, n] at other speeds, and that speed."""
+        return agreement_by_speed(self._detector, audio, self._message)
 
     def _take(self, turned: Tensor, chance: Tensor) -> None:
         """Add the frames [C, K, m] to the seconds that they lie in. Channels carry the same mark."""

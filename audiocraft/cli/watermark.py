@@ -116,7 +116,12 @@ def detect(
             continue
         verdict = "marked" if report.marked else "not marked"
         said = f", message {report.message}" if report.marked and report.message else ""
-        result(f"{file}: {verdict}, {100 * report.share:.0f} % of its seconds{said}")
+        where = (
+            f"{100 * report.share:.0f} % of its seconds"
+            if report.speed == 1
+            else f"played at {report.speed:g} of its speed"
+        )
+        result(f"{file}: {verdict}, {where}{said}")
         if seconds:
             for number, value in enumerate(report.seconds):
                 result(f"  {number:6d} s  {value:.3f}")

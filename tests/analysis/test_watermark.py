@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from audiocraft.analysis.watermark import AGREES, find_watermark
+from audiocraft.audio.convert import convert_audio
 from audiocraft.config.decode import decode
 from audiocraft.config.watermark import PROVENANCE, WatermarkConfig
 from audiocraft.models.loaders import load_audioseal_models
@@ -45,6 +46,20 @@ def test_our_message_is_ours_and_another_is_not(watermark: AudioSeal) -> None:
     assert found.marked and found.ours and found.share == 1 and found.message == "1010110000110101"
     assert not find_watermark(watermark, [elsewhere], RATE).ours
     assert not find_watermark(watermark, [noise(2.0)[0]], RATE).marked
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("speed", [0.95, 1.033, 1.05])
+def test_a_mark_that_is_played_faster_or_slower_is_found(watermark: AudioSeal, speed: float) -> None:
+    ours, there = message_bits(16), noise(6.0)
+    assert ours is not None
+    changed = [
+        convert_audio(wav, round(RATE * speed), RATE, 1)
+        for wav in (watermark(there, message=ours)[0], watermark(there, message=1 - ours)[0], there[0])
+    ]
+    found, other, clean = (find_watermark(watermark, wav.split(5001, dim=-1), RATE) for wav in changed)
+    assert found.ours and found.marked and found.speed == pytest.approx(speed, abs=0.01)
+    assert not other.ours and not clean.marked and clean.speed == 1
 
 
 @torch.inference_mode()

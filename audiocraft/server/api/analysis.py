@@ -87,8 +87,9 @@ class WatermarkAnswer(BaseModel):
     ours: bool = Field(description="Whether it carries the message that AudioCraft puts into what it makes.")
     share: Probability = Field(description="The share of its audible seconds that are marked.")
     agreement: Probability | None = Field(
-        description="How far it agrees with that message; above 0.45 is ours."
+        description="How far it agrees with that message; above 0.45 is ours, at another speed above 0.6."
     )
+    speed: float = Field(description="How fast it is played beside when it was marked: 1.05 is 5 % faster.")
     message: str | None = Field(description="The bits that are read, where anything is marked.")
     duration: float = Field(description="Seconds.")
     seconds: list[Probability] = Field(description="Of each second, the detector's probability of a mark.")
