@@ -1,8 +1,9 @@
 """Measures what editing does: loops, endings, layers, words that are denied, and more, each beside its goal.
 
-usage: python benchmarks/edit.py [--parts loops,endings] [--count N] [--full] [--model musicgen-nano]
+usage: python benchmarks/edit.py [--parts loops,endings] [--count N] [--full] [--model musicgen-nano] [--out FILE]
 
 Without options a few pieces of each; `--full` makes as many as the goals are stated for. Needs the extra [analysis].
+What is found of each piece is kept in the file of --out; a run that was cut off goes on there.
 The last line of stdout is one JSON document.
 """
 
@@ -20,9 +21,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from audiocraft.models.loaders import load_model
+from audiocraft.workflows.render import identity_of
 from benchmarks.edit_parts import endings, layers, loops, regions, words
 from benchmarks.edit_parts.ears import open_ear
-from benchmarks.edit_parts.pieces import Setup
+from benchmarks.edit_parts.pieces import Ledger, Setup
 
 PARTS: Mapping[str, tuple[Callable[[Setup], dict[str, Any]], int]] = {
     "loops": (loops.measure, 30),
@@ -51,6 +53,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ear", type=Path, default=Path("runs/edit/drums.safetensors"), help="where it is kept"
     )
+    parser.add_argument("--takes", type=int, default=1, help="of each layer, and of pieces in another style")
+    parser.add_argument("--out", type=Path, help="JSON file of what was found of each piece")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
@@ -63,12 +67,17 @@ def main() -> None:
         raise SystemExit(f"unknown parts {', '.join(sorted(unknown))}; one of {', '.join(PARTS)}")
     model = load_model(options.model)
     ear = functools.cache(lambda: open_ear(options.ear, options.corpus, model))
+    hears = options.ear.is_file() or options.corpus.is_dir()
+    ledger = Ledger(options.out, f"{identity_of(model).weights} seed {options.seed} rows {options.rows}")
     found = {}
     for name in names:
         measure, full = PARTS[name]
         count = options.count or (full if options.full else _FEW)
         started = time.perf_counter()
-        found[name] = measure(Setup(model, count, options.rows, options.seed, ear))
+        if name == "words" and not hears:
+            raise SystemExit(f"drums are heard by what {options.corpus} teaches: make it, or name --ear FILE")
+        setup = Setup(model, count, options.rows, options.seed, ear, ledger, options.takes, hears)
+        found[name] = measure(setup)
         found[name]["seconds"] = round(time.perf_counter() - started, 1)
         print(name)
         for what, value in found[name].items():

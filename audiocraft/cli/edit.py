@@ -110,6 +110,9 @@ def layers(
         Path | None, typer.Option(metavar="FILE", help="The plan that they follow, from `audiocraft plan`.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the first layer; the next ones have those that follow.")] = 0,
+    takes: Annotated[
+        int, typer.Option(help="Of each layer, of which the one that keeps the beat best is taken.")
+    ] = 1,
     model: Annotated[str, typer.Option("--model", "-m", help="A model that takes plans.")] = "musicgen-nano",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="A folder for the layers and mix.wav.")
@@ -124,12 +127,14 @@ def layers(
     from audiocraft.workflows.editing.files import write_layers
     from audiocraft.workflows.editing.layers import WORDS
     from audiocraft.workflows.editing.layers import layers as make
+    from audiocraft.workflows.takes import check_takes_count
 
     check_takes_plans(model)
+    check_takes_count(takes)
     names = dict(_layer_of(one, WORDS) for one in layer or WORDS)
     chart = None if plan is None else chart_for(model, plan).plan()
     asked = GenerationRequest(prompts=(prompt,), duration=duration, seeds=(seed,))
-    made = make(load_model(model), asked, names, plan=chart)
+    made = make(load_model(model), asked, names, plan=chart, takes=takes)
     paths = write_layers(output, made)
     facts = {
         "tempo": made.plan.tempo,

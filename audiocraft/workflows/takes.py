@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from audiocraft.audio.finishing import find_faults
-from audiocraft.errors import AudioCraftError
+from audiocraft.config.limits import MOST_TAKES
+from audiocraft.errors import AudioCraftError, InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.models.generator import GeneratorModel
@@ -103,6 +104,18 @@ class Take:
 def take_seed(seed: int, number: int) -> int:
     """The seed of take `number` of a piece; take 0 is the one that was asked for."""
     return seed if number == 0 else (seed + number * _STRIDE) % _SEEDS
+
+
+def check_takes_count(takes: int) -> None:
+    """Refuse a number of takes that is none.
+
+    Raises:
+        InvalidInput: not between 1 and `MOST_TAKES`.
+    """
+    if isinstance(takes, bool) or not isinstance(takes, int) or not 1 <= takes <= MOST_TAKES:
+        raise InvalidInput(
+            f"takes must be a whole number from 1 to {MOST_TAKES}, got {takes!r}", field="takes"
+        )
 
 
 def every_take_is(reason: str, title: str) -> FaultyAudio:

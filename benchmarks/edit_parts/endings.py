@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from audiocraft.audio.ending import ENDINGS
 from audiocraft.audio.finishing import finished
+from audiocraft.config.limits import EndingKind
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.metrics.key import cqt_chroma
 from audiocraft.music.closing import last_bar
@@ -24,21 +26,15 @@ def measure(setup: Setup) -> dict[str, Any]:
     """Make pieces that end, a third of each kind, and listen to their last bars."""
     said = prompts(setup.count, setup.seed + 100)
     kinds = [ENDINGS[place % len(ENDINGS)] for place in range(len(said))]
-    tonic: list[bool] = []
-    falls: list[float] = []
-    silent: list[bool] = []
+    rows: list[list[Any]] = []
     for kind in ENDINGS:
         mine = [text for text, one in zip(said, kinds, strict=True) if one == kind]
         for start, texts in parts(mine, setup.rows):
-            seeds = tuple(setup.seed + 100 + start + row for row in range(len(texts)))
-            request = GenerationRequest(prompts=tuple(texts), duration=_SECONDS, seeds=seeds, ending=kind)
-            result = setup.model.run(request)
-            for audio, plan in zip(result.audio, result.plans, strict=True):
-                assert plan is not None
-                whole = finished(audio, result.sample_rate)
-                tonic.append(_rests(whole, result.sample_rate, plan))
-                falls.append(_fall(whole, result.sample_rate))
-                silent.append(_silent(whole, result.sample_rate))
+            rows += setup.ledger.once(
+                f"endings {kind} {start}-{start + len(texts)}",
+                lambda kind=kind, start=start, texts=texts: _ended(setup, kind, start, texts),
+            )
+    tonic, falls, silent = ([row[place] for row in rows] for place in range(3))
     return {
         "pieces": len(tonic),
         "last_chord_tonic": share(tonic),
@@ -46,6 +42,19 @@ def measure(setup: Setup) -> dict[str, Any]:
         "median_fall_db": round(float(np.median(falls)), 1),
         "silent_tails": sum(silent),
     }
+
+
+def _ended(setup: Setup, kind: EndingKind, start: int, texts: Sequence[str]) -> list[list[Any]]:
+    """Of each piece: whether it rests on its tonic, by how much it falls, and whether its tail is silent."""
+    seeds = tuple(setup.seed + 100 + start + row for row in range(len(texts)))
+    request = GenerationRequest(prompts=tuple(texts), duration=_SECONDS, seeds=seeds, ending=kind)
+    result = setup.model.run(request)
+    rows = []
+    for audio, plan in zip(result.audio, result.plans, strict=True):
+        assert plan is not None
+        whole, rate = finished(audio, result.sample_rate), result.sample_rate
+        rows.append([_rests(whole, rate, plan), _fall(whole, rate), _silent(whole, rate)])
+    return rows
 
 
 def _rests(audio: Tensor, rate: int, plan: ScorePlan) -> bool:

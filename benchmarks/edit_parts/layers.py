@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from audiocraft.audio.files import encode_audio
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.metrics.onsets import find_onsets
+from audiocraft.metrics.onsets import find_attacks, find_onsets
 from audiocraft.workflows.editing.layers import layers
 from benchmarks.edit_parts.ears import drums_in
 from benchmarks.edit_parts.pieces import KEYS, STYLES, Setup, heard, share
@@ -20,30 +21,46 @@ _TOGETHER_S, _PAIR_S = 0.02, 0.06
 
 def measure(setup: Setup) -> dict[str, Any]:
     """Make layers and compare the strokes of drums and bass that are meant to fall together."""
-    ear = setup.ear()
-    errors, apart, alone = [], [], []
-    for place in range(setup.count):
-        words = f"{STYLES[place % len(STYLES)]}, {90 + place % 6 * 8} bpm, {KEYS[place % len(KEYS)]}"
-        seed = setup.seed + 300 + 10 * place
-        made = layers(setup.model, GenerationRequest(prompts=(words,), duration=_SECONDS, seeds=(seed,)))
-        rate = made.sample_rate
-        written = [_read(layer.audio, rate) for layer in made.layers]
-        errors.append(float((torch.stack(written).sum(0) - _read(made.mix, rate)).abs().max()))
-        found = {layer.name: heard(layer.audio, rate) for layer in made.layers}
-        drums, bass = find_onsets(found["drums"]), find_onsets(found["bass"])
-        if len(drums) and len(bass):
-            near = np.abs(drums[:, None] - bass[None, :])
-            apart.extend(near.min(0)[near.min(0) <= _PAIR_S].tolist())
-        others = [layer.audio for layer in made.layers if layer.name != "drums"]
-        alone += [not there for there in drums_in(ear, others, rate)]
+    sets = [
+        setup.ledger.once(f"layers {setup.takes} {place}", lambda place=place: _set(setup, place))
+        for place in range(setup.count)
+    ]
+    apart = [value for one in sets for value in one["apart"]]
+    flux = [value for one in sets for value in one["apart_by_flux"]]
     return {
         "sets": setup.count,
-        "largest_difference_of_sum_and_mix": round(max(errors), 7),
+        "takes": setup.takes,
+        "largest_difference_of_sum_and_mix": round(max(one["difference"] for one in sets), 7),
         "strokes_compared": len(apart),
         "within_20_ms": share([distance <= _TOGETHER_S for distance in apart]),
         "median_ms": round(1000 * float(np.median(apart)), 1) if apart else None,
-        "other_layers_without_drums": share(alone),
+        "within_20_ms_by_spectral_flux": share([distance <= _TOGETHER_S for distance in flux]),
+        "other_layers_without_drums": share([one for found in sets for one in found["alone"]]),
     }
+
+
+def _set(setup: Setup, place: int) -> dict[str, Any]:
+    words = f"{STYLES[place % len(STYLES)]}, {90 + place % 6 * 8} bpm, {KEYS[place % len(KEYS)]}"
+    request = GenerationRequest(prompts=(words,), duration=_SECONDS, seeds=(setup.seed + 300 + 10 * place,))
+    made = layers(setup.model, request, takes=setup.takes)
+    rate = made.sample_rate
+    written = [_read(layer.audio, rate) for layer in made.layers]
+    found = {layer.name: heard(layer.audio, rate) for layer in made.layers}
+    others = [layer.audio for layer in made.layers if layer.name != "drums"]
+    return {
+        "difference": float((torch.stack(written).sum(0) - _read(made.mix, rate)).abs().max()),
+        "apart": _apart(find_attacks(found["drums"]), find_attacks(found["bass"])),
+        "apart_by_flux": _apart(find_onsets(found["drums"]), find_onsets(found["bass"])),
+        "alone": [not there for there in drums_in(setup.ear(), others, rate)] if setup.hears_drums else [],
+    }
+
+
+def _apart(drums: NDArray[np.float64], bass: NDArray[np.float64]) -> list[float]:
+    """Seconds from each stroke of the bass to the nearest of the drums, where that is meant with it."""
+    if not len(drums) or not len(bass):
+        return []
+    nearest = np.abs(drums[:, None] - bass[None, :]).min(0)
+    return [round(float(value), 4) for value in nearest if value <= _PAIR_S]
 
 
 def _read(audio: torch.Tensor, rate: int) -> torch.Tensor:

@@ -21,23 +21,35 @@ _TEMPO = 0.02
 
 def measure(setup: Setup) -> dict[str, Any]:
     """Make loops and listen to them going round."""
-    found = []
-    for place, prompt in enumerate(prompts(setup.count, setup.seed)):
-        request = GenerationRequest(prompts=(prompt,), duration=8.0, seeds=(setup.seed + place,))
-        found.append(loop(setup.model, request, BARS)[0])
-    edges = [_edge(one) for one in found]
-    exact = [one.audio.shape[-1] == round(BARS * bar_of(one.plan) * one.sample_rate) for one in found]
+    found = [
+        setup.ledger.once(f"loops {place}", lambda place=place, prompt=prompt: _loop(setup, place, prompt))
+        for place, prompt in enumerate(prompts(setup.count, setup.seed))
+    ]
     return {
         "loops": len(found),
         "bars_each": BARS,
-        "joint_at_most_median": share([one.joint.flux <= one.usual for one in found]),
-        "joint_flux_db": round(float(np.median([one.joint.flux for one in found])), 2),
-        "median_flux_db": round(float(np.median([one.usual for one in found])), 2),
-        "edge_at_most_bar_lines": share([edge <= lines for edge, lines in edges]),
-        "edge_flux_db": round(float(np.median([edge for edge, _ in edges])), 2),
-        "bar_line_flux_db": round(float(np.median([lines for _, lines in edges])), 2),
-        "samples_exact": share(exact),
-        "whole_bars_by_beat_tracker": sum(_whole(one) for one in found),
+        "joint_at_most_median": share([one["joint"] <= one["usual"] for one in found]),
+        "joint_flux_db": round(float(np.median([one["joint"] for one in found])), 2),
+        "median_flux_db": round(float(np.median([one["usual"] for one in found])), 2),
+        "edge_at_most_bar_lines": share([one["edge"] <= one["lines"] for one in found]),
+        "edge_flux_db": round(float(np.median([one["edge"] for one in found])), 2),
+        "bar_line_flux_db": round(float(np.median([one["lines"] for one in found])), 2),
+        "samples_exact": share([one["exact"] for one in found]),
+        "whole_bars_by_beat_tracker": sum(one["whole"] for one in found),
+    }
+
+
+def _loop(setup: Setup, place: int, prompt: str) -> dict[str, Any]:
+    request = GenerationRequest(prompts=(prompt,), duration=8.0, seeds=(setup.seed + place,))
+    (one,) = loop(setup.model, request, BARS)
+    edge, lines = _edge(one)
+    return {
+        "joint": one.joint.flux,
+        "usual": one.usual,
+        "edge": edge,
+        "lines": lines,
+        "exact": one.audio.shape[-1] == round(BARS * bar_of(one.plan) * one.sample_rate),
+        "whole": _whole(one),
     }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,36 @@ from audiocraft.audio.convert import convert_audio
 from audiocraft.metrics.instruments import Classifier
 from audiocraft.metrics.tempo import SAMPLE_RATE
 from audiocraft.models.generator import GeneratorModel
+from audiocraft.utils.files import atomic_write
 
 STYLES = ("rock", "house", "funk", "pop", "jazz", "lofi hip hop", "folk", "techno")
 LEADS = ("piano", "acoustic guitar", "electric guitar", "strings", "synth pad", "organ")
 KEYS = ("A minor", "C major", "E minor", "G major", "D minor", "F major")
+
+
+class Ledger:
+    """What was found of each piece, kept in a JSON file, so that a run that was cut off goes on where it stopped.
+
+    Args:
+        path: the file; None keeps nothing.
+        who: what all pieces depend on; a file of something else is begun anew.
+    """
+
+    def __init__(self, path: Path | None, who: str) -> None:
+        self._path, self._who = path, who
+        self._found: dict[str, Any] = {}
+        if path is not None and path.is_file():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            self._found = kept["pieces"] if kept.get("who") == who else {}
+
+    def once(self, name: str, measure: Callable[[], Any]) -> Any:
+        """What `measure` finds, as JSON holds it; it is asked only if nothing is known of `name`."""
+        if name not in self._found:
+            self._found[name] = json.loads(json.dumps(measure()))
+            if self._path is not None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                atomic_write(self._path, json.dumps({"who": self._who, "pieces": self._found}, indent=1))
+        return self._found[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +58,9 @@ class Setup:
         count: pieces.
         rows: how many are made at once.
         ear: for drums.
+        ledger: what was found before.
+        takes: of each layer, and of each piece in another style.
+        hears_drums: whether there is an ear for drums; without one nothing is said of them.
     """
 
     model: GeneratorModel
@@ -37,6 +68,9 @@ class Setup:
     rows: int
     seed: int
     ear: Callable[[], Classifier]
+    ledger: Ledger
+    takes: int = 1
+    hears_drums: bool = True
 
 
 def prompts(count: int, seed: int, *, drums: bool = True) -> list[str]:

@@ -27,43 +27,42 @@ _SECONDS, _TEMPO = 8.0, 0.02
 
 def measure(setup: Setup) -> dict[str, Any]:
     """Redo a bar or two in the middle of pieces, and make them longer on both sides."""
-    same: list[bool] = []
-    joints: list[bool] = []
-    tempo: dict[str, list[bool]] = {"redo": [], "before": [], "after": []}
-    key: dict[str, list[bool]] = {"redo": [], "before": [], "after": []}
-    for place, words in enumerate(prompts(setup.count, setup.seed + 400)):
-        request = GenerationRequest(prompts=(words,), duration=_SECONDS, seeds=(setup.seed + 400 + place,))
-        made = setup.model.run(request)
-        plan = made.plans[0]
-        assert plan is not None
-        source = Source(
-            audio=finished(made.audio[0], made.sample_rate), sample_rate=made.sample_rate, plan=plan
-        )
-        bar = bar_of(plan)
-        edits = {
-            "redo": redo(setup.model, request, source, bar, min(2 * bar, _SECONDS)),
-            "before": extend_before(setup.model, request, source, 2),
-            "after": extend_after(setup.model, request, source, 2),
-        }
-        one = edits["redo"]
-        first, last = one.changed
-        same.append(
-            torch.equal(one.audio[:, :first], source.audio[:, :first])
-            and torch.equal(one.audio[:, last:], source.audio[:, last:])
-        )
-        for name, edit in edits.items():
-            joints.append(_unheard(edit))
-            wav = heard(edit.audio, edit.sample_rate)
-            found = comb_tempo(wav)
-            tempo[name].append(any(abs(found * by / plan.tempo - 1) <= _TEMPO for by in (0.5, 1, 2)))
-            whole = heard(source.audio, source.sample_rate)
-            key[name].append(agrees(key_of(cens_chroma(wav)), key_of(cens_chroma(whole))))
+    found = [
+        setup.ledger.once(f"regions {place}", lambda place=place, words=words: _edited(setup, place, words))
+        for place, words in enumerate(prompts(setup.count, setup.seed + 400))
+    ]
+    edits = ("redo", "before", "after")
     return {
         "pieces": setup.count,
-        "bit_identical_outside": share(same),
-        "joint_at_most_median": share(joints),
-        **{f"tempo_{name}": share(flags) for name, flags in tempo.items()},
-        **{f"key_{name}": share(flags) for name, flags in key.items()},
+        "bit_identical_outside": share([one["same"] for one in found]),
+        "joint_at_most_median": share([flag for one in found for flag in one["joints"]]),
+        **{f"tempo_{name}": share([one["tempo"][name] for one in found]) for name in edits},
+        **{f"key_{name}": share([one["key"][name] for one in found]) for name in edits},
+    }
+
+
+def _edited(setup: Setup, place: int, words: str) -> dict[str, Any]:
+    request = GenerationRequest(prompts=(words,), duration=_SECONDS, seeds=(setup.seed + 400 + place,))
+    made = setup.model.run(request)
+    plan = made.plans[0]
+    assert plan is not None
+    source = Source(audio=finished(made.audio[0], made.sample_rate), sample_rate=made.sample_rate, plan=plan)
+    bar = bar_of(plan)
+    edits = {
+        "redo": redo(setup.model, request, source, bar, min(2 * bar, _SECONDS)),
+        "before": extend_before(setup.model, request, source, 2),
+        "after": extend_after(setup.model, request, source, 2),
+    }
+    one = edits["redo"]
+    first, last = one.changed
+    wavs = {name: heard(edit.audio, edit.sample_rate) for name, edit in edits.items()}
+    whole = key_of(cens_chroma(heard(source.audio, source.sample_rate)))
+    return {
+        "same": torch.equal(one.audio[:, :first], source.audio[:, :first])
+        and torch.equal(one.audio[:, last:], source.audio[:, last:]),
+        "joints": [_unheard(edit) for edit in edits.values()],
+        "tempo": {name: _same_tempo(comb_tempo(wav), plan.tempo) for name, wav in wavs.items()},
+        "key": {name: agrees(key_of(cens_chroma(wav)), whole) for name, wav in wavs.items()},
     }
 
 

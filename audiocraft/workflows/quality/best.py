@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from audiocraft.config.limits import MOST_TAKES
-from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.metrics.embedder import Embedder, load_embedder
 from audiocraft.models.generator import GeneratorModel, draw_seeds
 from audiocraft.workflows.quality.ranking import Rating, rate, wish_of_take
-from audiocraft.workflows.takes import Compared, Take, prompt_samples, take_seed
+from audiocraft.workflows.takes import Compared, Take, check_takes_count, prompt_samples, take_seed
 
 _ROWS_AT_ONCE = 8  # more rows share little that is worth their memory
 
@@ -26,18 +24,6 @@ class BestTake:
 
     take: Take
     compared: Compared
-
-
-def check_takes_count(takes: int) -> None:
-    """Refuse a number of takes that is none.
-
-    Raises:
-        InvalidInput: not between 1 and `MOST_TAKES`.
-    """
-    if isinstance(takes, bool) or not isinstance(takes, int) or not 1 <= takes <= MOST_TAKES:
-        raise InvalidInput(
-            f"takes must be a whole number from 1 to {MOST_TAKES}, got {takes!r}", field="takes"
-        )
 
 
 def best_of(
