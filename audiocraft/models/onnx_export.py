@@ -222,6 +222,16 @@ def _scalars(**values: float | list[int]) -> dict[str, Any]:
     }
 
 
+def _give(graph: Any, constants: Mapping[str, Any]) -> None:
+    """Put constants into a traced graph; what the trace called codes are frames."""
+    onnx = require("onnx", extra="onnx")
+    for traced in graph.node:
+        traced.output[:] = ["frames" if name == "codes" else name for name in traced.output]
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(value.numpy(), name) for name, value in constants.items()
+    )
+
+
 def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
     """Let an encoder file that ends in frames [B, T, D] go on to codes [B, K, T], where the codes of a frame say what
     the decoder does not hold by then: a `Scan` over frames, whose state is what the decoder holds."""
@@ -266,11 +276,7 @@ def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
     )
     model = onnx.load(str(target))
     graph = model.graph
-    for traced in graph.node:  # what the trace called codes are frames
-        traced.output[:] = ["frames" if name == "codes" else name for name in traced.output]
-    graph.initializer.extend(
-        onnx.numpy_helper.from_array(value.numpy(), name) for name, value in constants.items()
-    )
+    _give(graph, constants)
     graph.node.extend(
         [
             *outside,

@@ -27,6 +27,7 @@ def measure(setup: Setup) -> dict[str, Any]:
     ]
     apart = [value for one in sets for value in one["apart"]]
     flux = [value for one in sets for value in one["apart_by_flux"]]
+    alone = [one for found in sets for one in found["alone"]]
     return {
         "sets": setup.count,
         "takes": setup.takes,
@@ -35,7 +36,7 @@ def measure(setup: Setup) -> dict[str, Any]:
         "within_20_ms": share([distance <= _TOGETHER_S for distance in apart]),
         "median_ms": round(1000 * float(np.median(apart)), 1) if apart else None,
         "within_20_ms_by_spectral_flux": share([distance <= _TOGETHER_S for distance in flux]),
-        "other_layers_without_drums": share([one for found in sets for one in found["alone"]]),
+        "other_layers_without_drums": share(alone) if alone else None,
     }
 
 
