@@ -82,6 +82,11 @@ class StandstillMeter:
         """Seconds of the longest part so far in which one tone has more than half of the power."""
         return self._held.longest * _FRAME_S
 
+    @property
+    def holding_s(self) -> float:
+        """Seconds for which, up to now, the spectrum has not changed, or one tone has had more than half of the power."""
+        return max(self._still.present, self._held.present) * _FRAME_S
+
     def push(self, wav: Tensor) -> None:
         """The next samples [n]."""
         audio = wav.detach().to("cpu", torch.float32)
@@ -128,12 +133,12 @@ class _Run:
     """The longest run of true values in flags that come in pieces."""
 
     def __init__(self) -> None:
-        self.longest = self._present = 0
+        self.longest = self.present = 0
 
     def add(self, flags: Tensor) -> None:
         for flag in flags.tolist():
-            self._present = self._present + 1 if flag else 0
-            self.longest = max(self.longest, self._present)
+            self.present = self.present + 1 if flag else 0
+            self.longest = max(self.longest, self.present)
 
 
 def longest_repetition_s(codes: Tensor, frame_rate: float) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiocraft.generation.computations import Computation, run_alone
 from audiocraft.generation.guidance import GuidedBatch
+from audiocraft.generation.held_tones import HeldTones
 from audiocraft.generation.request import Sampling
 from audiocraft.generation.session import Session
 from audiocraft.generation.token_steps import PREFILL_STEPS, DecodingState, Predict, Prefill
@@ -31,9 +32,19 @@ def decode(
 
 
 def decoding(
-    guided: GuidedBatch, prompt: Tensor, *, length: int, sampling: Sampling, session: Session
+    guided: GuidedBatch,
+    prompt: Tensor,
+    *,
+    length: int,
+    sampling: Sampling,
+    session: Session,
+    tones: HeldTones | None = None,
 ) -> Generator[Computation | Tensor, Any, Tensor]:
-    """The coroutine of `decode`. It yields the frames after the prompt, and returns them all, [B, K, T]."""
+    """The coroutine of `decode`. It yields the frames after the prompt, and returns them all, [B, K, T].
+
+    Args:
+        tones: hears the frames, and says which codes may not follow.
+    """
     lm = guided.lm
     pattern = lm.pattern_provider.get_pattern(length)
     codes = torch.full((*prompt.shape[:2], length), UNKNOWN, dtype=torch.long, device=prompt.device)
@@ -49,7 +60,8 @@ def decoding(
         *parts, last = sequence[..., read:step].split(PREFILL_STEPS, dim=-1)  # one step, but for the first
         for part in parts:
             yield Prefill(state, part)
-        chosen = yield Predict(state, last, sampling, session.generators)
+        avoided = None if tones is None else tones.avoided
+        chosen = yield Predict(state, last, sampling, session.generators, avoided)
         if chosen.device.type == "cpu":  # a GPU is asked once, at the end of the window
             state.check()
         write(sequence, step, chosen)
@@ -58,7 +70,10 @@ def decoding(
         while ready < length and ends[ready] <= step:
             ready += 1
         if ready > finished:
-            yield sequence.flatten(1)[:, places[:, finished:ready]]
+            frames = sequence.flatten(1)[:, places[:, finished:ready]]
+            if tones is not None:
+                tones.hear(frames)
+            yield frames
             finished = ready
     if num_steps - first >= WORTH_A_WAIT:
         state.check()

@@ -39,12 +39,13 @@ def check_prompt(prompt: str | None) -> None:
         )
 
 
-def check_duration(duration: float) -> None:
-    check_number(duration, "duration", "duration")
+def check_duration(duration: float, name: str = "duration") -> None:
+    """Refuse what is no time of a piece, in seconds; `name` is its field."""
+    check_number(duration, name, name)
     if not (math.isfinite(duration) and 0 < duration <= MAX_DURATION):
         raise InvalidInput(
-            f"duration must be more than 0 and at most {MAX_DURATION:g} seconds, got {duration:g}",
-            field="duration",
+            f"{name} must be more than 0 and at most {MAX_DURATION:g} seconds, got {duration:g}",
+            field=name,
         )
 
 

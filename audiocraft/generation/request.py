@@ -279,6 +279,8 @@ class GenerationRequest:
             that take them (`generation.looping.as_loop` makes such a request of another).
         ending: how the piece ends at its length, "cadence", "fade" or "ring" (`audio.ending`), on its tonic where the
             model takes plans; None lets it stop as it is.
+        longest_tone: seconds that one tone may drown all else, with models of music that choose one code after
+            another: the codes that hold it are left out until it is gone. None leaves it as it comes.
         decoder: the name of what turns the model's frames into audio; None is the model's own codec.
         processors: every row's audio goes through all of them, in order, whether it is streamed or made whole.
     """
@@ -307,6 +309,7 @@ class GenerationRequest:
     negative: str | None = None
     loop: bool = False
     ending: EndingKind | None = None
+    longest_tone: float | None = None
     decoder: str | None = None
     processors: tuple[AudioProcessor, ...] = field(default=(), compare=False)
 
@@ -406,6 +409,8 @@ class GenerationRequest:
             )
 
     def _check_ends(self) -> None:
+        if self.longest_tone is not None:
+            check_duration(self.longest_tone, "longest_tone")
         if self.ending not in (None, *ENDINGS):
             raise InvalidInput(f"ending {self.ending!r} is not one of {', '.join(ENDINGS)}", field="ending")
         if not isinstance(self.loop, bool):

@@ -110,18 +110,28 @@ class Prefill(Computation):
 
 @dataclass(frozen=True, slots=True)
 class Predict(Computation):
-    """The codes [B, K] that follow `codes` [B, K, S], which follow what the state has seen."""
+    """The codes [B, K] that follow `codes` [B, K, S], which follow what the state has seen.
+
+    Args:
+        avoided: codes [B, K, V] that are not chosen, never all of a codebook; None leaves all.
+    """
 
     state: DecodingState
     codes: Tensor
     sampling: Sampling
     generators: Sequence[torch.Generator]
+    avoided: Tensor | None = None
 
     def run(self, *, shared: bool = False) -> Tensor:
-        chosen = sample(self.state.noted(self.state.logits(self.codes)), self.sampling, self.generators)
+        logits = self.left(self.state.noted(self.state.logits(self.codes)))
+        chosen = sample(logits, self.sampling, self.generators)
         if shared:
             self.state.finish_prefill()
         return chosen
+
+    def left(self, logits: Tensor) -> Tensor:
+        """The logits [B, K, V] without those of codes that are not chosen."""
+        return logits if self.avoided is None else logits.masked_fill(self.avoided, -torch.inf)
 
     @property
     def group_key(self) -> Hashable | None:
@@ -169,8 +179,10 @@ class StepGroup:
             logits = self._lm.logits(torch.cat(codes), self._fused, self._state)[:, :, -1].float()
         sizes = [*(window.rows for window in self._windows), *[self._padding] * bool(self._padding)]
         combined = [
-            window.noted(window.guided.combine(part))
-            for window, part in zip(self._windows, logits.split(sizes), strict=False)
+            computation.left(window.noted(window.guided.combine(part)))
+            for computation, window, part in zip(
+                computations, self._windows, logits.split(sizes), strict=False
+            )
         ]
         return sample_each(combined, computations)
 

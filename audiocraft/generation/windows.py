@@ -14,6 +14,7 @@ from torch import Tensor
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import autoregressive
 from audiocraft.generation.computations import GenerationCoroutine
+from audiocraft.generation.held_tones import ToneBound
 from audiocraft.generation.protocols import Attributes, TokenLM
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
 from audiocraft.generation.session import Session
@@ -92,6 +93,7 @@ class TokenTask:
         prompt: codes [B, K, P] it starts with; P may be 0.
         later: what is asked for from a frame on, in ascending order.
         lm: the network of this request, where it is not the model's own.
+        tones: how long one tone may drown all else; None does not listen.
     """
 
     attributes: Attributes
@@ -102,6 +104,7 @@ class TokenTask:
     guidance: Guidance
     later: tuple[tuple[int, Attributes], ...] = ()
     lm: TokenLM | None = None
+    tones: ToneBound | None = None
 
     def attributes_at(self, frame: int) -> Attributes:
         """What is asked for at `frame`."""
@@ -121,6 +124,7 @@ def generation(lm: TokenLM, task: TokenTask, session: Session) -> GenerationCoro
     if task.prompt.shape[-1]:
         yield task.prompt
     context, moving = longest_context(task), moving_wavs(lm)
+    tones = task.tones.open(len(task.attributes)) if task.tones is not None else None
     codes, place = task.prompt, 0  # the frames from `place` on, as far as a later window hears them
     for window in task.windows:
         conditions = [
@@ -130,7 +134,7 @@ def generation(lm: TokenLM, task: TokenTask, session: Session) -> GenerationCoro
         guided = yield Embed(lm, conditions, task.guidance, task.prompt.device)
         known, length = codes[..., window.start - place :], window.length
         codes = yield from autoregressive.decoding(
-            guided, known, length=length, sampling=task.sampling, session=session
+            guided, known, length=length, sampling=task.sampling, session=session, tones=tones
         )
         place = window.start
 

@@ -15,6 +15,7 @@ from audiocraft.checkpoints.families import family_called
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
+from audiocraft.generation.held_tones import ToneBound
 from audiocraft.generation.looping import joined_loop
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
@@ -273,7 +274,14 @@ class TokenModel(BaseGenModel):
             frame_rate=self.frame_rate,
             sampling=request.sampling,
             guidance=self.guidance_of(request),
+            tones=self._tone_bound(request),
         )
+
+    def _tone_bound(self, request: GenerationRequest) -> ToneBound | None:
+        """How long a tone may last; sounds may ring as they do."""
+        if request.longest_tone is None or not self.makes_music:
+            return None
+        return ToneBound(decoder=self.decoder, seconds=request.longest_tone, cardinality=self.lm.card)
 
     def _is_long(self, request: GenerationRequest) -> bool:
         return request.duration > self.max_duration + 1e-9
