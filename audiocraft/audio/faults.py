@@ -84,7 +84,7 @@ class StandstillMeter:
 
     @property
     def holding_s(self) -> float:
-        """Seconds for which, up to now, the spectrum has not changed, or one tone has had more than half of the power."""
+        """Seconds for which, up to now, the spectrum has stood still or one tone had more than half of the power."""
         return max(self._still.present, self._held.present) * _FRAME_S
 
     def push(self, wav: Tensor) -> None:

@@ -253,6 +253,7 @@ def _request(
     decoder: str | None,
 ) -> GenerationRequest:
     """The options as a request, which checks them. Rows have seeds one after the other."""
+    from audiocraft.generation.held_tones import longest_tone_of
     from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
     from audiocraft.music.planning import ScoreSettings
     from audiocraft.music.reading import parse_chords
@@ -270,6 +271,7 @@ def _request(
         score=ScoreSettings(**{**score, "chords": parse_chords(chords) if chords is not None else ()}),
         style=None if style_detail is None else StyleSettings(eval_q=style_detail),
         **ends,
+        longest_tone=longest_tone_of([*prompts, *(text for _, text in schedule)]),
         decoder=decoder,
     )
 

@@ -10,13 +10,15 @@ whole piece, and a row in company those that it gets alone.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from audiocraft.audio.faults import StandstillMeter
+from audiocraft.audio.faults import STUCK_S, StandstillMeter
 
 # When a tone is noticed, as a share of the longest that it may last: it goes on for as long as codebooks lag behind
 # each other. Notes of flutes last for a second, and are left alone.
@@ -27,6 +29,14 @@ _AGAIN_S = 0.2
 _COARSE, _REPEATED = 2, 0.4
 # What is listened to first, and the beginning of it that is not counted: a decoder that starts in the middle.
 _FIRST_S, _BEFORE_S = 0.8, 0.4
+
+
+_DRONES = re.compile(r"\bdrones?\b", re.IGNORECASE)
+
+
+def longest_tone_of(prompts: Iterable[str | None]) -> float | None:
+    """Seconds that a tone may last in pieces with these words: 2, or for ever where a drone is asked for."""
+    return None if any(_DRONES.search(prompt or "") for prompt in prompts) else STUCK_S
 
 
 class FrameDecoder(Protocol):

@@ -124,6 +124,7 @@ class Recipe:
     negative: str | None = None
     loop: bool = False
     ending: EndingKind | None = None
+    longest_tone: float | None = None
     decoder: str | None = None
     level: LevelSettings = LevelSettings()
     finish: Finish | None = None
@@ -151,6 +152,7 @@ class Recipe:
             negative=self.negative,
             loop=self.loop,
             ending=self.ending,
+            longest_tone=self.longest_tone,
             decoder=self.decoder,
         )
         for entry in self.followed:
@@ -360,6 +362,7 @@ def recipe_of(
         negative=request.negative,
         loop=request.loop,
         ending=request.ending,
+        longest_tone=request.longest_tone,
         decoder=request.decoder,
         level=level,
         finish=finish,

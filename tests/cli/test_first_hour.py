@@ -45,6 +45,7 @@ def test_what_was_understood_is_said(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["generate", prompt, "-o", "out.wav", "--key", "A minor", *NANO]) == 0
     said = capsys.readouterr()
     assert said.out == "out.wav\n"
+    assert json.loads(Path("out.wav.json").read_text(encoding="utf-8"))["longest_tone"] == 2.0
     lines = [line for line in said.err.splitlines() if not line.startswith("generating")]
     assert lines == [
         "out.wav  1 s  150 bpm  A minor  Am  seed 7",

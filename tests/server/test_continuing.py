@@ -154,6 +154,7 @@ def test_other_audio_is_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
     assert heard == [(audio.shape, RATE)]
     assert request.plans is not None and request.plans[0] is not None
     assert request.plans[0].key == "A minor" and len(request.plans[0].chords) == 9
+    assert request.longest_tone == 2.0  # what a listener hears cannot be taken back
     off = body.model_copy(update={"plan": None})
     assert requests.to_request(off, {"audio": (audio, RATE)}).plans is None and len(heard) == 1
 

@@ -14,6 +14,7 @@ from audiocraft.audio.finishing import Finish
 from audiocraft.config.decode import encode
 from audiocraft.config.limits import FADE
 from audiocraft.generation.controls import Controls
+from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
 from audiocraft.music.continuing import going_on, homeward
 from audiocraft.music.planning import ScoreSettings
@@ -72,13 +73,14 @@ def to_request(body: GenerationBody, inputs: Mapping[str, Audio] = MappingProxyT
         plan = _heard(body, wav, sample_rate)
     follows = wav is not None and body.kind in ("melody", "style")
     keeps = wav is not None and bool(body.keep)
+    schedule = schedule_of(body.sections)
     return GenerationRequest(
         prompts=(body.prompt or None,),
         duration=body.duration,
         seeds=(body.seed,) if body.seed is not None else None,
         **records_of(body.settings),
         window=WindowSettings(stride=body.stride),
-        schedule=schedule_of(body.sections),
+        schedule=schedule,
         prompt_audio=wav[None] if continues and wav is not None else None,
         prompt_sample_rate=sample_rate if continues else None,
         keep=body.regions,
@@ -93,6 +95,7 @@ def to_request(body: GenerationBody, inputs: Mapping[str, Audio] = MappingProxyT
         negative=body.negative or None,
         loop=body.loop is not None,
         ending=body.ending,
+        longest_tone=longest_tone_of([body.prompt, *(text for _, text in schedule)]),
         decoder=body.decoder,
     )
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from audiocraft.audio.finishing import USUAL, finished
 from audiocraft.audio.loudness import block_powers, integrated_loudness, lufs
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.looping import as_loop
 from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest
@@ -102,6 +103,7 @@ class GamePiece:
             duration=60.0,
             seeds=(seed_for(self.seed, layer),),
             plans=(self.plan(),),
+            longest_tone=longest_tone_of([prompt]),
         )
         return as_loop(request, self.bars)
 

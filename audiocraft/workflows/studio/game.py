@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiocraft.environment import cache_dir
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
@@ -178,6 +179,7 @@ class GameAudioSystem:
                     seeds=(seed_for(self.piece.seed, f"stinger {name}"),),
                     plans=(plan,),
                     ending="ring",
+                    longest_tone=longest_tone_of([prompt]),
                 ),
             )
             for name, prompt in prompts.items()

@@ -35,7 +35,8 @@ _FORMAT = 1
 _KEY_LETTERS = 16
 _ROWS = 4  # made at once; more are hardly faster on two cores, and take longer to be stopped
 _SAID = (
-    "duration", "sampling", "guidance", "window", "masked", "flow", "style", "adapters", "loop", "ending", "decoder",
+    "duration", "sampling", "guidance", "window", "masked", "flow", "style", "adapters", "loop", "ending",
+    "longest_tone", "decoder",
 )  # fmt: skip
 """The fields of a request that parts may differ in, beside prompt, plan and seed."""
 

@@ -33,6 +33,7 @@ from audiocraft.audio.mixing import (
 )
 from audiocraft.audio.speech import Regions, SpeechDetector, speech_regions
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
@@ -289,7 +290,13 @@ class PodcastAudioProcessor:
         if tonic and score.key is not None:
             root, mode = score.key.split()
             score = replace(score, chords=(root + ("m" if mode == "minor" else ""),))
-        request = GenerationRequest(prompts=(prompt,), duration=seconds, seeds=(seed,), score=score)
+        request = GenerationRequest(
+            prompts=(prompt,),
+            duration=seconds,
+            seeds=(seed,),
+            score=score,
+            longest_tone=longest_tone_of([prompt]),
+        )
         take = worthwhile(self.model, request, self.model.run(request, cancel=cancel), 0, cancel=cancel)
         audio = take.audio.cpu().float()
         return convert_audio(audio, self.model.sample_rate, self.sample_rate, audio.shape[0])

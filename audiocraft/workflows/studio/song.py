@@ -14,6 +14,7 @@ from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.mixing import Master, Track, master, mix
 from audiocraft.environment import cache_dir
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
@@ -325,6 +326,7 @@ def _section_request(song: Song, section: SongSection, prompt: str, seed: int) -
         seeds=(seed,),
         plans=(plan,),
         ending=song.ending if ends else None,
+        longest_tone=longest_tone_of([prompt]),
     )
 
 
