@@ -69,11 +69,11 @@ class ToneBound:
 
     def open(self, rows: int) -> HeldTones:
         """Begin to listen to rows that are made together."""
-        return HeldTones(self, [_Row() for _ in range(rows)])
+        return HeldTones(self, [_HeardRow() for _ in range(rows)])
 
 
 @dataclass(slots=True)
-class _Row:
+class _HeardRow:
     """What was heard of one row.
 
     Args:
@@ -92,7 +92,7 @@ class HeldTones:
     """Listens to the rows of one generation."""
 
     bound: ToneBound
-    rows: list[_Row]
+    rows: list[_HeardRow]
     avoided: Tensor | None = None
     """Codes that may not follow [B, K, V]; None where all may."""
 
@@ -116,7 +116,7 @@ class HeldTones:
     def _frames(self, seconds: float) -> int:
         return max(1, round(seconds * self.bound.decoder.frame_rate))
 
-    def _listen(self, row: _Row, codes: Tensor) -> None:
+    def _listen(self, row: _HeardRow, codes: Tensor) -> None:
         """Note what codes [K, n] hold. A tone is too long once its time is over, so nobody listens before."""
         noticed = _NOTICED * self.bound.seconds
         if not self._repeats(codes[:_COARSE, -self._frames(noticed) :]):

@@ -240,9 +240,7 @@ def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
     real, whole = onnx.TensorProto.DOUBLE, onnx.TensorProto.INT64
     layers = list(quantizer.vq.first(quantizer.total_codebooks))
     size, count = quantizer.dimension, len(layers)
-    constants: dict[str, Any] = _scalars(
-        share=quantizer.prediction, zero=0.0, first=[0], second=[1], last=[-1]
-    )
+    constants = _scalars(share=quantizer.prediction, zero=0.0, first=[0], second=[1], last=[-1])
     outside = []  # what holds for all frames; codebooks are kept in the precision that they have
     nodes = [node("Mul", ["share", "held"], ["known"]), node("Sub", ["frame", "known"], ["rest_0"])]
     for k, layer in enumerate(layers):
