@@ -15,13 +15,13 @@ from audiocraft.models.builders import build_flow
 WIDTH, RATE = 96, 24000
 
 
-def tiny() -> FlowConfig:
+def tiny(dim: int = 16) -> FlowConfig:
     """A flow over the latents of the bundled codec, which is told everything there is."""
     return FlowConfig.select(
         {
             "lm_model": "flow_matching",
             "transformer_lm": {
-                "dim": 16, "num_heads": 2, "num_layers": 2, "flow_dim": WIDTH,
+                "dim": dim, "num_heads": 2, "num_layers": 2, "flow_dim": WIDTH,
                 "chords_dim": 4, "drums_dim": 2, "melody_dim": 3, "skip_connections": True,
             },
             "conditioners": {
@@ -47,9 +47,9 @@ def tiny() -> FlowConfig:
     )  # fmt: skip
 
 
-def written(folder: Path) -> Path:
+def written(folder: Path, dim: int = 16) -> Path:
     """Such a model as a folder in our format, always the same."""
-    config, generator = tiny(), torch.Generator().manual_seed(3)
+    config, generator = tiny(dim), torch.Generator().manual_seed(3)
     model = build_flow(config)
     for parameter in model.parameters():
         parameter.data.normal_(std=0.2, generator=generator)

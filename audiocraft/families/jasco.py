@@ -47,6 +47,7 @@ FAMILY = ModelFamily(
     recognises=_recognises,
     inputs={"chords_emb": "chords", "drum_latents": "drums", "melody": "melody"},
     always_takes=TAKES,
+    precisions=("fp32", "bf16", "fp16", "int8", "int4"),
     settings=_settings,
     # Releases carry the codec a second time, for those who hear drums through a copy of their own.
     carries="condition_provider.conditioners.self_wav.compression_model.model.",

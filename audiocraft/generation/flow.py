@@ -13,6 +13,7 @@ from torch import Tensor
 
 from audiocraft.generation.computations import Computation, GenerationCoroutine
 from audiocraft.generation.ode import evaluations, integrate
+from audiocraft.generation.passes import in_passes
 from audiocraft.generation.protocols import Attributes
 from audiocraft.generation.request import FlowSettings
 from audiocraft.generation.session import Session
@@ -44,6 +45,10 @@ class FlowConditions:
         return cls(torch.cat([part.source for part in parts]), torch.cat(frames) if frames else None)
 
 
+FlowStrand = tuple[Tensor, Tensor, FlowConditions]
+"""Latents [B, T, D], times [B], and what they are told."""
+
+
 class FlowNetwork(Protocol):
     """What the loop needs of a network. Nothing of it changes the network."""
 
@@ -56,6 +61,15 @@ class FlowNetwork(Protocol):
 
     def velocity(self, latents: Tensor, time: Tensor, conditions: FlowConditions) -> Tensor:
         """Latents [B, T, D] at times [B] -> their velocities [B, T, D]."""
+        ...
+
+    @property
+    def shares_passes(self) -> bool:
+        """Whether strands in one pass become, to the last bit, what they become alone."""
+        ...
+
+    def velocities(self, strands: Sequence[FlowStrand]) -> list[Tensor]:
+        """What `velocity` gives for each strand, in one pass; lengths may differ."""
         ...
 
 
@@ -116,23 +130,25 @@ class GuidedFlow:
         return total
 
     def alone(self, latents: Tensor, time: Tensor) -> Tensor:
-        """Guided velocities [B, T, D] of latents at times [B]. On a CPU each row has its own pass: a window is enough
-        work for it, and so what becomes of a row does not depend, to the last bit, on how many there are."""
+        """Guided velocities [B, T, D] of latents at times [B]; on a CPU what becomes of a row does not depend, to the
+        last bit, on how many there are."""
+        if latents.device.type == "cpu":
+            return _on_cpu([(self, latents, time)])[0]
         branches = len(self.weights)
-        if latents.device.type != "cpu":
-            repeated = latents.repeat(branches, 1, 1), time.repeat(branches)
-            return self.combined(self.network.velocity(*repeated, self.conditions))
-        rows = [
-            self.combined(
-                self.network.velocity(
-                    latents[row : row + 1].expand(branches, -1, -1),
-                    time[row : row + 1].expand(branches),
-                    self.of_row(row),
-                )
+        repeated = latents.repeat(branches, 1, 1), time.repeat(branches)
+        return self.combined(self.network.velocity(*repeated, self.conditions))
+
+    def strands(self, latents: Tensor, time: Tensor) -> list[FlowStrand]:
+        """Each row in all branches."""
+        branches = len(self.weights)
+        return [
+            (
+                latents[row : row + 1].expand(branches, -1, -1),
+                time[row : row + 1].expand(branches),
+                self.of_row(row),
             )
             for row in range(len(latents))
         ]
-        return torch.cat(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +181,8 @@ class Velocity(Computation):
     @property
     def group_key(self) -> Hashable:
         conditions = self.guided.conditions
+        if self.latents.device.type == "cpu":
+            return id(self.guided.network), "cpu"
         return (
             id(self.guided.network),
             self.latents.shape[1:],
@@ -183,7 +201,7 @@ class Velocity(Computation):
 
 @dataclass(slots=True)
 class SharedVelocities:
-    """Rows of several requests in one pass of the network; on a CPU one after the other, which is as fast."""
+    """Rows of several requests in one pass of the network; on a CPU where that changes nothing."""
 
     guided: list[GuidedFlow]
     _conditions: FlowConditions | None = field(default=None, init=False)
@@ -191,7 +209,7 @@ class SharedVelocities:
     def run(self, computations: Sequence[Velocity]) -> Sequence[Tensor]:
         first = computations[0]
         if first.latents.device.type == "cpu":
-            return [computation.run() for computation in computations]
+            return _on_cpu([(each.guided, each.latents, each.time) for each in computations])
         if self._conditions is None:
             self._conditions = FlowConditions.cat([guided.conditions for guided in self.guided])
         branches = [len(guided.weights) for guided in self.guided]
@@ -203,6 +221,19 @@ class SharedVelocities:
         made = network.velocity(torch.cat(latents), torch.cat(times), self._conditions)
         parts = made.split([len(part) for part in latents])
         return [guided.combined(part) for guided, part in zip(self.guided, parts, strict=True)]
+
+
+def _on_cpu(asked: Sequence[tuple[GuidedFlow, Tensor, Tensor]]) -> list[Tensor]:
+    """The guided velocities of each (flow, latents, times). Torch rounds otherwise for other numbers of rows, so each
+    row is a pass of its own, unless the kernels multiply: then rows of any length share them."""
+    network = asked[0][0].network
+    strands = [strand for guided, latents, time in asked for strand in guided.strands(latents, time)]
+    if network.shares_passes:
+        made = in_passes(strands, lambda strand: strand[0].shape[0] * strand[0].shape[1], network.velocities)
+    else:
+        made = [network.velocity(*strand) for strand in strands]
+    rows = iter(made)
+    return [torch.cat([guided.combined(next(rows)) for _ in latents]) for guided, latents, _ in asked]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from audiocraft.generation.autoregressive import UNKNOWN
 from audiocraft.generation.computations import Computation, GenerationCoroutine
 from audiocraft.generation.guidance import GuidedBatch, half_on_gpu
 from audiocraft.generation.masked_spans import Spans, share_masked
+from audiocraft.generation.passes import in_passes
 from audiocraft.generation.protocols import TokenLM
 from audiocraft.generation.request import ChosenSampling, Guidance
 from audiocraft.generation.sampling import sample
@@ -33,6 +34,15 @@ class MaskedLM(TokenLM, Protocol):
 
     def stage_logits(self, codes: Tensor, fused: Fused, stage: int) -> Tensor:
         """codes [B, K, T] -> logits [B, T, V] of codebook `stage`."""
+        ...
+
+    @property
+    def shares_passes(self) -> bool:
+        """Whether strands in one pass become, to the last bit, what they become alone."""
+        ...
+
+    def strands_logits(self, strands: Sequence[tuple[Tensor, Fused, int]]) -> list[Tensor]:
+        """What `stage_logits` gives for each (codes, conditions, stage), in one pass; lengths and stages may differ."""
         ...
 
 
@@ -201,11 +211,15 @@ class Refine(Computation):
 
     @property
     def group_key(self) -> Hashable:
-        """Passes over as many frames, at the same codebook, whose conditions enter in the same places, are shared."""
+        """On a GPU passes over as many frames, at the same codebook, whose conditions enter in the same places, are
+        shared; on a CPU all, where that changes nothing."""
+        lm: Any = self.guided.lm
+        if self.codes.device.type == "cpu":
+            return id(lm), "cpu"
         fused = self.guided.passes[0]
         lengths = [None if part is None else part.shape[1] for part in (fused.prepend, fused.cross)]
         places = (fused.add is None, fused.frames is None, fused.interpolate is None)
-        return id(self.guided.lm), self.stage, self.codes.shape[-1], *lengths, *places
+        return id(lm), self.stage, self.codes.shape[-1], *lengths, *places
 
     @property
     def seat(self) -> object:
@@ -267,11 +281,9 @@ class RefineGroup:
 def _logits(computations: Sequence[Refine]) -> list[Tensor]:
     """Of each computation, the logits [branches, B, T, V] of its codebook."""
     first = computations[0]
-    if first.codes.device.type == "cpu":
-        # A pass over one row of one request keeps a processor busy, and there a product's last bits depend on how many
-        # rows it has: each row is a pass of its own.
-        return [torch.stack([_row(each, row) for row in range(len(each.codes))], 1) for each in computations]
     lm: Any = first.guided.lm
+    if first.codes.device.type == "cpu":
+        return _on_cpu(lm, computations)
     codes = torch.cat([each.codes.repeat(each.guided.branches, 1, 1) for each in computations])
     with half_on_gpu(codes.device, lm.half_dtype):
         fused = Fused.cat([each.guided.passes[0] for each in computations])
@@ -281,14 +293,24 @@ def _logits(computations: Sequence[Refine]) -> list[Tensor]:
     return [part.unflatten(0, (each.guided.branches, -1)) for part, each in parts]
 
 
-def _row(computation: Refine, row: int) -> Tensor:
-    """The logits [branches, T, V] of one row."""
+def _on_cpu(lm: Any, computations: Sequence[Refine]) -> list[Tensor]:
+    """As `_logits`. Torch rounds otherwise for other numbers of rows, so each row of each request is a pass of its own,
+    unless the kernels multiply: then rows of any length and codebook share them."""
+    strands = [_strand(each, row) for each in computations for row in range(len(each.codes))]
+    if lm.shares_passes:
+        made = in_passes(strands, lambda strand: strand[0].shape[0] * strand[0].shape[-1], lm.strands_logits)
+    else:
+        made = [lm.stage_logits(*strand) for strand in strands]
+    rows = iter(made)
+    return [torch.stack([next(rows) for _ in each.codes], 1) for each in computations]
+
+
+def _strand(computation: Refine, row: int) -> tuple[Tensor, Fused, int]:
+    """Codes [branches, K, T] of one row, what they are told, and the codebook that is asked for."""
     guided = computation.guided
     own = torch.arange(row, guided.rows * guided.branches, guided.rows, device="cpu")
     codes = computation.codes[row : row + 1].expand(guided.branches, -1, -1)
-    lm: Any = guided.lm
-    logits: Tensor = lm.stage_logits(codes, guided.passes[0].rows(own), computation.stage)
-    return logits
+    return codes, guided.passes[0].rows(own), computation.stage
 
 
 def _unknown(codes: Tensor, window: Window) -> Tensor:

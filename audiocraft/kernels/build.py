@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from audiocraft.environment import cache_dir
+from audiocraft.errors import InvalidInput
 from audiocraft.kernels.compiling import (
     BUNDLED,
     abi_version,
@@ -63,6 +64,29 @@ def library() -> ctypes.CDLL | None:
         if found is not None:
             return found
     return None
+
+
+def level_name() -> str | None:
+    """The level of the kernels that are used, such as "v3" for AVX2; None where torch does everything."""
+    found = library()
+    return None if found is None else Path(found._name).stem.rpartition(f"-{platform.machine().lower()}-")[2]
+
+
+def use_level(level: str) -> None:
+    """Use the kernels of this level, compiled where they are not yet, for as long as the process lives; before anything
+    else uses them.
+
+    Raises:
+        InvalidInput: the processor has no such level, or it cannot be compiled.
+    """
+    if level not in levels():
+        raise InvalidInput(f"level {level!r} does not run here; {', '.join(levels())} do", field="level")
+    place = cache_dir() / "native"
+    made = place / file_name(level)
+    if not made.is_file() and build(place, level) is None:
+        raise InvalidInput(f"the kernels of level {level!r} cannot be compiled", field="level")
+    os.environ[SWITCH] = str(made)
+    library.cache_clear()
 
 
 def levels() -> tuple[str, ...]:

@@ -32,6 +32,8 @@ from audiocraft.modules.conditioners import (
     JascoCondConst,
     unconditional,
 )
+from audiocraft.modules.packing import is_batch_invariant
+from audiocraft.modules.strands import Strand
 from audiocraft.modules.streaming import StreamingModule
 from audiocraft.modules.transformer import create_norm_fn
 from audiocraft.modules.unet_transformer import UnetTransformer
@@ -214,10 +216,28 @@ class FlowMatchingModel(StreamingModule):
 
     def velocity(self, latents: Tensor, time: Tensor, conditions: FlowConditions) -> Tensor:
         """The network: latents [B, T, D] at times [B] -> their velocities [B, T, D]."""
+        strand = self._input(latents, time, conditions)
+        return self._output(self.transformer(strand.x, cross_attention_src=strand.source))
+
+    @property
+    def shares_passes(self) -> bool:
+        """Whether strands in one pass become, to the last bit, what they become alone."""
+        return is_batch_invariant(self.transformer)
+
+    def velocities(self, strands: Sequence[tuple[Tensor, Tensor, FlowConditions]]) -> list[Tensor]:
+        """What `velocity` gives for each (latents, times, conditions), in one pass; lengths may differ."""
+        return [
+            self._output(x)
+            for x in self.transformer.run_strands([self._input(*strand) for strand in strands])
+        ]
+
+    def _input(self, latents: Tensor, time: Tensor, conditions: FlowConditions) -> Strand:
+        """Latents with what they are told, as the transformer takes them."""
         told = [] if conditions.frames is None else [conditions.frames.to(latents.dtype)]
-        x = self.emb(torch.cat([latents, *told], dim=-1))
         when = self.temb_proj(self.temb(time)).unsqueeze(1)
-        x = self.transformer(x, cross_attention_src=conditions.source + when)
+        return Strand(self.emb(torch.cat([latents, *told], dim=-1)), source=conditions.source + when)
+
+    def _output(self, x: Tensor) -> Tensor:
         out: Tensor = self.linear(x if self.out_norm is None else self.out_norm(x))
         return out
 

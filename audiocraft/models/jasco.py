@@ -22,6 +22,7 @@ from audiocraft.generation import flow, windows
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.flow import FlowGuidance, FlowTask
+from audiocraft.generation.passes import steps_at_once
 from audiocraft.generation.progress import ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance
 from audiocraft.generation.session import Session
@@ -42,6 +43,7 @@ from audiocraft.models.genmodel import BaseGenModel, seeds_for_callers_of_genera
 from audiocraft.models.loaders import load_flow
 from audiocraft.modules.conditioners import ConditioningAttributes, JascoCondConst, WavCondition
 from audiocraft.modules.jasco_conditioners import ChordsEmbConditioner, DrumsConditioner, MelodyConditioner
+from audiocraft.modules.packing import precision_of
 from audiocraft.music.chord_map import ChordMap, released_map
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.types import SymbolicCondition
@@ -52,6 +54,7 @@ CHORD_MAP = "assets/chord_to_index_mapping.pkl"
 """Where users of the original keep the map of chords; where it is not, the released map is taken."""
 _MAPS_BESIDE = ("chord_to_index_mapping.json", "chord_to_index_mapping.pkl")
 _STRIDE = 0.6  # of the window: the rest is heard again by the next one
+_ACTIVATIONS = 16  # vectors of a step's width that a pass has at once
 _WORKING_SPACE = 64 * 2**20
 
 Generated = Tensor | tuple[Tensor, Tensor]
@@ -103,13 +106,11 @@ class JASCO(BaseGenModel):
         Args:
             chords_mapping_path: a map of chords to numbers; a file of this name in the model's folder comes first where
                 nothing else is said, and the released map last.
-            precision: "auto" or "fp32": a flow adds up its velocities, whose errors would add up with them.
+            precision: of the transformer's matrices: "auto" and "fp32", and on a CPU "bf16", "fp16", "int8", "int4".
         """
-        if precision not in ("auto", "fp32", None):
-            raise InvalidInput(f"JASCO models run with precision fp32, not {precision}", field="precision")
         released = family_called(JASCO.family).release(str(name))
         latents, lm, config = load_flow(
-            name if released is None else released.repo, device=usable_device(device)
+            name if released is None else released.repo, device=usable_device(device), precision=precision
         )
         beside = [Path(str(name)) / file for file in _MAPS_BESIDE] if Path(str(name)).is_dir() else []
         if str(chords_mapping_path) == CHORD_MAP and not Path(chords_mapping_path).is_file():
@@ -128,6 +129,10 @@ class JASCO(BaseGenModel):
     @property
     def decoder(self) -> AudioDecoder:  # type: ignore[override]
         return self.latents
+
+    @property
+    def precision(self) -> str:
+        return precision_of(self.lm, self.device)
 
     @property
     def makes_music(self) -> bool:
@@ -171,8 +176,11 @@ class JASCO(BaseGenModel):
         branches = sum(weight != 0 for weight in self.guidance_of(request).weights)
         frames = windows.frames_of(min(request.duration, self.max_duration), self.frame_rate)
         rows = branches * len(request.prompts)
-        of_layer = 4 * frames * (8 * self.lm.dim)
-        return Estimate(rows, rows * of_layer + audio_bytes(self, request) + _WORKING_SPACE)
+        steps = rows * frames
+        if self.device.type == "cpu":
+            steps = steps_at_once(len(request.prompts), branches * frames)
+        of_pass = 4 * steps * (_ACTIVATIONS * self.lm.dim)
+        return Estimate(rows, of_pass + audio_bytes(self, request) + _WORKING_SPACE)
 
     # ------------------------------------------------------------------ the original's interface
 

@@ -18,6 +18,8 @@ from audiocraft.generation.windows import Window
 from audiocraft.models.lm import CFGConditions, ConditionTensors, LMModel, LMOutput, num_rows
 from audiocraft.modules.conditioners import ConditioningAttributes, ConditionType, Fused
 from audiocraft.modules.conditioners.fuser import apply_fused
+from audiocraft.modules.packing import is_batch_invariant
+from audiocraft.modules.strands import Strand
 
 __all__ = ["CFGConditions", "ConditionTensors", "ConditionType", "MagnetLMModel"]
 
@@ -83,6 +85,21 @@ class MagnetLMModel(LMModel):
         x = self._seen(codes, fused, stage)
         logits: Tensor = self.linears[stage](x)
         return logits
+
+    @property
+    def shares_passes(self) -> bool:
+        """Whether strands in one pass become, to the last bit, what they become alone."""
+        return is_batch_invariant(self.transformer, self.linears)
+
+    def strands_logits(self, strands: Sequence[tuple[Tensor, Fused, int]]) -> list[Tensor]:
+        """What `stage_logits` gives for each (codes, conditions, stage), in one pass; lengths and stages may differ."""
+        inputs = [self._input(*strand) for strand in strands]
+        seen = self.transformer.run_strands(inputs)
+        made = []
+        for x, (codes, _, stage) in zip(seen, strands, strict=True):
+            x = x[:, -codes.shape[-1] :]
+            made.append(self.linears[stage](x if self.out_norm is None else self.out_norm(x)))
+        return made
 
     def forward(
         self,
@@ -208,16 +225,21 @@ class MagnetLMModel(LMModel):
 
     def _seen(self, codes: Tensor, fused: Fused, stage: int) -> Tensor:
         """codes [B, K, T] -> what the heads are given, [B, T, D]."""
+        strand = self._input(codes, fused, stage)
+        seen = self.transformer(strand.x, src_mask=strand.hidden, cross_attention_src=strand.source)
+        x = seen[:, -codes.shape[-1] :]
+        return x if self.out_norm is None else self.out_norm(x)
+
+    def _input(self, codes: Tensor, fused: Fused, stage: int) -> Strand:
+        """codes [B, K, T] with what they are told, as the transformer takes them."""
         batch, codebooks, frames = codes.shape
         if codebooks != self.n_q:
             raise InvalidInput(f"the model has {self.n_q} codebooks, the codes {codebooks}", field="codes")
         if not -1 <= stage < self.n_q:
             raise InvalidInput(f"stage {stage} is none of the {self.n_q} codebooks", field="stage")
-        x = sum(embedding(codes[:, k]) for k, embedding in enumerate(self.emb))
-        x = apply_fused(x, fused, None)
-        mask = self._hidden(x.shape[1], x.device, x.shape[1] - frames) if stage > 0 else None
-        x = self.transformer(x, src_mask=mask, cross_attention_src=self._source(fused, batch))[:, -frames:]
-        return x if self.out_norm is None else self.out_norm(x)
+        x = apply_fused(sum(embedding(codes[:, k]) for k, embedding in enumerate(self.emb)), fused, None)
+        hidden = self._hidden(x.shape[1], x.device, x.shape[1] - frames) if stage > 0 else None
+        return Strand(x, hidden, self._source(fused, batch))
 
     def _hidden(self, frames: int, device: torch.device, prepended: int = 0) -> Tensor:
         """bool [S, S], True where a step does not see another one; what is prepended is seen by all."""

@@ -52,7 +52,7 @@ from audiocraft.models.lm import LMModel
 from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.magnet_builder import build_magnet_lm
 from audiocraft.modules.conditioners.t5 import find_t5
-from audiocraft.modules.packing import PRECISIONS, pack_model, resolve_precision
+from audiocraft.modules.packing import PRECISIONS, pack_model, pack_transformer, resolve_precision
 from audiocraft.utils.absent import absent_names
 
 if TYPE_CHECKING:
@@ -333,9 +333,10 @@ def load_generator(
 
 
 def load_flow(
-    name: Path | str, *, device: Device = "cpu"
+    name: Path | str, *, device: Device = "cpu", precision: str | None = "auto"
 ) -> tuple[LatentCodec, FlowMatchingModel, FlowConfig]:
-    """A flow, its configuration, and the codec whose latents it makes; all in float32."""
+    """A flow, its configuration, and the codec whose latents it makes; all in float32 but for the matrices of the
+    transformer, which are kept in `precision`, as `pack_transformer` takes it."""
     checkpoint = read(name, kind="lm", dtype=torch.float32)
     config = _flow_config(checkpoint)
     place = codec_of(name, config)
@@ -355,7 +356,9 @@ def load_flow(
                 f"{name}: the flow was trained with a codec of {wanted:g} {what}, but {place} has {found:g}; it is "
                 "another codec"
             )
-    return latents, _flow_of(checkpoint, config, latents, device), config
+    flow = _flow_of(checkpoint, config, latents, device)
+    pack_transformer(flow.transformer, precision, device)
+    return latents, flow, config
 
 
 def load_jasco_model(

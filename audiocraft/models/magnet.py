@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
+from audiocraft.checkpoints.read import read
 from audiocraft.config.magnet import MagnetConfig, MaskedDecodingConfig
 from audiocraft.config.settings import RESCORER_WEIGHT
-from audiocraft.errors import InvalidInput
+from audiocraft.errors import AudioCraftError, InvalidInput
 from audiocraft.generation import masked
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
+from audiocraft.generation.passes import steps_at_once
 from audiocraft.generation.request import (
     ChosenSampling,
     GenerationRequest,
@@ -184,11 +186,21 @@ class MAGNeT(TokenModel):
     def estimate(self, request: GenerationRequest) -> Estimate:
         """Rows for both branches of guidance; what one pass over a window needs, and the audio."""
         rows = 2 * len(request.prompts)
-        at_once = 2 if self.device.type == "cpu" else rows
         frames = frames_of(min(request.duration, self.max_duration), self.frame_rate)
         lm = self.lm
-        of_pass = at_once * frames * (_ACTIVATIONS * lm.dim + 4 * lm.card) * 4
-        return Estimate(rows, of_pass + audio_bytes(self, request))
+        at_once = (
+            steps_at_once(len(request.prompts), 2 * frames) if self.device.type == "cpu" else rows * frames
+        )
+        of_pass = at_once * (_ACTIVATIONS * lm.dim + 4 * lm.card) * 4
+        return Estimate(rows, of_pass + self._judging_bytes(request) + audio_bytes(self, request))
+
+    def _judging_bytes(self, request: GenerationRequest) -> int:
+        """What a rescorer needs for a pass over a row; its weights are counted where models are loaded."""
+        if request.masked.rescorer is None:
+            return 0
+        frames = frames_of(min(request.duration, self.max_duration), self.frame_rate)
+        width = _width_of(request.masked.rescorer) or self.lm.dim
+        return (frames + self.lm.n_q) * (_ACTIVATIONS * width + 4 * self.lm.n_q * self.lm.card) * 4
 
     # ------------------------------------------------------------------ the original's `generate`
 
@@ -297,3 +309,14 @@ class MAGNeT(TokenModel):
             least_guidance=min(own.min_cfg_coef, most) if least is None else least,
             anneal=own.anneal_temp if asked.anneal is None else asked.anneal,
         )
+
+
+def _width_of(name: str) -> int | None:
+    """The width of the language model called `name`; None where its configuration does not say, or cannot be read,
+    which loading it will say."""
+    try:
+        shape = read(name, kind="lm").config.get("transformer_lm") or {}
+    except AudioCraftError:
+        return None
+    width = shape.get("dim")
+    return width if isinstance(width, int) else None

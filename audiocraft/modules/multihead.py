@@ -22,6 +22,7 @@ from audiocraft.modules.attention import (
 from audiocraft.modules.packed_linear import AdaptedWeight, PackedWeight, Weight, linear
 from audiocraft.modules.ragged import AnyLayer, RaggedLayer
 from audiocraft.modules.rope import RotaryEmbedding
+from audiocraft.modules.strands import StrandContext
 from audiocraft.modules.streaming import StreamingModule
 
 Device = torch.device | str | None
@@ -233,6 +234,8 @@ class StreamingMultiheadAttention(StreamingModule):
                 len(q),
             )
         source = self.source(key, value) if state is None or state.source is None else state.source
+        if isinstance(context, StrandContext):
+            return context.each(self._attend, q, *source, across=True)
         if state is not None:
             state.source = source
         return self._attend(q, *source, context)
@@ -246,6 +249,10 @@ class StreamingMultiheadAttention(StreamingModule):
                 lambda rows, own, part: self._attend_to_past(q[rows], k[rows], v[rows], own, part),
                 context,
                 len(q),
+            )
+        if isinstance(context, StrandContext):
+            return context.each(
+                lambda q, k, v, own: self._attend_to_past(q, k, v, own, None), q, k, v, across=False
             )
         if context.rotation is not None:
             q, k = context.rotation.apply(q, k)

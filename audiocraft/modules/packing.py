@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
 from audiocraft.kernels.huge_pages import move_to_huge_pages
+from audiocraft.modules.backend import is_watched, machine_kernels
 from audiocraft.modules.multihead import Projections, StreamingMultiheadAttention
-from audiocraft.modules.packed_linear import GROUP, PACKED, PackedLinear, PackedWeight
+from audiocraft.modules.packed_linear import GROUP, PACKED, PackedLinear, PackedWeight, supports_weight
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "int4"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -46,6 +47,24 @@ def pack_model(network: nn.Module, heads: nn.Module, precision: str) -> None:
     move_to_huge_pages(packed)
 
 
+def pack_transformer(network: nn.Module, precision: str | None, device: torch.device | str) -> None:
+    """Pack, in place, a transformer around which everything stays in float32, as flows need, whose velocities add up.
+    "auto" is fp32; the others are those of a CPU.
+
+    Raises:
+        InvalidInput: fewer bits on another device.
+    """
+    chosen = resolve_precision("fp32" if precision in (None, "auto") else precision, device)
+    if chosen == "fp32":
+        return
+    if torch.device(device).type != "cpu":
+        raise InvalidInput(
+            f"flows run with precision fp32 on {torch.device(device).type!r}, not {chosen}; give fp32, or device='cpu'",
+            field="precision",
+        )
+    pack_model(network, nn.ModuleList(), chosen)
+
+
 def pack_matrices(network: nn.Module, precision: str) -> None:
     """Pack, in place, every linear layer and attention projection inside `network`."""
     if precision not in PACKED:
@@ -65,6 +84,23 @@ def pack_matrices(network: nn.Module, precision: str) -> None:
 def is_packed(network: nn.Module) -> bool:
     """Whether some matrix in `network` is packed."""
     return any(isinstance(module, PackedWeight) for module in network.modules())
+
+
+def is_batch_invariant(*networks: nn.Module) -> bool:
+    """Whether no product in `networks` depends, in the last bit, on how many rows share it: the kernels multiply, and
+    all matrices are packed."""
+    found = machine_kernels()
+    modules = [module for network in networks for module in network.modules()]
+    packed = [module for module in modules if isinstance(module, PackedWeight)]
+    if found is None or not packed or any(_has_plain_matrix(module) for module in modules):
+        return False
+    return all(supports_weight(found, weight) for weight in packed)
+
+
+def _has_plain_matrix(module: nn.Module) -> bool:
+    if isinstance(module, StreamingMultiheadAttention | Projections):
+        return module._parameters.get("in_proj_weight") is not None
+    return isinstance(module, nn.Linear) or is_watched(module)
 
 
 def precision_of(lm: nn.Module, device: torch.device | str) -> str:

@@ -5,7 +5,7 @@ What a request has cached is an argument (`state`), never an attribute: one mode
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from audiocraft.modules.compiled.transformer import CompiledTransformer, request
 from audiocraft.modules.multihead import StreamingMultiheadAttention
 from audiocraft.modules.ragged import AnyLayer, AnyState, RaggedState
 from audiocraft.modules.rope import RotaryEmbedding
+from audiocraft.modules.strands import Strand, StrandContext, apart_again, in_a_row
 from audiocraft.modules.streaming import StreamingModule
 
 Device = torch.device | str | None
@@ -179,13 +180,13 @@ class StreamingTransformerLayer(nn.Module):
         if self.norm_first:
             x = src + self._attend(self.norm1(src), context, state)
             if self.cross_attention is not None:
-                x = x + self._attend_across(self.norm_cross(x), cross_attention_src, state)
-            return x + self._feed_forward(self.norm2(x))
+                x = x + self._attend_across(self.norm_cross(x), cross_attention_src, context, state)
+            return x + self._feed_forward(self.norm2(x), context)
         x = self.norm1(src + self._attend(src, context, state))
         if self.cross_attention is not None:
             # The queries are the layer's input, not x: released post-norm models were trained so.
-            x = self.norm_cross(x + self._attend_across(src, cross_attention_src, state))
-        return self.norm2(x + self._feed_forward(x))
+            x = self.norm_cross(x + self._attend_across(src, cross_attention_src, context, state))
+        return self.norm2(x + self._feed_forward(x, context))
 
     def init_layer_state(
         self, batch_size: int, capacity: int, cross_attention_src: Tensor | None, arena: Arena
@@ -198,13 +199,22 @@ class StreamingTransformerLayer(nn.Module):
     def _attend(self, x: Tensor, context: StepContext, state: AnyLayer | None) -> Tensor:
         return self.layer_scale_1(self.dropout(self.self_attn(x, x, x, context=context, state=state)[0]))
 
-    def _attend_across(self, x: Tensor, source: Tensor | None, state: AnyLayer | None) -> Tensor:
+    def _attend_across(
+        self, x: Tensor, source: Tensor | None, context: StepContext, state: AnyLayer | None
+    ) -> Tensor:
         assert self.cross_attention is not None
-        out = self.cross_attention(x, source, source, context=StepContext(), state=state)[0]
+        seen = context if isinstance(context, StrandContext) else StepContext()
+        out = self.cross_attention(x, source, source, context=seen, state=state)[0]
         return self.layer_scale_cross(self.dropout(out))
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        hidden = self.dropout(self.activation(self.linear1(x)))
+    def _feed_forward(self, x: Tensor, context: StepContext) -> Tensor:
+        wide = self.linear1(x)
+        wide = (
+            context.apart(self.activation, wide)
+            if isinstance(context, StrandContext)
+            else self.activation(wide)
+        )
+        hidden = self.dropout(wide)
         return self.layer_scale_2(self.dropout(self.linear2(hidden)))
 
 
@@ -323,6 +333,24 @@ class StreamingTransformer(StreamingModule):
             x = x + self.positional_scale * self._sines(x, context.positions)
         source = kwargs.get("cross_attention_src", args[2] if len(args) > 2 else None)
         return self._run_layers(x, source, context, state)
+
+    def run_strands(self, strands: Sequence[Strand]) -> list[Tensor]:
+        """[B, S, D] of each strand, in one pass without a past; the strands see nothing of each other. To the bit what
+        each is alone where `packing.is_batch_invariant`."""
+        attention = cast(StreamingMultiheadAttention, self.layers[0].self_attn)
+        contexts = [attention.make_context(strand.x, attn_mask=strand.hidden) for strand in strands]
+        inputs = [strand.x for strand in strands]
+        if self.positional_embedding != "rope":
+            inputs = [x + self.positional_scale * self._sines(x, None) for x in inputs]
+        sources = [strand.source for strand in strands if strand.source is not None]
+        assert len(sources) in (0, len(strands)), "all strands have a source, or none has"
+        shared = StrandContext(
+            parts=contexts,
+            steps=[(x.shape[0], x.shape[1]) for x in inputs],
+            sources=[(source.shape[0], source.shape[1]) for source in sources],
+        )
+        made = self._run_layers(in_a_row(inputs), in_a_row(sources) if sources else None, shared, None)
+        return apart_again(made, strands)
 
     @property
     def has_cross_attention(self) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from audiocraft.kernels.build import levels
+
 
 @pytest.mark.slow
 def test_the_smallest_size(repository: Path) -> None:
@@ -28,4 +30,5 @@ def test_the_smallest_size(repository: Path) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found["precisions"]) == {"fp32", "int8"}
     assert found["precisions"]["int8"]["read_mb"] < 0.5 * found["precisions"]["fp32"]["read_mb"]
+    assert found["kernels"] is None or found["kernels"]["level"] in levels()
     assert found["codec"]["decode_s"] > 0 and found["transformers"] is None

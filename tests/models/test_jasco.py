@@ -24,7 +24,10 @@ from audiocraft.generation.progress import CancelToken, Progress
 from audiocraft.generation.request import FlowSettings, GenerationRequest, Guidance, WindowSettings
 from audiocraft.generation.session import Session
 from audiocraft.models import JASCO
+from audiocraft.models.flow_matching import FlowMatchingModel
+from audiocraft.models.footprint import bytes_by_precision
 from audiocraft.models.loaders import load_model
+from audiocraft.modules.backend import machine_kernels
 from audiocraft.server.app import create_app
 from audiocraft.server.worker.local_engine import LocalEngine
 
@@ -277,3 +280,63 @@ def test_a_job_of_the_server(folder: Path, client: TestClient) -> None:
         assert refused.status_code == 422, refused.text
     refused = client.post("/v1/generations", json={**body, "model": "musicgen-nano"})
     assert refused.status_code == 422 and "chords" in refused.text
+
+
+@pytest.fixture(scope="module")
+def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wide enough that all matrices of its transformer can have eight bits and four."""
+    return written(tmp_path_factory.mktemp("models") / "jasco-wide", dim=64)
+
+
+@pytest.mark.parametrize(
+    ("precision", "most"), [("bf16", 0.02), ("fp16", 0.005), ("int8", 0.04), ("int4", 0.4)]
+)
+def test_packed_weights_say_nearly_the_same(wide_folder: Path, precision: str, most: float) -> None:
+    """The whole way from noise, beside that of float32, relative to its size."""
+    whole, packed = (JASCO.get_pretrained(str(wide_folder), precision=one) for one in ("fp32", precision))
+    assert packed.precision == precision and whole.precision == "fp32"
+    session = [Session.open((3,)) for _ in range(2)]
+    one, other = (
+        torch.cat(list(run_alone(model.generation(model.prepare(request()), own))), -1)
+        for model, own in zip((whole, packed), session, strict=True)
+    )
+    assert float((one - other).norm() / one.norm()) < most
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
+def test_eight_of_different_lengths_at_once(
+    wide_folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request gets the audio it gets alone; where the kernels multiply, all share their passes."""
+    shared: list[int] = []
+    velocities = FlowMatchingModel.velocities
+
+    def counted(lm: FlowMatchingModel, strands: Any) -> list[torch.Tensor]:
+        shared.append(len(strands))
+        return velocities(lm, strands)
+
+    asked = [request(seeds=(seed,), duration=0.5 + 0.3 * (seed % 3)) for seed in range(8)]
+    model = JASCO.get_pretrained(str(wide_folder), precision=precision)
+    alone = [model.run(one).audio for one in asked]
+    monkeypatch.setattr(FlowMatchingModel, "velocities", counted)
+    engine = Engine(ModelCache(precision=precision), max_rows=64)
+    tickets = [engine.submit(one, model=str(wide_folder), on_event=lambda event: None) for one in asked]
+    for ticket, expected in zip(tickets, alone, strict=True):
+        assert torch.equal(ticket.result(PATIENCE).audio, expected)
+    engine.close()
+    packed = precision != "fp32" and machine_kernels() is not None
+    assert max(shared, default=0) > 1 if packed else not shared
+
+
+def test_precision_from_the_command_line(
+    wide_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["generate", "funk", "-m", str(wide_folder), "-d", "0.4", "--seed", "1", "--quiet"]
+    assert main([*words, "-o", str(tmp_path / "a.wav"), "--precision", "int8", "--flow-steps", "2"]) == 0
+    assert main([*words, "-o", str(tmp_path / "b.wav"), "--precision", "int3"]) == 2
+    assert "int3" in capsys.readouterr().err
+
+
+def test_fewer_bits_are_fewer_bytes(wide_folder: Path) -> None:
+    found = bytes_by_precision(str(wide_folder), device=torch.device("cpu"))
+    assert found["int4"] < found["int8"] < found["fp16"] == found["bf16"] < found["fp32"]

@@ -14,13 +14,16 @@ from torch import Tensor
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.write import write_release
 from audiocraft.config.conditioning import FuserConfig
+from audiocraft.config.magnet import MagnetTransformerConfig
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import ModelCache
 from audiocraft.errors import AudioCraftError, Cancelled, InvalidInput
 from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest, Guidance, MaskedSettings, Sampling
 from audiocraft.models import MAGNeT, MusicGen
+from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_model
+from audiocraft.modules.backend import machine_kernels
 from tests import tiny_magnet
 
 PATIENCE = 120
@@ -29,6 +32,13 @@ PATIENCE = 120
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_magnet.write(tmp_path_factory.mktemp("magnet"))
+
+
+@pytest.fixture(scope="module")
+def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wide enough that all of its matrices can have eight bits and four."""
+    shape = MagnetTransformerConfig(dim=64, num_heads=2, num_layers=2, n_q=4, card=400)
+    return tiny_magnet.write(tmp_path_factory.mktemp("wide"), transformer_lm=shape)
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +207,37 @@ def test_together_is_alone_beside_another_family(folder: Path, model: MAGNeT) ->
     engine.close()
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4", "bf16"])
+def test_eight_of_different_lengths_at_once(
+    wide_folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that are at other lengths and codebooks share their passes where the kernels multiply, and each gets the
+    codes that it gets alone; with fp32, where torch multiplies, each has passes of its own."""
+    shared: list[int] = []
+    strands_logits = MagnetLMModel.strands_logits
+
+    def counted(lm: MagnetLMModel, strands: Any) -> list[Tensor]:
+        shared.append(len(strands))
+        return strands_logits(lm, strands)
+
+    asked = [
+        request(*["jazz", "rain"][: 1 + (seed == 3)], seeds=tuple(range(seed, seed + 1 + (seed == 3))),
+                duration=0.8 + 0.6 * (seed % 3), masked=MaskedSettings(steps=(3 + seed % 2, 2)))
+        for seed in range(8)
+    ]  # fmt: skip
+    model = MAGNeT.get_pretrained(str(wide_folder), precision=precision)
+    alone = [codes(model, one) for one in asked]
+    monkeypatch.setattr(MagnetLMModel, "strands_logits", counted)
+    engine = Engine(ModelCache(precision=precision), max_rows=32)
+    tickets = [engine.submit(one, model=str(wide_folder), on_event=lambda event: None) for one in asked]
+    for ticket, expected in zip(tickets, alone, strict=True):
+        found = ticket.result(PATIENCE).codes
+        assert found is not None and torch.equal(found, expected)
+    engine.close()
+    assert max(shared, default=0) > 1 if model.lm.shares_passes else not shared
+    assert model.lm.shares_passes == (precision != "fp32" and machine_kernels() is not None)
+
+
 def test_the_released_form_is_the_same_model(tmp_path: Path) -> None:
     ours = tiny_magnet.write(tmp_path / "ours", conditioners={}, fuser=FuserConfig())
     write_release(tmp_path / "released", read(ours, kind="lm"))
@@ -241,3 +282,9 @@ def test_a_rescorer_counts_as_much_as_its_weight_says(model: MAGNeT) -> None:
     assert torch.equal(judged(1.0, "jazz"), full)
     both = judged(1.0, "folk", "jazz", seeds=(4, 5))
     assert torch.equal(both[1:], full)
+
+
+def test_memory_of_a_second_opinion_is_counted(model: MAGNeT) -> None:
+    plain = model.estimate(request())
+    judged = model.estimate(request(masked=MaskedSettings(rescorer="musicgen-nano")))
+    assert judged.bytes > plain.bytes and judged.rows == plain.rows
