@@ -1,10 +1,14 @@
 """Fine-tuning, measured as a musician would use it: songs of two unusual styles, made here by rule; adapters and all
 weights; the cross-entropy of what was held out and of other music, before and after; a folder of odd files.
 
-    python benchmarks/finetune.py --out runs/finetune-bench [--steps 200] [--base musicgen-nano] [--only odd|style]
+    python benchmarks/finetune.py --out runs/finetune-bench                  # as `audiocraft finetune` does it
+    python benchmarks/finetune.py --out runs/finetune-small --size small     # 60 steps of crops of 5 s
+    python benchmarks/finetune.py --out runs/finetune-bench --part bells-lora    # one part after the other
 
-Needs `pip install '.[train,analysis]'`; for other music, FluidSynth and a General MIDI sound font. A run that was
-stopped goes on. It prints one JSON document.
+Parts are bells-lora, buzz-lora, bells-full, measure (of these three) and odd; all, where none is named. A run that was
+stopped goes on, and one that is done is not repeated. What is held out are four songs of each style that no run sees.
+Needs `pip install '.[train,analysis]'`; for other music, FluidSynth and a General MIDI sound font. It prints one JSON
+document, and keeps it as figures.json in the folder.
 """
 
 from __future__ import annotations
@@ -30,7 +34,9 @@ from audiocraft.solvers.builders import build_solver
 from audiocraft.types import AudioMeta
 from audiocraft.workflows.finetune import Base, Settings, configure
 
-RATE, SECONDS, SONGS = 24000, 30.0, 8
+RATE, SECONDS, SONGS, UNHEARD = 24000, 30.0, 8, 4
+SIZES: dict[str, list[str]] = {"full": [], "small": ["--steps", "60", "--crop", "5"]}
+PARTS = ("bells-lora", "buzz-lora", "bells-full", "measure", "odd")
 Samples = NDArray[np.float64]
 
 
@@ -83,6 +89,20 @@ def write_style(name: str, folder: Path) -> Path:
         if not path.is_file():
             soundfile.write(path, make(song), RATE, subtype="PCM_16")
             path.with_suffix(".txt").write_text(words)
+    return folder
+
+
+def write_unheard(name: str, folder: Path) -> Path:
+    """Further songs of a style, which nothing is trained on, as a data set `egs/all`."""
+    make, words = STYLES[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    metas = []
+    for song in range(SONGS, SONGS + UNHEARD):
+        path = folder / f"{song}.wav"
+        soundfile.write(path, make(song), RATE, subtype="PCM_16")
+        path.with_suffix(".json").write_text(json.dumps({"description": words}))
+        metas.append(AudioMeta(str(path.resolve()), SECONDS, RATE))
+    save_audio_meta(folder / "egs" / "all" / "data.jsonl.gz", metas)
     return folder
 
 
@@ -147,15 +167,7 @@ def tune(base: str, songs: Path, run: Path, method: str, options: argparse.Names
     """`audiocraft finetune` on a folder -> minutes it took."""
     begun = time.monotonic()
     words = ["finetune", str(songs), "--base", base, "--method", method, "--run", str(run)]
-    words += [
-        "--out",
-        str(run / "model"),
-        "--steps",
-        str(options.steps),
-        "--batch-size",
-        str(options.batch_size),
-    ]
-    words += [] if options.crop is None else ["--crop", str(options.crop)]
+    words += ["--out", str(run / "model"), *SIZES[options.size]]
     code = audiocraft(words)
     if code != 0:
         raise SystemExit(code)
@@ -164,7 +176,8 @@ def tune(base: str, songs: Path, run: Path, method: str, options: argparse.Names
 
 def cross_entropy(base: Base, weights: str, root: Path, valid: str, options: argparse.Namespace) -> float:
     """Of the clips in a manifest, with the weights of any model of the base's shape."""
-    config = configure(base, root, Settings(method="full", batch_size=8, crop=options.crop))
+    crop = 5.0 if options.size == "small" else None
+    config = configure(base, root, Settings(method="full", batch_size=8, crop=crop))
     tree = {"datasource": {"valid": valid}}
     from audiocraft.config.decode import decode, encode
     from audiocraft.solvers.run_config import merged
@@ -178,34 +191,49 @@ def cross_entropy(base: Base, weights: str, root: Path, valid: str, options: arg
         return float(solver.validate()["ce"])
 
 
-def styles(out: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Two styles: adapters for both, all weights for the first; and what becomes of other music."""
-    base, found = Base.find(options.base), dict[str, Any]()
-    runs = {("bells", "lora"): out / "bells-lora", ("bells", "full"): out / "bells-full"}
-    runs |= {("buzz", "lora"): out / "buzz-lora"}
-    for (style, method), run in runs.items():
-        found[f"{style} {method} minutes"] = tune(
-            options.base, write_style(style, out / style), run, method, options
-        )
-    adapters = {style: runs[style, "lora"] / "adapter.safetensors" for style in STYLES}
+def measure(out: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The cross-entropy of unheard songs of both styles and of other music, of every model."""
+    base = Base.find(options.base)
+    runs = {name: out / name for name in ("bells-lora", "bells-full", "buzz-lora")}
+    adapters = {style: runs[f"{style}-lora"] / "adapter.safetensors" for style in STYLES}
     models = {
         "base": options.base,
-        "bells lora": str(runs["bells", "lora"]),
-        "bells full": str(runs["bells", "full"]),
-        "buzz lora": str(runs["buzz", "lora"]),
+        **{name: str(run) for name, run in runs.items()},
         "half of both": f"{options.base}+{adapters['bells']}:0.5+{adapters['buzz']}:0.5",
     }
-    data = {style: (runs[style, "lora"] / "data", "egs/valid") for style in STYLES}
+    data = {style: write_unheard(style, out / f"{style}-unheard") for style in STYLES}
     corpus = other_music(out / "corpus")
     if corpus is not None:
-        data["other music"] = (corpus, "egs/all")
+        data["other music"] = corpus
     table = {
-        place: {name: cross_entropy(base, model, *where, options) for name, model in models.items()}
-        for place, where in data.items()
+        place: {name: cross_entropy(base, model, root, "egs/all", options) for name, model in models.items()}
+        for place, root in data.items()
     }
-    size = sum(path.stat().st_size for path in (runs["bells", "full"] / "model").rglob("*.safetensors"))
-    share = adapters["bells"].stat().st_size / size
-    return {**found, "cross-entropy": table, "adapter's share of the model": share}
+    change = {
+        place: {name: f"{100 * (value / row['base'] - 1):+.1f} %" for name, value in row.items()}
+        for place, row in table.items()
+    }
+    size = sum(path.stat().st_size for path in (runs["bells-full"] / "model").rglob("*.safetensors"))
+    return {
+        "cross-entropy": table,
+        "beside the base": change,
+        "adapter's share of the model": adapters["bells"].stat().st_size / size,
+    }
+
+
+def part(name: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One part -> what it found, by what it is called."""
+    if name == "measure":
+        return measure(out, options)
+    if name == "odd":
+        return {
+            "odd folder, minutes": tune(
+                options.base, write_odd(out / "odd"), out / "odd-run", "lora", options
+            )
+        }
+    style, method = name.split("-")
+    minutes = tune(options.base, write_style(style, out / style), out / name, method, options)
+    return {f"{name}, minutes": minutes}
 
 
 def main() -> None:
@@ -214,20 +242,25 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", default="musicgen-nano")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--crop", type=float)
-    parser.add_argument("--only", choices=("odd", "style"))
+    parser.add_argument("--size", choices=tuple(SIZES), default="full")
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this; repeat it")
     options = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
-    found: dict[str, Any] = {"steps": options.steps, "batch": options.batch_size, "crop": options.crop}
-    if options.only != "odd":
-        found["styles"] = styles(options.out, options)
-    if options.only != "style":
-        minutes = tune(options.base, write_odd(options.out / "odd"), options.out / "odd-run", "lora", options)
-        found["odd folder, minutes"] = minutes
+    kept = options.out / "figures.json"
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {"size": options.size}
+    if found["size"] != options.size:
+        raise SystemExit(f"{options.out} holds figures of size {found['size']}; choose another --out")
+    for name in options.part or PARTS:
+        # A run that is done takes no time when it is asked for again, and its minutes were measured before.
+        found |= {
+            key: value
+            for key, value in part(name, options.out, options).items()
+            if key not in found or name == "measure"
+        }
+        options.out.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found, indent=1) + "\n")
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
 
 

@@ -4,8 +4,9 @@ that what else the machine does meets both; figures are medians over pairs. And 
 
     python benchmarks/training.py [--pairs 9] [--only lm|codec] [--batch 2] [--seconds 1.0]
 
-One thread. Times are those of the processor, since others may use the machine too; `wall` is said beside them. It
-prints one JSON document.
+One thread. Times are those of the processor, since others may use the machine too; `wall` is said beside them. The
+largest memory is that of processes that do nothing else: each builds its model anew, loads the same batches and takes
+ten steps; three of each kind in turns, whose medians are compared. It prints one JSON document.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +35,8 @@ from audiocraft.solvers.builders import build_solver
 from audiocraft.train import init_seed_and_system
 
 RATE, CLIPS, CLIP_S = 32000, 6, 4.0
+NAMES = {"lm": "musicgen, four layers of small's widths", "codec": "codec of 32 kHz"}
+STEPS_OF_PEAK = 10
 Step = Callable[[], None]
 
 
@@ -170,18 +173,50 @@ def seconds(step: Step) -> tuple[float, float]:
     return time.process_time() - used, time.perf_counter() - wall
 
 
-def peak(made: Callable[[], Step]) -> float:
-    """The largest memory of a process of its own that takes three steps, MB."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        step = made()
-        for _ in range(3):
+def peak_here(name: str, kind: str, options: argparse.Namespace) -> float:
+    """The largest memory of this process after it has taken some steps of one kind, MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        solver, plain = built(name, root, options)
+        solver.prepare()
+        batches = [solver.load_batch(step) for step in range(4)]
+        step = ours(solver, batches) if kind == "ours" else plain(solver, batches)
+        for _ in range(STEPS_OF_PEAK):
             step()
-        os.write(writer, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    return float(os.read(reader, 100))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def peaks(name: str, options: argparse.Namespace) -> dict[str, list[float]]:
+    """The largest memory of fresh processes of both kinds, in turns, MB."""
+    found: dict[str, list[float]] = {"ours": [], "plain": []}
+    for _ in range(options.peaks):
+        for kind, own in found.items():
+            words = [
+                "--peak",
+                kind,
+                "--only",
+                name,
+                "--batch",
+                str(options.batch),
+                "--seconds",
+                str(options.seconds),
+            ]
+            done = subprocess.run(
+                [sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True
+            )
+            own.append(float(done.stdout))
+    return found
+
+
+def built(name: str, root: Path, options: argparse.Namespace) -> tuple[Any, Callable[[Any, list[Any]], Step]]:
+    """A solver, and what makes the plain loop over its network."""
+    corpus(root)
+    init_seed_and_system(compose(["solver=compression/debug", "num_threads=1"]))
+    return (
+        (language_model(root, options), plain_language_model)
+        if name == "lm"
+        else (codec(root, options), plain_codec)
+    )
 
 
 def compare(solver: Any, plain: Callable[[Any, list[Any]], Step], pairs: int) -> dict[str, Any]:
@@ -190,7 +225,6 @@ def compare(solver: Any, plain: Callable[[Any, list[Any]], Step], pairs: int) ->
     began = time.process_time()
     batches = [solver.load_batch(step) for step in range(4)]
     loading = (time.process_time() - began) / len(batches)
-    memory, memory_plain = peak(lambda: ours(solver, batches)), peak(lambda: plain(solver, batches))
     beside, own = plain(solver, batches), ours(solver, batches)
     beside()
     own()
@@ -204,7 +238,6 @@ def compare(solver: Any, plain: Callable[[Any, list[Any]], Step], pairs: int) ->
         "plain_s": round(median(b[0] for _, b in times), 4),
         "time": round(median(a[0] / b[0] for a, b in times), 4),
         "wall": round(median(a[1] / b[1] for a, b in times), 4),
-        "peak_mb": round(memory), "peak_plain_mb": round(memory_plain), "memory": round(memory / memory_plain, 4),
         "loading_s": round(loading, 4), "batches_per_step": round(median(a[0] for a, _ in times) / loading, 1),
     }  # fmt: skip
 
@@ -216,20 +249,27 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--only", choices=("lm", "codec"))
+    parser.add_argument("--only", choices=tuple(NAMES))
+    parser.add_argument(
+        "--peaks", type=int, default=3, help="processes of each kind whose memory is measured"
+    )
+    parser.add_argument("--peak", choices=("ours", "plain"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.peak is not None:
+        sys.stdout.write(f"{peak_here(options.only, options.peak, options)}\n")
+        return
     found: dict[str, Any] = {"pairs": options.pairs, "batch": options.batch, "seconds": options.seconds}
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        corpus(root)
-        init_seed_and_system(compose(["solver=compression/debug", "num_threads=1"]))
-        if options.only != "codec":
-            found["musicgen, four layers of small's widths"] = compare(
-                language_model(root, options), plain_language_model, options.pairs
-            )
-        if options.only != "lm":
-            found["codec of 32 kHz"] = compare(codec(root, options), plain_codec, options.pairs)
+    for name in [options.only] if options.only else NAMES:
+        memory = peaks(name, options)
+        own, plain = (statistics.median(memory[kind]) for kind in ("ours", "plain"))
+        found[NAMES[name]] = {
+            "peaks_mb": {kind: [round(one) for one in each] for kind, each in memory.items()},
+            "memory": round(own / plain, 4),
+        }
+        if options.pairs:
+            with tempfile.TemporaryDirectory() as folder:
+                found[NAMES[name]] |= compare(*built(name, Path(folder), options), options.pairs)
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
 
 

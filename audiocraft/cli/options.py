@@ -33,6 +33,14 @@ Model = Annotated[
         autocompletion=models_beginning,
     ),
 ]
+Ask = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ask",
+        metavar="NAME=VALUE",
+        help="With --slurm: what a run asks of the cluster, such as gpus=8, time=600 or partition=long; repeat it.",
+    ),
+]
 Adapter = Annotated[
     list[str] | None,
     typer.Option(

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from audiocraft.cli.output import INTERRUPTED
+from audiocraft.cli import many, options
+from audiocraft.cli.output import FAILED, INTERRUPTED
 from audiocraft.config.compose import entry_points
 from audiocraft.errors import InvalidInput
 
@@ -23,6 +24,8 @@ _EXAMPLES = """Examples:
 audiocraft train solver=compression/nano
 
 audiocraft train solver=musicgen/nano optim.lr=5e-4 --folder runs/mine
+
+audiocraft train -m solver=musicgen/nano optim.lr=1e-4,3e-4 seed=1,2 --local 2
 
 audiocraft train watch runs/mine
 
@@ -39,6 +42,17 @@ def train(
             metavar="solver=NAME [KEY=VALUE ...] | watch RUN | export RUN", help="What to train, and how."
         ),
     ],
+    multirun: Annotated[
+        bool,
+        typer.Option(
+            "--multirun",
+            "-m",
+            help="A run for each combination of values: optim.lr=1e-4,3e-4 seed=range(1,4).",
+        ),
+    ] = False,
+    local: Annotated[int, typer.Option(metavar="N", help="With -m: so many runs at a time.")] = 1,
+    slurm: Annotated[bool, typer.Option("--slurm", help="With -m: queue the runs with sbatch.")] = False,
+    ask: options.Ask = None,
     folder: Annotated[Path | None, typer.Option(help="Folder of the run; default: one under runs/.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue what the folder holds.")] = True,
     from_previous: Annotated[
@@ -56,6 +70,14 @@ def train(
     ] = "float16",
 ) -> None:
     """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint."""
+    if multirun:
+        if folder is not None or export is not None:
+            raise InvalidInput(
+                "each run of a sweep has a folder of its own, and is exported by `audiocraft train export RUN`",
+                field="multirun",
+            )
+        _sweep(overrides, local=local, slurm=slurm, ask=ask or [])
+        return
     if overrides[0] == "watch":
         from audiocraft.cli.watch import watch
 
@@ -78,6 +100,20 @@ def train(
     if export is not None:
         _export([str(config_folder)], export, codec, dtype)
     typer.echo(export or config_folder)
+
+
+def _sweep(overrides: list[str], *, local: int, slurm: bool, ask: list[str]) -> None:
+    """Train each combination of values, or queue it; the same line goes on with those that were stopped."""
+    from audiocraft.config.compose import sweep
+    from audiocraft.grids._base_explorers import BaseExplorer
+    from audiocraft.grids.launcher import GridRun
+
+    asked = many.asked_of(ask)
+    rows = many.with_jobs(many.rows_of([GridRun(overrides=words, slurm=asked) for words in sweep(overrides)]))
+    rows, failed = many.train(rows, local=local, slurm=slurm)
+    many.show(rows, BaseExplorer(lambda _launcher: None))
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 def log_to_stderr() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,37 @@ def compose_tree(overrides: Sequence[str] = (), *, folder: Path | None = None) -
     except (hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, overrides, base)) from error
     return tree  # type: ignore[no-any-return]
+
+
+def sweep(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """The overrides of each run of a sweep: `optim.lr=1e-4,3e-4`, `seed=range(1,4)` and `dset=glob(audio/*)` as Hydra
+    reads them, every value with every other.
+
+    Raises:
+        ConfigError: an override cannot be read.
+    """
+    hydra = require("hydra", extra="train")
+    require("hydra.core.override_parser.overrides_parser", extra="train")
+    base = config_folder()
+    try:
+        with hydra.initialize_config_dir(str(base.absolute()), version_base="1.3"):
+            loader = hydra.core.global_hydra.GlobalHydra.instance().config_loader()
+            parser = hydra.core.override_parser.overrides_parser.OverridesParser.create(config_loader=loader)
+            axes = [_values_of(override) for override in parser.parse_overrides(list(overrides))]
+    except hydra.errors.HydraException as error:
+        raise ConfigError(_explain(error, overrides, base)) from error
+    return list(itertools.product(*axes))
+
+
+def _values_of(override: Any) -> list[str]:
+    """The words of an override: one for each value that it sweeps over."""
+    if not override.is_sweep_override():
+        return [override.input_line]
+    key = override.get_key_element()
+    words = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not words:
+        raise ConfigError(f"{override.input_line} stands for nothing")
+    return words
 
 
 def decode_tree(tree: Mapping[str, Any]) -> SolverConfig:

@@ -1,4 +1,4 @@
-"""Which kind of cluster this is, and what Slurm must be told there. Kept for users of the original."""
+"""Which kind of cluster this is, and what Slurm must be told there."""
 
 from __future__ import annotations
 

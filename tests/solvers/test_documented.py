@@ -30,8 +30,13 @@ _INSTEAD = (
     (r"--local 2", "--dry-run"),
     (r"solver=musicgen/nano continue_from=musicgen-nano", "{recipe} continue_from={base_run}"),
 )
-# Tried elsewhere, because they need what a page cannot have: a signature of a run that the reader has.
-_ELSEWHERE = {"--cancel 0123abcd": "tests/grids", "//sig/0123abcd": "tests/solvers/test_runs_of_users.py"}
+# Tried elsewhere, because they need what a page cannot have, such as a signature of a run that the reader has.
+_ELSEWHERE = {
+    "--cancel 0123abcd": "tests/grids",
+    "--slurm": "tests/cli/test_slurm.py",
+    "train -m": "tests/cli/test_slurm.py",
+    "//sig/0123abcd": "tests/solvers/test_runs_of_users.py",
+}
 
 
 def documented() -> list[str]:

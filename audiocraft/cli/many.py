@@ -1,0 +1,266 @@
+"""Many runs, of a grid or a sweep: trained on this machine, queued on a cluster, stopped, and shown in a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from audiocraft.cli.output import document, note, result
+from audiocraft.cli.signals import check_interrupted
+from audiocraft.errors import AudioCraftError, InvalidInput
+
+if TYPE_CHECKING:
+    from audiocraft.grids._base_explorers import BaseExplorer
+    from audiocraft.grids.launcher import GridRun
+    from audiocraft.grids.slurm import SlurmSettings
+    from audiocraft.solvers.overview import RunView
+
+_LOG = "grid.log"
+_LOOK_S = 0.2
+_ALIVE = {"PENDING": "queued", "REQUEUED": "queued", "REQUEUE_HOLD": "queued", "SUSPENDED": "queued"}
+
+
+@dataclass(frozen=True, slots=True)
+class ManyRun:
+    """One of many runs, and what is to be seen of it.
+
+    Args:
+        sig: its signature.
+        job: its number in the queue of a cluster, and what the queue says; None: it is in none.
+    """
+
+    run: GridRun
+    sig: str
+    folder: Path
+    job: tuple[str, str] | None = None
+
+    @property
+    def view(self) -> RunView:
+        from audiocraft.solvers.overview import RunView
+
+        return RunView.of(self.folder)
+
+    @property
+    def state(self) -> str:
+        """new, queued, running, stopped or done."""
+        own = self.view.state
+        return own if self.job is None or own == "done" else _ALIVE.get(self.job[1], "running")
+
+    @property
+    def command(self) -> list[str]:
+        return ["train", *self.run.overrides, "--folder", str(self.folder)]
+
+
+def asked_of(words: Sequence[str]) -> dict[str, Any]:
+    """What `--ask gpus=8` and others ask of a cluster."""
+    found = dict[str, Any]()
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InvalidInput(f"--ask takes NAME=VALUE, as in gpus=8; got {word!r}", field="ask")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def rows_of(
+    runs: Sequence[GridRun], overrides: Sequence[str] = (), asked: Mapping[str, Any] = MappingProxyType({})
+) -> list[ManyRun]:
+    """Runs with their signatures and folders, as `audiocraft train` names them.
+
+    Args:
+        overrides: for all of them, after their own.
+        asked: of a cluster, beside what the runs ask.
+    """
+    from audiocraft.config.compose import compose, signature
+    from audiocraft.grids.launcher import GridRun, words_of
+    from audiocraft.train import run_folder
+
+    rows = []
+    for run in runs:
+        words = tuple(words_of(*run.overrides, *overrides).values())
+        folder = run_folder(compose(words), words)
+        rows.append(ManyRun(GridRun(overrides=words, slurm={**run.slurm, **asked}), signature(words), folder))
+    return rows
+
+
+def called(rows: Sequence[ManyRun], sig: str) -> ManyRun:
+    """The run with this signature; a refusal that lists all of them."""
+    found = next((row for row in rows if row.sig == sig), None)
+    if found is None:
+        raise InvalidInput(
+            f"no run of this grid has the signature {sig!r}; there are {', '.join(row.sig for row in rows)}",
+            field="sig",
+        )
+    return found
+
+
+def cancel(row: ManyRun) -> None:
+    """Stop a run, here or on a cluster; it writes a checkpoint."""
+    if row.job is not None:
+        from audiocraft.grids import slurm
+
+        slurm.cancel(row.job[0])
+        note(f"{row.sig}: job {row.job[0]} is cancelled; --slurm goes on with it")
+        return
+    process = row.view.process
+    if process is None:
+        note(f"{row.sig} is not running")
+        return
+    os.kill(process, signal.SIGINT)
+    note(f"{row.sig} stops after this step; --local N goes on with it")
+
+
+def put_aside(row: ManyRun) -> None:
+    """Make room for a run to begin anew; what it was is kept beside it."""
+    if row.state in ("running", "queued"):
+        raise InvalidInput(f"{row.sig} is {row.state}; --cancel {row.sig} stops it", field="restart")
+    number = 1
+    while (aside := row.folder.with_name(f"{row.folder.name}.{number}")).exists():
+        number += 1
+    if row.folder.exists():
+        row.folder.rename(aside)
+        note(f"what {row.sig} was before is in {aside}")
+
+
+def train(rows: Sequence[ManyRun], *, local: int | None, slurm: bool) -> tuple[Sequence[ManyRun], int]:
+    """Train runs that are not done here, so many at a time, or queue them; neither: leave them -> the runs as they are
+    then, and how many failed."""
+    if slurm:
+        submit(rows)
+        return with_jobs(rows), 0
+    return rows, 0 if local is None else train_here(rows, local)
+
+
+def train_here(rows: Sequence[ManyRun], at_once: int) -> int:
+    """Train what is not done, so many at a time -> how many runs failed."""
+    if at_once < 1:
+        raise InvalidInput(
+            f"--local takes the number of runs at a time, at least 1, got {at_once}", field="local"
+        )
+    waiting = [row for row in rows if row.state in ("new", "stopped")]
+    running: list[tuple[ManyRun, subprocess.Popen[bytes]]] = []
+    failed = 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                row = waiting.pop(0)
+                running.append((row, _start(row)))
+            time.sleep(_LOOK_S)
+            check_interrupted()
+            for row, process in [entry for entry in running if entry[1].poll() is not None]:
+                running.remove((row, process))
+                failed += process.returncode != 0
+                note(
+                    f"{row.sig} {'is done' if not process.returncode else f'failed: see {row.folder / _LOG}'}"
+                )
+    finally:
+        for _, process in running:
+            process.send_signal(signal.SIGINT)
+        for _, process in running:
+            process.wait()
+    return failed
+
+
+def _start(row: ManyRun) -> subprocess.Popen[bytes]:
+    row.folder.mkdir(parents=True, exist_ok=True)
+    note(f"{row.sig} begins: {row.folder}")
+    with open(row.folder / _LOG, "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "audiocraft", *row.command],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+
+def with_jobs(rows: Sequence[ManyRun]) -> list[ManyRun]:
+    """Runs with their jobs, where some were queued on a cluster that can be asked."""
+    from audiocraft.grids import slurm
+
+    numbers = {
+        row.sig: path.read_text().strip() for row in rows if (path := row.folder / slurm.JOB).is_file()
+    }
+    if not numbers:
+        return list(rows)
+    try:
+        alive = slurm.queue()
+    except AudioCraftError:  # then a run's own folder says what there is to say
+        return list(rows)
+    return [
+        replace(row, job=(number, alive[number])) if (number := numbers.get(row.sig, "")) in alive else row
+        for row in rows
+    ]
+
+
+def submit(rows: Sequence[ManyRun]) -> None:
+    """Queue what is neither done nor in the queue; runs of one array become one job of several tasks."""
+    from audiocraft.grids import slurm
+
+    waiting = [row for row in rows if row.state in ("new", "stopped")]
+    arrays: dict[tuple[int | None, str], list[tuple[ManyRun, SlurmSettings]]] = {}
+    for place, row in enumerate(waiting):
+        own = {"gpus": 0} if "device=cpu" in row.run.overrides else {}
+        settings = slurm.SlurmSettings.of({**own, **row.run.slurm})
+        alone = "" if settings.array is not None else str(place)
+        arrays.setdefault((settings.array, alone), []).append((row, settings))
+    for members in arrays.values():
+        scripts = [
+            slurm.write(
+                row.folder / slurm.SCRIPT,
+                slurm.script_of(settings, f"audiocraft-{row.sig}", row.folder, row.run.overrides),
+            )
+            for row, settings in members
+        ]
+        first, settings = members[0]
+        if len(members) == 1:
+            jobs = [slurm.submit(scripts[0])]
+        else:
+            log = first.folder.parent / f"array-{first.sig}-%a.log"
+            whole = slurm.array_script_of(settings, f"audiocraft-{first.sig}", log, scripts)
+            number = slurm.submit(slurm.write(first.folder.parent / f"array-{first.sig}.sbatch", whole))
+            jobs = [f"{number}_{place}" for place in range(len(members))]
+        for (row, _), job in zip(members, jobs, strict=True):
+            slurm.write(row.folder / slurm.JOB, job + "\n")
+            note(f"{row.sig} is job {job}: {row.folder}")
+
+
+def show(rows: Sequence[ManyRun], explorer: BaseExplorer, *, as_json: bool = False) -> None:
+    """Print the table of runs: states, steps, the words that tell them apart, and what they measured."""
+    from audiocraft.grids._base_explorers import get_sheep_ping
+
+    table = list[dict[str, Any]]()
+    shared = set.intersection(*(set(row.run.overrides) for row in rows)) if len(rows) > 1 else set()
+    for index, row in enumerate(rows):
+        view = row.view
+        own = " ".join(word for word in row.run.overrides if word not in shared) or "-"
+        stages = explorer.process_sheep(view, view.history)
+        measured = {
+            f"{stage} {metric}": value
+            for stage, own_of in stages.items()
+            for metric, value in list(own_of.items())[:1]
+        }
+        table.append(
+            {
+                "index": index, "sig": row.sig, "name": own, "state": row.state, "step": view.step,
+                "total": view.total, "ping": get_sheep_ping(view), "metrics": measured, "folder": str(row.folder),
+                "job": None if row.job is None else row.job[0],
+            }
+        )  # fmt: skip
+    if as_json:
+        document({"runs": table})
+        return
+    for entry in table:
+        far = f"{entry['step']}/{entry['total']}" if entry["total"] else "-"
+        numbers = "  ".join(f"{metric} {value:.4g}" for metric, value in entry["metrics"].items())
+        seen = f"{entry['index']:>3}  {entry['sig']}  {entry['state']:<8} {far:<13} {entry['ping'] or '-':<5}"
+        result(f"{seen} {entry['name']}  {numbers}".rstrip())
