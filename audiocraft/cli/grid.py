@@ -84,8 +84,9 @@ def grid(
     if restart is not None:
         many.put_aside(many.called(rows, restart))
     rows, failed = many.train(rows, local=local, slurm=slurm)
-    found = explorer_of(name)
-    many.show(rows, found if isinstance(found, BaseExplorer) else BaseExplorer(found), as_json=as_json)
+    explorer = explorer_of(name)
+    shown = explorer if isinstance(explorer, BaseExplorer) else BaseExplorer(explorer)
+    many.show(rows, shown, as_json=as_json)
     if failed:
         raise typer.Exit(FAILED)
 

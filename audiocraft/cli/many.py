@@ -134,7 +134,7 @@ def put_aside(row: ManyRun) -> None:
         note(f"what {row.sig} was before is in {aside}")
 
 
-def train(rows: Sequence[ManyRun], *, local: int | None, slurm: bool) -> tuple[Sequence[ManyRun], int]:
+def train(rows: list[ManyRun], *, local: int | None, slurm: bool) -> tuple[list[ManyRun], int]:
     """Train runs that are not done here, so many at a time, or queue them; neither: leave them -> the runs as they are
     then, and how many failed."""
     if slurm:

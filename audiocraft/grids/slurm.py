@@ -185,7 +185,7 @@ def submit(path: Path) -> str:
 def queue() -> dict[str, str]:
     """The jobs of this user that have not ended: their states, such as PENDING and RUNNING, by number."""
     lines = _run(["squeue", "--me", "--array", "--noheader", "--format=%i %T"]).splitlines()
-    return dict(line.split()[:2] for line in lines if len(line.split()) >= 2)  # type: ignore[misc]
+    return {words[0]: words[1] for words in map(str.split, lines) if len(words) > 1}
 
 
 def cancel(job: str) -> None:
