@@ -86,6 +86,22 @@ def gain(wav: Tensor, db: float) -> Tensor:
     return wav * 10 ** (_number(db, "db") / 20)
 
 
+def at_loudness(wav: Tensor, sample_rate: int, loudness: float, *, peak_db: float | None = None) -> Tensor:
+    """Turn wav [C, N] up or down to an integrated loudness in LUFS; silence stays as it is.
+
+    Args:
+        peak_db: the highest sample that may come of it, in dB beside full scale; where it would be higher, the result
+            is softer than asked.
+    """
+    measured = loudness_in_pieces(wav, sample_rate)
+    if not math.isfinite(measured):
+        return wav
+    factor = 10 ** ((loudness - measured) / 20)
+    if peak_db is not None:
+        factor = min(factor, 10 ** (peak_db / 20) / float(wav.abs().amax()))
+    return wav * factor
+
+
 def pan(wav: Tensor, position: float) -> Tensor:
     """wav [1 or 2, N] -> [2, N]. One channel is placed with constant power, 3 dB down on each side in the middle; of
     two, the one on the far side is turned down, and nothing changes in the middle."""
