@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -195,7 +196,9 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
         with torch.device("cpu"):
-            self._register_oscillators()
+            oscillators = _oscillators(scale)
+        for name, constant in oscillators.items():
+            self.register_buffer(name, constant, persistent=False)
 
     @torch.no_grad()
     def fit(self, components: Tensor, mean: Tensor) -> None:
@@ -203,24 +206,6 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         begins at zero and learns to do better."""
         self.direct.weight.copy_(components.t())
         self.direct.bias.copy_(mean)
-
-    def _register_oscillators(self) -> None:
-        scale = self.scale
-        random = torch.Generator().manual_seed(0)
-        frequencies = scale.frequencies()
-        angles = 2 * math.pi * frequencies[:, None] * torch.arange(2 * scale.tone_hop, dtype=torch.float64)
-        waves = torch.cat([angles.cos(), -angles.sin()]) * torch.hann_window(2 * scale.tone_hop)
-        turns = torch.rand(_NOISE_PERIOD, scale.noise_hop + 1, generator=random) * 2 * math.pi
-        filters = mel_filters(scale.sample_rate, 2 * scale.noise_hop, scale.bands)
-        filters[:, 0] = 0.0
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.register_buffer(
-            "phases", torch.rand(len(frequencies), generator=random).double(), persistent=False
-        )
-        self.register_buffer("tones", waves.float(), persistent=False)
-        self.register_buffer("turns", torch.polar(torch.ones(()), turns), persistent=False)
-        self.register_buffer("spread", _covering(filters), persistent=False)
-        self.register_buffer("window", torch.hann_window(2 * scale.noise_hop), persistent=False)
 
     def init_state(self, batch_size: int) -> SynthesisState:
         """The state of streams that have not begun."""
@@ -316,6 +301,27 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         if state is not None:
             state.noise_tail = tail
         return audio
+
+
+@lru_cache(maxsize=2)
+@torch.inference_mode(False)  # tensors that are made in inference mode cannot be trained with
+def _oscillators(scale: ToneScale) -> dict[str, Tensor]:
+    """The constant buffers of a decoder by their names, which models of one scale share."""
+    random = torch.Generator().manual_seed(0)
+    frequencies = scale.frequencies()
+    angles = 2 * math.pi * frequencies[:, None] * torch.arange(2 * scale.tone_hop, dtype=torch.float64)
+    waves = torch.cat([angles.cos(), -angles.sin()]) * torch.hann_window(2 * scale.tone_hop)
+    turns = torch.rand(_NOISE_PERIOD, scale.noise_hop + 1, generator=random) * 2 * math.pi
+    filters = mel_filters(scale.sample_rate, 2 * scale.noise_hop, scale.bands)
+    filters[:, 0] = 0.0
+    return {
+        "frequencies": frequencies,
+        "phases": torch.rand(len(frequencies), generator=random).double(),
+        "tones": waves.float(),
+        "turns": torch.polar(torch.ones(()), turns),
+        "spread": _covering(filters),
+        "window": torch.hann_window(2 * scale.noise_hop),
+    }
 
 
 def _covering(filters: Tensor) -> Tensor:

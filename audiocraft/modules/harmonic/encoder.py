@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -129,8 +130,7 @@ class SpectralEncoder(ConstantBuffers):
         self.dimension = dimension
         self.hop_length = scale.hop
         with torch.device("cpu"):  # constants, also where a model is laid out on the meta device first
-            kernels = reassigning_kernels(scale) if scale.reassign else tone_kernels(scale)
-            self.register_buffer("tones", kernels.double(), persistent=False)
+            self.register_buffer("tones", _kernels(scale), persistent=False)
             span = 4 * scale.noise_hop
             self.register_buffer("window", torch.hann_window(span).double(), persistent=False)
             filters = mel_filters(scale.sample_rate, span, scale.bands).double()
@@ -199,6 +199,14 @@ class SpectralEncoder(ConstantBuffers):
         )
         power = self.filters @ spectrum.abs().square()[..., : frames * NOISES_PER_FRAME]  # [B, bands, steps]
         return power.sqrt().transpose(1, 2).unflatten(1, (frames, -1)).flatten(2)
+
+
+@lru_cache(maxsize=2)
+@torch.inference_mode(False)  # tensors that are made in inference mode cannot be trained with
+def _kernels(scale: ToneScale) -> Tensor:
+    """[samples, 2 or 4 * tones] in double precision, which models of one scale share: to work them out takes a third
+    of the time in which a small codec is loaded."""
+    return (reassigning_kernels(scale) if scale.reassign else tone_kernels(scale)).double()
 
 
 def tone_kernels(scale: ToneScale) -> Tensor:
