@@ -59,7 +59,7 @@ class Block(StreamingModule):
         nn.init.zeros_(self.contract.bias)
 
     def forward(self, x: Tensor, past: Tensor | None = None) -> Tensor:
-        """x [B, D, T] -> [B, D, T]
+        """Add what the block makes of x [B, D, T] to it; the shape stays.
 
         Args:
             past: the frames [B, D, 6] before x, where the block streams.
@@ -74,7 +74,7 @@ class Block(StreamingModule):
 
 
 class Sharpen(nn.Module):
-    """Log levels [B, steps, tones] -> the same, peaks kept and their flanks lowered.
+    """A layer that keeps the peaks of log levels [B, steps, tones] and lowers their flanks.
 
     A window of 170 ms hears a low tone on several neighbouring ones too; sung again, they would beat. The same small
     network looks at every tone and its neighbours, and at where on the scale it is.
@@ -125,14 +125,14 @@ class Sharpen(nn.Module):
 
 
 def amplitude(levels: Tensor, floor: float = FLOOR) -> Tensor:
-    """Log10 levels -> amplitudes, smoothly 0 below the floor."""
+    """Turn log10 levels into amplitudes, smoothly 0 below the floor."""
     loudness = 10.0 ** levels.clamp_max(_LOUDEST).float()
     return F.softplus(4 * (loudness / floor - 1)) * (floor / 4)
 
 
 @dataclass(slots=True)
 class SynthesisState:
-    """One stream of the decoder.
+    """What one stream of the decoder remembers between its steps.
 
     Args:
         past: for each block, the frames [B, D, 6] it still hears.
@@ -151,7 +151,8 @@ class SynthesisState:
 
 
 class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
-    """Frames [B, dimension, T] -> audio [B, 1, T * hop], causally: blocks, then tones and noise.
+    """A causal decoder of frames [B, dimension, T] into audio [B, 1, T * hop]: blocks say what sounds, then come tones
+    and noise.
 
     Oscillators run with the time of the piece, so equal frames make a steady tone of any frequency. Step by step
     equals all at once.
@@ -252,12 +253,12 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
 
     @property
     def memory(self) -> int:
-        """Frames before a frame that its samples depend on."""
+        """How many frames before a frame its samples depend on."""
         remembered = (_KERNEL - 1) * len(self.blocks) + (bounds.SPAN + bounds.GAP if self.bounded else 0) + 1
         return remembered + (math.ceil(math.log(_FORGOTTEN, self.prediction)) if self.prediction else 0)
 
     def lookahead(self, index: int) -> int:
-        """The frame that settles sample `index`."""
+        """Find the frame that settles sample `index`."""
         return index // self.hop_length
 
     def last_step(self, z: Tensor, state: SynthesisState) -> Tensor:
@@ -265,7 +266,8 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return self(z, state=state)
 
     def amplitudes(self, z: Tensor, state: SynthesisState | None = None) -> tuple[Tensor, Tensor]:
-        """z [B, D, T] -> tones [B, 2 T, tones] and noise [B, 8 T, bands], each from 0 to 2"""
+        """Turn z [B, D, T] into the amplitudes of tones [B, 2 T, tones] and of noise [B, 8 T, bands], each from 0 to
+        2."""
         hidden = self.norm(self.input(z).transpose(1, 2)).transpose(1, 2)
         for number, block in enumerate(self.blocks):
             past = None if state is None else state.past[number]

@@ -86,11 +86,11 @@ class ToneScale:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Numbers per frame: of tones and of noise."""
+        """How many numbers a frame has: of tones and of noise."""
         return TONES_PER_FRAME * self.num_tones, NOISES_PER_FRAME * self.bands
 
     def frequencies(self) -> Tensor:
-        """[tones], in cycles per sample, float64."""
+        """Compute the frequencies [tones] in cycles per sample, in float64."""
         steps = torch.arange(self.num_tones, dtype=torch.float64)
         return self.lowest / self.sample_rate * 2.0 ** (steps / self.per_octave)
 
@@ -217,7 +217,8 @@ def tone_kernels(scale: ToneScale) -> Tensor:
 
 
 def reassigning_kernels(scale: ToneScale) -> Tensor:
-    """[samples, 4 * tones]: the tone kernels, then the same with the derivative of the window."""
+    """Make the kernels [samples, 4 * tones]: those of `tone_kernels`, then the same with the derivative of the
+    window."""
     windows, slopes, angles = _windows(scale)
     parts = [window * wave for window in (windows, slopes) for wave in (angles.cos(), angles.sin())]
     return torch.cat(parts).t().float().contiguous()
@@ -250,7 +251,7 @@ def heard_places(scale: ToneScale, parts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gathered(moved: Tensor) -> Tensor:
-    """Amplitudes [B, steps, tones] of partials on their tones, heard on both neighbours as well."""
+    """Let amplitudes [B, steps, tones] of partials on their tones be heard on both neighbours as well."""
     below, above = F.pad(moved[..., 1:], (0, 1)), F.pad(moved[..., :-1], (1, 0))
     return torch.maximum(moved, _NEIGHBOURS * torch.maximum(below, above))
 
