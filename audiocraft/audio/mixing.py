@@ -82,7 +82,7 @@ class Master:
 
 
 def gain(wav: Tensor, db: float) -> Tensor:
-    """`wav` turned up by `db`."""
+    """Turn `wav` up by `db`."""
     return wav * 10 ** (_number(db, "db") / 20)
 
 
@@ -115,7 +115,7 @@ def pan(wav: Tensor, position: float) -> Tensor:
 
 
 def equalise(wav: Tensor, sample_rate: int, bands: Sequence[EqualiserBand]) -> Tensor:
-    """`wav` through all `bands`, with the responses of the Audio EQ Cookbook (Bristow-Johnson)."""
+    """Send `wav` through all `bands`, with the responses of the Audio EQ Cookbook (Bristow-Johnson)."""
     if not bands:
         return wav.clone()
     length = wav.shape[-1]
@@ -145,7 +145,7 @@ def compress(
     knee_db: float = 6.0,
     makeup_db: float = 0.0,
 ) -> Tensor:
-    """`wav` with what exceeds the threshold turned down, all channels by the same.
+    """Turn down what exceeds the threshold in `wav`, in all channels by the same.
 
     A feed-forward compressor with a soft knee and a smooth decoupled peak detector (Giannoulis, Massberg and Reiss,
     JAES 2012, 60/6).
@@ -264,7 +264,7 @@ def mix(tracks: Sequence[Track], sample_rate: int, *, seconds: float | None = No
 def master(
     wav: Tensor, sample_rate: int, *, loudness: float = -14.0, ceiling: float = -1.0, fade: float = 0.02
 ) -> Master:
-    """`wav` at an integrated loudness, with its true peaks held.
+    """Bring `wav` to an integrated loudness, and hold its true peaks.
 
     What the limiter takes away is made up for, as far as it can be: audio of few loud peaks stays softer than was
     asked, and `Master.loudness` says how loud it is.
