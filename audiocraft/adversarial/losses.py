@@ -31,32 +31,32 @@ def mse_loss(x: Tensor) -> Tensor:
 
 
 def mse_real_loss(x: Tensor) -> Tensor:
-    """Discriminator on real sound: logits should be 1."""
+    """Compute the discriminator's loss on real sound, whose logits should be 1."""
     return F.mse_loss(x, torch.ones_like(x))
 
 
 def mse_fake_loss(x: Tensor) -> Tensor:
-    """Discriminator on generated sound: logits should be 0."""
+    """Compute the discriminator's loss on generated sound, whose logits should be 0."""
     return F.mse_loss(x, torch.zeros_like(x))
 
 
 def hinge_loss(x: Tensor) -> Tensor:
-    """The generator's hinge loss, which falls as the logits grow."""
+    """Compute the generator's hinge loss, which falls as the logits grow."""
     return _or_zero(x, lambda logits: -logits.mean())
 
 
 def hinge2_loss(x: Tensor) -> Tensor:
-    """Generator: logits should grow until they reach 1."""
+    """Compute the generator's loss, whose logits should grow until they reach 1."""
     return _or_zero(x, lambda logits: F.relu(1 - logits).mean())
 
 
 def hinge_real_loss(x: Tensor) -> Tensor:
-    """Discriminator on real sound: logits should reach 1."""
+    """Compute the discriminator's loss on real sound, whose logits should reach 1."""
     return F.relu(1 - x).mean()
 
 
 def hinge_fake_loss(x: Tensor) -> Tensor:
-    """Discriminator on generated sound: logits should fall to -1."""
+    """Compute the discriminator's loss on generated sound, whose logits should fall to -1."""
     return F.relu(1 + x).mean()
 
 
@@ -79,17 +79,17 @@ def _criterion(table: Mapping[str, Callable[[Tensor], Tensor]], loss_type: str) 
 
 
 def get_adv_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
-    """What the generator minimises on the logits of its own sound."""
+    """Return what the generator minimises on the logits of its own sound."""
     return _criterion(_GENERATOR, loss_type)
 
 
 def get_fake_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
-    """What the discriminator minimises on the logits of generated sound."""
+    """Return what the discriminator minimises on the logits of generated sound."""
     return _criterion(_FAKE, loss_type)
 
 
 def get_real_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
-    """What the discriminator minimises on the logits of real sound."""
+    """Return what the discriminator minimises on the logits of real sound."""
     return _criterion(_REAL, loss_type)
 
 
@@ -188,7 +188,8 @@ class AdversarialLoss(nn.Module):
         return loss.detach()
 
     def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """(adversarial loss, feature matching loss) of the generator for wav [B, C, N]; zero without `loss_feat`."""
+        """Compute (adversarial loss, feature matching loss) of the generator for wav [B, C, N]; the second is zero
+        without `loss_feat`."""
         with frozen(self.adversary):
             logits_fake, features_fake = self.get_adversary_pred(fake)
             adversarial = self._mean([self.loss(logits) for logits in logits_fake])
@@ -207,7 +208,7 @@ class AdversarialLoss(nn.Module):
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Gradients pass through `module` inside this context and stop at its parameters."""
+    """Let gradients pass through `module` inside this context and stop at its parameters."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)

@@ -104,7 +104,7 @@ def normalize_loudness(
     loudness_compressor: bool = False,
     energy_floor: float = 2e-3,
 ) -> Tensor:
-    """wav [C, N] at a loudness of -`loudness_headroom_db` LUFS (ITU-R BS.1770).
+    """Bring wav [C, N] to a loudness of -`loudness_headroom_db` LUFS (ITU-R BS.1770).
 
     Args:
         loudness_compressor: bend peaks smoothly below 1 (tanh) after the gain.
@@ -132,7 +132,7 @@ def normalize_audio(
     sample_rate: int | None = None,
     stem_name: str | None = None,
 ) -> Tensor:
-    """wav [C, N] at a level fit for a file.
+    """Bring wav [C, N] to a level that is fit for a file.
 
     Args:
         normalize: with "peak" and "rms": also raise audio that is quieter than the target.
@@ -185,7 +185,8 @@ def _clipped(wav: Tensor, log_clipping: bool, stem_name: str | None) -> Tensor:
 
 
 def compress(wav: Tensor, sr: int, target_format: str = "mp3", bitrate: str = "128k") -> tuple[Tensor, int]:
-    """wav [B, C, N] or [C, N] after a lossy codec ("mp3" or "aac"), with its sample rate, which stays the same."""
+    """Send wav [B, C, N] or [C, N] through a lossy codec ("mp3" or "aac"), and return it with its sample rate, which
+    stays the same."""
     if target_format == "mp3":
         return get_mp3(wav, sr, bitrate), sr
     if target_format == "aac":
@@ -194,7 +195,7 @@ def compress(wav: Tensor, sr: int, target_format: str = "mp3", bitrate: str = "1
 
 
 def get_mp3(wav_tensor: Tensor, sr: int, bitrate: str = "128k") -> Tensor:
-    """wav [..., C, N] encoded to MP3 at a constant bit rate and decoded again, in the same shape."""
+    """Encode wav [..., C, N] to MP3 at a constant bit rate and decode it again; the shape stays."""
     level = compression_level("mp3", sr, wav_tensor.shape[-2], _kbps(bitrate))
 
     def through(frames: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def with_cover(content: bytes, form: str, picture: bytes) -> bytes:
 
 
 def picture_type(picture: bytes) -> str:
-    """The media type of a picture by its first bytes."""
+    """Find the media type of a picture by its first bytes."""
     if len(picture) > _LARGEST:
         raise InvalidInput(f"a cover has at most 8 MiB, got {len(picture)} bytes", field="cover")
     if picture.startswith(_PNG):

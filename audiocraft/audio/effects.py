@@ -37,14 +37,15 @@ def audio_effect_return(tensor: Tensor, mask: Tensor | None) -> Result:
 
 
 def apply_compression_skip_grad(tensor: Tensor, compression_fn: Effect, **kwargs: Any) -> Tensor:
-    """`compression_fn(tensor, **kwargs)`, of the same length, with the gradient of doing nothing."""
+    """Call `compression_fn(tensor, **kwargs)`, bring the result to the same length, and give it the gradient of doing
+    nothing."""
     changed = compression_fn(tensor.detach(), **kwargs).to(tensor)
     changed = F.pad(changed, (0, max(0, tensor.shape[-1] - changed.shape[-1])))[..., : tensor.shape[-1]]
     return tensor + (changed - tensor).detach()
 
 
 def generate_pink_noise(length: int) -> Tensor:
-    """[length]: noise whose power falls by 3 dB an octave, with peaks of 1."""
+    """Make noise [length] whose power falls by 3 dB an octave, with peaks of 1."""
     spectrum = torch.fft.rfft(torch.randn(length))
     spectrum = spectrum / torch.arange(1, len(spectrum) + 1).sqrt()
     noise = torch.fft.irfft(spectrum, n=length)
@@ -67,7 +68,7 @@ def compress_with_encodec(
 
 
 def get_opus(wav: Tensor, sample_rate: int, kbps: float = 32.0) -> Tensor:
-    """wav [..., C, N] encoded to Opus and decoded again, in the same shape."""
+    """Encode wav [..., C, N] to Opus and decode it again; the shape stays."""
     rate = next((known for known in _OPUS_RATES if known >= sample_rate), 48000)
     channels, length = wav.shape[-2], wav.shape[-1]
     rows = convert_audio(wav.detach().cpu().float(), sample_rate, rate, channels).reshape(
@@ -314,7 +315,7 @@ class AudioEffects:
 
 
 def get_audio_effects(cfg: Any) -> dict[str, Effect]:
-    """The effects that a configuration names in its section `audio_effects`, with their settings.
+    """Return the effects that a configuration names in its section `audio_effects`, with their settings.
 
     Args:
         cfg: a mapping or an object with that section, {name: {argument: value}}.

@@ -24,7 +24,7 @@ MAX_ENCODED_CHANNELS = 2
 
 
 class AudioEncoder(Protocol):
-    """One stream of audio being encoded. Not for several threads at once."""
+    """One stream of audio that is being encoded. It is not for several threads at once."""
 
     format: AudioFormat
     sample_rate: int

@@ -72,7 +72,7 @@ class Ending:
 
     @property
     def struck(self) -> float:
-        """Seconds of the stroke that rings."""
+        """How many seconds the stroke that rings lasts."""
         return min(self.beat, _STRUCK_S, 0.4 * (self.duration - self.last))
 
 
@@ -87,7 +87,7 @@ class EndingStream:
         self._empty: Tensor | None = None
 
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [C, n] -> as many."""
+        """Take the next samples [C, n] and return as many."""
         self._empty = audio[:, :0]
         start, self._place = self._place, self._place + audio.shape[-1]
         begins = round(self._ending.begins * self._rate)

@@ -88,7 +88,7 @@ class StandstillMeter:
         return max(self._still.present, self._held.present) * _FRAME_S
 
     def push(self, wav: Tensor) -> None:
-        """The next samples [n]."""
+        """Take the next samples [n]."""
         audio = wav.detach().to("cpu", torch.float32)
         still, held = (self._powers(audio, place) for place in (0, 1))
         if still.shape[-1]:

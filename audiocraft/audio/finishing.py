@@ -76,7 +76,7 @@ USUAL = Finish()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Faults:
-    """The faults of a piece.
+    """The faults that were found in a piece.
 
     Args:
         broken: it has infinite or undefined samples.
@@ -118,7 +118,7 @@ class FaultMeter:
         self._energy, self._count = 0.0, 0
 
     def push(self, audio: Tensor) -> None:
-        """The next samples [C, n]."""
+        """Take the next samples [C, n]."""
         skipped = min(self._skip, audio.shape[-1])
         self._skip -= skipped
         audio = audio[:, skipped:]
@@ -132,7 +132,7 @@ class FaultMeter:
             self._standstill.push(audio.mean(dim=0))
 
     def finish(self) -> Faults:
-        """The faults of what came."""
+        """Return the faults of what came."""
         if self._broken:
             return Faults(broken=True, silent=False, still=0.0)
         if not self._count or self._energy / self._count < 10 ** (SILENT_DB / 10):

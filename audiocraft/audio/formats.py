@@ -75,12 +75,12 @@ DOWNLOAD_FORMATS: Mapping[str, AudioFormat] = {
 
 
 def file_format(name: str) -> AudioFormat:
-    """The format of a file by its name, or a refusal that lists the names."""
+    """Return the format of a file by its name; another name raises InvalidInput, which lists those that there are."""
     return _named(name, FILE_FORMATS)
 
 
 def stream_format(name: str) -> AudioFormat:
-    """The format of a stream by its name, or a refusal that lists the names."""
+    """Return the format of a stream by its name; another name raises InvalidInput, which lists those that there are."""
     return _named(name, STREAM_FORMATS)
 
 

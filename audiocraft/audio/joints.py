@@ -73,7 +73,7 @@ def best_joint(one: Tensor, other: Tensor, sample_rate: int) -> Joint:
 
 
 def joined(one: Tensor, other: Tensor, at: int, sample_rate: int) -> Tensor:
-    """`one` [C, N] up to sample `at` and `other` [C, N] behind it; they fade into each other over 40 ms."""
+    """Join `one` [C, N] up to sample `at` and `other` [C, N] behind it; they fade into each other over 40 ms."""
     half = int(_FADE_S * sample_rate / 2)
     first, last = max(0, at - half), min(one.shape[-1], at + half)
     ramps = _ramps(torch.arange(first, last, device=one.device) - at, sample_rate)

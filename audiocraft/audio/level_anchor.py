@@ -78,7 +78,7 @@ class AnchoredLevel:
         return self._gains[0]
 
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [C, n] -> as many, at their level."""
+        """Take the next samples [C, n] and return as many, at their level."""
         parts, self._empty = [], audio[..., :0]
         while audio.shape[-1]:
             count = min(self._second - self._place, audio.shape[-1])

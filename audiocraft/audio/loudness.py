@@ -97,7 +97,7 @@ def gated_power(power: Tensor) -> Tensor:
 
 
 def lufs(power: Tensor) -> Tensor:
-    """Weighted power [...] as loudness in LUFS [...]."""
+    """Turn weighted power [...] into loudness in LUFS [...]."""
     return _OFFSET + 10 * power.log10()
 
 
@@ -151,7 +151,7 @@ def _oversampling(sample_rate: int) -> int:
 
 
 def k_weighted(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:
-    """wav [..., N] seen through the ear's weighting: a high shelf (the head), then a high pass."""
+    """Filter wav [..., N] by the ear's weighting: a high shelf (the head), then a high pass."""
     # Both filters ring for tens of milliseconds. As a spectrum they are applied without recursion; the padding keeps
     # the circular convolution's wrap-around out of the result.
     length = wav.shape[-1]

@@ -44,7 +44,7 @@ class Marks:
     loop: bool = True
 
     def comments(self, samples: int) -> dict[str, str]:
-        """The same as comments of a file of so many samples."""
+        """Return the same as comments of a file of so many samples."""
         said = {"BPM": f"{self.bpm:g}"}
         if self.key is not None:
             said["INITIALKEY"] = self.key
@@ -129,7 +129,7 @@ def with_chunks(content: bytes, chunks: bytes) -> bytes:
 
 
 def riff_chunks(content: bytes) -> dict[str, bytes]:
-    """The chunks of a WAV file by name; of those with one name, the last."""
+    """Return the chunks of a WAV file by name; of those with one name, the last."""
     found, place = {}, 12
     while place + 8 <= len(content):
         size = struct.unpack_from("<I", content, place + 4)[0]

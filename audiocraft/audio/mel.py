@@ -17,7 +17,7 @@ _LOG_STEP = math.log(6.4) / 27.0
 
 
 def hz_to_mel(hz: Tensor, scale: MelScale = "htk") -> Tensor:
-    """Frequencies on the mel scale."""
+    """Turn frequencies in Hz into mels."""
     if scale == "htk":
         return 2595.0 * torch.log10(1.0 + hz / 700.0)
     knee = _KNEE_HZ / _LINEAR_HZ
@@ -27,7 +27,7 @@ def hz_to_mel(hz: Tensor, scale: MelScale = "htk") -> Tensor:
 
 
 def mel_to_hz(mel: Tensor, scale: MelScale = "htk") -> Tensor:
-    """Mels as frequencies."""
+    """Turn mels into frequencies in Hz."""
     if scale == "htk":
         return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
     knee = _KNEE_HZ / _LINEAR_HZ

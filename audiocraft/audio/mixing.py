@@ -82,8 +82,24 @@ class Master:
 
 
 def gain(wav: Tensor, db: float) -> Tensor:
-    """`wav` turned up by `db`."""
+    """Turn `wav` up by `db`."""
     return wav * 10 ** (_number(db, "db") / 20)
+
+
+def at_loudness(wav: Tensor, sample_rate: int, loudness: float, *, peak_db: float | None = None) -> Tensor:
+    """Turn wav [C, N] up or down to an integrated loudness in LUFS; silence stays as it is.
+
+    Args:
+        peak_db: the highest sample that may come of it, in dB beside full scale; where it would be higher, the result
+            is softer than asked.
+    """
+    measured = loudness_in_pieces(wav, sample_rate)
+    if not math.isfinite(measured):
+        return wav
+    factor = 10 ** ((loudness - measured) / 20)
+    if peak_db is not None:
+        factor = min(factor, 10 ** (peak_db / 20) / float(wav.abs().amax()))
+    return wav * factor
 
 
 def pan(wav: Tensor, position: float) -> Tensor:
@@ -99,7 +115,7 @@ def pan(wav: Tensor, position: float) -> Tensor:
 
 
 def equalise(wav: Tensor, sample_rate: int, bands: Sequence[EqualiserBand]) -> Tensor:
-    """`wav` through all `bands`, with the responses of the Audio EQ Cookbook (Bristow-Johnson)."""
+    """Send `wav` through all `bands`, with the responses of the Audio EQ Cookbook (Bristow-Johnson)."""
     if not bands:
         return wav.clone()
     length = wav.shape[-1]
@@ -129,7 +145,7 @@ def compress(
     knee_db: float = 6.0,
     makeup_db: float = 0.0,
 ) -> Tensor:
-    """`wav` with what exceeds the threshold turned down, all channels by the same.
+    """Turn down what exceeds the threshold in `wav`, in all channels by the same.
 
     A feed-forward compressor with a soft knee and a smooth decoupled peak detector (Giannoulis, Massberg and Reiss,
     JAES 2012, 60/6).
@@ -248,7 +264,7 @@ def mix(tracks: Sequence[Track], sample_rate: int, *, seconds: float | None = No
 def master(
     wav: Tensor, sample_rate: int, *, loudness: float = -14.0, ceiling: float = -1.0, fade: float = 0.02
 ) -> Master:
-    """`wav` at an integrated loudness, with its true peaks held.
+    """Bring `wav` to an integrated loudness, and hold its true peaks.
 
     What the limiter takes away is made up for, as far as it can be: audio of few loud peaks stays softer than was
     asked, and `Master.loudness` says how loud it is.

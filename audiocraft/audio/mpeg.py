@@ -116,7 +116,7 @@ def with_its_length(content: Content) -> tuple[bytes, int] | None:
 
 
 def after_tags(content: Content) -> int:
-    """The place after the ID3 tags in front of a file."""
+    """Find the place after the ID3 tags in front of a file."""
     at = 0
     while (size := _tag_size(content, at)) > 0:
         at += size

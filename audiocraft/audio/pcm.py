@@ -22,7 +22,7 @@ _STEPS = 1 << 15
 
 
 def as_samples(audio: Tensor | Samples) -> Samples:
-    """audio [C, n] or [n], on any device -> [C, n] float32 in contiguous memory of the host."""
+    """Copy audio [C, n] or [n] from any device to [C, n] float32 in contiguous memory of the host."""
     array = audio if isinstance(audio, np.ndarray) else audio.detach().cpu().float().numpy()
     if array.ndim == 1:
         array = array[None]
@@ -30,7 +30,8 @@ def as_samples(audio: Tensor | Samples) -> Samples:
 
 
 def pcm16(audio: Tensor | Samples) -> npt.NDArray[np.int16]:
-    """audio [...] in 16 bits, little endian, in the same shape: x * 32768 to the nearest step, halves to the even one.
+    """Round audio [...] to 16 bits, little endian, in the same shape: x * 32768 to the nearest step, halves to the
+    even one.
 
     The error is at most half a step, except at +1, which is one step too high for 16 bits; beyond full scale is cut.
     """
@@ -40,7 +41,7 @@ def pcm16(audio: Tensor | Samples) -> npt.NDArray[np.int16]:
 
 
 def from_pcm16(steps: npt.NDArray[np.int16]) -> Samples:
-    """16-bit samples [...] as float32 in [-1, 1), in the same shape; exact."""
+    """Read 16-bit samples [...] as float32 in [-1, 1), in the same shape; nothing is rounded."""
     return steps.astype(np.float32) / np.float32(_STEPS)
 
 
@@ -50,7 +51,7 @@ def in_steps(wav: Tensor) -> Tensor:
 
 
 def f32_pcm(wav: Tensor | npt.NDArray[Any]) -> Tensor:
-    """Integer PCM (8 bits with or without sign, 16 or 32 bits) or float samples as float32 in [-1, 1]."""
+    """Read integer PCM (8 bits with or without sign, 16 or 32 bits) or float samples as float32 in [-1, 1]."""
     import torch
 
     if not isinstance(wav, torch.Tensor):
@@ -69,7 +70,7 @@ def f32_pcm(wav: Tensor | npt.NDArray[Any]) -> Tensor:
 
 
 def checked_rate(rate: object, field: str) -> int:
-    """A sample rate in Hz, or a refusal that names `field`."""
+    """Return a sample rate in Hz; what is none raises InvalidInput, which names `field`."""
     number = float(rate) if isinstance(rate, numbers.Real) and not isinstance(rate, bool) else math.nan
     if not (0 < number < math.inf and number.is_integer()):
         raise InvalidInput(

@@ -33,7 +33,7 @@ class Pieces:
         self._left = 0  # samples at the start of what is held that are context only
 
     def push(self, piece: Tensor) -> Iterator[Tensor]:
-        """The next samples [..., n] -> the results that they settle."""
+        """Take the next samples [..., n] and return the results that they settle."""
         held = piece if self._held is None else torch.cat([self._held, piece], dim=-1)
         left = self._left
         while held.shape[-1] >= left + self._size + self._context:
@@ -94,14 +94,14 @@ class ConvertedPieces:
             )
 
     def push(self, piece: Tensor) -> Iterator[Tensor]:
-        """The next samples -> those of the other rate that they settle."""
+        """Take the next samples and return those of the other rate that they settle."""
         if self._work is None:
             yield convert_audio_channels(piece, self._channels)
         else:
             yield from self._work.push(piece)
 
     def finish(self) -> Iterator[Tensor]:
-        """The samples that remain."""
+        """Return the samples that remain."""
         if self._work is not None:
             yield from self._work.finish()
 

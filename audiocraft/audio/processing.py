@@ -27,7 +27,7 @@ class AudioProcessor(Protocol):
     """Settings of a processor; it keeps nothing of the audio itself."""
 
     def open(self, sample_rate: int, channels: int) -> ProcessorStream:
-        """A fresh stream for one piece."""
+        """Open a stream for one piece."""
         ...
 
 
@@ -45,13 +45,13 @@ def processor_of(processor: AudioProcessor | RowProcessors, row: int) -> AudioPr
 
 
 class Series:
-    """Processors one after the other, as one."""
+    """Several processors, one after the other, as one."""
 
     def __init__(self, processors: Sequence[AudioProcessor]) -> None:
         self.processors = tuple(processors)
 
     def open(self, sample_rate: int, channels: int) -> SeriesStream:
-        """A fresh stream for one piece."""
+        """Open a stream for one piece."""
         return SeriesStream([each.open(sample_rate, channels) for each in self.processors], channels)
 
 
@@ -68,7 +68,7 @@ class SeriesStream:
         return audio
 
     def finish(self) -> Tensor:
-        """The samples [C, m] that any of the processors held back."""
+        """Return the samples [C, m] that any of the processors held back."""
         rest = torch.zeros(self._channels, 0)
         for stream in self._streams:
             pushed = stream.push(rest)

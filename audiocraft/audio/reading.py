@@ -228,7 +228,8 @@ def _flac_head(path: Path, content: mmap.mmap, start: int) -> tuple[bytes, int] 
 
 
 def with_total(info: bytes, total: int) -> bytes:
-    """The first bytes of a FLAC file with the number of its samples, 0 for unknown (36 bits from inside byte 21 on)."""
+    """Put the number of its samples into the first bytes of a FLAC file; 0 is unknown (36 bits from inside byte 21
+    on)."""
     if info[:4] != b"fLaC" or len(info) < _FLAC_INFO or total >> 36:
         return info
     patched = bytearray(info)

@@ -31,7 +31,7 @@ class StreamResampler:
         self._nothing = torch.zeros(1, 0)
 
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [B, n] -> those at the new rate [B, m] that they settle."""
+        """Take the next samples [B, n] and return those at the new rate [B, m] that they settle."""
         self._came += audio.shape[-1]
         self._nothing = audio[:, :0]
         if self._old == self._new:

@@ -34,7 +34,8 @@ _COLOURS = (
 
 
 def spectrogram_png(wav: Tensor, sample_rate: int, *, width: int = 960, height: int = 256) -> bytes:
-    """wav [C, N] -> PNG: time to the right, mel-spaced frequency upwards, 80 dB from the loudest point down."""
+    """Draw wav [C, N] as a PNG: time goes to the right, mel-spaced frequency upwards, and 80 dB from the loudest point
+    down are seen."""
     if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE):
         raise InvalidInput(
             f"a picture is 1 to {_MAX_SIDE} pixels wide and high, not {width} x {height}", field="width"
@@ -43,7 +44,7 @@ def spectrogram_png(wav: Tensor, sample_rate: int, *, width: int = 960, height: 
 
 
 def get_spec(y: Any, sr: int = 16000, n_fft: int = 4096, hop_length: int = 128, dur: float = 8) -> np.ndarray:
-    """The mel spectrogram in decibels [bands, frames] of the first `dur` seconds of y [N]."""
+    """Compute the mel spectrogram in decibels [bands, frames] of the first `dur` seconds of y [N]."""
     samples = torch.as_tensor(y, dtype=torch.float32)[..., : int(sr * dur)]
     window = torch.hann_window(n_fft, device=samples.device)
     spectrum = torch.stft(samples, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True)
@@ -77,8 +78,8 @@ def save_spectrograms(
 
 
 def coloured(level: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Decibels below the loudest point [rows, columns], lowest frequency first -> pixels [rows, columns, 3], highest
-    frequency first."""
+    """Turn decibels below the loudest point [rows, columns], lowest frequency first, into pixels [rows, columns, 3],
+    highest frequency first."""
     place = np.clip(1 - level / _FLOOR_DB, 0, 1)
     stops = np.array(_COLOURS)
     colours = np.stack([np.interp(place, stops[:, 0], stops[:, channel]) for channel in (1, 2, 3)], axis=-1)
@@ -86,7 +87,8 @@ def coloured(level: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def decibels(wav: Tensor, sample_rate: int, *, columns: int, rows: int) -> Tensor:
-    """wav [C, N] -> level in dB below the loudest point [rows, columns]; each column shows its loudest frame."""
+    """Measure the level of wav [C, N] in dB below the loudest point [rows, columns]; each column shows its loudest
+    frame."""
     mono = wav.mean(0)
     samples = mono.shape[-1]
     hop = max(1, min(_N_FFT // 4, samples // columns or 1))
@@ -111,7 +113,7 @@ def decibels(wav: Tensor, sample_rate: int, *, columns: int, rows: int) -> Tenso
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """pixels [height, width, 3] as a PNG file."""
+    """Write pixels [height, width, 3] as the bytes of a PNG file."""
     height, width, _ = pixels.shape
     lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

@@ -21,7 +21,7 @@ def wav_header(
     *,
     following: int = 0,
 ) -> bytes:
-    """Everything of a WAV file before its samples.
+    """Make everything of a WAV file that comes before its samples.
 
     Args:
         sample_rate: in Hz.

@@ -44,7 +44,7 @@ class AudioWriter:
         self._file = SoundFileWriter(path, form, sample_rate, channels, kbps=kbps, seconds=seconds, tags=tags)
 
     def write(self, audio: Tensor) -> None:
-        """The next samples [C, n]."""
+        """Write the next samples [C, n]."""
         self._file.write(as_samples(audio * self._file.form.gain))
 
     def __enter__(self) -> AudioWriter:

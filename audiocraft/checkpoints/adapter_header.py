@@ -33,7 +33,7 @@ class AdapterHeader:
 
     @classmethod
     def of(cls, metadata: Mapping[str, str], path: Path) -> AdapterHeader:
-        """The header in the metadata of the safetensors file at `path`.
+        """Read the header in the metadata of the safetensors file at `path`.
 
         Raises:
             CheckpointError: it is another kind of file, or damaged.
@@ -52,7 +52,7 @@ class AdapterHeader:
 
     @classmethod
     def read(cls, path: Path) -> AdapterHeader:
-        """The header of a file.
+        """Read the header of a file.
 
         Raises:
             CheckpointError: the file is missing, damaged, or holds something else.
@@ -71,7 +71,7 @@ class AdapterHeader:
         return cls.of(metadata if isinstance(metadata, dict) else {}, path)
 
     def as_metadata(self) -> dict[str, str]:
-        """The header as the metadata of a safetensors file."""
+        """Return the header as the metadata of a safetensors file."""
         return {
             "format": FORMAT, "kind": self.kind, "base": self.base, "base_digest": self.digest,
             "scale": repr(self.scale), "meta": json.dumps(self.meta),

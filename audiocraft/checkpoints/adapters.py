@@ -24,7 +24,7 @@ _SAMPLES = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adapter:
-    """Matrices to be added to those of a base.
+    """Matrices that are to be added to those of a base.
 
     Args:
         kind: of the network.
@@ -56,7 +56,7 @@ class Adapter:
 
     @classmethod
     def read(cls, path: Path) -> Adapter:
-        """The adapter in a file.
+        """Read the adapter in a file.
 
         Raises:
             CheckpointError: the file is missing, damaged, or holds something else.
@@ -89,7 +89,7 @@ class Adapter:
 
 
 def applied(checkpoint: Checkpoint, adapters: tuple[tuple[Path, float], ...]) -> Checkpoint:
-    """`checkpoint` with adapters added to its weights.
+    """Return `checkpoint` with adapters added to its weights.
 
     Raises:
         CheckpointError: an adapter is for another base, or for another kind of network.
@@ -105,7 +105,7 @@ def applied(checkpoint: Checkpoint, adapters: tuple[tuple[Path, float], ...]) ->
 
 
 def add(base: Mapping[str, Tensor], adapters: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """The state dict `base` with `scale` * B @ A of each of `adapters` added; computed in float32 at least.
+    """Add `scale` * B @ A of each of `adapters` to the state dict `base`; it is computed in float32 at least.
 
     Raises:
         InvalidInput: the base has no such matrix, or one of another shape.

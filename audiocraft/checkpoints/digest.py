@@ -9,7 +9,8 @@ from torch import nn
 
 
 def weights_digest(*modules: nn.Module, skip: str | None = None) -> str:
-    """The SHA-256 over names, types, shapes and values of all weights, in hexadecimal; the same on every device.
+    """Compute the SHA-256 over names, types, shapes and values of all weights, in hexadecimal; it is the same on every
+    device.
 
     Args:
         skip: leave out tensors whose name begins with this.

@@ -63,7 +63,7 @@ class ModelFacts:
         return self.kind == "compression"
 
     def check_takes(self, what: str) -> None:
-        """Refuse an input that the model cannot be given."""
+        """Raise where an input is one that the model cannot be given."""
         check_takes(self.name, self.takes, what)
 
     def check_settings(self, said: Iterable[str]) -> None:
@@ -86,7 +86,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """The files of a model, looked at.
+    """What was found in the files of a model.
 
     Args:
         config: its configuration, in our names.

@@ -87,7 +87,7 @@ class Release:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFamily:
-    """A sort of model.
+    """A sort of model, with everything that readers, loaders, the command line, the engine and the server ask of it.
 
     Args:
         name: of `family` in our `config.json`.
@@ -266,7 +266,7 @@ def registered(*families: ModelFamily) -> Iterator[None]:
 
 
 def families() -> tuple[ModelFamily, ...]:
-    """All families."""
+    """Return all families."""
     return tuple(_registry.all().values())
 
 
@@ -287,12 +287,12 @@ def family_called(name: str, *, source: str = "") -> ModelFamily:
 
 
 def kinds() -> dict[str, NetworkKind]:
-    """The kinds of networks by name."""
+    """Return the kinds of networks by name."""
     return {family.kind.name: family.kind for family in families()}
 
 
 def kind_called(name: str) -> NetworkKind:
-    """The kind of networks called `name`."""
+    """Return the kind of networks called `name`."""
     known = kinds()
     if name not in known:
         raise CheckpointError(f"there is no kind of network {name!r}; kinds: {', '.join(known)}")
@@ -399,7 +399,7 @@ def default_of(kind: str) -> ModelFamily:
 
 
 def target(reference: Reference | None) -> Any:
-    """What a reference refers to, imported now."""
+    """Import what a reference refers to, and return it."""
     if not isinstance(reference, str):
         return reference
     module, _, attribute = reference.partition(":")

@@ -35,7 +35,7 @@ def hub_cache() -> Path:
 
 
 def hub_snapshot(repo: str) -> Path | None:
-    """The folder of `org/model[@revision]` in the machine's Hugging Face cache, or None."""
+    """Find the folder of `org/model[@revision]` in the machine's Hugging Face cache; None where there is none."""
     name, _, revision = repo.partition("@")
     base = hub_cache() / ("models--" + name.replace("/", "--"))
     reference = base / "refs" / (revision or "main")

@@ -12,7 +12,7 @@ _MAX_BYTES = 16 * 2**20
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
+    """Read the object in a JSON file."""
     if path.stat().st_size > _MAX_BYTES:
         raise CheckpointError(f"{path} is too large for a configuration: {path.stat().st_size} bytes")
     try:

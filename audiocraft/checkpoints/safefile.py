@@ -108,8 +108,8 @@ class SafeFile:
     def gathered(
         self, plan: Mapping[str, Sequence[str]], dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
-        """New name -> tensor, for every entry of `plan`: the tensor of that name here, or the several ones there as
-        one, along their first dimension."""
+        """Read a tensor for every entry of `plan` under its new name: the tensor of that name here, or the several
+        ones there as one, along their first dimension."""
         return _gathered(lambda _: self, plan, dtype)
 
 

@@ -27,7 +27,7 @@ GENERATION_FILE, FEATURES_FILE = "generation_config.json", "preprocessor_config.
 
 
 def bundled() -> dict[str, Path]:
-    """Models that travel inside the package, by name."""
+    """Return the models that travel inside the package, by name."""
     if not BUNDLED.is_dir():
         return {}
     return {path.name: path for path in sorted(BUNDLED.iterdir()) if (path / CONFIG_FILE).is_file()}
@@ -97,7 +97,7 @@ def split_adapters(name: str | Path) -> tuple[str, tuple[tuple[Path, float], ...
 
 
 def with_adapters(name: str, adapters: Sequence[str]) -> str:
-    """The name of the model `name` with adapters on it, each `FILE` or `FILE:WEIGHT`.
+    """Write the name of the model `name` with adapters on it, each `FILE` or `FILE:WEIGHT`.
 
     Raises:
         InvalidInput: one is not a file of adapters, or its weight is not a number.

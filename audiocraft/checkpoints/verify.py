@@ -30,7 +30,7 @@ class FileCheck:
 
 
 def check_files(path: Path) -> list[FileCheck]:
-    """Every weight file of the model at `path` (a folder or one file)."""
+    """Check every weight file of the model at `path` (a folder or one file)."""
     files = (
         [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.suffix in _WEIGHTS)
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.output import USAGE, complain, document, note, result
 from audiocraft.errors import InvalidInput, OutOfMemoryEstimate
 
@@ -33,7 +34,7 @@ def analyze(
     spectrogram: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw the spectrogram of one file.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.Document = False,
 ) -> None:
     """Tell a recording from generated audio, and measure loudness, peak, tempo and key."""
     from audiocraft.models.detectors.detector import load_detector

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.completion import models as models_beginning
 from audiocraft.cli.output import FAILED, complain, document, note, result
@@ -90,8 +91,6 @@ Profile = Annotated[
     str, typer.Option(help="Entropy coding: packed, static or context; the last is smallest and slowest.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail at damage instead of passing over it.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 10**6, "gb": 10**9, "kib": 1024, "mib": 1 << 20, "gib": 1 << 30}
 
@@ -119,8 +118,8 @@ def encode(
     tag: Tag = None,
     cover: Cover = None,
     profile: Profile = "context",
-    quiet: Quiet = False,
-    as_json: Json = False,
+    quiet: options.Silent = False,
+    as_json: options.Document = False,
 ) -> None:
     """Compress an audio file. The bit rate that is printed is that of the whole file, to the byte."""
     from audiocraft.codec.files import EncodeSettings, encode_file, readable
@@ -161,29 +160,29 @@ def decode(
     ] = None,
     codebooks: Annotated[int | None, typer.Option(min=1, help="Decode so many at most.")] = None,
     strict: Strict = False,
-    quiet: Quiet = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Turn an .acx file into WAV, FLAC, MP3, Ogg or Opus, exactly as long as what was encoded."""
     from audiocraft.codec.files import decode_file, readable
 
     target = _target(source, output, ".wav")
     with readable(source) as path, Bar(1, quiet=quiet, doing="decoding") as bar:
-        options: dict[str, Any] = dict(codec=model, strict=strict, sample_rate=rate, codebooks=codebooks)
+        chosen: dict[str, Any] = dict(codec=model, strict=strict, sample_rate=rate, codebooks=codebooks)
         if target == _STDIO:
             with tempfile.TemporaryDirectory(prefix="audiocraft-") as folder:
                 made = Path(folder, "output.wav")
-                file = decode_file(path, made, report=bar.advance, **options)
+                file = decode_file(path, made, report=bar.advance, **chosen)
                 with open(made, "rb") as content:
                     shutil.copyfileobj(content, sys.stdout.buffer)
         else:
-            file = decode_file(path, target, report=bar.advance, **options)
+            file = decode_file(path, target, report=bar.advance, **chosen)
     _warn(source, file)
     if target != _STDIO:
         result(str(target))
 
 
 @app.command(epilog="Examples: `audiocraft codec info song.acx`, `audiocraft codec info song.acx --json`.")
-def info(source: AcxSource, as_json: Json = False) -> None:
+def info(source: AcxSource, as_json: options.Document = False) -> None:
     """Show what a file says: codec, duration, bit rate, tags. Nothing is decoded."""
     from audiocraft.codec.acx_file import open_acx
     from audiocraft.codec.files import readable
@@ -231,7 +230,8 @@ def play(
 
 @app.command(epilog="Example: `audiocraft codec verify *.acx`; the exit code is 1 if a file is damaged.")
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".acx files.")], as_json: Json = False
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".acx files.")],
+    as_json: options.Document = False,
 ) -> None:
     """Read every block of files and say what is damaged."""
     from audiocraft.codec.acx_file import open_acx
@@ -265,7 +265,7 @@ def tokens(
     ],
     model: Model = "nano",
     codebooks: Codebooks = None,
-    quiet: Quiet = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Write the codes of files, [streams, codebooks, frames] each, for those who train on them."""
     from audiocraft.codec.known import KnownCodec
@@ -296,7 +296,7 @@ def batch(
     mono: Mono = False,
     profile: Profile = "context",
     workers: Annotated[int, typer.Option(min=1, help="Processes that encode.")] = 1,
-    quiet: Quiet = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Compress all audio files of a folder. Files that are there already are left alone, damaged ones made again."""
     from audiocraft.codec.batch import encode_folder
@@ -335,7 +335,7 @@ def tables(
         int, typer.Option(min=0, help="How often the context model hears all; 0 makes none.")
     ] = 8,
     seed: Annotated[int, typer.Option(help="The same seed, the same tables on the same machine.")] = 0,
-    quiet: Quiet = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Learn how likely the codes of a codec are, so that its files get smaller."""
     from audiocraft.codec.known import KnownCodec

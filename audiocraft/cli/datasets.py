@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.output import document, note, result
 from audiocraft.errors import InvalidInput
 
 Source = Annotated[
     Path, typer.Argument(metavar="DIR|MANIFEST", help="Folder with recordings, or a manifest.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Workers = Annotated[int, typer.Option(help="Threads that read.")]
 _MOST_NAMED = 20
 
@@ -44,7 +44,7 @@ def scan(
         Path | None, typer.Option("--out", "-o", help="Manifest to write; default: DIR/data.jsonl.gz.")
     ] = None,
     workers: Workers = 2,
-    as_json: Json = False,
+    as_json: options.Document = False,
 ) -> None:
     """Read every file to its end and list those that can be trained on; name broken, silent and double ones.
 
@@ -146,7 +146,7 @@ def tokens(
     result(str(out / cache.name))
 
 
-def stats(source: Source, as_json: Json = False) -> None:
+def stats(source: Source, as_json: options.Document = False) -> None:
     """What a data set is made of: lengths, rates, captions, tempos, keys, frequent words."""
     from audiocraft.audio.files import audio_info
     from audiocraft.data.manifest import load_audio_meta, manifest_file

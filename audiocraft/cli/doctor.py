@@ -8,10 +8,11 @@ import platform
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.output import document, result
 from audiocraft.environment import VERSION
 
@@ -60,7 +61,7 @@ _EXTRAS = {
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+def doctor(as_json: options.Document = False) -> None:
     """Look at this installation; exit code 1 if something that is always needed is missing."""
     report = examine()
     if as_json:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.words import recordable
 from audiocraft.errors import InvalidInput
@@ -21,8 +22,6 @@ Output = Annotated[
     typer.Option("--output", "-o", help="wav, flac, mp3, ogg or opus by suffix; by default beside FILE."),
 ]
 Tempo = Annotated[float | None, typer.Option(metavar="BPM", help="Its tempo, where another would be heard.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 
 
 @app.callback()
@@ -41,8 +40,8 @@ def loop(
     ] = None,
     tempo: Tempo = None,
     output: Output = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: options.Document = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Cut the bars that make the best loop out of a piece; its end leads into its beginning."""
     from audiocraft.workflows.editing.files import read_piece, write_loop
@@ -113,12 +112,12 @@ def layers(
     takes: Annotated[
         int, typer.Option(help="Of each layer, of which the one that keeps the beat best is taken.")
     ] = 1,
-    model: Annotated[str, typer.Option("--model", "-m", help="A model that takes plans.")] = "musicgen-nano",
+    model: options.PlanModel = "musicgen-nano",
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="A folder for the layers and mix.wav.")
     ] = Path("layers"),
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: options.Document = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Make drums, bass, chords and melody as files of their own that fit, and their sum."""
     from audiocraft.cli.plan import chart_for, check_takes_plans
@@ -162,7 +161,6 @@ def _layer_of(said: str, known: Mapping[str, str]) -> tuple[str, str]:
 
 Words = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What the new part should be.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
-PlanModel = Annotated[str, typer.Option("--model", "-m", help="A model that takes plans.")]
 
 
 @app.command(
@@ -175,10 +173,10 @@ def redo(
     prompt: Words = None,
     seed: Seed = 0,
     tempo: Tempo = None,
-    model: PlanModel = "musicgen-nano",
+    model: options.PlanModel = "musicgen-nano",
     output: Output = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: options.Document = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Make a part of a piece anew; everything outside stays as it is, sample for sample."""
     from audiocraft.cli.kept import regions_of
@@ -203,10 +201,10 @@ def extend(
     after: Annotated[int, typer.Option(help="Bars more behind its end.")] = 0,
     seed: Seed = 0,
     tempo: Tempo = None,
-    model: PlanModel = "musicgen-nano",
+    model: options.PlanModel = "musicgen-nano",
     output: Output = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: options.Document = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Make a piece longer at its end or its beginning, in its tempo, bars and chords."""
     from audiocraft.workflows.editing.regions import extend_after, extend_before
@@ -235,10 +233,10 @@ def restyle(
     ] = None,
     seed: Seed = 0,
     tempo: Tempo = None,
-    model: PlanModel = "musicgen-nano",
+    model: options.PlanModel = "musicgen-nano",
     output: Output = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: options.Document = False,
+    quiet: options.Silent = False,
 ) -> None:
     """Play the tempo, bars and chords of a piece in another style."""
     from audiocraft.cli.plan import chart_for, check_takes_plans

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.words import recordable
@@ -41,8 +42,8 @@ def enhance(
     ] = "ddpm",
     seed: Annotated[int, typer.Option(help="Of the noise; equal seeds give equal audio.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json: options.Document = False,
+    quiet: options.NoBar = False,
 ) -> None:
     """Make a recording again by diffusion from what a codec hears in it; channels, level and length stay."""
     from audiocraft.audio.files import audio_read, audio_write

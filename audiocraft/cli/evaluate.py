@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.output import FAILED, complain, document, note, result
 
@@ -69,7 +70,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write the folder's statistics, to be a --reference later."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: options.NoBar = False,
 ) -> None:
     """Measure a folder of audio: distances from a reference, what its prompts asked for, faults, loudness.
 

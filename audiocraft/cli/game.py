@@ -35,8 +35,6 @@ Kept = Annotated[
 ]
 Seconds = Annotated[float, typer.Option("--seconds", help="Seconds until an ambience repeats.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="wav, flac, mp3, ogg or opus by suffix.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.callback()
@@ -58,8 +56,8 @@ def ambience(
     sound_model: SoundModel = "audiogen-nano",
     cache: Kept = None,
     device: options.Device = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: options.Silent = False,
+    as_json: options.Document = False,
 ) -> None:
     """Make the sound of a place, whose end leads into its beginning."""
     from audiocraft.workflows.studio.dynamic import GamePiece
@@ -95,8 +93,8 @@ def music(
     model: options.Model = "musicgen-nano",
     cache: Kept = None,
     device: options.Device = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: options.Silent = False,
+    as_json: options.Document = False,
 ) -> None:
     """Make the music of one moment as a loop; that of any other moment takes over at every bar line."""
     state = {"tension": tension, "location": as_text(location, "location")}
@@ -141,8 +139,8 @@ def play(
     model: options.Model = "musicgen-nano",
     cache: Kept = None,
     device: options.Device = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: options.Silent = False,
+    as_json: options.Document = False,
 ) -> None:
     """Play the music through what happens in a game, and say at which bar lines it changed."""
     timeline = _timeline(state)
@@ -193,8 +191,8 @@ def bank(
     sound_model: SoundModel = "audiogen-nano",
     cache: Kept = None,
     device: options.Device = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: options.Silent = False,
+    as_json: options.Document = False,
 ) -> None:
     """Make all that a game needs in a folder: layers, stingers, ambiences, a Godot resource and a web page."""
     places = [as_text(one, "location") for one in location or ["neutral"]]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.output import FAILED, document, note, remark, result
 
 if TYPE_CHECKING:
@@ -19,18 +20,17 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, invoke_without_command=True)
 
 Name = Annotated[str, typer.Argument(help="A name, a folder, a file, an id on the hub, or an address.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.callback()
-def models(context: typer.Context, as_json: Json = False) -> None:
+def models(context: typer.Context, as_json: options.Document = False) -> None:
     """List the models that are here; `info NAME` shows one."""
     if context.invoked_subcommand is None:
         list_models(as_json)
 
 
 @app.command("list")
-def list_models(as_json: Json = False) -> None:
+def list_models(as_json: options.Document = False) -> None:
     """List the models that are here."""
     from audiocraft.checkpoints.installed_models import models_here
 
@@ -71,7 +71,7 @@ def _fetchable(there: set[str]) -> list[str]:
 @app.command(
     epilog="Examples: `audiocraft models info musicgen-nano`, `audiocraft models info ./state_dict.bin --json`."
 )
-def info(name: Name, as_json: Json = False) -> None:
+def info(name: Name, as_json: options.Document = False) -> None:
     """Show what a model is made of, and under which licence its weights are."""
     with _bars():
         entry = _inspected(name)
@@ -86,7 +86,7 @@ def info(name: Name, as_json: Json = False) -> None:
 @app.command(
     epilog="Examples: `audiocraft models pull small`, `audiocraft models pull facebook/encodec_32khz`."
 )
-def pull(name: Name, as_json: Json = False) -> None:
+def pull(name: Name, as_json: options.Document = False) -> None:
     """Fetch a model, its codec and its text encoder, so that it works without a network."""
     from audiocraft.checkpoints.families import kind_of_exactly
     from audiocraft.checkpoints.licences import licence_of
@@ -112,7 +112,7 @@ def pull(name: Name, as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: `audiocraft models verify small`; the exit code is 1 if a file differs.")
-def verify(name: Name, as_json: Json = False) -> None:
+def verify(name: Name, as_json: options.Document = False) -> None:
     """Check the files of a model and of its codec against the digests on record, and that the weights are numbers
     and fit."""
     from audiocraft.checkpoints.families import kind_of_exactly

@@ -343,3 +343,8 @@ AsJson = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.", rich_help_panel=_OUT)
 ]
+# The same for commands whose options are few enough to stand in one list.
+Document = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Silent = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+NoBar = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+PlanModel = Annotated[str, typer.Option("--model", "-m", help="A model that takes plans.")]

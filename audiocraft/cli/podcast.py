@@ -81,7 +81,7 @@ def make(
     seed: _SEED = 0,
     model: options.Model = _DEFAULT,
     as_json: options.AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: options.NoBar = False,
 ) -> None:
     """Make an episode: music, voice, softer music under it, a sound before each chapter, and the end."""
     from audiocraft.audio.chapters import read_chapters

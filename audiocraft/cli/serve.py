@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.output import FAILED, document, note, result
 from audiocraft.errors import ConfigError, require
 
@@ -165,7 +166,7 @@ def create(
 
 @keys.command("list")
 def list_keys(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.Document = False,
     data: Data = None,
     database: DatabaseUrl = None,
 ) -> None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
 Project = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project file, *.acproj.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Gain = Annotated[float | None, typer.Option("--gain", metavar="DB", help="Louder or softer, in dB.")]
 Pan = Annotated[float | None, typer.Option(metavar="-1..1", help="From left, -1, to right, 1.")]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same sound.")]
@@ -65,7 +63,7 @@ def new(
     artist: Annotated[str, typer.Option(help="Whose song it is.")] = "",
     model: options.Model = "musicgen-nano",
     sound_model: Annotated[str, typer.Option(help="The model of sounds, for effects.")] = "audiogen-nano",
-    as_json: AsJson = False,
+    as_json: options.Document = False,
 ) -> None:
     """Write the project of a song: its tempo, key and chords, and its sections."""
     from audiocraft.cli.plan import check_takes_plans
@@ -93,7 +91,7 @@ def new(
 
 
 @app.command(epilog="Example:\n\naudiocraft song show tune.acproj")
-def show(project: Project, as_json: AsJson = False) -> None:
+def show(project: Project, as_json: options.Document = False) -> None:
     """Print what a song is made of."""
     from audiocraft.workflows.studio.project import read_song
 
@@ -120,7 +118,7 @@ def set_section(
     layer: Annotated[
         list[str] | None, typer.Option(metavar="PROMPT", help="What plays along in it; may be repeated.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.Document = False,
 ) -> None:
     """Change one section; only that is made again."""
     from audiocraft.music.reading import parse_chords
@@ -159,7 +157,7 @@ def effect(
     pan: Pan = None,
     duck: Annotated[float, typer.Option(metavar="DB", help="By how much the music makes room.")] = 3.0,
     seed: Seed = None,
-    as_json: AsJson = False,
+    as_json: options.Document = False,
 ) -> None:
     """Put a sound into a song; its level is found by what plays beside it."""
     from audiocraft.workflows.studio.project import SongEffect, read_song, write_song
@@ -202,8 +200,8 @@ def make(
         Path | None, typer.Option(metavar="FOLDER", help="Also every section as a WAV file, before the mix.")
     ] = None,
     device: options.Device = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: options.Silent = False,
+    as_json: options.Document = False,
 ) -> None:
     """Make a song: what is there is kept, what changed is made, and all is mixed and mastered."""
     from audiocraft.workflows.studio.distribution import ReleaseSettings, formats_of

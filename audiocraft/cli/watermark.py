@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiocraft.cli import options
 from audiocraft.cli.output import USAGE, complain, document, result
 from audiocraft.errors import InvalidInput
 
@@ -93,7 +94,7 @@ def embed(
 def detect(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
     seconds: Annotated[bool, typer.Option(help="Also the probability of each second.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.Document = False,
     model: _MODEL = _BUNDLED,
 ) -> None:
     """Say whether files carry a mark, how much of them, and what it says."""
@@ -133,7 +134,7 @@ def detect(
 
 @app.command(epilog="Example:\n\naudiocraft watermark info --model audioseal-nano\n")
 def info(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: options.Document = False,
     model: _MODEL = _BUNDLED,
 ) -> None:
     """Say what a model of marks carries, and how large it is."""

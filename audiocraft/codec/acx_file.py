@@ -91,17 +91,17 @@ class AcxFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """How many bytes the file has."""
         return self._chunks.size
 
     @property
     def seconds(self) -> float:
-        """Seconds of audio."""
+        """How many seconds of audio the file holds."""
         return self.samples / self.header.source_rate
 
     @property
     def bitrate(self) -> float:
-        """Kilobits per second: the size of the whole file over its duration; 0 for an empty one."""
+        """The bit rate in kilobits per second: the size of the whole file over its duration; 0 for an empty one."""
         return self.size * 8e-3 / self.seconds if self.samples else 0.0
 
     @property
@@ -313,7 +313,7 @@ def _silence(channels: int, length: int, piece: int) -> Iterator[Tensor]:
 def open_acx(
     file: str | Path | BinaryIO, codec: KnownCodec | str | Path | None = None, *, strict: bool = False
 ) -> AcxFile:
-    """An .acx file open for reading.
+    """Open an .acx file for reading.
 
     Args:
         codec: the codec that it was made with, by name or loaded; None takes the one that the file names.

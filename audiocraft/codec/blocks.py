@@ -17,7 +17,7 @@ from audiocraft.codec.streams import CodeFrames
 def pack_block(
     frames: CodeFrames, header: AcxHeader, tables: EntropyTables | None, *, profile: int = CONTEXT
 ) -> bytes:
-    """Frames of a block -> the payload of its chunk.
+    """Pack the frames of a block into the payload of its chunk.
 
     Args:
         profile: the highest that may be used.
@@ -31,7 +31,7 @@ def pack_block(
 
 
 def parse_block(payload: bytes, header: AcxHeader, tables: EntropyTables | None) -> CodeFrames:
-    """The payload of a block's chunk -> its frames, or DamagedFile."""
+    """Read the frames of a block from the payload of its chunk; one that cannot be true raises DamagedFile."""
     if len(payload) < BLOCK_HEAD.size:
         raise DamagedFile("a block is too short")
     profile, codebooks, frames = BLOCK_HEAD.unpack_from(payload)
@@ -59,7 +59,7 @@ def parse_block(payload: bytes, header: AcxHeader, tables: EntropyTables | None)
 
 
 class BlockCutter:
-    """Frames in any numbers -> the blocks of a file."""
+    """Collects frames, in any numbers at a time, into the blocks of a file."""
 
     def __init__(self, header: AcxHeader) -> None:
         self._size, self._unit = header.block_frames, header.unit_frames
@@ -67,7 +67,7 @@ class BlockCutter:
         self._frames = 0
 
     def add(self, frames: CodeFrames) -> Iterator[CodeFrames]:
-        """The next frames -> the blocks that they complete."""
+        """Take the next frames and return the blocks that they complete."""
         if frames.frames:
             self._waiting.append(frames)
             self._frames += frames.frames
@@ -91,6 +91,6 @@ class BlockCutter:
 
 
 def cut(frames: CodeFrames, first: int, last: int, unit: int) -> CodeFrames:
-    """The frames first ... last - 1, whole units of so many frames."""
+    """Cut out the frames first ... last - 1, whole units of so many frames."""
     volumes = None if frames.volumes is None else frames.volumes[:, first // unit : -(-last // unit)]
     return CodeFrames(frames.codes[..., first:last], volumes)

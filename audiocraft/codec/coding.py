@@ -66,7 +66,7 @@ class Encoder:
 
     @torch.inference_mode()
     def finish(self) -> CodeFrames:
-        """The frames that remain, the last one completed with silence."""
+        """Return the frames that remain, of which the last one is completed with silence."""
         return together([self._coded(self._convert.finish()), self._codes.finish()])
 
     def _coded(self, pieces: Iterable[Tensor]) -> CodeFrames:
@@ -123,7 +123,7 @@ class Decoder:
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The samples that remain."""
+        """Return the samples that remain."""
         last = self._spread(self._stream.finish())
         # Some decoders end a few samples before their last frame.
         last = torch.nn.functional.pad(last, (0, max(0, self._missing)))

@@ -36,7 +36,7 @@ class DamagedFile(AudioCraftError, ValueError):
 
 
 def chunk(kind: bytes, payload: bytes, number: int = 0) -> bytes:
-    """One chunk, ready to be written."""
+    """Make the bytes of one chunk."""
     if len(payload) > LIMITS[kind]:
         raise ValueError(f"a chunk {kind!r} of {len(payload)} bytes is too large")
     head = struct.pack("<cII", kind, len(payload), number)
@@ -94,26 +94,26 @@ class AcxHeader:
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second of audio."""
+        """How many frames one second of audio has."""
         return self.codec_rate * self.unit_frames / self.unit_samples
 
     @property
     def block_seconds(self) -> float:
-        """Seconds of audio in a block."""
+        """How many seconds of audio a block holds."""
         return self.block_frames / self.frame_rate
 
     def frames_of(self, samples: int) -> int:
-        """Frames of audio with so many samples at its own rate."""
+        """Count the frames of audio with so many samples at its own rate."""
         length = samples * self.codec_rate // self.source_rate
         return -(-length // self.unit_samples) * self.unit_frames
 
     def samples_of(self, frames: int) -> int:
-        """Samples at the audio's own rate that so many frames last, rounded up."""
+        """Count the samples at the audio's own rate that so many frames last, rounded up."""
         length = -(-frames // self.unit_frames) * self.unit_samples
         return -(-length * self.source_rate // self.codec_rate)
 
     def pack(self) -> bytes:
-        """The payload of the header chunk."""
+        """Make the payload of the header chunk."""
         fixed = _HEADER.pack(
             VERSION, self.codec_channels, self.channels, self.source_rate,
             UNKNOWN if self.samples is None else self.samples, self.codec_rate, self.codebooks, self.cardinality,
@@ -124,7 +124,7 @@ class AcxHeader:
 
 
 def parse_header(payload: bytes) -> AcxHeader:
-    """The payload of a header chunk, or DamagedFile where it cannot be true."""
+    """Read a header from the payload of its chunk; one that cannot be true raises DamagedFile."""
     if len(payload) < _HEADER.size:
         raise DamagedFile("the header is too short")
     (version, codec_channels, channels, source_rate, samples, codec_rate, codebooks, cardinality, unit_frames,
@@ -172,7 +172,8 @@ def parse_end(payload: bytes) -> tuple[int, int]:
 
 
 def pack_index(first: int, sizes: list[int]) -> bytes:
-    """The index: where the first block begins, then the bytes of each block's chunk, all as LEB128 numbers."""
+    """Make the payload of the index: where the first block begins, then the bytes of each block's chunk, all as LEB128
+    numbers."""
     out = bytearray()
     for value in (first, *sizes):
         while value > 0x7F:

@@ -38,13 +38,13 @@ Matrix = npt.NDArray[np.float64]
 
 
 def weights_of(bits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Log-probabilities [..., V + 1] in sixteenths of a bit -> weights [..., V + 1] of at most 2^24."""
+    """Turn log-probabilities [..., V + 1] in sixteenths of a bit into weights [..., V + 1] of at most 2^24."""
     below = np.minimum(bits.max(axis=-1, keepdims=True) - bits, _LEAST)
     return _FRACTIONS[below & 15] >> (below >> 4)
 
 
 def frequency_rows(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """`rans.frequencies_of` for each row of weights [n, V + 1]."""
+    """Apply `rans.frequencies_of` to each row of weights [n, V + 1]."""
     room = SCALE - weights.shape[-1]
     found = 1 + weights * room // weights.sum(axis=-1, keepdims=True)
     rows = np.arange(len(found))
@@ -54,7 +54,8 @@ def frequency_rows(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class ContextModel:
-    """The network for K codebooks of V codes, with P frames of past, embeddings of E numbers and D hidden ones.
+    """The network that says how likely codes are: for K codebooks of V codes, with P frames of past, embeddings of E
+    numbers and D hidden ones.
 
     Args:
         embed: [K, V + 1, E].
@@ -78,7 +79,7 @@ class ContextModel:
         return self.past.shape[0] // (self.embed.shape[0] * self.embed.shape[2])
 
     def frequencies(self, codes: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-        """codes [k, T], the first k codebooks of a block -> for each codebook the frequencies [T, V + 1]."""
+        """Find, for codes [k, T] of the first k codebooks of a block, the frequencies [T, V + 1] of each codebook."""
         count, length = codes.shape
         books, _, width = self.embed.shape
         embedded = np.zeros((length, books, width))
@@ -125,7 +126,7 @@ class ContextReader:
         self._frame = np.zeros_like(self._frame)
 
     def starts(self, book: int) -> npt.NDArray[np.int64]:
-        """Where the interval of each symbol of codebook `book` begins, and 2^16."""
+        """List where the interval of each symbol of codebook `book` begins, and 2^16 at the end."""
         upto = book * self._width
         heard = self._heard[book] + self._frame[:upto] @ self._model.same[book, :upto]
         # As `frequency_rows` of one row, without the cost of many.

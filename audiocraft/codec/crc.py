@@ -18,7 +18,7 @@ _TABLE = _table()
 
 
 def crc32c(*parts: bytes) -> int:
-    """The checksum of the parts, one after the other, as a number below 2^32."""
+    """Compute the checksum of the parts, one after the other, as a number below 2^32."""
     value, table = 0xFFFFFFFF, _TABLE
     for part in parts:
         for byte in part:

@@ -69,7 +69,7 @@ def encoded(
 def decoded(
     content: bytes, profile: int, shape: tuple[int, int, int], cardinality: int, tables: EntropyTables | None
 ) -> Codes:
-    """Bytes of a block -> codes [S, K, T] of this shape, or DamagedCodes."""
+    """Decode the bytes of a block into codes [S, K, T] of this shape; damaged ones raise DamagedCodes."""
     if profile == PACKED:
         return _unpack(content, shape, cardinality)
     if tables is None or shape[1] > len(tables.starts):
@@ -189,7 +189,7 @@ def tables_in_file(codes: Codes, cardinality: int) -> bytes:
 
 
 def parse_tables(payload: bytes, codebooks: int, cardinality: int) -> EntropyTables:
-    """The tables of a tables chunk, or DamagedCodes."""
+    """Read the tables of a tables chunk; damaged ones raise DamagedCodes."""
     size = codebooks * (cardinality + 1)
     try:
         content = zlib.decompressobj().decompress(payload, size + 1)
@@ -236,7 +236,7 @@ def _loaded(place: Path, _changed: int, model_digest: bytes) -> EntropyTables | 
 def pack_tables(
     arrays: Mapping[str, npt.NDArray[np.int32]], static: npt.NDArray[np.uint16], model_digest: bytes
 ) -> bytes:
-    """The bytes of a model's tables file.
+    """Make the bytes of a model's file of tables.
 
     Args:
         arrays: of its context model; empty where it has none.

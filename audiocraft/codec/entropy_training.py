@@ -51,7 +51,8 @@ class ContextSize:
 
 
 def static_tables(codes: npt.NDArray[np.int64], cardinality: int) -> npt.NDArray[np.uint16]:
-    """codes [n, K, T] of pieces -> frequencies [K, V + 1] of their symbols, each codebook's summing to 2^16."""
+    """Count the symbols of codes [n, K, T] of pieces into frequencies [K, V + 1], of which each codebook's sum to
+    2^16."""
     rows, symbols = [], symbols_of(codes, cardinality)
     for book in range(codes.shape[1]):
         counts = np.bincount(symbols[:, book].reshape(-1), minlength=cardinality + 1)
@@ -68,7 +69,7 @@ def train_context(
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> dict[str, npt.NDArray[np.int32]]:
-    """codes [n, K, T] of pieces of one length -> the arrays of a `ContextModel`.
+    """Train a `ContextModel` on codes [n, K, T] of pieces of one length, and return its arrays.
 
     Args:
         report: called with the number of an epoch and its mean bits per code.

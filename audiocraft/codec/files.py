@@ -77,12 +77,12 @@ class EncodedFileFacts:
 
     @property
     def seconds(self) -> float:
-        """Seconds of audio."""
+        """How many seconds of audio the file holds."""
         return self.samples / self.sample_rate
 
     @property
     def bitrate(self) -> float:
-        """Kilobits per second: the size of the whole file over its duration; 0 for an empty one."""
+        """The bit rate in kilobits per second: the size of the whole file over its duration; 0 for an empty one."""
         return self.bytes * 8e-3 / self.seconds if self.samples else 0.0
 
 

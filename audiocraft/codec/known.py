@@ -21,7 +21,7 @@ BLOCK_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class KnownCodec:
-    """A loaded codec.
+    """A loaded codec with its name, its digest and its entropy tables.
 
     Args:
         name: by which it is found again.
@@ -52,7 +52,7 @@ class KnownCodec:
     def header(
         self, sample_rate: int, channels: int, samples: int | None, *, codebooks: int | None = None
     ) -> AcxHeader:
-        """The header of a file of audio with these properties."""
+        """Make the header of a file of audio with these properties."""
         codec, layout = self.codec, layout_of(self.codec)
         most = codec.total_codebooks
         if codebooks is not None and not 1 <= codebooks <= most:
@@ -71,7 +71,7 @@ class KnownCodec:
         )  # fmt: skip
 
     def check(self, header: AcxHeader) -> None:
-        """Refuse a file of another codec: its codes would be noise."""
+        """Raise where a file was made by another codec, whose codes would be noise here."""
         if header.model_digest != self.digest:
             raise InvalidInput(
                 f"the file was made with {header.model!r} of digest {header.model_digest.hex()[:16]}, and "

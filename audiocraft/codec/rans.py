@@ -48,7 +48,7 @@ class RansDecoder:
         self._place = _STATE_BYTES
 
     def symbol(self, starts: Sequence[int] | npt.NDArray[np.int64]) -> int:
-        """The next symbol.
+        """Decode the next symbol.
 
         Args:
             starts: where the interval of each symbol begins, ascending, the last entry 2^16.
@@ -83,7 +83,7 @@ def frequencies_of(weights: Sequence[int]) -> list[int]:
 
 
 def starts_of(frequencies: Sequence[int]) -> list[int]:
-    """Where the interval of each symbol begins, and 2^16."""
+    """List where the interval of each symbol begins, and 2^16 at the end."""
     starts, place = [0], 0
     for frequency in frequencies:
         place += frequency

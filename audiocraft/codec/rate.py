@@ -75,7 +75,7 @@ class Chosen:
 
 
 class Chooser:
-    """Chooses for one file.
+    """Chooses how many codebooks each block of one file gets.
 
     Args:
         profile: the highest profile of entropy coding that the file may use.

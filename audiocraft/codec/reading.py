@@ -176,7 +176,7 @@ class ChunkReader:
 
 
 def header_of(found: Contents) -> AcxHeader:
-    """The header of a file, or DamagedFile."""
+    """Read the header of a file; one that cannot be true raises DamagedFile."""
     payload = found.fixed.get(HEADER)
     if payload is None:
         raise DamagedFile("its header is damaged, and there is no second copy of it")

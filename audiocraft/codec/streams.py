@@ -48,7 +48,7 @@ class CodeFrames:
         return int(self.codes.shape[-1])
 
     def first(self, codebooks: int) -> CodeFrames:
-        """These frames with their first `codebooks` alone."""
+        """Return these frames with their first `codebooks` alone."""
         return CodeFrames(self.codes[:, :codebooks], self.volumes)
 
 

@@ -83,7 +83,7 @@ class Engine:
 
     @property
     def depth(self) -> int:
-        """Requests that wait."""
+        """How many requests wait."""
         return sum(scheduler.waiting for scheduler in list(self._schedulers.values()))
 
     @property

@@ -181,7 +181,7 @@ class ModelCache:
 
 
 def bytes_of(model: GeneratorModel) -> int:
-    """The bytes of all weights of a model, shared ones once."""
+    """Count the bytes of all weights of a model, shared ones once."""
     tensors = {
         tensor.data_ptr(): tensor.nbytes
         for module in model.modules()

@@ -22,7 +22,7 @@ from audiocraft.generation.computations import Computation, ComputationGroup, Ge
 
 @dataclass(eq=False, slots=True)
 class ActiveGeneration:
-    """One generation in a batch.
+    """One generation that takes part in a batch.
 
     Args:
         on_frames: called with the frames [B, ..., n] as they are finished.

@@ -27,7 +27,7 @@ class Computation(ABC):
 
     @abstractmethod
     def run(self, *, shared: bool = False) -> Any:
-        """The answer, computed for this generation alone.
+        """Compute the answer for this generation alone.
 
         Args:
             shared: later computations of the same generation may be grouped with those of others.
@@ -51,10 +51,10 @@ class Computation(ABC):
 
 
 class ComputationGroup(Protocol):
-    """Seats that share their passes."""
+    """Computations of several generations, its seats, that share their passes."""
 
     def run(self, computations: Sequence[Any]) -> Sequence[Any]:
-        """The answers, in order, of the next computations of the same seats."""
+        """Compute the answers, in order, of the next computations of the same seats."""
         ...
 
 

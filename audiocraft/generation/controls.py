@@ -73,5 +73,5 @@ class Controls:
         return tuple(name for name, there in present.items() if there)
 
     def check_within(self, duration: float) -> None:
-        """Refuse what lies beyond a piece of `duration` seconds, and so would not be heard."""
+        """Raise InvalidInput for what lies beyond a piece of `duration` seconds, and so would not be heard."""
         check_within(self.chords, duration)

@@ -51,7 +51,7 @@ class DiffusionSettings:
             raise InvalidInput(f"seed must be from 0 to 2**63 - 1, got {self.seed!r}", field="seed")
 
     def step_list(self, schedule: NoiseSchedule) -> list[int]:
-        """The steps of the way back, from the last to the first."""
+        """List the steps of the way back, from the last to the first."""
         if self.steps is None:
             return schedule.checked_steps(None)
         if self.steps > schedule.num_steps:
@@ -68,7 +68,7 @@ class Noise(Protocol):
     """Where the noise of one way back comes from."""
 
     def draw(self, like: Tensor) -> Tensor:
-        """The next noise, of the shape of `like` [B, C, N]."""
+        """Draw the next noise, of the shape of `like` [B, C, N]."""
         ...
 
 

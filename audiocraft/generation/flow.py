@@ -56,11 +56,11 @@ class FlowNetwork(Protocol):
     def latent_dim(self) -> int: ...
 
     def embed(self, attributes: Attributes, frames: int) -> FlowConditions:
-        """Conditions of each row, for `frames` frames."""
+        """Embed the conditions of each row, for `frames` frames."""
         ...
 
     def velocity(self, latents: Tensor, time: Tensor, conditions: FlowConditions) -> Tensor:
-        """Latents [B, T, D] at times [B] -> their velocities [B, T, D]."""
+        """Run the network: latents [B, T, D] at times [B] give their velocities [B, T, D]."""
         ...
 
     @property
@@ -153,7 +153,7 @@ class GuidedFlow:
 
 @dataclass(frozen=True, slots=True)
 class EmbedFlow(Computation):
-    """The conditions of every row, embedded -> GuidedFlow."""
+    """The computation that embeds the conditions of every row; its answer is a GuidedFlow."""
 
     in_background: ClassVar[bool] = True
 
@@ -169,7 +169,7 @@ class EmbedFlow(Computation):
 
 @dataclass(frozen=True, slots=True)
 class Velocity(Computation):
-    """The guided velocities [B, T, D] of latents [B, T, D] at times [B]."""
+    """The computation whose answer is the guided velocities [B, T, D] of latents [B, T, D] at times [B]."""
 
     guided: GuidedFlow
     latents: Tensor
@@ -267,7 +267,7 @@ class FlowTask:
 
 
 def generation(network: FlowNetwork, task: FlowTask, session: Session) -> GenerationCoroutine:
-    """The coroutine that yields the latents [B, D, n] of the whole piece in order, each once, those of its prompt
+    """Make the coroutine that yields the latents [B, D, n] of the whole piece in order, each once, those of its prompt
     first."""
     session.total = len(task.windows) * evaluations(task.settings)
     if task.prompt.shape[1]:

@@ -105,7 +105,8 @@ def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: 
 
 
 def branches_of(attributes: Attributes, guidance: Guidance, *, hears: bool) -> list[Attributes]:
-    """The batch as asked; with its sound conditions alone, for double guidance; without any condition.
+    """List the batches of guidance: as asked; for double guidance with its sound conditions alone; without any
+    condition.
 
     Args:
         hears: whether the model has sound conditions.
@@ -126,7 +127,7 @@ def branches_of(attributes: Attributes, guidance: Guidance, *, hears: bool) -> l
 
 
 def opposite(attributes: Attributes) -> list[ConditioningAttributes]:
-    """What guidance leads away from: no condition at all, or the text of a row's `negative`."""
+    """Say what guidance leads away from: no condition at all, or the text of a row's `negative`."""
     rows = unconditional(list(attributes))
     for row in rows:
         row.text = {name: row.negative.get(name) for name in row.text}
@@ -134,7 +135,7 @@ def opposite(attributes: Attributes) -> list[ConditioningAttributes]:
 
 
 def fuse(lm: TokenLM, attributes: Attributes) -> Fused:
-    """Conditions of each row, embedded and sorted by where they enter the network."""
+    """Embed the conditions of each row and sort them by where they enter the network."""
     return lm.fuser.fuse(lm.condition_provider(lm.condition_provider.tokenize(list(attributes))))
 
 

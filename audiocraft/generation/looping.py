@@ -15,7 +15,7 @@ _SAME_S = 1e-6
 
 
 def as_loop(request: GenerationRequest, bars: int | None = None) -> GenerationRequest:
-    """`request` for a loop of so many bars, as long as they last.
+    """Change `request` into one for a loop of so many bars, which lasts as long as they do.
 
     Args:
         request: with seeds, which the plans depend on where it brings none.

@@ -33,7 +33,7 @@ class MaskedLM(TokenLM, Protocol):
     span_len: int
 
     def stage_logits(self, codes: Tensor, fused: Fused, stage: int) -> Tensor:
-        """codes [B, K, T] -> logits [B, T, V] of codebook `stage`."""
+        """Run the network: codes [B, K, T] give the logits [B, T, V] of codebook `stage`."""
         ...
 
     @property
@@ -114,7 +114,7 @@ class MaskedTask(TokenTask):
 
 
 def generation(lm: MaskedLM, task: MaskedTask, session: Session) -> GenerationCoroutine:
-    """The coroutine that yields the frames [B, K, n] of the whole piece in order, each once."""
+    """Make the coroutine that yields the frames [B, K, n] of the whole piece in order, each once."""
     codes, decoding = task.codes.clone(), task.decoding
     per_window = sum(decoding.steps)
     session.total = sum(per_window for window in task.windows if bool(_unknown(codes, window).any()))
@@ -230,7 +230,7 @@ class Refine(Computation):
         return RefineGroup()
 
     def chosen(self, branches: Tensor) -> tuple[Tensor, Tensor]:
-        """logits [branches, B, T, V] -> the answer."""
+        """Turn logits [branches, B, T, V] into the answer: the codes that are chosen, and how certain they are."""
         asked, *null = branches
         logits = null[0] + (asked - null[0]) * self.coef if null else asked
         if not bool((logits < torch.inf).all()):

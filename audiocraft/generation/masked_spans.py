@@ -31,7 +31,7 @@ def spans_for(share: float, frames: int, length: int) -> int:
 
 
 def random_spans(frames: int, length: int, random: np.random.Generator) -> Tensor:
-    """bool [T], masked for training: as much as a random moment of the loop masks, in spans anywhere."""
+    """Draw what is masked in training, bool [T]: as much as a random moment of the loop masks, in spans anywhere."""
     share = math.cos(math.pi / 2 * random.random())
     starts = random.choice(frames, size=min(frames, spans_for(share, frames, length)), replace=False)
     masked = np.zeros(frames, dtype=bool)
@@ -42,7 +42,7 @@ def random_spans(frames: int, length: int, random: np.random.Generator) -> Tenso
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spans:
-    """The spans of T frames.
+    """The spans that T frames are divided into.
 
     Args:
         frames: [n, L], the frames of each span.
@@ -73,7 +73,7 @@ class Spans:
         return cls(frames, inside, is_open, to_make, overlap)
 
     def first_scores(self, rows: int) -> Tensor:
-        """[rows, n]: all open spans alike, the others never."""
+        """Make the scores [rows, n] of the beginning: all open spans are alike, the others are never taken."""
         return torch.zeros(rows, len(self.open), device="cpu").masked_fill_(~self.open, NEVER)
 
     def scores(self, probability: Tensor, chosen: Tensor, masked: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class Progress:
 
     @property
     def remaining(self) -> float:
-        """Seconds left at the pace so far."""
+        """How many seconds are left at the pace so far."""
         return self.elapsed / self.done * (self.total - self.done) if self.done else float("inf")
 
 

@@ -218,7 +218,7 @@ class MaskedSettings:
             )
 
     def steps_of(self, codebooks: int, default: tuple[int, ...] = (20, 10, 10, 10)) -> tuple[int, ...]:
-        """Passes for each of `codebooks`."""
+        """List the passes for each of `codebooks`."""
         steps = self.steps or default
         if len(steps) > codebooks:
             raise InvalidInput(
@@ -349,7 +349,7 @@ class GenerationRequest:
         object.__setattr__(self, name, value)
 
     def prompt_at(self, row: int, second: float) -> str | None:
-        """What row `row` should be at `second` of the piece."""
+        """Say what row `row` should be at `second` of the piece."""
         prompt = self.prompts[row]
         text = next((text for start, text in reversed(self.schedule) if start <= second), None)
         if text is None:
@@ -357,7 +357,7 @@ class GenerationRequest:
         return text if prompt is None or not prompt.strip() else f"{prompt}, {text}"
 
     def rows(self, start: int, stop: int) -> GenerationRequest:
-        """The request of some of the rows."""
+        """Make the request of some of the rows."""
         return self.picked(range(start, stop))
 
     def picked(self, places: Sequence[int]) -> GenerationRequest:

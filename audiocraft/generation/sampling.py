@@ -13,7 +13,7 @@ from audiocraft.generation.request import ChosenSampling, Sampling
 def sample(
     logits: Tensor, sampling: Sampling | ChosenSampling, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """logits [B, K, V], one generator per row -> codes [B, K]."""
+    """Draw codes [B, K] from logits [B, K, V] with one generator per row."""
     if isinstance(sampling, Sampling):
         sampling = sampling.settled()
     if sampling.greedy:
@@ -33,7 +33,7 @@ def sample(
 
 
 def keep_top_k(probabilities: Tensor, k: int) -> Tensor:
-    """All but the `k` largest of the last axis set to 0."""
+    """Set all but the `k` largest of the last axis to 0."""
     values, places = probabilities.topk(min(k, probabilities.shape[-1]), dim=-1)
     return torch.zeros_like(probabilities).scatter_(-1, places, values)
 

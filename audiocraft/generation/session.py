@@ -13,7 +13,7 @@ from audiocraft.generation.progress import CancelToken, Progress, ProgressCallba
 
 @dataclass(slots=True)
 class Session:
-    """The running side of a request: one seeded generator per row, progress, and the wish to stop.
+    """The running side of a request: it holds one seeded generator per row, progress, and the wish to stop.
 
     Args:
         total: model steps of all windows together, for progress.

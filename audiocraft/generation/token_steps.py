@@ -28,7 +28,7 @@ are the same alone and in company, so the codes are too."""
 
 @dataclass(frozen=True, slots=True)
 class Embed(Computation):
-    """The conditions of every row, embedded -> GuidedBatch."""
+    """The computation that embeds the conditions of every row; its answer is a GuidedBatch."""
 
     in_background: ClassVar[bool] = True
 
@@ -65,7 +65,7 @@ class DecodingState:
 
     @property
     def rows(self) -> int:
-        """Rows of the network's batch, all branches of guidance together."""
+        """How many rows the network's batch has, all branches of guidance together."""
         return self.guided.rows * self.guided.branches
 
     def logits(self, codes: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class TokenTask:
 
 
 def generation(lm: TokenLM, task: TokenTask, session: Session) -> GenerationCoroutine:
-    """The coroutine that yields the frames [B, K, n] of the whole piece in order, each once, those of its prompt
+    """Make the coroutine that yields the frames [B, K, n] of the whole piece in order, each once, those of its prompt
     first."""
     session.total = sum(  # a piece of hours has thousands of windows, most of them alike
         count * autoregressive.num_model_steps(lm.pattern_provider.get_pattern(length), known)

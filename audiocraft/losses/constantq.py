@@ -38,14 +38,14 @@ class ConstantQLoss(nn.Module):
         self.register_buffer("kernels", tone_kernels(scale), persistent=False)
 
     def magnitudes(self, x: Tensor) -> Tensor:
-        """wav x [B, C, N] -> [B * C, frames, tones]"""
+        """Transform wav x [B, C, N] into the magnitudes [B * C, frames, tones] of its tones."""
         size = self.kernels.shape[0]
         padded = F.pad(x.flatten(0, 1), (size // 2, size // 2))
         real, imaginary = (padded.unfold(-1, size, self.hop_length) @ self.kernels).chunk(2, dim=-1)
         return (real.square() + imaginary.square()).clamp_min(1e-12).sqrt()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """estimate x and reference y, both [B, C, N] -> []"""
+        """Compute the loss [] of an estimate x beside a reference y, both [B, C, N]."""
         estimate, reference = self.magnitudes(x), self.magnitudes(y)
         logs = F.l1_loss(torch.log(estimate + self.floor), torch.log(reference + self.floor))
         share = (estimate - reference).abs().sum() / (reference.sum() + self.floor)

@@ -18,12 +18,13 @@ _LEAST_POWER = 1e-12
 
 
 def basic_loudness(waveform: Tensor, sample_rate: int) -> Tensor:
-    """Loudness in LUFS of blocks of 0.4 s, a quarter of a block apart, ungated: wav [..., C, N] -> [..., blocks]"""
+    """Measure the loudness in LUFS of blocks of 0.4 s, a quarter of a block apart and ungated: wav [..., C, N] gives
+    [..., blocks]."""
     return lufs(block_powers(waveform, sample_rate, limited=True) + _EPSILON)
 
 
 def integrated_loudness(waveform: Tensor, sample_rate: int) -> Tensor:
-    """Loudness in LUFS with both gates, silence at -120.7: wav [..., C, N] -> [...]"""
+    """Measure the loudness in LUFS with both gates: wav [..., C, N] gives [...], and silence -120.7."""
     power = gated_power(block_powers(waveform, sample_rate, limited=True))
     return lufs(power.clamp_min(_LEAST_POWER))
 
@@ -58,7 +59,7 @@ class FLoudnessRatio(nn.Module):
         self.split = julius.SplitBands(sample_rate, max(1, n_bands))
 
     def forward(self, out_sig: Tensor, ref_sig: Tensor) -> Tensor:
-        """estimate and reference [B, C, N] -> []"""
+        """Compute the loss [] of an estimate beside a reference, both [B, C, N]."""
         error = integrated_loudness(self.split(out_sig - ref_sig), self.sample_rate)  # [bands, B]
         ratios = error - integrated_loudness(self.split(ref_sig), self.sample_rate)
         return _weighted(ratios, 0).sum()
@@ -79,7 +80,7 @@ class TLoudnessRatio(nn.Module):
         return segments_of(x, length, int(length * (1 - self.overlap))).transpose(-2, -3)
 
     def forward(self, out_sig: Tensor, ref_sig: Tensor) -> Tensor:
-        """estimate and reference [B, C, N] -> []"""
+        """Compute the loss [] of an estimate beside a reference, both [B, C, N]."""
         error = integrated_loudness(self._segments(out_sig - ref_sig), self.sample_rate)  # [B, segments]
         ratios = error - integrated_loudness(self._segments(ref_sig), self.sample_rate)
         return _weighted(ratios, -1).sum(-1).mean()
@@ -116,6 +117,6 @@ class TFLoudnessRatio(TLoudnessRatio):
         return levels.flatten(0, -2).clamp_min(self.clip_min)
 
     def forward(self, out_sig: Tensor, ref_sig: Tensor) -> Tensor:
-        """estimate and reference [B, C, N] -> []"""
+        """Compute the loss [] of an estimate beside a reference, both [B, C, N]."""
         ratios = self._levels(out_sig - ref_sig) - self._levels(ref_sig)
         return _weighted(ratios, 0, self.temperature).mean()

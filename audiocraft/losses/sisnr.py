@@ -40,7 +40,7 @@ class SISNR(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, out_sig: Tensor, ref_sig: Tensor) -> Tensor:
-        """estimate and reference [B, C, N] -> []"""
+        """Compute the loss [] of an estimate beside a reference, both [B, C, N]."""
         if out_sig.shape != ref_sig.shape:
             raise InvalidInput(
                 f"estimate {list(out_sig.shape)} and reference {list(ref_sig.shape)} differ in shape"

@@ -11,7 +11,8 @@ from audiocraft.errors import ConfigError
 
 
 class MelSpectrogramWrapper(nn.Module):
-    """Mel power spectrogram, in log10 unless told otherwise; ceil(N / hop) frames, the first centred by reflection.
+    """A layer that makes mel power spectrograms, in log10 unless told otherwise, of ceil(N / hop) frames, the first
+    centred by reflection.
 
     Args:
         normalized: divide the STFT by its window's energy.
@@ -47,7 +48,7 @@ class MelSpectrogramWrapper(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """wav x [B, C, N] -> [B, C * n_mels, frames]"""
+        """Make the mel spectrogram [B, C * n_mels, frames] of wav x [B, C, N]."""
         batch, _, length = x.shape
         margin = (self.n_fft - self.hop_length) // 2
         frames = -(-length // self.hop_length)
@@ -100,7 +101,7 @@ class MelSpectrogramL1Loss(nn.Module):
         )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """wavs x, y [B, C, N] -> []"""
+        """Compute the loss [] of wavs x and y, both [B, C, N]."""
         return F.l1_loss(self.melspec(x), self.melspec(y))
 
 
@@ -139,7 +140,7 @@ class MultiScaleMelSpectrogramLoss(nn.Module):
         )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """wavs x, y [B, C, N] -> []"""
+        """Compute the loss [] of wavs x and y, both [B, C, N]."""
         loss = x.new_zeros(())
         for alpha, spectrogram in zip(self.alphas, self.spectrograms, strict=True):
             mel_x, mel_y = spectrogram(x), spectrogram(y)

@@ -14,14 +14,14 @@ _EPSILON = torch.finfo(torch.float32).eps
 
 
 class SpectralConvergenceLoss(nn.Module):
-    """Frobenius norm of the error over the norm of the reference."""
+    """A loss: the Frobenius norm of the error over the norm of the reference."""
 
     def __init__(self, epsilon: float = _EPSILON) -> None:
         super().__init__()
         self.epsilon = epsilon
 
     def forward(self, x_mag: Tensor, y_mag: Tensor) -> Tensor:
-        """magnitudes [B, frames, bins] of estimate and reference -> []"""
+        """Compute the loss [] of the magnitudes [B, frames, bins] of an estimate and of a reference."""
         return torch.linalg.vector_norm(y_mag - x_mag) / (torch.linalg.vector_norm(y_mag) + self.epsilon)
 
 
@@ -33,12 +33,12 @@ class LogSTFTMagnitudeLoss(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x_mag: Tensor, y_mag: Tensor) -> Tensor:
-        """magnitudes [B, frames, bins] of estimate and reference -> []"""
+        """Compute the loss [] of the magnitudes [B, frames, bins] of an estimate and of a reference."""
         return F.l1_loss(torch.log(self.epsilon + y_mag), torch.log(self.epsilon + x_mag))
 
 
 class STFTLosses(nn.Module):
-    """(spectral convergence, log magnitude) at one resolution."""
+    """Two losses at one resolution: spectral convergence and log magnitude."""
 
     window: Tensor
 
@@ -64,7 +64,7 @@ class STFTLosses(nn.Module):
         self.log_magnitude_loss = LogSTFTMagnitudeLoss(epsilon)
 
     def magnitude(self, x: Tensor) -> Tensor:
-        """wav x [B, C, N] -> [B * C, frames, bins]"""
+        """Compute the magnitudes [B * C, frames, bins] of wav x [B, C, N]."""
         spectrum = torch.stft(
             x.flatten(0, 1),
             self.n_fft,
@@ -78,13 +78,13 @@ class STFTLosses(nn.Module):
         return power.clamp_min(self.epsilon).sqrt().transpose(1, 2)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """wavs x, y [B, C, N] -> ([], [])"""
+        """Compute both losses, each [], of wavs x and y, both [B, C, N]."""
         x_mag, y_mag = self.magnitude(x), self.magnitude(y)
         return self.spectral_convergence_loss(x_mag, y_mag), self.log_magnitude_loss(x_mag, y_mag)
 
 
 class STFTLoss(nn.Module):
-    """Weighted sum of spectral convergence and log magnitude at one resolution."""
+    """A loss: the weighted sum of spectral convergence and log magnitude at one resolution."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class STFTLoss(nn.Module):
         self.factor_mag = factor_mag
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """wavs x, y [B, C, N] -> []"""
+        """Compute the loss [] of wavs x and y, both [B, C, N]."""
         convergence, magnitude = self.loss(x, y)
         return self.factor_sc * convergence + self.factor_mag * magnitude
 
@@ -136,7 +136,7 @@ class MRSTFTLoss(nn.Module):
         self.factor_mag = factor_mag
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """wavs x, y [B, C, N] -> [1]"""
+        """Compute the loss [1] of wavs x and y, both [B, C, N]."""
         pairs = [torch.stack(losses(x, y)) for losses in self.stft_losses]
         convergence, magnitude = torch.stack(pairs).mean(0)
         return (self.factor_sc * convergence + self.factor_mag * magnitude).reshape(1)

@@ -14,7 +14,8 @@ _EPSILON = 1e-12
 
 
 class WMDetectionLoss(nn.Module):
-    """Negative log likelihood of detection on marked and on clean sound, weighted by `p_weight` and `n_weight`.
+    """A loss: the negative log likelihood of detection on marked and on clean sound, weighted by `p_weight` and
+    `n_weight`.
 
     Detectors return probabilities: channel 0 "clean", channel 1 "marked". `message` is taken so that both
     watermark losses are called alike.
@@ -41,7 +42,7 @@ class WMDetectionLoss(nn.Module):
 
 
 class WMMbLoss(nn.Module):
-    """Error of the decoded bits over the marked frames.
+    """A loss: the error of the decoded bits over the marked frames.
 
     Args:
         temperature: divides the decoder's logits.
@@ -56,7 +57,7 @@ class WMMbLoss(nn.Module):
         self.loss_type = loss_type
 
     def forward(self, positive: Tensor, negative: Tensor, mask: Tensor, message: Tensor) -> Tensor:
-        """detections [B, 2 + bits, T], mask [B, 1, T], message [B, bits] of 0 and 1 -> []"""
+        """Compute the loss [] of detections [B, 2 + bits, T] with mask [B, 1, T] and message [B, bits] of 0 and 1."""
         decoded = positive[:, 2:] / self.temperature
         marked = mask.expand_as(decoded) > 0.5
         bits = message[..., None].expand_as(decoded).to(decoded.dtype)
@@ -79,7 +80,7 @@ class QuietMarkLoss(nn.Module):
         self.least = least
 
     def forward(self, marked: Tensor, clean: Tensor) -> Tensor:
-        """marked and clean audio [B, C, N] -> []"""
+        """Compute the loss [] of marked audio beside clean audio, both [B, C, N]."""
         signal = clean.square().mean(dim=(-2, -1))
         mark = (marked - clean).square().mean(dim=(-2, -1))
         ratio = 10 * torch.log10((signal + _EPSILON) / (mark + _EPSILON))

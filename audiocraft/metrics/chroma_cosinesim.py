@@ -35,7 +35,7 @@ class ChromaCosineSimilarityMetric(Metric):
 
     @torch.no_grad()
     def update(self, preds: Tensor, targets: Tensor, sizes: Tensor, sample_rates: Tensor) -> None:
-        """A batch of generated sounds and their references.
+        """Take a batch of generated sounds and their references.
 
         Args:
             preds, targets: [B, C, N].

@@ -23,7 +23,7 @@ class TextConsistencyMetric(Metric):
     """The mean consistency of sounds with their texts; a class says which model compares them."""
 
     def update(self, audio: Tensor, text: Sequence[str], sizes: Tensor, sample_rates: Tensor) -> None:
-        """A batch.
+        """Take a batch of sounds and their texts.
 
         Args:
             audio: [B, C, N].

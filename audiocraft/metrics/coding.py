@@ -69,7 +69,7 @@ def finds_key(wav: Audio, wanted: str) -> bool:
 
 
 def hear_notes(wav: Audio) -> HeardNotes:
-    """Key, chroma and onsets of wav [N]."""
+    """Measure key, chroma and onsets of wav [N]."""
     librosa = require("librosa", extra="analysis")
     cens = key.CHROMAS["chroma_cens"](wav)
     chroma = librosa.feature.chroma_cqt(y=wav, sr=SAMPLE_RATE, hop_length=2048, tuning=0.0)

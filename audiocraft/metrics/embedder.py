@@ -78,7 +78,7 @@ class Embedder(nn.Module):
         return round(self.config.window * self.config.sample_rate)
 
     def spectrogram(self, windows: Tensor) -> Tensor:
-        """windows [B, n] -> log-mel spectrograms [B, bands, frames]"""
+        """Compute the log-mel spectrograms [B, bands, frames] of windows [B, n]."""
         config = self.config
         window, filters = _tables(config.sample_rate, config.n_fft, config.bands)
         spectrum = torch.stft(
@@ -88,7 +88,7 @@ class Embedder(nn.Module):
         return torch.log10(mel + _FLOOR)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """windows [B, n] of a levelled recording -> vectors [B, dimension]"""
+        """Embed windows [B, n] of a levelled recording as vectors [B, dimension]."""
         hidden = self.blocks(self.level(self.spectrogram(windows))[:, None]).flatten(1, 2)
         both = torch.cat([hidden.mean(-1), hidden.amax(-1)], dim=1)
         vectors: Tensor = self.whiten(self.project(both))
@@ -106,7 +106,7 @@ class Embedder(nn.Module):
         return torch.cat([self(rows) for rows in windows.split(_ROWS)]).cpu()
 
     def cut(self, wav: Tensor) -> Tensor:
-        """wav [N] -> windows [W, n]"""
+        """Cut wav [N] into windows [W, n]."""
         size, hop = self.window_samples, max(1, round(self.config.hop * self.config.sample_rate))
         if len(wav) < size:
             wav = wav.repeat(-(-size // len(wav)))[:size]
@@ -159,13 +159,14 @@ def levelled(wav: Tensor) -> Tensor:
 
 
 def build_embedder(config: EmbedderConfig, *, device: torch.device | str = "cpu") -> Embedder:
-    """An untrained embedder on `device`."""
+    """Build an untrained embedder on `device`."""
     with torch.device(device):
         return Embedder(config).eval()
 
 
 def load_embedder(name: str | Path = BUNDLED, device: torch.device | str = "cpu") -> Embedder:
-    """The embedder called `name`, in eval mode: the bundled one, or a folder that `audiocraft train export` wrote."""
+    """Load the embedder called `name` in eval mode: the bundled one, or a folder that `audiocraft train export`
+    wrote."""
     checkpoint = read(name, kind="embedder", dtype=torch.float32)
     try:
         embedder = Embedder(EmbedderConfig.select(checkpoint.config))

@@ -34,7 +34,7 @@ class OwnEmbedder:
         return self._digest
 
     def embed(self, wav: Tensor) -> Tensor:
-        """Mono wav [N] -> [windows, dimension]"""
+        """Embed mono wav [N] as vectors [windows, dimension]."""
         return self.network.embed(wav)
 
 
@@ -56,7 +56,7 @@ class ClapEmbedder:
         return self._digest
 
     def embed(self, wav: Tensor) -> Tensor:
-        """Mono wav [N] -> [windows, dimension], unit vectors"""
+        """Embed mono wav [N] as unit vectors [windows, dimension]."""
         parts = levelled(wav).split(_CLAP_SECONDS * self.sample_rate)
         long = [part for part in parts if len(part) >= _CLAP_LEAST * self.sample_rate] or parts[:1]
         return torch.cat([self.clap.sounds(part[None]) for part in long]).cpu()
@@ -77,5 +77,5 @@ def open_embedder(name: str | Path | None = None) -> SoundEmbedder:
 
 
 def embedded(wav: Tensor, sample_rate: int, embedder: SoundEmbedder) -> Tensor:
-    """wav [C, N] at any rate -> its vectors [windows, dimension]"""
+    """Embed wav [C, N] at any rate as vectors [windows, dimension]."""
     return embedder.embed(convert_audio(wav, sample_rate, embedder.sample_rate, 1)[0])

@@ -43,7 +43,7 @@ class SoundEmbedder(Protocol):
         ...
 
     def embed(self, wav: Tensor) -> Tensor:
-        """Mono wav [N] at `sample_rate` -> vectors [windows, dimension], at least one."""
+        """Embed mono wav [N] at `sample_rate` as vectors [windows, dimension], of which there is at least one."""
         ...
 
 
@@ -92,17 +92,17 @@ class Embeddings:
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """[recordings], the first vector of each."""
+        """The first vector of each recording, [recordings]."""
         return np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.int64)
 
     @cached_property
     def mean(self) -> Vectors:
-        """[dimension]"""
+        """The mean of the vectors, [dimension]."""
         return np.asarray(self.vectors.mean(0))
 
     @cached_property
     def covariance(self) -> Vectors:
-        """[dimension, dimension], with one less than the windows as divisor.
+        """The covariance [dimension, dimension], with one less than the windows as divisor.
 
         Raises:
             InvalidInput: fewer than two windows.

@@ -69,7 +69,7 @@ class FrechetAudioDistanceMetric(Metric):
         sample_rates: Tensor,
         stems: list[str] | None = None,
     ) -> None:
-        """A batch of generated sounds and their references.
+        """Take a batch of generated sounds and their references.
 
         Args:
             preds, targets: [B, C, N].
@@ -91,7 +91,7 @@ class FrechetAudioDistanceMetric(Metric):
         return both["predictions"], both["references"]
 
     def compute(self) -> float:
-        """The distance.
+        """Compute the distance of all that came.
 
         Raises:
             InvalidInput: nothing came.

@@ -37,7 +37,7 @@ def frechet_distance(
 
 
 def frechet(generated: Embeddings, reference: Embeddings) -> float:
-    """The distance of two sets.
+    """Compute the distance of two sets.
 
     Raises:
         InvalidInput: of different embedders, or a set of one window.

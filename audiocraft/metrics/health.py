@@ -73,7 +73,7 @@ class Soundness:
 
 
 def health(wav: Tensor, sample_rate: int, *, music: bool = True) -> Soundness:
-    """The state of wav [C, N].
+    """Measure the state of wav [C, N].
 
     Args:
         music: whether one tone that stays is a fault.
@@ -111,7 +111,7 @@ def has_burst(wav: Tensor) -> bool:
 
 
 def ending_level(wav: Tensor, sample_rate: int) -> float:
-    """The peak of the last 5 ms of wav [C, N] in dB beside the peak of all; at least -120."""
+    """Measure the peak of the last 5 ms of wav [C, N] in dB beside the peak of all; it is at least -120."""
     last = float(wav[..., -max(1, round(ENDING_S * sample_rate)) :].abs().amax())
     return 20 * math.log10(last / max(1e-9, float(wav.abs().amax())) + 1e-6)
 

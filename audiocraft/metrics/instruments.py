@@ -43,7 +43,7 @@ class Labelled(Protocol):
 
 
 def features(wav: Audio) -> Tensor:
-    """wav [N] at 24 kHz -> log-mel spectrogram [bands, frames], 50 frames per second."""
+    """Compute the log-mel spectrogram [bands, frames] of wav [N] at 24 kHz, 50 frames per second."""
     audio = torch.from_numpy(np.ascontiguousarray(wav))
     spectrum = torch.stft(audio, _N_FFT, _HOP, window=torch.hann_window(_N_FFT), return_complex=True)
     mel = mel_filters(SAMPLE_RATE, _N_FFT, _BANDS, 40.0) @ spectrum.abs().square()
@@ -73,7 +73,7 @@ class Classifier(nn.Module):
         self.register_buffer("thresholds", torch.full((len(self.names),), 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """log-mel [B, bands, frames] -> logits [B, instruments]"""
+        """Compute the logits [B, instruments] of log-mel spectrograms [B, bands, frames]."""
         hidden = self.blocks(x[:, None]).flatten(1, 2)  # [B, widths x bands, frames]
         both = torch.cat([hidden.mean(-1), hidden.amax(-1)], 1)
         logits: Tensor = self.head(F.dropout(both, 0.3, self.training))

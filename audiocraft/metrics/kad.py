@@ -54,7 +54,7 @@ def measured_kad(generated: Embeddings, reference: Embeddings, bandwidth: float 
 
 
 def median_distance(part: Embeddings) -> float:
-    """The median Euclidean distance of vectors of a set, of at most 2000 of them."""
+    """Compute the median Euclidean distance of vectors of a set, of at most 2000 of them."""
     vectors = part.vectors[:: max(1, len(part.vectors) // 2000)]
     squares = _squares(vectors, vectors)
     middle = float(np.median(np.sqrt(squares[np.triu_indices(len(vectors), 1)])))

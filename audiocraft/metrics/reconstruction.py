@@ -56,7 +56,7 @@ class MelDistance(nn.Module):
         )
 
     def forward(self, rebuilt: Tensor, audio: Tensor) -> Tensor:
-        """rebuilt [B, C, N], audio [B, C, N] -> []"""
+        """Compute the distance [] of rebuilt and audio, both [B, C, N]."""
         distances = [
             (10 * (_log_magnitude(mel(rebuilt)) - _log_magnitude(mel(audio)))).abs().mean()
             for mel in self.spectra

@@ -12,13 +12,13 @@ from audiocraft.errors import InvalidInput
 
 
 def db_to_scale(volume: Tensor | float) -> Tensor | float:
-    """Decibels as a factor of amplitude."""
+    """Turn decibels into a factor of amplitude."""
     factor: Tensor | float = 10 ** (volume / 20)
     return factor
 
 
 def scale_to_db(scale: Tensor, min_volume: float = -120) -> Tensor:
-    """A factor of amplitude in decibels, at least `min_volume`."""
+    """Turn a factor of amplitude into decibels, at least `min_volume`."""
     return 20 * torch.log10(scale.clamp(min=db_to_scale(min_volume)))
 
 

@@ -47,7 +47,8 @@ class AudioGen(TokenModel):
         precision: str | None = "auto",
         quantize: str | None = None,
     ) -> AudioGen:
-        """The model called `name`: "nano" travels with this package; folders and files of released models work too.
+        """Load the model called `name`: "nano" travels with this package, and folders and files of released models
+        work too. A name that leads to no model of sounds raises CheckpointError.
 
         Args:
             precision: of the language model's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".

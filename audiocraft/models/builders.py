@@ -111,7 +111,7 @@ _CONDITIONERS: dict[type, Callable[..., BaseConditioner]] = {
 
 
 def build_codec(config: CompressionConfig, *, device: Device = "cpu") -> CompressionModel:
-    """An untrained codec on `device` ("meta" allocates nothing), in eval mode."""
+    """Build an untrained codec on `device` in eval mode; on "meta" nothing is allocated."""
     family = recognise({"compression_model": config.compression_model, "encodec": {}}, kind="compression")
     codec: CompressionModel = target(family.build)(config, device=device)
     return codec
@@ -136,7 +136,7 @@ def build_encodec(config: CompressionConfig, *, device: Device = "cpu") -> Encod
 
 
 def build_dac(config: CompressionConfig, *, device: Device = "cpu") -> DACModel:
-    """The Descript Audio Codec."""
+    """Build the Descript Audio Codec that `config` describes, untrained."""
     dac = config.dac
     with laid_out_on(device):
         encoder = DACEncoder(dac.n_filters, tuple(reversed(dac.ratios)))
@@ -146,7 +146,7 @@ def build_dac(config: CompressionConfig, *, device: Device = "cpu") -> DACModel:
 
 
 def build_seanet(config: SEANetConfig) -> tuple[SEANetEncoder, SEANetDecoder]:
-    """Encoder and decoder that mirror each other."""
+    """Build a SEANet encoder and the decoder that mirrors it."""
     shared = kwargs_of(config)
     del shared["encoder"], shared["decoder"]
     shared.update(ratios=list(config.ratios), norm_params=dict(config.norm_params))
@@ -155,7 +155,7 @@ def build_seanet(config: SEANetConfig) -> tuple[SEANetEncoder, SEANetDecoder]:
 
 
 def build_harmonic(config: CompressionConfig) -> tuple[SpectralEncoder, HarmonicNoiseDecoder]:
-    """Encoder and decoder that share a scale of tones."""
+    """Build a harmonic encoder and its decoder, which share one scale of tones."""
     harmonic = config.harmonic
     scale = ToneScale(
         sample_rate=config.encodec.sample_rate,
@@ -186,14 +186,14 @@ _AUTOENCODERS: dict[str, Callable[[CompressionConfig], tuple[Any, Any]]] = {
 
 
 def hop_length(config: CompressionConfig) -> int:
-    """Samples per frame."""
+    """Count the samples of a frame: the product of the strides of the encoder that `config` names."""
     if config.encodec.autoencoder == "harmonic":
         return config.harmonic.hop_length
     return math.prod(config.seanet.ratios)
 
 
 def build_quantizer(config: CompressionConfig, *, dimension: int) -> BaseQuantizer:
-    """The quantiser that `config.encodec.quantizer` names."""
+    """Build the quantiser that `config.encodec.quantizer` names."""
     if config.encodec.quantizer == "no_quant":
         return DummyQuantizer()
     if config.rvq.prediction and config.encodec.autoencoder != "harmonic":
@@ -256,7 +256,7 @@ def build_provider(
     duration: float = 30.0,
     load_codec: CodecLoader | None = None,
 ) -> ConditioningProvider:
-    """All conditioners of a language model, by attribute name."""
+    """Build all conditioners of a language model, each under the name of the attribute that it embeds."""
     built = {
         name: build_conditioner(
             entry, output_dim=output_dim, device=device, duration=duration, load_codec=load_codec
@@ -267,7 +267,7 @@ def build_provider(
 
 
 def build_fuser(config: FuserConfig) -> ConditionFuser:
-    """Where each condition enters the language model."""
+    """Build the fuser, which says where each condition enters the language model."""
     return ConditionFuser(
         config.fuse2cond,
         cross_attention_pos_emb=config.cross_attention_pos_emb,
@@ -276,7 +276,7 @@ def build_fuser(config: FuserConfig) -> ConditionFuser:
 
 
 def build_lm(config: LMConfig, *, device: Device = "cpu", load_codec: CodecLoader | None = None) -> LMModel:
-    """An untrained language model on `device` ("meta" allocates nothing), in eval mode.
+    """Build an untrained language model on `device` in eval mode; on "meta" nothing is allocated.
 
     Args:
         load_codec: gives the codecs that its conditioners listen to; without them there is no need for it.
@@ -363,7 +363,7 @@ def get_quantizer(quantizer: str, cfg: Mapping[str, Any], dimension: int) -> Bas
 
 
 def get_encodec_autoencoder(encoder_name: str, cfg: Mapping[str, Any]) -> tuple[SEANetEncoder, SEANetDecoder]:
-    """Upstream's name for `build_seanet`."""
+    """Build encoder and decoder; this is the original's name of `build_seanet`."""
     if encoder_name != "seanet":
         raise ConfigError(f"autoencoder: {encoder_name!r} is not a choice; the one there is: seanet")
     return build_seanet(decode(SEANetConfig, _section(cfg, encoder_name), where=encoder_name))
@@ -462,12 +462,12 @@ def get_wrapped_compression_model(
 
 
 def get_debug_compression_model(device: Device = "cpu", sample_rate: int = 32000) -> CompressionModel:
-    """The codec of `get_pretrained("debug")`: tiny, random, always the same."""
+    """Build the codec of `get_pretrained("debug")`, which is tiny, random and always the same."""
     return _seeded(lambda: build_codec(debug.codec_config(sample_rate))).to(device)
 
 
 def get_debug_lm_model(device: Device = "cpu") -> LMModel:
-    """The language model of `get_pretrained("debug")`: tiny, random, always the same."""
+    """Build the language model of `get_pretrained("debug")`, which is tiny, random and always the same."""
     return _seeded(lambda: build_lm(debug.lm_config())).to(device)
 
 

@@ -19,7 +19,7 @@ SEED = 2036
 
 
 def codec_config(sample_rate: int = 32000, *, causal: bool = True) -> CompressionConfig:
-    """A codec of 25 frames per second at 32 or 16 kHz, with 4 codebooks of 400 codes."""
+    """Describe a codec of 25 frames per second at 32 or 16 kHz, with 4 codebooks of 400 codes."""
     return CompressionConfig(
         sample_rate=sample_rate,
         encodec=EncodecConfig(sample_rate=sample_rate, causal=causal),
@@ -31,7 +31,7 @@ def codec_config(sample_rate: int = 32000, *, causal: bool = True) -> Compressio
 
 
 def lm_config(sample_rate: int = 32000) -> LMConfig:
-    """A language model for that codec, told a text and a plan."""
+    """Describe a language model for that codec, which is told a text and a plan."""
     return LMConfig(
         transformer_lm=TransformerLMConfig(
             dim=16, num_heads=4, num_layers=2, n_q=4, card=400, bias_proj=True

@@ -34,12 +34,12 @@ class DiffusionDecoder(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second."""
+        """The rate of its audio in Hz."""
         return self._mbd.sample_rate
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second."""
+        """How many frames one second of audio has."""
         return self.codec.frame_rate
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class DiffusionDecoder(nn.Module):
         return self.open_stream(len(codes)).finish(codes)
 
     def open_stream(self, batch_size: int = 1) -> DiffusionStream:
-        """A fresh stream of `batch_size` rows."""
+        """Open a stream of `batch_size` rows."""
         return DiffusionStream(self, batch_size)
 
     def in_place_of(self, own: AudioDecoder) -> DiffusionDecoder:
@@ -123,6 +123,6 @@ class DiffusionStream:
 
 
 def load_diffusion_decoder(name: str | Path, device: torch.device | str = "cpu") -> DiffusionDecoder:
-    """The diffusion decoder called `name`, with its codec."""
+    """Load the diffusion decoder called `name`, together with its codec."""
     decoder = DiffusionDecoder(MultiBandDiffusion.get_pretrained(name, device=device))
     return decoder.eval().requires_grad_(False)

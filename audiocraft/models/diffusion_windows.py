@@ -49,7 +49,7 @@ class WindowGrid:
         return frames <= self.stride + self.context
 
     def count(self, frames: int) -> int:
-        """WindowGrid of so many frames."""
+        """Count the windows that a piece of so many frames is decoded in."""
         return max(1, math.ceil((frames - self.context) / self.stride))
 
     def open(self, make: Make) -> WindowStream:
@@ -72,7 +72,7 @@ class WindowStream:
         return self._windows.stride + self._windows.context + self._windows.fade
 
     def push(self, frames: Tensor) -> list[Tensor]:
-        """The next frames [B, D, t] -> the pieces of audio that they settle."""
+        """Take the next frames [B, D, t] and return the pieces of audio that they settle."""
         self._held = frames if self._held is None else torch.cat([self._held, frames], dim=-1)
         made = []
         # One more frame than the window has: only then it is not the last one.

@@ -18,12 +18,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def family_of_checkpoint(checkpoint: Checkpoint) -> ModelFamily:
-    """The family that a checkpoint names, or the default of its kind."""
+    """Find the family that a checkpoint names, or the default of its kind."""
     return family_called(checkpoint.family) if checkpoint.family else default_of(checkpoint.kind)
 
 
 def config_of(checkpoint: Checkpoint) -> Any:
-    """The configuration record of a checkpoint."""
+    """Read the configuration record of a checkpoint."""
     try:
         return target(family_of_checkpoint(checkpoint).config).select(checkpoint.config)
     except ConfigError as error:
@@ -31,7 +31,7 @@ def config_of(checkpoint: Checkpoint) -> Any:
 
 
 def network_of(checkpoint: Checkpoint, config: Any = None) -> nn.Module:
-    """The network of a checkpoint on the "meta" device: shapes without values."""
+    """Build the network of a checkpoint on the "meta" device, where it has shapes without values."""
     config = config_of(checkpoint) if config is None else config
     try:
         network: nn.Module = target(family_of_checkpoint(checkpoint).build)(config, device="meta")

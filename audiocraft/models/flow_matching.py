@@ -56,7 +56,7 @@ class FMOutput:
 
 
 class CFGTerm:
-    """One branch of guidance: conditions of each row, and how much it weighs."""
+    """One branch of guidance: it holds the conditions of each row, and how much they weigh."""
 
     def __init__(self, conditions: Sequence[ConditioningAttributes], weight: float) -> None:
         self.conditions = list(conditions)
@@ -111,7 +111,7 @@ class TextCFGTerm(CFGTerm):
 
 
 class TimeEmbedding(nn.Module):
-    """Times [B] -> vectors [B, 4 x dim]: waves of dim / 2 periods, through two layers."""
+    """Layers that turn times [B] into vectors [B, 4 x dim]: waves of dim / 2 periods, through two linear layers."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class FlowMatchingModel(StreamingModule):
 
     @property
     def latent_dim(self) -> int:
-        """Width D of a latent."""
+        """The width D of a latent."""
         return self.flow_dim
 
     @property
@@ -211,11 +211,11 @@ class FlowMatchingModel(StreamingModule):
         return self.linear.weight.device
 
     def embed(self, attributes: Sequence[ConditioningAttributes], frames: int) -> FlowConditions:
-        """Conditions of each row as they enter the network, for `frames` frames."""
+        """Embed the conditions of each row as they enter the network, for `frames` frames."""
         return self._placed(self._embedded(list(attributes)), len(attributes), frames)
 
     def velocity(self, latents: Tensor, time: Tensor, conditions: FlowConditions) -> Tensor:
-        """The network: latents [B, T, D] at times [B] -> their velocities [B, T, D]."""
+        """Run the network: latents [B, T, D] at times [B] give their velocities [B, T, D]."""
         strand = self._input(latents, time, conditions)
         return self._output(self.transformer(strand.x, cross_attention_src=strand.source))
 
@@ -250,7 +250,7 @@ class FlowMatchingModel(StreamingModule):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Latents [B, T, D] at times t [B], or [1] for all, -> their velocities [B, T, D].
+        """Run the network: latents [B, T, D] at times t [B], or [1] for all, give their velocities [B, T, D].
 
         Args:
             conditions: one per row; in training, subject to dropout.
@@ -277,7 +277,7 @@ class FlowMatchingModel(StreamingModule):
         condition_tensors: ConditionTensors | None = None,
         cfg_terms: Sequence[CFGTerm] = (),
     ) -> Tensor:
-        """Guided velocities [B, T, D] of z [B, T, D] at time t.
+        """Compute the guided velocities [B, T, D] of z [B, T, D] at time t.
 
         Args:
             condition_tensors: of all branches, one after the other.
@@ -307,7 +307,7 @@ class FlowMatchingModel(StreamingModule):
         *,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """Latents [B, T, D] of `max_gen_len` frames, those of the prompt [B, P, D] first.
+        """Generate latents [B, T, D] of `max_gen_len` frames, of which those of the prompt [B, P, D] come first.
 
         Args:
             conditions: one per row, or none for unconditional generation.

@@ -105,7 +105,7 @@ class GeneratorModel(ABC):
     def get_pretrained(
         name: str, device: str | torch.device | None = None, *, precision: str | None = "auto"
     ) -> GeneratorModel:
-        """A trained model by name, folder or file."""
+        """Load a trained model by name, folder or file. A name that leads to none raises CheckpointError."""
 
     @property
     @abstractmethod
@@ -352,12 +352,12 @@ def _ending(request: GenerationRequest, plan: ScorePlan | None) -> Ending:
 
 
 def draw_seeds(request: GenerationRequest) -> tuple[int, ...]:
-    """The seed of each row, as given or drawn afresh."""
+    """Return the seed of each row, as the request gives it or drawn afresh."""
     return request.seeds or tuple(secrets.randbits(31) for _ in request.prompts)
 
 
 def samples_of(request: GenerationRequest, sample_rate: int) -> int:
-    """The samples per channel that `request` lasts; at least one."""
+    """Count the samples per channel that `request` lasts; a request of none is refused."""
     samples = round(request.duration * sample_rate)
     if samples == 0:
         raise InvalidInput(

@@ -31,7 +31,7 @@ Generated = Tensor | tuple[Tensor, Tensor]
 
 
 class BaseGenModel(GeneratorModel):
-    """A network over the codes or latents of a codec.
+    """A network over the codes or latents of a codec, with the calls that users of the original know.
 
     `duration`, `extend_stride`, `generation_params` and `style` are what the original's `generate*` read, and may be
     set one by one as well; `run` reads none of them.
@@ -122,7 +122,7 @@ class BaseGenModel(GeneratorModel):
     def generate(
         self, descriptions: Sequence[str | None], progress: bool = False, return_tokens: bool = False
     ) -> Generated:
-        """Audio [B, C, N], one piece per description; with `return_tokens` also its codes [B, K, T]."""
+        """Generate audio [B, C, N], one piece per description; with `return_tokens` also its codes [B, K, T]."""
         if isinstance(descriptions, str) or not isinstance(descriptions, Iterable):
             raise InvalidInput(
                 f"descriptions must be a list of texts, got {descriptions!r}", field="descriptions"
@@ -152,7 +152,7 @@ class BaseGenModel(GeneratorModel):
         return self._generate(request, progress, return_tokens)
 
     def generate_audio(self, gen_tokens: Tensor) -> Tensor:
-        """Codes [B, K, T] -> audio [B, C, N]."""
+        """Decode codes [B, K, T] into audio [B, C, N]."""
         gen_tokens = torch.as_tensor(gen_tokens, device=self.device)
         if gen_tokens.dim() != 3:
             raise InvalidInput(
@@ -218,7 +218,7 @@ def _settings(params: Mapping[str, Any]) -> tuple[Sampling, Guidance]:
 
 
 def seeds_for_callers_of_generate(rows: int) -> tuple[int, ...] | None:
-    """Seeds from torch's global generator where the caller seeded it, as users of the original expect."""
+    """Draw seeds from torch's global generator where the caller seeded it, as users of the original expect."""
     if not was_seeded():
         return None
     return tuple(int(seed) for seed in torch.randint(0, 2**31 - 1, (rows,), device="cpu"))

@@ -101,7 +101,8 @@ class JASCO(BaseGenModel):
         *,
         precision: str | None = "auto",
     ) -> JASCO:
-        """The model called `name`; folders and files of released models work too.
+        """Load the model called `name`; folders and files of released models work too. A name that leads to none
+        raises CheckpointError.
 
         Args:
             chords_mapping_path: a map of chords to numbers; a file of this name in the model's folder comes first where
@@ -149,7 +150,7 @@ class JASCO(BaseGenModel):
         return frozenset({"continuation", "keep", *heard})
 
     def guidance_of(self, request: GenerationRequest) -> FlowGuidance:
-        """How much each branch weighs, as asked or as suits this model."""
+        """Say how much each branch of guidance weighs, as asked or as suits this model."""
         asked = request.guidance
         return FlowGuidance(
             full=self.lm.cfg_coef if asked.coef is None else asked.coef, text=asked.coef_text or 0.0
@@ -172,7 +173,7 @@ class JASCO(BaseGenModel):
         return flow.generation(self.lm, prepared.task, session)
 
     def estimate(self, request: GenerationRequest) -> Estimate:
-        """Rows for each branch of guidance, and the activations of one window of them."""
+        """Estimate the rows of all branches of guidance, and the bytes of the activations of one window of them."""
         branches = sum(weight != 0 for weight in self.guidance_of(request).weights)
         frames = windows.frames_of(min(request.duration, self.max_duration), self.frame_rate)
         rows = branches * len(request.prompts)
@@ -210,8 +211,8 @@ class JASCO(BaseGenModel):
     def generate(
         self, descriptions: Sequence[str | None], progress: bool = False, return_latents: bool = False
     ) -> Generated:
-        """Audio [B, C, N] of `duration` seconds, one piece per description; with `return_latents` also its latents
-        [B, T, D]."""
+        """Generate audio [B, C, N] of `duration` seconds, one piece per description; with `return_latents` also its
+        latents [B, T, D]."""
         return self._made(self._request(_texts(descriptions)), progress, return_latents)
 
     def generate_unconditional(
@@ -262,7 +263,7 @@ class JASCO(BaseGenModel):
         return self._made(request, progress, return_latents)
 
     def generate_audio(self, gen_latents: Tensor) -> Tensor:
-        """Latents [B, T, D] -> audio [B, C, N]."""
+        """Decode latents [B, T, D] into audio [B, C, N]."""
         if gen_latents.dim() != 3 or gen_latents.shape[-1] != self.latents.dimension:
             raise InvalidInput(
                 f"latents must be [rows, frames, {self.latents.dimension}], got {list(gen_latents.shape)}",

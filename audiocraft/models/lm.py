@@ -56,7 +56,7 @@ class LMOutput:
 
 
 class LMModel(StreamingModule):
-    """A transformer over the steps of a codebook pattern.
+    """A transformer that predicts the codes of each step of a codebook pattern from those of the steps before.
 
     Args:
         pattern_provider: the order in which codes are read and written.
@@ -166,7 +166,7 @@ class LMModel(StreamingModule):
         return LMState(own, length=capacity, heads=heads, network=network)
 
     def logits(self, codes: Tensor, fused: Fused, state: LMState | None = None) -> Tensor:
-        """The network: codes [B, K, S] -> logits [B, K, S, V] of the codes of the next steps.
+        """Run the network: codes [B, K, S] give the logits [B, K, S, V] of the codes of the next steps.
 
         Args:
             fused: conditions of each row, by where they enter.
@@ -183,7 +183,7 @@ class LMModel(StreamingModule):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """sequence [B, K, S] of a pattern -> logits [B, K, S, V].
+        """Run the network: a sequence [B, K, S] of a pattern gives logits [B, K, S, V].
 
         Args:
             conditions: one per row; in training, subject to dropout.
@@ -205,7 +205,8 @@ class LMModel(StreamingModule):
         *,
         generator: torch.Generator | None = None,
     ) -> LMOutput:
-        """The training pass: codes [B, K, T] -> logits of every code given those before it in the pattern.
+        """Run the pass of training: codes [B, K, T] give the logits of every code, given those before it in the
+        pattern.
 
         Args:
             keep_only_valid_steps: leave out the last steps, where the leading codebooks have no frame left.
@@ -252,7 +253,7 @@ class LMModel(StreamingModule):
         *,
         seeds: Sequence[int] | None = None,
     ) -> Tensor:
-        """Codes [B, K, T] of `max_gen_len` frames, the prompt [B, K, P] included.
+        """Generate codes [B, K, T] of `max_gen_len` frames, which the prompt [B, K, P] begins.
 
         Args:
             conditions: one per row, or none for unconditional generation.

@@ -85,7 +85,7 @@ def load_model(
 
 
 def check_precision(family: ModelFamily, precision: str | None) -> None:
-    """Refuse a precision that models of a family cannot be loaded with."""
+    """Raise where models of a family cannot be loaded with a precision."""
     if precision in PRECISIONS and precision not in ("auto", *family.precisions):
         raise InvalidInput(
             f"{family.title} models run with precision {', '.join(family.precisions)}, not {precision}",
@@ -151,7 +151,7 @@ def load_network(
     cache: str | None = None,
     dtype: torch.dtype | None = torch.float32,
 ) -> tuple[nn.Module, Any]:
-    """A network with its weights, in eval mode, and its configuration record.
+    """Load a network with its weights in eval mode, and its configuration record.
 
     Args:
         dtype: of floating-point weights; None leaves them as they are stored.
@@ -164,7 +164,7 @@ def load_network(
 def load_compression_model(
     file_or_url_or_id: Path | str, device: Device = "cpu", cache_dir: str | None = None
 ) -> CompressionModel:
-    """The codec called `file_or_url_or_id`, in eval mode and float32."""
+    """Load the codec called `file_or_url_or_id`, in eval mode and float32."""
     if str(file_or_url_or_id) == debug.NAME:
         return get_debug_compression_model(device)
     codec, _ = load_network(file_or_url_or_id, kind="compression", device=device, cache=cache_dir)
@@ -176,7 +176,7 @@ def load_compression_model(
 def load_lm_model(
     file_or_url_or_id: Path | str, device: Device = "cpu", cache_dir: str | None = None
 ) -> LMModel:
-    """The language model called `file_or_url_or_id`, in eval mode."""
+    """Load the language model called `file_or_url_or_id`, in eval mode."""
     return load_lm(file_or_url_or_id, device=device, cache=cache_dir)[0]
 
 
@@ -186,7 +186,7 @@ def load_lm_model_magnet(
     device: Device = "cpu",
     cache_dir: str | None = None,
 ) -> LMModel:
-    """The masked language model called `file_or_url_or_id`, in eval mode.
+    """Load the masked language model called `file_or_url_or_id`, in eval mode.
 
     Args:
         compression_model_frame_rate: of the codec that it is used with, noted in the model.
@@ -203,7 +203,7 @@ def load_lm_model_magnet(
 def load_lm(
     name: Path | str, *, device: Device = "cpu", cache: str | None = None, precision: str | None = "auto"
 ) -> tuple[LMModel, LMConfig]:
-    """A language model with its configuration.
+    """Load a language model and its configuration record.
 
     Args:
         precision: of its matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8" and "int4". Auto is fp32 on a
@@ -250,7 +250,7 @@ def load_audioseal_models(
     filename: str | None = None,
     cache_dir: str | None = None,
 ) -> WMModel:
-    """The watermark called `file_or_url_or_id`, in eval mode.
+    """Load the watermark called `file_or_url_or_id`, in eval mode.
 
     Args:
         filename: which release of a folder or an id: `generator_FILENAME.pth` and what belongs to it; None: `base`, or
@@ -296,7 +296,7 @@ def build_complete_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
 
 
 def build_complete_magnet(config: MagnetConfig, *, device: Device = "cpu") -> LMModel:
-    """`build_magnet_lm`, with the codecs that its conditioners listen to."""
+    """Build a masked language model as `build_magnet_lm` does, with the codecs that its conditioners listen to."""
     return build_magnet_lm(config, device=device, load_codec=load_compression_model)
 
 
@@ -442,7 +442,7 @@ def parts_of_lm(name: Path | str, tree: Mapping[str, Any]) -> list[ModelPart]:
 
 
 def parts_of_flow(name: Path | str, tree: Mapping[str, Any]) -> list[ModelPart]:
-    """`parts_of_lm` of a flow."""
+    """Say what else a flow needs, as `parts_of_lm` does for a language model."""
     return _parts(name, FlowConfig.select(tree))
 
 

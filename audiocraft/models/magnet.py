@@ -83,7 +83,8 @@ class MAGNeT(TokenModel):
         precision: str | None = "auto",
         quantize: str | None = None,
     ) -> MAGNeT:
-        """The model called `name`; folders and files of released models work too.
+        """Load the model called `name`; folders and files of released models work too. A name that leads to none
+        raises CheckpointError.
 
         Args:
             precision: of the network's matrices: "auto", "fp32", "bf16", "fp16", and on a CPU "int8", "int4".

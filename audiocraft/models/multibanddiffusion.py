@@ -48,7 +48,7 @@ class Band(nn.Module):
         self.processor = build_processor(config.processor, sample_rate)
 
     def process(self) -> DiffusionProcess:
-        """The way back through this network."""
+        """The way back from noise through this network."""
         device = next(self.model.parameters()).device
         schedule = NoiseSchedule(
             **kwargs_of(self.config.schedule), sample_processor=self.processor, device=device
@@ -66,7 +66,7 @@ class Bands(nn.Module):
         self.bands = nn.ModuleList(Band(band, **shared) for band in config.bands)
 
     def processes(self) -> list[DiffusionProcess]:
-        """The ways back through all of them."""
+        """The ways back from noise through all networks, one for each band."""
         return [band.process() for band in self.bands]  # type: ignore[operator]
 
 
@@ -91,7 +91,7 @@ class DiffusionProcess:
     def generate(
         self, condition: Tensor, initial_noise: Tensor, step_list: Sequence[int] | None = None
     ) -> Tensor:
-        """Audio [B, C, N] from `initial_noise` [B, C, N] and what a codec heard, [B, D, T]."""
+        """Make audio [B, C, N] out of `initial_noise` [B, C, N], guided by what a codec heard, [B, D, T]."""
         initial = initial_noise * self.schedule.noise_scale
         made = self.schedule.generate_subsampled(self.model, initial, step_list, condition)
         assert isinstance(made, Tensor)
@@ -123,14 +123,14 @@ class DiffusionProcess:
         return self.schedule.sample_processor.return_sample(made)
 
     def steps(self, settings: DiffusionSettings, step_list: Sequence[int] | None) -> list[int]:
-        """The steps of the way back."""
+        """List the steps of the way back: those of `step_list` where it is given, else those of the settings."""
         if step_list is not None:
             return self.schedule.checked_steps(step_list)
         return settings.step_list(self.schedule)
 
 
 class MultiBandDiffusion:
-    """Audio from codes by diffusion.
+    """A decoder that makes audio from codes by diffusion, band by band.
 
     Args:
         DPs: one for each band.
@@ -161,7 +161,7 @@ class MultiBandDiffusion:
     def get_pretrained(
         name: str | Path = "facebook/multiband-diffusion", device: torch.device | str | None = None
     ) -> MultiBandDiffusion:
-        """A trained model by name, folder or file, with its codec."""
+        """Load a trained model by name, folder or file, together with its codec."""
         place = _device(device)
         bands, config = load_network(name, kind="diffusion", device=place)
         assert isinstance(bands, Bands)
@@ -196,7 +196,7 @@ class MultiBandDiffusion:
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second."""
+        """The rate of its audio in Hz."""
         return self.codec_model.sample_rate
 
     # ------------------------------------------------------------------ what a codec hears
@@ -288,7 +288,7 @@ class MultiBandDiffusion:
 
     @property
     def hop(self) -> float:
-        """Samples of a frame."""
+        """How many samples a frame has."""
         return self.sample_rate / self.codec_model.frame_rate
 
     @property
@@ -357,7 +357,7 @@ class MultiBandDiffusion:
 
     @torch.no_grad()
     def re_eq(self, wav: Tensor, ref: Tensor, n_bands: int = 32, strictness: float = 1) -> Tensor:
-        """wav [..., N] with its bands as loud as those of `ref`, of equal shape.
+        """Make the bands of wav [..., N] as loud as those of `ref`, which has the same shape.
 
         Args:
             n_bands: equally wide on the mel scale.
@@ -393,7 +393,7 @@ def _loudness(split: julius.SplitBands, wav: Tensor, reach: int) -> Tensor:
 
 
 def decoded(codec: CompressionModel, codes: Tensor) -> Tensor:
-    """The codec's own decoding of codes [B, K, T], row by row and piece by piece."""
+    """Decode codes [B, K, T] by the codec itself, row by row and piece by piece."""
     rows = []
     for row in codes.split(1):
         stream = codec.open_stream()

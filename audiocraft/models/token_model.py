@@ -50,7 +50,7 @@ _WORKING_SPACE = 64 * 2**20  # activations of a part of a prefill, and of a piec
 
 
 class TokenModel(BaseGenModel):
-    """A language model over the codes of a codec."""
+    """A language model over the codes of a codec, as the engine and the facades run it."""
 
     lm: LMModel
     takes_adapters: ClassVar[bool] = True
@@ -171,7 +171,8 @@ class TokenModel(BaseGenModel):
         return adapted(self.lm, [(adapter_for(self._weights_of, path), weight) for path, weight in adapters])
 
     def estimate(self, request: GenerationRequest) -> Estimate:
-        """Rows for each branch of guidance; keys and values of the longest window, and the audio."""
+        """Estimate the rows of all branches of guidance, and the bytes of the longest window's keys and values and of
+        the audio."""
         rows = windows.rows_of(request)
         frames = windows.frames_of(min(request.duration, self.max_duration), self.frame_rate)
         steps = self.lm.pattern_provider.get_pattern(frames).num_sequence_steps
@@ -180,7 +181,7 @@ class TokenModel(BaseGenModel):
         return Estimate(rows, states + audio_bytes(self, request) + _WORKING_SPACE)
 
     def seams(self, prepared: PreparedRequest) -> list[int]:
-        """The samples at which the windows of a piece, after the first, begin to generate."""
+        """List the samples at which the windows of a piece, after the first, begin to generate."""
         frame = self.sample_rate / self.frame_rate
         return [round((window.start + window.known) * frame) for window in prepared.task.windows[1:]]
 

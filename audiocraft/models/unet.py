@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audiocraft.errors import InvalidInput
+from audiocraft.models.unet_layers import BLSTM, ConvBottleneck, DecoderLayer, EncoderLayer, ResBlock
 from audiocraft.modules.transformer import StreamingTransformer, create_sin_embedding
+
+__all__ = ["BLSTM", "DecoderLayer", "DiffusionUnet", "EncoderLayer", "Output", "ResBlock", "get_model"]
 
 
 @dataclass
@@ -27,165 +30,16 @@ class Output:
 
 
 def get_model(cfg: Any, channels: int, side: int, num_steps: int) -> DiffusionUnet:  # noqa: ARG001
-    """A network by its configuration; `side` has no meaning for audio."""
+    """Build a network for audio of so many channels from the sections `model` and `diffusion_unet` of a run's
+    configuration; `side` has no meaning for audio. Another model than "unet" raises InvalidInput."""
     if cfg.model != "unet":
         raise InvalidInput(f"model must be 'unet', got {cfg.model!r}", field="model")
     return DiffusionUnet(chin=channels, num_steps=num_steps, **cfg.diffusion_unet)
 
 
-class FrameNorm(nn.GroupNorm):
-    """Group norm over the channels of each frame, which knows nothing of other times: what comes of a piece does not
-    depend on how long it is."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, T] -> [B, D, T]"""
-        batch, width, length = x.shape
-        parts = x.view(batch, self.num_groups, width // self.num_groups, length)
-        centred = parts - parts.mean(dim=2, keepdim=True)
-        scaled = centred * torch.rsqrt(centred.square().mean(dim=2, keepdim=True) + self.eps)
-        return scaled.view(batch, width, length) * self.weight[:, None] + self.bias[:, None]
-
-
-def _norm(channels: int, groups: int, over_time: bool) -> nn.GroupNorm:
-    return (nn.GroupNorm if over_time else FrameNorm)(groups, channels)
-
-
-class ResBlock(nn.Module):
-    """x [B, D, T] + two convolutions of it.
-
-    Args:
-        over_time: norms are taken over the whole piece; else over each frame.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        kernel: int = 3,
-        norm_groups: int = 4,
-        dilation: int = 1,
-        activation: type[nn.Module] = nn.ReLU,
-        dropout: float = 0.0,
-        over_time: bool = True,
-    ) -> None:
-        super().__init__()
-        padding = dilation * (kernel - 1) // 2
-        self.norm1 = _norm(channels, norm_groups, over_time)
-        self.conv1 = nn.Conv1d(channels, channels, kernel, padding=padding, dilation=dilation)
-        self.activation1 = activation()
-        self.dropout1 = nn.Dropout(dropout)
-        self.norm2 = _norm(channels, norm_groups, over_time)
-        self.conv2 = nn.Conv1d(channels, channels, kernel, padding=padding, dilation=dilation)
-        self.activation2 = activation()
-        self.dropout2 = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.dropout1(self.conv1(self.activation1(self.norm1(x))))
-        h = self.dropout2(self.conv2(self.activation2(self.norm2(h))))
-        return x + h
-
-
-class EncoderLayer(nn.Module):
-    """x [B, chin, N] -> [B, chout, N / stride]"""
-
-    def __init__(
-        self,
-        chin: int,
-        chout: int,
-        kernel: int = 4,
-        stride: int = 2,
-        norm_groups: int = 4,
-        res_blocks: int = 1,
-        activation: type[nn.Module] = nn.ReLU,
-        dropout: float = 0.0,
-        over_time: bool = True,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(chin, chout, kernel, stride, (kernel - stride) // 2, bias=False)
-        self.norm = _norm(chout, norm_groups, over_time)
-        self.activation = activation()
-        self.res_blocks = nn.Sequential(
-            *(
-                ResBlock(
-                    chout, norm_groups=norm_groups, dilation=2**depth, dropout=dropout, over_time=over_time
-                )
-                for depth in range(res_blocks)
-            )
-        )
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, -x.shape[-1] % self.stride))
-        y: Tensor = self.res_blocks(self.activation(self.norm(self.conv(x))))
-        return y
-
-
-class DecoderLayer(nn.Module):
-    """x [B, chin, T] -> [B, chout, T * stride]"""
-
-    def __init__(
-        self,
-        chin: int,
-        chout: int,
-        kernel: int = 4,
-        stride: int = 2,
-        norm_groups: int = 4,
-        res_blocks: int = 1,
-        activation: type[nn.Module] = nn.ReLU,
-        dropout: float = 0.0,
-        over_time: bool = True,
-    ) -> None:
-        super().__init__()
-        self.res_blocks = nn.Sequential(
-            *(
-                ResBlock(
-                    chin, norm_groups=norm_groups, dilation=2**depth, dropout=dropout, over_time=over_time
-                )
-                for depth in range(res_blocks)
-            )
-        )
-        self.norm = _norm(chin, norm_groups, over_time)
-        self.activation = activation()
-        self.convtr = nn.ConvTranspose1d(chin, chout, kernel, stride, (kernel - stride) // 2, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.convtr(self.activation(self.norm(self.res_blocks(x))))
-        return y
-
-
-class BLSTM(nn.Module):
-    """x [B, D, T] + what recurrent layers that run both ways make of it."""
-
-    def __init__(self, dim: int, layers: int = 2) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(dim, dim, layers, bidirectional=True)
-        self.linear = nn.Linear(2 * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        frames = x.permute(2, 0, 1)
-        return (self.linear(self.lstm(frames)[0]) + frames).permute(1, 2, 0)
-
-
-class ConvBottleneck(nn.Module):
-    """x [B, D, T] + residual blocks whose reach doubles; what comes of a frame depends on frames nearby only."""
-
-    def __init__(self, channels: int, blocks: int, norm_groups: int, dropout: float) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(
-            *(
-                ResBlock(
-                    channels, norm_groups=norm_groups, dilation=2**depth, dropout=dropout, over_time=False
-                )
-                for depth in range(blocks)
-            )
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.blocks(x)
-        return y
-
-
 class DiffusionUnet(nn.Module):
-    """The noise in audio [B, C, N] of a step, with what a codec heard in the clean audio as a guide.
+    """The network that finds the noise in audio [B, C, N] of a step of diffusion, with the frames that a codec made of
+    the clean audio as a guide. Settings that exclude each other raise InvalidInput.
 
     Args:
         chin: channels.
@@ -258,7 +112,8 @@ class DiffusionUnet(nn.Module):
         self.conv_codec = nn.Conv1d(codec_dim, outer, 1) if codec_dim is not None else None
 
     def forward(self, x: Tensor, step: int | Tensor, condition: Tensor | None = None) -> Output:
-        """x [B, C, N], `step` one for all or [B], `condition` [B, codec_dim, T] over the same time."""
+        """Find the noise [B, C, N] in x [B, C, N]. `step` is one number for all rows or [B], below `num_steps`;
+        `condition` [B, codec_dim, T] lies over the same time, and is refused where its width is another."""
         self._check(condition)
         length, skips = x.shape[-1], []
         steps = torch.as_tensor(step, dtype=torch.long, device=x.device).view(-1)

@@ -39,8 +39,8 @@ class WMModel(ABC, nn.Module):
 
     @abstractmethod
     def detect_watermark(self, x: Tensor) -> Tensor:
-        """x [B, C, N] at the model's rate -> [B, 2 + nbits, N]: probabilities of "clean" and "marked" of each sample,
-        then a logit for each bit."""
+        """Listen to x [B, C, N] at the model's rate and return [B, 2 + nbits, N]: probabilities of "clean" and
+        "marked" of each sample, then a logit for each bit."""
 
 
 class AudioSeal(WMModel):
@@ -92,14 +92,14 @@ class AudioSeal(WMModel):
 
     @staticmethod
     def get_pretrained(name: str = "base", device: torch.device | str | None = None) -> WMModel:
-        """The watermark called `name`: a bundled one, `base` for the original's, a folder, or an id on the hub."""
+        """Load the watermark called `name`: a bundled one, `base` for the original's, a folder, or an id on the hub."""
         return load_audioseal_models(name, device=usable_device(device))
 
     @staticmethod
     def load_generator(
         name: str | Path = "audioseal_wm_16bits", nbits: int | None = None
     ) -> WatermarkGenerator:
-        """Only the half that marks, with the calls of the package `audioseal`.
+        """Load only the half that marks, with the calls of the package `audioseal`.
 
         Args:
             name: `audioseal_wm_16bits`, any name of a watermark, or a `generator_*.pth`.
@@ -123,7 +123,7 @@ def _half(name: str | Path, half: str, nbits: int | None) -> nn.Module:
 
 
 def build_watermark(config: WatermarkConfig, *, device: torch.device | str = "cpu") -> AudioSeal:
-    """An untrained watermark on `device` ("meta" allocates nothing), in eval mode."""
+    """Build an untrained watermark on `device` in eval mode; on "meta" nothing is allocated."""
     build = {"seanet": build_seanet_marks, "modulation": build_modulation_marks}[config.audioseal.autoencoder]
     with laid_out_on(device):
         generator, detector = build(config)
@@ -131,7 +131,7 @@ def build_watermark(config: WatermarkConfig, *, device: torch.device | str = "cp
 
 
 class WatermarkGenerator(nn.Module):
-    """The half that marks."""
+    """The half that marks, as a module with the calls of the package `audioseal`."""
 
     def __init__(self, network: Generator) -> None:
         super().__init__()
@@ -147,12 +147,12 @@ class WatermarkGenerator(nn.Module):
     def forward(
         self, x: Tensor, sample_rate: int | None = None, message: Tensor | None = None, alpha: float = 1.0
     ) -> Tensor:
-        """x [B, C, N] with its mark."""
+        """Return x [B, C, N] with its mark."""
         return x + alpha * self.get_watermark(x, sample_rate, message)
 
 
 class WatermarkDetector(nn.Module):
-    """The half that listens."""
+    """The half that listens, as a module with the calls of the package `audioseal`."""
 
     def __init__(self, network: Detector) -> None:
         super().__init__()
@@ -160,8 +160,8 @@ class WatermarkDetector(nn.Module):
         self.nbits, self.sample_rate = network.nbits, network.sample_rate
 
     def forward(self, x: Tensor, sample_rate: int | None = None) -> tuple[Tensor, Tensor]:
-        """x [B, C, N] -> probabilities of "clean" and "marked" of each sample [B, 2, N'], and the probability of each
-        bit over the whole [B, nbits]."""
+        """Listen to x [B, C, N] and return the probabilities of "clean" and "marked" of each sample [B, 2, N'], and
+        the probability of each bit over the whole [B, nbits]."""
         found = decisions_on(self.network, x, self.sample_rate if sample_rate is None else sample_rate)
         return found[:, :2], torch.sigmoid(found[:, 2:].mean(-1))
 

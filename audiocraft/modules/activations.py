@@ -19,7 +19,7 @@ class CustomGLU(nn.Module):
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., 2 n, ...] -> [..., n, ...] along `dim`."""
+        """Gate one half of x [..., 2 n, ...] along `dim` with the other; the result is [..., n, ...]."""
         if x.shape[self.dim] % 2 != 0:
             raise InvalidInput(
                 f"a gated unit halves dimension {self.dim}, whose size {x.shape[self.dim]} is odd"
@@ -29,21 +29,21 @@ class CustomGLU(nn.Module):
 
 
 class SwiGLU(CustomGLU):
-    """CustomGLU with SiLU."""
+    """A gated linear unit whose gate is SiLU."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(nn.SiLU(), dim)
 
 
 class GeGLU(CustomGLU):
-    """CustomGLU with GELU."""
+    """A gated linear unit whose gate is GELU."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(nn.GELU(), dim)
 
 
 class ReGLU(CustomGLU):
-    """CustomGLU with ReLU."""
+    """A gated linear unit whose gate is ReLU."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(nn.ReLU(), dim)

@@ -28,7 +28,7 @@ SCALE_BYTES = 4
 
 @dataclass(slots=True)
 class KVCache:
-    """Keys and values of one layer, [B, H, S_max, D / H]; allocated once, written in place.
+    """The keys and values of one layer, [B, H, S_max, D / H], which are allocated once and written in place.
 
     In 8 bits each vector has a scale of its own, so that the largest of its numbers is 127: int8, D / H + 4 of them.
     """
@@ -40,7 +40,7 @@ class KVCache:
     def empty(
         cls, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device, arena: Arena
     ) -> KVCache:
-        """An empty cache of `shape` [B, H, S_max, D / H], in `arena`."""
+        """Make an empty cache of `shape` [B, H, S_max, D / H] in `arena`."""
         *outer, head_dim = shape
         width = head_dim + SCALE_BYTES if dtype == torch.int8 else head_dim
         keys, values = (arena.zeros((*outer, width), dtype, device) for _ in range(2))
@@ -70,22 +70,22 @@ class KVCache:
 
 
 def in_8_bits(x: Tensor) -> Tensor:
-    """Vectors [..., D] -> int8 [..., D + 4]: whole numbers up to 127, and the bytes of their scale."""
+    """Round vectors [..., D] to int8 [..., D + 4]: whole numbers up to 127, and the bytes of their scale."""
     scale = x.float().abs().amax(dim=-1, keepdim=True) / 127
     whole = torch.where(scale > 0, x.float() / scale, 0.0).round().to(torch.int8)
     return torch.cat([whole, scale.view(torch.int8)], dim=-1)
 
 
 def from_8_bits(packed: Tensor) -> Tensor:
-    """int8 [..., D + 4] -> float32 [..., D]"""
+    """Read what `in_8_bits` made, int8 [..., D + 4], as float32 [..., D]."""
     scale = packed[..., -SCALE_BYTES:].contiguous().view(torch.float32)
     return packed[..., :-SCALE_BYTES].float() * scale
 
 
 @dataclass(slots=True)
 class LayerState:
-    """What one layer remembers of a request: its past, and the keys and values of the cross-attention source,
-    projected once."""
+    """What one layer remembers of a request: its past, and the keys and values of the cross-attention source, which
+    are projected once."""
 
     past: KVCache
     source: tuple[Tensor, Tensor] | None = None
@@ -168,7 +168,8 @@ Requests = Sequence[tuple[TransformerState, slice]]
 
 
 def causal_mask(positions: Tensor, kv_length: int, past_context: int | None = None) -> Tensor:
-    """positions of queries [B, S] -> bool [B, 1, S, kv_length]: keys not after, nor too far before, them."""
+    """Make the mask, bool [B, 1, S, kv_length], that lets queries at positions [B, S] see keys not after them nor too
+    far before."""
     distance = positions.unsqueeze(-1) - torch.arange(kv_length, device=positions.device)
     mask = distance >= 0
     if past_context is not None:
@@ -213,7 +214,7 @@ def sdpa(
     dropout: float = 0.0,
     as_float32: bool = False,
 ) -> Tensor:
-    """query [B, H, S, D / H], key and value [B, H or fewer, L, D / H] -> [B, H, S, D / H].
+    """Attend with query [B, H, S, D / H] to key and value [B, H or fewer, L, D / H]; the result is [B, H, S, D / H].
 
     Fewer key heads than query heads are repeated, each for as many neighbouring query heads.
     """

@@ -54,7 +54,7 @@ class LayersState:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Layers between two LSTMs, for the kernels and for torch."""
+    """The layers between two LSTMs, as the kernels and torch run them."""
 
     chain: Chain
     layers: list[nn.Module]
@@ -66,7 +66,7 @@ def init_layers(layers: nn.Sequential, batch_size: int) -> list[Any]:
 
 
 def layers_lookahead(layers: Sequence[nn.Module] | nn.Sequential, index: int) -> int:
-    """The last place of the input that settles place `index` of the output."""
+    """Find the last place of the input that settles place `index` of the output."""
     for layer in reversed(list(layers)):
         index = layer.lookahead(index) if isinstance(layer, StreamingModule) else index
     return index
@@ -87,7 +87,7 @@ def step_in_torch(layers: nn.Sequential, x: Tensor, states: list[Any], *, last: 
 
 
 def run_layers(layers: nn.Sequential, x: Tensor, known: Known) -> Tensor:
-    """The whole sequence x [B, D, L] through all layers."""
+    """Run the whole sequence x [B, D, L] through all layers."""
     if torch.is_grad_enabled() or layers.training:
         forget(layers)
     kernels = None if layers.training else kernels_for(x)
@@ -109,7 +109,8 @@ def _whole(part: Segment | StreamableLSTM, x: Tensor, kernels: Kernels | None) -
 
 
 def step_layers(layers: nn.Sequential, x: Tensor, state: LayersState, known: Known, *, last: bool) -> Tensor:
-    """The next piece x [B, D, n] -> the output [B, D', m] that it settles; with `last`, all that remains."""
+    """Take the next piece x [B, D, n] and return the output [B, D', m] that it settles; with `last`, all that
+    remains."""
     kernels = machine_kernels() if state.begun else kernels_for(x)
     parts = None
     if kernels is not None and not layers.training and (state.parts is not None or not state.begun):

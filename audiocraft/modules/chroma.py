@@ -46,7 +46,7 @@ class _Window(nn.Module):
 
 
 class ChromaExtractor(nn.Module):
-    """Waveforms to chroma, in float32 whatever the precision around it.
+    """A layer that turns waveforms into chroma, in float32 whatever the precision around it.
 
     Args:
         n_chroma: classes per octave.
@@ -90,7 +90,7 @@ class ChromaExtractor(nn.Module):
         return max(samples, self.nfft) // self.winhop + 1
 
     def forward(self, wav: Tensor) -> Tensor:
-        """wav [B, 1, N] (or [B, N]) -> chroma [B, T, n_chroma]"""
+        """Extract chroma [B, T, n_chroma] from wav [B, 1, N] or [B, N]."""
         wav = self._mono(wav).float()
         missing = max(0, self.nfft - wav.shape[-1])
         wav = F.pad(wav, (missing // 2, missing - missing // 2))

@@ -23,7 +23,7 @@ _COLLAPSED = 0.99
 
 
 class Clap:
-    """A pretrained CLAP.
+    """A pretrained CLAP, which puts sounds and sentences into one space.
 
     Args:
         checkpoint: a folder or an id on the hub, such as "laion/larger_clap_music".
@@ -67,7 +67,7 @@ class Clap:
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors [B, dim] of sentences."""
+        """Embed sentences as unit vectors [B, dim]."""
         limit = min(512, self.model.config.text_config.max_position_embeddings - 2)
         with self._tokenizing:
             tokens = self.tokenizer(

@@ -20,7 +20,7 @@ from audiocraft.errors import InvalidInput
 
 
 class LayoutCoord(NamedTuple):
-    """Frame `t` of codebook `q`."""
+    """The place of a code: frame `t` of codebook `q`."""
 
     t: int
     q: int
@@ -59,7 +59,7 @@ class Pattern:
 
     @property
     def num_sequence_steps(self) -> int:
-        """Steps that the model predicts: all but the first."""
+        """How many steps the model predicts: all but the first."""
         return len(self.layout) - 1
 
     @functools.cached_property
@@ -95,7 +95,8 @@ class Pattern:
     def build_pattern_sequence(
         self, z: Tensor, special_token: int, keep_only_valid_steps: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """codes [B, K, T] -> sequence [B, K, S], the place of each slot in flat K x T [K, S], mask [K, S]."""
+        """Lay codes [B, K, T] out as a sequence [B, K, S]; with it come the place of each slot in flat K x T [K, S],
+        and a mask [K, S]."""
         if z.shape[1:] != (self.n_q, self.timesteps):
             raise InvalidInput(
                 f"codes {list(z.shape)} do not fit a pattern of [{self.n_q}, {self.timesteps}] codes",
@@ -108,7 +109,8 @@ class Pattern:
     def revert_pattern_sequence(
         self, s: Tensor, special_token: int, keep_only_valid_steps: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """sequence [B, K, S] -> codes [B, K, T], the place of each in flat K x S [K, T], mask [K, T]."""
+        """Read codes [B, K, T] from a sequence [B, K, S]; with them come the place of each in flat K x S [K, T], and a
+        mask [K, T]."""
         self._check_steps(s, s.shape[1], keep_only_valid_steps, "s")
         source, mask = _to_frames(self, s.shape[-1], keep_only_valid_steps, False)
         source, mask = source.to(s.device), mask.to(s.device)
@@ -117,7 +119,8 @@ class Pattern:
     def revert_pattern_logits(
         self, logits: Tensor, special_token: float, keep_only_valid_steps: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """logits [B, V, K, S] of a model -> [B, V, K, T]: step s predicts the codes of step s + 1."""
+        """Read logits [B, V, K, T] from those of a model [B, V, K, S], whose step s predicts the codes of step s +
+        1."""
         self._check_steps(logits, logits.shape[2], keep_only_valid_steps, "logits")
         source, mask = _to_frames(self, logits.shape[-1], keep_only_valid_steps, True)
         source, mask = source.to(logits.device), mask.to(logits.device)
@@ -199,7 +202,7 @@ class CodebooksPatternProvider(ABC):
 
     @abstractmethod
     def get_pattern(self, timesteps: int) -> Pattern:
-        """The pattern of `timesteps` frames."""
+        """Make the pattern of `timesteps` frames."""
 
 
 class _StepProvider(CodebooksPatternProvider):
@@ -262,7 +265,7 @@ class DelayedPatternProvider(_StepProvider):
 
 
 class ParallelPatternProvider(DelayedPatternProvider):
-    """All codebooks of a frame in one step.
+    """Provides patterns that have all codebooks of a frame in one step.
 
     q0   .  0  1  2  3  4
     q1   .  0  1  2  3  4
@@ -273,7 +276,8 @@ class ParallelPatternProvider(DelayedPatternProvider):
 
 
 class UnrolledPatternProvider(_StepProvider):
-    """The codebooks of a frame one after the other; equal numbers in `flattening` share a step.
+    """Provides patterns that have the codebooks of a frame one after the other; equal numbers in `flattening` share a
+    step.
 
         K=3, T=3, flattening [0, 1, 2]           flattening [0, 1, 1]
 

@@ -67,7 +67,7 @@ def _check_streamable(norm: nn.Module) -> None:
 
 
 def get_extra_padding_for_conv1d(x: Tensor, kernel_size: int, stride: int, padding_total: int = 0) -> int:
-    """How many samples the last window lacks when `padding_total` samples surround x [..., L]."""
+    """Count the samples that the last window lacks when `padding_total` samples surround x [..., L]."""
     return _extra_padding(x.shape[-1], kernel_size, stride, padding_total)
 
 
@@ -96,7 +96,7 @@ def pad1d(x: Tensor, paddings: tuple[int, int], mode: str = "constant", value: f
 
 
 def unpad1d(x: Tensor, paddings: tuple[int, int]) -> Tensor:
-    """x [..., left + L + right] -> [..., L]"""
+    """Cut the padding off: x [..., left + L + right] becomes [..., L]."""
     left, right = paddings
     if left < 0 or right < 0 or left + right > x.shape[-1]:
         raise InvalidInput(f"cannot remove {(left, right)} samples from {x.shape[-1]}", field="paddings")
@@ -127,13 +127,13 @@ class _NormConv(nn.Module):
 
 
 class NormConv1d(_NormConv):
-    """Conv1d followed by its norm: x [B, D, L] -> [B, D', L']"""
+    """A Conv1d and its norm behind it: x [B, D, L] becomes [B, D', L']."""
 
     kind = nn.Conv1d
 
 
 class NormConv2d(_NormConv):
-    """Conv2d followed by its norm: x [B, D, F, L] -> [B, D', F', L']"""
+    """A Conv2d and its norm behind it: x [B, D, F, L] becomes [B, D', F', L']."""
 
     kind = nn.Conv2d
 
@@ -162,13 +162,13 @@ class _NormConvTranspose(nn.Module):
 
 
 class NormConvTranspose1d(_NormConvTranspose):
-    """ConvTranspose1d followed by its norm: x [B, D, L] -> [B, D', L']"""
+    """A ConvTranspose1d and its norm behind it: x [B, D, L] becomes [B, D', L']."""
 
     kind = nn.ConvTranspose1d
 
 
 class NormConvTranspose2d(_NormConvTranspose):
-    """ConvTranspose2d followed by its norm: x [B, D, F, L] -> [B, D', F', L']"""
+    """A ConvTranspose2d and its norm behind it: x [B, D, F, L] becomes [B, D', F', L']."""
 
     kind = nn.ConvTranspose2d
 
@@ -182,7 +182,8 @@ class ConvState:
 
 
 class StreamableConv1d(StreamingModule):
-    """Conv1d of L samples to ceil(L / stride) frames; if causal, a frame depends on no sample after its own."""
+    """A Conv1d that turns L samples into ceil(L / stride) frames; if it is causal, a frame depends on no sample after
+    its own."""
 
     def __init__(
         self,
@@ -301,7 +302,7 @@ class ConvTransposeState:
 
 
 class StreamableConvTranspose1d(StreamingModule):
-    """ConvTranspose1d of T frames to T * stride samples.
+    """A ConvTranspose1d that turns T frames into T * stride samples.
 
     Args:
         trim_right_ratio: share of the surplus samples that is cut at the end; 1.0 keeps a causal model causal.
@@ -346,7 +347,7 @@ class StreamableConvTranspose1d(StreamingModule):
         return ConvTransposeState(overlap=None, skip=self.trim_left)
 
     def forward(self, x: Tensor, state: ConvTransposeState | None = None) -> Tensor:
-        """x [B, D, T] -> [B, D', T * stride]"""
+        """Turn x [B, D, T] into [B, D', T * stride]."""
         state = self.current_state(state, x.shape[0])
         if state is not None:
             return self._step(x, state)

@@ -20,14 +20,15 @@ _KERNEL = 7
 
 
 class Snake1d(nn.Module):
-    """x + sin^2(alpha x) / alpha, with one alpha per channel: periodic, and the identity on average (Liu 2020)."""
+    """The activation x + sin^2(alpha x) / alpha with one alpha per channel, which is periodic, and the identity on
+    average (Liu 2020)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(1, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, L] -> [B, D, L]"""
+        """Apply the activation to x [B, D, L]; the shape stays."""
         return x + (self.alpha * x).sin().pow(2) / (self.alpha + 1e-9)
 
 
@@ -64,7 +65,7 @@ class DACResidualUnit(nn.Module):
         self.conv2 = _same(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, L] -> [B, D, L]"""
+        """Add what the unit makes of x [B, D, L] to it; the shape stays."""
         y: Tensor = self.conv2(self.snake2(self.conv1(self.snake1(x))))
         return x + y
 
@@ -93,7 +94,7 @@ class DACEncoderBlock(_Stage):
         self.conv1 = nn.Conv1d(width, 2 * width, 2 * stride, stride=stride, padding=math.ceil(stride / 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, L] -> [B, 2 D, L / stride]"""
+        """Turn x [B, D, L] into [B, 2 D, L / stride]."""
         y: Tensor = self.conv1(self.snake1(self.residual(x)))
         return y
 
@@ -114,7 +115,7 @@ class DACDecoderBlock(_Stage):
 
 
 class DACEncoder(nn.Module):
-    """Samples [B, 1, N] to frames [B, dimension, T].
+    """The encoder of DAC: it turns samples [B, 1, N] into frames [B, dimension, T].
 
     Args:
         n_filters: width of the first layer; it doubles with each ratio, which gives `dimension`.
@@ -146,7 +147,7 @@ class DACEncoder(nn.Module):
         return max(-first, last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, 1, N] -> [B, D, N / hop_length], for N that the hop divides."""
+        """Turn x [B, 1, N] into [B, D, N / hop_length], for N that the hop divides."""
         x = self.conv1(x)
         for block in self.block:
             x = block(x)
@@ -155,7 +156,7 @@ class DACEncoder(nn.Module):
 
 
 class DACDecoder(nn.Module):
-    """Frames [B, dimension, T] to samples [B, 1, T * hop_length].
+    """The decoder of DAC: it turns frames [B, dimension, T] into samples [B, 1, T * hop_length].
 
     Odd ratios lose a frame of their stage, as in the released models, so that a few samples are missing at the end.
 
@@ -195,7 +196,7 @@ class DACDecoder(nn.Module):
         return -first, last
 
     def forward(self, z: Tensor) -> Tensor:
-        """z [B, D, T] -> [B, 1, N]"""
+        """Turn z [B, D, T] into samples [B, 1, N]."""
         z = self.conv1(z)
         for block in self.block:
             z = block(z)

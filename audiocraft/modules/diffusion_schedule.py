@@ -44,7 +44,7 @@ class SampleProcessor(nn.Module):
         return x
 
     def return_sample(self, z: Tensor) -> Tensor:
-        """What the network made, [B, C, N], as audio."""
+        """Turn what the network made, [B, C, N], into audio."""
         return z
 
 
@@ -201,7 +201,7 @@ class NoiseSchedule:
         return TrainingItem(self.noisy(x, noise, step), noise, step)
 
     def noisy(self, x: Tensor, noise: Tensor, step: int | Tensor) -> Tensor:
-        """Audio x [B, C, N] with the noise of `step`, one for all or [B]."""
+        """Add the noise of `step`, one for all or [B], to audio x [B, C, N]."""
         alpha_bar = self.get_alpha_bar(step)
         alpha_bar = alpha_bar.view(-1, 1, 1) if alpha_bar.dim() else alpha_bar
         return alpha_bar.sqrt() / self.rescale * x + (1 - alpha_bar).sqrt() * self.noise_scale * noise

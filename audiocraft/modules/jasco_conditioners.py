@@ -57,7 +57,7 @@ class ChordsEmbConditioner(BaseConditioner):
         return frames.to(self.emb.weight.device)
 
     def forward(self, x: Tensor) -> ConditionType:
-        """Indices [B, T] -> (vectors [B, T, D], mask [B, T])."""
+        """Embed indices [B, T] as (vectors [B, T, D], mask [B, T])."""
         return self.emb(x), torch.ones_like(x, dtype=torch.int)
 
 
@@ -92,7 +92,7 @@ class MelodyConditioner(BaseConditioner):
         return frames.to(self.emb.weight.device)
 
     def forward(self, x: Tensor) -> ConditionType:
-        """Saliences [B, T, card] -> (vectors [B, T, D], mask [B, T])."""
+        """Embed saliences [B, T, card] as (vectors [B, T, D], mask [B, T])."""
         projected = self.emb(x.to(self.emb.weight.dtype))
         return projected, torch.ones(projected.shape[:2], dtype=torch.int, device=projected.device)
 
@@ -162,7 +162,7 @@ class DrumsConditioner(WaveformConditioner):
         return self._projected(self._blurred(latents))
 
     def separated(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """wav [B, 1, N] -> its drums [B, 1, N'], at the conditioner's rate."""
+        """Separate the drums [B, 1, N'] of wav [B, 1, N], at the conditioner's rate."""
         return self._get_drums_stem(wav, sample_rate)
 
     def _projected(self, latents: Tensor) -> ConditionType:

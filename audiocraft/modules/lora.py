@@ -24,7 +24,7 @@ _MARK = "parametrizations."
 
 
 class LowRank(nn.Module):
-    """The parametrization of one matrix.
+    """The parametrization of one matrix by two narrow ones that are added to it.
 
     Args:
         shape: (out, in) of the matrix.
@@ -52,7 +52,7 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """weight [out, in] -> the adapted one."""
+        """Return the adapted matrix of weight [out, in]."""
         a: Tensor = self.a
         if self.training and self.dropout:
             kept = torch.rand(a.shape[1], device=a.device) >= self.dropout
@@ -122,7 +122,7 @@ def adapters_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def base_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of an adapted network under the names of its base, without its adapters."""
+    """Return the state dict of an adapted network under the names of its base, without its adapters."""
     own = {name: value for name, value in state.items() if _MARK not in name}
     return own | {name: value for name, part, value in _parts(state) if part == _ORIGINAL}
 

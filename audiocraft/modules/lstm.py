@@ -15,7 +15,7 @@ from audiocraft.modules.streaming import StreamingModule
 
 @dataclass(slots=True)
 class LSTMState:
-    """What the past left behind; replaced at every step."""
+    """What the past left behind; it is replaced at every step."""
 
     hidden: Tensor  # [layers, B, D]
     cell: Tensor  # [layers, B, D]
@@ -68,7 +68,7 @@ class StreamableLSTM(StreamingModule):
         return plain and all(supports_weight(kernels, weight) for weight in weights)
 
     def forward(self, x: Tensor, state: LSTMState | None = None) -> Tensor:
-        """x [B, D, T] -> [B, D, T]"""
+        """Run x [B, D, T] through the layers; the shape stays."""
         state = self.current_state(state, x.shape[0])
         if state is not None and x.shape[-1] == 0:
             return x

@@ -21,7 +21,7 @@ _FADE_BELOW, _FADE_ABOVE = 60.0, 300.0
 
 
 def band_middles(config: ModulationConfig) -> list[float]:
-    """The middles of the bands in Hz: evenly spaced, then evenly in octaves."""
+    """Compute the middles of the bands in Hz, which are evenly spaced at first, then evenly in octaves."""
     middles = [config.lowest]
     while True:
         following = max(middles[-1] + config.spacing, middles[-1] * 2 ** (1 / config.per_octave))
@@ -45,7 +45,7 @@ def _interpolation(middles: list[float], sample_rate: int, n_fft: int) -> Tensor
 
 
 def smoother(frames: int) -> Tensor:
-    """Weights [1, 1, frames] of a smooth average."""
+    """Make the weights [1, 1, frames] of a smooth average."""
     window = torch.hann_window(frames + 2, periodic=False, device="cpu")[1:-1]
     return (window / window.sum())[None, None]
 
@@ -60,7 +60,7 @@ def averaged(x: Tensor, weights: Tensor, *, causal: bool = False) -> Tensor:
 
 
 class BandLevels(ConstantBuffers):
-    """Frames of sound as spectra, and the levels of their bands.
+    """Turns sound into the spectra of its frames, and those into the levels of their bands.
 
     Args:
         sample_rate: of the sound.
@@ -83,11 +83,11 @@ class BandLevels(ConstantBuffers):
         self.register_buffer("window", window, persistent=False)
 
     def num_frames(self, length: int) -> int:
-        """Frames in which every one of `length` samples lies twice."""
+        """Count the frames in which every one of `length` samples lies twice."""
         return math.ceil(length / self.hop) + 1
 
     def padded(self, audio: Tensor) -> Tensor:
-        """audio [B, N] with the zeros around it that its first and last frame reach into."""
+        """Surround audio [B, N] with the zeros that its first and last frame reach into."""
         length = audio.shape[-1]
         return F.pad(audio, (self.hop, self.hop * self.num_frames(length) - length))
 
@@ -98,7 +98,7 @@ class BandLevels(ConstantBuffers):
         return torch.fft.rfft(padded.unfold(-1, self.n_fft, self.hop) * window)
 
     def levels(self, spectra: Tensor) -> Tensor:
-        """spectra [B, T, bins] -> the logarithm of the power of each band [B, bands, T]"""
+        """Compute the logarithm of the power of each band, [B, bands, T], from spectra [B, T, bins]."""
         power = spectra.real.square() + spectra.imag.square()
         return torch.log(power @ self.analysis.T + self.floor).transpose(1, 2)
 
@@ -109,7 +109,7 @@ class BandLevels(ConstantBuffers):
         return torch.fft.irfft(spectra * factors, n=self.n_fft) * self.window.sqrt()
 
     def joined(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, n_fft] overlapped and added: the samples between the first middle and the last one
-        [B, (T - 1) * hop]."""
+        """Overlap and add frames [B, T, n_fft]: the samples between the first middle and the last one, [B, (T - 1) *
+        hop]."""
         before, after = frames[..., : self.hop], frames[..., self.hop :]
         return (after[:, :-1] + before[:, 1:]).flatten(1)

@@ -43,7 +43,7 @@ class Projections(nn.Module):
 
 
 class StreamingMultiheadAttention(StreamingModule):
-    """Multi-head attention, [B, S, D] in and out.
+    """Multi-head attention, which takes and returns [B, S, D].
 
     Args:
         embed_dim: width D.
@@ -130,7 +130,7 @@ class StreamingMultiheadAttention(StreamingModule):
         context: StepContext | None = None,
         state: AnyLayer | None = None,
     ) -> tuple[Tensor, None]:
-        """query [B, S, D], key and value [B, L, D] -> ([B, S, D], None).
+        """Attend with query [B, S, D] to key and value [B, L, D]; the result is ([B, S, D], None).
 
         Args:
             key_padding_mask: [B, L], True where there is no key.
@@ -162,7 +162,7 @@ class StreamingMultiheadAttention(StreamingModule):
         positions: Tensor | None = None,
         kv_length: int = 0,
     ) -> StepContext:
-        """Masks and rotation of a pass over `query` [B, S, D]; with `positions`, of one over the cache."""
+        """Make the masks and rotation of a pass over `query` [B, S, D]; with `positions`, of one over the cache."""
         batch, steps = query.shape[:2]
         causal = causal or self.causal
         mask = None if attn_mask is None else mask_from_torch(attn_mask, batch)
@@ -203,12 +203,12 @@ class StreamingMultiheadAttention(StreamingModule):
         return context, state if request is None else request.layers[0]
 
     def source(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, L, D / H] of a cross-attention source [B, L, D]: the same for every step."""
+        """Project a cross-attention source [B, L, D] into keys and values [B, H, L, D / H], the same for every step."""
         keys, values = self._key_value(key, value)
         return self._heads(keys), self._heads(values)
 
     def init_state(self, batch_size: int, capacity: int = 64) -> TransformerState:
-        """The state of requests that use this attention by itself."""
+        """Make the state of requests that use this attention by itself."""
         layer = self.init_layer_state(batch_size, capacity)
         return TransformerState([layer], torch.zeros_like(layer.past.keys[:, 0, 0, 0], dtype=torch.long))
 

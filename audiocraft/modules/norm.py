@@ -24,7 +24,8 @@ _MODERN_NAMES = {
 
 
 class WeightNorm(nn.Module):
-    """weight = weight_g * weight_v / |weight_v|, the norm over all but the first dimension (Salimans 2016)."""
+    """The parametrization weight = weight_g * weight_v / |weight_v|, whose norm is over all but the first dimension
+    (Salimans 2016)."""
 
     weight_g: Tensor
     weight_v: Tensor
@@ -60,8 +61,8 @@ class WeightNorm(nn.Module):
 
 
 class SpectralNorm(nn.Module):
-    """weight = weight_orig / its largest singular value, estimated by one power iteration per training step
-    (Miyato 2018)."""
+    """The parametrization weight = weight_orig / its largest singular value, which one power iteration per training
+    step estimates (Miyato 2018)."""
 
     weight_orig: Tensor
     weight_u: Tensor
@@ -106,11 +107,11 @@ class WeightNormConv2d(WeightNorm, nn.Conv2d):
 
 
 class WeightNormConvTranspose1d(WeightNorm, nn.ConvTranspose1d):
-    """ConvTranspose1d with weight norm."""
+    """A ConvTranspose1d with weight norm."""
 
 
 class WeightNormConvTranspose2d(WeightNorm, nn.ConvTranspose2d):
-    """ConvTranspose2d with weight norm."""
+    """A ConvTranspose2d with weight norm."""
 
 
 class WeightNormLinear(WeightNorm, nn.Linear):
@@ -126,11 +127,11 @@ class SpectralNormConv2d(SpectralNorm, nn.Conv2d):
 
 
 class SpectralNormConvTranspose1d(SpectralNorm, nn.ConvTranspose1d):
-    """ConvTranspose1d with spectral norm."""
+    """A ConvTranspose1d with spectral norm."""
 
 
 class SpectralNormConvTranspose2d(SpectralNorm, nn.ConvTranspose2d):
-    """ConvTranspose2d with spectral norm."""
+    """A ConvTranspose2d with spectral norm."""
 
 
 class SpectralNormLinear(SpectralNorm, nn.Linear):

@@ -21,7 +21,7 @@ _SHRINK = (1.0, 0.93, 0.86, 0.8)  # of a group's largest 4-bit weight, which rou
 
 
 class PackedWeight(nn.Module):
-    """A matrix [rows, cols] in 16, 8 or 4 bits.
+    """A matrix [rows, cols] in 16, 8 or 4 bits, laid out for the kernels.
 
     int8   [rows, cols], and a bfloat16 scale for every `GROUP` weights of a row
     int4   [rows, cols / 2], each byte with weights i (low half) and i + 32 (high half) of a group, 8 too large
@@ -86,7 +86,8 @@ class PackedWeight(nn.Module):
 
     @property
     def cache_dtype(self) -> torch.dtype:
-        """The type of cached keys and values in a model with such weights: as many bits as its weights, at least 8."""
+        """The type of cached keys and values in a model with such weights: it has as many bits as its weights, at
+        least 8."""
         if machine_kernels() is None:
             return torch.float32
         return torch.int8 if self.precision in ("int8", "int4") else torch.float16
@@ -142,7 +143,7 @@ class PackedLinear(nn.Module):
         self.in_features, self.out_features = weight.cols, weight.rows
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., in] -> [..., out]"""
+        """Multiply x [..., in] with the matrix; the result is [..., out]."""
         return linear(x, self.weight, self.bias)
 
 
@@ -157,7 +158,7 @@ def linear(
     rows: slice = slice(None),
     batch_invariant: bool = False,
 ) -> Tensor:
-    """x [..., in] times the transposed `rows` of weight [out, in], plus `bias` of these rows.
+    """Multiply x [..., in] with the transposed `rows` of weight [out, in], and add `bias` of these rows.
 
     Args:
         batch_invariant: what becomes of a row of x must not depend on how many others there are, not in the last bit.

@@ -24,14 +24,14 @@ MakeContext = Callable[[Tensor, Tensor, int], StepContext]
 
 @dataclass(slots=True)
 class RaggedContext(StepContext):
-    """One context for each request."""
+    """The contexts of several requests, one for each."""
 
     parts: Sequence[StepContext] = ()
 
 
 @dataclass(slots=True)
 class RaggedLayer:
-    """One layer of several requests.
+    """One layer that runs several requests at once.
 
     Args:
         rows: of each request, among the rows of the step.

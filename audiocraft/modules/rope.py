@@ -50,7 +50,7 @@ class XPos(nn.Module):
         self.register_buffer("decay_rates", (places + smoothing) / (1.0 + smoothing))
 
     def decay(self, positions: Tensor) -> Tensor:
-        """positions [...] -> factors [..., dim / 2]"""
+        """Compute the factors [..., dim / 2] of positions [...]."""
         power = positions.to(self.decay_rates.dtype).unsqueeze(-1) / self.base_scale
         return self.decay_rates**power
 
@@ -90,7 +90,7 @@ class RotaryEmbedding(nn.Module):
         self.xpos = XPos(dim, device=device, dtype=dtype) if xpos else None
 
     def rotations(self, positions: Tensor, decay: Tensor | None = None) -> Tensor:
-        """positions [...] -> complex rotation [..., dim / 2], with a factor [..., dim / 2] on it."""
+        """Compute the complex rotations [..., dim / 2] of positions [...], with a factor [..., dim / 2] on each."""
         # A model that was cast to half precision has frequencies in it; complex numbers need more.
         frequencies = self.frequencies.to(torch.promote_types(self.frequencies.dtype, torch.float32))
         angles = positions.to(frequencies.dtype).unsqueeze(-1) * frequencies

@@ -43,7 +43,7 @@ def _activation(name: str, params: Mapping[str, Any]) -> nn.Module:
 
 @dataclass(slots=True)
 class ResnetState:
-    """States of the block's layers and its shortcut, and shortcut output that waits for the block's."""
+    """The states of the block's layers and its shortcut, and shortcut output that waits for the block's."""
 
     block: list[Any]
     shortcut: Any
@@ -51,7 +51,8 @@ class ResnetState:
 
 
 class SEANetResnetBlock(StreamingModule):
-    """shortcut(x) + block(x), the block being activation and convolution for each kernel, narrower inside."""
+    """A residual block: shortcut(x) + block(x), where the block is an activation and a convolution for each kernel,
+    narrower inside."""
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class SEANetResnetBlock(StreamingModule):
         return ResnetState(block=init_layers(self.block, batch_size), shortcut=shortcut)
 
     def forward(self, x: Tensor, state: ResnetState | None = None) -> Tensor:
-        """x [B, D, L] -> [B, D, L]"""
+        """Run x [B, D, L] through the block; the shape stays."""
         state = self.current_state(state, x.shape[0])
         if state is None:
             return self.shortcut(x) + self.block(x)
@@ -104,7 +105,7 @@ class SEANetResnetBlock(StreamingModule):
         return layers_lookahead(self.block, index)
 
     def finish(self, state: ResnetState) -> Tensor | None:
-        """What the block still held."""
+        """Return what the block still held."""
         if state.waiting is None:
             return None
         nothing = state.waiting[..., :0]
@@ -197,7 +198,8 @@ class _Recipe:
 
 
 class SEANetEncoder(StreamingModule):
-    """Samples [B, C, N] to frames [B, dimension, T], one frame per `hop_length` samples."""
+    """The encoder of EnCodec: it turns samples [B, C, N] into frames [B, dimension, T], one per `hop_length`
+    samples."""
 
     def __init__(
         self,
@@ -269,7 +271,7 @@ class SEANetEncoder(StreamingModule):
 
 
 class SEANetDecoder(StreamingModule):
-    """Frames [B, dimension, T] to samples [B, C, T * hop_length]."""
+    """The decoder of EnCodec: it turns frames [B, dimension, T] into samples [B, C, T * hop_length]."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class SavedState:
     state: Any
 
     def clone(self) -> SavedState:
-        """A copy of the state, in memory of its own."""
+        """Copy the state into memory of its own."""
         return SavedState(_copied(self.state))
 
 
@@ -63,7 +63,7 @@ class StreamingModule(nn.Module):
         return index
 
     def current_state(self, state: Any, batch_size: int) -> Any:
-        """The given state, else that of the innermost `streaming()` block around the call, else None."""
+        """Return the given state, else that of the innermost `streaming()` block around the call, else None."""
         if state is not None:
             return state
         scope = self._find_scope()
@@ -94,7 +94,7 @@ class StreamingModule(nn.Module):
                 del scope.states[name]
 
     def get_streaming_state(self) -> State:
-        """The states of this module and those inside it, by path; empty outside a `streaming()` block.
+        """Return the states of this module and those inside it, by path; there are none outside a `streaming()` block.
 
         They are copies: later calls in the block do not change them.
         """
@@ -148,7 +148,7 @@ class StreamingSequential(StreamingModule, nn.Sequential):
         ]
 
     def forward(self, x: Tensor, state: list[Any] | None = None) -> Tensor:
-        """The output of the last layer."""
+        """Run x through all layers and return the output of the last one."""
         states = state if state is not None else [None] * len(self)
         for layer, layer_state in zip(self, states, strict=True):
             x = layer(x) if layer_state is None else layer(x, state=layer_state)

@@ -38,7 +38,7 @@ def set_efficient_attention_backend(backend: str = "torch") -> None:
 
 
 def create_norm_fn(norm_type: str, dim: int, **kwargs: Any) -> nn.Module:
-    """The norm called `norm_type`, over the last `dim` channels."""
+    """Build the norm called `norm_type`, over the last `dim` channels."""
     if norm_type != "layer_norm":
         raise InvalidInput(f"norm {norm_type!r} is unknown: the one there is is layer_norm", field="norm")
     return nn.LayerNorm(dim, eps=1e-5, **kwargs)
@@ -47,7 +47,7 @@ def create_norm_fn(norm_type: str, dim: int, **kwargs: Any) -> nn.Module:
 def create_sin_embedding(
     positions: Tensor, dim: int, max_period: float = 10000, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """positions [B, S, 1] -> [B, S, dim]: cosines, then sines, of dim / 2 periods up to `max_period`."""
+    """Embed positions [B, S, 1] as [B, S, dim]: cosines, then sines, of dim / 2 periods up to `max_period`."""
     if dim % 2:
         raise InvalidInput(f"the width of a sine embedding must be even, got {dim}", field="dim")
     half = dim // 2
@@ -68,7 +68,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 class LayerScale(nn.Module):
-    """Learned factor per channel, near zero at first, on a residual branch (Touvron et al. 2021)."""
+    """A learned factor per channel, near zero at first, on a residual branch (Touvron et al. 2021)."""
 
     def __init__(
         self,
@@ -167,7 +167,8 @@ class StreamingTransformerLayer(nn.Module):
         context: StepContext | None = None,
         state: AnyLayer | None = None,
     ) -> Tensor:
-        """src [B, S, D], cross_attention_src [B, L, D] -> [B, S, D]"""
+        """Run src [B, S, D] through the layer, which may look at cross_attention_src [B, L, D]; the result is [B, S,
+        D]."""
         if (cross_attention_src is None) == (self.cross_attention is not None) and (
             state is None or state.source is None
         ):

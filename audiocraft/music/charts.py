@@ -37,7 +37,7 @@ _FINEST = 4  # parts of a beat in which a chord may begin
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Some bars.
+    """Some bars of a chart, which belong together.
 
     Args:
         words: what the music should be from here on; may be empty.
@@ -50,7 +50,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """A plan as bars.
+    """A plan that is written as bars.
 
     Args:
         tempo: beats per minute.
@@ -143,7 +143,7 @@ def chart_of(
     schedule: Sequence[tuple[float, str]] = (),
     score: ScoreSettings = _NOTHING_SET,
 ) -> Chart:
-    """A plan as bars.
+    """Write a plan as bars.
 
     Args:
         schedule: (second, text) of what the piece should become; what they say of chords is in the chart.

@@ -18,7 +18,7 @@ NO_CHORD = "N"
 
 @dataclass(frozen=True, slots=True)
 class ChordMap:
-    """Chord symbols and their numbers."""
+    """Maps chord symbols to their numbers."""
 
     index_of: Mapping[str, int]
 
@@ -46,7 +46,7 @@ class ChordMap:
 
     @property
     def card(self) -> int:
-        """One more than the highest number."""
+        """One more than the highest number: how many chords there may be."""
         return max(self.index_of.values()) + 1
 
     def number(self, symbol: str) -> int:

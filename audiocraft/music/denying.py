@@ -64,7 +64,7 @@ def wording_of(text: str | None) -> Wording:
 
 
 def unweighted(text: str) -> str:
-    """A text without the weights of its words."""
+    """Return a text without the weights of its words."""
     return _WEIGHTED.sub(lambda found: found["words"], text)
 
 

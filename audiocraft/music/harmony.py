@@ -98,7 +98,7 @@ class Key:
 
     @property
     def name(self) -> str:
-        """The usual spelling: "F# minor", "Bb major"."""
+        """The usual spelling of the key: "F# minor", "Bb major"."""
         return f"{_TONIC_NAMES[self.mode][self.tonic]} {self.mode}"
 
     @property
@@ -182,7 +182,7 @@ def _key_of(match: re.Match[str]) -> Key:
 
 
 def parse_key(text: str) -> Key:
-    """The key a label names: "A minor", "F#m", "Bb", "c-sharp minor".
+    """Read the key that a label names: "A minor", "F#m", "Bb", "c-sharp minor".
 
     Raises:
         InvalidInput: the text is not one key.
@@ -219,7 +219,7 @@ def _is_only_a_mode(match: re.Match[str], text: str) -> bool:
 
 
 def find_key(text: str) -> Key | None:
-    """The first key a free text names, or None."""
+    """Find the first key that a free text names; None where it names none."""
     return next((key for key, _, _ in keys_in(text)), None)
 
 
@@ -239,12 +239,13 @@ def is_tempo(value: float) -> bool:
 
 
 def find_tempo(text: str) -> float | None:
-    """The tempo in beats per minute a free text names ("120 bpm", "tempo of 70"), or None."""
+    """Find the tempo in beats per minute that a free text names ("120 bpm", "tempo of 70"); None where it names
+    none."""
     return next((tempo for tempo, _, _ in tempi_in(text) if is_tempo(tempo)), None)
 
 
 def parse_chord(symbol: str) -> Chord:
-    """The notes of a chord symbol such as "Am", "F", "G7", "Bdim", "Csus4", "C/E" or "N".
+    """Read the notes of a chord symbol such as "Am", "F", "G7", "Bdim", "Csus4", "C/E" or "N".
 
     Raises:
         InvalidInput: the symbol is unknown.
@@ -270,7 +271,7 @@ def beats_per_chord(tempo: float, beats_per_bar: int, num_chords: int) -> int:
 
 
 def realise(progression: tuple[str, ...], key: Key) -> tuple[str, ...]:
-    """Chord symbols of roman numerals in a key: ("i", "VI", "V7") in A minor -> ("Am", "F", "E7")."""
+    """Spell roman numerals as chord symbols in a key: ("i", "VI", "V7") in A minor gives ("Am", "F", "E7")."""
     return tuple(_realise_one(numeral, key) for numeral in progression)
 
 

@@ -14,7 +14,7 @@ _SAME = 1e-3  # of a bar
 
 
 def bar_of(plan: ScorePlan) -> float:
-    """How long a bar of a plan lasts, in seconds."""
+    """Compute how long a bar of a plan lasts, in seconds."""
     return plan.beats_per_bar * 60 / plan.tempo
 
 

@@ -19,7 +19,7 @@ _STEP = 0.5
 
 @dataclass(frozen=True, slots=True)
 class MidiNote:
-    """A note: seconds in the piece, and a MIDI number."""
+    """A note: when it sounds, in seconds of the piece, and its MIDI number."""
 
     start: float
     end: float
@@ -35,7 +35,7 @@ class MidiNotes:
 
 
 def read_midi(path: Path, *, field: str) -> MidiNotes:
-    """The notes of a MIDI file."""
+    """Read the notes of a MIDI file."""
     mido = require("mido", extra="midi")
     try:
         file = mido.MidiFile(str(path))

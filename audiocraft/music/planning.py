@@ -195,7 +195,7 @@ def part_of_plan(plan: ScorePlan, start: float, duration: float) -> ScorePlan:
 
 
 def lasting(plan: ScorePlan, duration: float) -> ScorePlan:
-    """`plan` for a piece of another length: cut off, or going on with its progression."""
+    """Fit `plan` to a piece of another length: it is cut off, or goes on with its progression."""
     chords = [chord for chord in plan.chords if chord[0] <= duration]
     if len(chords) > 1 and len(chords) == len(plan.chords):
         symbols = [symbol for _, symbol in chords]

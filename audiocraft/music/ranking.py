@@ -33,7 +33,7 @@ class PlanFigures:
 
 
 def figures_of(plan: ScorePlan) -> PlanFigures:
-    """The figures of a plan."""
+    """Compute the figures of a plan."""
     round_of = progression_of(plan)
     heard = [symbol for time, symbol in plan.chords if time < plan.start + plan.duration - 1e-6]
     moves = [_motion(one, other) for one, other in pairwise((*round_of, *round_of[:1]))]
@@ -42,7 +42,7 @@ def figures_of(plan: ScorePlan) -> PlanFigures:
 
 
 def ranked(plans: Iterable[ScorePlan]) -> list[tuple[int, PlanFigures]]:
-    """(place among `plans`, figures), the best first; equal ones in their order."""
+    """Rank `plans` as (place among `plans`, figures), the best first; equal ones stay in their order."""
     found = [(place, figures_of(plan)) for place, plan in enumerate(plans)]
     return sorted(found, key=lambda one: one[1].order)
 

@@ -100,7 +100,7 @@ def find_chords(text: str) -> tuple[str, ...]:
 
 
 def parse_chords(text: str) -> tuple[str, ...]:
-    """The chord symbols of a list such as "Am F C G", "B♭ – E♭ – F" or "Am, F, C and G".
+    """Read the chord symbols of a list such as "Am F C G", "B♭ – E♭ – F" or "Am, F, C and G".
 
     Raises:
         InvalidInput: it holds anything else.

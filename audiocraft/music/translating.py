@@ -31,7 +31,7 @@ _UNKNOWN, _MATCH, _SAYS_NOTHING = (
 
 @dataclass(frozen=True, slots=True)
 class ReadWord:
-    """Part of a text.
+    """Part of a text that was read as one word.
 
     Args:
         typed: as it stands there.
@@ -73,7 +73,7 @@ class _Span:
 
 @functools.lru_cache(maxsize=256)
 def translate(text: str) -> Translation:
-    """A prompt in the words of the models."""
+    """Translate a prompt into the words of the models."""
     plain = unicodedata.normalize("NFKC", text).translate(_PUNCTUATION)
     joined = _joined_languages(plain)
     spaced = _spaced_languages(plain)

@@ -32,7 +32,7 @@ class Suggestion:
     words: tuple[str, ...]
 
     def said(self, *, option: str = "") -> str:
-        """The sentence for people.
+        """The suggestion as a sentence for people.
 
         Args:
             option: what is written before the model's name to choose it, such as "-m ".
@@ -67,7 +67,7 @@ class Understanding:
     read_as: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Itself as plain values for JSON."""
+        """Return itself as plain values for JSON."""
         plain = asdict(self)
         plain.update(
             chords=list(self.chords), unknown=list(self.unknown), notes=[asdict(n) for n in self.notes]

@@ -77,7 +77,7 @@ class Vocabulary:
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Itself as plain values for JSON."""
+        """Return itself as plain values for JSON."""
         groups = {
             group: {term: list(others) for term, others in terms.items()}
             for group, terms in self.groups.items()
@@ -96,7 +96,7 @@ class Vocabulary:
         return tuple(word for word in typed if not known.issuperset(words_of(word)))
 
     def named_in(self, text: str) -> Iterator[str]:
-        """The terms that `text` names, in any of their ways."""
+        """Find the terms that `text` names, in any of their ways."""
         there = content_of(text)
         for terms in self.groups.values():
             for term, others in terms.items():

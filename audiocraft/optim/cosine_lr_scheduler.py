@@ -10,7 +10,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class CosineLRScheduler(LRScheduler):
-    """Rises linearly for `warmup_steps`, then falls along a cosine until `total_steps`, and stays at the minimum.
+    """A rate that rises linearly for `warmup_steps`, then falls along a cosine until `total_steps`, and stays at the
+    minimum.
 
     Args:
         lr_min_ratio: the minimum as a share of the optimiser's rate.

@@ -19,7 +19,7 @@ def _states(modules: Mapping[str, nn.Module]) -> _State:
 
 
 class ModuleDictEMA:
-    """Averages of everything in the state dicts of `module_dict`.
+    """Keeps averages of everything in the state dicts of `module_dict`.
 
     Args:
         decay: share of the old average at each step.

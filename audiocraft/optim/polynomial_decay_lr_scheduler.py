@@ -8,7 +8,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class PolynomialDecayLRScheduler(LRScheduler):
-    """Zero for `zero_lr_warmup_steps`, a linear rise for `warmup_steps`, then a fall to `end_lr` at `total_steps`.
+    """A rate that is zero for `zero_lr_warmup_steps`, rises linearly for `warmup_steps`, then falls to `end_lr` at
+    `total_steps`.
 
     Args:
         power: 1 for a straight line, above 1 for a fall that flattens out.

@@ -25,7 +25,7 @@ class QuantizedResult:
 
 
 class BaseQuantizer(nn.Module, ABC):
-    """Frames [B, D, T] to codes [B, K, T] and back."""
+    """A layer that turns frames [B, D, T] into codes [B, K, T] and back."""
 
     @abstractmethod
     def forward(self, x: Tensor, frame_rate: float) -> QuantizedResult:
@@ -33,11 +33,11 @@ class BaseQuantizer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """x [B, D, T] -> codes [B, K, T]"""
+        """Turn frames x [B, D, T] into codes [B, K, T]."""
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T] -> [B, D, T]"""
+        """Turn codes [B, K, T] into frames [B, D, T]."""
 
     @property
     @abstractmethod
@@ -74,11 +74,11 @@ class DummyQuantizer(BaseQuantizer):
         return QuantizedResult(x, codes, bandwidth, penalty=torch.mean(torch.zeros_like(x)))
 
     def encode(self, x: Tensor) -> Tensor:
-        """x [B, D, T] -> [B, 1, D, T]"""
+        """Return x [B, D, T] as "codes" [B, 1, D, T]."""
         return x.unsqueeze(1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """codes [B, 1, D, T] -> [B, D, T]"""
+        """Return "codes" [B, 1, D, T] as frames [B, D, T]."""
         return codes.squeeze(1)
 
     @property

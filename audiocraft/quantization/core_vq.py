@@ -36,7 +36,7 @@ def default(val: V | None, d: V) -> V:
 
 
 def l2norm(t: Tensor) -> Tensor:
-    """t scaled to unit length along its last dimension."""
+    """Scale t to unit length along its last dimension."""
     return F.normalize(t, p=2, dim=-1)
 
 
@@ -46,12 +46,12 @@ def ema_inplace(moving_avg: Tensor, new: Tensor, decay: float) -> None:
 
 
 def laplace_smoothing(x: Tensor, n_categories: int, epsilon: float = 1e-5) -> Tensor:
-    """Frequencies as if every category had been seen `epsilon` times more."""
+    """Smooth frequencies as if every category had been seen `epsilon` times more."""
     return (x + epsilon) / (x.sum() + n_categories * epsilon)
 
 
 def uniform_init(*shape: int) -> Tensor:
-    """A random codebook with the spread of a He-initialised layer."""
+    """Draw a random codebook with the spread of a He-initialised layer."""
     bound = math.sqrt(6 / shape[-1])
     return torch.empty(*shape).uniform_(-bound, bound)
 
@@ -68,7 +68,7 @@ def sample_vectors(samples: Tensor, num: int, *, generator: torch.Generator | No
 
 
 def nearest(x: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the row of codebook [V, D] nearest to each row of x [n, D]; the first of equals."""
+    """Find the index of the row of codebook [V, D] that is nearest to each row of x [n, D]; of equal ones the first."""
     # |x - e|^2 = |x|^2 - 2 x.e + |e|^2, and |x|^2 is the same for every e: one matrix product decides.
     half = codebook.pow(2).sum(-1).mul(-0.5)
     rows = [torch.addmm(half, part, codebook.t()).argmax(dim=-1) for part in x.split(_ROWS_AT_ONCE)]
@@ -179,29 +179,29 @@ class EuclideanCodebook(nn.Module):
         self._broadcast()
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """x [..., D] -> [n, D]"""
+        """Flatten x [..., D] to [n, D]."""
         return x.reshape(-1, x.shape[-1])
 
     def quantize(self, x: Tensor) -> Tensor:
-        """x [n, D] -> indices [n]"""
+        """Find the nearest codes of x [n, D]: indices [n]."""
         # Half precision would confuse neighbouring codes.
         with torch.autocast(x.device.type, enabled=False):
             return nearest(x.to(self.embed.dtype), self.embed)
 
     def postprocess_emb(self, embed_ind: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Indices [n] -> the shape [..., D] they came from, less D."""
+        """Give indices [n] the shape [..., D] that they came from, less D."""
         return embed_ind.view(*shape[:-1])
 
     def dequantize(self, embed_ind: Tensor) -> Tensor:
-        """Indices [...] -> [..., D]"""
+        """Look indices [...] up: vectors [..., D]."""
         return F.embedding(embed_ind, self.embed)
 
     def encode(self, x: Tensor) -> Tensor:
-        """x [..., D] -> indices [...]"""
+        """Find the nearest codes of x [..., D]: indices [...]."""
         return self.postprocess_emb(self.quantize(self.preprocess(x)), x.shape)
 
     def decode(self, embed_ind: Tensor) -> Tensor:
-        """Indices [...] -> [..., D]"""
+        """Look indices [...] up: vectors [..., D]."""
         return self.dequantize(embed_ind)
 
     def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -236,7 +236,7 @@ class EuclideanCodebook(nn.Module):
 
 
 class VectorQuantization(nn.Module):
-    """One codebook, with a projection where its width differs, and the losses that tie the encoder to it.
+    """One codebook, with a projection where its width differs, and with the losses that tie the encoder to it.
 
     Args:
         channels_last: frames are [B, T, D] instead of [B, D, T].
@@ -282,7 +282,7 @@ class VectorQuantization(nn.Module):
 
     @property
     def codebook(self) -> Tensor:
-        """The codes [V, D]."""
+        """The vectors [V, D] of the codes."""
         return self._codebook.embed
 
     @property
@@ -296,17 +296,18 @@ class VectorQuantization(nn.Module):
         return self._codebook.cluster_size
 
     def encode(self, x: Tensor) -> Tensor:
-        """x [B, D, T] -> indices [B, T]"""
+        """Find the nearest codes of x [B, D, T]: indices [B, T]."""
         return self._codebook.encode(self.project_in(self._channels_to_end(x)))
 
     def decode(self, embed_ind: Tensor) -> Tensor:
-        """Indices [B, T] -> [B, D, T]"""
+        """Look indices [B, T] up: frames [B, D, T]."""
         return self._channels_back(self.project_out(self._codebook.decode(embed_ind)))
 
     def forward(
         self, x: Tensor, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, D, T] -> quantised [B, D, T], indices [B, T], loss [1]; gradients pass straight to x."""
+        """Quantise x [B, D, T] and return the quantised frames [B, D, T], indices [B, T] and the loss [1]; gradients
+        pass straight to x."""
         frames = self.project_in(self._channels_to_end(x))
         quantized, indices = self._codebook(frames, generator=generator)
         loss = x.new_zeros(1)
@@ -348,7 +349,7 @@ class ResidualVectorQuantization(nn.Module):
     def forward(
         self, x: Tensor, n_q: int | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, D, T] -> quantised [B, D, T], indices [K, B, T], losses [K, 1]"""
+        """Quantise x [B, D, T] and return the quantised frames [B, D, T], indices [K, B, T] and losses [K, 1]."""
         total = torch.zeros_like(x)
         residual = x
         indices: list[Tensor] = []
@@ -365,7 +366,7 @@ class ResidualVectorQuantization(nn.Module):
         return total, torch.stack(indices), torch.stack(losses)
 
     def encode(self, x: Tensor, n_q: int | None = None) -> Tensor:
-        """x [B, D, T] -> indices [K, B, T]"""
+        """Find the codes of x [B, D, T] in all codebooks: indices [K, B, T]."""
         residual = x
         indices = []
         for layer in self.first(n_q):
@@ -383,7 +384,7 @@ class ResidualVectorQuantization(nn.Module):
         return total
 
     def first(self, n_q: int | None = None) -> list[VectorQuantization]:
-        """The first `n_q` layers; all of them by default."""
+        """Return the first `n_q` layers; all of them by default."""
         count = default(n_q, len(self.layers))
         if not 1 <= count <= len(self.layers):
             raise InvalidInput(

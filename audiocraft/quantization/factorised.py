@@ -23,7 +23,8 @@ class FactorisedCodebook(nn.Module):
         self.codebook = nn.Embedding(bins, codebook_dim)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, D, T] -> its projection [B, d, T] and the codes [B, T] that point in the most similar direction."""
+        """Project x [B, D, T] and return the projection [B, d, T] and the codes [B, T] that point in the most similar
+        direction."""
         projected = self.in_proj(x)
         similarity = (
             F.normalize(projected.transpose(1, 2), dim=-1) @ F.normalize(self.codebook.weight, dim=-1).T
@@ -31,12 +32,13 @@ class FactorisedCodebook(nn.Module):
         return projected, similarity.argmax(dim=-1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """codes [B, T] -> [B, D, T]"""
+        """Turn codes [B, T] into frames [B, D, T]."""
         y: Tensor = self.out_proj(self.codebook(codes).transpose(1, 2))
         return y
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, D, T] -> quantised [B, D, T], codes [B, T], penalty; the gradient passes straight through."""
+        """Quantise x [B, D, T] and return the quantised frames [B, D, T], codes [B, T] and the penalty; the gradient
+        passes straight through."""
         projected, codes = self.encode(x)
         chosen = self.codebook(codes).transpose(1, 2)
         penalty = 0.25 * F.mse_loss(projected, chosen.detach()) + F.mse_loss(chosen, projected.detach())
@@ -44,7 +46,7 @@ class FactorisedCodebook(nn.Module):
 
 
 class FactorisedResidualQuantizer(BaseQuantizer):
-    """`n_q` factorised codebooks, each for what the ones before it left."""
+    """A stack of `n_q` factorised codebooks, each for what the ones before it left."""
 
     def __init__(self, dimension: int = 1024, n_q: int = 9, bins: int = 1024, codebook_dim: int = 8) -> None:
         super().__init__()
@@ -52,7 +54,8 @@ class FactorisedResidualQuantizer(BaseQuantizer):
         self.quantizers = nn.ModuleList(FactorisedCodebook(dimension, bins, codebook_dim) for _ in range(n_q))
 
     def forward(self, x: Tensor, frame_rate: float, *, n_q: int | None = None) -> QuantizedResult:
-        """x [B, D, T] -> quantised x, codes [B, K, T], bandwidth and the codebooks' penalty."""
+        """Quantise x [B, D, T] and return the quantised frames, codes [B, K, T], the bandwidth and the codebooks'
+        penalty."""
         residual, total = x, torch.zeros_like(x)
         codes, penalties = [], []
         for layer in self.first(n_q):
@@ -66,7 +69,7 @@ class FactorisedResidualQuantizer(BaseQuantizer):
         )
 
     def encode(self, x: Tensor, *, n_q: int | None = None) -> Tensor:
-        """x [B, D, T] -> codes [B, K, T]"""
+        """Turn frames x [B, D, T] into codes [B, K, T]."""
         codes = []
         for layer in self.first(n_q):
             _, code = layer.encode(x)
@@ -75,12 +78,12 @@ class FactorisedResidualQuantizer(BaseQuantizer):
         return torch.stack(codes, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T], K at most `total_codebooks` -> [B, D, T]"""
+        """Turn codes [B, K, T], K at most `total_codebooks`, into frames [B, D, T]."""
         layers = self.first(codes.shape[1])
         return torch.stack([layer.decode(codes[:, k]) for k, layer in enumerate(layers)]).sum(dim=0)
 
     def first(self, n_q: int | None = None) -> list[FactorisedCodebook]:
-        """The first `n_q` codebooks, those in use by default."""
+        """Return the first `n_q` codebooks, those in use by default."""
         layers = cast(list[FactorisedCodebook], list(self.quantizers))
         return layers[: self._active(n_q)]
 

@@ -15,7 +15,7 @@ from audiocraft.quantization.core_vq import ResidualVectorQuantization
 
 
 class ResidualVectorQuantizer(BaseQuantizer):
-    """Residual quantiser of frames [B, dimension, T] with `n_q` codebooks of `bins` codes.
+    """A residual quantiser of frames [B, dimension, T] with `n_q` codebooks of `bins` codes.
 
     Args:
         q_dropout: each training step uses a random number of codebooks, so that any number works afterwards.
@@ -87,7 +87,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
         )
 
     def encode(self, x: Tensor, *, n_q: int | None = None) -> Tensor:
-        """x [B, D, T] -> codes [B, K, T]"""
+        """Turn frames x [B, D, T] into codes [B, K, T]."""
         return self.encode_step(x, None, n_q=n_q)[0]
 
     def encode_step(
@@ -106,7 +106,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
         return codes, held
 
     def decode(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T], K at most `total_codebooks` -> [B, D, T]"""
+        """Turn codes [B, K, T], K at most `total_codebooks`, into frames [B, D, T]."""
         return self.vq.decode(codes.transpose(0, 1))
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from audiocraft.audio import mixing
+from audiocraft.audio.loudness import integrated_loudness
 from audiocraft.audio.mixing import EqualiserBand, Track
 from audiocraft.errors import InvalidInput
 
@@ -54,6 +55,21 @@ def test_an_equaliser_equals_the_recursive_filter() -> None:
         b, a = mixing._biquad(band, RATE)
         expected = signal.lfilter(b, a, noise.double().numpy())
         np.testing.assert_allclose(mixing.equalise(noise, RATE, [band]).numpy(), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("wanted", "peak_db"), [(-23.0, None), (-9.0, None), (-9.0, -6.0), (-30.0, -6.0)])
+def test_audio_gets_the_loudness_that_is_asked_for_as_far_as_its_peak_allows(
+    wanted: float, peak_db: float | None
+) -> None:
+    """A tone whose peak is A dB measures about A - 3 LUFS, so that -9 LUFS needs a peak above -6 dB."""
+    made = mixing.at_loudness(tone(1000), RATE, wanted, peak_db=peak_db)
+    highest = 20 * math.log10(float(made.abs().amax()))
+    if peak_db is None or wanted < -20:
+        assert float(integrated_loudness(made, RATE)) == pytest.approx(wanted, abs=0.01)
+    else:
+        assert highest == pytest.approx(peak_db, abs=0.01)
+    silence = torch.zeros(2, RATE)
+    assert torch.equal(mixing.at_loudness(silence, RATE, wanted, peak_db=peak_db), silence)
 
 
 @pytest.mark.parametrize("level", [-40.0, -20.0, -12.0, -6.0, 0.0])

@@ -31,7 +31,7 @@ FACTORIES = frozenset(
 LAYS_OUT = {
     "__init__",
     "reset_parameters",
-    "_register_oscillators",
+    "_oscillators",
     "frequencies",
     "_windows",
     "uniform_init",

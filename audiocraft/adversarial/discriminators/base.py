@@ -36,7 +36,7 @@ class MultiDiscriminator(ABC, nn.Module):
 
 
 def build_activation(name: str, params: Mapping[str, Any]) -> nn.Module:
-    """The activation `torch.nn.<name>(**params)`."""
+    """Build the activation `torch.nn.<name>(**params)`."""
     found = getattr(torch.nn, name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ConfigError(f"activation {name!r} is not a class of torch.nn; use for example 'LeakyReLU'")
@@ -44,7 +44,7 @@ def build_activation(name: str, params: Mapping[str, Any]) -> nn.Module:
 
 
 def respell(arguments: Mapping[str, Any], spellings: Mapping[str, str]) -> dict[str, Any]:
-    """`arguments` with other spellings replaced by the constructor's own names.
+    """Replace other spellings in `arguments` by the constructor's own names.
 
     `spellings` maps a spelling in circulation to the name it stands for; giving both is an error.
     """

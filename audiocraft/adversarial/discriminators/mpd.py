@@ -28,7 +28,7 @@ def get_padding(kernel_size: int, dilation: int = 1) -> int:
 
 
 class PeriodDiscriminator(nn.Module):
-    """One period: convolutions along time that never mix the phases of the period.
+    """A discriminator of one period: convolutions along time that never mix the phases of the period.
 
     Args:
         n_layers: strided layers; the last of them keeps the length.

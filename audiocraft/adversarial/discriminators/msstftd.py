@@ -52,7 +52,7 @@ class ComplexSpectrogram(nn.Module):
         self.register_buffer("window", torch.hann_window(win_length))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, C, N] -> complex [B, C, bins, frames]"""
+        """Compute the complex spectrogram [B, C, bins, frames] of x [B, C, N]."""
         spectrum = torch.stft(
             x.flatten(0, 1),
             self.n_fft,

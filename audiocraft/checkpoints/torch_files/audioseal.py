@@ -21,8 +21,8 @@ _MAX_BYTES = 1 << 20
 
 
 def read_audioseal(package: Mapping[Any, Any], source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The configuration of a release, and the tensors of both networks as far as they lie beside each other, under
-    `generator.` and `detector.`.
+    """Read the configuration of a release, and the tensors of both networks as far as they lie beside each other,
+    under `generator.` and `detector.`.
 
     Args:
         package: what the file `source` holds, one of the two.

@@ -23,7 +23,7 @@ def read_2022(package: Mapping[str, Tensor], source: Path) -> tuple[dict[str, An
 
 
 def config_of(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Any]:
-    """Our configuration tree: stereo at 48 kHz in chunks with their own volume, or causal mono at 24 kHz."""
+    """Make our configuration tree: stereo at 48 kHz in chunks with their own volume, or causal mono at 24 kHz."""
     shapes = {old_weight_norm(name): tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
         filters, channels, kernel = shapes.get(f"{_FIRST}weight_v") or shapes[f"{_FIRST}weight"]

@@ -85,7 +85,7 @@ def is_audioseal(package: Mapping[Any, Any]) -> bool:
 
 
 def config_of(header: Mapping[str, Any], *, source: str) -> dict[str, Any]:
-    """The training configuration `xp.cfg` of a header as nested dicts, under today's names."""
+    """Read the training configuration `xp.cfg` of a header as nested dicts, under today's names."""
     stored = header["xp.cfg"]
     if isinstance(stored, str):
         return read_release_config(stored, source=source)

@@ -20,7 +20,7 @@ _FILTERS = "split_bands.lowpass.filters"
 
 
 def bands_of(package: Mapping[Any, Any], source: Path) -> list[Mapping[str, Any]]:
-    """The entries of the bands, in order."""
+    """Return the entries of the bands, in order."""
     count = package.get("n_bands")
     if not isinstance(count, int) or not 1 <= count <= 64 or "sample_rate" not in package:
         raise CheckpointError(f"{source} says neither how many bands it has nor their sample rate")
@@ -32,7 +32,7 @@ def bands_of(package: Mapping[Any, Any], source: Path) -> list[Mapping[str, Any]
 
 
 def config_of_band(band: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    """The training configuration of one band as nested dicts."""
+    """Read the training configuration of one band as nested dicts."""
     tree = plain(band["cfg"])
     if not isinstance(tree, dict):
         raise CheckpointError(f"{source}: the configuration of a band is not a mapping")
@@ -40,7 +40,7 @@ def config_of_band(band: Mapping[str, Any], source: Path) -> dict[str, Any]:
 
 
 def read_multiband(package: Mapping[Any, Any], source: Path) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
-    """The configuration tree of such a file, and its tensors: `bands.0.model.*`, `bands.0.processor.*`, ..."""
+    """Read the configuration tree of such a file, and its tensors: `bands.0.model.*`, `bands.0.processor.*`, ..."""
     tensors: dict[str, Tensor] = {}
     entries, n_q = [], None
     for number, band in enumerate(bands_of(package, source)):

@@ -89,7 +89,7 @@ them does anything but hold values."""
 
 
 def plain(value: Any) -> Any:
-    """Shells of configuration objects as nested dicts, lists and values."""
+    """Turn shells of configuration objects into nested dicts, lists and values."""
     budget = [_MAX_NODES]
 
     def convert(node: Any, depth: int) -> Any:

@@ -74,7 +74,7 @@ def rank_files(path: Path, weights: Mapping[Any, Any]) -> list[Path]:
 
 
 def joined(parts: Sequence[Mapping[Any, Any]], source: Path) -> dict[str, Tensor]:
-    """Whole tensors, from what each rank had of them.
+    """Join whole tensors from what each rank had of them.
 
     Where the files do not say a tensor's shape, it is one-dimensional: the ranks' values in their order.
     """
@@ -124,7 +124,7 @@ def _whole(name: str, parts: Sequence[Mapping[Any, Any]], source: Path) -> Tenso
 
 
 def shaped(flat: Tensor, shape: torch.Size, ranks: int) -> Tensor | None:
-    """A tensor of `joined` with its shape back; None if it cannot be that tensor."""
+    """Give a tensor of `joined` its shape back; None if it cannot be that tensor."""
     if flat.shape == shape:
         return flat
     if flat.dim() != 1:

@@ -47,7 +47,8 @@ _LOCK = threading.Lock()
 
 
 def load_torch_file(path: Path, *, dtype: torch.dtype | None = None) -> Mapping[Any, Any]:
-    """The mapping in a `torch.save` file, tensors on the CPU, mapped from the file where its layout allows it.
+    """Read the mapping in a `torch.save` file, whose tensors are on the CPU, mapped from the file where its layout
+    allows it.
 
     Args:
         dtype: read floating-point tensors that have another one into memory instead, so that whoever converts them

@@ -19,7 +19,7 @@ _MAX_NODES = 200_000
 
 
 def read_release_config(text: str, *, source: str) -> dict[str, Any]:
-    """`xp.cfg` as nested dicts, its `${a.b}` references replaced and its old names renewed."""
+    """Read `xp.cfg` as nested dicts; its `${a.b}` references are replaced and its old names renewed."""
     import yaml  # here, because most models do without
 
     try:
@@ -33,7 +33,7 @@ def read_release_config(text: str, *, source: str) -> dict[str, Any]:
 
 
 def resolved(tree: Mapping[str, Any], *, source: str) -> dict[str, Any]:
-    """`tree` with every value of the form `${a.b}` replaced by the value at `a.b`."""
+    """Replace every value of the form `${a.b}` in `tree` by the value at `a.b`."""
 
     def look_up(reference: str, seen: tuple[str, ...]) -> Any:
         if reference in seen:

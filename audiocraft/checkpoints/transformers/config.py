@@ -28,7 +28,7 @@ def _get(config: Mapping[str, Any], name: str, where: str) -> Any:
 
 
 def encodec_config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a `transformers` EnCodec model as our configuration tree."""
+    """Turn the settings of a `transformers` EnCodec model into our configuration tree."""
     if config.get("model_type") != "encodec":
         raise CheckpointError(f"model_type {config.get('model_type')!r} is not supported; supported: encodec")
 
@@ -136,7 +136,7 @@ def encodec_config_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dac_config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a Hugging Face DAC model as our configuration tree."""
+    """Turn the settings of a Hugging Face DAC model into our configuration tree."""
     ratios = list(config["downsampling_ratios"])[::-1]
     if list(config.get("upsampling_ratios") or ratios) != ratios:
         raise CheckpointError(
@@ -162,7 +162,8 @@ def dac_config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 def config_from_hf(
     header: Mapping[str, Any], beside: Mapping[str, Any], *, text_encoder: str
 ) -> dict[str, Any]:
-    """The settings of a `transformers` model as our configuration tree; of a MusicGen, those of its language model.
+    """Turn the settings of a `transformers` model into our configuration tree; of a MusicGen, those of its language
+    model.
 
     Args:
         header: its `config.json`.
@@ -176,7 +177,7 @@ def config_from_hf(
 
 
 def dac_config_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Our configuration tree of a DAC as `transformers` spells it."""
+    """Spell our configuration tree of a DAC as `transformers` does."""
     dac = config["dac"]
     ratios, filters = list(dac["ratios"]), dac["n_filters"]
     return {
@@ -201,7 +202,7 @@ def dac_config_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 def musicgen_config_from_hf(
     config: Mapping[str, Any], beside: Mapping[str, Any], *, text_encoder: str
 ) -> dict[str, Any]:
-    """The settings of a `transformers` MusicGen or MusicGen Melody as our configuration tree.
+    """Turn the settings of a `transformers` MusicGen or MusicGen Melody into our configuration tree.
 
     Args:
         beside: what `generation_config.json` and `preprocessor_config.json` say, as far as they are there.

@@ -17,7 +17,7 @@ _NORMS = (
 
 
 def dac_from_hf(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with plain weights."""
+    """Return the tensors with plain weights."""
     plain = dict(tensors)
     for length, direction in _NORMS:
         for name in [name for name in plain if name.endswith(f".{length}")]:

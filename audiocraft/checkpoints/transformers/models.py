@@ -38,7 +38,7 @@ from audiocraft.errors import CheckpointError
 
 
 class Tensors(Protocol):
-    """Named tensors in one or several files."""
+    """Named tensors that lie in one or several files."""
 
     def names(self) -> list[str]: ...
 
@@ -130,7 +130,7 @@ def holds_codec(folder: Path) -> bool:
 
 
 def weights_of(folder: Path) -> Tensors:
-    """The tensors of a `transformers` folder, in one file or in several."""
+    """Open the tensors of a `transformers` folder, in one file or in several."""
     if (folder / WEIGHTS_FILE).exists() or (folder / WEIGHTS_FILE).is_symlink():
         return SafeFile(inside(folder, WEIGHTS_FILE))
     if (folder / INDEX_FILE).is_file():

@@ -61,13 +61,13 @@ def old_weight_norm(name: str) -> str:
 
 
 def encodec_from_hf(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a `transformers` EnCodec model under our names."""
+    """Put tensors of a `transformers` EnCodec model under our names."""
     names = encodec_names(list(tensors))
     return {ours: tensors[theirs] for theirs, ours in names.items()}
 
 
 def encodec_names(names: Sequence[str]) -> dict[str, str]:
-    """The names of a `transformers` EnCodec model, each with ours."""
+    """Map the names of a `transformers` EnCodec model to ours."""
     last = max((int(m[2]) for m in map(_LAYER.fullmatch, names) if m and m[1] == "decoder"), default=0)
     return {name: _encodec_name(old_weight_norm(name), last_decoder_layer=last) for name in names}
 
@@ -93,7 +93,7 @@ def _encodec_name(name: str, *, last_decoder_layer: int) -> str:
 
 
 def encodec_to_hf(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of our EnCodec under the names of `transformers`."""
+    """Put tensors of our EnCodec under the names of `transformers`."""
     return {_hf_encodec_name(old_weight_norm(name)): tensor for name, tensor in tensors.items()}
 
 
@@ -133,7 +133,7 @@ def musicgen_names(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, 
 def musicgen_from_hf(
     read: Read, names: Sequence[str], config: Mapping[str, Any], *, source: str
 ) -> dict[str, Tensor]:
-    """The language model inside a `transformers` MusicGen model under our names.
+    """Put the language model inside a `transformers` MusicGen model under our names.
 
     Args:
         read: our name -> theirs becomes our name -> tensor, stacked along the first dimension if there are several.
@@ -171,7 +171,7 @@ def _identity(name: str, config: Mapping[str, Any]) -> Tensor:
 def musicgen_to_hf(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, text_dim: int
 ) -> dict[str, Tensor]:
-    """Our MusicGen language model under the names of `transformers`.
+    """Put our MusicGen language model under the names of `transformers`.
 
     Args:
         text_dim: width of the text encoder.

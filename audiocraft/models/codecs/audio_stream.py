@@ -101,6 +101,6 @@ class ChunkPacer:
         return self.rest()
 
     def rest(self) -> Tensor | None:
-        """All that wait."""
+        """Give out all samples that still wait."""
         waiting, self._waiting = self._waiting, []
         return torch.cat(waiting, dim=-1) if waiting else None

@@ -125,7 +125,7 @@ class ChunkedEncodecModel(EncodecModel):
         )
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """x [B, C, N] -> codes [B, K, T], and the volumes [B, chunks] where the model renormalises."""
+        """Encode x [B, C, N] into codes [B, K, T] and, where the model renormalises, the volumes [B, chunks]."""
         self._check_audio(x)
         parts = [
             super(ChunkedEncodecModel, self).encode(part, num_codebooks=num_codebooks)
@@ -135,7 +135,7 @@ class ChunkedEncodecModel(EncodecModel):
         return torch.cat([codes for codes, _ in parts], dim=-1), torch.cat(scales, dim=1) if scales else None
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
-        """codes [B, K, T] and volumes [B, chunks] -> audio [B, C, N], the last frame whole."""
+        """Decode codes [B, K, T] and volumes [B, chunks] into audio [B, C, N], whose last frame is whole."""
         if codes.shape[-1] == 0:
             return super().decode(codes)
         parts = codes.split(self.chunk_frames, dim=-1)
@@ -156,11 +156,11 @@ class ChunkedEncodecModel(EncodecModel):
         raise InvalidInput("a codec that works in chunks encodes whole clips only; use encode()")
 
     def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> ChunkedState:  # type: ignore[override]
-        """A fresh state for `decode_step`, owned by the caller; a stream begins with a whole chunk."""
+        """Make a fresh state for `decode_step`, which the caller owns; a stream begins with a whole chunk."""
         return ChunkedState(Joiner(self.stride_samples))
 
     def decode_step(self, codes: Tensor, state: ChunkedState, *, final: bool = False) -> Tensor:  # type: ignore[override]
-        """The next codes [B, K, t] -> the samples [B, C, n] that they settle: those of whole chunks."""
+        """Take the next codes [B, K, t] and return the samples [B, C, n] that they settle: those of whole chunks."""
         if state.finished:
             raise InvalidInput("this stream was ended by a final step; start another state", field="state")
         state.finished = final

@@ -18,7 +18,7 @@ from audiocraft.quantization.factorised import FactorisedResidualQuantizer
 
 @dataclass(slots=True)
 class DACState:
-    """One stream.
+    """What one stream remembers between its steps.
 
     Args:
         codes: frames [B, K, t] that later samples depend on.
@@ -65,7 +65,7 @@ class DACModel(CompressionModel):
 
     @property
     def cardinality(self) -> int:
-        """Codes per codebook."""
+        """How many codes a codebook has."""
         return self.quantizer.bins
 
     def set_num_codebooks(self, n: int) -> None:
@@ -95,7 +95,7 @@ class DACModel(CompressionModel):
         return audio
 
     def decode_latent(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T] -> quantised frames [B, D, T]"""
+        """Look codes [B, K, T] up and return the quantised frames [B, D, T]."""
         codes = checked_codes(codes, self.total_codebooks, self.cardinality)
         if codes.shape[-1] == 0:  # which torch's convolutions refuse
             weight = next(self.quantizer.parameters())
@@ -130,12 +130,12 @@ class DACModel(CompressionModel):
 
     @property
     def decode_memory(self) -> int:
-        """Frames before a frame that its samples depend on."""
+        """How many frames before a frame its samples depend on."""
         return self.decoder.context()[0]
 
     @property
     def encode_reach(self) -> int | None:
-        """Samples on each side of a frame that its codes depend on."""
+        """How many samples on each side of a frame its codes depend on."""
         return self.encoder.reach
 
     def _whole_frames(self, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ _MEMORY_S = 4.0
 
 
 class CompressionModel(ABC, nn.Module):
-    """Audio [B, C, N] to codes [B, K, T] and back."""
+    """A codec: it turns audio [B, C, N] into codes [B, K, T] and back."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> QuantizedResult:
@@ -35,31 +35,31 @@ class CompressionModel(ABC, nn.Module):
 
     @abstractmethod
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
-        """codes [B, K, T] -> audio [B, C, T * hop]"""
+        """Decode codes [B, K, T] into audio [B, C, T * hop], at the volume `scale` where the model renormalises."""
 
     @abstractmethod
     def decode_latent(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T] -> quantised frames [B, D, T]"""
+        """Look codes [B, K, T] up and return the quantised frames [B, D, T]."""
 
     @property
     @abstractmethod
     def channels(self) -> int:
-        """Audio channels."""
+        """How many channels of audio it encodes: 1 or 2."""
 
     @property
     @abstractmethod
     def frame_rate(self) -> float:
-        """Frames per second."""
+        """How many frames one second of audio has."""
 
     @property
     @abstractmethod
     def sample_rate(self) -> int:
-        """Samples per second."""
+        """The rate of its audio in Hz."""
 
     @property
     @abstractmethod
     def cardinality(self) -> int:
-        """Codes per codebook."""
+        """How many codes a codebook has."""
 
     @property
     @abstractmethod
@@ -77,7 +77,8 @@ class CompressionModel(ABC, nn.Module):
 
     @staticmethod
     def get_pretrained(name: str, device: str | torch.device = "cpu") -> CompressionModel:
-        """A trained codec by name, path or hub id, in eval mode on `device`."""
+        """Load a trained codec by name, path or hub id, in eval mode on `device`. A name that leads to none raises
+        CheckpointError."""
         # As its family says: loaders build on this module, so it cannot import them.
         released = release_called(str(name), kind="compression")
         family = default_of("compression") if released is None else released[0]
@@ -85,7 +86,7 @@ class CompressionModel(ABC, nn.Module):
         return codec
 
     def init_encode_state(self, batch_size: int) -> Any:
-        """A fresh state for `encode_step`."""
+        """Make a fresh state for `encode_step`, which the caller owns."""
         raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
 
     def encode_step(
@@ -96,7 +97,7 @@ class CompressionModel(ABC, nn.Module):
         num_codebooks: int | None = None,
         final: bool = False,
     ) -> Tensor:
-        """The next samples x [B, C, n] -> the codes [B, K, t] that they complete."""
+        """Take the next samples x [B, C, n] and return the codes [B, K, t] that they complete."""
         raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
 
     def open_stream(self, batch_size: int = 1) -> StreamDecoder:
@@ -104,7 +105,7 @@ class CompressionModel(ABC, nn.Module):
         return StreamDecoder(self, batch_size)
 
     def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> Any:
-        """A fresh state for `decode_step`.
+        """Make a fresh state for `decode_step`, which the caller owns.
 
         Args:
             first_frame: where in the piece the stream begins, for decoders that know the time of the piece.
@@ -112,7 +113,7 @@ class CompressionModel(ABC, nn.Module):
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
     def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
-        """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
+        """Take the next codes [B, K, t] and return the samples [B, C, n] that they settle."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
     @property
@@ -127,7 +128,8 @@ class CompressionModel(ABC, nn.Module):
 
     @property
     def encode_reach(self) -> int | None:
-        """Samples on each side of a frame that its codes depend on; None where layers remember all that came before."""
+        """How many samples on each side of a frame its codes depend on; None where layers remember all that came
+        before."""
         return None
 
 
@@ -174,14 +176,14 @@ class StreamingNetwork(Protocol):
 
 @dataclass(slots=True)
 class CodecState:
-    """One direction of one stream."""
+    """What one direction of one stream remembers between its steps."""
 
     layers: Any
     finished: bool = False
 
 
 class EncodecModel(CompressionModel):
-    """EnCodec: encoder, residual quantiser, decoder.
+    """EnCodec: an encoder, a residual quantiser and a decoder.
 
     Args:
         causal: frames depend on the past only, so that the model streams without delay.
@@ -229,7 +231,7 @@ class EncodecModel(CompressionModel):
 
     @property
     def cardinality(self) -> int:
-        """Codes per codebook."""
+        """How many codes a codebook has."""
         if not isinstance(self.quantizer, ResidualVectorQuantizer):
             raise InvalidInput("a model without quantiser has no codes to count")
         return self.quantizer.bins
@@ -247,7 +249,7 @@ class EncodecModel(CompressionModel):
         return x / scale, scale.view(-1, 1)
 
     def postprocess(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        """x [B, C, N] back at the volume `scale` [B, 1]."""
+        """Bring x [B, C, N] back to the volume `scale` [B, 1] that it had before it was encoded."""
         if scale is None:
             return x
         if not self.renormalize:
@@ -270,7 +272,7 @@ class EncodecModel(CompressionModel):
         return result
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """x [B, C, N] -> codes [B, K, T] and the volume [B, 1] where the model renormalises."""
+        """Encode x [B, C, N] into codes [B, K, T] and, where the model renormalises, the volume [B, 1]."""
         self._check_audio(x)
         x, scale = self.preprocess(defined_audio(x))
         return self._quantize(self.encoder(x), num_codebooks), scale
@@ -305,13 +307,13 @@ class EncodecModel(CompressionModel):
         return self.postprocess(self.decoder(latent), scale)
 
     def decode_latent(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T] -> quantised frames [B, D, T]"""
+        """Look codes [B, K, T] up and return the quantised frames [B, D, T]."""
         if isinstance(self.quantizer, ResidualVectorQuantizer):
             codes = checked_codes(codes, self.total_codebooks, self.cardinality)
         return self.quantizer.decode(codes)
 
     def init_encode_state(self, batch_size: int) -> CodecState:
-        """A fresh state for `encode_step`, owned by the caller."""
+        """Make a fresh state for `encode_step`, which the caller owns."""
         if not self.causal:
             raise InvalidInput("this codec is not causal, so it hears whole clips only; use encode()")
         return CodecState(layers=_streaming(self.encoder).init_state(batch_size))
@@ -326,7 +328,7 @@ class EncodecModel(CompressionModel):
         return self._quantize(frames, num_codebooks)
 
     def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> CodecState:
-        """A fresh state for `decode_step`, owned by the caller.
+        """Make a fresh state for `decode_step`, which the caller owns.
 
         Args:
             first_frame: where in the piece the stream begins, for decoders that know the time of the piece.
@@ -360,7 +362,8 @@ class EncodecModel(CompressionModel):
 
     @property
     def encode_reach(self) -> int | None:
-        """Samples on each side of a frame that its codes depend on; None where layers remember all that came before."""
+        """How many samples on each side of a frame its codes depend on; None where layers remember all that came
+        before."""
         return getattr(self.encoder, "reach", None)
 
     def _advance(self, network: nn.Module, x: Tensor, state: CodecState, final: bool) -> Tensor:

@@ -40,12 +40,12 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     @property
     def total_codebooks(self) -> int:
-        """Codebooks of the mono codec."""
+        """How many codebooks the mono codec has."""
         return self.model.total_codebooks
 
     @property
     def num_codebooks(self) -> int:
-        """Codebooks in use after interleaving."""
+        """How many codebooks are in use after interleaving."""
         return self.model.num_codebooks if self.per_timestep else self.model.num_codebooks * 2
 
     def set_num_codebooks(self, n: int) -> None:
@@ -54,27 +54,27 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     @property
     def num_virtual_steps(self) -> int:
-        """Steps per frame of the mono codec."""
+        """How many steps one frame of the mono codec becomes."""
         return 2 if self.per_timestep else 1
 
     @property
     def frame_rate(self) -> float:
-        """Steps per second."""
+        """How many steps one second of audio has."""
         return self.model.frame_rate * self.num_virtual_steps
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second."""
+        """The rate of its audio in Hz."""
         return self.model.sample_rate
 
     @property
     def channels(self) -> int:
-        """Two."""
+        """How many channels of audio it encodes: always two."""
         return 2
 
     @property
     def cardinality(self) -> int:
-        """Codes per codebook."""
+        """How many codes a codebook has."""
         return self.model.cardinality
 
     def forward(self, x: Tensor) -> QuantizedResult:
@@ -82,7 +82,7 @@ class InterleaveStereoCompressionModel(CompressionModel):
         raise InvalidInput("interleaved stereo is not trained; train the mono codec inside it", field="x")
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """x [B, 2, N] -> interleaved codes, and the volumes [B, 2] where the codec renormalises.
+        """Encode x [B, 2, N] into interleaved codes and, where the codec renormalises, the volumes [B, 2].
 
         Args:
             num_codebooks: of the mono codec, for each channel.
@@ -97,24 +97,24 @@ class InterleaveStereoCompressionModel(CompressionModel):
         return codes, None if scale is None else scale.view(-1, 2)
 
     def get_left_right_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Interleaved codes -> those of the left and of the right channel, each [B, K, T]."""
+        """Separate interleaved codes into those of the left and of the right channel, each [B, K, T]."""
         if self.per_timestep:
             return codes[..., 0::2], codes[..., 1::2]
         return codes[:, 0::2], codes[:, 1::2]
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Interleaved codes -> audio [B, 2, N]"""
+        """Decode interleaved codes into audio [B, 2, N]."""
         codes = self._checked(codes)
         audio = self.model.decode(self._pairs(codes), None if scale is None else scale.reshape(-1, 1))
         return audio.view(len(codes), 2, audio.shape[-1])
 
     def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> InterleavedState:
-        """A fresh state for `decode_step`, owned by the caller."""
+        """Make a fresh state for `decode_step`, which the caller owns."""
         first = first_frame // self.num_virtual_steps
         return InterleavedState(self.model.init_decode_state(2 * batch_size, first_frame=first))
 
     def decode_step(self, codes: Tensor, state: InterleavedState, *, final: bool = False) -> Tensor:
-        """The next interleaved codes [B, K, t] -> the samples [B, 2, n] that they settle."""
+        """Take the next interleaved codes [B, K, t] and return the samples [B, 2, n] that they settle."""
         codes = self._checked(codes, whole=False)
         if state.waiting is not None:
             codes = torch.cat([state.waiting, codes], dim=-1)

@@ -14,7 +14,7 @@ from audiocraft.models.codecs.streaming_decode import StreamDecoder, fitting_cod
 
 
 class LatentCodec:
-    """An `AudioDecoder` of latents [B, D, T], and the way there.
+    """An `AudioDecoder` of latents [B, D, T] that also encodes audio into them.
 
     Args:
         codec: an EnCodec, or one of our own in its place; others keep no latents apart from their codes.
@@ -45,12 +45,12 @@ class LatentCodec:
 
     @property
     def dimension(self) -> int:
-        """Width D of a latent."""
+        """The width D of a latent."""
         return int(self.codec.encoder.dimension)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def encode(self, wav: Tensor) -> Tensor:
-        """Audio [B, C, N] -> latents [B, D, T]; each row on its own."""
+        """Encode audio [B, C, N] into latents [B, D, T], each row on its own."""
         rows = [self.codec.encoder(row) for row in wav.split(1)]
         return (torch.cat(rows) - self.mean) / self.std
 
@@ -65,7 +65,7 @@ class LatentCodec:
             return self.codec.decode_latent(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Latents [B, D, T] -> audio [B, C, T * hop]."""
+        """Decode latents [B, D, T] into audio [B, C, T * hop]."""
         self._check(codes)
         if codes.shape[-1] == 0:
             return codes.new_zeros(len(codes), self.channels, 0)

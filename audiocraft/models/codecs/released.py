@@ -54,7 +54,7 @@ def _published() -> dict[str, str]:
 
 
 class HFEncodecCompressionModel(CompressionModel):
-    """EnCodec from a model of Hugging Face's `transformers`, copied into our own network `model`.
+    """EnCodec from a model of Hugging Face's `transformers`, whose weights are copied into our own network `model`.
 
     Any number of codebooks up to the highest bandwidth can be chosen, not only those of the listed bandwidths.
 
@@ -68,22 +68,22 @@ class HFEncodecCompressionModel(CompressionModel):
 
     @property
     def channels(self) -> int:
-        """Audio channels."""
+        """How many channels of audio it encodes: 1 or 2."""
         return self.model.channels
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second."""
+        """How many frames one second of audio has."""
         return self.model.frame_rate
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second."""
+        """The rate of its audio in Hz."""
         return self.model.sample_rate
 
     @property
     def cardinality(self) -> int:
-        """Codes per codebook."""
+        """How many codes a codebook has."""
         return self.model.cardinality
 
     @property
@@ -105,23 +105,23 @@ class HFEncodecCompressionModel(CompressionModel):
         return self.model.forward(x, num_codebooks=num_codebooks)
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """x [B, C, N] -> codes [B, K, T] and volumes [B, n] where the model renormalises."""
+        """Encode x [B, C, N] into codes [B, K, T] and, where the model renormalises, the volumes [B, n]."""
         return self.model.encode(x, num_codebooks=num_codebooks)
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
-        """codes [B, K, T] -> audio [B, C, N]"""
+        """Decode codes [B, K, T] into audio [B, C, N]."""
         return self.model.decode(codes, scale)
 
     def decode_latent(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T] -> quantised frames [B, D, T]"""
+        """Look codes [B, K, T] up and return the quantised frames [B, D, T]."""
         return self.model.decode_latent(codes)
 
     def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> Any:
-        """A fresh state for `decode_step`, owned by the caller."""
+        """Make a fresh state for `decode_step`, which the caller owns."""
         return self.model.init_decode_state(batch_size, first_frame=first_frame)
 
     def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
-        """The next codes [B, K, t] -> the samples [B, C, n] that they settle."""
+        """Take the next codes [B, K, t] and return the samples [B, C, n] that they settle."""
         return self.model.decode_step(codes, state, final=final)
 
     @property
@@ -131,12 +131,12 @@ class HFEncodecCompressionModel(CompressionModel):
 
     @property
     def decode_memory(self) -> int:
-        """Frames before a frame that its samples depend on."""
+        """How many frames before a frame its samples depend on."""
         return self.model.decode_memory
 
     @property
     def encode_reach(self) -> int | None:
-        """Samples on each side of a frame that its codes depend on."""
+        """How many samples on each side of a frame its codes depend on."""
         return self.model.encode_reach
 
 

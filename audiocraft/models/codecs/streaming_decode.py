@@ -65,11 +65,11 @@ class AudioDecoder(Protocol):
     def frame_rate(self) -> float: ...
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Frames [B, ..., T] -> audio [B, C, N]."""
+        """Decode frames [B, ..., T] into audio [B, C, N]."""
         ...
 
     def open_stream(self, batch_size: int = 1) -> DecoderStream:
-        """A fresh stream of `batch_size` rows that advance together."""
+        """Open a stream of `batch_size` rows that advance together."""
         ...
 
 

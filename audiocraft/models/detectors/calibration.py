@@ -16,7 +16,8 @@ def auc(real: Tensor, fake: Tensor) -> float:
 
 
 def fit_logistic(real: Tensor, fake: Tensor) -> tuple[Tensor, float]:
-    """Logistic regression of features [M, F] and [M', F] -> (weights [F], bias), by Newton's method.
+    """Fit a logistic regression that tells features [M, F] from features [M', F] by Newton's method, and return its
+    weights [F] and its bias.
 
     Targets are Platt's (1999): a little inside 0 and 1, so that classes without overlap have a finite answer. Both
     classes weigh the same, whatever their sizes.

@@ -47,7 +47,7 @@ class Windows:
 
 
 class Detector(nn.Module):
-    """The three discriminators over mono audio at `config.sample_rate`."""
+    """Three discriminators that listen to mono audio at `config.sample_rate`."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -131,19 +131,20 @@ class Detector(nn.Module):
         return torch.sigmoid(platt.scale * raw + platt.shift)
 
     def joint(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """Raw scores of all three as one logit."""
+        """Join the raw scores of all three into one logit."""
         weights = self.config.calibration.combined
         total = torch.stack([weights[name] * scores[name] for name in DISCRIMINATORS]).sum(0)
         return total + self.config.calibration.bias
 
 
 def score_of(logits: list[Tensor]) -> Tensor:
-    """The logits of the sub-discriminators [B, ...] as one number per row [B]."""
+    """Average the logits of the sub-discriminators, each [B, ...], into one number per row [B]."""
     return torch.stack([part.flatten(1).mean(1) for part in logits]).mean(0)
 
 
 def load_detector(name: str | Path = BUNDLED, device: torch.device | str = "cpu") -> Detector:
-    """The detector called `name`, in eval mode: a bundled name, or a folder that `audiocraft train export` wrote."""
+    """Load the detector called `name` in eval mode: a bundled name, or a folder that `audiocraft train export`
+    wrote."""
     detector, _ = load_network(name, kind="detector", device=device)
     assert isinstance(detector, Detector)
     return detector.requires_grad_(False)

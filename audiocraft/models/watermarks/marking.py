@@ -139,7 +139,7 @@ class WatermarkStream:
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The samples [C, m] that waited."""
+        """Return the samples [C, m] that waited."""
         parts = [self._up.push(self._marks.push(self._down.finish()))] if self._held.shape[-1] else []
         if parts:
             parts += [self._up.push(self._marks.finish()), self._up.finish()]

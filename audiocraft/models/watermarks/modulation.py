@@ -105,7 +105,7 @@ class ModulationGenerator(_Modulations):
         return self.trend + self.spread + self.past - 3
 
     def mark(self, audio: Tensor, message: Tensor | None) -> Tensor:
-        """audio [B, N], message [B, nbits] of 0 and 1 -> the mark [B, N]"""
+        """Make the mark [B, N] for audio [B, N] that carries message [B, nbits] of 0 and 1."""
         spectra = self.bands.spectra(self.bands.padded(audio), both_sides=True)
         gains = self.gains(self.bands.levels(spectra), message)
         return self.bands.joined(self.bands.changes(spectra, gains))[:, : audio.shape[-1]]
@@ -151,7 +151,7 @@ class ModulationGenerator(_Modulations):
         return self.strongest * torch.sigmoid(hidden)
 
     def open(self, message: Tensor | None, batch_size: int = 1) -> ModulationStream:
-        """A fresh stream: audio in, its mark out."""
+        """Open a stream that takes audio and returns its mark."""
         return ModulationStream(self, message, batch_size)
 
 
@@ -184,7 +184,7 @@ class ModulationDetector(_Modulations):
 
     @property
     def reach(self) -> int:
-        """Frames on each side that a decision depends on."""
+        """How many frames on each side a decision depends on."""
         return self.trend // 2 + self.spread // 2 + self.memory // 2
 
     def decide(self, audio: Tensor, every: int = 1) -> Tensor:
@@ -238,7 +238,7 @@ class ModulationDetector(_Modulations):
         return turned, chance
 
     def agreement(self, turned: Tensor, chance: Tensor, message: Tensor) -> Tensor:
-        """How far sums of `responses` over some time agree with a message, 0 to 1.
+        """Say how far sums of `responses` over some time agree with a message, from 0 to 1.
 
         It is the share of what the patterns show that lies in the direction of the message, chance being alike in all
         directions (the adaptive coherence estimator of Kraut and Scharf): of K patterns that chance alone moves it is
@@ -285,11 +285,11 @@ class ModulationDetector(_Modulations):
         self.shows = _as_real(shows)
 
     def open_decisions(self, batch_size: int = 1) -> ModulationDecisions:
-        """A fresh stream: audio in, decisions out."""
+        """Open a stream that takes audio and returns decisions."""
         return ModulationDecisions(self, batch_size)
 
     def open_responses(self, batch_size: int = 1) -> ModulationResponses:
-        """A fresh stream: audio in, `responses` of its frames out."""
+        """Open a stream that takes audio and returns the `responses` of its frames."""
         return ModulationResponses(self, batch_size)
 
 
@@ -349,7 +349,7 @@ class _Frames:
 
 
 class ModulationStream:
-    """A stream through the generator."""
+    """A stream of audio through the generator."""
 
     def __init__(self, network: ModulationGenerator, message: Tensor | None, batch_size: int) -> None:
         self._network, self._message = network, message
@@ -366,7 +366,7 @@ class ModulationStream:
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The mark [B, m] of the samples that waited."""
+        """Return the mark [B, m] of the samples that waited."""
         return self._made(self._frames.finish())
 
     def _made(self, complete: Tensor | None) -> Tensor:
@@ -389,7 +389,7 @@ class ModulationStream:
 
 
 class ModulationDecisions:
-    """A stream through the detector."""
+    """A stream of audio through the detector, which gives decisions."""
 
     def __init__(self, network: ModulationDetector, batch_size: int) -> None:
         self._network = network
@@ -402,13 +402,13 @@ class ModulationDecisions:
 
     @torch.inference_mode()
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [B, n] -> the decisions [B, 2 + nbits, m] that they settle."""
+        """Take the next samples [B, n] and return the decisions [B, 2 + nbits, m] that they settle."""
         self._hear(self._frames.push(audio))
         return self._out(self._frames.made - self._network.reach)
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The decisions [B, 2 + nbits, m] that waited."""
+        """Return the decisions [B, 2 + nbits, m] that waited."""
         self._hear(self._frames.finish())
         return self._out(self._frames.made)
 
@@ -445,13 +445,13 @@ class ModulationResponses:
 
     @torch.inference_mode()
     def push(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """The next samples [B, n] -> the responses [B, 1 + nbits, m] of the frames that they settle."""
+        """Take the next samples [B, n] and return the responses [B, 1 + nbits, m] of the frames that they settle."""
         self._hear(self._frames.push(audio))
         return self._out(self._frames.made - self._reach)
 
     @torch.inference_mode()
     def finish(self) -> tuple[Tensor, Tensor]:
-        """The responses [B, 1 + nbits, m] that waited."""
+        """Return the responses [B, 1 + nbits, m] that waited."""
         self._hear(self._frames.finish())
         return self._out(self._frames.made)
 

@@ -27,11 +27,11 @@ class MarkGenerator(Protocol):
     sample_rate: int
 
     def mark(self, audio: Tensor, message: Tensor | None) -> Tensor:
-        """audio [B, N], message [B, nbits] of 0 and 1 -> the mark [B, N]"""
+        """Make the mark [B, N] for audio [B, N] that carries message [B, nbits] of 0 and 1."""
         ...
 
     def open(self, message: Tensor | None, batch_size: int = 1) -> MarkStream:
-        """A fresh stream of rows that carry `message` [B, nbits]: audio in, its mark out."""
+        """Open a stream of rows that carry `message` [B, nbits]; it takes audio and returns its mark."""
         ...
 
 
@@ -47,5 +47,5 @@ class MarkDetector(Protocol):
         ...
 
     def open_decisions(self, batch_size: int = 1) -> MarkStream:
-        """A fresh stream: audio in, decisions out."""
+        """Open a stream that takes audio and returns decisions."""
         ...

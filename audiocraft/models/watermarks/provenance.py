@@ -43,7 +43,7 @@ def way_out(finish: Finish) -> AudioProcessor:
 
 
 def finished_and_marked(wav: Tensor, sample_rate: int, finish: Finish) -> Tensor:
-    """A whole piece wav [C, N] behind `way_out`."""
+    """Send a whole piece wav [C, N] through `way_out`, and return what comes of it."""
     return processed(wav, sample_rate, way_out(finish))
 
 

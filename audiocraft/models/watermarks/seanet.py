@@ -15,7 +15,8 @@ from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 
 
 class MsgProcessor(nn.Module):
-    """A message as a vector: the sum of one learned vector per bit, which depends on its value."""
+    """A layer that makes a vector of a message: the sum of one learned vector per bit, which depends on the bit's
+    value."""
 
     def __init__(self, nbits: int, hidden_size: int) -> None:
         super().__init__()
@@ -23,7 +24,7 @@ class MsgProcessor(nn.Module):
         self.msg_processor = nn.Embedding(2 * nbits, hidden_size)
 
     def forward(self, message: Tensor) -> Tensor:
-        """message [B, nbits] of 0 and 1 -> [B, hidden_size]"""
+        """Turn message [B, nbits] of 0 and 1 into vectors [B, hidden_size]."""
         first = 2 * torch.arange(self.nbits, device=message.device)
         summed: Tensor = self.msg_processor(first + message.long()).sum(1)
         return summed
@@ -42,7 +43,7 @@ class SEANetMarkGenerator(nn.Module):
             self.msg_processor = MsgProcessor(nbits, encoder.dimension)
 
     def mark(self, audio: Tensor, message: Tensor | None) -> Tensor:
-        """audio [B, N], message [B, nbits] -> the mark [B, N]"""
+        """Make the mark [B, N] for audio [B, N] that carries message [B, nbits]."""
         hidden = self._told(self.encoder(audio[:, None]), message)
         marked: Tensor = self.decoder(hidden)[:, 0, : audio.shape[-1]]
         return marked
@@ -53,7 +54,7 @@ class SEANetMarkGenerator(nn.Module):
         return hidden + self.msg_processor(message)[..., None]
 
     def open(self, message: Tensor | None, batch_size: int = 1) -> SEANetMarkStream:
-        """A fresh stream: audio in, its mark out."""
+        """Open a stream that takes audio and returns its mark."""
         return SEANetMarkStream(self, message, batch_size)
 
 
@@ -68,11 +69,11 @@ class SEANetMarkDetector(nn.Module):
         self.parts = first, last  # for streams; in a tuple, modules are not counted a second time
 
     def decide(self, audio: Tensor, every: int = 1) -> Tensor:
-        """audio [B, N] -> [B, 2 + nbits, N], or of each `every`-th sample"""
+        """Decide about audio [B, N]: the result is [B, 2 + nbits, N], or that of each `every`-th sample."""
         return decided(self.detector(audio[:, None])[..., : audio.shape[-1] : every])
 
     def open_decisions(self, batch_size: int = 1) -> SEANetDecisionStream:
-        """A fresh stream: audio in, decisions out."""
+        """Open a stream that takes audio and returns decisions."""
         return SEANetDecisionStream(self, batch_size)
 
 
@@ -94,12 +95,12 @@ class _KeepDimension(nn.Module):
 
 
 def decided(logits: Tensor) -> Tensor:
-    """logits [B, 2 + nbits, N] -> the same with the first two as probabilities"""
+    """Turn the first two rows of logits [B, 2 + nbits, N] into probabilities, and leave the rest."""
     return torch.cat([logits[:, :2].softmax(1), logits[:, 2:]], dim=1)
 
 
 class SEANetMarkStream:
-    """A stream through the generator."""
+    """A stream of audio through the generator."""
 
     def __init__(self, network: SEANetMarkGenerator, message: Tensor | None, batch_size: int) -> None:
         self._network, self._message, self._rows = network, message, batch_size
@@ -116,7 +117,7 @@ class SEANetMarkStream:
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The mark [B, m] of the samples that waited."""
+        """Return the mark [B, m] of the samples that waited."""
         parameter = next(self._network.parameters())
         nothing = parameter.new_zeros(self._rows, 1, 0)
         if not self._came:
@@ -134,7 +135,7 @@ class SEANetMarkStream:
 
 
 class SEANetDecisionStream:
-    """A stream through the detector."""
+    """A stream of audio through the detector."""
 
     def __init__(self, network: SEANetMarkDetector, batch_size: int) -> None:
         first, self._head = network.parts
@@ -145,13 +146,13 @@ class SEANetDecisionStream:
 
     @torch.inference_mode()
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [B, n] -> the decisions [B, 2 + nbits, m] that they settle."""
+        """Take the next samples [B, n] and return the decisions [B, 2 + nbits, m] that they settle."""
         self._came += audio.shape[-1]
         return self._out(self._encoder(audio[:, None], state=self._state))
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The decisions [B, 2 + nbits, m] that waited."""
+        """Return the decisions [B, 2 + nbits, m] that waited."""
         nothing = self._back.weight.new_zeros(self._rows, 1, 0)
         if not self._came:
             return nothing.expand(-1, self._width, -1)
@@ -166,7 +167,7 @@ class SEANetDecisionStream:
 
 
 def build_seanet_marks(config: WatermarkConfig) -> tuple[SEANetMarkGenerator, SEANetMarkDetector]:
-    """Generator and detector of the paper, untrained."""
+    """Build the generator and the detector of the paper, untrained."""
     shared = config.audioseal
     encoder, decoder = build_seanet(config.seanet)
     generator = SEANetMarkGenerator(encoder, decoder, nbits=shared.nbits, sample_rate=shared.sample_rate)

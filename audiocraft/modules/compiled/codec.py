@@ -73,7 +73,7 @@ class _Padding(NamedTuple):
 
 
 class Chain:
-    """Layers in a row, between the LSTMs of a codec, as steps over signals."""
+    """The layers between the LSTMs of a codec, described as steps over signals."""
 
     def __init__(self, kernels: Kernels, channels: int) -> None:
         self._kernels = kernels
@@ -177,7 +177,7 @@ class Chain:
 
     @property
     def channels(self) -> int:
-        """The channels of the output."""
+        """How many channels the output has."""
         return self._signals[-1].channels
 
     def check(self) -> None:
@@ -185,7 +185,7 @@ class Chain:
         self._steps()
 
     def length_after(self, length: int) -> int:
-        """The rows of the output of an input of `length` rows."""
+        """Count the rows of the output of an input of `length` rows."""
         return self._lengths(self._steps(), length)[-1]
 
     def run_piece(self, x: Tensor, first: int, low: int, high: int, *, last: bool) -> Tensor | None:
@@ -211,7 +211,7 @@ class Chain:
         return out
 
     def first_needed(self, row: int) -> int:
-        """The first row of the input on which row `row` of the output, and those behind it, depend."""
+        """Find the first row of the input on which row `row` of the output, and those behind it, depend."""
         steps = self._steps()
         network = self._network(steps, [(0, len(steps))], 1)
         return self._kernels.network_needs(network, _ENDLESS, row, row + 1)[0]

@@ -36,7 +36,7 @@ def check(conv: nn.Module, norm: nn.Module | None = None) -> None:
 def packed_weight(
     kept: Derived, conv: Any, pack: Callable[[Tensor], Tensor], panel: int, *, repeat: int = 1
 ) -> Tensor:
-    """The weight as a matrix [inputs, columns] in panels of columns (0: transposed), and the bias behind it."""
+    """Pack the weight as a matrix [inputs, columns] in panels of columns (0: transposed), with the bias behind it."""
     weights = (conv.weight_v, conv.weight_g) if isinstance(conv, WeightNorm) else (conv.weight,)
 
     def make() -> Tensor:

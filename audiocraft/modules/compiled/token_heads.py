@@ -21,7 +21,7 @@ from audiocraft.modules.ragged import AnyState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledHeads:
-    """Tables of codes, the last norm and the heads, described once per request.
+    """The tables of codes, the last norm and the heads, described for the kernels once per request.
 
     Args:
         described: their addresses.

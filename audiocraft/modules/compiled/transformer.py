@@ -42,7 +42,7 @@ _ACTIVATIONS: dict[Callable[..., Any], int] = {F.gelu: 1, F.relu: 2}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledTransformer:
-    """The weights of a transformer, described once per request.
+    """The weights of a transformer, described for the kernels once per request.
 
     Args:
         kernels: what runs them.

@@ -49,7 +49,7 @@ class BaseConditioner(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Any) -> ConditionType:
-        """What `tokenize` returned -> (embedding [B, L, D], mask [B, L])."""
+        """Embed what `tokenize` returned: the result is (embedding [B, L, D], mask [B, L])."""
 
 
 class TextConditioner(BaseConditioner):
@@ -59,7 +59,7 @@ class TextConditioner(BaseConditioner):
 
 
 def nullify_condition(condition: ConditionType, dim: int = 1) -> ConditionType:
-    """(embedding, mask) -> an embedding of length one along `dim`, zero, with mask 0."""
+    """Replace (embedding, mask) by an embedding of length one along `dim`, which is zero, with mask 0."""
     embedding, _ = condition
     null = torch.zeros_like(embedding.narrow(dim, 0, 1))
     return null, torch.zeros((null.shape[0], 1), dtype=torch.int, device=embedding.device)
@@ -78,7 +78,7 @@ def nullify_wav(cond: WavCondition) -> WavCondition:
 
 
 def nullify_joint_embed(embed: JointEmbedCondition) -> JointEmbedCondition:
-    """Neither sound nor text."""
+    """Replace sound and text by none."""
     rows = embed.wav.shape[0]
     return JointEmbedCondition(
         wav=torch.zeros_like(embed.wav[..., :1]),
@@ -110,7 +110,7 @@ def nullify_symbolic(sym_cond: SymbolicCondition, null_chord_idx: int = 194) -> 
 
 
 def pad_tokens(rows: Sequence[Sequence[int]], pad_idx: int) -> tuple[Tensor, Tensor]:
-    """Token lists -> (tokens [B, L], lengths [B]); at least one column."""
+    """Pad lists of tokens to (tokens [B, L], lengths [B]), with at least one column."""
     longest = max((len(row) for row in rows), default=0) or 1
     tokens = torch.full((len(rows), longest), pad_idx, dtype=torch.long, device="cpu")
     for index, row in enumerate(rows):

@@ -16,7 +16,7 @@ from audiocraft.utils.files import atomic_path
 
 
 class ChromaCache:
-    """A file of chroma [T, n] per audio file.
+    """Keeps a file of chroma [T, n] for each audio file.
 
     Args:
         folder: where they are kept.

@@ -74,7 +74,7 @@ def dropout_symbolic_conditions(
 def unconditional(
     samples: Sequence[ConditioningAttributes], kinds: Sequence[str] = KINDS, **kwargs: Any
 ) -> list[ConditioningAttributes]:
-    """These rows without any condition of these kinds; what guidance compares with."""
+    """Return these rows without any condition of these kinds, as guidance compares with."""
     copies = [_copy(sample) for sample in samples]
     for sample in copies:
         for kind in kinds:
@@ -171,7 +171,7 @@ class ClassifierFreeGuidanceDropout(DropoutModule):
         generator: torch.Generator | None = None,
         **kwargs: Any,
     ) -> list[ConditioningAttributes]:
-        """The samples, or copies without conditions of these kinds; kwargs as in `dropout_condition`."""
+        """Return the samples, or copies without conditions of these kinds; kwargs are those of `dropout_condition`."""
         if not self.training or not self._draw(generator) < self.p:
             return samples
         return unconditional(samples, cond_types, **kwargs)

@@ -44,7 +44,7 @@ class Fused:
 
     @property
     def prepended(self) -> int:
-        """Number of steps P in front of the codes."""
+        """How many steps P stand in front of the codes."""
         return 0 if self.prepend is None else self.prepend.shape[1]
 
     @classmethod
@@ -60,7 +60,7 @@ class Fused:
         return self._map(lambda tensor: tensor[index])
 
     def to(self, *args: Any, **kwargs: Any) -> Fused:
-        """All tensors on another device, or in another precision."""
+        """Move all tensors to another device, or to another precision."""
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Fused:
@@ -143,7 +143,8 @@ class ConditionFuser(StreamingModule):
     def forward(
         self, input: Tensor, conditions: Mapping[str, ConditionType], *, state: FuserState | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Steps [B, S, D] -> (with conditions [B, P + S, D], source of cross-attention [B, L, D] or None).
+        """Add conditions to steps [B, S, D]: the result is [B, P + S, D], and the source of cross-attention [B, L, D]
+        or None.
 
         With a state, only the first call is given the prepended conditions.
         """

@@ -58,12 +58,12 @@ class JointEmbeddingConditioner(BaseConditioner):
         """(vectors [B, dim], which rows have one [B])"""
 
     def tokenize(self, x: JointEmbedCondition) -> JointEmbedCondition:
-        """The waveforms and texts, on the device of the weights."""
+        """Put the waveforms and texts on the device of the weights."""
         device = self.output_proj.weight.device
         return x._replace(wav=x.wav.to(device), length=x.length.to(device))
 
     def forward(self, x: JointEmbedCondition) -> ConditionType:
-        """-> (embedding [B, 1, D], mask [B, 1])"""
+        """Embed what `tokenize` returned: the result is (embedding [B, 1, D], mask [B, 1])."""
         device = self.output_proj.weight.device.type
         half = self.autocast_dtype != torch.float32 and device != "cpu"
         with torch.autocast(device, enabled=half, dtype=self.autocast_dtype if half else None):
@@ -76,7 +76,7 @@ class JointEmbeddingConditioner(BaseConditioner):
 
 
 class CLAPEmbeddingConditioner(JointEmbeddingConditioner):
-    """CLAP's vector of the text; in training, of the sound in most batches.
+    """A conditioner that gives CLAP's vector of the text; in training, of the sound in most batches.
 
     Args:
         checkpoint: see `Clap`.

@@ -25,7 +25,7 @@ _loading = threading.Lock()
 
 @torch.no_grad()
 def features(wav: Tensor) -> Tensor:
-    """wav [B, 1, N] at `SAMPLE_RATE` -> features [B, N / 320, DIM]"""
+    """Compute the features [B, N / 320, DIM] of wav [B, 1, N] at `SAMPLE_RATE`."""
     with _loading:
         model = _model(str(wav.device))
     padded = torch.nn.functional.pad(wav.squeeze(1).float(), (0, _TAIL))

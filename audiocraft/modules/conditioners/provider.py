@@ -108,7 +108,7 @@ class ConditioningProvider(nn.Module):
         return ConditioningAttributes(wav=wav, joint_embed=joint_embed)
 
     def forward(self, tokenized: Mapping[str, Any]) -> dict[str, ConditionType]:
-        """Embedded conditions, name -> (embedding [B, L, D], mask [B, L])."""
+        """Embed all conditions: the result maps each name to (embedding [B, L, D], mask [B, L])."""
         return {name: self.conditioners[name](batch) for name, batch in tokenized.items()}
 
     def _rate(self, name: str) -> int:

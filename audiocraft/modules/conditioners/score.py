@@ -160,7 +160,7 @@ class ScoreConditioner(BaseConditioner):
         return features.to(device), mask.to(device)
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """(features [B, T, F], mask [B, T]) -> (embeddings [B, T, D], mask [B, T])."""
+        """Embed (features [B, T, F], mask [B, T]) as (embeddings [B, T, D], mask [B, T])."""
         features, mask = inputs
         hidden = nn.functional.gelu(self.input_proj(features.to(self.input_proj.weight.dtype)))
         return self.output_proj(hidden) * mask.unsqueeze(-1), mask

@@ -40,7 +40,8 @@ def warn_without_stems() -> None:
 
 @torch.no_grad()
 def separate(wav: Tensor, sample_rate: int) -> tuple[dict[str, Tensor], int]:
-    """wav [B, C, N] -> ({stem: [B, C', N']}, their sample rate), computed on the device of `wav`."""
+    """Separate wav [B, C, N] into stems [B, C', N'] by name, and return them with their sample rate; it is computed on
+    the device of `wav`."""
     with _loading:
         model = _separator(str(wav.device))
     mix = convert_audio(wav.float(), sample_rate, model.samplerate, model.audio_channels)
@@ -51,7 +52,7 @@ def separate(wav: Tensor, sample_rate: int) -> tuple[dict[str, Tensor], int]:
 
 
 def without_rhythm(wav: Tensor, sample_rate: int) -> tuple[Tensor, int]:
-    """wav [B, C, N] without drums and bass, and its sample rate."""
+    """Take drums and bass out of wav [B, C, N], and return the rest and its sample rate."""
     stems, rate = separate(wav, sample_rate)
     return sum((stem for name, stem in stems.items() if name not in RHYTHM), wav.new_zeros(())), rate
 

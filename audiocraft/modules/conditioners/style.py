@@ -50,7 +50,7 @@ class Excerpts:
 
 
 class FeatureExtractor(WaveformConditioner):
-    """Embedded features of an excerpt: the codes of a codec, or the hidden states of MERT.
+    """A layer that embeds features of an excerpt: the codes of a codec, or the hidden states of MERT.
 
     Args:
         model_name: "encodec" or "mert".
@@ -130,7 +130,7 @@ class FeatureExtractor(WaveformConditioner):
             codec.to(device)
 
     def tokenize(self, x: WavCondition) -> Excerpts:
-        """The excerpts; waveforms shorter than one repeat."""
+        """Cut the excerpts; waveforms that are shorter than one repeat."""
         lengths = x.length.tolist()
         x = super().tokenize(x)
         settings = self._drawn(self._resolve(x.style))
@@ -253,7 +253,7 @@ SCALES: dict[str, tuple[int, int, int]] = {
 
 
 class StyleConditioner(FeatureExtractor):
-    """Features, a transformer, normalisation, every `ds_factor`-th frame, and a residual quantiser.
+    """A conditioner of features, a transformer, normalisation, every `ds_factor`-th frame, and a residual quantiser.
 
     Args:
         transformer_scale: a name of `SCALES`.

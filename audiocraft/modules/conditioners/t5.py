@@ -65,7 +65,7 @@ def find_t5(name: str) -> Path:
 
 
 class T5Tokenizer:
-    """Texts -> padded token ids and mask."""
+    """Turns texts into padded token ids and a mask."""
 
     def __init__(self, file: Path, pad_id: int = 0, end_id: int = 1) -> None:
         tokenizers = require("tokenizers", extra="text")
@@ -106,7 +106,7 @@ class RMSNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention without scaling (T5 folds it into the initialisation)."""
+    """Attention without scaling, which T5 folds into the initialisation."""
 
     def __init__(self, config: T5Architecture, has_relative_bias: bool) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers (T5), or gated by a third (T5 1.1, flan)."""
+    """Two linear layers (T5), or two that a third one gates (T5 1.1, flan)."""
 
     def __init__(self, config: T5Architecture) -> None:
         super().__init__()

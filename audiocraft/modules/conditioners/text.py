@@ -22,7 +22,7 @@ Device = torch.device | str
 
 
 class Tokenizer(ABC):
-    """Texts -> tokens."""
+    """Turns texts into tokens."""
 
     @abstractmethod
     def __call__(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ class WhiteSpaceTokenizer(Tokenizer):
 
 
 class LUTConditioner(TextConditioner):
-    """A learned vector per token.
+    """A conditioner that learns a vector per token.
 
     Args:
         n_bins: size of the table.
@@ -156,7 +156,7 @@ class BagOfWordsConditioner(TextConditioner):
             self.to(device)
 
     def tokenize(self, x: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        """Texts -> (words [B, L], number of words [B]); texts of other languages in English words."""
+        """Turn texts into (words [B, L], number of words [B]); texts of other languages become English words."""
         rows = [
             [1 + hash_trick(word, self.n_bins - 1) for word in words_of(model_words(text or ""))]
             for text in x
@@ -166,7 +166,7 @@ class BagOfWordsConditioner(TextConditioner):
         return tokens.to(device), lengths.to(device)
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> ConditionType:
-        """-> (embedding [B, 1, D], mask [B, 1])"""
+        """Embed what `tokenize` returned: the result is (embedding [B, 1, D], mask [B, 1])."""
         tokens, lengths = inputs
         mask = (lengths > 0).int().unsqueeze(1)
         scale = lengths.clamp(min=1).to(self.embed.weight.dtype).rsqrt().unsqueeze(1)
@@ -175,7 +175,7 @@ class BagOfWordsConditioner(TextConditioner):
 
 
 class T5Conditioner(TextConditioner):
-    """The last hidden states of a pretrained T5 encoder, projected.
+    """A conditioner that projects the last hidden states of a pretrained T5 encoder.
 
     Args:
         name: a model of `MODELS`, a folder, or any T5 in the local Hugging Face cache.

@@ -40,7 +40,7 @@ class WaveformConditioner(BaseConditioner):
             self.output_proj.to(device)
 
     def tokenize(self, x: WavCondition) -> Any:
-        """The waveforms [B, 1, N], on the device of the weights."""
+        """Put the waveforms [B, 1, N] on the device of the weights."""
         if x.wav.dim() != 3 or x.length.shape != x.wav.shape[:1]:
             raise InvalidInput(
                 f"waveforms are [B, C, N] with one length each, got {list(x.wav.shape)} "
@@ -51,7 +51,7 @@ class WaveformConditioner(BaseConditioner):
         return x._replace(wav=x.wav.to(device), length=x.length.to(device))
 
     def forward(self, x: Any) -> ConditionType:
-        """What `tokenize` returned -> (embedding [B, L, D], mask [B, L])."""
+        """Embed what `tokenize` returned: the result is (embedding [B, L, D], mask [B, L])."""
         embedding = self.output_proj(self._get_wav_embedding(x).to(self.output_proj.weight))
         mask = self._mask(x, embedding.shape[1])
         return embedding * mask.unsqueeze(-1), mask

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class Block(StreamingModule):
         nn.init.zeros_(self.contract.bias)
 
     def forward(self, x: Tensor, past: Tensor | None = None) -> Tensor:
-        """x [B, D, T] -> [B, D, T]
+        """Add what the block makes of x [B, D, T] to it; the shape stays.
 
         Args:
             past: the frames [B, D, 6] before x, where the block streams.
@@ -73,7 +74,7 @@ class Block(StreamingModule):
 
 
 class Sharpen(nn.Module):
-    """Log levels [B, steps, tones] -> the same, peaks kept and their flanks lowered.
+    """A layer that keeps the peaks of log levels [B, steps, tones] and lowers their flanks.
 
     A window of 170 ms hears a low tone on several neighbouring ones too; sung again, they would beat. The same small
     network looks at every tone and its neighbours, and at where on the scale it is.
@@ -124,14 +125,14 @@ class Sharpen(nn.Module):
 
 
 def amplitude(levels: Tensor, floor: float = FLOOR) -> Tensor:
-    """Log10 levels -> amplitudes, smoothly 0 below the floor."""
+    """Turn log10 levels into amplitudes, smoothly 0 below the floor."""
     loudness = 10.0 ** levels.clamp_max(_LOUDEST).float()
     return F.softplus(4 * (loudness / floor - 1)) * (floor / 4)
 
 
 @dataclass(slots=True)
 class SynthesisState:
-    """One stream of the decoder.
+    """What one stream of the decoder remembers between its steps.
 
     Args:
         past: for each block, the frames [B, D, 6] it still hears.
@@ -150,7 +151,8 @@ class SynthesisState:
 
 
 class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
-    """Frames [B, dimension, T] -> audio [B, 1, T * hop], causally: blocks, then tones and noise.
+    """A causal decoder of frames [B, dimension, T] into audio [B, 1, T * hop]: blocks say what sounds, then come tones
+    and noise.
 
     Oscillators run with the time of the piece, so equal frames make a steady tone of any frequency. Step by step
     equals all at once.
@@ -195,7 +197,9 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
         with torch.device("cpu"):
-            self._register_oscillators()
+            oscillators = _oscillators(scale)
+        for name, constant in oscillators.items():
+            self.register_buffer(name, constant, persistent=False)
 
     @torch.no_grad()
     def fit(self, components: Tensor, mean: Tensor) -> None:
@@ -203,24 +207,6 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         begins at zero and learns to do better."""
         self.direct.weight.copy_(components.t())
         self.direct.bias.copy_(mean)
-
-    def _register_oscillators(self) -> None:
-        scale = self.scale
-        random = torch.Generator().manual_seed(0)
-        frequencies = scale.frequencies()
-        angles = 2 * math.pi * frequencies[:, None] * torch.arange(2 * scale.tone_hop, dtype=torch.float64)
-        waves = torch.cat([angles.cos(), -angles.sin()]) * torch.hann_window(2 * scale.tone_hop)
-        turns = torch.rand(_NOISE_PERIOD, scale.noise_hop + 1, generator=random) * 2 * math.pi
-        filters = mel_filters(scale.sample_rate, 2 * scale.noise_hop, scale.bands)
-        filters[:, 0] = 0.0
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.register_buffer(
-            "phases", torch.rand(len(frequencies), generator=random).double(), persistent=False
-        )
-        self.register_buffer("tones", waves.float(), persistent=False)
-        self.register_buffer("turns", torch.polar(torch.ones(()), turns), persistent=False)
-        self.register_buffer("spread", _covering(filters), persistent=False)
-        self.register_buffer("window", torch.hann_window(2 * scale.noise_hop), persistent=False)
 
     def init_state(self, batch_size: int) -> SynthesisState:
         """The state of streams that have not begun."""
@@ -267,12 +253,12 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
 
     @property
     def memory(self) -> int:
-        """Frames before a frame that its samples depend on."""
+        """How many frames before a frame its samples depend on."""
         remembered = (_KERNEL - 1) * len(self.blocks) + (bounds.SPAN + bounds.GAP if self.bounded else 0) + 1
         return remembered + (math.ceil(math.log(_FORGOTTEN, self.prediction)) if self.prediction else 0)
 
     def lookahead(self, index: int) -> int:
-        """The frame that settles sample `index`."""
+        """Find the frame that settles sample `index`."""
         return index // self.hop_length
 
     def last_step(self, z: Tensor, state: SynthesisState) -> Tensor:
@@ -280,7 +266,8 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return self(z, state=state)
 
     def amplitudes(self, z: Tensor, state: SynthesisState | None = None) -> tuple[Tensor, Tensor]:
-        """z [B, D, T] -> tones [B, 2 T, tones] and noise [B, 8 T, bands], each from 0 to 2"""
+        """Turn z [B, D, T] into the amplitudes of tones [B, 2 T, tones] and of noise [B, 8 T, bands], each from 0 to
+        2."""
         hidden = self.norm(self.input(z).transpose(1, 2)).transpose(1, 2)
         for number, block in enumerate(self.blocks):
             past = None if state is None else state.past[number]
@@ -316,6 +303,27 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         if state is not None:
             state.noise_tail = tail
         return audio
+
+
+@lru_cache(maxsize=2)
+@torch.inference_mode(False)  # tensors that are made in inference mode cannot be trained with
+def _oscillators(scale: ToneScale) -> dict[str, Tensor]:
+    """The constant buffers of a decoder by their names, which models of one scale share."""
+    random = torch.Generator().manual_seed(0)
+    frequencies = scale.frequencies()
+    angles = 2 * math.pi * frequencies[:, None] * torch.arange(2 * scale.tone_hop, dtype=torch.float64)
+    waves = torch.cat([angles.cos(), -angles.sin()]) * torch.hann_window(2 * scale.tone_hop)
+    turns = torch.rand(_NOISE_PERIOD, scale.noise_hop + 1, generator=random) * 2 * math.pi
+    filters = mel_filters(scale.sample_rate, 2 * scale.noise_hop, scale.bands)
+    filters[:, 0] = 0.0
+    return {
+        "frequencies": frequencies,
+        "phases": torch.rand(len(frequencies), generator=random).double(),
+        "tones": waves.float(),
+        "turns": torch.polar(torch.ones(()), turns),
+        "spread": _covering(filters),
+        "window": torch.hann_window(2 * scale.noise_hop),
+    }
 
 
 def _covering(filters: Tensor) -> Tensor:

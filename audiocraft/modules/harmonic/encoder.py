@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -85,11 +86,11 @@ class ToneScale:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Numbers per frame: of tones and of noise."""
+        """How many numbers a frame has: of tones and of noise."""
         return TONES_PER_FRAME * self.num_tones, NOISES_PER_FRAME * self.bands
 
     def frequencies(self) -> Tensor:
-        """[tones], in cycles per sample, float64."""
+        """Compute the frequencies [tones] in cycles per sample, in float64."""
         steps = torch.arange(self.num_tones, dtype=torch.float64)
         return self.lowest / self.sample_rate * 2.0 ** (steps / self.per_octave)
 
@@ -129,8 +130,7 @@ class SpectralEncoder(ConstantBuffers):
         self.dimension = dimension
         self.hop_length = scale.hop
         with torch.device("cpu"):  # constants, also where a model is laid out on the meta device first
-            kernels = reassigning_kernels(scale) if scale.reassign else tone_kernels(scale)
-            self.register_buffer("tones", kernels.double(), persistent=False)
+            self.register_buffer("tones", _kernels(scale), persistent=False)
             span = 4 * scale.noise_hop
             self.register_buffer("window", torch.hann_window(span).double(), persistent=False)
             filters = mel_filters(scale.sample_rate, span, scale.bands).double()
@@ -201,6 +201,14 @@ class SpectralEncoder(ConstantBuffers):
         return power.sqrt().transpose(1, 2).unflatten(1, (frames, -1)).flatten(2)
 
 
+@lru_cache(maxsize=2)
+@torch.inference_mode(False)  # tensors that are made in inference mode cannot be trained with
+def _kernels(scale: ToneScale) -> Tensor:
+    """[samples, 2 or 4 * tones] in double precision, which models of one scale share: to work them out takes a third
+    of the time in which a small codec is loaded."""
+    return (reassigning_kernels(scale) if scale.reassign else tone_kernels(scale)).double()
+
+
 def tone_kernels(scale: ToneScale) -> Tensor:
     """[samples, 2 * tones]: windowed cosines, then sines, of every tone. Low tones are heard through a long window,
     which tells semitones apart; high ones through a shorter one, which follows the rhythm."""
@@ -209,7 +217,8 @@ def tone_kernels(scale: ToneScale) -> Tensor:
 
 
 def reassigning_kernels(scale: ToneScale) -> Tensor:
-    """[samples, 4 * tones]: the tone kernels, then the same with the derivative of the window."""
+    """Make the kernels [samples, 4 * tones]: those of `tone_kernels`, then the same with the derivative of the
+    window."""
     windows, slopes, angles = _windows(scale)
     parts = [window * wave for window in (windows, slopes) for wave in (angles.cos(), angles.sin())]
     return torch.cat(parts).t().float().contiguous()
@@ -242,7 +251,7 @@ def heard_places(scale: ToneScale, parts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gathered(moved: Tensor) -> Tensor:
-    """Amplitudes [B, steps, tones] of partials on their tones, heard on both neighbours as well."""
+    """Let amplitudes [B, steps, tones] of partials on their tones be heard on both neighbours as well."""
     below, above = F.pad(moved[..., 1:], (0, 1)), F.pad(moved[..., :-1], (1, 0))
     return torch.maximum(moved, _NEIGHBOURS * torch.maximum(below, above))
 

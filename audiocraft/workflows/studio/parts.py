@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from audiocraft.audio.files import audio_read, audio_write
-from audiocraft.audio.loudness import integrated_loudness
+from audiocraft.audio.mixing import at_loudness
 from audiocraft.config.decode import encode
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, Progress
@@ -30,7 +30,7 @@ from audiocraft.workflows.takes import worthwhile
 
 PART_LOUDNESS = -20.0
 """LUFS of the files of parts, as far as their peaks allow it."""
-_PEAK = 10 ** (-1 / 20)
+_PEAK_DB = -1.0
 _FORMAT = 1
 _KEY_LETTERS = 16
 _ROWS = 4  # made at once; more are hardly faster on two cores, and take longer to be stopped
@@ -137,11 +137,7 @@ def make_parts(
 
 def levelled(audio: Tensor, sample_rate: int, loudness: float = PART_LOUDNESS) -> Tensor:
     """Audio [C, N] at a loudness in LUFS, or as loud as its samples' peaks of -1 dB allow; silence stays silence."""
-    measured = float(integrated_loudness(audio.float(), sample_rate))
-    peak = float(audio.abs().amax()) if audio.numel() else 0.0
-    if measured == float("-inf") or not peak:
-        return audio.float()
-    return audio.float() * min(10 ** ((loudness - measured) / 20), _PEAK / peak)
+    return at_loudness(audio.float(), sample_rate, loudness, peak_db=_PEAK_DB)
 
 
 def slug(name: str) -> str:

@@ -17,17 +17,16 @@ from torch import Tensor
 
 from audiocraft.audio.chapters import Chapter, checked_chapters
 from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.loudness import loudness_in_pieces
 from audiocraft.audio.mixing import (
     EqualiserBand,
     Master,
     Track,
+    at_loudness,
     automate,
     compress,
     crossfade,
     duck,
     equalise,
-    gain,
     master,
     mix,
 )
@@ -226,7 +225,7 @@ class PodcastAudioProcessor:
         spoken = convert_audio(voice.detach().float().cpu(), sample_rate, self.sample_rate, 1)
         found = speech_regions(spoken, self.sample_rate, detector=settings.detector)
         spoken = self._prepared(spoken) if settings.prepare_voice else spoken
-        spoken = self._levelled(spoken, _REFERENCE)
+        spoken = at_loudness(spoken, self.sample_rate, _REFERENCE)
         steps.next("making the opening")
         opening, closing = None, None
         if settings.intro:
@@ -247,15 +246,17 @@ class PodcastAudioProcessor:
             for part, at in zip(_cut(spoken, self.sample_rate, layout.cuts), layout.starts, strict=True)
         ]
         if opening is not None:
-            tracks.append(Track(audio=self._levelled(opening, _REFERENCE)))
+            tracks.append(Track(audio=at_loudness(opening, self.sample_rate, _REFERENCE)))
         tracks += [
-            Track(audio=self._levelled(sound, _REFERENCE), at=at, gain_db=-3.0)
+            Track(audio=at_loudness(sound, self.sample_rate, _REFERENCE), at=at, gain_db=-3.0)
             for sound, at in zip(sounds, layout.changes, strict=True)
         ]
         if settings.bed:
             tracks.append(self._bed(layout, settings, cancel))
         if closing is not None:
-            tracks.append(Track(audio=self._levelled(closing, _REFERENCE), at=layout.end - _OVERLAP_S))
+            tracks.append(
+                Track(audio=at_loudness(closing, self.sample_rate, _REFERENCE), at=layout.end - _OVERLAP_S)
+            )
         steps.next("mastering")
         made = self._mastered(tracks, settings)
         steps.done()
@@ -307,13 +308,9 @@ class PodcastAudioProcessor:
         faded = automate(music, self.sample_rate, [(end - seconds, 0.0), (end, -48.0)])
         return _faded(faded, self.sample_rate)
 
-    def _levelled(self, audio: Tensor, loudness: float) -> Tensor:
-        measured = loudness_in_pieces(audio, self.sample_rate)
-        return gain(audio, loudness - measured) if math.isfinite(measured) else audio
-
     def _prepared(self, voice: Tensor) -> Tensor:
         """A voice without rumble, whose loud words are nearer to its soft ones."""
-        clean = self._levelled(equalise(voice, self.sample_rate, _VOICE_BANDS), _REFERENCE)
+        clean = at_loudness(equalise(voice, self.sample_rate, _VOICE_BANDS), self.sample_rate, _REFERENCE)
         return compress(
             clean, self.sample_rate, threshold_db=_REFERENCE + 6, ratio=2.5, attack=0.01, release=0.2
         )
@@ -321,7 +318,8 @@ class PodcastAudioProcessor:
     def _bed(self, layout: _Layout, settings: PodcastSettings, cancel: CancelToken | None) -> Track:
         start = max(0.0, layout.begin - _OVERLAP_S)
         seconds = layout.end + 0.5 - start
-        bed = self._levelled(self.create_bed_music(seconds, cancel=cancel), _REFERENCE + settings.bed_db)
+        music = self.create_bed_music(seconds, cancel=cancel)
+        bed = at_loudness(music, self.sample_rate, _REFERENCE + settings.bed_db)
         regions = [(begin - start, end - start) for begin, end in layout.speech]
         bed = duck(bed, self.sample_rate, regions, depth_db=settings.depth_db, hold=1.5)
         edges = [(0.0, -48.0), (_OVERLAP_S, 0.0), (seconds - _OVERLAP_S, 0.0), (seconds, -48.0)]
