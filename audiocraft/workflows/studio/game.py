@@ -204,6 +204,7 @@ class GameAudioSystem:
         stingers: Mapping[str, str] = STINGERS,
         ambience_seconds: float = UNREPEATED_S,
         audio_format: str = "ogg",
+        watermark: str | None = None,
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Path:
@@ -212,6 +213,7 @@ class GameAudioSystem:
 
         Args:
             environments: of the ambiences; None is the locations, but for neutral.
+            watermark: the name of what marks all files; None: nothing does.
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
@@ -234,6 +236,7 @@ class GameAudioSystem:
             ambiences=around,
             title=self.piece.title,
             audio_format=audio_format,
+            watermark=watermark,
         )
 
     def _stinger_plan(self) -> ScorePlan:
