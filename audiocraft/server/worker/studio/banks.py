@@ -35,11 +35,13 @@ def make_bank(work: StudioWork) -> StudioResult:
     plan = piece.plan()
     work.begun(plan)
     sounds = work.model(body.sound_model, None) if body.places else work.model(body.model, None)
-    system = GameAudioSystem(work.model(body.model, None), sounds, piece=piece, folder=work.parts)
+    system = GameAudioSystem(
+        work.model(body.model, None), sounds, piece=piece, folder=work.parts, watermark=work.watermark
+    )
     folder = work.files / "bank"
     system.export(
         folder, body.locations, environments=body.places, stingers=STINGERS if body.stingers else {},
-        ambience_seconds=body.ambience_seconds, audio_format=body.format, watermark=work.watermark,
+        ambience_seconds=body.ambience_seconds, audio_format=body.format,
         progress=_Stages(work, 1 + body.stingers + len(body.places)), cancel=work.cancel,
     )  # fmt: skip
     audio, rate, long = _tour(system, body, plan.beats_per_bar * 60 / plan.tempo)
