@@ -19,7 +19,7 @@ from audiocraft.audio.files import encode_audio
 from audiocraft.codec.known import KnownCodec
 from audiocraft.engine.ticket import EventHandler, Ticket
 from audiocraft.generation.events import AudioChunk, Failed, Finished, Queued, Started, Stopped
-from audiocraft.generation.progress import Progress
+from audiocraft.generation.progress import Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.server.catalogue import ModelFacts
@@ -154,8 +154,10 @@ class FakeEngine(LocalEngine):
     def sample_rate(self, model: str) -> int:
         return RATE
 
-    def shared(self, model: str, *, priority: int = 0) -> SharedModel:
-        return SharedModel(self, model, cast(GeneratorModel, FakeModel(model)), priority=priority)
+    def shared(self, model: str, *, priority: int = 0, watch: ProgressCallback | None = None) -> SharedModel:
+        return SharedModel(
+            self, model, cast(GeneratorModel, FakeModel(model)), priority=priority, watch=watch
+        )
 
     def codec_facts(self, codec: str) -> CodecFacts:
         return CodecFacts(sample_rate=RATE, channels=1, frame_rate=50.0)

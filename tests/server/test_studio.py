@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+import torch
 from fastapi.testclient import TestClient
 
 from audiocraft.config.serving import LeaseSettings
+from audiocraft.generation.request import GenerationRequest
 from audiocraft.server.api.studio_bodies import SongBody
 from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import NewJob, new_id
@@ -19,6 +23,7 @@ from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.worker.dispatch import Dispatcher
 from audiocraft.workflows.studio.project import read_song
 
+from . import fakes
 from .fakes import RATE, FakeEngine
 from .waiting import until, until_status
 
@@ -202,3 +207,158 @@ def test_the_same_key_is_the_same_song(client: TestClient) -> None:
     assert first == second
     other = client.post("/v1/songs", json={**SONG, "seed": 6}, headers={"Idempotency-Key": "k"})
     assert other.json()["code"] == "idempotency_conflict"
+
+
+def phrase(request: GenerationRequest) -> torch.Tensor:
+    """Notes [1, N] that change four times a second, drawn with the seed: music that does not stand still."""
+    count = round(request.duration * fakes.RATE)
+    draw = torch.Generator().manual_seed((request.seeds or (0,))[0])
+    notes = torch.randint(0, 12, (count // (fakes.RATE // 4) + 1,), generator=draw)
+    time = torch.arange(count) / fakes.RATE
+    hertz = 220 * 2 ** (notes[(4 * time).long()] / 12)
+    return (0.3 * torch.sin(2 * torch.pi * hertz * time) * (1 - (4 * time) % 1) ** 2)[None]
+
+
+@pytest.fixture
+def music(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake makes phrases."""
+    monkeypatch.setattr(fakes, "audio_of", phrase)
+
+
+def piece(client: TestClient, seconds: float = 6.0) -> str:
+    """A finished piece with a plan of 120 bpm."""
+    chords = [
+        {"at": float(at), "chord": chord} for at, chord in zip(range(0, 6, 2), ("Am", "F", "C"), strict=True)
+    ]
+    plan = {"tempo": 120, "key": "A minor", "chords": chords}
+    body = {"prompt": "piano", "duration": seconds, "seed": 3, "plan": plan, "fade": 0}
+    found = made(client, "/v1/generations", body)
+    assert found["status"] == "succeeded", found
+    return str(found["id"])
+
+
+def samples(client: TestClient, job: str) -> Any:
+    content = client.get(f"/v1/generations/{job}/audio").content
+    return soundfile.read(io.BytesIO(content), dtype="int16")[0]
+
+
+@pytest.mark.usefixtures("music")
+def test_a_region_is_made_anew_and_the_rest_stays_bit_for_bit(client: TestClient, engine: FakeEngine) -> None:
+    source = piece(client)
+    region = {"start": 2.0, "end": 4.0}
+    found = made(
+        client, "/v1/edits", {"edit": "redo", "audio": {"generation": source}, "region": region, "seed": 9}
+    )
+    assert found["status"] == "succeeded", found["error"]
+    assert found["kind"] == "edit" and found["prompt"] == "piano" and found["result"]["changed"] == [2.0, 4.0]
+    before, after = samples(client, source), samples(client, found["id"])
+    assert len(before) == len(after)
+    assert (before[: 2 * RATE] == after[: 2 * RATE]).all() and (before[4 * RATE :] == after[4 * RATE :]).all()
+    assert (before[2 * RATE : 4 * RATE] != after[2 * RATE : 4 * RATE]).any()
+    asked = engine.requests[-1]
+    assert asked.plans and asked.plans[0] is not None and asked.plans[0].tempo == 120.0, (
+        "the plan of one's own piece is known"
+    )
+
+
+@pytest.mark.usefixtures("music")
+@pytest.mark.parametrize(
+    ("edit", "seconds"),
+    [({"edit": "extend", "after": 2}, 10.0), ({"edit": "extend", "before": 1}, 8.0),
+     ({"edit": "end", "bars": 1}, 8.0), ({"edit": "loop", "bars": 2}, 4.0),
+     ({"edit": "restyle", "prompt": "house"}, 6.0)],
+    ids=["after", "before", "end", "loop", "restyle"],
+)  # fmt: skip
+def test_edits_are_of_whole_bars(client: TestClient, edit: dict[str, Any], seconds: float) -> None:
+    source = piece(client)
+    found = made(client, "/v1/edits", {**edit, "audio": {"generation": source}})
+    assert found["status"] == "succeeded", found["error"]
+    assert found["duration"] == pytest.approx(seconds, abs=1e-3) == found["audio"]["seconds"]
+    assert found["result"]["plan"]["tempo"] == pytest.approx(120.0)
+    if edit["edit"] == "loop":
+        content = client.get(f"/v1/generations/{found['id']}/audio", params={"format": "wav"}).content
+        assert b"smpl" in content and b"acid" in content
+
+
+@pytest.mark.usefixtures("music")
+def test_a_podcast_has_chapters_and_its_loudness(client: TestClient, tmp_path: Path) -> None:
+    voice = io.BytesIO()
+    soundfile.write(
+        voice,
+        phrase(GenerationRequest(prompts=("x",), duration=6.0, seeds=(4,)))[0].numpy(),
+        RATE,
+        format="WAV",
+    )
+    upload = client.post("/v1/uploads", files={"file": ("voice.wav", voice.getvalue())}).json()["id"]
+    body = {
+        "voice": {"upload": upload}, "theme": "science", "intro": 2, "outro": 2, "metadata": {"title": "One"},
+        "chapters": [{"start": 0, "title": "Welcome"}, {"start": 3, "title": "Questions"}],
+    }  # fmt: skip
+    found = made(client, "/v1/podcasts", body)
+    assert found["status"] == "succeeded", found["error"]
+    result = found["result"]
+    assert result["loudness"] == pytest.approx(-16, abs=0.5) and result["true_peak"] <= -0.99
+    assert [one["title"] for one in result["chapters"]] == ["Welcome", "Questions"]
+    content = client.get(f"/v1/generations/{found['id']}/files/episode.mp3").content
+    assert b"CHAP" in content[:4096] and found["audio"]["channels"] == 2
+    late = client.post("/v1/podcasts", json={**body, "chapters": [{"start": 60, "title": "Late"}]})
+    assert (late.status_code, late.json()["field"]) == (422, "chapters")
+
+
+@pytest.mark.usefixtures("music")
+def test_a_bank_is_an_archive_and_a_piece_through_its_tension(client: TestClient) -> None:
+    body = {"locations": ["forest"], "environments": [], "bars": 1, "tempo": 120, "key": "D minor", "stingers": False,
+            "format": "wav", "metadata": {"title": "Elm"}, "seed": 2}  # fmt: skip
+    found = made(client, "/v1/banks", body)
+    assert found["status"] == "succeeded", found["error"]
+    content = client.get(f"/v1/generations/{found['id']}/files/bank.zip").content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        bank = json.loads(archive.read("elm/bank.json"))
+    assert {"elm/index.html", "elm/player.js", "elm/music.tres"} <= set(names)
+    assert bank["tempo"] == pytest.approx(120) and len(bank["states"]) == 4
+    assert [one["name"] for one in found["result"]["sections"]] == ["calm", "alert", "tense", "battle"]
+    assert found["audio"]["seconds"] == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"edit": "redo"}, "region"), ({"edit": "redo", "region": {"start": 1, "end": 1.2}}, "region"),
+        ({"edit": "extend"}, "after"), ({"edit": "extend", "after": 1, "before": 1}, "after"),
+        ({"edit": "loop", "region": {"start": 0, "end": 2}}, "region"), ({"edit": "restyle"}, "prompt"),
+        ({"edit": "paint"}, "edit"), ({"edit": "end", "model": "plain"}, "model"),
+        ({"edit": "redo", "region": {"start": 5, "end": 7}}, "region"),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.usefixtures("music")
+def test_an_edit_that_cannot_be_is_refused_by_its_name(
+    client: TestClient, body: dict[str, Any], field: str
+) -> None:
+    answer = client.post("/v1/edits", json={"audio": {"generation": piece(client)}, **body})
+    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.json()
+
+
+@pytest.mark.usefixtures("music")
+def test_the_client_asks_for_all_of_it(client: TestClient, tmp_path: Path) -> None:
+    pytest.importorskip("httpx2")
+    from audiocraft.client import Client
+
+    voice = tmp_path / "voice.wav"
+    soundfile.write(
+        voice, phrase(GenerationRequest(prompts=("x",), duration=3.0, seeds=(4,)))[0].numpy(), RATE
+    )
+    with Client("http://testserver", transport=client._transport, retries=1) as remote:
+        song = remote.wait(remote.song([{"name": "a", "prompt": "x", "bars": 1}], tempo=160, key="A minor"))
+        again = remote.wait(remote.song([{"name": "a", "prompt": "y", "bars": 1}], tempo=160, base=song))
+        assert song.kind == "song" and again.result is not None and song.result is not None
+        name = song.result["files"][0]["name"]
+        assert remote.download_file(song, name, tmp_path / name).read_bytes() == remote.file(song, name)
+        longer = remote.wait(remote.edit(song, "extend", after=1, seed=2))
+        assert longer.duration == pytest.approx(2 * song.duration)
+        episode = remote.wait(
+            remote.podcast(voice, theme="calm", intro=0, outro=0, bed=False, transitions=False)
+        )
+        assert episode.kind == "podcast" and remote.file(episode, "episode.mp3")
+        assert remote.bank(["neutral"], bars=1, stingers=False).kind == "bank"

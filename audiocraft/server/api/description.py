@@ -16,7 +16,7 @@ went wrong, `field` which field was at fault; 429 and 503 say in `Retry-After` w
 """
 TAGS = [
     {"name": "generations", "description": "Pieces: ask for one, look, list, cancel, forget."},
-    {"name": "studio", "description": "What is made of several pieces: songs of sections."},
+    {"name": "studio", "description": "What is made of several pieces: songs, podcasts, games; and edits."},
     {"name": "streaming", "description": "A piece while it is made, and its file afterwards."},
     {"name": "uploads", "description": "Audio to continue or to follow."},
     {"name": "codec", "description": "Audio to codes and back."},

@@ -19,7 +19,9 @@ from audiocraft.music.reading import parse_chords
 from audiocraft.server.api.spelling import chords_of_text, named, spelled_adapter, spelled_chord
 
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
-JobKind = Literal["music", "sound", "continuation", "melody", "style", "drums", "song"]
+JobKind = Literal[
+    "music", "sound", "continuation", "melody", "style", "drums", "song", "edit", "podcast", "bank"
+]  # fmt: skip
 """What a job may be: a piece of one model, or something of the studio."""
 AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
 DownloadFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32", "acx"]

@@ -157,7 +157,8 @@ def with_loop(body: GenerationBody) -> GenerationBody:
 def marks_of_job(job: GenerationJob) -> Marks | None:
     """What the file of a finished loop says of itself; None for other pieces."""
     if job.kind not in get_args(Kind):
-        return None
+        document = (job.result or {}).get("plan") if job.request.get("edit") == "loop" else None
+        return None if document is None else marks_of(decode(ScorePlan, document))
     body = GenerationBody.model_validate(dict(job.request)) if job.request.get("loop") else None
     plan = None if body is None else plan_of_body(body)
     return None if plan is None else marks_of(plan)

@@ -1,5 +1,5 @@
-"""The studio: songs. What is asked for is a job like any other piece, at /v1/generations; here it is asked for, and its
-further files are fetched."""
+"""The studio: songs, podcasts, the audio of games, and edits. What is asked for is a job like any other piece, at
+/v1/generations; here it is asked for, and its further files are fetched."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
+from audiocraft.server.api.edit_bodies import EditBody
 from audiocraft.server.api.files import PacedFile
 from audiocraft.server.api.generations import FINISHED, JobId, KeyHeader, PreferHeader, accepted
+from audiocraft.server.api.production_bodies import BankBody, PodcastBody
 from audiocraft.server.api.responses import PROBLEMS, Generation
 from audiocraft.server.api.studio_bodies import SongBody
 from audiocraft.server.errors import NotFound, NotReady
@@ -31,6 +33,51 @@ async def create_song(
 ) -> Generation:
     """Ask for a song: sections with prompts of their own in one key and tempo, mixed and mastered. With `base`, only
     what differs from an earlier song is made."""
+    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+
+
+@router.post("/edits", status_code=202, responses=FINISHED)
+async def create_edit(
+    body: EditBody,
+    services: ServicesDep,
+    who: GenerateCaller,
+    request: Request,
+    response: Response,
+    idempotency_key: KeyHeader = None,
+    prefer: PreferHeader = None,
+) -> Generation:
+    """Change a piece: a region made anew, more bars, a loop, an ending, another style. The piece stays; what comes of
+    it is another one, which outside of `result.changed` is the same."""
+    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+
+
+@router.post("/podcasts", status_code=202, responses=FINISHED)
+async def create_podcast(
+    body: PodcastBody,
+    services: ServicesDep,
+    who: GenerateCaller,
+    request: Request,
+    response: Response,
+    idempotency_key: KeyHeader = None,
+    prefer: PreferHeader = None,
+) -> Generation:
+    """Make an episode around a voice: music before, under and after it, sounds between chapters, the loudness of
+    podcasts. `episode.mp3` among its files has the chapters."""
+    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+
+
+@router.post("/banks", status_code=202, responses=FINISHED)
+async def create_bank(
+    body: BankBody,
+    services: ServicesDep,
+    who: GenerateCaller,
+    request: Request,
+    response: Response,
+    idempotency_key: KeyHeader = None,
+    prefer: PreferHeader = None,
+) -> Generation:
+    """Make the audio of a game: layers that follow tension and location, stingers, the sound of places. `bank.zip`
+    among its files is a folder that Godot and Web Audio read as it is; its audio goes through the levels of tension."""
     return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
 
 

@@ -1,4 +1,4 @@
-"""Bodies of requests for what is made of several pieces: songs."""
+"""Bodies of requests for what is made of several pieces: what they share, and songs."""
 
 from __future__ import annotations
 

@@ -5,20 +5,123 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from audiocraft.errors import InvalidInput
+from audiocraft.config.decode import decode
+from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.music.understanding import understand
+from audiocraft.server.api.edit_bodies import EditBody
+from audiocraft.server.api.production_bodies import BankBody, PodcastBody
+from audiocraft.server.api.schemas import PlanBody
+from audiocraft.server.api.scores import body_of_plan, own_piece
 from audiocraft.server.api.studio_bodies import SongBody, StudioBody, song_of_job
 from audiocraft.server.catalogue import ModelFacts
-from audiocraft.server.jobs.records import JobNotFound, NewJob
+from audiocraft.server.jobs.records import GenerationJob, JobNotFound, NewJob
 from audiocraft.server.security.keys import Principal
 from audiocraft.server.services import Services
+from audiocraft.types import ScorePlan
 from audiocraft.workflows.studio.project import Song
+
+_PREVIEW_SECONDS = 60.0
 
 
 def check(services: Services, who: Principal, body: StudioBody) -> ModelFacts:
     """Refuse, by its name, what this server or the model cannot honour -> the model of music."""
-    assert isinstance(body, SongBody)
+    match body:
+        case SongBody():
+            return _check_song(services, who, body)
+        case EditBody():
+            facts = _with_plans(services, body.model)
+            if "continuation" not in facts.takes and body.edit in ("redo", "extend", "end"):
+                raise InvalidInput(f"model {facts.name!r} cannot go on from audio", field="model")
+            return facts
+        case BankBody():
+            if body.places:
+                services.catalogue.choose(body.sound_model, "sound")
+            return _with_plans(services, body.model)
+        case PodcastBody():
+            return services.catalogue.choose(body.model, "music")
+        case _:
+            raise AssertionError(f"nobody makes a {type(body).__name__}")
+
+
+def check_length(services: Services, body: StudioBody, seconds: float) -> None:
+    """Refuse audio of so many seconds that does not suit what is to be done with it."""
+    if isinstance(body, EditBody):
+        most = services.config.request.duration
+        if seconds > most:
+            raise InvalidInput(f"a piece may last {most:g} seconds here, not {seconds:.1f}", field="audio")
+        if body.region is not None and body.region.end > seconds + 1e-6:
+            raise InvalidInput(
+                f"the region {body.region.start:g}-{body.region.end:g} s is not inside the {seconds:g} s of the piece",
+                field="region",
+            )
+    if isinstance(body, PodcastBody) and body.chapters and body.chapters[-1].start >= seconds:
+        last = body.chapters[-1]
+        raise InvalidInput(
+            f"chapter {last.title!r} begins at {last.start:g} s, but the voice ends at {seconds:.1f} s",
+            field="chapters",
+        )
+
+
+def settled(services: Services, who: Principal, body: StudioBody, facts: ModelFacts) -> StudioBody:
+    """The same with models, seed and all that is drawn with it decided, so that a second attempt makes the same."""
+    seed = secrets.randbits(31) if getattr(body, "seed", None) is None else body.seed  # type: ignore[attr-defined]
+    match body:
+        case SongBody():
+            return body.settled(_song(services, body, facts, seed))
+        case EditBody():
+            source = _source(services, who, body)
+            known = (
+                {}
+                if source is None
+                else {"prompt": body.prompt or source.prompt, "plan": _plan(body, source)}
+            )
+            return body.model_copy(update={"model": facts.name, "seed": seed, **known})
+        case BankBody():
+            sound = services.catalogue.choose(body.sound_model, "sound") if body.places else facts
+            return body.model_copy(update={"model": facts.name, "sound_model": sound.name, "seed": seed})
+        case _:
+            return body.model_copy(update={"model": facts.name, "seed": seed})
+
+
+def new_job(
+    services: Services, owner: str, job: str, body: StudioBody, facts: ModelFacts, seconds: float
+) -> NewJob:
+    """The job of a settled request.
+
+    Args:
+        seconds: of the audio that it names.
+    """
+    request = body.model_dump(mode="json")
+    understood: dict[str, Any] | None = None
+    match body:
+        case SongBody():
+            song = song_of_job(request)
+            prompt = " · ".join(f"{section.name}: {section.prompt}" for section in song.sections)
+            duration, understood = song.seconds, _understood(services, song, facts)
+        case EditBody():
+            prompt, duration = body.prompt, seconds
+        case PodcastBody():
+            prompt, duration = body.theme, seconds + body.intro + body.outro
+        case BankBody():
+            prompt = ", ".join(part for part in (body.prompt, *body.locations) if part)
+            duration = _PREVIEW_SECONDS * len(body.locations) + body.ambience_seconds * len(body.places)
+        case _:
+            raise AssertionError(f"nobody makes a {type(body).__name__}")
+    return NewJob(
+        id=job, owner=owner, kind=str(request["kind"]), model=facts.name, request=request, duration=duration,
+        prompt=prompt, seed=int(request["seed"]), priority=body.priority, webhook_url=body.webhook,
+        understood=understood,
+    )  # fmt: skip
+
+
+def keep_parts(services: Services, who: Principal, body: StudioBody, job: str) -> None:
+    """Give a job its own copy of the parts of the one that it is based on, which costs no space."""
+    if isinstance(body, SongBody) and body.base is not None:
+        services.blobs.use_parts(_base_of(services, who, body.base), job)
+
+
+def _check_song(services: Services, who: Principal, body: SongBody) -> ModelFacts:
     facts = _with_plans(services, body.model)
     if body.effects:
         services.catalogue.choose(body.sound_model, "sound")
@@ -29,41 +132,6 @@ def check(services: Services, who: Principal, body: StudioBody) -> ModelFacts:
     if body.base is not None:
         _base_of(services, who, body.base)
     return facts
-
-
-def check_length(body: StudioBody, seconds: float) -> None:
-    """Refuse audio of so many seconds that is too short for what is to be done with it."""
-    del body, seconds
-
-
-def settled(services: Services, body: StudioBody, facts: ModelFacts, seconds: float) -> StudioBody:
-    """The same with models, seed and all that is drawn with it decided.
-
-    Args:
-        seconds: of the audio that it names, together.
-    """
-    del seconds
-    assert isinstance(body, SongBody)
-    seed = secrets.randbits(31) if body.seed is None else body.seed
-    return body.settled(_song(services, body, facts, seed))
-
-
-def new_job(services: Services, owner: str, job: str, body: StudioBody, facts: ModelFacts) -> NewJob:
-    """The job of a settled request."""
-    assert isinstance(body, SongBody) and body.seed is not None
-    request = body.model_dump(mode="json")
-    song = song_of_job(request)
-    return NewJob(
-        id=job, owner=owner, kind=body.kind, model=facts.name, request=request, duration=song.seconds,
-        prompt=" · ".join(f"{section.name}: {section.prompt}" for section in song.sections), seed=body.seed,
-        priority=body.priority, webhook_url=body.webhook, understood=_understood(services, song, facts),
-    )  # fmt: skip
-
-
-def keep_parts(services: Services, who: Principal, body: StudioBody, job: str) -> None:
-    """Give a job its own copy of the parts of the one that it is based on, which costs no space."""
-    if isinstance(body, SongBody) and body.base is not None:
-        services.blobs.use_parts(_base_of(services, who, body.base), job)
 
 
 def _with_plans(services: Services, name: str | None) -> ModelFacts:
@@ -89,6 +157,27 @@ def _base_of(services: Services, who: Principal, base: str) -> str:
     if found.kind != "song":
         raise InvalidInput(f"{base} is a {found.kind}, and a song is based on a song", field="base")
     return found.id
+
+
+def _source(services: Services, who: Principal, body: EditBody) -> GenerationJob | None:
+    """The piece of this server that is edited; None: an upload is."""
+    if body.audio.generation is None:
+        return None
+    return own_piece(services.store, body.audio.generation, who.owner)
+
+
+def _plan(body: EditBody, source: GenerationJob) -> PlanBody | None:
+    """What is said of the plan, else what is known of the piece's."""
+    if body.plan is not None or body.tempo is not None:
+        return body.plan
+    document = (source.result or {}).get("plan")
+    if document is None:
+        return None
+    try:
+        plan = decode(ScorePlan, document)
+    except (ConfigError, InvalidInput):  # of another version
+        return None
+    return body_of_plan(plan) if plan.chords else None
 
 
 def _understood(services: Services, song: Song, facts: ModelFacts) -> dict[str, Any]:

@@ -140,9 +140,9 @@ def _settled_studio(
     seconds = sum(
         _seconds_of(services, who, audio, decoded.get(role), role) for role, audio in body.inputs.items()
     )
-    settled = studio_intake.settled(services, body, facts, seconds)
+    settled = studio_intake.settled(services, who, body, facts)
     settled = _keep_audio(services, who, settled, job, decoded, whole=True)
-    new = studio_intake.new_job(services, who.owner, job, settled, facts)
+    new = studio_intake.new_job(services, who.owner, job, settled, facts, seconds)
     studio_intake.keep_parts(services, who, settled, job)
     return settled, new
 
@@ -304,7 +304,7 @@ def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
 def _check_audio(services: Services, who: Principal, body: AnyBody, audio: AudioInput, role: str) -> None:
     """Refuse audio that is not there or too short, and a continuation that would end before its audio does."""
     if audio.data is None:  # else it is decoded later
-        _check_length(body, _seconds_of(services, who, audio, None, role), role)
+        _check_length(services, body, _seconds_of(services, who, audio, None, role), role)
 
 
 def _seconds_of(
@@ -319,9 +319,9 @@ def _seconds_of(
     return 0.0 if decoded is None else decoded.wav.shape[-1] / decoded.sample_rate
 
 
-def _check_length(body: AnyBody, seconds: float, role: str) -> None:
+def _check_length(services: Services, body: AnyBody, seconds: float, role: str) -> None:
     if isinstance(body, StudioBody):
-        studio_intake.check_length(body, seconds)
+        studio_intake.check_length(services, body, seconds)
         return
     if role != "audio":
         return
@@ -360,7 +360,7 @@ def _keep_audio(
         upload = audio.upload
         if upload is None:
             found = decoded[role]
-            _check_length(body, found.wav.shape[-1] / found.sample_rate, role)
+            _check_length(services, body, found.wav.shape[-1] / found.sample_rate, role)
             upload = services.uploads.keep(who.owner, INLINE, found).id
             body = body.model_copy(update={role: AudioInput(upload=upload)})
         else:

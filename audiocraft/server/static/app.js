@@ -5,20 +5,24 @@ import { AudioShelf } from "./audio.js";
 import { CompareDialog } from "./compare.js";
 import { Composer } from "./composer.js";
 import { AnalysisDialog, keyboardDialog, keyDialog, ModelsDialog } from "./dialogs.js";
+import { canEdit, EditDialog } from "./edit.js";
 import { $, announce, calm, colour, paintRange, sentence } from "./dom.js";
 import { Jobs, isKept, titleOf } from "./jobs.js";
 import { Library } from "./library.js";
 import "./language.js";
 import { ElementPlayer, Player } from "./player.js";
+import { GameForm, PodcastForm } from "./productions.js";
 import { Region } from "./region.js";
-import { Stage } from "./stage.js";
+import { SongForm } from "./song.js";
+import { earlierOf, Stage } from "./stage.js";
 import { read, stars, write, writeText } from "./store.js";
+import { Workbench } from "./workbench.js";
 
 const SHORTCUTS = [
   [["Ctrl", "Enter"], "Generate"], [["Space"], "Play or pause"], [["←", "→"], "One second back or on"], [["↑", "↓"], "Piece above or below"],
   [["1", "2", "3"], "Take A, B, C at the same moment"],
-  [["N"], "New prompt"], [["V"], "Vary: the same with another seed"], [["X"], "Extend: continue this piece"], [["P"], "Redo a part"], [["S"], "Star"],
-  [["D"], "Download"], [["R"], "Rename"], [["Z"], "Take back a deletion"],
+  [["N"], "New prompt"], [["V"], "Vary: the same with another seed"], [["X"], "Extend: continue this piece"], [["P"], "Redo a part"], [["E"], "Edit: longer, loop, ending, style"], [["S"], "Star"],
+  [["D"], "Download"], [["R"], "Rename"], [["Z"], "Undo a deletion or the last change"],
   [["L"], "Repeat"], [["/"], "Search"], [["T"], "Light or dark"], [["?"], "This list"],
 ];
 
@@ -28,7 +32,11 @@ const jobs = new Jobs();
 const shelf = new AudioShelf((id, message) => jobs.hear(id, message));
 const composer = new Composer(generate);
 const stage = new Stage(player, shelf, jobs, (take, at) => show(take, player.wanted, at), (generation, suggestion) => composer.offerTo(generation, suggestion));
-const region = new Region((body) => complain(generate([body])));
+const region = new Region((body) => complain(generate([body])), jobs);
+const edits = new EditDialog((body) => generate([body]), jobs);
+const songs = new SongForm(async (body) => { await generate([body]); return stage.generation; });
+const forms = { composer, "song-form": songs, "podcast-form": new PodcastForm((body) => generate([body])), "bank-form": new GameForm((body) => generate([body])) };
+const bench = new Workbench();
 const models = new ModelsDialog();
 const analysis = new AnalysisDialog();
 const comparison = new CompareDialog();
@@ -63,8 +71,7 @@ function play(generation) {
 
 /** Make a piece again from its recipe. */
 function again(recipe) {
-  composer.fill(recipe);
-  composer.focus();
+  reuse(recipe);
   announce("Its settings are in the form");
 }
 
@@ -123,12 +130,17 @@ async function vary() {
   const { generation } = stage;
   if (!generation) return;
   const { seed, webhook, priority, metadata: { title, ...metadata } = {}, ...request } = generation.request;
+  if (generation.kind === "song") { // the same plan, with other takes
+    delete request.base;
+    request.sections = request.sections.map(({ seed: _, ...section }) => section);
+  }
   await generate([{ ...request, metadata }]); // the words in its metadata make it a take of the same piece
 }
 
 async function extend() {
   const { generation } = stage;
   if (!generation || !isKept(generation)) return;
+  bench.choose("music");
   await composer.extend(generation);
   $("composer").scrollIntoView({ block: "nearest" });
   $("generate").focus();
@@ -139,6 +151,31 @@ const complain = (promise) => promise?.catch((error) => {
   say(sentence(error.message));
   setTimeout(() => say(""), 6000);
 });
+
+/** Put the settings of a piece into the form that it came from. */
+function reuse(generation) {
+  if (generation.kind === "song") { bench.choose("song"); songs.fill(generation); songs.focus(); return; }
+  bench.choose(generation.kind === "sound" ? "sound" : "music");
+  composer.fill(generation);
+  composer.focus();
+}
+
+function edit() {
+  const { generation } = stage;
+  if (generation && isKept(generation) && canEdit(generation)) edits.open(generation);
+}
+
+/** Have back what was deleted last, else what the piece was before its last change, at the same moment. */
+async function undo() {
+  if (library.undo()) return;
+  const id = stage.generation && earlierOf(stage.generation);
+  if (!id) return;
+  const before = jobs.known.get(id) ?? (await get(`/v1/generations/${id}`).catch(() => null));
+  if (!before) { say("What it was made from is not there any more."); return; }
+  jobs.know(before);
+  show(before, player.wanted, player.position);
+  announce("As it was before");
+}
 
 function star() {
   const { generation } = stage;
@@ -153,8 +190,10 @@ $("vary").addEventListener("click", () => complain(vary()));
 const redo = () => stage.generation && region.start(stage.generation, player.position, models.models);
 $("redo").addEventListener("click", redo);
 $("extend").addEventListener("click", () => complain(extend()));
-$("reuse").addEventListener("click", () => { composer.fill(stage.generation); composer.focus(); });
+$("reuse").addEventListener("click", () => reuse(stage.generation));
 $("star").addEventListener("click", star);
+$("edit").addEventListener("click", edit);
+$("back").addEventListener("click", () => complain(undo()));
 $("inspect").addEventListener("click", () => complain(analysis.generation(stage.generation)));
 $("compare").addEventListener("click", () => { player.pause(); complain(comparison.open(stage.generation)); });
 $("volume").value = player.volume = read("volume", 0.9);
@@ -184,7 +223,7 @@ const COMMANDS = {
   " ": () => stage.generation && player.toggle(),
   ArrowLeft: () => player.seek(player.position - 1), ArrowRight: () => player.seek(player.position + 1),
   ArrowUp: () => show(library.neighbour(-1), player.wanted), ArrowDown: () => show(library.neighbour(1), player.wanted),
-  r: () => stage.openName(), z: () => library.undo(), n: () => composer.focus(), v: () => complain(vary()), x: () => complain(extend()), p: redo, s: star, d: () => $("download").click(), l: () => $("loop").click(),
+  r: () => stage.openName(), z: undo, n: () => forms[bench.form].focus(), e: edit, v: () => complain(vary()), x: () => complain(extend()), p: redo, s: star, d: () => $("download").click(), l: () => $("loop").click(),
   "/": () => $("search").focus(), t: toggleTheme, "?": () => $("keys-dialog").showModal(),
 };
 for (let number = 1; number <= 9; number++) COMMANDS[number] = () => stage.take(number - 1);

@@ -5,9 +5,8 @@ import { $, adaptedName, calm, h, paintRange, pitch, seconds, sentence } from ".
 import { ChordLane } from "./lane.js";
 import { AudioSource } from "./source.js";
 import { draft, read, write } from "./store.js";
-import { capital, ideasFor, surprise, TONICS, wordsOf } from "./words.js";
+import { capital, ideasFor, KEYS, surprise, wordsOf } from "./words.js";
 
-const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
 const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "lane-text": "", strength: "", "top-k": "", passes: "", spans: "", solver: "", "flow-steps": "", seed: "" };
 const OWN = { temperature: 1, guidance: 3 }; // sliders that stand at the model's own value until they are moved
 const RANGES = { temperature: 2, guidance: 10 }; // where they end, unless a model's own value lies beyond
@@ -289,8 +288,15 @@ export class Composer {
     form.addEventListener("input", ({ target }) => {
       if (target.id === "prompt") this._remember(); if (target.id in OWN) this._move(target.id, target.value); this._show(); });
     form.addEventListener("change", ({ target }) => {
-      if (target.name === "kind") { $("model").value = ""; write("model", ""); this._kindIs(target.value); }
       if (target.id === "model") this._offerWords(wordsOf(this.model, this._get("kind")));
+      this._show();
+      this._keep();
+    });
+    $("kind").addEventListener("change", ({ target }) => {
+      if (!(target.value in this._drafts)) return; // another form's
+      $("model").value = "";
+      write("model", "");
+      this._kindIs(target.value);
       this._show();
       this._keep();
     });
@@ -327,7 +333,12 @@ export class Composer {
     $(field).focus();
   }
 
-  _get(name) { return document.querySelector(`input[name=${name}]:checked`).value; }
+  _get(name) {
+    const { value } = document.querySelector(`input[name=${name}]:checked`);
+    if (name !== "kind") return value;
+    if (value in this._drafts) this._kind = value; // while another form is there, what this one had
+    return this._kind ?? "music";
+  }
   _set(name, value) { document.querySelector(`input[name=${name}][value="${CSS.escape(value)}"]`).checked = true; }
 
   /** What is to be made, with what was last written for it. */

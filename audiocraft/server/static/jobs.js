@@ -3,6 +3,8 @@
 
 import { ApiError, get, openSocket, patch, pause, post } from "./api.js";
 
+const PLACES = { song: "/v1/songs", edit: "/v1/edits", podcast: "/v1/podcasts", bank: "/v1/banks" }; // where else something is asked for, by its kind
+
 export const ACTIVE = ["queued", "starting", "processing"];
 export const isActive = (generation) => ACTIVE.includes(generation.status);
 
@@ -65,9 +67,17 @@ export class Jobs extends EventTarget {
   recall(generation) { this._dropped.delete(generation.id); this.known.set(generation.id, generation); }
 
   async submit(body) {
-    const generation = await post("/v1/generations", body);
+    const generation = await post(PLACES[body.kind] ?? "/v1/generations", body);
     this.take(generation);
     return generation;
+  }
+
+  /** The words by which what is made of a piece is a take beside it. */
+  async beside(generation) {
+    const { set, title } = generation.metadata ?? {};
+    const words = { set: set ?? Math.random().toString(36).slice(2, 12), ...(title && { title }) };
+    if (!set) this.take(await patch(`/v1/generations/${generation.id}`, { metadata: { set: words.set } }));
+    return words;
   }
 
   async cancel(id) { this.take(await post(`/v1/generations/${id}/cancel`)); }

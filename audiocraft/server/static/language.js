@@ -7,8 +7,8 @@ import { read, write } from "./store.js";
 const LANGUAGES = { en: "English", ko: "한국어" };
 const ATTRIBUTES = ["aria-label", "title", "placeholder", "aria-valuetext", "content"];
 // Where words of people are shown; of the page's own words these hold only what OWN lists.
-const WRITTEN = "#stage-title, #stage-words, #mini-title, #attached-name, #analysis-title, #pieces .prompt, #words-groups .chips, #score, title, textarea, code";
-const OWN = ["Nothing playing yet", "The piece", "Analysis", "Untitled music", "Untitled sound", "Untitled continuation", "Untitled melody", "Untitled style"];
+const WRITTEN = "#stage-title, #stage-words, #mini-title, #attached-name, #analysis-title, #pieces .prompt, #words-groups .chips, #score, #sections, #voice-name, title, textarea, code";
+const OWN = ["Nothing playing yet", "The piece", "Analysis", "Untitled music", "Untitled sound", "Untitled continuation", "Untitled melody", "Untitled style", "Untitled edit"];
 const PLACE = /\{(\w+)(?::([nt]))?\}/g;
 const KINDS = { n: "-?\\d[\\d.,:]*", t: ".+?" };
 const MOST_NESTED = 4;

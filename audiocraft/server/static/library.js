@@ -215,14 +215,15 @@ export class Library {
     this._sayUndo();
   }
 
-  /** Have the piece back that was deleted last. */
+  /** Have the piece back that was deleted last -> whether there was one. */
   undo() {
     const [id, { piece, timer }] = [...this._deleting].at(-1) ?? [null, {}];
-    if (!id) return;
+    if (!id) return false;
     clearTimeout(timer);
     this._recall(id, piece);
     this._rows.get(id)?.querySelector(".prompt").focus({ preventScroll: true });
     announce(`“${titleOf(piece)}” is back`);
+    return true;
   }
 
   /** A piece that another tab or somebody else deleted. */

@@ -1,10 +1,12 @@
 // The piece that is being looked at and listened to: outline, spectrogram, transport, and what can be done with it.
 
 import { send } from "./api.js";
-import { $, announce, calm, clock, h, makerOf, pitch, seconds, sentence, setIcon } from "./dom.js";
+import { $, announce, bytes, calm, clock, h, makerOf, pitch, seconds, sentence, setIcon } from "./dom.js";
 import { drawRest, drawWave, pitchAxis, Spectrogram, timeAxis } from "./draw.js";
+import { canEdit } from "./edit.js";
 import { isActive, isKept, lengthOf, titleOf } from "./jobs.js";
 import { chordsOf, Score, Takes } from "./score.js";
+import { Sections, sectionsOf } from "./sections.js";
 import { stars } from "./store.js";
 
 const FORMATS = [["wav", "WAV", "exact"], ["flac", "FLAC", "exact, smaller"], ["mp3", "MP3", "plays everywhere"], ["opus", "Opus", "small"], ["acx", "ACX", "codes, the smallest"]];
@@ -23,6 +25,12 @@ function nameOf(response) {
   return encoded ? decodeURIComponent(encoded[1]) : /filename="([^"]+)"/.exec(said)?.[1];
 }
 
+/** The piece that another one was made from: what undoing leads back to. */
+export const earlierOf = ({ kind, request }) => (kind === "edit" ? request?.audio?.generation : kind === "song" ? request?.base : null);
+
+/** The further files of a piece: their names, and what each is. */
+const filesOf = (generation) => (generation?.result?.files ?? []).map(({ name, bytes: size }) => [name, { zip: "for Godot and the web", mp3: "with chapters", acproj: "the project" }[name.split(".").pop()] ?? bytes(size)]);
+
 export class Stage {
   /**
    * @param {(take: object, at: number) => void} choose puts another take of the same piece on the stage
@@ -38,6 +46,7 @@ export class Stage {
     this._drawn = 0;
     this._spectrogram = new Spectrogram($("spectrum-canvas"));
     this._score = new Score($("score"));
+    this._sections = new Sections($("sections"), (second) => { player.seek(second); this._stale = true; });
     this._takes = new Takes($("takes"), (take) => choose(take, this._momentFor(take)));
     this._stale = true;
     this._heard = new WeakSet();
@@ -86,7 +95,7 @@ export class Stage {
     this.generation = null;
     $("stage").dataset.state = "empty";
     [$("stage-title").textContent, $("stage-facts").textContent] = EMPTY;
-    for (const id of ["stage-status", "progress", "actions", "score", "takes", "star", "rename", "stage-words", "understood", "seam", "mini"]) $(id).hidden = true;
+    for (const id of ["stage-status", "progress", "actions", "score", "sections", "takes", "back", "star", "rename", "stage-words", "understood", "seam", "mini"]) $(id).hidden = true;
     $("play").disabled = true;
     this._sayTitle();
     this._stale = true;
@@ -116,6 +125,7 @@ export class Stage {
     this._showActions(generation, active);
     const duration = piece?.complete ? piece.duration : Math.max(lengthOf(generation), 0.1);
     this._score.show(chordsOf(generation, this._jobs.known.get(generation.request?.audio?.generation)), duration);
+    this._sections.show(sectionsOf(generation));
     this._showSeam(generation, duration);
     this._showAxes(piece, duration);
     this._showTakes(generation);
@@ -130,7 +140,7 @@ export class Stage {
     const { plan, understood } = generation;
     const length = lengthOf(generation);
     const tempo = plan?.tempo ?? understood?.tempo, key = plan?.key ?? understood?.key;
-    const chords = understood?.chords?.length ? understood.chords.map(pitch).join(" ") : null;
+    const chords = understood?.chords?.length && generation.kind !== "song" ? understood.chords.map(pitch).join(" ") : null;
     return [
       makerOf(generation), length < generation.duration ? `${seconds(length)} of ${seconds(generation.duration)}` : seconds(generation.duration),
       tempo ? `${Math.round(tempo)} bpm` : null, key ? pitch(key) : null, chords, `seed ${generation.seed}`, understood?.read_as ? `understood: ${understood.read_as}` : null,
@@ -184,6 +194,13 @@ export class Stage {
     $("actions").hidden = false;
     $("cancel").hidden = !active;
     for (const id of ["extend", "redo", "inspect", "compare", "star"]) $(id).hidden = !done;
+    if (generation.kind === "song") $("redo").hidden = true; // its sections are made again one by one, in its form
+    if (["podcast", "bank"].includes(generation.kind)) for (const id of ["extend", "redo", "reuse"]) $(id).hidden = true;
+    else $("reuse").hidden = generation.kind === "edit";
+    if (generation.kind === "edit" && generation.request.edit === "loop") $("vary").hidden = true;
+    else $("vary").hidden = false; // a loop is cut, and always the same
+    $("edit").hidden = !done || !canEdit(generation);
+    $("back").hidden = !earlierOf(generation);
     $("download").closest(".menu").hidden = !done;
     $("vary").querySelector("span").textContent = generation.status === "failed" ? "Try again" : "Vary";
     const starred = stars.has(generation.id);
@@ -253,7 +270,16 @@ export class Stage {
     // Of one that was canceled there is what was heard, not a file.
     const whole = generation.status === "succeeded";
     const response = await send(`/v1/generations/${generation.id}/${whole ? `audio?format=${format}&download=true` : `stream?format=${format}`}`);
-    const name = nameOf(response) ?? `${titleOf(generation).slice(0, 48).replace(/[^\p{L}\p{M}\p{N}]+/gu, "-").toLowerCase()}-${generation.seed}.${format}`;
+    await this._save(response, nameOf(response) ?? `${titleOf(generation).slice(0, 48).replace(/[^\p{L}\p{M}\p{N}]+/gu, "-").toLowerCase()}-${generation.seed}.${format}`);
+  }
+
+  /** A further file of the piece, as `result.files` names it. */
+  async downloadFile(name) {
+    $("formats").hidden = true;
+    await this._save(await send(`/v1/generations/${this.generation.id}/files/${encodeURIComponent(name)}`), name);
+  }
+
+  async _save(response, name) {
     const address = URL.createObjectURL(await response.blob());
     const link = h("a", { href: address, download: name });
     document.body.append(link);
@@ -289,9 +315,6 @@ export class Stage {
     const wave = $("wave");
     for (const picture of [wave, $("spectrum")]) this._wirePointer(picture);
     wave.addEventListener("keydown", (event) => this._seekByKey(event));
-    $("formats").replaceChildren(...FORMATS.map(([format, name, note]) => h("li", { role: "none" },
-      h("a", { role: "menuitem", href: "#", "data-format": format, onclick: (event) => { event.preventDefault(); this._try(this.download(format)); this._closeMenu(true); } },
-        h("span", {}, name), h("small", {}, note)))));
     $("download").addEventListener("click", () => { if ($("formats").hidden) this._openMenu(); else this._closeMenu(); });
     document.addEventListener("click", (event) => { if (!event.target.closest(".menu")) this._closeMenu(); });
     $("formats").addEventListener("keydown", (event) => this._menuKey(event));
@@ -318,7 +341,16 @@ export class Stage {
     picture.addEventListener("pointerleave", () => { label.hidden = true; });
   }
 
-  _openMenu() { $("formats").hidden = false; $("download").setAttribute("aria-expanded", "true"); $("formats").querySelector("a").focus(); }
+  /** What can be fetched of a piece: further files first, then its audio in every format. */
+  _fillMenu() {
+    const entry = (name, note, data, action) => h("li", { role: "none" },
+      h("a", { role: "menuitem", href: "#", ...data, onclick: (event) => { event.preventDefault(); this._try(action()); this._closeMenu(true); } }, h("span", {}, name), h("small", {}, note)));
+    const files = filesOf(this.generation), made = files.filter(([name]) => /\.(zip|mp3)$/.test(name)), rest = files.filter((one) => !made.includes(one));
+    const file = ([name, note]) => entry(name, note, { "data-file": name }, () => this.downloadFile(name));
+    $("formats").replaceChildren(...made.map(file), ...FORMATS.map(([format, name, note]) => entry(name, note, { "data-format": format }, () => this.download(format))), ...rest.map(file));
+  }
+
+  _openMenu() { this._fillMenu(); $("formats").hidden = false; $("download").setAttribute("aria-expanded", "true"); $("formats").querySelector("a").focus(); }
 
   _closeMenu(focus = false) {
     if ($("formats").hidden) return;
@@ -380,6 +412,7 @@ export class Stage {
     if (!this._stale && !player.wanted && !waiting) return;
     this._stale = false;
     drawWave($("wave-canvas"), player.piece, player.position, time / 1000);
+    this._sections.light(player.position > 0 || player.wanted ? player.position : null);
     this._score.light(player.position > 0 || player.wanted ? player.position : null);
     $("clock-chord").textContent = this._score.legible ? "" : this._score.now;
     const head = $("spectrum-head");

@@ -2,6 +2,7 @@
 
 const PREFIX = "audiocraft.";
 const KEPT = 300;
+const KEPT_KINDS = ["music", "sound", "continuation", "melody", "style", "drums"];
 
 export function read(name, otherwise) {
   try {
@@ -35,6 +36,7 @@ export const recipes = {
   all: () => read("recipes", []),
   keep(generation) {
     const { id, prompt, kind, model, duration, seed, created_at, request } = generation;
+    if (!KEPT_KINDS.includes(kind)) return; // what is made of several is not made again from a few words
     const { temperature, guidance, top_k, decoding_steps, span_arrangement, flow_solver, flow_steps } = request;
     const recipe = { id, prompt, kind, model, duration, seed, created_at, request: { temperature, guidance, top_k, decoding_steps, span_arrangement, flow_solver, flow_steps } };
     write("recipes", [recipe, ...this.all().filter((known) => known.id !== id)].slice(0, KEPT));

@@ -18,12 +18,21 @@ const IDEAS = {
   },
 };
 
+/** Songs to start from: the name of each section, and what it sounds like. */
+export const IDEAS_OF_SONGS = {
+  "Ballad": [["Verse", "Calm piano"], ["Chorus", "Piano, strings and drums"]],
+  "Rock": [["Verse", "Electric guitar and bass"], ["Chorus", "Energetic rock with electric guitar and drums"]],
+  "Lofi": [["Intro", "Electric piano"], ["Verse", "Lofi with electric piano, bass and drums"]],
+};
+
 const ABOUT = {
   music: "This model knows these words and no others. It takes tempo, key and chords from the prompt as well.",
   sound: "This model knows these sounds, alone or in pairs, and no others.",
 };
 
 export const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"];
+
+export const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
 
 const RHYTHM = ["bass", "drums"]; // no melody alone
 

@@ -227,7 +227,7 @@ class Dispatcher:
         held = _HeldJob(job=job)
         run = held.ticket = StudioRun(
             self.store, self.blobs, job,
-            model=lambda name: self.engine.shared(name, priority=job.priority),
+            model=lambda name, watch: self.engine.shared(name, priority=job.priority, watch=watch),
             watermark=self.engine.watermark, turns=self._studio, ended=lambda: self._forget(held),
         )  # fmt: skip
         with self._lock:

@@ -17,6 +17,7 @@ from audiocraft.config.watermark import PROVENANCE
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import Loaded, ModelCache
 from audiocraft.errors import ConfigError
+from audiocraft.generation.progress import ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.watermarks.provenance import marked, provenance_mark
@@ -79,9 +80,15 @@ class LocalEngine(Engine):
         """The sample rate of a model's audio; the model is loaded for this."""
         return self.models.get(model).sample_rate
 
-    def shared(self, model: str, *, priority: int = 0) -> GeneratorModel:
-        """A model for workflows: what they run on it, this engine makes. It is loaded for this."""
-        return SharedModel(self, model, self.models.get(model), priority=priority)
+    def shared(
+        self, model: str, *, priority: int = 0, watch: ProgressCallback | None = None
+    ) -> GeneratorModel:
+        """A model for workflows: what they run on it, this engine makes. It is loaded for this.
+
+        Args:
+            watch: told the progress of what is run without a callback of its own.
+        """
+        return SharedModel(self, model, self.models.get(model), priority=priority, watch=watch)
 
     def load(self, model: str) -> LoadedModel:
         """Load a model and warm it up, or find it loaded."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from typing import Any
 from torch import Tensor
 
 from audiocraft.audio.files import audio_write
-from audiocraft.audio.finishing import Finish, finished
+from audiocraft.audio.finishing import Finish
 from audiocraft.audio.formats import file_format
 from audiocraft.audio.marks import Marks
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
+from audiocraft.models.watermarks.provenance import finished_and_marked
 from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_write
 from audiocraft.workflows.loop_marks import marks_of
@@ -62,12 +63,14 @@ def export_bank(
     ambiences: Sequence[Ambience] = (),
     title: str = "",
     audio_format: str = "ogg",
+    watermark: str | None = None,
 ) -> Path:
     """Write a bank into a folder and return the path of its `bank.json`.
 
     Args:
         states: which the bank has; the first is that of the beginning.
         audio_format: ogg (which Godot streams), wav or flac.
+        watermark: the name of what marks all files; None: nothing does.
     """
     if audio_format not in AUDIO_FORMATS:
         raise InvalidInput(
@@ -77,9 +80,8 @@ def export_bank(
     marks = marks_of(music.plan)
     spare = _spare_db(music, states)
     for name, path in names.items():
-        _write(
-            folder / path, music.layers[name] * 10 ** (-spare / 20), music.sample_rate, audio_format, marks
-        )
+        softer = music.layers[name] * 10 ** (-spare / 20)
+        _write(folder / path, softer, music.sample_rate, audio_format, marks, watermark)
         atomic_write(folder / f"{path}.import", import_file(path, marks, music.plan.beats_per_bar))
     description = {
         "format": BANK_FORMAT,
@@ -90,8 +92,8 @@ def export_bank(
         "levels": dict(LEVELS),
         "layers": {name: {"file": path} for name, path in names.items()},
         "states": [_state(music, state, spare) for state in states],
-        "stingers": _stingers(folder, stingers, audio_format),
-        "ambiences": _ambiences(folder, ambiences, audio_format),
+        "stingers": _stingers(folder, stingers, audio_format, watermark),
+        "ambiences": _ambiences(folder, ambiences, audio_format, watermark),
         "godot": "music.tres",
     }
     atomic_write(folder / "music.tres", interactive_music(description))
@@ -142,11 +144,11 @@ def _spare_db(music: LayeredMusic, states: Sequence[State]) -> float:
     return max(0.0, 20 * math.log10(max(highest, 1e-9)) + 3.0) if states else 0.0
 
 
-def _stingers(folder: Path, stingers: Sequence[Stinger], form: str) -> dict[str, Any]:
+def _stingers(folder: Path, stingers: Sequence[Stinger], form: str, watermark: str | None) -> dict[str, Any]:
     said = {}
     for stinger in stingers:
         path = f"stingers/{slug(stinger.name)}.{form}"
-        write_audio(folder / path, stinger.audio, stinger.sample_rate)
+        write_audio(folder / path, stinger.audio, stinger.sample_rate, watermark=watermark)
         said[stinger.name] = {
             "file": path,
             "seconds": stinger.audio.shape[-1] / stinger.sample_rate,
@@ -156,11 +158,13 @@ def _stingers(folder: Path, stingers: Sequence[Stinger], form: str) -> dict[str,
     return said
 
 
-def _ambiences(folder: Path, ambiences: Sequence[Ambience], form: str) -> dict[str, Any]:
+def _ambiences(
+    folder: Path, ambiences: Sequence[Ambience], form: str, watermark: str | None
+) -> dict[str, Any]:
     said = {}
     for one in ambiences:
         path = f"ambience/{slug(one.environment)}.{form}"
-        write_audio(folder / path, one.audio, one.sample_rate)
+        write_audio(folder / path, one.audio, one.sample_rate, watermark=watermark)
         atomic_write(folder / f"{path}.import", import_file(path, None, 4))
         said[one.environment] = {
             "file": path,
@@ -171,19 +175,27 @@ def _ambiences(folder: Path, ambiences: Sequence[Ambience], form: str) -> dict[s
     return said
 
 
-def write_audio(path: Path, audio: Tensor, rate: int, *, plan: ScorePlan | None = None) -> None:
+def write_audio(
+    path: Path, audio: Tensor, rate: int, *, plan: ScorePlan | None = None, watermark: str | None = None
+) -> None:
     """Write audio [C, N] with its peaks limited, and nothing else done to it.
 
     Args:
         plan: of a loop, which then stays one, and says so.
+        watermark: the name of what marks it; None: nothing does.
     """
     form = path.suffix.lower().lstrip(".")
-    _write(path, audio * file_format(form).gain, rate, form, None if plan is None else marks_of(plan))
+    marks = None if plan is None else marks_of(plan)
+    _write(path, audio * file_format(form).gain, rate, form, marks, watermark)
 
 
-def _write(path: Path, audio: Tensor, rate: int, form: str, marks: Marks | None) -> None:
+def _write(
+    path: Path, audio: Tensor, rate: int, form: str, marks: Marks | None, watermark: str | None
+) -> None:
     """Write audio with its peaks limited, and nothing else done to it: a loop stays one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    three = finished(audio.repeat(1, 3) if marks is not None else audio, rate, _PLAIN)
+    three = finished_and_marked(
+        audio.repeat(1, 3) if marks is not None else audio, rate, replace(_PLAIN, watermark=watermark)
+    )
     kept = three[:, audio.shape[-1] : 2 * audio.shape[-1]] if marks is not None else three
     audio_write(path, kept, rate, format=form, strategy="none", add_suffix=False, marks=marks)

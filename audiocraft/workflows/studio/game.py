@@ -66,6 +66,7 @@ class GameAudioSystem:
         piece: the piece that all music is part of.
         folder: where takes and layers are kept; None is the cache.
         device: cpu or cuda; None is what is there.
+        watermark: the name of what marks all files of its banks; None: nothing does.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class GameAudioSystem:
         piece: GamePiece = USUAL_PIECE,
         folder: str | os.PathLike[str] | None = None,
         device: str | None = None,
+        watermark: str | None = None,
     ) -> None:
+        self._watermark = watermark
         self._names = {"music": music, "sounds": sounds}
         self._device = device
         self._models: dict[str, GeneratorModel] = {}
@@ -234,6 +237,7 @@ class GameAudioSystem:
             ambiences=around,
             title=self.piece.title,
             audio_format=audio_format,
+            watermark=self._watermark,
         )
 
     def _stinger_plan(self) -> ScorePlan:

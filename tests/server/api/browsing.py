@@ -13,6 +13,7 @@ import torch
 from audiocraft.generation.request import GenerationRequest
 
 from ..fakes import RATE
+from .axe import place
 
 CHROMIUM = os.environ.get("AUDIOCRAFT_CHROMIUM") or next(
     filter(
@@ -32,6 +33,12 @@ PIECES = (
     "Dreamy music box waltz in C major, 96 bpm",
     "Happy folk with acoustic guitar and violin, 112 bpm, chords: G D Em C",
 )  # fmt: skip
+
+
+def axe() -> Path | None:
+    """axe-core, where somebody has fetched it (`axe.py`)."""
+    found = place()
+    return found if found.is_file() else None
 
 
 def tone_of(request: GenerationRequest) -> torch.Tensor:

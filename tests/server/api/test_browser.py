@@ -365,8 +365,9 @@ def test_a_part_is_marked_and_made_anew(visit: Visit, engine: FakeEngine) -> Non
     visit.page.keyboard.press("Escape")
 
 
-def test_other_models_say_that_they_redo_no_part(visit: Visit) -> None:
+def test_models_of_sounds_say_that_they_redo_no_part(visit: Visit) -> None:
     visit.page.fill("#duration", "1")
+    visit.page.locator("#kind label", has_text="Sounds").click()
     visit.generate("whole")
     visit.until("audiocraft.stage.generation.status === 'succeeded'")
     visit.page.click("#redo")

@@ -16,6 +16,8 @@ from audiocraft.config.serving import ServingConfig
 from audiocraft.errors import ConfigError
 from audiocraft.server.api.codes_body import CodesBody
 from audiocraft.server.api.compat import AudioGenerateBody, SpeechBody, TextToAudioBody
+from audiocraft.server.api.edit_bodies import EditBody
+from audiocraft.server.api.production_bodies import BankBody, PodcastBody
 from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.api.studio_bodies import SongBody
 from audiocraft.server.app import create_app
@@ -73,7 +75,17 @@ def test_whatever_is_sent_is_explained_and_has_an_example(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "body",
-    [GenerationBody, SongBody, CodesBody, TextToAudioBody, SpeechBody, AudioGenerateBody],
+    [
+        GenerationBody,
+        SongBody,
+        EditBody,
+        PodcastBody,
+        BankBody,
+        CodesBody,
+        TextToAudioBody,
+        SpeechBody,
+        AudioGenerateBody,
+    ],
     ids=lambda body: body.__name__,
 )
 def test_examples_are_valid(body: type[BaseModel]) -> None:

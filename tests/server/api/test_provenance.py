@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from audiocraft.server.worker.ports import Codes
 from .. import fakes
 from ..fakes import FACTS, FakeEngine
 from ..test_app import services_of
+from ..test_studio import phrase
 from ..waiting import until_status
 from .test_analysis import ThreadAnalyst
 
@@ -172,7 +174,26 @@ def of_the_studio(client: TestClient) -> Iterator[tuple[str, str, bytes]]:
     """The audio and the further files of everything that is made of several pieces."""
     section = {"prompt": "rain", "bars": 1}
     song = {"sections": [section, section], "tempo": 120, "key": "A minor", "stems": True, "seed": 3}
-    for path, body in (("/v1/songs", song),):
+    voice = io.BytesIO()
+    soundfile.write(
+        voice,
+        phrase(GenerationRequest(prompts=("x",), duration=6.0, seeds=(4,)))[0].numpy(),
+        RATE,
+        format="WAV",
+    )
+    heard = {
+        "upload": client.post("/v1/uploads", files={"file": ("voice.wav", voice.getvalue())}).json()["id"]
+    }
+    bank = {"locations": ["neutral"], "bars": 1, "tempo": 120, "format": "wav", "stingers": True}
+    # What is asked for, and whether all of it is the machine's: of an edit, only what is new is marked.
+    for path, body in (
+        ("/v1/songs", song),
+        ("/v1/podcasts", {"voice": heard, "intro": 2, "outro": 2}),
+        ("/v1/banks", bank),
+        ("/v1/edits", {"edit": "restyle", "prompt": "rain", "audio": heard, "tempo": 120}),
+        ("/v1/edits", {"edit": "loop", "audio": heard, "tempo": 120, "bars": 2}),
+        ("/v1/edits", {"edit": "redo", "audio": heard, "tempo": 120, "region": {"start": 1, "end": 5}}),
+    ):
         answer = client.post(path, json=body)
         assert answer.status_code == 202, answer.text
         job = str(answer.json()["id"])
@@ -182,6 +203,11 @@ def of_the_studio(client: TestClient) -> Iterator[tuple[str, str, bytes]]:
             if file["media_type"].startswith("audio/"):
                 content = client.get(f"/v1/generations/{job}/files/{file['name']}").content
                 yield "get /v1/generations/{job}/files/{name}", file["name"].rpartition(".")[2], content
+            if file["media_type"] == "application/zip":
+                content = client.get(f"/v1/generations/{job}/files/{file['name']}").content
+                with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                    for name in (one for one in archive.namelist() if one.endswith(".wav")):
+                        yield "get /v1/generations/{job}/files/{name}", "wav", archive.read(name)
 
 
 def test_every_route_and_format_gives_marked_audio(marking: TestClient, watermark: AudioSeal) -> None:

@@ -13,17 +13,18 @@ from typing import Any
 
 import torch
 
-from audiocraft.audio.finishing import Finish
 from audiocraft.environment import VERSION
 from audiocraft.errors import Cancelled
-from audiocraft.generation.progress import CancelToken
+from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.models.generator import GeneratorModel
-from audiocraft.models.watermarks.provenance import finished_and_marked
 from audiocraft.server.errors import is_database_away, job_error_of
 from audiocraft.server.jobs.blobs import BlobStore, digest_of
 from audiocraft.server.jobs.records import GenerationJob, JobError, LeaseLost, tags_of
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.worker.requests import plan_document
+from audiocraft.server.worker.studio.banks import make_bank
+from audiocraft.server.worker.studio.edits import make_edit
+from audiocraft.server.worker.studio.podcasts import make_podcast
 from audiocraft.server.worker.studio.songs import make_song
 from audiocraft.server.worker.studio.work import Heard, StudioResult, StudioWork
 from audiocraft.types import ScorePlan
@@ -34,7 +35,9 @@ _log = logging.getLogger(__name__)
 _STEPS = 1000
 _PROGRESS_SECONDS = 0.25
 
-WORKFLOWS: Mapping[str, Callable[[StudioWork], StudioResult]] = {"song": make_song}
+WORKFLOWS: Mapping[str, Callable[[StudioWork], StudioResult]] = {
+    "song": make_song, "edit": make_edit, "podcast": make_podcast, "bank": make_bank
+}  # fmt: skip
 """By the kind of a job."""
 
 
@@ -54,7 +57,7 @@ class StudioRun:
         blobs: BlobStore,
         job: GenerationJob,
         *,
-        model: Callable[[str], GeneratorModel],
+        model: Callable[[str, ProgressCallback | None], GeneratorModel],
         watermark: str | None,
         turns: threading.Semaphore,
         ended: Callable[[], object],
@@ -79,7 +82,8 @@ class StudioRun:
         try:
             with self._turns:
                 self._cancel.check()
-                self._finish(WORKFLOWS[self._job.kind](self._work()))
+                work = self._work()
+                self._finish(work, WORKFLOWS[self._job.kind](work))
         except (Cancelled, LeaseLost):
             pass  # whoever canceled it has ended the job already, or it runs elsewhere
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one job must not stop the worker
@@ -131,12 +135,9 @@ class StudioRun:
         told = {"done": done, "total": _STEPS, "elapsed": round(now - self._started, 3), "part": what}
         self._store.advance(self._job, {"done": done}, [("progress", told)])
 
-    def _finish(self, made: StudioResult) -> None:
+    def _finish(self, work: StudioWork, made: StudioResult) -> None:
         self._cancel.check()
-        audio = made.audio.float().cpu()
-        if not made.finished:
-            finish = Finish(fade=0.0, watermark=self._watermark)
-            audio = finished_and_marked(audio, made.sample_rate, finish)
+        audio = made.audio.float().cpu() if made.finished else work.finished(made.audio, made.sample_rate)
         writer = self._blobs.writer(self._job, made.sample_rate, audio.shape[0])
         for start in range(0, audio.shape[-1], made.sample_rate):
             writer.append(audio[:, start : start + made.sample_rate])

@@ -31,10 +31,19 @@ class SharedModel(GeneratorModel):
     Args:
         model: the loaded model, which says what it can be asked for.
         priority: of all that is run.
+        watch: told the progress of all that is run by those who want to hear of none.
     """
 
-    def __init__(self, engine: Engine, name: str, model: GeneratorModel, *, priority: int = 0) -> None:
-        self._engine, self._model, self._priority = engine, model, priority
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        model: GeneratorModel,
+        *,
+        priority: int = 0,
+        watch: ProgressCallback | None = None,
+    ) -> None:
+        self._engine, self._model, self._priority, self._watch = engine, model, priority, watch
         self._asked = name
         self.name = model.name
         self.device = model.device
@@ -102,7 +111,7 @@ class SharedModel(GeneratorModel):
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         ticket = self._submitted(request, events, cancel)
         try:
-            return _result(events, progress, cancel)
+            return _result(events, progress or self._watch, cancel)
         except BaseException:
             ticket.cancel()
             raise

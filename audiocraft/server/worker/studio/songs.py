@@ -19,8 +19,8 @@ def make_song(work: StudioWork) -> StudioResult:
     """The song of a job."""
     song = song_of_job(work.job.request)
     work.begun(song.plan())
-    sounds = work.model(song.sound_model) if song.effects else None
-    pipeline = MusicProductionPipeline(work.model(song.model), sounds, folder=work.parts)
+    sounds = work.model(song.sound_model, None) if song.effects else None
+    pipeline = MusicProductionPipeline(work.model(song.model, None), sounds, folder=work.parts)
 
     def told(event: PartsProgress) -> None:
         work.report(_MADE * event.share, event.name)

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from audiocraft.audio.files import audio_write
+from audiocraft.audio.finishing import Finish
 from audiocraft.audio.marks import Marks
-from audiocraft.generation.progress import CancelToken
+from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.models.generator import GeneratorModel
-from audiocraft.models.watermarks.provenance import marked
+from audiocraft.models.watermarks.provenance import finished_and_marked, marked
 from audiocraft.server.jobs.records import GenerationJob, tags_of
 from audiocraft.types import ScorePlan
 
@@ -28,7 +29,7 @@ class StudioWork:
     Args:
         parts: the folder of parts, which the next attempt finds again.
         files: the folder of further files of this attempt.
-        model: a model by name.
+        model: a model by name; what it makes is told to the callback as well.
         heard: the audio that a field of the request names.
         watermark: what marks all that is given out; None: nothing does.
         report: told how much is done, 0 to 1, and of what.
@@ -38,12 +39,17 @@ class StudioWork:
     job: GenerationJob
     parts: Path
     files: Path
-    model: Callable[[str], GeneratorModel]
+    model: Callable[[str, ProgressCallback | None], GeneratorModel]
     heard: Callable[[str], Heard]
     watermark: str | None
     report: Callable[[float, str], None]
     begun: Callable[[ScorePlan | None], None]
     cancel: CancelToken
+
+    def finished(self, audio: Tensor, sample_rate: int) -> Tensor:
+        """Audio [C, N] as it is given out: marked, with its true peaks held."""
+        finish = Finish(fade=0.0, watermark=self.watermark)
+        return finished_and_marked(audio.float().cpu(), sample_rate, finish)
 
     def write(self, name: str, audio: Tensor, sample_rate: int, *, marks: Marks | None = None) -> Path:
         """Write audio [C, N] as a further file, marked like all that is given out."""
@@ -66,7 +72,7 @@ class StudioResult:
         facts: what else the job's result says.
         files: names of further files and their media types, the most wanted first.
         marks: what the audio's file says of tempo and loop.
-        finished: whether `audio` has been through `way_out`.
+        finished: whether `audio` is as it is given out; else `StudioWork.finished` makes it so.
     """
 
     audio: Tensor = field(repr=False)
