@@ -20,7 +20,7 @@ from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_fo
 from audiocraft.cli.manner import facts_of_model, settings_of
 from audiocraft.cli.output import note, result
 from audiocraft.cli.plan import chart_for, with_chart
-from audiocraft.cli.quality import effort_of
+from audiocraft.cli.quality import effort_of, within_budget
 from audiocraft.cli.reports import document, draw, explain_live, report
 from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
@@ -104,6 +104,8 @@ audiocraft generate "lofi beat, 84 bpm" --loop 4 -o loop.wav
 
 audiocraft generate "jazz with piano, 120 bpm" --takes 4
 
+audiocraft generate "jazz with piano, 120 bpm" --budget 20s
+
 audiocraft generate "folk song in G" -d 20 --ending cadence
 
 audiocraft generate "lofi beat" -d 3600 --stream | ffplay -nodisp -
@@ -152,6 +154,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     loop: options.Loop = None,
     ending: options.Ending = None,
     takes: options.Takes = None,
+    budget: options.BudgetOption = None,
     stride: options.Stride = None,
     schedule: options.Schedule = None,
     level_anchor: options.LevelAnchor = True,
@@ -218,6 +221,8 @@ def generate(  # every option is one parameter: that is how the option parser re
         finish = {"fade": fade, "watermark": PROVENANCE if watermark else None}
         job = with_kept(_job(request, audio, output, place, outlets, finish=finish, followed=followed), kept)
     job = replace(job, request=_looped(job.request, loop, job.place.model), effort=effort_of(job, takes))
+    if budget is not None:
+        job = within_budget(job, budget, given(context), quiet=quiet or as_json)
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
         explain_live(explainer, job)
@@ -429,6 +434,8 @@ def _load(job: Job) -> GeneratorModel:
     from audiocraft.models.loaders import load_model
 
     place = job.place
+    if job.chosen is not None:
+        return job.chosen
     check_interrupted()
     model = load_model(place.model, device=place.device, precision=place.precision)
     check_interrupted()

@@ -20,7 +20,7 @@ from audiocraft.models.musicgen import MusicGen
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.quality import best
 from audiocraft.workflows.quality.best import best_of
-from audiocraft.workflows.quality.ranking import FAULT, Rating, rate, wish_of_take
+from audiocraft.workflows.quality.ranking import FAULT, Rating, rate_take, wish_of_take
 from audiocraft.workflows.render import read_recipe, render
 from audiocraft.workflows.takes import Effort, take_seed
 
@@ -116,9 +116,9 @@ def test_takes_end_with_the_time(ear: Embedder) -> None:
 def test_a_fault_outweighs_every_wish(ear: Embedder) -> None:
     wanted = wish_of_take("drums at 100 bpm", None)
     sound, silent = clicks(100.0), torch.zeros(1, round(SECONDS * RATE))
-    assert rate(sound, RATE, wanted, ear).faults == ()
-    assert rate(silent, RATE, wanted, ear).faults == ("silent",)
-    assert rate(sound * torch.nan, RATE, wanted, ear).faults == ("broken",)
+    assert rate_take(sound, RATE, wanted, ear).faults == ()
+    assert rate_take(silent, RATE, wanted, ear).faults == ("silent",)
+    assert rate_take(sound * torch.nan, RATE, wanted, ear).faults == ("broken",)
     assert (
         Rating(faults=("silent",), kept={"tempo": 1.0}).total < Rating(kept={"tempo": 0.0}, damage=1.0).total
     )
