@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from audiocraft.workflows.takes import Effort
 
 
-def effort_of(job: Job, takes: int | None) -> Effort | None:
+def with_effort(
+    job: Job, takes: int | None, budget: str | None, given: Mapping[str, Any], *, quiet: bool
+) -> Job:
+    """`job` with the takes that are asked for, and what a budget chooses of what was not said, which is told."""
+    job = replace(job, effort=_effort_of(job, takes))
+    return job if budget is None else _within_budget(job, budget, given, quiet=quiet)
+
+
+def _effort_of(job: Job, takes: int | None) -> Effort | None:
     """How many takes are asked for, if there can be so many and they can be compared."""
     if takes is None:
         return None
@@ -33,7 +41,7 @@ def effort_of(job: Job, takes: int | None) -> Effort | None:
     return Effort(takes=takes)
 
 
-def within_budget(job: Job, budget: str, given: Mapping[str, Any], *, quiet: bool) -> Job:
+def _within_budget(job: Job, budget: str, given: Mapping[str, Any], *, quiet: bool) -> Job:
     """`job` with what a budget chooses of what was not said, and its model loaded; says in a line what and why."""
     from audiocraft.workflows.quality.budget import parse_budget
 

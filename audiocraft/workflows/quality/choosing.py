@@ -51,7 +51,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chosen:
+class ChosenModel:
     """What was chosen, loaded.
 
     Args:
@@ -66,7 +66,9 @@ class Chosen:
     measuring: float = 0.0
 
 
-def choose_model(budget: Budget, asked: Asked, *, book: CostBook | None = None, tell: Tell = print) -> Chosen:
+def choose_model(
+    budget: Budget, asked: Asked, *, book: CostBook | None = None, tell: Tell = print
+) -> ChosenModel:
     """The best way to make a request within a budget, with its model loaded. What measuring takes, once on a machine,
     does not count; where the machine is slower now than it was then, that counts.
 
@@ -111,7 +113,7 @@ def choose_model(budget: Budget, asked: Asked, *, book: CostBook | None = None, 
         gone = asked.spent + time.perf_counter() - began - measuring
         choice = _now(budget, choice, offers, asked, model, gone)
     request = _with(asked.request, choice, budget, model)
-    return Chosen(choice=choice, request=request, model=model, measuring=measuring)
+    return ChosenModel(choice=choice, request=request, model=model, measuring=measuring)
 
 
 def _candidates(asked: Asked, device: torch.device) -> list[tuple[ModelFacts, str]]:
