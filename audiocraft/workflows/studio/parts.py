@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from audiocraft.audio.files import audio_read, audio_write
-from audiocraft.audio.loudness import integrated_loudness
+from audiocraft.audio.loudness import loudness_in_pieces
 from audiocraft.config.decode import encode
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, Progress
@@ -137,7 +137,7 @@ def make_parts(
 
 def levelled(audio: Tensor, sample_rate: int, loudness: float = PART_LOUDNESS) -> Tensor:
     """Audio [C, N] at a loudness in LUFS, or as loud as its samples' peaks of -1 dB allow; silence stays silence."""
-    measured = float(integrated_loudness(audio.float(), sample_rate))
+    measured = loudness_in_pieces(audio.float(), sample_rate)
     peak = float(audio.abs().amax()) if audio.numel() else 0.0
     if measured == float("-inf") or not peak:
         return audio.float()
