@@ -232,6 +232,9 @@ def restyle(
         Path | None, typer.Option(metavar="FILE", help="Its plan, where another would be heard.")
     ] = None,
     seed: Seed = 0,
+    takes: Annotated[
+        int, typer.Option(help="Make so many, and keep the one in which the style is clearest.")
+    ] = 1,
     tempo: Tempo = None,
     model: options.PlanModel = "musicgen-nano",
     output: Output = None,
@@ -244,17 +247,19 @@ def restyle(
     from audiocraft.models.loaders import load_model
     from audiocraft.workflows.editing.files import read_piece, write_piece
     from audiocraft.workflows.editing.styles import restyle as make
+    from audiocraft.workflows.takes import check_takes_count
 
     target = target_of(file, output, "restyled")
     check_takes_plans(model)
     known = read_piece(file, tempo=tempo).plan if plan is None else chart_for(model, plan).plan()
-    made = make(load_model(model), GenerationRequest(prompts=(prompt,), seeds=(seed,)), known)
+    check_takes_count(takes)
+    made = make(load_model(model), GenerationRequest(prompts=(prompt,), seeds=(seed,)), known, takes=takes)
     write_piece(target, made.audio[0], made.sample_rate, title=prompt)
     facts = {
         "tempo": known.tempo,
         "key": known.key,
         "chords": [list(one) for one in known.chords],
-        "seed": seed,
+        "seed": made.seeds[0],
     }
     line = f"{known.tempo:.5g} bpm, {known.key}, {' '.join(symbol for _, symbol in known.chords[:16])}"
     report(target, facts, line, as_json=as_json, quiet=quiet)

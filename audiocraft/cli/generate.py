@@ -20,7 +20,7 @@ from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_fo
 from audiocraft.cli.manner import facts_of_model, settings_of
 from audiocraft.cli.output import note, result
 from audiocraft.cli.plan import chart_for, with_chart
-from audiocraft.cli.quality import effort_of
+from audiocraft.cli.quality import with_effort
 from audiocraft.cli.reports import document, draw, explain_live, report
 from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
@@ -104,6 +104,8 @@ audiocraft generate "lofi beat, 84 bpm" --loop 4 -o loop.wav
 
 audiocraft generate "jazz with piano, 120 bpm" --takes 4
 
+audiocraft generate "jazz with piano, 120 bpm" --budget 20s
+
 audiocraft generate "folk song in G" -d 20 --ending cadence
 
 audiocraft generate "lofi beat" -d 3600 --stream | ffplay -nodisp -
@@ -152,6 +154,7 @@ def generate(  # every option is one parameter: that is how the option parser re
     loop: options.Loop = None,
     ending: options.Ending = None,
     takes: options.Takes = None,
+    budget: options.BudgetOption = None,
     stride: options.Stride = None,
     schedule: options.Schedule = None,
     level_anchor: options.LevelAnchor = True,
@@ -217,7 +220,7 @@ def generate(  # every option is one parameter: that is how the option parser re
         request = followed.added_to(request, tempo=tempo)
         finish = {"fade": fade, "watermark": PROVENANCE if watermark else None}
         job = with_kept(_job(request, audio, output, place, outlets, finish=finish, followed=followed), kept)
-    job = replace(job, request=_looped(job.request, loop, job.place.model), effort=effort_of(job, takes))
+    job = with_effort(_looped(job, loop), takes, budget, given(context), quiet=quiet or as_json)
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not (quiet or as_json):
         explain_live(explainer, job)
@@ -276,19 +279,20 @@ def _request(
     )
 
 
-def _looped(request: GenerationRequest, bars: str | None, model: str) -> GenerationRequest:
-    """`request` for a loop, where one is asked for, with a model that is told bars."""
+def _looped(job: Job, bars: str | None) -> Job:
+    """`job` for a loop, where one is asked for, with a model that is told bars."""
     if bars is None:
-        return request
+        return job
     from audiocraft.checkpoints.facts import find_facts
     from audiocraft.generation.looping import as_loop
 
-    facts = find_facts(model)
+    facts = find_facts(job.place.model)
     if facts is not None:
         facts.check_takes("plan")
     if bars != "auto" and not bars.isdecimal():
         raise InvalidInput(f"--loop takes a number of bars, or auto; got {bars!r}", field="loop")
-    return as_loop(replace(request, loop=False), None if bars == "auto" else int(bars))
+    count = None if bars == "auto" else int(bars)
+    return replace(job, request=as_loop(replace(job.request, loop=False), count))
 
 
 def _check_report(outlets: Outlets, spectrogram: bool, as_json: bool, loop: str | None) -> None:
@@ -429,6 +433,8 @@ def _load(job: Job) -> GeneratorModel:
     from audiocraft.models.loaders import load_model
 
     place = job.place
+    if job.chosen is not None:
+        return job.chosen
     check_interrupted()
     model = load_model(place.model, device=place.device, precision=place.precision)
     check_interrupted()

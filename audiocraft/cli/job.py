@@ -20,6 +20,7 @@ from audiocraft.errors import InvalidInput
 if TYPE_CHECKING:
     from audiocraft.audio.finishing import Finish
     from audiocraft.generation.request import GenerationRequest
+    from audiocraft.models.generator import GeneratorModel
     from audiocraft.workflows.origins import Origin
     from audiocraft.workflows.render import ModelIdentity, Recipe
     from audiocraft.workflows.takes import Effort
@@ -42,6 +43,7 @@ _AROUND = frozenset(
         "plan",
         "loop",
         "takes",
+        "budget",
     }
 )
 _OTHER_AUDIO = {
@@ -72,6 +74,8 @@ class Job:
     """What made the file that is repeated."""
     effort: Effort | None = None
     """How many takes of each piece there are; None: one."""
+    chosen: GeneratorModel | None = None
+    """The model, where a budget has chosen and loaded it."""
     finish: Finish | None = None
     """Files of older versions had no finishing step."""
 

@@ -246,6 +246,16 @@ Ending = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="5s|realtime|best",
+        help="What it may take: a time, as fast as it sounds, or whatever is best; chooses what is not said of model, "
+        "precision, steps, takes and decoder, by what they cost on this machine.",
+        rich_help_panel=_HOW,
+    ),
+]
 Takes = Annotated[
     int | None,
     typer.Option(

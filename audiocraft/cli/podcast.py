@@ -12,7 +12,7 @@ from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.words import as_text
-from audiocraft.errors import InvalidInput
+from audiocraft.errors import InvalidInput, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ def make(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="The episode: mp3, which holds chapters, wav, flac, ogg or opus."
+            "--output", "-o", help="The episode: mp3 or m4a, which hold chapters, wav, flac, ogg or opus."
         ),
     ],
     theme: _THEME = "calm",
@@ -86,6 +86,7 @@ def make(
     """Make an episode: music, voice, softer music under it, a sound before each chapter, and the end."""
     from audiocraft.audio.chapters import read_chapters
     from audiocraft.audio.files import audio_read
+    from audiocraft.audio.m4a import SUFFIX as M4A
     from audiocraft.workflows.render import check_target
     from audiocraft.workflows.studio.podcast import PodcastAudioProcessor, PodcastSettings
 
@@ -93,10 +94,12 @@ def make(
         channels=1 if mono else 2, loudness=loudness, intro=intro, outro=outro, bed=bed, bed_db=bed_level,
         depth_db=depth, transitions=transitions, prepare_voice=prepare, detector=detector,
     )  # fmt: skip
-    target = check_target(output)
+    target = check_target(output, also=(M4A,))
     marks = () if chapters is None else read_chapters(_text_of(chapters))
-    if marks and target.suffix.lower() != ".mp3":
-        raise InvalidInput(f"{target.suffix} holds no chapters; end the name in .mp3", field="output")
+    if marks and target.suffix.lower() not in (".mp3", M4A):
+        raise InvalidInput(f"{target.suffix} holds no chapters; end the name in .mp3 or .m4a", field="output")
+    if target.suffix.lower() == M4A:
+        require("av", extra="av")
     wav, rate = audio_read(voice)
     processor = PodcastAudioProcessor(
         model, theme=as_text(theme, "theme"), seed=seed, sample_rate=min(48000, max(44100, rate))
@@ -210,11 +213,14 @@ def _write(
     from audiocraft.audio.chapters import with_chapters
     from audiocraft.audio.files import encode_audio, why_not_written
     from audiocraft.audio.formats import file_format
+    from audiocraft.audio.m4a import SUFFIX, encode_m4a
     from audiocraft.utils.files import atomic_write
 
     name = target.suffix.lower().lstrip(".")
-    form = file_format(name)
-    if chapters:
+    form = file_format("mp3" if target.suffix.lower() == SUFFIX else name)
+    if target.suffix.lower() == SUFFIX:
+        content = encode_m4a(audio, sample_rate, chapters=chapters, tags=tags, ceiling=-1.0)
+    elif chapters:
         content = encode_audio(audio * form.gain, sample_rate, name, 192)
         content = with_chapters(content, chapters, audio.shape[-1] / sample_rate, tags)
     else:

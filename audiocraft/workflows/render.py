@@ -272,11 +272,15 @@ def _made(
     return [(one.take, one.compared) for one in found]
 
 
-def check_target(path: str | os.PathLike[str]) -> Path:
-    """`path`, if a file can be written there; found out before anything is generated."""
+def check_target(path: str | os.PathLike[str], *, also: Sequence[str] = ()) -> Path:
+    """`path`, if a file can be written there; found out before anything is generated.
+
+    Args:
+        also: suffixes that its writer knows beside those of formats.
+    """
     target = Path(path)
-    if target.suffix.lower() not in SUFFIXES:
-        known = ", ".join(SUFFIXES)
+    if target.suffix.lower() not in (*SUFFIXES, *also):
+        known = ", ".join((*SUFFIXES, *also))
         raise InvalidInput(
             f"cannot tell the audio format from {str(target)!r}; end it in one of {known}", field="output"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from audiocraft.analysis.hearing import heard_plan
 from audiocraft.audio.finishing import finished
 from audiocraft.audio.joints import spectral_flux
+from audiocraft.config.decode import decode, encode
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.metrics.embedder import load_embedder
 from audiocraft.metrics.key import agrees, cens_chroma, key_of
@@ -20,6 +22,7 @@ from audiocraft.music.planning import reachable
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.editing.regions import Edited, Source, extend_after, extend_before, redo
 from audiocraft.workflows.editing.styles import restyle
+from audiocraft.workflows.quality.ranking import wish_of_take
 from benchmarks.edit_parts.pieces import STYLES, Setup, heard, prompts, share
 
 _SECONDS, _TEMPO = 8.0, 0.02
@@ -77,38 +80,63 @@ def _unheard(edit: Edited) -> bool:
 
 def measure_styles(setup: Setup) -> dict[str, Any]:
     """Hear the plan of pieces, play it in another style, and hear what was kept."""
-    ear = load_embedder()
-    known = [name for name in ear.config.styles]
-    tempo, chords, chance, style = [], [], [], []
-    plans: list[ScorePlan] = []
-    for place, words in enumerate(prompts(setup.count, setup.seed + 500)):
-        seeds = (setup.seed + 500 + place,)
-        made = setup.model.run(GenerationRequest(prompts=(words,), duration=10.0, seeds=seeds))
-        plan, asked = made.plans[0], STYLES[(place * 3 + 1) % len(STYLES)]
-        found = heard_plan(made.audio[0], made.sample_rate)
-        assert plan is not None
-        if found is None:
-            tempo.append(False)
-            continue
-        other = restyle(setup.model, GenerationRequest(prompts=(asked,), seeds=seeds), found)
-        wav = heard(other.audio[0], other.sample_rate)
-        tempo.append(_same_tempo(comb_tempo(wav), plan.tempo))
-        again = heard_plan(other.audio[0], other.sample_rate, tempo=reachable(plan.tempo))
-        if again is not None:
-            chords.append(_agree(again, plan))
-            chance += [_agree(again, stranger) for stranger in plans[-3:]]
-        plans.append(plan)
-        if asked in known:
-            vectors = ear.embed(torch.from_numpy(wav))
-            style.append(known[int(ear.probabilities(vectors)["styles"].argmax())] == asked)
+    found = [
+        setup.ledger.once(
+            f"styles {setup.takes} {place}", lambda place=place, words=words: _restyled(setup, place, words)
+        )
+        for place, words in enumerate(prompts(setup.count, setup.seed + 500))
+    ]
+    plans = [None if one["plan"] is None else _plan_of(one["plan"]) for one in found]
+    heard_ones = [
+        (_plan_of(one["heard"]), place) for place, one in enumerate(found) if one["heard"] is not None
+    ]
+    chords = [_agree(plan, wanted) for plan, place in heard_ones if (wanted := plans[place]) is not None]
+    chance = [
+        _agree(plan, other)
+        for plan, place in heard_ones
+        for other in plans[max(0, place - 3) : place]
+        if other is not None
+    ]
+    style = [one["style"] == one["asked"] for one in found if one["style"] is not None]
     return {
         "pieces": setup.count,
-        "tempo_within_2_percent": share(tempo),
+        "takes": setup.takes,
+        "tempo_within_2_percent": share([one["tempo"] for one in found]),
         "chords_agree": round(float(np.mean(chords)), 3) if chords else None,
         "chords_agree_by_chance": round(float(np.mean(chance)), 3) if chance else None,
         "style_heard": share(style),
         "styles_asked_that_the_ear_knows": len(style),
     }
+
+
+def _restyled(setup: Setup, place: int, words: str) -> dict[str, Any]:
+    """What is heard of one piece in another style; the plan that it had, and the one that is heard."""
+    ear = load_embedder()
+    seeds = (setup.seed + 500 + place,)
+    made = setup.model.run(GenerationRequest(prompts=(words,), duration=10.0, seeds=seeds))
+    plan, asked = made.plans[0], STYLES[(place * 3 + 1) % len(STYLES)]
+    found = heard_plan(made.audio[0], made.sample_rate)
+    assert plan is not None
+    if found is None:
+        return {"tempo": False, "plan": None, "heard": None, "style": None, "asked": asked}
+    request = GenerationRequest(prompts=(asked,), seeds=seeds)
+    other = restyle(setup.model, request, found, takes=setup.takes)
+    wav = heard(other.audio[0], other.sample_rate)
+    again = heard_plan(other.audio[0], other.sample_rate, tempo=reachable(plan.tempo))
+    (named,) = wish_of_take(asked, None).styles or (None,)
+    known = list(ear.config.styles)
+    said = known[int(ear.probabilities(ear.embed(torch.from_numpy(wav)))["styles"].argmax())]
+    return {
+        "tempo": _same_tempo(comb_tempo(wav), plan.tempo),
+        "plan": encode(plan),
+        "heard": None if again is None else encode(again),
+        "style": said if named in known else None,
+        "asked": named,
+    }
+
+
+def _plan_of(kept: Mapping[str, Any]) -> ScorePlan:
+    return decode(ScorePlan, kept, where="plan")
 
 
 def _same_tempo(found: float, wanted: float) -> bool:

@@ -52,6 +52,14 @@ def test_sixty_prompts_in_six_languages() -> None:
         assert sum(mine) >= 0.9 * len(mine), language
 
 
+def test_prompts_that_no_lexicon_was_written_for() -> None:
+    fresh = tomllib.loads(Path(__file__).with_name("prompts_fresh.toml").read_text(encoding="utf-8"))
+    assert len(fresh) == 6 and sum(map(len, fresh.values())) == 60
+    for language, prompts in fresh.items():
+        marks = [understood for text, wanted in prompts.items() for _, understood in heard(text, wanted)]
+        assert sum(marks) >= 0.9 * len(marks), language
+
+
 @pytest.mark.parametrize("language", sorted(PROMPTS))
 def test_the_language_shows_in_the_words(language: str) -> None:
     for text in PROMPTS[language]:

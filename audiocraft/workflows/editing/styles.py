@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.types import ScorePlan
+from audiocraft.workflows.quality.best import best_of
 
 
 def restyled(request: GenerationRequest, plan: ScorePlan) -> GenerationRequest:
@@ -34,10 +37,15 @@ def restyle(
     request: GenerationRequest,
     plan: ScorePlan,
     *,
+    takes: int = 1,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> GenerationResult:
     """Make `restyled(request, plan)`.
+
+    Args:
+        takes: of each row, of which the one is kept that has tempo, key and chords of the plan and the style of the
+            words most clearly (`workflows.quality`).
 
     Raises:
         InvalidInput: the model takes no plans, so it would keep nothing.
@@ -47,7 +55,18 @@ def restyle(
             f"model {model.name!r} is told no bars and chords, so it would keep nothing of the piece",
             field="model",
         )
-    return model.run(restyled(request, plan), progress=progress, cancel=cancel)
+    asked = restyled(request, plan)
+    if takes == 1:
+        return model.run(asked, progress=progress, cancel=cancel)
+    made = [one.take.result for one in best_of(model, asked, takes, progress=progress, cancel=cancel)]
+    codes = [one.codes for one in made if one.codes is not None]
+    return replace(
+        made[0],
+        audio=torch.cat([one.audio for one in made]),
+        codes=torch.cat(codes) if codes else None,
+        seeds=tuple(seed for one in made for seed in one.seeds),
+        plans=tuple(plan for one in made for plan in one.plans),
+    )
 
 
 def _from_start(plan: ScorePlan) -> ScorePlan:

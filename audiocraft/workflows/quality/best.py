@@ -12,7 +12,7 @@ from audiocraft.generation.progress import CancelToken, Progress, ProgressCallba
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.metrics.embedder import Embedder, load_embedder
 from audiocraft.models.generator import GeneratorModel, draw_seeds
-from audiocraft.workflows.quality.ranking import Rating, rate, wish_of_take
+from audiocraft.workflows.quality.ranking import Rating, rate_take, wish_of_take
 from audiocraft.workflows.takes import Compared, Take, check_takes_count, prompt_samples, take_seed
 
 _ROWS_AT_ONCE = 8  # more rows share little that is worth their memory
@@ -116,7 +116,7 @@ def _rated(
 ) -> Rating:
     audio: Tensor = result.audio[row][:, prompt_samples(request, result.sample_rate) :]
     wanted = wish_of_take(request.prompt_at(row, 0.0), result.plans[row])
-    return rate(audio, result.sample_rate, wanted, ear, music=model.makes_music)
+    return rate_take(audio, result.sample_rate, wanted, ear, music=model.makes_music)
 
 
 def _part(progress: ProgressCallback | None, done: int, count: int, takes: int) -> ProgressCallback | None:

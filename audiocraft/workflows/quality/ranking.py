@@ -87,7 +87,9 @@ def wish_of_take(prompt: str | None, plan: ScorePlan | None) -> TakeWish:
     return TakeWish(wish=said, styles=named_in(text, _STYLES), moods=named_in(text, _MOODS))
 
 
-def rate(audio: Tensor, sample_rate: int, wanted: TakeWish, ear: Embedder, *, music: bool = True) -> Rating:
+def rate_take(
+    audio: Tensor, sample_rate: int, wanted: TakeWish, ear: Embedder, *, music: bool = True
+) -> Rating:
     """How far audio [C, N] is as wanted. Tempo and key need librosa (extra [analysis]) and are left out without it.
 
     Args:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from audiocraft.audio.loudness import integrated_loudness
+from audiocraft.audio.loudness import loudness_in_pieces
 from audiocraft.checkpoints.facts import find_facts
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken
@@ -173,7 +173,7 @@ def in_a_ring(takes: list[MadePart], fade: float) -> Tensor:
 
 def _even(audio: Tensor, rate: int) -> Tensor:
     """A take at the loudness of all, as far as its peaks allow it."""
-    measured = float(integrated_loudness(audio, rate))
+    measured = loudness_in_pieces(audio, rate)
     if measured == -math.inf:
         return audio
     return audio * min(10 ** ((LOUDNESS - measured) / 20), 0.7 / float(audio.abs().amax()))

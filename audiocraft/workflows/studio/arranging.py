@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.loudness import block_powers, integrated_loudness, lufs
+from audiocraft.audio.loudness import block_powers, loudness_in_pieces, lufs
 from audiocraft.audio.mixing import EqualiserBand, Track, compress, duck, equalise, mix
 from audiocraft.workflows.studio.parts import MadePart
 from audiocraft.workflows.studio.project import Song, SongEffect, SongSection, Transition
@@ -131,7 +131,7 @@ def effect_gain(bed: Tensor, rate: int, one: PlacedEffect) -> float:
     """The gain in dB with which an effect stands out of music [C, N]."""
     first = round(one.at * rate)
     around = bed[:, first : first + one.audio.shape[-1]]
-    beside = float(integrated_loudness(around, rate)) if around.shape[-1] else -math.inf
+    beside = loudness_in_pieces(around, rate) if around.shape[-1] else -math.inf
     own = float(lufs(block_powers(one.audio, rate).max()))
     if own == -math.inf:
         return 0.0
@@ -190,7 +190,7 @@ def _as(part: MadePart, rate: int) -> Tensor:
 
 
 def _at_loudness(audio: Tensor, rate: int, loudness: float) -> Tensor:
-    measured = float(integrated_loudness(audio, rate))
+    measured = loudness_in_pieces(audio, rate)
     return audio if measured == -math.inf else audio * 10 ** ((loudness - measured) / 20)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from audiocraft.audio.covers import with_cover
 from audiocraft.audio.files import audio_read, audio_write, encode_audio
 from audiocraft.audio.formats import FILE_FORMATS
-from audiocraft.audio.loudness import integrated_loudness, true_peak
+from audiocraft.audio.loudness import loudness_in_pieces, true_peak
 from audiocraft.audio.mixing import gain, master
 from audiocraft.codec import AcxFile, EncodeSettings, KnownCodec, encode_file
 from audiocraft.codec.writer import Notes, cover_type
@@ -153,7 +153,7 @@ def _release(
             content = place.read_bytes()
             decoded, rate = _read(place, form, codec)
             decoded = gain(decoded, down)
-        reached, peak = float(integrated_loudness(decoded, rate)), true_peak(decoded, rate)
+        reached, peak = loudness_in_pieces(decoded, rate), true_peak(decoded, rate)
         over, off = max(0.0, peak - settings.ceiling), settings.loudness - reached
         wrong = abs(off) + 10 * over
         if best is None or wrong < best[0]:

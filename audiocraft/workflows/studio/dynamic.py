@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.finishing import USUAL, finished
-from audiocraft.audio.loudness import block_powers, integrated_loudness, lufs
+from audiocraft.audio.loudness import block_powers, loudness_in_pieces, lufs
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.looping import as_loop
@@ -356,7 +356,7 @@ def even_bars(audio: Tensor, rate: int, bars: int) -> Tensor:
     samples = audio.shape[-1]
     edges = [round(bar * samples / bars) for bar in range(bars + 1)]
     levels = torch.tensor([_bar_level(audio[:, low:high], rate) for low, high in pairwise(edges)])
-    whole = float(integrated_loudness(audio, rate))
+    whole = loudness_in_pieces(audio, rate)
     if whole == -math.inf:
         return audio
     wanted = (whole - levels).clamp(-_MOST_LEVELLING_DB, _MOST_LEVELLING_DB)
@@ -366,7 +366,7 @@ def even_bars(audio: Tensor, rate: int, bars: int) -> Tensor:
     share = (places - first).float()
     curve = wanted[first % bars] * (1 - share) + wanted[(first + 1) % bars] * share
     levelled = audio * 10 ** (curve / 20)
-    return levelled * 10 ** ((_LAYER_LOUDNESS - float(integrated_loudness(levelled, rate))) / 20)
+    return levelled * 10 ** ((_LAYER_LOUDNESS - loudness_in_pieces(levelled, rate)) / 20)
 
 
 def _bar_level(audio: Tensor, rate: int) -> float:
@@ -376,7 +376,7 @@ def _bar_level(audio: Tensor, rate: int) -> float:
 def _state_gain(layers: Mapping[str, Tensor], state: State, rate: int) -> float:
     """The gain of a state in dB: all are as loud as the calm ones, and a little louder with tension."""
     together = sum_of(layers, {name: 1.0 for name in state.layers()})
-    measured = float(integrated_loudness(together, rate))
+    measured = loudness_in_pieces(together, rate)
     if measured == -math.inf:
         return 0.0
     order = list(LEVELS).index(state.level)

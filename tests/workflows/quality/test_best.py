@@ -18,9 +18,10 @@ from audiocraft.metrics.embedder import Embedder, load_embedder
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.musicgen import MusicGen
 from audiocraft.types import ScorePlan
+from audiocraft.workflows.editing.styles import restyle
 from audiocraft.workflows.quality import best
 from audiocraft.workflows.quality.best import best_of
-from audiocraft.workflows.quality.ranking import FAULT, Rating, rate, wish_of_take
+from audiocraft.workflows.quality.ranking import FAULT, Rating, rate_take, wish_of_take
 from audiocraft.workflows.render import read_recipe, render
 from audiocraft.workflows.takes import Effort, take_seed
 
@@ -55,9 +56,10 @@ class Maker:
             clicks(self.tempi[seed]) if seed in self.tempi else torch.zeros(1, round(SECONDS * RATE))
             for seed in seeds
         ]
+        plans = request.plans or (None,) * len(seeds)
         return GenerationResult(
-            audio=torch.stack(rows), codes=None, sample_rate=RATE, seeds=seeds, plans=(None,) * len(seeds), timings={}
-        )  # fmt: skip
+            audio=torch.stack(rows), codes=None, sample_rate=RATE, seeds=seeds, plans=plans, timings={}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +118,9 @@ def test_takes_end_with_the_time(ear: Embedder) -> None:
 def test_a_fault_outweighs_every_wish(ear: Embedder) -> None:
     wanted = wish_of_take("drums at 100 bpm", None)
     sound, silent = clicks(100.0), torch.zeros(1, round(SECONDS * RATE))
-    assert rate(sound, RATE, wanted, ear).faults == ()
-    assert rate(silent, RATE, wanted, ear).faults == ("silent",)
-    assert rate(sound * torch.nan, RATE, wanted, ear).faults == ("broken",)
+    assert rate_take(sound, RATE, wanted, ear).faults == ()
+    assert rate_take(silent, RATE, wanted, ear).faults == ("silent",)
+    assert rate_take(sound * torch.nan, RATE, wanted, ear).faults == ("broken",)
     assert (
         Rating(faults=("silent",), kept={"tempo": 1.0}).total < Rating(kept={"tempo": 0.0}, damage=1.0).total
     )
@@ -152,3 +154,13 @@ def test_a_file_says_how_its_take_was_chosen_and_can_be_made_again(
     assert recipe.compared is not None and (recipe.compared.take, recipe.compared.of) == (2, 3)
     (again,) = render(model, replace(recipe.request()), [tmp_path / "b.wav"])
     assert again.path.read_bytes() == made.path.read_bytes()
+
+
+def test_another_style_is_the_take_that_keeps_the_plan(ear: Embedder) -> None:
+    maker = Maker({5: 150.0, take_seed(5, 1): 118.0, 6: 118.0, take_seed(6, 1): 90.0})
+    maker.takes_plans = True  # type: ignore[attr-defined]
+    plan = ScorePlan(tempo=118.0, first_beat=0.0, duration=SECONDS)
+    request = GenerationRequest(prompts=("rock", "jazz"), seeds=(5, 6))
+    made = restyle(cast(GeneratorModel, maker), request, plan, takes=2)
+    assert made.seeds == (take_seed(5, 1), 6)
+    assert torch.equal(made.audio, torch.stack([clicks(118.0)] * 2))
