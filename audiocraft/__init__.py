@@ -7,12 +7,9 @@ Importing this package is cheap: nothing heavy loads before it is used. `audiocr
 from __future__ import annotations
 
 from audiocraft.environment import VERSION
-from audiocraft.utils.absent import explain_absent_modules
 from audiocraft.utils.lazy import lazy_names
 
 __version__ = VERSION
-
-explain_absent_modules()
 
 __getattr__, __dir__ = lazy_names(
     __name__, {name: f"{__name__}.{name}" for name in ("data", "models", "modules")}

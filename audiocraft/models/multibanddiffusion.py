@@ -210,7 +210,7 @@ class MultiBandDiffusion:
     @torch.no_grad()
     def get_emb(self, codes: Tensor) -> Tensor:
         """codes [B, K, T] -> what the networks are told, [B, D, T]."""
-        return self.codec_model.decode_latent(codes)
+        return self.codec_model.decoder_frames(codes)
 
     # ------------------------------------------------------------------ audio
 

@@ -184,7 +184,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
     def get_condition(self, wav: Tensor) -> Tensor:
         """What the codec hears of wav [B, C, N], [B, D, T]."""
         with torch.no_grad():
-            return self.codec.decode_latent(self.codec.encode(wav)[0])
+            return self.codec.decoder_frames(self.codec.encode(wav)[0])
 
     def _drawn(self, audio: Tensor, draws: np.random.Generator) -> NoisyBatch:
         """audio [B, C, N] with noise, and a step of the schedule for each row."""

@@ -5,18 +5,12 @@ Whoever adds a name takes it from here; `tests/contracts` fails while both are t
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from collections.abc import Callable
 
 from audiocraft.errors import AbsentName
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 PAGE = "docs/compatibility.md, 'What is not here yet'"
-
-ABSENT_MODULES = tuple(f"grids.{name}" for name in ("diffusion", "watermarking"))
-"""Modules below `audiocraft`, with everything below them."""
 
 _BUILD = "solvers.builders.build_solver"
 _PARTS = "solvers.components"
@@ -59,24 +53,6 @@ def explain(module: str, name: str) -> None:
     absent = ABSENT_NAMES.get(module.removeprefix(_PACKAGE), {})
     if name in absent:
         raise AbsentName(_message(f"{module}.{name}", absent[name]), name=name)
-
-
-class AbsentModuleFinder:
-    """Asked last, for modules that nothing else has found."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Nothing, or the reason why `name` is not here."""
-        if f"{name}.".startswith(tuple(f"{_PACKAGE}{module}." for module in ABSENT_MODULES)):
-            raise AbsentName(_message(name, None), name=name)
-        return None
-
-
-def explain_absent_modules() -> None:
-    """Let imports of absent modules say why they fail."""
-    if not any(isinstance(finder, AbsentModuleFinder) for finder in sys.meta_path):
-        sys.meta_path.append(AbsentModuleFinder())
 
 
 def _message(name: str, instead: str | None) -> str:

@@ -20,7 +20,7 @@ from audiocraft.grids._base_explorers import get_sheep_ping
 from audiocraft.grids.launcher import Launcher, grid_names, runs_of
 from audiocraft.solvers.overview import RunView
 
-SOLVERS = {"compression", "musicgen", "audiogen", "magnet", "audio_magnet", "jasco"}
+SOLVERS = {"compression", "musicgen", "audiogen", "magnet", "audio_magnet", "jasco", "diffusion", "watermark"}
 GRID = """
 def explorer(launcher):
     launcher.bind_(solver="compression/debug")

@@ -112,3 +112,20 @@ def test_what_is_held_back_is_stated() -> None:
     wav = wav_of(codec, 1.0 + 2 * other.lookahead / codec.sample_rate)
     before = other.push(wav[..., : other.lookahead]).frames
     assert before == 0 and other.push(wav[..., other.lookahead :]).frames > 0
+
+
+@torch.no_grad()
+def test_the_decoder_plays_all_that_codes_have_said() -> None:
+    """What a diffusion decoder is told of a codec that predicts: the sound's own frames, not differences."""
+    codec = made("predicting")
+    assert isinstance(codec, EncodecModel)
+    wav = torch.from_numpy(sound(2.0, codec.sample_rate, 1, seed=3).T)[None]
+    codes, wanted = codec.encode(wav)[0], codec.encode_latent(wav)
+    errors = [
+        (found - wanted).square().mean()
+        for found in (codec.decoder_frames(codes), codec.decode_latent(codes))
+    ]
+    assert errors[0] < 0.5 * errors[1]
+    plain = made("causal")
+    codes = torch.zeros(1, plain.num_codebooks, 5, dtype=torch.long)
+    assert torch.equal(plain.decoder_frames(codes), plain.decode_latent(codes))

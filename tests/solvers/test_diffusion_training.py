@@ -28,7 +28,8 @@ def test_an_export_decodes(overrides: list[str], tmp_path: Path) -> None:
     assert run_until(overrides, tmp_path / "run").step == 6
     assert list((tmp_path / "run").glob("samples/*/*.wav"))
     decoder = load_decoder(export(tmp_path / "run", tmp_path / "out"))
-    assert decoder.decode(torch.zeros(1, 4, 3, dtype=torch.long)).shape == (1, 1, 3 * 960)
+    codes = torch.zeros(1, decoder.codec.num_codebooks, 3, dtype=torch.long)
+    assert decoder.decode(codes).shape == (1, 1, 3 * 960)
 
 
 def test_another_codec_is_refused(overrides: list[str], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from audiocraft.checkpoints.families import default_of, release_called, target
 from audiocraft.errors import InvalidInput
 from audiocraft.models.codecs.streaming_decode import StreamDecoder, must_check
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
-from audiocraft.quantization.vq import ResidualVectorQuantizer
+from audiocraft.quantization.vq import ResidualVectorQuantizer, leaky_sum
 
 # Seconds after which what a recurrent layer remembers changes no sample that matters.
 _MEMORY_S = 4.0
@@ -40,6 +40,11 @@ class CompressionModel(ABC, nn.Module):
     @abstractmethod
     def decode_latent(self, codes: Tensor) -> Tensor:
         """Look codes [B, K, T] up and return the quantised frames [B, D, T]."""
+
+    def decoder_frames(self, codes: Tensor) -> Tensor:
+        """codes [B, K, T] from the beginning of a piece -> the frames [B, D, T] that the decoder plays: those of
+        `decode_latent`, unless codes say only what the frame before does not."""
+        return self.decode_latent(codes)
 
     @property
     @abstractmethod
@@ -311,6 +316,13 @@ class EncodecModel(CompressionModel):
         if isinstance(self.quantizer, ResidualVectorQuantizer):
             codes = checked_codes(codes, self.total_codebooks, self.cardinality)
         return self.quantizer.decode(codes)
+
+    def decoder_frames(self, codes: Tensor) -> Tensor:
+        """codes [B, K, T] -> the frames [B, D, T] that the decoder plays; with prediction, all that codes have said."""
+        latent = self.decode_latent(codes)
+        if not isinstance(self.quantizer, ResidualVectorQuantizer) or not self.quantizer.prediction:
+            return latent
+        return leaky_sum(latent, self.quantizer.prediction)[0] if latent.shape[-1] else latent
 
     def init_encode_state(self, batch_size: int) -> CodecState:
         """Make a fresh state for `encode_step`, which the caller owns."""

@@ -1,0 +1,15 @@
+"""Watermarks with messages of several lengths."""
+
+from __future__ import annotations
+
+from audiocraft.grids.launcher import Launcher
+from audiocraft.grids.watermarking._explorers import WatermarkingExplorer
+
+
+@WatermarkingExplorer
+def explorer(launcher: Launcher) -> None:
+    launcher.slurm_(gpus=8)
+    launcher.bind_(solver="watermark/robustness")
+    with launcher.job_array():
+        for bits in (8, 16, 32):
+            launcher({"audioseal.nbits": bits})
