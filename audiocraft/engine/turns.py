@@ -1,7 +1,7 @@
 """On a CPU, running models take turns: two that compute at once on the same cores are slower than one after the other.
 
 The model that will soonest be done with somebody gets two thirds of the time, the others share the rest. Who would be
-first to end a turn, if all computed at once at their shares, goes next (weighted fair queueing, Demers et al. 1989): many
+first to end a turn, if all computed at once at their shares, goes next (weighted fair queueing, Demers 1989): many
 short turns go before a long one of another, and nobody starves."""
 
 from __future__ import annotations
