@@ -60,7 +60,7 @@ class Scheduler:
         self._active: list[ActiveRequest] = []
         self._preparing: dict[ActiveRequest, Future[PreparedRequest]] = {}
         self._wake = threading.Event()
-        self._pace = 0.0  # seconds of a step
+        self._pace = cpu.expected(name)  # seconds of a step
         self.thread = threading.Thread(target=self._work, name=f"audiocraft-{name}", daemon=True)
 
     @property
@@ -108,10 +108,10 @@ class Scheduler:
                 if not self._active and not self._queue:
                     return
                 if not self._work_once(batch, on_cpu):
-                    self._cpu.rest(self)
+                    self._cpu.rest(self.name)
                     self._wake.wait()
         finally:  # what is still being prepared was cancelled
-            self._cpu.rest(self)
+            self._cpu.rest(self.name)
             executor.shutdown(wait=False, cancel_futures=True)
 
     def _work_once(self, batch: Batch, on_cpu: bool) -> bool:
@@ -135,7 +135,7 @@ class Scheduler:
         """The turn of this model on the CPU; a GPU has its own order."""
         left = min((active.steps_left for active in self._active), default=math.inf)
         seconds = left * self._pace if self._pace and math.isfinite(left) else math.inf
-        return self._cpu.of(self, seconds) if on_cpu else nullcontext()
+        return self._cpu.of(self.name, seconds) if on_cpu else nullcontext()
 
     def _decode(self, active: ActiveRequest, batch: Batch) -> None:
         try:

@@ -1,8 +1,8 @@
 """On a CPU, running models take turns: two that compute at once on the same cores are slower than one after the other.
 
-The model that will soonest be done with somebody gets two thirds of the time, the others share the rest (start-time
-fair queueing, Goyal et al. 1996), so that a short request is not held up by long passes of others and nobody
-starves."""
+The model that will soonest be done with somebody gets two thirds of the time, the others share the rest. Who would be
+first to end a turn, if all computed at once at their shares, goes next (weighted fair queueing, Demers 1989): many
+short turns go before a long one of another, and nobody starves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 SHARE_OF_SHORTEST = 2 / 3
+_SMOOTHING = 0.5  # of how long turns are
 
 
 class Turns:
-    """Who computes. A party asks before each piece of work; who has had the least time, weighed, goes first, and keeps
-    the turn until somebody else has had less or it rests.
+    """Who computes. A party asks before each piece of work; who will have had the least time after its turn, weighed,
+    goes first, and keeps the turn until that is somebody else or it rests.
 
     Args:
         clock: seconds; for tests.
@@ -29,11 +30,16 @@ class Turns:
         self._waiting: dict[Hashable, None] = {}  # in the order in which they asked
         self._used: dict[Hashable, float] = {}
         self._left: dict[Hashable, float] = {}
+        self._expected: dict[Hashable, float] = {}  # seconds of a turn; remembered through rests
 
     @property
     def waiting(self) -> int:
         """How many have asked and not had their turn."""
         return len(self._waiting)
+
+    def expected(self, party: Hashable) -> float:
+        """Seconds that a turn of `party` takes, as far as it had any; else 0."""
+        return self._expected.get(party, 0.0)
 
     @contextmanager
     def of(self, party: Hashable, left: float = float("inf")) -> Iterator[None]:
@@ -73,17 +79,23 @@ class Turns:
     def _leave(self, party: Hashable, seconds: float) -> None:
         with self._changed:
             self._used[party] += seconds / self._weight(party)
+            before = self._expected.get(party, seconds)
+            self._expected[party] = before + _SMOOTHING * (seconds - before)
             self._hand_on(party)
 
     def _hand_on(self, party: Hashable | None) -> None:
-        """Give the turn to who has had the least, which may be `party`, whose turn has just ended."""
-        ready = sorted(self._waiting, key=lambda one: self._used[one])
-        if party is not None and (not ready or self._used[party] <= self._used[ready[0]]):
+        """Give the turn to who will have had the least, which may be `party`, whose turn has just ended."""
+        ready = sorted(self._waiting, key=self._after_a_turn)
+        if party is not None and (not ready or self._after_a_turn(party) <= self._after_a_turn(ready[0])):
             ready.insert(0, party)
         self._holder = ready[0] if ready else None
         if self._holder is not None and self._holder != party:
             del self._waiting[self._holder]
             self._changed.notify_all()
+
+    def _after_a_turn(self, party: Hashable) -> float:
+        """The weighed seconds that `party` will have had after one more turn."""
+        return self._used[party] + self.expected(party) / self._weight(party)
 
     def _weight(self, party: Hashable) -> float:
         """How much of a second counts for how much: more for who is soonest done."""

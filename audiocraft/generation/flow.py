@@ -179,10 +179,13 @@ class Velocity(Computation):
         return self.guided.alone(self.latents, self.time)
 
     @property
-    def group_key(self) -> Hashable:
+    def group_key(self) -> Hashable | None:
+        """On a CPU all passes are shared where that changes nothing; else each is a step of its own, between which
+        others have turns."""
         conditions = self.guided.conditions
         if self.latents.device.type == "cpu":
-            return id(self.guided.network), "cpu"
+            network = self.guided.network
+            return (id(network), "cpu") if network.shares_passes else None
         return (
             id(self.guided.network),
             self.latents.shape[1:],

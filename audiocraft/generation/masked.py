@@ -210,12 +210,12 @@ class Refine(Computation):
             return self.chosen(_logits([self])[0])
 
     @property
-    def group_key(self) -> Hashable:
+    def group_key(self) -> Hashable | None:
         """On a GPU passes over as many frames, at the same codebook, whose conditions enter in the same places, are
-        shared; on a CPU all, where that changes nothing."""
+        shared; on a CPU all, where that changes nothing, else each is a step of its own, so that others have turns."""
         lm: Any = self.guided.lm
         if self.codes.device.type == "cpu":
-            return id(lm), "cpu"
+            return (id(lm), "cpu") if lm.shares_passes else None
         fused = self.guided.passes[0]
         lengths = [None if part is None else part.shape[1] for part in (fused.prepend, fused.cross)]
         places = (fused.add is None, fused.frames is None, fused.interpolate is None)

@@ -74,6 +74,30 @@ def test_the_shortest_gets_its_share_and_nobody_starves(lengths: list[float], ow
         assert found.had[name] >= (1 - SHARE_OF_SHORTEST) / len(others) * 200.0 - 3 * slack
 
 
+def test_many_short_turns_go_before_a_long_one() -> None:
+    """Who comes with short turns waits for the turn that goes on, and not for another's, until it has had its share."""
+    now, order = [0.0], []
+    turns = Turns(clock=lambda: now[0])
+
+    def turn(name: str, seconds: float, left: float) -> None:
+        with turns.of(name, left):
+            now[0] += seconds
+            order.append(name)
+
+    for name in ("long", "other"):  # how long their turns are is known from before
+        turn(name, 1.0, 100.0)
+        turns.rest(name)
+    turn("short", 0.01, 0.3)
+    turns.rest("short")
+    found = Simulation(
+        {"long": 1.0, "other": 1.0, "short": 0.01}, {"long": 99.0, "other": 99.0, "short": 0.3}
+    )
+    found.turns._expected = {"long": 1.0, "other": 1.0, "short": 0.01}
+    found.run(0.3)
+    assert found.had == {"long": 0.0, "other": 0.0, "short": found.had["short"]} and found.had["short"] >= 0.3
+    assert turns.expected("long") == 1.0 and turns.expected("nobody") == 0.0
+
+
 def test_who_rests_leaves_its_turn_and_saves_up_nothing() -> None:
     now = [0.0]
     turns = Turns(clock=lambda: now[0])

@@ -32,6 +32,7 @@ from audiocraft.server.app import create_app
 from audiocraft.server.worker.local_engine import LocalEngine
 
 from ..tiny_flow import CONTROLS, RATE, WIDTH, drums, written
+from ..together import frames_alone, frames_together
 
 PATIENCE = 120
 
@@ -307,7 +308,7 @@ def test_packed_weights_say_nearly_the_same(wide_folder: Path, precision: str, m
 def test_eight_of_different_lengths_at_once(
     wide_folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each request gets the audio it gets alone; where the kernels multiply, all share their passes."""
+    """Each request gets the latents it gets alone; where the kernels multiply, all share their passes."""
     shared: list[int] = []
     velocities = FlowMatchingModel.velocities
 
@@ -317,13 +318,10 @@ def test_eight_of_different_lengths_at_once(
 
     asked = [request(seeds=(seed,), duration=0.5 + 0.3 * (seed % 3)) for seed in range(8)]
     model = JASCO.get_pretrained(str(wide_folder), precision=precision)
-    alone = [model.run(one).audio for one in asked]
+    alone = [frames_alone(model, one) for one in asked]
     monkeypatch.setattr(FlowMatchingModel, "velocities", counted)
-    engine = Engine(ModelCache(precision=precision), max_rows=64)
-    tickets = [engine.submit(one, model=str(wide_folder), on_event=lambda event: None) for one in asked]
-    for ticket, expected in zip(tickets, alone, strict=True):
-        assert torch.equal(ticket.result(PATIENCE).audio, expected)
-    engine.close()
+    for found, expected in zip(frames_together(model, asked), alone, strict=True):
+        assert torch.equal(found, expected)
     packed = precision != "fp32" and machine_kernels() is not None
     assert max(shared, default=0) > 1 if packed else not shared
 

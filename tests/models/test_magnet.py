@@ -25,6 +25,7 @@ from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_model
 from audiocraft.modules.backend import machine_kernels
 from tests import tiny_magnet
+from tests.together import frames_alone, frames_together
 
 PATIENCE = 120
 
@@ -226,14 +227,10 @@ def test_eight_of_different_lengths_at_once(
         for seed in range(8)
     ]  # fmt: skip
     model = MAGNeT.get_pretrained(str(wide_folder), precision=precision)
-    alone = [codes(model, one) for one in asked]
+    alone = [frames_alone(model, one) for one in asked]
     monkeypatch.setattr(MagnetLMModel, "strands_logits", counted)
-    engine = Engine(ModelCache(precision=precision), max_rows=32)
-    tickets = [engine.submit(one, model=str(wide_folder), on_event=lambda event: None) for one in asked]
-    for ticket, expected in zip(tickets, alone, strict=True):
-        found = ticket.result(PATIENCE).codes
-        assert found is not None and torch.equal(found, expected)
-    engine.close()
+    for found, expected in zip(frames_together(model, asked), alone, strict=True):
+        assert torch.equal(found, expected)
     assert max(shared, default=0) > 1 if model.lm.shares_passes else not shared
     assert model.lm.shares_passes == (precision != "fp32" and machine_kernels() is not None)
 
