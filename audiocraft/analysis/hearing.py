@@ -10,9 +10,10 @@ from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.errors import MissingDependency
-from audiocraft.metrics.key import cens_chroma, cqt_chroma, key_of
+from audiocraft.metrics.key import agrees, cens_chroma, cqt_chroma, key_of
 from audiocraft.metrics.tempo import SAMPLE_RATE, comb_tempo, onset_envelope
-from audiocraft.music.harmony import Key, beats_per_chord, parse_chord, realise
+from audiocraft.music.continuing import continued
+from audiocraft.music.harmony import Key, beats_per_chord, parse_chord, parse_key, realise
 from audiocraft.music.planning import FASTEST, SLOWEST
 from audiocraft.types import ScorePlan
 
@@ -63,6 +64,20 @@ def heard_plan(wav: Tensor, sample_rate: int, *, tempo: float | None = None) -> 
         chords=tuple((max(0.0, skipped + time), symbol) for time, symbol in chords),
         duration=seconds,
     )
+
+
+def stays_home(plan: ScorePlan, *, at: float, duration: float) -> bool:
+    """Whether the chords that `plan` repeats from `at` to `duration`, in seconds, are heard in its key or the relative
+    one. Four triads of a key say another one of four times, even with its own among them."""
+    chords = continued(plan, duration=duration).chords
+    if plan.key is None or not chords:
+        return True
+    ends = [*(time for time, _ in chords[1:]), duration]
+    chroma = np.zeros((12, len(chords)))
+    for place, ((time, symbol), end) in enumerate(zip(chords, ends, strict=True)):
+        lasts = min(end, duration) - max(time, at)
+        chroma[list(parse_chord(symbol).pitch_classes), place] = max(0.0, lasts)
+    return not chroma.any() or agrees(key_of(chroma), parse_key(plan.key))
 
 
 def _reachable(tempo: float) -> float:

@@ -173,7 +173,8 @@ def analyse(
 
 def level_of(wav: Tensor, sample_rate: int, *, step: Step = _ignore) -> Level:
     """Measure how loud wav [C, N] is; `step` is told how far it is and may raise to stop."""
-    peak = float(wav.abs().amax())
+    lowest, loudest = wav.aminmax()
+    peak = max(-float(lowest), float(loudest))
     loudness = loudness_in_pieces(wav, sample_rate, step=step) if len(wav) in CHANNEL_WEIGHTS else -math.inf
     highest = -math.inf
     if peak > 0:
@@ -187,7 +188,7 @@ def level_of(wav: Tensor, sample_rate: int, *, step: Step = _ignore) -> Level:
         loudness=_finite(loudness),
         true_peak=_finite(highest),
         sample_peak=20 * math.log10(peak) if peak > 0 else None,
-        clipped_samples=int((wav.abs() >= 1.0).sum()),
+        clipped_samples=int((wav.abs() >= 1.0).sum()) if peak >= 1.0 else 0,
     )
 
 

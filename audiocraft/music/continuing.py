@@ -59,17 +59,21 @@ def going_on(plan: ScorePlan, text: str, *, at: float, duration: float, seed: in
     return found
 
 
-def homeward(plan: ScorePlan, text: str) -> str:
+def homeward(plan: ScorePlan, text: str, *, stays: bool = True) -> str:
     """`text` for a piece that goes on in a plan that was heard. Chords that are heard in a few bars may leave out the
     key's own, and repeating them would lead away from it: where it is rare, and the text names neither key nor chords,
-    chords of the key that come home are added to the text."""
+    chords of the key that come home are added to the text.
+
+    Args:
+        stays: whether the chords that are repeated say the plan's key (`analysis.hearing.stays_home`).
+    """
     told = read(translate(text).text)
     if plan.key is None or not plan.chords or told.key is not None or told.chords:
         return text
     key = parse_key(plan.key)
     own = realise(_HOME[key.mode][:1], key)[0]
     share = sum(symbol == own for _, symbol in plan.chords) / len(plan.chords)
-    if share >= _LEAST_HOME:
+    if stays and share >= _LEAST_HOME:
         return text
     return ", ".join(filter(None, (text, "chords: " + " ".join(realise(_HOME[key.mode], key)))))
 

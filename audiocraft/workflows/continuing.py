@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from audiocraft.analysis.hearing import heard_plan
+from audiocraft.analysis.hearing import heard_plan, stays_home
 from audiocraft.audio.files import audio_info
 from audiocraft.checkpoints.facts import find_facts
 from audiocraft.errors import InvalidInput
@@ -41,7 +41,8 @@ def keep_plan(request: GenerationRequest, path: Path, *, model: str) -> Generati
     plans = []
     for row, seed in enumerate(seeds):
         text = ", ".join(part for part in (said, request.prompt_at(row, 0.0)) if part)
-        text = text if known else homeward(plan, text)
+        stays = stays_home(plan, at=seconds, duration=request.duration)
+        text = text if known else homeward(plan, text, stays=stays)
         plans.append(going_on(plan, text, at=seconds, duration=request.duration, seed=seed))
     return replace(request, plans=tuple(plans), score=ScoreSettings())
 

@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 
-from audiocraft.analysis.hearing import heard_plan
+from audiocraft.analysis.hearing import heard_plan, stays_home
+from audiocraft.music.continuing import going_on, homeward
 from audiocraft.music.harmony import parse_chord
+from audiocraft.types import ScorePlan
 
 RATE = 24000
 
@@ -57,3 +59,30 @@ def test_tempo_beats_key_and_chords_are_heard(
 def test_nothing_is_made_up_of_silence_and_moments() -> None:
     assert heard_plan(torch.zeros(1, 10 * RATE), RATE) is None
     assert heard_plan(torch.rand(2, RATE), RATE) is None
+
+
+@pytest.mark.parametrize(
+    ("symbols", "stays"),
+    [
+        ("C Am F G", True), ("C F Am C", True), ("F G Am C", True),
+        ("C G Em G C Em", False),  # as if in G, though every third chord is C
+        ("C Dm F Dm C F", False),
+    ],
+)  # fmt: skip
+def test_chords_that_say_another_key_are_not_repeated(symbols: str, stays: bool) -> None:
+    names = symbols.split()
+    chords = tuple((2.0 * place, symbol) for place, symbol in enumerate(names))
+    plan = ScorePlan(tempo=120.0, key="C major", chords=chords, duration=2.0 * len(names))
+    duration = 2 * plan.duration
+    assert stays_home(plan, at=plan.duration, duration=duration) == stays
+    text = homeward(plan, "warm piano", stays=stays)
+    longer = going_on(plan, text, at=plan.duration, duration=duration, seed=1)
+    assert longer.chords[: len(names)] == chords and longer.key == "C major"
+    assert stays_home(longer, at=plan.duration, duration=duration)
+    assert stays or text.endswith("chords: C F G C")
+
+
+def test_nothing_is_said_of_no_key() -> None:
+    plan = ScorePlan(tempo=120.0, chords=((0.0, "C"),), duration=4.0)
+    assert stays_home(plan, at=4.0, duration=8.0)
+    assert stays_home(ScorePlan(tempo=120.0, key="C major", duration=4.0), at=4.0, duration=8.0)

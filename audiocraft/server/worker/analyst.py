@@ -12,10 +12,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -35,8 +37,9 @@ from audiocraft.server.worker.ports import AnalysisOptions, Samples
 
 _log = logging.getLogger(__name__)
 
-# The shares of the work that are done when the watermark is looked for, and when the picture is drawn.
-_JUDGED, _PICTURE = 0.85, 0.95
+# The shares of the work that are done when the report is there, and when the watermark is, which comes beside it.
+_JUDGED, _PICTURE = 0.9, 0.95
+_LOOK_S = 0.2
 _PIECE_S = 10.0
 
 
@@ -71,15 +74,15 @@ class Analyst:
         audio = torch.from_numpy(wav)
         if options.watermark_only:
             return {"watermark": self._marks(audio, sample_rate, step)}
-        report = analyse(
-            audio, sample_rate, self.detector(), threshold=options.threshold, feature_maps=options.feature_maps,
-            step=lambda done: step(_JUDGED * done),
-        )  # fmt: skip
-        try:
-            share = _PICTURE - _JUDGED
-            marks = self._marks(audio, sample_rate, lambda done: step(_JUDGED + share * done))
-        except InvalidInput:  # too short or silent, which the rest of the report says
-            marks = None
+        with _Beside(partial(self._marks, audio, sample_rate)) as beside:
+            report = analyse(
+                audio, sample_rate, self.detector(), threshold=options.threshold, feature_maps=options.feature_maps,
+                step=lambda done: step(_JUDGED * done),
+            )  # fmt: skip
+            try:
+                marks = beside.result(lambda: step(_JUDGED))
+            except InvalidInput:  # too short or silent, which the rest of the report says
+                marks = None
         picture = None
         if options.spectrogram:
             step(_PICTURE)
@@ -99,6 +102,36 @@ class Analyst:
                 yield audio[:, start : start + size]
 
         return find_watermark(self._watermark, pieces(), sample_rate).as_json()
+
+
+class _Beside:
+    """Work that another thread does meanwhile, and that ends early where this one fails.
+
+    Args:
+        work: is given a function that it calls now and then, with the share that is done, which raises to end it.
+    """
+
+    def __init__(self, work: Callable[[Step], dict[str, Any]]) -> None:
+        self._work, self._ended = work, threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="watermark")
+
+    def __enter__(self) -> Self:
+        self._found = self._pool.submit(self._work, self._step)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._pool.shutdown()
+
+    def result(self, look: Callable[[], object]) -> dict[str, Any]:
+        """What the work gives; until it is there, `look` is called now and then, and may raise."""
+        while not wait([self._found], timeout=_LOOK_S).done:
+            look()
+        return self._found.result()
+
+    def _step(self, done: float) -> None:
+        if self._ended.is_set():
+            raise Cancelled("the analysis was stopped")
 
 
 def attend(connection: MessageSocket, analyst: Analyst) -> None:

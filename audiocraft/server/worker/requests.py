@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from audiocraft.analysis.hearing import heard_plan
+from audiocraft.analysis.hearing import heard_plan, stays_home
 from audiocraft.audio.finishing import Finish
 from audiocraft.config.decode import encode
 from audiocraft.config.limits import FADE
@@ -124,5 +124,6 @@ def _heard(body: GenerationBody, wav: torch.Tensor, sample_rate: int) -> ScorePl
     if plan is None:
         return None
     seconds = wav.shape[-1] / sample_rate
-    text = homeward(plan, words_of(body))
+    stays = stays_home(plan, at=seconds, duration=body.duration)
+    text = homeward(plan, words_of(body), stays=stays)
     return going_on(plan, text, at=seconds, duration=body.duration, seed=body.seed or 0)
