@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audiocraft.cli.output import INTERRUPTED, note, result
+from audiocraft.errors import InvalidInput
 from audiocraft.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -68,18 +70,25 @@ def finetune(
     """Train a model on a folder of recordings: it checks the folder, says what it uses and what it leaves out,
     trains, and ends with a model that every command takes. Ctrl-C stops; the same line goes on."""
     from audiocraft.data.recordings import scan
+    from audiocraft.utils.devices import usable_device
     from audiocraft.workflows import finetune as workflow
     from audiocraft.workflows.training_cost import cost_of
 
     settings = workflow.Settings(
         method=_method(method), steps=steps, batch_size=batch_size, rank=rank, strength=strength, lr=lr, crop=crop,
-        seed=seed, device=device or _device(),
+        seed=seed, device=str(usable_device(device)),
     )  # fmt: skip
     workflow.check_template(caption)
     start = workflow.Base.find(base)
     note(f"looking through {folder}")
     recordings = scan(folder)
     _show(recordings)
+    if not recordings.used:
+        raise InvalidInput(
+            f"{folder} holds no recording that can be used; it takes wav, flac, ogg, mp3 and others, of a second or "
+            "more, in folders of folders",
+            field="folder",
+        )
     name = folder.resolve().name
     target, place = out or Path("models") / name, run or Path("runs") / f"finetune-{name}"
     config = workflow.configure(start, place / "data", settings)
@@ -103,19 +112,11 @@ def finetune(
 
 
 def _method(method: str) -> Method:
-    from audiocraft.errors import InvalidInput
-
     if method == "lora":
         return "lora"
     if method == "full":
         return "full"
     raise InvalidInput(f"the method is lora or full, not {method!r}", field="method")
-
-
-def _device() -> str:
-    from audiocraft.utils.devices import usable_device
-
-    return str(usable_device(None))
 
 
 def _show(recordings: Recordings) -> None:
@@ -143,8 +144,6 @@ def _show(recordings: Recordings) -> None:
 
 def _refuse_other(target: Path, run: Path) -> None:
     """What is there from something else is not written over."""
-    from audiocraft.errors import InvalidInput
-
     if target.exists() and str(target.resolve()) not in _written_by(run):
         raise InvalidInput(f"{target} exists and is not of the run {run}; choose another --out", field="out")
 
@@ -194,4 +193,11 @@ def _finish(
         note(f"the adapter alone: {export_adapter(run, run / 'adapter.safetensors')}")
     (folder / "README.md").write_text(card(run, recordings, base, prepared), encoding="utf-8")
     note(f"samples before, during and after: {run / 'samples'}")
+    note(f"hear it: audiocraft generate {shlex.quote(_words(recordings))} --model {shlex.quote(str(target))}")
     return folder
+
+
+def _words(recordings: Recordings) -> str:
+    """What one of the recordings is told to be, to be asked for."""
+    told = (str(recording.told.get("description") or "") for recording in recordings.used)
+    return next((words for words in told if words), "as in my songs")

@@ -87,8 +87,14 @@ def scan(
         InvalidInput: there is no such folder, or a table in it cannot be read.
     """
     if not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder", field="folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        way_out = f": name the folder that holds it, {folder.parent}" if folder.is_file() else ""
+        raise InvalidInput(f"{folder} is not a folder{way_out}", field="folder")
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        # Hidden files are what systems leave beside those of people, such as ._song.wav.
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
     table = _table(folder)
     used, left_out, seen = list[Recording](), list[LeftOut](), dict[str, Path]()
     for number, path in enumerate(files, 1):

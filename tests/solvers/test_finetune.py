@@ -74,6 +74,7 @@ def test_a_folder_becomes_a_model(
     out, err = capsys.readouterr()
     assert out.strip() == str(tmp_path / "model")
     assert "song 4.wav" in err and "silent" in err and "4 used" in err
+    assert f"hear it: audiocraft generate 'rain on a roof' --model {tmp_path / 'model'}" in err
     tuned, before = load_lm_model(tmp_path / "model").state_dict(), load_lm_model(base).state_dict()
     best = FirstWeights.find(str(tmp_path / "run"), solver="musicgen").tensors
     assert all(torch.allclose(best[name], tuned[name], atol=2e-3) for name in before)
@@ -180,7 +181,24 @@ def test_a_run_that_has_begun_keeps_its_recordings(songs: Path, base: Path, tmp_
         prepare(found, tmp_path, model, template="{name}", started=True)
 
 
-def test_an_empty_folder_is_refused(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_an_empty_folder_is_refused(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    """What a system left beside a file of somebody's is none of theirs."""
     (tmp_path / "songs").mkdir()
-    assert main(command(tmp_path / "songs", base, tmp_path)) == 2
-    assert "nothing in" in capsys.readouterr().err
+    (tmp_path / "songs" / "._song.wav").write_bytes(b"\0\5\x16\7")
+    assert main(command(tmp_path / "songs", base, tmp_path, *more)) == 2
+    said = capsys.readouterr().err
+    assert "holds no recording that can be used; it takes wav" in said and "._song" not in said
+    assert "numbers to train" not in said
+
+
+def test_a_file_and_a_device_that_is_not_there(
+    songs: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(songs / "song 0.wav", base, tmp_path)) == 2
+    assert f"is not a folder: name the folder that holds it, {songs}" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(command(songs, base, tmp_path, "--device", "cuda")) == 2
+        assert "device 'cuda' cannot be used here; cpu can" in capsys.readouterr().err
