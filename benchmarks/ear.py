@@ -29,6 +29,7 @@ from audiocraft.audio.files import audio_read
 from audiocraft.audio.finishing import USUAL, find_faults, finished
 from audiocraft.audio.loudness import true_peak
 from audiocraft.errors import AudioCraftError
+from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.metrics.health import ending_level, has_burst
 from audiocraft.models.generator import GeneratorModel
@@ -113,7 +114,11 @@ class Once:
     def __init__(self, model: GeneratorModel, prompt: str, seconds: float, seeds: tuple[int, ...]) -> None:
         self._model = model
         prompts = (prompt,) * len(seeds)
-        made = model.run(GenerationRequest(prompts=prompts, duration=seconds, seeds=seeds))
+        made = model.run(
+            GenerationRequest(
+                prompts=prompts, duration=seconds, seeds=seeds, longest_tone=longest_tone_of([prompt])
+            )
+        )
         self._made = {
             (prompts[:1], (seed,)): replace(
                 made, audio=made.audio[row : row + 1], seeds=(seed,), plans=made.plans[row : row + 1]
@@ -142,7 +147,9 @@ def listen(
         if place % _ROWS == 0:
             rows = tuple(seeds[place : place + _ROWS])
             once = cast(GeneratorModel, Once(model, prompt, options.seconds, rows))
-        request = GenerationRequest(prompts=(prompt,), duration=options.seconds, seeds=(seed,))
+        request = GenerationRequest(
+            prompts=(prompt,), duration=options.seconds, seeds=(seed,), longest_tone=longest_tone_of([prompt])
+        )
         forms = options.forms if place % options.every == 0 else set(options.forms) - LOSSY
         for form in (form for form in FILES if form in forms):
             _listen_to_file(once, request, heard, folder / f"x.{form}")
