@@ -69,7 +69,7 @@ export class Jobs extends EventTarget {
   async submit(body) {
     const generation = await post(PLACES[body.kind] ?? "/v1/generations", body);
     this.take(generation);
-    return generation;
+    return this.known.get(generation.id) ?? generation; // news of its end may have been quicker than this answer
   }
 
   /** The words by which what is made of a piece is a take beside it. */
