@@ -62,7 +62,8 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for pattern, shorter in _SHORTER:
         code = re.sub(pattern, shorter, code)
     monkeypatch.chdir(tmp_path)
-    soundfile.write("song.wav", np.random.default_rng(0).normal(0, 0.1, (88_200, 2)), 44_100)
+    for name in ("song.wav", "voice.wav"):
+        soundfile.write(name, np.random.default_rng(0).normal(0, 0.1, (88_200, 2)), 44_100)
     names: dict[str, object] = {}
     if _ADDRESS not in code:
         exec(compile(code, str(page), "exec"), names)

@@ -13,7 +13,8 @@ from audiocraft.config.flow_training import JascoSolverConfig
 from audiocraft.config.magnet_training import AudioMagnetSolverConfig, MagnetSolverConfig
 from audiocraft.generation.masked_spans import random_spans, spans_for
 from audiocraft.models import MAGNeT
-from audiocraft.models.builders import build_flow, build_lm
+from audiocraft.models.builders import build_flow
+from audiocraft.models.magnet_builder import build_magnet_lm
 from audiocraft.solvers.magnet import MagnetSolver
 from audiocraft.solvers.runs import export
 from audiocraft.train import train
@@ -80,7 +81,7 @@ def test_networks_of_released_sizes_are_built(recipe: str) -> None:
         network = build_flow(config.network, device="meta")
     else:
         assert isinstance(config, MagnetSolverConfig)
-        network = build_lm(config.network, device="meta")
+        network = build_magnet_lm(config.network, device="meta")
     assert sum(parameter.numel() for parameter in network.parameters()) > 250_000_000
 
 

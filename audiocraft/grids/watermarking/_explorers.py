@@ -13,3 +13,13 @@ class WatermarkingExplorer(BaseExplorer):
         "valid": ("error",),
         "evaluate": ("sisnr", "pesq", "error"),
     }
+
+
+class WatermarkingMbExplorer(WatermarkingExplorer):
+    """The same with the share of message bits that are read right, in audio that nothing was done to."""
+
+    metrics = {  # noqa: RUF012 - a constant of the class
+        **WatermarkingExplorer.metrics,
+        "valid": ("error", "aug_identity_bit_acc"),
+        "evaluate": ("sisnr", "pesq", "error", "aug_identity_bit_acc"),
+    }

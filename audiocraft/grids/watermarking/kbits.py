@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from audiocraft.grids.launcher import Launcher
-from audiocraft.grids.watermarking._explorers import WatermarkingExplorer
+from audiocraft.grids.watermarking._explorers import WatermarkingMbExplorer
 
 
-@WatermarkingExplorer
+@WatermarkingMbExplorer
 def explorer(launcher: Launcher) -> None:
     launcher.slurm_(gpus=8)
     launcher.bind_(solver="watermark/robustness")

@@ -31,7 +31,9 @@ RATE, SECONDS = 24000, 4.0
 def clicks(bpm: float, *, seconds: float = SECONDS) -> Tensor:
     """Noise that is struck at a tempo [1, N]."""
     wav = 0.002 * torch.randn(1, round(seconds * RATE), generator=torch.Generator().manual_seed(1))
-    stroke = torch.randn(1200, generator=torch.Generator().manual_seed(2)) * torch.linspace(1, 0, 1200) ** 2
+    stroke = (
+        torch.randn(1200, generator=torch.Generator().manual_seed(2)).sign() * torch.linspace(1, 0, 1200) ** 2
+    )
     for beat in range(int(seconds * bpm / 60)):
         start = round(beat * 60 / bpm * RATE)
         wav[0, start : start + 1200] += 0.4 * stroke[: wav.shape[-1] - start]
