@@ -11,6 +11,7 @@ const WRITTEN = "#stage-title, #stage-words, #mini-title, #attached-name, #analy
 const OWN = ["Nothing playing yet", "The piece", "Analysis", "Untitled music", "Untitled sound", "Untitled continuation", "Untitled melody", "Untitled style", "Untitled edit"];
 const PLACE = /\{(\w+)(?::([nt]))?\}/g;
 const KINDS = { n: "-?\\d[\\d.,:]*", t: ".+?" };
+const BETWEEN = / · (?=[^“”]*(?:“[^“”]*”[^“”]*)*$)/; // parts of a line; what stands in quotes is of somebody's own words
 const MOST_NESTED = 4;
 const MOST_KEPT = 2000; // texts of which is known what becomes of them
 
@@ -46,7 +47,8 @@ export class Messages {
   _said(text, nested) {
     const known = this._exact.get(text);
     if (known !== undefined || nested >= MOST_NESTED) return known ?? text;
-    if (text.includes(" · ")) return text.split(" · ").map((part) => this._said(part, nested + 1)).join(" · ");
+    const parts = text.split(BETWEEN);
+    if (parts.length > 1) return parts.map((part) => this._said(part, nested + 1)).join(" · ");
     for (const { pattern, said, kinds } of this._patterns) {
       const groups = pattern.exec(text)?.groups;
       if (groups) return withParticles(said.replace(PLACE, (_, name) => (kinds[name] === "t" ? this._said(groups[name], nested + 1) : groups[name])));

@@ -31,14 +31,14 @@ pytestmark = [
 
 # What is not translated: names, units, formats, keys, chords, codes of keys.
 _KEPT = re.compile(
-    r"AudioCraft|English|bpm|k?Hz|LUFS|dBTP|[Tt]op k|API|https|wav|flac|ogg|mp3|opus|WAV|FLAC|MP3|Opus|Ctrl|Enter|MB|"
+    r"AudioCraft|English|bpm|k?Hz|LUFS|dBTP|[Tt]op k|API|https|wav|flac|ogg|mp3|opus|WAV|FLAC|MP3|Opus|Ogg|Ctrl|Enter|MB|"
     r"JavaScript|acx|dopri5|euler|heun|midpoint|nonoverlap|stride1|fake|noise|codec|exact|plain|MIT|"
     r"musicgen\S*|audiogen\S*|A[ms]? F C G|[A-G][♯♭#b]?m? ?(major|minor)?|(?<![A-Za-z])[A-Z](?![A-Za-z])"
 )
 
 
 # A prompt of words that the page has as well.
-WRITTEN = "Rock 피아노, Rename"
+WRITTEN = "Rock 피아노 · Rename"  # words and marks that the page has too
 
 
 class KoreanVisit(Visit):
