@@ -28,7 +28,7 @@ def run(source: Path) -> nbformat.NotebookNode:
     """The notebook of a script, with its outputs."""
     notebook = jupytext.read(source, fmt="py:percent")
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}
     )
     client.execute()
     return _plain(notebook)
