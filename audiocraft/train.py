@@ -27,6 +27,7 @@ from audiocraft.solvers.run_config import read_config
 from audiocraft.solvers.run_folder import run_called
 from audiocraft.utils import distrib
 from audiocraft.utils.absent import absent_names
+from audiocraft.utils.interrupts import check_interrupted, interruptible
 
 logger = logging.getLogger(__name__)
 
@@ -154,16 +155,18 @@ def logging_to(folder: Path, config: SolverConfig) -> Iterator[None]:
 
 @contextmanager
 def stopping_on_signals(stop: Event) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run after the current step, with a checkpoint; a second one ends it at once."""
+    """SIGINT and SIGTERM end the run after the current step, with a checkpoint. A second one ends it at once, and so
+    does one that came before and was lost."""
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        logger.info("%s: stopping after this step", signal.Signals(number).name)
         stop.set()
+        logger.info("%s: stopping after this step", signal.Signals(number).name)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        check_interrupted()  # now that none can be missed any more
         yield
     finally:
         for number, handler in before.items():
@@ -172,6 +175,14 @@ def stopping_on_signals(stop: Event) -> Iterator[None]:
 
 def main() -> None:
     """`python -m audiocraft.train solver=... KEY=VALUE ...`: what torchrun starts."""
+    with interruptible() as came:
+        try:
+            _main()
+        except KeyboardInterrupt:
+            sys.exit(128 + (came[0] if came else signal.SIGINT))
+
+
+def _main() -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )

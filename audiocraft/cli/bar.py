@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from audiocraft.cli.language import say
-from audiocraft.cli.signals import check_interrupted
+from audiocraft.utils.interrupts import check_interrupted
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

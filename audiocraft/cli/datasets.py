@@ -190,7 +190,7 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn as Bar
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from audiocraft.cli.signals import check_interrupted
+    from audiocraft.utils.interrupts import check_interrupted
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), Bar(), MofNCompleteColumn(), TimeRemainingColumn())

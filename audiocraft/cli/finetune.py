@@ -159,7 +159,7 @@ def _prepared(recordings: Recordings, root: Path, base: Base, caption: str | Non
     from rich.progress import Progress
 
     from audiocraft.cli.language import say
-    from audiocraft.cli.signals import check_interrupted
+    from audiocraft.utils.interrupts import check_interrupted
     from audiocraft.workflows.finetune import prepare
 
     with Progress(console=Console(stderr=True), transient=True) as bar:

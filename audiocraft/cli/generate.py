@@ -22,13 +22,13 @@ from audiocraft.cli.output import note, result
 from audiocraft.cli.plan import chart_for, with_chart
 from audiocraft.cli.quality import with_effort
 from audiocraft.cli.reports import document, draw, explain_live, report
-from audiocraft.cli.signals import check_interrupted
 from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
 from audiocraft.cli.words import as_text, recordable
 from audiocraft.config.limits import FADE
 from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import InvalidInput
+from audiocraft.utils.interrupts import check_interrupted
 
 if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest

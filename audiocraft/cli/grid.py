@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
-from audiocraft.cli import many, options
-from audiocraft.cli.output import FAILED, result
+from audiocraft.cli import options
+from audiocraft.cli.output import FAILED, document, note, result
 from audiocraft.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -62,6 +63,7 @@ def grid(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as one JSON document.")] = False,
 ) -> None:
     """Show the runs of a grid: their state, how far they are, what they measured; start, stop and continue them."""
+    from audiocraft.grids import many
     from audiocraft.grids._base_explorers import BaseExplorer
     from audiocraft.grids.launcher import explorer_of, grid_names, runs_of
 
@@ -78,17 +80,30 @@ def grid(
         return
     rows = many.with_jobs(rows)
     if cancel is not None:
-        many.cancel(many.called(rows, cancel))
+        many.cancel(many.called(rows, cancel), note)
         return
     _check(local=local, slurm=slurm, restart=restart)
     if restart is not None:
-        many.put_aside(many.called(rows, restart))
-    rows, failed = many.train(rows, local=local, slurm=slurm)
+        many.put_aside(many.called(rows, restart), note)
+    rows, failed = many.train(rows, note, local=local, on_cluster=slurm)
     explorer = explorer_of(name)
     shown = explorer if isinstance(explorer, BaseExplorer) else BaseExplorer(explorer)
-    many.show(rows, shown, as_json=as_json)
+    table = many.table(rows, shown)
+    if as_json:
+        document({"runs": table})
+    else:
+        show(table)
     if failed:
         raise typer.Exit(FAILED)
+
+
+def show(table: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table of many runs, a line each."""
+    for entry in table:
+        far = f"{entry['step']}/{entry['total']}" if entry["total"] else "-"
+        numbers = "  ".join(f"{metric} {value:.4g}" for metric, value in entry["metrics"].items())
+        seen = f"{entry['index']:>3}  {entry['sig']}  {entry['state']:<8} {far:<13} {entry['ping'] or '-':<5}"
+        result(f"{seen} {entry['name']}  {numbers}".rstrip())
 
 
 def _check(*, local: int | None, slurm: bool, restart: str | None) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 from audiocraft.cli import language
 from audiocraft.cli.language import say
 from audiocraft.cli.output import FAILED, INTERRUPTED, OK, TERMINATED, USAGE, complain, reason_of, result
-from audiocraft.cli.signals import check_interrupted, interruptible
 from audiocraft.environment import VERSION
 from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidInput
+from audiocraft.utils.interrupts import check_interrupted, interruptible
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("audiocraft.cli.generate", "make music from a sentence"),
@@ -59,8 +59,8 @@ _VALUES = {
     "file": "FILE",
     "directory": "DIR",
 }
-# These end in an order of their own when a signal comes.
-_OWN_SIGNALS = ("serve", "worker", "train")
+# These end in an order of their own whenever a signal comes.
+_OWN_SIGNALS = ("serve", "worker")
 
 EXAMPLE = 'audiocraft generate "calm piano in A minor, 80 bpm" --duration 10 --seed 7 -o out.wav'
 

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from audiocraft.cli import many, options
-from audiocraft.cli.output import FAILED, INTERRUPTED
+from audiocraft.cli import options
+from audiocraft.cli.output import FAILED, INTERRUPTED, note
 from audiocraft.config.compose import entry_points
 from audiocraft.errors import InvalidInput
 
@@ -104,14 +104,16 @@ def train(
 
 def _sweep(overrides: list[str], *, local: int, slurm: bool, ask: list[str]) -> None:
     """Train each combination of values, or queue it; the same line goes on with those that were stopped."""
+    from audiocraft.cli.grid import show
     from audiocraft.config.compose import sweep
+    from audiocraft.grids import many
     from audiocraft.grids._base_explorers import BaseExplorer
     from audiocraft.grids.launcher import GridRun
 
     asked = many.asked_of(ask)
     rows = many.with_jobs(many.rows_of([GridRun(overrides=words, slurm=asked) for words in sweep(overrides)]))
-    rows, failed = many.train(rows, local=local, slurm=slurm)
-    many.show(rows, BaseExplorer(lambda _launcher: None))
+    rows, failed = many.train(rows, note, local=local, on_cluster=slurm)
+    show(many.table(rows, BaseExplorer(lambda _launcher: None)))
     if failed:
         raise typer.Exit(FAILED)
 

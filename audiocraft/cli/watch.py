@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiocraft.cli.output import result
-from audiocraft.cli.signals import check_interrupted
 from audiocraft.errors import InvalidInput
+from audiocraft.utils.interrupts import check_interrupted
 
 if TYPE_CHECKING:
     from audiocraft.solvers.overview import RunView

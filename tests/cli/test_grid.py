@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import audiocraft.train as training
 from audiocraft.cli.main import main
 from audiocraft.cli.watch import lines_of
 from audiocraft.config.compose import compose
 from audiocraft.errors import InvalidInput
+from audiocraft.grids import many
 from audiocraft.grids._base_explorers import get_sheep_ping
-from audiocraft.grids.launcher import Launcher, grid_names, runs_of
+from audiocraft.grids.launcher import GridRun, Launcher, grid_names, runs_of
 from audiocraft.solvers.overview import RunView
 
 SOLVERS = {"compression", "musicgen", "audiogen", "magnet", "audio_magnet", "jasco", "diffusion", "watermark"}
@@ -100,30 +105,77 @@ def test_a_grid_is_shown_trained_and_begun_anew(grid: Path, capsys: pytest.Captu
     assert main(["grid", str(grid), "--local", "0"]) == 2
 
 
-def test_a_run_can_be_cancelled(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_can_be_cancelled(
+    grid: Path, capsys: pytest.CaptureFixture[str], start: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """Also where SIGINT is ignored, as by what a script starts in the background."""
     endless = ["optim.updates_per_epoch=100000"]
     row = table(grid, capsys, *endless)[0]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "audiocraft", "grid", str(grid), *endless, "--local", "1"],
-        stderr=subprocess.PIPE,
-    )
-    try:
-        for _ in range(1200):
-            view = RunView.of(Path(row["folder"]))
-            if view.state == "running":
-                break
-            time.sleep(0.1)
-        assert view.process is not None and get_sheep_ping(view) is not None
-        assert "running, step" in lines_of(view)[0]
-        assert main(["grid", str(grid), *endless, "--cancel", row["sig"]]) == 0
-        for _ in range(1200):
-            if RunView.of(Path(row["folder"])).state == "stopped":
-                break
-            time.sleep(0.1)
-        assert (Path(row["folder"]) / "checkpoint.th").is_file()
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
+    command = [sys.executable, "-m", "audiocraft", "grid", str(grid), *endless, "--local", "1"]
+    process = start(["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command], stderr=subprocess.PIPE)
+    folder = Path(row["folder"])
+    view = until(folder, "running")
+    assert view.process is not None and get_sheep_ping(view) is not None
+    assert "running, step" in lines_of(view)[0]
+    assert main(["grid", str(grid), *endless, "--cancel", row["sig"]]) == 0
+    until(folder, "stopped")
+    assert (folder / "checkpoint.th").is_file()
+    process.terminate()
+    process.communicate(timeout=120)
+
+
+def until(folder: Path, state: str) -> RunView:
+    """The run in `folder`, once it is in this state."""
+    deadline = time.monotonic() + 240
+    while (view := RunView.of(folder)).state != state:
+        assert time.monotonic() < deadline, f"{view} is not {state}"
+        time.sleep(0.1)
+    return view
+
+
+def test_runs_end_with_who_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """A run that does not hear SIGINT, as one that has only just begun, would be waited for without an end."""
+    deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    child = start([sys.executable, "-S", "-c", deaf], stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stdout.readline()
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(many, "_start", lambda row, tell: child)
+    monkeypatch.setattr(many.time, "sleep", interrupted)
+    row = many.ManyRun(GridRun(overrides=()), "0123abcd", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        many.train_here([row], 1, print)
+    assert child.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_is_lost_ends_a_run_before_its_first_step(
+    number: signal.Signals,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    heard_sigint: None,
+) -> None:
+    """Whatever is imported or called between the start of a process and the first step may swallow the exception."""
+    build = training.build_solver
+
+    def swallowing(*arguments: Any) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        return build(*arguments)
+
+    assert main(["data", "example", str(tmp_path)]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(training, "build_solver", swallowing)
+    words = ["solver=compression/debug", "device=cpu", f"datasource.root={tmp_path}"]
+    assert main(["train", *words, "--folder", str(tmp_path / "run")]) == code
+    assert capsys.readouterr().err.endswith("error: interrupted\n")
+    assert RunView.of(tmp_path / "run").state == "new"
 
 
 def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

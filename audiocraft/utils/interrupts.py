@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _came: list[int] = []
+"""The signals that have come in the innermost block of `interruptible`."""
 
 
 def check_interrupted() -> None:
@@ -23,8 +24,8 @@ def check_interrupted() -> None:
 def interruptible() -> Iterator[list[int]]:
     """Both signals raise KeyboardInterrupt inside the block. The list has those that came, because libraries may turn
     the exception into another one, as numpy does while it is imported."""
-    came = _came
-    came.clear()
+    global _came
+    came = list[int]()
     if threading.current_thread() is not threading.main_thread():
         yield came
         return
@@ -42,9 +43,11 @@ def interruptible() -> Iterator[list[int]]:
     numbers = [
         number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN
     ]
+    outer, _came = _came, came
     before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _came = outer

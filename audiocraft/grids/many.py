@@ -1,4 +1,5 @@
-"""Many runs, of a grid or a sweep: trained on this machine, queued on a cluster, stopped, and shown in a table."""
+"""Many runs, of a grid or a sweep: which they are, trained on this machine or queued on a cluster, stopped, begun anew,
+and what a table shows of them."""
 
 from __future__ import annotations
 
@@ -8,24 +9,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from audiocraft.cli.output import document, note, result
-from audiocraft.cli.signals import check_interrupted
+from audiocraft.config.compose import compose, signature
 from audiocraft.errors import AudioCraftError, InvalidInput
+from audiocraft.grids import slurm
+from audiocraft.grids._base_explorers import BaseExplorer, get_sheep_ping
+from audiocraft.grids.launcher import GridRun, words_of
+from audiocraft.solvers.overview import RunView
+from audiocraft.train import run_folder
+from audiocraft.utils.interrupts import check_interrupted
 
-if TYPE_CHECKING:
-    from audiocraft.grids._base_explorers import BaseExplorer
-    from audiocraft.grids.launcher import GridRun
-    from audiocraft.grids.slurm import SlurmSettings
-    from audiocraft.solvers.overview import RunView
+Tell = Callable[[str], object]
+"""Takes a sentence for whoever watches."""
 
 _LOG = "grid.log"
 _LOOK_S = 0.2
+# Not SIGINT: what a shell starts in the background ignores that, as do its children until they train. SIGTERM ends a
+# process that has only just begun, and one that trains after its step.
+_STOP = signal.SIGTERM
 _ALIVE = {"PENDING": "queued", "REQUEUED": "queued", "REQUEUE_HOLD": "queued", "SUSPENDED": "queued"}
 
 
@@ -45,8 +51,6 @@ class ManyRun:
 
     @property
     def view(self) -> RunView:
-        from audiocraft.solvers.overview import RunView
-
         return RunView.of(self.folder)
 
     @property
@@ -83,10 +87,6 @@ def rows_of(
         overrides: for all of them, after their own.
         asked: of a cluster, beside what the runs ask.
     """
-    from audiocraft.config.compose import compose, signature
-    from audiocraft.grids.launcher import GridRun, words_of
-    from audiocraft.train import run_folder
-
     rows = []
     for run in runs:
         words = tuple(words_of(*run.overrides, *overrides).values())
@@ -106,23 +106,21 @@ def called(rows: Sequence[ManyRun], sig: str) -> ManyRun:
     return found
 
 
-def cancel(row: ManyRun) -> None:
-    """Stop a run, here or on a cluster; it writes a checkpoint."""
+def cancel(row: ManyRun, tell: Tell) -> None:
+    """Stop a run, here or on a cluster; it writes a checkpoint if it has begun."""
     if row.job is not None:
-        from audiocraft.grids import slurm
-
         slurm.cancel(row.job[0])
-        note(f"{row.sig}: job {row.job[0]} is cancelled; --slurm goes on with it")
+        tell(f"{row.sig}: job {row.job[0]} is cancelled; --slurm goes on with it")
         return
     process = row.view.process
     if process is None:
-        note(f"{row.sig} is not running")
+        tell(f"{row.sig} is not running")
         return
-    os.kill(process, signal.SIGINT)
-    note(f"{row.sig} stops after this step; --local N goes on with it")
+    os.kill(process, _STOP)
+    tell(f"{row.sig} stops after this step; --local N goes on with it")
 
 
-def put_aside(row: ManyRun) -> None:
+def put_aside(row: ManyRun, tell: Tell) -> None:
     """Make room for a run to begin anew; what it was is kept beside it."""
     if row.state in ("running", "queued"):
         raise InvalidInput(f"{row.sig} is {row.state}; --cancel {row.sig} stops it", field="restart")
@@ -131,19 +129,21 @@ def put_aside(row: ManyRun) -> None:
         number += 1
     if row.folder.exists():
         row.folder.rename(aside)
-        note(f"what {row.sig} was before is in {aside}")
+        tell(f"what {row.sig} was before is in {aside}")
 
 
-def train(rows: list[ManyRun], *, local: int | None, slurm: bool) -> tuple[list[ManyRun], int]:
+def train(
+    rows: list[ManyRun], tell: Tell, *, local: int | None, on_cluster: bool
+) -> tuple[list[ManyRun], int]:
     """Train runs that are not done here, so many at a time, or queue them; neither: leave them -> the runs as they are
     then, and how many failed."""
-    if slurm:
-        submit(rows)
+    if on_cluster:
+        submit(rows, tell)
         return with_jobs(rows), 0
-    return rows, 0 if local is None else train_here(rows, local)
+    return rows, 0 if local is None else train_here(rows, local, tell)
 
 
-def train_here(rows: Sequence[ManyRun], at_once: int) -> int:
+def train_here(rows: Sequence[ManyRun], at_once: int, tell: Tell) -> int:
     """Train what is not done, so many at a time -> how many runs failed."""
     if at_once < 1:
         raise InvalidInput(
@@ -156,26 +156,26 @@ def train_here(rows: Sequence[ManyRun], at_once: int) -> int:
         while waiting or running:
             while waiting and len(running) < at_once:
                 row = waiting.pop(0)
-                running.append((row, _start(row)))
+                running.append((row, _start(row, tell)))
             time.sleep(_LOOK_S)
             check_interrupted()
             for row, process in [entry for entry in running if entry[1].poll() is not None]:
                 running.remove((row, process))
                 failed += process.returncode != 0
-                note(
+                tell(
                     f"{row.sig} {'is done' if not process.returncode else f'failed: see {row.folder / _LOG}'}"
                 )
     finally:
         for _, process in running:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(_STOP)
         for _, process in running:
             process.wait()
     return failed
 
 
-def _start(row: ManyRun) -> subprocess.Popen[bytes]:
+def _start(row: ManyRun, tell: Tell) -> subprocess.Popen[bytes]:
     row.folder.mkdir(parents=True, exist_ok=True)
-    note(f"{row.sig} begins: {row.folder}")
+    tell(f"{row.sig} begins: {row.folder}")
     with open(row.folder / _LOG, "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "audiocraft", *row.command],
@@ -185,8 +185,6 @@ def _start(row: ManyRun) -> subprocess.Popen[bytes]:
 
 def with_jobs(rows: Sequence[ManyRun]) -> list[ManyRun]:
     """Runs with their jobs, where some were queued on a cluster that can be asked."""
-    from audiocraft.grids import slurm
-
     numbers = {
         row.sig: path.read_text().strip() for row in rows if (path := row.folder / slurm.JOB).is_file()
     }
@@ -202,12 +200,10 @@ def with_jobs(rows: Sequence[ManyRun]) -> list[ManyRun]:
     ]
 
 
-def submit(rows: Sequence[ManyRun]) -> None:
+def submit(rows: Sequence[ManyRun], tell: Tell) -> None:
     """Queue what is neither done nor in the queue; runs of one array become one job of several tasks."""
-    from audiocraft.grids import slurm
-
     waiting = [row for row in rows if row.state in ("new", "stopped")]
-    arrays: dict[tuple[int | None, str], list[tuple[ManyRun, SlurmSettings]]] = {}
+    arrays: dict[tuple[int | None, str], list[tuple[ManyRun, slurm.SlurmSettings]]] = {}
     for place, row in enumerate(waiting):
         own = {"gpus": 0} if "device=cpu" in row.run.overrides else {}
         settings = slurm.SlurmSettings.of({**own, **row.run.slurm})
@@ -231,14 +227,12 @@ def submit(rows: Sequence[ManyRun]) -> None:
             jobs = [f"{number}_{place}" for place in range(len(members))]
         for (row, _), job in zip(members, jobs, strict=True):
             slurm.write(row.folder / slurm.JOB, job + "\n")
-            note(f"{row.sig} is job {job}: {row.folder}")
+            tell(f"{row.sig} is job {job}: {row.folder}")
 
 
-def show(rows: Sequence[ManyRun], explorer: BaseExplorer, *, as_json: bool = False) -> None:
-    """Print the table of runs: states, steps, the words that tell them apart, and what they measured."""
-    from audiocraft.grids._base_explorers import get_sheep_ping
-
-    table = list[dict[str, Any]]()
+def table(rows: Sequence[ManyRun], explorer: BaseExplorer) -> list[dict[str, Any]]:
+    """What there is to see of runs, in order: states, steps, the words that tell them apart, what they measured."""
+    seen = list[dict[str, Any]]()
     shared = set.intersection(*(set(row.run.overrides) for row in rows)) if len(rows) > 1 else set()
     for index, row in enumerate(rows):
         view = row.view
@@ -249,18 +243,11 @@ def show(rows: Sequence[ManyRun], explorer: BaseExplorer, *, as_json: bool = Fal
             for stage, own_of in stages.items()
             for metric, value in list(own_of.items())[:1]
         }
-        table.append(
+        seen.append(
             {
                 "index": index, "sig": row.sig, "name": own, "state": row.state, "step": view.step,
                 "total": view.total, "ping": get_sheep_ping(view), "metrics": measured, "folder": str(row.folder),
                 "job": None if row.job is None else row.job[0],
             }
         )  # fmt: skip
-    if as_json:
-        document({"runs": table})
-        return
-    for entry in table:
-        far = f"{entry['step']}/{entry['total']}" if entry["total"] else "-"
-        numbers = "  ".join(f"{metric} {value:.4g}" for metric, value in entry["metrics"].items())
-        seen = f"{entry['index']:>3}  {entry['sig']}  {entry['state']:<8} {far:<13} {entry['ping'] or '-':<5}"
-        result(f"{seen} {entry['name']}  {numbers}".rstrip())
+    return seen
