@@ -31,7 +31,8 @@ pytestmark = [
 
 # What is not translated: names, units, formats, keys, chords, codes of keys.
 _KEPT = re.compile(
-    r"AudioCraft|English|bpm|k?Hz|LUFS|dBTP|[Tt]op k|API|https|wav|flac|ogg|mp3|opus|WAV|FLAC|MP3|Opus|Ogg|Ctrl|Enter|MB|"
+    r"AudioCraft|English|bpm|k?Hz|LUFS|dBTP|[Tt]op k|API|https|wav|flac|ogg|mp3|opus|WAV|FLAC|MP3|Opus|Ogg|"
+    r"Ctrl|Enter|MB|"
     r"JavaScript|acx|dopri5|euler|heun|midpoint|nonoverlap|stride1|fake|noise|codec|exact|plain|MIT|"
     r"musicgen\S*|audiogen\S*|A[ms]? F C G|[A-G][♯♭#b]?m? ?(major|minor)?|(?<![A-Za-z])[A-Z](?![A-Za-z])"
 )
