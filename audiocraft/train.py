@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from audiocraft.solvers.base import StandardSolver
 from audiocraft.solvers.builders import build_solver, describe
 from audiocraft.solvers.run_config import read_config
 from audiocraft.solvers.run_folder import run_called
+from audiocraft.solvers.stopping import Stop
 from audiocraft.utils import distrib
 from audiocraft.utils.absent import absent_names
 from audiocraft.utils.interrupts import check_interrupted, interruptible
@@ -154,15 +154,16 @@ def logging_to(folder: Path, config: SolverConfig) -> Iterator[None]:
 
 
 @contextmanager
-def stopping_on_signals(stop: Event) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run after the current step, with a checkpoint. A second one ends it at once, and so
-    does one that came before and was lost."""
+def stopping_on_signals(stop: Stop) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run after the current step, or at once between steps, with a checkpoint. A second one
+    ends it wherever it is, and so does one that came before and was lost."""
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        logger.info("%s: stopping after this step", signal.Signals(number).name)
+        logger.info("%s: stopping", signal.Signals(number).name)
+        stop.ask()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

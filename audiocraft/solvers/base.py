@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -21,7 +21,7 @@ from audiocraft.errors import CheckpointError, ConfigError, TrainingError
 from audiocraft.optim.ema import ModuleDictEMA
 from audiocraft.optim.sharding import WholeOptimizerState, WholeState, is_sharded, whole
 from audiocraft.solvers import components, pace
-from audiocraft.solvers.checks import check_stages
+from audiocraft.solvers.checks import check_any_step_taken, check_stages
 from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.loggers import build_loggers
 from audiocraft.solvers.random_streams import prefetch
@@ -29,6 +29,7 @@ from audiocraft.solvers.run_config import CONFIG_FILE, merged, read_config
 from audiocraft.solvers.run_folder import RunFolder, not_finite, run_called
 from audiocraft.solvers.runtime import MOST_SKIPPED, GradientAverage, Runtime, trainable
 from audiocraft.solvers.stateful import HasState, Stateful, swapped, undisturbed
+from audiocraft.solvers.stopping import StageLeft, Stop
 from audiocraft.solvers.tracking import Averager, Metrics, Tracking
 from audiocraft.utils import distrib
 from audiocraft.utils.deadlock import DeadlockDetect
@@ -71,7 +72,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         check_stages(config, measures=self.measures, accumulates=self.accumulates)
         self.step, self.committed = 0, -1
         self.best: float | None = None
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.averages, self.recent = Averager(), Averager(decay=0.95)
         self.files = RunFolder(folder, writes=runtime.rank == 0)
         # A stage that is run on its own leaves the run's history alone, unless it is told otherwise.
@@ -181,27 +182,17 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         """Continue from the folder's last checkpoint, if it has one, or from the one before."""
         path = self.files.previous if previous else self.files.last()
         if path is None:
-            self.tracking.resume(0)  # a run that ended before its first checkpoint begins anew
+            self.tracking.resume(-1)  # a run that ended before its first checkpoint begins anew
             return False
         try:
             progress = self.stateful.restore(path)
         except CheckpointError as error:
-            raise CheckpointError(f"{error}{self._way_out(path)}") from error
+            raise CheckpointError(f"{error}{self.files.way_out(path)}") from error
         self.step, self.committed, self.best = progress["step"], progress["committed"], progress["best"]
         self._lengthen()
-        self.tracking.resume(self.step)
+        self.tracking.resume(self.step, committed=self.committed)
         logger.info("continuing %s from step %d", self.folder, self.step)
         return True
-
-    def _way_out(self, damaged: Path) -> str:
-        """What of this folder can still be used, for the message about a checkpoint that cannot."""
-        sound = self.files.sound_beside(damaged)
-        if not sound:
-            return ""
-        previous = (
-            "; --from-previous continues from the one before" if self.files.previous.name in sound else ""
-        )
-        return f" (sound beside it: {', '.join(sound)}{previous})"
 
     def _lengthen(self) -> None:
         """A schedule that ends with the run ends where the configuration says now."""
@@ -223,12 +214,17 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         ):
             try:
                 return self._run()
+            except StageLeft:
+                self._keep_left()
+                return False
             finally:
                 self.tracking.close()
 
     def _run(self) -> bool:
         self.files.write_config(self.config, started=self.step > 0)
-        if self.write_data():
+        with self.stop.leaving(alone=self._alone):
+            written = self.write_data()
+        if written:
             return True
         if self.step == 0 and self.config.continue_from is not None:
             self.load_from(self.config.continue_from)
@@ -237,7 +233,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             return True
         if self.step == 0:
             logger.info("preparing weights and data for the first step, which may take minutes")
-            self.prepare()
+            with self.stop.leaving(alone=self._alone):
+                self.prepare()
             if not self.sharded:
                 distrib.broadcast_model(self.model)  # each rank prepared it with its own data
             if self.config.continue_from is not None:
@@ -257,13 +254,32 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             if self._epoch_is_over(total, length) and self.step > self.committed:
                 self._finish_epoch(total, length)
         if self.step < total:
-            self.save()
-            logger.info("stopped at step %d of %d; the same command continues", self.step, total)
+            self._save_stopped()
         if self.runtime.skipped.total:
             logger.warning(
                 "%d steps were left out: their gradients were not numbers", self.runtime.skipped.total
             )
         return self.step >= total
+
+    def _save_stopped(self) -> None:
+        self.save()
+        logger.info(
+            "stopped at step %d of %d; the same command continues", self.step, self.config.total_steps
+        )
+
+    def _keep_left(self) -> None:
+        """Told to stop between steps: keep the steps that no checkpoint has yet, whose epoch is ended another time."""
+        if self.config.execute_only not in (None, "train"):
+            logger.info("stopped; the same command begins this stage again")
+        elif self.step > max(self.committed, 0):
+            self._save_stopped()
+        else:
+            logger.info("stopped before step %d; the same command goes on with what is prepared", self.step + 1)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether no other rank waits for what this one does."""
+        return self.runtime.world_size == 1
 
     def save(self) -> None:
         """Write the running checkpoint, never over a sound one with weights that are not numbers."""
@@ -361,15 +377,6 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
                 f"last good checkpoint stays in {self.folder}: a lower optim.lr, or optim.max_norm, may help"
             )
 
-    def _check_progress(self) -> None:
-        """End a run, before its checkpoint, of which no step could be taken; a loss scaler needs some to begin with."""
-        skipped = self.runtime.skipped.total
-        if skipped and skipped == self.step - self._began and self.runtime.scaler is None:
-            raise TrainingError(
-                f"the gradients of all {skipped} steps up to step {self.step} are not numbers: nothing was learnt, and "
-                "no checkpoint is written; look at the audio and at the loss, or lower optim.lr"
-            )
-
     def _log_progress(self, total: int) -> None:
         means = self.recent.means()
         self.tracking.report("train", self.step, means)
@@ -378,7 +385,8 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def _finish_epoch(self, total: int, length: int) -> None:
         epoch, last = -(-self.step // length), self.step == total
         self._check_gradients()
-        self._check_progress()
+        if self.runtime.scaler is None:
+            check_any_step_taken(self.runtime.skipped.total, self._began, self.step)
         if self.config.execute_only != "train":
             self._keep_best(self._stages(epoch, last=last))
         self.tracking.report("epoch", self.step, self.averages.means())
@@ -451,12 +459,24 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         started = time.monotonic()
         self._watch.update(stage)
         self.model.eval()
-        with undisturbed(), torch.no_grad(), swapped(self.model, self.averaged_state()):
+        with self._aside():
             metrics = self.validate() if stage == "valid" else self.evaluate()
         self.tracking.report(stage, self.step, metrics)
         terms = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
         logger.info("%s at step %d  %s  (%.0f s)", stage, self.step, terms, time.monotonic() - started)
         return metrics
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """The averaged weights in the model and no gradients, for a while that leaves no trace in the run, and that
+        ends at once when the run is told to stop."""
+        with (
+            undisturbed(),
+            torch.no_grad(),
+            swapped(self.model, self.averaged_state()),
+            self.stop.leaving(alone=self._alone),
+        ):
+            yield
 
     def _generate(self) -> None:
         """Samples, with the averaged weights."""
@@ -466,7 +486,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         self._watch.update("generate")
         folder = self.folder / self.config.generate.path / f"step_{self.step:06d}"
         self.model.eval()
-        with undisturbed(), torch.no_grad(), swapped(self.model, self.averaged_state()):
+        with self._aside():
             self.generate(folder)
         self.tracking.samples(self.step, folder)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from audiocraft.config.training import SolverConfig
-from audiocraft.errors import ConfigError
+from audiocraft.errors import ConfigError, TrainingError
 
 # Every metric that a configuration may name; a solver says which of them it has.
 _METRICS = ("base", "visqol", "sisnr", "pesq", "fad", "kld", "text_consistency", "chroma_cosine")
@@ -35,3 +35,17 @@ def check_stages(config: SolverConfig, *, measures: Set[str], accumulates: bool)
             raise ConfigError(
                 f"evaluate.metrics.{name} is not built for {config.solver}; set it to false ({known} can be true)"
             )
+
+
+def check_any_step_taken(skipped: int, began: int, step: int) -> None:
+    """End a run, before its checkpoint, of which no step could be taken. A loss scaler needs some to begin with, so
+    this is not asked where there is one.
+
+    Args:
+        skipped: steps that were left out since the step `began`.
+    """
+    if skipped and skipped == step - began:
+        raise TrainingError(
+            f"the gradients of all {skipped} steps up to step {step} are not numbers: nothing was learnt, and no "
+            "checkpoint is written; look at the audio and at the loss, or lower optim.lr"
+        )

@@ -85,6 +85,16 @@ class RunFolder:
         found = [path for path in (*self._numbered(), self.checkpoint) if path.exists()]
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
+    def way_out(self, damaged: Path) -> str:
+        """What of this folder can still be used, for the message about a checkpoint that cannot."""
+        sound = self.sound_beside(damaged)
+        if not sound:
+            return ""
+        previous = (
+            "; --from-previous continues from the one before" if self.previous.name in sound else ""
+        )
+        return f" (sound beside it: {', '.join(sound)}{previous})"
+
     def _numbered(self) -> list[Path]:
         prefix = checkpoint_name("").removesuffix(".th")
         found = [path for path in self.path.glob(f"{prefix}_*.th") if path.stem.split("_")[-1].isdigit()]

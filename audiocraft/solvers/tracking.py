@@ -79,12 +79,24 @@ class Tracking:
     def path(self) -> Path:
         return self.folder / "history.jsonl"
 
-    def resume(self, step: int) -> None:
-        """Read what earlier sessions wrote, up to and with `step`."""
+    def resume(self, step: int, *, committed: int | None = None) -> None:
+        """Read what earlier sessions wrote, up to and with `step`.
+
+        Args:
+            committed: the step at which the last epoch ended, if that is known: what was measured behind a later one
+                is measured again.
+        """
         if not self.path.exists():
             return
         lines = self.path.read_text(encoding="utf-8").splitlines()
-        self.history = [entry for entry in map(_entry, lines) if entry is not None and entry["step"] <= step]
+        again = step if committed is not None and step > committed else None
+        self.history = [
+            entry
+            for entry in map(_entry, lines)
+            if entry is not None
+            and entry["step"] <= step
+            and (entry["stage"] == "train" or entry["step"] != again)
+        ]
         if self.writes:
             atomic_write(self.path, "".join(json.dumps(entry) + "\n" for entry in self.history).encode())
 
