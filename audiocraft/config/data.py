@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 from audiocraft.config.decode import Amount, Count, Range, Share
 from audiocraft.errors import ConfigError
 
+Seconds = Annotated[float, Range(0.01, 3600)]
+"""Of a segment that is trained on."""
+
 Split = Literal["train", "valid", "evaluate", "generate"]
 
 
@@ -73,7 +76,7 @@ class SplitConfig:
 
     num_samples: Count | None = None
     batch_size: Count | None = None
-    segment_duration: float | None = None
+    segment_duration: Seconds | None = None
     return_info: bool | None = None
     shuffle: bool | None = None
     shuffle_seed: int = 0
@@ -101,24 +104,18 @@ class DatasetConfig:
 
     batch_size: Count
     num_workers: Amount = 1
-    segment_duration: float | None = None
+    segment_duration: Seconds | None = None
     num_samples: Count | None = None
     return_info: bool = False
     shuffle: bool = False
     sample_on_duration: bool = True
     sample_on_weight: bool = True
     min_segment_ratio: Annotated[float, Range(1e-3, 1)] = 0.5
-    gain_db: float = 0.0
+    gain_db: Annotated[float, Range(0)] = 0.0
     train: SplitConfig = SplitConfig()
     valid: SplitConfig = SplitConfig()
     evaluate: SplitConfig = SplitConfig()
     generate: SplitConfig = SplitConfig()
-
-    def __post_init__(self) -> None:
-        if self.segment_duration is not None and self.segment_duration <= 0:
-            raise ConfigError(
-                f"segment_duration must be a positive number of seconds, got {self.segment_duration:g}"
-            )
 
     def batch_of(self, name: Split) -> int:
         """How many items a batch of this split has."""

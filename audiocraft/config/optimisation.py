@@ -52,10 +52,10 @@ class OptimConfig:
     optimizer: Literal["adam", "adamw", "dadam"]
     updates_per_epoch: Count | None = None
     max_steps: Count | None = None
-    max_minutes: float | None = None
+    max_minutes: Annotated[float, Range(0)] | None = None
     adam: AdamConfig = AdamConfig()
     ema: EMAConfig = EMAConfig()
-    max_norm: float | None = None
+    max_norm: Annotated[float, Range(0)] | None = None
     eager_sync: bool = True
     accumulate: Count = 1
 
@@ -66,12 +66,12 @@ class OptimConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepScheduleConfig:
     step_size: Count | None = None
-    gamma: float | None = None
+    gamma: Annotated[float, Range(0)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExponentialScheduleConfig:
-    lr_decay: float | None = None
+    lr_decay: Annotated[float, Range(0)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,15 +84,15 @@ class CosineScheduleConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolynomialScheduleConfig:
     warmup: Amount | None = None
-    zero_lr_warmup_steps: int = 0
-    end_lr: float = 0.0
-    power: float = 1
+    zero_lr_warmup_steps: Amount = 0
+    end_lr: Annotated[float, Range(0)] = 0.0
+    power: Annotated[float, Range(0)] = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WarmupScheduleConfig:
     warmup: Amount | None = None
-    warmup_init_lr: float | None = 0.0
+    warmup_init_lr: Annotated[float, Range(0)] | None = 0.0
 
 
 ScheduleName = Literal["step", "exponential", "cosine", "polynomial_decay", "inverse_sqrt", "linear_warmup"]
@@ -126,7 +126,7 @@ class LoraConfig:
     """
 
     rank: Amount = 0
-    alpha: float = 16.0
+    alpha: Annotated[float, Range(0)] = 16.0
     dropout: Share = 0.0
     strength: Share = 1.0
     targets: tuple[str, ...] = (

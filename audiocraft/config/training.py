@@ -149,7 +149,7 @@ class CheckpointConfig:
     save_every: Count | None = None
     keep_last: Amount | None = None
     keep_every_states: tuple[str, ...] | None = None
-    every_minutes: float | None = 3.0
+    every_minutes: Annotated[float, Range(0)] | None = 3.0
 
     def __post_init__(self) -> None:
         if not self.save_last and self.save_every is None:
@@ -180,9 +180,9 @@ class SampleLMConfig:
     """
 
     use_sampling: bool = False
-    temp: float = 1.0
-    top_k: int = 0
-    top_p: float = 0.0
+    temp: Annotated[float, Range(0)] = 1.0
+    top_k: Amount = 0
+    top_p: Share = 0.0
     prompted_samples: bool = False
     unprompted_samples: bool = True
     no_text_conditioning: bool = False
@@ -257,7 +257,7 @@ class SolverConfig:
     execute_inplace: bool = False
     benchmark_no_load: bool = False
     efficient_attention_backend: Annotated[str, Only("torch", _TORCH_ONLY)] = "torch"
-    num_threads: int = 1
+    num_threads: Amount = 1
     mp_start_method: Annotated[str, Only("forkserver", _NO_PROCESSES)] = "forkserver"
     label: str | None = None
     logging: LoggingConfig = LoggingConfig()

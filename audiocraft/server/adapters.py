@@ -71,8 +71,14 @@ class AdapterCatalogue:
         found = self.all()
         if name not in found:
             known = ", ".join(sorted(found)) or "none"
+            way_out = (
+                "; a request names an adapter and not its place: the operator offers those of a folder with `audiocraft "
+                "serve --adapters FOLDER`"
+                if "/" in name or "\\" in name
+                else ""
+            )
             raise InvalidInput(
-                f"there is no adapter {name[:200]!r} on this server: {known}", field="adapters"
+                f"there is no adapter {name[:200]!r} on this server: {known}{way_out}", field="adapters"
             )
         return found[name]
 

@@ -118,6 +118,11 @@ class TokenCrops:
         self.sampler = StepSampler(config, split, rank=rank, world_size=world_size, duration=duration)
         self.clips: list[_Clips] = []
         codec = cache.codec
+        if self.sampler.duration * codec.frame_rate < 1:
+            raise ConfigError(
+                f"dataset.segment_duration: {self.sampler.duration:g} s is less than a frame of the codec, which is "
+                f"{1 / codec.frame_rate:.3g} s long"
+            )
         datasets = _datasets(self.sampler, kind, config, codec.frame_rate, heard)
         for folder, dataset in zip(self.sampler.folders, datasets, strict=True):
             # Items that come in order need no more clips than there are items.

@@ -20,6 +20,7 @@ from audiocraft.audio.files import audio_pieces, encode_audio
 from audiocraft.checkpoints.read import read
 from audiocraft.config.compose import compose
 from audiocraft.config.decode import decode, encode
+from audiocraft.config.limits import MAX_SEED
 from audiocraft.config.networks import LMConfig
 from audiocraft.config.training import MusicGenSolverConfig
 from audiocraft.data.info_audio_dataset import get_captions, get_string
@@ -46,6 +47,12 @@ _NETWORK = (
     "attribute_dropout", "interleave_stereo_codebooks", "sample_rate", "channels", "compression_model_n_q",
 )  # fmt: skip
 _RATES: Mapping[Method, float] = {"lora": 5e-4, "full": 2e-4}
+# What a setting of a run may be. Beyond these nothing is learnt: a crop of less has no music in it, a rate of more only
+# destroys.
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "steps": (1, 10_000_000), "batch_size": (1, 4096), "rank": (1, 4096), "strength": (0.01, 1), "lr": (1e-9, 1),
+    "crop": (0.1, 600), "seed": (0, MAX_SEED),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -306,15 +313,10 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "rank"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name} is at least 1, got {getattr(self, name)}", field=name)
-        if not 0 < self.strength <= 1:
-            raise InvalidInput(f"strength is above 0 and at most 1, got {self.strength}", field="strength")
-        for name in ("lr", "crop"):
+        for name, (least, most) in _BOUNDS.items():
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InvalidInput(f"{name} is a positive number, got {value}", field=name)
+            if value is not None and not least <= value <= most:
+                raise InvalidInput(f"{name} is from {least:g} to {most:g}, got {value:g}", field=name)
 
 
 def configure(base: Base, root: Path, settings: Settings) -> MusicGenSolverConfig:
@@ -324,6 +326,9 @@ def configure(base: Base, root: Path, settings: Settings) -> MusicGenSolverConfi
         root: of the data.
     """
     method, steps, batch_size, rank = settings.method, settings.steps, settings.batch_size, settings.rank
+    width = base.config.transformer_lm.dim
+    if method == "lora" and rank > width:
+        raise InvalidInput(f"rank is at most the width of {base.name}, {width}, got {rank}", field="rank")
     crop = min(settings.crop or 10.0, base.config.max_duration)
     epoch = max(1, min(steps, math.ceil(steps / 8)))
     composed = compose(

@@ -145,6 +145,13 @@ def test_each_gets_in_company_what_it_gets_alone(served: Served, monkeypatch: py
     assert abs(alone[1] - alone[4]).max() > 1e-3, "another seed"
 
 
+def test_a_file_or_folder_of_the_operator_is_the_adapter_in_it() -> None:
+    """Names of files and folders are read as the names that they give; nothing of them becomes a path."""
+    for spelled in ("jazz", "jazz.safetensors", "jazz/adapter.safetensors", "jazz/", " jazz "):
+        body = GenerationBody.model_validate({**BODY, "adapters": [f"{spelled}:0.5", {"name": "folk/"}]})
+        assert [(one.name, one.strength) for one in body.adapters] == [("jazz", 0.5), ("folk", 1.0)]
+
+
 def test_the_file_says_which(served: Served) -> None:
     """The base follows from the adapter where no model is named; strengths may be written as on the command line."""
     (piece,) = served.ended(served.ask(adapters=["jazz:0.8", "folk"]))
@@ -163,6 +170,10 @@ def test_the_file_says_which(served: Served) -> None:
     [
         ({"adapters": ["rock"]}, "there is no adapter 'rock' on this server"),
         ({"adapters": ["../jazz"]}, "there is no adapter '../jazz' on this server"),
+        ({"adapters": ["/models/jazz"]}, "'/models/jazz' on this server: folk, jazz, old, orphan, sounds; a request names"),
+        ({"adapters": ["C:\\jazz"]}, "is a number, as in jazz:0.8"),
+        ({"adapters": [{"name": "runs/jazz/adapter.safetensors"}]}, "with `audiocraft serve --adapters FOLDER`"),
+        ({"adapters": ["jazz", "jazz.safetensors"]}, "'jazz' is named twice"),
         ({"adapters": ["torn"]}, "there is no adapter 'torn' on this server"),
         ({"adapters": ["sounds"], "model": BASE}, f"adapter 'sounds' is for model 'audiogen-nano', not for '{BASE}'"),
         ({"adapters": ["jazz", "sounds"]}, f"adapter 'sounds' is for model 'audiogen-nano', not for '{BASE}'"),

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from audiocraft.cli import finetune
 from audiocraft.cli.main import main
+from audiocraft.config.compose import compose
 from audiocraft.data.manifest import load_audio_meta
 from audiocraft.data.recordings import scan, words_of
-from audiocraft.errors import InvalidInput
+from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.models.loaders import load_lm_model
 from audiocraft.solvers.first_weights import FirstWeights
 from audiocraft.solvers.runs import export
 from audiocraft.workflows.finetune import Base, Settings, check_template, configure, prepare
 from audiocraft.workflows.training_cost import cost_of
+
+from .conftest import run_until
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +207,57 @@ def test_a_file_and_a_device_that_is_not_there(
     if not torch.cuda.is_available():
         assert main(command(songs, base, tmp_path, "--device", "cuda")) == 2
         assert "device 'cuda' cannot be used here; cpu can" in capsys.readouterr().err
+
+
+def _numbers() -> list[str]:
+    """The options of the command that take a number."""
+    hints = get_type_hints(finetune.finetune)
+    return [
+        "--" + name.replace("_", "-")
+        for name, hint in hints.items()
+        if {int, float} & {hint, *get_args(hint)}
+    ]
+
+
+@pytest.mark.parametrize("option", _numbers())
+def test_every_number_is_bounded(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first thing that is looked at: no folder is read, and nothing is prepared that could not be trained on. An
+    option that is added needs bounds as well."""
+    monkeypatch.chdir(tmp_path)
+    for value in ("-1", "1e-12", "nan", "1e30", "inf"):
+        whole = {"1e-12": "0", "1e30": str(10**30)}
+        text = whole.get(value, value) if option in ("--steps", "--batch-size", "--rank", "--seed") else value
+        if (option, text) == ("--seed", "0"):
+            continue
+        assert main(["finetune", "songs", "--device", "cpu", option, text]) == 2
+        said = capsys.readouterr().err
+        assert option.strip("-").replace("-", "_") in said.replace("-", "_") and len(said.splitlines()) == 1, said
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_the_base_has_no_room_for(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"rank is at most the width of .*, 16, got 17"):
+        configure(Base.find(str(base)), tmp_path, Settings(rank=17))
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_a_crop_of_less_than_a_frame_is_refused(lm_overrides: list[str], split: str, tmp_path: Path) -> None:
+    """A split that is too short costs none of its own encoding."""
+    overrides = [*lm_overrides, f"dataset.{split}.segment_duration=0.011", f"cache.path={tmp_path / 'codes'}"]
+    with pytest.raises(ConfigError, match="less than a frame of the codec"):
+        run_until(overrides, tmp_path / "run")
+    assert (tmp_path / "codes").exists() == (split == "valid")  # those of the steps, which come first
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["dataset.segment_duration=0", "dataset.train.segment_duration=-1", "dataset.segment_duration=1e9",
+     "optim.max_norm=-1", "optim.max_minutes=-1", "checkpoint.every_minutes=-1", "generate.lm.temp=-1",
+     "generate.lm.top_p=2", "num_threads=-1", "lora.alpha=-1"],
+)  # fmt: skip
+def test_numbers_of_a_configuration_are_bounded(override: str) -> None:
+    name = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"{name}: (.*: )?must be"):
+        compose(["solver=musicgen/nano", override])

@@ -16,7 +16,7 @@ from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.lead_sheet import check_within, checked_chords
 from audiocraft.music.looping import MOST_BARS
 from audiocraft.music.reading import parse_chords
-from audiocraft.server.api.spelling import chords_of_text, named, spelled_adapter, spelled_chord
+from audiocraft.server.api.spelling import adapter_name, chords_of_text, named, spelled_adapter, spelled_chord
 
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 JobKind = Literal[
@@ -194,6 +194,11 @@ class AdapterBody(Strict):
     strength: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] = Field(
         default=1.0, description="How much of what it learnt counts; 1 is what its file holds."
     )
+
+    @field_validator("name")
+    @classmethod
+    def _without_its_file(cls, name: str) -> str:
+        return adapter_name(name)
 
 
 MOST_METADATA = 16

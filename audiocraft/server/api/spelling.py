@@ -29,6 +29,13 @@ def spelled_chord(one: object) -> object:
     return {"at": at, "chord": chord}
 
 
+def adapter_name(text: str) -> str:
+    """What an adapter is called, told by its file or its folder: "jazz" for jazz.safetensors, jazz/adapter.safetensors
+    and jazz/. A text only; it never becomes a path."""
+    name = text.strip().removesuffix("/adapter.safetensors").removesuffix(".safetensors").rstrip("/")
+    return name or text
+
+
 def spelled_adapter(one: object) -> object:
     """The text of an adapter, "jazz" or "jazz:0.8", as an `AdapterBody`; anything else as it is."""
     if not isinstance(one, str):
