@@ -72,8 +72,8 @@ class AdapterCatalogue:
         if name not in found:
             known = ", ".join(sorted(found)) or "none"
             way_out = (
-                "; a request names an adapter and not its place: the operator offers those of a folder with `audiocraft "
-                "serve --adapters FOLDER`"
+                "; a request names an adapter and not its place: the operator offers those of a folder with "
+                "`audiocraft serve --adapters FOLDER`"
                 if "/" in name or "\\" in name
                 else ""
             )

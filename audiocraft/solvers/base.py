@@ -274,7 +274,9 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         elif self.step > max(self.committed, 0):
             self._save_stopped()
         else:
-            logger.info("stopped before step %d; the same command goes on with what is prepared", self.step + 1)
+            logger.info(
+                "stopped before step %d; the same command goes on with what is prepared", self.step + 1
+            )
 
     @property
     def _alone(self) -> bool:

@@ -90,9 +90,7 @@ class RunFolder:
         sound = self.sound_beside(damaged)
         if not sound:
             return ""
-        previous = (
-            "; --from-previous continues from the one before" if self.previous.name in sound else ""
-        )
+        previous = "; --from-previous continues from the one before" if self.previous.name in sound else ""
         return f" (sound beside it: {', '.join(sound)}{previous})"
 
     def _numbered(self) -> list[Path]:

@@ -170,7 +170,7 @@ def test_the_file_says_which(served: Served) -> None:
     [
         ({"adapters": ["rock"]}, "there is no adapter 'rock' on this server"),
         ({"adapters": ["../jazz"]}, "there is no adapter '../jazz' on this server"),
-        ({"adapters": ["/models/jazz"]}, "'/models/jazz' on this server: folk, jazz, old, orphan, sounds; a request names"),
+        ({"adapters": ["/models/jazz"]}, "'/models/jazz' on this server: folk, jazz, old, orphan, sounds; a"),
         ({"adapters": ["C:\\jazz"]}, "is a number, as in jazz:0.8"),
         ({"adapters": [{"name": "runs/jazz/adapter.safetensors"}]}, "with `audiocraft serve --adapters FOLDER`"),
         ({"adapters": ["jazz", "jazz.safetensors"]}, "'jazz' is named twice"),

@@ -233,7 +233,9 @@ def test_every_number_is_bounded(
             continue
         assert main(["finetune", "songs", "--device", "cpu", option, text]) == 2
         said = capsys.readouterr().err
-        assert option.strip("-").replace("-", "_") in said.replace("-", "_") and len(said.splitlines()) == 1, said
+        assert (
+            option.strip("-").replace("-", "_") in said.replace("-", "_") and len(said.splitlines()) == 1
+        ), said
     assert not list(tmp_path.iterdir())
 
 
