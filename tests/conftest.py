@@ -8,16 +8,22 @@ values, and `AUDIOCRAFT_TEST_ROUNDINGS=n` computes as a processor that rounds di
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import tomllib
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from fnmatch import fnmatch
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # Set before any library reads them. One home for the whole session, removed by its finaliser when Python ends.
@@ -38,9 +44,8 @@ _KERNELS.mkdir(parents=True, exist_ok=True)
 Path(os.environ["AUDIOCRAFT_CACHE_DIR"]).mkdir(parents=True)
 Path(os.environ["AUDIOCRAFT_CACHE_DIR"], "native").symlink_to(_KERNELS, target_is_directory=True)
 # Numba compiles librosa's functions into it; two processes that write one such cache at once have crashed.
-os.environ["NUMBA_CACHE_DIR"] = str(
-    _KERNELS.with_name(f"numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
-)
+_NUMBA = _KERNELS.with_name(f"numba-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
+os.environ["NUMBA_CACHE_DIR"] = str(_NUMBA)
 os.environ["LC_ALL"] = "C.UTF-8"  # messages are in English, whatever the developer reads
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -50,6 +55,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from .roundings import OtherRoundings
@@ -60,6 +66,50 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Timing on a busy machine says nothing about the code; a fixed order makes a failure repeat.
 settings.register_profile("audiocraft", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("audiocraft")
+
+
+class CompiledOnce(MetaPathFinder):
+    """Who imports librosa first compiles its functions, which takes 45 s of a processor; who comes later has a copy of
+    what was compiled.
+
+    Args:
+        own: the cache of this process.
+        shared: a folder for what every process may begin with.
+    """
+
+    def __init__(self, own: Path, shared: Path) -> None:
+        self.own, self.shared = own, shared
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target) if name == "librosa" else None
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                self.compile(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+    def compile(self, librosa: ModuleType) -> None:
+        """Import what is compiled while it is imported, with nobody else at it."""
+        with FileLock(f"{self.shared}.lock"):
+            if self.shared.is_dir():
+                shutil.copytree(self.shared, self.own, dirs_exist_ok=True)
+            for part in ("core", "feature", "onset", "beat"):
+                importlib.import_module(f"{librosa.__name__}.{part}")
+            if self.own.is_dir() and files_of(self.own) - files_of(self.shared):
+                shutil.rmtree(self.shared, ignore_errors=True)
+                shutil.copytree(self.own, self.shared)
+
+
+def files_of(folder: Path) -> set[Path]:
+    """The files below a folder, as seen from it."""
+    return {path.relative_to(folder) for path in folder.rglob("*.nb?")}
+
+
+sys.meta_path.insert(0, CompiledOnce(_NUMBA, _KERNELS.with_name("numba")))
 
 
 def seed_everything(name: str) -> None:

@@ -9,6 +9,8 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +34,71 @@ def config_folder() -> Path:
 
 def compose_tree(overrides: Sequence[str] = (), *, folder: Path | None = None) -> dict[str, Any]:
     """The resolved configuration as plain dicts and lists, for overrides like `solver=musicgen/nano optim.lr=1e-3`."""
+    base = folder or config_folder()
+    return deepcopy(_composed(base, _state_of(base), tuple(overrides)))
+
+
+def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells whether a file below `folder` has changed."""
+    found = ((path, path.stat()) for path in sorted(folder.rglob("*.yaml")))
+    return tuple((str(path), state.st_mtime_ns, state.st_size) for path, state in found)
+
+
+@lru_cache(maxsize=32)
+def _composed(
+    base: Path, state: tuple[tuple[str, int, int], ...], overrides: tuple[str, ...]
+) -> dict[str, Any]:
+    """The configuration, kept for who asks again. What the groups say is composed once for all who choose the same, as
+    the runs of a grid do: that takes Hydra a third of a second, and the values of one run a tenth of it."""
     hydra = require("hydra", extra="train")
     omegaconf = require("omegaconf", extra="train")
-    base = folder or config_folder()
     if not any(item.startswith("solver=") for item in overrides):
         raise ConfigError(f"no solver chosen; write solver=NAME with one of {', '.join(entry_points(base))}")
+    errors = (hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException)
+    values = [item for item in overrides if _is_value(item, base)]
     try:
-        with hydra.initialize_config_dir(str(base.absolute()), version_base="1.3"):
-            config = hydra.compose("config", overrides=list(overrides))
+        try:
+            config = deepcopy(_chosen(base, state, tuple(item for item in overrides if item not in values)))
+            _put(config, values)
+        except errors:  # Hydra knows better what is wrong with it, or what else it means
+            config = _by_hydra(base, overrides)
         missing = sorted(omegaconf.OmegaConf.missing_keys(config))
         if missing:
             raise ConfigError(f"no value for {', '.join(missing)}; give it on the command line as KEY=VALUE")
         tree = omegaconf.OmegaConf.to_container(config, resolve=True)
-    except (hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException) as error:
+    except errors as error:
         raise ConfigError(_explain(error, overrides, base)) from error
     return tree  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=32)
+def _chosen(base: Path, _state: tuple[tuple[str, int, int], ...], choices: tuple[str, ...]) -> Any:
+    """What the files say, for these choices of groups; never to be changed."""
+    return _by_hydra(base, choices)
+
+
+def _by_hydra(base: Path, overrides: Sequence[str]) -> Any:
+    hydra = require("hydra", extra="train")
+    with hydra.initialize_config_dir(str(base.absolute()), version_base="1.3"):
+        return hydra.compose("config", overrides=list(overrides))
+
+
+def _is_value(override: str, base: Path) -> bool:
+    """Whether it sets one value that is there: KEY=VALUE, where KEY is no group of files."""
+    key, equals, _ = override.partition("=")
+    known = re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key) is not None
+    return known and bool(equals) and not key.startswith("hydra.") and not (base / key).is_dir()
+
+
+def _put(config: Any, values: Sequence[str]) -> None:
+    """Set values that are there, as Hydra does it; its errors where one is not."""
+    errors = require("hydra.errors", extra="train")
+    parsing = require("hydra.core.override_parser.overrides_parser", extra="train")
+    omegaconf = require("omegaconf", extra="train")
+    for override in parsing.OverridesParser.create().parse_overrides(list(values)):
+        if override.is_sweep_override():
+            raise errors.HydraException(override.input_line)
+        omegaconf.OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
 
 
 def sweep(overrides: Sequence[str]) -> list[tuple[str, ...]]:

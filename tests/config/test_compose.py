@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from audiocraft.config.compose import compose, entry_points, signature
+from audiocraft.config.compose import compose, compose_tree, config_folder, entry_points, signature
 from audiocraft.config.training import MusicGenSolverConfig, SolverConfig
 from audiocraft.errors import ConfigError
 
@@ -46,3 +49,17 @@ def test_conditioners_of_models_that_listen(conditioner: str) -> None:
 
 def test_signature_ignores_order() -> None:
     assert signature(["a=1", "b=2"]) == signature(["b=2", "a=1"]) != signature(["a=1"])
+
+
+def test_a_configuration_is_composed_once_and_again_when_a_file_changes(tmp_path: Path) -> None:
+    """Whoever changes what was composed changes their own; a file that is edited is read again."""
+    folder = tmp_path / "config"
+    shutil.copytree(config_folder(), folder)
+    words = ["solver=compression/debug"]
+    first = compose_tree(words, folder=folder)
+    before = dict(first["optim"])
+    first["optim"]["lr"] = "mine"
+    assert compose_tree(words, folder=folder)["optim"] == before
+    path = folder / "solver" / "compression" / "debug.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "\nseed: 4711\n", encoding="utf-8")
+    assert compose_tree(words, folder=folder)["seed"] == 4711

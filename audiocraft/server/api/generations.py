@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from audiocraft.server.api import submission
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
@@ -40,50 +40,63 @@ FINISHED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("", status_code=202, responses=FINISHED)
-async def create_generation(
-    body: GenerationBody,
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asking:
+    """Who asks for something that becomes a job, and how.
+
+    Args:
+        key: the request's idempotency key.
+        prefer: what it says of waiting for the result.
+    """
+
+    services: Services
+    who: Principal
+    request: Request
+    response: Response
+    key: str | None
+    prefer: str | None
+
+    async def accepted(self, body: submission.AnyBody) -> Generation:
+        """Store what is asked for -> its job as it is at once, or after the time that `prefer` names."""
+        services, response = self.services, self.response
+        if self.key is None:  # with a key it may be one that is known already
+            services.refusals.check(self.who.owner)
+        job, created = await submission.submit(services, self.who, body, key=self.key)
+        position = await run_query(services, _position, services, job)
+        seconds = min(_wait_of(self.prefer), services.config.request.wait_seconds)
+        if seconds:
+            gone = self.request.is_disconnected
+            job = await submission.wait_until_finished(services, job, seconds, gone=gone)
+            position = await run_query(services, _position, services, job)
+            response.headers["Preference-Applied"] = f"wait={seconds:g}"
+        if job.finished:
+            response.status_code = 200
+        if not created:
+            response.headers["Idempotent-Replayed"] = "true"
+        response.headers["Location"] = f"/v1/generations/{job.id}"
+        return generation_of(job, position=position)
+
+
+async def _asking(
     services: ServicesDep,
     who: GenerateCaller,
     request: Request,
     response: Response,
     idempotency_key: KeyHeader = None,
     prefer: PreferHeader = None,
-) -> Generation:
+) -> Asking:
+    return Asking(
+        services=services, who=who, request=request, response=response, key=idempotency_key, prefer=prefer
+    )
+
+
+AskingDep = Annotated[Asking, Depends(_asking)]
+
+
+@router.post("", status_code=202, responses=FINISHED)
+async def create_generation(body: GenerationBody, asking: AskingDep) -> Generation:
     """Ask for a piece of music, a sound, a continuation, or something after a melody or a style."""
-    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
-
-
-async def accepted(
-    services: Services,
-    who: Principal,
-    body: submission.AnyBody,
-    request: Request,
-    response: Response,
-    *,
-    key: str | None,
-    prefer: str | None,
-) -> Generation:
-    """Store a request -> its job as it is at once, or after the time that `prefer` names.
-
-    Args:
-        key: the request's idempotency key.
-    """
-    if key is None:  # with a key it may be one that is known already
-        services.refusals.check(who.owner)
-    job, created = await submission.submit(services, who, body, key=key)
-    position = await run_query(services, _position, services, job)
-    seconds = min(_wait_of(prefer), services.config.request.wait_seconds)
-    if seconds:
-        job = await submission.wait_until_finished(services, job, seconds, gone=request.is_disconnected)
-        position = await run_query(services, _position, services, job)
-        response.headers["Preference-Applied"] = f"wait={seconds:g}"
-    if job.finished:
-        response.status_code = 200
-    if not created:
-        response.headers["Idempotent-Replayed"] = "true"
-    response.headers["Location"] = f"/v1/generations/{job.id}"
-    return generation_of(job, position=position)
+    return await asking.accepted(body)
 
 
 @router.get("")

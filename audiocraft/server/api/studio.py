@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
 from audiocraft.server.api.edit_bodies import EditBody
 from audiocraft.server.api.files import PacedFile
-from audiocraft.server.api.generations import FINISHED, JobId, KeyHeader, PreferHeader, accepted
+from audiocraft.server.api.generations import FINISHED, AskingDep, JobId
 from audiocraft.server.api.production_bodies import BankBody, PodcastBody
 from audiocraft.server.api.responses import PROBLEMS, Generation
 from audiocraft.server.api.studio_bodies import SongBody
@@ -22,63 +22,31 @@ router = APIRouter(prefix="/v1", tags=["studio"], responses=PROBLEMS)
 
 
 @router.post("/songs", status_code=202, responses=FINISHED)
-async def create_song(
-    body: SongBody,
-    services: ServicesDep,
-    who: GenerateCaller,
-    request: Request,
-    response: Response,
-    idempotency_key: KeyHeader = None,
-    prefer: PreferHeader = None,
-) -> Generation:
+async def create_song(body: SongBody, asking: AskingDep) -> Generation:
     """Ask for a song: sections with prompts of their own in one key and tempo, mixed and mastered. With `base`, only
     what differs from an earlier song is made."""
-    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+    return await asking.accepted(body)
 
 
 @router.post("/edits", status_code=202, responses=FINISHED)
-async def create_edit(
-    body: EditBody,
-    services: ServicesDep,
-    who: GenerateCaller,
-    request: Request,
-    response: Response,
-    idempotency_key: KeyHeader = None,
-    prefer: PreferHeader = None,
-) -> Generation:
+async def create_edit(body: EditBody, asking: AskingDep) -> Generation:
     """Change a piece: a region made anew, more bars, a loop, an ending, another style. The piece stays; what comes of
     it is another one, which outside of `result.changed` is the same."""
-    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+    return await asking.accepted(body)
 
 
 @router.post("/podcasts", status_code=202, responses=FINISHED)
-async def create_podcast(
-    body: PodcastBody,
-    services: ServicesDep,
-    who: GenerateCaller,
-    request: Request,
-    response: Response,
-    idempotency_key: KeyHeader = None,
-    prefer: PreferHeader = None,
-) -> Generation:
+async def create_podcast(body: PodcastBody, asking: AskingDep) -> Generation:
     """Make an episode around a voice: music before, under and after it, sounds between chapters, the loudness of
     podcasts. `episode.mp3` among its files has the chapters."""
-    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+    return await asking.accepted(body)
 
 
 @router.post("/banks", status_code=202, responses=FINISHED)
-async def create_bank(
-    body: BankBody,
-    services: ServicesDep,
-    who: GenerateCaller,
-    request: Request,
-    response: Response,
-    idempotency_key: KeyHeader = None,
-    prefer: PreferHeader = None,
-) -> Generation:
+async def create_bank(body: BankBody, asking: AskingDep) -> Generation:
     """Make the audio of a game: layers that follow tension and location, stingers, the sound of places. `bank.zip`
     among its files is a folder that Godot and Web Audio read as it is; its audio goes through the levels of tension."""
-    return await accepted(services, who, body, request, response, key=idempotency_key, prefer=prefer)
+    return await asking.accepted(body)
 
 
 @router.get(

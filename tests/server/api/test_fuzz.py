@@ -30,7 +30,7 @@ from ..test_app import wav_bytes
 httpx = pytest.importorskip("httpx2")
 schemathesis = pytest.importorskip("schemathesis")
 
-EXAMPLES = int(os.environ.get("AUDIOCRAFT_FUZZ_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("AUDIOCRAFT_FUZZ_EXAMPLES", "2"))
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,12 @@ def test_every_answer_is_as_described(api: Any, mode: Any, capsys: pytest.Captur
     # What the description allows may still not fit together, such as a melody for a model without ears: 422 then.
     left_out = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
     answers: Counter[int] = Counter()
+    real: dict[str, str] = {}
     for found in api.get_all_operations():
         operation = found.ok()
         cases = operation.as_strategy(generation_mode=mode)
-        real = real_ids(api) if mode is MODES.POSITIVE else {}
+        if mode is MODES.POSITIVE and not real:
+            real = real_ids(api)
 
         @QUIET
         @given(cases)
@@ -107,6 +109,8 @@ def test_every_answer_is_as_described(api: Any, mode: Any, capsys: pytest.Captur
             answered()
         except Unsatisfiable:
             continue  # an operation that nothing can be wrong with
+        if operation.method.upper() not in ("GET", "HEAD"):
+            real = {}  # it may be gone
     assert answers and not [status for status in answers if status >= 500]
     if EXAMPLES >= 300:
         assert answers.total() >= 2500

@@ -6,10 +6,7 @@ import gc
 import os
 import re
 import resource
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +32,7 @@ from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.jobs.uploads import DecodedUpload
 from audiocraft.server.worker.dispatch import Dispatcher
 
+from ...forked import Forked
 from ..api.test_streams import read_events, serving
 from ..fakes import RATE, FakeEngine
 from ..test_app import WAIT, app_of, services_of, wav_bytes
@@ -230,13 +228,10 @@ def test_a_killed_worker_costs_an_attempt_and_no_job(store: JobStore, tmp_path: 
     blobs = BlobStore(tmp_path / "files")
     blobs.prepare()
     jobs = [submit(store, seed=seed) for seed in range(3)]
-    command = [sys.executable, "-c", _WORKER, str(store.database.engine.url), str(blobs.folder)]
-    victim = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
-    try:
+    words = [str(store.database.engine.url), str(blobs.folder)]
+    log = tmp_path / "worker.log"
+    with Forked(_WORKER, words, environment=os.environ, folder=ROOT, log=log):  # which is killed at the end
         until(lambda: all(store.get(job).status == "processing" for job in jobs))
-    finally:
-        victim.send_signal(signal.SIGKILL)
-        victim.wait()
     lease = LeaseSettings(seconds=2.0, heartbeat=0.2, poll=0.02)
     worker = Dispatcher(store, blobs, FakeEngine(), lease=lease)
     worker.start()
