@@ -2,13 +2,14 @@
 weights, in one run: whole clips in both directions, a stream of 20 ms pieces, and memory for long files. The others
 are called as their documentation says. The last line is JSON.
 
-    pip install --no-deps --target /tmp/peers encodec
+    pip install --no-deps --target /tmp/peers encodec einops
     python benchmarks/codec_peers.py --encodec /tmp/peers --seconds 10 --threads 1 --hours 3
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,11 @@ def of_encodec(folder: Path, seconds: float) -> Work:
 
 def encodec_model(folder: Path) -> Any:
     sys.path.append(str(folder))
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError):
+        # It wants it for reading files, which nothing here does, and no wheel of it may fit this torch.
+        sys.modules["torchaudio"] = types.ModuleType("torchaudio")
     codec = require("encodec", extra="encodec").EncodecModel.encodec_model_24khz(pretrained=False)
     codec.set_target_bandwidth(6.0)  # 8 codebooks at 75 frames a second
     return codec.eval()

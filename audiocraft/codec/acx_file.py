@@ -231,37 +231,43 @@ class AcxFile:
 
     def _codec_samples(self, first: int, last: int, codebooks: int | None) -> tuple[Tensor, int]:
         """At least the samples first ... last - 1 at the codec's rate [C, n], and the place of the first that came: a
-        multiple of what resampling works in."""
+        multiple of what resampling works in. Frames before it are heard by the decoder alone."""
         header, codec = self.header, self.codec.codec
         step = header.codec_rate // math.gcd(header.codec_rate, header.source_rate)
         origin = first // step * step
         unit = header.unit_samples
         memory = header.unit_frames if header.chunk_samples else codec.decode_memory
-        begin = max(
-            0, origin // unit * header.unit_frames - -(-memory // header.unit_frames) * header.unit_frames
-        )
+        wanted = origin // unit * header.unit_frames
+        begin = max(0, wanted - -(-memory // header.unit_frames) * header.unit_frames)
         delay = Decoder(codec, header.codec_rate, header.channels).delay_frames
         end = -(-last // unit) * header.unit_frames + -(-delay // header.unit_frames) * header.unit_frames
         span = range(begin, min(end, self.blocks * header.block_frames))
-        parts = list(self._audio(span, header.codec_rate, self._codec_place, codebooks))
+        parts = list(self._audio(span, header.codec_rate, self._codec_place, codebooks, wanted))
         made = torch.cat([torch.zeros(header.channels, 0), *parts], dim=-1)
-        return made[:, origin - self._codec_place(begin) :], origin
+        return made[:, origin - self._codec_place(wanted) :], origin
 
     def _codec_place(self, frame: int) -> int:
         """The sample at the codec's rate with which a frame begins."""
         return frame // self.header.unit_frames * self.header.unit_samples
 
     def _audio(
-        self, span: range, rate: int, place: Callable[[int], int], codebooks: int | None
+        self,
+        span: range,
+        rate: int,
+        place: Callable[[int], int],
+        codebooks: int | None,
+        wanted: int | None = None,
     ) -> Iterator[Tensor]:
         """The audio [C, n] of the frames in `span`, silent where blocks are damaged.
 
         Args:
             place: the sample at `rate` with which a frame begins.
+            wanted: audio begins with this frame; those before it are what the decoder remembers.
         """
         header, size = self.header, self.header.block_frames
         decoder: Decoder | None = None
-        given = place(span.start)
+        wanted = span.start if wanted is None else max(span.start, wanted)
+        given = place(wanted)
         for number in range(span.start // size, -(-span.stop // size)):
             low, high = max(span.start, number * size), min(span.stop, (number + 1) * size)
             frames = self.block(number)
@@ -269,13 +275,17 @@ class AcxFile:
                 if decoder is not None:
                     yield _as_long(decoder.finish(), place(low) - given)
                     decoder = None
-                yield from _silence(header.channels, place(high) - place(low), rate)
-                given = place(high)
+                yield from _silence(header.channels, place(max(wanted, high)) - place(max(wanted, low)), rate)
+                given = place(max(wanted, high))
                 continue
             if decoder is None:
                 decoder = Decoder(self.codec.codec, rate, header.channels, first_frame=low)
-            part = cut(frames, low - number * size, high - number * size, header.unit_frames)
-            wav = decoder.push(part if codebooks is None else part.first(codebooks))
+            frames = frames if codebooks is None else frames.first(codebooks)
+            if low < wanted:
+                heard = min(high, wanted)
+                decoder.skip(cut(frames, low - number * size, heard - number * size, header.unit_frames))
+                low = heard
+            wav = decoder.push(cut(frames, low - number * size, high - number * size, header.unit_frames))
             wav = wav[:, : place(high) - given]
             given += wav.shape[-1]
             yield wav

@@ -108,17 +108,28 @@ class Decoder:
         self._convert = ConvertedPieces(codec.sample_rate, self.sample_rate, channels, seconds=_RESAMPLED_S)
         self._left = samples
         self._missing = 0  # samples of the codec that its frames last and that are not out
+        self._unwanted = 0  # and those of them that nobody wants
 
     @property
     def delay_frames(self) -> int:
         """Frames that must follow a frame before all its samples are out, beside what resampling holds back."""
         return self._stream.delay_frames
 
+    def skip(self, frames: CodeFrames) -> None:
+        """The next frames, whose samples nobody wants; nothing may have been pushed before. It costs less than to push
+        them, and what follows sounds as it would."""
+        held = self._length_of(frames) - self._stream.skip(frames)
+        self._missing += held
+        self._unwanted += held
+
+    def _length_of(self, frames: CodeFrames) -> int:
+        layout = self._stream.layout
+        return frames.frames // layout.unit_frames * layout.unit_samples
+
     @torch.inference_mode()
     def push(self, frames: CodeFrames) -> Tensor:
         """The next frames -> the samples [C, n] that they settle; n may be 0."""
-        layout = self._stream.layout
-        self._missing += frames.frames // layout.unit_frames * layout.unit_samples
+        self._missing += self._length_of(frames)
         return self._cut(self._convert.push(self._spread(self._stream.push(frames))))
 
     @torch.inference_mode()
@@ -137,6 +148,9 @@ class Decoder:
         """wav [S, channels of the codec, n] -> [C, n]; what stood for one channel twice is its mean."""
         flat = wav.flatten(0, 1).float().cpu()
         self._missing -= flat.shape[-1]
+        if self._unwanted:
+            passed = min(self._unwanted, flat.shape[-1])
+            flat, self._unwanted = flat[:, passed:], self._unwanted - passed
         surplus = len(flat) - self.channels
         if not surplus:
             return flat

@@ -9,15 +9,17 @@ import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from audiocraft.codec.context_model import ContextModel, weights_of
+from audiocraft.codec.packed_tables import PackedTables
 from audiocraft.codec.rans import DamagedCodes, RansDecoder, encode, frequencies_of, starts_of
 from audiocraft.errors import CheckpointError
+from audiocraft.modules.backend import machine_kernels
 
 PACKED, STATIC, CONTEXT = range(3)
 """Profiles, as a block states them."""
@@ -30,7 +32,7 @@ _FORMAT = "acx-entropy-1"
 _MODEL_ARRAYS = ("embed", "past", "same", "hidden_bias", "out", "out_bias")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EntropyTables:
     """How likely the symbols of a codec are.
 
@@ -43,6 +45,11 @@ class EntropyTables:
     starts: tuple[list[int], ...]
     context: ContextModel | None = None
     digest: bytes = bytes(8)
+
+    @cached_property
+    def packed(self) -> PackedTables:
+        """The same for the kernels, which read codes many times faster."""
+        return PackedTables(self.starts, self.context)
 
 
 def symbols_of(codes: Codes, cardinality: int) -> Codes:
@@ -74,6 +81,13 @@ def decoded(
         return _unpack(content, shape, cardinality)
     if tables is None or shape[1] > len(tables.starts):
         raise DamagedCodes("the tables of these codes are not there")
+    kernels = machine_kernels()
+    if kernels is not None and tables.packed.reads(profile == CONTEXT) and profile in (STATIC, CONTEXT):
+        try:
+            found = kernels.read_codes(tables.packed.tables, content, shape, context=profile == CONTEXT)
+        except ValueError as error:
+            raise DamagedCodes(str(error)) from None
+        return found.numpy().astype(np.int64)
     if profile == STATIC:
         return _read_static(content, shape, cardinality, tables)
     if profile == CONTEXT and tables.context is not None:

@@ -251,6 +251,7 @@ class SampleStream:
         else:
             self._state = self._codec.init_decode_state(streams, first_frame=first_frame)
         self._codebooks = 1
+        self._passed: Tensor | None = None  # codes that wait for those whose samples are wanted
 
     @property
     def delay_frames(self) -> int:
@@ -264,14 +265,40 @@ class SampleStream:
             return self._chunks(frames, self._joiner)
         if not frames.frames:
             return self._nothing()
-        self._codebooks = int(frames.codes.shape[1])
-        return self._codec.decode_step(frames.codes, self._state)
+        codes, passed = frames.codes, self._passed
+        self._codebooks = int(codes.shape[1])
+        if passed is not None and passed.shape[1] == codes.shape[1]:
+            # Both at once: the decoder's weights are read once, and no sound is made of what nobody wants.
+            self._passed = None
+            return self._codec.decode_last(torch.cat([passed, codes], dim=-1), passed.shape[-1], self._state)
+        self._take_passed()
+        return self._codec.decode_step(codes, self._state)
+
+    @torch.inference_mode()
+    def skip(self, frames: CodeFrames) -> int:
+        """The next frames, whose samples nobody wants -> how many samples were passed over; those that these frames
+        last and that are held back come with the next ones."""
+        if self._joiner is not None or self.delay_frames or not frames.frames:
+            return int(self.push(frames).shape[-1])
+        passed = self._passed
+        if passed is not None and passed.shape[1] == frames.codes.shape[1]:
+            self._passed = torch.cat([passed, frames.codes], dim=-1)
+        else:
+            self._take_passed()
+            self._passed = frames.codes
+        return frames.frames * self.layout.unit_samples
+
+    def _take_passed(self) -> None:
+        passed, self._passed = self._passed, None
+        if passed is not None:
+            self._codec.decode_step(passed, self._state)
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
         """The samples that remain."""
         if self._joiner is not None:
             return torch.cat([self._nothing(), *self._joiner.finish()], dim=-1)
+        self._take_passed()
         device = next(self._codec.parameters()).device
         empty = torch.zeros(self._streams, self._codebooks, 0, dtype=torch.long, device=device)
         return self._codec.decode_step(empty, self._state, final=True)

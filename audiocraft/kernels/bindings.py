@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Sequence
-from ctypes import POINTER, byref, c_int, c_int32, c_int64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 STRUCTS: tuple[type[ctypes.Structure], ...] = (
     structs.Matrix, structs.Norm, structs.Layer, structs.Model, structs.StepInput, structs.TokenHeads, structs.KVView,
     codec.Signal, codec.Step, codec.FusedSteps, codec.Network, codec.RowSpan, codec.Lstm,
-    structs.AddedProduct,
+    structs.AddedProduct, codec.SymbolTables,
 )  # fmt: skip
 """In the order in which `ac_size_of` counts them."""
 
@@ -40,14 +40,23 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "ac_networks": (POINTER(codec.Network), c_void_p, c_int64, c_void_p, c_int32, c_int32),
     "ac_network_needs": (POINTER(codec.Network), c_int64, c_int64, c_int64, POINTER(codec.RowRange)),
     "ac_lstm": (POINTER(codec.Lstm), c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32),
+    "ac_read_codes": (
+        POINTER(codec.SymbolTables), c_char_p, c_int64, c_int32, c_int32, c_int32, c_int32, c_void_p,
+    ),
 }  # fmt: skip
 
 _ANSWERS = (
     "", "", "", "this matrix", "these transformer layers", "the tokens of this step", "these caches",
     "these tables and heads of codes", "these codec layers", "this stretch of a signal", "this LSTM", "these arguments",
+    "these tables of codes",
 )  # fmt: skip
 """What an answer of c/structs.h refuses, from its third on."""
 
+_DAMAGES = {
+    -1: "a block of codes ends too early",
+    -2: "a block of codes does not end where it should",
+    -3: "the first frame of a block repeats what is not there",
+}
 _NO_MEMORY, _BAD_CODE = 1, 2
 
 
@@ -128,6 +137,27 @@ class Kernels:
         addresses = (tensor.data_ptr() for tensor in (x, hidden, cell, out))
         _check(self.call.ac_lstm(byref(layer), *addresses, steps, rows, torch.get_num_threads()))
         return out
+
+    def read_codes(
+        self, tables: codec.SymbolTables, content: bytes, shape: tuple[int, int, int], *, context: bool
+    ) -> Tensor:
+        """Read the codes [S, K, T] of this shape that `content` holds.
+
+        Args:
+            context: by the context model of `tables`; by their intervals otherwise.
+
+        Raises:
+            ValueError: no encoder wrote it.
+        """
+        streams, books, frames = shape
+        out = torch.empty(frames, streams, books, dtype=torch.int32)
+        answer = self.call.ac_read_codes(
+            byref(tables), content, len(content), context, streams, books, frames, out.data_ptr()
+        )
+        if answer < 0:
+            raise ValueError(_DAMAGES[answer])
+        _check(answer)
+        return out.permute(1, 2, 0)
 
 
 def bind(found: ctypes.CDLL) -> Kernels | None:

@@ -65,3 +65,13 @@ class Lstm(ctypes.Structure):
     _fields_ = (
         ("width", c_int32), ("input", c_int32), ("w_in", c_void_p), ("w_back", c_void_p), ("bias", c_void_p),
     )  # fmt: skip
+
+
+class SymbolTables(ctypes.Structure):
+    """How likely the symbols of a codec's codes are, in 32 bits each; without a context model its fields are 0."""
+
+    _fields_ = (
+        ("codebooks", c_int32), ("symbols", c_int32), ("width", c_int32), ("hidden", c_int32), ("frames", c_int32),
+        ("starts", c_void_p), ("embed", c_void_p), ("past", c_void_p), ("same", c_void_p), ("hidden_bias", c_void_p),
+        ("out", c_void_p), ("out_bias", c_void_p),
+    )  # fmt: skip

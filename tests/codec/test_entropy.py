@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiocraft.codec import KnownCodec, encode_file, open_acx
+from audiocraft.codec import KnownCodec, encode_file, entropy, open_acx
 from audiocraft.codec.context_model import ContextModel
 from audiocraft.codec.crc import crc32c
 from audiocraft.codec.entropy import (
@@ -28,6 +29,7 @@ from audiocraft.codec.entropy import (
     tables_of_model,
 )
 from audiocraft.codec.entropy_training import ContextSize, static_tables, train_context
+from audiocraft.codec.packed_tables import PackedTables
 from audiocraft.codec.rans import DamagedCodes, RansDecoder, encode, frequencies_of, starts_of
 
 from .conftest import sound, write
@@ -178,3 +180,40 @@ def test_the_bundled_tables_belong_to_the_bundled_codec_and_pay(tmp_path: Path) 
         encode_file(source, tmp_path / "a.acx", codec=known, profile=profile)
         with open_acx(tmp_path / "a.acx", strict=True) as file:
             assert not file.verify()
+
+
+@pytest.mark.parametrize("profile", [STATIC, CONTEXT])
+def test_kernels_read_what_python_reads(
+    profile: int, tables: EntropyTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes, and refusals: a file that opens on one machine must open on every other."""
+    codes = codes_that_repeat(2, frames=40, seed=3)
+    used, content = encoded(codes, V, tables, profile)
+    assert used == profile and tables.packed.reads(profile == CONTEXT)
+    generator = np.random.default_rng(0)
+    damaged = [bytearray(content) for _ in range(20)]
+    for some in damaged:
+        some[generator.integers(len(some))] ^= 1 << generator.integers(8)
+    contents = [content, content[:-1], content + b"x", *map(bytes, damaged)]
+
+    def read() -> list[str]:
+        found = []
+        for some in contents:
+            try:
+                found.append(str(decoded(some, profile, codes.shape, V, tables).tolist()))
+            except DamagedCodes as error:
+                found.append(str(error))
+        return found
+
+    mine = read()
+    monkeypatch.setattr(entropy, "machine_kernels", lambda: None)
+    assert read() == mine
+    assert mine[0] == str(codes.tolist()) and "too early" in mine[1] and "end where" in mine[2]
+
+
+def test_sums_that_leave_32_bits_are_left_to_python(tables: EntropyTables) -> None:
+    """Tables come with weights of strangers; sums that wrap around would be other codes."""
+    assert tables.context is not None
+    large = replace(tables.context, out=tables.context.out * 2.0**24)
+    assert not PackedTables(tables.starts, large).reads(context=True)
+    assert PackedTables(tables.starts, large).reads(context=False)

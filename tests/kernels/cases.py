@@ -10,10 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audiocraft.codec.context_model import ContextModel
+from audiocraft.codec.entropy import (
+    CONTEXT,
+    STATIC,
+    EntropyTables,
+    _context_intervals,
+    _static_intervals,
+    symbols_of,
+)
+from audiocraft.codec.rans import encode, frequencies_of, starts_of
 from audiocraft.kernels.bindings import Kernels
 from audiocraft.kernels.structs import GROUP, KINDS, PANEL
 from audiocraft.modules import SEANetDecoder, SEANetEncoder
@@ -21,7 +32,7 @@ from audiocraft.modules.chained import Segment, _parts
 from audiocraft.modules.packed_linear import PackedWeight, _to_panels
 from audiocraft.modules.seanet import _KNOWN
 
-LINEAR, FORWARD, NETWORK, LSTM = 1, 2, 3, 4
+LINEAR, FORWARD, NETWORK, LSTM, CODES = 1, 2, 3, 4, 5
 UNIT = 1e-9
 """Tolerances travel as whole numbers of this, relative to the largest value of a result."""
 
@@ -47,6 +58,8 @@ def write_cases(path: Path, seed: int = 0) -> None:
             _codec(file, generator, options, length)
         for width, inputs, steps, rows in ((32, 16, 1, 1), (64, 64, 70, 1), (64, 48, 9, 5), (96, 32, 300, 2)):
             _lstm(file, generator, width, inputs, steps, rows)
+        for sizes in ((1, 2, 1, 1, 1, 1, 1, 9), (3, 17, 5, 9, 2, 2, 2, 20), (4, 1025, 16, 64, 3, 1, 4, 12)):
+            _codes(file, seed, *sizes)
         file.write(struct.pack("<3i", 0, 0, 0))
 
 
@@ -63,6 +76,8 @@ def write_random_cases(path: Path, seed: int, count: int) -> None:
             _linear(file, generator, kind, rows, cols, dice.choice((1, 2, 3, 4, 5, 6, 9, 65, 130)))
             _forward(file, generator, **_random_transformer(dice))
             _codec(file, generator, *_random_codec(dice))
+            few = dice.randint(1, 4)
+            _codes(file, dice.randint(0, 99), 4, dice.randint(2, 300), 3, dice.randint(1, 40), 2, 2, few, 15)
             _lstm(
                 file,
                 generator,
@@ -357,3 +372,53 @@ def _lstm(file: BinaryIO, generator: torch.Generator, width: int, inputs: int, s
         expected, _ = lstm.double()(*given)
     arrays = [weights[0], weights[1], weights[2] + weights[3], x, hidden, cell, expected]
     _put(file, LSTM, [width, inputs, steps, rows, int(FLOAT / UNIT)], arrays)
+
+
+def _codes(file: BinaryIO, seed: int, books: int, symbols: int, width: int, *sizes: int) -> None:
+    """A block of codes by static tables, and by a context model, as Python writes them."""
+    hidden, past, streams, used, frames = sizes
+    dice = np.random.default_rng(seed)
+
+    def bytes_(*shape: int) -> np.ndarray:
+        return dice.integers(-127, 128, shape).astype(np.float64)
+
+    model = ContextModel(
+        bytes_(books, symbols, width), bytes_(past * books * width, books, hidden),
+        bytes_(books, books * width, hidden), 40 * bytes_(books, hidden), bytes_(books, hidden, symbols),
+        90 * bytes_(books, symbols),
+    )  # fmt: skip
+    starts = [starts_of(frequencies_of(row)) for row in dice.integers(1, 2000, (books, symbols)).tolist()]
+    tables = EntropyTables(tuple(starts), model)
+    codes = (
+        dice.integers(0, symbols - 1, (streams, used, frames))
+        if symbols > 2
+        else np.zeros((streams, used, frames))
+    )
+    codes = codes.astype(np.int64)
+    for profile in (STATIC, CONTEXT):
+        content = encoded_as(codes, symbols - 1, tables, profile)
+        arrays = [
+            np.array(starts),
+            model.embed,
+            model.past,
+            model.same,
+            model.hidden_bias,
+            model.out,
+            model.out_bias,
+        ]
+        expected = codes.transpose(2, 0, 1)
+        whole = [torch.from_numpy(np.ascontiguousarray(array).astype(np.int32)) for array in arrays]
+        _put(
+            file, CODES,
+            [books, symbols, width, hidden, past, int(profile == CONTEXT), streams, used, frames],
+            [*whole, torch.tensor(list(content), dtype=torch.uint8), torch.from_numpy(expected.astype(np.int32))],
+        )  # fmt: skip
+
+
+def encoded_as(codes: np.ndarray, cardinality: int, tables: EntropyTables, profile: int) -> bytes:
+    """codes [S, K, T] in this profile, even where another one is shorter."""
+    symbols = symbols_of(codes, cardinality)
+    if profile == STATIC:
+        return encode(list(_static_intervals(symbols, tables)))
+    assert tables.context is not None
+    return encode(list(_context_intervals(codes, symbols, tables.context)))

@@ -7,10 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI_VERSION 5
+#define ABI_VERSION 6
 
 /* What a function answers. Everything but OK means that nothing was computed. */
-enum { OK, NO_MEMORY, BAD_CODE, BAD_MATRIX, BAD_MODEL, BAD_STEP, BAD_CACHE, BAD_HEADS, BAD_NETWORK, BAD_SPAN, BAD_LSTM, BAD_CALL };
+enum { OK, NO_MEMORY, BAD_CODE, BAD_MATRIX, BAD_MODEL, BAD_STEP, BAD_CACHE, BAD_HEADS, BAD_NETWORK, BAD_SPAN, BAD_LSTM, BAD_CALL, BAD_TABLES };
+
+/* What ac_read_codes answers of content that no encoder wrote. */
+enum { ENDS_EARLY = -1, ENDS_LATE = -2, REPEATS_NOTHING = -3 };
 
 enum { F32, BF16, F16, I8, I4, PANELS8, PANELS4, KINDS };
 enum { NONE, GELU, RELU, ACTIVATIONS };
@@ -125,3 +128,16 @@ typedef struct {
     int32_t width, input;              /* of the state, and of the inputs */
     const float *w_in, *w_back, *bias; /* [4 * width, input], [4 * width, width], [4 * width] */
 } Lstm;
+
+/* How likely the symbols of codes are (docs/codec-format.md). Without a context model its fields are 0. */
+typedef struct {
+    int32_t codebooks, symbols;    /* symbols: of a codebook, one more than its codes */
+    int32_t width, hidden, frames; /* of an embedding, of the hidden layer; frames of the past that are heard */
+    const int32_t *starts;         /* [codebooks, symbols + 1] */
+    const int32_t *embed;          /* [codebooks, symbols, width] */
+    const int32_t *past;           /* [frames * codebooks * width, codebooks, hidden] */
+    const int32_t *same;           /* [codebooks, codebooks * width, hidden] */
+    const int32_t *hidden_bias;    /* [codebooks, hidden] */
+    const int32_t *out;            /* [codebooks, hidden, symbols] */
+    const int32_t *out_bias;       /* [codebooks, symbols] */
+} SymbolTables;

@@ -121,6 +121,12 @@ class CompressionModel(ABC, nn.Module):
         """Take the next codes [B, K, t] and return the samples [B, C, n] that they settle."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
+    def decode_last(self, codes: Tensor, first: int, state: Any) -> Tensor:
+        """`decode_step` of codes [B, K, t] -> the samples of the frames from frame `first` on, where nobody wants the
+        others. For decoders that hold no samples back."""
+        hop = round(self.sample_rate / self.frame_rate)
+        return self.decode_step(codes, state)[..., first * hop :]
+
     @property
     def decode_delay(self) -> int:
         """Frames that must follow a frame before `decode_step` has given all its samples."""
@@ -359,6 +365,15 @@ class EncodecModel(CompressionModel):
     def decode_latent_step(self, latent: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
         """`decode_step` of frames [B, D, t] that need not be quantised."""
         return self._advance(self.decoder, latent, state, final)
+
+    def decode_last(self, codes: Tensor, first: int, state: CodecState) -> Tensor:
+        """`decode_step` of codes [B, K, t] -> the samples of the frames from frame `first` on, where nobody wants the
+        others. For decoders that hold no samples back."""
+        last_samples = getattr(self.decoder, "last_samples", None)
+        if last_samples is None or not 0 < first < codes.shape[-1]:
+            return super().decode_last(codes, first, state)
+        made: Tensor = last_samples(self.decode_latent(codes), first, state.layers)
+        return made
 
     @property
     def decode_delay(self) -> int:

@@ -226,10 +226,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         """
         if z.shape[-1] == 0:
             return z.new_zeros(z.shape[0], 1, 0)
-        if self.prediction:
-            z, held = leaky_sum(z, self.prediction, None if state is None else state.held)
-            if state is not None:
-                state.held = held
+        z = self._summed(z, state)
         tones, noise = self.amplitudes(z, state)
         if state is not None:
             start = state.position
@@ -246,6 +243,33 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
                     state.heard = heard
             audio = self._sing(tones, start, state) + self._hiss(noise, start, state)
         return audio.unsqueeze(1).to(z.dtype)
+
+    def last_samples(self, z: Tensor, first: int, state: SynthesisState) -> Tensor:
+        """The next frames z [B, D, T] -> the samples of those from frame `first` on, 0 < first < T, as `forward` makes
+        them; for less than it costs to make all."""
+        z = self._summed(z, state)
+        hidden = self._hidden(z, state)
+        # Bounds remember so many frames, and samples hear the frame before theirs.
+        heard = min(first, bounds.SPAN + bounds.GAP if self.bounded else 1)
+        begin = first - heard
+        tones, noise = self._loudness(z[..., begin:], hidden[..., begin:])
+        tones, noise = tones.float(), noise.float()
+        if state.heard is not None:
+            tones, noise, state.heard = bounds.bounded(tones, noise, state.heard)
+        start, heard = state.position + first - 1, heard - 1
+        state.position += z.shape[-1]
+        tones, noise = tones[:, heard * TONES_PER_FRAME :], noise[:, heard * NOISES_PER_FRAME :]
+        audio = self._sing(tones, start, state) + self._hiss(noise, start, state)
+        return audio[:, self.hop_length :].unsqueeze(1).to(z.dtype)
+
+    def _summed(self, z: Tensor, state: SynthesisState | None) -> Tensor:
+        """Frames z [B, D, T], each with its share of the one before."""
+        if not self.prediction:
+            return z
+        z, held = leaky_sum(z, self.prediction, None if state is None else state.held)
+        if state is not None:
+            state.held = held
+        return z
 
     def begin_at(self, state: SynthesisState, frame: int) -> None:
         """Let a stream that has not begun start at `frame` of its piece: oscillators run with the time of the piece."""
@@ -268,12 +292,20 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
     def amplitudes(self, z: Tensor, state: SynthesisState | None = None) -> tuple[Tensor, Tensor]:
         """Turn z [B, D, T] into the amplitudes of tones [B, 2 T, tones] and of noise [B, 8 T, bands], each from 0 to
         2."""
-        hidden = self.norm(self.input(z).transpose(1, 2)).transpose(1, 2)
+        return self._loudness(z, self._hidden(z, state))
+
+    def _hidden(self, z: Tensor, state: SynthesisState | None) -> Tensor:
+        """z [B, D, T] -> what the blocks make of it [B, width, T]"""
+        hidden: Tensor = self.norm(self.input(z).transpose(1, 2)).transpose(1, 2)
         for number, block in enumerate(self.blocks):
             past = None if state is None else state.past[number]
             if state is not None and past is not None:
                 state.past[number] = torch.cat([past, hidden], dim=-1)[..., 1 - _KERNEL :]
             hidden = block(hidden, past)
+        return hidden
+
+    def _loudness(self, z: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames and what the blocks make of them -> the amplitudes of `amplitudes`."""
         levels = self.direct(z.transpose(1, 2)) + self.output(self.final_norm(hidden.transpose(1, 2)))
         tones, noise = levels.split(self.scale.widths, dim=-1)
         tones = self.sharpen(tones.unflatten(-1, (TONES_PER_FRAME, -1)).flatten(1, 2))

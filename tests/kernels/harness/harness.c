@@ -27,7 +27,7 @@ static int counted_memalign(void **memory, size_t alignment, size_t size) {
 /* ---------------------------------------------------------------- the file of cases */
 
 enum { MOST_ARGS = 64, MOST_ARRAYS = 512 };
-enum { END, LINEAR, FORWARD, NETWORK, LSTM };
+enum { END, LINEAR, FORWARD, NETWORK, LSTM, CODES };
 
 typedef struct {
     int op, args, arrays;
@@ -319,6 +319,31 @@ static void run_lstm(const Case *c) {
     free(out), free(again);
 }
 
+/* ---------------------------------------------------------------- codes of files */
+
+/* Whole numbers, so that nothing may differ. Bytes that are cut off or too many are answered. */
+static void run_codes(Case *c) {
+    const SymbolTables t = {(int)c->arg[0], (int)c->arg[1], (int)c->arg[2], (int)c->arg[3], (int)c->arg[4],
+                            c->array[0], c->array[1], c->array[2], c->array[3], c->array[4], c->array[5], c->array[6]};
+    const int context = (int)c->arg[5], streams = (int)c->arg[6], books = (int)c->arg[7], frames = (int)c->arg[8];
+    const size_t count = (size_t)streams * books * frames;
+    const int64_t size = c->bytes[7];
+    int32_t *out = calloc(count, 4);
+    uint8_t *longer = calloc(1, (size_t)size + 1);
+    memcpy(longer, c->array[7], (size_t)size);
+    answers("codes", ac_read_codes(&t, c->array[7], size, context, streams, books, frames, out), OK);
+    same("codes", out, c->array[8], count * 4);
+    answers("codes that are cut off", ac_read_codes(&t, c->array[7], size - 1, context, streams, books, frames, out),
+            ENDS_EARLY);
+    answers("codes and more", ac_read_codes(&t, longer, size + 1, context, streams, books, frames, out), ENDS_LATE);
+    for (int i = 0; i < 50; i++) {
+        for (int64_t k = 0; k < size; k++) longer[k] = (uint8_t)(longer[k] * 29 + 7 * k + i);
+        if (ac_read_codes(&t, longer, size, context, streams, books, frames, out) > 0) failure = "bytes of nobody";
+    }
+    WITHOUT_MEMORY("codes", ac_read_codes(&t, c->array[7], size, context, streams, books, frames, out))
+    free(out), free(longer);
+}
+
 /* ---------------------------------------------------------------- what is refused */
 
 static void run_refusals(void) {
@@ -334,6 +359,8 @@ static void run_refusals(void) {
     answers("no network", ac_networks(NULL, some, 1, some, 1, 1), BAD_NETWORK);
     const Lstm lstm = {1 << 20, 1 << 20, some, some, some};
     answers("an LSTM of any size", ac_lstm(&lstm, some, some, some, some, 1, 1, 1), BAD_LSTM);
+    const SymbolTables tables = {1, 1 << 20, 0, 0, 0, (const int32_t *)some, NULL, NULL, NULL, NULL, NULL, NULL};
+    answers("tables of any size", ac_read_codes(&tables, (const uint8_t *)some, 9, 0, 1, 1, 1, (int32_t *)some), BAD_TABLES);
     answers("reading nothing", ac_read(NULL, 0, 1), BAD_CALL);
     if (ac_size_of(-1) || ac_size_of(1000) || ac_size_of(0) != (int)sizeof(Matrix)) failure = "sizes";
 }
@@ -356,6 +383,7 @@ int main(int count, char **names) {
         if (c.op == FORWARD) run_forward(&c);
         if (c.op == NETWORK) run_network(&c);
         if (c.op == LSTM) run_lstm(&c);
+        if (c.op == CODES) run_codes(&c);
         if (failure) {
             failed++;
             fprintf(stderr, "case %d of kind %d:", cases, c.op);
