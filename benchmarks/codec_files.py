@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--model", default="nano")
     parser.add_argument("--minutes", type=float, default=4.0, help="of the file that is seeked in")
+    parser.add_argument("--profile", choices=PROFILES, default="static", help="of the file that is seeked in")
     parser.add_argument("--seeks", type=int, default=100)
     parser.add_argument("--files", type=int, default=50)
     parser.add_argument("--damaged", type=int, default=60)
@@ -86,14 +87,14 @@ def entropy(known: KnownCodec, clips: Path, folder: Path) -> dict[str, Any]:
     return found
 
 
-def repeated(known: KnownCodec, clips: Path, folder: Path, minutes: float) -> Path:
+def repeated(known: KnownCodec, clips: Path, folder: Path, minutes: float, profile: int) -> Path:
     """An .acx file of so many minutes: the codes of four minutes again and again, which costs no hour of encoding."""
     encode_file(joined(clips, min(4.0, minutes), folder / "part.wav"), folder / "part.acx", codec=known)
     target = folder / "long.acx"
     with open_acx(folder / "part.acx", known) as part, target.open("wb") as sink:
         times = max(1, round(minutes * 60 / part.seconds))
         header = replace(part.header, samples=None, tables_digest=bytes(8))
-        writer = AcxWriter(sink, header, known.tables, profile=STATIC)
+        writer = AcxWriter(sink, header, known.tables, profile=profile)
         blocks = [block for number in range(part.blocks) if (block := part.block(number)) is not None]
         for _ in range(times):
             for block in blocks:
@@ -105,7 +106,7 @@ def repeated(known: KnownCodec, clips: Path, folder: Path, minutes: float) -> Pa
 def seeks(known: KnownCodec, clips: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Random moments of a long file, beside the slices of the whole; seconds of processor time, which a busy machine
     does not change."""
-    target = repeated(known, clips, folder, options.minutes)
+    target = repeated(known, clips, folder, options.minutes, PROFILES.index(options.profile))
     generator, worst, times = np.random.default_rng(0), 0.0, []
     with open_acx(target, known) as file:
         minutes, length = file.seconds / 60, 2400
@@ -158,9 +159,10 @@ def random_files(known: KnownCodec, folder: Path, count: int) -> dict[str, Any]:
 
 
 def damageable(known: KnownCodec, clips: Path, folder: Path) -> bytes:
-    """A file of two minutes."""
-    encode_file(joined(clips, 2, folder / "two.wav"), folder / "two.acx", codec=known)
-    return (folder / "two.acx").read_bytes()
+    """A file of half a minute with static tables, so that four hundred damaged ones are read in a minute."""
+    source = joined(clips, 0.5, folder / "half.wav")
+    encode_file(source, folder / "half.acx", EncodeSettings(codec=known, profile=STATIC))
+    return (folder / "half.acx").read_bytes()
 
 
 def damaged(content: bytes, seed: int) -> bytes:

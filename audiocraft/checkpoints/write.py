@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ from audiocraft.checkpoints.sources import (
     GENERATION_FILE,
     WEIGHTS_FILE,
 )
+from audiocraft.checkpoints.torch_files.audioseal import packages_of
+from audiocraft.checkpoints.torch_files.multiband import package_of
 from audiocraft.checkpoints.transformers.config import (
     dac_config_to_hf,
     encodec_config_to_hf,
@@ -83,9 +86,14 @@ def write_model(
 
 
 def write_release(folder: str | Path, checkpoint: Checkpoint, *, dtype: DType = "float32") -> Path:
-    """Write `state_dict.bin` or `compression_state_dict.bin` as the original's releases have them; returns the file."""
+    """Write the files of a model as the original's releases have them (`state_dict.bin`, `compression_state_dict.bin`,
+    `mbd_*.th`, `generator_base.pth` and those beside it); returns the file."""
     import yaml  # here, because most formats do without
 
+    if checkpoint.kind in _PARTS:
+        return _PARTS[checkpoint.kind](
+            Path(folder), replace(checkpoint, tensors=_stored(checkpoint.tensors, dtype))
+        )
     config = _upstream_tree(checkpoint)
     file = _release_file(checkpoint.kind)
     package = {
@@ -102,6 +110,34 @@ def write_release(folder: str | Path, checkpoint: Checkpoint, *, dtype: DType = 
             torch.save(package, path)
 
     return _into(folder, write) / file
+
+
+def _write_multiband(folder: Path, checkpoint: Checkpoint) -> Path:
+    package, file = package_of(checkpoint.config, checkpoint.tensors), _release_file(checkpoint.kind)
+
+    def write(target: Path) -> None:
+        with atomic_path(target / file) as path:
+            torch.save(package, path)
+
+    return _into(folder, write) / file
+
+
+def _write_audioseal(folder: Path, checkpoint: Checkpoint) -> Path:
+    import yaml  # here, because most formats do without
+
+    config, files = packages_of(checkpoint.config, checkpoint.tensors)
+
+    def write(target: Path) -> None:
+        for file, package in files.items():
+            with atomic_path(target / file) as path:
+                torch.save(package, path)
+        atomic_write(target / "base.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    return _into(folder, write) / _release_file(checkpoint.kind)
+
+
+_PARTS = {"diffusion": _write_multiband, "watermark": _write_audioseal}
+"""Kinds whose releases are no training checkpoints."""
 
 
 def write_pointer(folder: str | Path, name: str) -> Path:

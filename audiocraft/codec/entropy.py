@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,9 @@ from audiocraft.codec.context_model import ContextModel, weights_of
 from audiocraft.codec.packed_tables import PackedTables
 from audiocraft.codec.rans import DamagedCodes, RansDecoder, encode, frequencies_of, starts_of
 from audiocraft.errors import CheckpointError
-from audiocraft.modules.backend import machine_kernels
+
+if TYPE_CHECKING:
+    from audiocraft.kernels.bindings import Kernels
 
 PACKED, STATIC, CONTEXT = range(3)
 """Profiles, as a block states them."""
@@ -81,7 +84,7 @@ def decoded(
         return _unpack(content, shape, cardinality)
     if tables is None or shape[1] > len(tables.starts):
         raise DamagedCodes("the tables of these codes are not there")
-    kernels = machine_kernels()
+    kernels = _kernels()
     if kernels is not None and tables.packed.reads(profile == CONTEXT) and profile in (STATIC, CONTEXT):
         try:
             found = kernels.read_codes(tables.packed.tables, content, shape, context=profile == CONTEXT)
@@ -93,6 +96,14 @@ def decoded(
     if profile == CONTEXT and tables.context is not None:
         return _read_context(content, shape, cardinality, tables.context)
     raise DamagedCodes(f"profile {profile} is not known, or its model is not there")
+
+
+def _kernels() -> Kernels | None:
+    from audiocraft.modules.backend import (
+        machine_kernels,  # here, because a server without torch reads headers
+    )
+
+    return machine_kernels()
 
 
 # ------------------------------------------------------------------ packed

@@ -4,6 +4,7 @@ c/structs.h        what Python hands over, and the answers; c/checks.h: what is 
 c/kernels.c        one step of a transformer over its caches, from codes to logits
 c/products.h       the products of few rows with large matrices that it is made of
 c/codec.c          the layers of a codec over tiles of time, and its LSTM
+c/codes.c          codes of .acx files, read one after another
 c/pool.h           threads; c/vectors.h: vectors of floats on every processor
 build.py           finds or compiles the library for this processor
 bindings.py        its functions, with types and errors

@@ -66,9 +66,13 @@ def convert(
     if to == "onnx":
         kind = kind or "compression"  # the only one that can be written so
     target, network = Path(folder), fetched_family(name, kind=kind).kind
+    if network.name in ("diffusion", "watermark") and to in ("ours", "release"):
+        _WRITE_CODEC[to](target, _trained(read(name, kind=network.name), name), dtype)
+        return target
     if network.name not in ("lm", "compression"):
         raise InvalidInput(
-            f"{name} is a {network.title}; language models and codecs have other formats", field="name"
+            f"{name} is a {network.title}, which has no format {to}; language models and codecs have",
+            field="name",
         )
     if to == "onnx":
         if network.name != "compression" or dtype != "float32":
@@ -132,7 +136,7 @@ def _ours(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None
 def _our_codec(target: Path, codec: Checkpoint, dtype: DType) -> None:
     write_model(
         target,
-        kind="compression",
+        kind=codec.kind,
         config=codec.config,
         tensors=codec.tensors,
         meta=codec.meta,

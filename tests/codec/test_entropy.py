@@ -206,7 +206,7 @@ def test_kernels_read_what_python_reads(
         return found
 
     mine = read()
-    monkeypatch.setattr(entropy, "machine_kernels", lambda: None)
+    monkeypatch.setattr(entropy, "_kernels", lambda: None)
     assert read() == mine
     assert mine[0] == str(codes.tolist()) and "too early" in mine[1] and "end where" in mine[2]
 

@@ -23,6 +23,8 @@ from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models import diffusion_windows
 from audiocraft.models.codecs.interleaved import InterleaveStereoCompressionModel
+from audiocraft.models.conversion import convert
+from audiocraft.models.diffusion_files import load_diffusion_models
 from audiocraft.models.loaders import load_compression_model, load_decoder, load_model
 from audiocraft.models.multibanddiffusion import Bands, MultiBandDiffusion, build_bands
 
@@ -133,6 +135,34 @@ def test_saved_is_loaded(mbd: MultiBandDiffusion, bands: Bands, tmp_path: Path) 
     loaded = MultiBandDiffusion.get_pretrained(tmp_path, device="cpu")
     tokens = codes(4)
     assert torch.equal(loaded.tokens_to_wav(tokens, settings=FAST), mbd.tokens_to_wav(tokens, settings=FAST))
+
+
+def test_a_release_is_written_as_it_is_read(golden_dir: Path, tmp_path: Path) -> None:
+    """There and back, and from our format too, with every tensor and every configuration of a band."""
+    source = golden_dir / "mbd" / "mbd_tiny.th"
+    first = convert(source, tmp_path / "release", to="release", kind="diffusion")
+    ours = convert(source, tmp_path / "ours", to="ours", kind="diffusion")
+    second = convert(ours, tmp_path / "again", to="release", kind="diffusion")
+    whole, *others = (
+        load_diffusion_models(path)
+        for path in (source, first / "mbd_musicgen_32khz.th", second / "mbd_musicgen_32khz.th")
+    )
+    for models, processors, trees in others:
+        for mine, theirs in ((models, whole[0]), (processors, whole[1])):
+            for one, other in zip(mine, theirs, strict=True):
+                assert one.state_dict().keys() == other.state_dict().keys()
+                assert all(
+                    torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()
+                )
+        for tree, expected in zip(trees, whole[2], strict=True):
+            assert tree["n_q"] == expected["n_q"] and tree["processor"] == expected["processor"]
+            assert tree["diffusion_unet"] == expected["diffusion_unet"]
+
+
+def test_what_the_original_cannot_build_is_no_release(folder: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"network has no .*frame_norm"):
+        convert(folder, tmp_path / "x", to="release", kind="diffusion")
+    assert not list((tmp_path / "x").glob("*"))
 
 
 # ------------------------------------------------------------------ as a part of models, and from the shell

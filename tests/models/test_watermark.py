@@ -19,6 +19,7 @@ from audiocraft.config.watermark import WatermarkConfig
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models import AudioSeal, WMModel
 from audiocraft.models.builders import get_watermark_model
+from audiocraft.models.conversion import convert
 from audiocraft.models.loaders import load_audioseal_models
 from audiocraft.models.watermark import build_watermark
 from audiocraft.models.watermarks.marking import Watermark
@@ -195,6 +196,29 @@ def test_halves_of_a_release(released: Path, tmp_path: Path) -> None:
     assert 0 <= share <= 1 and set(bits.flatten().tolist()) <= {0, 1}
     with pytest.raises(CheckpointError, match="carries 16 bits, not 8"):
         AudioSeal.load_generator(tmp_path / "generator", nbits=8)
+
+
+@torch.inference_mode()
+def test_a_release_is_written_as_it_is_read(released: Path, tmp_path: Path) -> None:
+    """From the released form, and from ours; the files have the released names of tensors."""
+    ours = convert(released, tmp_path / "ours", to="ours", kind="watermark")
+    wav, whole = music(0.5), load_audioseal_models(released)
+    for number, source in enumerate((released, ours)):
+        made = convert(source, tmp_path / str(number), to="release", kind="watermark")
+        assert {path.name for path in made.iterdir()} == {
+            "generator_base.pth",
+            "detector_base.pth",
+            "base.yaml",
+        }
+        for name in ("generator_base.pth", "detector_base.pth"):
+            mine, theirs = (torch.load(folder / name)["model"] for folder in (made, released))
+            assert mine.keys() == theirs.keys()
+            assert all(torch.equal(value, theirs[key]) for key, value in mine.items())
+        again = load_audioseal_models(made)
+        assert torch.equal(again.get_watermark(wav, MESSAGE), whole.get_watermark(wav, MESSAGE))
+        assert torch.equal(again.detect_watermark(wav), whole.detect_watermark(wav))
+    with pytest.raises(CheckpointError, match="cannot build a watermark of"):
+        convert("audioseal-nano", tmp_path / "x", to="release")
 
 
 def test_a_release_without_its_configuration(released: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from audiocraft.checkpoints.torch_files.header import DETECTOR, GENERATOR, half_of_audioseal
 from audiocraft.checkpoints.torch_files.torchfile import load_torch_file
 from audiocraft.checkpoints.torch_files.upgrade import read_release_config
-from audiocraft.checkpoints.transformers.names import old_weight_norm
+from audiocraft.checkpoints.transformers.names import new_weight_norm, old_weight_norm
 from audiocraft.errors import CheckpointError
 
 _FILE = re.compile(r"(generator|detector)_(?P<name>.+)\.pth")
@@ -83,3 +83,22 @@ def _seanet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         if (match := re.search(r"(?:encoder|detector\.0)\.model\.(\d+)\.conv\.conv\.bias$", key))
     )[1]
     return {"n_filters": first[0], "dimension": shapes[last][0]}
+
+
+def packages_of(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration of a release, and what its files hold by their names: `read_audioseal` backwards."""
+    if config["audioseal"].get("autoencoder", "seanet") != "seanet":
+        raise CheckpointError(
+            f"the original cannot build a watermark of {config['audioseal']['autoencoder']}; write it in another format"
+        )
+    files = {}
+    for half, spelt in ((GENERATOR, old_weight_norm), (DETECTOR, new_weight_norm)):
+        own = {
+            spelt(name.removeprefix(f"{half}.")): value
+            for name, value in tensors.items()
+            if name.startswith(f"{half}.")
+        }
+        files[f"{half}_base.pth"] = {"model": own}
+    return {key: config[key] for key in ("audioseal", "seanet", "detector")}, files

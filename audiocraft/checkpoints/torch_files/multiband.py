@@ -3,6 +3,7 @@ the numbers 0, 1, ... up to `n_bands`."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from audiocraft.checkpoints.torch_files.pickle_stubs import plain
 from audiocraft.config.decode import encode
-from audiocraft.config.diffusion import BandConfig
+from audiocraft.config.diffusion import BandConfig, DiffusionUnetConfig
 from audiocraft.errors import CheckpointError, ConfigError
 
 _SUMS = ("counts", "sum_x", "sum_x2", "sum_target_x2")
@@ -64,3 +65,46 @@ def read_multiband(package: Mapping[Any, Any], source: Path) -> tuple[dict[str, 
         tensors |= {f"bands.{number}.processor.{name}": value for name, value in state.items()}
     tree = {"sample_rate": package["sample_rate"], "bands": entries}
     return {**tree, "n_q": n_q} if isinstance(n_q, int) else tree, tensors
+
+
+_OF_NETWORK = {
+    "hidden", "depth", "res_blocks", "norm_groups", "kernel", "stride", "growth", "max_channels", "dropout",
+    "emb_all_layers", "bilstm", "codec_dim", "transformer", "cross_attention",
+}  # fmt: skip
+"""What the original's networks can be told; the rest is ours."""
+
+
+def package_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[Any, Any]:
+    """What such a file holds of a decoder with this configuration and these tensors: `read_multiband` backwards."""
+    usual = encode(DiffusionUnetConfig())
+    package: dict[Any, Any] = {"sample_rate": config["sample_rate"], "n_bands": len(config["bands"])}
+    shared = {
+        name: config[name] for name in ("sample_rate", "channels", "n_q") if config.get(name) is not None
+    }
+    for number, band in enumerate(config["bands"]):
+        told = band["diffusion_unet"]
+        network = {key: value for key, value in told.items() if key in _OF_NETWORK}
+        ours = sorted(key for key in told.keys() - _OF_NETWORK if told[key] != usual.get(key))
+        if ours:
+            raise CheckpointError(
+                f"the original cannot build this diffusion decoder: its network has no {', '.join(ours)}; "
+                "write it in another format"
+            )
+        entry: dict[str, Any] = {"cfg": _as_omegaconf({**shared, **band, "diffusion_unet": network})}
+        for part in ("model", "processor"):
+            start = f"bands.{number}.{part}."
+            entry[f"{part}_state"] = {
+                name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
+            }
+        package[number] = entry
+    return package
+
+
+def _as_omegaconf(tree: dict[str, Any]) -> Any:
+    """The form in which the original looks at a configuration, where its package is here; plain otherwise, which is
+    read here as well."""
+    try:
+        omegaconf = importlib.import_module("omegaconf")
+    except ImportError:
+        return tree
+    return omegaconf.OmegaConf.create(tree)

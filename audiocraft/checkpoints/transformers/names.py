@@ -60,6 +60,13 @@ def old_weight_norm(name: str) -> str:
     return name
 
 
+def new_weight_norm(name: str) -> str:
+    """`name` with weight norm in its newer spelling, which released detectors of watermarks have."""
+    for new, old in _NEW_NORM:
+        name = name.replace(old, new)
+    return name
+
+
 def encodec_from_hf(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Put tensors of a `transformers` EnCodec model under our names."""
     names = encodec_names(list(tensors))
