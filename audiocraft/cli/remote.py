@@ -68,6 +68,13 @@ def generate(  # every option is one parameter: that is how the option parser re
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy; more is more varied.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strictly the prompt is followed.")] = None,
+    takes: Annotated[
+        int | None,
+        typer.Option(help="Make so many takes and keep the one that is most like the prompt, by measure."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="20s|best", help="A time for takes; or best, which is eight.")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or print the id.")
     ] = True,
@@ -79,7 +86,7 @@ def generate(  # every option is one parameter: that is how the option parser re
         piece = client.submit(
             prompt, kind=kind, audio=audio, keep=None if keep is None else regions_of(keep), drums=drums, tune=tune,
             chords=chords, bpm=bpm, duration=duration, seed=seed, model=model, adapters=adapter,
-            temperature=temperature, guidance=guidance,
+            temperature=temperature, guidance=guidance, takes=takes, budget=budget,
         )  # fmt: skip
         if wait or output is not None:
             try:
@@ -95,6 +102,9 @@ def generate(  # every option is one parameter: that is how the option parser re
             return
         for remark in _remarks(piece):
             note(remark)
+        compared = (piece.result or {}).get("takes")
+        if compared is not None:
+            note(compared["line"])
         result(str(output) if output is not None else piece.id)
 
 

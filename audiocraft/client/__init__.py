@@ -125,6 +125,8 @@ class Client(StudioCalls):
             negative: what it should not be, beside what the prompt denies itself.
             loop: a seamless loop of so many bars, as long as they are, for models that take plans.
             ending: how it ends at its length, on its tonic: "cadence", "fade" or "ring".
+            takes: of so many takes the best is kept, and heard once all are made.
+            budget: a time for takes, such as "20s"; or "best", which is eight.
             decoder: what turns the model's codes into audio; by default its own codec.
             fade: seconds at the end that fade to silence.
             priority: 0 to 9; above 0 it goes before others and needs the scope `admin`.

@@ -106,6 +106,8 @@ class GenerationOptions(TypedDict, total=False):
     negative: str | None
     loop: int | None
     ending: Literal["cadence", "fade", "ring"] | None
+    takes: int | None
+    budget: str | None
     decoder: str | None
     fade: float | None
     priority: int | None

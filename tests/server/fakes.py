@@ -132,6 +132,7 @@ class FakeEngine(LocalEngine):
         seeds = (request.seeds or (0,))[1:]
         others = [
             audio_of(replace(request, prompts=(prompt,), seeds=(seed,), plans=None))
+            * float(seed not in self.silent)
             for prompt, seed in zip(request.prompts[1:], seeds, strict=True)
         ]
         on_event(

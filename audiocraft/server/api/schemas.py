@@ -16,6 +16,7 @@ from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.lead_sheet import check_within, checked_chords
 from audiocraft.music.looping import MOST_BARS
 from audiocraft.music.reading import parse_chords
+from audiocraft.server.api.effort_body import EffortBody
 from audiocraft.server.api.spelling import adapter_name, chords_of_text, named, spelled_adapter, spelled_chord
 
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
@@ -218,7 +219,7 @@ class MetadataBody(Strict):
     )
 
 
-class GenerationBody(Strict):
+class GenerationBody(Strict, EffortBody):
     """What should be made."""
 
     model_config = ConfigDict(

@@ -124,6 +124,7 @@ def _settled_piece(
         id=job, owner=who.owner, kind=body.kind, model=facts.name, request=settled.model_dump(mode="json"),
         prompt=body.prompt, duration=settled.duration, seed=settled.seed or 0, priority=body.priority,
         webhook_url=body.webhook, understood=understood_of(settled, facts, services.catalogue.models()),
+        counted=settled.duration * settled.most_takes,
     )  # fmt: skip
     return settled, new
 

@@ -79,7 +79,7 @@ def check(connection: Connection, new: NewJob, queue: QueueLimits, quota: Quota,
     if quota == Quota():
         return
     # First what locks a row of the owner: on PostgreSQL, requests that come together would all see the same count.
-    use(connection, new.owner, quota, now, new.duration)
+    use(connection, new.owner, quota, now, new.duration if new.counted is None else new.counted)
     if quota.active is not None:
         active = _count(connection, jobs.c.status.in_(("queued", *RUNNING)), jobs.c.owner == new.owner)
         if active >= quota.active:

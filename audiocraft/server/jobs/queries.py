@@ -48,7 +48,7 @@ _COLUMNS = {column.name for column in jobs.columns} - {"event_count"}
 
 def row_of(new: NewJob, now: float) -> dict[str, Any]:
     """The columns of a new job that are known."""
-    values = {name: getattr(new, name) for name in NewJob.__dataclass_fields__}
+    values = {name: getattr(new, name) for name in NewJob.__dataclass_fields__ if name != "counted"}
     counters = dict.fromkeys(("done", "total", "samples", "attempts", "fence"), 0)
     return {**values, **counters, "status": "queued", "created_at": now, "updated_at": now}
 

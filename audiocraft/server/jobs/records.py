@@ -98,7 +98,11 @@ class GenerationJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewJob:
-    """What is known of a job before it is stored."""
+    """What is known of a job before it is stored.
+
+    Args:
+        counted: seconds of audio that count against quotas, where they are not its duration.
+    """
 
     id: str
     owner: str
@@ -111,6 +115,7 @@ class NewJob:
     priority: int = 0
     webhook_url: str | None = None
     understood: Mapping[str, Any] | None = None
+    counted: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,4 +179,6 @@ def is_id(text: str, prefix: str) -> bool:
 def tags_of(job: GenerationJob) -> dict[str, str]:
     """Where a file comes from, written into it; the model's name has the adapters on it, as in base+jazz:0.8."""
     adapters = [f"+{one['name']}:{one['strength']:g}" for one in job.request.get("adapters", ())]
-    return generation_tags(job.prompt or job.kind, model="".join([job.model, *adapters]), seed=job.seed)
+    found = job.result or {}
+    seed = found["seed"] if "takes" in found else job.seed  # which makes the chosen take alone
+    return generation_tags(job.prompt or job.kind, model="".join([job.model, *adapters]), seed=seed)

@@ -7,7 +7,7 @@ import { AudioSource } from "./source.js";
 import { draft, read, write } from "./store.js";
 import { capital, ideasFor, KEYS, surprise, wordsOf } from "./words.js";
 
-const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "lane-text": "", strength: "", "top-k": "", passes: "", spans: "", solver: "", "flow-steps": "", seed: "" };
+const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "lane-text": "", strength: "", "top-k": "", passes: "", spans: "", solver: "", "flow-steps": "", "best-of": "", budget: "", seed: "" };
 const OWN = { temperature: 1, guidance: 3 }; // sliders that stand at the model's own value until they are moved
 const RANGES = { temperature: 2, guidance: 10 }; // where they end, unless a model's own value lies beyond
 // Fields that stand empty for what suits the model: the setting that each is, and how it is read.
@@ -15,9 +15,10 @@ const SETTINGS = {
   "top-k": ["top_k", Number], passes: ["decoding_steps", (text) => text.split(/[\s,]+/).filter(Boolean).map(Number)], spans: ["span_arrangement", String],
   solver: ["flow_solver", String], "flow-steps": ["flow_steps", Number],
 };
+const EFFORT = { "best-of": ["takes", Number], budget: ["budget", String] }; // how much is done for a piece
 const TOKENS = { temperature: 1, top_k: 250, top_p: 0 }; // of models whose server does not say
 const NUMBERS = { tempo: ["Tempo", "bpm"], strength: ["Strength", ""], "top-k": ["Top k", ""], "flow-steps": ["Steps", ""] };
-const FIELDS = { decoding_steps: "passes", span_arrangement: "spans", flow_solver: "solver", flow_steps: "flow-steps", adapters: "model", tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick" };
+const FIELDS = { decoding_steps: "passes", span_arrangement: "spans", flow_solver: "solver", flow_steps: "flow-steps", adapters: "model", tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick", takes: "best-of", budget: "budget" };
 
 /** The slider's steps: single seconds to half a minute, then five at a time, then fifteen. */
 const lengthOf = (step) => (step <= 30 ? step : step <= 36 ? 30 + 5 * (step - 30) : 60 + 15 * (step - 36));
@@ -71,6 +72,10 @@ export class Composer {
     for (const [id, [name]] of Object.entries(SETTINGS)) {
       const said = request[name] ?? null;
       $(id).value = said === null || String(said) === String(this._settings[name]) ? "" : String(said);
+    }
+    for (const [id, [name]] of Object.entries(EFFORT)) {
+      const said = String(request[name] ?? "");
+      $(id).value = [...$(id).options].some((one) => one.value === said) ? said : "";
     }
     this._fillPlan(request.plan ?? {});
     $("lane-text").value = (request.chords ?? []).map(({ at, chord }) => `${chord}:${at}`).join(" ");
@@ -132,6 +137,7 @@ export class Composer {
     const body = { kind: this._get("kind"), prompt, duration: this._length };
     for (const id of Object.keys(OWN)) if (!this._isOwn(id) && this._has(id)) body[id] = Number($(id).value);
     for (const [id, [name, read]] of Object.entries(SETTINGS)) if ($(id).value !== "" && name in this._settings) body[name] = read($(id).value);
+    for (const [id, [name, read]] of Object.entries(EFFORT)) if ($(id).value) body[name] = read($(id).value);
     // Audio to start from says what kind it is, but not that sounds are wanted: then the model does.
     const model = $("model").value || (this.source.audio && body.kind === "sound" ? this._standard?.id : "");
     if (this.model?.adapter) {
@@ -231,7 +237,7 @@ export class Composer {
     this._showSettings();
     $("strength").closest(".field").hidden = !this.model?.adapter;
     this._lane.read(this._length, Number($("tempo").value));
-    const changed = ["tempo", "key", "chords", "lane-text", "seed", "model", "strength", ...Object.keys(SETTINGS)].filter((id) => $(id).value && !$(id).closest("[hidden]")).length + Object.keys(OWN).filter((id) => !this._isOwn(id) && this._has(id)).length;
+    const changed = ["tempo", "key", "chords", "lane-text", "seed", "model", "strength", ...Object.keys(SETTINGS), ...Object.keys(EFFORT)].filter((id) => $(id).value && !$(id).closest("[hidden]")).length + Object.keys(OWN).filter((id) => !this._isOwn(id) && this._has(id)).length;
     $("fine-summary").textContent = changed ? `${changed} changed` : "";
     $("reset").hidden = !changed;
     $("model-name").textContent = this.model?.id.split("/").pop() ?? "Models";
@@ -358,7 +364,7 @@ export class Composer {
 
   _keep() {
     const values = { kind: this._get("kind"), variations: this._get("variations") };
-    for (const id of ["duration", "tempo", "key", "chords", "lane-text", "strength", ...Object.keys(SETTINGS)]) values[id] = $(id).value;
+    for (const id of ["duration", "tempo", "key", "chords", "lane-text", "strength", ...Object.keys(SETTINGS), ...Object.keys(EFFORT)]) values[id] = $(id).value;
     for (const id of Object.keys(OWN)) values[id] = this._isOwn(id) ? null : $(id).value;
     write("choices", values);
     write("model", $("model").value);

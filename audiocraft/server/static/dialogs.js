@@ -77,7 +77,10 @@ export class ModelsDialog extends EventTarget {
   }
 }
 
-const TAKES = { continuation: "continues audio", plan: "follows tempo, key and chords", melody: "follows a melody", style: "follows a style" };
+const TAKES = {
+  continuation: "continues audio", keep: "makes a part of a piece anew", plan: "follows tempo, key and chords",
+  chords: "follows chords", drums: "follows drums", melody: "follows a melody", style: "follows a style",
+};
 const PICTURE_RATE = 24000;
 const VERDICTS = { real: "Sounds like a recording", generated: "Sounds generated", unknown: "No verdict" };
 

@@ -138,12 +138,13 @@ export class Stage {
   /** What it became: how long, how fast, in which key, with which chords. */
   _facts(generation) {
     const { plan, understood } = generation;
+    const takes = generation.result?.takes;
     const length = lengthOf(generation);
     const tempo = plan?.tempo ?? understood?.tempo, key = plan?.key ?? understood?.key;
     const chords = understood?.chords?.length && generation.kind !== "song" ? understood.chords.map(pitch).join(" ") : null;
     return [
       makerOf(generation), length < generation.duration ? `${seconds(length)} of ${seconds(generation.duration)}` : seconds(generation.duration),
-      tempo ? `${Math.round(tempo)} bpm` : null, key ? pitch(key) : null, chords, `seed ${generation.seed}`, understood?.read_as ? `understood: ${understood.read_as}` : null,
+      tempo ? `${Math.round(tempo)} bpm` : null, key ? pitch(key) : null, chords, `seed ${generation.seed}`, takes ? `take ${takes.take} of ${takes.of}` : null, understood?.read_as ? `understood: ${understood.read_as}` : null,
     ].filter(Boolean).join(" · ");
   }
 

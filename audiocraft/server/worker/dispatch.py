@@ -32,7 +32,8 @@ from audiocraft.server.worker.metering import RequestMetering
 from audiocraft.server.worker.recorder import Recorder
 from audiocraft.server.worker.registry import WorkerRegistry
 from audiocraft.server.worker.requests import request_of
-from audiocraft.server.worker.studio.run import WORKFLOWS, StudioRun
+from audiocraft.server.worker.studio.run import StudioRun, workflow_of
+from audiocraft.server.worker.studio.work import StudioResult, StudioWork
 from audiocraft.workflows.takes import prompt_seconds
 
 _log = logging.getLogger(__name__)
@@ -210,8 +211,9 @@ class Dispatcher:
 
     def _start_job(self, job: GenerationJob) -> None:
         """Hand a job to the engine, with its events going to the thread that writes them, or to its workflow."""
-        if job.kind in WORKFLOWS:
-            self._start_studio(job)
+        workflow = workflow_of(job)
+        if workflow is not None:
+            self._start_studio(job, workflow)
             return
         recorder = Recorder(
             self.store, self.blobs, job, rate_of=self.engine.sample_rate, watermark=self.engine.watermark
@@ -222,11 +224,12 @@ class Dispatcher:
         self.metrics.note_wait(job, self.store.database.now())
         self._submit(held)
 
-    def _start_studio(self, job: GenerationJob) -> None:
+    def _start_studio(self, job: GenerationJob, workflow: Callable[[StudioWork], StudioResult]) -> None:
         """Begin the workflow of a job."""
         held = _HeldJob(job=job)
         run = held.ticket = StudioRun(
-            self.store, self.blobs, job,
+            self.store, self.blobs, job, workflow=workflow,
+            request=lambda: request_of(job, self.blobs, self.adapters),
             model=lambda name, watch: self.engine.shared(name, priority=job.priority, watch=watch),
             watermark=self.engine.watermark, turns=self._studio, ended=lambda: self._forget(held),
         )  # fmt: skip

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
+from audiocraft.config.budgets import BEST_TAKES, Budget, parse_budget
 from audiocraft.config.limits import MOST_TAKES
 from audiocraft.errors import InvalidInput
 from audiocraft.workflows.quality.costs import Cost
 
-Goal = Literal["seconds", "realtime", "best"]
-BEST_TAKES = 8
-"""How many takes there are where time does not matter."""
+__all__ = ["Budget", "Choice", "Offer", "busier", "choose", "parse_budget"]
+
 MARGIN = 1.2
 """A piece may take so many times what was measured: machines are busy now and then."""
 REAL_TIME = 0.8
 """Seconds that a second of audio may take, for it to come in real time."""
-_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """What may be spent on a request.
-
-    Args:
-        goal: so many seconds, as fast as it sounds, or as good as can be.
-        seconds: of the whole request, from its beginning; of the goal "seconds".
-    """
-
-    goal: Goal
-    seconds: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,23 +63,6 @@ class Choice:
         takes = "1 take" if self.takes == 1 else f"{self.takes} takes"
         steps = "".join(f", {name} {value}" for name, value in self.steps)
         return f"{self.model}, {self.precision}{steps}, {takes}, about {self.seconds:.1f} s: {self.why}"
-
-
-def parse_budget(text: str) -> Budget:
-    """ "5s", "1.5 min", "realtime", "best".
-
-    Raises:
-        InvalidInput: none of these, or no positive time.
-    """
-    said = text.strip().lower()
-    if said in ("realtime", "best"):
-        return Budget(goal="realtime" if said == "realtime" else "best")
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", said)
-    if found is None or found[2] not in _UNITS or float(found[1]) <= 0:
-        raise InvalidInput(
-            f"a budget is a time such as 5s or 2min, realtime, or best; got {text!r}", field="budget"
-        )
-    return Budget(goal="seconds", seconds=float(found[1]) * _UNITS[found[2]])
 
 
 def choose(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from audiocraft.generation.request import GenerationRequest
 
 from ..fakes import RATE
-from .axe import place
 
 CHROMIUM = os.environ.get("AUDIOCRAFT_CHROMIUM") or next(
     filter(
@@ -35,10 +35,9 @@ PIECES = (
 )  # fmt: skip
 
 
-def axe() -> Path | None:
-    """axe-core, where somebody has fetched it (`axe.py`)."""
-    found = place()
-    return found if found.is_file() else None
+def axe() -> str:
+    """The script of axe-core, which comes with the extra `browser`."""
+    return resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 
 
 def tone_of(request: GenerationRequest) -> torch.Tensor:

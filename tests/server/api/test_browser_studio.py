@@ -44,7 +44,6 @@ STILL = {
     "reduced_motion": "reduce"
 }  # nothing is drawn while nothing happens: many browsers share a processor
 DONE = "audiocraft.stage.generation?.status === 'succeeded'"
-AXE = browsing.axe()
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +98,12 @@ class Seat:
         )
         return found
 
+    def written(self) -> set[str]:
+        """What people wrote: of all pieces the words, the names of sections and what is made of both."""
+        pieces = self.visit.ask("audiocraft.get('/v1/generations?limit=100')")["data"]
+        words = [text for one in pieces for text in (one["prompt"], one["metadata"].get("title"))]
+        return {text for text in words if text}
+
     def file(self, entry: str) -> tuple[str, bytes]:
         """A file from the menu -> (its name, its bytes)."""
         self.press("#download")
@@ -113,7 +118,7 @@ def seat(request: pytest.FixtureRequest, browser: Any, site: str) -> Iterator[Se
     opened = Seat(browser, site, language, context)
     yield opened
     if language == "ko":
-        assert english_in(words_on(opened.visit), but="Elm") == []
+        assert english_in(words_on(opened.visit), but=("Elm", *opened.written())) == []
     assert opened.visit.ask("document.documentElement.scrollWidth <= innerWidth")
     opened.visit.close()
 
@@ -267,42 +272,130 @@ def test_a_game_gets_its_bank(seat: Seat) -> None:
     assert name == "bank.zip" and len(bank["states"]) == 4 and len(bank["stingers"]) == 3
 
 
-@pytest.mark.skipif(AXE is None, reason="axe-core is not here: tests/server/api/axe.py fetches it")
+class Looker:
+    """axe-core on a page: what it finds, by the place where it was found."""
+
+    def __init__(self, page: Any) -> None:
+        self.page, self.found, self.seen = page, list[str](), 0
+        page.evaluate(browsing.axe())
+
+    def look(self, place: str) -> None:
+        said = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        self.seen += 1
+        assert len(said["passes"]) > 10, f"{place}: axe-core has not looked at much"
+        self.found += [
+            f"{place}: {one['id']} {[node['html'][:160] for node in one['nodes']]}"
+            for one in said["violations"]
+        ]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("language", "context"), SEATS, ids=NAMES)
 def test_nothing_stands_in_the_way(
-    browser: Any, site: str, language: str, context: dict[str, Any], scheme: str
+    browser: Any, site: str, language: str, context: dict[str, Any], scheme: str, tmp_path: Path
 ) -> None:
-    """axe-core finds nothing, whatever is open."""
-    assert AXE is not None
-    seat = Seat(
-        browser,
-        site,
-        language,
-        {**context, "color_scheme": scheme, "bypass_csp": True},
-    )
-    seat.page.evaluate(AXE.read_text("utf-8"))
-
-    def look(place: str) -> list[str]:
-        found = seat.visit.ask("axe.run(document, {resultTypes: ['violations']})")
-        return [
-            f"{place}: {one['id']} {[node['html'][:160] for node in one['nodes']]}"
-            for one in found["violations"]
-        ]
-
-    found = look("open")
-    song(seat)
-    found += look("song")
-    seat.visit.ask("audiocraft.player.pause()")
-    for button in ("#edit", "#open-models"):
-        seat.page.locator(button).click()
-        found += look(button)
-        seat.page.keyboard.press("Escape")
-    for kind in ("podcast", "bank", "music"):
+    """axe-core finds nothing, whatever is open: every form, dialog, bar and menu, and a piece in every state."""
+    seat = Seat(browser, site, language, {**context, "color_scheme": scheme, "bypass_csp": True})
+    looker, page = Looker(seat.page), seat.page
+    look = looker.look
+    look("open")
+    for kind, button in (("music", "#generate"), ("song", "#song-make"), ("podcast", "#podcast-make")):
         seat.make(kind)
-        for summary in ("#podcast-fine", "#bank-fine", "#fine"):
-            if seat.page.locator(f"{summary} summary").is_visible():
-                seat.page.locator(f"{summary} summary").click()
-        found += look(kind)
-    seat.visit.close()
-    assert found == []
+        page.locator("#prompt").fill("") if kind == "music" else None
+        for panel in page.locator("form:not([hidden]) details:not([open]) > summary").all():
+            if panel.is_visible():
+                panel.click()
+        look(f"{kind}, everything open")
+        page.locator(button).click()  # something is missing: it says what
+        look(f"{kind}, incomplete")
+    seat.make("bank")
+    page.locator("#bank-fine summary").click()
+    look("bank")
+    for button in ("#open-models", "#open-keys"):
+        if page.is_visible(button):
+            page.locator(button).click()
+            look(button)
+            page.keyboard.press("Escape")
+    page.evaluate("document.getElementById('secret-dialog').showModal()")
+    look("secret")
+    page.evaluate("document.getElementById('secret-dialog').close()")
+
+    seat.make("podcast")
+    soundfile.write(
+        tmp_path / "Elm.wav",
+        phrase(GenerationRequest(prompts=("x",), duration=3.0, seeds=(4,)))[0].numpy(),
+        RATE,
+    )
+    page.set_input_files("#voice-file", tmp_path / "Elm.wav")
+    page.wait_for_selector("#voice-there:visible")
+    look("voice")
+
+    seat.make("music")
+    page.fill("#prompt", "crawl")
+    page.locator("#generate").click()
+    seat.until("audiocraft.stage.generation?.prompt === 'crawl' && audiocraft.player.piece?.length > 0")
+    look("in the making")
+    page.locator("#cancel").click()
+    seat.until("audiocraft.stage.generation?.status === 'canceled'")
+    look("canceled")
+
+    song(seat)
+    seat.visit.ask("audiocraft.player.pause()")
+    look("song")
+    page.locator("#download").click()
+    look("downloads")
+    page.keyboard.press("Escape")
+    for edit in ("extend", "loop", "end", "restyle"):
+        page.locator("#edit").click()
+        page.locator(f"#edit-kind label:has([value={edit}])").click()
+        look(f"edit, {edit}")
+        page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("r")
+    look("renaming")
+    page.keyboard.press("Escape")
+
+    seat.make("music")
+    page.fill("#prompt", "piano 160 bpm")
+    page.locator("#generate").click()
+    seat.until("audiocraft.stage.generation?.kind === 'music' && " + DONE)
+    page.evaluate("audiocraft.player.pause(); document.activeElement.blur()")
+    page.keyboard.press("p")
+    page.wait_for_selector("#region-bar:visible")
+    look("region")
+    page.keyboard.press("Escape")
+    page.locator("#inspect").click()
+    seat.until("document.querySelector('#analysis dl, #analysis table, #analysis .error, #analysis li')")
+    look("analysis")
+    page.keyboard.press("Escape")
+    page.locator("#compare").click()
+    seat.until(
+        "!document.getElementById('compare-play').disabled || !document.getElementById('compare-error').hidden"
+    )
+    look("compared")
+    page.keyboard.press("Escape")
+    page.locator("#extend").click()  # audio to go on from, in the form
+    page.wait_for_selector("#attached:visible")
+    look("audio to go on from")
+    seat.visit.context.close()
+    assert looker.found == []
+
+
+def test_of_several_takes_the_best_is_kept(seat: Seat) -> None:
+    seat.make("music")
+    seat.page.fill("#prompt", "피아노")
+    seat.page.locator("#duration").fill("1")
+    seat.press("#fine summary")
+    seat.page.select_option("#best-of", "2")
+    seat.page.select_option("#budget", "5min")
+    seat.press("#generate")
+    seat.until("audiocraft.stage.generation?.kind === 'music' && " + DONE)
+    made = seat.stage()
+    assert (made["request"]["takes"], made["request"]["budget"]) == (2, "5min")
+    assert made["result"]["takes"]["of"] == 2
+    said = seat.visit.ask("[...document.querySelectorAll('#stage *')].map((one) => one.textContent).join(' ')")
+    assert any(words in said for words in (f"take {made['result']['takes']['take']} of 2", "테이크 2개 중"))
+    seat.page.locator("#reuse").click()
+    assert seat.page.input_value("#best-of") == "2" and seat.page.input_value("#budget") == "5min"
+    seat.page.select_option("#best-of", "")
+    seat.page.select_option("#budget", "")

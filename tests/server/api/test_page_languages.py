@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import pytest
 from fastapi.testclient import TestClient
 
+from audiocraft.checkpoints.families import families
 from audiocraft.server.api.page import FOLDER, static_files
 from audiocraft.utils.messages import Messages, languages, messages_in
 
@@ -189,6 +190,17 @@ def test_every_text_of_the_page_is_translated(language: str) -> None:
         if known.say(sample) == sample and known.say(text.replace("{}", "x")) == text.replace("{}", "x"):
             missing.append(text)
     assert len(shown) > 200 and sorted(missing) == []
+
+
+def test_what_a_model_takes_is_said_in_words() -> None:
+    """Else a family's own word for it, `keep`, would stand in the list of models."""
+    taken = {
+        what
+        for family in families()
+        for what in (*family.always_takes, *family.inputs.values(), *(t for one in family.releases for t in one.takes))
+    }
+    said = re.search(r"const TAKES = \{(.*?)\}", (FOLDER / "dialogs.js").read_text("utf-8"), re.DOTALL)
+    assert said is not None and taken == set(re.findall(r"(\w+): \"", said[1]))
 
 
 @pytest.mark.parametrize("language", OTHERS)

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import torch
 from audiocraft.environment import VERSION
 from audiocraft.errors import Cancelled
 from audiocraft.generation.progress import CancelToken, ProgressCallback
+from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
+from audiocraft.server.api.scores import understood_as
 from audiocraft.server.errors import is_database_away, job_error_of
 from audiocraft.server.jobs.blobs import BlobStore, digest_of
 from audiocraft.server.jobs.records import GenerationJob, JobError, LeaseLost, tags_of
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.worker.requests import plan_document
 from audiocraft.server.worker.studio.banks import make_bank
+from audiocraft.server.worker.studio.best import has_takes, make_best
 from audiocraft.server.worker.studio.edits import make_edit
 from audiocraft.server.worker.studio.podcasts import make_podcast
 from audiocraft.server.worker.studio.songs import make_song
@@ -41,11 +45,18 @@ WORKFLOWS: Mapping[str, Callable[[StudioWork], StudioResult]] = {
 """By the kind of a job."""
 
 
+def workflow_of(job: GenerationJob) -> Callable[[StudioWork], StudioResult] | None:
+    """What makes a job, where that is more than one request to an engine."""
+    return WORKFLOWS.get(job.kind) or (make_best if has_takes(job) else None)
+
+
 class StudioRun:
     """Makes one job.
 
     Args:
+        workflow: makes it.
         model: a model by name.
+        request: what a job that is a single piece asks for.
         watermark: what marks all that is given out; None: nothing does.
         turns: held while the job is made: mixes of many songs would only hold each other up.
         ended: called once, from the run's thread, when nothing more will be stored.
@@ -57,12 +68,15 @@ class StudioRun:
         blobs: BlobStore,
         job: GenerationJob,
         *,
+        workflow: Callable[[StudioWork], StudioResult],
         model: Callable[[str, ProgressCallback | None], GeneratorModel],
+        request: Callable[[], GenerationRequest],
         watermark: str | None,
         turns: threading.Semaphore,
         ended: Callable[[], object],
     ) -> None:
         self._store, self._blobs, self._job = store, blobs, job
+        self._workflow, self._request = workflow, request
         self._model, self._watermark, self._ended = model, watermark, ended
         self._turns = turns
         self._cancel = CancelToken()
@@ -83,7 +97,7 @@ class StudioRun:
             with self._turns:
                 self._cancel.check()
                 work = self._work()
-                self._finish(work, WORKFLOWS[self._job.kind](work))
+                self._finish(work, self._workflow(work))
         except (Cancelled, LeaseLost):
             pass  # whoever canceled it has ended the job already, or it runs elsewhere
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one job must not stop the worker
@@ -97,6 +111,7 @@ class StudioRun:
             parts=self._blobs.parts_of(self._job.id),
             files=self._files,
             model=self._model,
+            request=self._request,
             heard=self._heard,
             watermark=self._watermark,
             report=self._report,
@@ -115,9 +130,11 @@ class StudioRun:
 
     def _begin(self, plan: ScorePlan | None) -> None:
         data: dict[str, Any] = {"seed": self._job.seed}
+        values: dict[str, Any] = {"status": "processing", "total": _STEPS}
         if plan is not None:
             data["plan"] = plan_document(plan)
-        values = {"status": "processing", "total": _STEPS}
+            if self._job.kind not in WORKFLOWS and self._job.understood is not None:
+                values["understood"] = understood_as(self._job.understood, plan)
         if not self._begun:
             values["started_at"] = self._store.database.now()
         self._begun = True
@@ -141,7 +158,7 @@ class StudioRun:
         writer = self._blobs.writer(self._job, made.sample_rate, audio.shape[0])
         for start in range(0, audio.shape[-1], made.sample_rate):
             writer.append(audio[:, start : start + made.sample_rate])
-        writer.finish(tags_of(self._job), made.marks)
+        writer.finish(tags_of(replace(self._job, result=made.facts)), made.marks)
         document = {
             "sha256": digest_of(writer.path),
             "samples": writer.samples,

@@ -13,6 +13,7 @@ from audiocraft.audio.files import audio_write
 from audiocraft.audio.finishing import Finish
 from audiocraft.audio.marks import Marks
 from audiocraft.generation.progress import CancelToken, ProgressCallback
+from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.watermarks.provenance import finished_and_marked, marked
 from audiocraft.server.jobs.records import GenerationJob, tags_of
@@ -30,6 +31,7 @@ class StudioWork:
         parts: the folder of parts, which the next attempt finds again.
         files: the folder of further files of this attempt.
         model: a model by name; what it makes is told to the callback as well.
+        request: what a job that is a single piece asks for.
         heard: the audio that a field of the request names.
         watermark: what marks all that is given out; None: nothing does.
         report: told how much is done, 0 to 1, and of what.
@@ -40,6 +42,7 @@ class StudioWork:
     parts: Path
     files: Path
     model: Callable[[str, ProgressCallback | None], GeneratorModel]
+    request: Callable[[], GenerationRequest]
     heard: Callable[[str], Heard]
     watermark: str | None
     report: Callable[[float, str], None]
