@@ -47,9 +47,7 @@ def test_the_best_of_several_takes_is_kept_and_its_seed_makes_it_alone(client: T
     assert alone["result"]["sha256"] == result["sha256"]
 
 
-def test_what_was_asked_for_makes_the_same_choice_again(
-    client: TestClient, loud_is_liked: list[int]
-) -> None:
+def test_what_was_asked_for_makes_the_same_choice_again(client: TestClient, loud_is_liked: list[int]) -> None:
     first = made(client, "/v1/generations", {**BODY, "takes": 3})
     loud_is_liked.clear()
     body = {name: first["request"][name] for name in ("prompt", "duration", "seed", "takes")}
@@ -67,7 +65,9 @@ def test_a_budget_ends_takes_and_the_first_is_always_finished(client: TestClient
     assert piece["status"] == "succeeded", piece["error"]
     assert piece["result"]["takes"]["of"] == 1 and piece["result"]["seed"] == 7
     assert made(client, "/v1/generations", {**BODY, "budget": "best"})["result"]["takes"]["of"] == 8
-    assert made(client, "/v1/generations", {**BODY, "budget": "10min", "takes": 2})["result"]["takes"]["of"] == 2
+    assert (
+        made(client, "/v1/generations", {**BODY, "budget": "10min", "takes": 2})["result"]["takes"]["of"] == 2
+    )
 
 
 @pytest.mark.parametrize(

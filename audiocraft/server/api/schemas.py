@@ -441,15 +441,8 @@ class GenerationBody(Strict, EffortBody):
             raise ValueError("style: settings of a style need kind style")
         if self.plan is not None and self.plan.from_audio and self.kind != "continuation":
             raise ValueError("plan.from_audio: only a continuation keeps the plan of its audio")
-        if self.kind not in NEEDS_AUDIO and not (
-            self.prompt.strip()
-            or self.sections
-            or self.plan
-            or self.chords
-            or self.keep
-            or self.drums
-            or self.tune
-        ):
+        said = (self.sections, self.plan, self.chords, self.keep, self.drums, self.tune)
+        if self.kind not in NEEDS_AUDIO and not self.prompt.strip() and not any(said):
             raise ValueError(f"prompt: kind {self.kind} needs words that say what it should sound like")
         return self
 

@@ -393,7 +393,9 @@ def test_of_several_takes_the_best_is_kept(seat: Seat) -> None:
     made = seat.stage()
     assert (made["request"]["takes"], made["request"]["budget"]) == (2, "5min")
     assert made["result"]["takes"]["of"] == 2
-    said = seat.visit.ask("[...document.querySelectorAll('#stage *')].map((one) => one.textContent).join(' ')")
+    said = seat.visit.ask(
+        "[...document.querySelectorAll('#stage *')].map((one) => one.textContent).join(' ')"
+    )
     assert any(words in said for words in (f"take {made['result']['takes']['take']} of 2", "테이크 2개 중"))
     seat.page.locator("#reuse").click()
     assert seat.page.input_value("#best-of") == "2" and seat.page.input_value("#budget") == "5min"

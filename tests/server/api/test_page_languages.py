@@ -197,7 +197,11 @@ def test_what_a_model_takes_is_said_in_words() -> None:
     taken = {
         what
         for family in families()
-        for what in (*family.always_takes, *family.inputs.values(), *(t for one in family.releases for t in one.takes))
+        for what in (
+            *family.always_takes,
+            *family.inputs.values(),
+            *(t for one in family.releases for t in one.takes),
+        )
     }
     said = re.search(r"const TAKES = \{(.*?)\}", (FOLDER / "dialogs.js").read_text("utf-8"), re.DOTALL)
     assert said is not None and taken == set(re.findall(r"(\w+): \"", said[1]))
