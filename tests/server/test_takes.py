@@ -1,4 +1,4 @@
-"""Takes and budgets over HTTP: the best of several takes is one piece, made in one job, and counted for what it cost."""
+"""Takes and budgets over HTTP: the best of several takes is one piece of one job, and counted for what it cost."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from audiocraft.errors import InvalidInput
 
 
 class EffortBody(BaseModel):
-    """The part of a request that says how much is done for a piece. One with several takes is heard when all are made."""
+    """What a request says of how much is done for a piece. One with several takes is heard when all are made."""
 
     takes: Annotated[int, Field(ge=1, le=MOST_TAKES)] | None = Field(
         default=None,
