@@ -56,7 +56,7 @@ _EXTRAS = {
     "postgres": ("pg8000",),
     "ray": ("ray",),
     "client": ("httpx2",),
-    "browser": ("playwright",),
+    "browser": ("playwright", "axe_playwright_python"),
 }  # fmt: skip
 
 
