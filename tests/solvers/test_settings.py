@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ def test_the_log_also_goes_to_a_file(codec_overrides: list[str], tmp_path: Path)
     lines = (tmp_path / "logs" / "run.log").read_text().splitlines()
     assert any("valid at step 1" in line for line in lines)
     assert not [h for h in logging.getLogger("audiocraft").handlers if isinstance(h, logging.FileHandler)]
+
+
+def test_each_step_is_said_once(codec_overrides: list[str], tmp_path: Path) -> None:
+    """The last step of an epoch was said twice: by the steps, and by the end of the epoch."""
+    extra = ["logging.log_file=run.log", "logging.level=info", "logging.log_updates=3"]
+    lengths = ["optim.max_steps=6", "optim.updates_per_epoch=3", "generate.every=null"]
+    assert train([*codec_overrides, *extra, *lengths], folder=tmp_path)
+    text = (tmp_path / "run.log").read_text()
+    assert re.findall(r"step (\d)/6 ", text) == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_show_prints_the_configuration_and_the_sizes(
