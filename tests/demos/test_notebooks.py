@@ -41,3 +41,7 @@ def test_every_bundled_kind_of_model_has_a_notebook() -> None:
     assert {"musicgen", "continuation", "audiogen", "encodec", "audioseal", "analysis", "finetuning"} <= set(
         SOURCES
     )
+
+
+def test_what_is_made_of_pieces_has_a_notebook() -> None:
+    assert {"editing", "game", "podcast", "plans", "quality"} <= set(SOURCES)

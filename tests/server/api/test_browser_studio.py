@@ -90,7 +90,10 @@ class Seat:
         self.press(f"#kind label:has([value={kind}])")
 
     def until(self, script: str) -> None:
-        self.visit.until(script)
+        """Wait until it is so; a piece that fails meanwhile says why."""
+        self.visit.until(f"({script}) || audiocraft.stage.generation?.status === 'failed'")
+        if not self.visit.ask(script):
+            raise AssertionError(f"{script}: {self.stage()['error']}")
 
     def stage(self) -> dict[str, Any]:
         found: dict[str, Any] = self.visit.ask(
