@@ -44,4 +44,4 @@ def test_every_bundled_kind_of_model_has_a_notebook() -> None:
 
 
 def test_what_is_made_of_pieces_has_a_notebook() -> None:
-    assert {"editing", "game", "podcast", "plans", "quality"} <= set(SOURCES)
+    assert {"editing", "studio", "game", "podcast", "plans", "quality"} <= set(SOURCES)
