@@ -5,15 +5,23 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.followed import Followed
+from audiocraft.cli.generate_options import (
+    AudioOptions,
+    MachineOptions,
+    MannerOptions,
+    OutputOptions,
+    PieceOptions,
+    ScoreOptions,
+)
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.job import Job, Place, given, repeated
 from audiocraft.cli.kept import Kept, duration_of, with_kept
 from audiocraft.cli.live import STDOUT, Live, Outlets, parse_schedule, stream_format
@@ -25,7 +33,6 @@ from audiocraft.cli.reports import document, draw, explain_live, report
 from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
 from audiocraft.cli.words import as_text, recordable
-from audiocraft.config.limits import FADE
 from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import InvalidInput
 from audiocraft.utils.interrupts import check_interrupted
@@ -34,7 +41,6 @@ if TYPE_CHECKING:
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.generator import GeneratorModel
     from audiocraft.music.understanding import Understanding
-    from audiocraft.workflows.origins import Role
     from audiocraft.workflows.render import Rendered
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -43,43 +49,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _ROWS_AT_ONCE = 8
 # Longer pieces are written while they are made, so that they need not fit into memory.
 _WHOLE_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Audio:
-    """The audio files that a piece starts from."""
-
-    continues: Path | None = None
-    melody: Path | None = None
-    style: Path | None = None
-
-    @property
-    def reference(self) -> tuple[Path, Role] | None:
-        """The file that the model refers to, and as what."""
-        if self.melody is not None:
-            return self.melody, "melody"
-        return None if self.style is None else (self.style, "style")
-
-    def check(self, model: str, text_guidance: float | None, style_detail: int | None) -> None:
-        """Refuse what cannot be done, as far as it shows before the model is read."""
-        for name in ("continues", "melody", "style"):
-            recordable(getattr(self, name), name)
-        if self.melody is not None and self.style is not None:
-            raise InvalidInput("choose --melody or --style: no model follows both", field="melody")
-        if style_detail is not None and self.style is None:
-            raise InvalidInput("--style-detail says how --style AUDIO is read", field="style_detail")
-        if self.reference is None:
-            if text_guidance is not None:
-                raise InvalidInput(
-                    "--text-guidance weighs the prompt against the audio of --melody or --style",
-                    field="text_guidance",
-                )
-            return
-        from audiocraft.checkpoints.facts import find_facts
-
-        facts = find_facts(model)
-        if facts is not None:
-            facts.check_takes(self.reference[1])
 
 
 _EXAMPLES = """Examples:
@@ -116,122 +85,57 @@ audiocraft generate --schedule "0: calm piano; 30: drums enter" -d 60 --play -o 
 
 
 @app.command(epilog=_EXAMPLES)
-def generate(  # every option is one parameter: that is how the option parser reads them
+@grouped
+def generate(
     context: typer.Context,
-    prompts: options.Prompts = None,
-    prompts_file: options.PromptsFile = None,
-    duration: options.Duration = 10.0,
-    model: options.Model = "musicgen-nano",
-    adapter: options.Adapter = None,
-    melody: options.Melody = None,
-    drums: options.Drums = None,
-    tune: options.Tune = None,
-    style: options.Style = None,
-    continues: options.Continues = None,
-    recipe: options.FromSidecar = None,
-    keep: options.Keep = None,
-    seed: options.Seed = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    guidance: options.Guidance = None,
-    text_guidance: options.TextGuidance = None,
-    style_detail: options.StyleDetail = None,
-    decoding_steps: options.DecodingSteps = None,
-    span_arrangement: options.SpanArrangement = None,
-    least_guidance: options.LeastGuidance = None,
-    anneal: options.Anneal = None,
-    rescorer: options.Rescorer = None,
-    rescorer_weight: options.RescorerWeight = None,
-    flow_solver: options.FlowSolver = None,
-    flow_steps: options.FlowSteps = None,
-    flow_tolerance: options.FlowTolerance = None,
-    tempo: options.Tempo = None,
-    key: options.Key = None,
-    chords: options.Chords = None,
-    plan: options.Plan = None,
-    negative: options.Negative = None,
-    loop: options.Loop = None,
-    ending: options.Ending = None,
-    takes: options.Takes = None,
-    budget: options.BudgetOption = None,
-    stride: options.Stride = None,
-    schedule: options.Schedule = None,
-    level_anchor: options.LevelAnchor = True,
-    device: options.Device = None,
-    precision: options.Precision = "auto",
-    decoder: options.Decoder = None,
-    output: options.Output = None,
-    stream: options.Stream = False,
-    form: options.StreamFormat = "wav",
-    play: options.Play = False,
-    fade: options.Fade = FADE,
-    watermark: options.Watermark = False,
-    spectrogram: options.Spectrogram = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
+    piece: PieceOptions,
+    audio: AudioOptions,
+    manner: MannerOptions,
+    score: ScoreOptions,
+    machine: MachineOptions,
+    out: OutputOptions,
 ) -> None:
     """Make music or sounds from one or more sentences and print the paths of the files."""
-    audio = _Audio(continues=continues, melody=melody, style=style)
     outlets = None
-    if stream or play or output == STDOUT:
-        outlets = Outlets.checked(output, form=stream_format(form), play=play)
-        _check_report(outlets, spectrogram, as_json, loop)
-    if adapter and recipe is None:
+    if out.stream or out.play or out.output == STDOUT:
+        outlets = Outlets.checked(out.output, form=stream_format(out.form), play=out.play)
+        _check_report(outlets, out.spectrogram, out.as_json, score.loop)
+    model, said, quiet = piece.model, given(context), out.quiet or out.as_json
+    if piece.adapter and audio.recipe is None:
         from audiocraft.checkpoints.sources import with_adapters
 
-        model = with_adapters(model, adapter)
-    place = Place(model=model, device=device, precision=precision)
-    chart = None if plan is None else chart_for(model, plan)
-    kept = None if keep is None else Kept.of(keep, recipe, duration if "duration" in given(context) else None)
-    if recipe is not None and kept is None:
-        job = repeated(recipe, given(context), output, place, outlets, quiet=quiet or as_json)
+        model = with_adapters(model, piece.adapter)
+    place = Place(model=model, device=machine.device, precision=machine.precision)
+    chart = None if score.plan is None else chart_for(model, score.plan)
+    length = piece.duration if "duration" in said else None
+    kept = None if audio.keep is None else Kept.of(audio.keep, audio.recipe, length)
+    if audio.recipe is not None and kept is None:
+        job = repeated(audio.recipe, said, out.output, place, outlets, quiet=quiet)
         if chart is not None:
-            job = replace(job, request=with_chart(job.request, chart, given(context)))
+            job = replace(job, request=with_chart(job.request, chart, said))
     else:
-        said = {
-            "temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance,
-            "text_guidance": text_guidance, "decoding_steps": decoding_steps, "span_arrangement": span_arrangement,
-            "least_guidance": least_guidance, "anneal": anneal, "rescorer": rescorer,
-            "rescorer_weight": rescorer_weight, "flow_solver": flow_solver, "flow_steps": flow_steps,
-            "flow_tolerance": flow_tolerance,
-        }  # fmt: skip
-        settings = settings_of(said, facts_of_model(model))
-        audio.check(model, settings.get("guidance_beta"), style_detail)
-        followed = Followed.of(model, chords=chords, drums=drums, tune=tune)
+        followed = Followed.of(model, chords=score.chords, drums=audio.drums, tune=audio.tune)
         request = _request(
-            _prompts(
-                prompts or [],
-                prompts_file,
-                needed=not (schedule or tempo or key or chords or plan or drums or tune or kept),
-            ),
-            duration=duration_of(kept, duration),
-            seed=seed,
-            settings=settings,
-            window={"stride": stride, "level_anchor": level_anchor},
-            schedule=parse_schedule(schedule or ()),
-            score=followed.left_of({"tempo": tempo, "key": key, "chords": chords}),
-            style_detail=style_detail,
-            ends={"negative": negative, "ending": ending},
-            decoder=decoder,
+            piece, audio, manner, score, model=model, followed=followed, kept=kept, decoder=machine.decoder
         )
         if chart is not None:
-            request = with_chart(request, chart, given(context))
-        request = followed.added_to(request, tempo=tempo)
-        finish = {"fade": fade, "watermark": PROVENANCE if watermark else None}
-        job = with_kept(_job(request, audio, output, place, outlets, finish=finish, followed=followed), kept)
-    job = with_effort(_looped(job, loop), takes, budget, given(context), quiet=quiet or as_json)
+            request = with_chart(request, chart, said)
+        request = followed.added_to(request, tempo=score.tempo)
+        finish = {"fade": out.fade, "watermark": PROVENANCE if out.watermark else None}
+        job = _job(request, audio, out.output, place, outlets, finish=finish, followed=followed)
+        job = with_kept(job, kept)
+    job = with_effort(_looped(job, score.loop), score.takes, score.budget, said, quiet=quiet)
     explainer = Explainer(job.place.model)
-    if job.outlets is not None and not (quiet or as_json):
+    if job.outlets is not None and not quiet:
         explain_live(explainer, job)
-    finished = _render(job, quiet=quiet or as_json)
-    if spectrogram:
+    finished = _render(job, quiet=quiet)
+    if out.spectrogram:
         draw(finished)
     understood = _understood(explainer, job, finished)
-    if as_json:
-        document(finished, understood, spectrogram)
+    if out.as_json:
+        document(finished, understood, out.spectrogram)
     else:
-        report(finished, understood, explainer, quiet=quiet, remarked=job.outlets is not None)
+        report(finished, understood, explainer, quiet=out.quiet, remarked=job.outlets is not None)
 
 
 def _understood(explainer: Explainer, job: Job, finished: Sequence[Rendered]) -> list[Understanding]:
@@ -243,16 +147,14 @@ def _understood(explainer: Explainer, job: Job, finished: Sequence[Rendered]) ->
 
 
 def _request(
-    prompts: tuple[str | None, ...],
+    piece: PieceOptions,
+    audio: AudioOptions,
+    manner: MannerOptions,
+    score: ScoreOptions,
     *,
-    duration: float,
-    seed: int | None,
-    settings: Mapping[str, Any],
-    window: Mapping[str, Any],
-    schedule: tuple[tuple[float, str], ...],
-    score: Mapping[str, Any],
-    style_detail: int | None,
-    ends: Mapping[str, Any],
+    model: str,
+    followed: Followed,
+    kept: Kept | None,
     decoder: str | None,
 ) -> GenerationRequest:
     """The options as a request, which checks them. Rows have seeds one after the other."""
@@ -262,18 +164,25 @@ def _request(
     from audiocraft.music.reading import parse_chords
     from audiocraft.types import StyleSettings
 
-    chords = score["chords"]
-    first = secrets.randbits(31) if seed is None else seed
+    settings = settings_of(manner.settings(), facts_of_model(model))
+    audio.check(model, settings.get("guidance_beta"), manner.style_detail)
+    needed = not (score.says_what or audio.drums or audio.tune or kept)
+    prompts = _prompts(piece.prompts or [], piece.prompts_file, needed=needed)
+    schedule = parse_schedule(score.schedule or ())
+    told = followed.left_of({"tempo": score.tempo, "key": score.key, "chords": score.chords})
+    chords = told["chords"]
+    first = secrets.randbits(31) if manner.seed is None else manner.seed
     return GenerationRequest(
         prompts=prompts,
-        duration=duration,
+        duration=duration_of(kept, piece.duration),
         seeds=tuple(first + row for row in range(len(prompts))),
         **records_of(settings),
-        window=WindowSettings(**window),
+        window=WindowSettings(stride=score.stride, level_anchor=score.level_anchor),
         schedule=schedule,
-        score=ScoreSettings(**{**score, "chords": parse_chords(chords) if chords is not None else ()}),
-        style=None if style_detail is None else StyleSettings(eval_q=style_detail),
-        **ends,
+        score=ScoreSettings(**{**told, "chords": parse_chords(chords) if chords is not None else ()}),
+        style=None if manner.style_detail is None else StyleSettings(eval_q=manner.style_detail),
+        negative=score.negative,
+        ending=score.ending,  # type: ignore[arg-type] - the request checks it
         longest_tone=longest_tone_of([*prompts, *(text for _, text in schedule)]),
         decoder=decoder,
     )
@@ -329,7 +238,7 @@ def _prompts(given: Sequence[str], file: Path | None, *, needed: bool) -> tuple[
 
 def _job(
     request: GenerationRequest,
-    audio: _Audio,
+    audio: AudioOptions,
     output: Path | None,
     place: Place,
     outlets: Outlets | None,
