@@ -19,7 +19,7 @@ import soundfile
 from audiocraft.audio.finishing import Faults
 from audiocraft.checkpoints.facts import facts_of
 from audiocraft.checkpoints.families import kind_of_exactly
-from audiocraft.cli import bar, doctor, live, remote, signals
+from audiocraft.cli import bar, doctor, live, remote
 from audiocraft.cli.main import COMMANDS, main
 from audiocraft.client import Generation
 from audiocraft.data.synthesis import corpus
@@ -29,6 +29,7 @@ from audiocraft.kernels import build
 from audiocraft.models.musicgen import MusicGen
 from audiocraft.music.planning import make_plan
 from audiocraft.music.understanding import understand
+from audiocraft.utils import interrupts
 from audiocraft.workflows import takes
 
 NANO = ("-d", "1", "--device", "cpu", "--seed", "7")
@@ -144,14 +145,13 @@ def test_a_model_that_nearly_exists(wrong: str, right: str, capsys: pytest.Captu
 
 
 def test_an_interruption_that_an_import_swallowed_is_not_lost(heard_sigint: None) -> None:
-    with pytest.raises(KeyboardInterrupt), signals.interruptible() as came:
+    with pytest.raises(KeyboardInterrupt), interrupts.interruptible() as came:
         try:
             os.kill(os.getpid(), signal.SIGINT)
         except KeyboardInterrupt:
             assert came == [signal.SIGINT]
         bar.Bar(1, quiet=True).reporter(0, 1)(Progress(done=1, total=2, elapsed=0.1))
-    signals._came.clear()
-    signals.check_interrupted()
+    interrupts.check_interrupted()
 
 
 def test_ctrl_c_while_another_take_is_made(
