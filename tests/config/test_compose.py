@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import omegaconf
 import pytest
 
-from audiocraft.config.compose import compose, compose_tree, config_folder, entry_points, signature
+from audiocraft.config.compose import _by_hydra, compose, compose_tree, config_folder, entry_points, signature
 from audiocraft.config.training import MusicGenSolverConfig, SolverConfig
 from audiocraft.errors import ConfigError
 
@@ -63,3 +64,24 @@ def test_a_configuration_is_composed_once_and_again_when_a_file_changes(tmp_path
     path = folder / "solver" / "compression" / "debug.yaml"
     path.write_text(path.read_text(encoding="utf-8") + "\nseed: 4711\n", encoding="utf-8")
     assert compose_tree(words, folder=folder)["seed"] == 4711
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["label='a b, c'", "seed=7", "datasource.root=/tmp/x y", "optim.lr=1e-3"],
+        [
+            "dataset.valid={num_samples: 1}",
+            "dataset.valid.segment_duration=0.5",
+            "label=null",
+            "seed=1",
+            "seed=2",
+        ],
+        ["label=${seed}", "seed=9", "+optim.warp=1", "dset=audio/nano"],
+    ],
+)
+def test_values_are_put_as_hydra_puts_them(words: list[str]) -> None:
+    """Quotes, records in records, the last of two, references, additions and groups among them."""
+    words = ["solver=compression/nano", *words]
+    by_hydra = _by_hydra(config_folder(), words)
+    assert compose_tree(words) == omegaconf.OmegaConf.to_container(by_hydra, resolve=True)
