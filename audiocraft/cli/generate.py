@@ -170,7 +170,7 @@ def _request(
     prompts = _prompts(piece.prompts or [], piece.prompts_file, needed=needed)
     schedule = parse_schedule(score.schedule or ())
     told = followed.left_of({"tempo": score.tempo, "key": score.key, "chords": score.chords})
-    chords = told["chords"]
+    chords, ends = told["chords"], dict[str, Any](ending=score.ending)  # which the request checks
     first = secrets.randbits(31) if manner.seed is None else manner.seed
     return GenerationRequest(
         prompts=prompts,
@@ -182,7 +182,7 @@ def _request(
         score=ScoreSettings(**{**told, "chords": parse_chords(chords) if chords is not None else ()}),
         style=None if manner.style_detail is None else StyleSettings(eval_q=manner.style_detail),
         negative=score.negative,
-        ending=score.ending,  # type: ignore[arg-type] - the request checks it
+        **ends,
         longest_tone=longest_tone_of([*prompts, *(text for _, text in schedule)]),
         decoder=decoder,
     )
