@@ -168,6 +168,12 @@ def find_facts(name: str | Path, *, kind: str | None = None) -> ModelFacts | Non
     )
 
 
+def vocabulary_called(name: str | Path) -> Vocabulary | None:
+    """Return the words that the model called `name` was taught; None where it was taught with any text."""
+    facts = find_facts(name)
+    return None if facts is None else facts.vocabulary
+
+
 def facts_of_files(name: str, found: Found) -> ModelFacts:
     """What the files of a model say about it."""
     config, family = found.config, found.family

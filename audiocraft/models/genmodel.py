@@ -19,6 +19,9 @@ from audiocraft.generation.progress import Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings, window_of
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.generator import GeneratorModel, decode_rows
+from audiocraft.music.rewording import heard_words
+from audiocraft.music.translating import model_words
+from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.types import StyleSettings
 from audiocraft.utils.autocast import TorchAutocast
 
@@ -67,6 +70,7 @@ class BaseGenModel(GeneratorModel):
         self.max_duration = max_duration
         self.device = next(iter(lm.parameters())).device
         self._progress_callback: Callable[[int, int], None] | None = None
+        self.vocabulary: Vocabulary | None = None
         self.duration = min(15.0, max_duration)
         self.extend_stride: float | None = None
         self.generation_params: dict[str, Any] = {}
@@ -100,6 +104,13 @@ class BaseGenModel(GeneratorModel):
                 field="autocast",
             )
         self.lm.half_dtype = autocast.dtype if autocast.enabled else None  # type: ignore[assignment]
+
+    def heard(self, text: str | None, request: GenerationRequest) -> str | None:
+        """Return a prompt in the words that the model was taught. Adapters may have been taught any words, so with them
+        it stays as it is."""
+        if text is None or self.vocabulary is None or request.adapters:
+            return text
+        return heard_words(model_words(text), self.vocabulary)
 
     @abstractmethod
     def set_generation_params(self, *args: object, **kwargs: object) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.salience import melody_salience
+from audiocraft.checkpoints.facts import vocabulary_called
 from audiocraft.checkpoints.families import family_called
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.plain_pickle import load_plain_pickle
@@ -116,7 +117,7 @@ class JASCO(BaseGenModel):
         beside = [Path(str(name)) / file for file in _MAPS_BESIDE] if Path(str(name)).is_dir() else []
         if str(chords_mapping_path) == CHORD_MAP and not Path(chords_mapping_path).is_file():
             chords_mapping_path = next((path for path in beside if path.is_file()), chords_mapping_path)
-        return JASCO(
+        model = JASCO(
             chords_mapping_path,
             latents=latents,
             name=str(name),
@@ -124,6 +125,8 @@ class JASCO(BaseGenModel):
             lm=lm,
             max_duration=config.max_duration,
         )
+        model.vocabulary = vocabulary_called(name if released is None else released.repo)
+        return model
 
     # ------------------------------------------------------------------ what every model tells
 
@@ -404,7 +407,7 @@ class JASCO(BaseGenModel):
         first, *later = [
             [
                 ConditioningAttributes(
-                    text={"description": request.prompt_at(row, second)},
+                    text={"description": self.heard(request.prompt_at(row, second), request)},
                     wav=dict(wav),
                     symbolic=dict(symbolic),
                 )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.level_anchor import LevelAnchor
+from audiocraft.checkpoints.facts import vocabulary_called
 from audiocraft.checkpoints.families import family_called
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import windows
@@ -85,6 +86,7 @@ class TokenModel(BaseGenModel):
         )
         model = cls(name=str(name), compression_model=codec, lm=lm, max_duration=config.max_duration)
         model._weights_of = files
+        model.vocabulary = vocabulary_called(files)
         return model
 
     @property
@@ -317,11 +319,11 @@ class TokenModel(BaseGenModel):
             )
             for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
                 wording = wording_of(request.prompt_at(row, second))
-                prompt = wording.text or None
+                prompt = self.heard(wording.text, request) or None
                 negative = ", ".join(filter(None, (request.negative, *wording.denied)))
                 attributes = ConditioningAttributes(
                     text={"description": prompt},
-                    negative={"description": negative or None},
+                    negative={"description": self.heard(negative, request) or None},
                     joint_embed=references.joint_embed_conditions(self.lm, prompt, self.device),
                 )
                 if self.takes_plans:

@@ -38,29 +38,50 @@ DEFAULT_TEMPI = (70, 140)
 # A word of the prompt narrows the range of tempi that is drawn from; several words intersect their ranges.
 _TEMPO_WORDS: MappingProxyType[str, tuple[int, int]] = MappingProxyType(
     {
-        **dict.fromkeys(("slow", "slowly", "adagio", "largo", "ballad", "ambient", "lullaby"), (60, 80)),
+        **dict.fromkeys(
+            ("slow", "slowly", "adagio", "largo", "ballad", "ambient", "lullaby", "meditation", "meditative")
+            + ("sleep", "spa", "yoga", "funeral"),
+            (60, 80),
+        ),
+        **dict.fromkeys(("reggae", "dub", "hip-hop", "hiphop", "rap", "chillhop", "boom-bap"), (70, 96)),
         **dict.fromkeys(
             ("calm", "peaceful", "relaxing", "relaxed", "gentle", "sad", "dreamy", "lofi", "lo-fi"), (62, 94)
         ),
         **dict.fromkeys(("moderate", "medium", "andante", "walking"), (84, 112)),
+        **dict.fromkeys(("synthwave", "vaporwave", "retrowave"), (84, 118)),
+        **dict.fromkeys(("march", "military", "epic", "battle", "anthem", "polka", "tango"), (104, 138)),
         **dict.fromkeys(("upbeat", "lively", "allegro", "dance", "energetic", "house"), (116, 150)),
+        **dict.fromkeys(("techno", "disco", "edm", "club", "rave", "eurodance"), (118, 138)),
+        **dict.fromkeys(("trance", "dubstep", "trap", "drill"), (132, 146)),
+        **dict.fromkeys(("metal", "punk", "bluegrass", "swing", "bebop", "ska", "chase"), (132, 172)),
         **dict.fromkeys(("fast", "quick", "presto", "rapid", "driving"), (136, 176)),
+        **dict.fromkeys(("drum-and-bass", "dnb", "hardcore", "hardstyle", "gabber"), (160, 178)),
     }
 )
 _MODE_WORDS: MappingProxyType[str, str] = MappingProxyType(
     {
         **dict.fromkeys(
-            ("minor", "sad", "dark", "melancholic", "tense", "gloomy", "mysterious", "scary", "ominous"),
+            ("minor", "sad", "dark", "melancholic", "tense", "gloomy", "mysterious", "scary", "ominous")
+            + ("evil", "sinister", "spooky", "creepy", "horror", "eerie", "haunted", "tragic", "mournful")
+            + ("melancholy", "somber", "sombre", "gothic", "lonely", "menacing", "villain", "flamenco"),
             "minor",
         ),
         **dict.fromkeys(
-            ("major", "happy", "joyful", "cheerful", "bright", "uplifting", "playful", "sunny"), "major"
+            ("major", "happy", "joyful", "cheerful", "bright", "uplifting", "playful", "sunny")
+            + ("fun", "funny", "silly", "kids", "christmas", "birthday", "festive", "triumphant", "hopeful")
+            + ("joy", "merry", "cute", "celebration", "victory", "lullaby"),
+            "major",
         ),
     }
 )
 PLAN_WORDS = frozenset(_TEMPO_WORDS) | frozenset(_MODE_WORDS)
 """Words of a prompt that a plan heeds, whether the model was taught them or not."""
 
+_WORDS = re.compile(r"[a-z][a-z-]*")
+# What stands between the words of names that are more than one word: "drum n bass", "hip hop".
+_PHRASES = re.compile(
+    r"(?<=\bdrum)(?: and | n |'n'| & )(?=bass\b)|(?<=\bhip) (?=hop\b)|(?<=\bboom) (?=bap\b)"
+)
 _LONGEST_ROUND = 8  # chords of a progression that is looked for
 BEATS_PER_BAR = (3, 4)  # what the bundled models were trained on
 
@@ -131,7 +152,7 @@ def make_plan(
     if not text.strip() and not score.given:
         return None
     text = translate(text).text
-    words, told = frozenset(re.findall(r"[a-z][a-z-]*", text.lower())), read(text)
+    words, told = frozenset(_WORDS.findall(_one_word(text.lower()))), read(text)
     # Each choice has its own stream, so naming the tempo in the prompt does not also change the chords.
     tempo = reachable(score.tempo or told.tempo or _choose_tempo(words, random.Random(f"tempo:{seed}")))
     key = parse_key(score.key) if score.key is not None else told.key
@@ -150,6 +171,11 @@ def make_plan(
         chords=_lay_out(symbols, chord_seconds, duration),
         duration=duration,
     )
+
+
+def _one_word(text: str) -> str:
+    """Return a text with names of several words in one: "drum n bass" is "drum-and-bass"."""
+    return _PHRASES.sub(lambda gap: "-" if gap[0] == " " else "-and-", text)
 
 
 def _plain(chords: tuple[str, ...]) -> tuple[str, ...]:

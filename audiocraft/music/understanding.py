@@ -10,6 +10,7 @@ from typing import Any
 from audiocraft.music.harmony import parse_key
 from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of, reachable
 from audiocraft.music.reading import PromptNote, Reading, parse_chords, read
+from audiocraft.music.rewording import reword
 from audiocraft.music.translating import Translation, model_words, translate
 from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, content_of, words_of
 from audiocraft.types import ScorePlan
@@ -52,7 +53,8 @@ class Understanding:
         unknown: words that say nothing to the model, as they were typed.
         notes: what is not done as the prompt says.
         suggestion: a model that knows some of the unknown words.
-        read_as: what of a text in another language the model reads, in its own words, without what the plan says.
+        read_as: what the model reads of a text in another language, or in words that it was not taught but is told
+            with others (`rewording`), without what the plan says.
     """
 
     duration: float
@@ -149,20 +151,25 @@ def understand(
         unknown=unknown,
         notes=tuple(notes),
         suggestion=suggestion,
-        read_as="" if vocabulary is None else _read_as(said[0], unread, has_plan=plan is not None),
+        read_as=""
+        if vocabulary is None
+        else _read_as(said[0], unread, vocabulary, has_plan=plan is not None),
     )
 
 
-def _read_as(said: Translation, unread: Sequence[str], *, has_plan: bool) -> str:
-    """What the model reads of a text in another language."""
-    if not said.languages:
-        return ""
+def _read_as(said: Translation, unread: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) -> str:
+    """Return what the model reads of a text in another language, or in words that it is told with others."""
     rest = _unread(read(said.text)) if has_plan else said.text
+    reworded = reword(rest, vocabulary)
+    if not said.languages and not reworded.parts:
+        return ""
     strange = _content_of_all(unread)
     clauses = []
-    for clause in re.split(r"[,.;:!?]", model_words(rest)):
+    for clause in re.split(r"[,.;:!?]", model_words(reworded.text)):
         kept = [word for word in clause.split() if not strange.intersection(words_of(word))]
-        if any(word.lower() not in STOP_WORDS for word in kept):
+        while kept and kept[-1].lower() in STOP_WORDS:
+            kept.pop()
+        if kept:
             clauses.append(" ".join(kept))
     return ", ".join(clauses)
 
@@ -182,7 +189,8 @@ def _as_typed(unread: Sequence[str], said: Sequence[Translation], vocabulary: Vo
 def _unknown(texts: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) -> tuple[str, ...]:
     """The words that neither the model nor, where there is one, the plan heeds."""
     rests = [_unread(read(text)) for text in texts] if has_plan else texts
-    found = dict.fromkeys(word for rest in rests for word in vocabulary.unknown(rest))
+    told = [reword(rest, vocabulary).text for rest in rests]
+    found = dict.fromkeys(word for rest in told for word in vocabulary.unknown(rest))
     return tuple(word for word in found if not (has_plan and _OF_PLANS.issuperset(words_of(word))))
 
 
@@ -261,8 +269,11 @@ def _suggestion(
         if vocabulary is None or not missing:
             continue
         named = [term for text in texts for term in vocabulary.named_in(text)]
+        told = _content_of_all(part.typed for text in texts for part in reword(text, vocabulary).parts)
         words = tuple(
-            word for word in unknown if any(content_of(word) & _ways(vocabulary, term) for term in named)
+            word
+            for word in unknown
+            if content_of(word) & told or any(content_of(word) & _ways(vocabulary, term) for term in named)
         )
         if words and (best is None or len(words) > len(best.words)):
             best = Suggestion(model=name, words=_as_typed(words, said, Vocabulary({})))

@@ -95,6 +95,10 @@ class Vocabulary:
         typed = dict.fromkeys(_TYPED.findall(text))
         return tuple(word for word in typed if not known.issuperset(words_of(word)))
 
+    def has(self, word: str) -> bool:
+        """Return whether the model was taught `word`; unlike `unknown`, this asks so of small words too."""
+        return _known(self.to_key()).issuperset(words_of(word))
+
     def named_in(self, text: str) -> Iterator[str]:
         """Find the terms that `text` names, in any of their ways."""
         there = content_of(text)

@@ -1,0 +1,151 @@
+"""English prompts in the words that a model was taught: "epic orchestra" is "cinematic strings, trumpet, drums".
+
+A small model knows some dozens of words, and people say the same with hundreds. What a word may be told with stands in
+`synonyms.toml`; which of it helps, the vocabulary of the model decides. A word that says nothing to the model is left
+out of what it hears: to a network that adds up the vectors of words it would be noise, not nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from audiocraft.music.vocabulary import WORD, Vocabulary, words_of
+
+_FILE = Path(__file__).with_name("synonyms.toml")
+_LONGEST = 3  # words of a phrase
+_JOINED = re.compile(r"[ \t&-]*")  # what may stand between the words of a phrase
+_DENIAL = re.compile(r"\b(?:no|without|minus|except(?: for)?)(?: any)? *$", re.IGNORECASE)
+_PARTING = ",.;:!?()"
+_OF_PLANS = re.compile(r"\d+(?:[.,]\d+)?|[a-g][b♭]?|sharp|flat")
+
+
+@dataclass(frozen=True, slots=True)
+class Reworded:
+    """Words of a prompt that are told with others.
+
+    Args:
+        typed: as they stand in the prompt.
+        words: what the model hears in their place.
+    """
+
+    typed: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewording:
+    """A prompt in the words of one model.
+
+    Args:
+        text: the prompt with those words in place of the unknown ones that mean the same.
+        parts: what was replaced, in the order of the prompt.
+    """
+
+    text: str
+    parts: tuple[Reworded, ...] = ()
+
+
+def reword(text: str, vocabulary: Vocabulary | None) -> Rewording:
+    """Say a prompt in the words of a model.
+
+    Args:
+        text: an English prompt (`translating.translate` makes one of other languages).
+        vocabulary: of the model; one without a vocabulary was taught with any text, whose words all stay.
+    """
+    if vocabulary is None:
+        return Rewording(text)
+    written: list[str] = []
+    parts: list[Reworded] = []
+    said: set[str] = set()
+    end = 0
+    for start, stop, words in _replaced(text, vocabulary):
+        ways = words.split(", ")
+        fresh = [way for way in ways if way not in said]  # "epic orchestra" asks for the strings once
+        said.update(ways)
+        written += [text[end:start], _listed(fresh, text[:start], text[stop:])]
+        parts.append(Reworded(text[start:stop], words))
+        end = stop
+    return Rewording("".join([*written, text[end:]]), tuple(parts))
+
+
+def heard_words(text: str, vocabulary: Vocabulary | None) -> str:
+    """Return what of an English prompt is told to a model: its own words, numbers, and names of notes, which captions
+    have too."""
+    if vocabulary is None:
+        return text
+    said = reword(text, vocabulary).text
+    return WORD.sub(lambda word: word[0] if _is_heard(word[0], vocabulary) else "", said)
+
+
+def _is_heard(word: str, vocabulary: Vocabulary) -> bool:
+    return vocabulary.has(word) or _OF_PLANS.fullmatch(word.lower()) is not None
+
+
+def _listed(words: Sequence[str], before: str, after: str) -> str:
+    """Return several things as a list of their own in the middle of a text; one goes with its neighbours."""
+    text = ", ".join(words)
+    if len(words) < 2:
+        return text
+    lead = ", " if before.strip() and before.rstrip()[-1] not in _PARTING else ""
+    tail = "," if after.strip() and after.lstrip()[0] not in _PARTING else ""
+    return f"{lead}{text}{tail}"
+
+
+def _replaced(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, str]]:
+    """Yield where phrases stand that a model is told with other words, and these words."""
+    words = list(WORD.finditer(text))
+    place = 0
+    while place < len(words):
+        for count in range(min(_LONGEST, len(words) - place), 0, -1):
+            found = words[place : place + count]
+            start, stop = found[0].start(), found[-1].end()
+            between = (text[one.end() : other.start()] for one, other in pairwise(found))
+            if not all(_JOINED.fullmatch(gap) for gap in between):
+                continue
+            phrase = text[start:stop]
+            if count > 1 and _is_a_term(phrase, vocabulary):
+                break  # "lofi hip hop" is what the model itself says, so its "hip hop" is not looked at alone
+            if count == 1 and not vocabulary.unknown(phrase):
+                continue
+            said = _said_by(phrase, vocabulary, denied=_DENIAL.search(text[:start]) is not None)
+            if said is not None:
+                yield start, stop, said
+                break
+        place += count
+
+
+def _is_a_term(phrase: str, vocabulary: Vocabulary) -> bool:
+    """Return whether a model was taught a phrase as it stands."""
+    words = words_of(phrase)
+    return any(
+        words in (words_of(way) for way in (term, *others))
+        for terms in vocabulary.groups.values()
+        for term, others in terms.items()
+    )
+
+
+def _said_by(phrase: str, vocabulary: Vocabulary, *, denied: bool) -> str | None:
+    """Return the first way of saying a phrase that the model knows as a whole; of what is denied, a term of its own:
+    "no synths" must not ask for a part of what synths are told with."""
+    for words in _synonyms().get(tuple(words_of(phrase)), ()):
+        if not vocabulary.unknown(words) and (not denied or _is_a_term(words, vocabulary)):
+            return words
+    return None
+
+
+@functools.cache
+def _synonyms() -> Mapping[tuple[str, ...], tuple[str, ...]]:
+    """Return the ways to say each phrase, read once, in the order of the file."""
+    found: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for table in tomllib.loads(_FILE.read_text(encoding="utf-8")).values():
+        for words, listed in table.items():
+            for phrase in listed.split(","):
+                found[tuple(words_of(phrase))].append(words)
+    return {phrase: tuple(ways) for phrase, ways in found.items()}
