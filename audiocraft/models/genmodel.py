@@ -112,6 +112,10 @@ class BaseGenModel(GeneratorModel):
             return text
         return heard_words(model_words(text), self.vocabulary)
 
+    def heard_at(self, request: GenerationRequest, second: float) -> list[str | None]:
+        """Return what each row hears of its prompt from `second` on."""
+        return [self.heard(request.prompt_at(row, second), request) for row in range(len(request.prompts))]
+
     @abstractmethod
     def set_generation_params(self, *args: object, **kwargs: object) -> None:
         """Set what `generate` uses."""

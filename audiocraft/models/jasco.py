@@ -406,12 +406,8 @@ class JASCO(BaseGenModel):
         schedule = request.schedule or ((0.0, ""),)
         first, *later = [
             [
-                ConditioningAttributes(
-                    text={"description": self.heard(request.prompt_at(row, second), request)},
-                    wav=dict(wav),
-                    symbolic=dict(symbolic),
-                )
-                for row in range(len(request.prompts))
+                ConditioningAttributes(text={"description": text}, wav=dict(wav), symbolic=dict(symbolic))
+                for text in self.heard_at(request, second)
             ]
             for second, _ in schedule
         ]
