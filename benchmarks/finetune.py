@@ -2,7 +2,7 @@
 weights; the cross-entropy of what was held out and of other music, before and after; a folder of odd files.
 
     python benchmarks/finetune.py --out runs/finetune-bench                  # as `audiocraft finetune` does it
-    python benchmarks/finetune.py --out runs/finetune-small --size small     # 60 steps of crops of 5 s
+    python benchmarks/finetune.py --out runs/finetune-small --size small     # 60 steps of 5 s; tiny: 4 of 1 s
     python benchmarks/finetune.py --out runs/finetune-bench --part bells-lora    # one part after the other
 
 Parts are bells-lora, buzz-lora, bells-full, measure (of these three) and odd; all, where none is named. A run that was
@@ -35,7 +35,12 @@ from audiocraft.types import AudioMeta
 from audiocraft.workflows.finetune import Base, Settings, configure
 
 RATE, SECONDS, SONGS, UNHEARD = 24000, 30.0, 8, 4
-SIZES: dict[str, list[str]] = {"full": [], "small": ["--steps", "60", "--crop", "5"]}
+SIZES: dict[str, list[str]] = {
+    "full": [],
+    "small": ["--steps", "60", "--crop", "5"],
+    "tiny": ["--steps", "4", "--crop", "1", "--batch-size", "2"],
+}
+CROPS = {"full": None, "small": 5.0, "tiny": 1.0}
 PARTS = ("bells-lora", "buzz-lora", "bells-full", "measure", "odd")
 Samples = NDArray[np.float64]
 
@@ -176,8 +181,7 @@ def tune(base: str, songs: Path, run: Path, method: str, options: argparse.Names
 
 def cross_entropy(base: Base, weights: str, root: Path, valid: str, options: argparse.Namespace) -> float:
     """Of the clips in a manifest, with the weights of any model of the base's shape."""
-    crop = 5.0 if options.size == "small" else None
-    config = configure(base, root, Settings(method="full", batch_size=8, crop=crop))
+    config = configure(base, root, Settings(method="full", batch_size=8, crop=CROPS[options.size]))
     tree = {"datasource": {"valid": valid}}
     from audiocraft.config.decode import decode, encode
     from audiocraft.solvers.run_config import merged

@@ -44,7 +44,6 @@ _EXTRAS = {
     "av": ("av",),
     "melody": ("demucs",),
     "onnx": ("onnx",),
-    "midi": ("mido",),
     "podcast": ("silero_vad", "onnxruntime"),
     "style": ("transformers",),
     "clap": ("transformers",),

@@ -47,11 +47,14 @@ def generate(  # every option is one parameter: that is how the option parser re
         ),
     ] = None,
     drums: Annotated[Path | None, typer.Option(help="Follow the drums of this recording.")] = None,
-    tune: Annotated[Path | None, typer.Option(help="Follow the notes of this recording.")] = None,
+    tune: Annotated[
+        Path | None, typer.Option(help="Follow the notes of this recording or MIDI file.")
+    ] = None,
     chords: Annotated[
         str | None,
         typer.Option(
-            metavar="'C | Am F'", help="Follow these chords: in bars, with --bpm, or at times: 'C:0 Am:2.5'."
+            metavar="'C | Am F'",
+            help="Follow these chords: in bars, with --bpm, at times: 'C:0 Am:2.5', or of a MIDI file.",
         ),
     ] = None,
     bpm: Annotated[float | None, typer.Option(help="Beats per minute of the bars of --chords.")] = None,

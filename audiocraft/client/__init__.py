@@ -7,6 +7,7 @@ with Client() as client:
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -48,6 +49,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE, KEY_VARIABLE = "AUDIOCRAFT_URL", "AUDIOCRAFT_API_KEY"
 
 _SUFFIXES = {**{f".{name}": name for name in "wav flac mp3 opus pcm acx".split()}, ".ogg": "opus"}
+_MIDI = (".mid", ".midi")
 _WAIT_SECONDS = 30
 # Formats whose bytes are the same each time, so that a stream that broke can go on in the middle.
 _EXACT = ("wav", "pcm", "f32")
@@ -112,8 +114,10 @@ class Client(StudioCalls):
             seed: 0 or more; the same seed makes the same audio; drawn where none is given.
             audio: what to continue, to follow or to keep of: a file, a piece of yours, or `{"upload": id}`.
             keep: (start, end) in seconds: regions of `audio` that stay, with models that fill in.
-            drums, tune: recordings whose drums and notes are followed; like `audio`.
-            chords: (seconds, symbol) pairs, or a text: "C:0 Am:2.5", or bars "C | Am F", which need `bpm`.
+            drums, tune: recordings whose drums and notes are followed; like `audio`. A tune may be a MIDI file.
+            notes: `{"at", "until", "pitch"}` in place of a tune.
+            chords: (seconds, symbol) pairs, or a text: "C:0 Am:2.5", or bars "C | Am F", which need `bpm`; or the path
+                of a MIDI file.
             plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
             sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.
             temperature, top_k, top_p: how codes are drawn; `settings` of `models()` says what holds by default.
@@ -141,6 +145,10 @@ class Client(StudioCalls):
             "prompt": prompt,
             **{name: value for name, value in given.items() if value is not None},
         }
+        for role in ("chords", "tune"):
+            file = body.get(role)
+            if isinstance(file, str | Path) and str(file).lower().endswith(_MIDI):
+                body[role] = {"midi": base64.b64encode(Path(file).read_bytes()).decode()}
         for role in ("audio", "drums", "tune"):
             audio = body.get(role)
             if isinstance(audio, Generation):

@@ -80,7 +80,8 @@ class GenerationOptions(TypedDict, total=False):
     keep: Sequence[Sequence[float] | Mapping[str, float]] | None
     drums: str | Path | Generation | Mapping[str, str] | None
     tune: str | Path | Generation | Mapping[str, str] | None
-    chords: str | Sequence[Sequence[Any] | Mapping[str, Any]] | None
+    notes: Sequence[Mapping[str, float]] | None
+    chords: str | Path | Sequence[Sequence[Any] | Mapping[str, Any]] | None
     bpm: float | None
     beats_per_bar: int | None
     plan: Mapping[str, Any] | None

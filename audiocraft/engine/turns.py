@@ -1,6 +1,6 @@
 """On a CPU, running models take turns: two that compute at once on the same cores are slower than one after the other.
 
-The model that will soonest be done with somebody gets two thirds of the time, the others share the rest. Who would be
+The model that will soonest be done with somebody gets nine tenths of the time, the others share the rest. Who would be
 first to end a turn, if all computed at once at their shares, goes next (weighted fair queueing, Demers 1989): many
 short turns go before a long one of another, and nobody starves."""
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
-SHARE_OF_SHORTEST = 2 / 3
+SHARE_OF_SHORTEST = 0.9
 _SMOOTHING = 0.5  # of how long turns are
 
 

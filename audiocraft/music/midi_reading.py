@@ -2,70 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from audiocraft.errors import InvalidInput, require
+from audiocraft.errors import InvalidInput
 from audiocraft.music.harmony import QUALITIES
+from audiocraft.music.midi_file import MOST_BYTES, MidiNote, MidiNotes, parse_midi
 
 SUFFIXES = (".mid", ".midi")
-_DRUMS = 9  # the channel of drums, from 0
 _NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _KNOWN = ("", "m", "7", "m7", "maj7", "dim", "m7b5", "aug", "6", "m6")
+_CHORDS = tuple(
+    (root, quality, tuple((root + step) % 12 for step in QUALITIES[quality]))
+    for root in range(12)
+    for quality in _KNOWN
+)
 _STEP = 0.5
 """Seconds of which a chord is made where the file says nothing about beats."""
 
 
-@dataclass(frozen=True, slots=True)
-class MidiNote:
-    """A note: when it sounds, in seconds of the piece, and its MIDI number."""
-
-    start: float
-    end: float
-    pitch: int
-
-
-@dataclass(frozen=True, slots=True)
-class MidiNotes:
-    """The notes of a file, without drums, and the seconds of its beats."""
-
-    notes: tuple[MidiNote, ...]
-    beats: tuple[float, ...]
-
-
 def read_midi(path: Path, *, field: str) -> MidiNotes:
     """Read the notes of a MIDI file."""
-    mido = require("mido", extra="midi")
     try:
-        file = mido.MidiFile(str(path))
-        messages = list(file)
-        per_beat = file.ticks_per_beat
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise InvalidInput(f"{path} is no MIDI file: {error or type(error).__name__}", field=field) from error
-    notes: list[MidiNote] = []
-    sounding: dict[tuple[int, int], float] = {}
-    now, beat, tempo = 0.0, 0.0, 500_000
-    beats: list[float] = []
-    for message in messages:
-        if per_beat and message.time:
-            length = tempo / 1e6
-            while beat <= now + message.time + 1e-9:
-                beats.append(beat)
-                beat += length
-        now += message.time
-        if message.type == "set_tempo":
-            tempo = message.tempo
-        elif message.type in ("note_on", "note_off") and message.channel != _DRUMS:
-            key = (message.channel, message.note)
-            if key in sounding:
-                notes.append(MidiNote(sounding.pop(key), now, message.note))
-            if message.type == "note_on" and message.velocity > 0:
-                sounding[key] = now
-    notes += [MidiNote(start, now, pitch) for (_, pitch), start in sounding.items()]
-    if not notes:
-        raise InvalidInput(f"{path} has no notes beside drums", field=field)
-    return MidiNotes(tuple(sorted(notes, key=lambda note: (note.start, note.pitch))), tuple(beats))
+        with open(path, "rb") as file:
+            return parse_midi(file.read(MOST_BYTES + 1))
+    except (OSError, InvalidInput) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInput(f"{path} is no MIDI file that can be used: {why}", field=field) from error
 
 
 def chords_of(score: MidiNotes) -> tuple[tuple[str, float], ...]:
@@ -74,15 +39,19 @@ def chords_of(score: MidiNotes) -> tuple[tuple[str, float], ...]:
     beats = [beat for beat in score.beats if beat < end - 1e-6] or [
         place * _STEP for place in range(int(end / _STEP) + 1)
     ]
+    edges = [*beats, max(end, beats[-1])]
+    weights = [[0.0] * 12 for _ in beats]
+    lowest: list[int | None] = [None] * len(beats)
+    for note in score.notes:
+        first = max(0, bisect_right(edges, note.start) - 1)
+        for place in range(first, min(len(beats), bisect_left(edges, note.end))):
+            sounds = min(edges[place + 1], note.end) - max(edges[place], note.start)
+            weights[place][note.pitch % 12] += max(0.0, sounds)
+            bass = lowest[place]
+            lowest[place] = note.pitch if bass is None else min(bass, note.pitch)
     made: list[tuple[str, float]] = []
-    for beat, after in zip(beats, [*beats[1:], end], strict=True):
-        weights = [0.0] * 12
-        lowest = min(
-            (note.pitch for note in score.notes if note.start < after and note.end > beat), default=None
-        )
-        for note in score.notes:
-            weights[note.pitch % 12] += max(0.0, min(after, note.end) - max(beat, note.start))
-        symbol = _named(weights, None if lowest is None else lowest % 12)
+    for beat, heard, bass in zip(beats, weights, lowest, strict=True):
+        symbol = _named(heard, None if bass is None else bass % 12)
         if not made or made[-1][0] != symbol:
             made.append((symbol, beat))
     return tuple(made)
@@ -93,15 +62,16 @@ def _named(weights: Sequence[float], bass: int | None) -> str:
     total = sum(weights)
     if total <= 0:
         return "N"
-
-    def fit(root: int, quality: str) -> float:
-        notes = [(root + step) % 12 for step in QUALITIES[quality]]
-        heard = sum(weights[note] for note in notes) / total
-        missing = sum(weights[note] <= 0 for note in notes)
-        return heard - 0.2 * missing - 0.02 * len(notes) + (0.05 if root == bass else 0.0)
-
-    root, quality = max(((r, q) for r in range(12) for q in _KNOWN), key=lambda pair: fit(*pair))
-    return _NAMES[root] + quality
+    best, found = -math.inf, "N"
+    for root, quality, notes in _CHORDS:
+        heard, missing = 0.0, 0
+        for note in notes:
+            heard += weights[note]
+            missing += weights[note] <= 0
+        fit = heard / total - 0.2 * missing - 0.02 * len(notes) + (0.05 if root == bass else 0.0)
+        if fit > best:
+            best, found = fit, _NAMES[root] + quality
+    return found
 
 
 def melody_of(score: MidiNotes, *, lowest: int, pitches: int, frame_rate: float) -> list[list[float]]:
@@ -110,9 +80,9 @@ def melody_of(score: MidiNotes, *, lowest: int, pitches: int, frame_rate: float)
     end = max(note.end for note in score.notes)
     frames = max(1, int(end * frame_rate + 0.5))
     highest = [-1] * frames
-    for note in score.notes:
-        for frame in range(int(note.start * frame_rate + 0.5), min(frames, int(note.end * frame_rate + 0.5))):
-            highest[frame] = max(highest[frame], note.pitch)
+    for note in sorted(score.notes, key=lambda note: note.pitch):
+        first, last = (min(frames, int(second * frame_rate + 0.5)) for second in (note.start, note.end))
+        highest[first:last] = [note.pitch] * (last - first)
     matrix = [[0.0] * frames for _ in range(pitches)]
     for frame, pitch in enumerate(highest):
         if pitch < 0:
@@ -124,3 +94,16 @@ def melody_of(score: MidiNotes, *, lowest: int, pitches: int, frame_rate: float)
         if pitch >= lowest:
             matrix[pitch - lowest][frame] = 1.0
     return matrix
+
+
+def within(score: MidiNotes, duration: float) -> MidiNotes:
+    """What of a score sounds in the first `duration` seconds."""
+    notes = tuple(
+        MidiNote(note.start, min(note.end, duration), note.pitch)
+        for note in score.notes
+        if note.start < duration
+    )
+    if not notes:
+        first = score.notes[0].start
+        raise InvalidInput(f"its first note is at {first:g} s, behind the {duration:g} s of the piece")
+    return MidiNotes(notes, tuple(beat for beat in score.beats if beat < duration))

@@ -13,7 +13,8 @@ from audiocraft.audio.salience import FRAME_RATE, LOWEST_PITCH, melody_salience
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.controls import Controls
 from audiocraft.music.lead_sheet import read_chords
-from audiocraft.music.midi_reading import SUFFIXES, chords_of, melody_of, read_midi
+from audiocraft.music.midi_file import MidiNotes
+from audiocraft.music.midi_reading import SUFFIXES, chords_of, melody_of, read_midi, within
 
 PITCHES = 53
 
@@ -25,8 +26,11 @@ def with_chords(
     by beat, and what lies behind the end of the piece is left out of files."""
     path = Path(text)
     if path.suffix.lower() in SUFFIXES:
-        chords = chords_of(read_midi(path, field="chords"))
-        return replace(controls, chords=tuple(c for c in chords if c[1] < duration))
+        score = read_midi(path, field="chords")
+        try:
+            return replace(controls, chords=chords_of(within(score, duration)))
+        except InvalidInput as error:
+            raise InvalidInput(f"{path}: {error}", field="chords") from error
     chords = read_chords(text, tempo=tempo, beats_per_bar=beats_per_bar, duration=duration)
     if path.suffix.lower() == ".lab":
         chords = tuple(c for c in chords if c[1] < duration)
@@ -44,13 +48,17 @@ def with_drums(controls: Controls, path: Path) -> Controls:
 def with_tune(controls: Controls, path: Path) -> Controls:
     """`controls` with the melody of an audio or MIDI file."""
     if path.suffix.lower() in SUFFIXES:
-        score = read_midi(path, field="tune")
-        matrix = melody_of(score, lowest=LOWEST_PITCH, pitches=PITCHES, frame_rate=FRAME_RATE)
-        return replace(controls, melody=torch.tensor(matrix, device="cpu"), melody_frame_rate=FRAME_RATE)
+        return with_notes(controls, read_midi(path, field="tune"))
     wav, sample_rate = audio_read(path)
     if not wav.shape[-1]:
         raise InvalidInput(f"{path} has no audio in it", field="tune")
     return with_tune_of(controls, wav, sample_rate)
+
+
+def with_notes(controls: Controls, score: MidiNotes) -> Controls:
+    """`controls` with the highest notes of a score as the melody."""
+    matrix = melody_of(score, lowest=LOWEST_PITCH, pitches=PITCHES, frame_rate=FRAME_RATE)
+    return replace(controls, melody=torch.tensor(matrix, device="cpu"), melody_frame_rate=FRAME_RATE)
 
 
 def with_tune_of(controls: Controls, wav: Tensor, sample_rate: int) -> Controls:

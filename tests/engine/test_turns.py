@@ -1,4 +1,4 @@
-"""Turns on the CPU: in order among equals, two thirds for who is soonest done, something for everybody."""
+"""Turns on the CPU: in order among equals, nine tenths for who is soonest done, something for everybody."""
 
 from __future__ import annotations
 

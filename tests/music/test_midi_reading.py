@@ -11,8 +11,6 @@ from audiocraft.music.midi import midi_of
 from audiocraft.music.midi_reading import chords_of, melody_of, read_midi
 from audiocraft.types import ScorePlan
 
-pytest.importorskip("mido")
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,18 +20,34 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from audiocraft.audio.finishing import finished
+from audiocraft.client import Client
 from audiocraft.config.serving import LeaseSettings, ServingConfig
 from audiocraft.generation.batching import Batch
 from audiocraft.models.loaders import load_model
+from audiocraft.music.midi import midi_of
 from audiocraft.server.api.schemas import GenerationBody
 from audiocraft.server.app import create_app
 from audiocraft.server.worker.local_engine import LocalEngine
 from audiocraft.server.worker.requests import to_request
+from audiocraft.types import ScorePlan
 from tests import tiny_flow, tiny_magnet
 
 from .test_app import wav_bytes
 
 OF_MAGNET = {"temperature": 3.0, "top_k": 0, "top_p": 0.9, "guidance": 3.0, "decoding_steps": [4, 2]}
+
+
+NOTE = {"at": 0.0, "until": 1.0, "pitch": 60}
+
+
+def midi(tempo: int | None = None) -> str:
+    """Two chords within a second, in base64."""
+    plan = ScorePlan(tempo=120, chords=((0.0, "C"), (0.5, "Am")), duration=1.0)
+    data = midi_of(plan)
+    if tempo is not None:
+        place = data.index(b"\xff\x51\x03") + 3
+        data = data[:place] + tempo.to_bytes(3, "big") + data[place + 3 :]
+    return base64.b64encode(data).decode()
 
 
 class Server:
@@ -156,6 +173,27 @@ def test_what_is_not_said_suits_the_model(server: Server) -> None:
         ({"model": "musicgen-nano", "drums": data(1.0)}, "drums", "follows no drums"),
         ({"model": "tiny/magnet", "tune": data(1.0)}, "tune", "follows no notes"),
         ({"model": "tiny/jasco", "tune": {"data": "%%%"}}, "tune.data", "base64"),
+        ({"model": "tiny/jasco", "tune": {"midi": "%%%"}}, "tune", "tune.midi: it is not valid base64"),
+        ({"model": "tiny/jasco", "tune": {"midi": midi(), "data": midi()}}, "tune.midi", "no such field"),
+        ({"model": "tiny/jasco", "chords": {"midi": midi(tempo=0)}}, "chords", "a tempo of no length"),
+        ({"model": "tiny/jasco", "chords": {"midi": 7}}, "chords", "base64 text"),
+        ({"model": "tiny/jasco", "chords": {"midi": midi()}, "sections": 5}, "sections", "list"),
+        (
+            {"model": "tiny/jasco", "tune": {"midi": midi()}, "duration": "long"},
+            "tune",
+            "while duration is 'long'",
+        ),
+        ({"model": "tiny/jasco", "tune": {"midi": midi()}, "notes": [NOTE]}, "tune", "given twice"),
+        ({"model": "tiny/jasco", "tune": data(1.0), "notes": [NOTE]}, "notes", "given twice"),
+        ({"model": "tiny/jasco", "notes": [{**NOTE, "until": 0}]}, "notes", "begins at 0 s and ends at 0 s"),
+        ({"model": "tiny/jasco", "notes": [{**NOTE, "pitch": 128}]}, "notes", "127"),
+        (
+            {"model": "tiny/jasco", "notes": [{**NOTE, "at": 5, "until": 6}], "duration": 5.0},
+            "notes",
+            "begins at 5 s",
+        ),
+        ({"model": "tiny/magnet", "tune": {"midi": midi()}}, "notes", "follows no notes"),
+        ({"model": "tiny/magnet", "chords": {"midi": midi()}}, "chords", "takes no chords"),
         ({"model": "tiny/jasco", "drums": {"upload": "upl_" + "0" * 26}}, "drums.upload", "no upload"),
     ],
 )
@@ -203,6 +241,22 @@ def test_chords_drums_and_a_tune_are_followed_in_one_job(server: Server) -> None
     assert len({digest(plain), digest(bars), digest(all_of_it)}) == 3
     assert set(all_of_it["request"]["tune"]) == {"upload", "generation", "data"}
     assert all_of_it["request"]["tune"]["data"] is None  # kept once, as an upload
+
+
+def test_a_midi_file_is_followed_as_what_it_says(server: Server, tmp_path: Path) -> None:
+    """It is stored as chords and notes, which ask for the same; and `Client` takes its path."""
+    asked = {"model": "tiny/jasco", "duration": 1.0, "flow_steps": 2}
+    file = tmp_path / "song.MID"
+    file.write_bytes(base64.b64decode(midi()))
+    (of_file,) = server.made(server.ask(**asked, chords={"midi": midi()}, tune={"midi": midi()}))
+    request = of_file["request"]
+    assert [one["chord"] for one in request["chords"]] == ["C", "Am"] and request["tune"] is None
+    assert {one["pitch"] for one in request["notes"]} >= {36, 60} and "midi" not in json.dumps(request)
+    with Client("http://testserver", transport=server.client._transport) as client:
+        by_path = client.generate("rain", seed=3, chords=file, tune=str(file), **asked)
+    (as_said,) = server.made(server.ask(**asked, chords=request["chords"], notes=request["notes"]))
+    (plain,) = server.made(server.ask(**asked))
+    assert digest(of_file) == digest(dict(by_path.raw)) == digest(as_said) != digest(plain)
 
 
 def test_eight_at_once_are_each_as_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

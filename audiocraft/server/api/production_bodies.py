@@ -8,9 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from audiocraft.music.harmony import parse_key
-from audiocraft.server.api.schemas import AudioInput, ModelName, Prompt, Second, Seed, Strict
+from audiocraft.server.api.schemas import AudioInput, ModelName, Prompt, Seed, Strict
 from audiocraft.server.api.spelling import named
 from audiocraft.server.api.studio_bodies import Progression, StudioBody, Tempo, Word
+from audiocraft.server.api.timed_bodies import Second
 
 PauseMusic = Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)]
 Theme = Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[^\x00]*\S[^\x00]*$")]

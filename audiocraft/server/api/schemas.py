@@ -6,7 +6,7 @@ import secrets
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from audiocraft.audio.formats import DOWNLOAD_FORMATS, STREAM_FORMATS
 from audiocraft.audio.regions import checked_regions
@@ -15,9 +15,19 @@ from audiocraft.config.settings import PLACES
 from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.lead_sheet import check_within, checked_chords
 from audiocraft.music.looping import MOST_BARS
+from audiocraft.music.midi_file import MOST_NOTES
 from audiocraft.music.reading import parse_chords
 from audiocraft.server.api.effort_body import EffortBody
-from audiocraft.server.api.spelling import adapter_name, chords_of_text, named, spelled_adapter, spelled_chord
+from audiocraft.server.api.spelling import (
+    OF_MIDI,
+    adapter_name,
+    named,
+    or_midi,
+    spelled_adapter,
+    spelled_chord,
+    with_music,
+)
+from audiocraft.server.api.timed_bodies import ChordBody, NoteBody, RegionBody, Strict
 
 Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 JobKind = Literal[
@@ -51,7 +61,6 @@ ModelName = Annotated[
 GenerationId = Annotated[str, StringConstraints(pattern=r"^gen_[0-9a-hjkmnp-tv-z]{26}$")]
 UploadId = Annotated[str, StringConstraints(pattern=r"^upl_[0-9a-hjkmnp-tv-z]{26}$")]
 Seed = Annotated[int, Field(ge=0, le=SERVER_MAX_SEED)]
-Second = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 TopK = Annotated[int, Field(ge=0, le=100_000)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -59,12 +68,6 @@ Guidance = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Passes = Annotated[int, Field(ge=1, le=1000)]
 Tolerance = Annotated[float, Field(ge=1e-7, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-
-
-class Strict(BaseModel):
-    """A body in which an unknown field is an error, not a wish that is ignored, and "true" is no number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 
 
 class AudioInput(Strict):
@@ -79,22 +82,6 @@ class AudioInput(Strict):
         if sum(one is not None for one in (self.upload, self.generation, self.data)) != 1:
             raise ValueError("audio: give one of upload, generation and data")
         return self
-
-
-class ChordBody(Strict):
-    """A chord from this second on."""
-
-    at: Second = Field(description="Seconds.")
-    chord: Annotated[str, StringConstraints(min_length=1, max_length=16)] = Field(
-        description="Such as C, Am or F#m7."
-    )
-
-
-class RegionBody(Strict):
-    """A region of audio, in seconds."""
-
-    start: Second = Field(description="Seconds.")
-    end: Second = Field(description="Seconds.")
 
 
 class PlanBody(Strict):
@@ -321,14 +308,21 @@ class GenerationBody(Strict, EffortBody):
         default=None, description="A recording whose drums are followed; beside chords and a tune."
     )
     tune: AudioInput | None = Field(
-        default=None, description="A recording whose notes are followed, one by one; beside chords and drums."
+        default=None,
+        description="A recording whose notes are followed, one by one; beside chords and drums. Or {midi}: a MIDI file "
+        "in base64, whose highest notes become `notes`.",
+        json_schema_extra=or_midi,
+    )
+    notes: Annotated[list[NoteBody], Field(max_length=MOST_NOTES)] = Field(
+        default_factory=list,
+        description="A tune in place of one that is heard in a recording: {at, until, pitch}.",
     )
     chords: Annotated[list[ChordBody], Field(max_length=10_000)] = Field(
         default_factory=list,
         description="Chords with times, for models that follow them: {at, chord}, [seconds, chord] or "
         "[chord, seconds]; each lasts until the next. Or a text: C:0 Am:2.5 says when they begin, and C | Am F | G7 "
-        "are bars, which come round again and need `bpm`.",
-        json_schema_extra={"anyOf": [{"type": "array"}, {"type": "string"}]},
+        "are bars, which come round again and need `bpm`. Or {midi}: a MIDI file in base64, a chord a beat.",
+        json_schema_extra={"anyOf": [{"type": "array"}, {"type": "string"}, OF_MIDI]},
     )
     bpm: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)] | None = Field(
         default=None, description="Beats a minute of `chords` that are written in bars."
@@ -371,12 +365,8 @@ class GenerationBody(Strict, EffortBody):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_chords(cls, body: object) -> object:
-        """Chords that are written as text, with their times."""
-        if not isinstance(body, dict) or not isinstance(body.get("chords"), str):
-            return body
-        found = named("chords", lambda text: chords_of_text(text, body), body["chords"])
-        return {**body, "chords": [{"at": at, "chord": chord} for chord, at in found]}
+    def _read_music(cls, body: object) -> object:
+        return with_music(body) if isinstance(body, dict) else body
 
     @field_validator("chords", mode="before")
     @classmethod
@@ -437,11 +427,15 @@ class GenerationBody(Strict, EffortBody):
             raise ValueError(f"keep: kind {self.kind} has another use for its audio; use music or sound")
         if self.kind == "drums" and self.drums is not None:
             raise ValueError("drums: they are given twice; kind drums has them in audio")
+        if self.notes and self.tune is not None:
+            raise ValueError("notes: the tune is given twice, as notes and as a recording; leave one out")
         if self.kind != "style" and self.style is not None:
             raise ValueError("style: settings of a style need kind style")
         if self.plan is not None and self.plan.from_audio and self.kind != "continuation":
             raise ValueError("plan.from_audio: only a continuation keeps the plan of its audio")
-        said = (self.sections, self.plan, self.chords, self.keep, self.drums, self.tune)
+        said = (
+            self.sections, self.plan, self.chords, self.keep, self.drums, self.tune, self.notes,
+        )  # fmt: skip
         if self.kind not in NEEDS_AUDIO and not self.prompt.strip() and not any(said):
             raise ValueError(f"prompt: kind {self.kind} needs words that say what it should sound like")
         return self
@@ -479,6 +473,9 @@ class GenerationBody(Strict, EffortBody):
     def _chords_fit(self) -> Self:
         named("chords", checked_chords, self.timed_chords)
         named("chords", lambda chords: check_within(chords, self.duration), self.timed_chords)
+        late = next((one.at for one in self.notes if one.at >= self.duration), None)
+        if late is not None:
+            raise ValueError(f"notes: one begins at {late:g} s, and the piece ends at {self.duration:g} s")
         named("keep", lambda regions: checked_regions(regions, self.duration), self.regions)
         return self
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS
 from audiocraft.errors import InvalidInput
 from audiocraft.music.lead_sheet import typed_chords
+from audiocraft.music.midi_file import MOST_BYTES, MidiNotes, parse_midi
+from audiocraft.music.midi_reading import chords_of, within
 
+# What a field takes in place of its own form.
+OF_MIDI: dict[str, Any] = {
+    "type": "object",
+    "properties": {"midi": {"type": "string", "description": "A MIDI file in base64."}},
+    "required": ["midi"],
+    "additionalProperties": False,
+}
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -51,18 +61,52 @@ def spelled_adapter(one: object) -> object:
         ) from error
 
 
+def score_of_midi(midi: object, body: Mapping[str, Any]) -> MidiNotes:
+    """What of a MIDI file in base64 sounds within a piece, in a body that is not checked yet."""
+    if not isinstance(midi, str):
+        raise InvalidInput("it is the base64 text of a MIDI file")
+    if len(midi) > MOST_BYTES * 4 // 3 + 4:
+        raise InvalidInput(f"a MIDI file has {MOST_BYTES:,} bytes at most")
+    try:
+        data = base64.b64decode(midi, validate=True)
+    except ValueError as error:
+        raise InvalidInput("it is not valid base64") from error
+    duration = _duration_of(body)
+    if isinstance(duration, bool) or not isinstance(duration, int | float) or not duration > 0:
+        raise InvalidInput(f"it cannot be read while duration is {duration!r}")
+    return within(parse_midi(data), min(3600.0, duration))
+
+
+def of_midi(field: str, body: Mapping[str, Any]) -> MidiNotes | None:
+    """The score of a field that is written as {"midi": ...}; None where it is something else."""
+    one = body.get(field)
+    if not isinstance(one, Mapping) or set(one) != {"midi"}:
+        return None
+    return named(f"{field}.midi", lambda midi: score_of_midi(midi, body), one["midi"])
+
+
+def _duration_of(body: Mapping[str, Any]) -> Any:
+    """Seconds of the piece that a body asks for, as far as that can be said before it is checked."""
+    sections = body.get("sections")
+    lengths = (
+        [one.get("duration_ms") for one in sections if isinstance(one, dict)]
+        if isinstance(sections, list)
+        else []
+    )
+    seconds = sum(one for one in lengths if isinstance(one, int | float)) / 1000
+    return seconds or body.get("duration", 10.0)
+
+
 def chords_of_text(text: str, body: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """The chords of a text, in a body that is not checked yet."""
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise InvalidInput(f"a text of chords has {MAX_PROMPT_CHARACTERS} characters at most")
     if not text.strip():
         return ()
-    sections = body.get("sections") or ()
-    seconds = sum(one.get("duration_ms", 0) for one in sections if isinstance(one, dict)) / 1000
     numbers = {
         "bpm": body.get("bpm"),
         "beats_per_bar": body.get("beats_per_bar", 4),
-        "duration": seconds or body.get("duration", 10.0),
+        "duration": _duration_of(body),
     }
     for name, value in numbers.items():
         if value is not None and (
@@ -75,3 +119,27 @@ def chords_of_text(text: str, body: Mapping[str, Any]) -> tuple[tuple[str, float
     return typed_chords(
         text, tempo=numbers["bpm"], beats_per_bar=max(1, int(numbers["beats_per_bar"])), duration=duration
     )
+
+
+def or_midi(schema: dict[str, Any]) -> None:
+    """The form of a field, and that of a MIDI file in its place."""
+    schema["anyOf"] = [*schema["anyOf"], OF_MIDI]
+
+
+def with_music(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A body that is not checked yet with its chords that are written as text at their times, and with chords and notes
+    of MIDI files."""
+    read: dict[str, object] = {}
+    chords: Sequence[tuple[str, float]] | None = None
+    if isinstance(body.get("chords"), str):
+        chords = named("chords", lambda text: chords_of_text(text, body), body["chords"])
+    elif (harmony := of_midi("chords", body)) is not None:
+        chords = chords_of(harmony)
+    if chords is not None:
+        read["chords"] = [{"at": at, "chord": chord} for chord, at in chords]
+    if (tune := of_midi("tune", body)) is not None:
+        if body.get("notes"):
+            raise ValueError("tune: it is given twice, as a MIDI file and as notes; leave one out")
+        read["tune"] = None
+        read["notes"] = [{"at": one.start, "until": one.end, "pitch": one.pitch} for one in tune.notes]
+    return {**body, **read}

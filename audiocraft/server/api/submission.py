@@ -296,9 +296,10 @@ def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
         )
     if body.drums is not None and "drums" not in facts.takes:
         raise InvalidInput(f"model {facts.name!r} follows no drums; JASCO does", field="drums")
-    if body.tune is not None and ("melody" not in facts.takes or "chords" not in facts.takes):
+    if (body.tune is not None or body.notes) and ("melody" not in facts.takes or "chords" not in facts.takes):
         raise InvalidInput(
-            f"model {facts.name!r} follows no notes one by one; JASCO with melody does", field="tune"
+            f"model {facts.name!r} follows no notes one by one; JASCO with melody does",
+            field="tune" if body.tune is not None else "notes",
         )
 
 

@@ -17,6 +17,7 @@ from audiocraft.generation.controls import Controls
 from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
 from audiocraft.music.continuing import going_on, homeward
+from audiocraft.music.midi_file import MidiNote, MidiNotes
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.server.adapters import AdapterCatalogue
 from audiocraft.server.api.schemas import GenerationBody
@@ -25,7 +26,7 @@ from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import GenerationJob
 from audiocraft.server.worker.ports import Samples
 from audiocraft.types import ScorePlan, StyleSettings
-from audiocraft.workflows.controls import with_tune_of
+from audiocraft.workflows.controls import with_notes, with_tune_of
 
 Audio = tuple[Samples, int]
 """Samples [C, N] and their rate."""
@@ -109,6 +110,9 @@ def _controls(body: GenerationBody, inputs: Mapping[str, Audio]) -> Controls:
     if "tune" in inputs:
         samples, rate = inputs["tune"]
         controls = with_tune_of(controls, torch.from_numpy(samples), rate)
+    if body.notes:
+        notes = tuple(MidiNote(note.at, note.until, note.pitch) for note in body.notes)
+        controls = with_notes(controls, MidiNotes(notes, ()))
     return controls
 
 
