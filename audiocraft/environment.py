@@ -23,7 +23,8 @@ _CLUSTERS = ("fair", "rsc", "aws", "darwin", "default")
 
 
 def cache_dir() -> Path:
-    """The folder of models by name and of what was made once: $AUDIOCRAFT_CACHE_DIR, else ~/.cache/audiocraft."""
+    """Return the folder of models by name and of what was made once: $AUDIOCRAFT_CACHE_DIR, else
+    ~/.cache/audiocraft."""
     return Path(os.environ.get("AUDIOCRAFT_CACHE_DIR") or Path.home() / ".cache" / "audiocraft")
 
 
@@ -54,7 +55,7 @@ class AudioCraftEnvironment:
 
     @classmethod
     def instance(cls) -> AudioCraftEnvironment:
-        """The settings of this process, read once."""
+        """Return the settings of this process, read once."""
         if AudioCraftEnvironment._instance is None:
             AudioCraftEnvironment._instance = AudioCraftEnvironment()
         return AudioCraftEnvironment._instance
@@ -74,17 +75,17 @@ class AudioCraftEnvironment:
 
     @classmethod
     def get_dora_dir(cls) -> Path:
-        """Where training runs are kept."""
+        """Return where training runs are kept."""
         return _folder(os.getenv("AUDIOCRAFT_DORA_DIR") or cls.instance().config["dora_dir"])
 
     @classmethod
     def get_reference_dir(cls) -> Path:
-        """Where shared files such as metric checkpoints are kept; `//reference` in a path stands for it."""
+        """Return where shared files such as metric checkpoints are kept; `//reference` in a path stands for it."""
         return _folder(os.getenv("AUDIOCRAFT_REFERENCE_DIR") or cls.instance().config["reference_dir"])
 
     @classmethod
     def get_slurm_partitions(cls, partition_types: Sequence[str] | None = None) -> str:
-        """The Slurm partitions of the given types, as Slurm's comma-separated list."""
+        """Return the Slurm partitions of the given types, as Slurm's comma-separated list."""
         known = cls.instance().config.get("partitions") or {}
         names = []
         for kind in partition_types or ("global", "team"):
@@ -97,7 +98,7 @@ class AudioCraftEnvironment:
 
     @classmethod
     def get_slurm_exclude(cls) -> str | None:
-        """The nodes Slurm must not use."""
+        """Return the nodes Slurm must not use."""
         excluded = cls.instance().config.get("slurm_exclude")
         return str(excluded) if excluded else None
 
@@ -126,7 +127,7 @@ def _folder(path: str) -> Path:
 
 
 def _team_file(team: str) -> Mapping[str, Any]:
-    """The content of AUDIOCRAFT_CONFIG, or of the team's own file; nothing where the default team has none."""
+    """Return the content of AUDIOCRAFT_CONFIG, or of the team's own file; nothing where the default team has none."""
     named = os.getenv("AUDIOCRAFT_CONFIG")
     if named:
         return _read(Path(named))

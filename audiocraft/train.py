@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_folder(config: SolverConfig, overrides: Sequence[str]) -> Path:
-    """Where a run goes that was given no folder: its solver, and a signature of what was asked."""
+    """Return where a run goes that was given no folder: its solver, and a signature of what was asked."""
     return AudioCraftEnvironment.get_dora_dir() / f"{config.solver}-{signature(overrides)}"
 
 
@@ -52,7 +52,7 @@ class Experiment:
 
 
 def get_xp_from_sig(sig: str) -> Experiment:
-    """The run with this signature; also `main.get_xp_from_sig`, as in the original."""
+    """Return the run with this signature; also `main.get_xp_from_sig`, as in the original."""
     folder = run_called(sig)
     return Experiment(folder.name.rpartition("-")[2], folder, read_config(folder))
 
@@ -63,7 +63,7 @@ def get_solver_from_xp(
     restore: bool = True,
     load_best: bool = True,
 ) -> StandardSolver[Any, Any]:
-    """The solver of a run; its data must be where they were.
+    """Return the solver of a run; its data must be where they were.
 
     Args:
         override_cfg: other settings than those of the run, as nested as its configuration.

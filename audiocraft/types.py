@@ -265,7 +265,7 @@ class ConditioningAttributes:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold of a field."""
+    """Return what JSON can hold of a field."""
     if isinstance(value, BaseInfo):
         return value.to_dict()
     if isinstance(value, PathInZip):

@@ -26,7 +26,7 @@ _OPTIMIZER = "optimizer"
 
 
 def mse_loss(x: Tensor) -> Tensor:
-    """The generator's loss of least squares, which is 0 where the logits are 1."""
+    """Return the generator's loss of least squares, which is 0 where the logits are 1."""
     return _or_zero(x, lambda logits: (logits - 1).square().mean())
 
 
@@ -163,7 +163,7 @@ class AdversarialLoss(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def get_adversary_pred(self, x: Tensor) -> tuple[list[Tensor], list[FeatureMapType]]:
-        """The adversary's (logits, feature maps) of wav x [B, C, N]."""
+        """Return the adversary's (logits, feature maps) of wav x [B, C, N]."""
         logits, features = self.adversary(x)
         return list(logits), list(features)
 

@@ -28,8 +28,8 @@ _TRIADS = {"major": ("I", "ii", "iii", "IV", "V", "vi"), "minor": ("i", "III", "
 
 
 def heard_plan(wav: Tensor, sample_rate: int, *, tempo: float | None = None) -> ScorePlan | None:
-    """The plan of wav [C, N] as far as it can be heard; None where it is too short, is silent, or librosa is missing.
-    Bars are taken to have four beats.
+    """Return the plan of wav [C, N] as far as it can be heard; None where it is too short, is silent, or librosa is
+    missing. Bars are taken to have four beats.
 
     Args:
         tempo: beats per minute where it is known, in the range that models know; None to hear it.
@@ -67,8 +67,8 @@ def heard_plan(wav: Tensor, sample_rate: int, *, tempo: float | None = None) -> 
 
 
 def stays_home(plan: ScorePlan, *, at: float, duration: float) -> bool:
-    """Whether the chords that `plan` repeats from `at` to `duration`, in seconds, are heard in its key or the relative
-    one. Four triads of a key say another one of four times, even with its own among them."""
+    """Return whether the chords that `plan` repeats from `at` to `duration`, in seconds, are heard in its key or the
+    relative one. Four triads of a key say another one of four times, even with its own among them."""
     chords = continued(plan, duration=duration).chords
     if plan.key is None or not chords:
         return True
@@ -85,7 +85,8 @@ def _reachable(tempo: float) -> float:
 
 
 def _phase(onsets: NDArray[np.float64], beat: float) -> float:
-    """The second, within the first beat, from which beats of this length meet most onsets at the end of the audio."""
+    """Return the second, within the first beat, from which beats of this length meet most onsets at the end of the
+    audio."""
     step = beat * _ONSET_RATE
     frames = np.arange(len(onsets))
     count = int(len(onsets) / step)
@@ -97,7 +98,7 @@ def _phase(onsets: NDArray[np.float64], beat: float) -> float:
 
 
 def _per_beat(chroma: NDArray[np.float64], first: float, beat: float) -> NDArray[np.float64]:
-    """The mean chroma [12, beats] of each beat."""
+    """Return the mean chroma [12, beats] of each beat."""
     edges = np.arange(first * _CHROMA_RATE, chroma.shape[1], beat * _CHROMA_RATE).astype(int)
     if len(edges) < 2:
         return np.asarray(chroma.mean(1, keepdims=True))
@@ -106,7 +107,8 @@ def _per_beat(chroma: NDArray[np.float64], first: float, beat: float) -> NDArray
 
 
 def _bar_line(beats: NDArray[np.float64]) -> int:
-    """Which beat, 0 to 3, begins a bar: the one on which harmony changes most, because chords change with bars."""
+    """Return which beat, 0 to 3, begins a bar: the one on which harmony changes most, because chords change with
+    bars."""
     unit = beats / np.maximum(np.linalg.norm(beats, axis=0), 1e-9)
     change = 1 - (unit[:, 1:] * unit[:, :-1]).sum(0)  # from beat n to n + 1
     totals = np.zeros(_BEATS_PER_BAR)
@@ -116,7 +118,8 @@ def _bar_line(beats: NDArray[np.float64]) -> int:
 
 
 def _chords(chroma: NDArray[np.float64], first: float, length: float, key: Key) -> list[tuple[float, str]]:
-    """The triad of the key that each stretch of `length` seconds fits best, with the second at which it begins."""
+    """Return the triad of the key that each stretch of `length` seconds fits best, with the second at which it
+    begins."""
     symbols = realise(_TRIADS[key.mode], key)
     shapes = np.zeros((len(symbols), 12))
     for row, symbol in enumerate(symbols):

@@ -107,7 +107,7 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for a JSON document."""
+        """Return plain values for a JSON document."""
         return asdict(self)
 
 
@@ -121,7 +121,7 @@ def analyse(
     music: bool = True,
     step: Step = _ignore,
 ) -> Report:
-    """A report about wav [C, N].
+    """Return a report about wav [C, N].
 
     Args:
         threshold: probability from which audio counts as real; None takes the calibrated one.
@@ -202,7 +202,8 @@ def _check(wav: Tensor, threshold: float | None) -> None:
 def _judged(
     mono: Tensor, detector: Detector, step: Step
 ) -> tuple[tuple[WindowScore, ...], dict[str, float | None]]:
-    """The windows of mono [N] at the detector's rate, and the scores of all together, from those that are heard."""
+    """Return the windows of mono [N] at the detector's rate, and the scores of all together, from those that are
+    heard."""
     windows = detector.judge(mono, most=_MOST_WINDOWS, step=lambda done: step(_JUDGED * done))
     joint = detector.joint(windows.scores)
     logits = {f"{name}_score": windows.scores[name] for name in DISCRIMINATORS}
@@ -227,7 +228,7 @@ def _judged(
 
 
 def _music(mono: Tensor, rate: int, notes: list[str]) -> Music:
-    """Tempo and key, as far as they can be told; why not is added to the notes."""
+    """Return tempo and key, as far as they can be told; why not is added to the notes."""
     if mono.shape[-1] < _LEAST_MUSIC_SECONDS * rate:
         notes.append(f"shorter than {_LEAST_MUSIC_SECONDS:g} s: no tempo, no key")
         return Music()
@@ -244,7 +245,7 @@ def _music(mono: Tensor, rate: int, notes: list[str]) -> Music:
 
 @torch.inference_mode()
 def _maps(mono: Tensor, detector: Detector) -> tuple[FeatureMap, ...]:
-    """Every layer's map of the loudest window of mono [N]."""
+    """Return every layer's map of the loudest window of mono [N]."""
     windows, _ = detector.cut(mono.to(next(detector.parameters()).device))
     loudest = windows[int(windows.square().mean(-1).argmax())]
     found = []
@@ -256,7 +257,7 @@ def _maps(mono: Tensor, detector: Detector) -> tuple[FeatureMap, ...]:
 
 
 def _described(name: str, part: int, layer: int, values: Tensor) -> FeatureMap:
-    """One map [C, T, ...]: period and STFT maps have a second axis beside time."""
+    """Return one map [C, T, ...]: period and STFT maps have a second axis beside time."""
     over_time = values.abs().flatten(2).mean(2).mean(0) if values.dim() > 2 else values.abs().mean(0)
     profile = torch.nn.functional.adaptive_avg_pool1d(over_time[None], min(32, len(over_time)))[0]
     return FeatureMap(

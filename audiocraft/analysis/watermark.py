@@ -83,7 +83,7 @@ class WatermarkReport:
         return None if self.bits is None else "".join(str(int(bit > FOUND)) for bit in self.bits)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
+        """Return the report as JSON values."""
         return {
             "marked": self.marked,
             "ours": self.ours,
@@ -217,7 +217,7 @@ class _Evidence:
         self._take(*self._stream.push(audio))
 
     def finish(self, seconds: int) -> tuple[tuple[float, ...], float]:
-        """The agreement of each of so many seconds with its neighbours, and the highest of longer stretches."""
+        """Return the agreement of each of so many seconds with its neighbours, and the highest of longer stretches."""
         self._take(*self._stream.finish())
         each = [self._agreement(max(0, at - _AROUND), at + _AROUND + 1) for at in range(seconds)]
         count = len(self._sums)
@@ -225,7 +225,7 @@ class _Evidence:
         return tuple(each), max(self._agreement(at, at + _WHOLE) for at in starts)
 
     def elsewhere(self, audio: Tensor) -> tuple[float, float]:
-        """The highest agreement of audio [C, n] at other speeds, and that speed."""
+        """Return the highest agreement of audio [C, n] at other speeds, and that speed."""
         return agreement_by_speed(self._detector, audio, self._message)
 
     def _take(self, turned: Tensor, chance: Tensor) -> None:

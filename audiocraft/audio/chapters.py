@@ -61,7 +61,7 @@ def read_chapters(text: str) -> tuple[Chapter, ...]:
 
 
 def checked_chapters(chapters: Sequence[Chapter]) -> tuple[Chapter, ...]:
-    """The chapters, if they are in the order of time and few enough for a file."""
+    """Return the chapters, if they are in the order of time and few enough for a file."""
     for before, after in itertools.pairwise(chapters):
         if after.start <= before.start:
             raise InvalidInput(
@@ -77,7 +77,7 @@ def checked_chapters(chapters: Sequence[Chapter]) -> tuple[Chapter, ...]:
 def with_chapters(
     mp3: bytes, chapters: Sequence[Chapter], seconds: float, tags: Mapping[str, str] | None = None
 ) -> bytes:
-    """An MP3 file with a tag of its own, which takes the place of those that it begins with.
+    """Return an MP3 file with a tag of its own, which takes the place of those that it begins with.
 
     Args:
         seconds: the length of the recording, where the last chapter ends.
@@ -121,5 +121,5 @@ def _utf16(value: str) -> bytes:
 
 
 def _synchsafe(size: int) -> bytes:
-    """A size in four bytes whose highest bits are zero, so that no player takes it for the start of a frame."""
+    """Return a size in four bytes whose highest bits are zero, so that no player takes it for the start of a frame."""
     return bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))

@@ -81,8 +81,8 @@ def _resampled(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
 
 
 def filter_size(from_rate: int, to_rate: int) -> int:
-    """Numbers in the filter of `resampler`: for each of the new samples that fit between two old ones that coincide
-    with new ones, its neighbourhood."""
+    """Return numbers in the filter of `resampler`: for each of the new samples that fit between two old ones that
+    coincide with new ones, its neighbourhood."""
     common = math.gcd(from_rate, to_rate)
     old, new = from_rate // common, to_rate // common
     return new * (old + 2 * math.ceil(ZEROS * old / min(old, new)))
@@ -90,8 +90,8 @@ def filter_size(from_rate: int, to_rate: int) -> int:
 
 @lru_cache(maxsize=32)
 def resampler(from_rate: int, to_rate: int, device: torch.device) -> julius.ResampleFrac:
-    """What resamples from one rate to another. Computing the filter costs more than applying it to a short segment,
-    so filters are kept."""
+    """Return what resamples from one rate to another. Computing the filter costs more than applying it to a short
+    segment, so filters are kept."""
     # A filter made in inference mode could never be used in training.
     with torch.inference_mode(False):
         return julius.ResampleFrac(from_rate, to_rate).to(device)

@@ -18,7 +18,7 @@ PICTURE_COMMENT = "METADATA_BLOCK_PICTURE"
 
 
 def with_cover(content: bytes, form: str, picture: bytes) -> bytes:
-    """The bytes of an audio file, which then has a cover.
+    """Return the bytes of an audio file, which then has a cover.
 
     Args:
         form: flac, mp3, ogg or opus.
@@ -50,13 +50,13 @@ def picture_type(picture: bytes) -> str:
 
 
 def flac_picture(picture: bytes, media: str) -> bytes:
-    """A picture as FLAC has it: kind, media type, description, and sizes, which may be left open."""
+    """Return a picture as FLAC has it: kind, media type, description, and sizes, which may be left open."""
     head = struct.pack(">II", _FRONT, len(media)) + media.encode() + struct.pack(">I", 0)
     return head + struct.pack(">IIII", 0, 0, 0, 0) + struct.pack(">I", len(picture)) + picture
 
 
 def _flac_with(content: bytes, block: bytes) -> bytes:
-    """A FLAC file with a block behind its first one, which describes the stream."""
+    """Return a FLAC file with a block behind its first one, which describes the stream."""
     if content[:4] != b"fLaC":
         raise InvalidInput("these bytes are no flac file", field="format")
     end = 8 + int.from_bytes(content[5:8], "big")
@@ -73,7 +73,7 @@ def _flac_with(content: bytes, block: bytes) -> bytes:
 
 
 def _id3_with(content: bytes, frame: bytes) -> bytes:
-    """An MP3 file with a picture in the tag at its beginning, which is made where there is none."""
+    """Return an MP3 file with a picture in the tag at its beginning, which is made where there is none."""
     if content[:3] != b"ID3":
         content = b"ID3\x03\0\0" + bytes(4) + content
     if content[3] not in (3, 4) or content[5]:

@@ -32,7 +32,7 @@ _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
 def audio_effect_return(tensor: Tensor, mask: Tensor | None) -> Result:
-    """The audio, and the mask where there is one."""
+    """Return the audio, and the mask where there is one."""
     return tensor if mask is None else (tensor, mask)
 
 

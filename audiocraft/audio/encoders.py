@@ -38,7 +38,7 @@ class AudioEncoder(Protocol):
 
 
 def content_type(encoder: AudioEncoder) -> str:
-    """The header's value; raw samples need their rate and channels beside the name."""
+    """Return the header's value; raw samples need their rate and channels beside the name."""
     if encoder.format.name in ("pcm", "f32"):
         return f"{encoder.format.media_type};rate={encoder.sample_rate};channels={encoder.channels}"
     return encoder.format.media_type
@@ -52,7 +52,7 @@ def open_encoder(
     total_samples: int | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> AudioEncoder:
-    """An encoder for finished audio at `sample_rate`; Opus and MP3 change to a rate they know by themselves.
+    """Return an encoder for finished audio at `sample_rate`; Opus and MP3 change to a rate they know by themselves.
 
     Args:
         total_samples: how long the audio will be where that is known: headers then say it.

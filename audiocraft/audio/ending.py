@@ -123,7 +123,7 @@ class EndingStream:
             self._stroke.append(audio[:, first : begins - start].double())
 
     def _ringing(self, audio: Tensor, places: Tensor) -> Tensor:
-        """The room instead of audio [C, n], so many samples [n] after the stroke."""
+        """Return the room instead of audio [C, n], so many samples [n] after the stroke."""
         if self._room is None:
             self._room = room_of(torch.cat(self._stroke, dim=-1), self._rate, self._length)
             self._stroke = []
@@ -137,8 +137,8 @@ class EndingStream:
 
 
 def room_of(stroke: Tensor, sample_rate: int, length: int) -> Tensor:
-    """What a room still sounds of a stroke [C, n] once it is over, [C, length]: the stroke convolved with noise that
-    decays by 16 dB until the last half second."""
+    """Return what a room still sounds of a stroke [C, n] once it is over, [C, length]: the stroke convolved with
+    noise that decays by 16 dB until the last half second."""
     count = stroke.shape[-1]
     seconds = max(0.3, length / sample_rate - _KNEE_S)
     decay = seconds * 8.686 / _ROOM_DB  # to 1/e

@@ -26,18 +26,18 @@ _TONE_S, _TONE_SHARE, _TONE_BINS = 0.17, 0.5, 2
 
 
 def is_silent(wav: Tensor) -> bool:
-    """Whether wav [..., N] as a whole stays below -50 dBFS RMS; nothing at all is silent too."""
+    """Return whether wav [..., N] as a whole stays below -50 dBFS RMS; nothing at all is silent too."""
     return not wav.numel() or float(wav.double().square().mean().sqrt()) < 10 ** (SILENT_DB / 20)
 
 
 def is_clipped(wav: Tensor) -> bool:
-    """Whether more than one sample in a thousand of wav [..., N] is at full scale."""
+    """Return whether more than one sample in a thousand of wav [..., N] is at full scale."""
     return bool(wav.numel()) and float((wav.abs() >= _FULL_SCALE).double().mean()) > CLIPPED_SHARE
 
 
 def longest_still_s(wav: Tensor, sample_rate: int, *, silence: bool = True) -> float:
-    """The length in seconds of the longest part of wav [N] whose spectrum does not change: no mel band above -40 dB of
-    the sound's peak moves by more than 0.1 dB in 40 ms.
+    """Return the length in seconds of the longest part of wav [N] whose spectrum does not change: no mel band above -40
+    dB of the sound's peak moves by more than 0.1 dB in 40 ms.
 
     Args:
         silence: whether parts below -40 dB throughout count too.
@@ -97,7 +97,7 @@ class StandstillMeter:
             self._hear_held(held)
 
     def _powers(self, audio: Tensor, place: int) -> Tensor:
-        """The power spectra [bins, frames] of the frames that are complete by now."""
+        """Return the power spectra [bins, frames] of the frames that are complete by now."""
         window = self._windows[place]
         heard = torch.cat([self._heard[place], audio])
         frames = max(0, (heard.shape[-1] - len(window)) // self._hop + 1)
@@ -142,12 +142,12 @@ class _Run:
 
 
 def longest_repetition_s(codes: Tensor, frame_rate: float) -> float:
-    """The length in seconds of the longest run of one frame in codes [K, T]."""
+    """Return the length in seconds of the longest run of one frame in codes [K, T]."""
     return longest_run((codes[:, 1:] == codes[:, :-1]).all(dim=0)) / frame_rate
 
 
 def longest_run(flags: Tensor) -> int:
-    """The length of the longest run of true values in flags [T]."""
+    """Return the length of the longest run of true values in flags [T]."""
     places = torch.arange(1, len(flags) + 1, device=flags.device)
     breaks = torch.where(flags, 0, places).cummax(dim=0).values if len(flags) else places
     return int((places - breaks).amax()) if len(flags) else 0

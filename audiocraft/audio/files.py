@@ -79,7 +79,7 @@ def audio_read(
 
 
 def audio_pieces(filepath: PathLike, seconds: float) -> Iterator[tuple[Tensor, int]]:
-    """The whole file in pieces of `seconds`, the last of which may be shorter -> (wav [C, n], sample rate) each."""
+    """Yield the whole file in pieces of `seconds`, the last of which may be shorter, (wav [C, n], sample rate) each."""
     with _open(filepath) as file:
         size = max(1, int(seconds * file.samplerate))
         for first in range(0, file.frames, size):
@@ -143,7 +143,7 @@ def encode_audio(
     *,
     marks: Marks | None = None,
 ) -> bytes:
-    """The bytes of a whole file that holds wav [C, N] as it is, cut to [-1, 1].
+    """Return the bytes of a whole file that holds wav [C, N] as it is, cut to [-1, 1].
 
     Args:
         kbps: the rate in kb/s of mp3, ogg or opus; None leaves it to the encoder.
@@ -227,7 +227,7 @@ def _checked(wav: Tensor) -> Tensor:
 
 
 def why_not_written(path: Path, error: OSError) -> str:
-    """What to say of a file that could not be written."""
+    """Return what to say of a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"cannot write {path}: the disk is full"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

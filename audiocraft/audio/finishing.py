@@ -58,7 +58,7 @@ class Finish:
             raise InvalidInput(f"the fade lasts 0 to {MAX_FADE:g} seconds, got {self.fade:g}", field="fade")
 
     def for_format(self, form: AudioFormat) -> Finish:
-        """The same for a file of this format, in which a short fade may be too short."""
+        """Return the same for a file of this format, in which a short fade may be too short."""
         return replace(self, fade=max(self.fade, form.fade)) if self.fade else self
 
     def open(self, sample_rate: int, channels: int) -> Finisher:
@@ -163,7 +163,8 @@ class Opening:
         """Whether a sample that is no number came before that."""
 
     def push(self, audio: Tensor) -> list[Tensor]:
-        """The next samples [C, n] -> the parts that may be heard now, in their order: none while it is not sure."""
+        """Take the next samples [C, n] and return the parts that may be heard now, in their order: none while it is
+        not sure."""
         if self.open:
             return [audio]
         if self.broken or not bool(audio.isfinite().all()):
@@ -200,7 +201,8 @@ def find_faults(wav: Tensor, sample_rate: int, *, music: bool = False) -> Faults
 
 
 def finished(wav: Tensor, sample_rate: int, finish: Finish = USUAL) -> Tensor:
-    """A whole piece wav [C, N], finished, [C, N] float32 on its device. The same samples as a `Finisher` gives."""
+    """Return a whole piece wav [C, N], finished, [C, N] float32 on its device. The same samples as a `Finisher`
+    gives."""
     finisher = finish.open(sample_rate, wav.shape[0])
     return torch.cat([finisher.push(wav), finisher.finish()], dim=-1)
 
@@ -217,7 +219,7 @@ class Finisher:
         self._device = self._held.device
 
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [C, n] -> what is finished by now [C, m], perhaps nothing.
+        """Take the next samples [C, n] and return what is finished by now [C, m], perhaps nothing.
 
         Raises:
             InvalidInput: another number of channels, or infinite or undefined samples.
@@ -233,7 +235,7 @@ class Finisher:
         return self._released(self._limiter.push(audio)).to(self._device)
 
     def finish(self) -> Tensor:
-        """The rest [C, m], faded out. Nothing may be pushed afterwards."""
+        """Return the rest [C, m], faded out. Nothing may be pushed afterwards."""
         rest = torch.cat([self._held, self._limiter.end()], dim=-1)
         count = min(self._fade, rest.shape[-1])
         ramp = _fade_out(self._fade)[self._fade - count :]
@@ -241,7 +243,7 @@ class Finisher:
         return torch.cat([rest[:, :kept], rest[:, kept:] * ramp], dim=-1).to(self._device)
 
     def _released(self, audio: Tensor) -> Tensor:
-        """All but the samples that would fade if the piece ended here."""
+        """Return all but the samples that would fade if the piece ended here."""
         audio = torch.cat([self._held, audio], dim=-1)
         ready = max(0, audio.shape[-1] - self._fade)
         self._held = audio[:, ready:]
@@ -318,7 +320,7 @@ class _Limiter:
         return (audio.double() * (1 - reduction)).float()
 
     def _reductions(self) -> Tensor:
-        """How far each sample of the next block must be turned down [block], 0 to 1, with what still decays."""
+        """Return how far each sample of the next block must be turned down [block], 0 to 1, with what still decays."""
         assert self._input is not None
         first = min(1, self._analysed) * self._block
         heard = self._input[:, first : first + self._block + 2 * self._reach + 1]
@@ -340,7 +342,8 @@ class _Limiter:
         return torch.where(decayed < _FORGOTTEN, 0.0, decayed)
 
     def _smoothed(self, following: Tensor) -> Tensor | None:
-        """The reduction of the block to write [block]: the highest of the look-ahead, smoothed as long; None for none.
+        """Return the reduction of the block to write [block]: the highest of the look-ahead, smoothed as long; None for
+        none.
 
         The highest of any stretch that is averaged includes the sample itself, so that the average is never too low.
         """

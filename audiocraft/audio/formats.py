@@ -85,8 +85,8 @@ def stream_format(name: str) -> AudioFormat:
 
 
 def held_rate(form: AudioFormat, sample_rate: int) -> int:
-    """The lowest rate in Hz that the format can hold and that loses nothing of `sample_rate`; 48 kHz where there is
-    none. Opus works at 48 kHz inside, so that any other rate becomes that."""
+    """Return the lowest rate in Hz that the format can hold and that loses nothing of `sample_rate`; 48 kHz where
+    there is none. Opus works at 48 kHz inside, so that any other rate becomes that."""
     if not form.rates or sample_rate in form.rates:
         return sample_rate
     if form.name == "opus":

@@ -51,7 +51,7 @@ def wrapped_flux(mono: Tensor, places: Tensor, sample_rate: int) -> Tensor:
 
 
 def best_joint(one: Tensor, other: Tensor, sample_rate: int) -> Joint:
-    """Where `other` [C, N] can take over from `one` [C, N], which lasts as long, with the least change of sound.
+    """Return where `other` [C, N] can take over from `one` [C, N], which lasts as long, with the least change of sound.
 
     Raises:
         InvalidInput: they last less than 0.2 s.
@@ -82,7 +82,7 @@ def joined(one: Tensor, other: Tensor, at: int, sample_rate: int) -> Tensor:
 
 
 def _ramps(steps: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """The gains of what ends and of what begins, so many samples from a joint."""
+    """Return the gains of what ends and of what begins, so many samples from a joint."""
     half = _FADE_S * sample_rate / 2
     angle = ((steps / half).clamp(-1, 1) + 1) * (torch.pi / 4)
     return angle.cos(), angle.sin()
@@ -137,7 +137,7 @@ class LoopStream:
         """Where the lead took over, in samples of the loop; None before the end."""
 
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [C, n] -> those of the loop that are settled [C, m]."""
+        """Take the next samples [C, n] and return those of the loop that are settled [C, m]."""
         missing = max(0, self._lead - self._started.shape[-1])
         if missing:
             self._started = torch.cat([self._started.to(audio), audio[:, :missing]], dim=-1)
@@ -148,7 +148,7 @@ class LoopStream:
         return out
 
     def finish(self) -> Tensor:
-        """The end of the loop [C, m], which leads into its beginning."""
+        """Return the end of the loop [C, m], which leads into its beginning."""
         end = self._held
         if not end.shape[-1]:
             return end

@@ -50,7 +50,7 @@ class LevelAnchor:
                 )
 
     def open(self, sample_rate: int, channels: int) -> AnchoredLevel:
-        """The anchor's stream for one piece; it is an AudioProcessor."""
+        """Return the anchor's stream for one piece; it is an AudioProcessor."""
         return AnchoredLevel(self, sample_rate, channels)
 
 
@@ -111,7 +111,7 @@ class AnchoredLevel:
         self._gains = (self._gains[1], self._next_gain())
 
     def _measured(self, second: Tensor) -> list[float]:
-        """The weighted power of each tenth of `second` [C, N]."""
+        """Return the weighted power of each tenth of `second` [C, N]."""
         before = second[..., :0] if self._before is None else self._before
         weighted = k_weighted(torch.cat([before, second], dim=-1), self._rate)[..., before.shape[-1] :]
         powers: list[float] = weighted.unflatten(-1, (_BLOCKS, -1)).square().mean(dim=-1).sum(dim=0).tolist()
@@ -131,7 +131,7 @@ class AnchoredLevel:
         return present + max(-anchor.slew, min(anchor.slew, wanted - present))
 
     def _loudness(self, seconds: float) -> float | None:
-        """The loudness in LUFS of the last `seconds`; None where they are mostly silent."""
+        """Return the loudness in LUFS of the last `seconds`; None where they are mostly silent."""
         powers = torch.tensor(
             list(self._powers)[-math.ceil(seconds) * _BLOCKS :], dtype=torch.float64, device="cpu"
         )

@@ -46,7 +46,7 @@ def integrated_loudness(wav: Tensor, sample_rate: int, *, limited: bool = False)
 def loudness_in_pieces(
     wav: Tensor, sample_rate: int, *, step: Callable[[float], object] = lambda _done: None
 ) -> float:
-    """The integrated loudness of wav [C, N] in LUFS in bounded memory, however long it is.
+    """Return the integrated loudness of wav [C, N] in LUFS in bounded memory, however long it is.
 
     Args:
         step: is told which part is measured, from 0 to 0.5, and may raise to stop.
@@ -67,8 +67,8 @@ def loudness_in_pieces(
 
 
 def gated_loudness(power: Tensor) -> Tensor:
-    """The weighted power of blocks [..., blocks] -> LUFS [...] over those that are neither silent nor far below the
-    others; minus infinity where all are silent."""
+    """Return the weighted power of blocks [..., blocks] as LUFS [...] over those that are neither silent nor far
+    below the others; minus infinity where all are silent."""
     return lufs(gated_power(power))
 
 
@@ -89,7 +89,7 @@ def block_powers(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Ten
 
 
 def gated_power(power: Tensor) -> Tensor:
-    """The mean [...] of the powers of blocks [..., blocks] that pass both gates; zero where none does."""
+    """Return the mean [...] of the powers of blocks [..., blocks] that pass both gates; zero where none does."""
     level = lufs(power)
     heard = level > _ABSOLUTE_GATE
     relative = lufs(_mean_where(power, heard)) + _RELATIVE_GATE
@@ -102,8 +102,8 @@ def lufs(power: Tensor) -> Tensor:
 
 
 def true_peak(wav: Tensor, sample_rate: int) -> float:
-    """The highest level of wav [C, N] between its samples, in dB below full scale (BS.1770-4, annex 2); minus infinity
-    for silence. At four times the rate, or at 192 kHz if that is less, in blocks."""
+    """Return the highest level of wav [C, N] between its samples, in dB below full scale (BS.1770-4, annex 2); minus
+    infinity for silence. At four times the rate, or at 192 kHz if that is less, in blocks."""
     between = interpolator(sample_rate).to(wav.device)
     rows = _interpolation(sample_rate).to(wav.device)
     reach = between.shape[-1] // 2
@@ -122,8 +122,8 @@ def true_peak(wav: Tensor, sample_rate: int) -> float:
 
 @lru_cache(maxsize=4)
 def interpolator(sample_rate: int) -> Tensor:
-    """The filter [factor, 1, taps] by which `true_peak` looks between samples: phase p of a sample's neighbourhood is
-    the level p / factor of a sample after it. The neighbourhood is symmetric."""
+    """Return the filter [factor, 1, taps] by which `true_peak` looks between samples: phase p of a sample's
+    neighbourhood is the level p / factor of a sample after it. The neighbourhood is symmetric."""
     factor = _oversampling(sample_rate)
     with torch.inference_mode(False):
         if factor == 1:
@@ -135,8 +135,8 @@ def interpolator(sample_rate: int) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _interpolation(sample_rate: int) -> Tensor:
-    """The same filter as a matrix [samples seen, factor * _PEAK_ROW], for a product of many rows: several times as fast
-    as the convolution of one channel."""
+    """Return the same filter as a matrix [samples seen, factor * _PEAK_ROW], for a product of many rows: several
+    times as fast as the convolution of one channel."""
     between = interpolator(sample_rate)
     factor, _, taps = between.shape
     with torch.inference_mode(False):
@@ -168,7 +168,7 @@ def k_weighted(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tenso
 
 @lru_cache(maxsize=16)
 def _k_responses(sample_rate: int, size: int, device: torch.device) -> tuple[Tensor, ...]:
-    """The complex frequency response [size // 2 + 1] of each filter."""
+    """Return the complex frequency response [size // 2 + 1] of each filter."""
     # What is made in inference mode could never be part of a gradient, and these are kept for whoever comes next.
     with torch.inference_mode(False):
         angle = torch.arange(size // 2 + 1, dtype=torch.float64, device="cpu") * (2 * math.pi / size)
@@ -206,5 +206,5 @@ def _high_pass(sample_rate: int, frequency: float = 38.0, q: float = 0.5) -> _Bi
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the last dimension of the marked values; 0 where none is marked."""
+    """Return the mean over the last dimension of the marked values; 0 where none is marked."""
     return (values * mask).sum(dim=-1) / mask.sum(dim=-1).clamp(min=1)

@@ -68,7 +68,7 @@ def encode_m4a(
 
 
 def decode_m4a(content: bytes) -> tuple[Tensor, int]:
-    """The audio [C, N] of an M4A file, and its sample rate."""
+    """Return the audio [C, N] of an M4A file, and its sample rate."""
     av = require("av", extra="av")
     with av.open(io.BytesIO(content)) as container:
         rate = container.streams.audio[0].rate
@@ -111,7 +111,7 @@ def _entries(marks: Sequence[Chapter], seconds: float) -> list[dict[str, Any]]:
 
 
 def _frames(av: Any, audio: Tensor, sample_rate: int, layout: str) -> Any:
-    """The audio as frames of PyAV, a second each."""
+    """Return the audio as frames of PyAV, a second each."""
     samples = audio.detach().cpu().float().clamp(-1, 1).numpy()
     for start in range(0, samples.shape[-1], sample_rate):
         part = np.ascontiguousarray(samples[:, start : start + sample_rate])

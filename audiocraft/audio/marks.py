@@ -54,7 +54,7 @@ class Marks:
 
 
 def marked(content: bytes, form: str, marks: Marks, *, sample_rate: int, samples: int) -> bytes:
-    """The bytes of an audio file, which then says `marks`.
+    """Return the bytes of an audio file, which then says `marks`.
 
     Args:
         form: wav, flac, ogg, opus or mp3.
@@ -82,7 +82,8 @@ def marked(content: bytes, form: str, marks: Marks, *, sample_rate: int, samples
 
 
 def with_comments(content: bytes, form: str, comments: Mapping[str, str]) -> bytes:
-    """The bytes of a FLAC, Ogg or Opus file with further comments, which take the place of those with the same name.
+    """Return the bytes of a FLAC, Ogg or Opus file with further comments, which take the place of those with the same
+    name.
 
     Raises:
         InvalidInput: the bytes are no such file.
@@ -97,7 +98,7 @@ def with_comments(content: bytes, form: str, comments: Mapping[str, str]) -> byt
 
 
 def comments_of(content: bytes) -> dict[str, str]:
-    """The comments of an Ogg or FLAC file by upper-case name; where a name comes twice, the last."""
+    """Return the comments of an Ogg or FLAC file by upper-case name; where a name comes twice, the last."""
     block = _flac_comment(content)[2] if content[:4] == b"fLaC" else _comment_packet(content)[1]
     head = 0 if content[:4] == b"fLaC" else len(_signature(block))
     _, entries, _ = _parsed(block[head:])
@@ -109,7 +110,7 @@ def comments_of(content: bytes) -> dict[str, str]:
 
 
 def wav_chunks(marks: Marks, sample_rate: int, samples: int) -> bytes:
-    """The chunks `acid` and, for loops, `smpl`, as they stand in a WAV file."""
+    """Return the chunks `acid` and, for loops, `smpl`, as they stand in a WAV file."""
     note = _MIDDLE_C + (marks.root or 0)
     flags = _STRETCHED | (_ROOT_SET if marks.root is not None else 0)
     acid = struct.pack("<IHHfIHHf", flags, note, 0x8000, 0.0, marks.beats, 4, marks.beats_per_bar, marks.bpm)
@@ -121,7 +122,7 @@ def wav_chunks(marks: Marks, sample_rate: int, samples: int) -> bytes:
 
 
 def with_chunks(content: bytes, chunks: bytes) -> bytes:
-    """A WAV file with further chunks at its end."""
+    """Return a WAV file with further chunks at its end."""
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         raise ValueError("it does not begin with RIFF and WAVE")
     whole = content + b"\0" * (len(content) % 2) + chunks
@@ -160,7 +161,7 @@ def _parsed(block: bytes) -> tuple[bytes, list[bytes], bytes]:
 
 
 def _extended(block: bytes, comments: Mapping[str, str]) -> bytes:
-    """A block of comments with further ones, which take the place of those with the same name."""
+    """Return a block of comments with further ones, which take the place of those with the same name."""
     vendor, entries, rest = _parsed(block)
     names = tuple(f"{name}=".encode() for name in comments)
     entries = [entry for entry in entries if not entry.upper().startswith(names)]
@@ -258,7 +259,7 @@ def _paged(packets: list[bytes], serial: bytes, *, first: int) -> list[bytes]:
 
 
 def _renumbered(content: bytes, start: int, by: int) -> Iterator[bytes]:
-    """The pages from a byte on, each so many numbers later."""
+    """Yield the pages from a byte on, each so many numbers later."""
     for begin, end in _pages(content[start:]):
         page = content[start + begin : start + end]
         number = struct.unpack_from("<I", page, 18)[0] + by
@@ -266,7 +267,7 @@ def _renumbered(content: bytes, start: int, by: int) -> Iterator[bytes]:
 
 
 def _summed(page: bytes) -> bytes:
-    """A page with its checksum, whose place holds zeros."""
+    """Return a page with its checksum, whose place holds zeros."""
     value = 0
     for byte in page:
         value = (value << 8 & 0xFFFFFFFF) ^ _CRC[value >> 24 ^ byte]
@@ -290,7 +291,7 @@ _CRC = _crc_table()
 
 
 def _id3_with(content: bytes, comments: Mapping[str, str]) -> bytes:
-    """An MP3 file with further frames in the tag at its beginning, which is made where there is none."""
+    """Return an MP3 file with further frames in the tag at its beginning, which is made where there is none."""
     if content[:3] != b"ID3":
         content = b"ID3\x03\0\0" + _synchsafe(0) + content
     if content[3] not in (3, 4) or content[5]:

@@ -128,7 +128,7 @@ def equalise(wav: Tensor, sample_rate: int, bands: Sequence[EqualiserBand]) -> T
 
 
 def band_gain_db(bands: Sequence[EqualiserBand], sample_rate: int, frequency: float) -> float:
-    """How much `equalise` turns a tone of `frequency` up."""
+    """Return how much `equalise` turns a tone of `frequency` up."""
     size = sample_rate  # a bin for each hertz
     product = math.prod(float(_response(band, sample_rate, size)[round(frequency)].abs()) for band in bands)
     return 20 * math.log10(max(product, 1e-12))
@@ -211,7 +211,7 @@ def duck(
 def _ducking(
     regions: Sequence[tuple[float, float]], depth_db: float, attack: float, release: float, hold: float
 ) -> list[tuple[float, float]]:
-    """The gain curve of `duck`."""
+    """Return the gain curve of `duck`."""
     joined: list[list[float]] = []
     for start, end in regions:
         if joined and start - joined[-1][1] < max(hold, attack + release):
@@ -225,7 +225,8 @@ def _ducking(
 
 
 def crossfade(first: Tensor, second: Tensor, samples: int) -> Tensor:
-    """The end of `first` [C, N] over the beginning of `second` [C, M], with equal power -> [C, N + M - samples]."""
+    """Return the end of `first` [C, N] over the beginning of `second` [C, M], with equal power, [C, N + M -
+    samples]."""
     if not 0 <= samples <= min(first.shape[-1], second.shape[-1]):
         raise InvalidInput(
             f"a cross-fade of {samples} samples does not fit into {first.shape[-1]} and {second.shape[-1]}",
@@ -238,7 +239,7 @@ def crossfade(first: Tensor, second: Tensor, samples: int) -> Tensor:
 
 
 def mix(tracks: Sequence[Track], sample_rate: int, *, seconds: float | None = None) -> Tensor:
-    """The sum of all tracks [C, N]: in stereo as soon as one of them is stereo or not in the middle.
+    """Return the sum of all tracks [C, N]: in stereo as soon as one of them is stereo or not in the middle.
 
     Args:
         seconds: how long it is; None ends with the last track.
@@ -308,7 +309,7 @@ def _number(value: float, field: str) -> float:
 
 
 def _response(band: EqualiserBand, sample_rate: int, size: int) -> Tensor:
-    """The complex response [size // 2 + 1] of a band."""
+    """Return the complex response [size // 2 + 1] of a band."""
     if not 0 < band.frequency < sample_rate / 2:
         raise InvalidInput(
             f"a band lies between 0 and {sample_rate / 2:g} Hz, got {band.frequency:g}", field="frequency"
@@ -363,19 +364,19 @@ def _biquad(band: EqualiserBand, sample_rate: int) -> tuple[_Polynomial, _Polyno
 
 
 def _levels_db(wav: Tensor, hop: int) -> np.ndarray:
-    """The highest peak of all channels in each step, in dB."""
+    """Return the highest peak of all channels in each step, in dB."""
     padded = torch.nn.functional.pad(wav.detach().to("cpu", torch.float32), (0, -wav.shape[-1] % hop))
     peaks = padded.abs().amax(dim=0).unflatten(0, (-1, hop)).amax(dim=1).double()
     return peaks.log10().mul(20).clamp_min(_QUIETEST_DB).numpy()
 
 
 def _share(seconds: float) -> float:
-    """How much of the last step is kept in one step."""
+    """Return how much of the last step is kept in one step."""
     return math.exp(-_STEP_S / seconds) if seconds > 0 else 0.0
 
 
 def _followed(wanted: np.ndarray, attack: float, release: float) -> np.ndarray:
-    """A reduction in dB that follows `wanted`: falls back slowly, and rises as fast as the attack allows."""
+    """Return a reduction in dB that follows `wanted`: falls back slowly, and rises as fast as the attack allows."""
     held, smooth, out = 0.0, 0.0, np.empty_like(wanted)
     for step, value in enumerate(wanted.tolist()):
         held = max(value, release * held + (1 - release) * value)

@@ -46,14 +46,15 @@ class FrameHeader:
     side: int
 
     def continues(self, other: FrameHeader) -> bool:
-        """Whether both can belong to one stream."""
+        """Return whether both can belong to one stream."""
         mine = (self.generation, self.layer, self.sample_rate)
         return mine == (other.generation, other.layer, other.sample_rate)
 
 
 @lru_cache(maxsize=4096)
 def frame_header(header: bytes) -> FrameHeader | None:
-    """The four bytes that a frame begins with; None for others, and for frames of a length that they do not say."""
+    """Return the four bytes that a frame begins with; None for others, and for frames of a length that they do not
+    say."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
@@ -74,14 +75,14 @@ def frame_header(header: bytes) -> FrameHeader | None:
 
 
 def is_mpeg(content: Content) -> bool:
-    """Whether a file begins with frames of MPEG audio."""
+    """Return whether a file begins with frames of MPEG audio."""
     start = after_tags(content)
     return _next_frame(content, start, None, start + 1) == start
 
 
 def with_its_length(content: Content) -> tuple[bytes, int] | None:
-    """What the first bytes of an MPEG file should be for a reader to know its length, and how many bytes of the file
-    they stand for; None where a reader finds out by itself.
+    """Return what the first bytes of an MPEG file should be for a reader to know its length, and how many bytes of the
+    file they stand for; None where a reader finds out by itself.
 
     Args:
         content: the whole file, which may be mapped into memory.
@@ -132,8 +133,8 @@ def _tag_size(content: Content, at: int) -> int:
 
 
 def _count(content: Content, start: int, first: FrameHeader) -> tuple[int, int]:
-    """How many whole frames there are from the first on, and where the last one ends. What lies between them is left
-    out, as decoders do."""
+    """Return how many whole frames there are from the first on, and where the last one ends. What lies between them
+    is left out, as decoders do."""
     number, at, end, size = 0, start, start, len(content)
     while at + 4 <= size:
         frame = frame_header(content[at : at + 4])
@@ -150,7 +151,7 @@ def _count(content: Content, start: int, first: FrameHeader) -> tuple[int, int]:
 
 
 def _next_frame(content: Content, at: int, like: FrameHeader | None, limit: int) -> int:
-    """Where the next frame begins that is followed by another one or by the end; -1 where there is none."""
+    """Return where the next frame begins that is followed by another one or by the end; -1 where there is none."""
     size = len(content)
     while 0 <= (at := content.find(b"\xff", at, limit)):
         frame = frame_header(content[at : at + 4])
@@ -164,7 +165,7 @@ def _next_frame(content: Content, at: int, like: FrameHeader | None, limit: int)
 
 
 def _statement(header: bytes, number: int, size: int) -> bytes:
-    """A frame without sound, for a stream with such headers, that states its frames and bytes."""
+    """Return a frame without sound, for a stream with such headers, that states its frames and bytes."""
     open_header = bytes([header[0], header[1] | 1, header[2] & 0xFD, header[3]])  # no checksum, no padding
     for kbps in range(1, 15):
         head = bytes([*open_header[:2], kbps << 4 | open_header[2] & 0x0F, open_header[3]])

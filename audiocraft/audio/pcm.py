@@ -80,8 +80,8 @@ def checked_rate(rate: object, field: str) -> int:
 
 
 def checked_samples(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
-    """The same as float32, on its device, or a refusal that names `field`: a codec makes a constant buzz of undefined
-    samples, and noise of integers that are not scaled."""
+    """Return the same as float32, on its device, or a refusal that names `field`: a codec makes a constant buzz of
+    undefined samples, and noise of integers that are not scaled."""
     return checked_recordings([wav], field)[0]
 
 
@@ -98,7 +98,7 @@ def checked_recordings(wavs: Sequence[Tensor | npt.NDArray[Any]], field: str) ->
 
 
 def _scaled(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
-    """What a caller gave as float32, on its device."""
+    """Return what a caller gave as float32, on its device."""
     try:
         return f32_pcm(wav)
     except InvalidInput as error:

@@ -44,7 +44,7 @@ class Pieces:
         self._held, self._left = held, left
 
     def finish(self) -> Iterator[Tensor]:
-        """The results that remain; none where nothing was pushed."""
+        """Yield the results that remain; none where nothing was pushed."""
         if self._held is not None:
             yield self._results(self._held, self._left, None)
             self._held = None

@@ -15,11 +15,11 @@ class ProcessorStream(Protocol):
     as long as it was, and does not depend on how it was cut."""
 
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [C, n] -> those [C, m] that are settled by them; m may be 0."""
+        """Take the next samples [C, n] and return those [C, m] that are settled by them; m may be 0."""
         ...
 
     def finish(self) -> Tensor:
-        """The samples [C, m] that were held back."""
+        """Return the samples [C, m] that were held back."""
         ...
 
 
@@ -40,7 +40,7 @@ class RowProcessors:
 
 
 def processor_of(processor: AudioProcessor | RowProcessors, row: int) -> AudioProcessor:
-    """What row `row` goes through."""
+    """Return what row `row` goes through."""
     return processor.rows[row] if isinstance(processor, RowProcessors) else processor
 
 
@@ -62,7 +62,7 @@ class SeriesStream:
         self._streams, self._channels = streams, channels
 
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [C, n] -> those [C, m] that are settled by them."""
+        """Take the next samples [C, n] and return those [C, m] that are settled by them."""
         for stream in self._streams:
             audio = stream.push(audio)
         return audio
@@ -77,6 +77,7 @@ class SeriesStream:
 
 
 def processed(wav: Tensor, sample_rate: int, processor: AudioProcessor) -> Tensor:
-    """A whole piece wav [C, N] behind a processor, [C, N] on its device. The same samples as its stream gives."""
+    """Return a whole piece wav [C, N] behind a processor, [C, N] on its device. The same samples as its stream
+    gives."""
     stream = processor.open(sample_rate, wav.shape[0])
     return torch.cat([stream.push(wav), stream.finish().to(wav.device)], dim=-1)

@@ -53,7 +53,7 @@ class AudioFile(soundfile.SoundFile):
 
 
 def native_name(path: Path) -> str | bytes:
-    """A path as libsndfile takes it; on Linux a name is bytes and need not be UTF-8."""
+    """Return a path as libsndfile takes it; on Linux a name is bytes and need not be UTF-8."""
     return str(path) if os.name == "nt" else os.fsencode(path)
 
 
@@ -106,8 +106,8 @@ class _Sequential(soundfile.SoundFile):
 
 @lru_cache(maxsize=1 << 16)
 def _mended_head(path: Path, size: int, _changed: int) -> tuple[bytes, int] | None:
-    """What a file should begin with, and how many of its bytes that stands for; None where it is right as it is. Kept
-    for as long as the file stays the same, because training reads parts of a file again and again."""
+    """Return what a file should begin with, and how many of its bytes that stands for; None where it is right as it
+    is. Kept for as long as the file stays the same, because training reads parts of a file again and again."""
     if not size:
         return None
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -132,7 +132,7 @@ def _mended_head(path: Path, size: int, _changed: int) -> tuple[bytes, int] | No
 
 
 def _wave_head(content: mmap.mmap) -> tuple[bytes, int] | None:
-    """A WAV whose audio has no bytes, though bytes follow that are no other chunks."""
+    """Return a WAV whose audio has no bytes, though bytes follow that are no other chunks."""
     order = ">" if content[:4] == b"RIFX" else "<"
     at, total, end = 12, None, len(content)
     while at + 8 <= min(end, _LONGEST_HEADER):
@@ -156,7 +156,7 @@ def _wave_to_the_end(
 
 
 def _only_chunks(content: mmap.mmap, at: int, order: str) -> bool:
-    """Whether from `at` on a file is made of chunks: then it holds no audio."""
+    """Return whether from `at` on a file is made of chunks: then it holds no audio."""
     while at + 8 <= len(content):
         if not content[at : at + 4].isalnum():
             return False
@@ -166,7 +166,7 @@ def _only_chunks(content: mmap.mmap, at: int, order: str) -> bool:
 
 
 def _au_head(content: mmap.mmap) -> tuple[bytes, int] | None:
-    """An AU file of no bytes, though some follow."""
+    """Return an AU file of no bytes, though some follow."""
     start = int.from_bytes(content[4:8], "big")
     if content[8:12] != bytes(4) or start >= len(content):
         return None
@@ -174,7 +174,7 @@ def _au_head(content: mmap.mmap) -> tuple[bytes, int] | None:
 
 
 def _caf_head(content: mmap.mmap) -> tuple[bytes, int] | None:
-    """A CAF file whose audio goes to the end (which is written as -1), or should go beyond it."""
+    """Return a CAF file whose audio goes to the end (which is written as -1), or should go beyond it."""
     at, end = 8, len(content)
     while at + 12 <= min(end, _LONGEST_HEADER):
         name, size = content[at : at + 4], struct.unpack(">q", content[at + 4 : at + 12])[0]
@@ -212,7 +212,7 @@ def _refuse_chains(content: mmap.mmap) -> None:
 
 
 def _flac_head(path: Path, content: mmap.mmap, start: int) -> tuple[bytes, int] | None:
-    """A FLAC file with no number of samples, or one that cannot be true."""
+    """Return a FLAC file with no number of samples, or one that cannot be true."""
     info = content[start : start + _FLAC_INFO]
     if len(info) < _FLAC_INFO:
         return None
@@ -239,7 +239,7 @@ def with_total(info: bytes, total: int) -> bytes:
 
 
 def _holds(content: mmap.mmap, start: int, info: bytes, total: int) -> bool:
-    """Whether so few samples can fill the file: FLAC is never much larger than plain samples."""
+    """Return whether so few samples can fill the file: FLAC is never much larger than plain samples."""
     at, last = start + 4, False
     while not last and at + 4 <= len(content):
         last, at = bool(content[at] & 0x80), at + 4 + int.from_bytes(content[at + 1 : at + 4], "big")
@@ -249,7 +249,7 @@ def _holds(content: mmap.mmap, start: int, info: bytes, total: int) -> bool:
 
 
 def _reaches(path: Path, total: int) -> bool:
-    """Whether the last sample of so many is there."""
+    """Return whether the last sample of so many is there."""
     try:
         with soundfile.SoundFile(native_name(path)) as file:
             file.seek(total - 1)
@@ -259,7 +259,7 @@ def _reaches(path: Path, total: int) -> bool:
 
 
 def _counted(path: Path, head: bytes, skipped: int) -> int:
-    """Frames up to the end, or to where the file is damaged."""
+    """Return frames up to the end, or to where the file is damaged."""
     count, source = 0, _Mended(path, head, skipped)
     try:
         with _Sequential(source) as file:

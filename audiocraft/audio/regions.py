@@ -12,7 +12,7 @@ from audiocraft.errors import InvalidInput
 
 
 def checked_regions(regions: Any, duration: float) -> tuple[tuple[float, float], ...]:
-    """Regions to keep, checked: ascending, apart, inside the piece, and not all of it."""
+    """Return regions to keep, checked: ascending, apart, inside the piece, and not all of it."""
     if isinstance(regions, str | bytes) or not isinstance(regions, Iterable):
         raise InvalidInput(f"keep must be a list of regions, got {regions!r}", field="keep")
     entries = tuple(regions)

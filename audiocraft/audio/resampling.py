@@ -44,7 +44,7 @@ class StreamResampler:
         return self._made(blocks * self._new)
 
     def finish(self) -> Tensor:
-        """What remains [B, m]; nothing may be pushed afterwards."""
+        """Return what remains [B, m]; nothing may be pushed afterwards."""
         if self._held is None and self._soxr is None:
             return self._nothing
         total = self._new * self._came // self._old

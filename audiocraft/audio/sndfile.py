@@ -148,14 +148,16 @@ class SoundFileWriter:
             self._file.close()
 
     def _missing(self) -> int:
-        """Frames of silence, 20 to 40 ms, that end an Opus file in the middle of a packet. libsndfile writes noise of
-        any level where only what its encoder looked ahead is left for the last one, and the codec smears what is near.
+        """Return frames of silence, 20 to 40 ms, that end an Opus file in the middle of a packet. libsndfile writes
+        noise of any level where only what its encoder looked ahead is left for the last one, and the codec smears
+        what is near.
         """
         packet = round(_OPUS_PACKET_S * self.sample_rate)
         return packet + (packet // 2 - self._frames) % packet
 
     def _ready(self, frames: Samples) -> npt.NDArray[Any]:
-        """Frames [n, C] as the encoder takes them: in 16 bits where nothing is lost, so that all such formats agree."""
+        """Return frames [n, C] as the encoder takes them: in 16 bits where nothing is lost, so that all such formats
+        agree."""
         if self.form.lossless:
             return np.ascontiguousarray(pcm16(frames))
         return np.ascontiguousarray(np.clip(frames, -1, 1))

@@ -42,7 +42,7 @@ _PIECE_S = 60
 def speech_regions(
     wav: Tensor, sample_rate: int, *, pause: float = 0.3, detector: SpeechDetector = "auto"
 ) -> Regions:
-    """Where wav [C, N] speaks.
+    """Return where wav [C, N] speaks.
 
     Args:
         pause: seconds of silence that do not yet end a region.
@@ -69,7 +69,7 @@ def _installed() -> bool:
 
 
 def _by_network(wav: Tensor, sample_rate: int) -> NDArray[np.bool_]:
-    """Whether each frame of 32 ms is speech."""
+    """Return whether each frame of 32 ms is speech."""
     session = _network()
     mono = convert_audio(wav.float().cpu(), sample_rate, _RATE, 1)[0].numpy()
     mono = np.pad(mono, (_BEFORE, -len(mono) % _FRAME))
@@ -102,7 +102,7 @@ def _network() -> Any:
 
 
 def _by_level(wav: Tensor, sample_rate: int) -> NDArray[np.bool_]:
-    """Whether each 10 ms are well above the noise."""
+    """Return whether each 10 ms are well above the noise."""
     hop = max(1, round(_HOP_S * sample_rate))
     levels = []
     for piece in wav.mean(dim=0, keepdim=True).cpu().split(_PIECE_S * 100 * hop, dim=-1):
@@ -124,7 +124,7 @@ def _by_level(wav: Tensor, sample_rate: int) -> NDArray[np.bool_]:
 
 
 def _regions(marked: NDArray[np.bool_], step: float, pause: float, seconds: float) -> Regions:
-    """The stretches of what is marked, without short pauses and clicks, and with a margin on both sides."""
+    """Return the stretches of what is marked, without short pauses and clicks, and with a margin on both sides."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
     stretches = edges.reshape(-1, 2) * step
     joined: list[list[float]] = []
@@ -142,7 +142,7 @@ def _regions(marked: NDArray[np.bool_], step: float, pause: float, seconds: floa
 
 
 def _apart(regions: Sequence[tuple[float, float]]) -> Regions:
-    """Regions whose margins do not overlap."""
+    """Return regions whose margins do not overlap."""
     out: list[tuple[float, float]] = []
     for start, end in regions:
         if out and start <= out[-1][1]:

@@ -51,7 +51,7 @@ def move_strokes(audio: Tensor, sample_rate: int, times: Sequence[float], shifts
 
 
 def _lasting(audio: Tensor, start: int, end: int, length: int, sample_rate: int) -> Tensor:
-    """The slice of `audio` from start to end, as long as `length`."""
+    """Return the slice of `audio` from start to end, as long as `length`."""
     part = audio[:, start : start + min(length, end - start)].clone()
     missing = length - part.shape[-1]
     if missing <= 0:
@@ -78,7 +78,7 @@ def _lasting(audio: Tensor, start: int, end: int, length: int, sample_rate: int)
 
 
 def _most_alike(mono: Tensor, like: int, nearest: int, furthest: int) -> int:
-    """How far before the end of mono [n] its last `like` samples occurred before, most like they are."""
+    """Return how far before the end of mono [n] its last `like` samples occurred before, most like they are."""
     size = len(mono)
     ending = mono[size - like :]
     earlier = mono[size - furthest - like : size - nearest].unfold(0, like, 1)

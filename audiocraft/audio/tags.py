@@ -19,7 +19,7 @@ def generation_tags(title: str, *, model: str, seed: int) -> dict[str, str]:
 
 
 def decoding_tags(codec: str) -> dict[str, str]:
-    """The same of a file that a codec made of codes; where the codes come from is not known."""
+    """Return the same of a file that a codec made of codes; where the codes come from is not known."""
     return {
         "title": "decoded audio",
         "artist": codec,

@@ -42,8 +42,8 @@ def wav_header(
 
 
 def wav_notes(tags: Mapping[str, str]) -> bytes:
-    """The part of a WAV file that holds title, artist, comment and software; it may stand before or after the samples.
-    Empty ones are left out."""
+    """Return the part of a WAV file that holds title, artist, comment and software; it may stand before or after the
+    samples. Empty ones are left out."""
     lines = {name: " ".join(text.split()) for name, text in tags.items()}
     info = b"".join(_chunk(_NOTES[name], text.encode() + b"\0") for name, text in lines.items() if text)
     return _chunk(b"LIST", b"INFO" + info) if info else b""

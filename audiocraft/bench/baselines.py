@@ -67,7 +67,7 @@ class Peer:
 
 
 def size_called(name: str) -> Size:
-    """The size of that name; one of `SIZES`."""
+    """Return the size of that name; one of `SIZES`."""
     if name not in SIZES:
         raise InvalidInput(f"size {name!r} is not one of {', '.join(SIZES)}", field="size")
     return SIZES[name]
@@ -104,7 +104,7 @@ def random_model(name: str, *, device: torch.device, precision: str = "auto") ->
 def measure_transformers(
     name: str, *, device: torch.device, precision: str = "fp32", steps: int = 50, seconds: float = 10.0
 ) -> Peer:
-    """The same sizes in transformers: its decoder with a cache, two rows, and its codec."""
+    """Return the same sizes in transformers: its decoder with a cache, two rows, and its codec."""
     library = require("transformers", extra="style")
     dtype = DTYPES.get(precision, torch.float32)
     step = statistics.median(_steps(library, size_called(name), device, dtype, steps)[WARM_UP:])

@@ -55,7 +55,7 @@ def describe(device: torch.device, *, quick: bool = False) -> Machine:
 
 
 def read_speed(device: torch.device, *, megabytes: int) -> float:
-    """Bytes a second that can be read from memory, the best of five: what caches hold is a small part of it."""
+    """Return bytes a second that can be read from memory, the best of five: what caches hold is a small part of it."""
     data = torch.ones(megabytes * 2**18, device=device)
     found = kernels() if device.type == "cpu" else None
     best = float("inf")
@@ -78,7 +78,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """The most memory that this process has had on `device`; None where the system does not say."""
+    """Return the most memory that this process has had on `device`; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

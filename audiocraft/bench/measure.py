@@ -129,7 +129,7 @@ def measure(
 
 
 def measure_steps(model: TokenModel, *, frames: int, read_gb_s: float) -> Steps:
-    """A piece of `frames` with guidance, step by step."""
+    """Return a piece of `frames` with guidance, step by step."""
     lm, device = model.lm, model.device
     guided = prepare(lm, [_attributes(model)], Guidance(coef=3.0), device=device)
     stamps: list[float] = []
@@ -158,8 +158,8 @@ def measure_steps(model: TokenModel, *, frames: int, read_gb_s: float) -> Steps:
 
 
 def weights_of_step(lm: nn.Module) -> int:
-    """Bytes that a step reads: everything of the network but its tables, of which it reads a line, and the keys and
-    values of cross-attention, which are made when a request begins."""
+    """Return bytes that a step reads: everything of the network but its tables, of which it reads a line, and the
+    keys and values of cross-attention, which are made when a request begins."""
     tensors = [*lm.named_parameters(), *lm.named_buffers()]
     return sum(
         tensor.nbytes // (3 if "cross_attention." in name and "in_proj" in name else 1)
@@ -169,7 +169,7 @@ def weights_of_step(lm: nn.Module) -> int:
 
 
 def measure_first_audio(model: TokenModel, request: GenerationRequest) -> float:
-    """Seconds from a request to its first samples."""
+    """Return seconds from a request to its first samples."""
     began = time.perf_counter()
     chunks = iter(model.stream(request))
     next(chunks)
@@ -181,7 +181,7 @@ def measure_first_audio(model: TokenModel, request: GenerationRequest) -> float:
 
 
 def measure_decoding(model: TokenModel, codes: Tensor) -> float:
-    """Seconds to turn `codes` into audio."""
+    """Return seconds to turn `codes` into audio."""
     began = time.perf_counter()
     decode_rows(model.decoder, codes)
     synchronise(model.device)
@@ -210,7 +210,7 @@ def measure_company(model: TokenModel, request: GenerationRequest, count: int) -
 
 
 def _attributes(model: TokenModel) -> ConditioningAttributes:
-    """What a request of ours is conditioned on."""
+    """Return what a request of ours is conditioned on."""
     prepared = model.prepare(
         GenerationRequest(prompts=(PROMPT,), duration=min(10.0, model.max_duration), seeds=(1,))
     )

@@ -31,7 +31,7 @@ class SpeedReport:
 
 
 def rows(report: SpeedReport) -> Iterator[Row]:
-    """What was measured, its value, and what it is to be compared with."""
+    """Yield what was measured, its value, and what it is to be compared with."""
     speed, peer = report.speed, report.peer
     steps = speed.steps
     yield "Decoding step", f"{steps.ms:.2f} ms", f"{steps.rows} rows, {steps.per_second:.0f} steps/s"
@@ -71,7 +71,7 @@ def rows(report: SpeedReport) -> Iterator[Row]:
 
 
 def title(report: SpeedReport) -> str:
-    """Which model, on which machine."""
+    """Return which model, on which machine."""
     machine, speed = report.machine, report.speed
     return (
         f"{speed.model}, {speed.precision}, {speed.seconds:g} s of audio, on {machine.processor} ({machine.device}, "
@@ -81,7 +81,7 @@ def title(report: SpeedReport) -> str:
 
 
 def _can_draw(encoding: str) -> bool:
-    """Whether lines of a table can be written in an encoding."""
+    """Return whether lines of a table can be written in an encoding."""
     try:
         "┏━┃".encode(encoding)
     except UnicodeEncodeError:
@@ -90,7 +90,7 @@ def _can_draw(encoding: str) -> bool:
 
 
 def show(report: SpeedReport) -> str:
-    """A table for a terminal."""
+    """Return a table for a terminal."""
     table = Table(title=title(report), title_justify="left")
     for name, justify in zip(_HEAD, ("left", "right", "left"), strict=True):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def show(report: SpeedReport) -> str:
 
 
 def to_markdown(report: SpeedReport) -> str:
-    """A table for a document."""
+    """Return a table for a document."""
     lines = [f"**{title(report)}**", "", f"| {' | '.join(_HEAD)} |", "|---|--:|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows(report)), ""])
 

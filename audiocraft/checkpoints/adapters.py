@@ -126,8 +126,8 @@ def add(base: Mapping[str, Tensor], adapters: Mapping[str, Tensor], scale: float
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """What tells one base from another: names, shapes and a sample of the values in half precision, so that a model
-    and its copy in half precision are the same base."""
+    """Return what tells one base from another: names, shapes and a sample of the values in half precision, so that a
+    model and its copy in half precision are the same base."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         flat = tensor.detach().reshape(-1)

@@ -73,7 +73,7 @@ class DownloadSource:
 
 
 def fetch(source: DownloadSource, target: Path) -> Path:
-    """The file of `source` at `target`, which is written completely or not at all; nothing is fetched twice."""
+    """Return the file of `source` at `target`, which is written completely or not at all; nothing is fetched twice."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
@@ -92,7 +92,7 @@ def fetch(source: DownloadSource, target: Path) -> Path:
 
 
 def note_path(file: Path) -> Path:
-    """Where the origin and the digest of a fetched file are kept."""
+    """Return where the origin and the digest of a fetched file are kept."""
     return file.with_name(f"{file.name}.origin.json")
 
 
@@ -151,7 +151,7 @@ def _download(source: DownloadSource, part: Path) -> None:
 
 
 def _transfer(source: DownloadSource, part: Path) -> bool:
-    """One connection's worth; True when the file is complete."""
+    """Return one connection's worth; True when the file is complete."""
     mark = _mark(part)
     # Without its version or a digest, nobody would notice that the rest belongs to another file.
     known = mark.exists() or source.sha256 is not None
@@ -192,7 +192,7 @@ def _transfer(source: DownloadSource, part: Path) -> bool:
 
 
 def _mark(part: Path) -> Path:
-    """Where the version of an unfinished file is kept."""
+    """Return where the version of an unfinished file is kept."""
     return part.with_name(f"{part.name}.etag")
 
 

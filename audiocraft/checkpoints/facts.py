@@ -116,8 +116,8 @@ def check_takes(name: str, takes: frozenset[str], what: str) -> None:
 
 
 def family_of(name: str | Path, *, kind: str | None = None) -> ModelFamily:
-    """The family of the model called `name`, which is a bundled or published name, a folder, a file, an id on the hub
-    or an address; no weights are read and nothing is fetched.
+    """Return the family of the model called `name`, which is a bundled or published name, a folder, a file, an id on
+    the hub or an address; no weights are read and nothing is fetched.
 
     Args:
         kind: of the network that is meant, where a name or a folder stands for several.
@@ -133,7 +133,7 @@ def family_of(name: str | Path, *, kind: str | None = None) -> ModelFamily:
 
 
 def facts_of(name: str | Path, *, kind: str | None = None) -> ModelFacts:
-    """What is known of the model called `name`; see `family_of`."""
+    """Return what is known of the model called `name`; see `family_of`."""
     family_of(name, kind=kind)
     found = find_facts(name, kind=kind)
     assert found is not None
@@ -175,7 +175,7 @@ def vocabulary_called(name: str | Path) -> Vocabulary | None:
 
 
 def facts_of_files(name: str, found: Found) -> ModelFacts:
-    """What the files of a model say about it."""
+    """Return what the files of a model say about it."""
     config, family = found.config, found.family
     facts = ModelFacts(
         name=name,
@@ -202,8 +202,8 @@ def facts_of_files(name: str, found: Found) -> ModelFacts:
 
 
 def look(path: Path, kind: str | None = None) -> Found | None:
-    """What the folder or file at `path` holds of `kind` (None: whatever it is, a generator first); None if that is
-    nothing of ours. A file that contradicts itself, or names an unknown family, is an error."""
+    """Return what the folder or file at `path` holds of `kind` (None: whatever it is, a generator first); None if
+    that is nothing of ours. A file that contradicts itself, or names an unknown family, is an error."""
     try:
         stamp = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in _said_by(path))
     except OSError:
@@ -236,7 +236,7 @@ def _family_of(name: str | Path, kind: str | None) -> ModelFamily | None:
 
 
 def _said_by(path: Path) -> list[Path]:
-    """The files that say what is at `path`."""
+    """Return the files that say what is at `path`."""
     if path.is_file():
         return [path.parent / CONFIG_FILE if path.suffix == ".safetensors" else path]
     names = (CONFIG_FILE, RUN_FILE, GENERATION_FILE, FEATURES_FILE, *_release_files())
@@ -284,7 +284,7 @@ def _look_at_config(folder: Path, kind: str | None) -> Found | None:
 
 
 def family_of_header(header: Mapping[str, Any], *, source: str) -> ModelFamily:
-    """The family of a model in our own format. Files that were written before they named one are recognised."""
+    """Return the family of a model in our own format. Files that were written before they named one are recognised."""
     kind, stated = str(header.get("kind")), header.get("family")
     config = header.get("config")
     if stated is not None:

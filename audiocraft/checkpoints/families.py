@@ -150,7 +150,7 @@ class ModelFamily:
         return self.facade is not None
 
     def release(self, name: str) -> Release | None:
-        """The release called `name` by those who know the family."""
+        """Return the release called `name` by those who know the family."""
         for found in self.releases:
             if name in (*found.names, *found.family_aliases):
                 return found
@@ -271,7 +271,7 @@ def families() -> tuple[ModelFamily, ...]:
 
 
 def family_called(name: str, *, source: str = "") -> ModelFamily:
-    """The family `name`; an unknown one is an error that lists those there are.
+    """Return the family `name`; an unknown one is an error that lists those there are.
 
     Args:
         source: the file that says so, for the message.
@@ -300,13 +300,13 @@ def kind_called(name: str) -> NetworkKind:
 
 
 def of_kind(kind: str | None) -> Iterator[ModelFamily]:
-    """The families whose network is of `kind`; for None all, generators first."""
+    """Yield the families whose network is of `kind`; for None all, generators first."""
     found = [family for family in families() if kind in (None, family.kind.name)]
     yield from sorted(found, key=lambda family: not family.generates)
 
 
 def release_called(name: str, *, kind: str | None = None) -> tuple[ModelFamily, Release] | None:
-    """The release that is called exactly `name`, with its family."""
+    """Return the release that is called exactly `name`, with its family."""
     for family in of_kind(kind):
         for release in family.releases:
             if name in release.names:
@@ -315,8 +315,8 @@ def release_called(name: str, *, kind: str | None = None) -> tuple[ModelFamily, 
 
 
 def kind_of_exactly(name: str) -> str | None:
-    """The kind of network of the only published model whose full name is `name`, so that a person who reads a name in a
-    list gets that model and not another one for which it is short; None where that decides nothing."""
+    """Return the kind of network of the only published model whose full name is `name`, so that a person who reads a
+    name in a list gets that model and not another one for which it is short; None where that decides nothing."""
     found = {family.kind.name for family in families() for release in family.releases if release.repo == name}
     return found.pop() if len(found) == 1 else None
 
@@ -329,8 +329,8 @@ def recognise(
     solver: str | None = None,
     source: str = "",
 ) -> ModelFamily:
-    """The family of the model with this configuration: what the file says itself, else the solver that trained it,
-    else what the configuration describes. A name of a file or folder decides nothing.
+    """Return the family of the model with this configuration: what the file says itself, else the solver that trained
+    it, else what the configuration describes. A name of a file or folder decides nothing.
 
     Args:
         kind: of network that is wanted; another one is an OtherKind error.
@@ -366,7 +366,7 @@ def _recognised(config: Mapping[str, Any], kind: str | None, solver: str | None)
 
 
 def of_model_type(model_type: str, *, stated: object = None, source: str = "") -> ModelFamily | None:
-    """The family of a `transformers` model; None if it is none of ours.
+    """Return the family of a `transformers` model; None if it is none of ours.
 
     Args:
         model_type: what its `config.json` says.
@@ -378,7 +378,7 @@ def of_model_type(model_type: str, *, stated: object = None, source: str = "") -
 
 
 def of_solver(solver: str) -> ModelFamily:
-    """The family of what a training solver makes."""
+    """Return the family of what a training solver makes."""
     for family in families():
         if solver in family.solvers:
             return family
@@ -386,13 +386,14 @@ def of_solver(solver: str) -> ModelFamily:
 
 
 def of_file(package: Mapping[Any, Any], kind: str | None = None) -> ModelFamily | None:
-    """The family that knows a `torch.save` file without a training configuration."""
+    """Return the family that knows a `torch.save` file without a training configuration."""
     known = (family for family in of_kind(kind) if family.knows_file is not None)
     return next((family for family in known if family.knows_file and family.knows_file(package)), None)
 
 
 def default_of(kind: str) -> ModelFamily:
-    """The family of models of `kind` that say nothing about themselves: the one that declares it, else the first."""
+    """Return the family of models of `kind` that say nothing about themselves: the one that declares it, else the
+    first."""
     found = [family for family in families() if family.kind.name == kind]
     kind_called(kind)
     return next((family for family in found if family.default), found[0])

@@ -50,7 +50,7 @@ def save_checkpoint(state: Any, checkpoint_path: Path, is_sharded: bool = False)
 
 
 def load_checkpoint(checkpoint_path: Path, is_sharded: bool = False) -> Any:
-    """Tensors and plain containers from a file that one of our runs wrote, on the CPU."""
+    """Return tensors and plain containers from a file that one of our runs wrote, on the CPU."""
     checkpoint_path = Path(checkpoint_path)
     if is_sharded:
         check_sharded_checkpoint(checkpoint_path, checkpoint_path)
@@ -76,7 +76,7 @@ def _check_sums(path: Path) -> None:
 
 
 def is_sharded_checkpoint(path: Path) -> bool:
-    """Whether the file is one shard of several."""
+    """Return whether the file is one shard of several."""
     return re.search(r"\.th\.\d+$", Path(path).name) is not None
 
 
@@ -104,7 +104,7 @@ def flush_stale_checkpoints(checkpoint_path: Path, keep_last: int | None = None)
 def resolve_checkpoint_path(
     sig_or_path: Path | str, name: str | None = None, use_fsdp: bool = False, runs: Path | None = None
 ) -> Path | None:
-    """The checkpoint of a run: `//sig/<signature or name>`, a run folder, or a file. None if absent.
+    """Return the checkpoint of a run: `//sig/<signature or name>`, a run folder, or a file. None if absent.
 
     Args:
         runs: the folder of all runs; by default where runs go.
@@ -119,14 +119,14 @@ def resolve_checkpoint_path(
 
 
 def find_run(sig: str, runs: Path | None = None) -> Path | None:
-    """The folder of the run with this signature, or with this name, below `runs`; None if there is none."""
+    """Return the folder of the run with this signature, or with this name, below `runs`; None if there is none."""
     home = runs or AudioCraftEnvironment.get_dora_dir()
     named = [home / sig, *sorted(home.glob(f"*-{glob.escape(sig)}"))] if sig else []
     return next((folder for folder in named if folder.is_dir()), None)
 
 
 def load_weights(folder: Path) -> Mapping[str, Any]:
-    """The best weights of a run folder: {"state": state dict, "metric": float, "step": int}."""
+    """Return the best weights of a run folder: {"state": state dict, "metric": float, "step": int}."""
     best = folder / checkpoint_name("best")
     if not best.exists():
         raise CheckpointError(f"{folder} has no {best.name} yet: it is written at the end of the first epoch")

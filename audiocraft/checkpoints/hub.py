@@ -19,17 +19,17 @@ Choice = Callable[[Sequence[str]], list[str]]
 
 
 def offline() -> bool:
-    """Whether the user forbids network access ($HF_HUB_OFFLINE, $AUDIOCRAFT_OFFLINE)."""
+    """Return whether the user forbids network access ($HF_HUB_OFFLINE, $AUDIOCRAFT_OFFLINE)."""
     return any(os.environ.get(name, "").lower() in _ON for name in ("HF_HUB_OFFLINE", "AUDIOCRAFT_OFFLINE"))
 
 
 def is_repo(text: str) -> bool:
-    """Whether `text` reads like `org/model` or `org/model@revision`."""
+    """Return whether `text` reads like `org/model` or `org/model@revision`."""
     return _REPO.fullmatch(text) is not None
 
 
 def hub_cache() -> Path:
-    """Where `huggingface-hub` keeps files on this machine."""
+    """Return where `huggingface-hub` keeps files on this machine."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
@@ -45,7 +45,7 @@ def hub_snapshot(repo: str) -> Path | None:
 
 
 def repo_of(path: Path) -> str | None:
-    """The repository that a folder or file of the cache belongs to, or None."""
+    """Return the repository that a folder or file of the cache belongs to, or None."""
     for folder in (path, *path.parents):
         if folder.name.startswith("models--"):
             return folder.name.removeprefix("models--").replace("--", "/", 1)

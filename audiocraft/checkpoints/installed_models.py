@@ -28,7 +28,7 @@ def here() -> dict[str, Path]:
 
 
 def models_here() -> dict[str, ModelFacts]:
-    """What is known of the models that need no network, by name; folders that hold none of ours are left out."""
+    """Return what is known of the models that need no network, by name; folders that hold none of ours are left out."""
     models = {}
     for name, folder in here().items():
         try:

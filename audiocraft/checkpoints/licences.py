@@ -20,7 +20,7 @@ _said: set[str] = set()
 
 
 def licence_of(path: Path, meta: Mapping[str, Any], name: str | Path = "") -> str | None:
-    """The licence of the weights at `path`, or None if nothing says.
+    """Return the licence of the weights at `path`, or None if nothing says.
 
     Args:
         meta: what the checkpoint says about itself.
@@ -57,6 +57,6 @@ def say_once(name: str | Path, licence: str | None) -> None:
 
 
 def _short(name: str | Path) -> str:
-    """What a person would call the model: a folder by its name, not by its path."""
+    """Return what a person would call the model: a folder by its name, not by its path."""
     path = Path(name)
     return path.name if path.is_absolute() else str(name)

@@ -23,7 +23,7 @@ class _Plain(pickle.Unpickler):
 
 
 def load_plain_pickle(path: Path) -> Any:
-    """What the pickle at `path` holds, if that is plain values."""
+    """Return what the pickle at `path` holds, if that is plain values."""
     try:
         if path.stat().st_size > _LARGEST:
             raise CheckpointError(f"{path} has {path.stat().st_size} bytes; at most {_LARGEST} are read")

@@ -30,7 +30,7 @@ FORMAT = 1
 def read(
     name: str | Path, *, kind: str, cache: str | Path | None = None, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """The checkpoint called `name` (see `sources.resolve`); files that only point elsewhere are followed.
+    """Return the checkpoint called `name` (see `sources.resolve`); files that only point elsewhere are followed.
 
     Args:
         dtype: of all floating-point tensors; converted while reading, without a second copy of the model. None leaves
@@ -51,7 +51,7 @@ def read(
 
 
 def read_path(path: Path, *, kind: str, dtype: torch.dtype | None = None) -> Checkpoint | Pointer:
-    """What the folder or file at `path` holds."""
+    """Return what the folder or file at `path` holds."""
     try:
         if path.is_dir():
             return _read_folder(path, kind, dtype)
@@ -115,7 +115,8 @@ def _anchored(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _read_torch(path: Path, kind: str, dtype: torch.dtype | None) -> Checkpoint | Pointer:
-    """A file written by `torch.save`: a release, a pointer to another model, a training run, the codecs of 2022."""
+    """Return a file written by `torch.save`: a release, a pointer to another model, a training run, the codecs of
+    2022."""
     path = shards.first_rank(path)
     package = load_torch_file(path, dtype=dtype)
     if "pretrained" in package:
@@ -141,7 +142,7 @@ def _read_torch(path: Path, kind: str, dtype: torch.dtype | None) -> Checkpoint 
 
 
 def _read_package(package: Mapping[Any, Any], path: Path, kind: str, dtype: torch.dtype | None) -> Checkpoint:
-    """A release, or the checkpoint of a training run, which holds the same and much more."""
+    """Return a release, or the checkpoint of a training run, which holds the same and much more."""
     config = torch_header.config_of(package, source=str(path))
     family = families.recognise(config, kind=kind, source=str(path))
     places = _places_of_weights(package, path, family.kind)
@@ -165,7 +166,7 @@ def _read_package(package: Mapping[Any, Any], path: Path, kind: str, dtype: torc
 
 
 def _places_of_weights(package: Mapping[Any, Any], path: Path, kind: families.NetworkKind) -> tuple[str, ...]:
-    """The keys that lead to the weights."""
+    """Return the keys that lead to the weights."""
     best = package.get("best_state")
     if isinstance(best, Mapping) and any(isinstance(value, Tensor) for value in best.values()):
         return ("best_state",)
@@ -183,7 +184,7 @@ def _at(package: Mapping[Any, Any], places: tuple[str, ...]) -> Mapping[Any, Any
 
 
 def _tensors(weights: Mapping[Any, Any], path: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """The tensors under the names that released files use, each converted as it is taken."""
+    """Return the tensors under the names that released files use, each converted as it is taken."""
     taken: dict[str, Tensor] = {}
     source = weights if isinstance(weights, dict) else dict(weights)
     for name in list(source):

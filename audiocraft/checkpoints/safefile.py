@@ -54,7 +54,7 @@ class SafeFile:
         return list(self._entries)
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """The tensor `name`, which shares the memory of the file while no conversion is needed.
+        """Return the tensor `name`, which shares the memory of the file while no conversion is needed.
 
         Args:
             dtype: of floating-point tensors; None leaves it.
@@ -71,7 +71,7 @@ class SafeFile:
         return list(self._entries[name]["shape"])
 
     def dtype(self, name: str) -> torch.dtype:
-        """What the tensor `name` is stored as."""
+        """Return what the tensor `name` is stored as."""
         stored = self._entries[name]["dtype"]
         if stored not in _DTYPES:
             raise CheckpointError(f"{self.path}: {name} has the unknown type {stored}")
@@ -98,7 +98,7 @@ class SafeFile:
                 done += count
 
     def _again(self) -> FileIO:
-        """The same file, opened once more."""
+        """Return the same file, opened once more."""
         file = FileIO(self.path)
         if not os.path.samestat(os.fstat(file.fileno()), self._identity):
             file.close()
@@ -158,8 +158,8 @@ def _gathered(
 def _stacked(
     places: Sequence[tuple[SafeFile, str]], dtype: torch.dtype | None
 ) -> tuple[Tensor, Sequence[_Part]]:
-    """Several tensors as one, and what is left to be read: straight to where it is to be, so that no part is ever in
-    memory twice."""
+    """Return several tensors as one, and what is left to be read: straight to where it is to be, so that no part is
+    ever in memory twice."""
     shapes = [file.shape(name) for file, name in places]
     first, name = places[0]
     if any(not shape or shape[1:] != shapes[0][1:] for shape in shapes):

@@ -34,7 +34,7 @@ def bundled() -> dict[str, Path]:
 
 
 def resolve(name: str | Path, *, kind: str | None = None, cache: str | Path | None = None) -> Path:
-    """The folder or file that holds model `name`, fetched if it is not on this machine.
+    """Return the folder or file that holds model `name`, fetched if it is not on this machine.
 
     Args:
         name: a bundled name, a path, a short name such as "small", an id such as `org/model[@revision]`, or an
@@ -59,7 +59,7 @@ def resolve(name: str | Path, *, kind: str | None = None, cache: str | Path | No
 
 
 def local(name: str | Path, *, kind: str | None = None, cache: str | Path | None = None) -> Path | None:
-    """The folder or file that holds model `name`, if it is on this machine; nothing is fetched."""
+    """Return the folder or file that holds model `name`, if it is on this machine; nothing is fetched."""
     text = split_adapters(name)[0]
     home = Path(cache or cache_dir())
     if not text.strip():
@@ -80,7 +80,8 @@ def local(name: str | Path, *, kind: str | None = None, cache: str | Path | None
 
 
 def split_adapters(name: str | Path) -> tuple[str, tuple[tuple[Path, float], ...]]:
-    """The name of a model, and the files of adapters on it with their weights: `musicgen-nano+jazz.safetensors:0.8`.
+    """Return the name of a model, and the files of adapters on it with their weights: `musicgen-
+    nano+jazz.safetensors:0.8`.
 
     Raises:
         InvalidInput: a weight is not a number.
@@ -129,18 +130,18 @@ def _weight(text: str | None, part: str) -> float:
 
 
 def is_address(name: str | Path) -> bool:
-    """Whether `name` is an address on the web."""
+    """Return whether `name` is an address on the web."""
     return str(name).startswith(("http://", "https://"))
 
 
 def can_be_fetched(name: str | Path) -> bool:
-    """Whether `name` is an address, or reads like an id on the hub."""
+    """Return whether `name` is an address, or reads like an id on the hub."""
     text = str(name)
     return is_address(text) or (hub.is_repo(text) and not text.startswith((".", "~")))
 
 
 def nothing_called(name: str | Path, kind: str | None = None, home: Path | None = None) -> str:
-    """What to say where nothing is called `name`."""
+    """Return what to say where nothing is called `name`."""
     near = difflib.get_close_matches(str(name), _names(kind), n=1)
     if near:
         return f"no {_title(kind)} called {str(name)!r}: did you mean {near[0]!r}?"
@@ -150,7 +151,7 @@ def nothing_called(name: str | Path, kind: str | None = None, home: Path | None 
 
 
 def _names(kind: str | None) -> list[str]:
-    """What published models of `kind` are called, in full and in short."""
+    """Return what published models of `kind` are called, in full and in short."""
     return [
         name for family in families.of_kind(kind) for release in family.releases for name in release.names
     ]
@@ -161,20 +162,20 @@ def _title(kind: str | None) -> str:
 
 
 def _full_name(name: str, kind: str | None) -> str:
-    """The id of a published model for one of its short names; other names stay."""
+    """Return the id of a published model for one of its short names; other names stay."""
     released = families.release_called(name, kind=kind)
     return name if released is None else released[1].repo
 
 
 def sibling(name: str, filename: str) -> str | None:
-    """The address of `filename` in the folder of the address `name`; None if `name` is no address."""
+    """Return the address of `filename` in the folder of the address `name`; None if `name` is no address."""
     if not name.startswith(("http://", "https://")):
         return None
     return f"{name.partition('#')[0].rsplit('/', 1)[0]}/{filename}"
 
 
 def inside(folder: Path, filename: str) -> Path:
-    """The file `filename` of a model folder. A link that leads out of the folder is refused: a model that was
+    """Return the file `filename` of a model folder. A link that leads out of the folder is refused: a model that was
     copied from a stranger must not make its user read other files."""
     path = folder / filename
     home = folder.resolve()
@@ -188,7 +189,8 @@ def inside(folder: Path, filename: str) -> Path:
 
 
 def file_of(name: str | Path, filename: str) -> Path:
-    """The file `filename` of the folder `name`, or of a repository on the hub, fetched if it is not on this machine."""
+    """Return the file `filename` of the folder `name`, or of a repository on the hub, fetched if it is not on this
+    machine."""
     folder = Path(name).expanduser()
     if folder.is_file():
         folder = folder.parent
@@ -207,7 +209,7 @@ def file_of(name: str | Path, filename: str) -> Path:
 
 
 def text_encoder(repo: str) -> Path:
-    """The folder of a T5 in the hub's cache, fetched if it is not there."""
+    """Return the folder of a T5 in the hub's cache, fetched if it is not there."""
     snapshot = hub_snapshot(repo)
     needed = (CONFIG_FILE, "tokenizer.json")
     if snapshot is not None and all((snapshot / file).is_file() for file in needed):
@@ -226,13 +228,13 @@ def text_encoder(repo: str) -> Path:
 
 
 def _place_of(source: DownloadSource, home: Path) -> Path:
-    """Where the file at an address is kept; files of one remote folder share a local one."""
+    """Return where the file at an address is kept; files of one remote folder share a local one."""
     base = source.url.rsplit("/", 1)[0]
     return home / "urls" / hashlib.sha256(base.encode()).hexdigest()[:16] / source.filename
 
 
 def _fetched(text: str, home: Path) -> Path:
-    """The file at an address."""
+    """Return the file at an address."""
     source = DownloadSource.parse(text)
     base = source.url.rsplit("/", 1)[0]
     target = _place_of(source, home)
@@ -259,7 +261,7 @@ def _from_hub(repo: str, kind: str | None, home: Path) -> Path:
 
 
 def _release_files(kind: str | None) -> list[str]:
-    """What the files of networks of `kind` are called in the original's releases; of any kind, for None."""
+    """Return what the files of networks of `kind` are called in the original's releases; of any kind, for None."""
     files = (family.kind.release_file for family in families.of_kind(kind))
     return list(dict.fromkeys(file for file in files if file is not None))
 

@@ -226,7 +226,7 @@ def _write_transformers(
 
 
 def _upstream_tree(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The configuration with what the original's loader looks for, if it can build the model at all."""
+    """Return the configuration with what the original's loader looks for, if it can build the model at all."""
     config = dict(checkpoint.config)
     if checkpoint.kind == "compression":
         if config.get("compression_model", "encodec") != "encodec":
@@ -318,7 +318,7 @@ def _json(content: Mapping[str, Any]) -> str:
 
 
 def _stored(tensors: Mapping[str, Tensor], dtype: DType) -> dict[str, Tensor]:
-    """The tensors as they are stored: contiguous, and none sharing memory with another."""
+    """Return the tensors as they are stored: contiguous, and none sharing memory with another."""
     if dtype not in _DTYPES:
         raise InvalidInput(f"dtype {dtype!r} is not a choice; one of {', '.join(_DTYPES)}", field="dtype")
     seen: set[int] = set()

@@ -72,7 +72,7 @@ def analyze(
 
 
 def _report(file: Path, detector: Detector, picture: Path | None, **options: Any) -> Report:
-    """What there is to say about a file, whose spectrogram goes to `picture`."""
+    """Return what there is to say about a file, whose spectrogram goes to `picture`."""
     from audiocraft.analysis.report import analyse
     from audiocraft.audio.files import audio_read
     from audiocraft.audio.spectrogram import spectrogram_png

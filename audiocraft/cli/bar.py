@@ -43,7 +43,8 @@ class Bar:
             self._bar.stop()
 
     def reporter(self, start: int, stop: int) -> ProgressCallback:
-        """The callback of a run over the rows start..stop-1. It gives further takes of a row a line of their own."""
+        """Return the callback of a run over the rows start..stop-1. It gives further takes of a row a line of their
+        own."""
         return _Reporter(self, start, stop)
 
     def show_take(self, words: str, number: int, share: float) -> None:

@@ -34,7 +34,7 @@ def run(words: Sequence[str], commands: Mapping[str, tuple[str, str]]) -> int:
 
 
 def models(incomplete: str) -> list[str]:
-    """Names of models that begin so."""
+    """Return names of models that begin so."""
     from audiocraft.checkpoints.families import families
 
     names = [name for family in families() for release in family.releases for name in release.names]

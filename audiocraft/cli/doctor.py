@@ -72,7 +72,7 @@ def doctor(as_json: options.Document = False) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Everything that a bug report should say."""
+    """Return everything that a bug report should say."""
     from audiocraft.checkpoints.sources import bundled, cache_dir
 
     versions = {name: _version(name) for name in _REQUIRED}
@@ -98,7 +98,7 @@ def examine() -> dict[str, Any]:
 
 
 def _families() -> dict[str, dict[str, Any]]:
-    """What each family of models makes and takes, and which extras of this package its inputs need."""
+    """Return what each family of models makes and takes, and which extras of this package its inputs need."""
     from audiocraft.checkpoints.families import families
 
     return {
@@ -130,7 +130,7 @@ def _device() -> dict[str, Any]:
 
 
 def _kernels() -> dict[str, Any]:
-    """Whether music is made in compiled code, on which level of processors, and why not."""
+    """Return whether music is made in compiled code, on which level of processors, and why not."""
     from audiocraft.kernels.build import NO_COMPILER, SWITCH, levels, library
     from audiocraft.kernels.compiling import find_compiler
 

@@ -70,7 +70,7 @@ def loop(
 
 
 def target_of(file: Path, output: Path | None, what: str) -> Path:
-    """Where the result goes, if a file can be written there: never over the file that it is made of."""
+    """Return where the result goes, if a file can be written there: never over the file that it is made of."""
     from audiocraft.workflows.render import SUFFIXES, check_target
 
     suffix = file.suffix if file.suffix.lower() in SUFFIXES else ".wav"

@@ -149,7 +149,7 @@ def _refuse_other(target: Path, run: Path) -> None:
 
 
 def _written_by(run: Path) -> list[str]:
-    """The models that a run has written."""
+    """Return the models that a run has written."""
     path = run / _MODELS
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
@@ -183,7 +183,7 @@ def _prepared(recordings: Recordings, root: Path, base: Base, caption: str | Non
 def _finish(
     run: Path, target: Path, recordings: Recordings, base: Base, prepared: Prepared, method: Method
 ) -> Path:
-    """The model, its adapter, and a card that says what it was made of."""
+    """Return the model, its adapter, and a card that says what it was made of."""
     from audiocraft.solvers.runs import export, export_adapter
     from audiocraft.workflows.finetune import card
 
@@ -198,6 +198,6 @@ def _finish(
 
 
 def _words(recordings: Recordings) -> str:
-    """What one of the recordings is told to be, to be asked for."""
+    """Return what one of the recordings is told to be, to be asked for."""
     told = (str(recording.told.get("description") or "") for recording in recordings.used)
     return next((words for words in told if words), "as in my songs")

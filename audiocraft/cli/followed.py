@@ -45,7 +45,7 @@ class Followed:
         )
 
     def left_of(self, score: Mapping[str, Any]) -> dict[str, Any]:
-        """The score settings that are not chords at their times, whose tempo is that of their bars."""
+        """Return the score settings that are not chords at their times, whose tempo is that of their bars."""
         return dict(score) if self.chords is None else {**score, "chords": None, "tempo": None}
 
     def added_to(self, request: GenerationRequest, *, tempo: float | None) -> GenerationRequest:
@@ -61,7 +61,7 @@ class Followed:
         return request if self.tune is None else with_followed(request, self.tune, "tune")
 
     def files(self) -> tuple[FollowedFile, ...]:
-        """The files, for the record."""
+        """Return the files, for the record."""
         from audiocraft.workflows.origins import followed_of
 
         drums = () if self.drums is None else (followed_of(self.drums, "drums"),)

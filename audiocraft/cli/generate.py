@@ -139,7 +139,7 @@ def generate(
 
 
 def _understood(explainer: Explainer, job: Job, finished: Sequence[Rendered]) -> list[Understanding]:
-    """What was made of the words of each file."""
+    """Return what was made of the words of each file."""
     return [
         explainer.of(job.request, row, seed=item.recipe.seed, plan=item.recipe.plan)
         for row, item in enumerate(finished)
@@ -157,7 +157,7 @@ def _request(
     kept: Kept | None,
     decoder: str | None,
 ) -> GenerationRequest:
-    """The options as a request, which checks them. Rows have seeds one after the other."""
+    """Return the options as a request, which checks them. Rows have seeds one after the other."""
     from audiocraft.generation.held_tones import longest_tone_of
     from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
     from audiocraft.music.planning import ScoreSettings

@@ -89,7 +89,7 @@ class MannerOptions:
     flow_tolerance: options.FlowTolerance = None
 
     def settings(self) -> dict[str, Any]:
-        """Those that are settings of a model, by the names of the options."""
+        """Return those that are settings of a model, by the names of the options."""
         return {name: getattr(self, name) for name in self.__slots__ if name not in ("seed", "style_detail")}
 
 

@@ -12,8 +12,8 @@ Returned = TypeVar("Returned")
 
 
 def grouped(command: Callable[..., Returned]) -> Callable[..., Returned]:
-    """The command as the option parser reads it: a parameter whose type is a record stands for the fields of that,
-    each of which is an option, in this order."""
+    """Return the command as the option parser reads it: a parameter whose type is a record stands for the fields of
+    that, each of which is an option, in this order."""
     hints = get_type_hints(command, include_extras=True)
     parameters = list[inspect.Parameter]()
     records = dict[str, Any]()

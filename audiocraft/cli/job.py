@@ -81,7 +81,7 @@ class Job:
 
 
 def given(context: typer.Context) -> dict[str, Any]:
-    """The options that stand on the command line, without the defaults."""
+    """Return the options that stand on the command line, without the defaults."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {
         name: context.params[name]
@@ -99,7 +99,7 @@ def repeated(
     *,
     quiet: bool,
 ) -> Job:
-    """The file whose sidecar is at `path`, once more, but for the options that were given, which are named."""
+    """Return the file whose sidecar is at `path`, once more, but for the options that were given, which are named."""
     from audiocraft.audio.finishing import Finish
     from audiocraft.checkpoints.facts import find_facts
     from audiocraft.workflows.live import AS_MADE
@@ -160,14 +160,15 @@ def repeated(
 
 
 def _target(path: Path, recipe: Recipe, output: Path | None) -> tuple[Path, ...]:
-    """Where the repetition goes; nothing that is there already, unless it was named."""
+    """Return where the repetition goes; nothing that is there already, unless it was named."""
     if output is None:
         return targets([""], free(path.parent / recipe.file, ()))
     return targets([Path(recipe.file).stem], output)
 
 
 def _changes(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as changes of a recipe, but for the settings of its model; a refusal of those that cannot be one."""
+    """Return the options as changes of a recipe, but for the settings of its model; a refusal of those that cannot
+    be one."""
     from audiocraft.music.reading import parse_chords
     from audiocraft.workflows.repeat import CHANGEABLE
 

@@ -43,7 +43,7 @@ class Kept:
 
 
 def duration_of(kept: Kept | None, duration: float) -> float:
-    """Seconds of the piece: `duration`, unless something is kept that says it."""
+    """Return seconds of the piece: `duration`, unless something is kept that says it."""
     return duration if kept is None else kept.duration
 
 

@@ -54,7 +54,7 @@ def split(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def say(text: str) -> str:
-    """An English text in the language of the reader."""
+    """Return an English text in the language of the reader."""
     return _Spoken.texts.say(text) if _Spoken.language != ENGLISH else text
 
 
@@ -93,7 +93,7 @@ def _speak(language: str) -> None:
 
 
 def _paragraphs(text: str | None) -> str | None:
-    """A text of several paragraphs, each in the language of the reader."""
+    """Return a text of several paragraphs, each in the language of the reader."""
     if not text:
         return text
     return "\n\n".join(say(" ".join(part.split())) for part in text.split("\n\n"))

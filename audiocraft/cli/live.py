@@ -55,7 +55,7 @@ class Outlets:
 
 
 def _sounddevice() -> Any:
-    """The package that plays, with the library of the system that it needs."""
+    """Return the package that plays, with the library of the system that it needs."""
     try:
         return require("sounddevice", extra="play")
     except OSError as error:
@@ -231,7 +231,7 @@ class Loudspeaker:
 
 
 def stream_format(name: str) -> StreamFormat:
-    """The format called `name`, or a refusal that lists them."""
+    """Return the format called `name`, or a refusal that lists them."""
     for form in get_args(StreamFormat):
         if form == name:
             return cast(StreamFormat, form)

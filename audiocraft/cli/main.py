@@ -83,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _flushed(*, quiet: bool) -> bool:
-    """Whether all results are out. What cannot be written is dropped here: at the end of Python it is a traceback."""
+    """Return whether all results are out. What cannot be written is dropped here: at the end of Python it is a
+    traceback."""
     if sys.stdout is None:
         return True
     try:
@@ -138,7 +139,7 @@ def _complete(words: list[str]) -> int:
 
 
 def usage() -> str:
-    """The help text of the whole program."""
+    """Return the help text of the whole program."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {say(summary)}" for name, (_, summary) in COMMANDS.items()]
     options = [f"  {option:<20}  {say(does)}" for option, does in OPTIONS.items()]
@@ -152,8 +153,8 @@ def usage() -> str:
 
 
 def _readable(command: Any) -> Any:
-    """The command, whose help is in the language of the reader and says what a value is in words, not as a type of
-    Python: nothing behind a switch, which takes none, and nothing behind an argument, whose name says it."""
+    """Return the command, whose help is in the language of the reader and says what a value is in words, not as a
+    type of Python: nothing behind a switch, which takes none, and nothing behind an argument, whose name says it."""
     language.translate(command)
     for parameter in command.params:
         _name_value(parameter)

@@ -18,15 +18,15 @@ OPTIONS = frozenset({*PLACES, *_OTHER_NAMES})
 
 
 def facts_of_model(model: str) -> ModelFacts | None:
-    """What is known of the model called `model` before it is read."""
+    """Return what is known of the model called `model` before it is read."""
     from audiocraft.checkpoints.facts import find_facts
 
     return find_facts(model)
 
 
 def settings_of(options: Mapping[str, Any], facts: ModelFacts | None) -> dict[str, Any]:
-    """The settings among the options that stand on the command line, by their names in `config.settings`; a refusal of
-    those that models of another family have.
+    """Return the settings among the options that stand on the command line, by their names in `config.settings`; a
+    refusal of those that models of another family have.
 
     Args:
         facts: of the model that is asked; None where nothing on this machine says what it is.

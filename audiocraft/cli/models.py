@@ -57,7 +57,7 @@ def list_models(as_json: options.Document = False) -> None:
 
 
 def _fetchable(there: set[str]) -> list[str]:
-    """The short names of published models that are not on this machine."""
+    """Return the short names of published models that are not on this machine."""
     from audiocraft.checkpoints.families import families
 
     return [
@@ -193,7 +193,7 @@ def merge(
 
 
 def _lines(entry: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """A record for people: lists on one line, records indented below their name."""
+    """Yield a record for people: lists on one line, records indented below their name."""
     for key, value in entry.items():
         name = f"{indent}{key.replace('_', ' '):<{max(1, 18 - len(indent))}} "
         if isinstance(value, Mapping) and value:
@@ -233,7 +233,7 @@ def _bars() -> Iterator[None]:
 
 
 def _described(facts: ModelFacts) -> dict[str, Any]:
-    """A model of this machine in the list."""
+    """Return a model of this machine in the list."""
     from audiocraft.checkpoints.families import kind_called
 
     size = 0
@@ -254,7 +254,7 @@ def _described(facts: ModelFacts) -> dict[str, Any]:
 
 
 def _short_names(facts: ModelFacts) -> tuple[str, ...]:
-    """What else a published model is called, but the full names of others."""
+    """Return what else a published model is called, but the full names of others."""
     from audiocraft.checkpoints.families import kind_of_exactly, release_called
 
     released = release_called(facts.name, kind=facts.kind)
@@ -263,7 +263,7 @@ def _short_names(facts: ModelFacts) -> tuple[str, ...]:
 
 
 def _inspected(name: str) -> dict[str, Any]:
-    """All that `info` shows: facts first, then what its files hold, if it has any."""
+    """Return all that `info` shows: facts first, then what its files hold, if it has any."""
     from audiocraft.checkpoints.facts import facts_of
     from audiocraft.checkpoints.families import family_called, kind_of_exactly
     from audiocraft.models.loaders import fetched_family
@@ -290,7 +290,7 @@ def _inspected(name: str) -> dict[str, Any]:
 
 
 def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
-    """What the files of a model hold, and the memory that it takes with each precision."""
+    """Return what the files of a model hold, and the memory that it takes with each precision."""
     from audiocraft.checkpoints.families import release_called
     from audiocraft.checkpoints.licences import licence_of
     from audiocraft.checkpoints.read import read
@@ -318,7 +318,7 @@ def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
 
 
 def _memory(name: str, kind: str) -> dict[str, str]:
-    """What a model and its parts take on the CPU, by precision."""
+    """Return what a model and its parts take on the CPU, by precision."""
     import torch
 
     from audiocraft.models.footprint import bytes_by_precision
@@ -329,7 +329,7 @@ def _memory(name: str, kind: str) -> dict[str, str]:
 
 
 def _parts(name: str, family: ModelFamily) -> Sequence[ModelPart]:
-    """What a model needs beside its own network."""
+    """Return what a model needs beside its own network."""
     from audiocraft.checkpoints.families import target
     from audiocraft.checkpoints.read import read
 
@@ -340,7 +340,7 @@ def _parts(name: str, family: ModelFamily) -> Sequence[ModelPart]:
 
 
 def _shape_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections that shape the network; a release carries its whole training configuration."""
+    """Return the sections that shape the network; a release carries its whole training configuration."""
     wanted = ("sample_rate", "channels", "encodec", "seanet", "rvq", "dac", "chunking", "transformer_lm",
               "codebooks_pattern", "conditioners", "fuser", "max_duration", "compression_model_checkpoint",
               "window", "hop")  # fmt: skip

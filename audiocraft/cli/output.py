@@ -37,7 +37,7 @@ def remark(text: str) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether a person reads results and remarks at the same place."""
+    """Return whether a person reads results and remarks at the same place."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
@@ -47,7 +47,7 @@ def complain(text: str) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """An error in a few words; one of the system names its file first."""
+    """Return an error in a few words; one of the system names its file first."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or type(error).__name__
@@ -59,6 +59,6 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def _shown(stream: TextIO | None, text: str) -> str:
-    """The text with escapes for letters that the terminal lacks, and for file names that are not UTF-8."""
+    """Return the text with escapes for letters that the terminal lacks, and for file names that are not UTF-8."""
     encoding = (stream and stream.encoding) or "utf-8"
     return text.encode(encoding, errors="backslashreplace").decode(encoding)

@@ -104,13 +104,13 @@ def check_takes_plans(model: str) -> None:
 
 
 def chart_for(model: str, path: Path) -> Chart:
-    """The chart in a file, for a model that takes plans."""
+    """Return the chart in a file, for a model that takes plans."""
     check_takes_plans(model)
     return chart_of_file(path)
 
 
 def chart_of_file(path: Path) -> Chart:
-    """The chart in a file: a text or JSON that was written before, or a piece of ours with its sidecar."""
+    """Return the chart in a file: a text or JSON that was written before, or a piece of ours with its sidecar."""
     from audiocraft.music.chart_text import read_chart
     from audiocraft.music.charts import chart_of
     from audiocraft.workflows.render import SUFFIXES, read_recipe, sidecar_of
@@ -198,7 +198,7 @@ def _request(
 
 
 def _made(request: GenerationRequest, seed: int) -> Chart:
-    """The chart of what a request will be with a seed."""
+    """Return the chart of what a request will be with a seed."""
     from audiocraft.music.charts import chart_of
     from audiocraft.music.planning import make_plan
 

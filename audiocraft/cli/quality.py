@@ -27,7 +27,7 @@ def with_effort(
 
 
 def _effort_of(job: Job, takes: int | None) -> Effort | None:
-    """How many takes are asked for, if there can be so many and they can be compared."""
+    """Return how many takes are asked for, if there can be so many and they can be compared."""
     if takes is None:
         return None
     if not 1 <= takes <= MOST_TAKES:

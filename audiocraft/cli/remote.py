@@ -112,7 +112,7 @@ def generate(  # every option is one parameter: that is how the option parser re
 
 
 def _remarks(piece: Generation) -> list[str]:
-    """What of the prompt did not count, as the server says."""
+    """Return what of the prompt did not count, as the server says."""
     told = piece.understood or {}
     said = [f"{piece.model} does not know: {', '.join(told['unknown'])}"] if told.get("unknown") else []
     if told.get("suggestion"):

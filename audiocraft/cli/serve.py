@@ -185,7 +185,7 @@ def list_keys(
 
 
 def _limits(quota: Quota) -> str:
-    """What a key may use, for people."""
+    """Return what a key may use, for people."""
     said = {
         "unfinished jobs": quota.active,
         "requests a minute": quota.requests_per_minute,

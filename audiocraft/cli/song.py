@@ -231,7 +231,7 @@ def make(
 
 
 def told(bar: Bar) -> PartsCallback:
-    """What shows the progress of parts on a bar."""
+    """Return what shows the progress of parts on a bar."""
 
     def report(event: Any) -> None:
         bar.advance(event.share)

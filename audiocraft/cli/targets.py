@@ -10,7 +10,7 @@ from audiocraft.errors import InvalidInput
 
 
 def targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
-    """One path per prompt: as given, numbered, or named after the prompt inside a folder."""
+    """Return one path per prompt: as given, numbered, or named after the prompt inside a folder."""
     from audiocraft.workflows.render import check_target
 
     if output is not None and not output.is_dir() and _is_unfinished(output.name):
@@ -32,7 +32,7 @@ def targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
 
 
 def _is_unfinished(name: str) -> bool:
-    """Whether this is a slip for a file, as ".wav" and "out." are, and no folder that somebody wants."""
+    """Return whether this is a slip for a file, as ".wav" and "out." are, and no folder that somebody wants."""
     from audiocraft.workflows.render import SUFFIXES
 
     return name.lower() in SUFFIXES or (name.endswith(".") and name.strip(".") != "")

@@ -27,7 +27,7 @@ class Explainer:
         self._name = model if released is None else released[1].repo
 
     def of(self, request: GenerationRequest, row: int, *, seed: int, plan: ScorePlan | None) -> Understanding:
-        """What became of one row of a request.
+        """Return what became of one row of a request.
 
         Args:
             seed, plan: with which it was made.
@@ -46,7 +46,7 @@ class Explainer:
         )
 
     def expected(self, request: GenerationRequest, row: int) -> Understanding:
-        """What will become of one row of a request whose seeds are known."""
+        """Return what will become of one row of a request whose seeds are known."""
         from audiocraft.music.planning import make_plan
 
         seed = (request.seeds or ())[row]
@@ -59,11 +59,11 @@ class Explainer:
         return self.of(request, row, seed=seed, plan=plan)
 
     def of_plan(self, request: GenerationRequest, *, seed: int, plan: ScorePlan) -> tuple[str, ...]:
-        """What did not count in the words that a plan was made of, a line each."""
+        """Return what did not count in the words that a plan was made of, a line each."""
         return self.remarks(self.of(request, 0, seed=seed, plan=plan))
 
     def remarks(self, understood: Understanding) -> tuple[str, ...]:
-        """What did not count, a line each."""
+        """Return what did not count, a line each."""
         return understood.remarks(self._name, option="-m ")
 
     def _others(self) -> dict[str, ModelFacts]:

@@ -44,7 +44,7 @@ def watch(folder: Path, *, once: bool = False) -> None:
 
 
 def lines_of(view: RunView) -> list[str]:
-    """What is shown: the state, the last report of each stage, and the course of the losses."""
+    """Return what is shown: the state, the last report of each stage, and the course of the losses."""
     share = f" of {view.total} ({view.step / view.total:.0%})" if view.total else ""
     lines = [f"{view.folder}  {view.state}, step {view.step}{share}"]
     for stage in ("train", "valid", "evaluate"):
@@ -60,7 +60,7 @@ def lines_of(view: RunView) -> list[str]:
 
 
 def _course(view: RunView, stage: str, name: str) -> str:
-    """A line of blocks: how a metric went."""
+    """Return a line of blocks: how a metric went."""
     values: list[Any] = [entry.get(name) for entry in view.history if entry.get("stage") == stage]
     numbers = [value for value in values if isinstance(value, float)][-_WIDTH:]
     low, high = min(numbers), max(numbers)

@@ -163,7 +163,7 @@ def _loaded(name: str) -> AudioSeal:
 
 
 def _bits(text: str | None, nbits: int) -> Tensor | None:
-    """The bits of a text of 0 and 1."""
+    """Return the bits of a text of 0 and 1."""
     import torch
 
     if text is None:

@@ -9,7 +9,7 @@ from audiocraft.errors import InvalidInput
 
 
 def as_text(word: str, field: str) -> str:
-    """The word as the text that it is in UTF-8, also where the terminal is said to speak something else."""
+    """Return the word as the text that it is in UTF-8, also where the terminal is said to speak something else."""
     try:
         return os.fsencode(word).decode("utf-8") if _has_surrogates(word) else word
     except UnicodeDecodeError:
@@ -17,7 +17,7 @@ def as_text(word: str, field: str) -> str:
 
 
 def recordable(path: Path | None, field: str) -> Path | None:
-    """The path, if the .json beside a piece can name it."""
+    """Return the path, if the .json beside a piece can name it."""
     if path is not None and _has_surrogates(str(path)):
         raise InvalidInput(
             f"the name {str(path)!a} is not UTF-8 text, so the .json beside the piece cannot name it; rename it",

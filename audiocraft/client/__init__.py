@@ -184,7 +184,7 @@ class Client(StudioCalls):
         return found
 
     def get(self, piece: Generation | str) -> Generation:
-        """How far a piece is."""
+        """Return how far a piece is."""
         return generation_of(self._json("GET", f"/v1/generations/{id_of(piece)}"))
 
     def generations(
@@ -225,7 +225,7 @@ class Client(StudioCalls):
         self._send("DELETE", f"/v1/generations/{id_of(piece)}").read()
 
     def events(self, piece: Generation | str, *, after: int = 0) -> Iterator[JobEvent]:
-        """What happens to a piece, as it happens, until its end; a broken connection is taken up where it was."""
+        """Yield what happens to a piece, as it happens, until its end; a broken connection is taken up where it was."""
         last, failures = after, 0
         while True:
             try:
@@ -244,8 +244,8 @@ class Client(StudioCalls):
             time.sleep(http_retry.pause(failures - 1))
 
     def stream(self, piece: Generation | str, *, format: str = "wav") -> Iterator[bytes]:
-        """The audio of a piece while it is made, as the bytes of a file of this format. A broken connection is taken
-        up where it was, where the format allows it: wav, pcm and f32."""
+        """Yield the audio of a piece while it is made, as the bytes of a file of this format. A broken connection is
+        taken up where it was, where the format allows it: wav, pcm and f32."""
         path = f"/v1/generations/{id_of(piece)}/stream"
         given, failures = 0, 0
         while True:
@@ -271,7 +271,7 @@ class Client(StudioCalls):
             time.sleep(http_retry.pause(failures - 1))
 
     def audio(self, piece: Generation | str, *, format: str = "wav") -> bytes:
-        """The file of a finished piece."""
+        """Return the file of a finished piece."""
         answer = self._send("GET", f"/v1/generations/{id_of(piece)}/audio", params={"format": format})
         content: bytes = answer.content
         return content
@@ -299,12 +299,12 @@ class Client(StudioCalls):
         return self._json("POST", "/v1/uploads", files={"file": (source.name, content)})
 
     def models(self) -> list[dict[str, Any]]:
-        """The models of the server."""
+        """Return the models of the server."""
         found: list[dict[str, Any]] = self._json("GET", "/v1/models")["data"]
         return found
 
     def adapters(self) -> list[dict[str, Any]]:
-        """The adapters that requests may put onto models: `id`, `base` and `bytes` of each."""
+        """Return the adapters that requests may put onto models: `id`, `base` and `bytes` of each."""
         found: list[dict[str, Any]] = self._json("GET", "/v1/models").get("adapters", [])
         return found
 
@@ -317,14 +317,14 @@ class Client(StudioCalls):
         return self._json("POST", f"/v1/models/{model}/unload")
 
     def detect_watermark(self, path: str | os.PathLike[str]) -> dict[str, Any]:
-        """Whether a file carries the server's watermark: `ours`, `marked`, `share` of its seconds, `message`."""
+        """Return whether a file carries the server's watermark: `ours`, `marked`, `share` of its seconds, `message`."""
         source = Path(path)
         return self._json("POST", "/v1/watermark/detect", files={"file": (source.name, source.read_bytes())})
 
     def encode(
         self, path: str | os.PathLike[str], *, model: str | None = None, codebooks: int | None = None
     ) -> dict[str, Any]:
-        """A file as codes."""
+        """Return a file as codes."""
         source = Path(path)
         data = {
             name: str(value)
@@ -336,7 +336,7 @@ class Client(StudioCalls):
         )
 
     def decode(self, codes: Mapping[str, Any]) -> bytes:
-        """The answer of `encode` -> a WAV file."""
+        """Turn the answer of `encode` into a WAV file."""
         body = {
             name: codes[name]
             for name in ("codes", "model", "scale", "samples")
@@ -352,7 +352,7 @@ class Client(StudioCalls):
         return document
 
     def _send(self, method: str, path: str, **options: Any) -> Any:
-        """One request, repeated while the server is full or away if that can do no harm."""
+        """Return one request, repeated while the server is full or away if that can do no harm."""
         harmless = http_retry.harmless(method, path, options.get("headers", {}))
         for attempt in range(self._retries + 1):
             last = attempt == self._retries

@@ -127,12 +127,12 @@ class JobEvent:
 
 
 def id_of(piece: Generation | str) -> str:
-    """The identifier of a piece."""
+    """Return the identifier of a piece."""
     return piece if isinstance(piece, str) else piece.id
 
 
 def generation_of(document: Mapping[str, Any]) -> Generation:
-    """A piece from the answer that tells of it."""
+    """Return a piece from the answer that tells of it."""
     names = [name for name in Generation.__dataclass_fields__ if name != "raw"]
     values: dict[str, Any] = {name: document.get(name) for name in names}
     return Generation(**values, raw=document)

@@ -167,13 +167,13 @@ class StudioCalls(ABC):
         return self._asked("/v1/banks", {"locations": list(locations), **_given(options)})
 
     def _audio(self, source: Generation | str | Path) -> dict[str, str]:
-        """A piece or a file as requests name it; files are sent."""
+        """Return a piece or a file as requests name it; files are sent."""
         if isinstance(source, Generation):
             return {"generation": source.id}
         return {"upload": str(self.upload(source)["id"])}
 
     def file(self, piece: Generation | str, name: str) -> bytes:
-        """A further file of something of the studio; `result["files"]` of the piece lists them."""
+        """Return a further file of something of the studio; `result["files"]` of the piece lists them."""
         content: bytes = self._send("GET", f"/v1/generations/{id_of(piece)}/files/{name}").content
         return content
 
@@ -196,11 +196,11 @@ class StudioCalls(ABC):
 
     @abstractmethod
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """One request -> the document of its answer."""
+        """Send one request and return the document of its answer."""
 
     @abstractmethod
     def _send(self, method: str, path: str, **options: Any) -> Any:
-        """One request -> its answer."""
+        """Send one request and return its answer."""
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class AcxFile:
     # ------------------------------------------------------------------ codes
 
     def block(self, number: int) -> CodeFrames | None:
-        """The frames of a block; None where it is damaged or missing."""
+        """Return the frames of a block; None where it is damaged or missing."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
@@ -182,7 +182,7 @@ class AcxFile:
     # ------------------------------------------------------------------ audio
 
     def pieces(self, *, sample_rate: int | None = None, codebooks: int | None = None) -> Iterator[Tensor]:
-        """All audio in pieces [C, n] that follow each other, in constant memory.
+        """Yield all audio in pieces [C, n] that follow each other, in constant memory.
 
         Args:
             sample_rate: None for that of the audio that was encoded.
@@ -204,8 +204,8 @@ class AcxFile:
             yield from _silence(self.header.channels, total, rate)
 
     def read(self, start: int = 0, count: int | None = None, *, codebooks: int | None = None) -> Tensor:
-        """The samples start ... start + count - 1 of the audio, at its own rate [C, n]; as many of them as there are.
-        Only what they depend on is decoded."""
+        """Return the samples start ... start + count - 1 of the audio, at its own rate [C, n]; as many of them as
+        there are. Only what they depend on is decoded."""
         if start < 0 or (count is not None and count < 0):
             raise InvalidInput(f"samples {start} + {count} cannot be negative", field="start")
         start = min(start, self.samples)
@@ -247,7 +247,7 @@ class AcxFile:
         return made[:, origin - self._codec_place(wanted) :], origin
 
     def _codec_place(self, frame: int) -> int:
-        """The sample at the codec's rate with which a frame begins."""
+        """Return the sample at the codec's rate with which a frame begins."""
         return frame // self.header.unit_frames * self.header.unit_samples
 
     def _audio(
@@ -258,7 +258,7 @@ class AcxFile:
         codebooks: int | None,
         wanted: int | None = None,
     ) -> Iterator[Tensor]:
-        """The audio [C, n] of the frames in `span`, silent where blocks are damaged.
+        """Yield the audio [C, n] of the frames in `span`, silent where blocks are damaged.
 
         Args:
             place: the sample at `rate` with which a frame begins.

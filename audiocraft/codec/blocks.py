@@ -84,7 +84,7 @@ class BlockCutter:
         self._frames %= self._size
 
     def finish(self) -> Iterator[CodeFrames]:
-        """The last block, if anything is left for one."""
+        """Yield the last block, if anything is left for one."""
         if self._waiting:
             yield together(self._waiting)
             self._waiting, self._frames = [], 0

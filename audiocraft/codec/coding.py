@@ -55,7 +55,8 @@ class Encoder:
 
     @torch.inference_mode()
     def push(self, wav: Tensor) -> CodeFrames:
-        """The next samples [C, n], float or integer PCM -> the frames that they settle; there may be none."""
+        """Take the next samples [C, n], float or integer PCM, and return the frames that they settle; there may be
+        none."""
         if wav.dim() != 2 or wav.shape[0] != self.channels:
             raise InvalidInput(f"audio must be [{self.channels}, n], got {list(wav.shape)}", field="wav")
         wav = wav.float() if wav.is_floating_point() else f32_pcm(wav)
@@ -128,7 +129,7 @@ class Decoder:
 
     @torch.inference_mode()
     def push(self, frames: CodeFrames) -> Tensor:
-        """The next frames -> the samples [C, n] that they settle; n may be 0."""
+        """Take the next frames and return the samples [C, n] that they settle; n may be 0."""
         self._missing += self._length_of(frames)
         return self._cut(self._convert.push(self._spread(self._stream.push(frames))))
 
@@ -165,7 +166,7 @@ class Decoder:
 
 
 def together(parts: list[CodeFrames]) -> CodeFrames:
-    """Frames that follow each other as one."""
+    """Return frames that follow each other as one."""
     volumes = [part.volumes for part in parts if part.volumes is not None]
     return CodeFrames(
         torch.cat([part.codes for part in parts], dim=-1), torch.cat(volumes, dim=-1) if volumes else None

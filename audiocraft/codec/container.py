@@ -52,7 +52,7 @@ def parse_frame(content: bytes, at: int = 0) -> tuple[bytes, int, int, int] | No
 
 
 def is_whole(kind: bytes, number: int, checksum: int, payload: bytes) -> bool:
-    """Whether the checksum is that of the chunk."""
+    """Return whether the checksum is that of the chunk."""
     return crc32c(struct.pack("<cII", kind, len(payload), number), payload) == checksum
 
 
@@ -159,12 +159,13 @@ def parse_header(payload: bytes) -> AcxHeader:
 
 
 def pack_end(index_at: int, samples: int) -> bytes:
-    """The last chunk: where the index begins, and how many samples per channel there are."""
+    """Return the last chunk: where the index begins, and how many samples per channel there are."""
     return chunk(END, _END.pack(index_at, samples))
 
 
 def parse_end(payload: bytes) -> tuple[int, int]:
-    """Where the index begins, and how many samples per channel there are; DamagedFile where it is no last chunk."""
+    """Return where the index begins, and how many samples per channel there are; DamagedFile where it is no last
+    chunk."""
     if len(payload) != _END.size:
         raise DamagedFile("the last chunk has another size than it should")
     index_at, samples = _END.unpack(payload)
@@ -184,7 +185,7 @@ def pack_index(first: int, sizes: list[int]) -> bytes:
 
 
 def parse_index(payload: bytes) -> list[int]:
-    """Where each block begins, and where the last one ends."""
+    """Return where each block begins, and where the last one ends."""
     places, value, shift = list[int](), 0, 0
     for byte in payload:
         value |= (byte & 0x7F) << shift

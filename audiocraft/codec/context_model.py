@@ -99,7 +99,7 @@ class ContextModel:
             yield frequency_rows(self._weights(book, seen @ self.past[:, book] + known))
 
     def reader(self, count: int) -> ContextReader:
-        """What finds the frequencies of the first `count` codebooks one code at a time."""
+        """Return what finds the frequencies of the first `count` codebooks one code at a time."""
         return ContextReader(self, count)
 
     def _weights(self, book: int, heard: Matrix) -> npt.NDArray[np.int64]:

@@ -228,7 +228,8 @@ def parse_tables(payload: bytes, codebooks: int, cardinality: int) -> EntropyTab
 
 
 def tables_of_model(folder: Path, model_digest: bytes) -> EntropyTables | None:
-    """The tables beside a model's weights; None where there are none, or where they were made for other weights."""
+    """Return the tables beside a model's weights; None where there are none, or where they were made for other
+    weights."""
     place = folder / TABLES_FILE
     return _loaded(place, place.stat().st_mtime_ns, model_digest) if place.is_file() else None
 

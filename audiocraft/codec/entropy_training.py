@@ -154,7 +154,7 @@ class _Network(nn.Module):
 
     @torch.no_grad()
     def arrays(self) -> dict[str, npt.NDArray[np.int32]]:
-        """All weights in whole numbers. Half a step is added to what is cut off, not rounded."""
+        """Return all weights in whole numbers. Half a step is added to what is cut off, not rounded."""
         whole = {
             "embed": _rounded(self.embed, _EMBED) * _EMBED,
             "past": _rounded(self.past, _WEIGHT) * _WEIGHT,

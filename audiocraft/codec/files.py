@@ -186,7 +186,7 @@ class _Job:
             yield convert_audio_channels(wav, header.channels)
 
     def _codec_audio(self, header: AcxHeader) -> Iterator[Tensor]:
-        """The audio [C, n] at the rate of the codec."""
+        """Yield the audio [C, n] at the rate of the codec."""
         convert = ConvertedPieces(header.source_rate, header.codec_rate, header.channels)
         for wav in self._audio(header):
             yield from convert.push(wav)
@@ -194,7 +194,7 @@ class _Job:
 
 
 def _small(frames: CodeFrames) -> CodeFrames:
-    """The same in 16 bits a code: an hour is kept."""
+    """Return the same in 16 bits a code: an hour is kept."""
     return CodeFrames(frames.codes.cpu().to(torch.int16), frames.volumes)
 
 

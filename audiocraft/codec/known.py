@@ -36,12 +36,12 @@ class KnownCodec:
 
     @classmethod
     def load(cls, name: str | Path, *, device: torch.device | str = "cpu") -> KnownCodec:
-        """The codec called `name`, or that of the model that is called so."""
+        """Return the codec called `name`, or that of the model that is called so."""
         return cls.of(CompressionModel.get_pretrained(str(name), device=device), name)
 
     @classmethod
     def of(cls, codec: CompressionModel, name: str | Path) -> KnownCodec:
-        """A codec that is loaded already."""
+        """Return a codec that is loaded already."""
         digest = bytes.fromhex(weights_digest(network_of(codec)))
         place = sources.local(name, kind="compression")
         tables = None
@@ -103,7 +103,8 @@ class KnownCodec:
 
 
 def codec_named_in(header: AcxHeader, *, device: torch.device | str = "cpu") -> KnownCodec:
-    """The codec that a file names. A file may come from a stranger: nothing is fetched, and no path is followed."""
+    """Return the codec that a file names. A file may come from a stranger: nothing is fetched, and no path is
+    followed."""
     name = header.model
     path_like = name.startswith((".", "/", "~", "\\")) or ".." in name or ":" in name or "\\" in name
     if path_like or name.count("/") > 1 or not _is_here(name):
@@ -127,7 +128,7 @@ def _is_here(name: str) -> bool:
 
 
 def _portable(name: str | Path) -> str:
-    """What a file calls its codec: a name as it is, of a path the last part."""
+    """Return what a file calls its codec: a name as it is, of a path the last part."""
     text = str(name)
     is_path = text.startswith((".", "/", "~")) or Path(text).exists()
     called = Path(text).name if is_path else text

@@ -34,12 +34,12 @@ class PackedTables:
             setattr(self.tables, name, array.ctypes.data)
 
     def reads(self, context: bool) -> bool:
-        """Whether the kernels can read with these tables, or with their context model."""
+        """Return whether the kernels can read with these tables, or with their context model."""
         return self._context or not context
 
 
 def _fits(model: ContextModel) -> bool:
-    """Whether no sum of a model can leave 32 bits, whatever the codes are."""
+    """Return whether no sum of a model can leave 32 bits, whatever the codes are."""
 
     def sums(inputs: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.asarray(inputs @ np.abs(weights))

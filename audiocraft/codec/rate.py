@@ -98,7 +98,7 @@ class Chooser:
     def choose(
         self, rate: Rate, blocks: Sequence[CodeFrames], reference: Callable[[], Iterable[Tensor]]
     ) -> Chosen:
-        """How many codebooks each block has.
+        """Return how many codebooks each block has.
 
         Args:
             blocks: with all codebooks.
@@ -148,13 +148,13 @@ class Chooser:
         return Chosen(chosen)
 
     def _overhead(self) -> int:
-        """Bytes of a file beside its blocks; tables that a file has of its own only make it smaller."""
+        """Return bytes of a file beside its blocks; tables that a file has of its own only make it smaller."""
         header = container.FRAME.size + len(self._header.pack())
         index = container.FRAME.size + 10
         return len(container.MAGIC) + 2 * header + self._fixed_bytes + index + container.END_BYTES
 
     def _sizes(self, block: CodeFrames, done: float) -> list[int]:
-        """Bytes of a block with 1, 2, ... codebooks."""
+        """Return bytes of a block with 1, 2, ... codebooks."""
         self._report(done)
         found = [
             _PER_BLOCK
@@ -164,7 +164,7 @@ class Chooser:
         return found
 
     def _gains(self, block: CodeFrames) -> list[float]:
-        """How much each codebook adds to the frames of a block: the energy of what it says."""
+        """Return how much each codebook adds to the frames of a block: the energy of what it says."""
         network, found, before = network_of(self._known.codec), list[float](), None
         codes = block.codes.to(next(network.parameters()).device)
         with torch.inference_mode():
@@ -193,7 +193,7 @@ class Chooser:
         return Chosen(chosen, reached / frames if frames else 0.0)
 
     def _distances(self, blocks: Sequence[CodeFrames], reference: Iterable[Tensor]) -> list[list[float]]:
-        """The log-mel distance of each block with 1, 2, ... codebooks."""
+        """Return the log-mel distance of each block with 1, 2, ... codebooks."""
         header = self._header
         size = header.block_frames // header.unit_frames * header.unit_samples
         counts = range(1, header.codebooks + 1)
@@ -224,7 +224,7 @@ def _distance(found: Tensor, wanted: Tensor, sample_rate: int) -> float:
 
 
 def _regrouped(pieces: Iterable[Tensor], size: int) -> Iterator[Tensor]:
-    """Pieces [C, n] of any length as pieces of one length, the last one shorter."""
+    """Yield pieces [C, n] of any length as pieces of one length, the last one shorter."""
     held: Tensor | None = None
     for piece in pieces:
         held = piece if held is None else torch.cat([held, piece], dim=-1)

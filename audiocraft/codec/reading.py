@@ -71,13 +71,13 @@ class ChunkReader:
         return (kind, number, payload) if is_whole(kind, number, checksum, payload) else None
 
     def contents(self) -> Contents:
-        """All that the file has."""
+        """Return all that the file has."""
         if self._read(0, len(MAGIC)) != MAGIC and self._search(0) is None:
             raise DamagedFile("it is no .acx file")
         return self._indexed() or self.scanned()
 
     def scanned(self) -> Contents:
-        """All that the file has, found from the start to the end."""
+        """Return all that the file has, found from the start to the end."""
         found, place, wasted = Contents(), len(MAGIC), 0
         ended = 0
         while place < self.size:
@@ -113,7 +113,7 @@ class ChunkReader:
             found.fixed.setdefault(kind, payload)
 
     def _indexed(self) -> Contents | None:
-        """All that a file has whose last chunks are where they should be; None for others."""
+        """Return all that a file has whose last chunks are where they should be; None for others."""
         last = self.at(self.size - END_BYTES)
         if (
             last is None
@@ -159,7 +159,7 @@ class ChunkReader:
         return found if found is not None and place + FRAME.size + found[1] <= self.size else None
 
     def _search(self, place: int) -> int | None:
-        """The next place where a chunk may begin."""
+        """Return the next place where a chunk may begin."""
         while place < self.size:
             window = self._read(place, _WINDOW)
             at = window.find(SYNC)
@@ -184,7 +184,7 @@ def header_of(found: Contents) -> AcxHeader:
 
 
 def tags_of(found: Contents) -> dict[str, str]:
-    """The tags of a file; what is none is left out."""
+    """Return the tags of a file; what is none is left out."""
     try:
         tags = json.loads(found.fixed.get(container.TAGS, b"{}"))
     except (ValueError, RecursionError):
@@ -196,7 +196,7 @@ def tags_of(found: Contents) -> dict[str, str]:
 
 
 def tables_in(found: Contents, header: AcxHeader) -> EntropyTables | None:
-    """The tables that a file has for itself, if any."""
+    """Return the tables that a file has for itself, if any."""
     payload = found.fixed.get(TABLES)
     try:
         return None if payload is None else parse_tables(payload, header.codebooks, header.cardinality)
@@ -206,7 +206,7 @@ def tables_in(found: Contents, header: AcxHeader) -> EntropyTables | None:
 
 
 def extent_of(found: Contents, header: AcxHeader) -> tuple[int, int]:
-    """How many blocks and samples per channel a file plays: what it says, as far as it has them.
+    """Return how many blocks and samples per channel a file plays: what it says, as far as it has them.
 
     What is missing between blocks is counted, because it sounds as silence; what was cut off behind them is not."""
     stated = header.samples if found.samples is None else found.samples

@@ -67,7 +67,7 @@ class CodecLayout:
 
 
 def network_of(codec: CompressionModel) -> EncodecModel | DACModel:
-    """The codec itself, without what wraps it; a refusal of those whose codes mix channels."""
+    """Return the codec itself, without what wraps it; a refusal of those whose codes mix channels."""
     inner: Any = codec.model if isinstance(codec, HFEncodecCompressionModel) else codec
     if not isinstance(inner, EncodecModel | DACModel):
         raise InvalidInput(
@@ -79,7 +79,7 @@ def network_of(codec: CompressionModel) -> EncodecModel | DACModel:
 
 
 def layout_of(codec: CompressionModel) -> CodecLayout:
-    """How frames and samples of a codec belong together."""
+    """Return how frames and samples of a codec belong together."""
     network = network_of(codec)
     if isinstance(network, ChunkedEncodecModel):
         return CodecLayout(network.chunk_frames, network.stride_samples, network.chunk_samples)
@@ -136,7 +136,7 @@ class CodeStream:
 
     @torch.inference_mode()
     def push(self, wav: Tensor) -> CodeFrames:
-        """The next samples [S, C, n] -> the frames that they settle; there may be none."""
+        """Take the next samples [S, C, n] and return the frames that they settle; there may be none."""
         wav = self._checked(wav)
         if self.layout.chunk_samples:
             return self._chunks(wav, last=False)
@@ -148,7 +148,7 @@ class CodeStream:
 
     @torch.inference_mode()
     def finish(self) -> CodeFrames:
-        """The frames that remain, the last one completed."""
+        """Return the frames that remain, the last one completed."""
         empty = torch.zeros(
             self._streams, self._codec.channels, 0, device=next(self._codec.parameters()).device
         )
@@ -260,7 +260,7 @@ class SampleStream:
 
     @torch.inference_mode()
     def push(self, frames: CodeFrames) -> Tensor:
-        """The next frames -> the samples [S, C, n] that they settle; n may be 0."""
+        """Take the next frames and return the samples [S, C, n] that they settle; n may be 0."""
         if self._joiner is not None:
             return self._chunks(frames, self._joiner)
         if not frames.frames:
@@ -276,8 +276,8 @@ class SampleStream:
 
     @torch.inference_mode()
     def skip(self, frames: CodeFrames) -> int:
-        """The next frames, whose samples nobody wants -> how many samples were passed over; those that these frames
-        last and that are held back come with the next ones."""
+        """Take the next frames, whose samples nobody wants and return how many samples were passed over; those that
+        these frames last and that are held back come with the next ones."""
         if self._joiner is not None or self.delay_frames or not frames.frames:
             return int(self.push(frames).shape[-1])
         passed = self._passed
@@ -295,7 +295,7 @@ class SampleStream:
 
     @torch.inference_mode()
     def finish(self) -> Tensor:
-        """The samples that remain."""
+        """Return the samples that remain."""
         if self._joiner is not None:
             return torch.cat([self._nothing(), *self._joiner.finish()], dim=-1)
         self._take_passed()

@@ -22,7 +22,7 @@ _PIECE_SECONDS = 10.0
 
 
 def tables_place(model: str | Path) -> Path:
-    """Where the tables of a model are looked for."""
+    """Return where the tables of a model are looked for."""
     place = sources.resolve(model, kind="compression")
     return (place if place.is_dir() else place.parent) / TABLES_FILE
 

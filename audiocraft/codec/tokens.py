@@ -26,8 +26,9 @@ Write = Callable[[Path, Tokens], None]
 
 
 def codes_of_file(path: Path, known: KnownCodec, codebooks: int | None = None) -> Tokens:
-    """The codes [streams, codebooks, frames] of an audio file, or of an .acx file of the same codec. Blocks of an .acx
-    file with different numbers of codebooks, and damaged ones, are refused: there is no code for what is not there."""
+    """Return the codes [streams, codebooks, frames] of an audio file, or of an .acx file of the same codec. Blocks
+    of an .acx file with different numbers of codebooks, and damaged ones, are refused: there is no code for what
+    is not there."""
     if _is_acx(path):
         with AcxFile(path, known, strict=True) as file:
             parts = [file.block(number) for number in range(file.blocks)]

@@ -43,7 +43,7 @@ class Notes:
     cover: bytes | None = None
 
     def chunks(self) -> list[bytes]:
-        """The chunks that hold them."""
+        """Return the chunks that hold them."""
         found = []
         if self.tags:
             text = json.dumps(dict(self.tags), ensure_ascii=False, sort_keys=True).encode("utf-8")
@@ -58,7 +58,7 @@ class Notes:
 
 
 def cover_type(content: bytes) -> str | None:
-    """The media type of a picture, by its first bytes."""
+    """Return the media type of a picture, by its first bytes."""
     return next((media for magic, media in COVER_TYPES.items() if content.startswith(magic)), None)
 
 

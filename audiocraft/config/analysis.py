@@ -40,7 +40,7 @@ class CalibrationConfig:
     threshold: float = 0.5
 
     def platt(self, name: str) -> PlattConfig:
-        """How one discriminator's raw score becomes a probability."""
+        """Return how one discriminator's raw score becomes a probability."""
         return {"mpd": self.mpd, "msd": self.msd, "msstftd": self.msstftd}[name]
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class DetectorConfig:
             )
 
     def arguments(self, name: str) -> Mapping[str, Any]:
-        """The arguments of one discriminator's class."""
+        """Return the arguments of one discriminator's class."""
         return {"mpd": self.mpd, "msd": self.msd, "msstftd": self.msstftd}[name]
 
     @classmethod

@@ -25,7 +25,7 @@ _TREES = (_PACKAGE / "conf", _PACKAGE.parent / "config")
 
 
 def config_folder() -> Path:
-    """The folder of `config.yaml` and its groups."""
+    """Return the folder of `config.yaml` and its groups."""
     for folder in _TREES:
         if (folder / "config.yaml").is_file():
             return folder
@@ -33,13 +33,14 @@ def config_folder() -> Path:
 
 
 def compose_tree(overrides: Sequence[str] = (), *, folder: Path | None = None) -> dict[str, Any]:
-    """The resolved configuration as plain dicts and lists, for overrides like `solver=musicgen/nano optim.lr=1e-3`."""
+    """Return the resolved configuration as plain dicts and lists, for overrides like `solver=musicgen/nano
+    optim.lr=1e-3`."""
     base = folder or config_folder()
     return deepcopy(_composed(base, _state_of(base), tuple(overrides)))
 
 
 def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """What tells whether a file below `folder` has changed."""
+    """Return what tells whether a file below `folder` has changed."""
     found = ((path, path.stat()) for path in sorted(folder.rglob("*.yaml")))
     return tuple((str(path), state.st_mtime_ns, state.st_size) for path, state in found)
 
@@ -48,8 +49,8 @@ def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
 def _composed(
     base: Path, state: tuple[tuple[str, int, int], ...], overrides: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The configuration, kept for who asks again. What the groups say is composed once for all who choose the same, as
-    the runs of a grid do: that takes Hydra a third of a second, and the values of one run a tenth of it."""
+    """Return the configuration, kept for who asks again. What the groups say is composed once for all who choose the
+    same, as the runs of a grid do: that takes Hydra a third of a second, and the values of one run a tenth of it."""
     hydra = require("hydra", extra="train")
     omegaconf = require("omegaconf", extra="train")
     if not any(item.startswith("solver=") for item in overrides):
@@ -73,7 +74,7 @@ def _composed(
 
 @lru_cache(maxsize=32)
 def _chosen(base: Path, _state: tuple[tuple[str, int, int], ...], choices: tuple[str, ...]) -> Any:
-    """What the files say, for these choices of groups; never to be changed."""
+    """Return what the files say, for these choices of groups; never to be changed."""
     return _by_hydra(base, choices)
 
 
@@ -84,7 +85,7 @@ def _by_hydra(base: Path, overrides: Sequence[str]) -> Any:
 
 
 def _is_value(override: str, base: Path) -> bool:
-    """Whether it sets one value that is there: KEY=VALUE, where KEY is no group of files."""
+    """Return whether it sets one value that is there: KEY=VALUE, where KEY is no group of files."""
     key, equals, _ = override.partition("=")
     known = re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key) is not None
     return known and bool(equals) and not key.startswith("hydra.") and not (base / key).is_dir()
@@ -102,8 +103,8 @@ def _put(config: Any, values: Sequence[str]) -> None:
 
 
 def sweep(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """The overrides of each run of a sweep: `optim.lr=1e-4,3e-4`, `seed=range(1,4)` and `dset=glob(audio/*)` as Hydra
-    reads them, every value with every other.
+    """Return the overrides of each run of a sweep: `optim.lr=1e-4,3e-4`, `seed=range(1,4)` and `dset=glob(audio/*)` as
+    Hydra reads them, every value with every other.
 
     Raises:
         ConfigError: an override cannot be read.
@@ -122,7 +123,7 @@ def sweep(overrides: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _values_of(override: Any) -> list[str]:
-    """The words of an override: one for each value that it sweeps over."""
+    """Return the words of an override: one for each value that it sweeps over."""
     if not override.is_sweep_override():
         return [override.input_line]
     key = override.get_key_element()
@@ -133,17 +134,17 @@ def _values_of(override: Any) -> list[str]:
 
 
 def decode_tree(tree: Mapping[str, Any]) -> SolverConfig:
-    """The typed configuration of the solver that the tree names."""
+    """Return the typed configuration of the solver that the tree names."""
     return decode(solver_config(tree.get("solver")), tree)
 
 
 def compose(overrides: Sequence[str] = (), *, folder: Path | None = None) -> SolverConfig:
-    """The typed configuration for these overrides."""
+    """Return the typed configuration for these overrides."""
     return decode_tree(compose_tree(overrides, folder=folder))
 
 
 def entry_points(folder: Path | None = None) -> list[str]:
-    """Every `solver=` that can be run: `compression/nano`, `musicgen/nano`, ..."""
+    """Return every `solver=` that can be run: `compression/nano`, `musicgen/nano`, ..."""
     base = (folder or config_folder()) / "solver"
     names = (path.relative_to(base).with_suffix("").as_posix() for path in sorted(base.glob("*/*.yaml")))
     return [name for name in names if not name.endswith("/default")]

@@ -246,7 +246,7 @@ class AttributeDropoutConfig:
     symbolic: Mapping[str, float] = field(default_factory=dict)
 
     def kwargs(self) -> dict[str, dict[str, float]]:
-        """The settings as the attribute dropout's constructor takes them."""
+        """Return the settings as the attribute dropout's constructor takes them."""
         kinds = {
             "text": self.text,
             "wav": self.wav,

@@ -45,7 +45,7 @@ class DatasourceConfig:
     mix: tuple[MixSourceConfig, ...] = ()
 
     def manifest(self, name: Split) -> str:
-        """The folder of a split's manifest."""
+        """Return the folder of a split's manifest."""
         folders = {
             "train": self.train, "valid": self.valid, "evaluate": self.evaluate, "generate": self.generate,
         }  # fmt: skip
@@ -118,11 +118,11 @@ class DatasetConfig:
     generate: SplitConfig = SplitConfig()
 
     def batch_of(self, name: Split) -> int:
-        """How many items a batch of this split has."""
+        """Return how many items a batch of this split has."""
         return self.split(name).batch_size or self.batch_size
 
     def split(self, name: Split) -> SplitConfig:
-        """The split's settings with every inherited value filled in."""
+        """Return the split's settings with every inherited value filled in."""
         own: SplitConfig = {
             "train": self.train,
             "valid": self.valid,

@@ -58,13 +58,14 @@ Share = Annotated[float, Range(0, 1)]
 
 
 def decode(kind: type[T], data: Mapping[str, Any], *, where: str = "") -> T:
-    """The mapping `data` as an instance of the dataclass `kind`; `where` prefixes the names in error messages."""
+    """Return the mapping `data` as an instance of the dataclass `kind`; `where` prefixes the names in error
+    messages."""
     path = tuple(where.split(".")) if where else ()
     return typing.cast(T, _value(kind, data, path))
 
 
 def encode(value: Any) -> Any:
-    """The inverse of `decode`: dataclasses to dicts, tuples to lists; what remains can be written as JSON."""
+    """Return the inverse of `decode`: dataclasses to dicts, tuples to lists; what remains can be written as JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = _hints(type(value))
         return {f.name: _encode_as(hints[f.name], getattr(value, f.name)) for f in dataclasses.fields(value)}

@@ -110,5 +110,5 @@ class MultiBandConfig:
 
 
 def unet_arguments(config: BandConfig, channels: int) -> dict[str, Any]:
-    """What `DiffusionUnet` is called with."""
+    """Return what `DiffusionUnet` is called with."""
     return {"chin": channels, "num_steps": config.schedule.num_steps, **kwargs_of(config.diffusion_unet)}

@@ -88,6 +88,6 @@ class MagnetConfig(LMConfig):
 
 
 def lm_config(tree: Mapping[str, Any]) -> LMConfig:
-    """The configuration of a language model, of whichever sort `lm_model` says."""
+    """Return the configuration of a language model, of whichever sort `lm_model` says."""
     kind = MagnetConfig if tree.get("lm_model") == "transformer_lm_magnet" else LMConfig
     return kind.select(tree)

@@ -16,7 +16,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def default_data_dir() -> str:
-    """Where jobs and audio are kept unless said otherwise: AUDIOCRAFT_DATA_DIR, or the user's data folder."""
+    """Return where jobs and audio are kept unless said otherwise: AUDIOCRAFT_DATA_DIR, or the user's data folder."""
     named = os.getenv("AUDIOCRAFT_DATA_DIR")
     if named:
         return named
@@ -139,9 +139,9 @@ class ServingConfig:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ServingConfig:
-        """The settings that containers give: AUDIOCRAFT_HOST, _PORT, _DATA_DIR, _DATABASE, _MODEL, _MODELS, _PRELOAD,
-        _DEVICE, _WORKERS, _IN_PROCESS, _HOSTS, _CORS_ORIGINS, _TRUST_PROXY, _REQUIRE_KEY, _ADAPTERS, _RUNS, _WATERMARK;
-        lists are separated by commas."""
+        """Return the settings that containers give: AUDIOCRAFT_HOST, _PORT, _DATA_DIR, _DATABASE, _MODEL, _MODELS,
+        _PRELOAD, _DEVICE, _WORKERS, _IN_PROCESS, _HOSTS, _CORS_ORIGINS, _TRUST_PROXY, _REQUIRE_KEY, _ADAPTERS,
+        _RUNS, _WATERMARK; lists are separated by commas."""
         settings: dict[str, Any] = {}
         for name, (target, kind) in _VARIABLES.items():
             text = environment.get(f"AUDIOCRAFT_{name}")

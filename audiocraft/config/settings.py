@@ -43,8 +43,8 @@ RESCORER_WEIGHT = 0.5
 
 
 def placed(said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What is said, as the fields of each record: {"temperature": 2.0} -> {"sampling": {"temperature": 2.0}}. None says
-    nothing."""
+    """Return what is said, as the fields of each record: {"temperature": 2.0} -> {"sampling": {"temperature": 2.0}}.
+    None says nothing."""
     found: dict[str, dict[str, Any]] = {}
     for name, value in said.items():
         if value is not None:
@@ -54,7 +54,7 @@ def placed(said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def name_of(field: str | None) -> str | None:
-    """What the server and the command line call the field of a record: "masked.steps" -> "decoding_steps"; others keep
-    their names."""
+    """Return what the server and the command line call the field of a record: "masked.steps" -> "decoding_steps";
+    others keep their names."""
     names = {f"{record}.{part}": name for name, (record, part) in PLACES.items()}
     return None if field is None else names.get(field, field)

@@ -35,7 +35,7 @@ SOLVERS: Mapping[str, type[SolverConfig]] = {
 
 
 def solver_config(name: object) -> type[SolverConfig]:
-    """The record that a configuration with this name is decoded into."""
+    """Return the record that a configuration with this name is decoded into."""
     if not isinstance(name, str) or name not in SOLVERS:
         known = ", ".join(SOLVERS)
         raise ConfigError(f"solver: {name!r} is not a solver; one of {known}, as in solver=musicgen/nano")

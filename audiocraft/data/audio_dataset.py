@@ -127,7 +127,7 @@ class AudioDataset(Dataset[Any]):
         self._cumulative = self._weigh()
 
     def _weigh(self) -> Tensor:
-        """The cumulative probabilities [files] of the files."""
+        """Return the cumulative probabilities [files] of the files."""
         weights = sampling_weights(
             self.meta, on_weight=self.sample_on_weight, on_duration=self.sample_on_duration
         )
@@ -156,7 +156,7 @@ class AudioDataset(Dataset[Any]):
         return not (drawn or self.permutation_on_files)
 
     def file_number(self, index: int, epoch: int, uniform: Uniform) -> int:
-        """Which file of `meta` an item of an epoch comes from."""
+        """Return which file of `meta` an item of an epoch comes from."""
         if self.permutation_on_files:
             return permuted_file(index, epoch, len(self.meta), self.num_samples, self.shuffle_seed)
         if self.in_order:
@@ -164,11 +164,11 @@ class AudioDataset(Dataset[Any]):
         return pick_file(self._cumulative, uniform)
 
     def sample_file(self, index: int, rng: torch.Generator) -> AudioMeta:
-        """The file that item `index` of the current epoch comes from."""
+        """Return the file that item `index` of the current epoch comes from."""
         return self.meta[self.file_number(index, self.current_epoch, uniform_of(rng))]
 
     def place(self, index: int, epoch: int, uniform: Uniform) -> tuple[int, float]:
-        """Which file of `meta`, and at which second of it the segment starts."""
+        """Return which file of `meta`, and at which second of it the segment starts."""
         number = self.file_number(index, epoch, uniform)
         if self.segment_duration is None:
             return number, 0.0
@@ -240,7 +240,7 @@ class AudioDataset(Dataset[Any]):
         return wav, SegmentInfo(meta, start, n_frames, total, self.sample_rate, self.channels)
 
     def collater(self, samples: Sequence[Any]) -> Any:
-        """Items -> wav [B, C, N], or (wav, list of infos)."""
+        """Turn items into wav [B, C, N], or (wav, list of infos)."""
         wavs = [sample[0] for sample in samples] if self.return_info else list(samples)
         longest = max(wav.shape[-1] for wav in wavs)
         if any(wav.shape[-1] != longest for wav in wavs):
@@ -259,14 +259,14 @@ class AudioDataset(Dataset[Any]):
 
     @classmethod
     def from_meta(cls, root: PathLike, **kwargs: Any) -> Self:
-        """The data set of a manifest, named by itself or by its folder."""
+        """Return the data set of a manifest, named by itself or by its folder."""
         return cls(load_audio_meta(manifest_file(root)), **kwargs)
 
     @classmethod
     def from_path(
         cls, root: PathLike, minimal_meta: bool = True, exts: Sequence[str] = DEFAULT_EXTS, **kwargs: Any
     ) -> Self:
-        """The data set of all audio below a folder; with a manifest inside it, of that."""
+        """Return the data set of all audio below a folder; with a manifest inside it, of that."""
         folder = Path(root)
         if folder.is_file() or any((folder / name).is_file() for name in ("data.jsonl", "data.jsonl.gz")):
             return cls.from_meta(folder, **kwargs)

@@ -84,7 +84,7 @@ class CachedBatchLoader:
         return sum(rows for _, rows in self._files) // self._rows_per_step
 
     def __iter__(self) -> Iterator[Content]:
-        """The parts of each batch; lists stay lists."""
+        """Yield the parts of each batch; lists stay lists."""
         with ThreadPoolExecutor(max(1, self.num_workers)) as pool:
             waiting: deque[Future[Content]] = deque()
             for step in range(len(self)):
@@ -99,7 +99,7 @@ class CachedBatchLoader:
         return self.batch_size * distrib.world_size()
 
     def _batch(self, step: int) -> Content:
-        """Rows of all files one after the other; each process has its own stretch of a step's rows."""
+        """Return rows of all files one after the other; each process has its own stretch of a step's rows."""
         first = step * self._rows_per_step + distrib.rank() * self.batch_size
         pieces: list[Content] = []
         start = 0

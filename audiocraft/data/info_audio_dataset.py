@@ -62,26 +62,26 @@ class InfoAudioDataset(AudioDataset):
         return wav, info
 
     def told(self, meta: AudioMeta) -> dict[str, Any]:
-        """What is known about a file; plain audio comes without information."""
+        """Return what is known about a file; plain audio comes without information."""
         return {}
 
     def describe(
         self, segment: SegmentInfo, told: Mapping[str, Any], rng: random.Random
     ) -> SegmentWithAttributes:
-        """A segment with what `told` says of its file; `rng` makes the choices of its text."""
+        """Return a segment with what `told` says of its file; `rng` makes the choices of its text."""
         return AudioInfo(**segment_fields(segment))
 
     def add_audio(self, info: Any, wav: Tensor) -> None:
         """Give `info` the conditions that are made of its own wav [C, N]."""
 
     def text_rng(self, index: int, epoch: int | None = None) -> random.Random:
-        """The source of the text choices of an item, apart from that of its audio."""
+        """Return the source of the text choices of an item, apart from that of its audio."""
         number = self.current_epoch if epoch is None else epoch
         return random.Random(f"{self.shuffle_seed}/{number if self.shuffle else 0}/{index}")
 
 
 def segment_fields(info: SegmentInfo) -> dict[str, Any]:
-    """The fields of a plain segment, to make a richer one of it."""
+    """Return the fields of a plain segment, to make a richer one of it."""
     return {item.name: getattr(info, item.name) for item in fields(SegmentInfo)}
 
 
@@ -100,8 +100,8 @@ def joint_condition(wav: Tensor, text: str | None, info: SegmentInfo) -> JointEm
 
 
 def read_info(meta: AudioMeta, folder: Path | None = None) -> dict[str, Any]:
-    """What is told about an audio file: the fields of its JSON, which the manifest names or which lies in `folder` or
-    beside the audio; a text file of the same name gives the description where the JSON has none."""
+    """Return what is told about an audio file: the fields of its JSON, which the manifest names or which lies in
+    `folder` or beside the audio; a text file of the same name gives the description where the JSON has none."""
     if isinstance(meta.info_path, PathInZip):
         with open_file_in_zip(meta.info_path) as file:
             return _parsed(file.read(), str(meta.info_path))
@@ -141,7 +141,7 @@ def _parsed(content: bytes, name: str) -> dict[str, Any]:
 
 
 def get_keyword(value: str | None) -> str | None:
-    """A single word or name in lower case."""
+    """Return a single word or name in lower case."""
     text = get_string(value)
     return None if text is None else text.lower()
 
@@ -175,7 +175,7 @@ def get_keyword_or_keyword_list(value: str | Sequence[str] | None) -> str | list
 
 
 def get_captions(value: Any) -> list[str] | None:
-    """Texts without empty ones, from a list or from one text."""
+    """Return texts without empty ones, from a list or from one text."""
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)):
         return None

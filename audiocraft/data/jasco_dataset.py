@@ -26,7 +26,7 @@ class JascoInfo(MusicInfo):
     melody: SymbolicCondition | None = None
 
     def to_condition_attributes(self) -> ConditioningAttributes:
-        """The conditions of music, with chords and melody."""
+        """Return the conditions of music, with chords and melody."""
         attributes = super().to_condition_attributes()
         for name in ("chords", "melody"):
             condition = getattr(self, name)
@@ -74,7 +74,7 @@ class MelodyData:
         return int(self.segment_duration * self.latent_fr)
 
     def __call__(self, x: SegmentInfo) -> Tensor:
-        """The melody [pitches, T] of a segment; no pitch where there is no file."""
+        """Return the melody [pitches, T] of a segment; no pitch where there is no file."""
         if self.folder is None:
             return self.get_null_salience()
         path = self.folder / f"{Path(x.meta.path).stem}.safetensors"
@@ -85,11 +85,11 @@ class MelodyData:
         return self.load_saliency_from_saliency_dict(self._read[path], x.seek_time)
 
     def get_null_salience(self) -> Tensor:
-        """A melody that has no pitch in any frame."""
+        """Return a melody that has no pitch in any frame."""
         return torch.zeros(self.melody_salience_dim, self.frames, device="cpu")
 
     def load_saliency_from_saliency_dict(self, saliency_dict: Mapping[str, Tensor], offset: float) -> Tensor:
-        """The melody [pitches, T] from second `offset` on; no pitch past the end."""
+        """Return the melody [pitches, T] from second `offset` on; no pitch past the end."""
         whole = saliency_dict.get("salience")
         if whole is None or whole.dim() != 2 or whole.shape[0] != self.melody_salience_dim:
             shape = None if whole is None else list(whole.shape)
@@ -143,7 +143,7 @@ class JascoDataset(MusicDataset):
         return JascoInfo(**values, chords=self._chords(segment, told.get("chords")), melody=melody)
 
     def _chords(self, segment: SegmentInfo, chords: Any) -> SymbolicCondition:
-        """The chord of each frame of a segment."""
+        """Return the chord of each frame of a segment."""
         frames = max(1, round(segment.total_frames / segment.sample_rate * self.frame_rate))
         if not isinstance(chords, Sequence) or not chords:
             nothing = torch.full((frames,), self.null_chord_idx, dtype=torch.long, device="cpu")

@@ -74,7 +74,7 @@ def find_audio_files(
 
 
 def _folders(root: PathLike) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below `root` once, with its files. Links are followed, and may lead in a circle."""
+    """Yield each folder below `root` once, with its files. Links are followed, and may lead in a circle."""
     seen: set[str] = set()
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -137,7 +137,7 @@ def audio_digest(metas: Iterable[AudioMeta]) -> str:
 
 
 def manifest_file(root: PathLike) -> Path:
-    """The manifest that `root` names: itself, or the `data.jsonl(.gz)` in that folder."""
+    """Return the manifest that `root` names: itself, or the `data.jsonl(.gz)` in that folder."""
     root = Path(root)
     if not root.is_dir():
         return root
@@ -184,7 +184,7 @@ def _parse(line: str, path: Path, number: int) -> AudioMeta:
 
 
 def _base_of(manifest: Path, metas: list[AudioMeta]) -> Path | None:
-    """The folder that relative paths count from; None where paths are absolute or nothing fits."""
+    """Return the folder that relative paths count from; None where paths are absolute or nothing fits."""
     first = next((meta.path for meta in metas if not os.path.isabs(meta.path)), None)
     if first is None or Path(first).is_file():
         return None

@@ -74,7 +74,7 @@ class MusicInfo(AudioInfo):
         return self.name is not None
 
     def to_condition_attributes(self) -> ConditioningAttributes:
-        """Every field by its kind; lists as words, numbers as digits."""
+        """Return every field by its kind; lists as words, numbers as digits."""
         attributes = ConditioningAttributes(
             text={name: _as_text(getattr(self, name)) for name in _TEXT_FIELDS},
             joint_embed=dict(self.joint_embed),
@@ -87,7 +87,7 @@ class MusicInfo(AudioInfo):
 
     @staticmethod
     def attribute_getter(attribute: str) -> Callable[[Any], Any] | None:
-        """How a field of the JSON file is cleaned; None for fields taken as they are."""
+        """Return how a field of the JSON file is cleaned; None for fields taken as they are."""
         return _CLEANERS.get(attribute)
 
     @classmethod
@@ -153,7 +153,7 @@ class MusicDataset(InfoAudioDataset):
         return read_info(meta)
 
     def describe(self, segment: SegmentInfo, told: Mapping[str, Any], rng: random.Random) -> MusicInfo:
-        """The information of a segment from its own fields and its file's, with the text choices made."""
+        """Return the information of a segment from its own fields and its file's, with the text choices made."""
         found = any(name in told for name in _TEXT_FIELDS)
         info = MusicInfo.from_dict(
             {**told, **segment_fields(segment)}, fields_required=self.info_fields_required and found
@@ -194,7 +194,7 @@ class Paraphraser:
     def sample_paraphrase(
         self, audio_path: str, description: str | None, *, rng: random.Random | None = None
     ) -> str | None:
-        """Another wording with probability `paraphrase_p`, where the file has one."""
+        """Return another wording with probability `paraphrase_p`, where the file has one."""
         rng = rng or random.Random()
         wordings = self._wordings.get(Path(audio_path).stem)
         if not wordings or rng.random() >= self.paraphrase_p:
@@ -223,7 +223,7 @@ def augment_music_info_description(
 
 
 def get_bpm(value: str | float | None) -> float | None:
-    """A tempo from a number or its digits, with or without "BPM" behind them."""
+    """Return a tempo from a number or its digits, with or without "BPM" behind them."""
     if isinstance(value, str):
         value = re.sub(r"\s*bpm\s*$", "", value, flags=re.IGNORECASE)
     try:
@@ -234,7 +234,7 @@ def get_bpm(value: str | float | None) -> float | None:
 
 
 def get_musical_key(value: str | None) -> str | None:
-    """A key label in lower case; of several candidates, none is trusted."""
+    """Return a key label in lower case; of several candidates, none is trusted."""
     text = get_keyword(value)
     return None if text is None or "," in text else text
 
@@ -261,7 +261,7 @@ def _as_text(value: str | float | Sequence[str] | None) -> str | None:
 
 
 def _plan(info: MusicInfo, dictionary: Mapping[str, Any]) -> ScorePlan | None:
-    """The plan of the piece as this segment sees it; None where the tempo is unknown."""
+    """Return the plan of the piece as this segment sees it; None where the tempo is unknown."""
     if info.bpm is None:
         return None
     try:

@@ -139,7 +139,7 @@ def _read(path: Path, folder: Path, table: Mapping[str, Mapping[str, Any]], shor
 
 
 def _told(path: Path, folder: Path, table: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], str]:
-    """What is known of a file, the most explicit source first, and where its description is from."""
+    """Return what is known of a file, the most explicit source first, and where its description is from."""
     told = {name: value for name, value in _tags(path).items() if value}
     tags = ", ".join(str(told[name]) for name in ("genre", "title") if name in told)
     place = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
@@ -157,7 +157,7 @@ def _told(path: Path, folder: Path, table: Mapping[str, Mapping[str, Any]]) -> t
 
 
 def told_of(path: Path, folder: Path) -> tuple[dict[str, Any], str]:
-    """What is known of a file below `folder`, and where its description is from, as `Recording.source`."""
+    """Return what is known of a file below `folder`, and where its description is from, as `Recording.source`."""
     return _told(path.resolve(), folder.resolve(), _table(folder))
 
 
@@ -166,7 +166,7 @@ def _described(told: Mapping[str, Any]) -> bool:
 
 
 def words_of(stem: str) -> str:
-    """The words in the name of a file: "03 - Slow_rain (take 2)" is "slow rain"; "" where there are none."""
+    """Return the words in the name of a file: "03 - Slow_rain (take 2)" is "slow rain"; "" where there are none."""
     text = re.sub(r"[\(\[].*?[\)\]]", " ", stem)
     text = re.sub(r"[_\-.]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text))
     words = [
@@ -187,7 +187,7 @@ def _tags(path: Path) -> dict[str, str]:
 
 
 def _table(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the tables of a folder tell, by the names of files."""
+    """Return what the tables of a folder tell, by the names of files."""
     rows: dict[str, dict[str, Any]] = {}
     for name in _TABLES:
         path = folder / name
@@ -228,5 +228,5 @@ def _digest(path: Path) -> str:
 
 
 def _short(reason: str, path: Path) -> str:
-    """A reason without the path, which stands beside it."""
+    """Return a reason without the path, which stands beside it."""
     return reason.replace(str(path), "").replace("  ", " ").strip(" :")

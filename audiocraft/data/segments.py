@@ -18,7 +18,8 @@ Uniform = Callable[[], float]
 
 
 def item_generator(index: int, epoch: int, num_samples: int, seed: int, shuffle: bool) -> torch.Generator:
-    """The source of all choices for one item. Without shuffling it is the same in every epoch and for every seed."""
+    """Return the source of all choices for one item. Without shuffling it is the same in every epoch and for every
+    seed."""
     # Hashed, because sums of small numbers would give seed 1 the items of seed 0, moved by one.
     name = f"{seed}/{index + num_samples * epoch}" if shuffle else f"{index}"
     number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")
@@ -26,7 +27,7 @@ def item_generator(index: int, epoch: int, num_samples: int, seed: int, shuffle:
 
 
 def uniform_of(generator: torch.Generator) -> Uniform:
-    """The numbers of a torch generator."""
+    """Return the numbers of a torch generator."""
     return lambda: float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
@@ -56,5 +57,5 @@ def permuted_file(index: int, epoch: int, num_files: int, num_samples: int, seed
 
 
 def pick_start(duration: float, segment_duration: float, min_segment_ratio: float, uniform: Uniform) -> float:
-    """Where a segment starts, in seconds: at least `min_segment_ratio` of it lies inside the file."""
+    """Return where a segment starts, in seconds: at least `min_segment_ratio` of it lies inside the file."""
     return uniform() * max(0.0, duration - segment_duration * min_segment_ratio)

@@ -56,7 +56,7 @@ class SoundInfo(SegmentWithAttributes):
 
     @staticmethod
     def attribute_getter(attribute: str) -> Callable[[Any], Any] | None:
-        """How a field of the JSON file is cleaned; None for fields taken as they are."""
+        """Return how a field of the JSON file is cleaned; None for fields taken as they are."""
         return _description if attribute == "description" else None
 
     @classmethod
@@ -125,7 +125,7 @@ class SoundDataset(InfoAudioDataset):
         return read_info(meta, self.external_metadata_source)
 
     def describe(self, segment: SegmentInfo, told: Mapping[str, Any], rng: random.Random) -> SoundInfo:
-        """The information of a segment from its own fields and its file's, with one of its captions chosen."""
+        """Return the information of a segment from its own fields and its file's, with one of its captions chosen."""
         info = SoundInfo.from_dict(
             {**told, **segment_fields(segment)}, fields_required=self.info_fields_required and bool(told)
         )
@@ -138,7 +138,7 @@ class SoundDataset(InfoAudioDataset):
         info.self_wav = self_condition(wav, info)
 
     def collater(self, samples: Sequence[Any]) -> Any:
-        """Items -> (wav [B, C, N], infos), some of them mixed with their neighbour."""
+        """Turn items into (wav [B, C, N], infos), some of them mixed with their neighbour."""
         batch = super().collater(samples)
         if not self.return_info or self.aug_p <= 0:
             return batch
@@ -149,7 +149,7 @@ class SoundDataset(InfoAudioDataset):
 
 
 def rms_f(x: Tensor) -> Tensor:
-    """The root mean square of the samples x [..., N] -> [...]."""
+    """Return the root mean square of the samples x [..., N], [...]."""
     return x.pow(2).mean(dim=-1).sqrt()
 
 
@@ -159,7 +159,7 @@ def normalize(audio: Tensor, target_level: float = -25) -> Tensor:
 
 
 def is_clipped(audio: Tensor, clipping_threshold: float = 0.99) -> bool:
-    """Whether any sample exceeds the threshold."""
+    """Return whether any sample exceeds the threshold."""
     return bool((audio.abs() > clipping_threshold).any())
 
 
@@ -264,7 +264,7 @@ def _mixed_info(first: SoundInfo, second: SoundInfo, wav: Tensor) -> SoundInfo:
 
 
 def _description(value: Any) -> str | None:
-    """A description, or the first of several."""
+    """Return a description, or the first of several."""
     if isinstance(value, (list, tuple)):
         value = next(iter(value), None)
     return get_string(value)

@@ -18,7 +18,7 @@ _WORDS = 20
 
 
 def statistics(metas: Sequence[AudioMeta]) -> dict[str, Any]:
-    """Numbers about the files of a manifest, as a record that can become JSON.
+    """Return numbers about the files of a manifest, as a record that can become JSON.
 
     Raises:
         InvalidInput: there are no files.
@@ -62,7 +62,7 @@ def _texts(told: dict[str, Any]) -> list[str]:
 
 
 def _spread(values: Sequence[float], digits: int) -> dict[str, float]:
-    """The smallest, the largest, and what lies between."""
+    """Return the smallest, the largest, and what lies between."""
     if not values:
         return {}
     return {f"{share:.0%}": round(float(np.quantile(values, share)), digits) for share in _QUANTILES}

@@ -57,7 +57,7 @@ class Surveyed:
 
 
 def files_of(source: Path) -> list[Path]:
-    """The audio files below a folder, or those of a manifest, in order.
+    """Return the audio files below a folder, or those of a manifest, in order.
 
     Raises:
         InvalidInput: there is neither.
@@ -105,7 +105,7 @@ def survey(
 def _in_order(
     pool: ThreadPoolExecutor, files: Sequence[Path], known: dict[str, Surveyed]
 ) -> Iterator[Surveyed]:
-    """What becomes of each file, a few of them at a time, so that stopping loses little."""
+    """Yield what becomes of each file, a few of them at a time, so that stopping loses little."""
     waiting = iter(files)
     running = [pool.submit(_looked_at, file, known) for file in islice(waiting, _AHEAD)]
     while running:
@@ -157,7 +157,7 @@ def _read(file: Path, entry: Surveyed) -> Surveyed:
 
 
 def _noted(notes: Path) -> Iterator[Surveyed]:
-    """What an earlier survey wrote; a last line that was cut off does not count."""
+    """Yield what an earlier survey wrote; a last line that was cut off does not count."""
     if not notes.is_file():
         return
     for line in notes.read_text(encoding="utf-8", errors="surrogateescape").splitlines():

@@ -36,7 +36,7 @@ def check_model(name: str, *, device: torch.device, precision: str) -> None:
 def check_estimate(
     estimate: Estimate, device: torch.device, *, promised: int = 0, wait: bool = False
 ) -> bool:
-    """Whether there is memory for a request beside what is in memory.
+    """Return whether there is memory for a request beside what is in memory.
 
     Args:
         promised: bytes of requests that were admitted, but have not begun to use them.

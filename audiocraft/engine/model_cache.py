@@ -78,11 +78,11 @@ class ModelCache:
         self._evicted: WeakValueDictionary[str, GeneratorModel] = WeakValueDictionary()
 
     def get(self, name: str) -> GeneratorModel:
-        """The model called `name`, loaded if it is not here. It may be evicted later; a lease keeps it."""
+        """Return the model called `name`, loaded if it is not here. It may be evicted later; a lease keeps it."""
         return self._entry(name, leases=0).model
 
     def decoder(self, name: str) -> AudioDecoder:
-        """The decoder called `name`, loaded if it is not here. The last few stay in memory."""
+        """Return the decoder called `name`, loaded if it is not here. The last few stay in memory."""
         with self._lock:
             found = self._decoders.pop(name, None)
         found = found or load_decoder(name, device=self.device)
@@ -112,7 +112,7 @@ class ModelCache:
             return True
 
     def loaded(self) -> list[Loaded]:
-        """What is in memory, that used last at the end."""
+        """Return what is in memory, that used last at the end."""
         with self._lock:
             return [
                 Loaded(name=name, bytes=entry.bytes, in_use=entry.leases, loaded_at=entry.loaded_at)

@@ -132,7 +132,7 @@ class Scheduler:
         return stepping or due is not None
 
     def _turn(self, on_cpu: bool) -> AbstractContextManager[None]:
-        """The turn of this model on the CPU; a GPU has its own order."""
+        """Return the turn of this model on the CPU; a GPU has its own order."""
         left = min((active.steps_left for active in self._active), default=math.inf)
         seconds = left * self._pace if self._pace and math.isfinite(left) else math.inf
         return self._cpu.of(self.name, seconds) if on_cpu else nullcontext()

@@ -38,7 +38,7 @@ class Turns:
         return len(self._waiting)
 
     def expected(self, party: Hashable) -> float:
-        """Seconds that a turn of `party` takes, as far as it had any; else 0."""
+        """Return seconds that a turn of `party` takes, as far as it had any; else 0."""
         return self._expected.get(party, 0.0)
 
     @contextmanager
@@ -94,11 +94,11 @@ class Turns:
             self._changed.notify_all()
 
     def _after_a_turn(self, party: Hashable) -> float:
-        """The weighed seconds that `party` will have had after one more turn."""
+        """Return the weighed seconds that `party` will have had after one more turn."""
         return self._used[party] + self.expected(party) / self._weight(party)
 
     def _weight(self, party: Hashable) -> float:
-        """How much of a second counts for how much: more for who is soonest done."""
+        """Return how much of a second counts for how much: more for who is soonest done."""
         others = len(self._used) - 1
         shortest = min(self._left, key=lambda one: self._left[one])
         if others < 1 or party != shortest or self._left[party] == float("inf"):

@@ -40,5 +40,5 @@ NON_COMMERCIAL = "cc-by-nc-4.0"
 
 
 def token_settings(_config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What models do that predict one code after the other, where a request does not say."""
+    """Return what models do that predict one code after the other, where a request does not say."""
     return TOKENS

@@ -20,7 +20,7 @@ def _recognises(config: Mapping[str, Any]) -> bool:
 
 
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a masked model does where a request does not say: what its file declares, else as released ones."""
+    """Return what a masked model does where a request does not say: what its file declares, else as released ones."""
     try:
         own = decode(MaskedDecodingConfig, config.get("decoding") or {}, where="decoding")
     except ConfigError:  # loading it will say what is wrong

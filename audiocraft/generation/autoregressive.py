@@ -40,7 +40,7 @@ def decoding(
     session: Session,
     tones: HeldTones | None = None,
 ) -> Generator[Computation | Tensor, Any, Tensor]:
-    """The coroutine of `decode`. It yields the frames after the prompt, and returns them all, [B, K, T].
+    """Yield the coroutine of `decode`. It yields the frames after the prompt, and returns them all, [B, K, T].
 
     Args:
         tones: hears the frames, and says which codes may not follow.
@@ -81,12 +81,12 @@ def decoding(
 
 
 def num_model_steps(pattern: Pattern, prompt_frames: int) -> int:
-    """How often the network runs to complete a piece that starts with `prompt_frames` known frames."""
+    """Return how often the network runs to complete a piece that starts with `prompt_frames` known frames."""
     return pattern.num_sequence_steps + 1 - first_step(pattern, prompt_frames)
 
 
 def first_step(pattern: Pattern, prompt_frames: int) -> int:
-    """The first step that holds a code after the prompt; past the end where the prompt is everything."""
+    """Return the first step that holds a code after the prompt; past the end where the prompt is everything."""
     if prompt_frames >= pattern.timesteps:
         return pattern.num_sequence_steps + 1
     step = pattern.get_first_step_with_timesteps(prompt_frames)

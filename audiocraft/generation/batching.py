@@ -174,7 +174,7 @@ class Batch:
         self._try([chosen], lambda: self._advance(chosen, chosen.waiting and chosen.waiting.run(shared=True)))
 
     def _grouped(self) -> dict[Hashable, list[ActiveGeneration]]:
-        """The generations that wait for a shared pass, by what they can share."""
+        """Return the generations that wait for a shared pass, by what they can share."""
         found: dict[Hashable, list[ActiveGeneration]] = {}
         for active in self._active:
             key = active.waiting.group_key if active.waiting is not None else None

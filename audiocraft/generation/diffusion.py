@@ -117,7 +117,7 @@ def way_back(
     solver: str = "ddpm",
     after_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Audio [B, C, N] as the network hears it, from the noise `initial`.
+    """Return audio [B, C, N] as the network hears it, from the noise `initial`.
 
     Args:
         condition: what the codec heard, [B, D, T].
@@ -194,7 +194,7 @@ class _Dpm:
 
 
 def _levels(schedule: NoiseSchedule, step: int | None) -> tuple[Tensor, Tensor]:
-    """The levels of audio and noise at a step; after the last one there is no noise."""
+    """Return the levels of audio and noise at a step; after the last one there is no noise."""
     alpha_bar = torch.ones((), device=schedule.betas.device) if step is None else schedule.get_alpha_bar(step)
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 

@@ -70,5 +70,5 @@ Event = Queued | Started | Progress | AudioChunk | Finished | Failed | Stopped
 
 
 def is_final(event: Event) -> bool:
-    """Whether no event follows this one."""
+    """Return whether no event follows this one."""
     return isinstance(event, Finished | Failed | Stopped)

@@ -69,7 +69,7 @@ class FlowNetwork(Protocol):
         ...
 
     def velocities(self, strands: Sequence[FlowStrand]) -> list[Tensor]:
-        """What `velocity` gives for each strand, in one pass; lengths may differ."""
+        """Return what `velocity` gives for each strand, in one pass; lengths may differ."""
         ...
 
 
@@ -117,7 +117,7 @@ class GuidedFlow:
         return cls(network, len(asked), tuple(weight for weight, _ in chosen), conditions)
 
     def of_row(self, row: int) -> FlowConditions:
-        """What one row hears in each branch."""
+        """Return what one row hears in each branch."""
         branches = range(row, len(self.weights) * self.rows, self.rows)
         return FlowConditions.cat([self.conditions.rows(slice(place, place + 1)) for place in branches])
 
@@ -139,7 +139,7 @@ class GuidedFlow:
         return self.combined(self.network.velocity(*repeated, self.conditions))
 
     def strands(self, latents: Tensor, time: Tensor) -> list[FlowStrand]:
-        """Each row in all branches."""
+        """Return each row in all branches."""
         branches = len(self.weights)
         return [
             (
@@ -227,8 +227,8 @@ class SharedVelocities:
 
 
 def _on_cpu(asked: Sequence[tuple[GuidedFlow, Tensor, Tensor]]) -> list[Tensor]:
-    """The guided velocities of each (flow, latents, times). Torch rounds otherwise for other numbers of rows, so each
-    row is a pass of its own, unless the kernels multiply: then rows of any length share them."""
+    """Return the guided velocities of each (flow, latents, times). Torch rounds otherwise for other numbers of rows,
+    so each row is a pass of its own, unless the kernels multiply: then rows of any length share them."""
     network = asked[0][0].network
     strands = [strand for guided, latents, time in asked for strand in guided.strands(latents, time)]
     if network.shares_passes:
@@ -264,7 +264,7 @@ class FlowTask:
     noise: Tensor | None = None
 
     def attributes_at(self, frame: int) -> Attributes:
-        """What is asked for at `frame`."""
+        """Return what is asked for at `frame`."""
         found = (attributes for start, attributes in reversed(self.later) if start <= frame)
         return next(found, self.attributes)
 
@@ -315,7 +315,7 @@ def _flow(
 
 
 def _known(task: FlowTask, window: Window, before: Tensor) -> tuple[Tensor, Tensor]:
-    """What is known of a window, [B, T, D], and which of its frames that is, [T].
+    """Return what is known of a window, [B, T, D], and which of its frames that is, [T].
 
     Args:
         before: the latents [B, n, D] that its first frames are.
@@ -343,7 +343,7 @@ def _noise(task: FlowTask, window: Window, width: int, session: Session) -> Tens
 def _at_window(
     attributes: ConditioningAttributes, window: Window, frame_rate: float | None
 ) -> ConditioningAttributes:
-    """The conditions as they are heard in one window."""
+    """Return the conditions as they are heard in one window."""
     if frame_rate is None:
         return attributes
     moved = at_window(attributes, window, frame_rate)

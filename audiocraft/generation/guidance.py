@@ -50,7 +50,7 @@ class GuidedBatch:
         return [self.lm.init_state(self.padded_rows, capacity, fused) for fused in self.passes]
 
     def logits(self, codes: Tensor, states: Sequence[Any]) -> Tensor:
-        """The guided logits [B, K, V] of the code that follows the steps codes [B, K, S]."""
+        """Return the guided logits [B, K, V] of the code that follows the steps codes [B, K, S]."""
         repeated = codes.repeat(self.branches, 1, 1)
         padding = self.padded_rows - repeated.shape[0]
         if padding:
@@ -63,7 +63,7 @@ class GuidedBatch:
         return self.combine(answers[0] if len(answers) == 1 else torch.cat(answers))
 
     def combine(self, logits: Tensor) -> Tensor:
-        """What the branches [branches x B, K, V] say together, [B, K, V]."""
+        """Return what the branches [branches x B, K, V] say together, [B, K, V]."""
         if self.coef is None:
             return logits
         branches: list[Tensor] = list(logits.split(self.rows))
@@ -140,7 +140,7 @@ def fuse(lm: TokenLM, attributes: Attributes) -> Fused:
 
 
 def is_null(attributes: ConditioningAttributes) -> bool:
-    """Whether a row asks for nothing, so that guidance could not change it."""
+    """Return whether a row asks for nothing, so that guidance could not change it."""
     plans = (condition.plan for condition in attributes.symbolic.values())
     return (
         not any(attributes.text.values())

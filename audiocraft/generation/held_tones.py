@@ -35,7 +35,7 @@ _DRONES = re.compile(r"\bdrones?\b", re.IGNORECASE)
 
 
 def longest_tone_of(prompts: Iterable[str | None]) -> float | None:
-    """Seconds that a tone may last in pieces with these words: 2, or for ever where a drone is asked for."""
+    """Return seconds that a tone may last in pieces with these words: 2, or for ever where a drone is asked for."""
     return None if any(_DRONES.search(prompt or "") for prompt in prompts) else STUCK_S
 
 
@@ -49,7 +49,7 @@ class FrameDecoder(Protocol):
     def frame_rate(self) -> float: ...
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [B, K, T] -> audio [B, C, N]."""
+        """Turn codes [B, K, T] into audio [B, C, N]."""
         ...
 
 
@@ -127,13 +127,13 @@ class HeldTones:
         row.due = self._frames(noticed - held if held < noticed else _AGAIN_S)
 
     def _repeats(self, codes: Tensor) -> bool:
-        """Whether codes [k, n] last long enough to hold a tone, and are few enough."""
+        """Return whether codes [k, n] last long enough to hold a tone, and are few enough."""
         if codes.shape[-1] < self._frames(_NOTICED * self.bound.seconds):
             return False
         return sum(len(book.unique()) for book in codes) <= (1 - _REPEATED) * codes.numel()
 
     def _holding(self, codes: Tensor) -> float:
-        """Seconds for which the end of codes [K, n] has held one tone."""
+        """Return seconds for which the end of codes [K, n] has held one tone."""
         decoder = self.bound.decoder
         first = self._frames(_FIRST_S)
         for part in (codes[:, -first:], codes):

@@ -52,14 +52,15 @@ def as_loop(request: GenerationRequest, bars: int | None = None) -> GenerationRe
 
 
 def joined_loop(request: GenerationRequest) -> GenerationRequest:
-    """The request that makes a loop: a bar longer, and with the processor that takes that bar into the loop's end."""
+    """Return the request that makes a loop: a bar longer, and with the processor that takes that bar into the loop's
+    end."""
     longer, lead = with_lead(request)
     join = LoopJoin(lead=lead, duration=request.duration)
     return replace(longer, processors=(join, *request.processors))
 
 
 def with_lead(request: GenerationRequest) -> tuple[GenerationRequest, float]:
-    """The request of a loop as a plain piece that begins a bar earlier, and how long that bar is, in seconds.
+    """Return the request of a loop as a plain piece that begins a bar earlier, and how long that bar is, in seconds.
 
     Raises:
         InvalidInput: a row has no plan, or lasts no whole number of its bars.

@@ -42,7 +42,8 @@ class MaskedLM(TokenLM, Protocol):
         ...
 
     def strands_logits(self, strands: Sequence[tuple[Tensor, Fused, int]]) -> list[Tensor]:
-        """What `stage_logits` gives for each (codes, conditions, stage), in one pass; lengths and stages may differ."""
+        """Return what `stage_logits` gives for each (codes, conditions, stage), in one pass; lengths and stages may
+        differ."""
         ...
 
 
@@ -64,11 +65,11 @@ class Decoding:
     anneal: bool = True
 
     def guidance_at(self, share: float) -> float:
-        """The strength of guidance while `share` is masked (section 3.4)."""
+        """Return the strength of guidance while `share` is masked (section 3.4)."""
         return share * self.most_guidance + (1 - share) * self.least_guidance
 
     def sampling_at(self, step: int, steps: int) -> ChosenSampling:
-        """How codes are drawn in pass `step` of `steps`."""
+        """Return how codes are drawn in pass `step` of `steps`."""
         if not self.anneal or self.sampling.temperature == 0:
             return self.sampling
         temperature = self.sampling.temperature * (1 - (step + 1) / steps)
@@ -153,8 +154,8 @@ def filling(
     judged: GuidedBatch | None = None,
     weight: float = 0.0,
 ) -> Generator[Computation | Tensor, Any, Tensor]:
-    """The coroutine that fills in the unknown of codes [B, K, T]. It yields the frames after the first `known` as soon
-    as nothing before them changes any more, and returns them all, [B, K, T].
+    """Yield the coroutine that fills in the unknown of codes [B, K, T]. It yields the frames after the first `known` as
+    soon as nothing before them changes any more, and returns them all, [B, K, T].
 
     Args:
         judged: a rescorer's network with its conditions.
@@ -306,7 +307,7 @@ def _on_cpu(lm: Any, computations: Sequence[Refine]) -> list[Tensor]:
 
 
 def _strand(computation: Refine, row: int) -> tuple[Tensor, Fused, int]:
-    """Codes [branches, K, T] of one row, what they are told, and the codebook that is asked for."""
+    """Return codes [branches, K, T] of one row, what they are told, and the codebook that is asked for."""
     guided = computation.guided
     own = torch.arange(row, guided.rows * guided.branches, guided.rows, device="cpu")
     codes = computation.codes[row : row + 1].expand(guided.branches, -1, -1)

@@ -16,13 +16,14 @@ SETTLED = 1e4
 
 
 def share_masked(step: int, steps: int) -> float:
-    """How much is masked before pass `step` of `steps`: everything before the first, nearly nothing before the last."""
+    """Return how much is masked before pass `step` of `steps`: everything before the first, nearly nothing before
+    the last."""
     return math.cos(math.pi / 2 * step / (steps - 1)) if steps > 1 else 1.0
 
 
 def spans_for(share: float, frames: int, length: int) -> int:
-    """How many spans of `length`, placed anywhere in `frames` frames, mask about `share` of them: the fewest for which
-    a frame is hit with that probability, 1 - C(T - l, u) / C(T, u) (section 3.1)."""
+    """Return how many spans of `length`, placed anywhere in `frames` frames, mask about `share` of them: the fewest
+    for which a frame is hit with that probability, 1 - C(T - l, u) / C(T, u) (section 3.1)."""
     for spans in range(1, frames - length + 1):
         missed = math.prod((frames - spans - i) / (frames - i) for i in range(length))
         if 1 - missed >= share - 1e-9:
@@ -77,8 +78,8 @@ class Spans:
         return torch.zeros(rows, len(self.open), device="cpu").masked_fill_(~self.open, NEVER)
 
     def scores(self, probability: Tensor, chosen: Tensor, masked: Tensor) -> Tensor:
-        """How uncertain spans are, [B, n], by the probability [B, T] of each code that was chosen; `masked` [B, T] says
-        which codes were.
+        """Return how uncertain spans are, [B, n], by the probability [B, T] of each code that was chosen; `masked` [B,
+        T] says which codes were.
 
         A span that stands alone is as certain as its most probable code (the paper's choice); one that was not masked
         now, where `chosen` [B, n] is False, is not masked again. Of spans that overlap, neighbours would be equal by
@@ -94,8 +95,8 @@ class Spans:
         return (1 - certain).masked_fill(~self.open, NEVER)
 
     def choose(self, scores: Tensor, share: float) -> tuple[Tensor, Tensor]:
-        """The spans [B, n] and frames [B, T], both bool, that are masked: the most uncertain, up to `share` of what is
-        to be made, and one span at least."""
+        """Return the spans [B, n] and frames [B, T], both bool, that are masked: the most uncertain, up to `share`
+        of what is to be made, and one span at least."""
         order = scores.argsort(dim=-1, descending=True, stable=True)
         rank = torch.empty_like(order).scatter_(
             -1, order, torch.arange(order.shape[-1], device="cpu").expand_as(order)

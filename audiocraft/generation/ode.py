@@ -57,7 +57,7 @@ def integrate(start: Tensor, field: Field, settings: FlowSettings, session: Sess
 
 
 def evaluations(settings: FlowSettings) -> int:
-    """Steps that progress counts in advance: those that are fixed, else a guess."""
+    """Return steps that progress counts in advance: those that are fixed, else a guess."""
     return settings.steps if settings.solver != "dopri5" else 20
 
 
@@ -131,7 +131,7 @@ def _adaptive(state: Tensor, field: Field, settings: FlowSettings, session: Sess
 
 
 def _first_step(state: Tensor, velocity: Tensor, field: Field, settings: FlowSettings) -> Path:
-    """The length of the first step of each row [B] (Hairer, Norsett and Wanner, II.4)."""
+    """Return the length of the first step of each row [B] (Hairer, Norsett and Wanner, II.4)."""
     scale = settings.atol + settings.rtol * state.abs()
     size, slope = _norm(state / scale), _norm(velocity / scale)
     trial = torch.where((size < 1e-5) | (slope < 1e-5), 1e-6, 0.01 * size / slope.clamp(min=1e-10))

@@ -16,7 +16,7 @@ MOST_STEPS = 1024
 def in_passes(
     strands: Sequence[P], steps_of: Callable[[P], int], run: Callable[[Sequence[P]], list[Tensor]]
 ) -> list[Tensor]:
-    """What `run` makes of the strands, in order, as many at a time as are `MOST_STEPS` steps."""
+    """Return what `run` makes of the strands, in order, as many at a time as are `MOST_STEPS` steps."""
     made: list[Tensor] = []
     while len(made) < len(strands):
         stop = len(made) + 1
@@ -29,5 +29,5 @@ def in_passes(
 
 
 def steps_at_once(strands: int, steps: int) -> int:
-    """The steps of the largest pass over so many strands of `steps` each."""
+    """Return the steps of the largest pass over so many strands of `steps` each."""
     return steps * max(1, min(strands, MOST_STEPS // max(1, steps)))

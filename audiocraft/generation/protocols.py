@@ -21,7 +21,7 @@ class SharedState(Protocol):
     """States with the same one can be put together."""
 
     def first_rows(self, count: int) -> Self:
-        """The first `count` rows alone."""
+        """Return the first `count` rows alone."""
         ...
 
     def together(self, states: Sequence[Any], padding: int, *, length: int) -> Any:

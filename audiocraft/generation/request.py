@@ -76,8 +76,8 @@ class Sampling:
                 )
 
     def settled(self, model: ChosenSampling | None = None) -> ChosenSampling:
-        """What is left open filled in by what `model` was made for. Who gives one of top_k and top_p is not given the
-        other, which would win or lose against it unasked."""
+        """Return what is left open filled in by what `model` was made for. Who gives one of top_k and top_p is not
+        given the other, which would win or lose against it unasked."""
         model = ChosenSampling() if model is None else model
         chosen = self.top_k is not None or self.top_p is not None
         top_k, top_p = (self.top_k or 0, self.top_p or 0.0) if chosen else (model.top_k, model.top_p)
@@ -233,7 +233,7 @@ class MaskedSettings:
 
 
 def window_of(duration: float, extend_stride: float, heard: float, default: float) -> WindowSettings:
-    """The window that upstream's `extend_stride` means for a model that hears `heard` seconds at once.
+    """Return the window that upstream's `extend_stride` means for a model that hears `heard` seconds at once.
 
     Args:
         default: the stride that upstream's callers get who say nothing; a model that hears less chooses its own.
@@ -361,7 +361,7 @@ class GenerationRequest:
         return self.picked(range(start, stop))
 
     def picked(self, places: Sequence[int]) -> GenerationRequest:
-        """The request of the rows at these places, in this order; a row may be there several times."""
+        """Return the request of the rows at these places, in this order; a row may be there several times."""
         parts: Mapping[str, Any] = {
             name: getattr(self, name)
             for name in ("prompts", "seeds", "plans", "prompt_audio", "audio", "reference_audio")
@@ -456,8 +456,8 @@ _RECORDS: Mapping[str, type] = {
 
 
 def records_of(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The records of a `GenerationRequest` in which settings are as said, by their names in `config.settings`; None
-    says nothing: {"temperature": 2.0} -> {"sampling": Sampling(temperature=2.0)}."""
+    """Return the records of a `GenerationRequest` in which settings are as said, by their names in
+    `config.settings`; None says nothing: {"temperature": 2.0} -> {"sampling": Sampling(temperature=2.0)}."""
     return {record: _RECORDS[record](**given) for record, given in placed(said).items()}
 
 

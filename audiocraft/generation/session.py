@@ -37,7 +37,7 @@ class Session:
         return cls([torch.Generator().manual_seed(seed) for seed in seeds], progress=progress, cancel=cancel)
 
     def steps(self, first: int, stop: int) -> Iterator[int]:
-        """The steps first..stop-1; between them progress is reported and a cancel request is honoured."""
+        """Yield the steps first..stop-1; between them progress is reported and a cancel request is honoured."""
         for step in range(first, stop):
             if self.cancel is not None:
                 self.cancel.check()

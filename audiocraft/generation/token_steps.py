@@ -69,7 +69,7 @@ class DecodingState:
         return self.guided.rows * self.guided.branches
 
     def logits(self, codes: Tensor) -> Tensor:
-        """The guided logits [B, K, V] of the code that follows codes [B, K, S]."""
+        """Return the guided logits [B, K, V] of the code that follows codes [B, K, S]."""
         if not self.states:
             self.states.extend(self.guided.open(self.capacity))
         return self.guided.logits(codes, self.states)
@@ -130,7 +130,7 @@ class Predict(Computation):
         return chosen
 
     def left(self, logits: Tensor) -> Tensor:
-        """The logits [B, K, V] without those of codes that are not chosen."""
+        """Return the logits [B, K, V] without those of codes that are not chosen."""
         return logits if self.avoided is None else logits.masked_fill(self.avoided, -torch.inf)
 
     @property
@@ -201,8 +201,8 @@ def sample_each(logits: Sequence[Tensor], computations: Sequence[Predict]) -> li
 
 
 def stretched(window: DecodingState, length: int) -> Fused:
-    """The conditions of a window whose steps are counted among `length`: what is stretched over its own length is
-    laid out step by step first."""
+    """Return the conditions of a window whose steps are counted among `length`: what is stretched over its own
+    length is laid out step by step first."""
     assert window.shareable is not None, "a window is grouped once it has read its beginning"
     condition = window.shareable.interpolate
     if condition is None:

@@ -45,12 +45,12 @@ class Window:
 
 
 def frames_of(seconds: float, frame_rate: float) -> int:
-    """Frames that cover `seconds`; the tolerance keeps 0.6 s at 50 Hz from becoming 31."""
+    """Return frames that cover `seconds`; the tolerance keeps 0.6 s at 50 Hz from becoming 31."""
     return max(1, math.ceil(seconds * frame_rate - 1e-6))
 
 
 def stride_of(stride: float | None, context: float) -> float:
-    """Seconds between windows: as asked, or what suits a model that hears `context` seconds."""
+    """Return seconds between windows: as asked, or what suits a model that hears `context` seconds."""
     if stride is None:
         return DEFAULT_STRIDE if DEFAULT_STRIDE < context else _SHORT_STRIDE * context
     if stride >= context:
@@ -107,7 +107,7 @@ class TokenTask:
     tones: ToneBound | None = None
 
     def attributes_at(self, frame: int) -> Attributes:
-        """What is asked for at `frame`."""
+        """Return what is asked for at `frame`."""
         found = (attributes for start, attributes in reversed(self.later) if start <= frame)
         return next(found, self.attributes)
 
@@ -140,12 +140,12 @@ def generation(lm: TokenLM, task: TokenTask, session: Session) -> GenerationCoro
 
 
 def longest_context(task: TokenTask) -> float | None:
-    """Seconds that every window of a long piece hears; None where one window hears it all."""
+    """Return seconds that every window of a long piece hears; None where one window hears it all."""
     return max(window.length for window in task.windows) / task.frame_rate if len(task.windows) > 1 else None
 
 
 def moving_wavs(lm: TokenLM) -> frozenset[str]:
-    """The names of conditions that run along with the piece: melodies, but not styles."""
+    """Return the names of conditions that run along with the piece: melodies, but not styles."""
     conditioners = lm.condition_provider.conditioners.items()
     return frozenset(
         name for name, conditioner in conditioners if getattr(conditioner, "follows_time", False)
@@ -160,7 +160,7 @@ def at_window(
     context: float | None = None,
     moving: Collection[str] = (),
 ) -> ConditioningAttributes:
-    """The conditions as they are heard in one window: plans and melodies are moved to its place in the plan.
+    """Return the conditions as they are heard in one window: plans and melodies are moved to its place in the plan.
 
     Args:
         context: seconds of melody that a window hears; None leaves melodies as they are.
@@ -197,7 +197,7 @@ def part_of(condition: WavCondition, start: float, duration: float) -> WavCondit
 
 
 def rows_of(request: GenerationRequest) -> int:
-    """Rows of a batch that `request` takes at most: guidance compares two or three branches of each prompt."""
+    """Return rows of a batch that `request` takes at most: guidance compares two or three branches of each prompt."""
     guidance = request.guidance
     plain = guidance.coef == 1.0 and guidance.coef_beta in (None, 1.0)
     branches = 1 if plain else 2 if guidance.coef_beta is None else 3

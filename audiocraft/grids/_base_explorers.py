@@ -17,7 +17,7 @@ class Sheep(Protocol):
 
 
 def get_sheep_ping(sheep: Sheep) -> str | None:
-    """How long ago a run last showed a sign of life: '40s', '3m', '2h'; None where it never did."""
+    """Return how long ago a run last showed a sign of life: '40s', '3m', '2h'; None where it never did."""
     if sheep.changed is None:
         return None
     seconds = max(0.0, time.time() - sheep.changed)
@@ -44,11 +44,11 @@ class BaseExplorer:
         self.function(launcher)
 
     def stages(self) -> list[str]:
-        """The stages whose metrics are shown, in order."""
+        """Return the stages whose metrics are shown, in order."""
         return list(self.metrics) or ["train", "valid", "evaluate"]
 
     def get_grid_meta(self) -> list[str]:
-        """The columns that say which run it is, and whether it lives."""
+        """Return the columns that say which run it is, and whether it lives."""
         return ["index", "name", "state", "sig", "ping"]
 
     def get_grid_metrics(self) -> list[tuple[str, list[str]]]:
@@ -58,7 +58,7 @@ class BaseExplorer:
     def process_sheep(
         self, sheep: Sheep, history: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """The last value of every metric of every stage in a run's history."""
+        """Return the last value of every metric of every stage in a run's history."""
         shown: dict[str, dict[str, float]] = {stage: {} for stage in self.stages()}
         for entry in history:
             stage = str(entry.get("stage"))

@@ -107,7 +107,7 @@ def _listed(overrides: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def grid_names() -> list[str]:
-    """The grids of this package: `musicgen.musicgen_base_32khz` and so on."""
+    """Return the grids of this package: `musicgen.musicgen_base_32khz` and so on."""
     package = importlib.import_module(_PACKAGE)
     found = pkgutil.walk_packages(package.__path__, f"{_PACKAGE}.")
     names = [module.name.removeprefix(f"{_PACKAGE}.") for module in found if not module.ispkg]
@@ -115,7 +115,7 @@ def grid_names() -> list[str]:
 
 
 def runs_of(name: str) -> list[GridRun]:
-    """The runs of a grid of this package, or of a Python file with an `explorer`.
+    """Return the runs of a grid of this package, or of a Python file with an `explorer`.
 
     Raises:
         InvalidInput: there is no such grid.
@@ -126,7 +126,7 @@ def runs_of(name: str) -> list[GridRun]:
 
 
 def explorer_of(name: str) -> Callable[[Launcher], object]:
-    """The function of a grid.
+    """Return the function of a grid.
 
     Raises:
         InvalidInput: there is no such grid.

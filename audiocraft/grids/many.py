@@ -65,7 +65,7 @@ class ManyRun:
 
 
 def asked_of(words: Sequence[str]) -> dict[str, Any]:
-    """What `--ask gpus=8` and others ask of a cluster."""
+    """Return what `--ask gpus=8` and others ask of a cluster."""
     found = dict[str, Any]()
     for word in words:
         name, equals, value = word.partition("=")
@@ -96,7 +96,7 @@ def rows_of(
 
 
 def called(rows: Sequence[ManyRun], sig: str) -> ManyRun:
-    """The run with this signature; a refusal that lists all of them."""
+    """Return the run with this signature; a refusal that lists all of them."""
     found = next((row for row in rows if row.sig == sig), None)
     if found is None:
         raise InvalidInput(
@@ -231,7 +231,8 @@ def submit(rows: Sequence[ManyRun], tell: Tell) -> None:
 
 
 def table(rows: Sequence[ManyRun], explorer: BaseExplorer) -> list[dict[str, Any]]:
-    """What there is to see of runs, in order: states, steps, the words that tell them apart, what they measured."""
+    """Return what there is to see of runs, in order: states, steps, the words that tell them apart, what they
+    measured."""
     seen = list[dict[str, Any]]()
     shared = set.intersection(*(set(row.run.overrides) for row in rows)) if len(rows) > 1 else set()
     for index, row in enumerate(rows):

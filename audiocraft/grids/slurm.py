@@ -63,7 +63,7 @@ class SlurmSettings:
 
     @classmethod
     def of(cls, wanted: Mapping[str, Any]) -> SlurmSettings:
-        """The settings that a run asks for, with what its team and cluster say.
+        """Return the settings that a run asks for, with what its team and cluster say.
 
         Raises:
             InvalidInput: one is unknown, or cannot be.
@@ -101,7 +101,7 @@ class SlurmSettings:
         return max(1, math.ceil(self.gpus / self.gpus_per_node))
 
     def lines(self, name: str, log: Path) -> list[str]:
-        """The lines of a script that Slurm reads."""
+        """Return the lines of a script that Slurm reads."""
         here = self.gpus // self.nodes
         asked: dict[str, Any] = {
             "job-name": name, "output": log, "open-mode": "append", "requeue": True, "nodes": self.nodes,
@@ -119,7 +119,7 @@ class SlurmSettings:
 
 
 def script_of(settings: SlurmSettings, name: str, folder: Path, overrides: Sequence[str]) -> str:
-    """The script of one run, which may be begun again whenever it ended.
+    """Return the script of one run, which may be begun again whenever it ended.
 
     Args:
         name: of the job.
@@ -164,7 +164,7 @@ def script_of(settings: SlurmSettings, name: str, folder: Path, overrides: Seque
 
 
 def array_script_of(settings: SlurmSettings, name: str, log: Path, scripts: Sequence[Path]) -> str:
-    """The script of several runs that ask for the same: the cluster begins it once for each of them."""
+    """Return the script of several runs that ask for the same: the cluster begins it once for each of them."""
     cases = [f"  {place}) exec bash {shlex.quote(str(script))} ;;" for place, script in enumerate(scripts)]
     array = f"#SBATCH --array=0-{len(scripts) - 1}%{settings.array_parallelism}"
     return "\n".join(
@@ -183,7 +183,7 @@ def submit(path: Path) -> str:
 
 
 def queue() -> dict[str, str]:
-    """The jobs of this user that have not ended: their states, such as PENDING and RUNNING, by number."""
+    """Return the jobs of this user that have not ended: their states, such as PENDING and RUNNING, by number."""
     lines = _run(["squeue", "--me", "--array", "--noheader", "--format=%i %T"]).splitlines()
     return {words[0]: words[1] for words in map(str.split, lines) if len(words) > 1}
 

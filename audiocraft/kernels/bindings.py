@@ -115,7 +115,8 @@ class Kernels:
         _check(answer)
 
     def network_needs(self, network: codec.Network, length: int, low: int, high: int) -> tuple[int, int]:
-        """The first row of the input, and the one after the last, that rows low ... high - 1 of the output hear."""
+        """Return the first row of the input, and the one after the last, that rows low ... high - 1 of the output
+        hear."""
         needed = codec.RowRange()
         _check(self.call.ac_network_needs(byref(network), length, low, high, byref(needed)))
         return int(needed.low), int(needed.high)
@@ -161,7 +162,7 @@ class Kernels:
 
 
 def bind(found: ctypes.CDLL) -> Kernels | None:
-    """The functions of a library, or None where its structs are not those of this module."""
+    """Return the functions of a library, or None where its structs are not those of this module."""
     for name, arguments in _ARGUMENTS.items():
         function = getattr(found, name)
         function.argtypes, function.restype = arguments, c_int
@@ -176,7 +177,7 @@ def bind(found: ctypes.CDLL) -> Kernels | None:
 
 @cache
 def kernels() -> Kernels | None:
-    """The kernels of this machine, or None where there are none."""
+    """Return the kernels of this machine, or None where there are none."""
     found = library()
     return None if found is None else bind(found)
 

@@ -39,7 +39,7 @@ NO_COMPILER = (
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The kernels, or None where they are switched off or cannot be had. Compiles at most once per machine."""
+    """Return the kernels, or None where they are switched off or cannot be had. Compiles at most once per machine."""
     switch = os.environ.get(SWITCH, "1")
     if switch == "0":
         return None
@@ -67,7 +67,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def level_name() -> str | None:
-    """The level of the kernels that are used, such as "v3" for AVX2; None where torch does everything."""
+    """Return the level of the kernels that are used, such as "v3" for AVX2; None where torch does everything."""
     found = library()
     return None if found is None else Path(found._name).stem.rpartition(f"-{platform.machine().lower()}-")[2]
 
@@ -90,17 +90,17 @@ def use_level(level: str) -> None:
 
 
 def levels() -> tuple[str, ...]:
-    """The levels that this processor can run, the best first."""
+    """Return the levels that this processor can run, the best first."""
     return levels_of(platform.machine().lower(), features())
 
 
 def _first(paths: Iterable[Path]) -> ctypes.CDLL | None:
-    """The first of these libraries that is there and can be used."""
+    """Return the first of these libraries that is there and can be used."""
     return next(filter(None, (_opened(path) for path in paths if path.is_file())), None)
 
 
 def features() -> frozenset[str]:
-    """What the processor can do, under Linux's names; empty where the system does not say."""
+    """Return what the processor can do, under Linux's names; empty where the system does not say."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return frozenset({"asimddp"})  # every Mac with such a processor has it
     try:

@@ -42,25 +42,25 @@ COMPILE_SECONDS = 120
 
 
 def abi_version() -> int:
-    """The version of the structs and functions, which c/structs.h counts."""
+    """Return the version of the structs and functions, which c/structs.h counts."""
     found = re.search(r"#define ABI_VERSION (\d+)", SOURCE.with_name("structs.h").read_text(encoding="utf-8"))
     assert found is not None
     return int(found[1])
 
 
 def features_of(machine: str) -> dict[str, tuple[str, ...]]:
-    """The levels that are compiled for a kind of machine, the best first, with the features that each needs."""
+    """Return the levels that are compiled for a kind of machine, the best first, with the features that each needs."""
     return dict(LEVELS if machine in _X86 else ARM_LEVELS if machine in _ARM else LEVELS[-1:])
 
 
 def levels_of(machine: str, found: frozenset[str] | None = None) -> tuple[str, ...]:
-    """The levels for a kind of machine, the best first; given its features `found`, those that it can run."""
+    """Return the levels for a kind of machine, the best first; given its features `found`, those that it can run."""
     levels = features_of(machine)
     return tuple(name for name, needed in levels.items() if found is None or found.issuperset(needed))
 
 
 def level_of(found: frozenset[str], machine: str = "x86_64") -> str:
-    """The best level for a processor with these features, under Linux's names."""
+    """Return the best level for a processor with these features, under Linux's names."""
     return levels_of(machine, found)[0]
 
 
@@ -72,14 +72,14 @@ def file_name(level: str, machine: str | None = None) -> str:
 
 
 def options(level: str) -> list[str]:
-    """What the compiler is told for a level."""
+    """Return what the compiler is told for a level."""
     if level == "dotprod":
         return ["-march=armv8.2-a+dotprod"]
     return [f"-m{name.replace('_', '')}" for name in dict(LEVELS)[level]]
 
 
 def find_compiler() -> tuple[str, ...] | None:
-    """The command of this machine's C compiler: the system's, or that of the package `ziglang`."""
+    """Return the command of this machine's C compiler: the system's, or that of the package `ziglang`."""
     found = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
     if found is not None:
         return (found,)

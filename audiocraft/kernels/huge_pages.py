@@ -42,7 +42,7 @@ class Arena:
         self._pieces: Iterator[Tensor] | None = None
 
     def zeros(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The next tensor; only the first decides how large they are."""
+        """Return the next tensor; only the first decides how large they are."""
         size = math.prod(shape) * dtype.itemsize
         if self._pieces is None:
             stride = -(-size // LINE) * LINE

@@ -103,5 +103,5 @@ ADAPTABLE = ("qkv", "out", "cross_q", "cross_out", "up", "down")
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """The address of a contiguous tensor's first element; None for no tensor."""
+    """Return the address of a contiguous tensor's first element; None for no tensor."""
     return None if tensor is None else tensor.data_ptr()

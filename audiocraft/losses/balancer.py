@@ -61,7 +61,7 @@ class Balancer:
         return self._metrics
 
     def state_dict(self) -> dict[str, dict[str, float]]:
-        """The moving averages, so that a resumed run balances as the uninterrupted one."""
+        """Return the moving averages, so that a resumed run balances as the uninterrupted one."""
         return {"totals": dict(self.averager.totals), "weights": dict(self.averager.weights)}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, float]]) -> None:

@@ -30,7 +30,7 @@ def integrated_loudness(waveform: Tensor, sample_rate: int) -> Tensor:
 
 
 def _weighted(ratios: Tensor, dim: int, temperature: float = 1.0) -> Tensor:
-    """Each ratio times its share in the softmax over `dim`."""
+    """Return each ratio times its share in the softmax over `dim`."""
     return torch.softmax(ratios / temperature, dim=dim) * ratios
 
 

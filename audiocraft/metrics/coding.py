@@ -63,7 +63,7 @@ def distances(coder: Coder, wavs: Sequence[Audio], keys: Sequence[str]) -> dict[
 
 
 def finds_key(wav: Audio, wanted: str) -> bool:
-    """Whether the key wanted, or its relative, is found in wav [N]."""
+    """Return whether the key wanted, or its relative, is found in wav [N]."""
     chroma, profile = _KEY_METHOD
     return key.agrees(key.key_of(key.CHROMAS[chroma](wav), profile), parse_key(wanted))
 

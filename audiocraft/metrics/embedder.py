@@ -96,8 +96,8 @@ class Embedder(nn.Module):
 
     @torch.inference_mode()
     def embed(self, wav: Tensor) -> Tensor:
-        """The vectors [windows, dimension] of mono wav [N] at `sample_rate`: one every `hop` seconds, the last one of
-        the last `window` seconds. A recording that is shorter than a window is filled by repeating it.
+        """Return the vectors [windows, dimension] of mono wav [N] at `sample_rate`: one every `hop` seconds, the last
+        one of the last `window` seconds. A recording that is shorter than a window is filled by repeating it.
 
         Raises:
             InvalidInput: not mono, nothing at all, or samples that are no numbers.
@@ -116,8 +116,9 @@ class Embedder(nn.Module):
 
     @torch.inference_mode()
     def probabilities(self, vectors: Tensor) -> dict[str, Tensor]:
-        """What is heard in a recording with these vectors [W, dimension]: {head: [words]}. Instruments, styles and
-        moods are those of the whole recording, a sound counts where it is clearest, damage is the mean strength."""
+        """Return what is heard in a recording with these vectors [W, dimension]: {head: [words]}. Instruments,
+        styles and moods are those of the whole recording, a sound counts where it is clearest, damage is the mean
+        strength."""
         found: dict[str, Tensor] = {}
         for name, head in self.heads.items():
             logits = head(vectors)
@@ -130,7 +131,7 @@ class Embedder(nn.Module):
         return found
 
     def heard(self, vectors: Tensor) -> set[str]:
-        """The instruments and sounds, of those it may be asked about, in a recording with these vectors."""
+        """Return the instruments and sounds, of those it may be asked about, in a recording with these vectors."""
         found = self.probabilities(vectors)
         config, heard = self.config, set()
         for head, words in (("instruments", config.instruments), ("sounds", config.sounds)):
@@ -140,7 +141,7 @@ class Embedder(nn.Module):
         return heard
 
     def digest(self) -> str:
-        """What identifies its weights, and so its vectors."""
+        """Return what identifies its weights, and so its vectors."""
         return weights_digest(self)[:16]
 
 
@@ -185,6 +186,6 @@ def _fill(embedder: Embedder, tensors: Mapping[str, Tensor]) -> None:
 
 @lru_cache(maxsize=4)
 def _tables(sample_rate: int, n_fft: int, bands: int) -> tuple[Tensor, Tensor]:
-    """The window [n_fft] and the mel filters [bands, n_fft // 2 + 1] of a spectrogram."""
+    """Return the window [n_fft] and the mel filters [bands, n_fft // 2 + 1] of a spectrogram."""
     with torch.inference_mode(False), torch.device("cpu"):
         return torch.hann_window(n_fft), mel_filters(sample_rate, n_fft, bands, 30.0, scale="slaney")

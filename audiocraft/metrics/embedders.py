@@ -63,8 +63,8 @@ class ClapEmbedder:
 
 
 def open_embedder(name: str | Path | None = None) -> SoundEmbedder:
-    """The embedder called `name`: `embedder-nano` (the bundled one, also for None), the folder of one, `clap`, or
-    `clap:` and the name or folder of a CLAP in the format of `transformers`.
+    """Return the embedder called `name`: `embedder-nano` (the bundled one, also for None), the folder of one, `clap`,
+    or `clap:` and the name or folder of a CLAP in the format of `transformers`.
 
     Raises:
         CheckpointError: there is none.

@@ -39,7 +39,7 @@ class SoundEmbedder(Protocol):
     def sample_rate(self) -> int: ...
 
     def digest(self) -> str:
-        """What identifies its weights: vectors of another digest are not comparable."""
+        """Return what identifies its weights: vectors of another digest are not comparable."""
         ...
 
     def embed(self, wav: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Embeddings:
 
     @classmethod
     def join(cls, parts: Sequence[Tensor], embedder: SoundEmbedder, names: Sequence[str] = ()) -> Embeddings:
-        """The set of recordings with these vectors [windows, dimension].
+        """Return the set of recordings with these vectors [windows, dimension].
 
         Raises:
             InvalidInput: no recording.
@@ -115,7 +115,7 @@ class Embeddings:
         return np.asarray(centred.T @ centred / (self.windows - 1))
 
     def chosen(self, places: NDArray[np.int64]) -> Embeddings:
-        """The set of some recordings, in this order; one may come several times."""
+        """Return the set of some recordings, in this order; one may come several times."""
         rows = np.concatenate([np.arange(self.starts[p], self.starts[p] + self.counts[p]) for p in places])
         return Embeddings(self.vectors[rows], self.counts[places], self.embedder, self.digest)
 

@@ -82,7 +82,7 @@ class FrechetAudioDistanceMetric(Metric):
                 self.parts[name].append(self.embedder.embed(row))
 
     def sets(self) -> tuple[Embeddings, Embeddings]:
-        """All that came, as sets: (generated, references), of all processes."""
+        """Return all that came, as sets: (generated, references), of all processes."""
         both = {name: Embeddings.join(_all(parts), self.embedder) for name, parts in self.parts.items()}
         if self.log_folder is not None and distrib.is_rank_zero():
             self.log_folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class FrechetAudioDistanceMetric(Metric):
 
 
 def _all(parts: list[Tensor]) -> list[Tensor]:
-    """The vectors of all processes."""
+    """Return the vectors of all processes."""
     if not distrib.is_distributed():
         return parts
     gathered: list[Any] = [None] * distrib.world_size()

@@ -65,8 +65,8 @@ def score(heard: Sequence[Heard], wanted: Sequence[Wanted]) -> dict[str, float]:
 
 
 def chance(heard: Sequence[Heard], wanted: Sequence[Wanted]) -> dict[str, float]:
-    """The mean score against every other clip's wishes: what is right without listening to the prompt. Empty for fewer
-    than two clips."""
+    """Return the mean score against every other clip's wishes: what is right without listening to the prompt. Empty
+    for fewer than two clips."""
     scores = [score(heard, [*wanted[shift:], *wanted[:shift]]) for shift in range(1, len(wanted))]
     if not scores:
         return {}
@@ -74,7 +74,7 @@ def chance(heard: Sequence[Heard], wanted: Sequence[Wanted]) -> dict[str, float]
 
 
 def faults(heard: Sequence[Heard]) -> dict[str, Any]:
-    """How many clips are silent, clipped, or stand still for more than two seconds."""
+    """Return how many clips are silent, clipped, or stand still for more than two seconds."""
     return {
         "silent": sum(found.silent for found in heard),
         "clipped": sum(found.clipped for found in heard),

@@ -23,7 +23,7 @@ _SIZES, _SMALLEST = 10, 0.3  # sizes that a line is fitted through, and the smal
 def frechet_distance(
     mean: Vectors, covariance: Vectors, other_mean: Vectors, other_covariance: Vectors
 ) -> float:
-    """The squared Fréchet distance of two normal distributions with means [D] and covariances [D, D], 0 or more.
+    """Return the squared Fréchet distance of two normal distributions with means [D] and covariances [D, D], 0 or more.
 
     The trace of the root of the product is that of the symmetric matrix between the roots, so that nothing becomes
     complex and nothing depends on a general matrix root.
@@ -49,8 +49,8 @@ def frechet(generated: Embeddings, reference: Embeddings) -> float:
 def measured_frechet(
     generated: Embeddings, reference: Embeddings, *, seed: int = 0, bootstraps: int = _BOOTSTRAPS
 ) -> Measured:
-    """The distance with its interval, from the spread of distances of recordings drawn with replacement. Their own mean
-    is too large, since repeated recordings make a set smaller, and is not used."""
+    """Return the distance with its interval, from the spread of distances of recordings drawn with replacement.
+    Their own mean is too large, since repeated recordings make a set smaller, and is not used."""
     value = frechet(generated, reference)
     if len(generated) < 2:
         return Measured(value, -np.inf, np.inf)

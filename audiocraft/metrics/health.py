@@ -104,7 +104,7 @@ def health(wav: Tensor, sample_rate: int, *, music: bool = True) -> Soundness:
 
 
 def has_burst(wav: Tensor) -> bool:
-    """Whether a sample of wav [..., N] is far above the others."""
+    """Return whether a sample of wav [..., N] is far above the others."""
     levels = wav.abs().flatten()
     rest = levels[:: max(1, -(-len(levels) // _QUANTILE_MOST))]
     return bool((levels > BURST * rest.quantile(0.99)).any())

@@ -89,7 +89,7 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def heard(self, wavs: Iterable[Audio]) -> list[set[str]]:
-        """The instruments in each clip."""
+        """Return the instruments in each clip."""
         found = []
         for wav in wavs:
             likely = self.probabilities(features(wav)[None])[0] >= self.thresholds
@@ -98,7 +98,7 @@ class Classifier(nn.Module):
 
 
 def _windows(clips: Tensor, generator: torch.Generator) -> Tensor:
-    """A random window of each clip [B, bands, frames]."""
+    """Return a random window of each clip [B, bands, frames]."""
     length = min(_WINDOW, clips.shape[-1])
     starts = torch.randint(0, clips.shape[-1] - length + 1, (len(clips),), generator=generator).tolist()
     return torch.stack(
@@ -146,7 +146,7 @@ def train(
     seed: int = 0,
     names: Sequence[str] = NAMES,
 ) -> Classifier:
-    """A classifier of `examples`, some of them also through `coder`; thresholds are chosen on `valid`."""
+    """Return a classifier of `examples`, some of them also through `coder`; thresholds are chosen on `valid`."""
     inputs, targets = _heard(examples, coder, _CODED_EVERY, names)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -182,7 +182,7 @@ def _probabilities(model: Classifier, inputs: Tensor) -> Tensor:
 
 
 def _thresholds(probabilities: Tensor, truth: Tensor) -> Tensor:
-    """The threshold of each instrument with the best F1; between 0.2 and 0.8, since validation clips are few."""
+    """Return the threshold of each instrument with the best F1; between 0.2 and 0.8, since validation clips are few."""
     candidates = torch.linspace(0.2, 0.8, 25)
     answers = probabilities[None] >= candidates[:, None, None]
     hits = (answers & (truth > 0)).sum(1)
@@ -224,7 +224,7 @@ def report(
 
 
 def evaluate(model: Classifier, examples: Iterable[Labelled]) -> dict[str, Any]:
-    """The report on examples whose instruments are known."""
+    """Return the report on examples whose instruments are known."""
     found, wanted = [], []
     for example in examples:
         found += model.heard([example.wav])

@@ -21,7 +21,7 @@ _BLOCK = 1024
 
 
 def kad(generated: Embeddings, reference: Embeddings) -> float:
-    """The distance; about 0, and as often below as above, for sets of the same kind.
+    """Return the distance; about 0, and as often below as above, for sets of the same kind.
 
     Raises:
         InvalidInput: of different embedders, or fewer than two recordings.
@@ -30,7 +30,7 @@ def kad(generated: Embeddings, reference: Embeddings) -> float:
 
 
 def measured_kad(generated: Embeddings, reference: Embeddings, bandwidth: float | None = None) -> Measured:
-    """The distance with its interval, by leaving out one recording after the other (jackknife).
+    """Return the distance with its interval, by leaving out one recording after the other (jackknife).
 
     Args:
         bandwidth: of the kernel; None: the median distance of vectors of the reference, as in the paper.
@@ -66,7 +66,7 @@ def _off(total: float, count: int) -> float:
 
 
 def _left_out(own: Vectors, across: Vectors) -> float:
-    """The jackknife's variance of the distance over the recordings of one set: own [P, P], across [P, Q]."""
+    """Return the jackknife's variance of the distance over the recordings of one set: own [P, P], across [P, Q]."""
     count = len(own)
     if count < 3:
         return float("inf")
@@ -77,7 +77,7 @@ def _left_out(own: Vectors, across: Vectors) -> float:
 
 
 def _thinned(part: Embeddings) -> Embeddings:
-    """The set with evenly fewer windows of each recording where there are too many to compare; of far too many
+    """Return the set with evenly fewer windows of each recording where there are too many to compare; of far too many
     recordings, evenly fewer."""
     if part.windows <= _MOST:
         return part
@@ -95,7 +95,7 @@ def _thinned(part: Embeddings) -> Embeddings:
 
 
 def _kernel(ours: Embeddings, theirs: Embeddings, width: float) -> Vectors:
-    """The mean kernel of the vectors of two recordings, for all pairs [ours, theirs]."""
+    """Return the mean kernel of the vectors of two recordings, for all pairs [ours, theirs]."""
     summed = np.empty((len(ours), len(theirs.counts)))
     first = 0
     while first < len(ours):

@@ -44,20 +44,20 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def cens_chroma(wav: Audio) -> Chroma:
-    """How much of each pitch class sounds in wav [N] at 24 kHz -> [12, frames], smoothed over time and evened in level
-    (Mueller and Ewert, "Chroma toolbox", 2011)."""
+    """Return how much of each pitch class sounds in wav [N] at 24 kHz, [12, frames], smoothed over time and evened
+    in level (Mueller and Ewert, "Chroma toolbox", 2011)."""
     librosa = require("librosa", extra="analysis")
     return np.asarray(librosa.feature.chroma_cens(y=wav, sr=SAMPLE_RATE, hop_length=1024, tuning=0.0))
 
 
 def cqt_chroma(wav: Audio) -> Chroma:
-    """How much of each pitch class sounds in wav [N] at 24 kHz -> [12, frames], by a constant-Q transform."""
+    """Return how much of each pitch class sounds in wav [N] at 24 kHz, [12, frames], by a constant-Q transform."""
     librosa = require("librosa", extra="analysis")
     return np.asarray(librosa.feature.chroma_cqt(y=wav, sr=SAMPLE_RATE, hop_length=1024, tuning=0.0))
 
 
 def stft_chroma(wav: Audio) -> Chroma:
-    """How much of each pitch class sounds in wav [N] at 24 kHz -> [12, frames], by a Fourier transform."""
+    """Return how much of each pitch class sounds in wav [N] at 24 kHz, [12, frames], by a Fourier transform."""
     librosa = require("librosa", extra="analysis")
     return np.asarray(
         librosa.feature.chroma_stft(y=wav, sr=SAMPLE_RATE, n_fft=8192, hop_length=2048, tuning=0.0)
@@ -72,7 +72,7 @@ METHODS = tuple((chroma, profile) for chroma in CHROMAS for profile in PROFILES)
 
 
 def key_of(chroma: Chroma, profile: str = "Sha'ath") -> Key:
-    """The key whose profile correlates best with the mean of chroma [12, frames]."""
+    """Return the key whose profile correlates best with the mean of chroma [12, frames]."""
     mean = chroma.mean(1)
     best = (-2.0, "C major")
     for mode, weights in zip(("major", "minor"), PROFILES[profile], strict=True):
@@ -83,7 +83,7 @@ def key_of(chroma: Chroma, profile: str = "Sha'ath") -> Key:
 
 
 def agrees(estimate: Key, wanted: Key) -> bool:
-    """Whether both are the same key, or relatives, which have the same notes."""
+    """Return whether both are the same key, or relatives, which have the same notes."""
 
     def scale(key: Key) -> int:
         return key.tonic if key.mode == "major" else (key.tonic + 3) % 12
@@ -92,8 +92,8 @@ def agrees(estimate: Key, wanted: Key) -> bool:
 
 
 def chroma_agreement(found: Chroma, wanted: Chroma) -> float:
-    """The mean correlation, -1 to 1, of the pitch classes of two recordings of equal length [12, frames], over the
-    frames in which `wanted` has any; 1 where it has none."""
+    """Return the mean correlation, -1 to 1, of the pitch classes of two recordings of equal length [12, frames],
+    over the frames in which `wanted` has any; 1 where it has none."""
     sounding = wanted.std(axis=0) > 1e-3
     if not sounding.any():
         return 1.0

@@ -20,7 +20,7 @@ _PASST_SECONDS = (10, 20, 30)
 
 
 def kl_divergence(pred_probs: Tensor, target_probs: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """The divergence [...] of the distributions target_probs from pred_probs, both [..., classes], in nats.
+    """Return the divergence [...] of the distributions target_probs from pred_probs, both [..., classes], in nats.
 
     Args:
         epsilon: added to both, so that a class that one of them rules out does not count without end.
@@ -116,7 +116,7 @@ class PasstKLDivergenceMetric(KLDivergenceMetric):
 
 
 def label_distribution(heard: dict[str, Tensor]) -> Tensor:
-    """What `Embedder.probabilities` found of instruments and sounds, as one distribution [words]."""
+    """Return what `Embedder.probabilities` found of instruments and sounds, as one distribution [words]."""
     words = torch.cat([heard[name] for name in ("instruments", "sounds") if name in heard])
     return words / words.sum().clamp_min(1e-9)
 

@@ -61,7 +61,7 @@ class Ears:
 def choose(
     examples: Callable[[], Iterable[Known]], coder: Callable[[Audio], Audio] | None, cache: Path
 ) -> dict[str, Any]:
-    """How often every candidate is right, on clips as they are and through the codec; remembered in `cache`."""
+    """Return how often every candidate is right, on clips as they are and through the codec; remembered in `cache`."""
     if cache.is_file():
         remembered: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
         return remembered
@@ -84,7 +84,7 @@ def choose(
 
 
 def _answers(wav: Audio, example: Known) -> dict[str, bool]:
-    """Which candidates are right about a clip."""
+    """Return which candidates are right about a clip."""
     right = {name: tempo.agrees(method(wav), example.bpm) for name, method in tempo.METHODS.items()}
     chromas = {name: chroma(wav) for name, chroma in key.CHROMAS.items()}
     for chroma, profile in key.METHODS:
@@ -94,7 +94,7 @@ def _answers(wav: Audio, example: Known) -> dict[str, bool]:
 
 
 def best(accuracies: dict[str, float]) -> str:
-    """The first of the most accurate."""
+    """Return the first of the most accurate."""
     return max(accuracies, key=lambda name: accuracies[name])
 
 
@@ -104,7 +104,7 @@ def listen(
     codes: Sequence[NDArray[np.int64]] | None = None,
     frame_rate: float = 1.0,
 ) -> list[Heard]:
-    """What is heard in each clip."""
+    """Return what is heard in each clip."""
     chroma, profile = ears.key_method
     players = ears.classifier.heard(wavs)
     return [
@@ -121,7 +121,8 @@ def listen(
 
 
 def longest_repetition_s(wav: Audio, codes: NDArray[np.int64] | None, frame_rate: float) -> float:
-    """Seconds of the longest run of one frame: equal codes [K, T] where they are known, or an unchanging spectrum."""
+    """Return seconds of the longest run of one frame: equal codes [K, T] where they are known, or an unchanging
+    spectrum."""
     longest = faults.longest_still_s(torch.from_numpy(wav), SAMPLE_RATE)
     if codes is not None:
         longest = max(longest, faults.longest_repetition_s(torch.from_numpy(codes), frame_rate))

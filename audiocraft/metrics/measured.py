@@ -28,7 +28,7 @@ class Measured:
         return cls(value, value - reach, value + reach)
 
     def covers(self, value: float) -> bool:
-        """Whether a repetition could have given this value."""
+        """Return whether a repetition could have given this value."""
         return self.low <= value <= self.high
 
     @property
@@ -38,7 +38,8 @@ class Measured:
 
 
 def measured_share(hits: int, count: int) -> Measured:
-    """A share of `count` cases, 0 to 1 (Wilson's interval, widened for a repetition and centred on the share)."""
+    """Return a share of `count` cases, 0 to 1 (Wilson's interval, widened for a repetition and centred on the
+    share)."""
     share = hits / count
     z = _NORMAL_95 * math.sqrt(2)
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
@@ -47,7 +48,7 @@ def measured_share(hits: int, count: int) -> Measured:
 
 
 def measured_mean(values: list[float]) -> Measured:
-    """The mean of values, at least one; with fewer than two nothing is known about a repetition."""
+    """Return the mean of values, at least one; with fewer than two nothing is known about a repetition."""
     mean = sum(values) / len(values)
     if len(values) < 2:
         return Measured(mean, -math.inf, math.inf)

@@ -31,7 +31,7 @@ class Metric(nn.Module):
         raise NotImplementedError
 
     def compute(self) -> Any:
-        """The mean [] over everything that came, in all processes.
+        """Return the mean [] over everything that came, in all processes.
 
         Raises:
             InvalidInput: nothing came.
@@ -39,7 +39,7 @@ class Metric(nn.Module):
         return self.mean().float()
 
     def mean(self) -> Tensor:
-        """The mean [] in float64."""
+        """Return the mean [] in float64."""
         total, count = distrib.all_reduce(self.total.clone()), distrib.all_reduce(self.count.clone())
         if not float(count):
             raise InvalidInput(f"{type(self).__name__} was given nothing to measure; call update first")
@@ -62,8 +62,8 @@ class Metric(nn.Module):
 
 
 def rows_of(wav: Tensor, sizes: Tensor, sample_rates: Tensor, rate: int) -> list[Tensor]:
-    """The sounds of a batch wav [B, C, N], each mono [n] at `rate`: the first sizes[b] samples of row b, which are at
-    sample_rates[b].
+    """Return the sounds of a batch wav [B, C, N], each mono [n] at `rate`: the first sizes[b] samples of row b, which
+    are at sample_rates[b].
 
     Raises:
         InvalidInput: shapes that do not fit, or a row without samples.

@@ -9,8 +9,8 @@ from audiocraft.errors import InvalidInput
 
 
 def calculate_miou(y_pred: Tensor, y_true: Tensor) -> float:
-    """The mean over rows, 0 to 1, of what is marked in both over what is marked in either. A row in which neither has
-    anything counts 1.
+    """Return the mean over rows, 0 to 1, of what is marked in both over what is marked in either. A row in which
+    neither has anything counts 1.
 
     Args:
         y_pred: probabilities [B, N]; above a half is marked.

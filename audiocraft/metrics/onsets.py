@@ -17,15 +17,15 @@ Audio = NDArray[np.float32]
 
 
 def find_onsets(wav: Audio) -> NDArray[np.float64]:
-    """The times in seconds at which notes begin in wav [N] at 24 kHz, by spectral flux. Needs librosa (extra
+    """Return the times in seconds at which notes begin in wav [N] at 24 kHz, by spectral flux. Needs librosa (extra
     [analysis])."""
     librosa = require("librosa", extra="analysis")
     return np.asarray(librosa.onset.onset_detect(y=wav, sr=SAMPLE_RATE, hop_length=240, units="time"))
 
 
 def find_attacks(wav: Audio) -> NDArray[np.float64]:
-    """The times in seconds at which the sound of notes rises most in wav [N] at 24 kHz, to a few milliseconds, each
-    once, ascending.
+    """Return the times in seconds at which the sound of notes rises most in wav [N] at 24 kHz, to a few milliseconds,
+    each once, ascending.
 
     Spectral flux finds a stroke of drums 15 ms after it, and one of a bass 37 ms, because its windows are long; what it
     finds is looked for again in the energy of the differences of samples. Needs librosa (extra [analysis]).
@@ -57,8 +57,8 @@ def _rise(wav: Audio) -> NDArray[np.float64]:
 def onset_f1(
     found: NDArray[np.float64], wanted: NDArray[np.float64], tolerance: float = TOLERANCE_S
 ) -> float:
-    """How far two lists of times in seconds agree, 0 to 1: the harmonic mean of precision and recall. Each onset counts
-    once; pairs are the nearest in time, the closest pair first."""
+    """Return how far two lists of times in seconds agree, 0 to 1: the harmonic mean of precision and recall. Each
+    onset counts once; pairs are the nearest in time, the closest pair first."""
     if not len(found) or not len(wanted):
         return float(len(found) == len(wanted))
     distances = np.abs(found[:, None] - wanted[None, :])

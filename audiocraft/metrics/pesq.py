@@ -43,7 +43,7 @@ class PesqMetric(Metric):
                 self.left_out += 1
 
     def compute(self) -> Tensor:
-        """The mean [] over all pairs.
+        """Return the mean [] over all pairs.
 
         Raises:
             InvalidInput: no pair had any speech.

@@ -14,7 +14,8 @@ _N_FFT, _HOP, _BANDS, _FLOOR_DB = 1024, 256, 80, 80.0
 
 
 def log_mel_distance(estimate: Tensor, reference: Tensor, sample_rate: int) -> float:
-    """How far two sounds [N] are apart in decibels, 0 for equal ones: the mean absolute difference of log-mel spectra.
+    """Return how far two sounds [N] are apart in decibels, 0 for equal ones: the mean absolute difference of log-mel
+    spectra.
 
     80 HTK mel bands from 0 Hz to half the rate, an STFT of 1024 samples with a Hann window and a hop of 256, powers in
     decibels, floored 80 dB below the loudest band of the reference. A mel band is wider than a semitone, so that this
@@ -31,8 +32,8 @@ def log_mel_distance(estimate: Tensor, reference: Tensor, sample_rate: int) -> f
 
 
 def si_snr(estimate: Tensor, reference: Tensor, sample_rate: int) -> float:
-    """The signal over its error in decibels, whatever the level (Le Roux et al., "SDR: half-baked or well done?",
-    2019), over the whole of two sounds [N]."""
+    """Return the signal over its error in decibels, whatever the level (Le Roux et al., "SDR: half-baked or well
+    done?", 2019), over the whole of two sounds [N]."""
     pair = (sound.reshape(1, 1, -1) for sound in (estimate, reference))
     return -float(SISNR(sample_rate, segment=None, epsilon=1e-12)(*pair))
 

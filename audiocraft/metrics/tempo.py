@@ -26,8 +26,8 @@ Audio = NDArray[np.float32]
 
 
 def comb_tempo(wav: Audio, *, teeth: int = 8, decay: float = 0.8, bands: int = 1) -> float:
-    """The tempo of wav [N] at 24 kHz in beats per minute, 55 to 185, all equally likely: the one whose multiples of a
-    beat carry most autocorrelation of the onsets.
+    """Return the tempo of wav [N] at 24 kHz in beats per minute, 55 to 185, all equally likely: the one whose multiples
+    of a beat carry most autocorrelation of the onsets.
 
     Args:
         teeth: how many multiples of a beat are looked at.
@@ -52,7 +52,7 @@ def comb_tempo(wav: Audio, *, teeth: int = 8, decay: float = 0.8, bands: int = 1
 
 
 def tracked_tempo(wav: Audio) -> float:
-    """The tempo of wav [N] at 24 kHz in beats per minute: the mean beat of librosa's beat tracker (Ellis, "Beat
+    """Return the tempo of wav [N] at 24 kHz in beats per minute: the mean beat of librosa's beat tracker (Ellis, "Beat
     tracking by dynamic programming", 2007), started from a comb's tempo."""
     librosa = require("librosa", extra="analysis")
     start = comb_tempo(wav, teeth=4, decay=1.0)
@@ -65,8 +65,8 @@ def tracked_tempo(wav: Audio) -> float:
 
 
 def tempogram_tempo(wav: Audio) -> float:
-    """The tempo of wav [N] at 24 kHz in beats per minute: librosa's tempogram (Grosche, Mueller and Kurth, "Cyclic
-    tempogram", 2010), with 55 to 185 equally likely."""
+    """Return the tempo of wav [N] at 24 kHz in beats per minute: librosa's tempogram (Grosche, Mueller and Kurth,
+    "Cyclic tempogram", 2010), with 55 to 185 equally likely."""
     librosa = require("librosa", extra="analysis")
     found = librosa.feature.tempo(
         onset_envelope=onset_envelope(wav)[0],
@@ -92,12 +92,12 @@ METHODS: Mapping[str, Callable[[Audio], float]] = MappingProxyType(
 
 
 def agrees(estimate: float, wanted: float) -> bool:
-    """Whether `estimate` is within 4 % of the tempo wanted, its double or its half, all in beats per minute."""
+    """Return whether `estimate` is within 4 % of the tempo wanted, its double or its half, all in beats per minute."""
     return any(abs(estimate / (wanted * factor) - 1) <= TOLERANCE for factor in (0.5, 1.0, 2.0))
 
 
 def onset_envelope(wav: Audio, bands: int = 1) -> NDArray[np.float64]:
-    """The spectral flux of wav [N] at 24 kHz -> [bands, frames], 100 frames per second."""
+    """Return the spectral flux of wav [N] at 24 kHz, [bands, frames], 100 frames per second."""
     librosa = require("librosa", extra="analysis")
     edges = np.linspace(0, 96, bands + 1).astype(int).tolist()
     flux = librosa.onset.onset_strength_multi(

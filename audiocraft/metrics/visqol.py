@@ -61,7 +61,7 @@ class ViSQOL:
         return str(beside if beside.exists() else self.model)
 
     def __call__(self, ref_sig: Tensor, deg_sig: Tensor, sr: int, pad_with_silence: bool = False) -> float:
-        """The mean opinion score, 1 to 5, of a batch.
+        """Return the mean opinion score, 1 to 5, of a batch.
 
         Args:
             ref_sig, deg_sig: [B, C, N] or [C, N], as they were and as they became.
@@ -100,7 +100,7 @@ class ViSQOL:
 
 
 def _program(place: Path | str | None) -> tuple[Path, Path]:
-    """The program and the folder of its sources."""
+    """Return the program and the folder of its sources."""
     if place is None:
         found = shutil.which("visqol")
         candidates = [] if found is None else [Path(found)]

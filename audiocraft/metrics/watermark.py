@@ -21,24 +21,24 @@ def marked_share(decisions: Tensor) -> Tensor:
 
 
 def compute_FNR(positive: Tensor) -> Tensor:
-    """The share of marked rows that are not found: decisions [B, 2 + nbits, N] -> []"""
+    """Return the share of marked rows that are not found: decisions [B, 2 + nbits, N] -> []"""
     return (marked_share(positive) <= 0.5).float().mean()
 
 
 def compute_FPR(negative: Tensor) -> Tensor:
-    """The share of clean rows that are taken for marked: decisions [B, 2 + nbits, N] -> []"""
+    """Return the share of clean rows that are taken for marked: decisions [B, 2 + nbits, N] -> []"""
     return (marked_share(negative) > 0.5).float().mean()
 
 
 def compute_accuracy(positive: Tensor, negative: Tensor) -> Tensor:
-    """The share of rows that are taken for what they are: decisions [B, 2 + nbits, N] of both -> []"""
+    """Return the share of rows that are taken for what they are: decisions [B, 2 + nbits, N] of both -> []"""
     rows = len(positive) + len(negative)
     wrong = compute_FNR(positive) * len(positive) + compute_FPR(negative) * len(negative)
     return 1 - wrong / max(1, rows)
 
 
 def compute_bit_acc(positive: Tensor, original: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The share of bits that are read right, each over the whole row.
+    """Return the share of bits that are read right, each over the whole row.
 
     Args:
         positive: decisions [B, 2 + nbits, N] on marked audio.
@@ -55,7 +55,7 @@ def compute_bit_acc(positive: Tensor, original: Tensor, mask: Tensor | None = No
 
 
 def evaluate_localizations(predictions: Tensor, true_predictions: Tensor, name: str) -> dict[str, Tensor]:
-    """How well single samples are told apart.
+    """Return how well single samples are told apart.
 
     Args:
         predictions: decisions [B, 2 + nbits, N].
@@ -77,7 +77,7 @@ def evaluate_localizations(predictions: Tensor, true_predictions: Tensor, name: 
 def evaluate_augmentations(
     positive: Tensor, negative: Tensor, augmentation_name: str, message: Tensor | None
 ) -> dict[str, Tensor]:
-    """The measures of rows behind one effect, by names that begin with the effect's.
+    """Return the measures of rows behind one effect, by names that begin with the effect's.
 
     Args:
         positive: decisions [B, 2 + nbits, N] on marked audio behind it.
@@ -95,7 +95,7 @@ def evaluate_augmentations(
 
 
 def tensor_pesq(y_pred: Tensor, y: Tensor, sr: int) -> float:
-    """The mean PESQ (ITU-T P.862.2, 1 to 4.64) of audio [B, C, N] at 16 kHz. Needs the package `pesq`."""
+    """Return the mean PESQ (ITU-T P.862.2, 1 to 4.64) of audio [B, C, N] at 16 kHz. Needs the package `pesq`."""
     measure = require("pesq", extra="pesq").pesq
     values = []
     for made, given in zip(y_pred.mean(1).cpu().numpy(), y.mean(1).cpu().numpy(), strict=True):
@@ -107,5 +107,5 @@ def tensor_pesq(y_pred: Tensor, y: Tensor, sr: int) -> float:
 
 
 def named(measures: Mapping[str, Tensor]) -> dict[str, float]:
-    """Plain numbers."""
+    """Return plain numbers."""
     return {name: float(value) for name, value in measures.items()}

@@ -51,7 +51,7 @@ def adapted(lm: LMModel, adapters: Sequence[tuple[Adapter, float]]) -> LMModel:
 
 
 def adapter_for(base: str, file: str) -> Adapter:
-    """The adapter in a file, which must be for the model called `base`.
+    """Return the adapter in a file, which must be for the model called `base`.
 
     Raises:
         CheckpointError: it is missing, damaged, or for another base.
@@ -73,7 +73,7 @@ def _digest(base: str) -> str:
 
 
 def _stacked(adapters: Sequence[tuple[Adapter, float]]) -> dict[str, tuple[Tensor, Tensor]]:
-    """A [sum of ranks, in] and B [out, sum of ranks] of each matrix, scales and weights in B."""
+    """Return a [sum of ranks, in] and B [out, sum of ranks] of each matrix, scales and weights in B."""
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for adapter, weight in adapters:
         for name in [key.removesuffix(".lora_a") for key in adapter.tensors if key.endswith(".lora_a")]:
@@ -86,7 +86,7 @@ def _stacked(adapters: Sequence[tuple[Adapter, float]]) -> dict[str, tuple[Tenso
 
 
 def _place(lm: nn.Module, name: str) -> tuple[str, str]:
-    """The path of the module that has the matrix `name`, and the matrix's own name there."""
+    """Return the path of the module that has the matrix `name`, and the matrix's own name there."""
     for each in (name, name.replace("attn.mha.", "attn."), name.replace("attn.", "attn.mha.")):
         path, _, own = each.rpartition(".")
         if each.startswith(_SHARED) and _has(lm, path, own):
@@ -107,7 +107,7 @@ def _has(lm: nn.Module, path: str, own: str) -> bool:
 
 
 def _reach(twins: dict[str, nn.Module], path: str) -> nn.Module:
-    """The module at `path` of the view, which from there up belongs to the view alone."""
+    """Return the module at `path` of the view, which from there up belongs to the view alone."""
     if path not in twins:
         parent, _, child = path.rpartition(".")
         above = _reach(twins, parent)
@@ -116,7 +116,7 @@ def _reach(twins: dict[str, nn.Module], path: str) -> nn.Module:
 
 
 def _twin(module: AnyModule) -> AnyModule:
-    """Another module with the same weights and children, which can be given others."""
+    """Return another module with the same weights and children, which can be given others."""
     twin = copy.copy(module)
     parts: Mapping[str, Any] = twin.__dict__
     for name in ("_parameters", "_buffers", "_modules"):

@@ -204,7 +204,7 @@ def build_quantizer(config: CompressionConfig, *, dimension: int) -> BaseQuantiz
 
 
 def build_pattern(config: PatternConfig, *, n_q: int) -> CodebooksPatternProvider:
-    """How `n_q` parallel codebooks become a sequence of steps."""
+    """Return how `n_q` parallel codebooks become a sequence of steps."""
     given = {name: value for name, value in kwargs_of(config).items() if value is not None}
     delays = given.get("delays")
     if isinstance(config, DelayConfig) and delays is not None and len(delays) != n_q:
@@ -238,7 +238,7 @@ def build_conditioner(
 
 
 def _style_codec(config: StyleConfig, load_codec: CodecLoader | None) -> CompressionModel:
-    """The codec that a style is read from; on the CPU, also for the meta device."""
+    """Return the codec that a style is read from; on the CPU, also for the meta device."""
     name = (config.encodec_checkpoint or "").removeprefix("//pretrained/")
     if not name:
         raise ConfigError("style.encodec_checkpoint: missing; a style read from codes names its codec")
@@ -286,7 +286,7 @@ def build_lm(config: LMConfig, *, device: Device = "cpu", load_codec: CodecLoade
 
 
 def lm_arguments(config: LMConfig, device: Device, load_codec: CodecLoader | None) -> dict[str, Any]:
-    """What the class of a language model is called with."""
+    """Return what the class of a language model is called with."""
     lm, guidance = config.transformer_lm, config.classifier_free_guidance
     return {
         **kwargs_of(lm),
@@ -309,8 +309,8 @@ def lm_arguments(config: LMConfig, device: Device, load_codec: CodecLoader | Non
 def build_flow(
     config: FlowConfig, *, device: Device = "cpu", load_codec: CodecLoader | None = None
 ) -> FlowMatchingModel:
-    """An untrained flow on `device` ("meta" allocates nothing), in eval mode. What its drums are heard with is given
-    to it by whoever has its codec."""
+    """Return an untrained flow on `device` ("meta" allocates nothing), in eval mode. What its drums are heard with
+    is given to it by whoever has its codec."""
     guidance = config.classifier_free_guidance
     kwargs = kwargs_of(config.transformer_lm)
     with laid_out_on(device):
@@ -348,7 +348,7 @@ def build_flow(
 
 
 def wrap_codec(codec: CompressionModel, config: InterleaveConfig) -> CompressionModel:
-    """The codec a language model sees: itself, or stereo as interleaved codebooks."""
+    """Return the codec a language model sees: itself, or stereo as interleaved codebooks."""
     return InterleaveStereoCompressionModel(codec, per_timestep=config.per_timestep) if config.use else codec
 
 
@@ -427,7 +427,7 @@ def get_conditioner_provider(output_dim: int, cfg: Mapping[str, Any]) -> Conditi
 
 
 def _load_named_codec(name: str) -> CompressionModel:
-    """A codec by name, as its family loads it: upstream's builders take a configuration and nothing else."""
+    """Return a codec by name, as its family loads it: upstream's builders take a configuration and nothing else."""
     codec: CompressionModel = target(default_of("compression").load)(name)
     return codec
 
@@ -443,7 +443,7 @@ def get_codebooks_pattern_provider(n_q: int, cfg: Mapping[str, Any]) -> Codebook
 
 
 def get_watermark_model(cfg: Mapping[str, Any]) -> Any:
-    """An untrained `WMModel`; `cfg` holds the sections `audioseal`, `seanet` and `detector`."""
+    """Return an untrained `WMModel`; `cfg` holds the sections `audioseal`, `seanet` and `detector`."""
     return target((found := default_of("watermark")).build)(target(found.config).select(_plain(cfg)))
 
 

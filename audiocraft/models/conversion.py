@@ -197,7 +197,8 @@ def _t5_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_portable_text(config: Mapping[str, Any], target: Path | None) -> dict[str, Any]:
-    """The configuration without paths of this machine: a T5 is named if it is a public one, else copied to `target`."""
+    """Return the configuration without paths of this machine: a T5 is named if it is a public one, else copied to
+    `target`."""
     conditioners = dict(config["conditioners"])
     for name, entry in conditioners.items():
         t5 = entry.get("t5") if isinstance(entry, dict) else None

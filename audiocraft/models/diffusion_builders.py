@@ -14,18 +14,19 @@ from audiocraft.modules.diffusion_schedule import MultiBandProcessor, SampleProc
 
 
 def get_diffusion_model(cfg: Mapping[str, Any]) -> DiffusionUnet:
-    """The network of a diffusion decoder's band; `cfg` is a whole training configuration."""
+    """Return the network of a diffusion decoder's band; `cfg` is a whole training configuration."""
     tree = _plain(cfg)
     return DiffusionUnet(**unet_arguments(BandConfig.of_run(tree), int(tree["channels"])))
 
 
 def get_processor(cfg: Mapping[str, Any], sample_rate: int = 24000) -> SampleProcessor:
-    """What is done to audio before and after such a network; `cfg` is the section `processor`."""
+    """Return what is done to audio before and after such a network; `cfg` is the section `processor`."""
     return build_processor(decode(ProcessorConfig, _plain(cfg), where="processor"), sample_rate)
 
 
 def build_processor(config: ProcessorConfig, sample_rate: int) -> SampleProcessor:
-    """A processor that has heard nothing yet. It computes its filters, so that it is on the CPU, not on "meta"."""
+    """Return a processor that has heard nothing yet. It computes its filters, so that it is on the CPU, not on
+    "meta"."""
     if not config.use:
         return SampleProcessor()
     with torch.device("cpu"):

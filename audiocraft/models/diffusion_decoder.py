@@ -43,7 +43,7 @@ class DiffusionDecoder(nn.Module):
         return self.codec.frame_rate
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [B, K, T] -> audio [B, C, N], in windows where they are long."""
+        """Turn codes [B, K, T] into audio [B, C, N], in windows where they are long."""
         return self.open_stream(len(codes)).finish(codes)
 
     def open_stream(self, batch_size: int = 1) -> DiffusionStream:
@@ -87,7 +87,7 @@ class DiffusionDecoder(nn.Module):
         return wav.view(len(codes), channels, -1)
 
     def stream(self) -> WindowStream:
-        """Codes through `window`, wherever they are cut."""
+        """Return codes through `window`, wherever they are cut."""
         return self._mbd.windows.open(self.window)
 
 
@@ -105,14 +105,14 @@ class DiffusionStream:
         return self._stream.delay_frames
 
     def push(self, codes: Tensor) -> Tensor:
-        """The next codes [B, K, t] -> the samples [B, C, n] that they settle; n may be 0."""
+        """Take the next codes [B, K, t] and return the samples [B, C, n] that they settle; n may be 0."""
         if codes.shape[-1] == 0:
             return self._nothing(codes.device)
         self._came = True
         return torch.cat([self._nothing(codes.device), *self._stream.push(codes)], dim=-1)
 
     def finish(self, codes: Tensor | None = None) -> Tensor:
-        """The last codes, if there are any -> the samples [B, C, n] that remain."""
+        """Take the last codes, if there are any, and return the samples [B, C, n] that remain."""
         if codes is not None and codes.shape[-1]:
             self._came = True
             return self._stream.finish(codes)

@@ -24,7 +24,7 @@ Device = torch.device | str
 def load_mbd(
     name: Path | str, filename: str | None = None, *, device: Device = "cpu", cache: str | None = None
 ) -> nn.Module:
-    """The networks of a diffusion decoder: of the file `filename` of `name`, or of whatever `name` is."""
+    """Return the networks of a diffusion decoder: of the file `filename` of `name`, or of whatever `name` is."""
     path = _diffusion_file(name, filename, cache)
     checkpoint = read_path(path, kind="diffusion")
     if not isinstance(checkpoint, Checkpoint):
@@ -38,8 +38,8 @@ def load_diffusion_models(
     filename: str | None = None,
     cache_dir: str | None = None,
 ) -> tuple[list[nn.Module], list[nn.Module], list[ConfigTree]]:
-    """The networks of a released diffusion decoder, what is done to audio before and after each of them, and their
-    configurations."""
+    """Return the networks of a released diffusion decoder, what is done to audio before and after each of them, and
+    their configurations."""
     path = _diffusion_file(file_or_url_or_id, filename, cache_dir)
     bands: Any = load_mbd(path, device=device)
     package = load_mbd_ckpt(path)
@@ -50,7 +50,7 @@ def load_diffusion_models(
 def load_mbd_ckpt(
     file_or_url_or_id: Path | str, filename: str | None = None, cache_dir: str | None = None
 ) -> dict[Any, Any]:
-    """What is inside a released file of MultiBandDiffusion; configurations are inert records."""
+    """Return what is inside a released file of MultiBandDiffusion; configurations are inert records."""
     path = _diffusion_file(file_or_url_or_id, filename, cache_dir)
     package = load_torch_file(path)
     multiband.bands_of(package, path)
@@ -58,7 +58,7 @@ def load_mbd_ckpt(
 
 
 def _diffusion_file(name: Path | str, filename: str | None, cache: str | None) -> Path:
-    """The file `filename` of a folder or of a repository on the hub; without one, whatever `name` is."""
+    """Return the file `filename` of a folder or of a repository on the hub; without one, whatever `name` is."""
     release_file = kind_called("diffusion").release_file or ""
     if filename is None:
         path = sources.resolve(name, kind="diffusion", cache=cache)

@@ -45,7 +45,7 @@ class WindowGrid:
         return cls(whole(STRIDE_S), whole(CONTEXT_S), max(1, round(FADE_S * frame_rate)), hop)
 
     def whole(self, frames: int) -> bool:
-        """Whether so many frames are one window."""
+        """Return whether so many frames are one window."""
         return frames <= self.stride + self.context
 
     def count(self, frames: int) -> int:
@@ -53,7 +53,7 @@ class WindowGrid:
         return max(1, math.ceil((frames - self.context) / self.stride))
 
     def open(self, make: Make) -> WindowStream:
-        """A stream of frames through `make`."""
+        """Return a stream of frames through `make`."""
         return WindowStream(self, make)
 
 
@@ -81,7 +81,7 @@ class WindowStream:
         return made
 
     def finish(self, frames: Tensor | None = None) -> Tensor:
-        """The last frames, if there are any -> the samples that remain."""
+        """Take the last frames, if there are any, and return the samples that remain."""
         made = [] if frames is None else self.push(frames)
         assert self._held is not None
         return torch.cat([*made, self._window(last=True)], dim=-1)

@@ -17,7 +17,7 @@ from audiocraft.models.codecs.latents import LatentCodec
 def prompt_latents(
     codec: LatentCodec, request: GenerationRequest, total: int, device: torch.device
 ) -> Tensor:
-    """The latents [B, P, D] of the audio to continue; P is 0 without any."""
+    """Return the latents [B, P, D] of the audio to continue; P is 0 without any."""
     if request.prompt_audio is None or request.prompt_sample_rate is None:
         return torch.zeros(len(request.prompts), 0, codec.dimension, device=device)
     seconds = request.prompt_audio.shape[-1] / request.prompt_sample_rate
@@ -34,7 +34,7 @@ def prompt_latents(
 def kept_latents(
     codec: LatentCodec, request: GenerationRequest, total: int, device: torch.device
 ) -> tuple[Tensor | None, tuple[FrameRange, ...]]:
-    """The latents [B, T, D] of the audio that regions are kept of, and the frames that these reach into."""
+    """Return the latents [B, T, D] of the audio that regions are kept of, and the frames that these reach into."""
     if request.audio is None or request.audio_sample_rate is None or not request.keep:
         return None, ()
     last = int(request.keep[-1][1] * request.audio_sample_rate) + request.audio_sample_rate

@@ -65,7 +65,7 @@ class CFGTerm:
     def drop_irrelevant_conds(
         self, conditions: Sequence[ConditioningAttributes]
     ) -> list[ConditioningAttributes]:
-        """The conditions that this branch hears, of all there are."""
+        """Return the conditions that this branch hears, of all there are."""
         raise NotImplementedError
 
 
@@ -225,7 +225,7 @@ class FlowMatchingModel(StreamingModule):
         return is_batch_invariant(self.transformer)
 
     def velocities(self, strands: Sequence[tuple[Tensor, Tensor, FlowConditions]]) -> list[Tensor]:
-        """What `velocity` gives for each (latents, times, conditions), in one pass; lengths may differ."""
+        """Return what `velocity` gives for each (latents, times, conditions), in one pass; lengths may differ."""
         return [
             self._output(x)
             for x in self.transformer.run_strands([self._input(*strand) for strand in strands])
@@ -383,14 +383,14 @@ class FlowMatchingModel(StreamingModule):
 
 
 def flow_settings(*, euler: bool, euler_steps: int, ode_rtol: float, ode_atol: float) -> FlowSettings:
-    """How a flow is followed, from the original's four settings."""
+    """Return how a flow is followed, from the original's four settings."""
     if euler:
         return FlowSettings(solver="euler", steps=euler_steps)
     return FlowSettings(solver="dopri5", rtol=ode_rtol, atol=ode_atol)
 
 
 def _fitted(condition: Tensor, frames: int) -> Tensor:
-    """A condition [B, T', F] for `frames` frames: cut, or its last frame goes on."""
+    """Return a condition [B, T', F] for `frames` frames: cut, or its last frame goes on."""
     missing = frames - condition.shape[1]
     if missing <= 0:
         return condition[:, :frames]

@@ -16,7 +16,7 @@ _FLOAT = 4
 
 
 def model_bytes(name: str, *, device: torch.device, precision: str = "auto", loading: bool = False) -> int:
-    """What model `name` and its parts take once they are loaded; their files are found, but not read.
+    """Return what model `name` and its parts take once they are loaded; their files are found, but not read.
 
     Args:
         loading: the most that they take on the way: matrices are packed one by one after they were read.
@@ -45,7 +45,7 @@ def bytes_by_precision(name: str, *, device: torch.device, kind: str | None = No
 
 
 def count_weights(name: str, family: ModelFamily) -> tuple[int, int]:
-    """How many numbers the network of model `name` has, and its parts together."""
+    """Return how many numbers the network of model `name` has, and its parts together."""
     kind = family.kind.name
     released = release_called(name, kind=kind)
     if released is not None and released[1].built_in and sources.local(name, kind=kind) is None:

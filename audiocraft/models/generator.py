@@ -114,7 +114,7 @@ class GeneratorModel(ABC):
 
     @abstractmethod
     def modules(self) -> tuple[nn.Module, ...]:
-        """The networks that hold its weights."""
+        """Return the networks that hold its weights."""
 
     @abstractmethod
     def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
@@ -126,7 +126,7 @@ class GeneratorModel(ABC):
 
     @abstractmethod
     def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
-        """The coroutine that makes the frames of `prepared`, [B, ..., n] at a time, in order.
+        """Return the coroutine that makes the frames of `prepared`, [B, ..., n] at a time, in order.
 
         Args:
             session: everything that it changes; opened with the seeds of `prepared`.
@@ -134,7 +134,7 @@ class GeneratorModel(ABC):
 
     @abstractmethod
     def estimate(self, request: GenerationRequest) -> Estimate:
-        """What `request` takes while it runs."""
+        """Return what `request` takes while it runs."""
 
     @property
     def takes_plans(self) -> bool:
@@ -227,7 +227,7 @@ class GeneratorModel(ABC):
     def _endings(
         self, request: GenerationRequest, plans: tuple[ScorePlan | None, ...] | None
     ) -> tuple[RowProcessors, ...]:
-        """What ends each row as it was asked for."""
+        """Return what ends each row as it was asked for."""
         if request.ending is None:
             return ()
         if request.ending == "cadence" and not self.takes_plans:
@@ -298,9 +298,9 @@ class GeneratorModel(ABC):
         cancel: CancelToken | None = None,
         decoder: AudioDecoder | None = None,
     ) -> Iterator[AudioChunk]:
-        """The audio of `run` in chunks while it is made, in constant memory; those of a row follow each other without
-        gap. The first comes as early as the decoder allows, later ones last about `chunk_seconds`. Closing the
-        iterator stops the generation."""
+        """Return the audio of `run` in chunks while it is made, in constant memory; those of a row follow each other
+        without gap. The first comes as early as the decoder allows, later ones last about `chunk_seconds`.
+        Closing the iterator stops the generation."""
         prepared = self.prepare(request, decoder=decoder or self._named_decoder(request))
         session = Session.open(prepared.seeds, progress=progress, cancel=cancel)
         return self.stream_prepared(prepared, session, chunk_seconds)
@@ -326,7 +326,7 @@ class GeneratorModel(ABC):
             place += made.shape[-1]
 
     def _named_decoder(self, request: GenerationRequest) -> AudioDecoder | None:
-        """The decoder that `request` names, loaded; an engine keeps those that are used often."""
+        """Return the decoder that `request` names, loaded; an engine keeps those that are used often."""
         return None if request.decoder is None else load_decoder(request.decoder, device=self.device)
 
     def _audio_of(self, prepared: PreparedRequest, frames: Tensor) -> Tensor:
@@ -341,7 +341,7 @@ class GeneratorModel(ABC):
 
 
 def _ending(request: GenerationRequest, plan: ScorePlan | None) -> Ending:
-    """How one row ends; without a plan, its last two seconds are its last bar."""
+    """Return how one row ends; without a plan, its last two seconds are its last bar."""
     assert request.ending is not None
     duration = request.duration
     if plan is None:
@@ -383,7 +383,7 @@ def decode_rows(decoder: AudioDecoder, frames: Tensor) -> Tensor:
 
 
 def audio_bytes(model: GeneratorModel, request: GenerationRequest) -> int:
-    """What the audio of `request` takes as a whole."""
+    """Return what the audio of `request` takes as a whole."""
     samples = round(request.duration * model.sample_rate) * model.audio_channels * len(request.prompts)
     return COPIES_OF_AUDIO * BYTES_OF_SAMPLE * samples
 

@@ -129,7 +129,7 @@ class BaseGenModel(GeneratorModel):
     def generate_unconditional(
         self, num_samples: int, progress: bool = False, return_tokens: bool = False
     ) -> Generated:
-        """Audio [B, C, N] of `num_samples` pieces that nothing was asked of."""
+        """Return audio [B, C, N] of `num_samples` pieces that nothing was asked of."""
         if isinstance(num_samples, bool) or not isinstance(num_samples, numbers.Integral) or num_samples < 1:
             raise InvalidInput(f"num_samples must be 1 or more, got {num_samples!r}", field="num_samples")
         return self._generate(self._request((None,) * num_samples), progress, return_tokens)
@@ -152,7 +152,7 @@ class BaseGenModel(GeneratorModel):
         progress: bool = False,
         return_tokens: bool = False,
     ) -> Generated:
-        """Audio that starts with `prompt` ([B, C, N], or [C, N] for one row) and goes on."""
+        """Return audio that starts with `prompt` ([B, C, N], or [C, N] for one row) and goes on."""
         if not isinstance(prompt, Tensor):
             prompt = checked_samples(prompt, "prompt")
         if prompt.dim() == 2:
@@ -192,7 +192,7 @@ class BaseGenModel(GeneratorModel):
         return replace(self._seeded(prompts), sampling=sampling, guidance=guidance, window=window)
 
     def _seeded(self, prompts: tuple[str | None, ...]) -> GenerationRequest:
-        """A request for `prompts` with what no `set_generation_params` says."""
+        """Return a request for `prompts` with what no `set_generation_params` says."""
         return GenerationRequest(
             prompts=prompts,
             duration=self.duration,
@@ -209,7 +209,7 @@ class BaseGenModel(GeneratorModel):
         return result.audio, result.codes
 
     def _reporter(self, progress: bool) -> ProgressCallback | None:
-        """What is told of each step: the caller's own callback, or the terminal."""
+        """Return what is told of each step: the caller's own callback, or the terminal."""
         callback = self._progress_callback
         if not progress:
             return None
@@ -217,7 +217,7 @@ class BaseGenModel(GeneratorModel):
 
 
 def _settings(params: Mapping[str, Any]) -> tuple[Sampling, Guidance]:
-    """What `generation_params` say, checked."""
+    """Return what `generation_params` say, checked."""
     unknown = sorted(set(params) - set(_SAMPLING) - set(_GUIDANCE))
     if unknown:
         known = ", ".join([*_SAMPLING, *_GUIDANCE])
@@ -240,7 +240,7 @@ def seeds_for_callers_of_generate(rows: int) -> tuple[int, ...] | None:
 
 
 def was_seeded() -> bool:
-    """Whether the caller seeded torch's global generator."""
+    """Return whether the caller seeded torch's global generator."""
     return torch.initial_seed() != _UNSEEDED
 
 

@@ -221,7 +221,7 @@ class JASCO(BaseGenModel):
     def generate_unconditional(
         self, num_samples: int, progress: bool = False, return_latents: bool = False
     ) -> Generated:
-        """Audio [B, C, N] of `num_samples` pieces that nothing was asked of."""
+        """Return audio [B, C, N] of `num_samples` pieces that nothing was asked of."""
         if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
             raise InvalidInput(f"num_samples must be 1 or more, got {num_samples!r}", field="num_samples")
         return self._made(self._request((None,) * num_samples), progress, return_latents)
@@ -240,8 +240,8 @@ class JASCO(BaseGenModel):
         progress: bool = False,
         return_latents: bool = False,
     ) -> Generated:
-        """Audio [B, C, N] of `segment_duration` seconds that follows what is given; with `return_latents` also its
-        latents [B, T, D].
+        """Return audio [B, C, N] of `segment_duration` seconds that follows what is given; with `return_latents` also
+        its latents [B, T, D].
 
         Args:
             drums_wav: [C, N] at `drums_sample_rate`, which may be a whole mix.
@@ -294,7 +294,7 @@ class JASCO(BaseGenModel):
         )
 
     def _generate(self, request: GenerationRequest, progress: bool, return_tokens: bool) -> Generated:
-        """What `generate_continuation` calls."""
+        """Return what `generate_continuation` calls."""
         return self._made(request, progress, return_tokens)
 
     def _made(self, request: GenerationRequest, progress: bool, return_latents: bool) -> Generated:
@@ -319,7 +319,7 @@ class JASCO(BaseGenModel):
         return next((entry for entry in conditioners if isinstance(entry, kind)), None)
 
     def _checked(self, request: GenerationRequest) -> Controls:
-        """What `request` follows, or a refusal of what this model cannot follow."""
+        """Return what `request` follows, or a refusal of what this model cannot follow."""
         controls = self._controls(request)
         for name in controls.given:
             if name not in self.takes:
@@ -347,7 +347,8 @@ class JASCO(BaseGenModel):
         return controls
 
     def _controls(self, request: GenerationRequest) -> Controls:
-        """The controls of a request; a progression that it names, and a melody that it refers to, are such too."""
+        """Return the controls of a request; a progression that it names, and a melody that it refers to, are such
+        too."""
         controls, score = request.controls, request.score
         if score.key is not None:
             raise InvalidInput(f"model {self.name!r} is told no key: say it in the prompt", field="key")
@@ -373,7 +374,7 @@ class JASCO(BaseGenModel):
         return controls
 
     def _melody_of(self, request: GenerationRequest) -> Mapping[str, Any]:
-        """The melody of a recording that all rows refer to."""
+        """Return the melody of a recording that all rows refer to."""
         conditioner = self._conditioner(MelodyConditioner)
         wavs = [wav for wav in request.reference_audio or () if wav is not None]
         if conditioner is None:
@@ -430,7 +431,7 @@ class JASCO(BaseGenModel):
         )
 
     def _symbolic(self, controls: Controls, total: int) -> dict[str, SymbolicCondition]:
-        """Chords and melody, frame by frame; names that are missing are conditions that nobody gives."""
+        """Return chords and melody, frame by frame; names that are missing are conditions that nobody gives."""
         found: dict[str, SymbolicCondition] = {}
         if controls.chords:
             numbers = self.chord_map.frames(controls.chords, frame_rate=self.frame_rate, count=total)
@@ -461,7 +462,7 @@ class JASCO(BaseGenModel):
 
 
 def _latents_of(codec: CompressionModel, lm: FlowMatchingModel) -> LatentCodec:
-    """The codec of a model that was put together by hand, with the mean and deviation that its configuration names."""
+    """Return the codec of a model put together by hand, with the mean and deviation that its configuration names."""
     told: Mapping[str, Any] = lm.cfg or {}
     return LatentCodec(
         codec,
@@ -471,7 +472,7 @@ def _latents_of(codec: CompressionModel, lm: FlowMatchingModel) -> LatentCodec:
 
 
 def _chord_map(path: str | Path) -> ChordMap:
-    """The map of chords at `path`; the released one where the original's default path is not there."""
+    """Return the map of chords at `path`; the released one where the original's default path is not there."""
     place = Path(path)
     if not place.is_file():
         if str(path) == CHORD_MAP:

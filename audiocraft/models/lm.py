@@ -153,7 +153,7 @@ class LMModel(StreamingModule):
         return guidance.MIN_ROWS
 
     def init_state(self, batch_size: int, capacity: int = 64, fused: Fused | None = None) -> LMState:
-        """The state of requests that have not begun; keys and values of cross-attention are computed here.
+        """Return the state of requests that have not begun; keys and values of cross-attention are computed here.
 
         Args:
             capacity: steps of codes to make room for, beside the prepended conditions; more may follow.
@@ -290,11 +290,11 @@ class LMModel(StreamingModule):
         return codes[..., prompt.shape[-1] if remove_prompts else 0 :]
 
     def _step_of_first_frame(self) -> int:
-        """The step at which conditions of frame 0 are added."""
+        """Return the step at which conditions of frame 0 are added."""
         return first_frame_step(self.pattern_provider)
 
     def _prompt(self, prompt: Tensor | None, rows: int, length: int) -> Tensor:
-        """The prompt [B, K, P] on our device, checked; without one, P is 0."""
+        """Return the prompt [B, K, P] on our device, checked; without one, P is 0."""
         if prompt is None:
             prompt = torch.zeros((rows, self.n_q, 0), dtype=torch.long, device=self._device)
         if prompt.dim() != 3 or prompt.shape[1] != self.n_q:
@@ -349,7 +349,7 @@ class LMModel(StreamingModule):
         return F.linear(x, weight, bias).unflatten(-1, (self.n_q, self.card))
 
     def _source(self, fused: Fused, batch: int) -> Tensor | None:
-        """The source of cross-attention; without any condition, what null conditions are: one zero vector."""
+        """Return the source of cross-attention; without any condition, what null conditions are: one zero vector."""
         if not self.transformer.has_cross_attention or fused.cross is not None:
             return fused.cross
         return next(self.parameters()).new_zeros(batch, 1, self.dim)
@@ -395,7 +395,7 @@ class LMModel(StreamingModule):
 
 
 def first_frame_step(provider: CodebooksPatternProvider) -> int:
-    """The step that predicts frame 0 of codebook 0, in patterns where every later step predicts the next frame:
+    """Return the step that predicts frame 0 of codebook 0, in patterns where every later step predicts the next frame:
     only there can a condition be added frame by frame."""
     frames = 8
     pattern = provider.get_pattern(frames)
@@ -414,7 +414,7 @@ def first_frame_step(provider: CodebooksPatternProvider) -> int:
 def num_rows(
     prompt: Tensor | None, conditions: Sequence[ConditioningAttributes], num_samples: int | None
 ) -> int:
-    """Rows of a batch, by what was given; an error where that disagrees."""
+    """Return rows of a batch, by what was given; an error where that disagrees."""
     prompts = None if prompt is None else prompt.shape[0]
     rows = {"prompt": prompts, "conditions": len(conditions) or None, "num_samples": num_samples}
     given = {name: count for name, count in rows.items() if count is not None}

@@ -92,7 +92,8 @@ class MagnetLMModel(LMModel):
         return is_batch_invariant(self.transformer, self.linears)
 
     def strands_logits(self, strands: Sequence[tuple[Tensor, Fused, int]]) -> list[Tensor]:
-        """What `stage_logits` gives for each (codes, conditions, stage), in one pass; lengths and stages may differ."""
+        """Return what `stage_logits` gives for each (codes, conditions, stage), in one pass; lengths and stages may
+        differ."""
         inputs = [self._input(*strand) for strand in strands]
         seen = self.transformer.run_strands(inputs)
         made = []
@@ -129,7 +130,8 @@ class MagnetLMModel(LMModel):
         *,
         generator: torch.Generator | None = None,
     ) -> LMOutput:
-        """The training pass: codes [B, K, T], masked in part -> logits of every code; all of them are predicted."""
+        """Return the training pass: codes [B, K, T], masked in part -> logits of every code; all of them are
+        predicted."""
         logits = self(codes, conditions, condition_tensors, stage, generator=generator)
         return LMOutput(logits, torch.ones_like(codes, dtype=torch.bool))
 
@@ -154,8 +156,8 @@ class MagnetLMModel(LMModel):
         seeds: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Codes [B, K, T] of `max_gen_len` frames, the prompt [B, K, P] included; of whole spans where these do not
-        overlap, as the original does.
+        """Return codes [B, K, T] of `max_gen_len` frames, the prompt [B, K, P] included; of whole spans where these do
+        not overlap, as the original does.
 
         Args:
             cfg_coef: a constant strength of guidance, in place of the two that it falls between.
@@ -215,7 +217,7 @@ class MagnetLMModel(LMModel):
         return made[..., length if remove_prompts else 0 :]
 
     def whole_spans(self, frames: int, span_arrangement: str) -> int:
-        """The frames that the original makes of `frames`: whole spans, where these do not overlap."""
+        """Return the frames that the original makes of `frames`: whole spans, where these do not overlap."""
         if span_arrangement == "nonoverlap" and frames > self.span_len:
             return frames - frames % self.span_len
         return frames

@@ -47,13 +47,13 @@ class LMState:
         return sum(cache.keys.nbytes + cache.values.nbytes for cache in caches)
 
     def first_rows(self, count: int) -> LMState:
-        """The first `count` rows alone, in memory of their own."""
+        """Return the first `count` rows alone, in memory of their own."""
         assert isinstance(self.transformer, TransformerState)
         return replace(self, transformer=first_rows(self.transformer, count))
 
     @classmethod
     def together(cls, states: Sequence[LMState], padding: int, *, length: int) -> LMState:
-        """Several begun requests, and `padding` rows that belong to nobody, for steps that they share."""
+        """Return several begun requests, and `padding` rows that belong to nobody, for steps that they share."""
         parts = [state.transformer for state in states if isinstance(state.transformer, TransformerState)]
         assert len(parts) == len(states) and all(state.started for state in states)
         shared = RaggedState.of(parts, padding)

@@ -66,7 +66,8 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def load_model(
     name: Path | str, *, device: Device | None = None, precision: str | None = "auto"
 ) -> GeneratorModel:
-    """The model called `name`, ready to generate, by the class of its family; fetched if it is not on this machine.
+    """Return the model called `name`, ready to generate, by the class of its family; fetched if it is not on this
+    machine.
 
     Args:
         precision: of its weights; what a family knows stands in its record.
@@ -94,7 +95,7 @@ def check_precision(family: ModelFamily, precision: str | None) -> None:
 
 
 def load_part(name: Path | str, *, kind: str | None = None, device: Device = "cpu") -> nn.Module:
-    """The network called `name`, without what a generator has around it.
+    """Return the network called `name`, without what a generator has around it.
 
     Args:
         kind: of the network, where the name stands for several; None: that of its family.
@@ -107,7 +108,7 @@ def load_part(name: Path | str, *, kind: str | None = None, device: Device = "cp
 
 
 def load_decoder(name: Path | str, *, device: Device = "cpu") -> AudioDecoder:
-    """The decoder called `name`: a codec, or what else turns frames into audio."""
+    """Return the decoder called `name`: a codec, or what else turns frames into audio."""
     for kind in dict.fromkeys(family.kind.name for family in families() if family.decodes):
         if find_facts(name, kind=kind) is not None and family_of(name, kind=kind).decodes:
             decoder: AudioDecoder = load_part(name, kind=kind, device=device)  # type: ignore[assignment]
@@ -123,7 +124,7 @@ def load_decoder(name: Path | str, *, device: Device = "cpu") -> AudioDecoder:
 
 
 def fetched_family(name: Path | str, *, kind: str | None = None) -> ModelFamily:
-    """The family of the model called `name`, whose files are fetched where only they can tell."""
+    """Return the family of the model called `name`, whose files are fetched where only they can tell."""
     try:
         if sources.local(name, kind=kind) is None and release_called(str(name), kind=kind) is None:
             sources.resolve(name, kind=kind)
@@ -133,7 +134,8 @@ def fetched_family(name: Path | str, *, kind: str | None = None) -> ModelFamily:
 
 
 def _family_by_reading(name: Path | str, kind: str | None) -> ModelFamily:
-    """The family of a model whose files do not tell until they are read; else the reader's own words about them."""
+    """Return the family of a model whose files do not tell until they are read; else the reader's own words about
+    them."""
     failures: list[CheckpointError] = []
     for each in (kind,) if kind is not None else dict.fromkeys(family.kind.name for family in of_kind(None)):
         try:
@@ -239,7 +241,7 @@ def _lm_as_stored(
 
 
 def _told(tree: Mapping[str, Any], config: LMConfig | FlowConfig) -> ConfigTree:
-    """The configuration of a model for users of the original, who look there for the seconds it hears."""
+    """Return the configuration of a model for users of the original, who look there for the seconds it hears."""
     dataset = tree.get("dataset") or {}
     return ConfigTree({**tree, "dataset": {"segment_duration": config.max_duration, **dataset}})
 
@@ -264,8 +266,8 @@ def load_audioseal_models(
 def load_audioseal_half(
     name: Path | str, half: str, *, device: Device = "cpu", cache: str | None = None
 ) -> tuple[nn.Module, Any]:
-    """One network of a watermark, "generator" or "detector", and the configuration record of both; the files of the
-    other may be missing."""
+    """Return one network of a watermark, "generator" or "detector", and the configuration record of both; the files
+    of the other may be missing."""
     checkpoint = read(_release_of(name, None, half), kind="watermark", cache=cache, dtype=torch.float32)
     config = config_of(checkpoint)
     found = network_of(checkpoint, config).get_submodule(half)
@@ -278,7 +280,7 @@ def load_audioseal_half(
 
 
 def _release_of(name: Path | str, filename: str | None, half: str) -> Path | str:
-    """The name of a watermark, or its file where that is one of several in a folder."""
+    """Return the name of a watermark, or its file where that is one of several in a folder."""
     known = "facebook/audioseal" if str(name) == "base" else name
     if filename is None:
         # A folder may hold one of the two networks alone.
@@ -301,7 +303,7 @@ def build_complete_magnet(config: MagnetConfig, *, device: Device = "cpu") -> LM
 
 
 def one_precision(precision: str | None, quantize: str | None) -> str | None:
-    """What two names for one thing say, or a refusal where they say different things."""
+    """Return what two names for one thing say, or a refusal where they say different things."""
     if quantize is not None and precision not in ("auto", None, quantize):
         raise InvalidInput(
             f"quantize {quantize!r} and precision {precision!r} say different things; give one of them",
@@ -313,7 +315,7 @@ def one_precision(precision: str | None, quantize: str | None) -> str | None:
 def load_generator(
     name: Path | str, *, device: Device = "cpu", precision: str | None = "auto", quantize: str | None = None
 ) -> tuple[CompressionModel, LMModel, LMConfig]:
-    """A language model, its configuration, and the codec whose codes it speaks. The codec is in float32.
+    """Return a language model, its configuration, and the codec whose codes it speaks. The codec is in float32.
 
     Args:
         precision: see `load_lm`.
@@ -335,8 +337,8 @@ def load_generator(
 def load_flow(
     name: Path | str, *, device: Device = "cpu", precision: str | None = "auto"
 ) -> tuple[LatentCodec, FlowMatchingModel, FlowConfig]:
-    """A flow, its configuration, and the codec whose latents it makes; all in float32 but for the matrices of the
-    transformer, which are kept in `precision`, as `pack_transformer` takes it."""
+    """Return a flow, its configuration, and the codec whose latents it makes; all in float32 but for the matrices of
+    the transformer, which are kept in `precision`, as `pack_transformer` takes it."""
     checkpoint = read(name, kind="lm", dtype=torch.float32)
     config = _flow_config(checkpoint)
     place = codec_of(name, config)
@@ -367,7 +369,7 @@ def load_jasco_model(
     device: Device = "cpu",
     cache_dir: str | None = None,
 ) -> FlowMatchingModel:
-    """The flow called `file_or_url_or_id`, in eval mode; it hears drums through `compression_model`."""
+    """Return the flow called `file_or_url_or_id`, in eval mode; it hears drums through `compression_model`."""
     checkpoint = read(file_or_url_or_id, kind="lm", cache=cache_dir, dtype=torch.float32)
     return _flow_of(checkpoint, _flow_config(checkpoint), LatentCodec(compression_model), device)
 
@@ -414,7 +416,8 @@ def _check_codec(
 
 
 def codec_of(name: Path | str, config: LMConfig | FlowConfig) -> Path | str:
-    """The codec in the same folder, as upstream's releases have it, else the one that the configuration names."""
+    """Return the codec in the same folder, as upstream's releases have it, else the one that the configuration
+    names."""
     named = (config.compression_model_checkpoint or "").removeprefix("//pretrained/")
     if str(name) == debug.NAME:
         return named
@@ -433,7 +436,7 @@ def codec_of(name: Path | str, config: LMConfig | FlowConfig) -> Path | str:
 
 
 def parts_of_lm(name: Path | str, tree: Mapping[str, Any]) -> list[ModelPart]:
-    """What a language model needs beside itself: its codec, and the text encoder that it hears through.
+    """Return what a language model needs beside itself: its codec, and the text encoder that it hears through.
 
     Args:
         tree: its configuration.
@@ -468,7 +471,7 @@ def _parts(name: Path | str, config: LMConfig | FlowConfig) -> list[ModelPart]:
 def load_compression_model_ckpt(
     file_or_url_or_id: Path | str, cache_dir: str | None = None
 ) -> dict[str, Any]:
-    """Weights and configuration of a codec as upstream's release files hold them."""
+    """Return weights and configuration of a codec as upstream's release files hold them."""
     checkpoint = read(file_or_url_or_id, kind="compression", cache=cache_dir)
     return {
         "best_state": dict(with_shapes(checkpoint).tensors),
@@ -478,7 +481,7 @@ def load_compression_model_ckpt(
 
 
 def load_lm_model_ckpt(file_or_url_or_id: Path | str, cache_dir: str | None = None) -> dict[str, Any]:
-    """Weights and configuration of a language model as upstream's release files hold them."""
+    """Return weights and configuration of a language model as upstream's release files hold them."""
     checkpoint = read(file_or_url_or_id, kind="lm", cache=cache_dir)
     return {
         "best_state": dict(with_shapes(checkpoint).tensors),
@@ -488,7 +491,7 @@ def load_lm_model_ckpt(file_or_url_or_id: Path | str, cache_dir: str | None = No
 
 
 def get_audiocraft_cache_dir() -> str:
-    """Where models are looked for by name."""
+    """Return where models are looked for by name."""
     return str(default_cache_dir())
 
 

@@ -164,7 +164,7 @@ class MAGNeT(TokenModel):
         return replace(prepared, task=replace(prepared.task, rescorer=judge))
 
     def _judge(self, name: str, rescorer: GeneratorModel) -> LMModel:
-        """The network of a rescorer; a refusal of one that does not predict this model's codes."""
+        """Return the network of a rescorer; a refusal of one that does not predict this model's codes."""
         lm = getattr(rescorer, "lm", None)
         if not isinstance(lm, LMModel) or isinstance(lm, MagnetLMModel):
             raise InvalidInput(
@@ -185,7 +185,7 @@ class MAGNeT(TokenModel):
         return masked.generation(self.lm, prepared.task, session)
 
     def estimate(self, request: GenerationRequest) -> Estimate:
-        """Rows for both branches of guidance; what one pass over a window needs, and the audio."""
+        """Return rows for both branches of guidance; what one pass over a window needs, and the audio."""
         rows = 2 * len(request.prompts)
         frames = frames_of(min(request.duration, self.max_duration), self.frame_rate)
         lm = self.lm
@@ -196,7 +196,7 @@ class MAGNeT(TokenModel):
         return Estimate(rows, of_pass + self._judging_bytes(request) + audio_bytes(self, request))
 
     def _judging_bytes(self, request: GenerationRequest) -> int:
-        """What a rescorer needs for a pass over a row; its weights are counted where models are loaded."""
+        """Return what a rescorer needs for a pass over a row; its weights are counted where models are loaded."""
         if request.masked.rescorer is None:
             return 0
         frames = frames_of(min(request.duration, self.max_duration), self.frame_rate)
@@ -313,8 +313,8 @@ class MAGNeT(TokenModel):
 
 
 def _width_of(name: str) -> int | None:
-    """The width of the language model called `name`; None where its configuration does not say, or cannot be read,
-    which loading it will say."""
+    """Return the width of the language model called `name`; None where its configuration does not say, or cannot be
+    read, which loading it will say."""
     try:
         shape = read(name, kind="lm").config.get("transformer_lm") or {}
     except AudioCraftError:

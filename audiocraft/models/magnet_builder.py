@@ -11,7 +11,7 @@ from audiocraft.utils.meta_init import laid_out_on
 def build_magnet_lm(
     config: MagnetConfig, *, device: Device = "cpu", load_codec: CodecLoader | None = None
 ) -> MagnetLMModel:
-    """An untrained masked model, as `builders.build_lm` builds other ones."""
+    """Return an untrained masked model, as `builders.build_lm` builds other ones."""
     own = config.transformer_lm
     known = {
         "span_len": config.masking.span_len,

@@ -48,7 +48,7 @@ class Band(nn.Module):
         self.processor = build_processor(config.processor, sample_rate)
 
     def process(self) -> DiffusionProcess:
-        """The way back from noise through this network."""
+        """Return the way back from noise through this network."""
         device = next(self.model.parameters()).device
         schedule = NoiseSchedule(
             **kwargs_of(self.config.schedule), sample_processor=self.processor, device=device
@@ -66,7 +66,7 @@ class Bands(nn.Module):
         self.bands = nn.ModuleList(Band(band, **shared) for band in config.bands)
 
     def processes(self) -> list[DiffusionProcess]:
-        """The ways back from noise through all networks, one for each band."""
+        """Return the ways back from noise through all networks, one for each band."""
         return [band.process() for band in self.bands]  # type: ignore[operator]
 
 
@@ -225,7 +225,8 @@ class MultiBandDiffusion:
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Tensor:
-        """Audio [B, C, N] from what a codec heard, `emb` [B, D, T]. Long audio is made in pieces, in constant memory.
+        """Return audio [B, C, N] from what a codec heard, `emb` [B, D, T]. Long audio is made in pieces, in constant
+        memory.
 
         Args:
             size: of the audio; by default as long as the frames.
@@ -254,7 +255,7 @@ class MultiBandDiffusion:
         progress: ProgressCallback | None,
         cancel: CancelToken | None,
     ) -> Tensor:
-        """The piece at once, with noise from torch's generator in the original's order."""
+        """Return the piece at once, with noise from torch's generator in the original's order."""
         session = Session.open([], progress=progress, cancel=cancel)
         session.total = self._passes(1, DiffusionSettings(), step_list)
         noise, ticks = GlobalNoise(), _Ticks(session)
@@ -271,7 +272,8 @@ class MultiBandDiffusion:
         session: Session,
         step_list: Sequence[int] | None = None,
     ) -> Tensor:
-        """Frames [B, D, t] from frame `start` on -> their audio [B, C, t * hop], with the noise of their place."""
+        """Turn frames [B, D, t] from frame `start` on into their audio [B, C, t * hop], with the noise of their
+        place."""
         samples = round(emb.shape[-1] * self.hop)
         out = torch.zeros(emb.shape[0], self.codec_model.channels, samples, device=emb.device)
         for number, process in enumerate(self.DPs):
@@ -328,7 +330,7 @@ class MultiBandDiffusion:
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Tensor:
-        """Codes [B, K, T] -> audio [B, C, N] whose bands are as loud as in the codec's own decoding.
+        """Turn codes [B, K, T] into audio [B, C, N] whose bands are as loud as in the codec's own decoding.
 
         Args:
             tokens: of mono, or of stereo: the codebooks of left and right in turn, [B, 2 K, T].
@@ -343,7 +345,8 @@ class MultiBandDiffusion:
         return wav.view(len(tokens), channels, -1)
 
     def as_mono(self, tokens: Tensor) -> tuple[Tensor, int]:
-        """Codes [B, K, T] of one channel, or [B, 2 K, T] of both in turn -> one row per channel, and their number."""
+        """Turn codes [B, K, T] of one channel, or [B, 2 K, T] of both in turn into one row per channel, and their
+        number."""
         count = self.codec_model.num_codebooks
         if tokens.dim() != 3 or tokens.shape[1] not in (count, 2 * count):
             raise InvalidInput(
@@ -381,7 +384,7 @@ _EQ_SECONDS = 10.0
 
 
 def _loudness(split: julius.SplitBands, wav: Tensor, reach: int) -> Tensor:
-    """The standard deviation of each band over all of wav [..., N], in bounded memory: [bands]."""
+    """Return the standard deviation of each band over all of wav [..., N], in bounded memory: [bands]."""
     size = 240_000
     total = squares = torch.zeros(len(split.cutoffs) + 1, dtype=torch.float64, device=wav.device)
     for bands in in_pieces(wav.split(size, dim=-1), split, step=1, gives=1, size=size, context=reach):
@@ -428,7 +431,7 @@ def _checked(wav: Tensor) -> Tensor:
 
 
 def _codec_of(name: str | Path, config: MultiBandConfig, device: torch.device | str) -> CompressionModel:
-    """The codec whose codes a decoder takes: the one it names, else that of its release."""
+    """Return the codec whose codes a decoder takes: the one it names, else that of its release."""
     known = {32000: "facebook/encodec_32khz", 24000: "facebook/encodec_24khz"}
     beside = Path(name).expanduser()
     folder = beside if beside.is_dir() else beside.parent

@@ -110,7 +110,7 @@ class MusicGen(TokenModel):
         progress: bool = False,
         return_tokens: bool = False,
     ) -> Generated:
-        """Music that follows a melody, or imitates a style, as the model does; models without either refuse.
+        """Return music that follows a melody, or imitates a style, as the model does; models without either refuse.
 
         Args:
             melody_wavs: [B, C, N], [C, N] for one row, or a list with [C, N] or None for each row.

@@ -294,7 +294,7 @@ def _add_prediction(target: Path, quantizer: ResidualVectorQuantizer) -> None:
 
 
 def _filling(part: Tensor) -> float:
-    """The value that a first state is filled with."""
+    """Return the value that a first state is filled with."""
     return float(part.reshape(-1)[0]) if part.numel() else 0.0
 
 

@@ -20,14 +20,14 @@ REFERENCE = "self_wav"
 
 
 def listener(lm: LMModel) -> WaveformConditioner | None:
-    """The part of the model that listens to references, where there is one."""
+    """Return the part of the model that listens to references, where there is one."""
     conditioners = lm.condition_provider.conditioners
     found = conditioners[REFERENCE] if REFERENCE in conditioners else None
     return found if isinstance(found, WaveformConditioner) else None
 
 
 def takes_style(lm: LMModel) -> bool:
-    """Whether references are heard as styles rather than melodies."""
+    """Return whether references are heard as styles rather than melodies."""
     return isinstance(listener(lm), FeatureExtractor)
 
 
@@ -55,7 +55,7 @@ def check(name: str, lm: LMModel, request: GenerationRequest) -> None:
 def wav_conditions(
     lm: LMModel, request: GenerationRequest, *, seeds: Sequence[int], sample_rate: int, device: torch.device
 ) -> list[WavCondition] | None:
-    """The reference of each row, null ones included; None where the model has no ears."""
+    """Return the reference of each row, null ones included; None where the model has no ears."""
     conditioner = listener(lm)
     if conditioner is None:
         return None
@@ -74,7 +74,7 @@ def wav_conditions(
 def joint_embed_conditions(
     lm: LMModel, prompt: str | None, device: torch.device
 ) -> dict[str, JointEmbedCondition]:
-    """The prompt, for conditions that a text or a sound may stand for."""
+    """Return the prompt, for conditions that a text or a sound may stand for."""
     silence = torch.zeros(1, 1, 1, device=device)
     nothing = torch.zeros(1, dtype=torch.long, device=device)
     return {
@@ -92,7 +92,8 @@ def _mono(wav: Tensor | None, request: GenerationRequest, sample_rate: int) -> T
 def _excerpt(
     wav: Tensor | None, conditioner: FeatureExtractor, style: StyleSettings, seed: int
 ) -> Tensor | None:
-    """The part of wav [1, N] that is listened to; for models trained on parts from anywhere, the seed chooses."""
+    """Return the part of wav [1, N] that is listened to; for models trained on parts from anywhere, the seed
+    chooses."""
     if wav is None:
         return None
     start = conditioner.excerpt_start(wav.shape[-1], style, random.Random(f"excerpt:{seed}").random())

@@ -75,7 +75,7 @@ class TokenModel(BaseGenModel):
         precision: str | None,
         quantize: str | None,
     ) -> Self:
-        """The model called `name`, also by the short names that it has within its family."""
+        """Return the model called `name`, also by the short names that it has within its family."""
         released = family_called(cls.family).release(str(name))
         files = str(name) if released is None else released.repo
         codec, lm, config = load_generator(
@@ -108,7 +108,7 @@ class TokenModel(BaseGenModel):
         return precision_of(self.lm, self.device)
 
     def guidance_of(self, request: GenerationRequest) -> Guidance:
-        """What a request asks for, or what suits this model."""
+        """Return what a request asks for, or what suits this model."""
         asked = request.guidance
         if asked.coef_text is not None:
             raise InvalidInput(
@@ -159,7 +159,7 @@ class TokenModel(BaseGenModel):
         return windows.generation(prepared.task.lm or self.lm, prepared.task, session)
 
     def _adapted(self, adapters: Sequence[tuple[str, float]]) -> LMModel:
-        """The language model with adapters on it.
+        """Return the language model with adapters on it.
 
         Raises:
             CheckpointError: an adapter is missing, damaged, or for another base.
@@ -196,7 +196,7 @@ class TokenModel(BaseGenModel):
         prompt: Tensor | None,
         melody_wavs: Sequence[Tensor | None] | None = None,
     ) -> tuple[list[ConditioningAttributes], Tensor | None]:
-        """What the network is told of each row, and the codes [B, K, P] of `prompt`.
+        """Return what the network is told of each row, and the codes [B, K, P] of `prompt`.
 
         Args:
             prompt: audio [B, C, N] to continue, at the model's sample rate, as each [C, N] of `melody_wavs` is.
@@ -220,7 +220,7 @@ class TokenModel(BaseGenModel):
         prompt_tokens: Tensor | None,
         progress: bool = False,
     ) -> Tensor:
-        """Codes [B, K, T] of `duration` seconds, those of the prompt [B, K, P] first."""
+        """Return codes [B, K, T] of `duration` seconds, those of the prompt [B, K, P] first."""
         request = self._request((None,) * len(attributes))
         check_memory(self, request)
         prompt = self._prompt_codes(request) if prompt_tokens is None else prompt_tokens.to(self.device)
@@ -254,7 +254,7 @@ class TokenModel(BaseGenModel):
         attributes: Sequence[ConditioningAttributes],
         later: Sequence[Sequence[ConditioningAttributes]] = (),
     ) -> windows.TokenTask:
-        """The task of a request whose prompt audio is codes [B, K, P], and whose prompts are conditions."""
+        """Return the task of a request whose prompt audio is codes [B, K, P], and whose prompts are conditions."""
         total = windows.frames_of(request.duration, self.frame_rate)
         known = prompt.shape[-1]
         _check_prompt(known, total, known / self.frame_rate, request)
@@ -281,7 +281,7 @@ class TokenModel(BaseGenModel):
         )
 
     def _tone_bound(self, request: GenerationRequest) -> ToneBound | None:
-        """How long a tone may last; sounds may ring as they do."""
+        """Return how long a tone may last; sounds may ring as they do."""
         if request.longest_tone is None or not self.makes_music:
             return None
         return ToneBound(decoder=self.decoder, seconds=request.longest_tone, cardinality=self.lm.card)
@@ -307,7 +307,7 @@ class TokenModel(BaseGenModel):
     def _attributes(
         self, request: GenerationRequest, plans: Sequence[ScorePlan | None], seeds: Sequence[int]
     ) -> list[list[ConditioningAttributes]]:
-        """What each row is conditioned on, for each entry of the schedule."""
+        """Return what each row is conditioned on, for each entry of the schedule."""
         wavs = references.wav_conditions(
             self.lm, request, seeds=seeds, sample_rate=self.sample_rate, device=self.device
         )
@@ -335,7 +335,7 @@ class TokenModel(BaseGenModel):
 
     @torch.inference_mode()
     def _prompt_codes(self, request: GenerationRequest) -> Tensor:
-        """The codes [B, K, P] of the audio to continue; P is 0 without any."""
+        """Return the codes [B, K, P] of the audio to continue; P is 0 without any."""
         if request.prompt_audio is None or request.prompt_sample_rate is None:
             shape = (len(request.prompts), self.lm.num_codebooks, 0)
             return torch.zeros(shape, dtype=torch.long, device=self.device)

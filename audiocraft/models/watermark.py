@@ -62,7 +62,7 @@ class AudioSeal(WMModel):
         return rate
 
     def get_watermark(self, x: Tensor, message: Tensor | None = None, sample_rate: int = 16_000) -> Tensor:
-        """The mark of audio, which is to be added to it.
+        """Return the mark of audio, which is to be added to it.
 
         Args:
             x: audio [B, C, N], mono or stereo.
@@ -81,7 +81,7 @@ class AudioSeal(WMModel):
         return x + alpha * self.get_watermark(x, message=message, sample_rate=sample_rate)
 
     def detect_watermark(self, x: Tensor, sample_rate: int | None = None, every: int = 1) -> Tensor:
-        """Where the mark is, and what it says: see `WMModel.detect_watermark`.
+        """Return where the mark is, and what it says: see `WMModel.detect_watermark`.
 
         Args:
             sample_rate: of x; None: the model's. Decisions are on samples at the model's rate.

@@ -55,7 +55,7 @@ Activation = str | Callable[[Tensor], Tensor]
 
 
 def get_activation_fn(activation: Activation) -> Activation:
-    """A gated unit for its name; any other name or callable comes back as it is, for torch to understand."""
+    """Return a gated unit for its name; any other name or callable comes back as it is, for torch to understand."""
     if isinstance(activation, str) and activation in _GATED:
         return _GATED[activation]()
     return activation

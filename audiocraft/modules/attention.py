@@ -57,7 +57,7 @@ class KVCache:
         self.values = self.values.to(dtype).scatter_(2, slots, value.to(dtype))
 
     def read(self, kv_length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, kv_length, D / H] of the first positions, as numbers to compute with."""
+        """Return keys and values [B, H, kv_length, D / H] of the first positions, as numbers to compute with."""
         keys, values = self.keys[:, :, :kv_length], self.values[:, :, :kv_length]
         return (from_8_bits(keys), from_8_bits(values)) if keys.dtype == torch.int8 else (keys, values)
 
@@ -123,10 +123,10 @@ class CompiledSteps(Protocol):
     """A transformer in the kernels, as `modules.compiled.transformer` makes it for a request."""
 
     def takes(self, state: TransformerState) -> bool:
-        """Whether the kernels have all that a step of this request needs."""
+        """Return whether the kernels have all that a step of this request needs."""
 
     def run(self, x: Tensor, positions: Tensor, parts: Requests, rotation: Rotation | None) -> Tensor:
-        """Steps x [B, S, D] at `positions` [B, S] through all layers -> [B, S, D]; caches are written."""
+        """Return steps x [B, S, D] at `positions` [B, S] through all layers, [B, S, D]; caches are written."""
 
 
 @dataclass(slots=True)
@@ -190,7 +190,7 @@ def mask_from_torch(mask: Tensor, batch: int) -> Tensor:
 
 
 def merge_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    """What both masks let through; each is bool (True is visible) or additive float."""
+    """Return what both masks let through; each is bool (True is visible) or additive float."""
     if first is None or second is None:
         return second if first is None else first
     if first.dtype == torch.bool and second.dtype == torch.bool:

@@ -102,7 +102,7 @@ def run_layers(layers: nn.Sequential, x: Tensor, known: Known) -> Tensor:
 
 
 def _whole(part: Segment | StreamableLSTM, x: Tensor, kernels: Kernels | None) -> Tensor | None:
-    """The whole sequence x [B, T, D] through one part; None where it is too short for its paddings."""
+    """Return the whole sequence x [B, T, D] through one part; None where it is too short for its paddings."""
     if isinstance(part, Segment):
         return part.chain.run(x.contiguous())
     return part.run_frames(x, kernels=kernels)
@@ -139,7 +139,7 @@ def step_layers(layers: nn.Sequential, x: Tensor, state: LayersState, known: Kno
 def _parts(
     kernels: Kernels, layers: nn.Sequential, channels: int, known: Known
 ) -> list[Segment | StreamableLSTM] | None:
-    """The layers between LSTMs as one chain each, and the LSTMs; None where the kernels do not know them all."""
+    """Return the layers between LSTMs as one chain each, and the LSTMs; None where the kernels do not know them all."""
     parts: list[Segment | StreamableLSTM] = []
     segment: Segment | None = None
     with suppress(Unsupported):
@@ -165,7 +165,7 @@ def _parts(
 
 
 def _push(segment: Segment, x: Tensor, own: StreamBuffer, last: bool) -> Tensor:
-    """The next rows x [B, n, D] -> the rows [B, m, D'] that they settle."""
+    """Take the next rows x [B, n, D] and return the rows [B, m, D'] that they settle."""
     rows = (x if own.rows is None else torch.cat([own.rows, x], dim=1)).contiguous()
     heard = own.first + rows.shape[1]
     most = segment.chain.length_after(heard)
@@ -184,7 +184,7 @@ def _push(segment: Segment, x: Tensor, own: StreamBuffer, last: bool) -> Tensor:
 
 
 def _settled(layers: Sequence[nn.Module], heard: int, low: int, high: int) -> int:
-    """How many rows of the output, `low` ... `high`, the first `heard` of the input settle."""
+    """Return how many rows of the output, `low` ... `high`, the first `heard` of the input settle."""
     while low < high:
         middle = (low + high + 1) // 2
         if layers_lookahead(layers, middle - 1) < heard:

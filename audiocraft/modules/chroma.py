@@ -15,7 +15,7 @@ _CENTRE_OCTAVE, _OCTAVE_WIDTH = 5.0, 2.0  # how strongly an octave counts: a Gau
 
 
 def chroma_filters(sample_rate: int, nfft: int, n_chroma: int = 12) -> Tensor:
-    """Weights [n_chroma, nfft // 2 + 1] of every spectrogram bin in every pitch class, the first of which is C.
+    """Return weights [n_chroma, nfft // 2 + 1] of every spectrogram bin in every pitch class, the first of which is C.
 
     A bin spreads over neighbouring classes as a Gaussian as wide as the bin itself, so that low bins, which cannot
     tell semitones apart, vote for several.
@@ -86,7 +86,7 @@ class ChromaExtractor(nn.Module):
         self.spec = _Window(self.winlen)
 
     def num_frames(self, samples: int) -> int:
-        """Frames of a waveform of this length; one that is shorter than a frame is padded to it."""
+        """Return frames of a waveform of this length; one that is shorter than a frame is padded to it."""
         return max(samples, self.nfft) // self.winhop + 1
 
     def forward(self, wav: Tensor) -> Tensor:

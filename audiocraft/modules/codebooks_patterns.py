@@ -79,7 +79,7 @@ class Pattern:
     def get_sequence_coords_with_timestep(
         self, t: int, q: int | None = None
     ) -> list[tuple[int, LayoutCoord]]:
-        """The steps that hold frame t (of codebook q, or of any), with the place inside the layout."""
+        """Return the steps that hold frame t (of codebook q, or of any), with the place inside the layout."""
         if t > self.timesteps:
             raise InvalidInput(f"frame {t} is past the {self.timesteps} frames of this pattern", field="t")
         if q is not None and q >= self.n_q:
@@ -127,7 +127,7 @@ class Pattern:
         return _take(logits, source, special_token), source, mask
 
     def logit_places(self, steps: int, keep_only_valid_steps: bool = False) -> tuple[Tensor, Tensor]:
-        """Which of `steps` steps of a model predicts each code, [K, T]; mask [K, T], 0 where none does."""
+        """Return which of `steps` steps of a model predicts each code, [K, T]; mask [K, T], 0 where none does."""
         source, mask = _to_frames(self, steps, keep_only_valid_steps, True)
         return source.remainder(steps), mask
 
@@ -151,7 +151,7 @@ class Pattern:
 
 @functools.lru_cache(maxsize=64)
 def _to_steps(pattern: Pattern, only_valid: bool) -> tuple[Tensor, Tensor]:
-    """Where each slot of the sequence is found in flat codes [K x T]; K x T stands for the special token."""
+    """Return where each slot of the sequence is found in flat codes [K x T]; K x T stands for the special token."""
     layout = pattern.valid_layout if only_valid else pattern.layout
     source = torch.full(
         (pattern.n_q, len(layout)), pattern.n_q * pattern.timesteps, dtype=torch.long, device="cpu"
@@ -167,7 +167,7 @@ def _to_steps(pattern: Pattern, only_valid: bool) -> tuple[Tensor, Tensor]:
 def _to_frames(
     pattern: Pattern, steps: int, only_valid: bool, is_model_output: bool
 ) -> tuple[Tensor, Tensor]:
-    """Where each code is found in a flat sequence [K x S]; K x S stands for the special token."""
+    """Return where each code is found in a flat sequence [K x S]; K x S stands for the special token."""
     layout = pattern.valid_layout if only_valid else pattern.layout
     if is_model_output and pattern.starts_with_special_token():
         layout = layout[1:]
@@ -216,7 +216,7 @@ class _StepProvider(CodebooksPatternProvider):
 
     @abstractmethod
     def _steps(self, timesteps: int) -> Iterator[list[LayoutCoord]]:
-        """The layout, step by step."""
+        """Return the layout, step by step."""
 
 
 @functools.lru_cache(maxsize=100)

@@ -39,7 +39,7 @@ def apply_parametrization_norm(module: M, norm: str = "none") -> M:
 def get_norm_module(
     module: nn.Module, causal: bool = False, norm: str = "none", **norm_kwargs: Any
 ) -> nn.Module:
-    """The layer that normalises what the convolution `module` returns; Identity where `norm` acts on weights."""
+    """Return the layer that normalises what the convolution `module` returns; Identity where `norm` acts on weights."""
     _check_norm(norm)
     if norm != "time_group_norm":
         return nn.Identity()
@@ -252,12 +252,12 @@ class StreamableConv1d(StreamingModule):
         return self.conv(pad1d(x, (left, right), self.pad_mode))
 
     def lookahead(self, index: int) -> int:
-        """The last input sample that is needed before output frame `index` is settled."""
+        """Return the last input sample that is needed before output frame `index` is settled."""
         left = self.padding_total - self.padding_right
         return max(index * self.stride + self.span - 1 - left, self._wait())
 
     def finish(self, state: ConvState) -> Tensor:
-        """The frames that were waiting for more input, completed by padding."""
+        """Return the frames that were waiting for more input, completed by padding."""
         if not state.started:  # the whole input was shorter than the reflection it has to give
             return self.forward(state.buffer) if state.buffer.shape[-1] else self._nothing(state.buffer)
         if self.padding_right:
@@ -342,7 +342,7 @@ class StreamableConvTranspose1d(StreamingModule):
         self.trim_left = surplus - self.trim_right
 
     def init_state(self, batch_size: int) -> ConvTransposeState:
-        """The state of a stream that has heard nothing yet."""
+        """Return the state of a stream that has heard nothing yet."""
         _check_streamable(self.convtr.norm)
         return ConvTransposeState(overlap=None, skip=self.trim_left)
 
@@ -355,11 +355,11 @@ class StreamableConvTranspose1d(StreamingModule):
         return unpad1d(y, (self.trim_left, self.trim_right))
 
     def lookahead(self, index: int) -> int:
-        """The last input frame that is needed before output sample `index` is settled."""
+        """Return the last input frame that is needed before output sample `index` is settled."""
         return (index + self.trim_left) // self.stride
 
     def finish(self, state: ConvTransposeState) -> Tensor | None:
-        """The samples that remain of the overlap once no frame follows; None where there are none."""
+        """Return the samples that remain of the overlap once no frame follows; None where there are none."""
         if state.overlap is None or self.trim_left == 0:
             return None
         return self._release(state.overlap[..., : self.trim_left], state)

@@ -33,13 +33,13 @@ class Snake1d(nn.Module):
 
 
 def _same(width: int, width_out: int, kernel_size: int, dilation: int = 1) -> nn.Conv1d:
-    """A convolution that keeps the length."""
+    """Return a convolution that keeps the length."""
     padding = (kernel_size - 1) * dilation // 2
     return nn.Conv1d(width, width_out, kernel_size, dilation=dilation, padding=padding)
 
 
 def _inputs(conv: nn.Conv1d | nn.ConvTranspose1d, first: int, last: int) -> tuple[int, int]:
-    """The first and last input that the outputs first..last depend on."""
+    """Return the first and last input that the outputs first..last depend on."""
     (kernel_size,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
     padding = int(conv.padding[0])
     if isinstance(conv, nn.ConvTranspose1d):
@@ -184,7 +184,7 @@ class DACDecoder(nn.Module):
         self.hop_length = math.prod(ratios)
 
     def context(self) -> tuple[int, int]:
-        """How many frames before and after a frame its samples depend on."""
+        """Return how many frames before and after a frame its samples depend on."""
         layers: list[nn.Conv1d | nn.ConvTranspose1d] = [self.conv1]
         for block in self.block:
             assert isinstance(block, DACDecoderBlock)

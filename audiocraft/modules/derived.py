@@ -19,7 +19,7 @@ class Derived:
     def get(
         self, sources: tuple[Tensor, ...], make: Callable[[], Tensor], *, training: bool = False
     ) -> Tensor:
-        """What `make` returns, from `sources` alone; made anew where one of them has changed or may be trained.
+        """Return what `make` returns, from `sources` alone; made anew where one of them has changed or may be trained.
 
         Args:
             training: whether the module is; fused optimisers change parameters without counting it.

@@ -31,7 +31,8 @@ class TrainingItem(NamedTuple):
 
 
 def betas_from_alpha_bar(alpha_bar: Tensor) -> Tensor:
-    """The share of noise that each step adds, [steps], from what is left of the audio's power after it, [steps]."""
+    """Return the share of noise that each step adds, [steps], from what is left of the audio's power after it,
+    [steps]."""
     before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
     return 1 - alpha_bar / before
 
@@ -40,7 +41,7 @@ class SampleProcessor(nn.Module):
     """Leaves audio as it is."""
 
     def project_sample(self, x: Tensor) -> Tensor:
-        """Audio [B, C, N] as the network hears it."""
+        """Return audio [B, C, N] as the network hears it."""
         return x
 
     def return_sample(self, z: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ class MultiBandProcessor(SampleProcessor):
 
 
 def _column(values: Tensor) -> Tensor:
-    """One value per band, as wide as bands [bands, B, C, N] are."""
+    """Return one value per band, as wide as bands [bands, B, C, N] are."""
     return values.view(-1, 1, 1, 1)
 
 
@@ -179,7 +180,7 @@ class NoiseSchedule:
         self._alpha_bar = (1 - self.betas).cumprod(dim=-1)
 
     def get_beta(self, step: int | Tensor) -> Tensor:
-        """The share of noise that `step` adds."""
+        """Return the share of noise that `step` adds."""
         return self.betas[step]
 
     def get_initial_noise(self, x: Tensor) -> Tensor:
@@ -187,11 +188,12 @@ class NoiseSchedule:
         return torch.randn_like(x) * self.noise_scale
 
     def get_alpha_bar(self, step: int | Tensor | None = None) -> Tensor:
-        """What is left of the audio's power after `step`, or after each step, [steps]."""
+        """Return what is left of the audio's power after `step`, or after each step, [steps]."""
         return self._alpha_bar if step is None else self._alpha_bar[step]
 
     def get_training_item(self, x: Tensor, tensor_step: bool = False) -> TrainingItem:
-        """Audio x [B, C, N] with the noise of a step that is drawn: one for all, or with `tensor_step` one per row."""
+        """Return audio x [B, C, N] with the noise of a step that is drawn: one for all, or with `tensor_step` one
+        per row."""
         step: int | Tensor
         if tensor_step:
             step = torch.randint(0, self.num_steps, (x.shape[0],), device=x.device)
@@ -241,7 +243,7 @@ class NoiseSchedule:
         condition: Tensor | None = None,
         return_list: bool = False,
     ) -> Tensor | list[Tensor]:
-        """Audio from noise by every step there is.
+        """Return audio from noise by every step there is.
 
         Args:
             model: called with noisy audio, a step and `condition=`; the field `sample` of its answer is the noise.
@@ -289,7 +291,8 @@ class NoiseSchedule:
         return self.sample_processor.return_sample(current)
 
     def checked_steps(self, step_list: Sequence[int] | None) -> list[int]:
-        """The steps of the way back: those given, which must fall from the last to the first, or every fiftieth."""
+        """Return the steps of the way back: those given, which must fall from the last to the first, or every
+        fiftieth."""
         if step_list is None:
             return [*range(self.num_steps - 1, 0, -50), 0]
         steps = [int(step) for step in step_list]

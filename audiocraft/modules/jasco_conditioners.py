@@ -43,7 +43,8 @@ class ChordsEmbConditioner(BaseConditioner):
         self.emb = nn.Embedding(card + 1, out_dim, device=device)
 
     def tokenize(self, x: Sequence[SymbolicCondition | None] | Tensor) -> Tensor:
-        """A condition per row -> chord indices [B, T]; rows that are shorter, or None, are filled with `card`."""
+        """Turn a condition per row into chord indices [B, T]; rows that are shorter, or None, are filled with
+        `card`."""
         if isinstance(x, Tensor):
             return x.long().to(self.emb.weight.device)
         rows = [None if row is None else row.frame_chords for row in x]
@@ -74,7 +75,8 @@ class MelodyConditioner(BaseConditioner):
         self.emb = nn.Linear(card, out_dim, device=device)
 
     def tokenize(self, x: Sequence[SymbolicCondition | None] | Tensor) -> Tensor:
-        """A condition per row -> saliences [B, T, card]; rows that are shorter, or None, are filled with zeros."""
+        """Turn a condition per row into saliences [B, T, card]; rows that are shorter, or None, are filled with
+        zeros."""
         if isinstance(x, Tensor):
             return x.to(self.emb.weight.device)
         rows = [None if row is None else row.melody for row in x]
@@ -231,13 +233,13 @@ class DrumsConditioner(WaveformConditioner):
         return means[..., :frames].transpose(1, 2)
 
     def _drums_of_file(self, path: Path, x: WavCondition, row: int) -> Tensor:
-        """The latents [T, D] of a whole file."""
+        """Return the latents [T, D] of a whole file."""
         wav, rate = audio_read(path)
         mono = wav.mean(0, keepdim=True).to(self.output_proj.weight.device)
         return self._latents(mono[None], rate)[0]
 
     def _part_of_file(self, whole: Tensor, x: WavCondition, row: int) -> Tensor:
-        """The frames of row `row`, zeros past the end of its file."""
+        """Return the frames of row `row`, zeros past the end of its file."""
         first = round(float(x.seek_time[row] or 0.0) * self.frame_rate)
         frames = round(x.wav.shape[-1] / x.sample_rate[row] * self.frame_rate)
         part = whole[first : first + frames]
@@ -288,7 +290,7 @@ class JascoConditioningProvider(ConditioningProvider):
 
 
 def _frames(row: ConditioningAttributes) -> int:
-    """Frames of what a row says of chords and melody; 0 where it says nothing."""
+    """Return frames of what a row says of chords and melody; 0 where it says nothing."""
     lengths = [0]
     for condition in row.symbolic.values():
         if condition.frame_chords is not None:

@@ -99,7 +99,7 @@ def adapt(
 
 
 def _kinds(matrices: Mapping[str, Tensor]) -> list[str]:
-    """The names of matrices, once each for all layers."""
+    """Return the names of matrices, once each for all layers."""
     return list(
         dict.fromkeys(
             ".".join("*" if part.isdigit() else part for part in name.split(".")) for name in matrices
@@ -108,7 +108,7 @@ def _kinds(matrices: Mapping[str, Tensor]) -> list[str]:
 
 
 def plain_name(name: str) -> str | None:
-    """The name that a weight of an adapted network has in its base; None for what belongs to an adapter."""
+    """Return the name that a weight of an adapted network has in its base; None for what belongs to an adapter."""
     place, mark, rest = name.partition(_MARK)
     if not mark:
         return name

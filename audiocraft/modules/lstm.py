@@ -61,7 +61,7 @@ class StreamableLSTM(StreamingModule):
         return y.transpose(0, 1) + x if self.skip else y.transpose(0, 1)
 
     def _is_supported(self, kernels: Kernels) -> bool:
-        """Whether the kernels know this LSTM."""
+        """Return whether the kernels know this LSTM."""
         weights = [weight for layer in self.lstm.all_weights for weight in layer if weight.dim() == 2]
         plain = self.lstm.bias and not self.lstm.bidirectional and not self.lstm.proj_size
         plain = plain and self.lstm.hidden_size % LSTM_UNITS == 0

@@ -31,7 +31,7 @@ def band_middles(config: ModulationConfig) -> list[float]:
 
 
 def _interpolation(middles: list[float], sample_rate: int, n_fft: int) -> Tensor:
-    """How much each band counts in each bin [bins, bands]: between two middles they share it."""
+    """Return how much each band counts in each bin [bins, bands]: between two middles they share it."""
     centres = torch.tensor(middles, dtype=torch.float64, device="cpu")
     bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64, device="cpu") * sample_rate / n_fft
     below = (1 - (centres[0] - bins) / _FADE_BELOW).clamp(0, 1)
@@ -103,8 +103,8 @@ class BandLevels(ConstantBuffers):
         return torch.log(power @ self.analysis.T + self.floor).transpose(1, 2)
 
     def changes(self, spectra: Tensor, gains: Tensor) -> Tensor:
-        """What the gains [B, bands, T], logarithms of factors, add to frames of spectra [B, T, bins]: windowed frames
-        [B, T, n_fft], to be overlapped and added."""
+        """Return what the gains [B, bands, T], logarithms of factors, add to frames of spectra [B, T, bins]:
+        windowed frames [B, T, n_fft], to be overlapped and added."""
         factors = torch.expm1(gains.transpose(1, 2) @ self.interpolation.T)
         return torch.fft.irfft(spectra * factors, n=self.n_fft) * self.window.sqrt()
 

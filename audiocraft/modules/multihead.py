@@ -213,7 +213,7 @@ class StreamingMultiheadAttention(StreamingModule):
         return TransformerState([layer], torch.zeros_like(layer.past.keys[:, 0, 0, 0], dtype=torch.long))
 
     def init_layer_state(self, batch_size: int, capacity: int, arena: Arena | None = None) -> LayerState:
-        """An empty cache for `capacity` positions, which may lie in a room with others."""
+        """Return an empty cache for `capacity` positions, which may lie in a room with others."""
         weight = self.in_proj
         weight = weight.base if isinstance(weight, AdaptedWeight) else weight
         shape = (batch_size, self.num_heads // self.kv_repeat, capacity, self.embed_dim // self.num_heads)

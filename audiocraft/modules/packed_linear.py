@@ -61,7 +61,7 @@ class PackedWeight(nn.Module):
         return self.rows, self.cols
 
     def dense(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """Rows start ... stop - 1 as float32."""
+        """Return rows start ... stop - 1 as float32."""
         if self.scales is None:
             return self.data[start:stop].float()
         if self.interleaved:
@@ -128,7 +128,7 @@ class AdaptedWeight(nn.Module):
         return self.rows, self.cols
 
     def added(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
-        """What the adapter adds to the product of x [..., cols] with some of the rows."""
+        """Return what the adapter adds to the product of x [..., cols] with some of the rows."""
         low = linear(x, self.a, batch_invariant=True)
         return linear(low, self.b[rows], batch_invariant=True)
 
@@ -179,7 +179,7 @@ def linear(
 
 
 def supports_weight(kernels: Kernels, weight: Weight, bias: Tensor | None = None) -> bool:
-    """Whether the kernels can read this weight, and the bias that goes with it."""
+    """Return whether the kernels can read this weight, and the bias that goes with it."""
     if isinstance(weight, AdaptedWeight):
         parts: tuple[Weight, ...] = (weight.base, weight.a, weight.b)
         return supports_weight(kernels, parts[0], bias) and all(
@@ -216,13 +216,13 @@ def matrix_of(weight: Weight, bias: Tensor | None, rows: slice = slice(None)) ->
 
 
 def _whole(pairs: Tensor) -> Tensor:
-    """Bytes of two weights each [n, cols / 2] -> weights [n, cols]."""
+    """Turn bytes of two weights each [n, cols / 2] into weights [n, cols]."""
     grouped = pairs.view(pairs.shape[0], -1, GROUP // 2)
     return (torch.cat([grouped & 15, grouped >> 4], dim=-1).to(torch.int8) - 8).flatten(1)
 
 
 def _to_panels(rows: Tensor, precision: str) -> Tensor:
-    """Rows as they are packed, or their scales, interleaved as c/structs.h has it; the shape stays."""
+    """Return rows as they are packed, or their scales, interleaved as c/structs.h has it; the shape stays."""
     if precision == "int4":
         quads = (_whole(rows) + 8).to(torch.uint8).view(-1, 2, PANEL // 2, rows.shape[1] // 2, 4)
         panels = quads[:, 0] | (quads[:, 1] << 4)
@@ -232,7 +232,7 @@ def _to_panels(rows: Tensor, precision: str) -> Tensor:
 
 
 def _from_panels(panels: Tensor, precision: str) -> Tensor:
-    """The other way; of 4-bit panels, the weights one by one."""
+    """Return the other way; of 4-bit panels, the weights one by one."""
     rows, cols = panels.shape
     if precision == "int4":
         quads = panels.view(-1, cols // 2, PANEL // 2, 4).transpose(1, 2)
@@ -260,7 +260,7 @@ def _pack(weight: Tensor, precision: str) -> tuple[Tensor, Tensor | None]:
 
 
 def _best_scale(groups: Tensor) -> Tensor:
-    """The scale of each group [n, groups, 1] that loses least: the largest weight is -8, or cut off a little."""
+    """Return the scale of each group [n, groups, 1] that loses least: the largest weight is -8, or cut off a little."""
     place = groups.abs().argmax(-1, keepdim=True)
     full = groups.gather(-1, place) / -8
     best, least = torch.zeros_like(full), torch.full_like(full, float("inf"))

@@ -19,7 +19,7 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def resolve_precision(precision: str | None, device: torch.device | str) -> str:
-    """The precision that a model on `device` is kept in. "auto" is fp32 on a CPU and fp16 on a GPU."""
+    """Return the precision that a model on `device` is kept in. "auto" is fp32 on a CPU and fp16 on a GPU."""
     if precision not in (None, *PRECISIONS):
         raise InvalidInput(
             f"precision {precision!r} is not one of {', '.join(PRECISIONS)}", field="precision"
@@ -82,13 +82,13 @@ def pack_matrices(network: nn.Module, precision: str) -> None:
 
 
 def is_packed(network: nn.Module) -> bool:
-    """Whether some matrix in `network` is packed."""
+    """Return whether some matrix in `network` is packed."""
     return any(isinstance(module, PackedWeight) for module in network.modules())
 
 
 def is_batch_invariant(*networks: nn.Module) -> bool:
-    """Whether no product in `networks` depends, in the last bit, on how many rows share it: the kernels multiply, and
-    all matrices are packed."""
+    """Return whether no product in `networks` depends, in the last bit, on how many rows share it: the kernels
+    multiply, and all matrices are packed."""
     found = machine_kernels()
     modules = [module for network in networks for module in network.modules()]
     packed = [module for module in modules if isinstance(module, PackedWeight)]
@@ -104,7 +104,7 @@ def _has_plain_matrix(module: nn.Module) -> bool:
 
 
 def precision_of(lm: nn.Module, device: torch.device | str) -> str:
-    """The precision that a language model on `device` was loaded in, as `resolve_precision` names it."""
+    """Return the precision that a language model on `device` was loaded in, as `resolve_precision` names it."""
     kept = {module.precision for module in lm.modules() if isinstance(module, PackedWeight)}
     if kept:
         # Heads, and matrices that groups do not fill, keep 16 bits beside the others.

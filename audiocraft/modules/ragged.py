@@ -48,7 +48,7 @@ class RaggedLayer:
     def each(
         self, attend: Callable[[slice, StepContext, LayerState], Tensor], context: StepContext, total: int
     ) -> Tensor:
-        """What `attend` gives for each request, as rows of one step; rows that belong to nobody get zeros."""
+        """Return what `attend` gives for each request, as rows of one step; rows that belong to nobody get zeros."""
         contexts = context.parts if isinstance(context, RaggedContext) else [context] * len(self.parts)
         out = torch.cat([attend(*part) for part in zip(self.rows, contexts, self.parts, strict=True)])
         missing = total - out.shape[0]
@@ -74,7 +74,7 @@ class RaggedState:
 
     @classmethod
     def of(cls, parts: Sequence[TransformerState], padding: int) -> RaggedState:
-        """The parts together, and `padding` rows that belong to nobody."""
+        """Return the parts together, and `padding` rows that belong to nobody."""
         rows, end = [], 0
         for part in parts:
             rows.append(slice(end, end + part.position.shape[0]))
@@ -112,7 +112,7 @@ AnyState = TransformerState | RaggedState
 
 
 def first_rows(state: TransformerState, count: int) -> TransformerState:
-    """A state of the first `count` rows alone; the memory of the others is free once `state` is."""
+    """Return a state of the first `count` rows alone; the memory of the others is free once `state` is."""
 
     def kept(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return pair[0][:count].clone(), pair[1][:count].clone()

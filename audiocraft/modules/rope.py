@@ -125,7 +125,7 @@ class RotaryEmbedding(nn.Module):
     def rotate_qk(
         self, query: Tensor, key: Tensor, start: int = 0, time_dim: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """The query and the key, both rotated; a shorter query (streaming) is taken to be the end of the key."""
+        """Return the query and the key, both rotated; a shorter query (streaming) is taken to be the end of the key."""
         ahead = key.shape[time_dim] - query.shape[time_dim]
         return (
             self.rotate(query, start + ahead, time_dim),

@@ -85,7 +85,7 @@ class SEANetResnetBlock(StreamingModule):
         self.shortcut = nn.Identity() if true_skip else StreamableConv1d(dim, dim, 1, **shared)
 
     def init_state(self, batch_size: int) -> ResnetState:
-        """The state of a stream that has heard nothing yet."""
+        """Return the state of a stream that has heard nothing yet."""
         shortcut = (
             self.shortcut.init_state(batch_size) if isinstance(self.shortcut, StreamingModule) else None
         )
@@ -101,7 +101,7 @@ class SEANetResnetBlock(StreamingModule):
         return self._join(step_in_torch(self.block, x, state.block, last=False), state)
 
     def lookahead(self, index: int) -> int:
-        """The last sample that is needed before sample `index` of the output is settled."""
+        """Return the last sample that is needed before sample `index` of the output is settled."""
         return layers_lookahead(self.block, index)
 
     def finish(self, state: ResnetState) -> Tensor | None:
@@ -142,7 +142,7 @@ class _Recipe:
     true_skip: bool
 
     def norms(self, n_blocks: int, disabled: int) -> list[str]:
-        """The norm of each block, counted from the waveform, of which the first `disabled` have none."""
+        """Return the norm of each block, counted from the waveform, of which the first `disabled` have none."""
         if not 0 <= disabled <= n_blocks:
             raise InvalidInput(
                 f"disable_norm_outer_blocks {disabled} is not in 0..{n_blocks}, the number of blocks",
@@ -255,7 +255,7 @@ class SEANetEncoder(StreamingModule):
         self.model = nn.Sequential(*layers)
 
     def init_state(self, batch_size: int) -> LayersState:
-        """The state of a stream that has heard nothing yet."""
+        """Return the state of a stream that has heard nothing yet."""
         return LayersState(init_layers(self.model, batch_size))
 
     def forward(self, x: Tensor, state: LayersState | None = None) -> Tensor:
@@ -266,7 +266,7 @@ class SEANetEncoder(StreamingModule):
         return step_layers(self.model, x, state, _KNOWN, last=False)
 
     def last_step(self, x: Tensor, state: LayersState) -> Tensor:
-        """The frames of the last piece `x` (it may be empty), the incomplete one padded."""
+        """Return the frames of the last piece `x` (it may be empty), the incomplete one padded."""
         return step_layers(self.model, x, state, _KNOWN, last=True)
 
 
@@ -333,7 +333,7 @@ class SEANetDecoder(StreamingModule):
         self.model = nn.Sequential(*layers)
 
     def init_state(self, batch_size: int) -> LayersState:
-        """The state of a stream that has heard nothing yet."""
+        """Return the state of a stream that has heard nothing yet."""
         return LayersState(init_layers(self.model, batch_size))
 
     def forward(self, z: Tensor, state: LayersState | None = None) -> Tensor:
@@ -344,9 +344,9 @@ class SEANetDecoder(StreamingModule):
         return step_layers(self.model, z, state, _KNOWN, last=False)
 
     def lookahead(self, index: int) -> int:
-        """The last frame that is needed before sample `index` is settled."""
+        """Return the last frame that is needed before sample `index` is settled."""
         return layers_lookahead(self.model, index)
 
     def last_step(self, z: Tensor, state: LayersState) -> Tensor:
-        """The samples of the last piece `z` (it may be empty) and those that were held back."""
+        """Return the samples of the last piece `z` (it may be empty) and those that were held back."""
         return step_layers(self.model, z, state, _KNOWN, last=True)

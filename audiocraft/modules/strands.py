@@ -50,7 +50,7 @@ class StrandContext(StepContext):
     def each(
         self, attend: Callable[[Tensor, Tensor, Tensor, StepContext], Tensor], *heads: Tensor, across: bool
     ) -> Tensor:
-        """What `attend` gives for the queries, keys and values [B, H, S, D / H] of each strand, in a row again.
+        """Return what `attend` gives for the queries, keys and values [B, H, S, D / H] of each strand, in a row again.
 
         Args:
             heads: queries, keys and values [1, H, steps of all, D / H].

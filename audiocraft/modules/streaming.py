@@ -51,15 +51,15 @@ class StreamingModule(nn.Module):
     """
 
     def init_state(self, *args: Any, **kwargs: Any) -> Any:
-        """A fresh state for `batch_size` (the first argument) sequences that have not begun."""
+        """Return a fresh state for `batch_size` (the first argument) sequences that have not begun."""
         raise InvalidInput(f"{type(self).__name__} cannot stream: it needs the whole sequence at once")
 
     def finish(self, state: Any) -> Tensor | None:
-        """What the module still holds once no input follows; None where it never holds anything."""
+        """Return what the module still holds once no input follows; None where it never holds anything."""
         return None
 
     def lookahead(self, index: int) -> int:
-        """The last place of the input that must be here before place `index` of the output is settled."""
+        """Return the last place of the input that must be here before place `index` of the output is settled."""
         return index
 
     def current_state(self, state: Any, batch_size: int) -> Any:
@@ -165,7 +165,7 @@ class StreamingSequential(StreamingModule, nn.Sequential):
 
 
 def _copied(value: Any) -> Any:
-    """A state with tensors of its own; what it merely refers to, such as modules, is shared."""
+    """Return a state with tensors of its own; what it merely refers to, such as modules, is shared."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, dict):

@@ -220,7 +220,7 @@ class StreamingTransformerLayer(nn.Module):
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    """Whether a layer is exactly what this module defines, and not a subclass that does something else."""
+    """Return whether a layer is exactly what this module defines, and not a subclass that does something else."""
     return type(layer) is StreamingTransformerLayer and all(
         type(attention) is StreamingMultiheadAttention
         for attention in (layer.self_attn, layer.cross_attention)
@@ -311,7 +311,7 @@ class StreamingTransformer(StreamingModule):
     def init_state(
         self, batch_size: int, capacity: int = 64, cross_attention_src: Tensor | None = None
     ) -> TransformerState:
-        """An empty state for `capacity` positions, or more; keys and values of the cross-attention source
+        """Return an empty state for `capacity` positions, or more; keys and values of the cross-attention source
         [B, L, D] are computed here."""
         if not self.causal:
             raise InvalidInput("only a causal transformer can go step by step", field="causal")

@@ -24,7 +24,7 @@ _FIELDS = {"prompt", "seed", "tempo", "key", "metre", "duration", "first beat"}
 
 
 def write_chart(chart: Chart) -> str:
-    """A chart as text; `read_chart` is the inverse."""
+    """Return a chart as text; `read_chart` is the inverse."""
     said = {
         "prompt": chart.prompt,
         "seed": chart.seed,
@@ -56,8 +56,8 @@ def _rows(bars: list[str]) -> list[str]:
 
 
 def read_chart(text: str, *, source: str = "plan") -> Chart:
-    """The chart that a text describes: settings (`tempo: 80 bpm`), sections (`[drums enter]`), bars (`| Am F | C G |`).
-    Text behind `#` at the beginning of a line is a remark.
+    """Return the chart that a text describes: settings (`tempo: 80 bpm`), sections (`[drums enter]`), bars (`| Am F | C
+    G |`). Text behind `#` at the beginning of a line is a remark.
 
     Args:
         source: what errors call it.
@@ -74,7 +74,7 @@ def read_chart(text: str, *, source: str = "plan") -> Chart:
 
 
 def chart_from_dict(value: Mapping[str, Any], *, source: str = "plan") -> Chart:
-    """The inverse of `Chart.to_dict`; see `read_chart`."""
+    """Return the inverse of `Chart.to_dict`; see `read_chart`."""
     if not isinstance(value, Mapping):
         raise InvalidInput(f"{source}: a plan is an object with tempo and sections", field="plan")
     reader = _Reader()
@@ -105,7 +105,7 @@ def chart_from_dict(value: Mapping[str, Any], *, source: str = "plan") -> Chart:
 
 
 def _at(where: str, reads: Callable[..., Any], *arguments: Any) -> Any:
-    """What `reads` returns; its errors say where."""
+    """Return what `reads` returns; its errors say where."""
     try:
         return reads(*arguments)
     except InvalidInput as error:
@@ -206,7 +206,7 @@ class _Reader:
             self.bar(bar)
 
     def chart(self) -> Chart:
-        """What was read, as a whole."""
+        """Return what was read, as a whole."""
         if "tempo" not in self._said:
             raise InvalidInput("a plan needs a tempo, such as: tempo: 80 bpm", field="tempo")
         if not self._sections or not self._sections[-1][1]:
@@ -246,7 +246,7 @@ def _check_length(chart: Chart) -> None:
 
 
 def _chord(symbol: str) -> str:
-    """A chord in plain letters."""
+    """Return a chord in plain letters."""
     return GOES_ON if symbol == GOES_ON else check_symbol(parse_chords(symbol)[0])
 
 

@@ -81,7 +81,7 @@ class Chart:
         return end if self.duration is None else self.duration
 
     def plan(self) -> ScorePlan:
-        """The plan, whose chords lie where the bars say."""
+        """Return the plan, whose chords lie where the bars say."""
         chords: list[tuple[float, str]] = []
         bars = [bar for section in self.sections for bar in section.bars]
         for place, bar in enumerate(bars):
@@ -118,7 +118,7 @@ class Chart:
         return tuple(entries)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the inverse is `music.chart_text.chart_from_dict`."""
+        """Return plain values for JSON; the inverse is `music.chart_text.chart_from_dict`."""
         return {
             "prompt": self.prompt,
             "seed": self.seed,
@@ -209,7 +209,7 @@ def check_words(words: str) -> None:
 
 
 def _bar(plan: ScorePlan, start: float) -> tuple[str, ...]:
-    """The chords of the bar that begins at a second."""
+    """Return the chords of the bar that begins at a second."""
     beat = 60 / plan.tempo
     inside = [
         ((time - start) / beat, symbol)
@@ -241,7 +241,7 @@ def _sections(
 
 
 def _sound_of(text: str) -> str:
-    """A text without what the bars say."""
+    """Return a text without what the bars say."""
     try:
         check_words(text)
     except InvalidInput:
@@ -251,7 +251,7 @@ def _sound_of(text: str) -> str:
 
 
 def check_symbol(symbol: str) -> str:
-    """A chord of a bar, as it is written; raises InvalidInput where it is none."""
+    """Return a chord of a bar, as it is written; raises InvalidInput where it is none."""
     if symbol != GOES_ON:
         parse_chord(symbol)
     return symbol

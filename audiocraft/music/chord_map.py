@@ -24,7 +24,7 @@ class ChordMap:
 
     @classmethod
     def of(cls, table: object, *, source: str) -> ChordMap:
-        """The map that a file holds, if it is one."""
+        """Return the map that a file holds, if it is one."""
         if not isinstance(table, dict) or not table:
             raise InvalidInput(f"{source} holds no map of chords to numbers", field="chords_mapping_path")
         for symbol, index in table.items():
@@ -50,7 +50,7 @@ class ChordMap:
         return max(self.index_of.values()) + 1
 
     def number(self, symbol: str) -> int:
-        """The number of a chord, however it is spelled: "Gbm" is "F#m".
+        """Return the number of a chord, however it is spelled: "Gbm" is "F#m".
 
         Raises:
             InvalidInput: it is no chord, or none of these.
@@ -69,7 +69,7 @@ class ChordMap:
         return found
 
     def frames(self, chords: Sequence[tuple[str, float]], *, frame_rate: float, count: int) -> list[int]:
-        """The number of the chord of each of `count` frames; no chord before the first.
+        """Return the number of the chord of each of `count` frames; no chord before the first.
 
         Args:
             chords: (symbol, second) in ascending order.
@@ -99,7 +99,7 @@ class ChordMap:
 
 @cache
 def released_map() -> ChordMap:
-    """The map of the released models: 194 chords, numbered as a recogniser of chords met them."""
+    """Return the map of the released models: 194 chords, numbered as a recogniser of chords met them."""
     path = Path(__file__).with_name("chords.json")
     return ChordMap.of(json.loads(path.read_text(encoding="utf-8")), source=path.name)
 
@@ -116,7 +116,7 @@ def _by_notes(table: tuple[tuple[str, int], ...]) -> dict[tuple[int, frozenset[i
 
 
 def _spelled(symbol: str) -> Chord:
-    """A chord of the map, in which E# and B# are basses too."""
+    """Return a chord of the map, in which E# and B# are basses too."""
     return parse_chord(symbol.replace("/E#", "/F").replace("/B#", "/C"))
 
 

@@ -14,8 +14,8 @@ _SAME = 1e-6
 
 
 def last_bar(plan: ScorePlan, duration: float) -> float:
-    """The second of the bar line on which a piece of `duration` seconds comes to rest: the last one that leaves half a
-    bar, or 0.8 s, to its end; 0 where there is none."""
+    """Return the second of the bar line on which a piece of `duration` seconds comes to rest: the last one that
+    leaves half a bar, or 0.8 s, to its end; 0 where there is none."""
     bar = plan.beats_per_bar * 60 / plan.tempo
     latest = duration - max(_LEAST_BARS * bar, _LEAST_S)
     return max(0.0, plan.first_beat + math.floor((latest - plan.first_beat) / bar + _SAME) * bar)
@@ -39,7 +39,7 @@ def closing(plan: ScorePlan, *, duration: float) -> ScorePlan:
 
 
 def _home(plan: ScorePlan) -> tuple[str | None, str | None]:
-    """The chords of the tonic and of the dominant."""
+    """Return the chords of the tonic and of the dominant."""
     if plan.key is not None:
         key = parse_key(plan.key)
     else:

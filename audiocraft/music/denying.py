@@ -69,7 +69,7 @@ def unweighted(text: str) -> str:
 
 
 def _weighted(text: str) -> str:
-    """A text in which words that count more stand more often: the models add the words up."""
+    """Return a text in which words that count more stand more often: the models add the words up."""
     found = list(_WEIGHTED.finditer(text))
     if not found:
         return text

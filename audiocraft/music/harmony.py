@@ -114,7 +114,7 @@ class Key:
         return Key((self.tonic + 3) % 12, "major")
 
     def spell(self, pitch_class: int) -> str:
-        """The note name of a pitch class as this key would write it."""
+        """Return the note name of a pitch class as this key would write it."""
         names = _FLAT_NAMES if self.tonic in _FLAT_TONICS[self.mode] else _SHARP_NAMES
         return names[pitch_class % 12]
 
@@ -200,7 +200,7 @@ def parse_key(text: str) -> Key:
 
 
 def keys_in(text: str) -> list[tuple[Key, int, int]]:
-    """The keys a free text names, each with where its words begin and end; the one that counts is the first."""
+    """Return the keys a free text names, each with where its words begin and end; the one that counts is the first."""
     named = [
         (_key_of(match), match.start(), match.end("mode"))
         for match in _KEY_IN_TEXT.finditer(text)
@@ -224,8 +224,8 @@ def find_key(text: str) -> Key | None:
 
 
 def tempi_in(text: str) -> list[tuple[float, int, int]]:
-    """The numbers that a free text calls a tempo in beats per minute, possible or not, each with where its words begin
-    and end."""
+    """Return the numbers that a free text calls a tempo in beats per minute, possible or not, each with where its
+    words begin and end."""
     return [
         (float(match["number"].replace(",", ".")), match.start(), match.end())
         for pattern in _TEMPO_PATTERNS
@@ -234,7 +234,7 @@ def tempi_in(text: str) -> list[tuple[float, int, int]]:
 
 
 def is_tempo(value: float) -> bool:
-    """Whether music can have so many beats per minute."""
+    """Return whether music can have so many beats per minute."""
     return SLOWEST_TEMPO <= value <= FASTEST_TEMPO
 
 
@@ -265,8 +265,8 @@ def parse_chord(symbol: str) -> Chord:
 
 
 def beats_per_chord(tempo: float, beats_per_bar: int, num_chords: int) -> int:
-    """How long a chord lasts: a bar, but half a bar where four chords at a slow tempo would take too long to come
-    round."""
+    """Return how long a chord lasts: a bar, but half a bar where four chords at a slow tempo would take too long to
+    come round."""
     return 2 if beats_per_bar == 4 and num_chords == 4 and tempo < HALF_BAR_TEMPO else beats_per_bar
 
 

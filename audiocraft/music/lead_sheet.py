@@ -45,8 +45,8 @@ _NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 def read_chords(
     text: str, *, tempo: float | None, beats_per_bar: int, duration: float
 ) -> tuple[TimedChord, ...]:
-    """The chords of a text: "C:0 Am:2.5" says when each begins; "C | Am F | G7 |" and "C Am F G" are bars, which come
-    round again to the end of the piece and need a tempo; the name of a .lab file is what stands in it."""
+    """Return the chords of a text: "C:0 Am:2.5" says when each begins; "C | Am F | G7 |" and "C Am F G" are bars,
+    which come round again to the end of the piece and need a tempo; the name of a .lab file is what stands in it."""
     path = Path(text)
     if path.suffix.lower() in (".lab", ".txt") and path.suffix:
         return read_labels(path)
@@ -68,8 +68,8 @@ def typed_chords(
 
 
 def lead_sheet(text: str, *, tempo: float, beats_per_bar: int = 4, duration: float) -> tuple[TimedChord, ...]:
-    """The chords of "C | Am F | G7 | %", bar by bar, from the start again to the end of the piece; those of a bar share
-    it equally, and "%" is the bar before. Without bars, each chord is one.
+    """Return the chords of "C | Am F | G7 | %", bar by bar, from the start again to the end of the piece; those of a
+    bar share it equally, and "%" is the bar before. Without bars, each chord is one.
 
     Raises:
         InvalidInput: it holds anything else.
@@ -104,7 +104,8 @@ def lead_sheet(text: str, *, tempo: float, beats_per_bar: int = 4, duration: flo
 
 
 def read_labels(path: Path) -> tuple[TimedChord, ...]:
-    """The chords of a label file: "start end label" in each line, seconds and a label such as "A:min7" or "N"."""
+    """Return the chords of a label file: "start end label" in each line, seconds and a label such as "A:min7" or
+    "N"."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -132,7 +133,7 @@ def read_labels(path: Path) -> tuple[TimedChord, ...]:
 
 
 def symbol_of_label(label: str) -> str:
-    """A label such as "A:min7/b7" as a symbol, "Am7/G"; symbols stay as they are.
+    """Return a label such as "A:min7/b7" as a symbol, "Am7/G"; symbols stay as they are.
 
     Raises:
         InvalidInput: it is neither.

@@ -70,7 +70,7 @@ class Lexicon:
     notes: Mapping[str, str] = field(repr=False)
 
     def spelled(self, match: re.Match[str], template: str) -> str:
-        """What a pattern that was found is in English; keys have a template of their own, "key"."""
+        """Return what a pattern that was found is in English; keys have a template of their own, "key"."""
         if template != "key":
             return match.expand(template)
         note = self.notes.get(fold(match["note"]), match["note"][:1].upper() + match["note"][1:])
@@ -80,7 +80,8 @@ class Lexicon:
 
 
 def fold(word: str) -> str:
-    """A word in small letters without accents, as people type who are in a hurry; other scripts stay as they are."""
+    """Return a word in small letters without accents, as people type who are in a hurry; other scripts stay as they
+    are."""
     if word.isascii():
         return word.lower()
     word = word.casefold().replace("œ", "oe")
@@ -93,13 +94,13 @@ def fold(word: str) -> str:
 
 
 def words_in(text: str) -> list[re.Match[str]]:
-    """The words of a text in Latin letters: "d'orgue" is two, "d'" and "orgue"."""
+    """Return the words of a text in Latin letters: "d'orgue" is two, "d'" and "orgue"."""
     return list(_WORD.finditer(text))
 
 
 @functools.cache
 def lexicon(language: str) -> Lexicon:
-    """The lexicon of a language, read once."""
+    """Return the lexicon of a language, read once."""
     content = tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
     ways: dict[str, Entry] = {}
     for key, role in _ROLES:
@@ -122,12 +123,12 @@ def lexicon(language: str) -> Lexicon:
 
 
 def languages() -> tuple[str, ...]:
-    """The codes of the languages that there are lexicons of."""
+    """Return the codes of the languages that there are lexicons of."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
 def _listed(text: str) -> list[str]:
-    """The parts of "a, b{x,y}", braces written out."""
+    """Return the parts of "a, b{x,y}", braces written out."""
     inside = _BRACES.sub(lambda found: "{" + found[1].replace(",", "\0") + "}", text)
     parts = (" ".join(part.split()) for part in inside.split(","))
     return [way for part in parts if part for way in _written_out(part.replace("\0", ","))]
@@ -170,7 +171,7 @@ def _by_letter(ways: Mapping[str, Entry]) -> dict[str, tuple[tuple[re.Pattern[st
 
 
 def _key_pattern(keys: Mapping[str, Any], notes: Mapping[str, str], *, spaced: bool) -> re.Pattern[str]:
-    """A key as the language writes it: "올림바단조", "fa sostenido menor", "a-Moll"."""
+    """Return a key as the language writes it: "올림바단조", "fa sostenido menor", "a-Moll"."""
 
     def either(listed: str) -> str:
         return "|".join(_accents(way) for way in _listed(listed))
@@ -191,6 +192,6 @@ def _key_pattern(keys: Mapping[str, Any], notes: Mapping[str, str], *, spaced: b
 
 
 def _accents(word: str) -> str:
-    """A pattern of a word, with or without its accents; what a lexicon writes as a pattern stays one."""
+    """Return a pattern of a word, with or without its accents; what a lexicon writes as a pattern stays one."""
     plain = fold(word)
     return word if plain == word.lower() else f"{word}|{plain}"

@@ -44,14 +44,14 @@ def whole_bars(plan: ScorePlan, bars: int | None = None) -> ScorePlan:
 
 
 def bars_in(plan: ScorePlan, duration: float) -> int | None:
-    """How many whole bars of `plan` last `duration` seconds; None where that is no whole number."""
+    """Return how many whole bars of `plan` last `duration` seconds; None where that is no whole number."""
     bars = duration / bar_of(plan)
     return round(bars) if round(bars) and abs(bars - round(bars)) < _SAME else None
 
 
 def led_in(plan: ScorePlan, lead: float) -> ScorePlan:
-    """The plan of a loop, once around, `lead` seconds after its start: before it sounds what comes before its first bar
-    line when it goes round, and behind it what its end leads to."""
+    """Return the plan of a loop, once around, `lead` seconds after its start: before it sounds what comes before its
+    first bar line when it goes round, and behind it what its end leads to."""
     if not plan.chords:
         return replace(plan, first_beat=plan.first_beat + lead, duration=plan.duration + lead)
     rounds = range(-math.ceil(lead / plan.duration) - 1, 1)

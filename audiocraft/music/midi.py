@@ -27,8 +27,8 @@ Event = tuple[int, bytes]
 
 
 def midi_of(plan: ScorePlan, *, title: str = "", sections: Sequence[tuple[float, str]] = ()) -> bytes:
-    """A plan as the bytes of a MIDI file of three tracks: the time of the piece with chord names, chords, and bass. A
-    piece that begins within a bar begins with silence there.
+    """Return a plan as the bytes of a MIDI file of three tracks: the time of the piece with chord names, chords, and
+    bass. A piece that begins within a bar begins with silence there.
 
     Args:
         sections: (second, words), which become markers.
@@ -104,7 +104,7 @@ def _meta(kind: int, content: bytes) -> bytes:
 
 
 def _length(number: int) -> bytes:
-    """A number in groups of seven bits, the highest first; all but the last are marked."""
+    """Return a number in groups of seven bits, the highest first; all but the last are marked."""
     groups = [number & 0x7F]
     while number := number >> 7:
         groups.append(number & 0x7F | 0x80)
@@ -112,7 +112,7 @@ def _length(number: int) -> bytes:
 
 
 def _track(events: Iterable[Event], end: int) -> bytes:
-    """A chunk of events in the order of time; notes end before others begin at the same tick."""
+    """Return a chunk of events in the order of time; notes end before others begin at the same tick."""
     body, now = bytearray(), 0
     for tick, event in sorted(events, key=lambda one: (one[0], one[1][0] & 0xF0 == 0x90)):
         body += _length(tick - now) + event

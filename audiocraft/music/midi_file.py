@@ -46,7 +46,7 @@ class MidiNotes:
 
 
 def parse_midi(data: bytes) -> MidiNotes:
-    """The notes of the bytes of a MIDI file.
+    """Return the notes of the bytes of a MIDI file.
 
     Raises:
         InvalidInput: it is none, is damaged, has no notes, or is larger or longer than music is.
@@ -88,7 +88,7 @@ class _Bytes:
         return self.data[self.place - count : self.place]
 
     def number(self) -> int:
-        """A number in groups of seven bits, four groups at most."""
+        """Return a number in groups of seven bits, four groups at most."""
         value = 0
         for _ in range(4):
             (byte,) = self.take(1)
@@ -99,7 +99,7 @@ class _Bytes:
 
 
 def _tracks(data: bytes) -> tuple[list[bytes], int]:
-    """The chunks of the tracks, and the division of the header."""
+    """Return the chunks of the tracks, and the division of the header."""
     if data[:4] != b"MThd":
         raise InvalidInput("it does not begin with MThd")
     reader = _Bytes(data, 4)
@@ -121,7 +121,7 @@ def _tracks(data: bytes) -> tuple[list[bytes], int]:
 
 
 def _events(track: bytes, number: int, most: int) -> Iterator[_Event]:
-    """The events of a track that matter here; what is behind its end is left out."""
+    """Yield the events of a track that matter here; what is behind its end is left out."""
     reader, tick, running = _Bytes(track), 0, 0
     for _ in range(most):
         if reader.place >= len(track):
@@ -151,7 +151,7 @@ def _events(track: bytes, number: int, most: int) -> Iterator[_Event]:
 
 
 def _beat(content: bytes) -> float:
-    """Seconds of a beat, of the content of a tempo event."""
+    """Return seconds of a beat, of the content of a tempo event."""
     seconds = int.from_bytes(content, "big") / 1e6
     if len(content) != 3 or not _FASTEST_S <= seconds <= _SLOWEST_S:
         slowest, fastest = 60 / _SLOWEST_S, 60 / _FASTEST_S

@@ -34,7 +34,7 @@ def read_midi(path: Path, *, field: str) -> MidiNotes:
 
 
 def chords_of(score: MidiNotes) -> tuple[tuple[str, float], ...]:
-    """The chord of each beat, where it changes: the one that most of the sounding notes belong to."""
+    """Return the chord of each beat, where it changes: the one that most of the sounding notes belong to."""
     end = max(note.end for note in score.notes)
     beats = [beat for beat in score.beats if beat < end - 1e-6] or [
         place * _STEP for place in range(int(end / _STEP) + 1)
@@ -58,7 +58,7 @@ def chords_of(score: MidiNotes) -> tuple[tuple[str, float], ...]:
 
 
 def _named(weights: Sequence[float], bass: int | None) -> str:
-    """The chord whose notes sound most and whose others sound least."""
+    """Return the chord whose notes sound most and whose others sound least."""
     total = sum(weights)
     if total <= 0:
         return "N"
@@ -75,8 +75,8 @@ def _named(weights: Sequence[float], bass: int | None) -> str:
 
 
 def melody_of(score: MidiNotes, *, lowest: int, pitches: int, frame_rate: float) -> list[list[float]]:
-    """The highest sounding note of each frame, as a matrix [pitches][frames] of ones and zeros; notes outside are moved
-    by octaves."""
+    """Return the highest sounding note of each frame, as a matrix [pitches][frames] of ones and zeros; notes outside
+    are moved by octaves."""
     end = max(note.end for note in score.notes)
     frames = max(1, int(end * frame_rate + 0.5))
     highest = [-1] * frames
@@ -97,7 +97,7 @@ def melody_of(score: MidiNotes, *, lowest: int, pitches: int, frame_rate: float)
 
 
 def within(score: MidiNotes, duration: float) -> MidiNotes:
-    """What of a score sounds in the first `duration` seconds."""
+    """Return what of a score sounds in the first `duration` seconds."""
     notes = tuple(
         MidiNote(note.start, min(note.end, duration), note.pitch)
         for note in score.notes

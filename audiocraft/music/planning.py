@@ -232,7 +232,7 @@ def lasting(plan: ScorePlan, duration: float) -> ScorePlan:
 
 
 def progression_of(plan: ScorePlan) -> tuple[str, ...]:
-    """The chords of a plan, once each round; where they change later, those that it begins with."""
+    """Return the chords of a plan, once each round; where they change later, those that it begins with."""
     symbols = [symbol for time, symbol in plan.chords if time < plan.start + plan.duration]
     cycle = _cycle(symbols)
     if len(cycle) < len(symbols) or len(cycle) <= _LONGEST_ROUND:
@@ -244,7 +244,7 @@ def progression_of(plan: ScorePlan) -> tuple[str, ...]:
 
 
 def _last_round(symbols: list[str]) -> tuple[str, ...]:
-    """What a progression goes on with, again and again."""
+    """Return what a progression goes on with, again and again."""
     cycle = _cycle(symbols)
     if len(cycle) < len(symbols):
         done = len(symbols) % len(cycle)
@@ -256,7 +256,7 @@ def _last_round(symbols: list[str]) -> tuple[str, ...]:
 
 
 def _left_open(told: Reading, score: ScoreSettings) -> Reading:
-    """What a text may still change."""
+    """Return what a text may still change."""
     return replace(
         told,
         tempo=None if score.tempo else told.tempo,
@@ -307,7 +307,7 @@ def _next_bar(plan: ScorePlan, second: float) -> float:
 
 
 def _cycle(symbols: list[str]) -> tuple[str, ...]:
-    """The shortest progression that `symbols` repeat."""
+    """Return the shortest progression that `symbols` repeat."""
     for length in range(1, len(symbols)):
         if symbols[length:] == symbols[:-length]:
             return tuple(symbols[:length])
@@ -315,7 +315,7 @@ def _cycle(symbols: list[str]) -> tuple[str, ...]:
 
 
 def reachable(tempo: float) -> float:
-    """The named tempo, doubled or halved into the range that the models know; the pulse stays the listener's."""
+    """Return the named tempo, doubled or halved into the range that the models know; the pulse stays the listener's."""
     if tempo <= 0:
         raise InvalidInput(f"tempo {tempo:g} bpm must be positive", field="tempo")
     while tempo < SLOWEST:
@@ -341,7 +341,8 @@ def _choose_key(words: frozenset[str], rng: random.Random) -> Key:
 
 
 def _key_of_chords(symbols: tuple[str, ...]) -> Key | None:
-    """The key whose scale holds most of the chords' notes, the first chord's own key winning ties; None without any."""
+    """Return the key whose scale holds most of the chords' notes, the first chord's own key winning ties; None
+    without any."""
     sounding = [chord for chord in map(parse_chord, symbols) if chord.pitch_classes]
     if not sounding:
         return None

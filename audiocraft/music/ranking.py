@@ -48,7 +48,7 @@ def ranked(plans: Iterable[ScorePlan]) -> list[tuple[int, PlanFigures]]:
 
 
 def _motion(one: str, other: str) -> int:
-    """The semitones that the notes of one chord move to the nearest of the other."""
+    """Return the semitones that the notes of one chord move to the nearest of the other."""
     here, there = parse_chord(one).pitch_classes, parse_chord(other).pitch_classes
     if not here or not there:
         return 0

@@ -94,8 +94,8 @@ def read(text: str) -> Reading:
 
 
 def find_chords(text: str) -> tuple[str, ...]:
-    """The chord symbols of a prompt, after the word "chords" ("chords: Am F C G", "chords Am → F → C and G") or in a
-    row of their own; () where there are none."""
+    """Return the chord symbols of a prompt, after the word "chords" ("chords: Am F C G", "chords Am → F → C and G")
+    or in a row of their own; () where there are none."""
     return read(text).chords
 
 
@@ -149,7 +149,7 @@ def _read_chords(text: str, notes: list[PromptNote]) -> tuple[tuple[str, ...], s
 
 
 def _named_row(text: str) -> _Row | None:
-    """The first list that the word "chords" announces."""
+    """Return the first list that the word "chords" announces."""
     for word in _CHORD_WORD.finditer(text):
         colon = word["colon"] is not None
         row = _row(text, word.end(), guesses=True) or (colon and _row(text, word.end(), lower=True)) or None
@@ -159,7 +159,7 @@ def _named_row(text: str) -> _Row | None:
 
 
 def _bare_row(text: str) -> _Row | None:
-    """Chords that nobody called so: at least three, and not letters alone, which may be the form of a song."""
+    """Return chords that nobody called so: at least three, and not letters alone, which may be the form of a song."""
     after = 0
     for _, start, _ in _tokens(text):
         if start < after:
@@ -174,7 +174,7 @@ def _bare_row(text: str) -> _Row | None:
 
 
 def _row(text: str, start: int, *, lower: bool = False, guesses: bool = False) -> _Row | None:
-    """The chords from `start` on, up to the first word that is none.
+    """Return the chords from `start` on, up to the first word that is none.
 
     Args:
         lower: small letters are meant.

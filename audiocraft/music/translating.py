@@ -91,7 +91,7 @@ def translate(text: str) -> Translation:
 
 
 def model_words(text: str) -> str:
-    """What a model reads of a prompt."""
+    """Return what a model reads of a prompt."""
     return translate(text).words
 
 
@@ -129,7 +129,7 @@ def _spaced_languages(text: str) -> tuple[Lexicon, ...]:
 
 
 def _is_sure(typed: str, entry: Entry | None) -> bool:
-    """Whether a word shows its language: one with an accent does, also where it is English without."""
+    """Return whether a word shows its language: one with an accent does, also where it is English without."""
     if entry is None or entry.role not in ("term", "not", "only"):
         return False
     return entry.sure or not typed.isascii()
@@ -139,7 +139,7 @@ def _is_sure(typed: str, entry: Entry | None) -> bool:
 
 
 def _patterns(text: str, languages: tuple[Lexicon, ...]) -> list[_Span]:
-    """Numbers and keys as the languages write them; no two at one place."""
+    """Return numbers and keys as the languages write them; no two at one place."""
     kept: list[_Span] = []
     for one in languages:
         for pattern, template in one.patterns:
@@ -152,7 +152,7 @@ def _patterns(text: str, languages: tuple[Lexicon, ...]) -> list[_Span]:
 def _between(
     text: str, before: _Span | None, end: int, joined: tuple[Lexicon, ...], spaced: tuple[Lexicon, ...]
 ) -> list[_Span]:
-    """The words behind one pattern and before the next."""
+    """Return the words behind one pattern and before the next."""
     start = 0 if before is None else before.end
     words = list(_spaced(text, start, end, spaced)) if spaced else []
     gaps = pairwise([start, *(edge for word in words for edge in (word.start, word.end)), end])
@@ -163,7 +163,7 @@ def _between(
 
 
 def _spaced(text: str, start: int, end: int, languages: tuple[Lexicon, ...]) -> Iterator[_Span]:
-    """Words and phrases of Latin letters, the longest first."""
+    """Yield words and phrases of Latin letters, the longest first."""
     words = words_in(text[start:end])
     folded = [fold(word[0]) for word in words]
     place = 0
@@ -177,7 +177,7 @@ def _spaced(text: str, start: int, end: int, languages: tuple[Lexicon, ...]) -> 
 def _longest(
     text: str, words: list[re.Match[str]], folded: list[str], place: int, languages: tuple[Lexicon, ...]
 ) -> tuple[Entry | None, int]:
-    """The longest phrase from a word on, and how many words it has."""
+    """Return the longest phrase from a word on, and how many words it has."""
     if len(words[place][0]) == 1 and words[place][0].isupper():
         if text[words[place].end() : words[place].end() + 1] != "-":  # "E-Gitarre"
             return None, 1  # a chord or a key
@@ -200,7 +200,7 @@ def _longest(
 
 
 def _compound(word: str, one: Lexicon) -> Entry | None:
-    """A word of two that are known: "klavierballade"."""
+    """Return a word of two that are known: "klavierballade"."""
     for cut in range(_SHORTEST_PART, len(word) - _SHORTEST_PART + 1):
         parts = [one.spaced.get((part,)) for part in (word[:cut], word[cut:])]
         if parts[0] is None and word[cut - 1] in "sn":
@@ -222,8 +222,8 @@ def _script(letter: str) -> str:
 
 
 def _joined(text: str, start: int, end: int, languages: tuple[Lexicon, ...], *, after: bool) -> list[_Span]:
-    """Words that may be written together: of all ways to cut the text into words, that which leaves the fewest letters
-    unexplained.
+    """Return words that may be written together: of all ways to cut the text into words, that which leaves the fewest
+    letters unexplained.
 
     Args:
         after: something known ends where this begins.
@@ -254,7 +254,7 @@ def _joined(text: str, start: int, end: int, languages: tuple[Lexicon, ...], *, 
 def _steps(
     text: str, place: int, end: int, state: str, languages: tuple[Lexicon, ...]
 ) -> Iterator[tuple[_Span, str, float]]:
-    """What may come at a place: (found, the state behind it, its cost)."""
+    """Yield what may come at a place: (found, the state behind it, its cost)."""
     script = _script(text[place])
     before = _script(text[place - 1]) if place else ""
     inside = state != "edge" and script == before
@@ -289,7 +289,7 @@ def _may_stand(entry: Entry, state: str, typed: str, script: str, *, inside: boo
 
 
 def _written(text: str, parts: list[_Span]) -> tuple[str, tuple[ReadWord, ...]]:
-    """The text in English, and its pieces."""
+    """Return the text in English, and its pieces."""
     said: list[str] = []
     pieces: list[ReadWord] = []
     terms: list[int] = []  # where in `said` the words are that a later "without" denies

@@ -33,7 +33,7 @@ class Suggestion:
     words: tuple[str, ...]
 
     def said(self, *, option: str = "") -> str:
-        """The suggestion as a sentence for people.
+        """Return the suggestion as a sentence for people.
 
         Args:
             option: what is written before the model's name to choose it, such as "-m ".
@@ -84,8 +84,8 @@ class Understanding:
         return plain
 
     def line(self) -> str:
-        """What is played, on one line: "10 s  80 bpm  A minor  Am F C G  seed 7", and behind it what was understood
-        of a text in another language."""
+        """Return what is played, on one line: "10 s 80 bpm A minor Am F C G seed 7", and behind it what was
+        understood of a text in another language."""
         parts = [
             f"{self.duration:g} s",
             self.tempo and f"{self.tempo:g} bpm",
@@ -98,7 +98,7 @@ class Understanding:
         return "  ".join(part for part in parts if part)
 
     def remarks(self, model: str, *, option: str = "") -> tuple[str, ...]:
-        """What somebody should know who hears another thing than they asked for, a sentence each.
+        """Return what somebody should know who hears another thing than they asked for, a sentence each.
 
         Args:
             model: what the model is called.
@@ -121,7 +121,7 @@ def understand(
     vocabulary: Vocabulary | None = None,
     others: Mapping[str, Vocabulary | None] | None = None,
 ) -> Understanding:
-    """What becomes of a prompt.
+    """Return what becomes of a prompt.
 
     Args:
         text: the prompt at the beginning of the piece.
@@ -187,7 +187,7 @@ def _as_typed(unread: Sequence[str], said: Sequence[Translation], vocabulary: Vo
 
 
 def _unknown(texts: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) -> tuple[str, ...]:
-    """The words that neither the model nor, where there is one, the plan heeds."""
+    """Return the words that neither the model nor, where there is one, the plan heeds."""
     rests = [_unread(read(text)) for text in texts] if has_plan else texts
     told = [reword(rest, vocabulary).text for rest in rests]
     found = dict.fromkeys(word for rest in told for word in vocabulary.unknown(rest))
@@ -199,7 +199,7 @@ def _knows_any(texts: Sequence[str], unknown: Sequence[str]) -> bool:
 
 
 def _unread(told: Reading) -> str:
-    """The rest of a text, without what its notes name already."""
+    """Return the rest of a text, without what its notes name already."""
     rest = told.rest
     for note in told.notes:
         rest = rest.replace(note.value, " ")
@@ -211,7 +211,7 @@ def _content_of_all(words: Iterable[str]) -> frozenset[str]:
 
 
 def _overruled(told: Reading, score: ScoreSettings) -> list[PromptNote]:
-    """What the text says otherwise than the settings."""
+    """Return what the text says otherwise than the settings."""
     tempo = told.tempo and f"{told.tempo:g} bpm", score.tempo and f"{score.tempo:g} bpm"
     key = told.key and told.key.name, score.key and parse_key(score.key).name
     chords = " ".join(told.chords), " ".join(score.chords and parse_chords(" ".join(score.chords)))
@@ -230,7 +230,7 @@ def _overruled(told: Reading, score: ScoreSettings) -> list[PromptNote]:
 
 
 def _moved(told: Reading, score: ScoreSettings, plan: ScorePlan) -> list[PromptNote]:
-    """A tempo that the models reach only at double or half speed."""
+    """Return a tempo that the models reach only at double or half speed."""
     wanted = score.tempo or told.tempo
     moved = wanted is not None and abs(reachable(wanted) - wanted) > 1e-6
     if wanted is None or not moved or abs(reachable(wanted) - plan.tempo) > 1e-6:
@@ -263,7 +263,7 @@ def _suggestion(
     others: Mapping[str, Vocabulary | None],
     said: Sequence[Translation],
 ) -> Suggestion | None:
-    """The model that knows most of what this one does not; its words are told as they were typed."""
+    """Return the model that knows most of what this one does not; its words are told as they were typed."""
     missing, best = _content_of_all(unknown), None
     for name, vocabulary in others.items():
         if vocabulary is None or not missing:
@@ -281,7 +281,7 @@ def _suggestion(
 
 
 def _ways(vocabulary: Vocabulary, term: str) -> frozenset[str]:
-    """Every word that a term is told with."""
+    """Return every word that a term is told with."""
     for terms in vocabulary.groups.values():
         if term in terms:
             return frozenset().union(*(content_of(way) for way in (term, *terms[term])))

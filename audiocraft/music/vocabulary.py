@@ -45,7 +45,7 @@ def _singular(word: str) -> str:
 
 
 def content_of(text: str) -> frozenset[str]:
-    """The words of a text that mean something on their own."""
+    """Return the words of a text that mean something on their own."""
     return frozenset(words_of(text)) - STOP_WORDS
 
 
@@ -90,7 +90,7 @@ class Vocabulary:
         return tuple(term for terms in self.groups.values() for term in terms)
 
     def unknown(self, text: str) -> tuple[str, ...]:
-        """The words of `text`, as they were typed, that say nothing to the model; each once."""
+        """Return the words of `text`, as they were typed, that say nothing to the model; each once."""
         known = _known(self.to_key()) | STOP_WORDS | _AROUND
         typed = dict.fromkeys(_TYPED.findall(text))
         return tuple(word for word in typed if not known.issuperset(words_of(word)))
@@ -108,7 +108,7 @@ class Vocabulary:
                     yield term
 
     def to_key(self) -> tuple[str, ...]:
-        """Everything that it holds, in one hashable value."""
+        """Return everything that it holds, in one hashable value."""
         ways = (way for terms in self.groups.values() for term in terms for way in (term, *terms[term]))
         return (*ways, *self.words)
 

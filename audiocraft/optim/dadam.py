@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def to_real(x: Tensor) -> Tensor:
-    """The real part of a complex tensor, anything else as it is."""
+    """Return the real part of a complex tensor, anything else as it is."""
     return x.real if torch.is_complex(x) else x
 
 

@@ -72,7 +72,7 @@ class ModuleDictEMA:
                 average.copy_(value)
 
     def _near(self, values: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The values, where the averages are. All leave a GPU together, so that it is waited for once."""
+        """Yield the values, where the averages are. All leave a GPU together, so that it is waited for once."""
         if torch.device(self.device).type != "cpu":
             yield from values
             return

@@ -33,12 +33,12 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 def is_fsdp_used() -> bool:
-    """Whether this process takes part in a distributed run whose models may be sharded."""
+    """Return whether this process takes part in a distributed run whose models may be sharded."""
     return distrib.is_distributed()
 
 
 def is_sharded_tensor(x: Any) -> bool:
-    """Whether `x` holds only this rank's part of a tensor."""
+    """Return whether `x` holds only this rank's part of a tensor."""
     return isinstance(x, ShardedTensor | DTensor)
 
 

@@ -56,18 +56,19 @@ def shard(model: nn.Module, config: FSDPConfig, *, blocks: Sequence[nn.Module], 
 
 
 def _is_part(value: Any) -> TypeGuard[DTensor]:
-    """Whether `value` is a tensor of which each rank holds a part; there is none before its module was imported."""
+    """Return whether `value` is a tensor of which each rank holds a part; there is none before its module was
+    imported."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(value, module.DTensor)
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether some parameter of `model` is spread over ranks."""
+    """Return whether some parameter of `model` is spread over ranks."""
     return any(_is_part(parameter) for parameter in model.parameters())
 
 
 def whole(value: Any) -> Any:
-    """A state without parts of tensors; every rank must ask for it, and gets it."""
+    """Return a state without parts of tensors; every rank must ask for it, and gets it."""
     if _is_part(value):
         return value.full_tensor()
     if isinstance(value, Mapping):
@@ -78,7 +79,7 @@ def whole(value: Any) -> Any:
 
 
 def spread(value: Any, like: Any) -> Any:
-    """A state of whole tensors, each spread as the one of `like` in its place is."""
+    """Return a state of whole tensors, each spread as the one of `like` in its place is."""
     if _is_part(like) and isinstance(value, Tensor) and not _is_part(value):
         return _spread(value, like)
     if isinstance(value, Mapping) and isinstance(like, Mapping):

@@ -26,12 +26,12 @@ _DEAD_SHARE = 0.1
 
 
 def exists(val: object | None) -> bool:
-    """Whether a value was given."""
+    """Return whether a value was given."""
     return val is not None
 
 
 def default(val: V | None, d: V) -> V:
-    """The value, or `d` where none was given."""
+    """Return the value, or `d` where none was given."""
     return d if val is None else val
 
 
@@ -88,7 +88,7 @@ def kmeans(
 
 
 def _usage(x: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """How often each code was chosen [V], and the sum of what chose it [V, D]."""
+    """Return how often each code was chosen [V], and the sum of what chose it [V, D]."""
     # torch.bincount would do, but waits for a GPU to learn the largest index.
     counts = indices.new_zeros(size).index_add_(0, indices, torch.ones_like(indices)).to(x.dtype)
     sums = x.new_zeros(size, x.shape[-1]).index_add_(0, indices, x)
@@ -96,7 +96,7 @@ def _usage(x: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def orthogonal_loss_fn(t: Tensor) -> Tensor:
-    """How far the rows of t [V, D] are from orthogonal: eq. (2) of Shin et al. 2021, arXiv 2112.00384."""
+    """Return how far the rows of t [V, D] are from orthogonal: eq. (2) of Shin et al. 2021, arXiv 2112.00384."""
     size = t.shape[0]
     directions = l2norm(t)
     cosine = directions @ directions.t()

@@ -93,8 +93,8 @@ class ResidualVectorQuantizer(BaseQuantizer):
     def encode_step(
         self, x: Tensor, held: Tensor | None, *, n_q: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """The next frames x [B, D, t] of a stream -> codes [B, K, t], and what the decoder holds after them, which the
-        next step takes: [B, D] with prediction, None without.
+        """Take the next frames x [B, D, t] of a stream and return codes [B, K, t], and what the decoder holds after
+        them, which the next step takes: [B, D] with prediction, None without.
 
         Args:
             held: None at the beginning.
@@ -128,9 +128,9 @@ class ResidualVectorQuantizer(BaseQuantizer):
 
     @torch.no_grad()
     def _predictive(self, x: Tensor, count: int, held: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames x [B, D, T] one after another, each less its share of what the decoder holds by then -> what the
-        codes say [B, D, T], the codes [B, K, T], and what the decoder holds at the end [B, D], in double precision: a
-        code that the last bit of a float chose would change all that follow."""
+        """Turn frames x [B, D, T] one after another, each less its share of what the decoder holds by then into what
+        the codes say [B, D, T], the codes [B, K, T], and what the decoder holds at the end [B, D], in double
+        precision: a code that the last bit of a float chose would change all that follow."""
         books = [layer.codebook.double() for layer in self.vq.first(count)]
         halves = [book.square().sum(dim=-1) / 2 for book in books]
         frames = x.double()

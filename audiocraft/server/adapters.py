@@ -55,7 +55,7 @@ class AdapterCatalogue:
         self._headers: dict[tuple[Path, int, int], AdapterHeader | None] = {}
 
     def all(self) -> Mapping[str, ServedAdapter]:
-        """All adapters by name."""
+        """Return all adapters by name."""
         with self._lock:
             if self._folders and time.monotonic() > self._until:
                 self._found = self._look()
@@ -63,7 +63,7 @@ class AdapterCatalogue:
             return self._found
 
     def get(self, name: str) -> ServedAdapter:
-        """An adapter by name.
+        """Return an adapter by name.
 
         Raises:
             InvalidInput: there is none; it lists the names.
@@ -83,7 +83,7 @@ class AdapterCatalogue:
         return found[name]
 
     def files(self, asked: Sequence[Mapping[str, object]]) -> tuple[tuple[str, float], ...]:
-        """The files of the adapters that a stored request names, and how strongly each counts."""
+        """Return the files of the adapters that a stored request names, and how strongly each counts."""
         return tuple(
             (str(self.get(str(one["name"])).file), float(str(one.get("strength", 1.0)))) for one in asked
         )
@@ -107,7 +107,7 @@ class AdapterCatalogue:
             yield from sorted(folder.glob(f"*/{_OF_RUN}.safetensors"))
 
     def _read(self, name: str, file: Path) -> ServedAdapter | None:
-        """What a file is; None for what holds no adapter, or one that is being written."""
+        """Return what a file is; None for what holds no adapter, or one that is being written."""
         try:
             facts = file.stat()
         except OSError:

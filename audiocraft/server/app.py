@@ -78,7 +78,8 @@ def create_app(
     catalogue: Catalogue | None = None,
     wait_for_worker: bool = True,
 ) -> FastAPI:
-    """The application. Its lifespan prepares the database, runs jobs, and at the end drains and closes the engine.
+    """Return the application. Its lifespan prepares the database, runs jobs, and at the end drains and closes the
+    engine.
 
     Args:
         engine: runs the jobs: in this process, or in a process of its own; None leaves them to workers elsewhere.
@@ -123,8 +124,8 @@ def create_app(
 
 @cache
 def _all_routes() -> list[BaseRoute]:
-    """The routes of every router. The framework works out what each takes and answers when the first request comes:
-    kept here, that is done once in a process and not once for each application."""
+    """Return the routes of every router. The framework works out what each takes and answers when the first request
+    comes: kept here, that is done once in a process and not once for each application."""
     everything = APIRouter()
     for routes in _ROUTES:
         everything.include_router(routes.router)

@@ -27,7 +27,7 @@ _PRETRAINED = "//pretrained/"  # before a name that a run began with
 
 
 def kind_of(facts: ModelFacts) -> ModelKind:
-    """What a model is for."""
+    """Return what a model is for."""
     if facts.is_codec:
         return "codec"
     return "decoder" if facts.decodes else facts.makes or "audio"
@@ -52,7 +52,7 @@ class Catalogue:
         self._until = 0.0
 
     def models(self) -> Mapping[str, ModelFacts]:
-        """All models by name."""
+        """Return all models by name."""
         if self._fixed is not None:
             return self._fixed
         with self._lock:
@@ -62,7 +62,7 @@ class Catalogue:
             return self._found
 
     def get(self, name: str) -> ModelFacts:
-        """A model by name; a refusal that lists the names if there is none."""
+        """Return a model by name; a refusal that lists the names if there is none."""
         models = self.models()
         if name not in models:
             known = ", ".join(sorted(models)) or "none"
@@ -70,7 +70,7 @@ class Catalogue:
         return models[name]
 
     def choose(self, name: str | None, kind: ModelKind) -> ModelFacts:
-        """The model that a request names, or the default for what it asks for; of the right sort."""
+        """Return the model that a request names, or the default for what it asks for; of the right sort."""
         wanted = name or self.default(kind)
         full = _full_name(wanted, codec=kind == "codec")
         facts = self.get(full if full in self.models() else wanted)
@@ -80,7 +80,7 @@ class Catalogue:
         return facts
 
     def decoder(self, name: str) -> ModelFacts:
-        """What turns codes into audio, by its name; a refusal of what decodes nothing."""
+        """Return what turns codes into audio, by its name; a refusal of what decodes nothing."""
         full = _full_name(name, codec=True)
         facts = self.get(full if full in self.models() else name)
         if not facts.decodes:
@@ -88,7 +88,7 @@ class Catalogue:
         return facts
 
     def rescorer(self, name: str) -> ModelFacts:
-        """What judges the codes of a masked model, by its name; a refusal of what predicts no codes."""
+        """Return what judges the codes of a masked model, by its name; a refusal of what predicts no codes."""
         facts = self.get(_full_name(name, codec=False) if name not in self.models() else name)
         if facts.kind != "lm" or facts.decodes or not _predicts_codes(facts):
             raise InvalidInput(
@@ -98,8 +98,8 @@ class Catalogue:
         return facts
 
     def base_of(self, adapter: ServedAdapter) -> ModelFacts | None:
-        """The model of this server that an adapter was trained on, as far as names and places tell; None: it has not
-        that model. Whether the weights are the same is told when it is used."""
+        """Return the model of this server that an adapter was trained on, as far as names and places tell; None: it
+        has not that model. Whether the weights are the same is told when it is used."""
         models = self.models()
         found = models.get(_full_name(adapter.base.removeprefix(_PRETRAINED), codec=False))
         if found is not None:
@@ -120,7 +120,7 @@ class Catalogue:
             )
 
     def default(self, kind: ModelKind) -> str:
-        """The model of requests that name none; without a model for sounds, the one for music makes them."""
+        """Return the model of requests that name none; without a model for sounds, the one for music makes them."""
         config = self._config
         if kind == "codec":
             return config.codec_model
@@ -149,19 +149,19 @@ class Catalogue:
 
 
 def _predicts_codes(facts: ModelFacts) -> bool:
-    """Whether a model predicts one code after the other, as far as that is known."""
+    """Return whether a model predicts one code after the other, as far as that is known."""
     return facts.settings is None or ("top_k" in facts.settings and "decoding_steps" not in facts.settings)
 
 
 def _full_name(name: str, *, codec: bool) -> str:
-    """A short name such as "small" or "nano" in full. It is looked up in the table of published models and nowhere
-    else: names come from requests."""
+    """Return a short name such as "small" or "nano" in full. It is looked up in the table of published models and
+    nowhere else: names come from requests."""
     released = release_called(name, kind="compression" if codec else None)
     return name if released is None else released[1].repo
 
 
 def _configured(name: str, kind: str | None) -> ModelFacts | None:
-    """A model that the operator names, which may be a path."""
+    """Return a model that the operator names, which may be a path."""
     try:
         facts = find_facts(name, kind=kind)
     except CheckpointError:  # its own words are said when it is loaded

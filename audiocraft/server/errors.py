@@ -152,7 +152,7 @@ class Fault:
 
 
 def fault_of(error: BaseException) -> Fault:
-    """What to answer to an error. Of one that nobody foresaw, nothing is told but that it happened."""
+    """Return what to answer to an error. Of one that nobody foresaw, nothing is told but that it happened."""
     if isinstance(error, RequestRefused):
         return Fault(
             status=error.status, code=error.code, message=str(error), field=error.field,
@@ -187,19 +187,19 @@ def job_error_of(error: BaseException) -> JobError:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the system or the database says that there is no room."""
+    """Return whether the system or the database says that there is no room."""
     if isinstance(error, OSError):
         return error.errno in DISK_FULL
     return isinstance(error, DBAPIError) and "disk is full" in str(error.orig)
 
 
 def is_database_away(error: BaseException) -> bool:
-    """Whether a database did not answer, or had no time: the same may succeed a moment later."""
+    """Return whether a database did not answer, or had no time: the same may succeed a moment later."""
     return isinstance(error, InterfaceError | OperationalError | NoConnection) and not is_disk_full(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python or torch says that there is no memory; torch has a class of its own for devices only."""
+    """Return whether Python or torch says that there is no memory; torch has a class of its own for devices only."""
     if isinstance(error, MemoryError):
         return True
     torch = sys.modules.get("torch")  # an error of torch comes only where torch is
@@ -211,7 +211,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def problem(
     fault: Fault, request_id: str | None, headers: Mapping[str, str] | None = None, *, path: str = ""
 ) -> JSONResponse:
-    """A fault as problem+json; under OpenAI's paths with the member that their clients read."""
+    """Return a fault as problem+json; under OpenAI's paths with the member that their clients read."""
     sent = dict(headers or {})
     if fault.retry_after is not None:
         sent["Retry-After"] = str(max(1, math.ceil(fault.retry_after)))
@@ -225,7 +225,7 @@ def problem(
 
 
 def problem_document(fault: Fault, request_id: str | None) -> dict[str, Any]:
-    """A fault as plain values, after RFC 9457."""
+    """Return a fault as plain values, after RFC 9457."""
     return {
         "type": "about:blank",
         "title": HTTPStatus(fault.status).phrase,
@@ -254,7 +254,7 @@ def install(app: FastAPI, routers: Iterable[APIRouter]) -> None:
 
 
 def request_id_of(request: Request) -> str | None:
-    """The identifier that the outermost middleware gave this request."""
+    """Return the identifier that the outermost middleware gave this request."""
     found: str | None = request.scope.get("request_id")
     return found
 
@@ -324,7 +324,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def fault_of_body(first: Mapping[str, Any], body: type[BaseModel] | None, *, text: object = None) -> Fault:
-    """What to answer to a request that is not of the right form.
+    """Return what to answer to a request that is not of the right form.
 
     Args:
         first: the first error that the validation found.
@@ -364,7 +364,7 @@ _TYPE = re.compile(r"^(list\[|[A-Z])")
 
 
 def _is_type(part: object) -> bool:
-    """Whether a part of a place names one of several types that a value may have: no field of ours looks so."""
+    """Return whether a part of a place names one of several types that a value may have: no field of ours looks so."""
     return isinstance(part, str) and bool(_TYPE.match(part)) and "-" not in part
 
 
@@ -377,14 +377,14 @@ def _unreadable(first: Mapping[str, Any], text: object) -> str:
 
 
 def _body_of(request: Request) -> type[BaseModel] | None:
-    """The record that the body of a request should be."""
+    """Return the record that the body of a request should be."""
     field = getattr(request.scope.get("route"), "body_field", None)
     found = getattr(getattr(field, "field_info", None), "annotation", None)
     return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
 def _fields_at(body: type[BaseModel] | None, place: Sequence[object]) -> list[str]:
-    """The fields of the record at a place inside a body."""
+    """Return the fields of the record at a place inside a body."""
     for part in place:
         if body is None or isinstance(part, int):
             continue
@@ -420,7 +420,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """The methods of all routes with this path; the framework names those of the first one only."""
+    """Return the methods of all routes with this path; the framework names those of the first one only."""
     found: set[str] = set()
     for route in request.app.state.routes:
         if route.matches(request.scope)[0] is not Match.NONE:

@@ -47,7 +47,7 @@ class ReplicaScale:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> ReplicaScale:
-        """The settings among `arguments`; a name that does not exist is refused."""
+        """Return the settings among `arguments`; a name that does not exist is refused."""
         names = {entry.name for entry in fields(cls)}
         unknown = sorted(set(arguments) - names)
         if unknown:
@@ -58,7 +58,8 @@ class ReplicaScale:
 
 
 def build(arguments: Mapping[str, Any] | None = None, *, make_app: Any = None) -> Any:
-    """The Ray application with the given settings of `ReplicaScale`; the server's come from AUDIOCRAFT_* variables.
+    """Return the Ray application with the given settings of `ReplicaScale`; the server's come from AUDIOCRAFT_*
+    variables.
 
     Args:
         make_app: in place of the server with its own engine: `make_app(scale) -> FastAPI`, run in each replica.
@@ -142,7 +143,7 @@ async def _may_generate(scope: Scope) -> bool:
 
 
 def settings(scale: ReplicaScale) -> dict[str, Any]:
-    """The settings as plain values, for `serve build` files."""
+    """Return the settings as plain values, for `serve build` files."""
     return asdict(scale)
 
 

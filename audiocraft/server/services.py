@@ -79,8 +79,8 @@ class Services:
 
 
 def engine_of(config: ServingConfig, *, log_form: str | None = None) -> LocalEngine | WorkerProcess | None:
-    """What runs the jobs of a server with these settings: an engine in this process, a process of its own that starts
-    with the application (or by `launch` before), or None.
+    """Return what runs the jobs of a server with these settings: an engine in this process, a process of its own that
+    starts with the application (or by `launch` before), or None.
 
     Args:
         log_form: the form of the worker process's log lines, see `logs.configure`.
@@ -108,7 +108,7 @@ def build_services(
     *,
     metrics: Metrics | None = None,
 ) -> Services:
-    """The parts of a server process, not yet started.
+    """Return the parts of a server process, not yet started.
 
     Args:
         engine: runs the jobs; None leaves them to workers elsewhere.

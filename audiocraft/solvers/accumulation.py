@@ -59,8 +59,8 @@ def _shares(places: Sequence[Tensor], runtime: Runtime) -> Tensor:
 
 
 def split(batch: BatchT, parts: int) -> list[BatchT]:
-    """The rows of `batch` in `parts` pieces. It is a record of tensors [B, ...], tuples of B, and what all rows have in
-    common."""
+    """Return the rows of `batch` in `parts` pieces. It is a record of tensors [B, ...], tuples of B, and what all
+    rows have in common."""
     if parts == 1:
         return [batch]
     assert dataclasses.is_dataclass(batch)

@@ -104,13 +104,13 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         )
 
     def _device_of_ema(self) -> str:
-        """Where the averages live; without a GPU not there, as the model is not either."""
+        """Return where the averages live; without a GPU not there, as the model is not either."""
         wanted = self.config.optim.ema.device
         return wanted if torch.cuda.is_available() or not wanted.startswith("cuda") else "cpu"
 
     @abstractmethod
     def load_batch(self, step: int) -> Batch:
-        """The batch of a step: a pure function of the configuration and the step. Called from another thread."""
+        """Return the batch of a step: a pure function of the configuration and the step. Called from another thread."""
 
     @abstractmethod
     def train_step(self, batch: Batch) -> Metrics:
@@ -121,7 +121,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         """Metrics on the fixed validation set, with the weights that are in the model."""
 
     def evaluate(self) -> Metrics:
-        """The metrics of `evaluate.metrics` on the split `evaluate`, for solvers that have `measures`."""
+        """Return the metrics of `evaluate.metrics` on the split `evaluate`, for solvers that have `measures`."""
         raise NotImplementedError
 
     @abstractmethod
@@ -136,7 +136,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         batch_size: int | None = None,
         override_cfg: Mapping[str, Any] | None = None,
     ) -> Self:
-        """The solver of a run, with its best weights, in eval mode: for stages after the training.
+        """Return the solver of a run, with its best weights, in eval mode: for stages after the training.
 
         Args:
             sig: the run's signature, its name below the folder of all runs, or its folder.
@@ -301,7 +301,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         return self.stateful.state({"step": self.step, "committed": self.committed, "best": self.best})
 
     def averaged_state(self) -> dict[str, Tensor] | None:
-        """The moving average of the weights, under the model's own names."""
+        """Return the moving average of the weights, under the model's own names."""
         if self.ema is None:
             return None
         state: Mapping[str, Tensor] = self.ema.state_dict()["state"]["model"]
@@ -322,7 +322,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         return self.step > 0 and (self.step % length == 0 or self.step == total)
 
     def _batches(self, end: int) -> Iterator[Batch]:
-        """The batches of the steps up to `end`."""
+        """Return the batches of the steps up to `end`."""
         if self.config.benchmark_no_load:
             return repeat(self.load_batch(0), end - self.step)
         return prefetch(self.load_batch, self.step, end, num_workers=self.config.dataset.num_workers)
@@ -361,7 +361,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
                 saved = time.monotonic()
 
     def _steps_per_line(self) -> int:
-        """Steps between two progress lines; 0 is none."""
+        """Return the number of steps between two progress lines; 0 is none."""
         lines = self.config.logging.log_updates
         return max(1, self.config.updates_per_epoch // lines) if lines else 0
 
@@ -418,7 +418,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             save_checkpoint({"state": state, "metric": value, "step": self.step}, self.files.best)
 
     def _stages(self, epoch: int, *, last: bool) -> Metrics:
-        """What follows an epoch: validation, and evaluation and samples where it is their turn."""
+        """Return what follows an epoch: validation, and evaluation and samples where it is their turn."""
 
         def turn(every: int | None) -> bool:
             return every is not None and (epoch % every == 0 or last)
@@ -457,7 +457,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         self._stage("evaluate")
 
     def _stage(self, stage: str) -> Metrics:
-        """The metrics of a stage, with the averaged weights; the run's random numbers are not touched."""
+        """Return the metrics of a stage, with the averaged weights; the run's random numbers are not touched."""
         started = time.monotonic()
         self._watch.update(stage)
         self.model.eval()
@@ -494,5 +494,5 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
 
 
 def _whole(part: HasState) -> HasState:
-    """A part of a run on sharded weights, with a state of whole tensors."""
+    """Return a part of a run on sharded weights, with a state of whole tensors."""
     return WholeOptimizerState(part) if isinstance(part, torch.optim.Optimizer) else WholeState(part)

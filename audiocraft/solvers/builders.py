@@ -59,13 +59,13 @@ _SOLVERS: Mapping[type[SolverConfig], type[StandardSolver[Any, Any]]] = {
 
 
 def build_solver(config: SolverConfig, folder: Path) -> StandardSolver[Any, Any]:
-    """The solver of this configuration, fresh: `restore()` continues what the folder holds."""
+    """Return the solver of this configuration, fresh: `restore()` continues what the folder holds."""
     solver: type[StandardSolver[Any, Any]] = _SOLVERS[type(config)]
     return solver(config, folder)  # type: ignore[call-arg]
 
 
 def describe(config: SolverConfig) -> str:
-    """The whole configuration as YAML, and the sizes of the network, without data and without weights."""
+    """Return the whole configuration as YAML, and the sizes of the network, without data and without weights."""
     text = yaml.safe_dump(encode(config), sort_keys=False, allow_unicode=True)
     try:
         build = target(of_solver(config.solver).build)

@@ -83,6 +83,6 @@ def _raw(detector: Detector, windows: Tensor) -> Tensor:
 
 
 def _windows(detector: Detector, wav: Tensor) -> Tensor:
-    """Those windows of wav [N] that are not silent: [W, n]"""
+    """Return those windows of wav [N] that are not silent: [W, n]"""
     windows, _ = detector.cut(wav)
     return windows[detector.audible(windows)]

@@ -66,8 +66,8 @@ _FEATURE_LOSSES: Mapping[str, Callable[[], nn.Module]] = {"l1": nn.L1Loss, "l2":
 
 
 def build_optimizer(parameters: Iterable[Any], config: OptimConfig, *, lr: float | None = None) -> Optimizer:
-    """The optimiser over parameters or parameter groups; `lr` stands in for the configured rate. D-Adaptation finds
-    its own step size, of which `lr` is a multiple."""
+    """Return the optimiser over parameters or parameter groups; `lr` stands in for the configured rate. D-Adaptation
+    finds its own step size, of which `lr` is a multiple."""
     adam, rate = config.adam, config.lr if lr is None else lr
     shared: dict[str, Any] = {
         "lr": rate,
@@ -100,7 +100,7 @@ def decay_groups(
 
 
 def build_schedule(optimizer: Optimizer, config: ScheduleConfig, *, total: int) -> Schedule | None:
-    """The learning-rate schedule over `total` steps; None keeps the rate."""
+    """Return the learning-rate schedule over `total` steps; None keeps the rate."""
     if config.lr_scheduler is None:
         return None
     return _SCHEDULES[config.lr_scheduler](optimizer, config, total)
@@ -176,14 +176,15 @@ def _needed(value: Any, name: str) -> Any:
 
 
 def build_losses(config: CompressionSolverConfig | WatermarkSolverConfig) -> nn.ModuleDict:
-    """The losses on audio, what was made and what it should be, that have a weight."""
+    """Return the losses on audio, what was made and what it should be, that have a weight."""
     others = ("adv", "feat", *_MARK_LOSSES)
     names = [name for name, weight in config.losses.items() if weight > 0 and name not in others]
     return nn.ModuleDict({name: _built(_LOSSES[name], name, config.loss_arguments(name)) for name in names})
 
 
 def build_mark_losses(config: WatermarkSolverConfig) -> nn.ModuleDict:
-    """The losses on what a watermark's detector says that have a weight; those on its message only where it has one."""
+    """Return the losses on what a watermark's detector says that have a weight; those on its message only where it
+    has one."""
     names = [name for name in _MARK_LOSSES if config.losses.get(name, 0) > 0]
     names = [name for name in names if name != "wm_mb" or config.audioseal.nbits]
     return nn.ModuleDict(
@@ -194,7 +195,7 @@ def build_mark_losses(config: WatermarkSolverConfig) -> nn.ModuleDict:
 def build_adversaries(
     config: CompressionSolverConfig | WatermarkSolverConfig, device: torch.device
 ) -> dict[str, AdversarialLoss]:
-    """Each discriminator with its optimiser and its losses; none when neither of their losses has a weight."""
+    """Return each discriminator with its optimiser and its losses; none when neither of their losses has a weight."""
     settings = config.adversarial
     if not any(config.losses.get(name, 0) > 0 for name in ("adv", "feat")):
         return {}
@@ -215,7 +216,8 @@ def build_adversaries(
 def build_adversary_schedules(
     config: CompressionSolverConfig | WatermarkSolverConfig, adversaries: Mapping[str, AdversarialLoss]
 ) -> dict[str, Schedule]:
-    """A schedule for each discriminator; it is stepped when the discriminator was trained, and ends with the run."""
+    """Return a schedule for each discriminator; it is stepped when the discriminator was trained, and ends with the
+    run."""
     settings, total = config.adversarial, adversary_steps(config)
     built = {
         name: build_schedule(adversary.optimizer, settings.schedule, total=total)
@@ -232,7 +234,7 @@ def adversary_steps(config: CompressionSolverConfig | WatermarkSolverConfig) -> 
 
 
 def build_balancer(config: CompressionSolverConfig | WatermarkSolverConfig) -> Balancer:
-    """The balancer over every loss with a weight."""
+    """Return the balancer over every loss with a weight."""
     weights = {name: weight for name, weight in config.losses.items() if weight > 0}
     settings = config.balancer
     return Balancer(

@@ -73,7 +73,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
     def model_from_checkpoint(
         checkpoint_path: Path | str, device: torch.device | str = "cpu"
     ) -> CompressionModel:
-        """The codec of `//sig/SIGNATURE`, `//pretrained/NAME`, a run folder, or a checkpoint, in eval mode."""
+        """Return the codec of `//sig/SIGNATURE`, `//pretrained/NAME`, a run folder, or a checkpoint, in eval mode."""
         return load_codec(str(checkpoint_path), device)
 
     @staticmethod
@@ -248,7 +248,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
                         writer.note(f"{number}_{row}", info)
 
     def _crops(self, split: Split) -> list[Tensor]:
-        """The batches of a split that is the same in every pass; validation is read once."""
+        """Return the batches of a split that is the same in every pass; validation is read once."""
         if split not in self._fixed:
             evaluated = split == "evaluate"
             longest = self.config.evaluate.truncate_audio if evaluated else None

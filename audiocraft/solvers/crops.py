@@ -44,7 +44,7 @@ class Draw:
         return dataset.item(self.index, epoch=self.epoch, uniform=self.random.random)
 
     def place(self, dataset: AudioDataset) -> tuple[int, float]:
-        """Which file of the data set the item comes from, and from which second on."""
+        """Return which file of the data set the item comes from, and from which second on."""
         return dataset.place(self.index, self.epoch, self.random.random)
 
 
@@ -87,11 +87,11 @@ class StepSampler:
         return self.config.updates_per_epoch * self.batch_size * self.world_size
 
     def datasets(self, kind: type[DatasetT], **options: Any) -> list[DatasetT]:
-        """The data set of each source; `options` are those that only this kind has."""
+        """Return the data set of each source; `options` are those that only this kind has."""
         return [self._dataset(kind, folder, options) for folder in self.folders]
 
     def draw(self, step: int, row: int) -> Draw:
-        """What row `row` of step `step` on this rank is."""
+        """Return what row `row` of step `step` on this rank is."""
         position = (step * self.world_size + self.rank) * self.batch_size + row
         epoch, index = divmod(position, self.epoch_size)
         if not self.training:
@@ -158,15 +158,16 @@ class Crops:
         self.gain_db = config.dataset.gain_db if split == "train" else 0.0
 
     def batch(self, step: int) -> Tensor:
-        """The crops of training step `step` on this rank: audio [B, C, N]."""
+        """Return the crops of training step `step` on this rank: audio [B, C, N]."""
         return torch.stack([self._read(self.sampler.draw(step, row))[0] for row in range(self.batch_size)])
 
     def crop(self, step: int, row: int) -> Tensor:
-        """One crop [C, N]."""
+        """Return one crop [C, N]."""
         return self._read(self.sampler.draw(step, row))[0]
 
     def fixed(self, num_workers: int = 0) -> list[tuple[Tensor, list[SegmentInfo]]]:
-        """The batches of a validation pass, always the same, and where each row comes from; so many threads read."""
+        """Return the batches of a validation pass, always the same, and where each row comes from; so many threads
+        read."""
         draws = [self.sampler.fixed(index) for index in range(self.sampler.num_samples)]
         with ThreadPoolExecutor(max(1, num_workers), thread_name_prefix="crops") as pool:
             rows = list(pool.map(self._read, draws))
@@ -180,7 +181,7 @@ class Crops:
 
 
 def manifest_folder(source: DatasourceConfig, path: str) -> Path:
-    """Where a source of the configuration is."""
+    """Return where a source of the configuration is."""
     return Path(source.root or ".") / path
 
 
@@ -199,7 +200,7 @@ def _check_source(config: SolverConfig) -> None:
 
 
 def _sources(source: DatasourceConfig, split: Split) -> tuple[list[Path], Sequence[float]]:
-    """The manifests of a split, and the share of a batch that each gets."""
+    """Return the manifests of a split, and the share of a batch that each gets."""
     main = source.manifest(split)
     extra = [(mix.train if split == "train" else mix.valid, mix.share) for mix in source.mix]
     mixed = [(path, share) for path, share in extra if path is not None]

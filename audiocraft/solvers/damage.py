@@ -40,7 +40,7 @@ def damage(
 
 
 def between(ends: tuple[float, float], place: float) -> float:
-    """The value at `place`, 0 to 1, between two ends."""
+    """Return the value at `place`, 0 to 1, between two ends."""
     return float(ends[0] + (ends[1] - ends[0]) * place)
 
 

@@ -20,7 +20,7 @@ _PIVOT_HZ = 1000.0
 def degrade(
     wavs: list[Tensor], sample_rate: int, config: DegradeConfig, random: np.random.Generator
 ) -> list[Tensor]:
-    """Each of `wavs` [C, N], changed in the same way; the noise is the same too. Ends on 16 bits."""
+    """Return each of `wavs` [C, N], changed in the same way; the noise is the same too. Ends on 16 bits."""
     response = _response(wavs[0].shape[-1], sample_rate, config, random)
     noise = _noise(wavs[0].shape, config, random)
     gain = 10 ** (-config.gain_db * random.random() / 20)
@@ -35,7 +35,7 @@ def degrade(
 
 
 def _response(length: int, rate: int, config: DegradeConfig, random: np.random.Generator) -> Tensor | None:
-    """The spectrum's factors [length // 2 + 1]; None changes nothing. Draws the same numbers either way."""
+    """Return the spectrum's factors [length // 2 + 1]; None changes nothing. Draws the same numbers either way."""
     low, tilted, at, by = random.random(4)
     if low >= config.lowpass and tilted >= config.tilt:
         return None

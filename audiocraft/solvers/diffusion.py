@@ -86,7 +86,7 @@ class DataProcess:
             self._filter = julius.SplitBands(rate, **edges).to(device)
 
     def process_data(self, x: Tensor, metric: bool = False) -> Tensor:
-        """Audio x [B, C, N] for training; with `metric` at its own level, as it is compared with."""
+        """Return audio x [B, C, N] for training; with `metric` at its own level, as it is compared with."""
         if self._there is not None:
             x = self._there(x)
         if self._filter is None:
@@ -97,7 +97,7 @@ class DataProcess:
         return band
 
     def inverse_process(self, x: Tensor) -> Tensor:
-        """What a network made, at the rate of the audio."""
+        """Return what a network made, at the rate of the audio."""
         return x if self._back is None else self._back(x)
 
 
@@ -182,7 +182,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
         return self.crops.batch(step)
 
     def get_condition(self, wav: Tensor) -> Tensor:
-        """What the codec hears of wav [B, C, N], [B, D, T]."""
+        """Return what the codec hears of wav [B, C, N], [B, D, T]."""
         with torch.no_grad():
             return self.codec.decoder_frames(self.codec.encode(wav)[0])
 
@@ -194,7 +194,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
         return NoisyBatch(audio, steps.to(audio.device), noise.to(audio.device))
 
     def _losses(self, batch: NoisyBatch) -> Tensor:
-        """The mean squared error of the noise of each row, [B]."""
+        """Return the mean squared error of the noise of each row, [B]."""
         audio, steps, noise = batch.audio, batch.steps, batch.noise
         schedule = self.process.schedule
         with torch.no_grad():
@@ -223,8 +223,8 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
         return {"loss": mean, **self.per_stage(torch.cat(rows).detach(), noisy.steps), "grad_norm": norm}
 
     def validate(self) -> Metrics:
-        """The loss on fixed crops with fixed noise, and the log-mel distance of what is made of them in a few steps, in
-        decibels, beside that of the codec's own decoding."""
+        """Return the loss on fixed crops with fixed noise, and the log-mel distance of what is made of them in a few
+        steps, in decibels, beside that of the codec's own decoding."""
         mean, distance = Averager(), MelDistance(self.config.sample_rate).to(self.runtime.device)
         for number, batch in enumerate(self._crops("valid")):
             noisy = self._drawn(batch, generator(0, number, 0, _FIXED_NOISE))
@@ -262,7 +262,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
                         writer.write(f"{number}_{row}_{kind}", wav)
 
     def _crops(self, split: Split) -> list[Tensor]:
-        """The batches of a split that is the same in every pass; read once."""
+        """Return the batches of a split that is the same in every pass; read once."""
         if split not in self._fixed:
             workers = self.config.dataset.num_workers
             self._fixed[split] = [wav for wav, _ in Crops(self.config, split).fixed(workers)]

@@ -76,7 +76,7 @@ class EmbedderSolver(StandardSolver[EmbedderSolverConfig, LabelledBatch]):
         return {"loss": loss.detach(), **{k: v.detach() for k, v in losses.items()}, "grad_norm": norm}
 
     def _losses(self, batch: LabelledBatch) -> dict[str, Tensor]:
-        """The loss of each head and of the contrast, as they are added up."""
+        """Return the loss of each head and of the contrast, as they are added up."""
         device = self.runtime.device
         crops = torch.stack([levelled(crop) for crop in batch.windows.flatten(1)])
         vectors = self.embedder(crops.unflatten(1, (WINDOWS, -1)).flatten(0, 1).to(device))
@@ -102,7 +102,8 @@ class EmbedderSolver(StandardSolver[EmbedderSolverConfig, LabelledBatch]):
         return losses
 
     def _contrast(self, vectors: Tensor) -> Tensor:
-        """How well a window finds the other one of its crop among those of all crops; vectors [B x WINDOWS, D]."""
+        """Return how well a window finds the other one of its crop among those of all crops; vectors [B x WINDOWS,
+        D]."""
         first, second = F.normalize(vectors, dim=-1).unflatten(0, (-1, WINDOWS)).unbind(1)
         alike = first @ second.T / self.config.temperature
         own = torch.arange(len(alike), device=alike.device)

@@ -41,7 +41,7 @@ class FirstWeights:
 
     @classmethod
     def find(cls, name: str, *, solver: str) -> FirstWeights:
-        """The weights called `name`, for a run of `solver`.
+        """Return the weights called `name`, for a run of `solver`.
 
         Args:
             name: the folder of a run, one of its checkpoints, or `//sig/` and its signature; the name of a bundled or
@@ -71,7 +71,7 @@ class FirstWeights:
 
     @classmethod
     def _of_checkpoint(cls, path: Path) -> FirstWeights:
-        """The weights of one checkpoint of a run: the best ones, or those of a certain moment."""
+        """Return the weights of one checkpoint of a run: the best ones, or those of a certain moment."""
         if path.name == checkpoint_name("best"):
             return cls._of_run(path.parent)
         state = load_checkpoint(path)
@@ -128,7 +128,7 @@ class FirstWeights:
 
 
 def best_weights(run: Path) -> Mapping[str, Tensor]:
-    """The best weights of a run, those of its adapters merged into the matrices that they belong to."""
+    """Return the best weights of a run, those of its adapters merged into the matrices that they belong to."""
     return _merged(run, load_weights(run)["state"])
 
 
@@ -140,7 +140,7 @@ def _merged(run: Path, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _modules(names: Collection[str]) -> list[str]:
-    """The modules that weights belong to, once each."""
+    """Return the modules that weights belong to, once each."""
     return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 

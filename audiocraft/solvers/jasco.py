@@ -113,7 +113,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         super().__init__(config, folder, runtime=runtime, model=self.lm, parts=stated)
 
     def build_model(self) -> FlowMatchingModel:
-        """The network, by the original's name."""
+        """Return the network, by the original's name."""
         return self.lm
 
     @property
@@ -139,7 +139,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         )
 
     def crops(self, split: Split) -> TokenCrops:
-        """The crops of a split, of clips that are encoded on first use."""
+        """Return the crops of a split, of clips that are encoded on first use."""
         with self._loading:  # threads that load batches may ask at once
             if split not in self._crops:
                 evaluated = split == "evaluate"
@@ -156,7 +156,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
             return self._crops[split]
 
     def _measured_config(self) -> JascoSolverConfig:
-        """The configuration with the latents' mean and deviation, measured where it does not say them."""
+        """Return the configuration with the latents' mean and deviation, measured where it does not say them."""
         config = self.config
         if None not in (config.compression_model_latent_mean, config.compression_model_latent_std):
             return config
@@ -171,7 +171,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         )
 
     def _silent_drums(self) -> Tensor | None:
-        """What no drums are, beside drums: the latent [D] that the codec has for silence."""
+        """Return what no drums are, beside drums: the latent [D] that the codec has for silence."""
         if self._conditioner(DrumsConditioner) is None:
             return None
         silence = torch.zeros(1, self.codec.channels, self.codec.sample_rate, device=self.runtime.device)
@@ -210,7 +210,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         )
 
     def _told(self, attributes: ConditioningAttributes, random: np.random.Generator | None) -> _Told:
-        """What a row is told, some of it forgotten as often as the configuration says; None forgets nothing."""
+        """Return what a row is told, some of it forgotten as often as the configuration says; None forgets nothing."""
         if random is None:
             return _Told(attributes, True, True)
         dropout, guidance = self.config.attribute_dropout, self.config.classifier_free_guidance
@@ -251,8 +251,8 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         return self._measured("evaluate")
 
     def _measured(self, split: Split) -> Metrics:
-        """The error on fixed clips, noises and times, and what the conditions of another clip add to it: nothing, as
-        long as the model does not listen."""
+        """Return the error on fixed clips, noises and times, and what the conditions of another clip add to it:
+        nothing, as long as the model does not listen."""
         crops, mean = self.crops(split), Averager()
         for rows in batches(crops.count, self.config.dataset.batch_of(split)):
             batch = self._batch(crops, [crops.sampler.fixed(row) for row in rows], drops=False)
@@ -263,7 +263,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         return mean.means()
 
     def _others(self, batch: FlowBatch) -> dict[str, FlowBatch]:
-        """The batch with another row's texts, chords and drums in place of its own."""
+        """Return the batch with another row's texts, chords and drums in place of its own."""
         provider, found = self.lm.condition_provider, {}
         if provider.text_conditions:
             found["text_gap"] = replace(batch, attributes=tuple(lm_steps.shuffled(batch.attributes, "text")))
@@ -276,7 +276,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         return found
 
     def _loss(self, batch: FlowBatch) -> Tensor:
-        """The mean square error of the velocity, over the frames that are real."""
+        """Return the mean square error of the velocity, over the frames that are real."""
         device = self.runtime.device
         latents, noise, time = (x.to(device) for x in (batch.latents, batch.noise, batch.time))
         way = time.view(-1, 1, 1)
@@ -286,7 +286,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         return (error * valid).sum() / valid.sum().clamp(min=1)
 
     def _conditions(self, batch: FlowBatch) -> dict[str, ConditionType]:
-        """What each row is told, embedded; drums out of the codes that were kept of them."""
+        """Return what each row is told, embedded; drums out of the codes that were kept of them."""
         device, provider = self.runtime.device, self.lm.condition_provider
         rows = [self._with_melody(entry, batch, row) for row, entry in enumerate(batch.attributes)]
         found: dict[str, ConditionType] = provider(provider.tokenize(rows))
@@ -302,7 +302,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
     def _with_melody(
         self, attributes: ConditioningAttributes, batch: FlowBatch, row: int
     ) -> ConditioningAttributes:
-        """A row as the provider takes it: with its melody, and with silence where its drums come later."""
+        """Return a row as the provider takes it: with its melody, and with silence where its drums come later."""
         null = self.lm.condition_provider.null_attributes()
         symbolic = dict(attributes.symbolic)
         conditioner: MelodyConditioner | None = self._conditioner(MelodyConditioner)

@@ -75,11 +75,11 @@ class LabelledCrops:
         self.metas: dict[str, AudioMeta] = {}
 
     def batch(self, step: int) -> LabelledBatch:
-        """The crops of a training step."""
+        """Return the crops of a training step."""
         return self._made([self.sampler.draw(step, row) for row in range(self.sampler.batch_size)])
 
     def fixed(self) -> Iterator[LabelledBatch]:
-        """The batches of a validation pass, always the same."""
+        """Yield the batches of a validation pass, always the same."""
         rows = range(self.sampler.num_samples)
         for first in rows[:: self.sampler.batch_size]:
             yield self._made(
@@ -87,7 +87,7 @@ class LabelledCrops:
             )
 
     def recordings(self) -> Iterator[tuple[Tensor, Labels]]:
-        """Every whole recording [N] of the split with its labels, undamaged."""
+        """Yield every whole recording [N] of the split with its labels, undamaged."""
         for source in self.sampler.datasets(AudioDataset):
             source.segment_duration = None
             for index in range(len(source.meta)):

@@ -48,7 +48,7 @@ class TokenBatch:
 def hide_frames(
     codes: Tensor, special: int, dropout: FrameDropoutConfig, random: np.random.Generator
 ) -> Tensor:
-    """One row of codes [K, T] with some frames, or all of them, replaced by the special token.
+    """Return one row of codes [K, T] with some frames, or all of them, replaced by the special token.
 
     The past of a clip tells which instruments play, so a model that always reads it has to look at the words in the
     first frames only, and learns them late. Rows without a past make it listen everywhere; holes in the past get it
@@ -88,7 +88,7 @@ def drop_conditions(
 
 
 def shuffled(attributes: Sequence[ConditioningAttributes], kind: str) -> list[ConditioningAttributes]:
-    """Each row with another row's conditions of one kind."""
+    """Return each row with another row's conditions of one kind."""
     others = [*attributes[1:], attributes[0]]
     return [replace(row, **{kind: other[kind]}) for row, other in zip(attributes, others, strict=True)]
 

@@ -110,7 +110,7 @@ class MlflowLogger:
 
 
 def build_loggers(config: SolverConfig, folder: Path) -> list[RunLogger]:
-    """Those that the configuration asks for."""
+    """Return those that the configuration asks for."""
     loggers: list[RunLogger] = []
     if config.logging.log_tensorboard:
         loggers.append(TensorboardLogger(config, folder))

@@ -57,7 +57,7 @@ class MagnetSolver(MusicGenSolver):
         return self._masked(batch, self._codebook_of(step), [draw.random for draw in draws])
 
     def _codebook_of(self, step: int) -> int:
-        """The codebook that a step is about."""
+        """Return the codebook that a step is about."""
         random, share = np.random.default_rng((self.config.seed, step)), self.config.masking.first_share
         if share is None or self.lm.n_q == 1:
             return int(random.integers(self.lm.n_q))
@@ -119,7 +119,7 @@ class MagnetSolver(MusicGenSolver):
     def _sampled(
         self, attributes: Sequence[ConditioningAttributes], frames: int, prompt: Tensor | None
     ) -> Tensor:
-        """Codes [B, K, T] for conditions."""
+        """Return codes [B, K, T] for conditions."""
         lm = self.config.generate.lm
         if prompt is not None and lm.max_prompt_len is not None:
             prompt = prompt[..., : lm.max_prompt_len]

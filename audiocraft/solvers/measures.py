@@ -30,7 +30,7 @@ _NO_TENSORFLOW = (
 
 
 def get_fad(cfg: Section) -> FrechetAudioDistanceMetric:
-    """The Fréchet distance of the section `metrics.fad`."""
+    """Return the Fréchet distance of the section `metrics.fad`."""
     if cfg.get("model") == "tf":
         raise ConfigError(_NO_TENSORFLOW)
     arguments = _chosen(cfg, "fad", {"embedder": ("name",)})
@@ -38,7 +38,7 @@ def get_fad(cfg: Section) -> FrechetAudioDistanceMetric:
 
 
 def get_kldiv(cfg: Section) -> KLDivergenceMetric:
-    """The divergence of labels of the section `metrics.kld`."""
+    """Return the divergence of labels of the section `metrics.kld`."""
     arguments = _chosen(cfg, "kld", {"embedder": ("name",), "passt": ("pretrained_length",)})
     if cfg["model"] == "passt":
         return PasstKLDivergenceMetric(**arguments)
@@ -46,13 +46,13 @@ def get_kldiv(cfg: Section) -> KLDivergenceMetric:
 
 
 def get_text_consistency(cfg: Section) -> TextConsistencyMetric:
-    """The consistency with texts of the section `metrics.text_consistency`."""
+    """Return the consistency with texts of the section `metrics.text_consistency`."""
     names = ("model_path", "model_arch", "enable_fusion")
     return CLAPTextConsistencyMetric(**_chosen(cfg, "text_consistency", {"clap": names}))
 
 
 def get_chroma_cosine_similarity(cfg: Section) -> ChromaCosineSimilarityMetric:
-    """The cosine of chroma of the section `metrics.chroma_cosine`."""
+    """Return the cosine of chroma of the section `metrics.chroma_cosine`."""
     names = ("sample_rate", "n_chroma", "radix2_exp", "argmax")
     return ChromaCosineSimilarityMetric(**_chosen(cfg, "chroma_cosine", {"chroma_base": names}))
 
@@ -132,7 +132,7 @@ class GeneratedMeasures:
                 metric.update(sound[..., :length].cpu(), reference[..., :length].cpu(), counts, rates)
 
     def compute(self) -> dict[str, float]:
-        """All figures by name; a divergence has several."""
+        """Return all figures by name; a divergence has several."""
         found: dict[str, float] = {}
         for name, metric in self.metrics.items():
             value = metric.compute()
@@ -141,7 +141,7 @@ class GeneratedMeasures:
 
 
 def evaluate_audio_reconstruction(y_pred: Tensor, y: Tensor, cfg: Any) -> dict[str, Tensor]:
-    """What a configuration wants to know about reconstructions of a batch.
+    """Return what a configuration wants to know about reconstructions of a batch.
 
     Args:
         y_pred, y: [B, C, N].
@@ -158,7 +158,7 @@ def evaluate_audio_reconstruction(y_pred: Tensor, y: Tensor, cfg: Any) -> dict[s
 
 
 def _chosen(cfg: Section, name: str, models: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """The arguments of the model that a section chooses."""
+    """Return the arguments of the model that a section chooses."""
     model = str(cfg.get("model"))
     if model not in models:
         raise ConfigError(f"metrics.{name}.model: {model!r} is unknown; {' or '.join(models)}")

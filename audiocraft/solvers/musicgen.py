@@ -87,7 +87,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     @staticmethod
     def _build(config: MusicGenSolverConfig, runtime: Runtime) -> LMModel:
-        """The network of a fresh run."""
+        """Return the network of a fresh run."""
         return build_lm(config.network, device=runtime.device, load_codec=load_codec)
 
     @property
@@ -106,7 +106,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return {name: kind for name, (kind, conditions) in heard.items() if conditions}
 
     def crops(self, split: Split) -> TokenCrops:
-        """The crops of a split, of clips that are encoded on first use."""
+        """Return the crops of a split, of clips that are encoded on first use."""
         with self._loading:  # threads that load batches may ask at once
             if split not in self._crops:
                 self._crops[split] = self._make_crops(split)
@@ -154,7 +154,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return self._read(TokenBatch(batch.codes, batch.attributes, batch.lengths, inputs))
 
     def _dropped(self, batch: TokenBatch, draws: Sequence[Draw]) -> TokenBatch:
-        """The batch with some of what its rows are told forgotten."""
+        """Return the batch with some of what its rows are told forgotten."""
         drop = partial(
             lm_steps.drop_conditions,
             dropout=self.config.attribute_dropout,
@@ -165,7 +165,8 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return TokenBatch(batch.codes, kept, batch.lengths, batch.inputs)
 
     def _read(self, batch: TokenBatch) -> TokenBatch:
-        """The batch as the model reads it: behind the end of a clip, the special token where that is configured."""
+        """Return the batch as the model reads it: behind the end of a clip, the special token where that is
+        configured."""
         if not self.config.tokens.padding_with_special_token:
             return batch
         inputs = batch.codes if batch.inputs is None else batch.inputs
@@ -201,7 +202,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return {**(self._measured("evaluate") if base else {}), **self.evaluate_audio_generation()}
 
     def evaluate_audio_generation(self) -> dict[str, float]:
-        """The metrics of pieces for the conditions of the split `evaluate`, beside its recordings."""
+        """Return the metrics of pieces for the conditions of the split `evaluate`, beside its recordings."""
         if not self.generated:
             return {}
         self.generated.to(self.runtime.device)
@@ -266,7 +267,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
                 )
 
     def _prompt_frames(self, frames: int) -> int:
-        """Frames of a clip that a continuation begins with."""
+        """Return frames of a clip that a continuation begins with."""
         seconds = self.config.generate.lm.prompt_duration
         wanted = frames // 4 if seconds is None else round(seconds * self.codec.frame_rate)
         if wanted >= frames:
@@ -278,7 +279,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
     def _sampled(
         self, attributes: Sequence[ConditioningAttributes], frames: int, prompt: Tensor | None
     ) -> Tensor:
-        """Codes [B, K, T] for conditions."""
+        """Return codes [B, K, T] for conditions."""
         lm = self.config.generate.lm
         return self._sampler().generate(
             prompt, list(attributes), max_gen_len=frames, use_sampling=lm.use_sampling, temp=lm.temp,
@@ -286,8 +287,8 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         )  # fmt: skip
 
     def _sampler(self) -> LMModel:
-        """The network that samples are drawn from: where adapters are trained, one that holds their sums with their
-        matrices, which would else be made anew at every step."""
+        """Return the network that samples are drawn from: where adapters are trained, one that holds their sums with
+        their matrices, which would else be made anew at every step."""
         lora = self.config.lora
         if not lora.rank and not self.sharded:
             return self.lm

@@ -40,7 +40,7 @@ class RunView:
 
     @classmethod
     def of(cls, folder: Path) -> RunView:
-        """The run in a folder, which need not exist."""
+        """Return the run in a folder, which need not exist."""
         if not (folder / CONFIG_FILE).is_file():
             return cls(folder=folder, state="new")
         total, samples = 0, folder / "samples"
@@ -67,7 +67,7 @@ class RunView:
         )
 
     def last(self, stage: str) -> Mapping[str, Any]:
-        """The last report of a stage; nothing where there was none."""
+        """Return the last report of a stage; nothing where there was none."""
         return next((entry for entry in reversed(self.history) if entry.get("stage") == stage), {})
 
 
@@ -84,7 +84,7 @@ def _history(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _owner(path: Path) -> int | None:
-    """The process that is named in a file, if there is one."""
+    """Return the process that is named in a file, if there is one."""
     try:
         number = int(path.read_text(encoding="ascii"))
         os.kill(number, 0)

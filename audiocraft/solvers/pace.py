@@ -45,7 +45,7 @@ def log_measured(means: Mapping[str, float], left: int, device: torch.device) ->
 
 
 def clock(seconds: float) -> str:
-    """A time as people read it off a clock: 1:05, 2:03:09."""
+    """Return a time as people read it off a clock: 1:05, 2:03:09."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -60,7 +60,7 @@ class Pairs:
         return len(self.audio)
 
     def window(self, index: int, start: int, size: int) -> tuple[Tensor, Tensor]:
-        """The same `size` samples of both sides of a pair, [1, size] each."""
+        """Return the same `size` samples of both sides of a pair, [1, size] each."""
         both = torch.from_numpy(from_pcm16(self.audio[index, :, start : start + size]))
         return both[:1], both[1:]
 
@@ -74,7 +74,8 @@ def through(codec: CompressionModel, audio: Tensor, codebooks: int | None = None
 
 
 def load_pairs(config: AnalysisSolverConfig, codec: CompressionModel, split: Split) -> list[Pairs]:
-    """All pairs of "train" or "valid": those of the codec, then those of each generator. One process makes them."""
+    """Return all pairs of "train" or "valid": those of the codec, then those of each generator. One process makes
+    them."""
     if distrib.is_rank_zero():
         _all_parts(config, codec, split)
     distrib.barrier()
@@ -125,7 +126,7 @@ def _part(
     count: int,
     make: Callable[[], Iterator[tuple[Tensor, Tensor]]],
 ) -> Pairs:
-    """The file for what `identity` says, filled by `make` when it is not there."""
+    """Return the file for what `identity` says, filled by `make` when it is not there."""
     root = Path(config.fakes.cache) if config.fakes.cache else Path(config.datasource.root or ".") / "pairs"
     size = round((config.dataset.segment_duration or 0) * config.sample_rate)
     what = [split, config.seed, config.sample_rate, size, count, config.fakes.formats, *identity]

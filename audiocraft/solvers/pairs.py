@@ -38,12 +38,12 @@ class PairWindows:
                 yield real[0], fake[0]
 
     def batch(self, step: int, batch_size: int, rank: int = 0) -> Tensor:
-        """The windows of a step, real and fake: [2, B, 1, n]"""
+        """Return the windows of a step, real and fake: [2, B, 1, n]"""
         rows = [self.pair(step, rank * batch_size + row) for row in range(batch_size)]
         return torch.stack([torch.stack(side) for side in zip(*rows, strict=True)])
 
     def pair(self, step: int, row: int) -> list[Tensor]:
-        """One window as it is and faked, [1, n] each. The same (step, row) is the same pair, in any process."""
+        """Return one window as it is and faked, [1, n] each. The same (step, row) is the same pair, in any process."""
         random = generator(self.config.seed, step, row, _WINDOW)
         place = int(np.searchsorted(self.cumulative, random.random(), side="right"))
         part = self.parts[min(place, len(self.parts) - 1)]

@@ -19,17 +19,17 @@ from audiocraft.solvers.run_config import CONFIG_FILE, read_config
 
 
 def export_encodec(checkpoint_path: Path | str, out_file: Path | str) -> Path:
-    """The codec of a run (its folder, or a checkpoint file in it) as `out_file`."""
+    """Return the codec of a run (its folder, or a checkpoint file in it) as `out_file`."""
     return _export(checkpoint_path, out_file, "compression", CompressionSolverConfig)
 
 
 def export_lm(checkpoint_path: Path | str, out_file: Path | str) -> Path:
-    """The language model of a run (its folder, or a checkpoint file in it) as `out_file`."""
+    """Return the language model of a run (its folder, or a checkpoint file in it) as `out_file`."""
     return _export(checkpoint_path, out_file, "lm", MusicGenSolverConfig)
 
 
 def export_pretrained_compression_model(pretrained_encodec: str, out_file: Path | str) -> Path:
-    """A file that only names the codec to load, `out_file`."""
+    """Return a file that only names the codec to load, `out_file`."""
     return _moved(lambda folder: write_pointer(folder, pretrained_encodec), Path(out_file))
 
 
@@ -54,7 +54,7 @@ def _export(checkpoint_path: Path | str, out_file: Path | str, kind: str, expect
 
 
 def _moved(write: Callable[[Path], Path], target: Path) -> Path:
-    """What `write` puts into a folder, under the name `target`: complete or absent."""
+    """Return what `write` puts into a folder, under the name `target`: complete or absent."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         os.replace(write(Path(folder)), target)

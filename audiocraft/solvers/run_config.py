@@ -16,7 +16,7 @@ CONFIG_FILE = "run.json"
 
 
 def read_config(run: Path, changes: Mapping[str, Any] | None = None) -> SolverConfig:
-    """The configuration that a run folder was trained with.
+    """Return the configuration that a run folder was trained with.
 
     Args:
         changes: other settings than those, as nested as they are.

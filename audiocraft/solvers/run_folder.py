@@ -46,7 +46,7 @@ _TOLD = (
 
 
 def run_called(sig: str) -> Path:
-    """The folder of the run with this signature or name, or with this path."""
+    """Return the folder of the run with this signature or name, or with this path."""
     if (Path(sig) / CONFIG_FILE).is_file():
         return Path(sig)
     found = find_run(sig)
@@ -81,12 +81,12 @@ class RunFolder:
         return self.path / checkpoint_name("best")
 
     def last(self) -> Path | None:
-        """The checkpoint that a run goes on from: the running one, or a later one of those that are kept."""
+        """Return the checkpoint that a run goes on from: the running one, or a later one of those that are kept."""
         found = [path for path in (*self._numbered(), self.checkpoint) if path.exists()]
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
     def way_out(self, damaged: Path) -> str:
-        """What of this folder can still be used, for the message about a checkpoint that cannot."""
+        """Return what of this folder can still be used, for the message about a checkpoint that cannot."""
         sound = self.sound_beside(damaged)
         if not sound:
             return ""
@@ -154,7 +154,7 @@ class RunFolder:
         flush_stale_checkpoints(self.checkpoint, settings.keep_last)
 
     def sound_beside(self, damaged: Path) -> list[str]:
-        """The names of the other checkpoints of this folder that can be read."""
+        """Return the names of the other checkpoints of this folder that can be read."""
         others = [self.previous, *reversed(self._numbered()), self.best]
         return [path.name for path in others if path != damaged and path.exists() and _sound(path)]
 
@@ -170,7 +170,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def not_finite(state: Mapping[str, Any]) -> list[str]:
-    """The names of the tensors that hold something else than numbers."""
+    """Return the names of the tensors that hold something else than numbers."""
     return [
         name
         for name, value in state.items()
@@ -187,7 +187,7 @@ def _sound(path: Path) -> bool:
 
 
 def _known(path: Path, kind: type[SolverConfig]) -> dict[str, Any]:
-    """What a run was started with; keys that are new since then have their defaults."""
+    """Return what a run was started with; keys that are new since then have their defaults."""
     tree = read_json(path)
     try:
         return dict(encode(decode(kind, tree)))

@@ -46,7 +46,7 @@ CURVE_FILE = "curve.csv"
 
 
 def load_codec(name: str, device: torch.device | str = "cpu") -> CompressionModel:
-    """The codec of a run (its folder, a checkpoint in it, or `//sig/` and its signature), or of any name that
+    """Return the codec of a run (its folder, a checkpoint in it, or `//sig/` and its signature), or of any name that
     `get_pretrained` takes, also as `//pretrained/NAME`."""
     folder = run_called(name.removeprefix(SIGNATURE)) if name.startswith(SIGNATURE) else Path(name)
     if folder.suffix == ".th" and (folder.parent / CONFIG_FILE).exists():
@@ -69,7 +69,7 @@ def export(
     dtype: str = "float16",
     max_duration: float | None = None,
 ) -> Path:
-    """The best weights of a run as a model folder that `get_pretrained` takes, with the curve of the run.
+    """Return the best weights of a run as a model folder that `get_pretrained` takes, with the curve of the run.
 
     Args:
         codec: for a language model: what its codec is called where the model will live.
@@ -107,7 +107,7 @@ def export(
 
 
 def export_adapter(run: Path, out: Path) -> Path:
-    """The adapters of a run as one small file, which `BASE+FILE` puts onto its base again.
+    """Return the adapters of a run as one small file, which `BASE+FILE` puts onto its base again.
 
     Raises:
         CheckpointError: the run trained no adapters, or its base is not the model that it names.
@@ -136,7 +136,7 @@ def export_adapter(run: Path, out: Path) -> Path:
 
 
 def _vocabulary(config: SolverConfig) -> dict[str, Any]:
-    """The words that a language model was taught, where the manifest of its main source comes with them."""
+    """Return the words that a language model was taught, where the manifest of its main source comes with them."""
     if not isinstance(config, MusicGenSolverConfig | JascoSolverConfig):
         return {}
     path = manifest_folder(config.datasource, config.datasource.train) / VOCABULARY_FILE
@@ -146,7 +146,7 @@ def _vocabulary(config: SolverConfig) -> dict[str, Any]:
 def _calibrated(
     config: AnalysisSolverConfig, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
-    """A detector's configuration with what its scores mean, and its weights with the domain it may judge."""
+    """Return a detector's configuration with what its scores mean, and its weights with the domain it may judge."""
     detector = Detector(config.network).eval()
     prefix = "discriminators."
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -160,7 +160,7 @@ def _calibrated(
 
 
 def _last_valid(run: Path, step: int) -> dict[str, Any]:
-    """The validation metrics of a step."""
+    """Return the validation metrics of a step."""
     try:
         lines = (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

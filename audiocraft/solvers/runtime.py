@@ -167,7 +167,8 @@ def _step_if(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
 
 
 def switched_on(switch: Switch, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether mixed precision is on; `auto` is where the device has units for it, since elsewhere it costs time."""
+    """Return whether mixed precision is on; `auto` is where the device has units for it, since elsewhere it costs
+    time."""
     if switch == "auto":
         return device.type != "cpu" or (dtype is torch.bfloat16 and has_bfloat16_units())
     return switch
@@ -175,11 +176,11 @@ def switched_on(switch: Switch, device: torch.device, dtype: torch.dtype) -> boo
 
 @cache
 def has_bfloat16_units() -> bool:
-    """Whether this processor multiplies bfloat16 by itself."""
+    """Return whether this processor multiplies bfloat16 by itself."""
     known = torch.cpu.get_capabilities()
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
 def trainable(parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
-    """Those of the parameters that are not frozen."""
+    """Return those of the parameters that are not frozen."""
     return [parameter for parameter in parameters if parameter.requires_grad]

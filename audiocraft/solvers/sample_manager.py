@@ -62,11 +62,11 @@ class Sample:
         return audio_read(self.path)
 
     def audio_prompt(self) -> Audio | None:
-        """What it goes on from, if anything."""
+        """Return what it goes on from, if anything."""
         return None if self.prompt is None else audio_read(self.prompt.path)
 
     def audio_reference(self) -> Audio | None:
-        """What it is compared with, if anything."""
+        """Return what it is compared with, if anything."""
         return None if self.reference is None else audio_read(self.reference.path)
 
 
@@ -162,7 +162,7 @@ class SampleManager:
         exclude_conditioned: bool = False,
         exclude_unconditioned: bool = False,
     ) -> set[Sample]:
-        """The samples of an epoch; of the last one, up to `max_epoch` if given, where `epoch` is negative."""
+        """Return the samples of an epoch; of the last one, up to `max_epoch` if given, where `epoch` is negative."""
         everything = self.samples
         if max_epoch >= 0:
             everything = [sample for sample in everything if sample.epoch <= max_epoch]
@@ -192,7 +192,7 @@ class SampleManager:
 
 
 def get_samples_for_xps(xps: Sequence[Run], **kwargs: Any) -> dict[str, list[Sample]]:
-    """The samples that all of these runs have, by id: one of each run, in the order of the runs.
+    """Return the samples that all of these runs have, by id: one of each run, in the order of the runs.
 
     Args:
         kwargs: as for `SampleManager.get_samples`.
@@ -216,7 +216,8 @@ def _sample_id(index: int, prompt: Tensor | None, conditioning: Mapping[str, Any
 
 
 def _plain(value: Any) -> Any:
-    """A condition as JSON can hold it: texts and numbers as they are, sounds and records by their description."""
+    """Return a condition as JSON can hold it: texts and numbers as they are, sounds and records by their
+    description."""
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 

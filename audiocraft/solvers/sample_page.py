@@ -36,8 +36,8 @@ def write_page(folder: Path, samples: Path, history: Sequence[Mapping[str, Any]]
 
 
 def body_of(folder: Path, samples: Path, history: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The table of a run's page: a column for each step that was measured or sampled, a row for each figure and for
-    each sample; links are relative to `folder`."""
+    """Return the table of a run's page: a column for each step that was measured or sampled, a row for each figure
+    and for each sample; links are relative to `folder`."""
     heard = {int(path.name.rpartition("_")[2]): path for path in samples.glob("step_*") if path.is_dir()}
     sounds = {
         step: {file.name: file for file in path.iterdir() if file.suffix in SUFFIXES}
@@ -66,7 +66,7 @@ def _figure(value: object) -> str:
 
 
 def _words(name: str) -> str:
-    """What a sample was made for, as its file's name has it."""
+    """Return what a sample was made for, as its file's name has it."""
     stem = Path(name).stem
     return stem.partition("_")[2].replace("-", " ") or stem
 

@@ -21,7 +21,7 @@ _LONGEST_NAME = 60
 
 
 def slugify(value: str, allow_unicode: bool = False) -> str:
-    """A text as a file name: letters, digits and hyphens."""
+    """Return a text as a file name: letters, digits and hyphens."""
     kept = value if allow_unicode else value.encode("ascii", "ignore").decode()
     return re.sub(r"[^\w]+", "-", kept.lower()).strip("-")[:_LONGEST_NAME] or "sample"
 

@@ -65,7 +65,7 @@ class Stateful:
         self.optional = frozenset(optional)
 
     def state(self, progress: Mapping[str, Any]) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """Return what a checkpoint holds."""
         return {"progress": dict(progress), **{name: part.state_dict() for name, part in self.parts.items()}}
 
     def restore(self, path: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class TokenCache:
         return works_in_pieces(self.codec)
 
     def load(self, manifest: Path, metas: Sequence[AudioMeta]) -> Tokens:
-        """The codes of clips of a manifest, from the cache as far as it has them."""
+        """Return the codes of clips of a manifest, from the cache as far as it has them."""
         shards = list(self._shards(manifest, metas))
         self._make([shard for shard in shards if not shard[0].exists()], len(metas))
         tensors = [safetensors.torch.load_file(path) for path, _ in shards]
@@ -100,7 +100,8 @@ class TokenCache:
 
     @torch.inference_mode()
     def _encode(self, metas: Sequence[AudioMeta]) -> dict[str, Tensor]:
-        """The codes of clips one after the other [K, all frames], and how many frames of each are stored and real."""
+        """Return the codes of clips one after the other [K, all frames], and how many frames of each are stored and
+        real."""
         made: list[tuple[Tensor, int]] = [(torch.zeros(0), 0)] * len(metas)
         with ThreadPoolExecutor(max(1, self.num_workers), thread_name_prefix="clips") as pool:
             seconds = list(pool.map(self._seconds, metas))
@@ -116,7 +117,8 @@ class TokenCache:
         return {"codes": torch.cat([codes for codes, _ in made], -1), "frames": frames, "lengths": lengths}
 
     def _batch(self, clips: Sequence[Tensor]) -> Iterator[tuple[Tensor, int]]:
-        """The codes [K, T] of each of the clips [C, N], with silence behind, and how many of the frames are real."""
+        """Yield the codes [K, T] of each of the clips [C, N], with silence behind, and how many of the frames are
+        real."""
         after = round(_SILENCE_S * self.codec.sample_rate)
         longest = max(clip.shape[-1] for clip in clips) + after
         padded = [torch.nn.functional.pad(clip, (0, longest - clip.shape[-1])) for clip in clips]
@@ -125,11 +127,12 @@ class TokenCache:
             yield self._with_silence(codes, clip.shape[-1])
 
     def _encoded(self, wav: Tensor) -> Tensor:
-        """Audio [B, C, N] -> what is kept of it [B, K, T], on the CPU."""
+        """Turn audio [B, C, N] into what is kept of it [B, K, T], on the CPU."""
         return self.codec.encode(wav)[0].to("cpu", torch.int16)
 
     def _long(self, meta: AudioMeta) -> tuple[Tensor, int]:
-        """The same for a clip that is read and encoded in pieces, so that an hour of it takes no more than a minute."""
+        """Return the same for a clip that is read and encoded in pieces, so that an hour of it takes no more than a
+        minute."""
         codec = self.codec
         try:
             rate = audio_info(meta.path).sample_rate
@@ -151,16 +154,16 @@ class TokenCache:
         return self._with_silence(torch.cat(parts, dim=-1), samples)
 
     def _with_silence(self, codes: Tensor, samples: int) -> tuple[Tensor, int]:
-        """The codes [K, T] of so many samples and a second after them, and how many of the frames are real."""
+        """Return the codes [K, T] of so many samples and a second after them, and how many of the frames are real."""
         length = min(codes.shape[-1], self._frames(samples))
         return codes[:, : length + math.ceil(_SILENCE_S * self.codec.frame_rate)], length
 
     def _frames(self, samples: int) -> int:
-        """Frames of so many samples; a single one stands for a clip that could not be read."""
+        """Return frames of so many samples; a single one stands for a clip that could not be read."""
         return 0 if samples <= 1 else round(samples / self.codec.sample_rate * self.codec.frame_rate)
 
     def _seconds(self, meta: AudioMeta) -> float:
-        """How long a clip is; the manifest may be older than the file."""
+        """Return how long a clip is; the manifest may be older than the file."""
         try:
             return audio_info(meta.path).duration
         except InvalidInput:
@@ -177,13 +180,13 @@ class TokenCache:
             return self._left_out(str(error))
 
     def _left_out(self, reason: str) -> Tensor:
-        """What stands for a clip that cannot be used: a single sample [C, 1]."""
+        """Return what stands for a clip that cannot be used: a single sample [C, 1]."""
         logger.warning("left out: %s", reason)
         return torch.zeros(self.codec.channels, 1, device="cpu")
 
 
 def _groups(seconds: Sequence[float]) -> Iterator[list[int]]:
-    """Which clips are encoded at once: few, about equally long, and little audio in all; a long one by itself."""
+    """Yield which clips are encoded at once: few, about equally long, and little audio in all; a long one by itself."""
     group: list[int] = []
     for number in sorted(range(len(seconds)), key=lambda number: seconds[number]):
         longest = seconds[number]  # of those so far and this one

@@ -52,7 +52,7 @@ class _Clips:
         self.told, self.frame_rate, self.heard = told, frame_rate, heard
 
     def cut(self, draw: Draw, frames: int) -> tuple[Tensor, int, ConditioningAttributes]:
-        """Codes [K, frames] of an item, how many of the frames are real, and what the row is told."""
+        """Return codes [K, frames] of an item, how many of the frames are real, and what the row is told."""
         number, start = draw.place(self.dataset)
         length = int(self.lengths[number])
         first = min(round(start * self.frame_rate), max(0, length - 1))
@@ -86,7 +86,7 @@ class _Clips:
 
 
 def _computable(kept: Tensor) -> Tensor:
-    """Codes or latents as they are computed with; they are kept in half of the memory."""
+    """Return codes or latents as they are computed with; they are kept in half of the memory."""
     return kept.float() if kept.is_floating_point() else kept.long()
 
 
@@ -160,20 +160,20 @@ class TokenCrops:
         return min(wanted, files) if self.clips[0].dataset.in_order else wanted
 
     def batch(self, draws: Sequence[Draw]) -> TokenBatch:
-        """The rows of these draws."""
+        """Return the rows of these draws."""
         rows = [self.clips[draw.source].cut(draw, self.frames) for draw in draws]
         codes, lengths, attributes = zip(*rows, strict=True)
         return TokenBatch(torch.stack(codes), tuple(attributes), torch.tensor(lengths, device="cpu"))
 
     def audio(self, draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
-        """The recordings [B, C, N] of these draws, which must be fresh, and the samples [B] that each has."""
+        """Return the recordings [B, C, N] of these draws, which must be fresh, and the samples [B] that each has."""
         items = [draw.item(self.clips[draw.source].dataset) for draw in draws]
         sizes = torch.tensor([info.n_frames for _, info in items], device="cpu")
         return torch.stack([wav for wav, _ in items]), sizes
 
 
 def chords_card(config: LatentOrToken) -> int:
-    """Chords that the model of a configuration knows."""
+    """Return chords that the model of a configuration knows."""
     cards = [entry.card for entry in config.conditioners.values() if isinstance(entry, ChordsConfig)]
     return cards[0] if cards else ChordsConfig().card
 
@@ -207,7 +207,7 @@ def _datasets(
 
 
 def _readable(dataset: InfoAudioDataset, meta: AudioMeta) -> Mapping[str, Any] | None:
-    """What the file of a clip tells; None, and a line in the log, where that cannot be used."""
+    """Return what the file of a clip tells; None, and a line in the log, where that cannot be used."""
     try:
         told = dataset.told(meta)
         segment = SegmentInfo(meta, 0.0, 1, 1, dataset.sample_rate, dataset.channels)

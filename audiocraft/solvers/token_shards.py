@@ -63,7 +63,7 @@ def write_shards(cache: TokenCache, manifest: Path, metas: Sequence[AudioMeta], 
 
 
 def _packed(first: int, metas: Sequence[AudioMeta], codes: Sequence[Tensor]) -> bytes:
-    """One tar file; the same clips give the same bytes."""
+    """Return one tar file; the same clips give the same bytes."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for number, (meta, clip) in enumerate(zip(metas, codes, strict=True), first):

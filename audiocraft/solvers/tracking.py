@@ -46,7 +46,7 @@ class Averager:
             self.counts[name] = count * self.decay + finite * weight
 
     def means(self) -> dict[str, float]:
-        """The mean of each metric; NaN where no value was a number."""
+        """Return the mean of each metric; NaN where no value was a number."""
         return {
             name: float(total) / float(self.counts[name]) if float(self.counts[name]) else math.nan
             for name, total in self.sums.items()
@@ -137,7 +137,7 @@ class Tracking:
 
 
 def curve(history: Iterable[Mapping[str, Any]]) -> str:
-    """The history as CSV; a stage's metrics are columns `<stage>_<name>`."""
+    """Return the history as CSV; a stage's metrics are columns `<stage>_<name>`."""
     rows = [
         {
             "step": entry["step"],

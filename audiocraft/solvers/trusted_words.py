@@ -55,7 +55,8 @@ def trusted_words(config: EmbedderSolverConfig, state: Mapping[str, Tensor]) -> 
 
 
 def best_threshold(probabilities: Tensor, wanted: Tensor) -> tuple[float, float]:
-    """The threshold with the best F1 for probabilities [B] and truth [B], and that F1; among equals the middle one."""
+    """Return the threshold with the best F1 for probabilities [B] and truth [B], and that F1; among equals the
+    middle one."""
     answers = probabilities[None] >= _CANDIDATES[:, None]
     hits = (answers & wanted).sum(1)
     scores = 2 * hits / (answers.sum(1) + wanted.sum()).clamp_min(1)

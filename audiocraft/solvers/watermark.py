@@ -100,7 +100,7 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
 
     @staticmethod
     def model_from_checkpoint(checkpoint_path: Path | str, device: torch.device | str = "cpu") -> AudioSeal:
-        """The watermark of a run folder, a checkpoint in one, or a name, in eval mode."""
+        """Return the watermark of a run folder, a checkpoint in one, or a name, in eval mode."""
         text = str(checkpoint_path).removeprefix("//pretrained/")
         run = Path(text).parent if text.endswith(".th") else Path(text)
         if not (run / CONFIG_FILE).is_file():
@@ -216,8 +216,8 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
         return {name: loss for name, loss in sums.items() if self.config.losses.get(name, 0) > 0}
 
     def _detected(self, marked: Tensor, clean: Tensor, message: Tensor | None) -> dict[str, Tensor]:
-        """The losses of the detector. The effects of the step share the rows; what happens to a marked row happens to
-        the clean one too."""
+        """Return the losses of the detector. The effects of the step share the rows; what happens to a marked row
+        happens to the clean one too."""
         config = self.config
         chosen = select_audio_effects(
             self.augmentations, config.aug_weights, config.select_aug_mode, config.n_max_aug
@@ -241,8 +241,8 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
         return self.wm.detect_watermark(audio, every=self.config.decide_every)
 
     def validate(self) -> Metrics:
-        """What is found on fixed crops behind each of the effects; `error` is the mean share of rows and of bits that
-        are taken for what they are not, and a tenth of the decibels by which the mark is too loud."""
+        """Return what is found on fixed crops behind each of the effects; `error` is the mean share of rows and of
+        bits that are taken for what they are not, and a tenth of the decibels by which the mark is too loud."""
         return self._measured("valid", self.config.evaluate.metrics)
 
     def evaluate(self) -> Metrics:
@@ -291,7 +291,7 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
                     writer.write(f"{number}_{row}_mark", 10 * mark[row])
 
     def _crops(self, split: Split) -> list[Tensor]:
-        """The batches of a split that is the same in every pass; they are read once."""
+        """Return the batches of a split that is the same in every pass; they are read once."""
         if split not in self._fixed:
             self._fixed[split] = [
                 wav for wav, _ in Crops(self.config, split).fixed(self.config.dataset.num_workers)
@@ -300,13 +300,13 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
 
 
 def ratio_db(marked: Tensor, clean: Tensor) -> Tensor:
-    """How far the mark lies below the audio in dB [B]: marked and clean audio [B, C, N]."""
+    """Return how far the mark lies below the audio in dB [B]: marked and clean audio [B, C, N]."""
     signal, mark = clean.square().mean(dim=(-2, -1)), (marked - clean).square().mean(dim=(-2, -1))
     return 10 * torch.log10((signal + 1e-12) / (mark + 1e-12))
 
 
 def evaluate_audio_watermark(y_pred: Tensor, y: Tensor, cfg: Any) -> dict[str, float]:
-    """What the mark does to audio: marked y_pred and clean y [B, C, N] -> `snr`, and what `cfg` switches on of
+    """Return what the mark does to audio: marked y_pred and clean y [B, C, N] -> `snr`, and what `cfg` switches on of
     `sisnr` and `pesq` (its `evaluate.metrics`, or those alone)."""
     wanted = cfg.evaluate.metrics if hasattr(cfg, "evaluate") else cfg
     values = {"snr": float(ratio_db(y_pred, y).mean())}
@@ -318,7 +318,7 @@ def evaluate_audio_watermark(y_pred: Tensor, y: Tensor, cfg: Any) -> dict[str, f
 
 
 def get_encodec_audio_effect(encodec_cfg: Any, sr: int) -> dict[str, Effect]:
-    """Effects that send audio through a neural codec: one for each number of codebooks.
+    """Return effects that send audio through a neural codec: one for each number of codebooks.
 
     Args:
         encodec_cfg: with `checkpoint` (or `ckpt`), a name or a run, and `n_q` (or `n_qs`), numbers of codebooks.
@@ -342,7 +342,7 @@ def _reader(settings: Any) -> Callable[[str], Any]:
 
 
 def _effects(config: WatermarkSolverConfig) -> dict[str, Effect]:
-    """Every effect of the configuration, by name."""
+    """Return every effect of the configuration, by name."""
     effects = get_audio_effects({"audio_effects": config.audio_effects})
     for name, entry in config.encodec.items():
         made = get_encodec_audio_effect(

@@ -39,7 +39,7 @@ ABSENT_NAMES: dict[str, dict[str, str | None]] = {
 
 
 def absent_names(module: str) -> Callable[[str], object]:
-    """The `__getattr__` of a module that lacks names of the original."""
+    """Return the `__getattr__` of a module that lacks names of the original."""
 
     def find(name: str) -> object:
         explain(module, name)

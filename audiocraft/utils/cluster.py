@@ -21,7 +21,7 @@ class ClusterType(Enum):
 
 
 def get_cluster_type(cluster_type: ClusterType | str | None = None) -> ClusterType:
-    """The given kind, by value or name; by default what this machine is."""
+    """Return the given kind, by value or name; by default what this machine is."""
     if cluster_type is None:
         return ClusterType.LOCAL_DARWIN if platform.system() == "Darwin" else ClusterType.DEFAULT
     try:
@@ -36,7 +36,7 @@ def get_cluster_type(cluster_type: ClusterType | str | None = None) -> ClusterTy
 def get_slurm_parameters(
     cfg: MutableMapping[str, Any], cluster_type: ClusterType | str | None = None
 ) -> MutableMapping[str, Any]:
-    """A copy of the Slurm parameters with what the cluster asks for."""
+    """Return a copy of the Slurm parameters with what the cluster asks for."""
     parameters = dict(cfg)
     kind = get_cluster_type(cluster_type)
     if kind is ClusterType.AWS:

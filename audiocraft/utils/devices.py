@@ -12,7 +12,7 @@ from audiocraft.errors import InvalidInput
 
 
 def usable_device(name: torch.device | str | None = None) -> torch.device:
-    """The device called `name`, if tensors can be made there; by default the GPU, or else the CPU."""
+    """Return the device called `name`, if tensors can be made there; by default the GPU, or else the CPU."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -53,7 +53,7 @@ class HostQueue:
         return event is None or event.query()
 
     def take(self, *, wait: bool = False) -> Iterator[Tensor]:
-        """Those that have arrived; with `wait` all of them."""
+        """Yield those that have arrived; with `wait` all of them."""
         while self._travelling:
             tensor, event = self._travelling[0]
             if event is not None and not event.query():

@@ -20,27 +20,27 @@ R = TypeVar("R")
 
 
 def is_distributed() -> bool:
-    """Whether a process group exists and has company."""
+    """Return whether a process group exists and has company."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return how many processes there are."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the process that writes files and logs."""
+    """Return whether this is the process that writes files and logs."""
     return rank() == 0
 
 
 def local_rank() -> int:
-    """The number of this process on its machine, which is also its GPU."""
+    """Return the number of this process on its machine, which is also its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
@@ -73,8 +73,9 @@ def init(backend: str | None = None, init_method: str | None = None) -> None:
 
 
 def _store_of(attempt: str) -> dist.Store:
-    """Where the processes of one attempt of torchrun meet. All attempts share a store, in which the addresses of dead
-    processes of the one before stand until they are written over: who is quicker than that would call a dead one."""
+    """Return where the processes of one attempt of torchrun meet. All attempts share a store, in which the addresses
+    of dead processes of the one before stand until they are written over: who is quicker than that would call a
+    dead one."""
     from torch.distributed.rendezvous import rendezvous
 
     shared, _, _ = next(rendezvous("env://"))
@@ -119,7 +120,7 @@ def all_reduce(tensor: Tensor, op: str = "sum") -> Tensor:
 
 
 def average_metrics(metrics: Mapping[str, float], count: float = 1.0) -> dict[str, float]:
-    """The mean of each metric over all processes, each weighted by its `count` of items."""
+    """Return the mean of each metric over all processes, each weighted by its `count` of items."""
     if not is_distributed():
         return dict(metrics)
     names = sorted(metrics)
@@ -166,7 +167,7 @@ def broadcast_object(value: R, src: int = 0) -> R:
 
 
 def wrap(model: nn.Module, **kwargs: Any) -> nn.Module:
-    """The model in DistributedDataParallel where there are several processes, else itself."""
+    """Return the model in DistributedDataParallel where there are several processes, else itself."""
     if not is_distributed() or not any(parameter.requires_grad for parameter in model.parameters()):
         return model
     devices = [local_rank()] if next(model.parameters()).is_cuda else None
@@ -174,7 +175,7 @@ def wrap(model: nn.Module, **kwargs: Any) -> nn.Module:
 
 
 def loader(dataset: Dataset[Any], *, shuffle: bool = False, **kwargs: Any) -> DataLoader[Any]:
-    """A DataLoader over this process's share of the data set.
+    """Return a DataLoader over this process's share of the data set.
 
     With shuffling the shares are equal, since training steps in step; without, every item is seen exactly once.
     """
@@ -187,5 +188,5 @@ def loader(dataset: Dataset[Any], *, shuffle: bool = False, **kwargs: Any) -> Da
 
 
 def _device() -> torch.device:
-    """Where collectives expect their tensors: NCCL knows only GPUs."""
+    """Return where collectives expect their tensors: NCCL knows only GPUs."""
     return torch.device("cuda", local_rank()) if dist.get_backend() == "nccl" else torch.device("cpu")

@@ -50,7 +50,7 @@ def atomic_write(target: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 def file_state(path: str | os.PathLike[str]) -> str:
-    """What tells a file from the one that was there before: its size and the time of its last change."""
+    """Return what tells a file from the one that was there before: its size and the time of its last change."""
     try:
         status = os.stat(path)
     except OSError:
@@ -59,7 +59,8 @@ def file_state(path: str | os.PathLike[str]) -> str:
 
 
 def _umask() -> int:
-    """The process's file mode mask, from /proc where there is one: asking the system would set it for a moment."""
+    """Return the process's file mode mask, from /proc where there is one: asking the system would set it for a
+    moment."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
             for line in status:

@@ -16,27 +16,27 @@ _LONGEST_SECONDS = 30.0
 
 
 def harmless(method: str, path: str, headers: Mapping[str, str]) -> bool:
-    """Whether sending it a second time does what sending it once does."""
+    """Return whether sending it a second time does what sending it once does."""
     return method in ("GET", "DELETE") or "Idempotency-Key" in headers or bool(_REPEATABLE.match(path))
 
 
 def from_between(answer: Any) -> bool:
-    """Whether a fault is told by something on the way: what the server says of its own has its form."""
+    """Return whether a fault is told by something on the way: what the server says of its own has its form."""
     problem = answer.headers.get("Content-Type", "").startswith("application/problem+json")
     return answer.status_code in _FROM_BETWEEN and not problem
 
 
 def refused(answer: Any) -> bool:
-    """Whether the server has done nothing and asks to come back."""
+    """Return whether the server has done nothing and asks to come back."""
     return answer.status_code in (429, 503) and not from_between(answer)
 
 
 def pause(attempt: int) -> float:
-    """Seconds before a request that broke is sent again; not all clients at the same moment."""
+    """Return seconds before a request that broke is sent again; not all clients at the same moment."""
     return float(0.2 * 2**attempt * random.uniform(0.75, 1.25))
 
 
 def asked_pause(answer: Any) -> float:
-    """Seconds that the server asked for."""
+    """Return seconds that the server asked for."""
     wait = answer.headers.get("Retry-After", "1")
     return min(_LONGEST_SECONDS, float(wait)) if wait.isdigit() else 1.0

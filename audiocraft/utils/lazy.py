@@ -15,7 +15,7 @@ from audiocraft.utils.absent import explain
 
 
 def lazy_names(module: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of `module`.
+    """Return the `__getattr__` and `__dir__` of `module`.
 
     Args:
         homes: the module that has each name; a name whose home ends with it, as in `{"data": "package.data"}`, is

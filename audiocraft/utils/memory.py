@@ -26,7 +26,7 @@ def available_bytes(device: torch.device, root: Path = Path("/")) -> int | None:
 
 
 def most_used(device: torch.device) -> int:
-    """The most memory that this process has held on `device` so far; 0 where the system does not say."""
+    """Return the most memory that this process has held on `device` so far; 0 where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return next(
@@ -40,7 +40,7 @@ def most_used(device: torch.device) -> int:
 
 
 def gigabytes(count: int) -> str:
-    """A number of bytes as people read it, in MB or GB."""
+    """Return a number of bytes as people read it, in MB or GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
@@ -51,7 +51,7 @@ def _free_of_machine(root: Path) -> Iterator[int]:
 
 
 def _free_of_group(root: Path) -> Iterator[int]:
-    """What each control group around this process leaves: limits of containers, of both versions."""
+    """Yield what each control group around this process leaves: limits of containers, of both versions."""
     groups = root / "sys/fs/cgroup"
     own = next(
         (line.split("::", 1)[1] for line in _lines(root / "proc/self/cgroup") if line.startswith("0::")), "/"

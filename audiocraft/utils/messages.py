@@ -26,13 +26,13 @@ _MOST_NESTED = 4
 
 
 def languages() -> tuple[str, ...]:
-    """The codes of the languages that messages can be in."""
+    """Return the codes of the languages that messages can be in."""
     return (ENGLISH, *sorted(path.stem for path in FOLDER.glob("*.json")))
 
 
 def language_of(environment: Mapping[str, str]) -> str:
-    """The language that a terminal is set to, as far as there is one for it: LC_ALL, LC_MESSAGES, LANGUAGE and LANG, in
-    the order of POSIX; where none of them is set, what the system says."""
+    """Return the language that a terminal is set to, as far as there is one for it: LC_ALL, LC_MESSAGES, LANGUAGE
+    and LANG, in the order of POSIX; where none of them is set, what the system says."""
     for name in ("LC_ALL", "LC_MESSAGES", "LANGUAGE", "LANG"):
         if said := environment.get(name):
             return _known(said)
@@ -58,7 +58,7 @@ class Messages:
         self._patterns = [(_pattern(text), texts[text], _kinds(text)) for text in places]
 
     def say(self, text: str, nested: int = 0) -> str:
-        """The text in the language, or as it is where it is not known."""
+        """Return the text in the language, or as it is where it is not known."""
         known = self._exact.get(text)
         if known is not None:
             return known
@@ -74,13 +74,13 @@ class Messages:
         return text
 
     def knows(self, text: str) -> bool:
-        """Whether the text is in the catalogue."""
+        """Return whether the text is in the catalogue."""
         return text in self._exact or any(pattern.fullmatch(text) for pattern, *_ in self._patterns)
 
 
 @functools.cache
 def messages_in(language: str, groups: tuple[str, ...]) -> Messages:
-    """The texts of a language in some groups of its catalogue; English leaves everything as it is."""
+    """Return the texts of a language in some groups of its catalogue; English leaves everything as it is."""
     return Messages({} if language == ENGLISH else texts_in(language, groups))
 
 
@@ -92,7 +92,7 @@ def texts_in(language: str, groups: tuple[str, ...]) -> dict[str, str]:
 
 
 def with_particles(text: str) -> str:
-    """A Korean text whose particles fit what is before them: "피아노{은/는}" is "피아노는"."""
+    """Return a Korean text whose particles fit what is before them: "피아노{은/는}" is "피아노는"."""
 
     def chosen(found: re.Match[str]) -> str:
         letter, closing, ended, open_ = found.groups()

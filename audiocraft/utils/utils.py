@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 def model_hash(model: nn.Module) -> str:
-    """A short name for the values of all parameters: equal models have equal hashes."""
+    """Return a short name for the values of all parameters: equal models have equal hashes."""
     digest = hashlib.sha1(usedforsecurity=False)
     for parameter in model.parameters():
         digest.update(parameter.detach().to(device="cpu", dtype=torch.float32).contiguous().numpy().tobytes())
@@ -34,7 +34,8 @@ def model_hash(model: nn.Module) -> str:
 
 
 def dict_from_config(cfg: Mapping[Any, Any]) -> dict[str, Any]:
-    """A configuration as plain dicts and lists, whatever mapping it is; reading its values resolves references."""
+    """Return a configuration as plain dicts and lists, whatever mapping it is; reading its values resolves
+    references."""
     if not isinstance(cfg, Mapping):
         raise InvalidInput(
             f"a configuration is a table of keys and values, got {type(cfg).__name__}", field="cfg"
@@ -51,7 +52,7 @@ def _plain(value: Any) -> Any:
 
 
 def is_jsonable(x: Any) -> bool:
-    """Whether JSON can hold the value as it is."""
+    """Return whether JSON can hold the value as it is."""
     try:
         json.dumps(x)
     except (TypeError, ValueError):
@@ -60,7 +61,7 @@ def is_jsonable(x: Any) -> bool:
 
 
 def hash_trick(word: str, vocab_size: int) -> int:
-    """A number in [0, vocab_size) for any word, the same in every process."""
+    """Return a number in [0, vocab_size) for any word, the same in every process."""
     return int(hashlib.sha256(word.encode("utf-8")).hexdigest(), 16) % vocab_size
 
 
@@ -74,7 +75,7 @@ def length_to_mask(lengths: Tensor, max_len: int | None = None) -> Tensor:
 
 
 def collate(tensors: Sequence[Tensor], dim: int = 0) -> tuple[Tensor, Tensor]:
-    """Tensors of different length along `dim`, filled with zeros -> (stack [B, longest, ...], lengths [B]).
+    """Return tensors of different length along `dim`, filled with zeros, (stack [B, longest, ...], lengths [B]).
 
     The padded dimension comes right after the batch.
     """
@@ -114,7 +115,7 @@ def construct_frame_chords(
     frame_rate: float,
     segment_duration: float,
 ) -> list[int]:
-    """The chord index of each frame of a segment.
+    """Return the chord index of each frame of a segment.
 
     Args:
         min_timestamp: frame number in the piece at which the segment starts.
@@ -154,7 +155,7 @@ def get_loader(
     seed: int,
     **kwargs: Any,
 ) -> DataLoader[Any]:
-    """A loader of this process's share of the data set.
+    """Return a loader of this process's share of the data set.
 
     Args:
         num_samples: keep this many items, chosen by `seed`; None keeps all.
@@ -166,7 +167,7 @@ def get_loader(
 
 
 def get_dataset_from_loader(dataloader: DataLoader[Any]) -> Dataset[Any]:
-    """The data set under a loader, below any choice of a subset."""
+    """Return the data set under a loader, below any choice of a subset."""
     dataset: Dataset[Any] = dataloader.dataset
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
@@ -201,7 +202,7 @@ class DummyPoolExecutor:
 def get_pool_executor(
     num_workers: int, mp_context: BaseContext | None = None
 ) -> ProcessPoolExecutor | DummyPoolExecutor:
-    """A process pool, or for no workers a stand-in that runs tasks in the caller."""
+    """Return a process pool, or for no workers a stand-in that runs tasks in the caller."""
     return ProcessPoolExecutor(num_workers, mp_context) if num_workers > 0 else DummyPoolExecutor(0)
 
 
@@ -238,7 +239,7 @@ def with_rank_rng(base_seed: int = 1234) -> Callable[[Callable[P, R]], Callable[
 def copy_state(
     state: Mapping[str, Any], device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> dict[str, Any]:
-    """A deep copy of a state dict on another device; floating-point tensors take `dtype`."""
+    """Return a deep copy of a state dict on another device; floating-point tensors take `dtype`."""
     return {name: _copied(value, torch.device(device), dtype) for name, value in state.items()}
 
 

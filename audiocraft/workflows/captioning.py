@@ -24,7 +24,7 @@ _LOUD, _QUIET = -9.0, -26.0  # LUFS
 
 
 def captions_with_music(captions: Sequence[str], tempo: float | None, key: str | None) -> list[str]:
-    """The captions as people would say them who care for tempo and key."""
+    """Return the captions as people would say them who care for tempo and key."""
     if tempo is None or key is None:
         return []
     return [f"{caption}, {tempo:.0f} bpm" for caption in captions] + [

@@ -48,7 +48,7 @@ def keep_plan(request: GenerationRequest, path: Path, *, model: str) -> Generati
 
 
 def known_plan(path: Path) -> ScorePlan | None:
-    """The plan at the end of a piece of ours, from the sidecar beside it."""
+    """Return the plan at the end of a piece of ours, from the sidecar beside it."""
     if not sidecar_of(path).is_file():
         return None
     try:

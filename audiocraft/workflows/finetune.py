@@ -77,7 +77,7 @@ class Base:
 
     @classmethod
     def find(cls, name: str) -> Base:
-        """The language model called `name`, whose weights are not kept.
+        """Return the language model called `name`, whose weights are not kept.
 
         Raises:
             CheckpointError: there is no such model.
@@ -119,7 +119,7 @@ class Prepared:
 
 
 def check_template(template: str | None) -> list[str]:
-    """What a caption asks for, or a refusal where that is nothing that recordings have."""
+    """Return what a caption asks for, or a refusal where that is nothing that recordings have."""
     if template is None:
         return []
     try:
@@ -210,8 +210,8 @@ def _pieces(recording: Recording, base: Base) -> Iterator[Tensor]:
 def _labels(
     recording: Recording, folder: Path, piece: Tensor, base: Base, template: str | None
 ) -> tuple[dict[str, Any], bool]:
-    """What the model is told of a piece: captions, and the plan of its music as far as it is heard; and whether the
-    template could be filled, if there is one."""
+    """Return what the model is told of a piece: captions, and the plan of its music as far as it is heard; and
+    whether the template could be filled, if there is one."""
     told = recording.told
     plan = heard_plan(piece, base.sample_rate) if base.plans or template else None
     tempo = get_bpm(told.get("bpm")) or (None if plan is None else plan.tempo)
@@ -245,7 +245,7 @@ def _plan(plan: ScorePlan, tempo: float | None) -> dict[str, Any]:
 def _filled(
     template: str, recording: Recording, folder: Path, tempo: float | None, key: str | None
 ) -> str | None:
-    """The caption, or None where something that it asks for is not known."""
+    """Return the caption, or None where something that it asks for is not known."""
     told = recording.told
     values: dict[str, Any] = {
         name: told.get(name) or "" for name in ("description", "title", "artist", "genre")
@@ -320,7 +320,7 @@ class Settings:
 
 
 def configure(base: Base, root: Path, settings: Settings) -> MusicGenSolverConfig:
-    """The configuration of the run: the base's own network, and settings that suit a few recordings.
+    """Return the configuration of the run: the base's own network, and settings that suit a few recordings.
 
     Args:
         root: of the data.
@@ -362,7 +362,7 @@ def configure(base: Base, root: Path, settings: Settings) -> MusicGenSolverConfi
 
 
 def card(run: Path, recordings: Recordings, base: Base, prepared: Prepared) -> str:
-    """A model card: what the model was made of, and how well it knows what was held out."""
+    """Return a model card: what the model was made of, and how well it knows what was held out."""
     history = [json.loads(line) for line in (run / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     valid = [entry for entry in history if entry["stage"] == "valid"]
     files = "\n".join(

@@ -132,12 +132,12 @@ class _Take:
         return prompt_samples(self.request, self.prepared.decoder.sample_rate)
 
     def chunks(self) -> Iterator[Tensor]:
-        """What the model makes, as it comes."""
+        """Return what the model makes, as it comes."""
         session = Session.open(self.prepared.seeds, progress=self.progress, cancel=self.cancel)
         return (chunk.audio for chunk in self.model.stream_prepared(self.prepared, session))
 
     def another(self, seed: int, progress: ProgressCallback | None) -> _Take:
-        """The same piece with another seed."""
+        """Return the same piece with another seed."""
         request = replace(self.request, seeds=(seed,))
         return replace(self, prepared=self.model.prepare(request), request=request, progress=progress)
 
@@ -167,7 +167,7 @@ def _audible(take: _Take) -> tuple[_Take, Iterator[Tensor]]:
 
 
 def _finished(chunks: Iterator[Tensor], take: _Take, leaving: AudioProcessor) -> Iterator[Tensor]:
-    """The audio of `chunks` on its way out; the log says at the end if it was silent, stuck or broken."""
+    """Yield the audio of `chunks` on its way out; the log says at the end if it was silent, stuck or broken."""
     rate = take.prepared.decoder.sample_rate
     stream = leaving.open(rate, take.prepared.decoder.channels)
     meter = FaultMeter(rate, music=take.model.makes_music, skip=take.skip)

@@ -8,7 +8,7 @@ from audiocraft.types import ScorePlan
 
 
 def marks_of(plan: ScorePlan) -> Marks:
-    """What a file says of a loop with this plan."""
+    """Return what a file says of a loop with this plan."""
     key = None if plan.key is None else parse_key(plan.key)
     return Marks(
         bpm=plan.tempo,

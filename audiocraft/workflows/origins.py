@@ -75,12 +75,12 @@ NOTHING = Origin()
 
 
 def continuation_of(path: str | os.PathLike[str]) -> Continuation:
-    """What a sidecar records of the audio file that a piece continues."""
+    """Return what a sidecar records of the audio file that a piece continues."""
     return Continuation(path=str(Path(path).resolve()), sha256=_digest(path, "continues"))
 
 
 def reference_of(path: str | os.PathLike[str], role: Role) -> Reference:
-    """What a sidecar records of the audio file that a piece refers to."""
+    """Return what a sidecar records of the audio file that a piece refers to."""
     return Reference(role=role, path=str(Path(path).resolve()), sha256=_digest(path, role))
 
 
@@ -91,7 +91,7 @@ def with_reference(request: GenerationRequest, path: str | os.PathLike[str], rol
 
 
 def followed_of(path: str | os.PathLike[str], role: FollowedRole) -> FollowedFile:
-    """What a sidecar records of the file whose drums or tune a piece follows."""
+    """Return what a sidecar records of the file whose drums or tune a piece follows."""
     return FollowedFile(role=role, path=str(Path(path).resolve()), sha256=_digest(path, role))
 
 
@@ -126,7 +126,7 @@ def with_kept_audio(
 
 
 def kept_audio(path: str | os.PathLike[str], regions: Sequence[tuple[float, float]]) -> KeptAudio:
-    """What a sidecar records of the audio file that regions were kept of."""
+    """Return what a sidecar records of the audio file that regions were kept of."""
     return KeptAudio(path=str(Path(path).resolve()), sha256=_digest(path, "keep"), regions=tuple(regions))
 
 

@@ -134,7 +134,7 @@ class Recipe:
     timings: Mapping[str, float]
 
     def request(self) -> GenerationRequest:
-        """The request that makes this file again; raises if the audio it starts from has changed."""
+        """Return the request that makes this file again; raises if the audio it starts from has changed."""
         request = GenerationRequest(
             prompts=(self.prompt,),
             duration=self.duration,
@@ -170,7 +170,7 @@ class Recipe:
         return request
 
     def request_text(self) -> str | None:
-        """What the piece was to be at its beginning."""
+        """Return what the piece was to be at its beginning."""
         return GenerationRequest(
             prompts=(self.prompt,), duration=self.duration, schedule=self.schedule
         ).prompt_at(0, 0.0)
@@ -262,7 +262,7 @@ def _made(
     effort: Effort,
     progress: ProgressCallback | None,
 ) -> list[tuple[Take, Compared | None]]:
-    """A take of each row: the only one, or the best."""
+    """Return a take of each row: the only one, or the best."""
     if effort.takes == 1:
         result = model.run(request, progress=progress)
         return [(Take(request=request, result=result, row=row), None) for row in range(len(request.prompts))]
@@ -302,12 +302,12 @@ def check_target(path: str | os.PathLike[str], *, also: Sequence[str] = ()) -> P
 
 
 def sidecar_of(path: Path) -> Path:
-    """Where the sidecar of an audio file is."""
+    """Return where the sidecar of an audio file is."""
     return path.with_name(path.name + ".json")
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """The recipe in a sidecar, or in the sidecar of the audio file at `path`."""
+    """Return the recipe in a sidecar, or in the sidecar of the audio file at `path`."""
     source = Path(path)
     if source.suffix.lower() in SUFFIXES:
         source = sidecar_of(source)
@@ -323,7 +323,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
 
 
 def identity_of(model: GeneratorModel) -> ModelIdentity:
-    """What a sidecar records of `model`."""
+    """Return what a sidecar records of `model`."""
     return ModelIdentity(
         name=model.name,
         weights="sha256:" + weights_digest(*model.modules()),
@@ -342,7 +342,7 @@ def recipe_of(
     level: LevelSettings = LevelSettings(),
     finish: Finish | None = None,
 ) -> Recipe:
-    """The recipe of one row of `request` in the file `target`."""
+    """Return the recipe of one row of `request` in the file `target`."""
     return Recipe(
         file=target.name,
         prompt=request.prompts[row],

@@ -47,7 +47,8 @@ def varied(
     plans: bool = True,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[GenerationRequest, dict[str, Any]]:
-    """The request that makes the file of `recipe` again, but for `changes`; and for each change, what it was before.
+    """Return the request that makes the file of `recipe` again, but for `changes`; and for each change, what it was
+    before.
 
     Tempo, key and chords stay, also in a longer piece or with another seed, unless they or the words are changed.
 
@@ -101,7 +102,7 @@ def _for_model(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def _value(recipe: Recipe, name: str) -> Any:
-    """What a changeable thing was."""
+    """Return what a changeable thing was."""
     if name in _PARTS:
         record, field = _PARTS[name]
         return getattr(getattr(recipe, record), field)
@@ -115,7 +116,7 @@ def _value(recipe: Recipe, name: str) -> Any:
 
 
 def _plan(recipe: Recipe, plan: ScorePlan, changed: Recipe, score: ScoreSettings) -> ScorePlan | None:
-    """The plan of the file, with what is said otherwise, as long as the new piece."""
+    """Return the plan of the file, with what is said otherwise, as long as the new piece."""
     text = recipe.request_text()
     if score.given:
         # New chords bring their key, and a new key its chords.

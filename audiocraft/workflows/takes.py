@@ -29,7 +29,7 @@ class FollowsTakes(Protocol):
     """What a callback of progress has, where it shows further takes of a piece apart."""
 
     def retake(self, words: str, number: int) -> ProgressCallback:
-        """The callback of another take of the piece with these words; `number` is 2 and more."""
+        """Return the callback of another take of the piece with these words; `number` is 2 and more."""
 
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Take:
 
 
 def take_seed(seed: int, number: int) -> int:
-    """The seed of take `number` of a piece; take 0 is the one that was asked for."""
+    """Return the seed of take `number` of a piece; take 0 is the one that was asked for."""
     return seed if number == 0 else (seed + number * _STRIDE) % _SEEDS
 
 
@@ -119,7 +119,7 @@ def check_takes_count(takes: int) -> None:
 
 
 def every_take_is(reason: str, title: str) -> FaultyAudio:
-    """The error of a piece that nothing came of.
+    """Return the error of a piece that nothing came of.
 
     Args:
         title: its words, as the message shows them.
@@ -174,17 +174,17 @@ def worthwhile(
 
 
 def progress_of_take(progress: ProgressCallback | None, words: str, number: int) -> ProgressCallback | None:
-    """Who is told how far another take is, where `progress` was told of the first one."""
+    """Return who is told how far another take is, where `progress` was told of the first one."""
     return progress.retake(words, number) if isinstance(progress, FollowsTakes) else None
 
 
 def prompt_samples(request: GenerationRequest, sample_rate: int) -> int:
-    """How many samples of a piece are the audio that it continues, and not the model's."""
+    """Return how many samples of a piece are the audio that it continues, and not the model's."""
     return round(prompt_seconds(request) * sample_rate)
 
 
 def prompt_seconds(request: GenerationRequest) -> float:
-    """How many seconds of a piece are the audio that it continues, and not the model's."""
+    """Return how many seconds of a piece are the audio that it continues, and not the model's."""
     if request.prompt_audio is None or request.prompt_sample_rate is None:
         return 0.0
     return request.prompt_audio.shape[-1] / request.prompt_sample_rate

@@ -58,7 +58,7 @@ class TrainingCost:
 
 
 def spoken(seconds: float) -> str:
-    """A time for people: '40 s', '12 min', '3.5 h'."""
+    """Return a time for people: '40 s', '12 min', '3.5 h'."""
     if seconds < 100:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -67,7 +67,7 @@ def spoken(seconds: float) -> str:
 def cost_of(
     config: MusicGenSolverConfig, shapes: Mapping[str, tuple[int, ...]], *, frame_rate: float
 ) -> TrainingCost:
-    """What the run of `config` takes on this machine.
+    """Return what the run of `config` takes on this machine.
 
     Args:
         shapes: of the weights of the language model, by name.

@@ -60,5 +60,5 @@ def respell(arguments: Mapping[str, Any], spellings: Mapping[str, str]) -> dict[
 
 
 def kernel_pair(kernel_size: int | Sequence[int], post: int = 3) -> tuple[int, ...]:
-    """A single kernel size as the pair (body, last layer) that the waveform discriminators take."""
+    """Return a single kernel size as the pair (body, last layer) that the waveform discriminators take."""
     return (kernel_size, post) if isinstance(kernel_size, int) else tuple(kernel_size)

@@ -52,7 +52,8 @@ def _config(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str,
 
 
 def _as_ours(tree: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """A configuration, or a card, in the form of the original's configurations; what neither says, the tensors do."""
+    """Return a configuration, or a card, in the form of the original's configurations; what neither says, the
+    tensors do."""
     shapes = {old_weight_norm(key): tuple(value.shape) for key, value in tensors.items()}
     ours = {
         key: dict(tree[key])
@@ -88,7 +89,7 @@ def _seanet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 def packages_of(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configuration of a release, and what its files hold by their names: `read_audioseal` backwards."""
+    """Return the configuration of a release, and what its files hold by their names: `read_audioseal` backwards."""
     if config["audioseal"].get("autoencoder", "seanet") != "seanet":
         raise CheckpointError(
             f"the original cannot build a watermark of {config['audioseal']['autoencoder']}; write it in another format"

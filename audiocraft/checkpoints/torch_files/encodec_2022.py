@@ -18,7 +18,7 @@ _UPSAMPLING = re.compile(r"decoder\.model\.(\d+)\.convtr\.convtr\.weight(_v)?")
 
 
 def read_2022(package: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
-    """The configuration that the shapes of such a file tell, and its tensors."""
+    """Return the configuration that the shapes of such a file tell, and its tensors."""
     return config_of(package, source), package
 
 

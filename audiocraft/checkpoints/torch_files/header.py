@@ -56,7 +56,7 @@ class _HeaderUnpickler(pickle.Unpickler):
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The mapping in a `torch.save` file with a `Placeholder` for each tensor; empty if it is no such file."""
+    """Return the mapping in a `torch.save` file with a `Placeholder` for each tensor; empty if it is no such file."""
     try:
         content = _content(path)
     except Exception:  # noqa: BLE001 - bytes that are no pickle raise anything; whoever reads the weights says what
@@ -65,12 +65,12 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def is_encodec_2022(package: Mapping[Any, Any]) -> bool:
-    """Whether these are the bare tensors of a codec as they were published in 2022."""
+    """Return whether these are the bare tensors of a codec as they were published in 2022."""
     return f"{ENCODEC_2022_FIRST}bias" in package and "quantizer.vq.layers.0._codebook.embed" in package
 
 
 def half_of_audioseal(package: Mapping[Any, Any]) -> str | None:
-    """Which of AudioSeal's networks a file holds; None if it is no file of AudioSeal."""
+    """Return which of AudioSeal's networks a file holds; None if it is no file of AudioSeal."""
     weights = package.get("model")
     if not isinstance(weights, Mapping):
         return None
@@ -80,7 +80,7 @@ def half_of_audioseal(package: Mapping[Any, Any]) -> str | None:
 
 
 def is_audioseal(package: Mapping[Any, Any]) -> bool:
-    """Whether a file holds one of the two networks of a release of AudioSeal."""
+    """Return whether a file holds one of the two networks of a release of AudioSeal."""
     return half_of_audioseal(package) is not None
 
 

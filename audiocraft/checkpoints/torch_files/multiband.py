@@ -75,7 +75,8 @@ _OF_NETWORK = {
 
 
 def package_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[Any, Any]:
-    """What such a file holds of a decoder with this configuration and these tensors: `read_multiband` backwards."""
+    """Return what such a file holds of a decoder with this configuration and these tensors: `read_multiband`
+    backwards."""
     usual = encode(DiffusionUnetConfig())
     package: dict[Any, Any] = {"sample_rate": config["sample_rate"], "n_bands": len(config["bands"])}
     shared = {
@@ -101,8 +102,8 @@ def package_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict
 
 
 def _as_omegaconf(tree: dict[str, Any]) -> Any:
-    """The form in which the original looks at a configuration, where its package is here; plain otherwise, which is
-    read here as well."""
+    """Return the form in which the original looks at a configuration, where its package is here; plain otherwise,
+    which is read here as well."""
     try:
         omegaconf = importlib.import_module("omegaconf")
     except ImportError:

@@ -44,18 +44,19 @@ class SpreadTensor(Tensor):
 
 
 def first_rank(path: Path) -> Path:
-    """The file of the first process for `checkpoint.th.<rank>`; any other path is itself."""
+    """Return the file of the first process for `checkpoint.th.<rank>`; any other path is itself."""
     match = _RANK.fullmatch(path.name)
     return path.with_name(match[1]) if match else path
 
 
 def is_spread(weights: Mapping[Any, Any]) -> bool:
-    """Whether these weights are only what one process had."""
+    """Return whether these weights are only what one process had."""
     return any(isinstance(value, SpreadTensor) for value in weights.values())
 
 
 def rank_files(path: Path, weights: Mapping[Any, Any]) -> list[Path]:
-    """The files of all ranks, of which `path` is the first and holds `weights`; raises if they are not all there."""
+    """Return the files of all ranks, of which `path` is the first and holds `weights`; raises if they are not all
+    there."""
     ranks = next(value.ranks for value in weights.values() if isinstance(value, SpreadTensor))
     if not 0 < ranks <= _MAX_RANKS:
         raise CheckpointError(f"{path} says that it is one part of {ranks}")

@@ -88,7 +88,7 @@ def _check_size(path: Path) -> None:
 
 
 def _why(path: Path) -> str:
-    """The reason why a file was refused: classes it may not ask for, else damage."""
+    """Return the reason why a file was refused: classes it may not ask for, else damage."""
     try:
         refused = sorted({name for name in _asked_for(path) if not _allowed(name)})
     except (*_BROKEN, OSError):

@@ -68,7 +68,7 @@ def resolved(tree: Mapping[str, Any], *, source: str) -> dict[str, Any]:
 
 
 def upgrade(tree: Mapping[str, Any], *, source: str = "the checkpoint") -> dict[str, Any]:
-    """Names that releases used over time, as they are spelled today; unknown keys stay and fail at decoding."""
+    """Return names that releases used over time, as they are spelled today; unknown keys stay and fail at decoding."""
     return _without_experiments(_spring_2023(dict(tree)), source)
 
 

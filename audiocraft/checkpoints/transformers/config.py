@@ -17,7 +17,7 @@ _T5_NAMES: dict[tuple[int, int], str] = {
 
 
 def model_type(header: Mapping[str, Any]) -> str:
-    """Which `transformers` model a `config.json` describes; "" for none."""
+    """Return which `transformers` model a `config.json` describes; "" for none."""
     return str(header.get("model_type") or "")
 
 
@@ -72,12 +72,12 @@ def encodec_config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kbps(rate: int, ratios: list[int], bins: int) -> float:
-    """What one codebook costs."""
+    """Return what one codebook costs."""
     return math.ceil(rate / math.prod(ratios)) * math.log2(bins) / 1000
 
 
 def _num_quantizers(config: Mapping[str, Any]) -> int:
-    """How many codebooks the highest bandwidth pays for."""
+    """Return how many codebooks the highest bandwidth pays for."""
     one = _kbps(config["sampling_rate"], list(config["upsampling_ratios"]), config["codebook_size"])
     return int(max(config["target_bandwidths"]) / one + 1e-6)
 
@@ -273,7 +273,7 @@ def _frame_rate(codec: Mapping[str, Any]) -> float | None:
 
 
 def _seconds_of_melody(rows: int, rate: int, window: int) -> float:
-    """How much of a melody is heard: one row per hop of a quarter of the window, and one at the start."""
+    """Return how much of a melody is heard: one row per hop of a quarter of the window, and one at the start."""
     hop = window // 4
     return _SECONDS if int(_SECONDS * rate / hop) + 1 == rows else (rows - 0.5) * hop / rate
 
@@ -325,7 +325,8 @@ def musicgen_config_to_hf(
 
 
 def melody_features_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How `transformers` hears a melody (`preprocessor_config.json`), as our language model with a chroma does."""
+    """Return how `transformers` hears a melody (`preprocessor_config.json`), as our language model with a chroma
+    does."""
     chroma = config["conditioners"]["self_wav"]["chroma_stem"]
     dataset = config.get("dataset") or {}
     seconds = float(config.get("max_duration") or dataset.get("segment_duration") or _SECONDS)
@@ -374,7 +375,8 @@ def _check_musicgen(config: Mapping[str, Any]) -> None:
 
 
 def public_t5(text_encoder: Mapping[str, Any]) -> str | None:
-    """The name of the public T5 that a MusicGen's text encoder is, where its size says so; its weights are frozen."""
+    """Return the name of the public T5 that a MusicGen's text encoder is, where its size says so; its weights are
+    frozen."""
     stated = str(text_encoder.get("_name_or_path") or "").removeprefix("google-t5/")
     if stated in _T5_NAMES.values():
         return stated

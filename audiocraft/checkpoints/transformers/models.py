@@ -96,7 +96,7 @@ class _TorchFile:
 def read_model(
     folder: Path, header: Mapping[str, Any], kind: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """The part of the model in `folder` that is of `kind`; a MusicGen holds a language model and a codec.
+    """Return the part of the model in `folder` that is of `kind`; a MusicGen holds a language model and a codec.
 
     Args:
         header: the content of its `config.json`.
@@ -119,7 +119,7 @@ def read_model(
 
 
 def holds_codec(folder: Path) -> bool:
-    """Whether `folder` is a MusicGen of `transformers`, whose codec is inside."""
+    """Return whether `folder` is a MusicGen of `transformers`, whose codec is inside."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         return False

@@ -50,12 +50,12 @@ class Score:
         mood: str,
         form: str,
     ) -> Score:
-        """A score with the mood looked up by name."""
+        """Return a score with the mood looked up by name."""
         return cls(key, spans, bars, beats_per_bar, style, MOODS[mood], form)
 
 
 def arrange(rng: random.Random, score: Score, line_up: tuple[tuple[str, str], ...]) -> list[list[BeatNote]]:
-    """The notes of every part of the line-up, in its order."""
+    """Return the notes of every part of the line-up, in its order."""
     roles = {role for role, _ in line_up}
     beat_elsewhere = bool(roles & {DRUMS, BASS}) and len(line_up) > 1
     return [_part(rng, score, role, INSTRUMENTS[name], roles, beat_elsewhere) for role, name in line_up]
@@ -82,7 +82,7 @@ def _part(
 def chord_part(
     rng: random.Random, score: Score, player: Instrument, *, with_root: bool, hold: bool
 ) -> list[BeatNote]:
-    """Chords in the rhythm of the style; with a root below where no bass plays, and always below the tonic."""
+    """Return chords in the rhythm of the style; with a root below where no bass plays, and always below the tonic."""
     name = "hold" if hold else rng.choice(STYLES[score.style].comping)
     if player.sustained and name not in ("hold", "eighths"):
         name = "block"
@@ -190,7 +190,7 @@ def _draw_motif(rng: random.Random, density: int, lift: int) -> _Motif:
 
 
 def melody_part(rng: random.Random, score: Score, player: Instrument, *, busy: bool) -> list[BeatNote]:
-    """A melody of two one-bar motifs in the piece's form: chord tones on strong beats, the scale between."""
+    """Return a melody of two one-bar motifs in the piece's form: chord tones on strong beats, the scale between."""
     density = max(score.mood.density, 1 if busy else 0)
     motifs = {"A": _draw_motif(rng, density, 0), "B": _draw_motif(rng, density, rng.choice((-4, 3, 5)))}
     wanted = min(max(player.melody + score.mood.register, player.low + 10), player.high - 10)
@@ -229,7 +229,7 @@ def _melody_bar(score: Score, motif: _Motif, bar: int, centre: int, player: Inst
 
 
 def drum_part(rng: random.Random, score: Score) -> list[BeatNote]:
-    """The style's pattern, every bar; a crash opens lively pieces."""
+    """Return the style's pattern, every bar; a crash opens lively pieces."""
     pattern = drums.strokes(drums.draw_pattern(rng, score.style, score.beats_per_bar))
     notes = [
         BeatNote(bar * score.beats_per_bar + beat, 0.25, drum, strength)

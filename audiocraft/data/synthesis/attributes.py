@@ -59,17 +59,17 @@ def _percentile(text: str) -> int:
 
 
 def is_held_out_pair(instrument: str, style: str) -> bool:
-    """Whether an instrument never plays in a style outside the held-out split (bass and drums always may)."""
+    """Return whether an instrument never plays in a style outside the held-out split (bass and drums always may)."""
     return instrument not in (BASS, DRUMS) and _percentile(f"pair {instrument} {style}") < HELD_OUT_PERCENT
 
 
 def is_held_out_key(key: Key, bpm: float) -> bool:
-    """Whether a key is never heard at tempi of this decade outside the held-out split."""
+    """Return whether a key is never heard at tempi of this decade outside the held-out split."""
     return _percentile(f"key {key.name} {int(bpm) // 10 * 10}") < HELD_OUT_PERCENT
 
 
 def is_held_out(attributes: Attributes) -> bool:
-    """Whether a piece has a held-out combination."""
+    """Return whether a piece has a held-out combination."""
     return is_held_out_key(attributes.key, attributes.bpm) or any(
         is_held_out_pair(name, attributes.style) for name in attributes.instruments
     )

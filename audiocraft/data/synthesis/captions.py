@@ -166,7 +166,7 @@ class Prompt:
 
 
 def every_phrase(*, short: bool) -> tuple[str, ...]:
-    """Everything that captions are put together from, but the names of instruments, styles and moods.
+    """Return everything that captions are put together from, but the names of instruments, styles and moods.
 
     Args:
         short: hasty captions too.
@@ -176,12 +176,12 @@ def every_phrase(*, short: bool) -> tuple[str, ...]:
 
 
 def pace_words(bpm: float) -> tuple[str, ...]:
-    """Words for a tempo: "slow", "fast"."""
+    """Return words for a tempo: "slow", "fast"."""
     return next(words for limit, words in _PACES if bpm < limit)
 
 
 def _synonym(rng: random.Random, words: Sequence[str]) -> str:
-    """The label half of the time, so that it is heard most."""
+    """Return the label half of the time, so that it is heard most."""
     return words[0] if rng.random() < 0.5 else rng.choice(words)
 
 
@@ -207,7 +207,7 @@ def _cased(rng: random.Random, text: str) -> str:
 
 
 def write(rng: random.Random, template: str, about: Attributes, known: Words = INSTRUMENT_WORDS) -> str:
-    """One caption from a template.
+    """Return one caption from a template.
 
     Args:
         known: the names that each instrument goes by.
@@ -262,7 +262,7 @@ _NEGATED_DRUMS = re.compile(r"\b(?:no|without) drums\b", re.IGNORECASE)
 
 
 def instruments_in(text: str) -> tuple[str, ...]:
-    """The instruments a text names, by their labels, in order."""
+    """Return the instruments a text names, by their labels, in order."""
     found = _NAME_PATTERN.findall(_NEGATED_DRUMS.sub("", text))
     return tuple(dict.fromkeys(_NAMES[word.lower()] for word in found))
 

@@ -70,7 +70,7 @@ class Piece:
         return f"music_{self.split}_{self.index:08d}"
 
     def labels(self) -> dict[str, Any]:
-        """The JSON record beside the sound: the fields of a music data set plus ours."""
+        """Return the JSON record beside the sound: the fields of a music data set plus ours."""
         about = self.attributes
         return {
             "title": f"{about.mood} {about.style} {self.index}",
@@ -98,7 +98,7 @@ class Piece:
 
 
 def generator_of(kind: str, split: str, seed: int, index: int) -> random.Random:
-    """The random generator of one clip.
+    """Return the random generator of one clip.
 
     Raises:
         InvalidInput: unknown split or negative index.
@@ -112,7 +112,7 @@ def generator_of(kind: str, split: str, seed: int, index: int) -> random.Random:
 
 
 def compose(seed: int, index: int, split: str = "train", duration: float = DURATION) -> Piece:
-    """The piece number `index` of a split.
+    """Return the piece number `index` of a split.
 
     Raises:
         InvalidInput: unknown split, negative index or a duration that is not positive.

@@ -117,7 +117,7 @@ def sizes(hours: float, sounds_share: float, collage_share: float = 0.0) -> dict
 
 
 def plan(hours: float, sounds_share: float, collage_share: float = 0.0) -> list[Clip]:
-    """All clips in writing order: every kind and split grows evenly from the start."""
+    """Return all clips in writing order: every kind and split grows evenly from the start."""
     placed = [
         ((index + 0.5) / size, Clip(kind, split, index))
         for (kind, split), size in sizes(hours, sounds_share, collage_share).items()

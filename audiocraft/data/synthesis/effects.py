@@ -35,7 +35,7 @@ def _unit(signal: Signal) -> Signal:
 
 
 def _slow(rng: Rng, size: int, period_s: float, low: float, high: float) -> Signal:
-    """A smooth random curve between two values that turns about every `period_s`."""
+    """Return a smooth random curve between two values that turns about every `period_s`."""
     count = max(4, int(size / SAMPLE_RATE / period_s) + 4)
     points = rng.uniform(low, high, count)
     position = np.linspace(0, count - 1.001, size)
@@ -249,7 +249,7 @@ def bell(rng: Rng, size: int) -> Signal:
 
 
 def door(rng: Rng, size: int) -> Signal:
-    """A creak, then a slam."""
+    """Return a creak, then a slam."""
     creak_s = min(rng.uniform(0.7, 1.3), 0.5 * size / SAMPLE_RATE)
     creak_size, slam_size = int(creak_s * SAMPLE_RATE), int(0.6 * SAMPLE_RATE)
     rate = np.linspace(rng.uniform(30, 50), rng.uniform(70, 120), creak_size)

@@ -90,5 +90,5 @@ PITCHED: tuple[str, ...] = tuple(one.name for one in _ALL if one.name != DRUMS)
 
 
 def players_of(role: str) -> tuple[str, ...]:
-    """Names of the instruments that may take a role."""
+    """Return names of the instruments that may take a role."""
     return tuple(one.name for one in _ALL if role in one.roles)

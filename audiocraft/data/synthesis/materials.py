@@ -278,7 +278,7 @@ _PACKAGES: MappingProxyType[str, Callable[[Path], Iterator[_Found]]] = MappingPr
 
 
 def is_held_out(name: str) -> bool:
-    """Whether a recording or preset of this name is for validation alone."""
+    """Return whether a recording or preset of this name is for validation alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 100 < _VALID_PERCENT
 
 
@@ -360,7 +360,7 @@ def _write_manifests(out: Path, materials: list[Material]) -> None:
 
 
 def read_index(folder: Path) -> list[Material]:
-    """The records of a materials folder.
+    """Return the records of a materials folder.
 
     Raises:
         MissingDependency: the folder holds no materials.

@@ -130,12 +130,12 @@ WORDS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 
 
 def preset_is_held_out(preset: Preset) -> bool:
-    """Whether a preset is only heard in the held-out split."""
+    """Return whether a preset is only heard in the held-out split."""
     return is_held_out(f"{FONTS[preset.font]} {preset.bank} {preset.program}")
 
 
 def seat(rng: random.Random, piece: Piece) -> list[Chair]:
-    """A player for each part of a piece."""
+    """Return a player for each part of a piece."""
     tuning = rng.uniform(-_LARGEST_DETUNE, _LARGEST_DETUNE) if rng.random() < _DETUNED_SHARE else 0.0
     chairs, taken = [], set[str]()
     for part in piece.parts:
@@ -167,7 +167,7 @@ class Playing:
     phases: tuple[float, float]
 
     def moved(self, seconds: float) -> float:
-        """Where a written time is played."""
+        """Return where a written time is played."""
         place = seconds / self.beat_s % 1.0
         # The off-beat comes late, what lies around it is stretched.
         late = self.swing * 0.5 * self.beat_s * (2 * place if place < 0.5 else 2 * (1 - place))

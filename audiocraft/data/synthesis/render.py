@@ -65,7 +65,7 @@ _SETTINGS: dict[str, int | float] = {
 
 
 def find_soundfont(path: str | Path | None = None) -> Path:
-    """The sound font to use: the argument, else the environment's AUDIOCRAFT_SOUNDFONT, else Debian's FluidR3.
+    """Return the sound font to use: the argument, else the environment's AUDIOCRAFT_SOUNDFONT, else Debian's FluidR3.
 
     Raises:
         MissingDependency: there is no such file.
@@ -142,7 +142,7 @@ class Renderer:
         return synth
 
     def stems(self, piece: Piece, voices: Sequence[Voice] | None = None) -> Samples:
-        """Every part alone, as FluidSynth plays it -> [parts, N].
+        """Return every part alone, as FluidSynth plays it, [parts, N].
 
         Args:
             voices: one for each part; by default the parts' own programs in the first sound font.
@@ -197,7 +197,7 @@ class Renderer:
         return (0.5 * (left + right))[:, :num_samples]
 
     def render(self, piece: Piece) -> Samples:
-        """The mixed piece, mono, between -1 and 1 -> [N]."""
+        """Return the mixed piece, mono, between -1 and 1, [N]."""
         mixed = np.zeros(round(piece.duration * SAMPLE_RATE), np.float64)
         for part, stem in zip(piece.parts, self.stems(piece), strict=True):
             mixed += stem * (10 ** (part.level / 20) / max(active_rms(stem), 1e-6))
@@ -210,12 +210,12 @@ def _renderer(soundfont: Path) -> Renderer:
 
 
 def render(piece: Piece, soundfont: str | Path | None = None) -> Samples:
-    """The sound of a piece at 24 kHz, mono -> [N]; the sound font is read once per process."""
+    """Return the sound of a piece at 24 kHz, mono, [N]; the sound font is read once per process."""
     return _renderer(find_soundfont(soundfont)).render(piece)
 
 
 def _channels(parts: tuple[Part, ...]) -> list[int]:
-    """A MIDI channel for each part; channels that differ modulo `_MAX_PARTS` end in separate signals."""
+    """Return a MIDI channel for each part; channels that differ modulo `_MAX_PARTS` end in separate signals."""
     melodic = iter((0, 2, 3))
     return [_DRUM_CHANNEL if part.role == DRUMS else next(melodic) for part in parts]
 

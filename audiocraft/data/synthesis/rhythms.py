@@ -90,7 +90,7 @@ FORMS = ("AABA", "AAAB", "ABAB", "AABB")
 
 
 def in_bar(hits: tuple[Hit, ...], beats_per_bar: int) -> tuple[Hit, ...]:
-    """The hits that fit a bar, cut at its end."""
+    """Return the hits that fit a bar, cut at its end."""
     return tuple(
         (start, min(length, beats_per_bar - start), what, strength)
         for start, length, what, strength in hits

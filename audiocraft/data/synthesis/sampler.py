@@ -60,7 +60,7 @@ class Shelf:
             self._strums[_chord(strum.label.split()[0])].append(strum)
 
     def sound(self, material: Material) -> Samples:
-        """The samples of a recording."""
+        """Return the samples of a recording."""
         if material.path not in self._sounds:
             self._sounds[material.path] = soundfile.read(self._folder / material.path, dtype="float32")[0]
         return self._sounds[material.path]
@@ -70,7 +70,7 @@ class Shelf:
         return rng.choice(self.kinds[kind])
 
     def play_drums(self, rng: random.Random, part: Part, size: int) -> NDArray[np.float64]:
-        """A drum part on a kit put together from recorded hits -> [size]"""
+        """Return a drum part on a kit put together from recorded hits, [size]"""
         kit: dict[str, tuple[Samples, float]] = {}
         out = np.zeros(size)
         for note in part.notes:
@@ -84,7 +84,7 @@ class Shelf:
         return out
 
     def play_piano(self, part: Part, size: int, cents: float, layer: str = "piano") -> NDArray[np.float64]:
-        """A part on the recorded grand -> [size]"""
+        """Return a part on the recorded grand, [size]"""
         out = np.zeros(size)
         for note in part.notes:
             name = next(name for limit, name in _PIANO_LAYERS if note.velocity < limit)
@@ -99,7 +99,7 @@ class Shelf:
         return out
 
     def can_strum(self, chords: Sequence[tuple[float, str]]) -> bool:
-        """Whether every chord is among the recorded ones or close to one."""
+        """Return whether every chord is among the recorded ones or close to one."""
         return all(self._nearest_strum(symbol) for _, symbol in chords)
 
     def _nearest_strum(self, symbol: str) -> tuple[tuple[int, frozenset[int]], int] | None:

@@ -128,7 +128,7 @@ class Scene:
     captions: tuple[str, ...]
 
     def labels(self) -> dict[str, Any]:
-        """The JSON record beside the sound."""
+        """Return the JSON record beside the sound."""
         return {
             "name": f"sound_{self.split}_{self.index:08d}",
             "description": self.captions[0],
@@ -144,17 +144,17 @@ class Scene:
 
 
 def every_phrase() -> tuple[str, ...]:
-    """Everything that captions are put together from, but the names of kinds."""
+    """Return everything that captions are put together from, but the names of kinds."""
     return (*_SHORT, *_ONE, *_TWO, *_SEQUENCE, *_ROOMS, *_FAR, *_NEAR, "twice", "three times")
 
 
 def phrases_of(kind: str) -> tuple[str, ...]:
-    """The words for a kind, the plainest first."""
+    """Return the words for a kind, the plainest first."""
     return PHRASES[kind] if kind in PHRASES else RECORDED[kind][0]
 
 
 def recordings_of(shelf: Shelf, kind: str) -> list[Material]:
-    """The recordings of a kind that the shelf's split may use, else any; empty where it is only synthesised."""
+    """Return the recordings of a kind that the shelf's split may use, else any; empty where it is only synthesised."""
     starts = RECORDED[kind][1] if kind in RECORDED else _ALSO.get(kind, ())
     if not starts:
         return []
@@ -168,7 +168,7 @@ def recordings_of(shelf: Shelf, kind: str) -> list[Material]:
 
 
 def compose_scene(seed: int, index: int, split: str = "train") -> Scene:
-    """The scene number `index` of a split."""
+    """Return the scene number `index` of a split."""
     rng = generator_of("scene", split, seed, index)
     form, kinds = _draw_kinds(rng, held_out=split == "heldout")
     sounds = tuple(_place(rng, form, place, kind) for place, kind in enumerate(kinds))
@@ -226,7 +226,7 @@ def _caption(rng: random.Random, form: str, sounds: tuple[Placed, ...], where: s
 
 
 def render_scene(scene: Scene, shelf: Shelf) -> Samples:
-    """The sound of a scene -> [N]"""
+    """Return the sound of a scene, [N]"""
     mixed = np.zeros(round(DURATION * SAMPLE_RATE))
     rng = random.Random(f"render/{scene.split}/{scene.seed}/{scene.index}")
     for number, one in enumerate(scene.sounds):
@@ -245,7 +245,7 @@ def render_scene(scene: Scene, shelf: Shelf) -> Samples:
 def _recorded(
     rng: random.Random, shelf: Shelf, recording: Material, one: Placed, size: int
 ) -> NDArray[np.float64]:
-    """A recording as often as it is wanted, each time a little different, at unit loudness -> [size]"""
+    """Return a recording as often as it is wanted, each time a little different, at unit loudness, [size]"""
     out, start = np.zeros(size), 0.0
     speed = 2 ** rng.uniform(-0.25, 0.25)
     for _ in range(one.times):
@@ -271,7 +271,7 @@ def _placed_in_space(rng: random.Random, scene: Scene, mixed: NDArray[np.float64
 
 
 def kinds_in(text: str) -> tuple[str, ...]:
-    """The kinds of sound that a text describes."""
+    """Return the kinds of sound that a text describes."""
     lowered = text.lower()
     return tuple(kind for kind in KINDS if any(_bare(phrase) in lowered for phrase in phrases_of(kind)))
 

@@ -117,7 +117,7 @@ class SoundScene:
         return f"sound_{self.split}_{self.index:08d}"
 
     def labels(self) -> dict[str, Any]:
-        """The JSON record beside the sound."""
+        """Return the JSON record beside the sound."""
         return {
             "name": self.name,
             "description": self.captions[0],
@@ -134,13 +134,13 @@ class SoundScene:
 
 
 def is_held_out_pair(first: str, second: str) -> bool:
-    """Whether two kinds are never heard together outside the held-out split."""
+    """Return whether two kinds are never heard together outside the held-out split."""
     text = "sounds " + " ".join(sorted((first, second)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 100 < HELD_OUT_PERCENT
 
 
 def compose_sound(seed: int, index: int, split: str = "train", duration: float = DURATION) -> SoundScene:
-    """The scene number `index` of a split: one kind, two together, or two in a row.
+    """Return the scene number `index` of a split: one kind, two together, or two in a row.
 
     Raises:
         InvalidInput: unknown split, negative index, or a duration too short for the events.
@@ -200,13 +200,13 @@ def _captions(rng: random.Random, form: str, kinds: tuple[str, ...]) -> tuple[st
 
 
 def kinds_in(text: str) -> tuple[str, ...]:
-    """The kinds of sound a text describes."""
+    """Return the kinds of sound a text describes."""
     lowered = text.lower()
     return tuple(kind for kind, phrases in PHRASES.items() if any(phrase in lowered for phrase in phrases))
 
 
 def render_sound(scene: SoundScene) -> NDArray[np.float32]:
-    """The sound of a scene at 24 kHz, mono -> [N]."""
+    """Return the sound of a scene at 24 kHz, mono, [N]."""
     import numpy as np
 
     from audiocraft.data.synthesis.effects import SAMPLE_RATE, synthesize

@@ -94,12 +94,12 @@ def echo(signal: Signal, seconds: float, feedback: float, share: float) -> Signa
 
 
 def warp(signal: Signal, positions: Signal) -> Signal:
-    """The signal at fractional positions in samples."""
+    """Return the signal at fractional positions in samples."""
     return np.interp(positions, np.arange(len(signal)), signal)
 
 
 def chorus(signal: Signal, rate: float, depth_s: float, share: float) -> Signal:
-    """A detuned copy: a delay that swings."""
+    """Return a detuned copy: a delay that swings."""
     index = np.arange(len(signal), dtype=np.float64)
     swing = 0.5 + 0.5 * np.sin(2 * np.pi * rate * index / SAMPLE_RATE)
     return signal + share * warp(signal, index - SAMPLE_RATE * (0.008 + depth_s * swing))
@@ -174,7 +174,7 @@ def _log_uniform(rng: random.Random, low: float, high: float) -> float:
 
 
 def draw_part(rng: random.Random, beat_s: float, *, drums: bool) -> list[Effect]:
-    """Effects of one instrument: usually none, sometimes one or two."""
+    """Return effects of one instrument: usually none, sometimes one or two."""
     chain = []
     if rng.random() < 0.5:
         chain.append(_draw_equaliser(rng, 3, 7.0))
@@ -198,7 +198,7 @@ def draw_part(rng: random.Random, beat_s: float, *, drums: bool) -> list[Effect]
 
 
 def draw_mix(rng: random.Random, room_share: float) -> list[Effect]:
-    """Effects of the whole: from dry to drowned, from clean to an old tape.
+    """Return effects of the whole: from dry to drowned, from clean to an old tape.
 
     Args:
         room_share: the room that suits the mood, beside which the real one is drawn.
@@ -238,7 +238,7 @@ def _draw_equaliser(rng: random.Random, count: int, strongest: float) -> Effect:
 
 
 def apply(chain: Sequence[Effect], signal: Signal) -> Signal:
-    """The signal through every effect of a chain, in order."""
+    """Return the signal through every effect of a chain, in order."""
     for effect in chain:
         signal = effect(signal)
     return signal

@@ -42,7 +42,7 @@ def lay_out(symbols: Sequence[str], chord_beats: float, total_beats: float) -> t
 
 
 def span_at(spans: Sequence[Span], beat: float) -> Span:
-    """The chord that sounds at a beat (the last one past the end)."""
+    """Return the chord that sounds at a beat (the last one past the end)."""
     for span in spans:
         if beat < span.end - 1e-6:
             return span
@@ -50,7 +50,7 @@ def span_at(spans: Sequence[Span], beat: float) -> Span:
 
 
 def nearest(pitch_class: int, pitch: float) -> int:
-    """The MIDI pitch of a pitch class closest to a pitch; the lower one on a tie."""
+    """Return the MIDI pitch of a pitch class closest to a pitch; the lower one on a tie."""
     base = int(pitch) - (int(pitch) - pitch_class) % 12
     return min((base, base + 12), key=lambda candidate: (abs(candidate - pitch), candidate))
 
@@ -65,7 +65,7 @@ def fold(pitch: int, low: int, high: int) -> int:
 
 
 def voice(chord: Chord, centre: float, previous: Sequence[int] | None = None) -> tuple[int, ...]:
-    """A close voicing, lowest note first: the inversion near centre that moves least from the previous one."""
+    """Return a close voicing, lowest note first: the inversion near centre that moves least from the previous one."""
     classes = chord.pitch_classes[:4]
     candidates: list[tuple[int, ...]] = []
     for turn in range(len(classes)):
@@ -89,7 +89,7 @@ def voice(chord: Chord, centre: float, previous: Sequence[int] | None = None) ->
 
 
 def scale_over(key: Key, chord: Chord) -> tuple[int, ...]:
-    """The scale a melody uses over a chord: the key's, with the leading tone where the chord has it."""
+    """Return the scale a melody uses over a chord: the key's, with the leading tone where the chord has it."""
     leading = (key.tonic + 11) % 12
     flat_seventh = (key.tonic + 10) % 12
     if key.mode == "minor" and leading in chord.pitch_classes:
@@ -110,5 +110,5 @@ def step_in(scale: Sequence[int], pitch: int, steps: int) -> int:
 
 
 def snap(classes: Sequence[int], pitch: float) -> int:
-    """The pitch closest to the given one whose pitch class is among `classes`."""
+    """Return the pitch closest to the given one whose pitch class is among `classes`."""
     return min((nearest(one, pitch) for one in classes), key=lambda note: (abs(note - pitch), note))

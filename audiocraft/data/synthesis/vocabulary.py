@@ -22,7 +22,7 @@ _SOUND_GROUPS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 
 
 def vocabulary_of(*, music: bool, recipe: str = "plain") -> Vocabulary:
-    """The words of a recipe's music or sounds."""
+    """Return the words of a recipe's music or sounds."""
     wide = recipe == "wide"
     return _music(wide=wide) if music else _sounds(wide=wide)
 
@@ -50,7 +50,7 @@ def _sounds(*, wide: bool) -> Vocabulary:
 
 
 def _ways(kind: str, phrases: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """The plainest phrase of a kind, and the others."""
+    """Return the plainest phrase of a kind, and the others."""
     return phrases[0], _others(phrases[0], dict.fromkeys((kind, *phrases)))
 
 
@@ -59,6 +59,6 @@ def _others(name: str, ways: Iterable[str]) -> tuple[str, ...]:
 
 
 def _words(phrases: Iterable[str]) -> tuple[str, ...]:
-    """The words of templates, without what is put into them."""
+    """Return the words of templates, without what is put into them."""
     plain = (re.sub(r"\{\w+\}", " ", phrase) for phrase in phrases)
     return tuple(sorted({word for phrase in plain for word in words_of(phrase)}))

@@ -47,7 +47,7 @@ class Sources:
         return [self.packages / file for file in FONT_FILES.values()]
 
     def digest(self) -> str:
-        """A short name for what a corpus was made from.
+        """Return a short name for what a corpus was made from.
 
         Raises:
             MissingDependency: a sound font or the recordings are not there.
@@ -66,7 +66,7 @@ class Studio:
         self._shelves = {held_out: Shelf(sources.materials, held_out=held_out) for held_out in (False, True)}
 
     def shelf(self, split: str) -> Shelf:
-        """The recordings that a split may use."""
+        """Return the recordings that a split may use."""
         return self._shelves[split == "heldout"]
 
     def music(self, seed: int, index: int, split: str) -> tuple[Samples, dict[str, Any]]:
@@ -111,7 +111,7 @@ class Studio:
     def _recorded(
         self, rng: random.Random, piece: Piece, part: Part, chair: Chair
     ) -> NDArray[np.float64] | None:
-        """The part on recorded instruments, where there are some and the dice say so."""
+        """Return the part on recorded instruments, where there are some and the dice say so."""
         shelf, size, dice = self.shelf(piece.split), round(piece.duration * SAMPLE_RATE), rng.random()
         if part.role == DRUMS and dice < _SAMPLED_DRUMS:
             return shelf.play_drums(rng, part, size)
@@ -144,7 +144,7 @@ class Studio:
 
 
 def _renamed(rng: random.Random, piece: Piece, chairs: list[Chair]) -> Piece:
-    """The piece with the names of those who play it, and captions that use them."""
+    """Return the piece with the names of those who play it, and captions that use them."""
     about = piece.attributes
     line_up = tuple((role, chair.player.name) for (role, _), chair in zip(about.line_up, chairs, strict=True))
     about = replace(about, line_up=line_up)
@@ -154,7 +154,7 @@ def _renamed(rng: random.Random, piece: Piece, chairs: list[Chair]) -> Piece:
 
 
 def _loops(rng: random.Random, shelf: Shelf, size: int) -> NDArray[np.float64]:
-    """One loop, again and again, at its own or another speed."""
+    """Return one loop, again and again, at its own or another speed."""
     loop = faster(shelf.sound(shelf.draw(rng, materials.LOOP)), rng.uniform(0.8, 1.25))
     return np.resize(loop, size)
 
@@ -203,7 +203,7 @@ def _notes(rng: random.Random, shelf: Shelf, size: int) -> NDArray[np.float64]:
 
 
 def _hits(rng: random.Random, shelf: Shelf, size: int) -> NDArray[np.float64]:
-    """A beat of a few drums on a random pattern."""
+    """Return a beat of a few drums on a random pattern."""
     out, step = np.zeros(size), 15 / rng.uniform(60, 170)
     for _ in range(rng.randint(2, 5)):
         sound = faster(shelf.sound(shelf.draw(rng, materials.HIT)), rng.uniform(0.7, 1.4))
@@ -231,7 +231,7 @@ _LAYERS = {
 
 @functools.lru_cache(maxsize=1)
 def open_studio(sources: Sources) -> Studio:
-    """The studio of this process."""
+    """Return the studio of this process."""
     return Studio(sources)
 
 

@@ -46,14 +46,14 @@ class AudioStream:
 
     @torch.inference_mode()
     def push(self, frames: Tensor) -> Tensor:
-        """The next frames [B, ..., t] -> the samples [B, C, n] that they settle; n may be 0."""
+        """Take the next frames [B, ..., t] and return the samples [B, C, n] that they settle; n may be 0."""
         with fitting_codes():
             rows = [decoder.push(row) for decoder, row in zip(self._decoders, frames.split(1), strict=True)]
         return self._handed_on(rows)
 
     @torch.inference_mode()
     def finish(self, frames: Tensor | None = None) -> Tensor:
-        """The last frames, if there are any -> the samples [B, C, n] that remain."""
+        """Take the last frames, if there are any, and return the samples [B, C, n] that remain."""
         rows = [None] * len(self._decoders) if frames is None else frames.split(1)
         with fitting_codes():
             last = [decoder.finish(row) for decoder, row in zip(self._decoders, rows, strict=True)]

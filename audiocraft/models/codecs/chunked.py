@@ -55,7 +55,7 @@ class Joiner:
         return settled.to(self._dtype)
 
     def finish(self) -> tuple[Tensor, ...]:
-        """What is left after the last chunk; nothing where there was none."""
+        """Return what is left after the last chunk; nothing where there was none."""
         if self._audio is None or self._weights is None:
             return ()
         return ((self._audio / self._weights).to(self._dtype),)
@@ -181,7 +181,7 @@ class ChunkedEncodecModel(EncodecModel):
         return 2 * self.chunk_frames - 1 - min(stride_frames, self.chunk_frames)
 
     def _decoded(self, codes: Tensor, scale: Tensor | None) -> Tensor:
-        """One chunk; a rate that was rounded may have added samples."""
+        """Return one chunk; a rate that was rounded may have added samples."""
         return super().decode(codes, scale)[..., : self.chunk_samples]
 
     def _chunks(self, x: Tensor) -> list[Tensor]:

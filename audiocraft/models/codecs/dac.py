@@ -103,12 +103,12 @@ class DACModel(CompressionModel):
         return self.quantizer.decode(codes)
 
     def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> DACState:
-        """A fresh state for `decode_step`, owned by the caller; the place in the piece makes no difference."""
+        """Return a fresh state for `decode_step`, owned by the caller; the place in the piece makes no difference."""
         return DACState()
 
     def decode_step(self, codes: Tensor, state: DACState, *, final: bool = False) -> Tensor:
-        """The next codes [B, K, t] -> the samples [B, 1, n] that they settle. Each step decodes anew the few frames
-        that the next samples depend on."""
+        """Take the next codes [B, K, t] and return the samples [B, 1, n] that they settle. Each step decodes anew
+        the few frames that the next samples depend on."""
         if state.finished:
             raise InvalidInput("this stream was ended by a final step; start another state", field="state")
         state.finished = final

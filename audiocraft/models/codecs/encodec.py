@@ -106,7 +106,7 @@ class CompressionModel(ABC, nn.Module):
         raise InvalidInput(f"{type(self).__name__} does not stream; encode whole clips with encode()")
 
     def open_stream(self, batch_size: int = 1) -> StreamDecoder:
-        """A stream of `batch_size` rows of codes that are decoded piece by piece."""
+        """Return a stream of `batch_size` rows of codes that are decoded piece by piece."""
         return StreamDecoder(self, batch_size)
 
     def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> Any:
@@ -176,7 +176,7 @@ class StreamingNetwork(Protocol):
     """What an encoder or decoder needs to work piece by piece; SEANet and our own networks have it."""
 
     def init_state(self, batch_size: int) -> Any:
-        """The state of streams that have not begun."""
+        """Return the state of streams that have not begun."""
 
     def __call__(self, x: Tensor, *, state: Any) -> Tensor:
         """The next piece in, what it settles out."""
@@ -304,8 +304,8 @@ class EncodecModel(CompressionModel):
     def quantize_step(
         self, frames: Tensor, held: Tensor | None, *, num_codebooks: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """The next frames [B, D, t] of a stream -> codes [B, K, t], and what the next step takes as `held`; None at the
-        beginning."""
+        """Take the next frames [B, D, t] of a stream and return codes [B, K, t], and what the next step takes as
+        `held`; None at the beginning."""
         if not isinstance(self.quantizer, ResidualVectorQuantizer):
             return self._quantize(frames, num_codebooks), None
         return self.quantizer.encode_step(frames, held, n_q=num_codebooks)
@@ -339,8 +339,8 @@ class EncodecModel(CompressionModel):
     def encode_step(
         self, x: Tensor, state: CodecState, *, num_codebooks: int | None = None, final: bool = False
     ) -> Tensor:
-        """The next samples x [B, C, n], any n -> the codes [B, K, t] that they complete. All steps together equal
-        `encode`; `final` ends the stream and pads the last frame, as `encode` does."""
+        """Take the next samples x [B, C, n], any n, and return the codes [B, K, t] that they complete. All steps
+        together equal `encode`; `final` ends the stream and pads the last frame, as `encode` does."""
         self._check_audio(x)
         frames = self._advance(self.encoder, x, state, final)
         return self._quantize(frames, num_codebooks)
@@ -358,8 +358,8 @@ class EncodecModel(CompressionModel):
         return CodecState(layers=layers)
 
     def decode_step(self, codes: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
-        """The next codes [B, K, t] -> audio [B, C, t * hop]. All steps together equal `decode`. Models that look ahead,
-        or whose padding reflects the signal, hold samples back until what they need is here."""
+        """Take the next codes [B, K, t] and return audio [B, C, t * hop]. All steps together equal `decode`. Models
+        that look ahead, or whose padding reflects the signal, hold samples back until what they need is here."""
         return self.decode_latent_step(self.decode_latent(codes), state, final=final)
 
     def decode_latent_step(self, latent: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
@@ -416,8 +416,8 @@ class EncodecModel(CompressionModel):
 
 
 def defined_audio(x: Tensor) -> Tensor:
-    """Audio [B, C, N] as an encoder takes it: integer PCM is scaled, and undefined samples are refused where a look at
-    them costs nothing."""
+    """Return audio [B, C, N] as an encoder takes it: integer PCM is scaled, and undefined samples are refused where
+    a look at them costs nothing."""
     if not x.is_floating_point():
         x = f32_pcm(x)
     if x.device.type == "cpu" and not x.isfinite().all():

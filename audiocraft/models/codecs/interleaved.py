@@ -129,7 +129,7 @@ class InterleaveStereoCompressionModel(CompressionModel):
         return self.model.decode_delay * self.num_virtual_steps + self.num_virtual_steps - 1
 
     def _checked(self, codes: Tensor, *, whole: bool = True) -> Tensor:
-        """Codes of both channels, as `checked_codes` returns them.
+        """Return codes of both channels, as `checked_codes` returns them.
 
         Args:
             whole: both channels of a frame must be there.

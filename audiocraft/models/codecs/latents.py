@@ -56,7 +56,7 @@ class LatentCodec:
 
     @torch.no_grad()
     def coarse(self, wav: Tensor) -> Tensor:
-        """Audio [B, C, N] -> what the first codebook says of it [B, D, T], at its own mean and deviation."""
+        """Turn audio [B, C, N] into what the first codebook says of it [B, D, T], at its own mean and deviation."""
         wav = (
             wav if wav.shape[1] == self.channels else wav.mean(1, keepdim=True).expand(-1, self.channels, -1)
         )
@@ -73,7 +73,7 @@ class LatentCodec:
         return made
 
     def open_stream(self, batch_size: int = 1) -> StreamDecoder:
-        """A stream of `batch_size` rows of latents that are decoded piece by piece."""
+        """Return a stream of `batch_size` rows of latents that are decoded piece by piece."""
         return StreamDecoder(self, batch_size)
 
     # ------------------------------------------------------------------ what StreamDecoder asks

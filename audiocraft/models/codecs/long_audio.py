@@ -19,7 +19,7 @@ _CONTEXT_S = 4.0
 
 @torch.no_grad()
 def encode_pieces(codec: CompressionModel, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Audio [B, C, n] in pieces that follow each other -> the codes [B, K, t] of all of it, in pieces too."""
+    """Turn audio [B, C, n] in pieces that follow each other into the codes [B, K, t] of all of it, in pieces too."""
     steps = getattr(codec, "num_virtual_steps", 1)  # of a frame, where both channels of stereo have one each
     hop, rate = round(codec.sample_rate / codec.frame_rate * steps), codec.frame_rate / steps
     predicting = codec if isinstance(codec, EncodecModel) and codec.predicts else None
@@ -50,7 +50,7 @@ def encode_audio(codec: CompressionModel, wav: Tensor) -> tuple[Tensor, Tensor |
 
 
 def works_in_pieces(codec: CompressionModel) -> bool:
-    """Whether a part of the audio has the codes that it has within the whole."""
+    """Return whether a part of the audio has the codes that it has within the whole."""
     hop = codec.sample_rate / codec.frame_rate
     looks_at_all = any(
         isinstance(part, nn.GroupNorm)

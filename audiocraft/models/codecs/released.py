@@ -40,7 +40,7 @@ class DAC(DACModel):
 
 
 def load_dac(name: str | Path, device: torch.device | str = "cpu") -> CompressionModel:
-    """The DAC called `name`; a published one by its short name is a `DAC`, as in the original."""
+    """Return the DAC called `name`; a published one by its short name is a `DAC`, as in the original."""
     for model_type in _published():
         if str(name) == _SHORT + model_type:
             return DAC(model_type).to(device)
@@ -48,7 +48,7 @@ def load_dac(name: str | Path, device: torch.device | str = "cpu") -> Compressio
 
 
 def _published() -> dict[str, str]:
-    """Where the weights of each type of DAC model are published."""
+    """Return where the weights of each type of DAC model are published."""
     releases = family_called("dac").releases
     return {alias.removeprefix(_SHORT): made.repo for made in releases for alias in made.aliases}
 

@@ -27,7 +27,8 @@ def fitting_codes() -> Iterator[None]:
 
 
 def must_check(codes: Tensor) -> bool:
-    """Whether a decoder looks at the values of `codes`: where that costs nothing, or nobody has done it before."""
+    """Return whether a decoder looks at the values of `codes`: where that costs nothing, or nobody has done it
+    before."""
     return codes.numel() > 0 and not (codes.is_cuda and _codes_fit.get())
 
 
@@ -44,11 +45,11 @@ class DecoderStream(Protocol):
         ...
 
     def push(self, codes: Tensor) -> Tensor:
-        """The next frames [B, ..., t] -> the samples [B, C, n] that they settle; n may be 0."""
+        """Take the next frames [B, ..., t] and return the samples [B, C, n] that they settle; n may be 0."""
         ...
 
     def finish(self, codes: Tensor | None = None) -> Tensor:
-        """The last frames, if there are any -> the samples [B, C, n] that remain."""
+        """Take the last frames, if there are any, and return the samples [B, C, n] that remain."""
         ...
 
 
@@ -120,7 +121,7 @@ class StreamDecoder:
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
-        """The next codes [B, K, t] -> the samples [B, C, n] that they settle; n may be 0."""
+        """Take the next codes [B, K, t] and return the samples [B, C, n] that they settle; n may be 0."""
         self._check(codes)
         self._empty = codes[..., :0]
         if self._state is None:

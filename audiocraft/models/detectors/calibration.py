@@ -9,7 +9,7 @@ _ROUNDS, _RIDGE = 100, 1e-4
 
 
 def auc(real: Tensor, fake: Tensor) -> float:
-    """The chance that a random real score [M] lies above a random fake one [M']; ties count half."""
+    """Return the chance that a random real score [M] lies above a random fake one [M']; ties count half."""
     above = torch.searchsorted(fake.double().sort().values, real.double(), side="left").double()
     equal = torch.searchsorted(fake.double().sort().values, real.double(), side="right").double() - above
     return float((above + equal / 2).mean() / len(fake))
@@ -57,8 +57,8 @@ def fit_logistic(real: Tensor, fake: Tensor) -> tuple[Tensor, float]:
 
 
 def best_threshold(real: Tensor, fake: Tensor) -> float:
-    """The value that tells real [M] from fake [M'] scores with the fewest errors in both classes, counted equally; in
-    the middle, where many do."""
+    """Return the value that tells real [M] from fake [M'] scores with the fewest errors in both classes, counted
+    equally; in the middle, where many do."""
     values = torch.cat([real, fake]).unique()
     if len(values) == 1:
         return float(values[0])

@@ -126,7 +126,7 @@ class Detector(nn.Module):
         ) / rate
 
     def probability(self, name: str, raw: Tensor) -> Tensor:
-        """A raw score of one discriminator as the probability that the audio is real."""
+        """Return a raw score of one discriminator as the probability that the audio is real."""
         platt = self.config.calibration.platt(name)
         return torch.sigmoid(platt.scale * raw + platt.shift)
 
@@ -151,8 +151,8 @@ def load_detector(name: str | Path = BUNDLED, device: torch.device | str = "cpu"
 
 
 def build_detector(config: DetectorConfig, *, device: torch.device | str = "cpu") -> Detector:
-    """An untrained detector on `device`. It is small and computes its tables when it is built, so that it gets memory
-    on the CPU where others are laid out on "meta"."""
+    """Return an untrained detector on `device`. It is small and computes its tables when it is built, so that it
+    gets memory on the CPU where others are laid out on "meta"."""
     place = "cpu" if torch.device(device).type == "meta" else device
     return Detector(config).to(place).eval()
 

@@ -21,7 +21,7 @@ SILENT = 10 ** (-70 / 20)
 
 
 def checked_audio(audio: Tensor) -> Tensor:
-    """Audio [..., C, N] that can be marked, or a refusal."""
+    """Return audio [..., C, N] that can be marked, or a refusal."""
     if audio.dim() < 2:
         raise InvalidInput(
             f"audio to mark is [batch, channels, samples], got {list(audio.shape)}", field="audio"
@@ -63,8 +63,8 @@ def checked_message(message: Tensor | None, nbits: int, rows: int) -> Tensor | N
 
 
 def mark_of(generator: MarkGenerator, audio: Tensor, message: Tensor | None, sample_rate: int) -> Tensor:
-    """The mark [B, C, N] of audio [B, C, N], which is to be added to it. Channels carry the same message, at the same
-    time, so that their mean carries it too."""
+    """Return the mark [B, C, N] of audio [B, C, N], which is to be added to it. Channels carry the same message, at
+    the same time, so that their mean carries it too."""
     rows, channels, length = checked_audio(audio).shape
     rate = checked_rate(sample_rate, "sample_rate")
     message = checked_message(message, generator.nbits, rows)
@@ -132,7 +132,7 @@ class WatermarkStream:
 
     @torch.inference_mode()
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [C, n] -> those [C, m] that are marked by now."""
+        """Take the next samples [C, n] and return those [C, m] that are marked by now."""
         heard = audio.detach().to("cpu", torch.float32)
         self._held = torch.cat([self._held, heard], dim=-1)
         return self._marked(self._up.push(self._marks.push(self._down.push(heard)))).to(audio.device)

@@ -132,7 +132,7 @@ class ModulationGenerator(_Modulations):
         return torch.cat([one, 2 * message.to(one) - 1], dim=1)[..., None]
 
     def _heard(self, weighed: Tensor, patterns: Tensor, clock: Tensor) -> Tensor:
-        """How strongly each pattern is in the host lately, at the clock's phase, in multiples of chance [B, 1 +
+        """Return how strongly each pattern is in the host lately, at the clock's phase, in multiples of chance [B, 1 +
         nbits, T]."""
         weights = torch.linspace(0, 1, self.past, device=weighed.device)
         weights = (weights / weights.sum())[None, None]
@@ -142,7 +142,7 @@ class ModulationGenerator(_Modulations):
         return averaged(there.real, weights, causal=True) / (chance + _SMALL).sqrt()
 
     def _strength(self, levels: Tensor, away: Tensor) -> Tensor:
-        """The largest change of each band [B, bands, T]."""
+        """Return the largest change of each band [B, bands, T]."""
         balance = levels - torch.logsumexp(levels, dim=1, keepdim=True)
         first, *others = self.strength
         hidden = F.pad(F.gelu(first(torch.cat([balance / 4 + 1, away], dim=1))), (2, 0))
@@ -218,8 +218,8 @@ class ModulationDetector(_Modulations):
         return torch.cat([there, self.last_look * read], dim=1)
 
     def _found(self, levels: Tensor) -> Tensor:
-        """How strongly each pattern is there, in multiples of chance: complex [B, 1 + nbits, T], at an angle that is
-        the clock's and the same for all of them."""
+        """Return how strongly each pattern is there, in multiples of chance: complex [B, 1 + nbits, T], at an angle
+        that is the clock's and the same for all of them."""
         weights = smoother(self.memory).to(levels)
         turned, chance = self.responses(levels)
         there = torch.complex(averaged(turned.real, weights), averaged(turned.imag, weights))
@@ -309,7 +309,7 @@ def _decided(logits: Tensor) -> Tensor:
 
 
 def _along(x: Tensor, direction: Tensor) -> Tensor:
-    """How far x reaches in the direction of another complex number."""
+    """Return how far x reaches in the direction of another complex number."""
     return (x * direction.conj()).real / (direction.abs() + 0.5)
 
 
@@ -322,7 +322,8 @@ class _Frames:
         self.came = self.made = 0  # samples, frames
 
     def push(self, audio: Tensor) -> Tensor | None:
-        """The next samples [B, n] -> the frames that they complete, padded as `BandLevels.spectra` takes them."""
+        """Take the next samples [B, n] and return the frames that they complete, padded as `BandLevels.spectra`
+        takes them."""
         if self._held is None:
             self._held = audio.new_zeros(self._rows, self._bands.hop)
         self.came += audio.shape[-1]
@@ -330,7 +331,7 @@ class _Frames:
         return self._complete()
 
     def finish(self) -> Tensor | None:
-        """The frames that the last samples and the silence behind them make."""
+        """Return the frames that the last samples and the silence behind them make."""
         if self._held is None or not self.came:
             return None
         missing = (self._bands.num_frames(self.came) + 1) * self._bands.hop - self._bands.hop - self.came
@@ -361,7 +362,7 @@ class ModulationStream:
 
     @torch.inference_mode()
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [B, n] -> the mark [B, m] of those that are settled."""
+        """Take the next samples [B, n] and return the mark [B, m] of those that are settled."""
         return self._made(self._frames.push(audio))
 
     @torch.inference_mode()

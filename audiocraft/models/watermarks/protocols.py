@@ -12,11 +12,11 @@ class MarkStream(Protocol):
     within rounding, and memory does not grow."""
 
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [B, n] -> what they settle [B, ..., m]; m may be 0."""
+        """Take the next samples [B, n] and return what they settle [B, ..., m]; m may be 0."""
         ...
 
     def finish(self) -> Tensor:
-        """What remains [B, ..., m], so that the results are as long as the audio was."""
+        """Return what remains [B, ..., m], so that the results are as long as the audio was."""
         ...
 
 

@@ -20,7 +20,7 @@ MESSAGE = "1010110000110101"
 
 
 def message_bits(nbits: int) -> Tensor | None:
-    """The message [nbits] of 0 and 1 in a watermark of so many bits; None where there is no room for one."""
+    """Return the message [nbits] of 0 and 1 in a watermark of so many bits; None where there is no room for one."""
     if not nbits:
         return None
     repeated = MESSAGE * -(-nbits // len(MESSAGE))
@@ -29,14 +29,14 @@ def message_bits(nbits: int) -> Tensor | None:
 
 @cache
 def provenance_mark(name: str = PROVENANCE) -> Watermark:
-    """The mark as a processor; `name` is a watermark as `load_audioseal_models` takes it. It is loaded once."""
+    """Return the mark as a processor; `name` is a watermark as `load_audioseal_models` takes it. It is loaded once."""
     model = load_audioseal_models(name)
     return Watermark(model.generator, message_bits(model.nbits))  # type: ignore[arg-type]
 
 
 def way_out(finish: Finish) -> AudioProcessor:
-    """What audio passes on its way out: the mark, where `finish` names one, then the finishing step, so that the mark
-    cannot lift a peak above the ceiling."""
+    """Return what audio passes on its way out: the mark, where `finish` names one, then the finishing step, so that
+    the mark cannot lift a peak above the ceiling."""
     if finish.watermark is None:
         return finish
     return Series((provenance_mark(finish.watermark), replace(finish, watermark=None)))
@@ -48,5 +48,5 @@ def finished_and_marked(wav: Tensor, sample_rate: int, finish: Finish) -> Tensor
 
 
 def marked(wav: Tensor, sample_rate: int, watermark: str | None) -> Tensor:
-    """A whole piece wav [C, N] with the mark alone; None: as it is."""
+    """Return a whole piece wav [C, N] with the mark alone; None: as it is."""
     return wav if watermark is None else processed(wav, sample_rate, provenance_mark(watermark))

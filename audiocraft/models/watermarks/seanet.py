@@ -110,7 +110,7 @@ class SEANetMarkStream:
 
     @torch.inference_mode()
     def push(self, audio: Tensor) -> Tensor:
-        """The next samples [B, n] -> the mark [B, m] of those that are settled."""
+        """Take the next samples [B, n] and return the mark [B, m] of those that are settled."""
         self._came += audio.shape[-1]
         hidden = self._network.encoder(audio[:, None], state=self._encoder)
         return self._out(self._network.decoder(self._told(hidden), state=self._decoder))

@@ -189,7 +189,7 @@ class Chain:
         return self._lengths(self._steps(), length)[-1]
 
     def run_piece(self, x: Tensor, first: int, low: int, high: int, *, last: bool) -> Tensor | None:
-        """Rows low ... high - 1 of the output, of an input of which x [B, n, D] is here, from row `first` on.
+        """Return rows low ... high - 1 of the output, of an input of which x [B, n, D] is here, from row `first` on.
 
         Args:
             last: nothing follows x; else the rows asked for hear nothing that follows. None where the input is too
@@ -224,7 +224,7 @@ class Chain:
         return steps
 
     def _current(self, source: int | None = None) -> tuple[int, int]:
-        """What the next layer reads: a signal, by default the last one, and which plane of it."""
+        """Return what the next layer reads: a signal, by default the last one, and which plane of it."""
         kind, self._pending = self._pending, 0
         index = len(self._signals) - 1 if source is None else source
         signal = self._signals[index]
@@ -319,7 +319,7 @@ class Chain:
         return 4 * made.channels * len(made.planes)
 
     def _chunk(self, steps: Sequence[_Op], groups: Iterable[tuple[int, int]]) -> int:
-        """Rows of the output for which what groups pass on to each other fits in the last cache."""
+        """Return rows of the output for which what groups pass on to each other fits in the last cache."""
         kept = [0, *(steps[last - 1].target for _, last in groups)]
         each = sum(self._row_bytes(signal) * self._signals[signal].rate for signal in kept[:-1])
         return max(1, int(_PIECE_BYTES / each * self._signals[-1].rate))
@@ -327,7 +327,7 @@ class Chain:
     def _network(
         self, steps: Sequence[_Op], groups: Sequence[tuple[int, int]], rows: int | None = None
     ) -> Network:
-        """The network as the kernels read it; `rows` of a tile, where the caller knows better."""
+        """Return the network as the kernels read it; `rows` of a tile, where the caller knows better."""
 
         def signal(made: _Buffer) -> Signal:
             active = made.activation if _ACTIVE in made.planes else 0
@@ -357,13 +357,13 @@ class Chain:
         return step.columns if step.narrow else -(-step.columns // self._panel) * self._panel
 
     def _tile(self, steps: Sequence[_Op], rows: int | None) -> tuple[int, int]:
-        """Rows of a tile, and panels where the step is alone."""
+        """Return rows of a tile, and panels where the step is alone."""
         if len(steps) == 1:
             return rows or _ROWS_ALONE, _PANELS_ALONE
         return rows or max(16, int(_TILE_BYTES / self._inside_bytes(steps))), 1
 
     def _inside_bytes(self, steps: Sequence[_Op]) -> float:
-        """What is made on the way to a row of the last step's target."""
+        """Return what is made on the way to a row of the last step's target."""
         rate = self._signals[steps[-1].target].rate
         inside = [self._signals[step.target] for step in steps[:-1]]
         return sum(4 * made.channels * len(made.planes) * made.rate / rate for made in inside)

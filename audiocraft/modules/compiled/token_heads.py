@@ -44,8 +44,8 @@ class CompiledHeads:
         norm: nn.Module | None,
         heads: Iterable[nn.Module],
     ) -> CompiledHeads | None:
-        """The description of these modules around the layers that `compiled` runs, or None where the kernels cannot run
-        them as they are."""
+        """Return the description of these modules around the layers that `compiled` runs, or None where the kernels
+        cannot run them as they are."""
         own: list[Any] = list(heads)
         tables = list(tables)
         if not isinstance(compiled, CompiledTransformer) or not _run(
@@ -108,7 +108,7 @@ def _run(
     heads: Sequence[Any],
     transformer: Any,
 ) -> bool:
-    """Whether the kernels know everything that these modules do."""
+    """Return whether the kernels know everything that these modules do."""
     kinds = (nn.Linear, PackedLinear)
     norms = [] if norm is None else [norm]
     if not (

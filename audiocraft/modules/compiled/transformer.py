@@ -59,7 +59,7 @@ class CompiledTransformer:
 
     @classmethod
     def of(cls, layers: Sequence[nn.Module]) -> CompiledTransformer | None:
-        """The description of these layers, or None where the kernels cannot run them as they are."""
+        """Return the description of these layers, or None where the kernels cannot run them as they are."""
         found = machine_kernels()
         if found is None or not all(_runs(layer, found) for layer in layers) or not _alike(layers):
             return None
@@ -84,14 +84,14 @@ class CompiledTransformer:
         return cls(found, model, (described, *weights), _adapters(layers))
 
     def takes(self, state: TransformerState) -> bool:
-        """Whether the kernels have all that a step of this request needs. Keys and values of a source that comes with
-        every step, because none was there when the state was made, are computed in torch."""
+        """Return whether the kernels have all that a step of this request needs. Keys and values of a source that
+        comes with every step, because none was there when the state was made, are computed in torch."""
         layer = state.layers[0]
         known = layer.past.keys.dtype in _CACHED_AS  # autocast makes caches of other types
         return known and (not self.model.crosses or layer.source is not None)
 
     def run(self, x: Tensor, positions: Tensor, parts: Requests, rotation: Rotation | None) -> Tensor:
-        """Steps x [B, S, D] at `positions` [B, S] through all layers -> [B, S, D]; caches are written.
+        """Return steps x [B, S, D] at `positions` [B, S] through all layers, [B, S, D]; caches are written.
 
         Args:
             parts: the states of the requests, and which rows are theirs; rows of nobody become zeros.
@@ -111,8 +111,8 @@ class CompiledTransformer:
     def step_input(
         self, x: Tensor, positions: Tensor, parts: Requests, rotation: Rotation | None
     ) -> tuple[StepInput, tuple[object, ...]]:
-        """The description of a step over x [B, S, D], which changes, at `positions` [B or fewer, S], and what lies at
-        the addresses in it."""
+        """Return the description of a step over x [B, S, D], which changes, at `positions` [B or fewer, S], and what
+        lies at the addresses in it."""
         covered, steps = positions.shape
         part, row = _places(parts, steps)
         tables = [_table(state) for state, _ in parts]
@@ -141,7 +141,7 @@ class CompiledTransformer:
 
 
 def requests_of(x: Tensor, state: AnyState) -> Requests:
-    """The requests of a step, with their rows, if the kernels run it; else nothing."""
+    """Return the requests of a step, with their rows, if the kernels run it; else nothing."""
     if not supports_input(x):
         return []
     if isinstance(state, RaggedState):
@@ -156,7 +156,7 @@ def requests_of(x: Tensor, state: AnyState) -> Requests:
 
 
 def _adapters_of(parts: Requests) -> Any:
-    """The adapters of each request, None for those that use the model as it is; None where all do."""
+    """Return the adapters of each request, None for those that use the model as it is; None where all do."""
     own = [getattr(state.compiled, "adapters", None) for state, _ in parts]
     if not any(own):
         return None
@@ -164,7 +164,7 @@ def _adapters_of(parts: Requests) -> Any:
 
 
 def _table(state: TransformerState) -> KVTable:
-    """The table of a request; made anew when its caches have moved."""
+    """Return the table of a request; made anew when its caches have moved."""
     own = [tensor for layer in state.layers for tensor in _tensors(layer)]
     table = state.table
     if table is not None and len(own) == len(table.tensors):
@@ -191,7 +191,7 @@ def _source_dtype(past: torch.dtype) -> torch.dtype:
 
 
 def _regular(source: tuple[Tensor, Tensor] | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Keys and values of a source with the same layout."""
+    """Return keys and values of a source with the same layout."""
     assert source is not None
     keys, values = (part.to(dtype) for part in source)
     if keys.stride() != values.stride() or keys.stride(-1) != 1:
@@ -228,7 +228,7 @@ def _rotations(rotation: Rotation, batch: int, covered: int) -> tuple[Tensor, Te
 
 
 def _runs(layer: nn.Module, found: Kernels) -> bool:
-    """Whether the kernels know everything that this layer does."""
+    """Return whether the kernels know everything that this layer does."""
     own: Any = layer
     attentions = [own.self_attn, *([] if own.cross_attention is None else [own.cross_attention])]
     norms = [own.norm1, own.norm2, *([] if own.cross_attention is None else [own.norm_cross])]
@@ -255,7 +255,7 @@ def _runs(layer: nn.Module, found: Kernels) -> bool:
 
 
 def _alike(layers: Sequence[nn.Module]) -> bool:
-    """Whether one description fits all layers."""
+    """Return whether one description fits all layers."""
 
     def traits(layer: Any) -> tuple[object, ...]:
         attention = layer.self_attn
@@ -298,7 +298,7 @@ def _matrix(linear: Any) -> Matrix:
 
 
 def _adapters(layers: Sequence[nn.Module]) -> Any:
-    """What is added to the matrices of these layers; None where nothing is."""
+    """Return what is added to the matrices of these layers; None where nothing is."""
     weights = [weight for layer in layers for weight in _adaptable(layer)]
     if not any(isinstance(weight, AdaptedWeight) for weight in weights):
         return None
@@ -313,8 +313,8 @@ def _adapters(layers: Sequence[nn.Module]) -> Any:
 
 
 def _adaptable(layer: nn.Module) -> list[Any]:
-    """The weights of a layer in the order of `ADAPTABLE`. Of the fused projections of cross-attention, the queries
-    come first."""
+    """Return the weights of a layer in the order of `ADAPTABLE`. Of the fused projections of cross-attention, the
+    queries come first."""
     own: Any = layer
     attention, across = own.self_attn, own.cross_attention
     crossing = [None, None] if across is None else [across.in_proj, across._projections.out_proj.weight]
@@ -325,5 +325,5 @@ def _adaptable(layer: nn.Module) -> list[Any]:
 
 
 def norm_of(norm: nn.LayerNorm) -> Norm:
-    """A layer norm as the kernels see it. The caller keeps the module alive."""
+    """Return a layer norm as the kernels see it. The caller keeps the module alive."""
     return Norm(norm.weight.data_ptr(), norm.bias.data_ptr())

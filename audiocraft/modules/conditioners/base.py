@@ -45,7 +45,7 @@ class BaseConditioner(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, *args: Any, **kwargs: Any) -> Any:
-        """Everything that can be done without the model's weights."""
+        """Return everything that can be done without the model's weights."""
 
     @abstractmethod
     def forward(self, inputs: Any) -> ConditionType:

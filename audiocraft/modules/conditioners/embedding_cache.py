@@ -21,12 +21,12 @@ def get_full_embed(
     idx: int,  # noqa: ARG001
     device: torch.device | str,
 ) -> Tensor:
-    """The whole embedding of a file, whichever part of it row `idx` of the batch `x` is."""
+    """Return the whole embedding of a file, whichever part of it row `idx` of the batch `x` is."""
     return full_embed.to(device)
 
 
 def kept_name(path: str | Path, identity: str) -> str:
-    """The name under which something computed from a file is kept: another one once the file has changed."""
+    """Return the name under which something computed from a file is kept: another one once the file has changed."""
     name = b"\0".join([os.fsencode(path), file_state(path).encode(), identity.encode()])
     return f"{hashlib.sha256(name).hexdigest()[:32]}.safetensors"
 
@@ -62,7 +62,7 @@ class EmbeddingCache:
         self._recent = {Path(path): self._whole(Path(path), x, row) for row, path in enumerate(paths)}
 
     def get_embed_from_cache(self, paths: Sequence[str | Path], x: Any) -> Tensor:
-        """The parts [B, ...] that belong to the rows of the batch `x`, whose files are `paths`."""
+        """Return the parts [B, ...] that belong to the rows of the batch `x`, whose files are `paths`."""
         rows = []
         for row, path in enumerate(map(Path, paths)):
             full = self._recent[path] if path in self._recent else self._whole(path, x, row)

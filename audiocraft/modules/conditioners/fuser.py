@@ -49,7 +49,7 @@ class Fused:
 
     @classmethod
     def cat(cls, parts: Sequence[Fused]) -> Fused:
-        """The rows of all parts as one batch, for example [conditional | unconditional]. Frames may differ in
+        """Return the rows of all parts as one batch, for example [conditional | unconditional]. Frames may differ in
         length; all else must be as long as if it had been embedded together."""
         return cls(
             *(_cat_rows([getattr(part, item.name) for part in parts], item.name) for item in fields(cls))
@@ -235,7 +235,8 @@ def apply_fused(
 def added_to(
     positions: Tensor, width: int, fused: Fused, *, length: int | None, first_frame: int
 ) -> Tensor | None:
-    """What conditions add to the steps at `positions` [B, S] of the codes, [B, S, D]; None where that is nothing."""
+    """Return what conditions add to the steps at `positions` [B, S] of the codes, [B, S, D]; None where that is
+    nothing."""
     if fused.add is None and fused.frames is None and fused.interpolate is None:
         return None
     nothing = torch.zeros(*positions.shape, width, device=positions.device)

@@ -151,7 +151,7 @@ class CLAPEmbeddingConditioner(JointEmbeddingConditioner):
         return vectors
 
     def _clap(self) -> Clap:
-        """The network, where the weights of this conditioner are."""
+        """Return the network, where the weights of this conditioner are."""
         device = self.output_proj.weight.device
         if self.clap.model.device != device:
             self.clap.model.to(device)
@@ -181,7 +181,7 @@ class CLAPEmbeddingConditioner(JointEmbeddingConditioner):
         return self._windows(*audio_read(path))
 
     def _part_of_file(self, windows: Tensor, x: JointEmbedCondition, row: int) -> Tensor:
-        """The mean of the windows that start in the row's part of the file, and end there if any does."""
+        """Return the mean of the windows that start in the row's part of the file, and end there if any does."""
         first = round(float(x.seek_time[row] or 0.0) / self.audio_stride)
         seconds = float(x.length[row]) / x.sample_rate[row]
         count = max(1, int((seconds - self.max_audio_length) / self.audio_stride) + 1)

@@ -62,7 +62,7 @@ class ConditioningProvider(nn.Module):
         return bool(self.joint_embed_conditions)
 
     def tokenize(self, inputs: Sequence[ConditioningAttributes]) -> dict[str, Any]:
-        """What can be prepared without the weights, by attribute name: texts, then waveforms, then others."""
+        """Return what can be prepared without the weights, by attribute name: texts, then waveforms, then others."""
         for item in inputs:
             if not isinstance(item, ConditioningAttributes):
                 raise InvalidInput(
@@ -83,7 +83,7 @@ class ConditioningProvider(nn.Module):
         return {name: conditioners[name].tokenize(batch) for name, batch in collated.items()}
 
     def null_attributes(self) -> ConditioningAttributes:
-        """A row that asks for nothing."""
+        """Return a row that asks for nothing."""
         wav = {
             name: WavCondition(
                 torch.zeros(1, 1, 1, device="cpu"),

@@ -33,7 +33,7 @@ NUM_FEATURES = _PHASES + _ONSETS + _METRE + _TEMPO + _CHORD + _KEY
 
 
 def num_frames(duration: float, frame_rate: float) -> int:
-    """Frames needed to cover ``duration`` seconds; the epsilon keeps 10.0 s at 25 Hz from becoming 251."""
+    """Return frames needed to cover ``duration`` seconds; the epsilon keeps 10.0 s at 25 Hz from becoming 251."""
     return max(1, math.ceil(duration * frame_rate - 1e-6))
 
 

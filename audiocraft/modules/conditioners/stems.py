@@ -25,7 +25,7 @@ _loading = threading.Lock()
 
 
 def can_separate() -> bool:
-    """Whether demucs is installed."""
+    """Return whether demucs is installed."""
     return importlib.util.find_spec("demucs") is not None
 
 

@@ -167,14 +167,14 @@ class FeatureExtractor(WaveformConditioner):
         return ~heard.unsqueeze(1).expand(shape)
 
     def excerpt_start(self, length: int, settings: StyleSettings | None, fraction: float) -> int:
-        """The first sample of an excerpt of a waveform of `length` samples; `fraction` chooses where, for models
+        """Return the first sample of an excerpt of a waveform of `length` samples; `fraction` chooses where, for models
         that were trained on excerpts from anywhere."""
         size = int(self._resolve(settings).excerpt_length * self.sample_rate)
         free = max(0, length - size)
         return free // 2 if self.use_middle_of_segment else int(fraction * (free + 1))
 
     def _resolve(self, asked: StyleSettings | None) -> StyleSettings:
-        """What is asked, without gaps: those are filled by what the model was trained with."""
+        """Return what is asked, without gaps: those are filled by what the model was trained with."""
         if asked is None:
             return self.settings
         own = self.configured
@@ -191,7 +191,7 @@ class FeatureExtractor(WaveformConditioner):
         )
 
     def _drawn(self, settings: StyleSettings) -> StyleSettings:
-        """The settings of one batch."""
+        """Return the settings of one batch."""
         return settings
 
     def _start(self, free: int) -> int:

@@ -52,7 +52,7 @@ class T5Architecture:
 
 
 def find_t5(name: str) -> Path:
-    """The folder of a T5: a path, or a name on the Hugging Face hub, of which this machine may have a copy."""
+    """Return the folder of a T5: a path, or a name on the Hugging Face hub, of which this machine may have a copy."""
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder
@@ -227,7 +227,7 @@ def _block(config: T5Architecture, first: bool) -> nn.ModuleDict:
 
 
 def _read_weights(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
-    """The wanted tensors of a folder; in a MusicGen of transformers they stand behind a prefix."""
+    """Return the wanted tensors of a folder; in a MusicGen of transformers they stand behind a prefix."""
     files = weights_of(folder)
     found = {name.removeprefix("text_encoder."): name for name in files.names()}
     return {key: files.tensor(name) for key, name in found.items() if key in wanted}

@@ -26,7 +26,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def __call__(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        """Texts -> (tokens [B, L], mask [B, L])."""
+        """Turn texts into (tokens [B, L], mask [B, L])."""
 
 
 class NoopTokenizer(Tokenizer):
@@ -236,7 +236,7 @@ class T5Conditioner(TextConditioner):
         return self
 
     def tokenize(self, x: Sequence[str | None]) -> dict[str, Tensor]:
-        """Texts -> {"input_ids": [B, L], "attention_mask": [B, L]}; the mask of an empty text is 0."""
+        """Turn texts into {"input_ids": [B, L], "attention_mask": [B, L]}; the mask of an empty text is 0."""
         texts = [text or "" for text in x]
         if self.text_normalizer is not None:
             texts = cast(list[str], self.text_normalizer(texts, return_text=True)[-1])

@@ -62,7 +62,7 @@ class WaveformConditioner(BaseConditioner):
 
     @abstractmethod
     def _downsampling_factor(self) -> int:
-        """Samples per feature."""
+        """Return samples per feature."""
 
     def _mask(self, x: WavCondition, frames: int) -> Tensor:
         """[B, frames]: 1 where there is sound to be heard."""
@@ -156,7 +156,7 @@ class ChromaStemConditioner(WaveformConditioner):
         return self.sample_rate / self.chroma.winhop
 
     def _chroma_of_rows(self, x: WavCondition, lengths: list[int]) -> list[Tensor]:
-        """The chroma [T, n_chroma] of each row. Separation is slow, so it is done once for equal rows (guidance
+        """Return the chroma [T, n_chroma] of each row. Separation is slow, so it is done once for equal rows (guidance
         repeats them); in training, for all rows of one length together."""
         groups: dict[Any, list[int]] = {}
         on_host = x.wav if self.training else x.wav.cpu()  # read at once: each read waits for a GPU

@@ -29,7 +29,7 @@ _USUAL_POWER = 0.08**2
 
 
 def past_of(batch_size: int, like: Tensor) -> Tensor:
-    """The powers [B, frames] that `bounded` remembers, of pieces that have not begun."""
+    """Return the powers [B, frames] that `bounded` remembers, of pieces that have not begun."""
     return like.new_full((batch_size, SPAN + GAP), _USUAL_POWER)
 
 
@@ -65,7 +65,7 @@ def _level(amplitudes: Tensor) -> Tensor:
 
 
 def _of_frames(powers: Tensor, frames: int) -> Tensor:
-    """The mean powers [B, T] of the frames of steps [B, steps]."""
+    """Return the mean powers [B, T] of the frames of steps [B, steps]."""
     return powers.unflatten(-1, (frames, -1)).mean(dim=-1)
 
 

@@ -209,7 +209,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         self.direct.bias.copy_(mean)
 
     def init_state(self, batch_size: int) -> SynthesisState:
-        """The state of streams that have not begun."""
+        """Return the state of streams that have not begun."""
         like = self.output.weight
         past = [like.new_zeros(batch_size, like.shape[1], _KERNEL - 1) for _ in self.blocks]
         return SynthesisState(
@@ -245,8 +245,8 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return audio.unsqueeze(1).to(z.dtype)
 
     def last_samples(self, z: Tensor, first: int, state: SynthesisState) -> Tensor:
-        """The next frames z [B, D, T] -> the samples of those from frame `first` on, 0 < first < T, as `forward` makes
-        them; for less than it costs to make all."""
+        """Take the next frames z [B, D, T] and return the samples of those from frame `first` on, 0 < first < T, as
+        `forward` makes them; for less than it costs to make all."""
         z = self._summed(z, state)
         hidden = self._hidden(z, state)
         # Bounds remember so many frames, and samples hear the frame before theirs.
@@ -263,7 +263,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return audio[:, self.hop_length :].unsqueeze(1).to(z.dtype)
 
     def _summed(self, z: Tensor, state: SynthesisState | None) -> Tensor:
-        """Frames z [B, D, T], each with its share of the one before."""
+        """Return frames z [B, D, T], each with its share of the one before."""
         if not self.prediction:
             return z
         z, held = leaky_sum(z, self.prediction, None if state is None else state.held)
@@ -286,7 +286,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return index // self.hop_length
 
     def last_step(self, z: Tensor, state: SynthesisState) -> Tensor:
-        """The last frames of a stream; nothing is held back."""
+        """Return the last frames of a stream; nothing is held back."""
         return self(z, state=state)
 
     def amplitudes(self, z: Tensor, state: SynthesisState | None = None) -> tuple[Tensor, Tensor]:
@@ -305,7 +305,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return hidden
 
     def _loudness(self, z: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames and what the blocks make of them -> the amplitudes of `amplitudes`."""
+        """Turn frames and what the blocks make of them into the amplitudes of `amplitudes`."""
         levels = self.direct(z.transpose(1, 2)) + self.output(self.final_norm(hidden.transpose(1, 2)))
         tones, noise = levels.split(self.scale.widths, dim=-1)
         tones = self.sharpen(tones.unflatten(-1, (TONES_PER_FRAME, -1)).flatten(1, 2))
@@ -340,7 +340,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
 @lru_cache(maxsize=2)
 @torch.inference_mode(False)  # tensors that are made in inference mode cannot be trained with
 def _oscillators(scale: ToneScale) -> dict[str, Tensor]:
-    """The constant buffers of a decoder by their names, which models of one scale share."""
+    """Return the constant buffers of a decoder by their names, which models of one scale share."""
     random = torch.Generator().manual_seed(0)
     frequencies = scale.frequencies()
     angles = 2 * math.pi * frequencies[:, None] * torch.arange(2 * scale.tone_hop, dtype=torch.float64)

@@ -257,7 +257,7 @@ def gathered(moved: Tensor) -> Tensor:
 
 
 def farthest_move(scale: ToneScale) -> int:
-    """How many tones a partial may lie beside the one that hears it."""
+    """Return how many tones a partial may lie beside the one that hears it."""
     frequencies, reach = scale.frequencies() * scale.sample_rate, _REACH / _spans(scale) * scale.sample_rate
     steps = torch.arange(scale.num_tones, device=frequencies.device)
     found = [
@@ -275,7 +275,7 @@ def _longest(scale: ToneScale) -> int:
 
 
 def _spans(scale: ToneScale) -> Tensor:
-    """Samples of each tone's window, [tones]."""
+    """Return samples of each tone's window, [tones]."""
     longest = _longest(scale)
     return torch.where(scale.frequencies() * scale.sample_rate < 500, longest, longest // 2).double()
 

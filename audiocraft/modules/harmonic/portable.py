@@ -61,7 +61,7 @@ class PortableEncoder(nn.Module):
         return self.encoder.projected(features).transpose(1, 2)
 
     def _parts(self, x: Tensor, kernels: Tensor, size: int) -> Tensor:
-        """What kernels [hops, hop, n] of `size` samples hear, [B, steps, n]: products, since onnxruntime has no
+        """Return what kernels [hops, hop, n] of `size` samples hear, [B, steps, n]: products, since onnxruntime has no
         convolutions in double precision."""
         count, hop, _ = kernels.shape
         before = size // 2 - hop

@@ -210,14 +210,14 @@ class _Work:
         self._waiting.cancel()
 
     async def report(self) -> dict[str, Any]:
-        """The fields of the report. Raises Cancelled after `stop`."""
+        """Return the fields of the report. Raises Cancelled after `stop`."""
         with self._kept, self._waiting:
             async with self._services.analysing.slot(), self._services.decoding.slot():
                 return await anyio.to_thread.run_sync(self._run)
         raise Cancelled("the analysis was stopped")
 
     async def while_wanted(self, request: Request) -> dict[str, Any]:
-        """The same, stopped when the client leaves."""
+        """Return the same, stopped when the client leaves."""
         watching = asyncio.create_task(self._watch(request))
         try:
             return await self.report()
@@ -242,7 +242,8 @@ class _Work:
 
 
 def _kept(sent: IO[bytes]) -> IO[bytes]:
-    """A copy of a file that was sent, on disk: its analysis may have to wait, and the framework closes its own."""
+    """Return a copy of a file that was sent, on disk: its analysis may have to wait, and the framework closes its
+    own."""
     kept = tempfile.TemporaryFile(prefix=sandbox.FOLDER_PREFIX)
     shutil.copyfileobj(sent, kept)
     kept.seek(0)
@@ -250,7 +251,7 @@ def _kept(sent: IO[bytes]) -> IO[bytes]:
 
 
 async def _event_lines(work: _Work, request_id: str | None) -> AsyncIterator[bytes]:
-    """How far an analysis is, as it goes on, and then what came of it."""
+    """Yield how far an analysis is, as it goes on, and then what came of it."""
     task = asyncio.create_task(work.report())
     try:
         said = -1.0

@@ -150,7 +150,7 @@ def _seconds(decoded: DecodedUpload) -> float:
 
 
 def _named(file: UploadFile, suffix: str) -> dict[str, str]:
-    """What the answer's file is called: as the one that was sent, with another ending."""
+    """Return what the answer's file is called: as the one that was sent, with another ending."""
     letters = re.sub(r"[^A-Za-z0-9_. -]", "-", (file.filename or "").replace("\\", "/").rpartition("/")[2])
     stem = letters.rpartition(".")[0] or letters or "audio"
     return {"Content-Disposition": f'attachment; filename="{stem[:80]}.{suffix}"'}

@@ -16,14 +16,14 @@ from audiocraft.server.worker.ports import AcxAudio, AcxBounds, ModelsPort
 
 
 def models_of(services: Services) -> ModelsPort:
-    """What encodes and decodes for this server."""
+    """Return what encodes and decodes for this server."""
     if services.models is None:
         raise NotImplementedHere("this server has no models of its own; its workers make the pieces")
     return services.models
 
 
 def acx_reader(services: Services) -> sandbox.ReadCoded | None:
-    """What reads .acx files that are sent; None where this server has no models."""
+    """Return what reads .acx files that are sent; None where this server has no models."""
     return None if services.models is None else partial(_read_coded, services)
 
 

@@ -207,7 +207,7 @@ def _first(body: TextToAudioBody, kind: Kind) -> GenerationBody:
 
 
 def _words(text: str, field: str) -> str:
-    """A text that says something."""
+    """Return a text that says something."""
     if not text.strip():
         raise InvalidInput(f"{field} must say what it should sound like", field=field)
     return text
@@ -233,7 +233,7 @@ async def _file(
 
 
 def _told(answer: Response, job: GenerationJob) -> Response:
-    """An answer that says which piece it is."""
+    """Return an answer that says which piece it is."""
     answer.headers["X-Generation-Id"] = job.id
     answer.headers["X-Seed"] = str(job.seed)
     return answer

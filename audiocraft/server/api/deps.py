@@ -33,7 +33,7 @@ async def run_query(services: Services, query: Callable[..., T], *arguments: Any
 
 
 def caller(scope: str | None = None) -> Callable[[HTTPConnection], Awaitable[Principal]]:
-    """A dependency that finds out who is asking, and refuses those who may not do what `scope` says."""
+    """Return a dependency that finds out who is asking, and refuses those who may not do what `scope` says."""
 
     async def checked(connection: HTTPConnection) -> Principal:
         # Only a key costs a look into the database.

@@ -114,7 +114,7 @@ async def file_of(
     *,
     download: bool = False,
 ) -> Response:
-    """The file of a finished job."""
+    """Return the file of a finished job."""
     if job.status != "succeeded":
         raise NotReady(
             f"the piece is {job.status}: its file is there once it has succeeded; "
@@ -139,7 +139,7 @@ async def file_of(
 
 
 def finished_file(services: Services, job: GenerationJob, format: str) -> Path:
-    """The path of a finished job's file in this format. It blocks while the file is made the first time."""
+    """Return the path of a finished job's file in this format. It blocks while the file is made the first time."""
     source = services.blobs.audio_path(job)
     if not source.is_file() or job.sample_rate is None or job.channels is None:
         raise NotFound(f"the audio of {job.id} is not kept any more")
@@ -182,7 +182,7 @@ def _encode(services: Services, job: GenerationJob, format: str, target: Path) -
 
 
 def peaks(services: Services, job: GenerationJob, points: int) -> list[float]:
-    """The loudest sample, 0 to 1, of each of `points` equal parts of what there is of a job's audio."""
+    """Return the loudest sample, 0 to 1, of each of `points` equal parts of what there is of a job's audio."""
     if not job.samples or job.sample_rate is None:
         return []
     edges = np.linspace(0, job.samples, points + 1).astype(int)
@@ -201,7 +201,8 @@ def peaks(services: Services, job: GenerationJob, points: int) -> list[float]:
 
 
 def file_name(job: GenerationJob) -> str:
-    """What a person would call the file: the first words of its title or prompt, in any alphabet, and the seed."""
+    """Return what a person would call the file: the first words of its title or prompt, in any alphabet, and the
+    seed."""
     # Letters, the marks that belong to them, and numbers; everything else could mean something to a file system.
     text = unicodedata.normalize("NFC", job.title.lower())
     kept = (letter if unicodedata.category(letter)[0] in "LMN" else "-" for letter in text)

@@ -81,7 +81,7 @@ class AudioFollower:
         return self.encoder
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """All bytes, until the job ends. Raises StreamBroken where the audio ends before it should."""
+        """Yield all bytes, until the job ends. Raises StreamBroken where the audio ends before it should."""
         assert self.encoder is not None
         try:
             while True:
@@ -100,7 +100,7 @@ class AudioFollower:
             raise StreamBroken(_why_silent(self.job))
 
     def _next(self) -> bytes | None:
-        """The next bytes, b"" where the caller must wait for them, None at the end."""
+        """Return the next bytes, b"" where the caller must wait for them, None at the end."""
         assert self.encoder is not None
         if self._sent >= self.job.samples:
             self.job = job = self._services.store.get(self.job.id)
@@ -156,7 +156,8 @@ class EventFollower:
             await self._services.notifier.wait(self.job.id, self._limits.poll)
 
     async def document(self, event: JobEventRecord) -> dict[str, Any]:
-        """The document that is sent for an event: its data, and at the beginning and end of a job the job itself."""
+        """Return the document that is sent for an event: its data, and at the beginning and end of a job the job
+        itself."""
         if event.kind == "progress" or event.kind == "audio":
             return {"id": self.job.id, **event.data}
         try:
@@ -166,7 +167,7 @@ class EventFollower:
         return {"id": job.id, **event.data, "generation": generation_document(job)}
 
     async def _goes_on(self) -> bool:
-        """Whether more events may come: none do of jobs that were deleted, or whose end was told before."""
+        """Return whether more events may come: none do of jobs that were deleted, or whose end was told before."""
         try:
             job = await run_query(self._services, self._services.store.get, self.job.id)
         except JobNotFound:

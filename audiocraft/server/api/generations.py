@@ -146,7 +146,7 @@ def delete_generation(job: JobId, services: ServicesDep, who: GenerateCaller) ->
 
 
 def shown(services: Services, job: GenerationJob) -> Generation:
-    """A job as an answer, with its place in the queue and how far its webhook is."""
+    """Return a job as an answer, with its place in the queue and how far its webhook is."""
     found = generation_of(job, position=_position(services, job))
     if job.webhook_url is not None and (state := webhook_state(services.database, job.id)) is not None:
         facts = {**asdict(state), "next_at": moment(state.next_at) if state.next_at else None}

@@ -111,11 +111,11 @@ def _entry(services: Services, facts: ModelFacts, loaded: LoadedModel | None) ->
 
 
 def _adapter(services: Services, adapter: ServedAdapter) -> AdapterEntry | None:
-    """An adapter, where this server has the model that it is for."""
+    """Return an adapter, where this server has the model that it is for."""
     base = services.catalogue.base_of(adapter)
     return None if base is None else AdapterEntry(id=adapter.name, base=base.name, bytes=adapter.bytes)
 
 
 def _words(vocabulary: Vocabulary | None) -> dict[str, list[str]] | None:
-    """The terms of a vocabulary by their groups."""
+    """Return the terms of a vocabulary by their groups."""
     return None if vocabulary is None else {name: list(terms) for name, terms in vocabulary.groups.items()}

@@ -36,7 +36,8 @@ class StaticFile:
 
 
 def static_files(folder: Path = FOLDER) -> Mapping[str, StaticFile]:
-    """All files of the page by name, and its texts in other languages; they are small, so they stay in memory."""
+    """Return all files of the page by name, and its texts in other languages; they are small, so they stay in
+    memory."""
     found = {}
     for path in sorted(folder.iterdir()):
         if path.suffix in _TYPES:

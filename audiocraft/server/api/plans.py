@@ -135,7 +135,7 @@ def _entry(chart: Chart, figures: PlanFigures) -> PlannedPiece:
 
 
 def _from_the_start(plan: ScorePlan) -> ScorePlan:
-    """A plan whose chords do not begin before the piece does."""
+    """Return a plan whose chords do not begin before the piece does."""
     before = [symbol for time, symbol in plan.chords if time <= 0]
     later = tuple(chord for chord in plan.chords if chord[0] > 0)
     return replace(plan, chords=(*((0.0, symbol) for symbol in before[-1:]), *later))

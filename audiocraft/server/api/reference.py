@@ -34,7 +34,7 @@ def reference(request: Request, services: ServicesDep) -> Response:
 
 
 def reference_page(document: Document) -> str:
-    """An OpenAPI document as HTML."""
+    """Return an OpenAPI document as HTML."""
     tags = document.get("tags", [])
     groups = {tag["name"]: list(_operations(document, tag["name"])) for tag in tags}
     index = "".join(
@@ -61,7 +61,7 @@ def reference_page(document: Document) -> str:
 
 
 def _operations(document: Document, tag: str) -> Iterator[tuple[str, str, Document]]:
-    """The method, path and description of every route with a tag."""
+    """Yield the method, path and description of every route with a tag."""
     for path, routes in document["paths"].items():
         for method in _METHODS:
             if method in routes and tag in routes[method].get("tags", []):
@@ -124,7 +124,7 @@ def _default(about: Document) -> str:
 
 
 def _type(document: Document, about: Document, depth: int = 0) -> str:
-    """What a field may be, in a few words."""
+    """Return what a field may be, in a few words."""
     if "$ref" in about:
         found = _resolved(document, about)
         if depth or not found.get("properties"):
@@ -151,7 +151,7 @@ def _bounds(about: Document) -> str:
 
 
 def _resolved(document: Document, schema: Document) -> Document:
-    """A schema, or what it refers to."""
+    """Return a schema, or what it refers to."""
     name = schema.get("$ref", "").rpartition("/")[2]
     found: Document = document.get("components", {}).get("schemas", {}).get(name, schema)
     return found
@@ -168,6 +168,6 @@ def _paragraphs(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Plain text with `code`."""
+    """Return plain text with `code`."""
     parts = escape(text.strip(), quote=False).split("`")
     return "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))

@@ -208,12 +208,12 @@ class ModelList(BaseModel):
 
 
 def moment(seconds: float) -> datetime:
-    """A time of the store as answers carry it."""
+    """Return a time of the store as answers carry it."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def generation_of(job: GenerationJob, *, position: int | None = None) -> Generation:
-    """A job as its owner sees it."""
+    """Return a job as its owner sees it."""
     base = f"/v1/generations/{job.id}"
     audio = None
     if job.sample_rate and job.channels:
@@ -239,5 +239,5 @@ def generation_of(job: GenerationJob, *, position: int | None = None) -> Generat
 
 
 def generation_document(job: GenerationJob) -> dict[str, Any]:
-    """A job as its owner sees it, as plain values for JSON."""
+    """Return a job as its owner sees it, as plain values for JSON."""
     return generation_of(job).model_dump(mode="json", by_alias=True)

@@ -28,7 +28,7 @@ _HEAD = (
 
 
 def _folder(request: Request) -> Path:
-    """The folder of runs that this server shows."""
+    """Return the folder of runs that this server shows."""
     folder = services_of(request).config.runs_dir
     if folder is None:
         raise HTTPException(
@@ -38,7 +38,7 @@ def _folder(request: Request) -> Path:
 
 
 def _runs(folder: Path) -> dict[str, Path]:
-    """The runs in a folder, by name: no path is ever made of what a request says."""
+    """Return the runs in a folder, by name: no path is ever made of what a request says."""
     return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))}
 
 

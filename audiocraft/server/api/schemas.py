@@ -486,6 +486,6 @@ class GenerationBody(Strict, EffortBody):
         return {name: value for name, value in said.items() if value is not None}
 
     def settled(self, *, model: str) -> GenerationBody:
-        """The same with model and seed decided, so that a second attempt makes the same audio."""
+        """Return the same with model and seed decided, so that a second attempt makes the same audio."""
         seed = secrets.randbits(31) if self.seed is None else self.seed
         return self.model_copy(update={"model": model, "seed": seed})

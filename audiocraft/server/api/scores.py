@@ -27,7 +27,7 @@ _MOST_SECONDS = 3600.0
 
 
 def own_piece(store: JobStore, job: str, owner: str, role: str = "audio") -> GenerationJob:
-    """A finished piece that a request names in its body, in the field `role`."""
+    """Return a finished piece that a request names in its body, in the field `role`."""
     try:
         found = store.get(job, owner=owner)
     except JobNotFound as error:
@@ -40,8 +40,8 @@ def own_piece(store: JobStore, job: str, owner: str, role: str = "audio") -> Gen
 
 
 def plan_of_continuation(store: JobStore, owner: str, body: GenerationBody) -> PlanBody | None:
-    """The plan of a continuation: what the request says outright, else that of one's own piece, which is known, going
-    on; other audio is listened to by the worker."""
+    """Return the plan of a continuation: what the request says outright, else that of one's own piece, which is
+    known, going on; other audio is listened to by the worker."""
     asked = body.plan
     if asked is not None and (asked.timed or asked.from_audio is False):
         return asked
@@ -56,13 +56,13 @@ def plan_of_continuation(store: JobStore, owner: str, body: GenerationBody) -> P
 
 
 def words_of(body: GenerationBody) -> str:
-    """What a body says of its music as one text, what it says outright before its prompt."""
+    """Return what a body says of its music as one text, what it says outright before its prompt."""
     return ", ".join(part for part in (continuing.words_of(score_of(body)), body.prompt) if part)
 
 
 def score_of(body: GenerationBody) -> ScoreSettings:
-    """What a body says outright about tempo, key and chords, as far as that is not a whole plan. Raises InvalidInput
-    where music cannot be so."""
+    """Return what a body says outright about tempo, key and chords, as far as that is not a whole plan. Raises
+    InvalidInput where music cannot be so."""
     plan = body.plan
     if plan is None or plan.timed:
         return ScoreSettings()
@@ -76,7 +76,7 @@ def score_of(body: GenerationBody) -> ScoreSettings:
 def understood_of(
     body: GenerationBody, facts: ModelFacts, models: Mapping[str, ModelFacts]
 ) -> dict[str, Any]:
-    """What becomes of the words of a body whose seed is drawn: an `Understanding` as answers carry it.
+    """Return what becomes of the words of a body whose seed is drawn: an `Understanding` as answers carry it.
 
     Args:
         facts: of the model that makes it.
@@ -98,7 +98,7 @@ def understood_of(
 
 
 def understood_as(document: Mapping[str, Any], plan: ScorePlan) -> dict[str, Any]:
-    """What is understood of a request, as answers carry it, once the plan is known."""
+    """Return what is understood of a request, as answers carry it, once the plan is known."""
     found = Understanding(
         duration=document["duration"], seed=document["seed"], tempo=plan.tempo, beats_per_bar=plan.beats_per_bar,
         key=plan.key, chords=progression_of(plan),
@@ -108,7 +108,7 @@ def understood_as(document: Mapping[str, Any], plan: ScorePlan) -> dict[str, Any
 
 
 def plan_of_body(body: GenerationBody) -> ScorePlan | None:
-    """The whole plan that a body gives, or None where the model is to make one."""
+    """Return the whole plan that a body gives, or None where the model is to make one."""
     plan = body.plan
     if plan is None or not plan.timed or plan.tempo is None:
         return None
@@ -124,7 +124,7 @@ def plan_of_body(body: GenerationBody) -> ScorePlan | None:
 
 
 def body_of_plan(plan: ScorePlan) -> PlanBody:
-    """A plan as requests carry it."""
+    """Return a plan as requests carry it."""
     chords = [ChordBody(at=time, chord=symbol) for time, symbol in plan.chords]
     return PlanBody(
         tempo=plan.tempo,
@@ -136,7 +136,8 @@ def body_of_plan(plan: ScorePlan) -> PlanBody:
 
 
 def with_loop(body: GenerationBody) -> GenerationBody:
-    """A body whose seed is drawn; one that asks for a loop with the plan of its bars, and as long as they are."""
+    """Return a body whose seed is drawn; one that asks for a loop with the plan of its bars, and as long as they
+    are."""
     if body.loop is None:
         return body
     plan = plan_of_body(body) or make_plan(
@@ -155,7 +156,7 @@ def with_loop(body: GenerationBody) -> GenerationBody:
 
 
 def marks_of_job(job: GenerationJob) -> Marks | None:
-    """What the file of a finished loop says of itself; None for other pieces."""
+    """Return what the file of a finished loop says of itself; None for other pieces."""
     if job.kind not in get_args(Kind):
         document = (job.result or {}).get("plan") if job.request.get("edit") == "loop" else None
         return None if document is None else marks_of(decode(ScorePlan, document))
@@ -165,13 +166,13 @@ def marks_of_job(job: GenerationJob) -> Marks | None:
 
 
 def schedule_of(sections: list[SectionBody]) -> tuple[tuple[float, str], ...]:
-    """What holds from which second on."""
+    """Return what holds from which second on."""
     starts = accumulate((section.duration_ms / 1000 for section in sections), initial=0.0)
     return tuple((start, section.text) for start, section in zip(starts, sections, strict=False))
 
 
 def _plan_at_end(job: GenerationJob) -> ScorePlan | None:
-    """The plan that holds at the end of a finished piece."""
+    """Return the plan that holds at the end of a finished piece."""
     document = (job.result or {}).get("plan")
     if document is None:
         return None

@@ -32,7 +32,7 @@ def named(field: str, read: Callable[[U], T], text: U) -> T:
 
 
 def spelled_chord(one: object) -> object:
-    """A pair of a second and a chord, in either order, as a `ChordBody`; anything else as it is."""
+    """Return a pair of a second and a chord, in either order, as a `ChordBody`; anything else as it is."""
     if not isinstance(one, list | tuple) or len(one) != 2:
         return one
     at, chord = (one[1], one[0]) if isinstance(one[0], str) else one
@@ -40,14 +40,14 @@ def spelled_chord(one: object) -> object:
 
 
 def adapter_name(text: str) -> str:
-    """What an adapter is called, told by its file or its folder: "jazz" for jazz.safetensors, jazz/adapter.safetensors
-    and jazz/. A text only; it never becomes a path."""
+    """Return what an adapter is called, told by its file or its folder: "jazz" for jazz.safetensors,
+    jazz/adapter.safetensors and jazz/. A text only; it never becomes a path."""
     name = text.strip().removesuffix("/adapter.safetensors").removesuffix(".safetensors").rstrip("/")
     return name or text
 
 
 def spelled_adapter(one: object) -> object:
-    """The text of an adapter, "jazz" or "jazz:0.8", as an `AdapterBody`; anything else as it is."""
+    """Return the text of an adapter, "jazz" or "jazz:0.8", as an `AdapterBody`; anything else as it is."""
     if not isinstance(one, str):
         return one
     name, colon, strength = one.rpartition(":")
@@ -62,7 +62,7 @@ def spelled_adapter(one: object) -> object:
 
 
 def score_of_midi(midi: object, body: Mapping[str, Any]) -> MidiNotes:
-    """What of a MIDI file in base64 sounds within a piece, in a body that is not checked yet."""
+    """Return what of a MIDI file in base64 sounds within a piece, in a body that is not checked yet."""
     if not isinstance(midi, str):
         raise InvalidInput("it is the base64 text of a MIDI file")
     if len(midi) > MOST_BYTES * 4 // 3 + 4:
@@ -78,7 +78,7 @@ def score_of_midi(midi: object, body: Mapping[str, Any]) -> MidiNotes:
 
 
 def of_midi(field: str, body: Mapping[str, Any]) -> MidiNotes | None:
-    """The score of a field that is written as {"midi": ...}; None where it is something else."""
+    """Return the score of a field that is written as {"midi": ...}; None where it is something else."""
     one = body.get(field)
     if not isinstance(one, Mapping) or set(one) != {"midi"}:
         return None
@@ -86,7 +86,7 @@ def of_midi(field: str, body: Mapping[str, Any]) -> MidiNotes | None:
 
 
 def _duration_of(body: Mapping[str, Any]) -> Any:
-    """Seconds of the piece that a body asks for, as far as that can be said before it is checked."""
+    """Return seconds of the piece that a body asks for, as far as that can be said before it is checked."""
     sections = body.get("sections")
     lengths = (
         [one.get("duration_ms") for one in sections if isinstance(one, dict)]
@@ -98,7 +98,7 @@ def _duration_of(body: Mapping[str, Any]) -> Any:
 
 
 def chords_of_text(text: str, body: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """The chords of a text, in a body that is not checked yet."""
+    """Return the chords of a text, in a body that is not checked yet."""
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise InvalidInput(f"a text of chords has {MAX_PROMPT_CHARACTERS} characters at most")
     if not text.strip():
@@ -127,8 +127,8 @@ def or_midi(schema: dict[str, Any]) -> None:
 
 
 def with_music(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A body that is not checked yet with its chords that are written as text at their times, and with chords and notes
-    of MIDI files."""
+    """Return a body that is not checked yet with its chords that are written as text at their times, and with chords
+    and notes of MIDI files."""
     read: dict[str, object] = {}
     chords: Sequence[tuple[str, float]] | None = None
     if isinstance(body.get("chords"), str):

@@ -134,7 +134,7 @@ async def stream_of(
     limits: StreamLimits | None = None,
     ended: Callable[[], object] | None = None,
 ) -> Response:
-    """The audio of a job as it is made.
+    """Return the audio of a job as it is made.
 
     Args:
         limits: how the reader is treated; by default as the server does.

@@ -200,7 +200,7 @@ class SongBody(StudioBody):
                      for place, section in enumerate(self.sections))  # fmt: skip
 
     def song(self, *, model: str, sound_model: str, seed: int) -> Song:
-        """The song that it asks for; raises InvalidInput where there is none."""
+        """Return the song that it asks for; raises InvalidInput where there is none."""
         names = self.names
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -227,7 +227,7 @@ class SongBody(StudioBody):
         )  # fmt: skip
 
     def settled(self, song: Song) -> SongBody:
-        """The same with everything decided, so that it makes the same song wherever it is sent."""
+        """Return the same with everything decided, so that it makes the same song wherever it is sent."""
         sections = [
             part.model_copy(update={"name": made.name, "bars": made.bars, "chords": list(made.chords)})
             for part, made in zip(self.sections, song.sections, strict=True)
@@ -250,7 +250,7 @@ def _section(made: SongSection, asked: SongSectionBody) -> SongSection:
 
 
 def song_of_job(request: Mapping[str, Any]) -> Song:
-    """The song of a stored request, which is settled."""
+    """Return the song of a stored request, which is settled."""
     body = SongBody.model_validate(dict(request))
     assert body.model is not None and body.sound_model is not None and body.seed is not None
     return body.song(model=body.model, sound_model=body.sound_model, seed=body.seed)

@@ -64,7 +64,8 @@ def check_length(services: Services, body: StudioBody, seconds: float) -> None:
 
 
 def settled(services: Services, who: Principal, body: StudioBody, facts: ModelFacts) -> StudioBody:
-    """The same with models, seed and all that is drawn with it decided, so that a second attempt makes the same."""
+    """Return the same with models, seed and all that is drawn with it decided, so that a second attempt makes the
+    same."""
     seed = secrets.randbits(31) if getattr(body, "seed", None) is None else body.seed  # type: ignore[attr-defined]
     match body:
         case SongBody():
@@ -87,7 +88,7 @@ def settled(services: Services, who: Principal, body: StudioBody, facts: ModelFa
 def new_job(
     services: Services, owner: str, job: str, body: StudioBody, facts: ModelFacts, seconds: float
 ) -> NewJob:
-    """The job of a settled request.
+    """Return the job of a settled request.
 
     Args:
         seconds: of the audio that it names.
@@ -160,14 +161,14 @@ def _base_of(services: Services, who: Principal, base: str) -> str:
 
 
 def _source(services: Services, who: Principal, body: EditBody) -> GenerationJob | None:
-    """The piece of this server that is edited; None: an upload is."""
+    """Return the piece of this server that is edited; None: an upload is."""
     if body.audio.generation is None:
         return None
     return own_piece(services.store, body.audio.generation, who.owner)
 
 
 def _plan(body: EditBody, source: GenerationJob) -> PlanBody | None:
-    """What is said of the plan, else what is known of the piece's."""
+    """Return what is said of the plan, else what is known of the piece's."""
     if body.plan is not None or body.tempo is not None:
         return body.plan
     document = (source.result or {}).get("plan")
@@ -181,7 +182,7 @@ def _plan(body: EditBody, source: GenerationJob) -> PlanBody | None:
 
 
 def _understood(services: Services, song: Song, facts: ModelFacts) -> dict[str, Any]:
-    """What becomes of the words of all sections."""
+    """Return what becomes of the words of all sections."""
     first, *later = (section.prompt for section in song.sections)
     score = ScoreSettings(
         tempo=song.tempo, key=song.key, chords=song.chords, beats_per_bar=song.beats_per_bar

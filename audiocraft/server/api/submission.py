@@ -113,7 +113,7 @@ def _settled_piece(
     job: str,
     decoded: Mapping[str, DecodedUpload],
 ) -> tuple[GenerationBody, NewJob]:
-    """A piece with everything decided, its audio beside it, and its job."""
+    """Return a piece with everything decided, its audio beside it, and its job."""
     settled = with_loop(body.settled(model=facts.name))
     settled = _keep_audio(services, who, settled, job, decoded, whole=bool(body.keep))
     if body.kind == "continuation" and "plan" in facts.takes:
@@ -137,7 +137,7 @@ def _settled_studio(
     job: str,
     decoded: Mapping[str, DecodedUpload],
 ) -> tuple[StudioBody, NewJob]:
-    """The same of something of the studio."""
+    """Return the same of something of the studio."""
     seconds = sum(
         _seconds_of(services, who, audio, decoded.get(role), role) for role, audio in body.inputs.items()
     )
@@ -151,7 +151,7 @@ def _settled_studio(
 def _find_or_check(
     services: Services, who: Principal, body: AnyBody, key: str | None
 ) -> GenerationJob | ModelFacts:
-    """The job that the same request made before, else its model; raises what refuses the request."""
+    """Return the job that the same request made before, else its model; raises what refuses the request."""
     if services.draining:
         raise ShuttingDown("the server is about to stop; try again in a moment", retry_after=5.0)
     if key is not None:
@@ -178,7 +178,7 @@ def _audit_accepted(services: Services, job: GenerationJob) -> None:
 
 
 def digest_of(body: AnyBody) -> str:
-    """A digest that two requests share where they ask for the same."""
+    """Return a digest that two requests share where they ask for the same."""
     text = json.dumps(body.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -270,8 +270,8 @@ def _check_piece(services: Services, body: GenerationBody) -> ModelFacts:
 
 
 def _model_of(catalogue: Catalogue, body: GenerationBody) -> ModelFacts:
-    """The model that a request names, or that its first adapter is for, or the server's; adapters of other models are
-    refused."""
+    """Return the model that a request names, or that its first adapter is for, or the server's; adapters of other
+    models are refused."""
     name = body.model
     if name is None and body.adapters:
         base = catalogue.base_of(catalogue.adapters.get(body.adapters[0].name))
@@ -312,7 +312,7 @@ def _check_audio(services: Services, who: Principal, body: AnyBody, audio: Audio
 def _seconds_of(
     services: Services, who: Principal, audio: AudioInput, decoded: DecodedUpload | None, role: str
 ) -> float:
-    """How long the audio is that a field names, or that came inside it."""
+    """Return how long the audio is that a field names, or that came inside it."""
     if audio.upload is not None:
         return services.uploads.wanted(audio.upload, who.owner, role).seconds
     if audio.generation is not None:

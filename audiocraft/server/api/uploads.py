@@ -50,7 +50,7 @@ async def create_upload(
 
 
 def _known(services: Services, owner: str, name: str, file: UploadFile) -> UploadRecord | None:
-    """The upload that was made of the same bytes before: they need not be decoded again."""
+    """Return the upload that was made of the same bytes before: they need not be decoded again."""
     digest = hashlib.sha256()
     while content := file.file.read(_CHUNK):
         digest.update(content)
@@ -77,7 +77,7 @@ def delete_upload(upload: UploadPath, services: ServicesDep, who: GenerateCaller
 
 
 async def read_audio(services: Services, file: UploadFile) -> DecodedUpload:
-    """The audio of an uploaded file, decoded in the sandbox, a few at a time; those that wait stay on disk."""
+    """Return the audio of an uploaded file, decoded in the sandbox, a few at a time; those that wait stay on disk."""
     async with services.decoding.slot():
         content = await file.read(services.config.upload.bytes + 1)
         decoding = partial(sandbox.decode, content, services.config.upload, read_coded=acx_reader(services))

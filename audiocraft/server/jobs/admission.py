@@ -32,8 +32,8 @@ class Quota:
 
 
 def find_repeated(connection: Connection, owner: str, key: str, digest: str, *, oldest: float) -> str | None:
-    """The job that was stored under `owner`'s key since `oldest`, or None; raises IdempotencyConflict if it was made by
-    a request with another digest."""
+    """Return the job that was stored under `owner`'s key since `oldest`, or None; raises IdempotencyConflict if it
+    was made by a request with another digest."""
     same = (idempotency.c.owner == owner) & (idempotency.c.key == key)
     row = connection.execute(select(idempotency).where(same)).one_or_none()
     if row is None or row.created_at < oldest:

@@ -37,13 +37,13 @@ class BlobStore:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def free_bytes(self) -> int:
-        """How much room there is."""
+        """Return how much room there is."""
         return shutil.disk_usage(self.folder).free
 
     # ------------------------------------------------------------------ audio of jobs
 
     def audio_path(self, job: GenerationJob) -> Path:
-        """The audio of a job's present attempt; it may not exist yet."""
+        """Return the audio of a job's present attempt; it may not exist yet."""
         return self._job(job.id) / f"audio-{job.fence}.wav"
 
     def writer(self, job: GenerationJob, sample_rate: int, channels: int) -> GrowingWav:
@@ -53,7 +53,7 @@ class BlobStore:
         return GrowingWav(path, sample_rate, channels)
 
     def read(self, job: GenerationJob, start: int, stop: int) -> Samples:
-        """The samples [C, n] from `start` to `stop`; fewer where the file ends."""
+        """Return the samples [C, n] from `start` to `stop`; fewer where the file ends."""
         assert job.channels is not None
         width = job.channels * BYTES_PER_SAMPLE
         with open(self.audio_path(job), "rb") as file:
@@ -68,7 +68,7 @@ class BlobStore:
         shutil.rmtree(self._job(job), ignore_errors=True)
 
     def folder_of(self, job: str) -> Path:
-        """Where further files of a job may be put, such as pictures and other formats; deleted with it."""
+        """Return where further files of a job may be put, such as pictures and other formats; deleted with it."""
         folder = self._job(job)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -119,7 +119,8 @@ class BlobStore:
             shutil.copyfile(path, target)
 
     def parts_of(self, job: str) -> Path:
-        """Where the parts of something of the studio are; they outlive an attempt, so that the next one goes on."""
+        """Return where the parts of something of the studio are; they outlive an attempt, so that the next one goes
+        on."""
         return self._job(job) / "parts"
 
     def use_parts(self, source: str, job: str) -> None:
@@ -135,11 +136,11 @@ class BlobStore:
                 shutil.copyfile(path, target / path.name)
 
     def file_path(self, job: GenerationJob, name: str) -> Path:
-        """A further file of a job's present attempt, by a name that a worker gave it; it may not exist yet."""
+        """Return a further file of a job's present attempt, by a name that a worker gave it; it may not exist yet."""
         return self._job(job.id) / f"files-{job.fence}" / name
 
     def input_of(self, job: str, role: str = "audio") -> tuple[Samples, int] | None:
-        """The audio [C, N] that a field of a job's request names, if it names any."""
+        """Return the audio [C, N] that a field of a job's request names, if it names any."""
         path = self._job(job) / _input(role)
         if not path.exists():
             return None
@@ -151,17 +152,17 @@ class BlobStore:
         self._upload(upload).unlink(missing_ok=True)
 
     def upload_path(self, upload: str) -> Path:
-        """Where the decoded audio of an upload is."""
+        """Return where the decoded audio of an upload is."""
         return self._upload(upload)
 
     def jobs(self) -> Iterator[str]:
-        """The identifiers of all jobs that have a folder."""
+        """Yield the identifiers of all jobs that have a folder."""
         for folder in self.folder.glob("gen/*/*"):
             if is_id(folder.name, "gen"):
                 yield folder.name
 
     def uploads(self) -> Iterator[str]:
-        """The identifiers of all uploads that have a file."""
+        """Yield the identifiers of all uploads that have a file."""
         for path in self.folder.glob("upl/*/*.wav"):
             if is_id(path.stem, "upl"):
                 yield path.stem
@@ -178,12 +179,12 @@ class BlobStore:
 
 
 def _input(role: str) -> str:
-    """The file of the audio that a field of a request names."""
+    """Return the file of the audio that a field of a request names."""
     return "input.wav" if role == "audio" else f"input-{role}.wav"
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while content := file.read(_CHUNK):

@@ -67,7 +67,7 @@ class Database:
         return self.is_sqlite
 
     def now(self) -> float:
-        """Seconds since 1970 by the database's clock, so that leases mean the same on every machine."""
+        """Return seconds since 1970 by the database's clock, so that leases mean the same on every machine."""
         if self._clock is not None:
             return self._clock()
         local = time.time()
@@ -103,7 +103,7 @@ class Database:
         self.now()  # the clocks are compared before there are transactions that would wait for it
 
     def _is_current(self) -> bool:
-        """Whether the schema is this version's; False also where there is none, or no answer."""
+        """Return whether the schema is this version's; False also where there is none, or no answer."""
         try:
             with self.read() as connection:
                 found = connection.execute(text("select version_num from alembic_version")).scalars().all()

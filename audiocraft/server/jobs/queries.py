@@ -47,19 +47,19 @@ _COLUMNS = {column.name for column in jobs.columns} - {"event_count"}
 
 
 def row_of(new: NewJob, now: float) -> dict[str, Any]:
-    """The columns of a new job that are known."""
+    """Return the columns of a new job that are known."""
     values = {name: getattr(new, name) for name in NewJob.__dataclass_fields__ if name != "counted"}
     counters = dict.fromkeys(("done", "total", "samples", "attempts", "fence"), 0)
     return {**values, **counters, "status": "queued", "created_at": now, "updated_at": now}
 
 
 def event_of(job: str, sequence: int, kind: str, data: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """The columns of an event."""
+    """Return the columns of an event."""
     return {"job": job, "sequence": sequence, "kind": kind, "data": dict(data), "created_at": now}
 
 
 def job_of(row: Row[Any]) -> GenerationJob:
-    """A job from its row."""
+    """Return a job from its row."""
     values = {name: value for name, value in row._mapping.items() if name in _COLUMNS}
     if values["error"] is not None:
         values["error"] = JobError(**values["error"])

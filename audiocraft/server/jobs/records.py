@@ -164,7 +164,7 @@ class IdempotencyConflict(AudioCraftError):
 
 
 def new_id(prefix: str, *, now: float | None = None) -> str:
-    """An identifier that sorts by time: 48 bits of milliseconds, 80 of chance."""
+    """Return an identifier that sorts by time: 48 bits of milliseconds, 80 of chance."""
     milliseconds = int((time.time() if now is None else now) * 1000) & (2**48 - 1)
     number = milliseconds << 80 | secrets.randbits(80)
     digits = [_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
@@ -172,12 +172,12 @@ def new_id(prefix: str, *, now: float | None = None) -> str:
 
 
 def is_id(text: str, prefix: str) -> bool:
-    """Whether `text` is an identifier of that kind; nothing else ever becomes part of a path."""
+    """Return whether `text` is an identifier of that kind; nothing else ever becomes part of a path."""
     return bool(_ID.match(text)) and text.startswith(f"{prefix}_")
 
 
 def tags_of(job: GenerationJob) -> dict[str, str]:
-    """Where a file comes from, written into it; the model's name has the adapters on it, as in base+jazz:0.8."""
+    """Return where a file comes from, written into it; the model's name has the adapters on it, as in base+jazz:0.8."""
     adapters = [f"+{one['name']}:{one['strength']:g}" for one in job.request.get("adapters", ())]
     found = job.result or {}
     seed = found["seed"] if "takes" in found else job.seed  # which makes the chosen take alone

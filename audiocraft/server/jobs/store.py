@@ -89,14 +89,15 @@ class JobStore:
                 admission.use(connection, owner, quota, self.database.now(), seconds)
 
     def earlier(self, owner: str, key: str, digest: str) -> GenerationJob | None:
-        """The job that is stored under an idempotency key; raises IdempotencyConflict if it was another request."""
+        """Return the job that is stored under an idempotency key; raises IdempotencyConflict if it was another
+        request."""
         with self.database.read() as connection:
             oldest = self.database.now() - self.queue.idempotency_seconds
             job = admission.find_repeated(connection, owner, key, digest, oldest=oldest)
             return None if job is None else self._get(connection, job, owner)
 
     def get(self, job: str, *, owner: str | None = None) -> GenerationJob:
-        """One job; with `owner`, only if it is theirs."""
+        """Return one job; with `owner`, only if it is theirs."""
         with self.database.read() as connection:
             return self._get(connection, job, owner)
 
@@ -109,7 +110,7 @@ class JobStore:
         words: str = "",
         limit: int = 50,
     ) -> list[GenerationJob]:
-        """The newest jobs first: those older than `before`, with `words` in their prompts or titles."""
+        """Return the newest jobs first: those older than `before`, with `words` in their prompts or titles."""
         query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if owner is not None:
             query = query.where(jobs.c.owner == owner)
@@ -173,20 +174,20 @@ class JobStore:
         self._changed(job)
 
     def events(self, job: str, *, after: int = 0, limit: int = 500) -> list[JobEventRecord]:
-        """The events of a job since number `after`, at most `limit`."""
+        """Return the events of a job since number `after`, at most `limit`."""
         wanted = {"job": job, "after": after, "most": limit}
         with self.database.read() as connection:
             return [JobEventRecord(**row._mapping) for row in connection.execute(queries.EVENTS, wanted)]
 
     def position(self, job: GenerationJob) -> int:
-        """The number of jobs before this one, roughly: fairness between owners may change the order."""
+        """Return the number of jobs before this one, roughly: fairness between owners may change the order."""
         with self.database.read() as connection:
             return int(
                 connection.execute(queries.AHEAD, {"priority": job.priority, "job": job.id}).scalar_one()
             )
 
     def counts(self) -> dict[str, int]:
-        """How many jobs are in each state."""
+        """Return how many jobs are in each state."""
         query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
         with self.database.read() as connection:
             found = {status: int(count) for status, count in connection.execute(query)}
@@ -244,7 +245,8 @@ class JobStore:
         return taken
 
     def suspect(self, attempt: int) -> bool:
-        """Whether a job in this attempt runs alone: it is its last one, after others that ended with their workers."""
+        """Return whether a job in this attempt runs alone: it is its last one, after others that ended with their
+        workers."""
         return attempt >= max(2, self.lease.attempts)
 
     def extend(self, worker: str, held: Iterable[tuple[str, int]]) -> set[str]:
@@ -261,7 +263,7 @@ class JobStore:
             return {job for job, fence in rows if wanted[job] == fence}
 
     def held(self, wanted: Mapping[str, int]) -> set[str]:
-        """Which of {job: fence} are still held; a cheap look between heartbeats."""
+        """Return which of {job: fence} are still held; a cheap look between heartbeats."""
         if not wanted:
             return set()
         query = select(jobs.c.id, jobs.c.fence).where(jobs.c.id.in_(wanted), jobs.c.status.in_(RUNNING))

@@ -69,7 +69,8 @@ class UploadStore:
         self.limits = limits
 
     def same(self, owner: str, sha256: str, *, name: str) -> UploadRecord | None:
-        """The upload of `owner` that was made of these very bytes, kept for another day under the new name; or None."""
+        """Return the upload of `owner` that was made of these very bytes, kept for another day under the new name;
+        or None."""
         mine = (uploads.c.owner == owner) & (uploads.c.sha256 == sha256)
         renewed = {"created_at": self._database.now(), **({} if name == INLINE else {"name": name[:200]})}
         with self._database.write() as connection:
@@ -126,7 +127,7 @@ class UploadStore:
         return found
 
     def get(self, upload: str, owner: str) -> UploadRecord:
-        """One of `owner`'s uploads."""
+        """Return one of `owner`'s uploads."""
         row = None
         if is_id(upload, "upl"):
             with self._database.read() as connection:
@@ -136,7 +137,7 @@ class UploadStore:
         return UploadRecord(**row._mapping)
 
     def wanted(self, upload: str, owner: str, role: str = "audio") -> UploadRecord:
-        """The same for a request that names it in its body, in the field `role`."""
+        """Return the same for a request that names it in its body, in the field `role`."""
         try:
             return self.get(upload, owner)
         except NotFound as error:

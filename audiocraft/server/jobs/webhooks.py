@@ -56,7 +56,7 @@ class Delivery:
 
 
 def check_address(url: str, settings: WebhookSettings) -> SplitResult:
-    """The parts of a webhook's address, if it may be used at all; where it leads is checked when it is used."""
+    """Return the parts of a webhook's address, if it may be used at all; where it leads is checked when it is used."""
     if not settings.enabled:
         raise AddressRefused("this server sends no webhooks", field="webhook")
     try:
@@ -85,8 +85,8 @@ def check_address(url: str, settings: WebhookSettings) -> SplitResult:
 
 
 def resolve(host: str, port: int, settings: WebhookSettings) -> str:
-    """The address to connect to. Every address of the name must be public, and the one returned is the one used, so
-    that a name cannot lead elsewhere between the check and the connection."""
+    """Return the address to connect to. Every address of the name must be public, and the one returned is the one
+    used, so that a name cannot lead elsewhere between the check and the connection."""
     try:
         found = [entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
@@ -98,7 +98,7 @@ def resolve(host: str, port: int, settings: WebhookSettings) -> str:
 
 
 def signature(secret: str, message: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header of Standard Webhooks."""
+    """Return the `webhook-signature` header of Standard Webhooks."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = f"{message}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
@@ -121,7 +121,7 @@ class WebhookState:
 
 
 def webhook_state(database: Database, job: str) -> WebhookState | None:
-    """How far the message about a job is, or None while there is none: the job has not ended."""
+    """Return how far the message about a job is, or None while there is none: the job has not ended."""
     query = select(deliveries).where(deliveries.c.job == job).order_by(deliveries.c.id.desc()).limit(1)
     with database.read() as connection:
         row = connection.execute(query).one_or_none()
@@ -209,7 +209,7 @@ class WebhookSender:
         self._note(delivery, answer=answer, delivered=delivered, final=final)
 
     def _take(self) -> Delivery | None:
-        """The next message. It is not due again for a while, so that nobody else sends it; a crash while sending
+        """Return the next message. It is not due again for a while, so that nobody else sends it; a crash while sending
         costs one attempt."""
         with self._taking:
             found = self._due()
@@ -315,7 +315,7 @@ def _public(address: str) -> None:
 
 
 def _inside(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses that an IPv6 address may lead to."""
+    """Return the IPv4 addresses that an IPv6 address may lead to."""
     if isinstance(address, ipaddress.IPv4Address):
         return []
     found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]

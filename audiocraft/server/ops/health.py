@@ -47,7 +47,7 @@ class Probe:
         self._until = 0.0
 
     def checks(self) -> Mapping[str, str]:
-        """Every check by name; those of the last second are remembered. Blocks."""
+        """Return every check by name; those of the last second are remembered. Blocks."""
         if self._services.draining:  # never remembered: traffic has to stop at once
             return {"accepting": "the process is about to stop"}
         with self._lock:
@@ -135,7 +135,7 @@ async def readyz(services: ServicesDep, request: Request, response: Response) ->
 
 
 def _outcome(check: Callable[[], str | None]) -> str:
-    """What a check found; of a fault nobody foresaw, only its kind is told."""
+    """Return what a check found; of a fault nobody foresaw, only its kind is told."""
     try:
         return check() or "ok"
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the answer is "not ready"

@@ -24,7 +24,7 @@ _LONGEST = 16_384
 
 
 def request_id() -> str | None:
-    """The request that the present task or thread works for."""
+    """Return the request that the present task or thread works for."""
     return _request.get()
 
 
@@ -50,7 +50,7 @@ class JsonLines(logging.Formatter):
     """Time (UTC), level, logger, message, request id, whatever came with `extra=`, and the stack of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line of JSON, with fields hidden whose names say that they hold a secret."""
+        """Return the record as one line of JSON, with fields hidden whose names say that they hold a secret."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -107,12 +107,12 @@ class Metrics:
         self.waits.observe(max(0.0, now - job.created_at))
 
     def text(self) -> bytes:
-        """The document that Prometheus reads. It blocks while the database is asked."""
+        """Return the document that Prometheus reads. It blocks while the database is asked."""
         work = b"".join(source() for source in self._sources) if self._sources else self.work_text()
         return generate_latest(self.registry) + work
 
     def work_text(self) -> bytes:
-        """The part of the document that is about making pieces."""
+        """Return the part of the document that is about making pieces."""
         return generate_latest(self.work)
 
     def add_source(self, source: Callable[[], bytes]) -> None:

@@ -36,7 +36,7 @@ class Inventory(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The present figures; those of a database that is away are left out."""
+        """Yield the present figures; those of a database that is away are left out."""
         services = self._services
         yield _gauge("audiocraft_draining", "1 when the process was asked to stop", float(services.draining))
         yield from _or_nothing(self._jobs)

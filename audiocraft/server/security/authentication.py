@@ -33,14 +33,14 @@ class KeyGuard:
 
 
 def services_of(connection: HTTPConnection) -> Services:
-    """The parts of the process that serves this connection."""
+    """Return the parts of the process that serves this connection."""
     found: Services = connection.app.state.services
     return found
 
 
 def principal_of(connection: HTTPConnection) -> Principal:
-    """Who is asking: by `Authorization: Bearer`, or on WebSockets also by the subprotocols `bearer, <key>`, because
-    browsers cannot set headers there. Raises Unauthorized where a key is needed, and missing or not valid.
+    """Return who is asking: by `Authorization: Bearer`, or on WebSockets also by the subprotocols `bearer, <key>`,
+    because browsers cannot set headers there. Raises Unauthorized where a key is needed, and missing or not valid.
 
     Where none is needed, one that is not ours is no reason to refuse: clients of other services, such as OpenAI's,
     cannot be made without one."""
@@ -57,8 +57,8 @@ def principal_of(connection: HTTPConnection) -> Principal:
 
 
 def secret_of(connection: HTTPConnection) -> str | None:
-    """The key that a connection was opened with, or None; raises Unauthorized where a key is needed and the header
-    cannot be read."""
+    """Return the key that a connection was opened with, or None; raises Unauthorized where a key is needed and the
+    header cannot be read."""
     header = connection.headers.get("authorization")
     if header is not None:
         kind, _, secret = header.partition(" ")

@@ -138,7 +138,8 @@ class HostGuard:
         await self._app(scope, receive, send)
 
     def _own_page(self, headers: Headers) -> bool:
-        """Whether nobody's page asks, or our own: of this host and this port, since other ports are other programs."""
+        """Return whether nobody's page asks, or our own: of this host and this port, since other ports are other
+        programs."""
         origin = headers.get("origin")
         if origin is None:
             return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
@@ -159,7 +160,7 @@ class BodyGuard:
         self._file = config.upload.bytes
 
     def limit(self, path: str) -> int:
-        """How many bytes a body for `path` may have."""
+        """Return how many bytes a body for `path` may have."""
         if path in UPLOAD_PATHS:
             return self._file + _FORM_OVERHEAD
         return _CODES_BYTES if path == _CODES_PATH else self._json
@@ -282,7 +283,7 @@ async def refuse(
 
 
 def size_of(count: int) -> str:
-    """A number of bytes as people say it: "25 MB", "64 kB"."""
+    """Return a number of bytes as people say it: "25 MB", "64 kB"."""
     for unit, name in ((2**20, "MB"), (2**10, "kB")):
         if count >= unit:
             return f"{count / unit:.4g} {name}"
@@ -290,7 +291,7 @@ def size_of(count: int) -> str:
 
 
 def _host_of(netloc: str) -> str:
-    """The host of a Host header or of an origin, without its port."""
+    """Return the host of a Host header or of an origin, without its port."""
     host = netloc.rpartition("@")[2]
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()

@@ -132,7 +132,7 @@ class KeyStore:
             )  # fmt: skip
 
     def list(self) -> list[ApiKey]:
-        """All keys, revoked ones too, the newest first."""
+        """Return all keys, revoked ones too, the newest first."""
         with self._database.read() as connection:
             return [_key(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.id.desc()))]
 
@@ -146,13 +146,13 @@ class KeyStore:
         return bool(done.rowcount)
 
     def any(self) -> bool:
-        """Whether there is a valid key."""
+        """Return whether there is a valid key."""
         valid = api_keys.c.revoked_at.is_(None) & self._usable()
         with self._database.read() as connection:
             return connection.execute(select(api_keys.c.id).where(valid).limit(1)).first() is not None
 
     def principal(self, secret: str) -> Principal | None:
-        """The owner of a secret, or None."""
+        """Return the owner of a secret, or None."""
         if not _LEAST_SECRET <= len(secret) <= _MOST_SECRET:
             return None
         digest, now = _digest(secret), time.monotonic()
@@ -168,7 +168,7 @@ class KeyStore:
         return found
 
     def webhook_secret(self, owner: str) -> str:
-        """What `owner`'s webhooks are signed with, in the words of Standard Webhooks."""
+        """Return what `owner`'s webhooks are signed with, in the words of Standard Webhooks."""
         return "whsec_" + base64.b64encode(hmac.digest(self._master(), owner.encode(), "sha256")).decode()
 
     def _usable(self) -> ColumnElement[bool]:
@@ -184,7 +184,7 @@ class KeyStore:
         return Principal(owner=row.id, scopes=frozenset(row.scopes), quota=Quota(**row.quota))
 
     def _master(self) -> bytes:
-        """One secret per database, made when it is first needed."""
+        """Return one secret per database, made when it is first needed."""
         query = select(settings.c.value).where(settings.c.name == "webhook_master")
         with self._database.read() as connection:
             found: str | None = connection.execute(query).scalar_one_or_none()

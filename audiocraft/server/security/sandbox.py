@@ -36,7 +36,7 @@ files. Takes the source, the target and the field of the request."""
 
 
 def sniff(head: bytes) -> str | None:
-    """The format by the first bytes of a file, whatever it is called; None if it is not one of ours."""
+    """Return the format by the first bytes of a file, whatever it is called; None if it is not one of ours."""
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return "wav"
     if head[:4] == b"fLaC":
@@ -106,7 +106,7 @@ def decoded_file(
 def decode(
     content: bytes, limits: UploadLimits, *, field: str = "file", read_coded: ReadCoded | None = None
 ) -> DecodedUpload:
-    """The audio in `content`, or a refusal that says what is wrong. Takes up to seconds: not for event loops."""
+    """Return the audio in `content`, or a refusal that says what is wrong. Takes up to seconds: not for event loops."""
     with decoded_file(content, limits, field=field, read_coded=read_coded) as file:
         frames = np.fromfile(file.path, dtype=np.float32).reshape(file.samples, file.channels)
     wav = np.ascontiguousarray(frames.T)

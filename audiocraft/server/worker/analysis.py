@@ -69,7 +69,7 @@ class Analysts:
         progress: Callable[[float], object],
         stop: threading.Event,
     ) -> dict[str, Any]:
-        """The fields of the report on a file, and `spectrogram`. It blocks for seconds.
+        """Return the fields of the report on a file, and `spectrogram`. It blocks for seconds.
 
         Args:
             progress: told now and then what share is done.
@@ -130,7 +130,7 @@ class Analysts:
 
 
 def _result(end: socket.socket, progress: Callable[[float], object], stop: threading.Event) -> dict[str, Any]:
-    """The report that comes in at last; raises Cancelled when it is not wanted any more."""
+    """Return the report that comes in at last; raises Cancelled when it is not wanted any more."""
     connection = MessageSocket(end)
     ends_at: float | None = None
     while True:

@@ -56,7 +56,7 @@ class Analyst:
         self._watermark: AudioSeal | None = None
 
     def detector(self) -> Detector:
-        """The detector. Raises NotImplementedHere where there is none."""
+        """Return the detector. Raises NotImplementedHere where there is none."""
         if self._detector is None:
             try:
                 self._detector = load_detector(self._model)
@@ -90,7 +90,7 @@ class Analyst:
         return {**report.as_json(), "watermark": marks, "spectrogram": picture}
 
     def _marks(self, audio: Tensor, sample_rate: int, step: Step) -> dict[str, Any]:
-        """What is found of a watermark in audio [C, N]."""
+        """Return what is found of a watermark in audio [C, N]."""
         if self._watermark is None:
             self._watermark = load_audioseal_models(PROVENANCE)  # type: ignore[assignment]
         assert self._watermark is not None
@@ -124,7 +124,7 @@ class _Beside:
         self._pool.shutdown()
 
     def result(self, look: Callable[[], object]) -> dict[str, Any]:
-        """What the work gives; until it is there, `look` is called now and then, and may raise."""
+        """Return what the work gives; until it is there, `look` is called now and then, and may raise."""
         while not wait([self._found], timeout=_LOOK_S).done:
             look()
         return self._found.result()

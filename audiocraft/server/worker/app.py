@@ -24,8 +24,8 @@ from audiocraft.server.worker.local_engine import LocalEngine
 def create_worker_app(
     engine: LocalEngine, config: ServingConfig, *, catalogue: Catalogue | None = None
 ) -> FastAPI:
-    """The worker as an ASGI application. Its lifespan loads the models and takes jobs; at the end it finishes what
-    runs, within the drain time, and gives the rest back to the queue."""
+    """Return the worker as an ASGI application. Its lifespan loads the models and takes jobs; at the end it finishes
+    what runs, within the drain time, and gives the rest back to the queue."""
     if not config.workers:
         raise ConfigError("a worker process holds one worker; workers must be 1")
     services = build_services(engine, config, catalogue=catalogue)

@@ -37,14 +37,14 @@ from audiocraft.server.worker.ports import (
 
 
 def facts_of(codec: CompressionModel) -> CodecFacts:
-    """What a codec makes."""
+    """Return what a codec makes."""
     return CodecFacts(
         sample_rate=codec.sample_rate, channels=codec.channels, frame_rate=float(codec.frame_rate)
     )
 
 
 def codes_of(codec: CompressionModel, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
-    """Audio [C, N], mixed to the channels of the codec, as codes."""
+    """Return audio [C, N], mixed to the channels of the codec, as codes."""
     encoder = Encoder(codec, sample_rate, codec.channels, codebooks=codebooks)
     audio = convert_audio_channels(torch.from_numpy(wav), codec.channels)
     frames = together([encoder.push(audio), encoder.finish()])
@@ -59,7 +59,7 @@ def codes_of(codec: CompressionModel, wav: Samples, sample_rate: int, codebooks:
 def audio_of(
     codec: CompressionModel, name: str, codes: Codes, scale: Sequence[float] | None, samples: int | None
 ) -> tuple[Tensor, int]:
-    """Codes [K, T] as audio [C, N] and its rate."""
+    """Return codes [K, T] as audio [C, N] and its rate."""
     if not 1 <= codes.shape[0] <= codec.total_codebooks:
         raise InvalidInput(
             f"codec {name!r} has 1 to {codec.total_codebooks} codebooks, not {codes.shape[0]}", field="codes"

@@ -40,7 +40,7 @@ class MessageSocket:
             self._connection.sendall(b"".join(parts))
 
     def receive(self) -> tuple[Message, list[Array]] | None:
-        """The next message with its arrays, or None when the other end is gone."""
+        """Return the next message with its arrays, or None when the other end is gone."""
         head = self._read(_HEAD.size)
         if head is None:
             return None
@@ -75,7 +75,7 @@ class MessageSocket:
 
 
 def _arrays(facts: list[tuple[str, list[int]]], content: bytearray) -> list[Array]:
-    """The arrays that lie one after the other in `content`."""
+    """Return the arrays that lie one after the other in `content`."""
     found, start = [], 0
     for name, shape in facts:
         if name not in _DTYPES:

@@ -61,7 +61,7 @@ class LocalEngine(Engine):
     def create(
         cls, *, device: str = "cpu", max_bytes: int | None = None, rows: int = 16, watermark: bool = True
     ) -> LocalEngine:
-        """An engine with an empty model cache; raises ConfigError where the device is not there.
+        """Return an engine with an empty model cache; raises ConfigError where the device is not there.
 
         Args:
             max_bytes: the memory that models may take together; None leaves it to what the machine has.
@@ -77,13 +77,13 @@ class LocalEngine(Engine):
     # ------------------------------------------------------------------ generators
 
     def sample_rate(self, model: str) -> int:
-        """The sample rate of a model's audio; the model is loaded for this."""
+        """Return the sample rate of a model's audio; the model is loaded for this."""
         return self.models.get(model).sample_rate
 
     def shared(
         self, model: str, *, priority: int = 0, watch: ProgressCallback | None = None
     ) -> GeneratorModel:
-        """A model for workflows: what they run on it, this engine makes. It is loaded for this.
+        """Return a model for workflows: what they run on it, this engine makes. It is loaded for this.
 
         Args:
             watch: told the progress of what is run without a callback of its own.
@@ -101,7 +101,7 @@ class LocalEngine(Engine):
         return bool(self.models.unload(model))
 
     def loaded(self) -> Sequence[LoadedModel]:
-        """The generators in memory."""
+        """Return the generators in memory."""
         return [self._described(entry) for entry in self.models.loaded()]
 
     def _described(self, entry: Loaded) -> LoadedModel:
@@ -118,7 +118,7 @@ class LocalEngine(Engine):
     # ------------------------------------------------------------------ codecs
 
     def codec_facts(self, codec: str) -> CodecFacts:
-        """What `codec` makes; it is loaded for this."""
+        """Return what `codec` makes; it is loaded for this."""
         return coding.facts_of(self._codec(codec).codec)
 
     def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
@@ -132,7 +132,8 @@ class LocalEngine(Engine):
         return self.decoded_file(codec, audio, rate)
 
     def decoded_file(self, codec: str, audio: Tensor, sample_rate: int) -> bytes:
-        """The bytes of a WAV file of audio [C, N] that a codec has made of codes, marked like all that goes out."""
+        """Return the bytes of a WAV file of audio [C, N] that a codec has made of codes, marked like all that goes
+        out."""
         audio = marked(audio, sample_rate, self.watermark)
         return encode_audio(audio, sample_rate, "wav", tags=decoding_tags(codec))
 
@@ -147,7 +148,7 @@ class LocalEngine(Engine):
         return coding.read_acx(self._codec(codec), source, target, bounds, codebooks, self.watermark)
 
     def _codec(self, name: str) -> KnownCodec:
-        """A codec by its own name or by that of a model that speaks its codes; the last few stay in memory."""
+        """Return a codec by its own name or by that of a model that speaks its codes; the last few stay in memory."""
         with self._codec_lock:
             codec = self._codecs.pop(name, None) or KnownCodec.load(name, device=self.models.device)
             self._codecs[name] = codec

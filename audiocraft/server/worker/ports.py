@@ -119,10 +119,10 @@ class ModelsPort(Protocol):
         """Forget a model that nobody uses -> whether it was forgotten."""
 
     def loaded(self) -> Sequence[LoadedModel]:
-        """The models in memory."""
+        """Return the models in memory."""
 
     def codec_facts(self, codec: str) -> CodecFacts:
-        """What `codec` makes; it is loaded for this."""
+        """Return what `codec` makes; it is loaded for this."""
 
     def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
         """Turn audio [C, N] into codes; `codebooks` None takes all."""

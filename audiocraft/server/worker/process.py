@@ -166,7 +166,7 @@ class WorkerProcess:
             return 0
 
     def metrics_text(self) -> bytes:
-        """What Prometheus is told of the worker; nothing while there is none."""
+        """Return what Prometheus is told of the worker; nothing while there is none."""
         try:
             return str(self._call("metrics", seconds=_QUICK_SECONDS)[0]).encode()
         except WorkerAway:
@@ -183,14 +183,14 @@ class WorkerProcess:
         return bool(self._call("unload", model=model)[0])
 
     def loaded(self) -> Sequence[LoadedModel]:
-        """The models in the worker's memory; none while it is being started again."""
+        """Return the models in the worker's memory; none while it is being started again."""
         try:
             return [LoadedModel(**entry) for entry in self._call("loaded", seconds=_QUICK_SECONDS)[0]]
         except WorkerAway:
             return []
 
     def codec_facts(self, codec: str) -> CodecFacts:
-        """What a codec of the worker makes."""
+        """Return what a codec of the worker makes."""
         return CodecFacts(**self._call("codec_facts", codec=codec)[0])
 
     def encode(self, codec: str, wav: Samples, sample_rate: int, codebooks: int | None) -> EncodedFile:
@@ -338,7 +338,7 @@ def _away() -> WorkerAway:
 
 
 def _spawn(connection: socket.socket) -> WorkerHandle:
-    """A fresh interpreter that imports from where this one does."""
+    """Return a fresh interpreter that imports from where this one does."""
     descriptor = connection.fileno()
     command = [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path), str(descriptor)]
     if sys.platform == "win32":  # handles are inherited, and have the same number there

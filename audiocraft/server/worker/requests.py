@@ -35,7 +35,7 @@ Audio = tuple[Samples, int]
 def request_of(
     job: GenerationJob, blobs: BlobStore, adapters: AdapterCatalogue | None = None
 ) -> GenerationRequest:
-    """The request of a stored job, with the audio and the adapters that it refers to.
+    """Return the request of a stored job, with the audio and the adapters that it refers to.
 
     Raises:
         InvalidInput: an adapter has left the server meanwhile.
@@ -53,13 +53,13 @@ def request_of(
 
 
 def finish_of(job: GenerationJob) -> Finish:
-    """How the audio of a stored job is finished."""
+    """Return how the audio of a stored job is finished."""
     loop = job.request.get("loop") is not None
     return Finish(fade=0.0 if loop else job.request.get("fade", FADE))
 
 
 def to_request(body: GenerationBody, inputs: Mapping[str, Audio] = MappingProxyType({})) -> GenerationRequest:
-    """A body whose model and seed are decided as the engine takes it.
+    """Return a body whose model and seed are decided as the engine takes it.
 
     Args:
         inputs: the audio that its fields name.
@@ -102,7 +102,7 @@ def to_request(body: GenerationBody, inputs: Mapping[str, Audio] = MappingProxyT
 
 
 def _controls(body: GenerationBody, inputs: Mapping[str, Audio]) -> Controls:
-    """What a body follows moment by moment."""
+    """Return what a body follows moment by moment."""
     controls = Controls(chords=body.timed_chords)
     drums = inputs.get("audio") if body.kind == "drums" else inputs.get("drums")
     if drums is not None:
@@ -117,13 +117,13 @@ def _controls(body: GenerationBody, inputs: Mapping[str, Audio]) -> Controls:
 
 
 def plan_document(plan: ScorePlan | None) -> dict[str, Any] | None:
-    """A plan as it is stored and answered."""
+    """Return a plan as it is stored and answered."""
     document: dict[str, Any] | None = encode(plan) if plan is not None else None
     return document
 
 
 def _heard(body: GenerationBody, wav: torch.Tensor, sample_rate: int) -> ScorePlan | None:
-    """The plan of audio [C, N] that goes on, as far as it can be heard."""
+    """Return the plan of audio [C, N] that goes on, as far as it can be heard."""
     plan = heard_plan(wav, sample_rate)
     if plan is None:
         return None

@@ -44,7 +44,7 @@ class OpenPiece:
 
 
 def read_piece(path: Path, *, tempo: float | None = None) -> OpenPiece:
-    """The audio file at `path` with its plan: from its sidecar where it is a piece of ours, else heard.
+    """Return the audio file at `path` with its plan: from its sidecar where it is a piece of ours, else heard.
 
     Args:
         tempo: beats per minute, where somebody knows better than what would be heard.

@@ -76,20 +76,20 @@ def on_grid(audio: Tensor, sample_rate: int, plan: ScorePlan, struck: tuple[floa
 
 
 def strokes_of(audio: Tensor, sample_rate: int) -> Times:
-    """When the strokes in audio [C, N] are, in seconds."""
+    """Return when the strokes in audio [C, N] are, in seconds."""
     mono = convert_audio(audio.detach().cpu().float(), sample_rate, SAMPLE_RATE, 1)[0]
     level = float(mono.square().mean().sqrt())
     return find_attacks((mono * (_LOUD / level)).numpy()) if level > 1e-6 else np.zeros(0)
 
 
 def _beside(strokes: Times, first: float, step: float) -> Times:
-    """Seconds by which each stroke lies behind its nearest sixteenth."""
+    """Return seconds by which each stroke lies behind its nearest sixteenth."""
     places = (strokes - first) / step
     return np.asarray((places - np.round(places)) * step)
 
 
 def _lateness(strokes: Times, first: float, step: float) -> float | None:
-    """Seconds by which strokes lie behind the sixteenths; None where they lie everywhere."""
+    """Return seconds by which strokes lie behind the sixteenths; None where they lie everywhere."""
     if not len(strokes):
         return None
     centre = np.exp(2j * np.pi * (strokes - first) / step).mean()
@@ -99,7 +99,7 @@ def _lateness(strokes: Times, first: float, step: float) -> float | None:
 
 
 def _shifts(strokes: Times, late: float, first: float, step: float, others: Times) -> Times:
-    """Seconds by which each stroke should be later."""
+    """Return seconds by which each stroke should be later."""
     shifts = -late - _beside(strokes - late, first, step)
     if len(others):
         nearest = others[np.abs((strokes - late)[:, None] - others[None, :]).argmin(1)] - strokes

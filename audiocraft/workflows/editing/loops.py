@@ -81,8 +81,8 @@ def loop(
 def cut_loop(
     audio: Tensor, sample_rate: int, plan: ScorePlan, bars: int | None = None, *, exact: bool = True
 ) -> Loop:
-    """The whole bars of audio [C, N] that make the best loop: those at whose end the piece sounds most like at their
-    beginning.
+    """Return the whole bars of audio [C, N] that make the best loop: those at whose end the piece sounds most like at
+    their beginning.
 
     Args:
         bars: None for as many as there are, with a little audio to spare before or behind them.
@@ -139,15 +139,15 @@ def cut_loop(
 
 
 def _from_zero(plan: ScorePlan) -> ScorePlan:
-    """A plan whose chords begin at 0."""
+    """Return a plan whose chords begin at 0."""
     before = [symbol for time, symbol in plan.chords if time <= 1e-6]
     later = tuple(chord for chord in plan.chords if chord[0] > 1e-6)
     return replace(plan, chords=(*((0.0, symbol) for symbol in before[-1:]), *later))
 
 
 def finished_loop(audio: Tensor, sample_rate: int, finish: Finish = USUAL) -> Tensor:
-    """A loop [C, N], limited as `finish` says, whose end still leads into its beginning: it is heard three times over
-    and the second time is kept. Nothing fades."""
+    """Return a loop [C, N], limited as `finish` says, whose end still leads into its beginning: it is heard three
+    times over and the second time is kept. Nothing fades."""
     three = processed(torch.cat([audio] * 3, dim=-1), sample_rate, way_out(replace(finish, fade=0.0)))
     return three[:, audio.shape[-1] : 2 * audio.shape[-1]].clone()
 
@@ -155,8 +155,8 @@ def finished_loop(audio: Tensor, sample_rate: int, finish: Finish = USUAL) -> Te
 def _cut(
     audio: Tensor, sample_rate: int, start: int, samples: int, bar: float
 ) -> tuple[Tensor, Joint] | None:
-    """The samples from `start` on as a loop, joined with what comes before them, or else behind; None where there is
-    too little of either."""
+    """Return the samples from `start` on as a loop, joined with what comes before them, or else behind; None where
+    there is too little of either."""
     least, most = round(_LEAST_S * sample_rate), min(samples, round(bar * sample_rate))
     part = audio[:, start : start + samples]
     if part.shape[-1] < samples:
@@ -176,8 +176,8 @@ def _cut(
 
 
 def _period(audio: Tensor, sample_rate: int, length: float, first: float) -> float:
-    """The time, near `length` seconds, after which audio [C, N] is most like what it was: first of its spectrum in
-    frames of 10 ms, then of its samples."""
+    """Return the time, near `length` seconds, after which audio [C, N] is most like what it was: first of its
+    spectrum in frames of 10 ms, then of its samples."""
     mono = audio.float().mean(0)
     hop = sample_rate // _FRAMES
     size = 1 << (2 * hop - 1).bit_length()

@@ -117,8 +117,8 @@ def extend_after(
     *,
     cancel: CancelToken | None = None,
 ) -> Edited:
-    """The piece with so many bars more behind it, counted from its last bar line on. All but less than 0.6 s of its end
-    stays bit for bit."""
+    """Return the piece with so many bars more behind it, counted from its last bar line on. All but less than 0.6 s
+    of its end stays bit for bit."""
     bar, plan = bar_of(source.plan), source.plan
     line = plan.first_beat + round((source.seconds - plan.first_beat) / bar) * bar
     seconds = line + _bars(bars) * bar
@@ -149,8 +149,8 @@ def extend_before(
     takes: int = 4,
     cancel: CancelToken | None = None,
 ) -> Edited:
-    """The piece with so many bars more before it, which lead to its beginning. All but less than 0.6 s of its beginning
-    stays bit for bit.
+    """Return the piece with so many bars more before it, which lead to its beginning. All but less than 0.6 s of its
+    beginning stays bit for bit.
 
     Args:
         takes: made at once; the one that joins best is kept.
@@ -197,7 +197,7 @@ def extend_before(
 
 
 def _led(plan: ScorePlan, lead: ScorePlan, seconds: float) -> ScorePlan:
-    """The plan of a piece behind so many seconds of another."""
+    """Return the plan of a piece behind so many seconds of another."""
     before = tuple(chord for chord in lead.chords if chord[0] < seconds - 1e-6)
     chords = tuple((time + seconds, symbol) for time, symbol in plan.chords)
     return replace(
@@ -237,12 +237,12 @@ def _take(
 
 
 def _as(source: Source, audio: Tensor, sample_rate: int) -> Tensor:
-    """Audio [C, N] of a model at the rate and with the channels of the piece."""
+    """Return audio [C, N] of a model at the rate and with the channels of the piece."""
     return convert_audio(audio.cpu().float(), sample_rate, source.sample_rate, source.audio.shape[0])
 
 
 def _gain(audio: Tensor, like: Tensor) -> float:
-    """What makes `audio` as loud as `like`, within 12 dB."""
+    """Return what makes `audio` as loud as `like`, within 12 dB."""
     here, there = float(audio.square().mean().sqrt()), float(like.float().square().mean().sqrt())
     return min(_GAIN, max(1 / _GAIN, there / here)) if here > 1e-5 and there > 1e-5 else 1.0
 
@@ -253,7 +253,7 @@ def _fitted(audio: Tensor, samples: int) -> Tensor:
 
 
 def _overlap(source: Source) -> int:
-    """Samples in which a new beginning or end is joined with the piece."""
+    """Return samples in which a new beginning or end is joined with the piece."""
     low, high = _OVERLAP_S
     seconds = min(high, max(low, 60 / source.plan.tempo))
     if source.seconds < 2 * seconds:

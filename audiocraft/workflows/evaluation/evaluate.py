@@ -51,11 +51,11 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
     def figure(self, name: str) -> Figure | None:
-        """The line called `name`."""
+        """Return the line called `name`."""
         return next((figure for figure in self.figures if figure.name == name), None)
 
     def document(self) -> dict[str, Any]:
-        """Plain values for a JSON document, which `--gate` reads again."""
+        """Return plain values for a JSON document, which `--gate` reads again."""
         return {
             "format": FORMAT,
             "audiocraft": VERSION,
@@ -109,7 +109,7 @@ class Evaluator:
         self.step = step
 
     def reference(self, place: Path) -> tuple[Embeddings, list[HeardFile]]:
-        """The set at `place`, a folder or a statistics file, and its pieces where it has any.
+        """Return the set at `place`, a folder or a statistics file, and its pieces where it has any.
 
         Raises:
             InvalidInput: there is none, or it is of another embedder.

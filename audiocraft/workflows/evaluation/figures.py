@@ -54,7 +54,7 @@ class Figure:
 
 
 def set_of(heard: Sequence[HeardFile], embedder: SoundEmbedder) -> Embeddings:
-    """The vectors of all pieces that can be compared.
+    """Return the vectors of all pieces that can be compared.
 
     Raises:
         InvalidInput: there are none.
@@ -66,7 +66,7 @@ def set_of(heard: Sequence[HeardFile], embedder: SoundEmbedder) -> Embeddings:
 
 
 def figures_of(heard: Sequence[HeardFile]) -> list[Figure]:
-    """What is known without a reference: faults, loudness, and how far wishes were kept."""
+    """Return what is known without a reference: faults, loudness, and how far wishes were kept."""
     sound = [one for one in heard if one.error is None]
     found = [_share("unreadable", [one.error is not None for one in heard], "files that cannot be read")]
     if not sound:
@@ -100,7 +100,7 @@ _WHAT = {
 
 
 def distances(generated: Embeddings, reference: Embeddings) -> list[Figure]:
-    """How far a set is from a reference: KAD, FAD, and FAD without end where there are enough pieces."""
+    """Return how far a set is from a reference: KAD, FAD, and FAD without end where there are enough pieces."""
     found = []
     if min(len(generated), len(reference)) >= 2:
         kernel = measured_kad(generated, reference)
@@ -119,7 +119,8 @@ def distances(generated: Embeddings, reference: Embeddings) -> list[Figure]:
 
 
 def pairs(heard: Sequence[HeardFile], reference: Sequence[HeardFile]) -> list[Figure]:
-    """What compares each piece with the one of the same name in the reference; nothing where no names are shared."""
+    """Return what compares each piece with the one of the same name in the reference; nothing where no names are
+    shared."""
     theirs = {one.piece.name.rsplit(".", 1)[0]: one for one in reference}
     both = [
         (one, theirs[name])
@@ -148,7 +149,7 @@ def pairs(heard: Sequence[HeardFile], reference: Sequence[HeardFile]) -> list[Fi
 def text_consistency(
     heard: Sequence[HeardFile], clap: ClapEmbedder, step: Callable[[int], object] = lambda _done: None
 ) -> list[Figure]:
-    """The cosine of pieces and their prompts in the space of a CLAP; nothing where no piece has a prompt."""
+    """Return the cosine of pieces and their prompts in the space of a CLAP; nothing where no piece has a prompt."""
     told = [one for one in heard if one.error is None and one.piece.wish.prompt]
     values = []
     for done, one in enumerate(told):

@@ -46,7 +46,7 @@ class Change:
 
 
 def changes(now: Evaluation, baseline: dict[str, Any], source: str = "the baseline") -> list[Change]:
-    """What both have, in the order of `now`.
+    """Return what both have, in the order of `now`.
 
     Raises:
         InvalidInput: the distances of the baseline are of another embedder or reference.
@@ -83,7 +83,7 @@ def missing(now: Evaluation, baseline: dict[str, Any]) -> list[str]:
 
 
 def read_baseline(path: Path) -> dict[str, Any]:
-    """A document that `audiocraft evaluate --json FILE` wrote.
+    """Return a document that `audiocraft evaluate --json FILE` wrote.
 
     Raises:
         InvalidInput: it is none.

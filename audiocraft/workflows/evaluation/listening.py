@@ -84,7 +84,7 @@ class Listener:
     def listen(
         self, pieces: Sequence[AskedFile], step: Callable[[int], object] = lambda _done: None
     ) -> list[HeardFile]:
-        """What is found in each; `step` is told how many are done, and may raise to stop."""
+        """Return what is found in each; `step` is told how many are done, and may raise to stop."""
         found = []
         for done, piece in enumerate(pieces):
             step(done)
@@ -92,7 +92,7 @@ class Listener:
         return found
 
     def hear(self, piece: AskedFile) -> HeardFile:
-        """What is found in one piece; a file that cannot be measured gets an error, not an exception."""
+        """Return what is found in one piece; a file that cannot be measured gets an error, not an exception."""
         place = self._place(piece)
         known = _recalled(place)
         if known is None:
@@ -144,7 +144,7 @@ class Listener:
 
 
 def kept_wishes(wish: Wish, facts: dict[str, Any], ear: Embedder) -> dict[str, float]:
-    """How far the wishes were kept: `tempo` (within 4 %, double and half allowed), `key` (or its relative),
+    """Return how far the wishes were kept: `tempo` (within 4 %, double and half allowed), `key` (or its relative),
     `key_exact`, `chords` (share of the time), `instruments` and `sounds` (share of those named that the ear can
     tell). What was not wished, or cannot be told, is left out. Of a silent piece, nothing was kept."""
     kept: dict[str, float] = {}
@@ -166,8 +166,8 @@ def kept_wishes(wish: Wish, facts: dict[str, Any], ear: Embedder) -> dict[str, f
 
 
 def music_facts(wav: Tensor, rate: int, wish: Wish) -> dict[str, Any]:
-    """Tempo and key that are heard in wav [C, N], and `chords`, the share of the time in which those wished sound;
-    nothing without librosa."""
+    """Return tempo and key that are heard in wav [C, N], and `chords`, the share of the time in which those wished
+    sound; nothing without librosa."""
     audio = convert_audio(wav, rate, tempo.SAMPLE_RATE, 1)[0].numpy()
     try:
         found: dict[str, Any] = {
@@ -184,7 +184,7 @@ def music_facts(wav: Tensor, rate: int, wish: Wish) -> dict[str, Any]:
 
 
 def _chord_share(wav: Tensor, rate: int, wish: Wish) -> float | None:
-    """The share of the time in which the triad that is heard is the one that was wished."""
+    """Return the share of the time in which the triad that is heard is the one that was wished."""
     plan = heard_plan(wav, rate)
     if plan is None or not plan.chords:
         return None
@@ -198,7 +198,7 @@ def _chord_share(wav: Tensor, rate: int, wish: Wish) -> float | None:
 
 
 def _at(chords: Sequence[tuple[float, str]], second: float) -> str | None:
-    """The chord that sounds at a second."""
+    """Return the chord that sounds at a second."""
     return next((symbol for time, symbol in reversed(chords) if time <= second + 1e-6), None)
 
 

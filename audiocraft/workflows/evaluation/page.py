@@ -25,7 +25,7 @@ _STYLE = (
 
 
 def page(evaluations: list[Evaluation]) -> str:
-    """The HTML of one folder, or of several that are compared."""
+    """Return the HTML of one folder, or of several that are compared."""
     first = evaluations[0]
     title = " and ".join(str(one.folder) for one in evaluations)
     parts = [

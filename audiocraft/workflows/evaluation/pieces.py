@@ -47,7 +47,7 @@ class AskedFile:
 
 
 def find_pieces(folder: Path, prompts: Path | None = None) -> list[AskedFile]:
-    """The audio files below a folder, in order of their paths.
+    """Return the audio files below a folder, in order of their paths.
 
     Args:
         prompts: JSON {name: prompt}, or a text with one prompt per line, for the files in order.
@@ -70,7 +70,7 @@ def find_pieces(folder: Path, prompts: Path | None = None) -> list[AskedFile]:
 
 
 def read_prompts(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """The prompts of files.
+    """Return the prompts of files.
 
     Raises:
         InvalidInput: a name that there is none of, or another number of prompts than of files.
@@ -109,7 +109,7 @@ def _by_name(path: Path, text: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def wish_of(path: Path, prompt: str | None = None) -> Wish:
-    """What the file at `path` was asked to be: by `prompt`, else by the JSON beside it, as `audiocraft generate`
+    """Return what the file at `path` was asked to be: by `prompt`, else by the JSON beside it, as `audiocraft generate`
     writes it or a corpus has it. A sidecar that cannot be read says nothing."""
     if prompt is not None:
         return wish_of_prompt(prompt)
@@ -133,7 +133,7 @@ def wish_of(path: Path, prompt: str | None = None) -> Wish:
 
 
 def wish_of_prompt(prompt: str) -> Wish:
-    """What a text asks for. Kinds of sound are looked for where it asks for no music."""
+    """Return what a text asks for. Kinds of sound are looked for where it asks for no music."""
     told = reading.read(prompt)
     instruments = named_in(told.rest, _INSTRUMENTS)
     musical = told.tempo is not None or told.key is not None or instruments
@@ -147,8 +147,8 @@ def wish_of_prompt(prompt: str) -> Wish:
 
 
 def named_in(text: str, words: Mapping[str, str]) -> tuple[str, ...]:
-    """The names whose words occur in a text, each once; of words inside others the longest counts: a "bass guitar" is
-    no guitar."""
+    """Return the names whose words occur in a text, each once; of words inside others the longest counts: a "bass
+    guitar" is no guitar."""
     rest, found = text.lower(), []
     for word in sorted(words, key=len, reverse=True):
         pattern = rf"(?<!\w){re.escape(word)}s?(?!\w)"

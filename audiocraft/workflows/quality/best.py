@@ -37,8 +37,9 @@ def best_of(
     cancel: CancelToken | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[BestTake]:
-    """The best of so many takes of each row of `request`, in the order of its rows. The first take of a row is what the
-    request gives without this; the others have the seeds of `take_seed`. Equal ones: the earlier take is kept.
+    """Return the best of so many takes of each row of `request`, in the order of its rows. The first take of a row is
+    what the request gives without this; the others have the seeds of `take_seed`. Equal ones: the earlier take is
+    kept.
 
     Args:
         until: no further takes are begun that would not be done by then, in seconds of `clock`; the first is always

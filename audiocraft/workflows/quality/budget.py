@@ -74,7 +74,8 @@ def choose(
     spent: float = 0.0,
     takes: int | None = None,
 ) -> Choice:
-    """The best that fits: the largest model, then the most exact precision, then as many takes as there is time for.
+    """Return the best that fits: the largest model, then the most exact precision, then as many takes as there is time
+    for.
 
     Args:
         duration: seconds of audio of each of `rows` pieces.
@@ -154,6 +155,6 @@ def _choice(one: Offer, takes: int, duration: float, rows: int, why: str) -> Cho
 
 
 def _seconds(one: Offer, takes: int, duration: float, rows: int) -> float:
-    """What so many takes of `rows` pieces take, the model's loading and the listening included."""
+    """Return what so many takes of `rows` pieces take, the model's loading and the listening included."""
     load = 0.0 if one.loaded else one.cost.load
     return load + one.cost.seconds(duration, rows * takes, heard=takes > 1)

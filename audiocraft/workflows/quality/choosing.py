@@ -69,8 +69,8 @@ class ChosenModel:
 def choose_model(
     budget: Budget, asked: Asked, *, book: CostBook | None = None, tell: Tell = print
 ) -> ChosenModel:
-    """The best way to make a request within a budget, with its model loaded. What measuring takes, once on a machine,
-    does not count; where the machine is slower now than it was then, that counts.
+    """Return the best way to make a request within a budget, with its model loaded. What measuring takes, once on a
+    machine, does not count; where the machine is slower now than it was then, that counts.
 
     Raises:
         InvalidInput: no model here makes what is asked, or none is fast enough.
@@ -148,7 +148,7 @@ def _candidates(asked: Asked, device: torch.device) -> list[tuple[ModelFacts, st
 
 
 def _needs(asked: Asked) -> frozenset[str]:
-    """What a model must take for the request."""
+    """Return what a model must take for the request."""
     request = asked.request
     needs = {asked.takes_audio} if asked.takes_audio else set()
     if request.score.given or request.loop or any(plan is not None for plan in request.plans or ()):
@@ -237,14 +237,14 @@ def _is_said(request: GenerationRequest, name: str) -> bool:
 
 
 def _has_diffusion(model: GeneratorModel) -> bool:
-    """Whether the released diffusion decoder is on this machine and was made for the codec of this model."""
+    """Return whether the released diffusion decoder is on this machine and was made for the codec of this model."""
     facts = find_facts(_DIFFUSION, kind="diffusion")
     fits = (model.sample_rate, model.audio_channels, round(model.frame_rate)) == (32000, 1, 50)
     return facts is not None and facts.where is not None and fits and model.makes_codes
 
 
 def _size(facts: ModelFacts) -> float:
-    """Bytes of a model's files; how large a network is, as far as it shows before it is read."""
+    """Return bytes of a model's files; how large a network is, as far as it shows before it is read."""
     if facts.where is None:
         return 0.0
     files = facts.where.rglob("*") if facts.where.is_dir() else [facts.where]
@@ -252,7 +252,7 @@ def _size(facts: ModelFacts) -> float:
 
 
 def _state(facts: ModelFacts) -> str:
-    """What tells the files of a model from others of the same name."""
+    """Return what tells the files of a model from others of the same name."""
     if facts.where is None:
         return ""
     files = sorted(facts.where.rglob("*")) if facts.where.is_dir() else [facts.where]

@@ -48,7 +48,7 @@ class Cost:
     ready: float
 
     def seconds(self, duration: float, rows: int, *, heard: bool = False) -> float:
-        """What `rows` pieces of this duration take, loading apart.
+        """Return what `rows` pieces of this duration take, loading apart.
 
         Args:
             heard: whether they are measured too.
@@ -57,18 +57,18 @@ class Cost:
         return made + (self.ready + rows * duration * self.listen if heard else 0.0)
 
     def of_audio(self, rows: int) -> float:
-        """What a second of audio takes, of so many pieces at once."""
+        """Return what a second of audio takes, of so many pieces at once."""
         return self.first + (rows - 1) * self.further
 
     def times(self, factor: float) -> Cost:
-        """The same on a machine that is so many times slower."""
+        """Return the same on a machine that is so many times slower."""
         return Cost(**{name: value * factor for name, value in asdict(self).items()})
 
 
 def measured(
     model: GeneratorModel, *, load: float = 0.0, clock: Callable[[], float] = time.perf_counter
 ) -> Cost:
-    """What a loaded model costs here, by four short pieces; takes as long as ten seconds of audio do.
+    """Return what a loaded model costs here, by four short pieces; takes as long as ten seconds of audio do.
 
     Args:
         load: what it took to load, where that is known.
@@ -100,7 +100,7 @@ def measured(
 
 
 def pace(model: GeneratorModel, *, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds that a second of audio takes just now, by the first one."""
+    """Return seconds that a second of audio takes just now, by the first one."""
     began = clock()
     model.run(GenerationRequest(prompts=(_PROMPT,), duration=_SHORT, seeds=(1,)))
     return (clock() - began) / _SHORT
@@ -117,7 +117,7 @@ class CostBook:
         self._folder = folder or cache_dir() / "costs"
 
     def of(self, name: str, precision: str, device: torch.device, state: str) -> Cost | None:
-        """What is known of a model.
+        """Return what is known of a model.
 
         Args:
             state: of its files; what was found of other files does not count.
@@ -162,7 +162,7 @@ class CostBook:
 
 
 def machine_name(device: torch.device) -> str:
-    """What costs depend on: the processor, its threads, and the versions that run on it; as a name of a file."""
+    """Return what costs depend on: the processor, its threads, and the versions that run on it; as a name of a file."""
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     text = f"{chip} {torch.get_num_threads()} {torch.__version__} {VERSION}"
     return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in text)[:120]

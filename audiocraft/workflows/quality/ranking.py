@@ -71,7 +71,7 @@ class Rating:
 
 
 def wish_of_take(prompt: str | None, plan: ScorePlan | None) -> TakeWish:
-    """What a take of these words is to be; a plan says tempo, key and chords, whatever the words do."""
+    """Return what a take of these words is to be; a plan says tempo, key and chords, whatever the words do."""
     said = wish_of_prompt(prompt or "")
     if plan is not None:
         chords = tuple((max(0.0, time - plan.start), symbol) for time, symbol in plan.chords)
@@ -90,7 +90,8 @@ def wish_of_take(prompt: str | None, plan: ScorePlan | None) -> TakeWish:
 def rate_take(
     audio: Tensor, sample_rate: int, wanted: TakeWish, ear: Embedder, *, music: bool = True
 ) -> Rating:
-    """How far audio [C, N] is as wanted. Tempo and key need librosa (extra [analysis]) and are left out without it.
+    """Return how far audio [C, N] is as wanted. Tempo and key need librosa (extra [analysis]) and are left out without
+    it.
 
     Args:
         music: whether one tone that stays is a fault, and there is a tempo to listen for.

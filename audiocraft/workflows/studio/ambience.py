@@ -97,7 +97,7 @@ class Ambience:
 
 
 def prompts_of(environment: str, model: str) -> tuple[str, ...]:
-    """What takes of an environment are made from, one after the other.
+    """Return what takes of an environment are made from, one after the other.
 
     Args:
         environment: a name of `ENVIRONMENTS`, or any words, in any language of `music.lexicons`.
@@ -123,7 +123,7 @@ def make_ambience(
     progress: PartsCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> Ambience:
-    """The sound of a place, which repeats after `seconds`, and is seamless there.
+    """Return the sound of a place, which repeats after `seconds`, and is seamless there.
 
     Args:
         folder: where its takes are kept.
@@ -172,7 +172,7 @@ def in_a_ring(takes: list[MadePart], fade: float) -> Tensor:
 
 
 def _even(audio: Tensor, rate: int) -> Tensor:
-    """A take at the loudness of all, as far as its peaks allow it."""
+    """Return a take at the loudness of all, as far as its peaks allow it."""
     measured = loudness_in_pieces(audio, rate)
     if measured == -math.inf:
         return audio

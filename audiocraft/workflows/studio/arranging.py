@@ -39,12 +39,12 @@ class PlacedEffect:
 
 
 def lead_of(song: Song) -> float:
-    """Seconds that sections are made to begin early, and end late: a beat."""
+    """Return seconds that sections are made to begin early, and end late: a beat."""
     return song.beat_seconds
 
 
 def section_sound(section: SongSection, take: MadePart, layers: Sequence[MadePart], rate: int) -> Tensor:
-    """A section with its layers, at its loudness [C, N], with the beat before it and what is behind it."""
+    """Return a section with its layers, at its loudness [C, N], with the beat before it and what is behind it."""
     total = _at_loudness(_as(take, rate), rate, SECTION_LOUDNESS)
     for layer, part in zip(section.layers, layers, strict=True):
         sound = _at_loudness(_as(part, rate), rate, SECTION_LOUDNESS + layer.gain_db)
@@ -60,8 +60,8 @@ def inside(song: Song, section: SongSection, sound: Tensor, rate: int) -> Tensor
 
 
 def joined_sections(song: Song, sounds: Mapping[str, Tensor], rate: int) -> Tensor:
-    """All sections, each from its bar line on -> [C, N]. Samples that are farther than a beat from a joint are those of
-    one section alone, placed and turned up as it says."""
+    """Return all sections, each from its bar line on, [C, N]. Samples that are farther than a beat from a joint are
+    those of one section alone, placed and turned up as it says."""
     lead, starts = lead_of(song), song.starts()
     stereo = any(section.pan for section in song.sections) or any(
         sound.shape[0] > 1 for sound in sounds.values()
@@ -82,7 +82,7 @@ def joined_sections(song: Song, sounds: Mapping[str, Tensor], rate: int) -> Tens
 
 
 def placed(song: Song, effects: Mapping[int, MadePart], rate: int) -> list[PlacedEffect]:
-    """The effects of a song where they belong: the attack of each falls on its place."""
+    """Return the effects of a song where they belong: the attack of each falls on its place."""
     found = []
     for number, effect in enumerate(song.effects):
         audio, before = from_attack(_as(effects[number], rate), rate, effect.seconds)
@@ -112,8 +112,8 @@ def from_attack(audio: Tensor, rate: int, seconds: float) -> tuple[Tensor, float
 
 
 def with_effects(bed: Tensor, rate: int, effects: Sequence[PlacedEffect]) -> Tensor:
-    """Music [C, N] with effects that are heard above it: each at the level of the music beside it and a little more,
-    while the music makes room."""
+    """Return music [C, N] with effects that are heard above it: each at the level of the music beside it and a
+    little more, while the music makes room."""
     tracks = []
     original = bed
     for one in effects:
@@ -128,7 +128,7 @@ def with_effects(bed: Tensor, rate: int, effects: Sequence[PlacedEffect]) -> Ten
 
 
 def effect_gain(bed: Tensor, rate: int, one: PlacedEffect) -> float:
-    """The gain in dB with which an effect stands out of music [C, N]."""
+    """Return the gain in dB with which an effect stands out of music [C, N]."""
     first = round(one.at * rate)
     around = bed[:, first : first + one.audio.shape[-1]]
     beside = loudness_in_pieces(around, rate) if around.shape[-1] else -math.inf
@@ -140,7 +140,7 @@ def effect_gain(bed: Tensor, rate: int, one: PlacedEffect) -> float:
 
 
 def glued(mixed: Tensor, rate: int) -> Tensor:
-    """A mix as it goes into its mastering: without what is below hearing, its peaks held a little together."""
+    """Return a mix as it goes into its mastering: without what is below hearing, its peaks held a little together."""
     return compress(equalise(mixed, rate, [_SUBSONIC]), rate, threshold_db=-12.0, ratio=2.0, attack=0.01)
 
 
@@ -185,7 +185,7 @@ def _envelope(
 
 
 def _as(part: MadePart, rate: int) -> Tensor:
-    """The audio of a part at a rate [C, N]."""
+    """Return the audio of a part at a rate [C, N]."""
     return convert_audio(part.audio, part.sample_rate, rate, part.audio.shape[0])
 
 
@@ -195,8 +195,8 @@ def _at_loudness(audio: Tensor, rate: int, loudness: float) -> Tensor:
 
 
 def lone_effects(effects: Sequence[str | SongEffect], seconds: float) -> list[SongEffect]:
-    """Effects for audio that nothing is known of: words alone ("thunder") are spread evenly, "thunder @ 12.5" says the
-    second."""
+    """Return effects for audio that nothing is known of: words alone ("thunder") are spread evenly, "thunder @ 12.5"
+    says the second."""
     found = []
     for number, effect in enumerate(effects):
         if isinstance(effect, SongEffect):

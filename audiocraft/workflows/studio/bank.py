@@ -105,7 +105,7 @@ def export_bank(
 
 
 def _grid(music: LayeredMusic) -> dict[str, Any]:
-    """Tempo and bars, and what begins where."""
+    """Return tempo and bars, and what begins where."""
     plan, rate = music.plan, music.sample_rate
     beats = music.bars * plan.beats_per_bar
     markers = []

@@ -81,13 +81,13 @@ class GamePiece:
     places: Mapping[str, str] = field(default_factory=dict)
 
     def plan(self) -> ScorePlan:
-        """The plan that all layers share."""
+        """Return the plan that all layers share."""
         plan = make_plan(self.prompt or "music", duration=60.0, seed=self.seed, score=self.score)
         assert plan is not None, "there are words"
         return plan
 
     def request_of(self, layer: str) -> GenerationRequest:
-        """What makes a layer: `intensity/NAME` or `place/LOCATION`."""
+        """Return what makes a layer: `intensity/NAME` or `place/LOCATION`."""
         kind, _, name = layer.partition("/")
         if kind == "intensity":
             words = _INTENSITY[name]
@@ -128,7 +128,8 @@ class State:
 
     @classmethod
     def of(cls, said: Mapping[str, object]) -> State:
-        """A state as a game says it: {"tension": 0.7, "location": "forest"}; what is left out is 0.5 and neutral."""
+        """Return a state as a game says it: {"tension": 0.7, "location": "forest"}; what is left out is 0.5 and
+        neutral."""
         unknown = set(said) - {"tension", "location"}
         if unknown:
             raise InvalidInput(
@@ -150,7 +151,7 @@ class State:
         return f"{self.location}-{self.level}"
 
     def layers(self) -> tuple[str, ...]:
-        """The layers that are heard."""
+        """Return the layers that are heard."""
         heard = [
             f"intensity/{name}"
             for name, least in LEVELS.items()
@@ -185,7 +186,7 @@ class LayeredMusic:
         return self.samples / self.bars
 
     def gains(self, state: State) -> dict[str, float]:
-        """What each layer is multiplied by in a state."""
+        """Return what each layer is multiplied by in a state."""
         missing = [name for name in state.layers() if name not in self.layers]
         if missing:
             raise InvalidInput(f"the layer {missing[0]} has not been made", field="location")
@@ -193,7 +194,7 @@ class LayeredMusic:
         return {name: gain if name in state.layers() else 0.0 for name in self.layers}
 
     def loop(self, state: State) -> Tensor:
-        """What is heard in a state, once around [C, N]."""
+        """Return what is heard in a state, once around [C, N]."""
         return sum_of(self.layers, self.gains(state))
 
 
@@ -255,7 +256,7 @@ class MusicPlayer:
         self._begin_turn()
 
     def next(self, count: int) -> Tensor:
-        """The next samples [C, count]."""
+        """Return the next samples [C, count]."""
         out, end = [], self._at + count
         while self._at < end:
             turn = self._turn
@@ -280,7 +281,7 @@ class MusicPlayer:
         self._turn = _Turn(change=change, line=line, gains=self._music.gains(self._wanted))
 
     def _played(self, count: int, turn: _Turn | None) -> Tensor:
-        """The samples from here on, with gains that move where there is a turn."""
+        """Return the samples from here on, with gains that move where there is a turn."""
         places = torch.arange(self._at, self._at + count)
         share = torch.zeros(count)
         if turn is not None:
@@ -305,7 +306,7 @@ def make_layers(
     progress: PartsCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> LayeredMusic:
-    """The layers of a piece that some states need, and the gains of these states.
+    """Return the layers of a piece that some states need, and the gains of these states.
 
     Args:
         folder: where layers are kept; those that are there are not made again.
@@ -327,8 +328,8 @@ def make_layers(
 def play(
     music: LayeredMusic, states: Sequence[tuple[float, State]], seconds: float
 ) -> tuple[Tensor, list[StateChange]]:
-    """What is heard while a game goes through states: (second, state), the first at 0 -> (audio [C, N], the changes).
-    Its peaks are limited."""
+    """Return what is heard while a game goes through states: (second, state), the first at 0 -> (audio [C, N], the
+    changes). Its peaks are limited."""
     if not states or states[0][0] != 0:
         raise InvalidInput("the first state is at second 0", field="states")
     if list(states) != sorted(states, key=lambda one: one[0]):
@@ -351,8 +352,8 @@ def sum_of(layers: Mapping[str, Tensor], gains: Mapping[str, float]) -> Tensor:
 
 
 def even_bars(audio: Tensor, rate: int, bars: int) -> Tensor:
-    """A loop [C, N] whose bars are equally loud, as far as 8 dB do it: a gain for the middle of each bar, and between
-    them, round and round. Bars in which next to nothing plays are not turned up."""
+    """Return a loop [C, N] whose bars are equally loud, as far as 8 dB do it: a gain for the middle of each bar, and
+    between them, round and round. Bars in which next to nothing plays are not turned up."""
     samples = audio.shape[-1]
     edges = [round(bar * samples / bars) for bar in range(bars + 1)]
     levels = torch.tensor([_bar_level(audio[:, low:high], rate) for low, high in pairwise(edges)])
@@ -374,7 +375,7 @@ def _bar_level(audio: Tensor, rate: int) -> float:
 
 
 def _state_gain(layers: Mapping[str, Tensor], state: State, rate: int) -> float:
-    """The gain of a state in dB: all are as loud as the calm ones, and a little louder with tension."""
+    """Return the gain of a state in dB: all are as loud as the calm ones, and a little louder with tension."""
     together = sum_of(layers, {name: 1.0 for name in state.layers()})
     measured = loudness_in_pieces(together, rate)
     if measured == -math.inf:

@@ -96,7 +96,8 @@ class GameAudioSystem:
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Ambience:
-        """The sound of forest, ocean, city, dungeon, or any words: seamless, and without a repeat for `seconds`."""
+        """Return the sound of forest, ocean, city, dungeon, or any words: seamless, and without a repeat for
+        `seconds`."""
         name = " ".join(environment.lower().split())
         if (name, seconds) not in self._ambiences:
             self._ambiences[name, seconds] = make_ambience(
@@ -117,8 +118,8 @@ class GameAudioSystem:
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> StateMusic:
-        """The music of a state such as {"tension": 0.7, "location": "forest"}: layers of one piece, so that the music
-        of another state takes over from it at any bar line."""
+        """Return the music of a state such as {"tension": 0.7, "location": "forest"}: layers of one piece, so that
+        the music of another state takes over from it at any bar line."""
         state = _state(game_state)
         music = self.music([state], progress=progress, cancel=cancel)
         return StateMusic(state=state, audio=music.loop(state), sample_rate=music.sample_rate, music=music)
@@ -130,7 +131,7 @@ class GameAudioSystem:
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> LayeredMusic:
-        """The layers of all states that were asked for so far, and of these."""
+        """Return the layers of all states that were asked for so far, and of these."""
         wanted = {state.name: state for state in map(_state, game_states)}
         states = {**self._states, **wanted}
         made = make_layers(
@@ -145,7 +146,7 @@ class GameAudioSystem:
         return made
 
     def player(self, game_states: Sequence[GameState]) -> MusicPlayer:
-        """A player that begins with the first of these states and knows them all."""
+        """Return a player that begins with the first of these states and knows them all."""
         states = [_state(one) for one in game_states]
         if not states:
             raise InvalidInput("a player begins with a state", field="game_states")
@@ -159,7 +160,7 @@ class GameAudioSystem:
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> tuple[Tensor, list[StateChange]]:
-        """What is heard while a game goes through states at their seconds -> (audio [C, N], changes)."""
+        """Return what is heard while a game goes through states at their seconds, (audio [C, N], changes)."""
         states = [(second, _state(one)) for second, one in timeline]
         music = self.music([state for _, state in states], progress=progress, cancel=cancel)
         return play(music, states, seconds)

@@ -14,8 +14,9 @@ _IMPORTERS = {"ogg": ("oggvorbisstr", "AudioStreamOggVorbis"), "wav": ("wav", "A
 
 
 def interactive_music(bank: Mapping[str, Any]) -> str:
-    """A bank as an `AudioStreamInteractive`: a clip for each state, of its layers in an `AudioStreamSynchronized`. From
-    any clip to any other it goes at the next bar line, at the same place of the piece.
+    """Return a bank as an `AudioStreamInteractive`: a clip for each state, of its layers in an
+    `AudioStreamSynchronized`. From any clip to any other it goes at the next bar line, at the same place of the
+    piece.
 
     Paths are those inside the bank's folder, which lies in `res://`: where it is elsewhere, put its place into them.
     """
@@ -56,7 +57,7 @@ def interactive_music(bank: Mapping[str, Any]) -> str:
 
 
 def import_file(path: str, marks: Marks | None, beats_per_bar: int) -> str:
-    """What stands beside an audio file, by which Godot imports it as a loop with tempo and bars."""
+    """Return what stands beside an audio file, by which Godot imports it as a loop with tempo and bars."""
     importer, kind = _IMPORTERS.get(path.rpartition(".")[2], ("", ""))
     if not importer:
         return ""

@@ -93,7 +93,7 @@ class MadePart:
 
 
 def key_of(request: GenerationRequest, model: ModelIdentity) -> str:
-    """A name for everything that the audio of a part depends on."""
+    """Return a name for everything that the audio of a part depends on."""
     said: dict[str, Any] = {name: encode(getattr(request, name)) for name in _SAID}
     said |= {
         "format": _FORMAT,
@@ -113,7 +113,7 @@ def make_parts(
     progress: PartsCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> dict[str, MadePart]:
-    """Every part by its name. Those that have a file in `folder` are read, the others are made, some at once.
+    """Return every part by its name. Those that have a file in `folder` are read, the others are made, some at once.
 
     Args:
         progress: told at the beginning, and while parts are made.
@@ -136,12 +136,13 @@ def make_parts(
 
 
 def levelled(audio: Tensor, sample_rate: int, loudness: float = PART_LOUDNESS) -> Tensor:
-    """Audio [C, N] at a loudness in LUFS, or as loud as its samples' peaks of -1 dB allow; silence stays silence."""
+    """Return audio [C, N] at a loudness in LUFS, or as loud as its samples' peaks of -1 dB allow; silence stays
+    silence."""
     return at_loudness(audio.float(), sample_rate, loudness, peak_db=_PEAK_DB)
 
 
 def slug(name: str) -> str:
-    """A name that every file system takes; letters of any script stay."""
+    """Return a name that every file system takes; letters of any script stay."""
     return re.sub(r"[^\w]+", "-", name.lower()).strip("-")[:40] or "part"
 
 
@@ -157,7 +158,7 @@ def _make(
     progress: PartsCallback | None,
     cancel: CancelToken | None,
 ) -> dict[str, Path]:
-    """The files of parts that were not there, by key."""
+    """Return the files of parts that were not there, by key."""
     there = total - len(missing)
     report = progress or _unheard
     report(

@@ -162,7 +162,7 @@ class PodcastAudioProcessor:
     def create_intro_music(
         self, theme: str | None = None, *, duration: float = 8.0, cancel: CancelToken | None = None
     ) -> Tensor:
-        """Music to begin with [C, N]: in the tempo and key of the processor's theme, dying away at its end.
+        """Return music to begin with [C, N]: in the tempo and key of the processor's theme, dying away at its end.
 
         Args:
             theme: another character of the same tempo and key; None is the processor's.
@@ -172,7 +172,7 @@ class PodcastAudioProcessor:
         return self._died_away(music, min(2.0, duration / 3))
 
     def create_outro_music(self, *, duration: float = 8.0, cancel: CancelToken | None = None) -> Tensor:
-        """Music to end with [C, N]: the opening's character with other notes."""
+        """Return music to end with [C, N]: the opening's character with other notes."""
         music = self._music(f"{self.theme}, ending", duration, self.seed + 1, cancel)
         return self._died_away(music, min(3.0, duration / 2))
 
@@ -192,7 +192,7 @@ class PodcastAudioProcessor:
         return tuple(sounds)
 
     def create_bed_music(self, duration: float, *, cancel: CancelToken | None = None) -> Tensor:
-        """Music to speak over [C, N]: without drums, and as long as asked by repeating whole bars."""
+        """Return music to speak over [C, N]: without drums, and as long as asked by repeating whole bars."""
         bars = max(1, min(math.floor(_LONGEST_BED_S / self._bar), math.ceil(duration / self._bar)))
         loop = bars * self._bar
         music = self._music(f"{self.theme}, soft, no drums", loop + _JOINT_S, self.seed + 2, cancel)
@@ -212,7 +212,7 @@ class PodcastAudioProcessor:
         report: Report | None = None,
         cancel: CancelToken | None = None,
     ) -> Episode:
-        """An episode around voice [C, N].
+        """Return an episode around voice [C, N].
 
         Args:
             chapters: at their times in `voice`; one that begins near a pause begins in it.
@@ -303,13 +303,13 @@ class PodcastAudioProcessor:
         return convert_audio(audio, self.model.sample_rate, self.sample_rate, audio.shape[0])
 
     def _died_away(self, music: Tensor, seconds: float) -> Tensor:
-        """Music whose last seconds fade as a room does: evenly in dB, and at last to nothing."""
+        """Return music whose last seconds fade as a room does: evenly in dB, and at last to nothing."""
         end = music.shape[-1] / self.sample_rate
         faded = automate(music, self.sample_rate, [(end - seconds, 0.0), (end, -48.0)])
         return _faded(faded, self.sample_rate)
 
     def _prepared(self, voice: Tensor) -> Tensor:
-        """A voice without rumble, whose loud words are nearer to its soft ones."""
+        """Return a voice without rumble, whose loud words are nearer to its soft ones."""
         clean = at_loudness(equalise(voice, self.sample_rate, _VOICE_BANDS), self.sample_rate, _REFERENCE)
         return compress(
             clean, self.sample_rate, threshold_db=_REFERENCE + 6, ratio=2.5, attack=0.01, release=0.2
@@ -361,7 +361,7 @@ def _laid_out(
     intro: float,
     sounds: Sequence[float],
 ) -> _Layout:
-    """The places of everything.
+    """Return the places of everything.
 
     Args:
         seconds: of the voice.
@@ -394,7 +394,7 @@ def _laid_out(
 
 
 def _in_pause(second: float, speech: Regions) -> float:
-    """The middle of the pause nearest to a second, if one is near."""
+    """Return the middle of the pause nearest to a second, if one is near."""
     pauses = [
         (first[1] + then[0]) / 2
         for first, then in itertools.pairwise(speech)
@@ -404,7 +404,7 @@ def _in_pause(second: float, speech: Regions) -> float:
 
 
 def _moved(speech: Regions, cuts: Sequence[float], starts: Sequence[float]) -> Regions:
-    """Regions in the time of the voice, in the time of the episode."""
+    """Return regions in the time of the voice, in the time of the episode."""
     borders = [0.0, *cuts, math.inf]
     out = []
     for first, last, start in zip(borders, borders[1:], starts, strict=False):
@@ -420,7 +420,7 @@ def _cut(voice: Tensor, sample_rate: int, cuts: Sequence[float]) -> list[Tensor]
 
 
 def _faded(audio: Tensor, sample_rate: int) -> Tensor:
-    """Audio with ends that do not click: 10 ms at both."""
+    """Return audio with ends that do not click: 10 ms at both."""
     count = min(round(0.01 * sample_rate), audio.shape[-1] // 2)
     ramp = torch.linspace(0, 1, count + 2)[1:-1]
     faded = audio.clone()

@@ -171,7 +171,7 @@ class Song:
         return sum(section.bars for section in self.sections) * self.bar_seconds
 
     def starts(self) -> dict[str, float]:
-        """The second at which each section begins."""
+        """Return the second at which each section begins."""
         bars, found = 0, {}
         for section in self.sections:
             found[section.name] = bars * self.bar_seconds
@@ -179,7 +179,7 @@ class Song:
         return found
 
     def section(self, name: str) -> SongSection:
-        """The section of this name."""
+        """Return the section of this name."""
         found = next((section for section in self.sections if section.name == name), None)
         if found is None:
             known = ", ".join(section.name for section in self.sections)
@@ -187,7 +187,7 @@ class Song:
         return found
 
     def changed(self, name: str, **changes: object) -> Song:
-        """The song with one section changed."""
+        """Return the song with one section changed."""
         self.section(name)
         sections = tuple(
             replace(section, **changes) if section.name == name else section  # type: ignore[arg-type]
@@ -196,7 +196,7 @@ class Song:
         return replace(self, sections=sections)
 
     def second_of(self, at: str) -> float:
-        """The second of a place such as "12.5", "chorus" or "chorus bar 3 beat 2"."""
+        """Return the second of a place such as "12.5", "chorus" or "chorus bar 3 beat 2"."""
         text = at.strip()
         try:
             second = float(text.removesuffix("s"))
@@ -224,7 +224,7 @@ class Song:
         return starts[name] + (bar - 1) * self.bar_seconds + (beat - 1) * self.beat_seconds
 
     def plan(self) -> ScorePlan:
-        """The plan of the whole, as it is heard."""
+        """Return the plan of the whole, as it is heard."""
         chords: list[tuple[float, str]] = []
         starts = self.starts()
         for section in self.sections:
@@ -240,12 +240,12 @@ class Song:
         )
 
     def seed_of(self, section: SongSection) -> int:
-        """The seed of a section's own take."""
+        """Return the seed of a section's own take."""
         return section.seed if section.seed is not None else seed_for(self.seed, kind_of(section.name))
 
     def plan_of(self, section: SongSection, *, lead: float = 0.0, tail: float = 0.0) -> ScorePlan:
-        """The plan of a section from `lead` seconds before its first bar line to `tail` seconds behind its last one.
-        What is around it is its own progression, so that no other section changes it."""
+        """Return the plan of a section from `lead` seconds before its first bar line to `tail` seconds behind its
+        last one. What is around it is its own progression, so that no other section changes it."""
         symbols = section.chords or self.chords
         step = beats_per_chord(self.tempo, self.beats_per_bar, len(symbols)) * self.beat_seconds
         end = section.bars * self.bar_seconds
@@ -266,7 +266,7 @@ class Song:
 
 
 def kind_of(name: str) -> str:
-    """The name of a section without its number: "verse 2" is a "verse"."""
+    """Return the name of a section without its number: "verse 2" is a "verse"."""
     return re.sub(r"[\s\d._-]+$", "", name.lower()) or name.lower()
 
 
@@ -280,9 +280,9 @@ def new_song(
     title: str = "",
     artist: str = "",
 ) -> Song:
-    """A song of sections and their prompts, in one key and tempo: what `score` says, else what a prompt names, else
-    drawn with the seed from what the words suggest. The first kind of section has the song's progression, every other
-    kind one of its own in the same key; sections of one kind share progression and seed, and so their theme.
+    """Return a song of sections and their prompts, in one key and tempo: what `score` says, else what a prompt names,
+    else drawn with the seed from what the words suggest. The first kind of section has the song's progression, every
+    other kind one of its own in the same key; sections of one kind share progression and seed, and so their theme.
 
     Args:
         duration: seconds, about: sections get whole bars.
@@ -319,7 +319,7 @@ def new_song(
 
 
 def read_song(path: str | os.PathLike[str]) -> Song:
-    """The song in a project file; what is wrong in it is named with its place."""
+    """Return the song in a project file; what is wrong in it is named with its place."""
     source = Path(path)
     try:
         data = json.loads(source.read_text(encoding="utf-8"))
@@ -399,7 +399,7 @@ def _bars_of(
 
 
 def _other_progression(key: str, taken: tuple[str, ...], seed: int) -> tuple[str, ...]:
-    """A progression in the key that is not the one that is taken."""
+    """Return a progression in the key that is not the one that is taken."""
     known = parse_key(key)
     choices = [realise(progression, known) for progression in PROGRESSIONS[known.mode]]
     others = [tuple(choice) for choice in choices if tuple(choice) != taken] or [taken]

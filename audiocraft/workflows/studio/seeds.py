@@ -6,6 +6,6 @@ import hashlib
 
 
 def seed_for(seed: int, name: str) -> int:
-    """A seed of its own for something with a name, out of the seed of the whole."""
+    """Return a seed of its own for something with a name, out of the seed of the whole."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

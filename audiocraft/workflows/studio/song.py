@@ -86,11 +86,11 @@ class RenderedSong(Mapping[str, Tensor]):
         return len(self.project.sections)
 
     def bed(self) -> Tensor:
-        """The sections after one another [C, N], without effects, before the mix."""
+        """Return the sections after one another [C, N], without effects, before the mix."""
         return joined_sections(self.project, self.sounds, self.sample_rate)
 
     def mixed(self) -> Tensor:
-        """The sections with the effects [C, N], before the mastering."""
+        """Return the sections with the effects [C, N], before the mastering."""
         return with_effects(self.bed(), self.sample_rate, self.effects)
 
 
@@ -176,7 +176,7 @@ class MusicProductionPipeline:
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> RenderedSong | Tensor:
-        """A song, or audio [C, N], with effects: as loud as it takes to be heard, while the music makes room.
+        """Return a song, or audio [C, N], with effects: as loud as it takes to be heard, while the music makes room.
 
         Args:
             effects: records, or texts such as "thunder @ 12.5" and "thunder @ chorus bar 1"; without a place they are
@@ -215,7 +215,7 @@ class MusicProductionPipeline:
         loudness: float = -14.0,
         ceiling: float = -1.0,
     ) -> Master:
-        """The finished mix: everything in its place, at a loudness in LUFS with its true peaks held.
+        """Return the finished mix: everything in its place, at a loudness in LUFS with its true peaks held.
 
         Args:
             others: more audio [C, N] at the rate of the base, from its beginning on, or as tracks with place and gain.
@@ -270,12 +270,12 @@ class MusicProductionPipeline:
 
 
 def parts_folder(path: PathLike | None) -> Path | None:
-    """Where the parts of a project are kept: beside its file."""
+    """Return where the parts of a project are kept: beside its file."""
     return None if path is None else Path(path).with_suffix(".parts")
 
 
 def music_parts(song: Song) -> list[StudioPart]:
-    """What a music model makes for a song: the take of each section, and its layers."""
+    """Return what a music model makes for a song: the take of each section, and its layers."""
     found = []
     for section in song.sections:
         seed = song.seed_of(section)
@@ -290,12 +290,12 @@ def music_parts(song: Song) -> list[StudioPart]:
 
 
 def effect_parts(song: Song) -> list[StudioPart]:
-    """What a model of sounds makes for a song."""
+    """Return what a model of sounds makes for a song."""
     return _effect_parts(song.effects, song.seed)
 
 
 def assembled(song: Song, music: Mapping[str, MadePart], effects: Mapping[str, MadePart]) -> RenderedSong:
-    """A song of its parts, which have the names of `music_parts` and `effect_parts`."""
+    """Return a song of its parts, which have the names of `music_parts` and `effect_parts`."""
     rate = next(iter(music.values())).sample_rate
     sounds = {}
     for section in song.sections:

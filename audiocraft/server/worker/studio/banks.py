@@ -22,7 +22,7 @@ _SAME_TIME = (1980, 1, 1, 0, 0, 0)  # in the archive, so that the same bank is t
 
 
 def make_bank(work: StudioWork) -> StudioResult:
-    """The bank of a job."""
+    """Return the bank of a job."""
     body = BankBody.model_validate(dict(work.job.request))
     assert body.model is not None and body.sound_model is not None and body.seed is not None
     piece = GamePiece(
@@ -81,7 +81,8 @@ class _Stages:
 
 
 def _tour(system: GameAudioSystem, body: BankBody, bar: float) -> tuple[Tensor, int, float]:
-    """The music of the first location through all levels of tension [C, N], its rate, and the seconds of each level."""
+    """Return the music of the first location through all levels of tension [C, N], its rate, and the seconds of each
+    level."""
     long = max(1, body.bars) * bar
     timeline = [
         (place * long, State(tension=least, location=body.locations[0].lower()))

@@ -18,12 +18,12 @@ from audiocraft.workflows.takes import worthwhile
 
 
 def has_takes(job: GenerationJob) -> bool:
-    """Whether a job is a piece of several takes."""
+    """Return whether a job is a piece of several takes."""
     return int(job.request.get("takes") or 1) > 1 or job.request.get("budget") is not None
 
 
 def make_best(work: StudioWork) -> StudioResult:
-    """The best take of the piece of a job."""
+    """Return the best take of the piece of a job."""
     began = time.perf_counter()
     body = GenerationBody.model_validate(dict(work.job.request))
     work.report(0.0, "takes")

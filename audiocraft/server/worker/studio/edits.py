@@ -28,7 +28,7 @@ _RAMP_S = 0.02  # in which the mark begins and ends within what is new
 
 
 def make_edit(work: StudioWork) -> StudioResult:
-    """The piece of a job after its edit."""
+    """Return the piece of a job after its edit."""
     body = EditBody.model_validate(dict(work.job.request))
     audio, rate = work.heard("audio")
     work.report(0.0, "listening")
@@ -81,7 +81,7 @@ def _edited(
 
 
 def _plan(body: EditBody, audio: Tensor, rate: int) -> tuple[ScorePlan, bool]:
-    """The plan of the piece, and whether it is known; else it was heard."""
+    """Return the plan of the piece, and whether it is known; else it was heard."""
     seconds = audio.shape[-1] / rate
     said = body.plan
     if said is not None and said.tempo is not None and body.tempo is None:
@@ -104,7 +104,7 @@ def _plan(body: EditBody, audio: Tensor, rate: int) -> tuple[ScorePlan, bool]:
 
 
 def _marked_inside(edited: Edited, watermark: str | None) -> Tensor:
-    """The piece [C, N] with the mark where it is new; what was there had its own, or none."""
+    """Return the piece [C, N] with the mark where it is new; what was there had its own, or none."""
     if watermark is None:
         return edited.audio
     start, end = edited.changed

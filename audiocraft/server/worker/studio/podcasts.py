@@ -18,7 +18,7 @@ _MADE = 0.95
 
 
 def make_podcast(work: StudioWork) -> StudioResult:
-    """The episode of a job."""
+    """Return the episode of a job."""
     body = PodcastBody.model_validate(dict(work.job.request))
     assert body.model is not None and body.seed is not None
     voice, rate = work.heard("voice")

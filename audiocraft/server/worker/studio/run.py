@@ -46,7 +46,7 @@ WORKFLOWS: Mapping[str, Callable[[StudioWork], StudioResult]] = {
 
 
 def workflow_of(job: GenerationJob) -> Callable[[StudioWork], StudioResult] | None:
-    """What makes a job, where that is more than one request to an engine."""
+    """Return what makes a job, where that is more than one request to an engine."""
     return WORKFLOWS.get(job.kind) or (make_best if has_takes(job) else None)
 
 

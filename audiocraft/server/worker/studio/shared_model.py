@@ -62,7 +62,7 @@ class SharedModel(GeneratorModel):
         return self._model.decoder
 
     def modules(self) -> tuple[nn.Module, ...]:
-        """The networks of the loaded model."""
+        """Return the networks of the loaded model."""
         return self._model.modules()
 
     def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:

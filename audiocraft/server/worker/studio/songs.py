@@ -16,7 +16,7 @@ PROJECT_TYPE = "application/json"
 
 
 def make_song(work: StudioWork) -> StudioResult:
-    """The song of a job."""
+    """Return the song of a job."""
     song = song_of_job(work.job.request)
     work.begun(song.plan())
     sounds = work.model(song.sound_model, None) if song.effects else None
@@ -58,7 +58,7 @@ def make_song(work: StudioWork) -> StudioResult:
 
 
 def _stems(work: StudioWork, rendered: RenderedSong) -> dict[str, str]:
-    """Every section as a file, before the mix."""
+    """Return every section as a file, before the mix."""
     found = {}
     for number, (section, audio) in enumerate(rendered.items(), start=1):
         name = f"{number:02d}-{slug(section)}.wav"

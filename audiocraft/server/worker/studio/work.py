@@ -50,7 +50,7 @@ class StudioWork:
     cancel: CancelToken
 
     def finished(self, audio: Tensor, sample_rate: int) -> Tensor:
-        """Audio [C, N] as it is given out: marked, with its true peaks held."""
+        """Return audio [C, N] as it is given out: marked, with its true peaks held."""
         finish = Finish(fade=0.0, watermark=self.watermark)
         return finished_and_marked(audio.float().cpu(), sample_rate, finish)
 
