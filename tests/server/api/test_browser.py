@@ -483,16 +483,18 @@ def test_what_was_understood_is_said(visit: Visit, engine: FakeEngine) -> None:
     assert facts.startswith("fake · 1 s · 80 bpm · B♭ major · ")
     assert f"seed {visit.ask('audiocraft.stage.generation.seed')}" in facts
     visit.until("audiocraft.stage.generation.status === 'succeeded'")
-    visit.page.evaluate(
-        """() => audiocraft.jobs.take({ ...audiocraft.stage.generation, understood: {
+    # In one go: what the server says next of the piece takes the place of what is put here.
+    said = visit.page.evaluate(
+        """() => { audiocraft.jobs.take({ ...audiocraft.stage.generation, understood: {
         ...audiocraft.stage.generation.understood, unknown: ["kazoo", "rain"],
         notes: [{ what: "tempo", value: "300 bpm", said: "300 bpm is played as 150 bpm" }],
-        suggestion: { model: "noise", words: ["rain"], said: "try noise, which knows: rain" } } })"""
+        suggestion: { model: "noise", words: ["rain"], said: "try noise, which knows: rain" } } });
+        const said = document.getElementById("understood").innerText;
+        document.querySelector("#understood button").click();
+        return said; }"""
     )
-    said = visit.page.inner_text("#understood")
     for words in ("300 bpm is played as 150 bpm.", "fake does not know “kazoo” and “rain”", "Try noise"):
         assert words in said
-    visit.page.eval_on_selector("#understood button", "button => button.click()")
     assert visit.page.input_value("#prompt") == "Rain"
     assert visit.page.is_checked("input[name=kind][value=sound]")
 
