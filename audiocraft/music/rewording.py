@@ -21,6 +21,7 @@ from audiocraft.music.vocabulary import WORD, Vocabulary, words_of
 _FILE = Path(__file__).with_name("synonyms.toml")
 _LONGEST = 3  # words of a phrase
 _JOINED = re.compile(r"[ \t&-]*")  # what may stand between the words of a phrase
+_LONGEST_DENIAL = 24  # letters before a word that may deny it: a prompt of any length is read once
 _DENIAL = re.compile(r"\b(?:no|without|minus|except(?: for)?)(?: any)? *$", re.IGNORECASE)
 _PARTING = ",.;:!?()"
 _OF_PLANS = re.compile(r"\d+(?:[.,]\d+)?|[a-g][b♭]?|sharp|flat")
@@ -114,7 +115,11 @@ def _replaced(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, str
                 break  # "lofi hip hop" is what the model itself says, so its "hip hop" is not looked at alone
             if count == 1 and not vocabulary.unknown(phrase):
                 continue
-            said = _said_by(phrase, vocabulary, denied=_DENIAL.search(text[:start]) is not None)
+            said = _said_by(
+                phrase,
+                vocabulary,
+                denied=_DENIAL.search(text, max(0, start - _LONGEST_DENIAL), start) is not None,
+            )
             if said is not None:
                 yield start, stop, said
                 break
@@ -123,21 +128,27 @@ def _replaced(text: str, vocabulary: Vocabulary) -> Iterator[tuple[int, int, str
 
 def _is_a_term(phrase: str, vocabulary: Vocabulary) -> bool:
     """Return whether a model was taught a phrase as it stands."""
-    words = words_of(phrase)
-    return any(
-        words in (words_of(way) for way in (term, *others))
-        for terms in vocabulary.groups.values()
-        for term, others in terms.items()
-    )
+    return tuple(words_of(phrase)) in _terms(vocabulary.to_key())
+
+
+@functools.lru_cache(maxsize=64)
+def _terms(ways: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(words_of(way)) for way in ways)
 
 
 def _said_by(phrase: str, vocabulary: Vocabulary, *, denied: bool) -> str | None:
     """Return the first way of saying a phrase that the model knows as a whole; of what is denied, a term of its own:
     "no synths" must not ask for a part of what synths are told with."""
-    for words in _synonyms().get(tuple(words_of(phrase)), ()):
+    for words in _synonyms().get(_key_of(phrase), ()):
         if not vocabulary.unknown(words) and (not denied or _is_a_term(words, vocabulary)):
             return words
     return None
+
+
+def _key_of(phrase: str) -> tuple[str, ...]:
+    """Return a phrase as `_synonyms` has it: only its last word may be a plural ("drums and bass" is no style)."""
+    *first, last = WORD.findall(phrase.lower())
+    return (*first, *words_of(last))
 
 
 @functools.cache
@@ -147,5 +158,5 @@ def _synonyms() -> Mapping[tuple[str, ...], tuple[str, ...]]:
     for table in tomllib.loads(_FILE.read_text(encoding="utf-8")).values():
         for words, listed in table.items():
             for phrase in listed.split(","):
-                found[tuple(words_of(phrase))].append(words)
+                found[_key_of(phrase)].append(words)
     return {phrase: tuple(ways) for phrase, ways in found.items()}

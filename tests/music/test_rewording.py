@@ -1,5 +1,6 @@
 """Prompts in the words of a model: what is replaced, what stays, what is left out, and what people are told."""
 
+import time
 import tomllib
 from pathlib import Path
 
@@ -57,10 +58,8 @@ def test_what_is_denied_is_not_asked_for(prompt: str) -> None:
 
 def test_the_longest_name_counts() -> None:
     assert "electronic" in reword("drum and bass", MUSIC).text
-    assert (
-        reword("drums and bass", MUSIC).text == "drums and bass"
-        or "fast" in reword("drums and bass", MUSIC).text
-    )
+    assert reword("jazz with drums and bass", MUSIC).text == "jazz with drums and bass"
+    assert reword("classical guitars", MUSIC).text == "acoustic guitar"
     assert reword("lofi hip hop", MUSIC).text == "lofi hip hop"
 
 
@@ -110,3 +109,10 @@ def test_a_style_has_its_tempo(prompt: str, low: float, high: float) -> None:
         plan = make_plan(prompt, duration=8, seed=seed)
         assert plan is not None
         assert low <= plan.tempo <= high
+
+
+def test_a_long_prompt_is_read_once() -> None:
+    prompt = "spooky orchestra without any synths, drum and bass, " * 400
+    began = time.process_time()
+    assert heard_words(prompt, MUSIC)
+    assert time.process_time() - began < 5
