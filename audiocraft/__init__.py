@@ -6,10 +6,11 @@ Importing this package is cheap: nothing heavy loads before it is used. `audiocr
 
 from __future__ import annotations
 
-from audiocraft.environment import VERSION
+from audiocraft.environment import VERSION, wait_briefly
 from audiocraft.utils.lazy import lazy_names
 
 __version__ = VERSION
+wait_briefly()
 
 __getattr__, __dir__ = lazy_names(
     __name__, {name: f"{__name__}.{name}" for name in ("data", "models", "modules")}

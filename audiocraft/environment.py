@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ VERSION = "2.0.0a1"
 
 _PACKAGE = Path(__file__).resolve().parent
 _DEFAULTS: Mapping[str, Any] = {"dora_dir": "./runs", "reference_dir": "./reference", "partitions": {}}
+_WAITING = frozenset({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"})
 _CLUSTERS = ("fair", "rsc", "aws", "darwin", "default")
 
 
@@ -26,6 +28,17 @@ def cache_dir() -> Path:
     """Return the folder of models by name and of what was made once: $AUDIOCRAFT_CACHE_DIR, else
     ~/.cache/audiocraft."""
     return Path(os.environ.get("AUDIOCRAFT_CACHE_DIR") or Path.home() / ".cache" / "audiocraft")
+
+
+def wait_briefly() -> None:
+    """Let torch's threads wait for each other for a moment, then sleep, unless the environment says how they wait.
+
+    GNU's OpenMP lets a thread that is done spin for some milliseconds, on a core that the thread it waits for may need:
+    beside one busy program a convolution takes 24 times as long on two cores (docs/decisions/203-short-waits.md). It
+    reads its settings when torch is loaded, so this changes nothing for a program that imported torch first.
+    """
+    if "torch" not in sys.modules and not _WAITING.intersection(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 class AudioCraftEnvironment:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,3 +78,29 @@ def test_mistakes_are_named(
     monkeypatch.setenv(f"AUDIOCRAFT_{name}", value)
     with pytest.raises(ConfigError, match=message):
         AudioCraftEnvironment.instance()
+
+
+@pytest.mark.parametrize(
+    ("said", "first", "expected"),
+    [
+        ({}, "audiocraft", "1000 None"),
+        ({}, "torch", "None None"),
+        ({"GOMP_SPINCOUNT": "50"}, "audiocraft", "50 None"),
+        ({"OMP_WAIT_POLICY": "active"}, "audiocraft", "None active"),
+    ],
+)
+def test_threads_wait_briefly_unless_the_program_says_how(
+    said: dict[str, str], first: str, expected: str
+) -> None:
+    """A thread that spins keeps the thread that it waits for from running, wherever another program has a core."""
+    unsaid = {
+        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
+    code = (
+        f"import os, {first}; import audiocraft; "
+        "print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**unsaid, **said}, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == expected
