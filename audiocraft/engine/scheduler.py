@@ -118,10 +118,9 @@ class Scheduler:
         """One step of everybody, and one piece of audio; whether there was either."""
         stepping = batch.busy
         if stepping:
-            with self._turn(on_cpu):
-                began = time.perf_counter()
+            with self._turn(on_cpu) as seconds:
                 batch.step()
-                self._pace += _SMOOTHING * (time.perf_counter() - began - self._pace)
+                self._pace += _SMOOTHING * (seconds() - self._pace)
         due = next((active for active in self._active if active.due), None)
         if due is not None:
             self._active.remove(due)  # to the end, so that requests take turns in decoding too
@@ -131,11 +130,14 @@ class Scheduler:
         self._drop_ended()
         return stepping or due is not None
 
-    def _turn(self, on_cpu: bool) -> AbstractContextManager[None]:
-        """Return the turn of this model on the CPU; a GPU has its own order."""
+    def _turn(self, on_cpu: bool) -> AbstractContextManager[Callable[[], float]]:
+        """Return the turn of this model on the CPU; a GPU has its own order. It says for how long it has computed."""
         left = min((active.steps_left for active in self._active), default=math.inf)
         seconds = left * self._pace if self._pace and math.isfinite(left) else math.inf
-        return self._cpu.of(self.name, seconds) if on_cpu else nullcontext()
+        if on_cpu:
+            return self._cpu.of(self.name, seconds)
+        began = time.perf_counter()
+        return nullcontext(lambda: time.perf_counter() - began)
 
     def _decode(self, active: ActiveRequest, batch: Batch) -> None:
         try:

@@ -2,7 +2,8 @@
 
 The model that will soonest be done with somebody gets nine tenths of the time, the others share the rest. Who would be
 first to end a turn, if all computed at once at their shares, goes next (weighted fair queueing, Demers 1989): many
-short turns go before a long one of another, and nobody starves."""
+short turns go before a long one of another, and nobody starves. A long turn is left at the pauses between a network's
+layers (`utils.pauses`) and taken up again, so that a short request waits for a layer of another and not for a pass."""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from functools import partial
+
+from audiocraft.utils.pauses import pausing
 
 SHARE_OF_SHORTEST = 0.9
 _SMOOTHING = 0.5  # of how long turns are
@@ -31,6 +35,11 @@ class Turns:
         self._used: dict[Hashable, float] = {}
         self._left: dict[Hashable, float] = {}
         self._expected: dict[Hashable, float] = {}  # seconds of a turn; remembered through rests
+        self._stretch: dict[
+            Hashable, float
+        ] = {}  # seconds that nobody interrupts: a turn, or what lies between pauses
+        self._since = 0.0  # when the holder began to compute
+        self._spent: dict[Hashable, float] = {}  # seconds of the turn that goes on, before its last pause
 
     @property
     def waiting(self) -> int:
@@ -42,18 +51,19 @@ class Turns:
         return self._expected.get(party, 0.0)
 
     @contextmanager
-    def of(self, party: Hashable, left: float = float("inf")) -> Iterator[None]:
-        """The turn of `party`.
+    def of(self, party: Hashable, left: float = float("inf")) -> Iterator[Callable[[], float]]:
+        """The turn of `party`; yields what says for how many seconds it has computed in this turn.
 
         Args:
             left: seconds that it takes until somebody's request is done, as far as that is known.
         """
         self._enter(party, left)
-        began = self._clock()
+        self._spent[party], self._since = 0.0, self._clock()
         try:
-            yield
+            with pausing(partial(self._pause, party)):
+                yield lambda: self._spent[party] + self._clock() - self._since
         finally:
-            self._leave(party, self._clock() - began)
+            self._leave(party)
 
     def rest(self, party: Hashable) -> None:
         """`party` has nothing to compute for now: no turn is kept for it."""
@@ -70,18 +80,40 @@ class Turns:
             self._used.setdefault(party, min(self._used.values(), default=0.0))
             if self._holder == party:
                 return
-            self._waiting[party] = None
             if self._holder is None:
+                self._waiting[party] = None
                 self._hand_on(None)
-            while self._holder != party:
-                self._changed.wait()
+            else:
+                self._wait(party)
 
-    def _leave(self, party: Hashable, seconds: float) -> None:
+    def _wait(self, party: Hashable) -> None:
+        self._waiting[party] = None
+        while self._holder != party:
+            self._changed.wait()
+
+    def _pause(self, party: Hashable) -> None:
+        """Let others have their turns in the middle of that of `party`, if they should have them first."""
+        if not self._waiting:  # whoever asks now is seen at the next pause
+            return
         with self._changed:
-            self._used[party] += seconds / self._weight(party)
-            before = self._expected.get(party, seconds)
-            self._expected[party] = before + _SMOOTHING * (seconds - before)
+            self._count(party)
             self._hand_on(party)
+            if self._holder != party:
+                self._wait(party)
+            self._since = self._clock()
+
+    def _leave(self, party: Hashable) -> None:
+        with self._changed:
+            self._count(party)
+            _smooth(self._expected, party, self._spent.pop(party))
+            self._hand_on(party)
+
+    def _count(self, party: Hashable) -> None:
+        """Note what `party` has computed since it began, or since its last pause."""
+        seconds = self._clock() - self._since
+        self._used[party] += seconds / self._weight(party)
+        self._spent[party] += seconds
+        _smooth(self._stretch, party, seconds)
 
     def _hand_on(self, party: Hashable | None) -> None:
         """Give the turn to who will have had the least, which may be `party`, whose turn has just ended."""
@@ -94,8 +126,8 @@ class Turns:
             self._changed.notify_all()
 
     def _after_a_turn(self, party: Hashable) -> float:
-        """Return the weighed seconds that `party` will have had after one more turn."""
-        return self._used[party] + self.expected(party) / self._weight(party)
+        """Return the weighed seconds that `party` will have had when it can next be interrupted."""
+        return self._used[party] + self._stretch.get(party, 0.0) / self._weight(party)
 
     def _weight(self, party: Hashable) -> float:
         """Return how much of a second counts for how much: more for who is soonest done."""
@@ -104,3 +136,8 @@ class Turns:
         if others < 1 or party != shortest or self._left[party] == float("inf"):
             return 1.0
         return others * SHARE_OF_SHORTEST / (1 - SHARE_OF_SHORTEST)
+
+
+def _smooth(kept: dict[Hashable, float], party: Hashable, seconds: float) -> None:
+    before = kept.get(party, seconds)
+    kept[party] = before + _SMOOTHING * (seconds - before)

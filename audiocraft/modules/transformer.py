@@ -23,6 +23,7 @@ from audiocraft.modules.ragged import AnyLayer, AnyState, RaggedState
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.strands import Strand, StrandContext, apart_again, in_a_row
 from audiocraft.modules.streaming import StreamingModule
+from audiocraft.utils.pauses import pause
 
 Device = torch.device | str | None
 Activation = str | Callable[[Tensor], Tensor]
@@ -428,6 +429,7 @@ class StreamingTransformer(StreamingModule):
     def _run_layer(
         self, index: int, x: Tensor, source: Tensor | None, context: StepContext, state: AnyState | None
     ) -> Tensor:
+        pause()
         own = None if state is None else state.layers[index]
         run = partial(self.layers[index], cross_attention_src=source, context=context, state=own)
         recompute = self.checkpointing != "none" and self.training and torch.is_grad_enabled()

@@ -173,6 +173,8 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         losses |= {name: loss(leaf, audio) for name, loss in self.losses.items()}
         self.balancer.backward(losses, leaf)
         assert leaf.grad is not None
+        named = {name: loss.detach() for name, loss in losses.items()}
+        losses.clear()  # what they remember is not to be held while the codec goes back
 
         ends, gradients = [rebuilt], [leaf.grad]
         if quantized.penalty is not None and quantized.penalty.requires_grad:
@@ -183,7 +185,6 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         if self.schedule is not None:
             self.schedule.step()
         penalty = quantized.penalty.detach() if quantized.penalty is not None else 0.0
-        named = {name: loss.detach() for name, loss in losses.items()}
         return {**named, "penalty": penalty, **metrics, "grad_norm": norm}
 
     def _adversarial_losses(

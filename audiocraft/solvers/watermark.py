@@ -170,21 +170,23 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
         losses |= self._adversarial_losses(leaf, audio, metrics)
         with self.runtime.autocast():
             found = self._detected(leaf, audio, message)
+        detached = {name: loss.detach() for name, loss in {**losses, **found}.items()}
         if balanced:
-            self._backward_balanced(losses, found, leaf, marked)
+            self._balance(losses, found, leaf)
+            assert leaf.grad is not None
+            losses.clear()  # what they remember is not to be held while the generator goes back
+            found.clear()
+            marked.backward(self.runtime.scale(leaf.grad))
         else:
             weighed = [self.config.losses[name] * loss for name, loss in {**losses, **found}.items()]
             self.runtime.scale(torch.stack(weighed).sum()).backward()
         norm = self.runtime.optimise(self.optimizer, self.average)
         if self.schedule is not None:
             self.schedule.step()
-        detached = {name: loss.detach() for name, loss in {**losses, **found}.items()}
         return {**detached, **metrics, "snr": ratio_db(marked.detach(), audio).mean(), "grad_norm": norm}
 
-    def _backward_balanced(
-        self, losses: Mapping[str, Tensor], found: Mapping[str, Tensor], leaf: Tensor, marked: Tensor
-    ) -> None:
-        """The detector learns from its own losses; what reaches the generator is balanced."""
+    def _balance(self, losses: Mapping[str, Tensor], found: Mapping[str, Tensor], leaf: Tensor) -> None:
+        """The detector learns from its own losses; what reaches the generator, the gradient of `leaf`, is balanced."""
         listener = trainable(self.wm.detector.parameters())
         total = torch.stack([self.config.losses[name] * loss for name, loss in found.items()]).sum()
         gradients = torch.autograd.grad(
@@ -193,8 +195,6 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
         for parameter, gradient in zip(listener, gradients, strict=True):
             parameter.grad = gradient
         self.balancer.backward({**losses, **found}, leaf)
-        assert leaf.grad is not None
-        marked.backward(self.runtime.scale(leaf.grad))
 
     def _adversarial_losses(
         self, fake: Tensor, real: Tensor, metrics: dict[str, float | Tensor]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiocraft.engine.turns import SHARE_OF_SHORTEST, Turns
+from audiocraft.utils.pauses import pause
 
 
 class Simulation:
@@ -92,7 +93,7 @@ def test_many_short_turns_go_before_a_long_one() -> None:
     found = Simulation(
         {"long": 1.0, "other": 1.0, "short": 0.01}, {"long": 99.0, "other": 99.0, "short": 0.3}
     )
-    found.turns._expected = {"long": 1.0, "other": 1.0, "short": 0.01}
+    found.turns._stretch = {"long": 1.0, "other": 1.0, "short": 0.01}
     found.run(0.3)
     assert found.had == {"long": 0.0, "other": 0.0, "short": found.had["short"]} and found.had["short"] >= 0.3
     assert turns.expected("long") == 1.0 and turns.expected("nobody") == 0.0
@@ -112,3 +113,45 @@ def test_who_rests_leaves_its_turn_and_saves_up_nothing() -> None:
     with turns.of("one"):
         pass
     assert turns._used == {"one": 0.0}
+
+
+def test_a_long_turn_is_left_at_a_pause_for_who_is_sooner_done() -> None:
+    """Ten layers of one pass: who asks in the third computes before the fourth; the pass counts only its own time."""
+    turns, order, pace = Turns(), [], []
+    asked = threading.Event()
+
+    def short() -> None:
+        asked.set()
+        with turns.of("short", left=0.001):
+            order.append("short")
+        turns.rest("short")
+
+    helper = threading.Thread(target=short)
+    with turns.of("long", left=100.0) as seconds:
+        for layer in range(10):
+            pause()
+            order.append(str(layer))
+            if layer == 2:
+                helper.start()
+                asked.wait(60)
+                deadline = time.monotonic() + 60
+                while not turns.waiting and time.monotonic() < deadline:
+                    time.sleep(0.001)
+            time.sleep(0.002)
+        pace.append(seconds())
+    helper.join()
+    turns.rest("long")
+    assert order.index("short") == 3 and order[-1] == "9"
+    assert pace[0] >= 0.02 and turns.expected("long") > 0
+    pause()  # outside of turns nothing happens
+
+
+def test_a_pause_changes_nothing_for_who_is_alone() -> None:
+    now = [0.0]
+    turns = Turns(clock=lambda: now[0])
+    with turns.of("one") as seconds:
+        for _ in range(5):
+            now[0] += 1.0
+            pause()
+        assert seconds() == 5.0
+    assert turns.expected("one") == 5.0 and turns._used == {"one": 5.0}
