@@ -125,17 +125,17 @@ class Scheduler:
         if due is not None:
             self._active.remove(due)  # to the end, so that requests take turns in decoding too
             self._active.append(due)
-            with self._turn(on_cpu):
+            with self._turn(on_cpu, step=False):
                 self._decode(due, batch)
         self._drop_ended()
         return stepping or due is not None
 
-    def _turn(self, on_cpu: bool) -> AbstractContextManager[Callable[[], float]]:
+    def _turn(self, on_cpu: bool, *, step: bool = True) -> AbstractContextManager[Callable[[], float]]:
         """Return the turn of this model on the CPU; a GPU has its own order. It says for how long it has computed."""
         left = min((active.steps_left for active in self._active), default=math.inf)
         seconds = left * self._pace if self._pace and math.isfinite(left) else math.inf
         if on_cpu:
-            return self._cpu.of(self.name, seconds)
+            return self._cpu.of(self.name, seconds, step=step)
         began = time.perf_counter()
         return nullcontext(lambda: time.perf_counter() - began)
 

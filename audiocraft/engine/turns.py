@@ -34,7 +34,7 @@ class Turns:
         self._waiting: dict[Hashable, None] = {}  # in the order in which they asked
         self._used: dict[Hashable, float] = {}
         self._left: dict[Hashable, float] = {}
-        self._expected: dict[Hashable, float] = {}  # seconds of a turn; remembered through rests
+        self._expected: dict[Hashable, float] = {}  # seconds of a step; remembered through rests
         self._stretch: dict[
             Hashable, float
         ] = {}  # seconds that nobody interrupts: a turn, or what lies between pauses
@@ -47,15 +47,18 @@ class Turns:
         return len(self._waiting)
 
     def expected(self, party: Hashable) -> float:
-        """Return seconds that a turn of `party` takes, as far as it had any; else 0."""
+        """Return seconds that a step of `party` takes, as far as it had any; else 0."""
         return self._expected.get(party, 0.0)
 
     @contextmanager
-    def of(self, party: Hashable, left: float = float("inf")) -> Iterator[Callable[[], float]]:
+    def of(
+        self, party: Hashable, left: float = float("inf"), *, step: bool = True
+    ) -> Iterator[Callable[[], float]]:
         """The turn of `party`; yields what says for how many seconds it has computed in this turn.
 
         Args:
             left: seconds that it takes until somebody's request is done, as far as that is known.
+            step: it is a step of the network, and counts for how long those are `expected` to take.
         """
         self._enter(party, left)
         self._spent[party], self._since = 0.0, self._clock()
@@ -63,7 +66,7 @@ class Turns:
             with pausing(partial(self._pause, party)):
                 yield lambda: self._spent[party] + self._clock() - self._since
         finally:
-            self._leave(party)
+            self._leave(party, step=step)
 
     def rest(self, party: Hashable) -> None:
         """`party` has nothing to compute for now: no turn is kept for it."""
@@ -102,10 +105,12 @@ class Turns:
                 self._wait(party)
             self._since = self._clock()
 
-    def _leave(self, party: Hashable) -> None:
+    def _leave(self, party: Hashable, *, step: bool) -> None:
         with self._changed:
             self._count(party)
-            _smooth(self._expected, party, self._spent.pop(party))
+            seconds = self._spent.pop(party)
+            if step:
+                _smooth(self._expected, party, seconds)
             self._hand_on(party)
 
     def _count(self, party: Hashable) -> None:
