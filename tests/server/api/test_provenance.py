@@ -20,7 +20,7 @@ from audiocraft.analysis.watermark import WatermarkReport, find_watermark
 from audiocraft.audio.finishing import Finish
 from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.audio.processing import processed
-from audiocraft.config.serving import ServingConfig
+from audiocraft.config.serving import ServingConfig, UploadLimits
 from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import ConfigError
 from audiocraft.generation.request import GenerationRequest
@@ -29,6 +29,7 @@ from audiocraft.models.watermark import AudioSeal
 from audiocraft.models.watermarks.provenance import MESSAGE, way_out
 from audiocraft.server.app import create_app
 from audiocraft.server.catalogue import Catalogue
+from audiocraft.server.security.sandbox import decode
 from audiocraft.server.worker.analysis import Analysts
 from audiocraft.server.worker.ports import Codes
 
@@ -227,12 +228,28 @@ def test_what_is_marked_is_said(marking: TestClient) -> None:
     assert marking.get(f"/v1/generations/{job}").json()["result"]["watermark"] == PROVENANCE
 
 
-def test_a_stream_that_was_cut_is_found_as_marked(marking: TestClient, watermark: AudioSeal) -> None:
-    job = asked(marking)
+@pytest.mark.parametrize("form", STREAM_FORMATS)
+def test_a_stream_that_was_cut_is_found_as_marked(
+    marking: TestClient, watermark: AudioSeal, form: str
+) -> None:
+    """At any byte, in the middle of a sample or of a packet: a connection ends where it likes."""
+    body = {"prompt": "rain", "duration": 2 * SECONDS, "seed": 3}
+    job = str(marking.post("/v1/generations", json=body).json()["id"])
     until_status(marking, job, "succeeded")
-    content = marking.get(f"/v1/generations/{job}/stream", params={"format": "pcm"}).content
-    cuts = np.linspace(2 * RATE, len(content), 9).astype(int) | 1  # in the middle of a sample too
-    assert all(heard(watermark, content[:cut], "pcm").ours for cut in cuts)
+    content = marking.get(f"/v1/generations/{job}/stream", params={"format": form}).content
+    for cut in np.linspace(0.4 * len(content), len(content), 5).astype(int) | 1:
+        if form in ("pcm", "f32"):
+            audio, rate = samples_of(content[:cut], form)
+        else:
+            audio, rate = uploaded(content[:cut])
+        assert audio.shape[-1] > rate
+        assert find_watermark(watermark, [audio], rate).ours
+
+
+def uploaded(content: bytes) -> tuple[torch.Tensor, int]:
+    """The audio [C, N] of a file that was sent, as the server reads it."""
+    found = decode(content, UploadLimits())
+    return torch.as_tensor(found.wav), found.sample_rate
 
 
 def test_a_piece_is_marked_as_a_whole_as_it_is_in_a_stream() -> None:
