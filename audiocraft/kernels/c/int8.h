@@ -301,14 +301,15 @@ INT8_TILES(I4)
 
 /* Lanes are rows of the matrix, so nothing is added up across lanes, and what four bytes of all of them do with four of
  * a token is one instruction or a few. A panel is computed in SIDES, two vectors of rows at a time, which is what the
- * registers hold; AT_A_TIME tokens meet a group of the weights together, where they are many. */
+ * registers hold; AT_A_TIME tokens meet a group of the weights together, where they are many. WHOLE8
+ * and WHOLE4: the first of the two sums that are whole ones, of 8- and of 4-bit weights; SUMS where none is. */
 enum { SIDES = PANEL / (2 * VL), SUMS = 4 };
 #if DOT_PAIRS
-enum { AT_A_TIME = 3, THEN = 2, MOST_FEW = 3 };
+enum { AT_A_TIME = 3, THEN = 2, MOST_FEW = 3, WHOLE8 = SUMS, WHOLE4 = 2 };
 #elif VL == 16
-enum { AT_A_TIME = 8, THEN = 4, MOST_FEW = 4 };
+enum { AT_A_TIME = 8, THEN = 4, MOST_FEW = 4, WHOLE8 = 0, WHOLE4 = 0 };
 #else
-enum { AT_A_TIME = 6, THEN = 2, MOST_FEW = 4 };
+enum { AT_A_TIME = 6, THEN = 2, MOST_FEW = 4, WHOLE8 = 0, WHOLE4 = 0 };
 #endif
 
 /* The first row of vector h of a side. */
@@ -407,6 +408,13 @@ INLINE void int8_panel(const int kind, const int M, const Matrix *w, Inputs in, 
             for (int h = 0; h < 2; h++) store(y + (size_t)m * ldy + n + row_of(kind, side, h), acc[m][side][h]);
 }
 
+/* Let the whole sums of M tokens begin with what is taken away from them, `all`: see `Inputs`. */
+INLINE void start_sums(const int kind, const int M, const int32_t *all, int wide, vi sums[][SUMS]) {
+    const int whole = kind == PANELS8 ? WHOLE8 : WHOLE4;
+    for (int m = 0; m < M; m++)
+        for (int i = 0; i < SUMS; i++) sums[m][i] = i / 2 * 2 == whole ? splat_int(all[(size_t)m * wide]) : (vi){0};
+}
+
 /* One group of `int8_panel`, weights at `from`, for tokens t ... t + M - 1, whose sums so far are in y. Of the weights two
  * groups further on, the lines are asked for if `asks`. */
 INLINE void panel_group(const int kind, const int M, const int asks, const uint8_t *from, const uint16_t *scales,
@@ -416,8 +424,7 @@ INLINE void panel_group(const int kind, const int M, const int asks, const uint8
     const int8_t *x = bytes_of_group(in, kind, g, t);
     for (int side = 0; side < SIDES; side++) {
         vi sums[AT_A_TIME][SUMS];
-        for (int m = 0; m < M; m++)
-            for (int i = 0; i < SUMS; i++) sums[m][i] = (vi){0};
+        start_sums(kind, M, in.all + (size_t)t * wide + g, wide, sums);
 #pragma GCC unroll 8
         for (int q = 0; q < GROUP / 4; q++) {
             if (asks && side == 0) fetch(from + ahead + quad * q, (int)quad);
@@ -428,7 +435,7 @@ INLINE void panel_group(const int kind, const int M, const int asks, const uint8
             const vf own = load_bf16(scales + row);
             for (int m = 0; m < M; m++) {
                 float *at = y + (size_t)m * ldy + row;
-                const vi whole = whole_sums(kind, 0, sums[m], h) + splat_int(in.all[(size_t)(t + m) * wide + g]);
+                const vi whole = whole_sums(kind, 0, sums[m], h);
                 const vf theirs = splat(in.scales[(size_t)(t + m) * wide + g]), so_far = g ? load(at) : (vf){0};
                 store(at, fma_(from_int(whole), own * theirs, so_far));
             }

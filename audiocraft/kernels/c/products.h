@@ -241,7 +241,7 @@ static void product_task(void *job, int task, int thread) {
     const Product *p = job;
     const Matrix *w = p->w;
     int n = task * p->chunk, end = n + p->chunk < w->rows ? n + p->chunk : w->rows;
-    float made[AT_ONCE][CHUNK];
+    _Alignas(64) float made[AT_ONCE][CHUNK];
     if (is_int8_dot(w)) {
         int8_tiles(p->M, w, p->in, n, end, &made[0][0] - n, CHUNK);
     } else if (p->M <= FEW) {
