@@ -25,15 +25,20 @@ def frechet_distance(
 ) -> float:
     """Return the squared Fréchet distance of two normal distributions with means [D] and covariances [D, D], 0 or more.
 
-    The trace of the root of the product is that of the symmetric matrix between the roots, so that nothing becomes
-    complex and nothing depends on a general matrix root.
+    The trace of the root of the product is the sum of the singular values of the product of the roots, so that nothing
+    becomes complex, nothing depends on a general matrix root, and no rounding grows by a root: sets of fewer windows
+    than dimensions have covariances that are almost singular.
     """
-    values, vectors = np.linalg.eigh(covariance)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    between = root @ other_covariance @ root
-    cross = np.sqrt(np.linalg.eigvalsh((between + between.T) / 2).clip(0)).sum()
+    cross = np.linalg.svd(_root(covariance) @ _root(other_covariance), compute_uv=False).sum()
     apart = np.square(mean - other_mean).sum()
     return max(0.0, float(apart + np.trace(covariance) + np.trace(other_covariance) - 2 * cross))
+
+
+def _root(covariance: Vectors) -> Vectors:
+    """Return the symmetric root of a covariance. What rounding alone can have put into a direction is none."""
+    values, vectors = np.linalg.eigh(covariance)
+    noise = len(values) * np.finfo(np.float64).eps * np.abs(values).max()
+    return np.asarray((vectors * np.sqrt(np.where(values > noise, values, 0.0))) @ vectors.T)
 
 
 def frechet(generated: Embeddings, reference: Embeddings) -> float:

@@ -18,6 +18,7 @@ from audiocraft.metrics.embedders import embedded, open_embedder
 from audiocraft.metrics.embeddings import Embeddings
 from audiocraft.metrics.fad import FrechetAudioDistanceMetric
 from audiocraft.metrics.frechet import frechet
+from audiocraft.metrics.kad import measured_kad, median_distance
 from audiocraft.metrics.kld import EmbedderKLDivergenceMetric
 from audiocraft.solvers.damage import clipped, damage, low_passed, with_noise
 from audiocraft.solvers.trusted_words import best_threshold
@@ -137,13 +138,30 @@ def test_the_threshold_between_right_and_wrong() -> None:
     assert best_threshold(probabilities, torch.zeros(4, dtype=torch.bool))[1] == 0
 
 
-def test_the_bundled_one_is_farther_the_more_a_sound_is_damaged() -> None:
-    """What a measure is for: sounds of the corpus, against themselves, noisy, dull and clipped."""
-    embedder = open_embedder()
-    sounds = [
+@pytest.fixture(scope="module")
+def sounds() -> list[torch.Tensor]:
+    """Sounds of the corpus that nobody trained on, 4 s each."""
+    return [
         torch.from_numpy(render_sound(compose_sound(5, index, "heldout"))[: 4 * RATE]) for index in range(16)
     ]
-    clean = Embeddings.join([embedder.embed(wav) for wav in sounds], embedder)
+
+
+@pytest.fixture(scope="module")
+def clean(sounds: list[torch.Tensor]) -> Embeddings:
+    """What the bundled embedder hears in them."""
+    embedder = open_embedder()
+    return Embeddings.join([embedder.embed(wav) for wav in sounds], embedder)
+
+
+def spoilt(sounds: list[torch.Tensor], way: Callable[[torch.Tensor], torch.Tensor]) -> Embeddings:
+    embedder = open_embedder()
+    return Embeddings.join([embedder.embed(way(wav)) for wav in sounds], embedder)
+
+
+def test_the_bundled_one_is_farther_the_more_a_sound_is_damaged(
+    sounds: list[torch.Tensor], clean: Embeddings
+) -> None:
+    """What a measure is for: sounds of the corpus, against themselves, noisy, dull and clipped."""
     ways: dict[str, list[Callable[[torch.Tensor], torch.Tensor]]] = {
         "noise": [
             lambda wav, level=level: with_noise(wav, level, np.random.default_rng(1))
@@ -152,12 +170,51 @@ def test_the_bundled_one_is_farther_the_more_a_sound_is_damaged() -> None:
         "lowpass": [
             lambda wav, hertz=hertz: low_passed(wav, RATE, hertz) for hertz in (6000.0, 2500.0, 1000.0)
         ],
+        "clipping": [lambda wav, drive=drive: clipped(wav, drive) for drive in (6.0, 15.0, 24.0)],
     }
     for name, steps in ways.items():
-        found = [
-            frechet(Embeddings.join([embedder.embed(way(wav)) for wav in sounds], embedder), clean)
-            for way in steps
-        ]
+        found = [frechet(spoilt(sounds, way), clean) for way in steps]
         assert found == sorted(found) and found[0] > 0, name
     folder = bundled()[BUNDLED]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 1_500_000
+
+
+def test_the_distance_of_sounds_is_that_of_an_independent_computation_twice(
+    sounds: list[torch.Tensor], clean: Embeddings
+) -> None:
+    """Of vectors of real networks, whose covariances are almost singular, as the definition says it in float64."""
+    noisy, again = (
+        spoilt(sounds, lambda wav: with_noise(wav, 20.0, np.random.default_rng(1))) for _ in range(2)
+    )
+    means = [part.vectors.astype(np.float64).mean(0) for part in (noisy, clean)]
+    # With covariances A'A and B'B, the trace of the root of their product is the sum of singular values of A B'.
+    first, second = (
+        (part.vectors - mean) / np.sqrt(len(part.vectors) - 1)
+        for part, mean in zip((noisy, clean), means, strict=True)
+    )
+    shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+    expected = (
+        np.square(means[0] - means[1]).sum() + np.square(first).sum() + np.square(second).sum() - 2 * shared
+    )
+    assert frechet(noisy, clean) == pytest.approx(expected, abs=1e-6)
+    assert np.array_equal(noisy.vectors, again.vectors)
+    assert measured_kad(noisy, clean) == measured_kad(again, clean)
+
+
+@pytest.mark.parametrize("level", [40.0, 15.0])
+def test_the_interval_of_half_of_the_sounds_holds_what_the_other_half_says(
+    sounds: list[torch.Tensor], clean: Embeddings, level: float
+) -> None:
+    noisy = spoilt(sounds, lambda wav: with_noise(wav, level, np.random.default_rng(1)))
+    random, width, covered = np.random.default_rng(3), median_distance(clean), 0
+    for _ in range(50):
+        ours, theirs = random.permutation(len(noisy)), random.permutation(len(clean))
+        one, other = (
+            (noisy.chosen(np.sort(ours[half::2])), clean.chosen(np.sort(theirs[half::2]))) for half in (0, 1)
+        )
+        covered += measured_kad(*one, bandwidth=width).covers(kad_of(*other, width))
+    assert covered >= 45
+
+
+def kad_of(ours: Embeddings, theirs: Embeddings, width: float) -> float:
+    return measured_kad(ours, theirs, bandwidth=width).value
