@@ -11,8 +11,9 @@ from typing import Self
 
 from torch import Tensor
 
-from audiocraft.audio.convert import convert_audio
+from audiocraft.audio.convert import convert_audio, normalize_loudness
 from audiocraft.audio.files import audio_write
+from audiocraft.audio.finishing import finished
 from audiocraft.config.training import GenerateConfig, SampleAudioConfig
 from audiocraft.types import SegmentInfo
 from audiocraft.utils.files import atomic_write
@@ -29,15 +30,13 @@ def slugify(value: str, allow_unicode: bool = False) -> str:
 def write_sample(
     folder: Path, name: str, audio: Tensor, sample_rate: int, settings: SampleAudioConfig
 ) -> Path:
-    """audio [C, N] as a file in the run's format, rate and level."""
-    return audio_write(
-        folder / name,
-        convert_audio(audio.float().cpu(), sample_rate, settings.sample_rate, audio.shape[0]),
-        settings.sample_rate,
-        format=settings.format,
-        strategy=settings.strategy,
-        loudness_headroom_db=settings.loudness_headroom_db,
-    )
+    """audio [C, N] as a file in the run's format, rate and level. What is brought to a loudness is limited, not cut."""
+    rate, strategy = settings.sample_rate, settings.strategy
+    audio = convert_audio(audio.float().cpu(), sample_rate, rate, audio.shape[0])
+    if strategy == "loudness":
+        audio = finished(normalize_loudness(audio, rate, settings.loudness_headroom_db), rate)
+        strategy = "clip"
+    return audio_write(folder / name, audio, rate, format=settings.format, strategy=strategy)
 
 
 class SampleWriter:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from pathlib import Path
 
+import torch
+
+from audiocraft.audio.files import audio_read
+from audiocraft.audio.loudness import true_peak
+from audiocraft.config.training import SampleAudioConfig
 from audiocraft.solvers.sample_page import PAGE_FILE, write_page
+from audiocraft.solvers.samples import write_sample
 
 
 class Page(HTMLParser):
@@ -39,3 +45,15 @@ def test_samples_stand_beside_each_other(tmp_path: Path) -> None:
 def test_a_run_has_one(codec_run: Path) -> None:
     page = Page((codec_run / PAGE_FILE).read_text())
     assert page.sources and all((codec_run / source).is_file() for source in page.sources)
+
+
+def test_samples_of_a_run_are_limited_and_not_cut(tmp_path: Path) -> None:
+    """Quiet music with loud strokes is 12 dB above full scale at the usual loudness; the file is below -1 dBTP."""
+    time = torch.arange(24000) / 24000
+    audio = 0.02 * torch.sin(2 * torch.pi * 220 * time)
+    audio[::4800] = 1.0
+    path = write_sample(tmp_path, "strokes", audio[None], 24000, SampleAudioConfig(sample_rate=24000))
+    written, rate = audio_read(path)
+    assert rate == 24000 and written.shape == (1, 24000)
+    assert true_peak(written, rate) <= -0.99
+    assert int((written.abs() >= 0.89).sum()) <= 5  # a stroke is turned down as a whole
