@@ -3,11 +3,12 @@
 
 import { $, adaptedName, calm, h, paintRange, pitch, seconds, sentence } from "./dom.js";
 import { ChordLane } from "./lane.js";
+import { decodersFor } from "./decoders.js";
 import { AudioSource } from "./source.js";
 import { draft, read, write } from "./store.js";
 import { capital, ideasFor, KEYS, surprise, wordsOf } from "./words.js";
 
-const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "lane-text": "", strength: "", "top-k": "", passes: "", spans: "", solver: "", "flow-steps": "", "best-of": "", budget: "", seed: "" };
+const DEFAULTS = { kind: "music", variations: "1", duration: "10", tempo: "", key: "", chords: "", "lane-text": "", strength: "", "top-k": "", passes: "", spans: "", solver: "", "flow-steps": "", "best-of": "", budget: "", decoder: "", seed: "" };
 const OWN = { temperature: 1, guidance: 3 }; // sliders that stand at the model's own value until they are moved
 const RANGES = { temperature: 2, guidance: 10 }; // where they end, unless a model's own value lies beyond
 // Fields that stand empty for what suits the model: the setting that each is, and how it is read.
@@ -18,7 +19,7 @@ const SETTINGS = {
 const EFFORT = { "best-of": ["takes", Number], budget: ["budget", String] }; // how much is done for a piece
 const TOKENS = { temperature: 1, top_k: 250, top_p: 0 }; // of models whose server does not say
 const NUMBERS = { tempo: ["Tempo", "bpm"], strength: ["Strength", ""], "top-k": ["Top k", ""], "flow-steps": ["Steps", ""] };
-const FIELDS = { decoding_steps: "passes", span_arrangement: "spans", flow_solver: "solver", flow_steps: "flow-steps", adapters: "model", tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick", takes: "best-of", budget: "budget" };
+const FIELDS = { decoding_steps: "passes", span_arrangement: "spans", flow_solver: "solver", flow_steps: "flow-steps", adapters: "model", tempo: "tempo", key: "key", chords: "chords", prompt: "prompt", duration: "duration", temperature: "temperature", guidance: "guidance", top_k: "top-k", seed: "seed", model: "model", audio: "pick", takes: "best-of", budget: "budget", decoder: "decoder" };
 
 /** The slider's steps: single seconds to half a minute, then five at a time, then fifteen. */
 const lengthOf = (step) => (step <= 30 ? step : step <= 36 ? 30 + 5 * (step - 30) : 60 + 15 * (step - 36));
@@ -31,7 +32,7 @@ export class Composer {
   /** @param {(bodies: object[]) => Promise<void>} generate */
   constructor(generate) {
     this._generate = generate;
-    this._models = [];
+    this._models = this._decoders = [];
     this.source = new AudioSource();
     this._lane = new ChordLane($("lane"), $("lane-text"));
     this._lane.addEventListener("change", () => { this._show(); this._keep(); });
@@ -48,7 +49,8 @@ export class Composer {
 
   /** What may be asked: models, and each of them with an adapter on it. */
   setModels(models, adapters = []) {
-    const own = models.filter((model) => model.kind !== "codec");
+    const own = models.filter((model) => !["codec", "decoder"].includes(model.kind));
+    this._decoders = models.filter((model) => model.kind === "decoder");
     const on = (base) => adapters.filter((one) => one.base === base.id).map((one) => ({ ...base, id: adaptedName(base.id, one.id), base: base.id, adapter: one.id, default: false }));
     this._models = own.flatMap((model) => [model, ...on(model)]);
     this._offer();
@@ -77,6 +79,7 @@ export class Composer {
       const said = String(request[name] ?? "");
       $(id).value = [...$(id).options].some((one) => one.value === said) ? said : "";
     }
+    this._offerDecoders(request.decoder ?? "");
     this._fillPlan(request.plan ?? {});
     $("lane-text").value = (request.chords ?? []).map(({ at, chord }) => `${chord}:${at}`).join(" ");
     $("seed").value = seed ? String(generation.seed) : "";
@@ -138,6 +141,7 @@ export class Composer {
     for (const id of Object.keys(OWN)) if (!this._isOwn(id) && this._has(id)) body[id] = Number($(id).value);
     for (const [id, [name, read]] of Object.entries(SETTINGS)) if ($(id).value !== "" && name in this._settings) body[name] = read($(id).value);
     for (const [id, [name, read]] of Object.entries(EFFORT)) if ($(id).value) body[name] = read($(id).value);
+    if ($("decoder").value) body.decoder = $("decoder").value;
     // Audio to start from says what kind it is, but not that sounds are wanted: then the model does.
     const model = $("model").value || (this.source.audio && body.kind === "sound" ? this._standard?.id : "");
     if (this.model?.adapter) {
@@ -206,6 +210,15 @@ export class Composer {
     const chip = (name, words, more = {}) => h("button", { type: "button", title: words, onclick: () => this._write(words ?? surprise(this._get("kind"), this.model)), ...more }, name);
     $("ideas").replaceChildren(...ideasFor(kind).map(([name, words]) => chip(name, words)), chip("Surprise me", undefined, { class: "surprise", title: "A prompt nobody wrote" }));
     this._offerWords(wordsOf(this.model, kind));
+    this._offerDecoders();
+  }
+
+  /** What else may turn the model's codes into audio; nothing is shown where the server has only codecs. */
+  _offerDecoders(chosen = $("decoder").value || read("choices", {}).decoder) {
+    const fitting = decodersFor(this.model, this._decoders);
+    $("decoder").replaceChildren(h("option", { value: "" }, "its codec (default)"), ...fitting.map(({ id }) => h("option", { value: id }, id.split("/").pop())));
+    $("decoder").value = fitting.some(({ id }) => id === chosen) ? chosen : "";
+    $("decoder").closest(".field").hidden = !fitting.length;
   }
 
   /** Everything a bundled model understands, to be put together by clicks. */
@@ -237,7 +250,7 @@ export class Composer {
     this._showSettings();
     $("strength").closest(".field").hidden = !this.model?.adapter;
     this._lane.read(this._length, Number($("tempo").value));
-    const changed = ["tempo", "key", "chords", "lane-text", "seed", "model", "strength", ...Object.keys(SETTINGS), ...Object.keys(EFFORT)].filter((id) => $(id).value && !$(id).closest("[hidden]")).length + Object.keys(OWN).filter((id) => !this._isOwn(id) && this._has(id)).length;
+    const changed = ["tempo", "key", "chords", "lane-text", "seed", "model", "strength", "decoder", ...Object.keys(SETTINGS), ...Object.keys(EFFORT)].filter((id) => $(id).value && !$(id).closest("[hidden]")).length + Object.keys(OWN).filter((id) => !this._isOwn(id) && this._has(id)).length;
     $("fine-summary").textContent = changed ? `${changed} changed` : "";
     $("reset").hidden = !changed;
     $("model-name").textContent = this.model?.id.split("/").pop() ?? "Models";
@@ -294,7 +307,7 @@ export class Composer {
     form.addEventListener("input", ({ target }) => {
       if (target.id === "prompt") this._remember(); if (target.id in OWN) this._move(target.id, target.value); this._show(); });
     form.addEventListener("change", ({ target }) => {
-      if (target.id === "model") this._offerWords(wordsOf(this.model, this._get("kind")));
+      if (target.id === "model") { this._offerWords(wordsOf(this.model, this._get("kind"))); this._offerDecoders(); }
       this._show();
       this._keep();
     });
@@ -364,7 +377,7 @@ export class Composer {
 
   _keep() {
     const values = { kind: this._get("kind"), variations: this._get("variations") };
-    for (const id of ["duration", "tempo", "key", "chords", "lane-text", "strength", ...Object.keys(SETTINGS), ...Object.keys(EFFORT)]) values[id] = $(id).value;
+    for (const id of ["duration", "tempo", "key", "chords", "lane-text", "strength", "decoder", ...Object.keys(SETTINGS), ...Object.keys(EFFORT)]) values[id] = $(id).value;
     for (const id of Object.keys(OWN)) values[id] = this._isOwn(id) ? null : $(id).value;
     write("choices", values);
     write("model", $("model").value);

@@ -43,13 +43,13 @@ export class ModelsDialog extends EventTarget {
   }
 
   _row(model) {
-    const does = { music: "Music", sound: "Sounds", audio: "Audio", codec: "Codec" }[model.kind];
+    const does = { music: "Music", sound: "Sounds", audio: "Audio", codec: "Codec", decoder: "Decoder" }[model.kind];
     const facts = [
       does + (model.default && model.kind !== "codec" ? ", the default" : ""), ...model.takes.map((what) => TAKES[what] ?? what),
       model.sample_rate ? `${model.sample_rate / 1000} kHz` : null, model.window ? `${seconds(model.window)} at a time` : null, model.license,
     ];
     const memory = model.loaded ? (model.bytes ? `In memory: ${bytes(model.bytes)}` : "In memory") : null;
-    const button = model.kind === "codec" ? null : h("button", { type: "button", class: "soft", "aria-label": `${model.loaded ? "Unload" : "Load"} ${model.id}` }, model.loaded ? "Unload" : "Load");
+    const button = ["codec", "decoder"].includes(model.kind) ? null : h("button", { type: "button", class: "soft", "aria-label": `${model.loaded ? "Unload" : "Load"} ${model.id}` }, model.loaded ? "Unload" : "Load");
     button?.addEventListener("click", () => this._change(model, button));
     return h("li", {}, h("strong", { class: model.loaded ? "on" : "" }, model.id), h("small", {}, facts.filter(Boolean).join(" · ")), memory ? h("small", { class: "memory" }, memory) : null, button);
   }

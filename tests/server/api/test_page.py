@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from audiocraft.checkpoints.sources import CONFIG_FILE, bundled
+from audiocraft.config.serving import ServingConfig
 from audiocraft.music.planning import make_plan
 from audiocraft.music.understanding import understand
 from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.server.api.page import static_files
+from audiocraft.server.app import create_app
+from audiocraft.server.catalogue import Catalogue, ModelFacts
+
+from ..fakes import FACTS, FakeEngine
 
 FILES = sorted(static_files())
 
@@ -124,6 +132,80 @@ def test_every_idea_is_of_words_that_the_bundled_models_know() -> None:
 def vocabulary_of(name: str) -> Vocabulary:
     config = json.loads((bundled()[name] / CONFIG_FILE).read_text("utf-8"))
     return Vocabulary.from_dict(config["meta"]["vocabulary"])
+
+
+_COMPOSER = """
+import { pathToFileURL } from "node:url";
+const made = (id) => ({ id, value: "", hidden: false, options: [], dataset: { own: "" },
+  closest() { return this; }, append() {}, addEventListener() {},
+  replaceChildren(...all) { this.options = all; this.value = ""; } });
+const known = new Map();
+globalThis.document = { getElementById: (id) => { if (!known.has(id)) known.set(id, made(id)); return known.get(id); },
+  createElement: (tag) => ({ tag, setAttribute(name, value) { this[name] = value; }, append() {} }),
+  querySelector: () => null, addEventListener() {} };
+globalThis.localStorage = { getItem: () => null, setItem() {} };
+globalThis.navigator = { language: "en" };
+globalThis.matchMedia = () => ({ matches: false, addEventListener() {} });
+const { Composer } = await import(pathToFileURL(process.argv[2]).href);
+const $ = document.getElementById;
+const models = JSON.parse(process.argv[3]);
+const form = Object.create(Composer.prototype);
+Object.assign(form, { source: { audio: null }, _lane: { chords: [] }, _kind: "music" });
+form._get = () => "music";
+form._offer = function () { this._offerDecoders(); };
+form._show = () => {};
+form.setModels(models);
+const offered = $("decoder").options.map((one) => one.value);
+const hidden = $("decoder").closest().hidden;
+const plain = form._body("rain").decoder ?? null;
+$("decoder").value = offered.at(-1);
+const chosen = form._body("rain").decoder ?? null;
+console.log(JSON.stringify({ offered, hidden, plain, chosen, models: form._models.map((one) => one.id) }));
+"""
+
+
+def _entry(name: str, kind: str, rate: int | None) -> dict[str, object]:
+    return {"id": name, "kind": kind, "takes": [], "sample_rate": rate, "default": kind == "music"}
+
+
+@pytest.mark.parametrize("has_one", [True, False])
+def test_the_page_offers_a_decoder_where_the_server_has_one(has_one: bool, tmp_path: Path) -> None:
+    """Not as a model that makes music, not one for another codec, and nothing at all where there are codecs alone."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node")
+    for name in FILES:
+        (tmp_path / name).write_bytes(static_files()[name].content)
+    (tmp_path / "package.json").write_text('{"type": "module"}', "utf-8")
+    (tmp_path / "ask.mjs").write_text(_COMPOSER, "utf-8")
+    models = [
+        _entry("fake", "music", 24000),
+        _entry("codec", "codec", 24000),
+        _entry("far", "decoder", 32000),
+    ]
+    models += [_entry("bands", "decoder", 24000)] if has_one else []
+    command = [node, "ask.mjs", "./composer.js", json.dumps(models)]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    assert found["models"] == ["fake"] and found["plain"] is None
+    assert found["offered"] == (["", "bands"] if has_one else [""])
+    assert found["hidden"] is not has_one
+    assert found["chosen"] == ("bands" if has_one else None)
+
+
+def test_a_decoder_is_listed_and_taken_and_a_model_is_none(config: ServingConfig) -> None:
+    """What the page's switch asks for."""
+    bands = ModelFacts(name="bands", family="encodec", kind="diffusion", decodes=True)
+    catalogue = Catalogue(config, models={**FACTS, "bands": bands})
+    with TestClient(create_app(FakeEngine(), config, catalogue=catalogue)) as client:
+        listed = {one["id"]: one["kind"] for one in client.get("/v1/models").json()["data"]}
+        assert listed["bands"] == "decoder" and listed["codec"] == "codec"
+        body = {"prompt": "rain", "duration": 1}
+        made = client.post("/v1/generations", json={**body, "decoder": "bands"})
+        assert made.status_code in (201, 202), made.text
+        refused = client.post("/v1/generations", json={**body, "decoder": "fake"})
+        assert refused.status_code == 422 and refused.json()["field"] == "decoder"
 
 
 def test_the_files_are_small() -> None:
