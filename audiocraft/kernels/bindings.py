@@ -39,6 +39,8 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "ac_network": (POINTER(codec.Network), POINTER(codec.RowSpan), c_int64, c_int32),
     "ac_networks": (POINTER(codec.Network), c_void_p, c_int64, c_void_p, c_int32, c_int32),
     "ac_network_needs": (POINTER(codec.Network), c_int64, c_int64, c_int64, POINTER(codec.RowRange)),
+    "ac_lstm_room": (c_int32,),
+    "ac_lstm_pack": (c_int32, c_void_p, c_void_p),
     "ac_lstm": (POINTER(codec.Lstm), c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32),
     "ac_read_codes": (
         POINTER(codec.SymbolTables), c_char_p, c_int64, c_int32, c_int32, c_int32, c_int32, c_void_p,
@@ -121,19 +123,30 @@ class Kernels:
         _check(self.call.ac_network_needs(byref(network), length, low, high, byref(needed)))
         return int(needed.low), int(needed.high)
 
-    def lstm(self, weights: Sequence[Tensor], x: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
+    def pack_lstm(self, w_back: Tensor) -> Tensor:
+        """Pack the weights [4 * D, D] of an LSTM's state as `lstm` reads them."""
+        w_back = w_back.detach().contiguous()
+        width = w_back.shape[1]
+        packed = w_back.new_empty(self.call.ac_lstm_room(width) // w_back.itemsize)
+        _check(self.call.ac_lstm_pack(width, w_back.data_ptr(), packed.data_ptr()))
+        return packed
+
+    def lstm(
+        self, weights: Sequence[Tensor], back: Tensor, x: Tensor, hidden: Tensor, cell: Tensor
+    ) -> Tensor:
         """Run one layer over x [T, B, D] -> [T, B, D']; hidden and cell [B, D'] go on in place.
 
         Args:
             weights: of the inputs, of the state, and their biases, as `nn.LSTM` has them.
+            back: those of the state, packed by `pack_lstm`.
         """
-        w_in, w_back, *biases = (weight.detach().contiguous() for weight in weights)
+        w_in, _, *biases = (weight.detach().contiguous() for weight in weights)
         bias = biases[0] + biases[1]
         x = x.contiguous()
         steps, rows, _ = x.shape
-        out = x.new_empty(steps, rows, w_back.shape[1])
+        out = x.new_empty(steps, rows, hidden.shape[1])
         layer = codec.Lstm(
-            w_back.shape[1], w_in.shape[1], w_in.data_ptr(), w_back.data_ptr(), bias.data_ptr()
+            hidden.shape[1], w_in.shape[1], w_in.data_ptr(), bias.data_ptr(), back.data_ptr()
         )
         addresses = (tensor.data_ptr() for tensor in (x, hidden, cell, out))
         _check(self.call.ac_lstm(byref(layer), *addresses, steps, rows, torch.get_num_threads()))

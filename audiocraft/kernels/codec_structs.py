@@ -60,10 +60,10 @@ class RowRange(ctypes.Structure):
 
 
 class Lstm(ctypes.Structure):
-    """The float32 weights of one LSTM layer: of the input, of the state, and the sum of the biases."""
+    """One LSTM layer: float32 weights of the input, the sum of the biases, and packed weights of the state."""
 
     _fields_ = (
-        ("width", c_int32), ("input", c_int32), ("w_in", c_void_p), ("w_back", c_void_p), ("bias", c_void_p),
+        ("width", c_int32), ("input", c_int32), ("w_in", c_void_p), ("bias", c_void_p), ("back", c_void_p),
     )  # fmt: skip
 
 

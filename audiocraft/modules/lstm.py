@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from audiocraft.kernels.bindings import Kernels
 from audiocraft.kernels.codec_structs import LSTM_UNITS
 from audiocraft.modules.backend import kernels_for
+from audiocraft.modules.derived import Derived
 from audiocraft.modules.packed_linear import supports_weight
 from audiocraft.modules.streaming import StreamingModule
 
@@ -28,6 +29,7 @@ class StreamableLSTM(StreamingModule):
         super().__init__()
         self.skip = skip
         self.lstm = nn.LSTM(dimension, dimension, num_layers)
+        self._packed = [Derived() for _ in range(num_layers)]
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Zeros: nothing was heard before the first frame."""
@@ -42,11 +44,14 @@ class StreamableLSTM(StreamingModule):
         torch packs the weights anew at each call, and waits for its threads at each frame; our kernels do neither.
         """
         if kernels is None or not frames.shape[0] or not self._is_supported(kernels):
+            for packed in self._packed:
+                packed.drop()  # the weights may be changed uncounted, as by training
             y, after = self.lstm(frames, (state.hidden, state.cell))
             return y, after
         hidden, cell = state.hidden.clone(), state.cell.clone()
         for layer, weights in enumerate(self.lstm.all_weights):
-            frames = kernels.lstm(weights, frames, hidden[layer], cell[layer])
+            back = self._packed_back(layer, weights[1], kernels)
+            frames = kernels.lstm(weights, back, frames, hidden[layer], cell[layer])
         return frames, (hidden, cell)
 
     def run_frames(
@@ -59,6 +64,10 @@ class StreamableLSTM(StreamingModule):
             return x
         y, (state.hidden, state.cell) = self._run(x.transpose(0, 1), state, kernels)
         return y.transpose(0, 1) + x if self.skip else y.transpose(0, 1)
+
+    def _packed_back(self, layer: int, w_back: Tensor, kernels: Kernels) -> Tensor:
+        """Return the weights of a layer's state as the kernels read them."""
+        return self._packed[layer].get((w_back,), lambda: kernels.pack_lstm(w_back), training=self.training)
 
     def _is_supported(self, kernels: Kernels) -> bool:
         """Return whether the kernels know this LSTM."""

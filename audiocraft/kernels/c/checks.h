@@ -151,7 +151,9 @@ static int is_network(const Network *net) {
     return next == net->steps && last->target == net->signals - 1 && last->up == 1 && out->raw && !out->active;
 }
 
+enum { WIDEST_LSTM = 1 << 13 };
+
 static int is_lstm(const Lstm *lstm, int units) {
-    if (!is_within(lstm->width, 1, 1 << 16) || !is_within(lstm->input, 1, 1 << 16)) return 0;
-    return lstm->width % units == 0 && lstm->input % VL == 0 && lstm->w_in && lstm->w_back && lstm->bias;
+    if (!is_within(lstm->width, 1, WIDEST_LSTM) || !is_within(lstm->input, 1, 1 << 16)) return 0;
+    return lstm->width % units == 0 && lstm->input % VL == 0 && lstm->w_in && lstm->back && lstm->bias;
 }

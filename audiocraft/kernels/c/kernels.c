@@ -488,4 +488,5 @@ int ac_read(const void *data, int64_t bytes, int32_t threads) {
 }
 
 #include "codec.c"
+#include "lstm.c"
 #include "codes.c"

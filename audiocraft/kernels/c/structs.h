@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI_VERSION 6
+#define ABI_VERSION 7
 
 /* What a function answers. Everything but OK means that nothing was computed. */
 enum { OK, NO_MEMORY, BAD_CODE, BAD_MATRIX, BAD_MODEL, BAD_STEP, BAD_CACHE, BAD_HEADS, BAD_NETWORK, BAD_SPAN, BAD_LSTM, BAD_CALL, BAD_TABLES };
@@ -126,7 +126,8 @@ typedef struct {
 
 typedef struct {
     int32_t width, input;              /* of the state, and of the inputs */
-    const float *w_in, *w_back, *bias; /* [4 * width, input], [4 * width, width], [4 * width] */
+    const float *w_in, *bias;          /* [4 * width, input], [4 * width] */
+    const void *back;                  /* what ac_lstm_pack made */
 } Lstm;
 
 /* How likely the symbols of codes are (docs/codec-format.md). Without a context model its fields are 0. */

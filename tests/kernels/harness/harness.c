@@ -303,7 +303,11 @@ static void run_network(const Case *c) {
 
 /* args: width, input, steps, rows, tolerance (1e-9). arrays: w_in, w_back, bias, x, hidden, cell, expected. */
 static void run_lstm(const Case *c) {
-    const Lstm lstm = {(int)c->arg[0], (int)c->arg[1], c->array[0], c->array[1], c->array[2]};
+    const int width = (int)c->arg[0];
+    uint8_t *back = malloc((size_t)ac_lstm_room(width));
+    answers("packing an lstm", ac_lstm_pack(width, c->array[1], back), OK);
+    answers("packing half a unit", ac_lstm_pack(width - 1, c->array[1], back), BAD_LSTM);
+    const Lstm lstm = {width, (int)c->arg[1], c->array[0], c->array[2], back};
     const int steps = (int)c->arg[2], rows = (int)c->arg[3];
     const size_t state = (size_t)rows * lstm.width * 4, count = (size_t)steps * rows * lstm.width;
     float *out = malloc(count * 4), *again = malloc(count * 4);
@@ -316,7 +320,7 @@ static void run_lstm(const Case *c) {
     }
     compare("lstm", out, c->array[6], count, (double)c->arg[4] * 1e-9);
     same("lstm with three threads", out, again, count * 4);
-    free(out), free(again);
+    free(out), free(again), free(back);
 }
 
 /* ---------------------------------------------------------------- codes of files */
