@@ -73,7 +73,8 @@ class AcxFile:
             self.close()
             raise
         self._searched = False
-        self._kept: OrderedDict[int, CodeFrames | None] = OrderedDict()
+        # Blocks that were read, and how many frames of each; None for all of them.
+        self._kept: OrderedDict[int, tuple[CodeFrames | None, int | None]] = OrderedDict()
 
     # ------------------------------------------------------------------ what it says
 
@@ -113,13 +114,21 @@ class AcxFile:
 
     # ------------------------------------------------------------------ codes
 
-    def block(self, number: int) -> CodeFrames | None:
-        """Return the frames of a block; None where it is damaged or missing."""
+    def block(self, number: int, first: int | None = None) -> CodeFrames | None:
+        """Return the frames of a block; None where it is damaged or missing.
+
+        Args:
+            first: so many of them, or more, will do. Reading stops behind them, unless the block is asked for again.
+        """
         if number in self._kept:
             self._kept.move_to_end(number)
-            return self._kept[number]
-        found = self._read_block(number)
-        self._kept[number] = found
+            kept, frames = self._kept[number]
+            if frames is None or (first is not None and first <= frames):
+                return kept
+        if number in self._kept or (first is not None and first >= self.header.block_frames):
+            first = None
+        found = self._read_block(number, first)
+        self._kept[number] = found, None if found is None else first
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return found
@@ -130,7 +139,7 @@ class AcxFile:
             self._read_block(number)
         return self.problems
 
-    def _read_block(self, number: int) -> CodeFrames | None:
+    def _read_block(self, number: int, first: int | None = None) -> CodeFrames | None:
         payload = self._payload(number)
         if payload is None and not self._searched:
             # The index says where it was; something may have moved it.
@@ -143,8 +152,8 @@ class AcxFile:
         try:
             if payload is None:
                 raise DamagedFile("its bytes are damaged")
-            frames = parse_block(payload, self.header, self._tables())
-            if number < self.blocks - 1 and frames.frames != self.header.block_frames:
+            frames = parse_block(payload, self.header, self._tables(), first)
+            if number < self.blocks - 1 and frames.frames != (first or self.header.block_frames):
                 raise DamagedFile("it is shorter than it should be")
             return frames
         except DamagedFile as error:
@@ -270,7 +279,7 @@ class AcxFile:
         given = place(wanted)
         for number in range(span.start // size, -(-span.stop // size)):
             low, high = max(span.start, number * size), min(span.stop, (number + 1) * size)
-            frames = self.block(number)
+            frames = self.block(number, high - number * size)
             if frames is None:
                 if decoder is not None:
                     yield _as_long(decoder.finish(), place(low) - given)

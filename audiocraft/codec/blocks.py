@@ -30,8 +30,14 @@ def pack_block(
     return head + frames.volumes.cpu().numpy().astype("<f4").tobytes() + content
 
 
-def parse_block(payload: bytes, header: AcxHeader, tables: EntropyTables | None) -> CodeFrames:
-    """Read the frames of a block from the payload of its chunk; one that cannot be true raises DamagedFile."""
+def parse_block(
+    payload: bytes, header: AcxHeader, tables: EntropyTables | None, first: int | None = None
+) -> CodeFrames:
+    """Read the frames of a block from the payload of its chunk; one that cannot be true raises DamagedFile.
+
+    Args:
+        first: read so many frames only, in whole units; as many as there are by default.
+    """
     if len(payload) < BLOCK_HEAD.size:
         raise DamagedFile("a block is too short")
     profile, codebooks, frames = BLOCK_HEAD.unpack_from(payload)
@@ -51,11 +57,12 @@ def parse_block(payload: bytes, header: AcxHeader, tables: EntropyTables | None)
         volumes, place = torch.from_numpy(found.astype(np.float32).reshape(shape)), place + count
     try:
         codes = decoded(
-            payload[place:], profile, (header.streams, codebooks, frames), header.cardinality, tables
+            payload[place:], profile, (header.streams, codebooks, frames), header.cardinality, tables, first
         )
     except DamagedCodes as error:
         raise DamagedFile(str(error)) from error
-    return CodeFrames(torch.from_numpy(np.ascontiguousarray(codes)), volumes)
+    found = CodeFrames(torch.from_numpy(np.ascontiguousarray(codes)), volumes)
+    return found if first is None else cut(found, 0, found.frames, header.unit_frames)
 
 
 class BlockCutter:

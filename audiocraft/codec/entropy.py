@@ -77,24 +77,37 @@ def encoded(
 
 
 def decoded(
-    content: bytes, profile: int, shape: tuple[int, int, int], cardinality: int, tables: EntropyTables | None
+    content: bytes,
+    profile: int,
+    shape: tuple[int, int, int],
+    cardinality: int,
+    tables: EntropyTables | None,
+    first: int | None = None,
 ) -> Codes:
-    """Decode the bytes of a block into codes [S, K, T] of this shape; damaged ones raise DamagedCodes."""
+    """Decode the bytes of a block of codes [S, K, T] of this shape; damaged ones raise DamagedCodes.
+
+    Args:
+        first: read so many frames only, which takes as long as they are many; bytes behind them are not looked at.
+    """
     if profile == PACKED:
-        return _unpack(content, shape, cardinality)
+        return _unpack(content, shape, cardinality)[..., :first]
+    whole = first is None or first >= shape[2]
+    shape = (*shape[:2], shape[2] if first is None else min(first, shape[2]))
     if tables is None or shape[1] > len(tables.starts):
         raise DamagedCodes("the tables of these codes are not there")
     kernels = _kernels()
     if kernels is not None and tables.packed.reads(profile == CONTEXT) and profile in (STATIC, CONTEXT):
         try:
-            found = kernels.read_codes(tables.packed.tables, content, shape, context=profile == CONTEXT)
+            found = kernels.read_codes(
+                tables.packed.tables, content, shape, context=profile == CONTEXT, whole=whole
+            )
         except ValueError as error:
             raise DamagedCodes(str(error)) from None
         return found.numpy().astype(np.int64)
     if profile == STATIC:
-        return _read_static(content, shape, cardinality, tables)
+        return _read_static(content, shape, cardinality, tables, whole)
     if profile == CONTEXT and tables.context is not None:
-        return _read_context(content, shape, cardinality, tables.context)
+        return _read_context(content, shape, cardinality, tables.context, whole)
     raise DamagedCodes(f"profile {profile} is not known, or its model is not there")
 
 
@@ -144,7 +157,7 @@ def _static_intervals(symbols: Codes, tables: EntropyTables) -> Iterator[tuple[i
 
 
 def _read_static(
-    content: bytes, shape: tuple[int, int, int], cardinality: int, tables: EntropyTables
+    content: bytes, shape: tuple[int, int, int], cardinality: int, tables: EntropyTables, whole: bool
 ) -> Codes:
     streams, books, frames = shape
     decoder = RansDecoder(content)
@@ -159,7 +172,8 @@ def _read_static(
             raise DamagedCodes("the first frame of a block repeats what is not there")
         found.append(frame)
         before = frame
-    decoder.finish()
+    if whole:
+        decoder.finish()
     return np.array(found, dtype=np.int64).reshape(frames, streams, books).transpose(1, 2, 0)
 
 
@@ -179,7 +193,7 @@ def _context_intervals(codes: Codes, symbols: Codes, model: ContextModel) -> Ite
 
 
 def _read_context(
-    content: bytes, shape: tuple[int, int, int], cardinality: int, model: ContextModel
+    content: bytes, shape: tuple[int, int, int], cardinality: int, model: ContextModel, whole: bool
 ) -> Codes:
     streams, books, frames = shape
     decoder, readers = RansDecoder(content), [model.reader(books) for _ in range(streams)]
@@ -196,7 +210,8 @@ def _read_context(
                 codes[stream, book, frame] = code
                 reader.add(book, code, repeated=repeated)
             reader.end_frame()
-    decoder.finish()
+    if whole:
+        decoder.finish()
     return codes[..., 1:]
 
 

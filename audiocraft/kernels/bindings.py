@@ -43,7 +43,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "ac_lstm_pack": (c_int32, c_void_p, c_void_p),
     "ac_lstm": (POINTER(codec.Lstm), c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_int32, c_int32),
     "ac_read_codes": (
-        POINTER(codec.SymbolTables), c_char_p, c_int64, c_int32, c_int32, c_int32, c_int32, c_void_p,
+        POINTER(codec.SymbolTables), c_char_p, c_int64, c_int32, c_int32, c_int32, c_int32, c_int32, c_void_p,
     ),
 }  # fmt: skip
 
@@ -145,20 +145,25 @@ class Kernels:
         x = x.contiguous()
         steps, rows, _ = x.shape
         out = x.new_empty(steps, rows, hidden.shape[1])
-        layer = codec.Lstm(
-            hidden.shape[1], w_in.shape[1], w_in.data_ptr(), bias.data_ptr(), back.data_ptr()
-        )
+        layer = codec.Lstm(hidden.shape[1], w_in.shape[1], w_in.data_ptr(), bias.data_ptr(), back.data_ptr())
         addresses = (tensor.data_ptr() for tensor in (x, hidden, cell, out))
         _check(self.call.ac_lstm(byref(layer), *addresses, steps, rows, torch.get_num_threads()))
         return out
 
     def read_codes(
-        self, tables: codec.SymbolTables, content: bytes, shape: tuple[int, int, int], *, context: bool
+        self,
+        tables: codec.SymbolTables,
+        content: bytes,
+        shape: tuple[int, int, int],
+        *,
+        context: bool,
+        whole: bool = True,
     ) -> Tensor:
         """Read the codes [S, K, T] of this shape that `content` holds.
 
         Args:
             context: by the context model of `tables`; by their intervals otherwise.
+            whole: no frames follow these in `content`.
 
         Raises:
             ValueError: no encoder wrote it.
@@ -166,7 +171,7 @@ class Kernels:
         streams, books, frames = shape
         out = torch.empty(frames, streams, books, dtype=torch.int32)
         answer = self.call.ac_read_codes(
-            byref(tables), content, len(content), context, streams, books, frames, out.data_ptr()
+            byref(tables), content, len(content), context, streams, books, frames, whole, out.data_ptr()
         )
         if answer < 0:
             raise ValueError(_DAMAGES[answer])

@@ -128,10 +128,10 @@ static int are_tables(const SymbolTables *t, int context) {
     return t->embed && t->past && t->same && t->hidden_bias && t->out && t->out_bias;
 }
 
-/* The codes [frames, streams, books] of a block, with static tables or the context model. Beside the answers of structs.h:
- * ENDS_EARLY, ENDS_LATE or REPEATS_NOTHING where no encoder wrote the content. */
+/* The codes [frames, streams, books] of a block, with static tables or the context model; of its beginning, where it is not
+ * whole. Beside the answers of structs.h: ENDS_EARLY, ENDS_LATE or REPEATS_NOTHING where no encoder wrote the content. */
 int ac_read_codes(const SymbolTables *t, const uint8_t *content, int64_t size, int32_t context, int32_t streams,
-                  int32_t books, int32_t frames, int32_t *codes) {
+                  int32_t books, int32_t frames, int32_t whole, int32_t *codes) {
     if (!t || !are_tables(t, context)) return BAD_TABLES;
     if (!content || !codes || size < 0 || !is_within(books, 1, t->codebooks)) return BAD_CALL;
     if (!is_within(streams, 1, 256) || !is_within(frames, 0, 1 << 20)) return BAD_CALL;
@@ -171,5 +171,5 @@ int ac_read_codes(const SymbolTables *t, const uint8_t *content, int64_t size, i
         }
     free(memory);
     if (answer) return answer;
-    return coded.next == coded.end && coded.state == LOWEST ? OK : ENDS_LATE;
+    return !whole || (coded.next == coded.end && coded.state == LOWEST) ? OK : ENDS_LATE;
 }

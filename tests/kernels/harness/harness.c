@@ -335,16 +335,19 @@ static void run_codes(Case *c) {
     int32_t *out = calloc(count, 4);
     uint8_t *longer = calloc(1, (size_t)size + 1);
     memcpy(longer, c->array[7], (size_t)size);
-    answers("codes", ac_read_codes(&t, c->array[7], size, context, streams, books, frames, out), OK);
+    answers("codes", ac_read_codes(&t, c->array[7], size, context, streams, books, frames, 1, out), OK);
     same("codes", out, c->array[8], count * 4);
-    answers("codes that are cut off", ac_read_codes(&t, c->array[7], size - 1, context, streams, books, frames, out),
+    answers("codes that are cut off", ac_read_codes(&t, c->array[7], size - 1, context, streams, books, frames, 1, out),
             ENDS_EARLY);
-    answers("codes and more", ac_read_codes(&t, longer, size + 1, context, streams, books, frames, out), ENDS_LATE);
+    answers("codes and more", ac_read_codes(&t, longer, size + 1, context, streams, books, frames, 1, out), ENDS_LATE);
+    memset(out, 0, count * 4);
+    answers("the first of the codes", ac_read_codes(&t, longer, size + 1, context, streams, books, frames / 2, 0, out), OK);
+    same("the first of the codes", out, c->array[8], (size_t)streams * books * (frames / 2) * 4);
     for (int i = 0; i < 50; i++) {
         for (int64_t k = 0; k < size; k++) longer[k] = (uint8_t)(longer[k] * 29 + 7 * k + i);
-        if (ac_read_codes(&t, longer, size, context, streams, books, frames, out) > 0) failure = "bytes of nobody";
+        if (ac_read_codes(&t, longer, size, context, streams, books, frames, 1, out) > 0) failure = "bytes of nobody";
     }
-    WITHOUT_MEMORY("codes", ac_read_codes(&t, c->array[7], size, context, streams, books, frames, out))
+    WITHOUT_MEMORY("codes", ac_read_codes(&t, c->array[7], size, context, streams, books, frames, 1, out))
     free(out), free(longer);
 }
 
@@ -364,7 +367,7 @@ static void run_refusals(void) {
     const Lstm lstm = {1 << 20, 1 << 20, some, some, some};
     answers("an LSTM of any size", ac_lstm(&lstm, some, some, some, some, 1, 1, 1), BAD_LSTM);
     const SymbolTables tables = {1, 1 << 20, 0, 0, 0, (const int32_t *)some, NULL, NULL, NULL, NULL, NULL, NULL};
-    answers("tables of any size", ac_read_codes(&tables, (const uint8_t *)some, 9, 0, 1, 1, 1, (int32_t *)some), BAD_TABLES);
+    answers("tables of any size", ac_read_codes(&tables, (const uint8_t *)some, 9, 0, 1, 1, 1, 1, (int32_t *)some), BAD_TABLES);
     answers("reading nothing", ac_read(NULL, 0, 1), BAD_CALL);
     if (ac_size_of(-1) || ac_size_of(1000) || ac_size_of(0) != (int)sizeof(Matrix)) failure = "sizes";
 }
