@@ -6,6 +6,7 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -111,6 +112,11 @@ class AcxFile:
         if self._codec is None:
             self._codec = codec_named_in(self.header)
         return self._codec
+
+    @cached_property
+    def _delay(self) -> int:
+        """Frames that must follow a frame before all its samples are out."""
+        return Decoder(self.codec.codec, self.header.codec_rate, self.header.channels).delay_frames
 
     # ------------------------------------------------------------------ codes
 
@@ -248,8 +254,9 @@ class AcxFile:
         memory = header.unit_frames if header.chunk_samples else codec.decode_memory
         wanted = origin // unit * header.unit_frames
         begin = max(0, wanted - -(-memory // header.unit_frames) * header.unit_frames)
-        delay = Decoder(codec, header.codec_rate, header.channels).delay_frames
-        end = -(-last // unit) * header.unit_frames + -(-delay // header.unit_frames) * header.unit_frames
+        end = (
+            -(-last // unit) * header.unit_frames + -(-self._delay // header.unit_frames) * header.unit_frames
+        )
         span = range(begin, min(end, self.blocks * header.block_frames))
         parts = list(self._audio(span, header.codec_rate, self._codec_place, codebooks, wanted))
         made = torch.cat([torch.zeros(header.channels, 0), *parts], dim=-1)

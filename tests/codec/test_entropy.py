@@ -93,6 +93,8 @@ def test_codes_come_back(tables: EntropyTables, most: int, books: int) -> None:
     assert (decoded(content, profile, codes.shape, V, tables) == codes).all()
     with pytest.raises(DamagedCodes):
         decoded(content[:-1], profile, codes.shape, V, tables)
+    for first in (1, 9, codes.shape[-1] + 1):
+        assert (decoded(content, profile, codes.shape, V, tables, first) == codes[..., :first]).all()
 
 
 def test_each_profile_is_smaller_than_the_one_before(tables: EntropyTables) -> None:

@@ -225,6 +225,25 @@ def test_a_burst_is_bounded_by_what_came_before_it() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("loudness", [0.0, 3.0])
+def test_who_begins_late_hears_what_the_whole_has(loudness: float) -> None:
+    """How loud it was before matters to what is loud alone, and is found out when that comes."""
+    torch.manual_seed(0)
+    decoder = HarmonicNoiseDecoder(SCALE, dimension=8, width=16, num_blocks=2, bounded=True).eval()
+    decoder.output.bias.fill_(-2.3)
+    z = torch.randn(1, 8, 200) * torch.where(torch.arange(200) // 40 % 2 == 1, 3.0, 0.1)
+    z[..., 104] *= loudness
+    first = 86 if loudness == 0.0 else 130
+    whole, state = decoder(z), decoder.init_state(1)
+    parts = [decoder.last_samples(z[..., : first + 3], first, state)]
+    assert (state.unheard is not None) == (loudness == 0.0)
+    parts += [decoder(part, state=state) for part in z[..., first + 3 :].split(17, dim=-1)]
+    assert state.unheard is None
+    expected = whole[..., first * decoder.hop_length :]
+    torch.testing.assert_close(torch.cat(parts, dim=-1), expected, atol=2e-4, rtol=1e-3)
+
+
+@torch.no_grad()
 def test_a_bounded_decoder_streams() -> None:
     torch.manual_seed(0)
     decoder = HarmonicNoiseDecoder(SCALE, dimension=8, width=16, num_blocks=2, bounded=True).eval()

@@ -59,6 +59,12 @@ def bounded(
     return _within(tones, loud_tones, for_tones), _within(noise, loud_noise, for_noise), remembered
 
 
+def leaves_unchanged(tones: Tensor, noise: Tensor) -> bool:
+    """Return whether amplitudes are so quiet that no bound touches them, whatever came before."""
+    loud = _level(tones) > _FIRST_TONES / 2, _level(noise) > _FIRST_NOISE / 2
+    return not bool(loud[0].any() | loud[1].any())
+
+
 def _level(amplitudes: Tensor) -> Tensor:
     """[B, steps, n] -> [B, steps]"""
     return amplitudes.square().sum(dim=-1).sqrt()

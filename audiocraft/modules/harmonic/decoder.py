@@ -9,7 +9,7 @@ noise is, and oscillators that know the time make the sound, as in harmonic-plus
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -33,6 +33,7 @@ from audiocraft.modules.streaming import StreamingModule
 from audiocraft.quantization.vq import leaky_sum
 
 _KERNEL = 7
+_REMEMBERED = bounds.SPAN + bounds.GAP  # frames by whose loudness one is bounded
 _EXPANSION = 3
 # Random phases of the noise repeat after this many of its steps, which nobody hears.
 _NOISE_PERIOD = 4096
@@ -140,6 +141,7 @@ class SynthesisState:
         position: frames made so far.
         held: the last frame [B, dimension], of which the next one has a share; None at the start.
         heard: powers [B, frames] of the last frames, by which the next are bounded; None where they are not.
+        unheard: frames, and `past` before them, whose powers `heard` lacks: nothing has asked for them so far.
     """
 
     past: list[Tensor]
@@ -148,6 +150,7 @@ class SynthesisState:
     position: int = 0
     held: Tensor | None = None
     heard: Tensor | None = None
+    unheard: tuple[Tensor, list[Tensor]] | None = None
 
 
 class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
@@ -235,7 +238,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
             start = int(torch.randint(1 << 16, (), device="cpu")) if self.training else 0
         with torch.autocast(z.device.type, enabled=False):
             tones, noise = tones.float(), noise.float()
-            if self.bounded and not self.training:
+            if self.bounded and not self.training and not self._put_off(z, tones, noise, state):
                 heard = None if state is None else state.heard
                 heard = bounds.past_of(z.shape[0], tones) if heard is None else heard
                 tones, noise, heard = bounds.bounded(tones, noise, heard)
@@ -248,19 +251,64 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         """Take the next frames z [B, D, T] and return the samples of those from frame `first` on, 0 < first < T, as
         `forward` makes them; for less than it costs to make all."""
         z = self._summed(z, state)
-        hidden = self._hidden(z, state)
-        # Bounds remember so many frames, and samples hear the frame before theirs.
-        heard = min(first, bounds.SPAN + bounds.GAP if self.bounded else 1)
-        begin = first - heard
+        self._catch_up(state)
+        start = state.position + first - 1  # samples hear the frame before theirs
+        made = self._last_if_quiet(z, first - 1, state)
+        if made is None:
+            hidden = self._hidden(z, state)
+            heard = min(first, _REMEMBERED if self.bounded else 1)
+            made = self._bounded_from(z, hidden, first - heard, state)
+            made = made[0][:, (heard - 1) * TONES_PER_FRAME :], made[1][:, (heard - 1) * NOISES_PER_FRAME :]
+        tones, noise = made
+        state.position += z.shape[-1]
+        audio = self._sing(tones, start, state) + self._hiss(noise, start, state)
+        return audio[:, self.hop_length :].unsqueeze(1).to(z.dtype)
+
+    def _bounded_from(
+        self, z: Tensor, hidden: Tensor, begin: int, state: SynthesisState
+    ) -> tuple[Tensor, Tensor]:
+        """Return the amplitudes of the frames from `begin` on, within their bounds."""
         tones, noise = self._loudness(z[..., begin:], hidden[..., begin:])
         tones, noise = tones.float(), noise.float()
         if state.heard is not None:
             tones, noise, state.heard = bounds.bounded(tones, noise, state.heard)
-        start, heard = state.position + first - 1, heard - 1
-        state.position += z.shape[-1]
-        tones, noise = tones[:, heard * TONES_PER_FRAME :], noise[:, heard * NOISES_PER_FRAME :]
-        audio = self._sing(tones, start, state) + self._hiss(noise, start, state)
-        return audio[:, self.hop_length :].unsqueeze(1).to(z.dtype)
+        return tones, noise
+
+    def _last_if_quiet(self, z: Tensor, begin: int, state: SynthesisState) -> tuple[Tensor, Tensor] | None:
+        """Return the amplitudes of the frames from `begin` on, if no bound touches them: how loud it was before need
+        not be found out then. None, and nothing done, where it must be."""
+        low = begin - (_KERNEL - 1) * len(self.blocks)
+        if state.heard is None or low <= 0:
+            return None
+        short = replace(state, past=[torch.zeros_like(past) for past in state.past])
+        hidden = self._hidden(z[..., low:], short)[..., begin - low :]
+        tones, noise = self._loudness(z[..., begin:], hidden)
+        tones, noise = tones.float(), noise.float()
+        if not bounds.leaves_unchanged(tones, noise):
+            return None
+        state.unheard, state.past = (z, state.past), short.past
+        return tones, noise
+
+    def _put_off(self, z: Tensor, tones: Tensor, noise: Tensor, state: SynthesisState | None) -> bool:
+        """Return whether frames z of these amplitudes need no bounds either, while it is not known how loud it was
+        before them; for a while."""
+        if state is None or state.unheard is None:
+            return False
+        earlier, past = state.unheard
+        if earlier.shape[-1] > 4 * _REMEMBERED or not bounds.leaves_unchanged(tones, noise):
+            self._catch_up(state)
+            return False
+        state.unheard = torch.cat([earlier, z], dim=-1), past
+        return True
+
+    def _catch_up(self, state: SynthesisState) -> None:
+        """Find out how loud the frames were that nobody had asked for."""
+        if state.unheard is None:
+            return
+        z, past = state.unheard
+        hidden = self._hidden(z, replace(state, past=list(past)))
+        self._bounded_from(z, hidden, max(0, z.shape[-1] - _REMEMBERED), state)
+        state.unheard = None
 
     def _summed(self, z: Tensor, state: SynthesisState | None) -> Tensor:
         """Return frames z [B, D, T], each with its share of the one before."""
@@ -278,7 +326,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
     @property
     def memory(self) -> int:
         """How many frames before a frame its samples depend on."""
-        remembered = (_KERNEL - 1) * len(self.blocks) + (bounds.SPAN + bounds.GAP if self.bounded else 0) + 1
+        remembered = (_KERNEL - 1) * len(self.blocks) + (_REMEMBERED if self.bounded else 0) + 1
         return remembered + (math.ceil(math.log(_FORGOTTEN, self.prediction)) if self.prediction else 0)
 
     def lookahead(self, index: int) -> int:
