@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 STRUCTS: tuple[type[ctypes.Structure], ...] = (
     structs.Matrix, structs.Norm, structs.Layer, structs.Model, structs.StepInput, structs.TokenHeads, structs.KVView,
     codec.Signal, codec.Step, codec.FusedSteps, codec.Network, codec.RowSpan, codec.Lstm,
-    structs.AddedProduct, codec.SymbolTables,
+    structs.AddedProduct, codec.SymbolTables, structs.Attended,
 )  # fmt: skip
 """In the order in which `ac_size_of` counts them."""
 
@@ -33,6 +33,10 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "ac_size_of": (c_int32,),
     "ac_read": (c_void_p, c_int64, c_int32),
     "ac_linear": (POINTER(structs.Matrix), c_void_p, c_int32, c_void_p, c_int32),
+    "ac_attend": (POINTER(structs.Attended), c_int32),
+    "ac_feed_forward": (
+        POINTER(structs.Matrix), POINTER(structs.Matrix), c_void_p, c_int32, c_int32, c_void_p, c_int32,
+    ),
     "ac_forward": (
         POINTER(structs.Model), POINTER(structs.StepInput), POINTER(structs.TokenHeads), c_void_p, c_void_p,
     ),
@@ -84,6 +88,35 @@ class Kernels:
         out = x.new_empty(x.shape[0], matrix.rows)
         threads = torch.get_num_threads()
         _check(self.call.ac_linear(byref(matrix), x.data_ptr(), x.shape[0], out.data_ptr(), threads))
+        return out
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, context: int = -1, shared: int = 0) -> Tensor:
+        """Attend with query [B, H, S, D] to key and value [B, H or fewer, L, D]; the result is [B, H, S, D].
+
+        Args:
+            context: steps to either side that a step sees; all if negative.
+            shared: the first steps, which see all and are seen by all.
+        """
+        rows, heads, steps, dim = query.shape
+        out = query.new_empty(rows, steps, heads, dim)
+        parts = (query, key, value)
+        assert all(part.stride(-1) == 1 and part.dtype == torch.float32 for part in parts)
+        job = structs.Attended(
+            *(part.data_ptr() for part in (*parts, out)),
+            *(rows, heads, heads // key.shape[1], steps, key.shape[2], dim),
+            *(stride for part in parts for stride in part.stride()[:3]),
+            *(context, shared),
+        )
+        _check(self.call.ac_attend(byref(job), torch.get_num_threads()))
+        return out.transpose(1, 2)
+
+    def feed_forward(self, up: structs.Matrix, down: structs.Matrix, x: Tensor, activation: int) -> Tensor:
+        """x [N, cols of up] -> [N, rows of down], with an activation in between; float32, contiguous."""
+        assert x.is_contiguous() and x.dtype == torch.float32 and x.shape[-1] == up.cols
+        out = x.new_empty(x.shape[0], down.rows)
+        threads = torch.get_num_threads()
+        addresses = byref(up), byref(down), x.data_ptr(), len(x), activation, out.data_ptr()
+        _check(self.call.ac_feed_forward(*addresses, threads))
         return out
 
     def read(self, data: Tensor) -> None:

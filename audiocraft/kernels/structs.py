@@ -98,6 +98,17 @@ class AddedProduct(ctypes.Structure):
     _fields_ = (("rank", c_int32), ("a", c_void_p), ("b", c_void_p))
 
 
+class Attended(ctypes.Structure):
+    """Queries, keys and values of whole sequences, with their strides, and which of them see each other."""
+
+    _fields_ = (
+        ("query", c_void_p), ("key", c_void_p), ("value", c_void_p), ("out", c_void_p),
+        *((name, ctypes.c_int64) for name in ("rows", "heads", "repeat", "steps", "length", "dim")),
+        *((f"{part}_{name}", ctypes.c_int64) for part in ("query", "key", "value") for name in ("row", "head", "step")),
+        ("context", ctypes.c_int64), ("shared", ctypes.c_int64),
+    )  # fmt: skip
+
+
 ADAPTABLE = ("qkv", "out", "cross_q", "cross_out", "up", "down")
 """The matrices of a `Layer` that have a `AddedProduct` each, in this order, where a request is adapted."""
 

@@ -240,8 +240,11 @@ class MagnetLMModel(LMModel):
         if not -1 <= stage < self.n_q:
             raise InvalidInput(f"stage {stage} is none of the {self.n_q} codebooks", field="stage")
         x = apply_fused(sum(embedding(codes[:, k]) for k, embedding in enumerate(self.emb)), fused, None)
-        hidden = self._hidden(x.shape[1], x.device, x.shape[1] - frames) if stage > 0 else None
-        return Strand(x, hidden, self._source(fused, batch))
+        source, prepended = self._source(fused, batch), x.shape[1] - frames
+        if stage <= 0:
+            return Strand(x, source=source)
+        hidden = self._hidden(x.shape[1], x.device, prepended)
+        return Strand(x, hidden, source, near=(self.subcodes_context, prepended))
 
     def _hidden(self, frames: int, device: torch.device, prepended: int = 0) -> Tensor:
         """bool [S, S], True where a step does not see another one; what is prepended is seen by all."""

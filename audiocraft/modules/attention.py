@@ -101,6 +101,8 @@ class StepContext:
         mask: bool (True is visible) or additive, broadcastable to [B, H, S, keys]; None is everything.
         causal: no mask but the causal one, so that the kernel needs none at all.
         rotation: of the positions, with rotary embeddings.
+        near: what the mask says, where it says no more: how far to either side a step sees, and how many first steps
+            see all and are seen by all.
     """
 
     positions: Tensor | None = None
@@ -108,6 +110,7 @@ class StepContext:
     mask: Tensor | None = None
     causal: bool = False
     rotation: Rotation | None = None
+    near: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

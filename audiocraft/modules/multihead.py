@@ -19,6 +19,7 @@ from audiocraft.modules.attention import (
     merge_masks,
     sdpa,
 )
+from audiocraft.modules.backend import kernels_for
 from audiocraft.modules.packed_linear import AdaptedWeight, PackedWeight, Weight, linear
 from audiocraft.modules.ragged import AnyLayer, RaggedLayer
 from audiocraft.modules.rope import RotaryEmbedding
@@ -235,7 +236,7 @@ class StreamingMultiheadAttention(StreamingModule):
             )
         source = self.source(key, value) if state is None or state.source is None else state.source
         if isinstance(context, StrandContext):
-            return context.each(self._attend, q, *source, across=True)
+            return context.each(self._attend_whole, q, *source, across=True)
         if state is not None:
             state.source = source
         return self._attend(q, *source, context)
@@ -252,10 +253,9 @@ class StreamingMultiheadAttention(StreamingModule):
             )
         if isinstance(context, StrandContext):
             return context.each(
-                lambda q, k, v, own: self._attend_to_past(q, k, v, own, None), q, k, v, across=False
+                lambda q, k, v, own: self._attend_whole(*_turned(q, k, own), v, own), q, k, v, across=False
             )
-        if context.rotation is not None:
-            q, k = context.rotation.apply(q, k)
+        q, k = _turned(q, k, context)
         if state is not None:
             assert context.positions is not None
             state.past.write(context.positions, k, v)
@@ -272,6 +272,18 @@ class StreamingMultiheadAttention(StreamingModule):
             dropout=self.dropout if self.training else 0.0,
             as_float32=self.attention_as_float32,
         )
+
+    def _attend_whole(self, query: Tensor, key: Tensor, value: Tensor, context: StepContext) -> Tensor:
+        """The same for whole sequences: in the kernels, where they know the mask."""
+        found, heads = kernels_for(query), (query, key, value)
+        known = (
+            (context.mask is None or context.near is not None) and not context.causal and not self.training
+        )
+        if found is None or not known or query.shape[-1] % found.lanes:
+            return self._attend(query, key, value, context)
+        if any(part.dtype != torch.float32 or part.stride(-1) != 1 for part in heads):
+            return self._attend(query, key, value, context)
+        return found.attend(query, key, value, *(context.near or ()))
 
     @property
     def _projections(self) -> Any:
@@ -312,6 +324,11 @@ class StreamingMultiheadAttention(StreamingModule):
         bias = self._projections.in_proj_bias
         part = None if bias is None else bias[start:end]
         return linear(x, self.in_proj, part, rows=slice(start, end), batch_invariant=True)
+
+
+def _turned(q: Tensor, k: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
+    """Queries and keys [B, H, S, D / H] by their positions, with rotary embeddings."""
+    return (q, k) if context.rotation is None else context.rotation.apply(q, k)
 
 
 def _rename_projections(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

@@ -11,9 +11,11 @@ from torch.nn import functional as F
 from audiocraft.errors import InvalidInput
 from audiocraft.kernels.bindings import Kernels
 from audiocraft.kernels.structs import GROUP, KINDS, PANEL, WIDEST, Matrix, address
-from audiocraft.modules.backend import kernels_for, machine_kernels
+from audiocraft.modules.backend import is_watched, kernels_for, machine_kernels
 
 PACKED = ("bf16", "fp16", "int8", "int4")
+ACTIVATIONS: dict[Callable[..., Tensor], int] = {F.gelu: 1, F.relu: 2}
+"""Those that the kernels know, as c/structs.h counts them."""
 RANKS = 16
 """Ranks of adapters are filled up to multiples of this, the lanes of the widest vectors."""
 _BLOCK = 2**22  # weights that are packed at a time, a bound on memory
@@ -176,6 +178,27 @@ def linear(
         )
     dense = weight.dense(rows.start or 0, rows.stop) if isinstance(weight, PackedWeight) else weight[rows]
     return F.linear(x, dense.to(x.dtype), bias)
+
+
+def feed_forward(
+    x: Tensor, up: nn.Module, down: nn.Module, activation: Callable[..., Tensor]
+) -> Tensor | None:
+    """Return `down(activation(up(x)))` where both layers are packed and the kernels do all of it, else None.
+
+    What is in between stays in the cache, block by block.
+    """
+    kernels, number = kernels_for(x), ACTIVATIONS.get(activation)
+    if kernels is None or number is None:
+        return None
+    for layer in (up, down):
+        if type(layer) is not PackedLinear or not isinstance(layer.weight, PackedWeight) or is_watched(layer):
+            return None
+        if not supports_weight(kernels, layer.weight, layer.bias):
+            return None
+    assert isinstance(up, PackedLinear) and isinstance(down, PackedLinear)
+    matrices = matrix_of(up.weight, up.bias), matrix_of(down.weight, down.bias)
+    rows = x.reshape(-1, x.shape[-1]).contiguous()
+    return kernels.feed_forward(*matrices, rows, number).view(*x.shape[:-1], down.out_features)
 
 
 def supports_weight(kernels: Kernels, weight: Weight, bias: Tensor | None = None) -> bool:

@@ -27,11 +27,14 @@ class Strand:
         x: [B, S, D].
         hidden: [S, S], True where a step does not see another; None hides nothing.
         source: [B, L, D], of cross-attention; None where there is none.
+        near: what `hidden` says, where it says no more: how far to either side a step sees, and how many first steps
+            see all and are seen by all.
     """
 
     x: Tensor
     hidden: Tensor | None = None
     source: Tensor | None = None
+    near: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -60,7 +63,8 @@ class StrandContext(StepContext):
         contexts = [StepContext()] * len(self.parts) if across else self.parts
         query, key, value = (_cut(x, own) for x, own in zip(heads, (self.steps, theirs, theirs), strict=True))
         made = [attend(*part) for part in zip(query, key, value, contexts, strict=True)]
-        return torch.cat([part.transpose(0, 1).flatten(1, 2) for part in made], dim=1).unsqueeze(0)
+        rows = [part.transpose(1, 2).flatten(0, 1) for part in made]  # without a copy, as they lie in memory
+        return (rows[0] if len(rows) == 1 else torch.cat(rows)).transpose(0, 1).unsqueeze(0)
 
     def apart(self, change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """`change` of the numbers [1, steps of all, F] of each strand. At the end of one torch may compute in other

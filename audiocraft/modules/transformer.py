@@ -6,6 +6,7 @@ What a request has cached is an argument (`state`), never an attribute: one mode
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from audiocraft.kernels.huge_pages import Arena
 from audiocraft.modules.attention import LayerState, Requests, StepContext, TransformerState
 from audiocraft.modules.compiled.transformer import CompiledTransformer, requests_of
 from audiocraft.modules.multihead import StreamingMultiheadAttention
+from audiocraft.modules.packed_linear import feed_forward
 from audiocraft.modules.ragged import AnyLayer, AnyState, RaggedState
 from audiocraft.modules.rope import RotaryEmbedding
 from audiocraft.modules.strands import Strand, StrandContext, apart_again, in_a_row
@@ -210,12 +212,13 @@ class StreamingTransformerLayer(nn.Module):
         return self.layer_scale_cross(self.dropout(out))
 
     def _feed_forward(self, x: Tensor, context: StepContext) -> Tensor:
-        wide = self.linear1(x)
-        wide = (
-            context.apart(self.activation, wide)
-            if isinstance(context, StrandContext)
-            else self.activation(wide)
-        )
+        if isinstance(context, StrandContext):
+            made = None if self.training else feed_forward(x, self.linear1, self.linear2, self.activation)
+            if made is not None:
+                return self.layer_scale_2(made)
+            wide = context.apart(self.activation, self.linear1(x))
+        else:
+            wide = self.activation(self.linear1(x))
         hidden = self.dropout(wide)
         return self.layer_scale_2(self.dropout(self.linear2(hidden)))
 
@@ -340,7 +343,10 @@ class StreamingTransformer(StreamingModule):
         """[B, S, D] of each strand, in one pass without a past; the strands see nothing of each other. To the bit what
         each is alone where `packing.is_batch_invariant`."""
         attention = cast(StreamingMultiheadAttention, self.layers[0].self_attn)
-        contexts = [attention.make_context(strand.x, attn_mask=strand.hidden) for strand in strands]
+        contexts = [
+            replace(attention.make_context(strand.x, attn_mask=strand.hidden), near=strand.near)
+            for strand in strands
+        ]
         inputs = [strand.x for strand in strands]
         if self.positional_embedding != "rope":
             inputs = [x + self.positional_scale * self._sines(x, None) for x in inputs]

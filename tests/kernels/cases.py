@@ -32,7 +32,7 @@ from audiocraft.modules.chained import Segment, _parts
 from audiocraft.modules.packed_linear import PackedWeight, _to_panels
 from audiocraft.modules.seanet import _KNOWN
 
-LINEAR, FORWARD, NETWORK, LSTM, CODES = 1, 2, 3, 4, 5
+LINEAR, FORWARD, NETWORK, LSTM, CODES, ATTEND, FEED_FORWARD = 1, 2, 3, 4, 5, 6, 7
 UNIT = 1e-9
 """Tolerances travel as whole numbers of this, relative to the largest value of a result."""
 
@@ -56,6 +56,10 @@ def write_cases(path: Path, seed: int = 0) -> None:
             _forward(file, generator, **choice)
         for options, length in _CODECS:
             _codec(file, generator, options, length)
+        for attended in _ATTENDED:
+            _attend(file, generator, *attended)
+        for kind, tokens in (("fp32", 3), ("fp16", 70), ("int8", 5), ("int4", 70)):
+            _feed_forward(file, generator, kind, 192, 64, tokens)
         for width, inputs, steps, rows in ((32, 16, 1, 1), (64, 64, 70, 1), (64, 48, 9, 5), (96, 32, 300, 2)):
             _lstm(file, generator, width, inputs, steps, rows)
         for sizes in ((1, 2, 1, 1, 1, 1, 1, 9), (3, 17, 5, 9, 2, 2, 2, 20), (4, 1025, 16, 64, 3, 1, 4, 12)):
@@ -77,6 +81,10 @@ def write_random_cases(path: Path, seed: int, count: int) -> None:
             _forward(file, generator, **_random_transformer(dice))
             _codec(file, generator, *_random_codec(dice))
             few = dice.randint(1, 4)
+            length = dice.randint(1, 150)
+            shared = dice.choice((0, dice.randint(0, length)))
+            context = dice.choice((-1, 0, 5, 20, 200))
+            _attend(file, generator, 2, 2, dice.randint(1, 2), length, length, 16 * few, context, shared)
             _codes(file, dice.randint(0, 99), 4, dice.randint(2, 300), 3, dice.randint(1, 40), 2, 2, few, 15)
             _lstm(
                 file,
@@ -304,6 +312,51 @@ def _forward(file: BinaryIO, generator: torch.Generator, **sizes: Any) -> None:
     ]
     arrays += [*given["norm"], given["heads"], given["codes"], one.logits(given)]
     _put(file, FORWARD, [int(number) for number in numbers], arrays)
+
+
+# ---------------------------------------------------------------- whole sequences
+
+_ATTENDED = (
+    (1, 1, 1, 1, 1, 16, -1, 0), (2, 4, 2, 70, 131, 48, -1, 0), (1, 2, 1, 130, 130, 64, 5, 0),
+    (2, 2, 2, 77, 77, 80, 3, 7), (1, 1, 1, 30, 30, 32, 0, 30), (1, 2, 1, 100, 100, 16, 40, 50),
+    (1, 1, 1, 20, 20, 8, 2, 1),
+)  # fmt: skip
+"""Rows, heads, query heads per key head, steps, keys, width of a head, how far a step sees, steps that all see."""
+
+
+def _attend(file: BinaryIO, generator: torch.Generator, *sizes: int) -> None:
+    rows, heads, repeat, steps, length, dim, context, shared = sizes
+    query = _normal(generator, rows, heads, steps, dim)
+    key, value = (_normal(generator, rows, heads // repeat, length, dim) for _ in range(2))
+    far = (torch.arange(steps).unsqueeze(1) - torch.arange(length)).abs()
+    seen = far <= context if context >= 0 else torch.ones(steps, length, dtype=torch.bool)
+    seen[:shared] = seen[:, :shared] = True
+    own = [part.double().repeat_interleave(repeat, dim=1) for part in (key, value)]
+    expected = torch.stack(
+        [_attended(*parts, seen) for parts in zip(query.double(), *own, strict=True)]
+    )  # [rows, steps, heads x dim]
+    _put(file, ATTEND, [*sizes, int(FLOAT / UNIT)], [query, key, value, expected])
+
+
+def _feed_forward(
+    file: BinaryIO, generator: torch.Generator, kind: str, hidden: int, cols: int, tokens: int
+) -> None:
+    shapes = (hidden, cols), (cols, hidden)
+    exact, arrays = [], []
+    for shape in shapes:
+        weight = _normal(generator, *shape, scale=0.3)
+        packed = None if kind == "fp32" else PackedWeight(weight, kind)
+        arrays += [weight, None] if packed is None else [packed.data, packed.scales]
+        exact.append((weight if packed is None else packed.dense()).double())
+    biases, x = [_normal(generator, shape[0]) for shape in shapes], _normal(generator, tokens, cols)
+    between = F.relu(F.linear(x.double(), exact[0], biases[0].double()))
+    expected = F.linear(between, exact[1], biases[1].double())
+    _put(
+        file,
+        FEED_FORWARD,
+        [hidden, cols, KINDS[kind], tokens, int(FLOAT / UNIT)],
+        [*arrays, *biases, x, expected],
+    )
 
 
 # ---------------------------------------------------------------- codecs

@@ -103,6 +103,21 @@ static int check_step(const Model *model, const StepInput *step) {
     return OK;
 }
 
+INLINE int are_strides(int64_t row, int64_t head, int64_t step) {
+    return is_within(row, 0, LONGEST) && is_within(head, 0, LONGEST) && is_within(step, 0, LONGEST);
+}
+
+static int is_attended(const Attended *a) {
+    if (!a->query || !a->key || !a->value || !a->out) return 0;
+    if (!is_within(a->rows, 1, WIDEST) || !is_within(a->heads, 1, WIDEST) || a->rows * a->heads > INT32_MAX) return 0;
+    if (!is_within(a->repeat, 1, a->heads) || a->heads % a->repeat || !is_within(a->dim, 1, 1 << 12) || a->dim % VL) return 0;
+    if (!is_within(a->steps, 1, MOST_TOKENS) || !is_within(a->length, 1, MOST_TOKENS)) return 0;
+    if (!is_within(a->context, -1, MOST_TOKENS) || !is_within(a->shared, 0, a->steps)) return 0;
+    if (a->context >= 0 && a->steps != a->length) return 0;
+    return are_strides(a->query_row, a->query_head, a->query_step) && are_strides(a->key_row, a->key_head, a->key_step) &&
+           are_strides(a->value_row, a->value_head, a->value_step);
+}
+
 /* ---------------------------------------------------------------- codecs */
 
 static int is_step(const Network *net, const Step *s, const char *made) {

@@ -323,7 +323,7 @@ int ac_size_of(int32_t index) {
     static const size_t sizes[] = {
         sizeof(Matrix), sizeof(Norm), sizeof(Layer), sizeof(Model), sizeof(StepInput), sizeof(TokenHeads), sizeof(KVView),
         sizeof(Signal), sizeof(Step), sizeof(FusedSteps), sizeof(Network), sizeof(RowSpan), sizeof(Lstm), sizeof(AddedProduct),
-        sizeof(SymbolTables),
+        sizeof(SymbolTables), sizeof(Attended),
     };
     return index >= 0 && (size_t)index < sizeof sizes / sizeof *sizes ? (int)sizes[index] : 0;
 }
@@ -490,3 +490,4 @@ int ac_read(const void *data, int64_t bytes, int32_t threads) {
 #include "codec.c"
 #include "lstm.c"
 #include "codes.c"
+#include "sequences.c"

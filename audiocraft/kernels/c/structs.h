@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI_VERSION 8
+#define ABI_VERSION 9
 
 /* What a function answers. Everything but OK means that nothing was computed. */
 enum { OK, NO_MEMORY, BAD_CODE, BAD_MATRIX, BAD_MODEL, BAD_STEP, BAD_CACHE, BAD_HEADS, BAD_NETWORK, BAD_SPAN, BAD_LSTM, BAD_CALL, BAD_TABLES };
@@ -82,6 +82,17 @@ typedef struct {
     float *x;                             /* [tokens, width], changed */
     const AddedProduct *const *adapters;       /* of each part, [layers, ADAPTABLE], or NULL; all may be NULL */
 } StepInput;
+
+/* Attention of [rows, heads, steps, dim] to keys and values [rows, heads / repeat, length, dim], whose steps are `context`
+ * apart at most, if it is not negative; all see the first `shared` ones, and these see all. out [rows, steps, heads, dim].
+ * Strides in elements; dim is contiguous. */
+typedef struct {
+    const float *query, *key, *value;
+    float *out;
+    int64_t rows, heads, repeat, steps, length, dim;
+    int64_t query_row, query_head, query_step, key_row, key_head, key_step, value_row, value_head, value_step;
+    int64_t context, shared;
+} Attended;
 
 /* ---------------------------------------------------------------- codecs */
 

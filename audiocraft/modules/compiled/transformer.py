@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import POINTER, addressof, c_void_p, cast
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from audiocraft.kernels.bindings import Kernels
 from audiocraft.kernels.structs import (
@@ -27,6 +26,7 @@ from audiocraft.kernels.structs import (
 from audiocraft.modules.attention import KVTable, LayerState, Requests, TransformerState
 from audiocraft.modules.backend import is_watched, machine_kernels, supports_input
 from audiocraft.modules.packed_linear import (
+    ACTIVATIONS,
     AdaptedWeight,
     PackedLinear,
     PackedWeight,
@@ -37,7 +37,6 @@ from audiocraft.modules.ragged import AnyState, RaggedState
 from audiocraft.modules.rope import Rotation
 
 _CACHED_AS = {torch.float32: KINDS["fp32"], torch.float16: KINDS["fp16"], torch.int8: KINDS["int8"]}
-_ACTIVATIONS: dict[Callable[..., Any], int] = {F.gelu: 1, F.relu: 2}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +73,7 @@ class CompiledTransformer:
             kv_heads=attention.num_heads // attention.kv_repeat,
             head_dim=width // attention.num_heads,
             hidden=first.linear1.out_features,
-            activation=_ACTIVATIONS[first.activation],
+            activation=ACTIVATIONS[first.activation],
             crosses=first.cross_attention is not None,
             past_context=-1 if attention.past_context is None else attention.past_context,
             eps=first.norm1.eps,
@@ -242,7 +241,7 @@ def _runs(layer: nn.Module, found: Kernels) -> bool:
     return (
         own.norm_first
         and not own.training
-        and own.activation in _ACTIVATIONS
+        and own.activation in ACTIVATIONS
         and all(type(scale) is nn.Identity for scale in scales)
         and all(type(norm) is nn.LayerNorm and norm.bias is not None for norm in norms)
         and all(norm.weight.dtype == torch.float32 for norm in norms)

@@ -27,7 +27,7 @@ static int counted_memalign(void **memory, size_t alignment, size_t size) {
 /* ---------------------------------------------------------------- the file of cases */
 
 enum { MOST_ARGS = 64, MOST_ARRAYS = 512 };
-enum { END, LINEAR, FORWARD, NETWORK, LSTM, CODES };
+enum { END, LINEAR, FORWARD, NETWORK, LSTM, CODES, ATTEND, FEED_FORWARD };
 
 typedef struct {
     int op, args, arrays;
@@ -351,6 +351,63 @@ static void run_codes(Case *c) {
     free(out), free(longer);
 }
 
+/* ---------------------------------------------------------------- whole sequences */
+
+/* args: rows, heads, repeat, steps, length, dim, context, shared, tolerance. arrays: queries, keys, values [rows, heads,
+ * steps, dim], expected [rows, steps, heads, dim]. */
+static void run_attend(const Case *c) {
+    const int64_t *n = c->arg, dim = n[5], steps = n[3], length = n[4];
+    if (dim % VL) {
+        skipped++;
+        return;
+    }
+    const size_t count = (size_t)(n[0] * n[1] * steps * dim);
+    float *out = malloc(4 * count), *again = malloc(4 * count);
+    Attended a = {c->array[0], c->array[1], c->array[2], out, n[0], n[1], n[2], steps, length, dim,
+                  n[1] * steps * dim, steps * dim, dim, n[1] / n[2] * length * dim, length * dim, dim,
+                  n[1] / n[2] * length * dim, length * dim, dim, n[6], n[7]};
+    answers("attend", ac_attend(&a, 1), OK);
+    compare("attend", out, c->array[3], count, (double)n[8] * 1e-9);
+    a.out = again;
+    answers("attend", ac_attend(&a, 3), OK);
+    same("attend with three threads", out, again, 4 * count);
+    a.rows = 1;
+    for (int64_t row = 0; row < n[0]; row++, a.query += a.query_row, a.key += a.key_row, a.value += a.value_row) {
+        answers("attend", ac_attend(&a, 1), OK);
+        a.out += steps * n[1] * dim;
+    }
+    same("attend row by row", out, again, 4 * count);
+    a = (Attended){.query = out, .key = out, .value = out, .out = again, .rows = 1, .heads = 1, .repeat = 1, .steps = 1,
+                   .length = 1, .dim = dim, .context = -1};
+    WITHOUT_MEMORY("attend", ac_attend(&a, 1))
+    free(out), free(again);
+}
+
+/* args: rows between, cols, kind, tokens, tolerance. arrays: weights and scales of both, biases, x, expected. What is in
+ * between is what `ac_linear` makes of it. */
+static void run_feed_forward(const Case *c) {
+    const int hidden = (int)c->arg[0], cols = (int)c->arg[1], kind = (int)c->arg[2], tokens = (int)c->arg[3];
+    const Matrix up = {kind, hidden, cols, c->array[0], c->array[1], c->array[4]};
+    const Matrix down = {kind, cols, hidden, c->array[2], c->array[3], c->array[5]};
+    const size_t bytes = 4 * (size_t)tokens * cols;
+    const float *x = c->array[6];
+    float *y = malloc(bytes), *again = malloc(bytes), *between = malloc(4 * (size_t)tokens * hidden);
+    answers("feed forward", ac_feed_forward(&up, &down, x, tokens, RELU, y, 1), OK);
+    answers("linear", ac_linear(&up, x, tokens, between, 1), OK);
+    for (int i = 0; i < tokens * hidden; i++) between[i] = between[i] > 0 ? between[i] : 0;
+    answers("linear", ac_linear(&down, between, tokens, again, 1), OK);
+    same("feed forward in two steps", y, again, bytes);
+    if (!is_int8_dot(&up)) compare("feed forward", y, c->array[7], (size_t)tokens * cols, (double)c->arg[4] * 1e-9);
+    answers("feed forward", ac_feed_forward(&up, &down, x, tokens, GELU, y, 1), OK);
+    answers("feed forward", ac_feed_forward(&up, &down, x, tokens, GELU, again, 3), OK);
+    same("feed forward with three threads", y, again, bytes);
+    for (int t = 0; t < tokens; t++)
+        answers("feed forward", ac_feed_forward(&up, &down, x + (size_t)t * cols, 1, GELU, again + (size_t)t * cols, 1), OK);
+    same("feed forward row by row", y, again, bytes);
+    WITHOUT_MEMORY("feed forward", ac_feed_forward(&up, &down, x, tokens, GELU, again, 1))
+    free(y), free(again), free(between);
+}
+
 /* ---------------------------------------------------------------- what is refused */
 
 static void run_refusals(void) {
@@ -359,6 +416,13 @@ static void run_refusals(void) {
     answers("a matrix of any size", ac_linear(&huge, some, 1, some, 1), BAD_MATRIX);
     answers("a matrix that fills no vector", ac_linear(&odd, some, 1, some, 1), BAD_MATRIX);
     answers("no matrix", ac_linear(NULL, some, 1, some, 1), BAD_MATRIX);
+    answers("no layers between", ac_feed_forward(&odd, &odd, some, 1, GELU, some, 1), BAD_MATRIX);
+    Attended some_heads = {some, some, some, some, 1, 1, 1, 1, 1, VL, .context = -1};
+    answers("attention", ac_attend(&some_heads, 1), OK);
+    some_heads.repeat = 2;
+    answers("heads that cannot be shared", ac_attend(&some_heads, 1), BAD_CALL);
+    some_heads = (Attended){some, some, some, some, 1, 1, 1, 1, 2, VL, .context = 3};
+    answers("what is near in another sequence", ac_attend(&some_heads, 1), BAD_CALL);
     answers("no model", ac_forward(NULL, NULL, NULL, NULL, NULL), BAD_MODEL);
     const Network none = {0};
     const RowSpan span = {some, some, 0, 1, 0, 1};
@@ -391,6 +455,8 @@ int main(int count, char **names) {
         if (c.op == NETWORK) run_network(&c);
         if (c.op == LSTM) run_lstm(&c);
         if (c.op == CODES) run_codes(&c);
+        if (c.op == ATTEND) run_attend(&c);
+        if (c.op == FEED_FORWARD) run_feed_forward(&c);
         if (failure) {
             failed++;
             fprintf(stderr, "case %d of kind %d:", cases, c.op);
