@@ -61,8 +61,8 @@ def parse_block(
         )
     except DamagedCodes as error:
         raise DamagedFile(str(error)) from error
-    found = CodeFrames(torch.from_numpy(np.ascontiguousarray(codes)), volumes)
-    return found if first is None else cut(found, 0, found.frames, header.unit_frames)
+    read = CodeFrames(torch.from_numpy(np.ascontiguousarray(codes)), volumes)
+    return read if first is None else cut(read, 0, read.frames, header.unit_frames)
 
 
 class BlockCutter:
