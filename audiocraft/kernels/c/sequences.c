@@ -3,7 +3,7 @@
  * is added up across lanes but the mass of its weights. */
 
 /* Keys in a panel [dim][KEYS]; queries that meet keys together where they see all, and where they see near ones. */
-enum { WIDE = VL == 16 ? 4 : 2, KEYS = WIDE * VL, MOST_QUERIES = 48, NEAR_QUERIES = 12 };
+enum { ACROSS = VL == 16 ? 4 : 2, KEYS = ACROSS * VL, MOST_QUERIES = 48, NEAR_QUERIES = 12 };
 
 typedef struct {
     const Attended *a;
@@ -21,11 +21,11 @@ INLINE int filled(int count, int to) { return (count + to - 1) / to * to; }
 /* c[M][N vectors] = a[M][depth] . b[depth][N vectors], on top of what is there if `more`. */
 INLINE void small_product(const int M, const int N, const float *a, int lda, const float *b, int ldb, int depth, float *c,
                           int ldc, int more) {
-    vf sums[NEAR_QUERIES][WIDE];
+    vf sums[NEAR_QUERIES][ACROSS];
     for (int m = 0; m < M; m++)
         for (int n = 0; n < N; n++) sums[m][n] = more ? load(c + (size_t)m * ldc + n * VL) : (vf){0};
     for (int d = 0; d < depth; d++, b += ldb) {
-        vf row[WIDE];
+        vf row[ACROSS];
         for (int n = 0; n < N; n++) row[n] = load(b + n * VL);
         for (int m = 0; m < M; m++) {
             const vf one = splat(a[(size_t)m * lda + d]);
@@ -51,7 +51,7 @@ INLINE void rows_product(const int N, int rows, const float *a, int lda, const f
 }
 
 static void panel_product(int rows, const float *a, int lda, const float *b, int ldb, int depth, float *c, int ldc, int more) {
-    rows_product(WIDE, rows, a, lda, b, ldb, depth, c, ldc, more);
+    rows_product(ACROSS, rows, a, lda, b, ldb, depth, c, ldc, more);
 }
 
 static void vector_product(int rows, const float *a, int lda, const float *b, int ldb, int depth, float *c, int ldc, int more) {
@@ -84,7 +84,7 @@ static void weigh_values(const Attended *a, const float *weights, int width, See
         depth = seen.to - s < KEYS ? seen.to - s : KEYS;
         const float *by = weights + seen.column + s - seen.from, *value = values + (size_t)s * dim;
         int i = 0;
-        for (; i + WIDE * VL <= dim; i += WIDE * VL) panel_product(count, by, width, value + i, dim, depth, out + i, dim, more);
+        for (; i + ACROSS * VL <= dim; i += ACROSS * VL) panel_product(count, by, width, value + i, dim, depth, out + i, dim, more);
         for (; i < dim; i += VL) vector_product(count, by, width, value + i, dim, depth, out + i, dim, more);
     }
 }
