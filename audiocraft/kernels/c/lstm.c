@@ -20,10 +20,10 @@ enum { UNITS = 32, SLICE = 256, SMALL = 48, GATES = 4 * UNITS };
 
 /* ---------------------------------------------------------------- the recurrent matrix */
 
-/* The gates' weights of UNITS units are columns side by side; WIDE of them are read from one end of the state to the
- * other: [width / UNITS][GATES / WIDE][width][WIDE], of WEIGHT bytes each. The scales follow, [width / UNITS][GATES],
+/* The gates' weights of UNITS units are columns side by side; ABREAST of them are read from one end of the state to the
+ * other: [width / UNITS][GATES / ABREAST][width][ABREAST], of WEIGHT bytes each. The scales follow, [width / UNITS][GATES],
  * and SLACK bytes that loads may touch. */
-#define WIDE (8 * VL)
+#define ABREAST (8 * VL)
 #if defined(__AVX2__) && VL >= 8
 #define WEIGHT 3
 #else
@@ -68,9 +68,9 @@ int ac_lstm_pack(int32_t width, const float *w_back, uint8_t *to) {
     float *scale = back_scales(to, width);
     for (int first = 0; first < width; first += UNITS, scale += GATES) {
         for (int i = 0; i < GATES; i++) scale[i] = row_scale(gate_row(w_back, width, first, i), width);
-        for (int part = 0; part < GATES; part += WIDE)
+        for (int part = 0; part < GATES; part += ABREAST)
             for (int k = 0; k < width; k++)
-                for (int i = part; i < part + WIDE; i++, to += WEIGHT)
+                for (int i = part; i < part + ABREAST; i++, to += WEIGHT)
                     pack_weight(to, gate_row(w_back, width, first, i)[k], scale[i]);
         for (int i = 0; i < GATES && WEIGHT == 3; i++) scale[i] /= 256.0f; /* integers are loaded in the upper bytes */
     }
@@ -99,9 +99,9 @@ INLINE vf load_back(const uint8_t *p) {
 #define BACK(NAME, LOAD, ATTRIBUTE)                                                                       \
     ATTRIBUTE static inline __attribute__((always_inline)) void NAME##_rows(                              \
         const int M, const uint8_t *w, const float *x, int width, float *made) {                          \
-        for (int part = 0; part < GATES; part += WIDE) {                                                  \
+        for (int part = 0; part < GATES; part += ABREAST) {                                                  \
             vf acc[DIRECT][8] = {{{0}}};                                                                  \
-            for (int k = 0; k < width; k++, w += WIDE * WEIGHT)                                           \
+            for (int k = 0; k < width; k++, w += ABREAST * WEIGHT)                                           \
                 for (int j = 0; j < 8; j++) {                                                             \
                     vf value = LOAD(w + j * VL * WEIGHT);                                                 \
                     for (int m = 0; m < M; m++)                                                           \
@@ -206,8 +206,8 @@ static void back_part(const LstmStep *f, int task, int thread, int64_t first, in
     const Step step = {.taps = 1, .inner = width};
     float *packed = f->packed + (size_t)thread * f->room;
     for (int n = 0; n < GATES; n += NR) {
-        const uint8_t *from = w + ((size_t)(n / WIDE) * width * WIDE + n % WIDE) * WEIGHT;
-        for (int k = 0; k < width; k++, from += WIDE * WEIGHT)
+        const uint8_t *from = w + ((size_t)(n / ABREAST) * width * ABREAST + n % ABREAST) * WEIGHT;
+        for (int k = 0; k < width; k++, from += ABREAST * WEIGHT)
             for (int i = 0; i < NR; i += VL) store(packed + (size_t)k * NR + i, load_back(from + i * WEIGHT));
         panel(&step, x, width, 0, rows, packed, zeros, (Out){.raw = made + n, .ld = GATES}, NR);
     }
