@@ -154,7 +154,6 @@ def plain_codec(solver: Any, batches: list[Tensor]) -> Step:
 def ours(solver: Any, batches: list[Any]) -> Step:
     """A step as the solver takes it, with what its loop does around it."""
     turn = iter(range(10**9))
-    solver.training_mode()
 
     def step() -> None:
         metrics = solver.train_step(batches[next(turn) % len(batches)])
@@ -180,6 +179,7 @@ def peak_here(name: str, kind: str, options: argparse.Namespace) -> float:
         solver, plain = built(name, root, options)
         solver.prepare()
         batches = [solver.load_batch(step) for step in range(4)]
+        solver.training_mode()  # for both: in evaluation no gradient reaches the encoder through the codes
         step = ours(solver, batches) if kind == "ours" else plain(solver, batches)
         for _ in range(STEPS_OF_PEAK):
             step()
@@ -234,6 +234,7 @@ def compare(solver: Any, plain: Callable[[Any, list[Any]], Step], pairs: int) ->
     began = time.process_time()
     batches = [solver.load_batch(step) for step in range(4)]
     loading = (time.process_time() - began) / len(batches)
+    solver.training_mode()
     beside, own = plain(solver, batches), ours(solver, batches)
     beside()
     own()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# "One step of musicgen (small's widths, 4 layers) and of the 32 kHz codec against a plain loop, alternating: overhead <= 5 % time, <= 5 % memory; the loader alone >= 3 x the step's rate"; about 15 minutes (PAIRS=1 PEAKS=1 tries it). Memory is VmHWM of processes of their own since 2026-11-29; first figure of the corrected memory: codec 1732 MB ours, 1362 MB plain (1.27 x), one pair of processes under load
+# "One step of musicgen (small's widths, 4 layers) and of the 32 kHz codec against a plain loop, alternating: overhead <= 5 % time, <= 5 % memory; the loader alone >= 3 x the step's rate"; about 4 minutes (PAIRS=1 PEAKS=1 tries it)
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 set -eu
 cd "$ROOT"
