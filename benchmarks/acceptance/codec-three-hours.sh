@@ -1,13 +1,6 @@
 #!/usr/bin/env bash
 # a 3-hour file there and back in <= 700 MB resident, and encodec's memory for as long as it survives (6 GB); 8-12 minutes (HOURS=0.05 tries it)
-ROOT=$(cd "$(dirname "$0")/../.." && pwd)
-set -eu
-cd "$ROOT"
-export PYTHONPATH=$ROOT HF_HUB_OFFLINE=1
-PY=$ROOT/.venv/bin/python
-OUT=$(mktemp -d /tmp/acceptance-XXXXXX)
-trap "rm -rf $OUT" EXIT
-CLIPS=${CLIPS:-$ROOT/runs/songs/music/heldout}
+. "$(dirname "$0")/common.sh"
 PEERS=/tmp/peers
 [ -d $PEERS/encodec ] || $ROOT/.venv/bin/pip install -q --no-deps --target $PEERS encodec einops
 $PY benchmarks/codec_peers.py --long ours --hours ${HOURS:-3} --threads 2

@@ -1,13 +1,6 @@
 #!/usr/bin/env bash
 # `evaluate` of 60 pieces <= 2 min on 2 cores, embedder included; then where its time goes; 4 minutes (PIECES=4 tries it)
-ROOT=$(cd "$(dirname "$0")/../.." && pwd)
-set -eu
-cd "$ROOT"
-export PYTHONPATH=$ROOT HF_HUB_OFFLINE=1
-PY=$ROOT/.venv/bin/python
-OUT=$(mktemp -d /tmp/acceptance-XXXXXX)
-trap "rm -rf $OUT" EXIT
-CLIPS=${CLIPS:-$ROOT/runs/songs/music/heldout}
+. "$(dirname "$0")/common.sh"
 N=${PIECES:-60}
 mkdir $OUT/pieces $OUT/reference
 find $CLIPS -name '*.wav' | sort | head -n $N | while read f; do cp "$f" $OUT/pieces; [ -f "${f%.wav}.json" ] && cp "${f%.wav}.json" $OUT/pieces || true; done

@@ -1,13 +1,6 @@
 #!/usr/bin/env bash
 # "MAGNeT small size, int8, random weights, 2 cores: wall time of 10 s beside the original's algorithm in plain torch fp32 in one run: >= 4 x" (AVX2 here); goal >= 4; about 6 minutes at 24 layers (LAYERS=1 ROUNDS=1 tries it)
-ROOT=$(cd "$(dirname "$0")/../.." && pwd)
-set -eu
-cd "$ROOT"
-export PYTHONPATH=$ROOT
-PY=$ROOT/.venv/bin/python
-OUT=$(mktemp -d /tmp/acceptance-XXXXXX)
-trap "rm -rf $OUT" EXIT
-
+. "$(dirname "$0")/common.sh"
 for threads in 2 1; do
   $PY benchmarks/magnet.py --size small ${LAYERS:+--layers $LAYERS} --precision int8 --rounds "${ROUNDS:-3}" --threads $threads
 done

@@ -1,13 +1,6 @@
 #!/usr/bin/env bash
 # MultiBandDiffusion, 10 min of audio in <= 1.5 GB (networks of the sizes of diffusion/nano, random weights; memory does not depend on them), at 1, 4 and 10 min; 10-20 minutes (MINUTES="0.1 0.2" tries it)
-ROOT=$(cd "$(dirname "$0")/../.." && pwd)
-set -eu
-cd "$ROOT"
-export PYTHONPATH=$ROOT HF_HUB_OFFLINE=1
-PY=$ROOT/.venv/bin/python
-OUT=$(mktemp -d /tmp/acceptance-XXXXXX)
-trap "rm -rf $OUT" EXIT
-CLIPS=${CLIPS:-$ROOT/runs/songs/music/heldout}
+. "$(dirname "$0")/common.sh"
 for minutes in ${MINUTES:-1 4 10}; do
 $PY - $minutes $OUT <<'P'
 import resource, subprocess, sys, time
