@@ -215,7 +215,7 @@ class Finisher:
         self._channels = channels
         self._fade = round(finish.fade * sample_rate)
         self._limiter = _Limiter(sample_rate, channels, finish.ceiling)
-        self._held = torch.zeros(channels, 0)
+        self._held = torch.zeros(channels, 0, device="cpu")
         self._device = self._held.device
 
     def push(self, audio: Tensor) -> Tensor:
@@ -266,13 +266,13 @@ class _Limiter:
         self._ceiling = 10 ** (ceiling / 20)
         self._target = 10 ** ((ceiling - _MARGIN_DB) / 20)
         self._decay = -1 / (_RELEASE_S * sample_rate)  # of the logarithm of a reduction, per sample
-        weights = torch.hann_window(self._ahead + 3, periodic=False, dtype=torch.float64)[1:-1]
+        weights = torch.hann_window(self._ahead + 3, periodic=False, dtype=torch.float64, device="cpu")[1:-1]
         self._weights = weights / weights.sum()
         # Input from `reach + 1` samples before the block that is written next.
         self._input: Tensor | None = None
         self._analysed = 0  # blocks
         self._total = 0  # samples that came
-        none = torch.zeros(self._block, dtype=torch.float64)
+        none = torch.zeros(self._block, dtype=torch.float64, device="cpu")
         self._before, self._present = (
             none,
             none,
@@ -294,7 +294,7 @@ class _Limiter:
     def end(self) -> Tensor:
         """Return the rest, limited [C, m]."""
         if self._input is None:
-            return torch.zeros(self._channels, 0)
+            return torch.zeros(self._channels, 0, device="cpu")
         count = math.ceil(self._total / self._block)
         missing = (count + 1) * self._block + self._reach - self._total
         self._input = torch.cat([self._input, self._input[:, -1:].expand(-1, missing)], dim=-1)
@@ -334,9 +334,9 @@ class _Limiter:
         over = peak > self._ceiling
         over[max(0, self._total - place) :] = False
         if not last and not bool(over.any()):
-            return torch.zeros(self._block, dtype=torch.float64)
+            return torch.zeros(self._block, dtype=torch.float64, device="cpu")
         needed = torch.where(over, 1 - self._target / peak.double(), 0.0)
-        fall = self._decay * torch.arange(1, self._block + 1, dtype=torch.float64)
+        fall = self._decay * torch.arange(1, self._block + 1, dtype=torch.float64, device="cpu")
         highest = (needed.log() - fall).cummax(dim=0).values.clamp_min(math.log(last) if last else -math.inf)
         decayed = torch.maximum((highest + fall).exp(), needed)
         return torch.where(decayed < _FORGOTTEN, 0.0, decayed)
@@ -356,4 +356,4 @@ class _Limiter:
 
 def _fade_out(count: int) -> Tensor:
     """[count] from 1 to 0: a raised cosine, cubed, so that its last quarter lies below -50 dB."""
-    return (0.5 + 0.5 * torch.cos(torch.pi * torch.arange(1, count + 1) / count)) ** 3
+    return (0.5 + 0.5 * torch.cos(torch.pi * torch.arange(1, count + 1, device="cpu") / count)) ** 3

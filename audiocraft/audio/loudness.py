@@ -127,7 +127,7 @@ def interpolator(sample_rate: int) -> Tensor:
     factor = _oversampling(sample_rate)
     with torch.inference_mode(False):
         if factor == 1:
-            return torch.ones(1, 1, 1)
+            return torch.ones(1, 1, 1, device="cpu")
         kernel = julius.ResampleFrac(1, factor).kernel
         assert isinstance(kernel, Tensor)
         return kernel
@@ -140,7 +140,7 @@ def _interpolation(sample_rate: int) -> Tensor:
     between = interpolator(sample_rate)
     factor, _, taps = between.shape
     with torch.inference_mode(False):
-        matrix = torch.zeros(_PEAK_ROW + taps - 1, factor, _PEAK_ROW)
+        matrix = torch.zeros(_PEAK_ROW + taps - 1, factor, _PEAK_ROW, device="cpu")
         for place in range(_PEAK_ROW):
             matrix[place : place + taps, :, place] = between[:, 0].T
         return matrix.flatten(1)
