@@ -33,9 +33,10 @@ def cache_dir() -> Path:
 def wait_briefly() -> None:
     """Let torch's threads wait for each other for a moment, then sleep, unless the environment says how they wait.
 
-    GNU's OpenMP lets a thread that is done spin for some milliseconds, on a core that the thread it waits for may need:
-    beside one busy program a convolution takes 24 times as long on two cores (docs/decisions/203-short-waits.md). It
-    reads its settings when torch is loaded, so this changes nothing for a program that imported torch first.
+    GNU's OpenMP lets a thread that is done spin for some milliseconds, on a core that the thread it waits for may need.
+    On two cores, one of them busy, small convolutions then take 48 times as long, and twice as long with this
+    (docs/decisions/203-short-waits.md). It reads its settings when torch is loaded, so this changes nothing for a
+    program that imported torch first.
     """
     if "torch" not in sys.modules and not _WAITING.intersection(os.environ):
         os.environ["GOMP_SPINCOUNT"] = "1000"

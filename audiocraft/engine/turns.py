@@ -35,9 +35,8 @@ class Turns:
         self._used: dict[Hashable, float] = {}
         self._left: dict[Hashable, float] = {}
         self._expected: dict[Hashable, float] = {}  # seconds of a step; remembered through rests
-        self._stretch: dict[
-            Hashable, float
-        ] = {}  # seconds that nobody interrupts: a turn, or what lies between pauses
+        # Seconds that nobody interrupts: a turn, or what lies between its pauses while others wait.
+        self._stretch: dict[Hashable, float] = {}
         self._since = 0.0  # when the holder began to compute
         self._spent: dict[Hashable, float] = {}  # seconds of the turn that goes on, before its last pause
 
