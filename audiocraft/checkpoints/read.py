@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.checkpoints import adapters, families, licences
+from audiocraft.checkpoints import byte_weights
 from audiocraft.checkpoints.facts import RUN_FILE, family_of_header
 from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.jsonfile import read_json
@@ -83,8 +84,12 @@ def _read_configured(
     header = read_json(inside(folder, CONFIG_FILE))
     if "model_type" in header:
         return transformers_models.read_model(folder, header, kind, dtype)
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{folder / CONFIG_FILE}: format {header.get('format')!r} is not {FORMAT}")
+    version = header.get("format")
+    if version not in (FORMAT, byte_weights.FORMAT):
+        raise CheckpointError(
+            f"{folder / CONFIG_FILE}: format {version!r} is neither {FORMAT} nor {byte_weights.FORMAT}; "
+            "a newer version of this package may read it"
+        )
     if header.get("kind") != kind:
         title = families.kind_called(kind).title
         raise OtherKind(f"{folder} holds a model of kind {header.get('kind')!r}, not a {title}")
@@ -93,11 +98,15 @@ def _read_configured(
     if not isinstance(config, dict) or not isinstance(meta, dict):
         raise CheckpointError(f"{folder / CONFIG_FILE}: config and meta must be objects")
     file = SafeFile(weights or inside(folder, WEIGHTS_FILE))
+    if version == byte_weights.FORMAT:
+        tensors = byte_weights.read_bytes(file, dtype)
+    else:
+        tensors = {name: file.tensor(name, dtype) for name in file.names()}
     return Checkpoint(
         kind=kind,
         family=family.name,
         config=_anchored(config, folder),
-        tensors={name: file.tensor(name, dtype) for name in file.names()},
+        tensors=tensors,
         meta=meta,
         source=file.path,
     )

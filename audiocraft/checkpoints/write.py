@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audiocraft.checkpoints import byte_weights
 from audiocraft.checkpoints.download import sha256_of
 from audiocraft.checkpoints.facts import family_of_header
 from audiocraft.checkpoints.families import default_of, family_called, kind_called, of_model_type
@@ -37,7 +38,8 @@ from audiocraft.environment import VERSION
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.utils.files import atomic_path, atomic_write
 
-DType = Literal["float16", "bfloat16", "float32"]
+DType = Literal["float16", "bfloat16", "float32", "int8"]
+"""What weights may be stored as; int8 in our own format alone (`byte_weights`)."""
 _DTYPES: dict[str, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -67,14 +69,16 @@ def write_model(
     """
     named = family_of_header({"kind": kind, "family": family, "config": config}, source=str(folder))
     header: dict[str, Any] = {
-        "format": FORMAT,
+        "format": byte_weights.FORMAT if dtype == "int8" else FORMAT,
         "family": named.name,
         "kind": kind,
         "config": config,
         "meta": dict(meta or {}),
     }
     _json(header)
-    stored = _stored(tensors, dtype)
+    stored = _stored(tensors, "float16" if dtype == "int8" else dtype)
+    if dtype == "int8":
+        stored = byte_weights.to_bytes(stored)
 
     def write(target: Path) -> None:
         # Weights first: a reader that finds the new config finds the weights that belong to it.

@@ -155,7 +155,12 @@ def convert(
     to: Annotated[
         str, typer.Option(help="ours, release (the original's files), transformers, or onnx (codecs).")
     ] = "ours",
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32, float16 or bfloat16; in the format ours int8 too, a byte for each weight."
+        ),
+    ] = "float32",
 ) -> None:
     """Write a model in another format, with its codec."""
     from audiocraft.checkpoints.families import kind_of_exactly

@@ -66,7 +66,7 @@ def train(
         str | None, typer.Option(help="With an exported language model: the name of its codec.")
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="Of the weights in an export: float16, bfloat16 or float32.")
+        str, typer.Option(help="Of the weights in an export: float16, bfloat16, float32 or int8.")
     ] = "float16",
 ) -> None:
     """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint."""

@@ -59,10 +59,13 @@ def convert(
     A language model takes its codec and, where the format needs it, its text encoder along.
 
     Args:
+        dtype: what weights are stored as. "int8" is for our own format; codecs are float16 then.
         kind: of the network, where the name stands for several.
     """
     if to not in FORMATS:
         raise InvalidInput(f"format {to!r} is not a choice; one of {', '.join(FORMATS)}", field="to")
+    if dtype == "int8" and to != "ours":
+        raise InvalidInput(f"weights are stored in bytes (int8) in the format ours, not {to}", field="dtype")
     if to == "onnx":
         kind = kind or "compression"  # the only one that can be written so
     target, network = Path(folder), fetched_family(name, kind=kind).kind
@@ -134,6 +137,8 @@ def _ours(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None
 
 
 def _our_codec(target: Path, codec: Checkpoint, dtype: DType) -> None:
+    # In bytes, a codec's entries would be others, and the codes of a recording too.
+    dtype = "float16" if dtype == "int8" else dtype
     write_model(
         target,
         kind=codec.kind,

@@ -89,8 +89,8 @@ def test_a_failed_write_leaves_the_old_model(saved: Path, monkeypatch: pytest.Mo
 
 
 def test_impossible_dtype_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="int8"):
-        write_model(tmp_path, kind="lm", config={}, tensors={}, dtype="int8")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="int4"):
+        write_model(tmp_path, kind="lm", config={}, tensors={}, dtype="int4")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
