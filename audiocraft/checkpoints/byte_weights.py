@@ -1,8 +1,8 @@
 """Weights stored in one byte each: a file that is half as large as one of 16 bits, for models that travel in a package.
 
-A matrix lies in the file as whole numbers from -127 to 127 beside a scale for each of its rows, `NAME` and `NAME#scale`; whoever
-reads it gets numbers with a point again, so nothing above this module knows of it. How a model computes is another
-matter: `precision="int8"` packs weights for the kernels, whatever they are stored as.
+A matrix lies in the file as whole numbers from -127 to 127 beside a scale for each of its rows, `NAME` and
+`NAME#scale`; whoever reads it gets numbers with a point again, so nothing above this module knows of it. How a model
+computes is another matter: `precision="int8"` packs weights for the kernels, whatever they are stored as.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.checkpoints import adapters, families, licences
-from audiocraft.checkpoints import byte_weights
+from audiocraft.checkpoints import adapters, byte_weights, families, licences
 from audiocraft.checkpoints.facts import RUN_FILE, family_of_header
 from audiocraft.checkpoints.families import OtherKind
 from audiocraft.checkpoints.jsonfile import read_json
