@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.salience import FRAME_RATE, LOWEST_PITCH, melody_salience
-from audiocraft.modules.conditioners.stems import percussive
+from audiocraft.modules.conditioners.stems import _middle, percussive
 
 RATE = 24000
 
@@ -53,3 +53,9 @@ def test_what_is_struck_stays_and_what_rings_goes() -> None:
     assert from_clicks.square().sum() > 0.5 * clicks.square().sum()
     assert from_ringing.square().sum() < 0.05 * ringing.square().sum()
     assert torch.equal(percussive(torch.zeros(1, 1, RATE), RATE), torch.zeros(1, 1, RATE))
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 7, 19, 21, 33])
+def test_the_middle_of_tensors_is_their_median(count: int) -> None:
+    values = torch.rand(count, 200, generator=torch.Generator().manual_seed(count)).round(decimals=1)
+    assert torch.equal(_middle(list(values)), values.median(0).values)
