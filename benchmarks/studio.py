@@ -30,7 +30,7 @@ from audiocraft.metrics import key as keys
 from audiocraft.metrics import tempo as tempi
 from audiocraft.music.harmony import parse_key
 from audiocraft.music.planning import ScoreSettings
-from audiocraft.workflows.studio.dynamic import LEVELS, GamePiece, State
+from audiocraft.workflows.studio.dynamic import LEVELS, GamePiece, GameState
 from audiocraft.workflows.studio.game import GameAudioSystem
 from audiocraft.workflows.studio.parts import PartsProgress
 from audiocraft.workflows.studio.project import read_song, write_song
@@ -125,10 +125,10 @@ def game(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         piece=GamePiece(seed=4, score=ScoreSettings(tempo=104.0, key="A minor")), folder=folder
     )
     draw = random.Random(1)
-    timeline: list[tuple[float, State]] = [(0.0, State(tension=0.0, location="forest"))]
+    timeline: list[tuple[float, GameState]] = [(0.0, GameState(tension=0.0, location="forest"))]
     while timeline[-1][0] < options.game_seconds - 12:
         second = timeline[-1][0] + draw.uniform(3.0, 12.0)
-        state = State(tension=round(draw.random(), 2), location=draw.choice(("forest", "dungeon")))
+        state = GameState(tension=round(draw.random(), 2), location=draw.choice(("forest", "dungeon")))
         timeline.append((round(second, 3), state))
     started = time.perf_counter()
     music = system.music([state for _, state in timeline], progress=said)
@@ -162,7 +162,7 @@ def game(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def difference(music: Any, one: State, other: State) -> float:
+def difference(music: Any, one: GameState, other: GameState) -> float:
     """By how many LU two states differ, over the whole loop."""
     return float(integrated_loudness(music.loop(other), music.sample_rate)) - float(
         integrated_loudness(music.loop(one), music.sample_rate)
@@ -173,7 +173,9 @@ def usual(music: Any, rate: int, bar: float) -> float:
     """The largest step between two bars and the next two within one state, where nothing changes."""
     steps = []
     for state in (
-        State(tension=least, location=place) for place in ("forest", "dungeon") for least in LEVELS.values()
+        GameState(tension=least, location=place)
+        for place in ("forest", "dungeon")
+        for least in LEVELS.values()
     ):
         loop = music.loop(state).repeat(1, 2)
         for number in range(music.bars):

@@ -17,7 +17,7 @@ from audiocraft.config.analysis import DISCRIMINATORS
 from audiocraft.errors import InvalidInput, MissingDependency
 from audiocraft.metrics.key import cens_chroma, key_of
 from audiocraft.metrics.tempo import SAMPLE_RATE, comb_tempo
-from audiocraft.models.detectors.detector import Detector, Step
+from audiocraft.models.detectors.detector import Detector, ShareReport
 
 
 def _ignore(_done: float) -> None:
@@ -119,7 +119,7 @@ def analyse(
     threshold: float | None = None,
     feature_maps: bool = False,
     music: bool = True,
-    step: Step = _ignore,
+    step: ShareReport = _ignore,
 ) -> Report:
     """Return a report about wav [C, N].
 
@@ -171,7 +171,7 @@ def analyse(
     )
 
 
-def level_of(wav: Tensor, sample_rate: int, *, step: Step = _ignore) -> Level:
+def level_of(wav: Tensor, sample_rate: int, *, step: ShareReport = _ignore) -> Level:
     """Measure how loud wav [C, N] is; `step` is told how far it is and may raise to stop."""
     lowest, loudest = wav.aminmax()
     peak = max(-float(lowest), float(loudest))
@@ -200,7 +200,7 @@ def _check(wav: Tensor, threshold: float | None) -> None:
 
 
 def _judged(
-    mono: Tensor, detector: Detector, step: Step
+    mono: Tensor, detector: Detector, step: ShareReport
 ) -> tuple[tuple[WindowScore, ...], dict[str, float | None]]:
     """Return the windows of mono [N] at the detector's rate, and the scores of all together, from those that are
     heard."""

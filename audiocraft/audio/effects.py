@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from audiocraft.audio.convert import convert_audio, get_aac, get_mp3
 from audiocraft.errors import InvalidInput
 
-Effect = Callable[..., Any]
+AudioEffect = Callable[..., Any]
 Result = Tensor | tuple[Tensor, Tensor]
 
 _QUIET = 1e-5
@@ -36,7 +36,7 @@ def audio_effect_return(tensor: Tensor, mask: Tensor | None) -> Result:
     return tensor if mask is None else (tensor, mask)
 
 
-def apply_compression_skip_grad(tensor: Tensor, compression_fn: Effect, **kwargs: Any) -> Tensor:
+def apply_compression_skip_grad(tensor: Tensor, compression_fn: AudioEffect, **kwargs: Any) -> Tensor:
     """Call `compression_fn(tensor, **kwargs)`, bring the result to the same length, and give it the gradient of doing
     nothing."""
     changed = compression_fn(tensor.detach(), **kwargs).to(tensor)
@@ -314,7 +314,7 @@ class AudioEffects:
         )
 
 
-def get_audio_effects(cfg: Any) -> dict[str, Effect]:
+def get_audio_effects(cfg: Any) -> dict[str, AudioEffect]:
     """Return the effects that a configuration names in its section `audio_effects`, with their settings.
 
     Args:
@@ -328,7 +328,7 @@ def get_audio_effects(cfg: Any) -> dict[str, Effect]:
         return {}
     given = section if isinstance(section, Mapping) else vars(section)
     known = sorted(name for name in vars(AudioEffects) if not name.startswith("_"))
-    effects: dict[str, Effect] = {}
+    effects: dict[str, AudioEffect] = {}
     for name, settings in dict(given).items():
         if name not in known:
             raise InvalidInput(
@@ -343,11 +343,11 @@ def get_audio_effects(cfg: Any) -> dict[str, Effect]:
 
 
 def select_audio_effects(
-    audio_effects: Mapping[str, Effect],
+    audio_effects: Mapping[str, AudioEffect],
     weights: Mapping[str, float] | None = None,
     mode: str = "all",
     max_length: int | None = None,
-) -> dict[str, Effect]:
+) -> dict[str, AudioEffect]:
     """Choose some of the effects.
 
     Args:

@@ -23,7 +23,7 @@ from audiocraft.errors import CheckpointError
 ENTRY_POINTS = "audiocraft.families"
 """The group of entry points under which other packages declare families; the value is a `ModelFamily` or several."""
 
-Reference = str | Callable[..., Any]
+LazyReference = str | Callable[..., Any]
 """A class or function, or where it is: "module:attribute", imported when it is used."""
 
 Makes = Literal["music", "sound", "audio"]
@@ -122,19 +122,19 @@ class ModelFamily:
     name: str
     title: str
     kind: NetworkKind
-    config: Reference | None = None
-    build: Reference | None = None
-    facade: Reference | None = None
+    config: LazyReference | None = None
+    build: LazyReference | None = None
+    facade: LazyReference | None = None
     makes: Makes | None = None
     decodes: bool = False
-    load: Reference | None = None
-    parts: Reference | None = None
-    memory: Reference | None = None
+    load: LazyReference | None = None
+    parts: LazyReference | None = None
+    memory: LazyReference | None = None
     solvers: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
     recognises: Callable[[Mapping[str, Any]], bool] | None = None
     knows_file: Callable[[Mapping[Any, Any]], bool] | None = None
-    read_file: Reference | None = None
+    read_file: LazyReference | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     always_takes: frozenset[str] = frozenset()
     carries: str | None = None
@@ -399,7 +399,7 @@ def default_of(kind: str) -> ModelFamily:
     return next((family for family in found if family.default), found[0])
 
 
-def target(reference: Reference | None) -> Any:
+def target(reference: LazyReference | None) -> Any:
     """Import what a reference refers to, and return it."""
     if not isinstance(reference, str):
         return reference

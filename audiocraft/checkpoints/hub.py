@@ -14,7 +14,7 @@ from audiocraft.errors import CheckpointError, MissingDependency, require
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _ON = ("1", "on", "yes", "true")
 
-Choice = Callable[[Sequence[str]], list[str]]
+FileChoice = Callable[[Sequence[str]], list[str]]
 """Of all files of a repository, those that are wanted; empty if it does not hold what is looked for."""
 
 
@@ -52,7 +52,7 @@ def repo_of(path: Path) -> str | None:
     return None
 
 
-def download(repo: str, choose: Choice) -> Path:
+def download(repo: str, choose: FileChoice) -> Path:
     """Fetch the files of `repo` that `choose` names into the machine's cache; returns their folder."""
     try:
         hub = require("huggingface_hub", extra="hub")

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-Report = Callable[[str, int, int | None], None]
+DownloadReport = Callable[[str, int, int | None], None]
 """Called with the file's name, the bytes that are here, and how many there will be (None: unknown)."""
 
 _log = logging.getLogger(__name__)
-_report: ContextVar[Report | None] = ContextVar("download_report", default=None)
+_report: ContextVar[DownloadReport | None] = ContextVar("download_report", default=None)
 
 
 @contextmanager
-def reporting(report: Report) -> Iterator[None]:
+def reporting(report: DownloadReport) -> Iterator[None]:
     """Inside the block, downloads tell `report` how far they are."""
     token = _report.set(report)
     try:

@@ -15,7 +15,7 @@ from audiocraft.cli.words import as_text, recordable
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from audiocraft.workflows.studio.dynamic import State
+    from audiocraft.workflows.studio.dynamic import GameState
     from audiocraft.workflows.studio.game import GameAudioSystem
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -247,8 +247,8 @@ def _system(
     return GameAudioSystem(models[0], models[1], piece=piece, folder=cache, device=device)
 
 
-def _timeline(said: list[str] | None) -> list[tuple[float, State]]:
-    from audiocraft.workflows.studio.dynamic import State
+def _timeline(said: list[str] | None) -> list[tuple[float, GameState]]:
+    from audiocraft.workflows.studio.dynamic import GameState
 
     found = []
     for one in said or ():
@@ -256,7 +256,7 @@ def _timeline(said: list[str] | None) -> list[tuple[float, State]]:
         tension, _, place = rest.strip().partition(" ")
         try:
             values = {"tension": float(tension), "location": place.strip() or "neutral"}
-            found.append((float(second), State.of(values)))
+            found.append((float(second), GameState.of(values)))
         except ValueError as error:
             if isinstance(error, InvalidInput):
                 raise

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from audiocraft.models.generator import GeneratorModel
-    from audiocraft.workflows.live import Listener
+    from audiocraft.workflows.live import AudioListener
 
 StreamFormat = Literal["wav", "pcm", "flac", "mp3", "opus"]
 STDOUT = Path("-")
@@ -141,10 +141,10 @@ class Live:
         self._outlets: list[Outlet] = []
         self._stack = ExitStack()
         self._last: Callable[[], None] | None = None
-        self.listeners: Sequence[Listener] = ()
+        self.listeners: Sequence[AudioListener] = ()
 
     def __enter__(self) -> Live:
-        listeners: list[Listener] = []
+        listeners: list[AudioListener] = []
         if self._asked.stdout is not None:
             listeners.append(self._to_stdout(self._asked.stdout))
         if self._asked.play:
@@ -162,7 +162,7 @@ class Live:
             if kind is None and self._last is not None:
                 self._last()
 
-    def _to_stdout(self, form: StreamFormat) -> Listener:
+    def _to_stdout(self, form: StreamFormat) -> AudioListener:
         from audiocraft.audio.encoders import open_encoder
         from audiocraft.audio.pcm import as_samples
 
@@ -176,7 +176,7 @@ class Live:
         self._last = lambda: _to_reader(encoder.finish())
         return outlet.put
 
-    def _to_loudspeaker(self) -> Listener:
+    def _to_loudspeaker(self) -> AudioListener:
         rate, channels = self._model.sample_rate, self._model.audio_channels
         speaker = Loudspeaker.open(rate, channels, self._duration)
         self._stack.callback(speaker.close)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from audiocraft.codec.acx_file import AcxFile
-from audiocraft.codec.files import EncodeSettings, Report, encode_file
+from audiocraft.codec.files import EncodeSettings, ShareReport, encode_file
 from audiocraft.codec.known import KnownCodec
 from audiocraft.errors import AudioCraftError, InvalidInput
 
@@ -33,7 +33,7 @@ def encode_folder(
     settings: EncodeSettings,
     *,
     workers: int = 1,
-    report: Report | None = None,
+    report: ShareReport | None = None,
 ) -> Iterator[FolderOutcome]:
     """Encode the audio files of a folder, at any depth, to the same places below `out` -> what became of each, as they
     are done. A file whose .acx is whole and newer is left alone; one that cannot be encoded stops no other."""

@@ -33,7 +33,7 @@ _FRACTIONS = np.array(
 )  # fmt: skip
 _LEAST = 24 * 16 - 1  # sixteenths of a bit below the likeliest code, where weights reach 1
 
-Matrix = npt.NDArray[np.float64]
+FloatMatrix = npt.NDArray[np.float64]
 """Whole numbers below 2^53: products and sums of them are exact in any order, and BLAS is fast with them."""
 
 
@@ -66,12 +66,12 @@ class ContextModel:
         out_bias: [K, V + 1].
     """
 
-    embed: Matrix
-    past: Matrix
-    same: Matrix
-    hidden_bias: Matrix
-    out: Matrix
-    out_bias: Matrix
+    embed: FloatMatrix
+    past: FloatMatrix
+    same: FloatMatrix
+    hidden_bias: FloatMatrix
+    out: FloatMatrix
+    out_bias: FloatMatrix
 
     @property
     def frames_of_past(self) -> int:
@@ -102,7 +102,7 @@ class ContextModel:
         """Return what finds the frequencies of the first `count` codebooks one code at a time."""
         return ContextReader(self, count)
 
-    def _weights(self, book: int, heard: Matrix) -> npt.NDArray[np.int64]:
+    def _weights(self, book: int, heard: FloatMatrix) -> npt.NDArray[np.int64]:
         hidden = np.floor((heard + self.hidden_bias[book]) / 2**HIDDEN_SHIFT).clip(0, HIDDEN_MOST)
         bits = np.floor((hidden @ self.out[book] + self.out_bias[book]) / 2**BITS_SHIFT)
         return weights_of(bits.astype(np.int64))

@@ -31,7 +31,7 @@ from audiocraft.codec.writer import AcxWriter, ByteSink, Notes
 from audiocraft.errors import InvalidInput
 from audiocraft.utils.files import atomic_path
 
-Report = Callable[[float], None]
+ShareReport = Callable[[float], None]
 """Called with the share of the work that is done, 0 to 1."""
 
 STDIO = "-"
@@ -91,7 +91,7 @@ def encode_file(
     target: str | os.PathLike[str] | ByteSink,
     settings: EncodeSettings | None = None,
     *,
-    report: Report | None = None,
+    report: ShareReport | None = None,
     **changes: Any,
 ) -> EncodedFileFacts:
     """Write the audio file `source` as an .acx file.
@@ -128,7 +128,7 @@ class _Job:
     source: Path
     known: KnownCodec
     settings: EncodeSettings
-    report: Report
+    report: ShareReport
 
     def run(self, sink: ByteSink) -> EncodedFileFacts:
         info = audio_info(self.source)
@@ -174,7 +174,7 @@ class _Job:
         settings = self.settings
         return AcxWriter(sink, header, self.known.tables, notes=settings.notes, profile=settings.profile)
 
-    def _frames(self, header: AcxHeader, *, report: Report) -> Iterator[CodeFrames]:
+    def _frames(self, header: AcxHeader, *, report: ShareReport) -> Iterator[CodeFrames]:
         encoder = Encoder(self.known.codec, header.source_rate, header.channels, codebooks=header.codebooks)
         for wav in self._audio(header):
             yield encoder.push(wav)
@@ -220,7 +220,7 @@ def decode_file(
     strict: bool = False,
     sample_rate: int | None = None,
     codebooks: int | None = None,
-    report: Report | None = None,
+    report: ShareReport | None = None,
 ) -> AcxFile:
     """Write the audio of an .acx file as WAV, FLAC, Ogg, Opus or MP3, as the suffix of `target` says -> the file,
     closed, with the problems that were found.

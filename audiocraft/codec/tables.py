@@ -11,7 +11,7 @@ import numpy.typing as npt
 from audiocraft.checkpoints import sources
 from audiocraft.codec.entropy import TABLES_FILE, pack_tables, symbols_of
 from audiocraft.codec.entropy_training import ContextSize, static_tables, train_context
-from audiocraft.codec.files import Report
+from audiocraft.codec.files import ShareReport
 from audiocraft.codec.known import KnownCodec
 from audiocraft.codec.tokens import codes_of_file
 from audiocraft.errors import InvalidInput
@@ -34,7 +34,7 @@ def make_tables(
     *,
     epochs: int = 8,
     seed: int = 0,
-    report: Report | None = None,
+    report: ShareReport | None = None,
 ) -> dict[str, float]:
     """Learn from audio files how likely codes are, and write it to `target` -> mean bits of a code, by profile: of the
     static tables on these files, of the context model in its last epoch.
@@ -64,7 +64,7 @@ def write_tables(
     size: ContextSize,
     *,
     seed: int = 0,
-    report: Report | None = None,
+    report: ShareReport | None = None,
 ) -> dict[str, float]:
     """Make the tables of codes [n, K, T], as `make_tables` does, and write them."""
     cardinality = known.codec.cardinality

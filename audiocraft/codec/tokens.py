@@ -21,11 +21,11 @@ from audiocraft.codec.known import KnownCodec
 from audiocraft.errors import InvalidInput
 from audiocraft.utils.files import atomic_path
 
-Tokens = npt.NDArray[np.uint16]
-Write = Callable[[Path, Tokens], None]
+TokenArray = npt.NDArray[np.uint16]
+Write = Callable[[Path, TokenArray], None]
 
 
-def codes_of_file(path: Path, known: KnownCodec, codebooks: int | None = None) -> Tokens:
+def codes_of_file(path: Path, known: KnownCodec, codebooks: int | None = None) -> TokenArray:
     """Return the codes [streams, codebooks, frames] of an audio file, or of an .acx file of the same codec. Blocks
     of an .acx file with different numbers of codebooks, and damaged ones, are refused: there is no code for what
     is not there."""
@@ -76,7 +76,7 @@ def token_writer(target: Path) -> Iterator[Write]:
         if suffix == ".safetensors":
             from safetensors.numpy import save_file
 
-            kept: dict[str, Tokens] = {}
+            kept: dict[str, TokenArray] = {}
             yield lambda path, codes: kept.__setitem__(named(path), codes)
             save_file(kept, temporary)
         elif suffix == ".npz":
@@ -87,13 +87,13 @@ def token_writer(target: Path) -> Iterator[Write]:
                 yield lambda path, codes: _add_sample(tar, named(path), path, codes)
 
 
-def _npy(codes: Tokens) -> bytes:
+def _npy(codes: TokenArray) -> bytes:
     memory = io.BytesIO()
     np.save(memory, codes, allow_pickle=False)
     return memory.getvalue()
 
 
-def _add_sample(tar: tarfile.TarFile, name: str, path: Path, codes: Tokens) -> None:
+def _add_sample(tar: tarfile.TarFile, name: str, path: Path, codes: TokenArray) -> None:
     about = {"source": path.name, "shape": list(codes.shape)}
     for suffix, content in (("npy", _npy(codes)), ("json", json.dumps(about).encode("utf-8"))):
         entry = tarfile.TarInfo(f"{name}.{suffix}")

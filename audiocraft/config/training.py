@@ -35,7 +35,7 @@ from audiocraft.errors import ConfigError
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Stage = Literal["train", "valid", "evaluate", "generate"]
-Part = Literal["encoder", "quantizer", "decoder"]
+CodecPart = Literal["encoder", "quantizer", "decoder"]
 Switch = bool | Literal["auto"]
 """On, off, or `auto`: on where it makes this machine faster."""
 
@@ -330,7 +330,7 @@ class CompressionSolverConfig(SolverConfig):
     quantize_from: Amount = 0
     standardise: bool = False
     fit_frames: Amount = 0
-    freeze: tuple[Part, ...] = ()
+    freeze: tuple[CodecPart, ...] = ()
     balancer: BalancerConfig = BalancerConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
     l1: Mapping[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from torch import Tensor
 from audiocraft.generation.computations import Computation, GenerationCoroutine
 from audiocraft.generation.ode import evaluations, integrate
 from audiocraft.generation.passes import in_passes
-from audiocraft.generation.protocols import Attributes
+from audiocraft.generation.protocols import RowAttributes
 from audiocraft.generation.request import FlowSettings
 from audiocraft.generation.session import Session
 from audiocraft.generation.windows import Window, at_window, part_of
@@ -55,7 +55,7 @@ class FlowNetwork(Protocol):
     @property
     def latent_dim(self) -> int: ...
 
-    def embed(self, attributes: Attributes, frames: int) -> FlowConditions:
+    def embed(self, attributes: RowAttributes, frames: int) -> FlowConditions:
         """Embed the conditions of each row, for `frames` frames."""
         ...
 
@@ -106,7 +106,7 @@ class GuidedFlow:
 
     @classmethod
     def prepare(
-        cls, network: FlowNetwork, attributes: Attributes, guidance: FlowGuidance, frames: int
+        cls, network: FlowNetwork, attributes: RowAttributes, guidance: FlowGuidance, frames: int
     ) -> GuidedFlow:
         """Embed what the branches hear, together: as in training, what is not there reads as what its batch has in its
         place, such as silence beside drums."""
@@ -158,7 +158,7 @@ class EmbedFlow(Computation):
     in_background: ClassVar[bool] = True
 
     network: FlowNetwork
-    attributes: Attributes
+    attributes: RowAttributes
     guidance: FlowGuidance
     frames: int
 
@@ -252,18 +252,18 @@ class FlowTask:
         noise: [B, T, D] to start from; None draws it from the generators of the rows.
     """
 
-    attributes: Attributes
+    attributes: RowAttributes
     windows: tuple[Window, ...]
     prompt: Tensor
     frame_rate: float | None
     settings: FlowSettings
     guidance: FlowGuidance
-    later: tuple[tuple[int, Attributes], ...] = ()
+    later: tuple[tuple[int, RowAttributes], ...] = ()
     known: Tensor | None = None
     kept: tuple[FrameRange, ...] = ()
     noise: Tensor | None = None
 
-    def attributes_at(self, frame: int) -> Attributes:
+    def attributes_at(self, frame: int) -> RowAttributes:
         """Return what is asked for at `frame`."""
         found = (attributes for start, attributes in reversed(self.later) if start <= frame)
         return next(found, self.attributes)

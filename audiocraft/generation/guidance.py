@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.protocols import Attributes, TokenLM
+from audiocraft.generation.protocols import RowAttributes, TokenLM
 from audiocraft.generation.request import Guidance
 from audiocraft.modules.conditioners import Fused, unconditional
 from audiocraft.types import ConditioningAttributes
@@ -73,7 +73,9 @@ class GuidedBatch:
         return null + (asked - null) * self.coef
 
 
-def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: torch.device) -> GuidedBatch:
+def prepare(
+    lm: TokenLM, attributes: RowAttributes, guidance: Guidance, *, device: torch.device
+) -> GuidedBatch:
     """Embed the conditions of every row, in as many branches as guidance compares."""
     assert guidance.coef is not None, "the model says how strong guidance is where the request does not"
     branches = branches_of(attributes, guidance, hears=lm.condition_provider.has_wav_condition)
@@ -104,7 +106,7 @@ def prepare(lm: TokenLM, attributes: Attributes, guidance: Guidance, *, device: 
     )
 
 
-def branches_of(attributes: Attributes, guidance: Guidance, *, hears: bool) -> list[Attributes]:
+def branches_of(attributes: RowAttributes, guidance: Guidance, *, hears: bool) -> list[RowAttributes]:
     """List the batches of guidance: as asked; for double guidance with its sound conditions alone; without any
     condition.
 
@@ -126,7 +128,7 @@ def branches_of(attributes: Attributes, guidance: Guidance, *, hears: bool) -> l
     return [asked, *sound, opposite(asked)]
 
 
-def opposite(attributes: Attributes) -> list[ConditioningAttributes]:
+def opposite(attributes: RowAttributes) -> list[ConditioningAttributes]:
     """Say what guidance leads away from: no condition at all, or the text of a row's `negative`."""
     rows = unconditional(list(attributes))
     for row in rows:
@@ -134,7 +136,7 @@ def opposite(attributes: Attributes) -> list[ConditioningAttributes]:
     return rows
 
 
-def fuse(lm: TokenLM, attributes: Attributes) -> Fused:
+def fuse(lm: TokenLM, attributes: RowAttributes) -> Fused:
     """Embed the conditions of each row and sort them by where they enter the network."""
     return lm.fuser.fuse(lm.condition_provider(lm.condition_provider.tokenize(list(attributes))))
 

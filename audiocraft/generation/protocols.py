@@ -62,5 +62,5 @@ class TokenLM(Protocol):
     def logits(self, codes: Tensor, fused: Fused, state: Any = None) -> Tensor: ...
 
 
-Attributes = Sequence[ConditioningAttributes]
+RowAttributes = Sequence[ConditioningAttributes]
 """The conditions of each row."""

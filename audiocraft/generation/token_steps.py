@@ -16,7 +16,7 @@ from torch import Tensor
 from audiocraft.errors import CheckpointError
 from audiocraft.generation.computations import Computation
 from audiocraft.generation.guidance import GuidedBatch, half_on_gpu, prepare
-from audiocraft.generation.protocols import Attributes, SharedState, TokenLM
+from audiocraft.generation.protocols import RowAttributes, SharedState, TokenLM
 from audiocraft.generation.request import Guidance, Sampling
 from audiocraft.generation.sampling import sample
 from audiocraft.modules.conditioners import Fused
@@ -33,7 +33,7 @@ class Embed(Computation):
     in_background: ClassVar[bool] = True
 
     lm: TokenLM
-    attributes: Attributes
+    attributes: RowAttributes
     guidance: Guidance
     device: torch.device
 

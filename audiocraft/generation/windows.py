@@ -15,7 +15,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation import autoregressive
 from audiocraft.generation.computations import GenerationCoroutine
 from audiocraft.generation.held_tones import ToneBound
-from audiocraft.generation.protocols import Attributes, TokenLM
+from audiocraft.generation.protocols import RowAttributes, TokenLM
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
 from audiocraft.generation.session import Session
 from audiocraft.generation.token_steps import Embed
@@ -96,17 +96,17 @@ class TokenTask:
         tones: how long one tone may drown all else; None does not listen.
     """
 
-    attributes: Attributes
+    attributes: RowAttributes
     windows: tuple[Window, ...]
     prompt: Tensor
     frame_rate: float
     sampling: Sampling
     guidance: Guidance
-    later: tuple[tuple[int, Attributes], ...] = ()
+    later: tuple[tuple[int, RowAttributes], ...] = ()
     lm: TokenLM | None = None
     tones: ToneBound | None = None
 
-    def attributes_at(self, frame: int) -> Attributes:
+    def attributes_at(self, frame: int) -> RowAttributes:
         """Return what is asked for at `frame`."""
         found = (attributes for start, attributes in reversed(self.later) if start <= frame)
         return next(found, self.attributes)

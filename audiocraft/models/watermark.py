@@ -27,7 +27,7 @@ from audiocraft.utils.devices import usable_device
 from audiocraft.utils.meta_init import laid_out_on
 
 Generator = SEANetMarkGenerator | ModulationGenerator
-Detector = SEANetMarkDetector | ModulationDetector
+TrainedDetector = SEANetMarkDetector | ModulationDetector
 
 
 class WMModel(ABC, nn.Module):
@@ -154,7 +154,7 @@ class WatermarkGenerator(nn.Module):
 class WatermarkDetector(nn.Module):
     """The half that listens, as a module with the calls of the package `audioseal`."""
 
-    def __init__(self, network: Detector) -> None:
+    def __init__(self, network: TrainedDetector) -> None:
         super().__init__()
         self.network = network
         self.nbits, self.sample_rate = network.nbits, network.sample_rate

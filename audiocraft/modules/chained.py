@@ -19,7 +19,7 @@ from audiocraft.modules.compiled.codec_weights import Unsupported, forget
 from audiocraft.modules.lstm import LSTMState, StreamableLSTM
 from audiocraft.modules.streaming import StreamingModule
 
-Known = Mapping[type[nn.Module], Callable[[Chain, Any], None]]
+LayerHandlers = Mapping[type[nn.Module], Callable[[Chain, Any], None]]
 """How each kind of layer is added to a chain; others are activations."""
 
 
@@ -86,7 +86,7 @@ def step_in_torch(layers: nn.Sequential, x: Tensor, states: list[Any], *, last: 
     return x
 
 
-def run_layers(layers: nn.Sequential, x: Tensor, known: Known) -> Tensor:
+def run_layers(layers: nn.Sequential, x: Tensor, known: LayerHandlers) -> Tensor:
     """Run the whole sequence x [B, D, L] through all layers."""
     if torch.is_grad_enabled() or layers.training:
         forget(layers)
@@ -108,7 +108,9 @@ def _whole(part: Segment | StreamableLSTM, x: Tensor, kernels: Kernels | None) -
     return part.run_frames(x, kernels=kernels)
 
 
-def step_layers(layers: nn.Sequential, x: Tensor, state: LayersState, known: Known, *, last: bool) -> Tensor:
+def step_layers(
+    layers: nn.Sequential, x: Tensor, state: LayersState, known: LayerHandlers, *, last: bool
+) -> Tensor:
     """Take the next piece x [B, D, n] and return the output [B, D', m] that it settles; with `last`, all that
     remains."""
     kernels = machine_kernels() if state.begun else kernels_for(x)
@@ -137,7 +139,7 @@ def step_layers(layers: nn.Sequential, x: Tensor, state: LayersState, known: Kno
 
 
 def _parts(
-    kernels: Kernels, layers: nn.Sequential, channels: int, known: Known
+    kernels: Kernels, layers: nn.Sequential, channels: int, known: LayerHandlers
 ) -> list[Segment | StreamableLSTM] | None:
     """Return the layers between LSTMs as one chain each, and the LSTMs; None where the kernels do not know them all."""
     parts: list[Segment | StreamableLSTM] = []

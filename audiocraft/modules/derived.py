@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Key = tuple[tuple[int, int], ...]
+CacheKey = tuple[tuple[int, int], ...]
 
 
 class Derived:
     """One such tensor. It is no part of state dicts, copies or pickles, and never stands in the way of gradients."""
 
     def __init__(self) -> None:
-        self._kept: tuple[Key, Tensor] | None = None
+        self._kept: tuple[CacheKey, Tensor] | None = None
 
     def get(
         self, sources: tuple[Tensor, ...], make: Callable[[], Tensor], *, training: bool = False

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from audiocraft.errors import InvalidInput
 from audiocraft.modules.chained import (
-    Known,
+    LayerHandlers,
     LayersState,
     init_layers,
     layers_lookahead,
@@ -117,7 +117,7 @@ class SEANetResnetBlock(StreamingModule):
         return kept + y
 
 
-_KNOWN: Known = MappingProxyType(
+_KNOWN: LayerHandlers = MappingProxyType(
     {
         StreamableConv1d: Chain.conv,
         StreamableConvTranspose1d: Chain.upsample,

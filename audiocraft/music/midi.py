@@ -22,7 +22,7 @@ _NAME, _LYRIC, _MARKER, _END, _TEMPO, _METRE, _KEY = 0x03, 0x05, 0x06, 0x2F, 0x5
 # Sharps of the major key on each pitch class, flats as negative numbers.
 _SHARPS = (0, -5, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5)
 
-Event = tuple[int, bytes]
+MidiEvent = tuple[int, bytes]
 """(tick, what happens)."""
 
 
@@ -73,10 +73,10 @@ def _spans(plan: ScorePlan, tick: Callable[[float], int], end: int) -> list[tupl
     return [span for span in spans if span[0] < span[1]] if plan.chords else []
 
 
-def _voices(spans: Iterable[tuple[int, int, str]]) -> tuple[list[Event], list[Event]]:
+def _voices(spans: Iterable[tuple[int, int, str]]) -> tuple[list[MidiEvent], list[MidiEvent]]:
     """Events of the chords, each voiced near the one before, and of the bass."""
-    chords: list[Event] = []
-    bass: list[Event] = []
+    chords: list[MidiEvent] = []
+    bass: list[MidiEvent] = []
     centre = float(_MIDDLE)
     for on, off, symbol in spans:
         chord = parse_chord(symbol)
@@ -95,7 +95,7 @@ def _nearest(pitch_class: int, centre: float) -> int:
     return low + (pitch_class - low) % 12
 
 
-def _sounding(channel: int, note: int, on: int, off: int) -> list[Event]:
+def _sounding(channel: int, note: int, on: int, off: int) -> list[MidiEvent]:
     return [(on, bytes((0x90 | channel, note, _LOUD))), (off, bytes((0x80 | channel, note, 0)))]
 
 
@@ -111,7 +111,7 @@ def _length(number: int) -> bytes:
     return bytes(reversed(groups))
 
 
-def _track(events: Iterable[Event], end: int) -> bytes:
+def _track(events: Iterable[MidiEvent], end: int) -> bytes:
     """Return a chunk of events in the order of time; notes end before others begin at the same tick."""
     body, now = bytearray(), 0
     for tick, event in sorted(events, key=lambda one: (one[0], one[1][0] & 0xF0 == 0x90)):

@@ -25,7 +25,7 @@ from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
 from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
-from audiocraft.solvers.tracking import Averager, Metrics
+from audiocraft.solvers.tracking import Averager, MetricValues
 
 # Windows that the first weights are fitted to, and the logits' spread on them.
 _FIRST_WINDOWS, _FIRST_SPREAD = 32, 0.3
@@ -82,7 +82,7 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
     def load_batch(self, step: int) -> Tensor:
         return self.train_windows.batch(step, self.config.dataset.batch_of("train"), self.runtime.rank)
 
-    def train_step(self, batch: Tensor) -> Metrics:
+    def train_step(self, batch: Tensor) -> MetricValues:
         """One step of the three discriminators. batch [2, B, 1, n]: real windows, and the same ones faked."""
         with self.runtime.autocast():
             losses, _ = self._heard(batch)
@@ -105,7 +105,7 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
             scores[name] = score_of(logits).unflatten(0, (2, -1))
         return losses, scores
 
-    def validate(self) -> Metrics:
+    def validate(self) -> MetricValues:
         """Loss of each discriminator, and how often it ranks a real window above a fake one, on fixed pairs."""
         mean = Averager()
         found: dict[str, list[Tensor]] = {name: [] for name in DISCRIMINATORS}

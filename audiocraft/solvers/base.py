@@ -30,7 +30,7 @@ from audiocraft.solvers.run_folder import RunFolder, not_finite, run_called
 from audiocraft.solvers.runtime import MOST_SKIPPED, GradientAverage, Runtime, trainable
 from audiocraft.solvers.stateful import HasState, Stateful, swapped, undisturbed
 from audiocraft.solvers.stopping import StageLeft, Stop
-from audiocraft.solvers.tracking import Averager, Metrics, Tracking
+from audiocraft.solvers.tracking import Averager, MetricValues, Tracking
 from audiocraft.utils import distrib
 from audiocraft.utils.deadlock import DeadlockDetect
 from audiocraft.utils.profiler import Profiler
@@ -39,11 +39,11 @@ __all__ = ["CONFIG_FILE", "StandardSolver"]
 
 logger = logging.getLogger(__name__)
 
-Batch = TypeVar("Batch")
+TrainingBatch = TypeVar("TrainingBatch")
 ConfigT = TypeVar("ConfigT", bound=SolverConfig)
 
 
-class StandardSolver(ABC, Generic[ConfigT, Batch]):
+class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
     """One training run in one folder, out of parts: runtime, tracking, stateful, averages.
 
     Args:
@@ -109,18 +109,18 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         return wanted if torch.cuda.is_available() or not wanted.startswith("cuda") else "cpu"
 
     @abstractmethod
-    def load_batch(self, step: int) -> Batch:
+    def load_batch(self, step: int) -> TrainingBatch:
         """Return the batch of a step: a pure function of the configuration and the step. Called from another thread."""
 
     @abstractmethod
-    def train_step(self, batch: Batch) -> Metrics:
+    def train_step(self, batch: TrainingBatch) -> MetricValues:
         """Forward, backward, optimise."""
 
     @abstractmethod
-    def validate(self) -> Metrics:
+    def validate(self) -> MetricValues:
         """Metrics on the fixed validation set, with the weights that are in the model."""
 
-    def evaluate(self) -> Metrics:
+    def evaluate(self) -> MetricValues:
         """Return the metrics of `evaluate.metrics` on the split `evaluate`, for solvers that have `measures`."""
         raise NotImplementedError
 
@@ -321,7 +321,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
     def _epoch_is_over(self, total: int, length: int) -> bool:
         return self.step > 0 and (self.step % length == 0 or self.step == total)
 
-    def _batches(self, end: int) -> Iterator[Batch]:
+    def _batches(self, end: int) -> Iterator[TrainingBatch]:
         """Return the batches of the steps up to `end`."""
         if self.config.benchmark_no_load:
             return repeat(self.load_batch(0), end - self.step)
@@ -403,7 +403,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
                 self.files.keep(epoch, settings, state)
         self.tracking.write_curve()
 
-    def _keep_best(self, metrics: Metrics) -> None:
+    def _keep_best(self, metrics: MetricValues) -> None:
         """Write the weights down if they are the best so far, and numbers."""
         value = float(metrics[self.best_metric])
         if not math.isfinite(value) or (self.best is not None and value >= self.best):
@@ -417,7 +417,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
         if self.runtime.rank == 0:
             save_checkpoint({"state": state, "metric": value, "step": self.step}, self.files.best)
 
-    def _stages(self, epoch: int, *, last: bool) -> Metrics:
+    def _stages(self, epoch: int, *, last: bool) -> MetricValues:
         """Return what follows an epoch: validation, and evaluation and samples where it is their turn."""
 
         def turn(every: int | None) -> bool:
@@ -456,7 +456,7 @@ class StandardSolver(ABC, Generic[ConfigT, Batch]):
             return
         self._stage("evaluate")
 
-    def _stage(self, stage: str) -> Metrics:
+    def _stage(self, stage: str) -> MetricValues:
         """Return the metrics of a stage, with the averaged weights; the run's random numbers are not touched."""
         started = time.monotonic()
         self._watch.update(stage)

@@ -29,7 +29,7 @@ from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime, trainable
 from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
-from audiocraft.solvers.tracking import Averager, Metrics
+from audiocraft.solvers.tracking import Averager, MetricValues
 
 __all__ = ["CompressionSolver", "evaluate_audio_reconstruction"]
 
@@ -158,7 +158,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             self.place_codes()
         return self.codec(audio)
 
-    def train_step(self, batch: Tensor) -> Metrics:
+    def train_step(self, batch: Tensor) -> MetricValues:
         """Discriminators, balancer, generator. batch [B, C, N]."""
         audio = batch.to(self.runtime.device, non_blocking=True)
         with self.runtime.autocast():
@@ -203,17 +203,17 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
             sums["feat"] = sums.get("feat", 0) + features
         return {name: loss for name, loss in sums.items() if self.config.losses.get(name, 0) > 0}
 
-    def validate(self) -> Metrics:
+    def validate(self) -> MetricValues:
         return self._measured("valid", self.losses, sisnr=True)
 
-    def evaluate(self) -> Metrics:
+    def evaluate(self) -> MetricValues:
         wanted = self.config.evaluate.metrics
         losses = self.losses if wanted.get("base") else nn.ModuleDict()
         return self._measured("evaluate", losses, sisnr=wanted.get("sisnr", False), visqol=self.visqol)
 
     def _measured(
         self, split: Split, losses: nn.ModuleDict, *, sisnr: bool, visqol: ViSQOL | None = None
-    ) -> Metrics:
+    ) -> MetricValues:
         """Reconstruction of the fixed crops: losses, log-mel distance in decibels, SI-SNR, and the use of the codes."""
         mean, counts = Averager(), torch.zeros(self.codec.num_codebooks, self.codec.cardinality, device="cpu")
         distance = MelDistance(self.config.sample_rate).to(self.runtime.device)

@@ -28,7 +28,7 @@ from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime, trainable
 from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
-from audiocraft.solvers.tracking import Averager, Metrics
+from audiocraft.solvers.tracking import Averager, MetricValues
 
 _NOISE, _FIXED_NOISE = 11, 12
 """Which random decision a generator is for."""
@@ -204,7 +204,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
             found = self.process.model(noisy, steps, condition=self.get_condition(audio)).sample
         return (found.float() - noise).square().mean(dim=(1, 2))
 
-    def train_step(self, batch: Tensor) -> Metrics:
+    def train_step(self, batch: Tensor) -> MetricValues:
         """batch [B, C, N]: find the noise of a step that is drawn for each row."""
 
         def loss(part: NoisyBatch) -> Tensor:
@@ -222,7 +222,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
             self.schedule.step()
         return {"loss": mean, **self.per_stage(torch.cat(rows).detach(), noisy.steps), "grad_norm": norm}
 
-    def validate(self) -> Metrics:
+    def validate(self) -> MetricValues:
         """Return the loss on fixed crops with fixed noise, and the log-mel distance of what is made of them in a few
         steps, in decibels, beside that of the codec's own decoding."""
         mean, distance = Averager(), MelDistance(self.config.sample_rate).to(self.runtime.device)

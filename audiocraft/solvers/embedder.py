@@ -20,7 +20,7 @@ from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
 from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
-from audiocraft.solvers.tracking import Averager, Metrics
+from audiocraft.solvers.tracking import Averager, MetricValues
 
 # A loss per word is small where most words are absent; so much it counts beside those of one choice.
 _WORDS = 10.0
@@ -65,7 +65,7 @@ class EmbedderSolver(StandardSolver[EmbedderSolverConfig, LabelledBatch]):
     def load_batch(self, step: int) -> LabelledBatch:
         return self.train_crops.batch(step)
 
-    def train_step(self, batch: LabelledBatch) -> Metrics:
+    def train_step(self, batch: LabelledBatch) -> MetricValues:
         with self.runtime.autocast():
             losses = self._losses(batch)
             loss = torch.stack(list(losses.values())).sum()
@@ -109,7 +109,7 @@ class EmbedderSolver(StandardSolver[EmbedderSolverConfig, LabelledBatch]):
         own = torch.arange(len(alike), device=alike.device)
         return (F.cross_entropy(alike, own) + F.cross_entropy(alike.T, own)) / 2
 
-    def validate(self) -> Metrics:
+    def validate(self) -> MetricValues:
         mean = Averager()
         for batch in self.valid_crops.fixed():
             losses = self._losses(batch)

@@ -35,7 +35,7 @@ from audiocraft.solvers.samples import SampleWriter, slugify
 from audiocraft.solvers.stateful import HasState
 from audiocraft.solvers.token_cache import batches
 from audiocraft.solvers.token_crops import TokenCrops
-from audiocraft.solvers.tracking import Averager, Metrics
+from audiocraft.solvers.tracking import Averager, MetricValues
 from audiocraft.types import ConditioningAttributes, ConditionType, SymbolicCondition
 
 CHORDS, DRUMS, MELODY = (JascoCondConst.CRD.value, JascoCondConst.DRM.value, JascoCondConst.MLD.value)
@@ -224,7 +224,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
 
     # ------------------------------------------------------------------ steps
 
-    def train_step(self, batch: FlowBatch) -> Metrics:
+    def train_step(self, batch: FlowBatch) -> MetricValues:
         """Forward, the error of the velocity, backward, optimise."""
 
         def loss(part: FlowBatch) -> Tensor:
@@ -244,13 +244,13 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         """`train_step`, by the original's name."""
         return {**metrics, **self.train_step(batch), "step": idx}
 
-    def validate(self) -> Metrics:
+    def validate(self) -> MetricValues:
         return self._measured("valid")
 
-    def evaluate(self) -> Metrics:
+    def evaluate(self) -> MetricValues:
         return self._measured("evaluate")
 
-    def _measured(self, split: Split) -> Metrics:
+    def _measured(self, split: Split) -> MetricValues:
         """Return the error on fixed clips, noises and times, and what the conditions of another clip add to it:
         nothing, as long as the model does not listen."""
         crops, mean = self.crops(split), Averager()

@@ -25,7 +25,7 @@ from audiocraft.solvers.lm_steps import TokenBatch
 from audiocraft.solvers.musicgen import MusicGenSolver
 from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime
-from audiocraft.solvers.tracking import Metrics
+from audiocraft.solvers.tracking import MetricValues
 from audiocraft.types import ConditioningAttributes
 
 
@@ -63,7 +63,7 @@ class MagnetSolver(MusicGenSolver):
             return int(random.integers(self.lm.n_q))
         return 0 if random.random() < share else int(random.integers(1, self.lm.n_q))
 
-    def train_step(self, batch: TokenBatch) -> Metrics:
+    def train_step(self, batch: TokenBatch) -> MetricValues:
         """Forward, cross entropy of what is masked, backward, optimise."""
 
         def loss(part: TokenBatch) -> Tensor:

@@ -22,14 +22,14 @@ from audiocraft.metrics.metric import Metric
 from audiocraft.metrics.reconstruction import si_snr
 from audiocraft.metrics.visqol import ViSQOL
 
-Section = Mapping[str, Any]
+ConfigSection = Mapping[str, Any]
 _NO_TENSORFLOW = (
     "metrics.fad.model is tf, but no TensorFlow is used here: set metrics.fad.model=embedder (its section names the "
     "embedder: embedder-nano, a folder, or clap:NAME); figures of another embedder do not compare with those of VGGish"
 )
 
 
-def get_fad(cfg: Section) -> FrechetAudioDistanceMetric:
+def get_fad(cfg: ConfigSection) -> FrechetAudioDistanceMetric:
     """Return the Fréchet distance of the section `metrics.fad`."""
     if cfg.get("model") == "tf":
         raise ConfigError(_NO_TENSORFLOW)
@@ -37,7 +37,7 @@ def get_fad(cfg: Section) -> FrechetAudioDistanceMetric:
     return FrechetAudioDistanceMetric(None, arguments.get("name", BUNDLED))
 
 
-def get_kldiv(cfg: Section) -> KLDivergenceMetric:
+def get_kldiv(cfg: ConfigSection) -> KLDivergenceMetric:
     """Return the divergence of labels of the section `metrics.kld`."""
     arguments = _chosen(cfg, "kld", {"embedder": ("name",), "passt": ("pretrained_length",)})
     if cfg["model"] == "passt":
@@ -45,19 +45,19 @@ def get_kldiv(cfg: Section) -> KLDivergenceMetric:
     return EmbedderKLDivergenceMetric(arguments.get("name", BUNDLED))
 
 
-def get_text_consistency(cfg: Section) -> TextConsistencyMetric:
+def get_text_consistency(cfg: ConfigSection) -> TextConsistencyMetric:
     """Return the consistency with texts of the section `metrics.text_consistency`."""
     names = ("model_path", "model_arch", "enable_fusion")
     return CLAPTextConsistencyMetric(**_chosen(cfg, "text_consistency", {"clap": names}))
 
 
-def get_chroma_cosine_similarity(cfg: Section) -> ChromaCosineSimilarityMetric:
+def get_chroma_cosine_similarity(cfg: ConfigSection) -> ChromaCosineSimilarityMetric:
     """Return the cosine of chroma of the section `metrics.chroma_cosine`."""
     names = ("sample_rate", "n_chroma", "radix2_exp", "argmax")
     return ChromaCosineSimilarityMetric(**_chosen(cfg, "chroma_cosine", {"chroma_base": names}))
 
 
-def get_visqol(cfg: Section) -> ViSQOL:
+def get_visqol(cfg: ConfigSection) -> ViSQOL:
     """ViSQOL of the section `metrics.visqol`."""
     unknown = sorted(set(cfg) - {"bin", "mode", "model"})
     if unknown:
@@ -65,7 +65,7 @@ def get_visqol(cfg: Section) -> ViSQOL:
     return ViSQOL(**cfg)
 
 
-_GENERATED: Mapping[str, Callable[[Section], Metric]] = {
+_GENERATED: Mapping[str, Callable[[ConfigSection], Metric]] = {
     "fad": get_fad,
     "kld": get_kldiv,
     "text_consistency": get_text_consistency,
@@ -83,7 +83,7 @@ class GeneratedMeasures:
         sections: `metrics`.
     """
 
-    def __init__(self, wanted: Mapping[str, bool], sections: Mapping[str, Section]) -> None:
+    def __init__(self, wanted: Mapping[str, bool], sections: Mapping[str, ConfigSection]) -> None:
         self.metrics: dict[str, Metric] = {}
         self.of_recordings: set[str] = set()
         for name in (name for name in _GENERATED if wanted.get(name)):
@@ -157,7 +157,7 @@ def evaluate_audio_reconstruction(y_pred: Tensor, y: Tensor, cfg: Any) -> dict[s
     return found
 
 
-def _chosen(cfg: Section, name: str, models: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+def _chosen(cfg: ConfigSection, name: str, models: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """Return the arguments of the model that a section chooses."""
     model = str(cfg.get("model"))
     if model not in models:

@@ -32,7 +32,7 @@ from audiocraft.solvers.samples import SampleWriter, slugify
 from audiocraft.solvers.stateful import HasState
 from audiocraft.solvers.token_cache import TokenCache, batches
 from audiocraft.solvers.token_crops import TokenCrops
-from audiocraft.solvers.tracking import Averager, Metrics
+from audiocraft.solvers.tracking import Averager, MetricValues
 from audiocraft.types import ConditioningAttributes
 from audiocraft.utils import distrib
 
@@ -173,7 +173,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         inputs = inputs.masked_fill(~batch.valid, self.lm.special_token_id)
         return TokenBatch(batch.codes, batch.attributes, batch.lengths, inputs)
 
-    def train_step(self, batch: TokenBatch) -> Metrics:
+    def train_step(self, batch: TokenBatch) -> MetricValues:
         """Forward, cross entropy per codebook, backward, optimise."""
 
         def loss(part: TokenBatch) -> Tensor:
@@ -193,10 +193,10 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         _, predicted = pattern.logit_places(len(pattern.valid_layout), keep_only_valid_steps=True)
         return (predicted.to(batch.codes.device) & batch.valid).sum(dim=(0, 2))
 
-    def validate(self) -> Metrics:
+    def validate(self) -> MetricValues:
         return self._measured("valid")
 
-    def evaluate(self) -> Metrics:
+    def evaluate(self) -> MetricValues:
         """Cross entropy where `base` is wanted, or nothing else is; and what is wanted of generated audio."""
         base = self.config.evaluate.metrics.get("base") or not self.generated
         return {**(self._measured("evaluate") if base else {}), **self.evaluate_audio_generation()}
@@ -217,7 +217,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
             self.generated.update(made, kept, wav, sizes, self.codec.sample_rate, texts)
         return self.generated.compute()
 
-    def _measured(self, split: Split) -> Metrics:
+    def _measured(self, split: Split) -> MetricValues:
         """Cross entropy of the fixed clips with their own conditions, and what other conditions add to it.
 
         The gaps are the first sign that the model obeys: they are zero as long as it does not listen.

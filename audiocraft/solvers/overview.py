@@ -13,7 +13,7 @@ from typing import Any, Literal
 from audiocraft.errors import AudioCraftError
 from audiocraft.solvers.run_config import CONFIG_FILE, read_config
 
-State = Literal["new", "running", "stopped", "done"]
+RunState = Literal["new", "running", "stopped", "done"]
 _HISTORY, _OWNER = "history.jsonl", "run.pid"
 
 
@@ -30,7 +30,7 @@ class RunView:
     """
 
     folder: Path
-    state: State
+    state: RunState
     step: int = 0
     total: int = 0
     changed: float | None = None
@@ -52,7 +52,7 @@ class RunView:
         process = _owner(folder / _OWNER)
         times = [path.stat().st_mtime for path in (folder / CONFIG_FILE, folder / _HISTORY) if path.exists()]
         if total and step >= total:
-            state: State = "done"
+            state: RunState = "done"
         else:
             state = "stopped" if process is None else "running"
         return cls(

@@ -18,7 +18,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.solvers.samples import slugify, write_sample
 from audiocraft.utils.files import atomic_write
 
-Audio = tuple[Tensor, int]
+AudioAndRate = tuple[Tensor, int]
 _REFERENCES = "reference"
 
 
@@ -57,15 +57,15 @@ class Sample:
     def __hash__(self) -> int:
         return hash(self.path)
 
-    def audio(self) -> Audio:
+    def audio(self) -> AudioAndRate:
         """wav [C, N] and its rate."""
         return audio_read(self.path)
 
-    def audio_prompt(self) -> Audio | None:
+    def audio_prompt(self) -> AudioAndRate | None:
         """Return what it goes on from, if anything."""
         return None if self.prompt is None else audio_read(self.prompt.path)
 
-    def audio_reference(self) -> Audio | None:
+    def audio_reference(self) -> AudioAndRate | None:
         """Return what it is compared with, if anything."""
         return None if self.reference is None else audio_read(self.reference.path)
 

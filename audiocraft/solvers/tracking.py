@@ -18,7 +18,7 @@ from audiocraft.solvers.loggers import RunLogger
 from audiocraft.solvers.sample_page import write_page
 from audiocraft.utils.files import atomic_write
 
-Metrics = Mapping[str, "float | Tensor"]
+MetricValues = Mapping[str, "float | Tensor"]
 
 
 class Averager:
@@ -30,7 +30,7 @@ class Averager:
         self.sums: dict[str, Any] = {}
         self.counts: dict[str, Any] = {}
 
-    def add(self, metrics: Metrics, weight: float = 1.0) -> None:
+    def add(self, metrics: MetricValues, weight: float = 1.0) -> None:
         for name, value in metrics.items():
             # Tensors are summed where they are: reading a number off a GPU would stop it.
             finite: Any = 1.0
@@ -100,7 +100,7 @@ class Tracking:
         if self.writes:
             atomic_write(self.path, "".join(json.dumps(entry) + "\n" for entry in self.history).encode())
 
-    def report(self, stage: str, step: int, metrics: Metrics) -> dict[str, Any]:
+    def report(self, stage: str, step: int, metrics: MetricValues) -> dict[str, Any]:
         """Remember the metrics of a stage at a step."""
         numbers = {name: float(value) for name, value in metrics.items()}
         entry = {

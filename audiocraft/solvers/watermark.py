@@ -10,7 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.audio.effects import Effect, compress_with_encodec, get_audio_effects, select_audio_effects
+from audiocraft.audio.effects import (
+    AudioEffect,
+    compress_with_encodec,
+    get_audio_effects,
+    select_audio_effects,
+)
 from audiocraft.config.data import Split
 from audiocraft.config.training import SolverConfig
 from audiocraft.config.watermark_training import WatermarkSolverConfig
@@ -39,7 +44,7 @@ from audiocraft.solvers.runs import load_codec
 from audiocraft.solvers.runtime import Runtime, trainable
 from audiocraft.solvers.samples import SampleWriter
 from audiocraft.solvers.stateful import HasState
-from audiocraft.solvers.tracking import Averager, Metrics
+from audiocraft.solvers.tracking import Averager, MetricValues
 
 __all__ = [
     "WatermarkSolver",
@@ -155,7 +160,7 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
             mask = mask * here
         return watermark, mask
 
-    def train_step(self, batch: Tensor) -> Metrics:
+    def train_step(self, batch: Tensor) -> MetricValues:
         """Mark, change, find; all losses at once. batch [B, 1, N]."""
         audio = batch.to(self.runtime.device, non_blocking=True)
         message = random_message(self.wm.nbits, len(audio))
@@ -240,15 +245,15 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
         """Decisions on audio [B, 1, N], as many of them as the configuration asks for."""
         return self.wm.detect_watermark(audio, every=self.config.decide_every)
 
-    def validate(self) -> Metrics:
+    def validate(self) -> MetricValues:
         """Return what is found on fixed crops behind each of the effects; `error` is the mean share of rows and of
         bits that are taken for what they are not, and a tenth of the decibels by which the mark is too loud."""
         return self._measured("valid", self.config.evaluate.metrics)
 
-    def evaluate(self) -> Metrics:
+    def evaluate(self) -> MetricValues:
         return self._measured("evaluate", {"base": True, **self.config.evaluate.metrics})
 
-    def _measured(self, split: Split, wanted: Mapping[str, bool]) -> Metrics:
+    def _measured(self, split: Split, wanted: Mapping[str, bool]) -> MetricValues:
         mean = Averager()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)  # always the same messages and the same effects
@@ -317,7 +322,7 @@ def evaluate_audio_watermark(y_pred: Tensor, y: Tensor, cfg: Any) -> dict[str, f
     return values
 
 
-def get_encodec_audio_effect(encodec_cfg: Any, sr: int) -> dict[str, Effect]:
+def get_encodec_audio_effect(encodec_cfg: Any, sr: int) -> dict[str, AudioEffect]:
     """Return effects that send audio through a neural codec: one for each number of codebooks.
 
     Args:
@@ -341,7 +346,7 @@ def _reader(settings: Any) -> Callable[[str], Any]:
     return lambda name: getattr(settings, name, None)
 
 
-def _effects(config: WatermarkSolverConfig) -> dict[str, Effect]:
+def _effects(config: WatermarkSolverConfig) -> dict[str, AudioEffect]:
     """Return every effect of the configuration, by name."""
     effects = get_audio_effects({"audio_effects": config.audio_effects})
     for name, entry in config.encodec.items():
@@ -352,7 +357,7 @@ def _effects(config: WatermarkSolverConfig) -> dict[str, Effect]:
     return effects
 
 
-def _behind(effect: Effect, marked: Tensor, clean: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _behind(effect: AudioEffect, marked: Tensor, clean: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Marked and clean rows [B, 1, N] behind an effect that makes the same random choices for both: [2 B, 1, N'], and
     the mask [B, 1, N']."""
     before = torch.get_rng_state()

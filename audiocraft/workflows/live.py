@@ -47,7 +47,7 @@ from audiocraft.workflows.takes import (
 
 _log = logging.getLogger(__name__)
 
-Listener = Callable[[Tensor], None]
+AudioListener = Callable[[Tensor], None]
 """Takes the next samples [C, n], float32."""
 
 AS_MADE = LevelSettings(strategy="none", loudness_compressor=False)
@@ -67,7 +67,7 @@ def render_live(
     request: GenerationRequest,
     path: str | os.PathLike[str] | None = None,
     *,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[AudioListener] = (),
     origin: Origin | None = None,
     finish: Finish | None = USUAL,
     progress: ProgressCallback | None = None,
@@ -182,7 +182,7 @@ def _finished(chunks: Iterator[Tensor], take: _Take, leaving: AudioProcessor) ->
 
 
 def _written(
-    recipe: Recipe, chunks: Iterator[Tensor], listeners: Sequence[Listener], target: Path, channels: int
+    recipe: Recipe, chunks: Iterator[Tensor], listeners: Sequence[AudioListener], target: Path, channels: int
 ) -> Rendered:
     try:
         return _to_file(recipe, chunks, listeners, target, channels)
@@ -193,7 +193,7 @@ def _written(
 
 
 def _to_file(
-    recipe: Recipe, chunks: Iterator[Tensor], listeners: Sequence[Listener], target: Path, channels: int
+    recipe: Recipe, chunks: Iterator[Tensor], listeners: Sequence[AudioListener], target: Path, channels: int
 ) -> Rendered:
     started = time.perf_counter()
     sidecar = sidecar_of(target)
@@ -213,7 +213,7 @@ def _to_file(
     return Rendered(path=target, sidecar=sidecar, recipe=recipe)
 
 
-def _listen(chunks: Iterator[Tensor], listeners: Sequence[Listener]) -> None:
+def _listen(chunks: Iterator[Tensor], listeners: Sequence[AudioListener]) -> None:
     for audio in chunks:
         if audio.shape[-1]:
             for listener in listeners:

@@ -21,7 +21,7 @@ def test_the_command_line_knows_the_same_formats() -> None:
 
 def test_the_server_knows_the_same_formats() -> None:
     schemas = pytest.importorskip("audiocraft.server.api.schemas")
-    assert set(get_args(schemas.AudioFormat)) == STREAM_FORMATS.keys()
+    assert set(get_args(schemas.AudioFormatName)) == STREAM_FORMATS.keys()
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 24000, 32000, 44100, 48000, 96000])

@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audiocraft.client.records import Generation
+from audiocraft.server.api.responses import GenerationAnswer
+
 if TYPE_CHECKING:
     from .conftest import Source
 
@@ -180,21 +183,38 @@ def test_functions_take_few_arguments(sources: list[Source]) -> None:
 
 
 def test_a_class_name_has_one_meaning(sources: list[Source]) -> None:
-    """One name is one thing. The client alone may use a name of the server's answers again, for the same thing: it
-    reads nothing there that the server does not say (docs/decisions/126-two-sides-of-one-name.md)."""
-    homes: dict[str, dict[str, ast.ClassDef]] = {}
+    """One name is one thing: no two classes share a name, and no type alias has the name of a class. Options of the
+    command line alone, which are read as `options.Key`, share words with the records that they become."""
+    homes: dict[str, set[str]] = {}
+    aliases: dict[str, set[str]] = {}
     for source in sources:
         for node in source.nodes:
             if isinstance(node, ast.ClassDef):
-                homes.setdefault(node.name, {})[source.name] = node
-    client, answers = "audiocraft.client.records", "audiocraft.server.api.responses"
-    double = {name: sorted(places) for name, places in homes.items() if len(places) > 1}
-    assert double == {"Generation": [client, answers]}, double
-    read, said = (
-        {part.target.id for part in home.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)}
-        for home in (homes["Generation"][client], homes["Generation"][answers])
-    )  # fmt: skip
-    assert read - said == {"raw"}, "the client's own field is the whole answer"
+                homes.setdefault(node.name, set()).add(source.name)
+        for name in () if source.name.startswith("audiocraft.cli.") else top_level_aliases(source):
+            aliases.setdefault(name, set()).add(source.name)
+    double = {
+        name: sorted(places | aliases.get(name, set()))
+        for name, places in homes.items()
+        if len(places) > 1 or name in aliases
+    }
+    assert not double, double
+
+
+def top_level_aliases(source: Source) -> list[str]:
+    """The names in CamelCase that a file gives to types or values: `Name = ...`."""
+    return [
+        target.id
+        for node in source.tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and re.fullmatch(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*", target.id)
+    ]
+
+
+def test_the_client_reads_only_what_the_server_says() -> None:
+    """The client's record of a piece has no field that the answer lacks, but `raw`, the whole answer."""
+    assert set(Generation.__dataclass_fields__) - set(GenerationAnswer.model_fields) == {"raw"}
 
 
 def test_tensors_say_where_they_are_made(sources: list[Source]) -> None:

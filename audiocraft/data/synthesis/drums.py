@@ -8,11 +8,11 @@ from types import MappingProxyType
 KICK, RIM, SNARE, CLAP, HAT, PEDAL, OPEN, RIDE, CRASH = 36, 37, 38, 39, 42, 44, 46, 51, 49
 TAMBOURINE, SHAKER = 54, 70
 
-Pattern = tuple[tuple[int, str], ...]
+DrumPattern = tuple[tuple[int, str], ...]
 
 _STRENGTH = MappingProxyType({"X": 1.15, "x": 1.0, "o": 0.6})
 
-PATTERNS: MappingProxyType[str, tuple[Pattern, ...]] = MappingProxyType(
+PATTERNS: MappingProxyType[str, tuple[DrumPattern, ...]] = MappingProxyType(
     {
         "rock": (
             ((KICK, "X.......x......."), (SNARE, "....X.......X..."), (HAT, "x.o.x.o.x.o.x.o.")),
@@ -57,15 +57,15 @@ PATTERNS: MappingProxyType[str, tuple[Pattern, ...]] = MappingProxyType(
     }
 )  # fmt: skip
 
-WALTZ: Pattern = ((KICK, "X..........."), (RIM, "....x...x..."), (HAT, "x...x...x..."))
+WALTZ: DrumPattern = ((KICK, "X..........."), (RIM, "....x...x..."), (HAT, "x...x...x..."))
 
 
-def draw_pattern(rng: random.Random, style: str, beats_per_bar: int) -> Pattern:
+def draw_pattern(rng: random.Random, style: str, beats_per_bar: int) -> DrumPattern:
     """Draw one of the style's patterns."""
     return WALTZ if beats_per_bar == 3 else rng.choice(PATTERNS[style])
 
 
-def strokes(pattern: Pattern) -> list[tuple[float, int, float]]:
+def strokes(pattern: DrumPattern) -> list[tuple[float, int, float]]:
     """(beat in the bar, drum, strength) of one bar, in time order."""
     found = [
         (step / 4, drum, _STRENGTH[mark])

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from audiocraft.data.synthesis.levels import SAMPLE_RATE
 
-Signal = NDArray[np.float64]
+Waveform = NDArray[np.float64]
 Rng = np.random.Generator
 
 
-def _seconds(size: int) -> Signal:
+def _seconds(size: int) -> Waveform:
     return np.arange(size) / SAMPLE_RATE
 
 
-def _noise(rng: Rng, size: int, low: float, high: float, slope: float = 0.0) -> Signal:
+def _noise(rng: Rng, size: int, low: float, high: float, slope: float = 0.0) -> Waveform:
     """Noise between two frequencies with soft edges; `slope` tilts it (-1 is pink-like)."""
     spectrum = np.fft.rfft(rng.standard_normal(size))
     frequency = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 1.0)
@@ -30,11 +30,11 @@ def _noise(rng: Rng, size: int, low: float, high: float, slope: float = 0.0) -> 
     return _unit(np.fft.irfft(spectrum * shape, size))
 
 
-def _unit(signal: Signal) -> Signal:
+def _unit(signal: Waveform) -> Waveform:
     return signal / max(float(np.sqrt(np.mean(signal**2))), 1e-9)
 
 
-def _slow(rng: Rng, size: int, period_s: float, low: float, high: float) -> Signal:
+def _slow(rng: Rng, size: int, period_s: float, low: float, high: float) -> Waveform:
     """Return a smooth random curve between two values that turns about every `period_s`."""
     count = max(4, int(size / SAMPLE_RATE / period_s) + 4)
     points = rng.uniform(low, high, count)
@@ -44,16 +44,16 @@ def _slow(rng: Rng, size: int, period_s: float, low: float, high: float) -> Sign
     return points[index] * (1 - blend) + points[index + 1] * blend
 
 
-def _phase(frequency: Signal) -> Signal:
+def _phase(frequency: Waveform) -> Waveform:
     return 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
 
 
-def _decay(size: int, seconds: float, attack_s: float = 0.002) -> Signal:
+def _decay(size: int, seconds: float, attack_s: float = 0.002) -> Waveform:
     time = _seconds(size)
     return np.minimum(time / attack_s, 1.0) * np.exp(-time / seconds)
 
 
-def _place(size: int, starts: Sequence[float], sound: Callable[[], Signal]) -> Signal:
+def _place(size: int, starts: Sequence[float], sound: Callable[[], Waveform]) -> Waveform:
     """Adds a new sound at each start second."""
     out = np.zeros(size)
     for start in starts:
@@ -64,7 +64,7 @@ def _place(size: int, starts: Sequence[float], sound: Callable[[], Signal]) -> S
     return out
 
 
-def _clicks(rng: Rng, size: int, per_second: float, click_s: float, low: float, high: float) -> Signal:
+def _clicks(rng: Rng, size: int, per_second: float, click_s: float, low: float, high: float) -> Waveform:
     """Many short bursts at random times and strengths, as one noise gated by their envelope."""
     impulses = (rng.random(size) < per_second / SAMPLE_RATE) * rng.exponential(1.0, size)
     kernel = np.exp(-np.arange(int(6 * click_s * SAMPLE_RATE)) / (click_s * SAMPLE_RATE))
@@ -78,28 +78,28 @@ def _steady_times(rng: Rng, size: int, period_s: float, unsteadiness: float) -> 
     return [max(0.0, period_s * (i + 0.1 + rng.uniform(-unsteadiness, unsteadiness))) for i in range(count)]
 
 
-def rain(rng: Rng, size: int) -> Signal:
+def rain(rng: Rng, size: int) -> Waveform:
     return _noise(rng, size, 900, 9000, -0.4) + 0.8 * _unit(_clicks(rng, size, 180, 0.002, 1500, 9000))
 
 
-def wind(rng: Rng, size: int) -> Signal:
+def wind(rng: Rng, size: int) -> Waveform:
     gust = _slow(rng, size, 1.6, 0.15, 1.0)
     whistle = _noise(rng, size, 420, 620) * gust**3
     return _noise(rng, size, 60, 420, -0.7) * gust + 0.4 * whistle
 
 
-def waves(rng: Rng, size: int) -> Signal:
+def waves(rng: Rng, size: int) -> Waveform:
     period = rng.uniform(3.5, 5.5)
     swell = 0.5 - 0.5 * np.cos(2 * np.pi * (_seconds(size) / period + rng.random()))
     return _noise(rng, size, 80, 900, -0.6) * (0.25 + swell) + 0.9 * _noise(rng, size, 1200, 7000) * swell**3
 
 
-def fire(rng: Rng, size: int) -> Signal:
+def fire(rng: Rng, size: int) -> Waveform:
     roar = _noise(rng, size, 50, 400, -0.5) * _slow(rng, size, 0.5, 0.5, 1.0)
     return 0.6 * roar + _unit(_clicks(rng, size, 14, 0.004, 1000, 8000))
 
 
-def stream(rng: Rng, size: int) -> Signal:
+def stream(rng: Rng, size: int) -> Waveform:
     bubbles = np.zeros(size)
     for start in rng.uniform(0, size / SAMPLE_RATE, int(14 * size / SAMPLE_RATE)):
         length = int(rng.uniform(0.03, 0.08) * SAMPLE_RATE)
@@ -110,21 +110,21 @@ def stream(rng: Rng, size: int) -> Signal:
     return 0.5 * _noise(rng, size, 400, 4000, -0.5) + _unit(bubbles)
 
 
-def crickets(rng: Rng, size: int) -> Signal:
+def crickets(rng: Rng, size: int) -> Waveform:
     pitch, rate, chirp = rng.uniform(3800, 4800), rng.uniform(2.2, 3.2), rng.uniform(28, 36)
     time = _seconds(size)
     gate = ((time * rate) % 1 < 0.45) * np.clip(np.sin(2 * np.pi * chirp * time), 0, 1)
     return gate * np.sin(2 * np.pi * pitch * time) + 0.03 * _noise(rng, size, 200, 4000)
 
 
-def engine(rng: Rng, size: int) -> Signal:
+def engine(rng: Rng, size: int) -> Waveform:
     speed = rng.uniform(28, 60) * _slow(rng, size, 2.5, 0.85, 1.2)
     phase = _phase(speed)
     tone = sum((np.sin(n * phase + 0.3 * n) / n**0.7 for n in range(1, 14)), np.zeros(size))
     return _unit(tone) + 0.35 * _noise(rng, size, 80, 1500, -0.5) * (0.6 + 0.4 * np.sin(phase))
 
 
-def helicopter(rng: Rng, size: int) -> Signal:
+def helicopter(rng: Rng, size: int) -> Waveform:
     rate = rng.uniform(9, 13)
     blade = (0.5 + 0.5 * np.cos(2 * np.pi * rate * _seconds(size))) ** 6
     return _noise(rng, size, 60, 900, -0.5) * (0.1 + blade) + 0.15 * np.sin(
@@ -132,14 +132,14 @@ def helicopter(rng: Rng, size: int) -> Signal:
     )
 
 
-def siren(rng: Rng, size: int) -> Signal:
+def siren(rng: Rng, size: int) -> Waveform:
     rate, low = rng.uniform(0.25, 0.6), rng.uniform(520, 680)
     sweep = 0.5 - 0.5 * np.cos(2 * np.pi * rate * _seconds(size))
     phase = _phase(low * 2.0**sweep)
     return np.sin(phase) + 0.35 * np.sin(2 * phase) + 0.2 * np.sin(3 * phase)
 
 
-def alarm(rng: Rng, size: int) -> Signal:
+def alarm(rng: Rng, size: int) -> Waveform:
     pitch, rate = rng.uniform(900, 2200), rng.uniform(2.0, 5.0)
     time = _seconds(size)
     gate = ((time * rate) % 1 < 0.5).astype(np.float64)
@@ -147,7 +147,7 @@ def alarm(rng: Rng, size: int) -> Signal:
     return gate * (np.sin(2 * np.pi * pitch * time) + 0.3 * np.sin(6 * np.pi * pitch * time))
 
 
-def clock(rng: Rng, size: int) -> Signal:
+def clock(rng: Rng, size: int) -> Waveform:
     tones = (rng.uniform(1800, 2600), rng.uniform(1300, 1700))
     out = np.zeros(size)
     length = int(0.05 * SAMPLE_RATE)
@@ -160,14 +160,14 @@ def clock(rng: Rng, size: int) -> Signal:
     return out
 
 
-def typing(rng: Rng, size: int) -> Signal:
+def typing(rng: Rng, size: int) -> Waveform:
     starts: list[float] = []
     time = 0.05
     while time < size / SAMPLE_RATE:
         starts.append(time)
         time += rng.uniform(0.08, 0.2) if rng.random() < 0.88 else rng.uniform(0.4, 0.8)
 
-    def key() -> Signal:
+    def key() -> Waveform:
         length = int(0.04 * SAMPLE_RATE)
         thock = np.sin(2 * np.pi * rng.uniform(280, 420) * _seconds(length)) * _decay(length, 0.01, 0.001)
         click = rng.standard_normal(length) * _decay(length, 0.004, 0.0005)
@@ -176,10 +176,10 @@ def typing(rng: Rng, size: int) -> Signal:
     return _place(size, starts, key)
 
 
-def footsteps(rng: Rng, size: int) -> Signal:
+def footsteps(rng: Rng, size: int) -> Waveform:
     pitch = rng.uniform(70, 120)
 
-    def step() -> Signal:
+    def step() -> Waveform:
         length = int(0.2 * SAMPLE_RATE)
         thump = np.sin(2 * np.pi * pitch * _seconds(length)) * _decay(length, 0.04)
         grit = _noise(rng, length, 400, 4000) * _decay(length, 0.03)
@@ -188,10 +188,10 @@ def footsteps(rng: Rng, size: int) -> Signal:
     return _place(size, _steady_times(rng, size, rng.uniform(0.45, 0.7), 0.04), step)
 
 
-def birds(rng: Rng, size: int) -> Signal:
+def birds(rng: Rng, size: int) -> Waveform:
     base = rng.uniform(2200, 3800)
 
-    def song() -> Signal:
+    def song() -> Waveform:
         notes = []
         for _ in range(rng.integers(2, 6)):
             length = int(rng.uniform(0.06, 0.16) * SAMPLE_RATE)
@@ -202,10 +202,10 @@ def birds(rng: Rng, size: int) -> Signal:
     return _place(size, _steady_times(rng, size, rng.uniform(0.8, 1.4), 0.3), song)
 
 
-def dog(rng: Rng, size: int) -> Signal:
+def dog(rng: Rng, size: int) -> Waveform:
     pitch = rng.uniform(260, 480)
 
-    def bark() -> Signal:
+    def bark() -> Waveform:
         length = int(rng.uniform(0.16, 0.24) * SAMPLE_RATE)
         sweep = pitch * (1 + 0.6 * np.sin(np.pi * np.linspace(0, 1, length)))
         phase = _phase(sweep)
@@ -219,8 +219,8 @@ def dog(rng: Rng, size: int) -> Signal:
     return _place(size, starts, bark)
 
 
-def drops(rng: Rng, size: int) -> Signal:
-    def drop() -> Signal:
+def drops(rng: Rng, size: int) -> Waveform:
+    def drop() -> Waveform:
         length = int(0.15 * SAMPLE_RATE)
         sweep = rng.uniform(700, 1300) * (1 + 0.7 * np.linspace(0, 1, length))
         return np.sin(_phase(sweep)) * _decay(length, 0.03)
@@ -228,7 +228,7 @@ def drops(rng: Rng, size: int) -> Signal:
     return _place(size, _steady_times(rng, size, rng.uniform(0.4, 0.9), 0.2), drop)
 
 
-def bell(rng: Rng, size: int) -> Signal:
+def bell(rng: Rng, size: int) -> Waveform:
     pitch = rng.uniform(280, 620)
     partials = (
         (0.5, 0.4, 2.0),
@@ -239,7 +239,7 @@ def bell(rng: Rng, size: int) -> Signal:
         (2.74, 0.4, 0.5),
     )
 
-    def strike() -> Signal:
+    def strike() -> Waveform:
         length = int(4 * SAMPLE_RATE)
         time = _seconds(length)
         tones = (w * np.sin(2 * np.pi * pitch * r * time) * np.exp(-time / d) for r, w, d in partials)
@@ -248,7 +248,7 @@ def bell(rng: Rng, size: int) -> Signal:
     return _place(size, _steady_times(rng, size, rng.uniform(1.2, 2.4), 0.02), strike)
 
 
-def door(rng: Rng, size: int) -> Signal:
+def door(rng: Rng, size: int) -> Waveform:
     """Return a creak, then a slam."""
     creak_s = min(rng.uniform(0.7, 1.3), 0.5 * size / SAMPLE_RATE)
     creak_size, slam_size = int(creak_s * SAMPLE_RATE), int(0.6 * SAMPLE_RATE)
@@ -260,8 +260,8 @@ def door(rng: Rng, size: int) -> Signal:
     return whole[:size]
 
 
-def whoosh(rng: Rng, size: int) -> Signal:
-    def pass_by() -> Signal:
+def whoosh(rng: Rng, size: int) -> Waveform:
+    def pass_by() -> Waveform:
         length = int(rng.uniform(0.6, 1.1) * SAMPLE_RATE)
         low, high = (_noise(rng, length, *band) for band in ((200, 900), (900, 5000)))
         shape = np.hanning(length) ** 2
@@ -270,8 +270,8 @@ def whoosh(rng: Rng, size: int) -> Signal:
     return _place(size, _steady_times(rng, size, rng.uniform(1.4, 2.0), 0.1), pass_by)
 
 
-def thunder(rng: Rng, size: int) -> Signal:
-    def clap() -> Signal:
+def thunder(rng: Rng, size: int) -> Waveform:
+    def clap() -> Waveform:
         length = int(3.5 * SAMPLE_RATE)
         rumble = (
             _noise(rng, length, 30, 220, -0.5) * _decay(length, 1.1, 0.08) * _slow(rng, length, 0.2, 0.4, 1.3)
@@ -282,7 +282,7 @@ def thunder(rng: Rng, size: int) -> Signal:
     return _place(size, _steady_times(rng, size, rng.uniform(3.0, 4.5), 0.1), clap)
 
 
-def explosion(rng: Rng, size: int) -> Signal:
+def explosion(rng: Rng, size: int) -> Waveform:
     length = max(size, SAMPLE_RATE)
     blast = _noise(rng, length, 40, 3000, -0.8) * _decay(length, 0.45) * 2
     boom = np.sin(_phase(45 + 60 * np.exp(-_seconds(length) / 0.15))) * _decay(length, 0.5)
@@ -290,11 +290,11 @@ def explosion(rng: Rng, size: int) -> Signal:
 
 
 # Sounds that go on, and sounds that happen: (function, seconds it takes at least, at most).
-LASTING: MappingProxyType[str, Callable[[Rng, int], Signal]] = MappingProxyType(
+LASTING: MappingProxyType[str, Callable[[Rng, int], Waveform]] = MappingProxyType(
     {"rain": rain, "wind": wind, "waves": waves, "fire": fire, "stream": stream, "crickets": crickets,
      "engine": engine, "helicopter": helicopter, "clock": clock, "typing": typing, "footsteps": footsteps}
 )  # fmt: skip
-EVENTS: MappingProxyType[str, tuple[Callable[[Rng, int], Signal], float, float]] = MappingProxyType(
+EVENTS: MappingProxyType[str, tuple[Callable[[Rng, int], Waveform], float, float]] = MappingProxyType(
     {"siren": (siren, 4.0, 8.0), "alarm": (alarm, 2.5, 6.0), "birds": (birds, 3.0, 7.0), "dog": (dog, 1.5, 4.0),
      "drops": (drops, 3.0, 6.0), "bell": (bell, 3.5, 7.0), "door": (door, 1.8, 2.6), "whoosh": (whoosh, 1.2, 4.0),
      "thunder": (thunder, 3.5, 6.0), "explosion": (explosion, 2.0, 3.0)}

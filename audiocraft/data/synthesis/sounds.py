@@ -91,7 +91,7 @@ LOUDNESS = -22.0
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SoundEvent:
     """One sound in a clip; seconds from its start, level in dB beside the others."""
 
     kind: str
@@ -108,7 +108,7 @@ class SoundScene:
     seed: int
     index: int
     duration: float
-    events: tuple[Event, ...]
+    events: tuple[SoundEvent, ...]
     captions: tuple[str, ...]
 
     @property
@@ -168,25 +168,27 @@ def _draw_kinds(rng: random.Random, *, held_out: bool) -> tuple[str, tuple[str, 
             return form, kinds
 
 
-def _lay_out(rng: random.Random, form: str, kinds: tuple[str, ...], duration: float) -> tuple[Event, ...]:
+def _lay_out(
+    rng: random.Random, form: str, kinds: tuple[str, ...], duration: float
+) -> tuple[SoundEvent, ...]:
     if form == "sequence":
         half = duration / 2
         return tuple(_event(rng, kind, place * half, (place + 1) * half) for place, kind in enumerate(kinds))
     events = []
     for kind in kinds:
         if kind in LASTING_KINDS:
-            events.append(Event(kind, 0.0, duration, -9.0 if form == "together" else 0.0))
+            events.append(SoundEvent(kind, 0.0, duration, -9.0 if form == "together" else 0.0))
         else:
             events.append(_event(rng, kind, 0.0, duration))
     return tuple(events)
 
 
-def _event(rng: random.Random, kind: str, earliest: float, latest: float) -> Event:
+def _event(rng: random.Random, kind: str, earliest: float, latest: float) -> SoundEvent:
     shortest, longest = _EVENT_SECONDS[kind]
     room = latest - earliest
     length = min(rng.uniform(shortest, longest), room)
     start = earliest + rng.uniform(0, min(room - length, 2.0))
-    return Event(kind, start, start + length, rng.uniform(-2, 0))
+    return SoundEvent(kind, start, start + length, rng.uniform(-2, 0))
 
 
 def _captions(rng: random.Random, form: str, kinds: tuple[str, ...]) -> tuple[str, ...]:

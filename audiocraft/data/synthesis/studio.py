@@ -17,31 +17,31 @@ from numpy.typing import NDArray
 
 from audiocraft.data.synthesis.levels import SAMPLE_RATE
 
-Signal = NDArray[np.float64]
+Waveform = NDArray[np.float64]
 _ROOM_BANDS = (250.0, 1000.0, 4000.0)
 _COMPRESSOR_HOP = 120
 
 
-def _rms(signal: Signal) -> float:
+def _rms(signal: Waveform) -> float:
     return max(float(np.sqrt(np.mean(signal**2))), 1e-9)
 
 
-def _convolve(signal: Signal, response: Signal) -> Signal:
+def _convolve(signal: Waveform, response: Waveform) -> Waveform:
     size = 1 << (len(signal) + len(response) - 1).bit_length()
     product = np.fft.rfft(signal, size) * np.fft.rfft(response, size)
     return np.fft.irfft(product, size)[: len(signal)]
 
 
-def shape(signal: Signal, curve: Callable[[Signal], Signal]) -> Signal:
+def shape(signal: Waveform, curve: Callable[[Waveform], Waveform]) -> Waveform:
     """Multiplies the spectrum by `curve` of the frequency in hertz."""
     frequency = np.fft.rfftfreq(len(signal), 1 / SAMPLE_RATE)
     return np.fft.irfft(np.fft.rfft(signal) * curve(np.maximum(frequency, 1.0)), len(signal))
 
 
-def equalise(signal: Signal, bands: Sequence[tuple[float, float, float]]) -> Signal:
+def equalise(signal: Waveform, bands: Sequence[tuple[float, float, float]]) -> Waveform:
     """Bells of (centre in hertz, width in octaves, gain in dB)."""
 
-    def curve(frequency: Signal) -> Signal:
+    def curve(frequency: Waveform) -> Waveform:
         gain = np.zeros_like(frequency)
         for centre, width, decibels in bands:
             gain += decibels * np.exp(-((np.log2(frequency / centre) / width) ** 2))
@@ -50,12 +50,14 @@ def equalise(signal: Signal, bands: Sequence[tuple[float, float, float]]) -> Sig
     return shape(signal, curve)
 
 
-def filtered(signal: Signal, low: float, high: float) -> Signal:
+def filtered(signal: Waveform, low: float, high: float) -> Waveform:
     """Keeps what lies between two frequencies, with slopes of 12 dB an octave."""
     return shape(signal, lambda f: 1 / np.sqrt((1 + (low / f) ** 4) * (1 + (f / high) ** 4)))
 
 
-def room(signal: Signal, seconds: float, damping: float, predelay: float, share: float, seed: int) -> Signal:
+def room(
+    signal: Waveform, seconds: float, damping: float, predelay: float, share: float, seed: int
+) -> Waveform:
     """Adds a room of its own noise: high frequencies die first.
 
     Args:
@@ -81,7 +83,7 @@ def room(signal: Signal, seconds: float, damping: float, predelay: float, share:
     return signal + share * _convolve(signal, response)
 
 
-def echo(signal: Signal, seconds: float, feedback: float, share: float) -> Signal:
+def echo(signal: Waveform, seconds: float, feedback: float, share: float) -> Waveform:
     """Repeats that fade."""
     delay, out, level = int(seconds * SAMPLE_RATE), signal.copy(), share
     for number in range(1, 7):
@@ -93,25 +95,25 @@ def echo(signal: Signal, seconds: float, feedback: float, share: float) -> Signa
     return out
 
 
-def warp(signal: Signal, positions: Signal) -> Signal:
+def warp(signal: Waveform, positions: Waveform) -> Waveform:
     """Return the signal at fractional positions in samples."""
     return np.interp(positions, np.arange(len(signal)), signal)
 
 
-def chorus(signal: Signal, rate: float, depth_s: float, share: float) -> Signal:
+def chorus(signal: Waveform, rate: float, depth_s: float, share: float) -> Waveform:
     """Return a detuned copy: a delay that swings."""
     index = np.arange(len(signal), dtype=np.float64)
     swing = 0.5 + 0.5 * np.sin(2 * np.pi * rate * index / SAMPLE_RATE)
     return signal + share * warp(signal, index - SAMPLE_RATE * (0.008 + depth_s * swing))
 
 
-def tremolo(signal: Signal, rate: float, depth: float) -> Signal:
+def tremolo(signal: Waveform, rate: float, depth: float) -> Waveform:
     """Loudness that swings."""
     swing = 0.5 + 0.5 * np.sin(2 * np.pi * rate * np.arange(len(signal)) / SAMPLE_RATE)
     return signal * (1 - depth * swing)
 
 
-def drive(signal: Signal, gain: float, bias: float) -> Signal:
+def drive(signal: Waveform, gain: float, bias: float) -> Waveform:
     """Soft clipping; a bias adds even harmonics. At twice the rate, so that little folds back."""
     level = _rms(signal)
     spectrum = np.fft.rfft(signal / level * gain)
@@ -120,7 +122,7 @@ def drive(signal: Signal, gain: float, bias: float) -> Signal:
     return np.fft.irfft(np.fft.rfft(clipped)[: len(spectrum)], len(signal)) / 2 * level / gain**0.7
 
 
-def tape(signal: Signal, wow: float, flutter: float, hiss: float, top: float, seed: int) -> Signal:
+def tape(signal: Waveform, wow: float, flutter: float, hiss: float, top: float, seed: int) -> Waveform:
     """An old tape: speed that wavers (shares of 1), hiss (beside the signal), and less treble (hertz)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     time = np.arange(len(signal)) / SAMPLE_RATE
@@ -131,7 +133,7 @@ def tape(signal: Signal, wow: float, flutter: float, hiss: float, top: float, se
     return filtered(drive(wavering, 0.6, 0.05), 40.0, top) + noise
 
 
-def compress(signal: Signal, threshold_db: float, ratio: float) -> Signal:
+def compress(signal: Waveform, threshold_db: float, ratio: float) -> Waveform:
     """Makes loud passages (beside the mean level) quieter; 5 ms attack, 80 ms release."""
     hops = -(-len(signal) // _COMPRESSOR_HOP)
     padded = np.pad(signal, (0, hops * _COMPRESSOR_HOP - len(signal)))
@@ -145,7 +147,7 @@ def compress(signal: Signal, threshold_db: float, ratio: float) -> Signal:
     return signal * 10 ** (-smooth / 20)
 
 
-def crush(signal: Signal, bits: float, rate: float) -> Signal:
+def crush(signal: Waveform, bits: float, rate: float) -> Waveform:
     """Few bits and a low sample rate, held."""
     step = 2 * _rms(signal) * 4 / 2**bits
     held = signal[(np.arange(len(signal)) // (SAMPLE_RATE / rate) * (SAMPLE_RATE / rate)).astype(int)]
@@ -159,11 +161,11 @@ class Effect:
     name: str
     settings: dict[str, Any]
 
-    def __call__(self, signal: Signal) -> Signal:
+    def __call__(self, signal: Waveform) -> Waveform:
         return _EFFECTS[self.name](signal, **self.settings)
 
 
-_EFFECTS: dict[str, Callable[..., Signal]] = {
+_EFFECTS: dict[str, Callable[..., Waveform]] = {
     "equaliser": equalise, "filter": filtered, "room": room, "echo": echo, "chorus": chorus, "tremolo": tremolo,
     "drive": drive, "tape": tape, "compressor": compress, "crush": crush,
 }  # fmt: skip
@@ -237,7 +239,7 @@ def _draw_equaliser(rng: random.Random, count: int, strongest: float) -> Effect:
     return Effect("equaliser", {"bands": bands})
 
 
-def apply(chain: Sequence[Effect], signal: Signal) -> Signal:
+def apply(chain: Sequence[Effect], signal: Waveform) -> Waveform:
     """Return the signal through every effect of a chain, in order."""
     for effect in chain:
         signal = effect(signal)

@@ -22,7 +22,7 @@ from audiocraft.models.detectors.in_domain import Domain
 from audiocraft.models.loaders import load_network
 
 BUNDLED = "analysis-nano"
-Step = Callable[[float], object]
+ShareReport = Callable[[float], object]
 """Told how much of some work is done, from 0 to 1."""
 _CLASSES: Mapping[str, type[nn.Module]] = {
     "mpd": MultiPeriodDiscriminator,
@@ -74,7 +74,7 @@ class Detector(nn.Module):
         return {name: score_of(logits) for name, (logits, _) in self(wav).items()}
 
     @torch.inference_mode()
-    def judge(self, wav: Tensor, *, most: int | None = None, step: Step | None = None) -> Windows:
+    def judge(self, wav: Tensor, *, most: int | None = None, step: ShareReport | None = None) -> Windows:
         """wav [N], on any device -> raw scores of its windows; a shorter one is filled by repeating it. Silent windows
         are not listened to: their scores and their distance are 0.
 

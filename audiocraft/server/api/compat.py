@@ -19,12 +19,12 @@ from audiocraft.server.api.deps import GenerateCaller, ServicesDep
 from audiocraft.server.api.files import file_of
 from audiocraft.server.api.responses import PROBLEMS
 from audiocraft.server.api.schemas import (
-    AudioFormat,
+    AudioFormatName,
     GenerationBody,
-    Guidance,
+    GuidanceScale,
     Kind,
     ModelName,
-    Prompt,
+    PromptText,
     Seconds,
     Seed,
     Share,
@@ -61,7 +61,7 @@ class TextToAudioBody(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": "calm piano, 80 bpm", "duration": 5}]})
 
-    text: Prompt = Field(description="What it should sound like.")
+    text: PromptText = Field(description="What it should sound like.")
     duration: Seconds = Field(default=10.0, description="Seconds.")
     temperature: Temperature | None = Field(
         default=None,
@@ -74,7 +74,7 @@ class TextToAudioBody(Strict):
         default=None,
         description="Choose among those that have this probability together; 0 leaves it to top_k.",
     )
-    cfg_coef: Guidance | None = Field(
+    cfg_coef: GuidanceScale | None = Field(
         default=None, description="Left out, it is what suits the model; 3 for the released ones."
     )
     seed: Seed | None = Field(default=None, description="Same seed, same audio.")
@@ -114,7 +114,7 @@ class AudioGenerateBody(Strict):
     audio_length: Seconds = Field(default=10.0, description="Seconds.")
     audio_start: float = Field(default=0.0, description="Must be 0.")
     negative_prompt: str | None = Field(default=None, description="Refused: the models know no such thing.")
-    guidance_scale: Guidance | None = Field(
+    guidance_scale: GuidanceScale | None = Field(
         default=None, description="How strictly the words are followed; by default what suits the model."
     )
     num_inference_steps: int | None = Field(
@@ -214,7 +214,7 @@ def _words(text: str, field: str) -> str:
 
 
 async def _file(
-    services: Services, who: Principal, body: GenerationBody, format: AudioFormat, request: Request
+    services: Services, who: Principal, body: GenerationBody, format: AudioFormatName, request: Request
 ) -> Response:
     job, _ = await submission.submit(services, who, body)
     try:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from audiocraft.config.limits import EndingKind
-from audiocraft.server.api.schemas import AudioInput, ModelName, PlanBody, Prompt, RegionBody, Seed
+from audiocraft.server.api.schemas import AudioInput, ModelName, PlanBody, PromptText, RegionBody, Seed
 from audiocraft.server.api.studio_bodies import StudioBody, Tempo
 
 EditKind = Literal["redo", "extend", "loop", "end", "restyle"]
@@ -48,7 +48,7 @@ class EditBody(StudioBody):
         "tempo, bars and chords as `prompt` says."
     )
     audio: AudioInput = Field(description="The piece.")
-    prompt: Prompt = Field(default="", description="What is new; by default the words of the piece.")
+    prompt: PromptText = Field(default="", description="What is new; by default the words of the piece.")
     region: RegionBody | None = Field(
         default=None, description="With redo: what is made anew; the rest stays."
     )

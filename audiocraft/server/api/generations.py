@@ -12,7 +12,7 @@ from audiocraft.server.api import submission
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
 from audiocraft.server.api.responses import (
     PROBLEMS,
-    Generation,
+    GenerationAnswer,
     GenerationPage,
     WebhookFacts,
     generation_of,
@@ -36,7 +36,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 
 
 FINISHED: dict[int | str, dict[str, Any]] = {
-    200: {"model": Generation, "description": "Finished within the time of `Prefer: wait`."}
+    200: {"model": GenerationAnswer, "description": "Finished within the time of `Prefer: wait`."}
 }
 
 
@@ -56,7 +56,7 @@ class Asking:
     key: str | None
     prefer: str | None
 
-    async def accepted(self, body: submission.AnyBody) -> Generation:
+    async def accepted(self, body: submission.AnyBody) -> GenerationAnswer:
         """Store what is asked for -> its job as it is at once, or after the time that `prefer` names."""
         services, response = self.services, self.response
         if self.key is None:  # with a key it may be one that is known already
@@ -94,7 +94,7 @@ AskingDep = Annotated[Asking, Depends(_asking)]
 
 
 @router.post("", status_code=202, responses=FINISHED)
-async def create_generation(body: GenerationBody, asking: AskingDep) -> Generation:
+async def create_generation(body: GenerationBody, asking: AskingDep) -> GenerationAnswer:
     """Ask for a piece of music, a sound, a continuation, or something after a melody or a style."""
     return await asking.accepted(body)
 
@@ -120,7 +120,7 @@ def list_generations(
 
 
 @router.get("/{job}")
-async def get_generation(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
+async def get_generation(job: JobId, services: ServicesDep, who: GenerateCaller) -> GenerationAnswer:
     """How far a piece is."""
     return await run_query(services, _shown, services, job, who.owner)
 
@@ -128,13 +128,13 @@ async def get_generation(job: JobId, services: ServicesDep, who: GenerateCaller)
 @router.patch("/{job}")
 def change_generation(
     job: JobId, body: MetadataBody, services: ServicesDep, who: GenerateCaller
-) -> Generation:
+) -> GenerationAnswer:
     """Give a piece a title or other words of your own; its audio and the request that made it stay as they are."""
     return shown(services, services.store.annotate(job, body.metadata, most=MOST_METADATA, owner=who.owner))
 
 
 @router.post("/{job}/cancel")
-def cancel_generation(job: JobId, services: ServicesDep, who: GenerateCaller) -> Generation:
+def cancel_generation(job: JobId, services: ServicesDep, who: GenerateCaller) -> GenerationAnswer:
     """Stop a piece. One that has ended stays as it is, so this may be repeated."""
     return shown(services, submission.cancel(services, job, who.owner))
 
@@ -145,7 +145,7 @@ def delete_generation(job: JobId, services: ServicesDep, who: GenerateCaller) ->
     submission.delete(services, job, who.owner)
 
 
-def shown(services: Services, job: GenerationJob) -> Generation:
+def shown(services: Services, job: GenerationJob) -> GenerationAnswer:
     """Return a job as an answer, with its place in the queue and how far its webhook is."""
     found = generation_of(job, position=_position(services, job))
     if job.webhook_url is not None and (state := webhook_state(services.database, job.id)) is not None:
@@ -154,7 +154,7 @@ def shown(services: Services, job: GenerationJob) -> Generation:
     return found
 
 
-def _shown(services: Services, job: str, owner: str) -> Generation:
+def _shown(services: Services, job: str, owner: str) -> GenerationAnswer:
     return shown(services, services.store.get(job, owner=owner))
 
 

@@ -17,7 +17,15 @@ from audiocraft.music.planning import ScoreSettings, make_plan
 from audiocraft.music.ranking import PlanFigures, ranked
 from audiocraft.server.api.deps import GenerateCaller
 from audiocraft.server.api.responses import PROBLEMS
-from audiocraft.server.api.schemas import GenerationBody, PlanBody, Prompt, Seconds, SectionBody, Seed, Strict
+from audiocraft.server.api.schemas import (
+    GenerationBody,
+    PlanBody,
+    PromptText,
+    Seconds,
+    SectionBody,
+    Seed,
+    Strict,
+)
 from audiocraft.server.api.scores import body_of_plan, score_of
 from audiocraft.types import ScorePlan
 
@@ -40,7 +48,7 @@ class PlansBody(Strict):
         }
     )
 
-    prompt: Prompt = Field(default="", description="What it should sound like.")
+    prompt: PromptText = Field(default="", description="What it should sound like.")
     plan: PlanBody | None = Field(default=None, description="Tempo, key or chords that are set outright.")
     duration: Seconds = Field(default=10.0, description="Seconds; a chart says its own.")
     seed: Seed = Field(default=0, description="Of the first plan; the next ones have the seeds that follow.")

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from audiocraft.music.harmony import parse_key
-from audiocraft.server.api.schemas import AudioInput, ModelName, Prompt, Seed, Strict
+from audiocraft.server.api.schemas import AudioInput, ModelName, PromptText, Seed, Strict
 from audiocraft.server.api.spelling import named
-from audiocraft.server.api.studio_bodies import Progression, StudioBody, Tempo, Word
+from audiocraft.server.api.studio_bodies import Progression, ShortText, StudioBody, Tempo
 from audiocraft.server.api.timed_bodies import Second
 
 PauseMusic = Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)]
@@ -21,7 +21,7 @@ class ChapterBody(Strict):
     """A chapter, which begins at this second of the voice."""
 
     start: Second = Field(description="Seconds.")
-    title: Word = Field(description="What it is called.")
+    title: ShortText = Field(description="What it is called.")
 
 
 class PodcastBody(StudioBody):
@@ -95,12 +95,12 @@ class BankBody(StudioBody):
     )
 
     kind: Literal["bank"] = Field(default="bank", description="As answers say it.")
-    prompt: Prompt = Field(default="", description="Words for all of its music.")
-    locations: Annotated[list[Word], Field(min_length=1, max_length=8)] = Field(
+    prompt: PromptText = Field(default="", description="Words for all of its music.")
+    locations: Annotated[list[ShortText], Field(min_length=1, max_length=8)] = Field(
         default_factory=lambda: ["neutral"],
         description="Where music plays: forest, ocean, city, dungeon, neutral or any words.",
     )
-    environments: Annotated[list[Word], Field(max_length=8)] | None = Field(
+    environments: Annotated[list[ShortText], Field(max_length=8)] | None = Field(
         default=None, description="Places whose sound is in it; by default the locations but for neutral."
     )
     ambience_seconds: Annotated[float, Field(ge=20, le=1800, allow_inf_nan=False)] = Field(

@@ -68,7 +68,7 @@ class WebhookFacts(BaseModel):
     next_at: datetime | None = Field(description="When it is sent next.")
 
 
-class Generation(BaseModel):
+class GenerationAnswer(BaseModel):
     """A piece that was asked for, and how far it is."""
 
     id: str
@@ -108,7 +108,7 @@ class GenerationPage(BaseModel):
     """Some pieces, the newest first; `next` continues after them."""
 
     object: Literal["list"] = "list"
-    data: list[Generation]
+    data: list[GenerationAnswer]
     next: str | None = Field(default=None, description="The `after` of the next page; null on the last.")
 
 
@@ -212,7 +212,7 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def generation_of(job: GenerationJob, *, position: int | None = None) -> Generation:
+def generation_of(job: GenerationJob, *, position: int | None = None) -> GenerationAnswer:
     """Return a job as its owner sees it."""
     base = f"/v1/generations/{job.id}"
     audio = None
@@ -223,7 +223,7 @@ def generation_of(job: GenerationJob, *, position: int | None = None) -> Generat
             seconds=job.samples / job.sample_rate,
             complete=job.status == "succeeded",
         )
-    return Generation.model_validate(
+    return GenerationAnswer.model_validate(
         {
             "id": job.id, "status": job.status, "kind": job.kind, "model": job.model,
             "prompt": job.prompt, "duration": job.duration, "seed": job.seed,

@@ -52,7 +52,7 @@ def _run(name: str, folder: Folder) -> Path:
     return found
 
 
-Run = Annotated[Path, Depends(_run)]
+RunPath = Annotated[Path, Depends(_run)]
 
 
 @router.get("/runs")
@@ -81,7 +81,7 @@ def _row(view: RunView) -> str:
 
 
 @router.get("/runs/{name}/")
-def show(run: Run) -> HTMLResponse:
+def show(run: RunPath) -> HTMLResponse:
     """One run: its figures and samples, an epoch a column."""
     view, title = RunView.of(run), escape(run.name)
     state = f"<p>{escape(view.state)}, step {view.step} of {view.total} · <a href=/runs>all runs</a></p>"
@@ -90,7 +90,7 @@ def show(run: Run) -> HTMLResponse:
 
 
 @router.get("/runs/{name}/samples/{step}/{file}")
-def sample(step: str, file: str, run: Run) -> FileResponse:
+def sample(step: str, file: str, run: RunPath) -> FileResponse:
     """A sample of a run."""
     known = {path.name: path for path in RunView.of(run).samples.glob("step_*") if path.is_dir()}
     sounds = (

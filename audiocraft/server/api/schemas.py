@@ -34,10 +34,10 @@ JobKind = Literal[
     "music", "sound", "continuation", "melody", "style", "drums", "song", "edit", "podcast", "bank"
 ]  # fmt: skip
 """What a job may be: a piece of one model, or something of the studio."""
-AudioFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
+AudioFormatName = Literal["wav", "flac", "mp3", "opus", "pcm", "f32"]
 DownloadFormat = Literal["wav", "flac", "mp3", "opus", "pcm", "f32", "acx"]
 FormatQuery = Annotated[
-    AudioFormat,
+    AudioFormatName,
     Query(description=", ".join(f"{form.name}: {form.title}" for form in STREAM_FORMATS.values())),
 ]
 DownloadQuery = Annotated[
@@ -54,7 +54,7 @@ NEEDS_AUDIO: tuple[Kind, ...] = ("continuation", "melody", "style", "drums")
 # JavaScript and some databases lose larger whole numbers.
 SERVER_MAX_SEED = min(MAX_SEED, 2**53 - 1)
 
-Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS, pattern=r"^[^\x00]*$")]
+PromptText = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS, pattern=r"^[^\x00]*$")]
 ModelName = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
 ]
@@ -64,7 +64,7 @@ Seed = Annotated[int, Field(ge=0, le=SERVER_MAX_SEED)]
 Temperature = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 TopK = Annotated[int, Field(ge=0, le=100_000)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Guidance = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+GuidanceScale = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Passes = Annotated[int, Field(ge=1, le=1000)]
 Tolerance = Annotated[float, Field(ge=1e-7, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -161,7 +161,7 @@ class StyleBody(Strict):
 class SectionBody(Strict):
     """A part of a longer piece; the prompt of the whole holds throughout."""
 
-    prompt: Prompt = Field(description="What this part should sound like.")
+    prompt: PromptText = Field(description="What this part should sound like.")
     duration_ms: Annotated[int, Field(ge=500, le=3_600_000)] = Field(description="Milliseconds.")
     styles: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=10)
@@ -226,7 +226,7 @@ class GenerationBody(Strict, EffortBody):
     )
 
     kind: Kind = Field(default="music", description="What the audio, where there is one, is used for.")
-    prompt: Prompt = Field(default="", description="What it should sound like.")
+    prompt: PromptText = Field(default="", description="What it should sound like.")
     model: ModelName | None = Field(default=None, description="One of /v1/models; by default the server's.")
     adapters: Annotated[list[AdapterBody], Field(max_length=8)] = Field(
         default_factory=list,
@@ -247,16 +247,16 @@ class GenerationBody(Strict, EffortBody):
         default=None,
         description="Choose among those that have this probability together; 0 leaves it to top_k.",
     )
-    guidance: Guidance | None = Field(
+    guidance: GuidanceScale | None = Field(
         default=None, description="How strictly the prompt is followed; by default what suits the model."
     )
-    guidance_beta: Guidance | None = Field(
+    guidance_beta: GuidanceScale | None = Field(
         default=None, description="How strictly the words are followed beside a melody or style."
     )
-    guidance_text: Guidance | None = Field(
+    guidance_text: GuidanceScale | None = Field(
         default=None, description="With flows: how much the words alone count beside all that is followed."
     )
-    least_guidance: Guidance | None = Field(
+    least_guidance: GuidanceScale | None = Field(
         default=None,
         description="With masked models: what guidance falls to while less and less is masked.",
     )
@@ -331,7 +331,7 @@ class GenerationBody(Strict, EffortBody):
         default=4, description="Of `chords` that are written in bars."
     )
     plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
-    negative: Prompt | None = Field(
+    negative: PromptText | None = Field(
         default=None, description="What it should not be; guidance leads away from it."
     )
     loop: Annotated[int, Field(ge=1, le=MOST_BARS)] | None = Field(

@@ -18,7 +18,7 @@ from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
 from audiocraft.server.api.followers import AudioFollower, EventFollower, StreamBroken
 from audiocraft.server.api.generations import JobId
 from audiocraft.server.api.responses import PROBLEMS
-from audiocraft.server.api.schemas import AUDIO_CONTENT, AudioFormat, FormatQuery
+from audiocraft.server.api.schemas import AUDIO_CONTENT, AudioFormatName, FormatQuery
 from audiocraft.server.jobs.records import TERMINAL, GenerationJob
 from audiocraft.server.services import Services
 
@@ -128,7 +128,7 @@ async def stream_events(
 async def stream_of(
     services: Services,
     job: GenerationJob,
-    format: AudioFormat,
+    format: AudioFormatName,
     request: Request,
     *,
     limits: StreamLimits | None = None,

@@ -12,7 +12,7 @@ from audiocraft.server.api.edit_bodies import EditBody
 from audiocraft.server.api.files import PacedFile
 from audiocraft.server.api.generations import FINISHED, AskingDep, JobId
 from audiocraft.server.api.production_bodies import BankBody, PodcastBody
-from audiocraft.server.api.responses import PROBLEMS, Generation
+from audiocraft.server.api.responses import PROBLEMS, GenerationAnswer
 from audiocraft.server.api.studio_bodies import SongBody
 from audiocraft.server.errors import NotFound, NotReady
 
@@ -22,28 +22,28 @@ router = APIRouter(prefix="/v1", tags=["studio"], responses=PROBLEMS)
 
 
 @router.post("/songs", status_code=202, responses=FINISHED)
-async def create_song(body: SongBody, asking: AskingDep) -> Generation:
+async def create_song(body: SongBody, asking: AskingDep) -> GenerationAnswer:
     """Ask for a song: sections with prompts of their own in one key and tempo, mixed and mastered. With `base`, only
     what differs from an earlier song is made."""
     return await asking.accepted(body)
 
 
 @router.post("/edits", status_code=202, responses=FINISHED)
-async def create_edit(body: EditBody, asking: AskingDep) -> Generation:
+async def create_edit(body: EditBody, asking: AskingDep) -> GenerationAnswer:
     """Change a piece: a region made anew, more bars, a loop, an ending, another style. The piece stays; what comes of
     it is another one, which outside of `result.changed` is the same."""
     return await asking.accepted(body)
 
 
 @router.post("/podcasts", status_code=202, responses=FINISHED)
-async def create_podcast(body: PodcastBody, asking: AskingDep) -> Generation:
+async def create_podcast(body: PodcastBody, asking: AskingDep) -> GenerationAnswer:
     """Make an episode around a voice: music before, under and after it, sounds between chapters, the loudness of
     podcasts. `episode.mp3` among its files has the chapters."""
     return await asking.accepted(body)
 
 
 @router.post("/banks", status_code=202, responses=FINISHED)
-async def create_bank(body: BankBody, asking: AskingDep) -> Generation:
+async def create_bank(body: BankBody, asking: AskingDep) -> GenerationAnswer:
     """Make the audio of a game: layers that follow tension and location, stingers, the sound of places. `bank.zip`
     among its files is a folder that Godot and Web Audio read as it is; its audio goes through the levels of tension."""
     return await asking.accepted(body)

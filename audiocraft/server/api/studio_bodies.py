@@ -19,7 +19,7 @@ from audiocraft.server.api.schemas import (
     MetadataName,
     MetadataWord,
     ModelName,
-    Prompt,
+    PromptText,
     Seconds,
     Seed,
     Strict,
@@ -39,7 +39,7 @@ from audiocraft.workflows.studio.project import (
 Decibels = Annotated[float, Field(ge=-40, le=20, allow_inf_nan=False)]
 Pan = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Tempo = Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]*$")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]*$")]
 
 
 def _spelled(chords: object) -> object:
@@ -76,7 +76,7 @@ class StudioBody(Strict):
 class LayerBody(Strict):
     """Something that plays along in a section."""
 
-    prompt: Prompt = Field(description="What plays along.")
+    prompt: PromptText = Field(description="What plays along.")
     seed: Seed | None = Field(default=None, description="By default drawn from the section's.")
     gain_db: Decibels = Field(default=-4.0, description="Beside the section's own take.")
     pan: Pan = Field(default=0.0, description="-1 is left, 1 right.")
@@ -85,10 +85,10 @@ class LayerBody(Strict):
 class SongSectionBody(Strict):
     """Some bars of a song."""
 
-    name: Word | None = Field(
+    name: ShortText | None = Field(
         default=None, description="Such as verse 2: sections of one name share progression and seed."
     )
-    prompt: Prompt = Field(description="What this section sounds like.")
+    prompt: PromptText = Field(description="What this section sounds like.")
     bars: Annotated[int, Field(ge=1, le=MOST_BARS)] | None = Field(
         default=None, description="By default 8, or what `duration` leaves."
     )
@@ -107,7 +107,7 @@ class SongSectionBody(Strict):
 class SongEffectBody(Strict):
     """A sound at a place of a song."""
 
-    prompt: Prompt = Field(description="What it sounds like.")
+    prompt: PromptText = Field(description="What it sounds like.")
     at: Annotated[str, StringConstraints(min_length=1, max_length=80)] = Field(
         default="0", description="Seconds, or a place such as `chorus bar 3 beat 2`."
     )

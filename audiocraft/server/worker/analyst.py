@@ -28,7 +28,7 @@ from audiocraft.analysis.watermark import find_watermark
 from audiocraft.audio.spectrogram import spectrogram_png
 from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import Cancelled, CheckpointError, InvalidInput
-from audiocraft.models.detectors.detector import BUNDLED, Detector, Step, load_detector
+from audiocraft.models.detectors.detector import BUNDLED, Detector, ShareReport, load_detector
 from audiocraft.models.loaders import load_audioseal_models
 from audiocraft.models.watermark import AudioSeal
 from audiocraft.server.errors import NotImplementedHere, fault_of
@@ -64,7 +64,9 @@ class Analyst:
                 raise NotImplementedHere(f"this server has no detector: {error}") from error
         return self._detector
 
-    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions, step: Step) -> dict[str, Any]:
+    def analyse(
+        self, wav: Samples, sample_rate: int, options: AnalysisOptions, step: ShareReport
+    ) -> dict[str, Any]:
         """Report on audio [C, N] -> the fields of the report, `watermark`, which is None where there is nothing that
         could carry one, and `spectrogram`: a PNG in base64, or None. Takes seconds.
 
@@ -89,7 +91,7 @@ class Analyst:
             picture = base64.b64encode(spectrogram_png(audio, sample_rate)).decode("ascii")
         return {**report.as_json(), "watermark": marks, "spectrogram": picture}
 
-    def _marks(self, audio: Tensor, sample_rate: int, step: Step) -> dict[str, Any]:
+    def _marks(self, audio: Tensor, sample_rate: int, step: ShareReport) -> dict[str, Any]:
         """Return what is found of a watermark in audio [C, N]."""
         if self._watermark is None:
             self._watermark = load_audioseal_models(PROVENANCE)  # type: ignore[assignment]
@@ -111,7 +113,7 @@ class _Beside:
         work: is given a function that it calls now and then, with the share that is done, which raises to end it.
     """
 
-    def __init__(self, work: Callable[[Step], dict[str, Any]]) -> None:
+    def __init__(self, work: Callable[[ShareReport], dict[str, Any]]) -> None:
         self._work, self._ended = work, threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="watermark")
 

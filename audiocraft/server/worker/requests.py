@@ -28,7 +28,7 @@ from audiocraft.server.worker.ports import Samples
 from audiocraft.types import ScorePlan, StyleSettings
 from audiocraft.workflows.controls import with_notes, with_tune_of
 
-Audio = tuple[Samples, int]
+AudioAndRate = tuple[Samples, int]
 """Samples [C, N] and their rate."""
 
 
@@ -58,7 +58,9 @@ def finish_of(job: GenerationJob) -> Finish:
     return Finish(fade=0.0 if loop else job.request.get("fade", FADE))
 
 
-def to_request(body: GenerationBody, inputs: Mapping[str, Audio] = MappingProxyType({})) -> GenerationRequest:
+def to_request(
+    body: GenerationBody, inputs: Mapping[str, AudioAndRate] = MappingProxyType({})
+) -> GenerationRequest:
     """Return a body whose model and seed are decided as the engine takes it.
 
     Args:
@@ -101,7 +103,7 @@ def to_request(body: GenerationBody, inputs: Mapping[str, Audio] = MappingProxyT
     )
 
 
-def _controls(body: GenerationBody, inputs: Mapping[str, Audio]) -> Controls:
+def _controls(body: GenerationBody, inputs: Mapping[str, AudioAndRate]) -> Controls:
     """Return what a body follows moment by moment."""
     controls = Controls(chords=body.timed_chords)
     drums = inputs.get("audio") if body.kind == "drums" else inputs.get("drums")

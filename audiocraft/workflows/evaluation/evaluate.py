@@ -25,7 +25,7 @@ from audiocraft.workflows.evaluation.listening import HeardFile, Listener
 from audiocraft.workflows.evaluation.pieces import find_pieces
 
 FORMAT = 1
-Step = Callable[[str, int, int], object]
+StepReport = Callable[[str, int, int], object]
 """Told what is done, how many of them are, and of how many; it may raise to stop."""
 
 
@@ -98,7 +98,7 @@ class Evaluator:
         ear: str | None = None,
         clap: str | None = None,
         memory: Path | None = None,
-        step: Step = lambda _what, _done, _of: None,
+        step: StepReport = lambda _what, _done, _of: None,
     ) -> None:
         self.embedder: SoundEmbedder = open_embedder(embedder)
         own = self.embedder.network if isinstance(self.embedder, OwnEmbedder) and ear is None else None

@@ -29,7 +29,7 @@ from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_write
 from audiocraft.workflows.loop_marks import marks_of
 from audiocraft.workflows.studio.ambience import Ambience
-from audiocraft.workflows.studio.dynamic import LEVELS, LayeredMusic, State
+from audiocraft.workflows.studio.dynamic import LEVELS, GameState, LayeredMusic
 from audiocraft.workflows.studio.godot import import_file, interactive_music
 from audiocraft.workflows.studio.parts import slug
 
@@ -57,7 +57,7 @@ class Stinger:
 def export_bank(
     folder: Path,
     music: LayeredMusic,
-    states: Sequence[State],
+    states: Sequence[GameState],
     *,
     stingers: Sequence[Stinger] = (),
     ambiences: Sequence[Ambience] = (),
@@ -127,7 +127,7 @@ def _grid(music: LayeredMusic) -> dict[str, Any]:
     }
 
 
-def _state(music: LayeredMusic, state: State, spare: float) -> dict[str, Any]:
+def _state(music: LayeredMusic, state: GameState, spare: float) -> dict[str, Any]:
     return {
         "name": state.name,
         "location": state.location,
@@ -138,7 +138,7 @@ def _state(music: LayeredMusic, state: State, spare: float) -> dict[str, Any]:
     }
 
 
-def _spare_db(music: LayeredMusic, states: Sequence[State]) -> float:
+def _spare_db(music: LayeredMusic, states: Sequence[GameState]) -> float:
     """By how much layers are turned down in their files: each has room for its peaks, and states have theirs."""
     highest = max(float(audio.abs().amax()) for audio in music.layers.values())
     return max(0.0, 20 * math.log10(max(highest, 1e-9)) + 3.0) if states else 0.0

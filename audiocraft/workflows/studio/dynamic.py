@@ -109,7 +109,7 @@ class GamePiece:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class State:
+class GameState:
     """What a game says of itself.
 
     Args:
@@ -127,7 +127,7 @@ class State:
             raise InvalidInput("a location needs a name", field="location")
 
     @classmethod
-    def of(cls, said: Mapping[str, object]) -> State:
+    def of(cls, said: Mapping[str, object]) -> GameState:
         """Return a state as a game says it: {"tension": 0.7, "location": "forest"}; what is left out is 0.5 and
         neutral."""
         unknown = set(said) - {"tension", "location"}
@@ -185,7 +185,7 @@ class LayeredMusic:
         """Of a bar; need not be whole."""
         return self.samples / self.bars
 
-    def gains(self, state: State) -> dict[str, float]:
+    def gains(self, state: GameState) -> dict[str, float]:
         """Return what each layer is multiplied by in a state."""
         missing = [name for name in state.layers() if name not in self.layers]
         if missing:
@@ -193,7 +193,7 @@ class LayeredMusic:
         gain = 10 ** (self.gains_db[state.name] / 20)
         return {name: gain if name in state.layers() else 0.0 for name in self.layers}
 
-    def loop(self, state: State) -> Tensor:
+    def loop(self, state: GameState) -> Tensor:
         """Return what is heard in a state, once around [C, N]."""
         return sum_of(self.layers, self.gains(state))
 
@@ -207,7 +207,7 @@ class StateChange:
         bar: the number of that bar from the beginning, from 0.
     """
 
-    state: State
+    state: GameState
     asked: float
     heard: float
     bar: int
@@ -230,7 +230,7 @@ class MusicPlayer:
         state: at the beginning.
     """
 
-    def __init__(self, music: LayeredMusic, state: State) -> None:
+    def __init__(self, music: LayeredMusic, state: GameState) -> None:
         self._music = music
         self._gains: Mapping[str, float] = music.gains(state)
         self._state, self._wanted, self._asked = state, state, 0.0
@@ -245,7 +245,7 @@ class MusicPlayer:
         """How much was played."""
         return self._at / self._music.sample_rate
 
-    def ask(self, state: State) -> None:
+    def ask(self, state: GameState) -> None:
         """The state that the game is in now."""
         self._music.gains(state)  # refuses what was not made
         if state.name != self._wanted.name:
@@ -300,7 +300,7 @@ class MusicPlayer:
 def make_layers(
     model: GeneratorModel,
     piece: GamePiece,
-    states: Sequence[State],
+    states: Sequence[GameState],
     folder: Path,
     *,
     progress: PartsCallback | None = None,
@@ -326,7 +326,7 @@ def make_layers(
 
 
 def play(
-    music: LayeredMusic, states: Sequence[tuple[float, State]], seconds: float
+    music: LayeredMusic, states: Sequence[tuple[float, GameState]], seconds: float
 ) -> tuple[Tensor, list[StateChange]]:
     """Return what is heard while a game goes through states: (second, state), the first at 0 -> (audio [C, N], the
     changes). Its peaks are limited."""
@@ -374,7 +374,7 @@ def _bar_level(audio: Tensor, rate: int) -> float:
     return max(-120.0, float(lufs(block_powers(audio, rate).mean())))
 
 
-def _state_gain(layers: Mapping[str, Tensor], state: State, rate: int) -> float:
+def _state_gain(layers: Mapping[str, Tensor], state: GameState, rate: int) -> float:
     """Return the gain of a state in dB: all are as loud as the calm ones, and a little louder with tension."""
     together = sum_of(layers, {name: 1.0 for name in state.layers()})
     measured = loudness_in_pieces(together, rate)

@@ -22,9 +22,9 @@ from audiocraft.workflows.studio.bank import Stinger, export_bank
 from audiocraft.workflows.studio.dynamic import (
     LEVELS,
     GamePiece,
+    GameState,
     LayeredMusic,
     MusicPlayer,
-    State,
     StateChange,
     make_layers,
     play,
@@ -40,7 +40,7 @@ STINGERS: Mapping[str, str] = {
 _STINGER_BARS = 2
 USUAL_PIECE = GamePiece()
 
-GameState = State | Mapping[str, object]
+GameStateLike = GameState | Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class StateMusic:
         music: all layers that were made, out of which a player plays.
     """
 
-    state: State
+    state: GameState
     audio: Tensor = field(repr=False)
     sample_rate: int
     music: LayeredMusic = field(repr=False)
@@ -84,7 +84,7 @@ class GameAudioSystem:
         self._device = device
         self._models: dict[str, GeneratorModel] = {}
         self._folder = Path(folder) if folder is not None else cache_dir() / "studio"
-        self._states: dict[str, State] = {}
+        self._states: dict[str, GameState] = {}
         self._ambiences: dict[tuple[str, float], Ambience] = {}
         self.piece = piece
 
@@ -113,7 +113,7 @@ class GameAudioSystem:
 
     def generate_dynamic_music(
         self,
-        game_state: GameState,
+        game_state: GameStateLike,
         *,
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
@@ -126,7 +126,7 @@ class GameAudioSystem:
 
     def music(
         self,
-        game_states: Sequence[GameState] = (),
+        game_states: Sequence[GameStateLike] = (),
         *,
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
@@ -145,7 +145,7 @@ class GameAudioSystem:
         self._states = states
         return made
 
-    def player(self, game_states: Sequence[GameState]) -> MusicPlayer:
+    def player(self, game_states: Sequence[GameStateLike]) -> MusicPlayer:
         """Return a player that begins with the first of these states and knows them all."""
         states = [_state(one) for one in game_states]
         if not states:
@@ -154,7 +154,7 @@ class GameAudioSystem:
 
     def play(
         self,
-        timeline: Sequence[tuple[float, GameState]],
+        timeline: Sequence[tuple[float, GameStateLike]],
         seconds: float,
         *,
         progress: PartsCallback | None = None,
@@ -220,7 +220,9 @@ class GameAudioSystem:
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         states = [
-            State(tension=least, location=place.lower()) for place in locations for least in LEVELS.values()
+            GameState(tension=least, location=place.lower())
+            for place in locations
+            for least in LEVELS.values()
         ]
         music = self.music(states, progress=progress, cancel=cancel)
         short = self.stingers(stingers, progress=progress, cancel=cancel) if stingers else []
@@ -258,5 +260,5 @@ class GameAudioSystem:
         return self._models[kind]
 
 
-def _state(said: GameState) -> State:
-    return said if isinstance(said, State) else State.of(said)
+def _state(said: GameStateLike) -> GameState:
+    return said if isinstance(said, GameState) else GameState.of(said)

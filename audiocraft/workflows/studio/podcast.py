@@ -52,7 +52,7 @@ _NEAR_S = 2.0  # a chapter that begins so near to a pause begins in it
 _LONGEST_S = 3 * 3600.0
 _TRANSITIONS = ("vibraphone", "harp", "piano", "marimba", "bells", "guitar")
 
-Report = Callable[[str, int, int], object]
+StepReport = Callable[[str, int, int], object]
 """Is told what is done, how many steps are, and of how many."""
 
 
@@ -209,7 +209,7 @@ class PodcastAudioProcessor:
         *,
         chapters: Sequence[Chapter] = (),
         settings: PodcastSettings = PodcastSettings(),
-        report: Report | None = None,
+        report: StepReport | None = None,
         cancel: CancelToken | None = None,
     ) -> Episode:
         """Return an episode around voice [C, N].
@@ -465,7 +465,7 @@ def _check_voice(voice: Tensor, sample_rate: int, chapters: Sequence[Chapter]) -
 class _Steps:
     """Tells how far a job of several steps is."""
 
-    def __init__(self, report: Report | None, total: int) -> None:
+    def __init__(self, report: StepReport | None, total: int) -> None:
         self._report, self._total, self._done = report, total, 0
 
     def next(self, what: str) -> None:

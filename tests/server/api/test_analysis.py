@@ -21,7 +21,7 @@ from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import encode
 from audiocraft.config.serving import QueueLimits, ServingConfig
 from audiocraft.errors import Cancelled
-from audiocraft.models.detectors.detector import Step
+from audiocraft.models.detectors.detector import ShareReport
 from audiocraft.server.jobs.admission import Quota
 from audiocraft.server.worker.analysis import Analysts
 from audiocraft.server.worker.analyst import Analyst, attend
@@ -55,7 +55,9 @@ class SlowAnalyst(Analyst):
         super().__init__()
         self.stopped = stopped
 
-    def analyse(self, wav: Samples, sample_rate: int, options: AnalysisOptions, step: Step) -> dict[str, Any]:
+    def analyse(
+        self, wav: Samples, sample_rate: int, options: AnalysisOptions, step: ShareReport
+    ) -> dict[str, Any]:
         try:
             for number in range(10_000):
                 step(number / 10_000)

@@ -16,14 +16,14 @@ from audiocraft.audio.loudness import integrated_loudness
 from audiocraft.errors import InvalidInput
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.workflows.studio.ambience import ENVIRONMENTS, prompts_of
-from audiocraft.workflows.studio.dynamic import LEVELS, GamePiece, MusicPlayer, State, even_bars
+from audiocraft.workflows.studio.dynamic import LEVELS, GamePiece, GameState, MusicPlayer, even_bars
 from audiocraft.workflows.studio.game import GameAudioSystem
 
 from .makers import RATE, Maker, piece
 
 PIECE = GamePiece(seed=2, bars=2, score=ScoreSettings(tempo=120.0, key="A minor"))
 BAR = 2.0
-CALM, ALERT, BATTLE = (State(tension=tension, location="forest") for tension in (0.1, 0.3, 0.9))
+CALM, ALERT, BATTLE = (GameState(tension=tension, location="forest") for tension in (0.1, 0.3, 0.9))
 
 
 def system(folder: Path, music: Maker | None = None, sounds: Maker | None = None) -> Any:
@@ -69,10 +69,10 @@ def test_states_choose_layers_of_one_piece() -> None:
     assert set(CALM.layers()) < set(ALERT.layers()) < set(BATTLE.layers())
     requests = [PIECE.request_of(layer) for layer in BATTLE.layers()]
     assert len({request.plans for request in requests}) == 1 and all(request.loop for request in requests)
-    assert State.of({"tension": 1, "location": "City "}) == State(tension=1.0, location="city")
+    assert GameState.of({"tension": 1, "location": "City "}) == GameState(tension=1.0, location="city")
     for wrong in ({"tension": 2}, {"tension": "high"}, {"mood": "x"}, {"location": " "}):
         with pytest.raises(InvalidInput):
-            State.of(wrong)
+            GameState.of(wrong)
 
 
 def test_changes_come_at_the_next_bar_line_and_nothing_breaks_off(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_player_gives_the_same_samples_in_pieces_of_any_size(tmp_path: Path) -
 
 def test_states_are_about_equally_loud(tmp_path: Path) -> None:
     states = [
-        State(tension=least, location=place) for place in ("forest", "city") for least in LEVELS.values()
+        GameState(tension=least, location=place) for place in ("forest", "city") for least in LEVELS.values()
     ]
     music = system(tmp_path).music(states)
     levels = [float(integrated_loudness(music.loop(state), RATE)) for state in states]

@@ -12,7 +12,7 @@ from audiocraft.music.planning import ScoreSettings
 from audiocraft.server.api.production_bodies import BankBody
 from audiocraft.server.worker.studio.work import StudioResult, StudioWork
 from audiocraft.utils.files import atomic_path
-from audiocraft.workflows.studio.dynamic import LEVELS, GamePiece, State
+from audiocraft.workflows.studio.dynamic import LEVELS, GamePiece, GameState
 from audiocraft.workflows.studio.game import STINGERS, GameAudioSystem
 from audiocraft.workflows.studio.parts import PartsProgress, slug
 
@@ -85,7 +85,7 @@ def _tour(system: GameAudioSystem, body: BankBody, bar: float) -> tuple[Tensor, 
     level."""
     long = max(1, body.bars) * bar
     timeline = [
-        (place * long, State(tension=least, location=body.locations[0].lower()))
+        (place * long, GameState(tension=least, location=body.locations[0].lower()))
         for place, least in enumerate(LEVELS.values())
     ]
     audio, _ = system.play(timeline, long * len(timeline))

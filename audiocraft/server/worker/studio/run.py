@@ -30,7 +30,7 @@ from audiocraft.server.worker.studio.best import has_takes, make_best
 from audiocraft.server.worker.studio.edits import make_edit
 from audiocraft.server.worker.studio.podcasts import make_podcast
 from audiocraft.server.worker.studio.songs import make_song
-from audiocraft.server.worker.studio.work import Heard, StudioResult, StudioWork
+from audiocraft.server.worker.studio.work import AudioAndRate, StudioResult, StudioWork
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.takes import FaultyAudio
 
@@ -123,7 +123,7 @@ class StudioRun:
     def _files(self) -> Path:
         return self._blobs.file_path(self._job, "")
 
-    def _heard(self, role: str) -> Heard:
+    def _heard(self, role: str) -> AudioAndRate:
         found = self._blobs.input_of(self._job.id, role)
         assert found is not None, "its audio was put beside it when it was accepted"
         return torch.from_numpy(found[0]), found[1]

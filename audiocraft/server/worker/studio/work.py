@@ -19,7 +19,7 @@ from audiocraft.models.watermarks.provenance import finished_and_marked, marked
 from audiocraft.server.jobs.records import GenerationJob, tags_of
 from audiocraft.types import ScorePlan
 
-Heard = tuple[Tensor, int]
+AudioAndRate = tuple[Tensor, int]
 """Audio [C, N] and its rate."""
 
 
@@ -43,7 +43,7 @@ class StudioWork:
     files: Path
     model: Callable[[str, ProgressCallback | None], GeneratorModel]
     request: Callable[[], GenerationRequest]
-    heard: Callable[[str], Heard]
+    heard: Callable[[str], AudioAndRate]
     watermark: str | None
     report: Callable[[float, str], None]
     begun: Callable[[ScorePlan | None], None]
