@@ -43,7 +43,7 @@ def wait_briefly() -> None:
 
 
 class AudioCraftEnvironment:
-    """The settings of one team on one cluster.
+    """The environment holds the settings of one team on one cluster.
 
     AUDIOCRAFT_TEAM and AUDIOCRAFT_CLUSTER choose them, AUDIOCRAFT_CONFIG names the file (YAML or JSON),
     AUDIOCRAFT_DORA_DIR and AUDIOCRAFT_REFERENCE_DIR take precedence over what it says.

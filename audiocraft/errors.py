@@ -10,7 +10,7 @@ from types import ModuleType
 
 
 class AudioCraftError(Exception):
-    """Base of all errors below: catch this one to catch them all."""
+    """All errors below are of this class: catch this one to catch them all."""
 
 
 class InvalidInput(AudioCraftError, ValueError, AssertionError):

@@ -24,7 +24,7 @@ ConditionType = tuple["Tensor", "Tensor"]
 
 @dataclass(order=True)
 class PathInZip:
-    """A file inside a zip archive, written `archive.zip:inner/file.wav`."""
+    """This path names a file inside a zip archive, written `archive.zip:inner/file.wav`."""
 
     INFO_PATH_SEP: ClassVar[str] = ":"
 
@@ -66,7 +66,7 @@ class BaseInfo:
 
 @dataclass(order=True)
 class AudioMeta(BaseInfo):
-    """One audio file of a manifest."""
+    """This record describes one audio file of a manifest."""
 
     path: str
     duration: float

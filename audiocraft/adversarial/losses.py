@@ -121,7 +121,8 @@ class FeatureMatchingLoss(nn.Module):
 
 
 class AdversarialLoss(nn.Module):
-    """A discriminator with its optimiser: `train_adv` improves it, `forward` judges the generator with it.
+    """An adversarial loss keeps a discriminator and its optimiser: `train_adv` improves it, `forward` judges the
+    generator with it.
 
     The discriminator starts equal on all ranks of a distributed run and its gradients are averaged over them, so it
     must not be wrapped again. The optimiser's state is part of this module's state dict.

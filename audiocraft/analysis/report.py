@@ -80,8 +80,8 @@ class Music:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """The result of an analysis. Scores are probabilities of being real; `is_real` and the verdict stay open (None,
-    unknown) when the sound is silent or of a kind that the detector was not trained on.
+    """A report holds the result of an analysis. Scores are probabilities of being real; `is_real` and the verdict stay
+    open (None, unknown) when the sound is silent or of a kind that the detector was not trained on.
 
     Args:
         domain_distance: how far the sound lies from the training corpus; beyond `domain_limit` it is foreign.

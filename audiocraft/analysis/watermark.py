@@ -57,7 +57,7 @@ class WatermarkReport:
 
     @property
     def found(self) -> tuple[bool, ...]:
-        """Of each second, whether it is marked."""
+        """Return of each second whether it is marked."""
         said = self.agreement or (0.0,) * len(self.seconds)
         heard = zip(self.seconds, said, self.audible, strict=True)
         return tuple(there and (mean > FOUND or agreed > AGREES) for mean, agreed, there in heard)
@@ -79,7 +79,7 @@ class WatermarkReport:
 
     @property
     def message(self) -> str | None:
-        """The message as text of 0 and 1, the first bit first."""
+        """Return the message as text of 0 and 1, the first bit first."""
         return None if self.bits is None else "".join(str(int(bit > FOUND)) for bit in self.bits)
 
     def as_json(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def generate_pink_noise(length: int) -> Tensor:
 def compress_with_encodec(
     tensor: Tensor, n_q: int, model: Any, sample_rate: int, mask: Tensor | None = None
 ) -> Result:
-    """Through a neural codec with `n_q` codebooks. `model` is a CompressionModel."""
+    """Send audio [B, C, N] through a neural codec with `n_q` codebooks. `model` is a CompressionModel."""
 
     def through(audio: Tensor) -> Tensor:
         heard = convert_audio(audio, sample_rate, model.sample_rate, model.channels)

@@ -38,7 +38,7 @@ _MUCH = 1 << 28
 
 @dataclass(frozen=True, order=True)
 class AudioFileInfo:
-    """The properties of an audio file, as its header states them: the rate in Hz, the duration in seconds."""
+    """The header of an audio file states these properties: the rate in Hz, the duration in seconds."""
 
     sample_rate: int
     duration: float

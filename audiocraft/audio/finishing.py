@@ -208,8 +208,8 @@ def finished(wav: Tensor, sample_rate: int, finish: Finish = USUAL) -> Tensor:
 
 
 class Finisher:
-    """One piece on its way out. Pieces of any size give the same samples, bit for bit; they come out about 60 ms late,
-    plus the length of the fade."""
+    """A finisher works on one piece while it goes out. Pieces of any size give the same samples, bit for bit; they come
+    out about 60 ms late, plus the length of the fade."""
 
     def __init__(self, sample_rate: int, channels: int, finish: Finish = USUAL) -> None:
         self._channels = channels

@@ -55,7 +55,7 @@ class LevelAnchor:
 
 
 class AnchoredLevel:
-    """One piece of audio on its way past the anchor."""
+    """An anchored level holds what the anchor knows of one piece while it passes."""
 
     def __init__(self, anchor: LevelAnchor, sample_rate: int, channels: int = 1) -> None:
         self._anchor = anchor

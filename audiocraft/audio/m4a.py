@@ -32,7 +32,7 @@ def encode_m4a(
     tags: Mapping[str, str] | None = None,
     ceiling: float | None = None,
 ) -> bytes:
-    """audio [C, N] of one or two channels as the content of an M4A file.
+    """Return audio [C, N] of one or two channels as the content of an M4A file.
 
     Args:
         chapters: each ends with the next, the last with the recording.

@@ -34,7 +34,7 @@ _ROUNDS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EqualiserBand:
-    """One band of an equaliser.
+    """A band says where and by how much an equaliser changes a spectrum.
 
     Args:
         frequency: of the middle of a peak or shelf, or where a cut has lost 3 dB (at the usual `q`).
@@ -103,8 +103,8 @@ def at_loudness(wav: Tensor, sample_rate: int, loudness: float, *, peak_db: floa
 
 
 def pan(wav: Tensor, position: float) -> Tensor:
-    """wav [1 or 2, N] -> [2, N]. One channel is placed with constant power, 3 dB down on each side in the middle; of
-    two, the one on the far side is turned down, and nothing changes in the middle."""
+    """Place audio [1 or 2, N] between left and right -> [2, N]. One channel is placed with constant power, 3 dB down on
+    each side in the middle; of two, the one on the far side is turned down, and nothing changes in the middle."""
     if not -1 <= position <= 1:
         raise InvalidInput(f"pan lies between -1 (left) and 1 (right), got {position:g}", field="pan")
     if wav.shape[0] not in (1, 2):

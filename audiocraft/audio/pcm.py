@@ -86,7 +86,7 @@ def checked_samples(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
 
 
 def checked_recordings(wavs: Sequence[Tensor | npt.NDArray[Any]], field: str) -> list[Tensor]:
-    """As `checked_samples` of each; a GPU is waited for once, however many there are."""
+    """Check each recording as `checked_samples` does; a GPU is waited for once, however many there are."""
     import torch
 
     recordings = [_scaled(wav, field) for wav in wavs]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 
 class ProcessorStream(Protocol):
-    """One piece of audio on its way through a processor. All that `push` and `finish` return, joined, is the piece,
-    as long as it was, and does not depend on how it was cut."""
+    """A stream brings one piece of audio through a processor. All that `push` and `finish` return, joined, is the
+    piece, as long as it was, and does not depend on how it was cut."""
 
     def push(self, audio: Tensor) -> Tensor:
         """Take the next samples [C, n] and return those [C, m] that are settled by them; m may be 0."""
@@ -45,7 +45,7 @@ def processor_of(processor: AudioProcessor | RowProcessors, row: int) -> AudioPr
 
 
 class Series:
-    """Several processors, one after the other, as one."""
+    """A series runs several processors, one after the other, as one."""
 
     def __init__(self, processors: Sequence[AudioProcessor]) -> None:
         self.processors = tuple(processors)
@@ -56,7 +56,7 @@ class Series:
 
 
 class SeriesStream:
-    """One piece on its way through several processors."""
+    """This stream brings one piece through several processors."""
 
     def __init__(self, streams: Sequence[ProcessorStream], channels: int) -> None:
         self._streams, self._channels = streams, channels

@@ -13,8 +13,8 @@ from audiocraft.audio.convert import LARGEST_FILTER, ZEROS, filter_size, resampl
 
 
 class StreamResampler:
-    """Rows of audio [B, n] on their way to another rate. `from_rate * N // to_rate` samples come of N, as of
-    `convert_audio`."""
+    """A resampler brings rows of audio [B, n] to another rate, part by part. `from_rate * N // to_rate` samples come of
+    N, as of `convert_audio`."""
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
         self._rates = from_rate, to_rate

@@ -22,8 +22,8 @@ _SOUNDING = 0.2
 def melody_salience(
     wav: Tensor, sample_rate: int, *, pitches: int = 53, strongest_only: bool = True
 ) -> tuple[Tensor, float]:
-    """wav [C, N] -> the salience [pitches, T] of each semitone from `LOWEST_PITCH` on, in 0 ... 1, and its frames per
-    second. A pitch is as salient as its first harmonics are loud together (Salamon and Gomez 2012).
+    """Return the salience [pitches, T] of each semitone of wav [C, N] from `LOWEST_PITCH` on, in 0 ... 1, and its
+    frames per second. A pitch is as salient as its first harmonics are loud together (Salamon and Gomez 2012).
 
     Args:
         strongest_only: keep the most salient pitch of each frame, as 1, and nothing where it is quiet.

@@ -164,8 +164,8 @@ class SoundFileWriter:
 
 
 def compression_level(format: str, sample_rate: int, channels: int, kbps: float) -> float:
-    """libsndfile's setting, 0 (largest) to 1 (smallest), for a rate in kb/s: exact for MP3, near it for Vorbis and
-    Opus. A rate outside the encoder's span becomes the nearest inside it."""
+    """Return libsndfile's setting, 0 (largest) to 1 (smallest), for a rate in kb/s: it is exact for MP3, and near it
+    for Vorbis and Opus. A rate outside the encoder's span becomes the nearest inside it."""
     if format == "mp3":
         slowest, fastest = next((low, high) for rate, low, high in _MP3_SPANS if sample_rate >= rate)
         level = (fastest - kbps) / (fastest - slowest)

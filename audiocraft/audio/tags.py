@@ -8,7 +8,7 @@ _TITLE_CHARACTERS = 200
 
 
 def generation_tags(title: str, *, model: str, seed: int) -> dict[str, str]:
-    """Title, artist, comment and software of a generated file. The same request and seed give the same bytes, so
+    """Return title, artist, comment and software of a generated file. The same request and seed give the same bytes, so
     nothing of time and place is in it."""
     return {
         "title": " ".join(title.split())[:_TITLE_CHARACTERS],

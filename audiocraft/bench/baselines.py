@@ -53,7 +53,7 @@ SIZES = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Peer:
-    """Another library with the same sizes.
+    """A peer says how fast another library with the same sizes is.
 
     Args:
         step_ms: of a decoding step with guidance.

@@ -69,7 +69,8 @@ class Company:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """One model on one machine. Factors are seconds that a second of audio takes: below 1 is faster than it sounds.
+    """This record says how fast one model is on one machine. Factors are seconds that a second of audio takes: below 1
+    is faster than it sounds.
 
     Args:
         first_audio_s: from the request to the first samples of a stream.
@@ -189,7 +190,7 @@ def measure_decoding(model: TokenModel, codes: Tensor) -> float:
 
 
 def measure_company(model: TokenModel, request: GenerationRequest, count: int) -> Company:
-    """`count` requests at once, in an engine with room for them."""
+    """Measure `count` requests at once, in an engine with room for them."""
     engine = Engine(ModelCache(load=lambda _: model), max_rows=count * rows_of(request), max_queue=count)
     ready = threading.Event()
 

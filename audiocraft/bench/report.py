@@ -23,7 +23,7 @@ _HEAD: Row = ("Measure", "Value", "Beside")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpeedReport:
-    """One model on one machine, and another library beside it."""
+    """A report sets one model on one machine beside another library."""
 
     machine: Machine
     speed: Speed
@@ -111,7 +111,7 @@ def to_markdown(report: SpeedReport) -> str:
 
 
 def as_dict(report: SpeedReport) -> dict[str, Any]:
-    """Everything, with the ratios."""
+    """Return everything that was measured, with the ratios, as plain values for JSON."""
     steps, peer = report.speed.steps, report.peer
     ratios = {"times_bound": steps.times_bound}
     if peer is not None:

@@ -35,7 +35,7 @@ _BREAKS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, Ti
 
 @dataclass(frozen=True, slots=True)
 class DownloadSource:
-    """Where a file is, and the digest its owner says it has (a whole SHA-256, or its first digits)."""
+    """A source says where a file is, and the digest its owner says it has (a whole SHA-256, or its first digits)."""
 
     url: str
     sha256: str | None = None

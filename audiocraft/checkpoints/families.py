@@ -81,7 +81,7 @@ class Release:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything it is called where the family is not known."""
+        """Return everything it is called where the family is not known."""
         return (self.repo, *self.aliases)
 
 

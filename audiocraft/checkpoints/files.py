@@ -23,7 +23,7 @@ SIGNATURE = "//sig/"
 
 
 class CheckpointSource(Enum):
-    """Where weights to start from come from."""
+    """A source says where weights to start from come from."""
 
     CURRENT_XP = "current_xp"
     PRETRAINED = "pretrained"

@@ -16,7 +16,7 @@ _WEIGHTS = (".safetensors", ".bin", ".th", ".pth", ".pt")
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """One file of a model. `unknown`: nothing says what its digest should be."""
+    """A check says what was found of one file of a model. `unknown`: nothing says what its digest should be."""
 
     path: Path
     sha256: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceOptions:
-    """What it should be, how long, and by which model."""
+    """These options say what a piece should be, how long, and by which model."""
 
     prompts: options.Prompts = None
     prompts_file: options.PromptsFile = None
@@ -28,7 +28,7 @@ class PieceOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioOptions:
-    """The audio that a piece starts from."""
+    """These options name the audio that a piece starts from."""
 
     melody: options.Melody = None
     drums: options.Drums = None
@@ -69,7 +69,7 @@ class AudioOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MannerOptions:
-    """How the model goes about it."""
+    """These options say how the model goes about it."""
 
     seed: options.Seed = None
     temperature: options.Temperature = None
@@ -95,7 +95,7 @@ class MannerOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreOptions:
-    """What is played, and how a piece is laid out."""
+    """These options say what is played, and how a piece is laid out."""
 
     tempo: options.Tempo = None
     key: options.Key = None
@@ -118,7 +118,7 @@ class ScoreOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MachineOptions:
-    """Where and with what it is computed."""
+    """These options say where and with what a piece is computed."""
 
     device: options.Device = None
     precision: options.Precision = "auto"
@@ -127,7 +127,7 @@ class MachineOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputOptions:
-    """Where it goes, and what is said."""
+    """These options say where a piece goes, and what is said."""
 
     output: options.Output = None
     stream: options.Stream = False

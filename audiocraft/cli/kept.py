@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Regions of an audio file, in seconds."""
+    """This record names regions of an audio file, in seconds."""
 
     path: Path
     regions: tuple[tuple[float, float], ...]

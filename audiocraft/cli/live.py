@@ -28,7 +28,7 @@ STDOUT = Path("-")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlets:
-    """Where a stream goes beside its file.
+    """This record says where a stream goes beside its file.
 
     Args:
         stdout: the format of what goes to standard output; None sends nothing there.

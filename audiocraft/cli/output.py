@@ -25,7 +25,7 @@ def document(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """A remark for the person at the terminal."""
+    """Make a remark to the person at the terminal, on standard error."""
     _write(sys.stderr, say(text) + "\n")
 
 
@@ -42,7 +42,7 @@ def is_terminal() -> bool:
 
 
 def complain(text: str) -> None:
-    """What went wrong, on one line."""
+    """Say what went wrong, on one line."""
     _write(sys.stderr, f"{say('error:')} {say(' '.join(text.split()))}\n")
 
 

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiocraft.cli.kept import regions_of
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.language import say
 from audiocraft.cli.output import document, note, result
+from audiocraft.cli.remote_options import FollowedOptions, RemoteMannerOptions
 
 if TYPE_CHECKING:
     from audiocraft.client import Client, Generation
@@ -24,60 +25,21 @@ app = typer.Typer(
     help="Use a server. Its address is --url or $AUDIOCRAFT_URL, the key $AUDIOCRAFT_API_KEY.",
 )
 
-Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 Url = Annotated[str | None, typer.Option("--url", help="Address of the server; by default this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="As `generate` and `jobs` print them.")]
 
 
 @app.command()
-def generate(  # every option is one parameter: that is how the option parser reads them
+@grouped
+def generate(
     prompt: Annotated[str, typer.Argument(help="What it should sound like.")] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the file here; the suffix is the format.")
     ] = None,
-    kind: Annotated[Kind, typer.Option(help="What --audio is for, where there is one.")] = "music",
-    audio: Annotated[
-        Path | None, typer.Option(help="A file to continue, to follow or to keep a part of.")
-    ] = None,
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGIONS", help="Keep these seconds of --audio, such as 0-4,8-10; make the rest anew."
-        ),
-    ] = None,
-    drums: Annotated[Path | None, typer.Option(help="Follow the drums of this recording.")] = None,
-    tune: Annotated[
-        Path | None, typer.Option(help="Follow the notes of this recording or MIDI file.")
-    ] = None,
-    chords: Annotated[
-        str | None,
-        typer.Option(
-            metavar="'C | Am F'",
-            help="Follow these chords: in bars, with --bpm, at times: 'C:0 Am:2.5', or of a MIDI file.",
-        ),
-    ] = None,
-    bpm: Annotated[float | None, typer.Option(help="Beats per minute of the bars of --chords.")] = None,
-    duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 10.0,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="One of `remote models`.")] = None,
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--adapter",
-            metavar="NAME[:WEIGHT]",
-            help="Put this adapter of `remote models` onto the model; give it again for more.",
-        ),
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy; more is more varied.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="How strictly the prompt is followed.")] = None,
-    takes: Annotated[
-        int | None,
-        typer.Option(help="Make so many takes and keep the one that is most like the prompt, by measure."),
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="20s|best", help="A time for takes; or best, which is eight.")
-    ] = None,
+    *,
+    followed: FollowedOptions,
+    manner: RemoteMannerOptions,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait for the result, or print the id.")
     ] = True,
@@ -86,11 +48,7 @@ def generate(  # every option is one parameter: that is how the option parser re
 ) -> None:
     """Ask for a piece; wait for it and write it with -o, else print its id."""
     with _client(url) as client:
-        piece = client.submit(
-            prompt, kind=kind, audio=audio, keep=None if keep is None else regions_of(keep), drums=drums, tune=tune,
-            chords=chords, bpm=bpm, duration=duration, seed=seed, model=model, adapters=adapter,
-            temperature=temperature, guidance=guidance, takes=takes, budget=budget,
-        )  # fmt: skip
+        piece = client.submit(prompt, **followed.fields(), **manner.fields())
         if wait or output is not None:
             try:
                 _follow(client, piece)

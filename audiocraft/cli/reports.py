@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def draw(finished: Sequence[Rendered]) -> None:
-    """A picture beside each file."""
+    """Write a picture beside each file."""
     from audiocraft.audio.files import audio_read
     from audiocraft.audio.spectrogram import spectrogram_png
     from audiocraft.utils.files import atomic_write
@@ -65,7 +65,7 @@ def report(
 
 
 def document(finished: Sequence[Rendered], understood: Sequence[Understanding], spectrogram: bool) -> None:
-    """One JSON document about all files."""
+    """Print one JSON document about all files."""
     files = []
     for item, what in zip(finished, understood, strict=True):
         entry = {

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiocraft.cli import options
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import FAILED, document, note, result
+from audiocraft.cli.serve_options import (
+    AccessOptions,
+    Data,
+    DatabaseUrl,
+    LogOptions,
+    OfferedOptions,
+    PlaceOptions,
+    ServedModelOptions,
+)
 from audiocraft.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -36,107 +46,41 @@ keys = typer.Typer(
 )
 app.add_typer(keys, name="keys")
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", envvar="AUDIOCRAFT_DATA_DIR", help="Folder of jobs and audio."),
-]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--database", envvar="AUDIOCRAFT_DATABASE", help="postgresql://…; by default SQLite in --data."
-    ),
-]
-
 
 @app.callback(help=_EXAMPLES)
-def serve(  # every option is one parameter: that is how the option parser reads them
+@grouped
+def serve(
     context: typer.Context,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this machine's need a key.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 chooses a free one.")] = 8000,
-    data: Data = None,
-    database: DatabaseUrl = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", envvar="AUDIOCRAFT_MODEL", help="For requests that name none.")
-    ] = "nano",
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow", metavar="MODEL", help="Only these models; repeat it. Default: all that are here."
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(envvar="AUDIOCRAFT_DEVICE", help="cpu or cuda.")] = "cpu",
-    workers: Annotated[
-        int, typer.Option(envvar="AUDIOCRAFT_WORKERS", help="0 leaves the jobs to `audiocraft worker`.")
-    ] = 1,
-    in_process: Annotated[
-        bool, typer.Option("--in-process", help="Run the models in the server's own process.")
-    ] = False,
-    require_key: Annotated[
-        bool, typer.Option("--require-key", help="Ask for a key on this machine too.")
-    ] = False,
-    name: Annotated[
-        list[str] | None,
-        typer.Option("--name", metavar="HOST", help="Another host name this server has; repeat it."),
-    ] = None,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option("--cors", metavar="URL", help="An origin whose pages may use the API; repeat it."),
-    ] = None,
-    proxy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--proxy",
-            metavar="ADDRESS",
-            help="Address of a proxy in front, which is believed; asks for a key.",
-        ),
-    ] = None,
-    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
-    adapters: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--adapters",
-            metavar="FOLDER",
-            help="A folder of adapters that requests may name; repeat it.",
-        ),
-    ] = None,
-    runs: Annotated[
-        Path | None,
-        typer.Option(envvar="AUDIOCRAFT_RUNS", help="A folder of training runs, shown at /runs."),
-    ] = None,
-    watermark: Annotated[
-        bool,
-        typer.Option(
-            "--watermark/--no-watermark",
-            envvar="AUDIOCRAFT_WATERMARK",
-            help="Mark all audio that leaves the server inaudibly as made by a machine.",
-        ),
-    ] = True,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False,
-    log_format: Annotated[
-        str, typer.Option(help="json, text, or auto: JSON unless a terminal watches.")
-    ] = "auto",
+    place: PlaceOptions,
+    models: ServedModelOptions,
+    access: AccessOptions,
+    more: OfferedOptions,
+    log: LogOptions,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
     for module in ("fastapi", "uvicorn", "sqlalchemy", "alembic", "python_multipart", "prometheus_client"):
         require(module, extra="serve")
-    from dataclasses import replace
+    _serve(_config(place, models, access, more), verbose=log.verbose, log_format=log.log_format)
 
-    from audiocraft.config.serving import ServingConfig
 
-    config = ServingConfig(
-        host=host, port=port, database=database, music_model=model, preload=(model,), models=tuple(allow or ()),
-        device=device, workers=workers, in_process=in_process,
-        require_key=True if require_key or proxy else None,  # whoever is behind a proxy is reached by strangers
-        hosts=tuple(name or ()), cors_origins=tuple(origin or ()), trust_proxy=tuple(proxy or ()),
-        log_prompts=log_prompts, adapters=tuple(map(str, adapters or ())),
-        runs_dir=None if runs is None else str(runs), watermark=watermark,
+def _config(
+    place: PlaceOptions, models: ServedModelOptions, access: AccessOptions, more: OfferedOptions
+) -> ServingConfig:
+    from audiocraft.config.serving import ServingConfig, default_data_dir
+
+    return ServingConfig(
+        host=place.host, port=place.port, database=place.database,
+        data_dir=default_data_dir() if place.data is None else str(place.data),
+        music_model=models.model, preload=(models.model,), models=tuple(models.allow or ()),
+        device=models.device, workers=models.workers, in_process=models.in_process,
+        # Whoever is behind a proxy is reached by strangers.
+        require_key=True if access.require_key or access.proxy else None,
+        hosts=tuple(access.name or ()), cors_origins=tuple(access.origin or ()),
+        trust_proxy=tuple(access.proxy or ()), log_prompts=access.log_prompts,
+        adapters=tuple(map(str, more.adapters or ())), runs_dir=None if more.runs is None else str(more.runs),
+        watermark=more.watermark,
     )  # fmt: skip
-    if data is not None:
-        config = replace(config, data_dir=str(data))
-    _serve(config, verbose=verbose, log_format=log_format)
 
 
 @keys.command()

@@ -56,7 +56,7 @@ _EXACT = ("wav", "pcm", "f32")
 
 
 class Client(StudioCalls):
-    """One server. Safe to use from many threads.
+    """A client speaks with one server. Safe to use from many threads.
 
     Args:
         url: by default $AUDIOCRAFT_URL, else this machine.
@@ -194,7 +194,7 @@ class Client(StudioCalls):
         status: Status | Sequence[Status] | None = None,
         q: str | None = None,
     ) -> Iterator[Generation]:
-        """Your pieces, the newest first, page after page.
+        """Yield your pieces, the newest first, page after page.
 
         Args:
             limit: at most so many; None is all.

@@ -46,7 +46,7 @@ class ServerAway(ServerError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """A piece on the server. `raw` is the whole answer."""
+    """This record tells of a piece on the server. `raw` is the whole answer."""
 
     id: str
     status: Status

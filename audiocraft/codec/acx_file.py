@@ -35,7 +35,8 @@ _ECDC = (
 
 
 class AcxFile:
-    """An .acx file. Damage is passed over: what cannot be read is silent, and `problems` says what it was.
+    """This object reads an .acx file. Damage is passed over: what cannot be read is silent, and `problems` says what it
+    was.
 
     Args:
         file: its path, or a file that can be read at any place.
@@ -103,7 +104,8 @@ class AcxFile:
 
     @property
     def bitrate(self) -> float:
-        """The bit rate in kilobits per second: the size of the whole file over its duration; 0 for an empty one."""
+        """Return the bit rate in kilobits per second: the size of the whole file over its duration; 0 for an empty
+        one."""
         return self.size * 8e-3 / self.seconds if self.samples else 0.0
 
     @property

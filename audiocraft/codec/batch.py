@@ -20,7 +20,7 @@ _SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .au .caf .w64 
 
 @dataclass(frozen=True, slots=True)
 class FolderOutcome:
-    """What became of one file: `error` is None where it is there."""
+    """This record says what became of one file: `error` is None where it is there."""
 
     source: Path
     target: Path

@@ -56,7 +56,8 @@ class EntropyTables:
 
 
 def symbols_of(codes: Codes, cardinality: int) -> Codes:
-    """codes [..., T] -> symbols [..., T]: V for a code that is that of the frame before, the code elsewhere."""
+    """Return the symbols [..., T] of codes [..., T]: V for a code that is that of the frame before, the code
+    elsewhere."""
     found = codes.copy()
     found[..., 1:][codes[..., 1:] == codes[..., :-1]] = cardinality
     return found

@@ -82,7 +82,8 @@ class EncodedFileFacts:
 
     @property
     def bitrate(self) -> float:
-        """The bit rate in kilobits per second: the size of the whole file over its duration; 0 for an empty one."""
+        """Return the bit rate in kilobits per second: the size of the whole file over its duration; 0 for an empty
+        one."""
         return self.bytes * 8e-3 / self.seconds if self.samples else 0.0
 
 

@@ -14,7 +14,7 @@ _MOST = 2.0**31 - 1
 
 
 class PackedTables:
-    """Tables in 32 bits a number.
+    """Packed tables take 32 bits a number.
 
     Args:
         starts: for each codebook where the intervals of its V + 1 symbols begin, and 2^16.

@@ -24,7 +24,7 @@ COVER_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": 
 
 
 class ByteSink(Protocol):
-    """Where a file goes."""
+    """A sink is where a file goes."""
 
     def write(self, content: bytes, /) -> object:
         """Take the next bytes."""
@@ -95,7 +95,7 @@ class AcxWriter:
         self._held: list[CodeFrames] | None = [] if tables is None and profile > PACKED else None
 
     def add(self, frames: CodeFrames) -> None:
-        """The next frames, any number of them."""
+        """Write the next frames, any number of them."""
         for block in self._cutter.add(frames):
             self.add_block(block)
 

@@ -65,7 +65,8 @@ class DomainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorConfig:
-    """Everything a detector is built from. The three sections are the arguments of the discriminators' classes.
+    """A detector is built from everything in this record. The three sections are the arguments of the discriminators'
+    classes.
 
     Args:
         window: seconds that are judged at once; `hop`: seconds between windows.

@@ -29,7 +29,7 @@ class Budget:
 
 
 def parse_budget(text: str) -> Budget:
-    """ "5s", "1.5 min", "realtime", "best".
+    """Read a budget: "5s", "1.5 min", "realtime", "best".
 
     Raises:
         InvalidInput: none of these, or no positive time.

@@ -13,7 +13,7 @@ from audiocraft.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LUTConfig:
-    """A learned table of word vectors behind a tokenizer."""
+    """This conditioner has a learned table of word vectors behind a tokenizer."""
 
     n_bins: int
     dim: int
@@ -23,7 +23,7 @@ class LUTConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class T5Config:
-    """A pretrained T5 encoder."""
+    """This conditioner has a pretrained T5 encoder."""
 
     name: str = "t5-base"
     finetune: bool = False
@@ -64,7 +64,7 @@ class ChromaStemConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StyleConfig:
-    """The style of an excerpt, as a few quantised vectors."""
+    """This conditioner tells the style of an excerpt in a few quantised vectors."""
 
     model_name: Literal["encodec", "mert"] = "mert"
     transformer_scale: Literal["xsmall", "default", "large"] = "default"
@@ -115,7 +115,7 @@ class CLAPConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChordsConfig:
-    """A chord of a vocabulary of `card`, frame by frame."""
+    """This conditioner tells a chord of a vocabulary of `card`, frame by frame."""
 
     card: int = 194
     out_dim: int = 16
@@ -123,7 +123,7 @@ class ChordsConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MelodyConfig:
-    """A melody as the salience of `card` pitches, frame by frame."""
+    """This conditioner tells a melody as the salience of `card` pitches, frame by frame."""
 
     card: int = 53
     out_dim: int = 16
@@ -230,7 +230,7 @@ class GuidanceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DropoutArgs:
-    """Settings shared by all attributes."""
+    """All attributes share these settings of dropout."""
 
     active_on_eval: bool = False
 

@@ -85,7 +85,7 @@ class BandConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MultiBandConfig:
-    """A diffusion decoder for the codes of a codec.
+    """A diffusion decoder for the codes of a codec is built from this record.
 
     Args:
         codec: whose codes it takes, by name; "" where they lie in one folder.

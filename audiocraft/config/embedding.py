@@ -15,7 +15,7 @@ DAMAGES = ("noise", "lowpass", "clipping", "codec")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedderConfig:
-    """Everything an embedder is built from.
+    """An embedder is built from everything in this record.
 
     Args:
         window: seconds that become one vector; `hop`: seconds between windows.

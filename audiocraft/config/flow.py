@@ -21,7 +21,8 @@ _OF_TOKENS = ("n_q", "card", "emb_lr", "two_step_cfg", "causal")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowTransformerConfig:
-    """The network. Widths are those of what a frame of its input holds: the latent, and the conditions beside it.
+    """The network of a flow is built from this record. Widths are those of what a frame of its input holds: the latent,
+    and the conditions beside it.
 
     Args:
         skip_connections: join the first half of the layers with the second.
@@ -72,7 +73,7 @@ class FlowTransformerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowConfig:
-    """Everything a flow is built from, and how it meets its codec.
+    """This record says everything a flow is built from, and how it meets its codec.
 
     Args:
         compression_model_latent_mean: of a latent's values, which the network sees at mean 0 and deviation 1.

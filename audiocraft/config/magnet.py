@@ -67,7 +67,7 @@ class MaskedDecodingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MagnetConfig(LMConfig):
-    """Everything a masked model of codes is built from, and how it meets its codec.
+    """This record says everything a masked model of codes is built from, and how it meets its codec.
 
     Args:
         decoding: how it fills in codes, where it was made for something else than the original's defaults.

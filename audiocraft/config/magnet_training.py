@@ -45,7 +45,7 @@ class MagnetGenerateConfig(GenerateConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MagnetSolverConfig(MusicGenSolverConfig):
-    """Training a masked model of codes."""
+    """This record says how a masked model of codes is trained."""
 
     lm_model: Literal["transformer_lm_magnet"]  # type: ignore[assignment]
     transformer_lm: MagnetTransformerConfig

@@ -84,7 +84,7 @@ class HarmonicConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RVQConfig:
-    """Residual vector quantiser."""
+    """A residual vector quantiser is built from this record."""
 
     n_q: Count = 4
     q_dropout: bool = False
@@ -106,7 +106,7 @@ class NoQuantConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodecConfig:
-    """The codec around encoder, quantiser and decoder."""
+    """This record says what a codec has around encoder, quantiser and decoder."""
 
     autoencoder: Literal["seanet", "harmonic"] = "seanet"
     quantizer: Literal["rvq", "no_quant"] = "rvq"
@@ -145,7 +145,7 @@ class DACConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompressionConfig:
-    """Everything a codec is built from.
+    """A codec is built from everything in this record.
 
     Args:
         sample_rate, channels: of a whole configuration that this is a part of; they must be those of the codec.
@@ -212,7 +212,7 @@ class UnrollConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoarseFirstConfig:
-    """The first codebook of the whole piece, then the others."""
+    """This pattern puts the first codebook of the whole piece first, then the others."""
 
     delays: tuple[int, ...] | None = None
 
@@ -242,7 +242,7 @@ PatternConfig = Annotated[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransformerLMConfig:
-    """The token transformer."""
+    """The token transformer is built from this record."""
 
     dim: Count = 1024
     num_heads: Count = 16
@@ -286,7 +286,7 @@ class TransformerLMConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InterleaveConfig:
-    """Stereo as interleaved codebooks of a mono codec."""
+    """Stereo becomes interleaved codebooks of a mono codec."""
 
     use: bool = False
     per_timestep: bool = False
@@ -294,7 +294,7 @@ class InterleaveConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LMConfig:
-    """Everything a token language model is built from, and how it meets its codec.
+    """This record says everything a token language model is built from, and how it meets its codec.
 
     Args:
         sample_rate: of its codec, like `channels` and `compression_model_framerate`; None where nothing says.

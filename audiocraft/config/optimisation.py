@@ -113,7 +113,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraConfig:
-    """Low-rank adapters instead of whole matrices (arXiv 2106.09685).
+    """A run trains low-rank adapters instead of whole matrices (arXiv 2106.09685).
 
     Args:
         rank: of what is added to a matrix; 0 trains the network itself.
@@ -143,5 +143,5 @@ class LoraConfig:
 
     @property
     def used_scale(self) -> float:
-        """And this much afterwards."""
+        """Return by how much an adapter counts after the training."""
         return self.scale * self.strength

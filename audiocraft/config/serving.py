@@ -86,7 +86,7 @@ class WebhookSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServingConfig:
-    """Everything about one server.
+    """This record says everything about one server.
 
     Args:
         database: an SQLAlchemy URL; None is SQLite inside `data_dir`.
@@ -174,7 +174,7 @@ class ServingConfig:
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds the server."""
+        """Return where a browser on this machine finds the server."""
         host = self.host if self.host not in ("0.0.0.0", "::") else "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 

@@ -137,7 +137,7 @@ class DeadlockConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointConfig:
-    """When the run is saved and what is kept.
+    """This record says when the run is saved and what is kept.
 
     Args:
         save_last: `checkpoint.th`, at the end of each epoch and every `every_minutes`.
@@ -286,7 +286,7 @@ class SolverConfig:
 
     @property
     def total_steps(self) -> int:
-        """Where the run ends and the schedule reaches its minimum."""
+        """Return the step where the run ends and the schedule reaches its minimum."""
         if self.optim.max_steps is not None:
             return self.optim.max_steps
         return self.optim.epochs * self.updates_per_epoch
@@ -317,7 +317,8 @@ class BalancerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompressionSolverConfig(SolverConfig):
-    """Training a codec. Sections named like a loss or a discriminator are the arguments of its class."""
+    """This record says how a codec is trained. Sections named like a loss or a discriminator are the arguments of its
+    class."""
 
     compression_model: Literal["encodec"]
     encodec: EncodecConfig
@@ -375,7 +376,7 @@ class TokensConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenCacheConfig:
-    """Codes of the whole manifest, encoded once; `path` None: beside the data.
+    """The codes of the whole manifest are encoded once and kept; `path` None: beside the data.
 
     Args:
         write: only encode, and end: part `write_shard` of `write_num_shards`, so that several machines share it.
@@ -403,7 +404,7 @@ class FrameDropoutConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MusicGenSolverConfig(SolverConfig):
-    """Training a language model over codec tokens."""
+    """This record says how a language model over codec tokens is trained."""
 
     lm_model: Literal["transformer_lm"]
     transformer_lm: TransformerLMConfig
@@ -432,7 +433,7 @@ class AudioGenSolverConfig(MusicGenSolverConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnalysisSolverConfig(SolverConfig):
-    """Training the detector of generated audio against a frozen codec."""
+    """This record says how the detector of generated audio is trained against a frozen codec."""
 
     compression_model_checkpoint: str
     fakes: FakesConfig = FakesConfig()

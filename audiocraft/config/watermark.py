@@ -18,7 +18,7 @@ PROVENANCE = "audioseal-nano"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioSealConfig:
-    """What generator and detector agree on.
+    """Generator and detector agree on what this record says.
 
     Args:
         autoencoder: "seanet" are the networks of the paper, "modulation" the small ones of
@@ -34,7 +34,7 @@ class AudioSealConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SEANetDetectorConfig:
-    """Channels between the detector's frames and its decision."""
+    """This record counts the channels between the detector's frames and its decision."""
 
     output_dim: Count = 32
 
@@ -87,7 +87,7 @@ class ModulationConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatermarkConfig:
-    """Everything that a watermark model is built from."""
+    """A watermark model is built from everything in this record."""
 
     audioseal: AudioSealConfig = AudioSealConfig()
     seanet: SEANetConfig = SEANetConfig()

@@ -47,8 +47,8 @@ class NeuralCodecEffectConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatermarkSolverConfig(SolverConfig):
-    """Training generator and detector of a watermark. Sections named like a loss or a discriminator are the arguments
-    of its class.
+    """This record says how generator and detector of a watermark are trained. Sections named like a loss or a
+    discriminator are the arguments of its class.
 
     Args:
         audio_effects: what marked and clean audio go through, {name of `audio.effects.AudioEffects`: arguments}.

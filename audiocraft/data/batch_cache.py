@@ -22,7 +22,7 @@ _BATCH_FILE = re.compile(r"\d+-(?P<rank>\d+)-(?P<rows>\d+)\.pt")
 
 
 class CachedBatchWriter:
-    """Batches as files, `<folder>/<epoch>/<batch>-<rank>-<rows>.pt`, for `CachedBatchLoader`."""
+    """A writer keeps batches as files, `<folder>/<epoch>/<batch>-<rank>-<rows>.pt`, for `CachedBatchLoader`."""
 
     def __init__(self, cache_folder: str | Path) -> None:
         self.cache_folder = Path(cache_folder)

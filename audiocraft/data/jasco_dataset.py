@@ -20,7 +20,7 @@ from audiocraft.types import ConditioningAttributes, SegmentInfo, SymbolicCondit
 
 @dataclass
 class JascoInfo(MusicInfo):
-    """A segment of music, its chords [T] by number, and its melody [pitches, T]."""
+    """This record holds a segment of music, its chords [T] by number, and its melody [pitches, T]."""
 
     chords: SymbolicCondition | None = None
     melody: SymbolicCondition | None = None
@@ -36,7 +36,7 @@ class JascoInfo(MusicInfo):
 
 
 class MelodyData:
-    """The melody of a segment, out of a file with that of its whole recording.
+    """This object reads the melody of a segment out of a file with that of its whole recording.
 
     Args:
         latent_fr: frames per second of the model.
@@ -70,7 +70,7 @@ class MelodyData:
 
     @property
     def frames(self) -> int:
-        """Frames of a segment."""
+        """Return the number of frames of a segment."""
         return int(self.segment_duration * self.latent_fr)
 
     def __call__(self, x: SegmentInfo) -> Tensor:

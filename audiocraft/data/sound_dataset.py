@@ -213,7 +213,7 @@ def snr_mix(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`snr_mixer` at a ratio drawn between the two."""
+    """Mix as `snr_mixer` does, at a ratio drawn between the two."""
     snr = snr_low + (snr_high - snr_low) * float(torch.rand((), generator=generator))
     return snr_mixer(src, dst, snr, min_overlap, generator=generator)
 

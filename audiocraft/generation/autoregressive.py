@@ -95,7 +95,7 @@ def first_step(pattern: Pattern, prompt_frames: int) -> int:
 
 
 def last_steps(pattern: Pattern) -> list[int]:
-    """For each frame, the step after which it and all before it are complete."""
+    """Return for each frame the step after which it and all before it are complete."""
     ends, latest = [], 0
     for frame in range(pattern.timesteps):
         latest = max(latest, pattern.get_steps_with_timestep(frame)[-1])

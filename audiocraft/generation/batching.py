@@ -17,7 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.generation.computations import Computation, ComputationGroup, GenerationCoroutine
+from audiocraft.generation.computations import (
+    Computation,
+    ComputationGroup,
+    GenerationCoroutine,
+    SharedComputation,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +53,7 @@ class _Seated:
     seats: list[object]
     group: ComputationGroup
 
-    def fits(self, computations: Sequence[Computation]) -> bool:
+    def fits(self, computations: Sequence[SharedComputation]) -> bool:
         return len(self.seats) == len(computations) and all(
             seat is computation.seat for seat, computation in zip(self.seats, computations, strict=True)
         )
@@ -165,7 +170,7 @@ class Batch:
         """Answer one computation that cannot be grouped. Its generation goes to the end, so that the next step is
         another one's."""
         chosen = next(
-            (active for active in self._active if active.waiting and active.waiting.group_key is None), None
+            (active for active in self._active if active.waiting and _key_of(active.waiting) is None), None
         )
         if chosen is None or chosen.waiting is None:
             return
@@ -177,15 +182,15 @@ class Batch:
         """Return the generations that wait for a shared pass, by what they can share."""
         found: dict[Hashable, list[ActiveGeneration]] = {}
         for active in self._active:
-            key = active.waiting.group_key if active.waiting is not None else None
-            if active.waiting is not None and key is not None:
+            key = _key_of(active.waiting)
+            if key is not None:
                 found.setdefault((type(active.waiting), key), []).append(active)
         for key in self._groups.keys() - found.keys():
             del self._groups[key]
         return found
 
     def _run_group(self, key: Hashable, members: Sequence[ActiveGeneration]) -> None:
-        computations = [active.waiting for active in members if active.waiting is not None]
+        computations = [active.waiting for active in members if isinstance(active.waiting, SharedComputation)]
         seated = self._groups.get(key)
         if seated is None or not seated.fits(computations):
             group = type(computations[0]).group(computations)
@@ -194,3 +199,8 @@ class Batch:
         for active, answer in zip(members, answers, strict=True):
             if active in self._active:  # a handler of frames may have let others go
                 self._advance(active, answer)
+
+
+def _key_of(computation: Computation | None) -> Hashable | None:
+    """Return what a computation can share a pass by; None where it is answered alone."""
+    return computation.group_key if isinstance(computation, SharedComputation) else None

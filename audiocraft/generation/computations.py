@@ -33,10 +33,14 @@ class Computation(ABC):
             shared: later computations of the same generation may be grouped with those of others.
         """
 
+
+class SharedComputation(Computation):
+    """A computation that one pass may answer together with those of other generations."""
+
     @property
+    @abstractmethod
     def group_key(self) -> Hashable | None:
-        """Computations with equal keys can be answered in one pass; None must be run alone."""
-        return None
+        """Computations with equal keys can be answered in one pass; one whose key is None must be run alone."""
 
     @property
     def seat(self) -> object:
@@ -45,9 +49,9 @@ class Computation(ABC):
         return self
 
     @classmethod
+    @abstractmethod
     def group(cls, computations: Sequence[Self]) -> ComputationGroup:
         """Put computations of equal keys together. Each must get the answer that it gets alone, to the last bit."""
-        raise NotImplementedError(f"{cls.__name__} has a group_key and no group()")
 
 
 class ComputationGroup(Protocol):

@@ -65,7 +65,7 @@ class DiffusionSettings:
 
 
 class Noise(Protocol):
-    """Where the noise of one way back comes from."""
+    """This object draws the noise of one way back."""
 
     def draw(self, like: Tensor) -> Tensor:
         """Draw the next noise, of the shape of `like` [B, C, N]."""

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from audiocraft.generation.computations import Computation, GenerationCoroutine
+from audiocraft.generation.computations import Computation, GenerationCoroutine, SharedComputation
 from audiocraft.generation.ode import evaluations, integrate
 from audiocraft.generation.passes import in_passes
 from audiocraft.generation.protocols import RowAttributes
@@ -168,7 +168,7 @@ class EmbedFlow(Computation):
 
 
 @dataclass(frozen=True, slots=True)
-class Velocity(Computation):
+class Velocity(SharedComputation):
     """The computation whose answer is the guided velocities [B, T, D] of latents [B, T, D] at times [B]."""
 
     guided: GuidedFlow

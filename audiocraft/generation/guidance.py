@@ -26,8 +26,8 @@ MIN_ROWS = 4
 
 @dataclass(frozen=True, slots=True)
 class GuidedBatch:
-    """A batch of `rows` requests prepared for the network. It is seen in one, two or three branches: as asked, with
-    its sound conditions alone, without any condition.
+    """A guided batch holds `rows` requests prepared for the network. It is seen in one, two or three branches: as
+    asked, with its sound conditions alone, without any condition.
 
     Args:
         passes: fused conditions of each forward pass per step: all branches in one, or each in its own.

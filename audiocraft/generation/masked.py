@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audiocraft.errors import CheckpointError
 from audiocraft.generation.autoregressive import UNKNOWN
-from audiocraft.generation.computations import Computation, GenerationCoroutine
+from audiocraft.generation.computations import Computation, GenerationCoroutine, SharedComputation
 from audiocraft.generation.guidance import GuidedBatch, half_on_gpu
 from audiocraft.generation.masked_spans import Spans, share_masked
 from audiocraft.generation.passes import in_passes
@@ -89,7 +89,8 @@ class Rescorer:
     weight: float
 
     def conditions(self, given: Sequence[ConditioningAttributes]) -> list[ConditioningAttributes]:
-        """Of what a masked model is told, that which this network knows; everything else is a null condition."""
+        """Return, of what a masked model is told, that which this network knows; everything else is a null
+        condition."""
         found = []
         for one in given:
             own = self.lm.condition_provider.null_attributes()
@@ -194,7 +195,7 @@ def filling(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Refine(Computation):
+class Refine(SharedComputation):
     """One pass over codes [B, K, T] -> the codes [B, T] of codebook `stage`, those of `masked` [B, T] chosen anew, and
     the probability [B, T] of what was chosen."""
 

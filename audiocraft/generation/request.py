@@ -252,7 +252,7 @@ def window_of(duration: float, extend_stride: float, heard: float, default: floa
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationRequest:
-    """Everything about one generation: equal requests with seeds give equal results.
+    """A request says everything about one generation: equal requests with seeds give equal results.
 
     Args:
         prompts: one per row; None or "" is "anything".

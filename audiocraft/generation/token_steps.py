@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.errors import CheckpointError
-from audiocraft.generation.computations import Computation
+from audiocraft.generation.computations import Computation, SharedComputation
 from audiocraft.generation.guidance import GuidedBatch, half_on_gpu, prepare
 from audiocraft.generation.protocols import RowAttributes, SharedState, TokenLM
 from audiocraft.generation.request import Guidance, Sampling
@@ -109,7 +109,7 @@ class Prefill(Computation):
 
 
 @dataclass(frozen=True, slots=True)
-class Predict(Computation):
+class Predict(SharedComputation):
     """The codes [B, K] that follow `codes` [B, K, S], which follow what the state has seen.
 
     Args:

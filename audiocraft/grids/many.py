@@ -55,7 +55,7 @@ class ManyRun:
 
     @property
     def state(self) -> str:
-        """new, queued, running, stopped or done."""
+        """Return new, queued, running, stopped or done."""
         own = self.view.state
         return own if self.job is None or own == "done" else _ALIVE.get(self.job[1], "running")
 

@@ -68,7 +68,8 @@ _NO_MEMORY, _BAD_CODE = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """The compiled kernels of this machine. Every call looks at its arguments before it computes anything.
+    """This object calls the compiled kernels of this machine. Every call looks at its arguments before it computes
+    anything.
 
     Args:
         call: the library.
@@ -83,7 +84,7 @@ class Kernels:
     quantizes_activations: bool
 
     def linear(self, matrix: structs.Matrix, x: Tensor) -> Tensor:
-        """x [N, cols] -> [N, rows]; float32, contiguous."""
+        """Multiply x [N, cols] by a packed matrix [rows, cols] -> [N, rows]; both are float32 and contiguous."""
         assert x.is_contiguous() and x.dtype == torch.float32 and x.shape[-1] == matrix.cols
         out = x.new_empty(x.shape[0], matrix.rows)
         threads = torch.get_num_threads()
@@ -111,7 +112,8 @@ class Kernels:
         return out.transpose(1, 2)
 
     def feed_forward(self, up: structs.Matrix, down: structs.Matrix, x: Tensor, activation: int) -> Tensor:
-        """x [N, cols of up] -> [N, rows of down], with an activation in between; float32, contiguous."""
+        """Run x [N, cols of up] through two matrices, with an activation in between -> [N, rows of down]; both are
+        float32 and contiguous."""
         assert x.is_contiguous() and x.dtype == torch.float32 and x.shape[-1] == up.cols
         out = x.new_empty(x.shape[0], down.rows)
         threads = torch.get_num_threads()

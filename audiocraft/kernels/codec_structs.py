@@ -54,7 +54,7 @@ class RowSpan(ctypes.Structure):
 
 
 class RowRange(ctypes.Structure):
-    """Rows low ... high - 1 of a signal."""
+    """This structure names the rows low ... high - 1 of a signal."""
 
     _fields_ = (("low", c_int64), ("high", c_int64))
 

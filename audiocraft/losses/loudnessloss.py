@@ -35,7 +35,8 @@ def _weighted(ratios: Tensor, dim: int, temperature: float = 1.0) -> Tensor:
 
 
 class FLoudnessRatio(nn.Module):
-    """Loudness of the error over that of the reference, per frequency band, summed over the batch.
+    """This ratio sets the loudness of the error over that of the reference, per frequency band, and sums it over the
+    batch.
 
     Args:
         segment, overlap, epsilon: accepted for the signature shared with the other ratios.

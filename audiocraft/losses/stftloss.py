@@ -14,7 +14,7 @@ _EPSILON = torch.finfo(torch.float32).eps
 
 
 class SpectralConvergenceLoss(nn.Module):
-    """A loss: the Frobenius norm of the error over the norm of the reference."""
+    """This loss is the Frobenius norm of the error over the norm of the reference."""
 
     def __init__(self, epsilon: float = _EPSILON) -> None:
         super().__init__()

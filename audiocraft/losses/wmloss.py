@@ -42,7 +42,7 @@ class WMDetectionLoss(nn.Module):
 
 
 class WMMbLoss(nn.Module):
-    """A loss: the error of the decoded bits over the marked frames.
+    """This loss is the error of the decoded bits over the marked frames.
 
     Args:
         temperature: divides the decoder's logits.
@@ -69,7 +69,7 @@ class WMMbLoss(nn.Module):
 
 
 class QuietMarkLoss(nn.Module):
-    """By how many decibels the mark is louder than it may be, beside the audio that carries it.
+    """This loss says by how many decibels the mark is louder than it may be, beside the audio that carries it.
 
     Args:
         least: the signal-to-noise ratio in dB that each row must have.

@@ -3,6 +3,7 @@ Language-Audio Pretraining", arXiv 2211.06687)."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ _ALIKE = 0.99
 class TextConsistencyMetric(Metric):
     """The mean consistency of sounds with their texts; a class says which model compares them."""
 
+    @abstractmethod
     def update(self, audio: Tensor, text: Sequence[str], sizes: Tensor, sample_rates: Tensor) -> None:
         """Take a batch of sounds and their texts.
 
@@ -31,7 +33,6 @@ class TextConsistencyMetric(Metric):
             sizes: [B], samples of each row that count.
             sample_rates: [B].
         """
-        raise NotImplementedError
 
 
 class CLAPTextConsistencyMetric(TextConsistencyMetric):

@@ -29,7 +29,7 @@ _ROWS = 32  # windows at once: a long recording takes no more memory than a shor
 
 
 class Embedder(nn.Module):
-    """The network, over mono audio at `config.sample_rate`."""
+    """The embedder is a network that hears mono audio at `config.sample_rate`."""
 
     def __init__(self, config: EmbedderConfig) -> None:
         super().__init__()

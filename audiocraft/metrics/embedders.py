@@ -22,7 +22,7 @@ _CLAP_LEAST = 1
 
 
 class OwnEmbedder:
-    """An embedder of this package."""
+    """This embedder runs a network of this package."""
 
     def __init__(self, name: str | Path) -> None:
         self.network: Embedder = load_embedder(name)

@@ -92,7 +92,7 @@ class Embeddings:
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """The first vector of each recording, [recordings]."""
+        """Return which vector is the first of each recording, [recordings]."""
         return np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.int64)
 
     @cached_property
@@ -102,7 +102,7 @@ class Embeddings:
 
     @cached_property
     def covariance(self) -> Vectors:
-        """The covariance [dimension, dimension], with one less than the windows as divisor.
+        """Return the covariance [dimension, dimension], with one less than the windows as divisor.
 
         Raises:
             InvalidInput: fewer than two windows.

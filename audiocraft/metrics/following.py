@@ -16,7 +16,7 @@ class Wanted(Protocol):
 
     @property
     def bpm(self) -> float:
-        """Beats per minute."""
+        """Return the beats per minute."""
 
     @property
     def key(self) -> str:

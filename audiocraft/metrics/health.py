@@ -28,7 +28,7 @@ _QUANTILE_MOST = 1 << 23  # samples that `quantile` of torch can sort
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Soundness:
-    """The state of one recording.
+    """This record says in which state one recording is.
 
     Args:
         loudness: LUFS; None is silence. `true_peak`: dB below full scale.

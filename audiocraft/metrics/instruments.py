@@ -35,7 +35,7 @@ class Labelled(Protocol):
 
     @property
     def wav(self) -> Audio:
-        """[N] at 24 kHz."""
+        """Return the audio [N] at 24 kHz."""
 
     @property
     def instruments(self) -> Sequence[str]:

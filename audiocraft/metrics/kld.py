@@ -4,6 +4,7 @@ classifier hears in both (Kreuk et al., "AudioGen", arXiv 2209.15352)."""
 from __future__ import annotations
 
 import importlib
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ class KLDivergenceMetric(Metric):
         super().__init__()
         self.register_buffer("backwards", torch.zeros((), dtype=torch.float64), persistent=False)
 
+    @abstractmethod
     def label_distribution(self, x: Tensor, sizes: Tensor, sample_rates: Tensor) -> Tensor:
-        """x [B, C, N] -> what is heard [B, classes], each row adding up to 1."""
-        raise NotImplementedError
+        """Return what is heard [B, classes] in x [B, C, N]; each row adds up to 1."""
 
     @torch.no_grad()
     def update(self, preds: Tensor, targets: Tensor, sizes: Tensor, sample_rates: Tensor) -> None:

@@ -33,11 +33,11 @@ class Known(Protocol):
 
     @property
     def wav(self) -> Audio:
-        """[N] at 24 kHz."""
+        """Return the audio [N] at 24 kHz."""
 
     @property
     def bpm(self) -> float:
-        """Beats per minute."""
+        """Return the beats per minute."""
 
     @property
     def key(self) -> str:

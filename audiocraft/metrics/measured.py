@@ -10,7 +10,7 @@ _NORMAL_95 = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A value with its interval.
+    """This record holds a value with its interval.
 
     Args:
         low, high: between which the value of another sample, drawn in the same way and as large, lies 95 times in 100.

@@ -5,6 +5,7 @@ Sums live in buffers, so that a metric moves between devices, and are added up o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.utils import distrib
 
 
-class Metric(nn.Module):
+class Metric(nn.Module, ABC):
     """A sum of values and how many there are; classes with other states override `reset` and `compute`."""
 
     total: Tensor
@@ -26,9 +27,9 @@ class Metric(nn.Module):
         self.register_buffer("total", torch.zeros((), dtype=torch.float64), persistent=False)
         self.register_buffer("count", torch.zeros((), dtype=torch.float64), persistent=False)
 
+    @abstractmethod
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Take a batch."""
-        raise NotImplementedError
 
     def compute(self) -> Any:
         """Return the mean [] over everything that came, in all processes.

@@ -34,7 +34,7 @@ class DiffusionDecoder(nn.Module):
 
     @property
     def sample_rate(self) -> int:
-        """The rate of its audio in Hz."""
+        """Return the rate of its audio in Hz."""
         return self._mbd.sample_rate
 
     @property

@@ -21,8 +21,8 @@ Make = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class WindowGrid:
-    """Where windows lie; all in frames, `hop` samples each. Context is heard on both sides and not used, but for the
-    fade from one window to the next."""
+    """A grid says where windows lie; all is in frames, `hop` samples each. Context is heard on both sides and not used,
+    but for the fade from one window to the next."""
 
     stride: int
     context: int

@@ -4,6 +4,7 @@ arXiv 2406.10970). How they are followed is `generation.flow`'s business; its tr
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,18 +56,18 @@ class FMOutput:
     mask: Tensor
 
 
-class CFGTerm:
+class CFGTerm(ABC):
     """One branch of guidance: it holds the conditions of each row, and how much they weigh."""
 
     def __init__(self, conditions: Sequence[ConditioningAttributes], weight: float) -> None:
         self.conditions = list(conditions)
         self.weight = weight
 
+    @abstractmethod
     def drop_irrelevant_conds(
         self, conditions: Sequence[ConditioningAttributes]
     ) -> list[ConditioningAttributes]:
         """Return the conditions that this branch hears, of all there are."""
-        raise NotImplementedError
 
 
 class AllCFGTerm(CFGTerm):
@@ -203,7 +204,7 @@ class FlowMatchingModel(StreamingModule):
 
     @property
     def latent_dim(self) -> int:
-        """The width D of a latent."""
+        """Return the width D of a latent."""
         return self.flow_dim
 
     @property

@@ -62,7 +62,7 @@ Generated = Tensor | tuple[Tensor, Tensor]
 
 
 class JASCO(BaseGenModel):
-    """Music from text, chords, drums and a melody, as latents of a codec. See `BaseGenModel` for `run` and `stream`.
+    """JASCO makes music from text, chords, drums and a melody, as latents of a codec; `run` is `BaseGenModel`'s.
 
     Args:
         chords_mapping_path: a map of chords to numbers, as JSON or as the pickle of the original.

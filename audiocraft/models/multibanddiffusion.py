@@ -71,14 +71,14 @@ class Bands(nn.Module):
 
 
 def build_bands(config: MultiBandConfig, *, device: torch.device | str = "cpu") -> Bands:
-    """Networks without training. The processors compute their filters, so that those are on the CPU even where the
-    rest is laid out on "meta"."""
+    """Build the networks without training them. The processors compute their filters, so that those are on the CPU even
+    where the rest is laid out on "meta"."""
     with laid_out_on(device):
         return Bands(config)
 
 
 class DiffusionProcess:
-    """The way from noise to audio through one network.
+    """This process goes the way from noise to audio through one network.
 
     Args:
         model: finds the noise: called with noisy audio, a step and `condition=`.
@@ -196,7 +196,7 @@ class MultiBandDiffusion:
 
     @property
     def sample_rate(self) -> int:
-        """The rate of its audio in Hz."""
+        """Return the rate of its audio in Hz."""
         return self.codec_model.sample_rate
 
     # ------------------------------------------------------------------ what a codec hears
@@ -309,8 +309,8 @@ class MultiBandDiffusion:
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Tensor:
-        """wav [B, C, N] through the codec and back by diffusion, at the rate of the model. Every channel is worked on
-        by itself; audio of any level comes back at its level."""
+        """Send wav [B, C, N] through the codec and back by diffusion, at the rate of the model. Every channel is worked
+        on by itself; audio of any level comes back at its level."""
         wav = convert_audio(_checked(wav), sample_rate, self.sample_rate, wav.shape[-2]).to(self.device)
         rows = wav.reshape(-1, 1, wav.shape[-1])
         level = rows.square().mean(dim=-1, keepdim=True).sqrt()

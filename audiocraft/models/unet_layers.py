@@ -71,7 +71,7 @@ def _res_blocks(count: int, channels: int, groups: int, dropout: float, over_tim
 
 
 class EncoderLayer(nn.Module):
-    """A strided convolution, a norm and residual blocks: x [B, chin, N] -> [B, chout, ceil(N / stride)].
+    """This layer has a strided convolution, a norm and residual blocks: x [B, chin, N] -> [B, chout, ceil(N / stride)].
 
     Args:
         stride: samples of the input that become one of the output; the end of x is filled up with zeros.
@@ -105,8 +105,8 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """The mirror image of `EncoderLayer`: residual blocks, a norm and a transposed convolution,
-    x [B, chin, T] -> [B, chout, T * stride]."""
+    """This layer mirrors `EncoderLayer`: it has residual blocks, a norm and a transposed convolution, x [B, chin, T] ->
+    [B, chout, T * stride]."""
 
     def __init__(
         self,

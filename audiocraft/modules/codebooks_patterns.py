@@ -31,7 +31,7 @@ PatternLayout = list[list[LayoutCoord]]
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """Where every code [K, T] is in the sequence [K, S] that the model sees, and back.
+    """A pattern says where every code [K, T] is in the sequence [K, S] that the model sees, and back.
 
     A layout may name frames past the end (t >= timesteps): those slots carry the special token, as does every
     slot that no step names.

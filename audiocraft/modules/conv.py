@@ -225,7 +225,8 @@ class StreamableConv1d(StreamingModule):
             )
 
     def init_state(self, batch_size: int) -> ConvState:
-        """Nothing heard yet. One that is not causal holds output back until it has seen what it looks ahead to."""
+        """Return the state of a stream of which nothing has been heard yet. One that is not causal holds output back
+        until it has seen what it looks ahead to."""
         if not self.causal and self.stride > 1 and self.pad_mode != "constant":
             raise InvalidInput(
                 f"a convolution of stride {self.stride} that is not causal and reflects its ends needs the whole clip",

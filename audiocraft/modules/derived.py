@@ -11,7 +11,8 @@ CacheKey = tuple[tuple[int, int], ...]
 
 
 class Derived:
-    """One such tensor. It is no part of state dicts, copies or pickles, and never stands in the way of gradients."""
+    """This object keeps one such tensor. It is no part of state dicts, copies or pickles, and never stands in the
+    way of gradients."""
 
     def __init__(self) -> None:
         self._kept: tuple[CacheKey, Tensor] | None = None

@@ -89,7 +89,7 @@ class MultiBandProcessor(SampleProcessor):
 
     @property
     def std(self) -> Tensor:
-        """The loudness of each band, [bands]."""
+        """Return the loudness of each band, [bands]."""
         return (self.sum_x2 / self.counts - self.mean**2).clamp_min(0).sqrt()
 
     @property

@@ -156,7 +156,7 @@ class DrumsConditioner(WaveformConditioner):
         return given
 
     def forward(self, x: WavCondition) -> ConditionType:
-        """Waveforms [B, 1, N] -> (vectors [B, T, D], mask [B, T]). Nothing is masked: silence is no drums."""
+        """Embed waveforms [B, 1, N] -> (vectors [B, T, D], mask [B, T]). Nothing is masked: silence is no drums."""
         return self._projected(self._get_wav_embedding(x))
 
     def of_latents(self, latents: Tensor) -> ConditionType:

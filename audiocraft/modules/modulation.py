@@ -92,8 +92,8 @@ class BandLevels(ConstantBuffers):
         return F.pad(audio, (self.hop, self.hop * self.num_frames(length) - length))
 
     def spectra(self, padded: Tensor, *, both_sides: bool = False) -> Tensor:
-        """padded [B, (T + 1) * hop] -> spectra [B, T, bins]. With `both_sides` a frame is windowed by the square
-        root, to be windowed again when it is put back."""
+        """Return the spectra [B, T, bins] of padded [B, (T + 1) * hop]. With `both_sides` a frame is windowed by the
+        square root, to be windowed again when it is put back."""
         window = self.window.sqrt() if both_sides else self.window
         return torch.fft.rfft(padded.unfold(-1, self.n_fft, self.hop) * window)
 

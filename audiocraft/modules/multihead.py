@@ -291,7 +291,7 @@ class StreamingMultiheadAttention(StreamingModule):
 
     @property
     def in_proj(self) -> Weight:
-        """The projections of queries, keys and values, one below the other."""
+        """Return the projections of queries, keys and values, one below the other."""
         weight: Weight = self._projections.in_proj_weight
         return weight
 

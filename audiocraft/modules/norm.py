@@ -127,11 +127,11 @@ class SpectralNormConv2d(SpectralNorm, nn.Conv2d):
 
 
 class SpectralNormConvTranspose1d(SpectralNorm, nn.ConvTranspose1d):
-    """A ConvTranspose1d with spectral norm."""
+    """This layer is a ConvTranspose1d with spectral norm."""
 
 
 class SpectralNormConvTranspose2d(SpectralNorm, nn.ConvTranspose2d):
-    """A ConvTranspose2d with spectral norm."""
+    """This layer is a ConvTranspose2d with spectral norm."""
 
 
 class SpectralNormLinear(SpectralNorm, nn.Linear):

@@ -24,7 +24,7 @@ MakeContext = Callable[[Tensor, Tensor, int], StepContext]
 
 @dataclass(slots=True)
 class RaggedContext(StepContext):
-    """The contexts of several requests, one for each."""
+    """A ragged context holds the contexts of several requests, one for each."""
 
     parts: Sequence[StepContext] = ()
 

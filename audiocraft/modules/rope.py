@@ -12,7 +12,7 @@ from audiocraft.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """Complex rotations [B or 1, 1, S, D / 2H], ready for queries and keys [B, H, S, D / H]."""
+    """A rotation holds complex factors [B or 1, 1, S, D / 2H], ready for queries and keys [B, H, S, D / H]."""
 
     query: Tensor
     key: Tensor
@@ -60,7 +60,7 @@ class XPos(nn.Module):
 
 
 class RotaryEmbedding(nn.Module):
-    """Rotates pairs of neighbouring channels by an angle proportional to the position (Su et al. 2021).
+    """This embedding rotates pairs of neighbouring channels by an angle proportional to the position (Su et al. 2021).
 
     Args:
         dim: width of a head.

@@ -37,7 +37,7 @@ _FINEST = 4  # parts of a beat in which a chord may begin
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Some bars of a chart, which belong together.
+    """A section has some bars of a chart, which belong together.
 
     Args:
         words: what the music should be from here on; may be empty.

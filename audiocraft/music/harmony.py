@@ -91,14 +91,14 @@ PROGRESSIONS: MappingProxyType[str, tuple[tuple[str, ...], ...]] = MappingProxyT
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One of the 24 keys."""
+    """A key is one of the 24."""
 
     tonic: int
     mode: Mode
 
     @property
     def name(self) -> str:
-        """The usual spelling of the key: "F# minor", "Bb major"."""
+        """Return the usual spelling of the key: "F# minor", "Bb major"."""
         return f"{_TONIC_NAMES[self.mode][self.tonic]} {self.mode}"
 
     @property
@@ -108,7 +108,7 @@ class Key:
 
     @property
     def relative(self) -> Key:
-        """The key of the other mode with the same signature."""
+        """Return the key of the other mode with the same signature."""
         if self.mode == "major":
             return Key((self.tonic + 9) % 12, "minor")
         return Key((self.tonic + 3) % 12, "major")

@@ -42,7 +42,7 @@ class Reworded:
 
 @dataclass(frozen=True, slots=True)
 class Rewording:
-    """A prompt in the words of one model.
+    """A rewording is a prompt in the words of one model.
 
     Args:
         text: the prompt with those words in place of the unknown ones that mean the same.

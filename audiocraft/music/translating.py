@@ -44,7 +44,7 @@ class ReadWord:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A text in the words of the models.
+    """A translation is a text in the words of the models.
 
     Args:
         text: with what is not known left as it was typed.

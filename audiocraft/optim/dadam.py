@@ -26,7 +26,8 @@ def to_real(x: Tensor) -> Tensor:
 
 
 class DAdaptAdam(Optimizer):
-    """Adam with D-Adaptation. All parameter groups share one estimate of D.
+    """This optimiser is Adam with D-Adaptation (arXiv 2301.07733), which finds its step size itself. All parameter
+    groups share one estimate of D.
 
     Args:
         lr: multiple of the step size found; keep it at 1.

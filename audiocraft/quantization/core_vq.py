@@ -282,7 +282,7 @@ class VectorQuantization(nn.Module):
 
     @property
     def codebook(self) -> Tensor:
-        """The vectors [V, D] of the codes."""
+        """Return the vectors [V, D] of the codes."""
         return self._codebook.embed
 
     @property

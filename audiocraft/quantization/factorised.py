@@ -14,7 +14,7 @@ from audiocraft.quantization.base import BaseQuantizer, QuantizedResult, codeboo
 
 
 class FactorisedCodebook(nn.Module):
-    """One codebook of `bins` codes in `codebook_dim` dimensions, with projections there and back."""
+    """This codebook has `bins` codes in `codebook_dim` dimensions, with projections there and back."""
 
     def __init__(self, dimension: int, bins: int, codebook_dim: int) -> None:
         super().__init__()

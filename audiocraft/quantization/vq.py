@@ -15,7 +15,8 @@ from audiocraft.quantization.core_vq import ResidualVectorQuantization
 
 
 class ResidualVectorQuantizer(BaseQuantizer):
-    """A residual quantiser of frames [B, dimension, T] with `n_q` codebooks of `bins` codes.
+    """This quantiser turns frames [B, dimension, T] into codes of `n_q` codebooks with `bins` codes each, level by
+    level.
 
     Args:
         q_dropout: each training step uses a random number of codebooks, so that any number works afterwards.
@@ -70,8 +71,8 @@ class ResidualVectorQuantizer(BaseQuantizer):
         n_q: int | None = None,
         generator: torch.Generator | None = None,
     ) -> QuantizedResult:
-        """x [B, D, T] -> quantised x, codes [B, K, T], bandwidth and commitment penalty. In training the codebooks
-        learn, and the metrics say which share of them is effectively used."""
+        """Quantise x [B, D, T] -> quantised x, codes [B, K, T], bandwidth in kb/s and commitment penalty. In training
+        the codebooks learn, and the metrics say which share of them is effectively used."""
         count = self._active(n_q)
         if self.training and self.q_dropout and n_q is None:
             count = self._draw_count(x.device, generator)

@@ -114,15 +114,15 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
 
     @abstractmethod
     def train_step(self, batch: TrainingBatch) -> MetricValues:
-        """Forward, backward, optimise."""
+        """Do forward and backward passes and a step of the optimiser -> the metrics of this step."""
 
     @abstractmethod
     def validate(self) -> MetricValues:
         """Metrics on the fixed validation set, with the weights that are in the model."""
 
     def evaluate(self) -> MetricValues:
-        """Return the metrics of `evaluate.metrics` on the split `evaluate`, for solvers that have `measures`."""
-        raise NotImplementedError
+        """Return the metrics of `evaluate.metrics` on the split `evaluate`; there are none without `measures`."""
+        return {}
 
     @abstractmethod
     def generate(self, folder: Path) -> None:
@@ -161,7 +161,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
     @property
     @abstractmethod
     def seconds_per_batch(self) -> float:
-        """Seconds of audio in one training batch."""
+        """Return the seconds of audio in one training batch."""
 
     def training_mode(self) -> None:
         """Before training steps: dropout and the like are on."""

@@ -227,7 +227,7 @@ def build_adversary_schedules(
 
 
 def adversary_steps(config: CompressionSolverConfig | WatermarkSolverConfig) -> int:
-    """In how many steps of the run the discriminators are trained."""
+    """Return in how many steps of the run the discriminators are trained."""
     settings = config.adversarial
     steps = range(settings.start_step, config.total_steps)
     return max(1, sum(step % settings.every == 0 for step in steps))

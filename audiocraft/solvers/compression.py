@@ -38,7 +38,7 @@ FIRST_VECTORS = 6
 
 
 class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
-    """Codec against discriminators."""
+    """This solver trains a codec against discriminators."""
 
     configuration: type[SolverConfig] = CompressionSolverConfig
     best_metric = "mel_db"
@@ -115,7 +115,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
 
     @torch.no_grad()
     def fit(self, num_frames: int) -> None:
-        """Encoder and codes from the statistics of real frames, decoder as their inverse."""
+        """Set encoder and codes from the statistics of real frames, and the decoder as their inverse."""
         encoder, decoder, quantizer = self.codec.encoder, self.codec.decoder, self.codec.quantizer
         if not isinstance(encoder, SpectralEncoder) or not isinstance(decoder, HarmonicNoiseDecoder):
             raise ConfigError("fit_frames needs encodec.autoencoder=harmonic")
@@ -148,7 +148,8 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
                     buffer /= count
 
     def rebuild(self, audio: Tensor) -> QuantizedResult:
-        """Through the codec; before `quantize_from` past the quantiser, since codes cannot follow a new encoder."""
+        """Send audio [B, C, N] through the codec; before `quantize_from` past the quantiser, since codes cannot follow
+        a new encoder."""
         if self.step < self.config.quantize_from:
             normal, scale = self.codec.preprocess(audio)
             frames = self.codec.encoder(normal)
@@ -159,7 +160,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         return self.codec(audio)
 
     def train_step(self, batch: Tensor) -> MetricValues:
-        """Discriminators, balancer, generator. batch [B, C, N]."""
+        """Train the discriminators, then the codec with the balanced losses, on a batch [B, C, N]."""
         audio = batch.to(self.runtime.device, non_blocking=True)
         with self.runtime.autocast():
             quantized = self.rebuild(audio)

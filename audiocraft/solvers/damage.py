@@ -20,7 +20,7 @@ def damage(
     random: np.random.Generator,
     codec: CompressionModel | None,
 ) -> tuple[Tensor, Tensor]:
-    """wav [N] -> the same damaged in at most one way [N], and the strength of each kind [kinds], 0 to 1."""
+    """Return wav [N] damaged in at most one way [N], and the strength of each kind [kinds], 0 to 1."""
     strengths = torch.zeros(len(DAMAGES))
     whether, which, strength, colour, gain = random.random(5)
     if whether < config.share:
@@ -45,7 +45,7 @@ def between(ends: tuple[float, float], place: float) -> float:
 
 
 def with_noise(wav: Tensor, ratio_db: float, random: np.random.Generator, *, pink: bool = False) -> Tensor:
-    """wav [N] with white or pink noise, so far below it in decibels."""
+    """Add white or pink noise to wav [N], so far below it in decibels."""
     noise = torch.from_numpy(random.standard_normal(len(wav), dtype=np.float32))
     if pink:
         spectrum = torch.fft.rfft(noise)

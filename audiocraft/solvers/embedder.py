@@ -28,7 +28,7 @@ _DAMAGE = 4.0
 
 
 class EmbedderSolver(StandardSolver[EmbedderSolverConfig, LabelledBatch]):
-    """All heads at once."""
+    """This solver trains all heads at once."""
 
     configuration: type[SolverConfig] = EmbedderSolverConfig
     best_metric = "loss"

@@ -225,7 +225,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
     # ------------------------------------------------------------------ steps
 
     def train_step(self, batch: FlowBatch) -> MetricValues:
-        """Forward, the error of the velocity, backward, optimise."""
+        """Do a forward pass, take the error of the velocity, and optimise."""
 
         def loss(part: FlowBatch) -> Tensor:
             with self.runtime.autocast():

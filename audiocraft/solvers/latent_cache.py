@@ -36,11 +36,11 @@ class LatentRows:
         return "latents" + "-drums" * self.drums + "-melody" * self.melody
 
     def latents(self, rows: Tensor) -> Tensor:
-        """Cached rows [B, R, T] -> latents [B, T, D]."""
+        """Return the latents [B, T, D] of cached rows [B, R, T]."""
         return rows[:, : self.latent].transpose(1, 2)
 
     def drum_codes(self, rows: Tensor) -> Tensor:
-        """Cached rows [B, R, T] -> codes of the drums, [B, 1, T]."""
+        """Return the codes [B, 1, T] of the drums of cached rows [B, R, T]."""
         return rows[:, self.latent : self.latent + 1].round().long()
 
     def pitches(self, rows: Tensor, count: int) -> Tensor:

@@ -38,8 +38,9 @@ class MaskedBatch(TokenBatch):
 
 
 class MagnetSolver(MusicGenSolver):
-    """Prediction of masked codes. All rows of a step are about one codebook, drawn from (seed, step), because a
-    codebook behind the first is seen in another context; how much of a row is masked is drawn for each."""
+    """This solver trains the prediction of masked codes. All rows of a step are about one codebook, drawn from (seed,
+    step), because a codebook behind the first is seen in another context; how much of a row is masked is drawn for
+    each."""
 
     configuration: type[SolverConfig] = MagnetSolverConfig
     config: MagnetSolverConfig

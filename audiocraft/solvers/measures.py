@@ -58,7 +58,7 @@ def get_chroma_cosine_similarity(cfg: ConfigSection) -> ChromaCosineSimilarityMe
 
 
 def get_visqol(cfg: ConfigSection) -> ViSQOL:
-    """ViSQOL of the section `metrics.visqol`."""
+    """Return the ViSQOL of the section `metrics.visqol`."""
     unknown = sorted(set(cfg) - {"bin", "mode", "model"})
     if unknown:
         raise ConfigError(f"metrics.visqol: unknown {', '.join(unknown)}; bin, mode and model are known")
@@ -98,7 +98,7 @@ class GeneratedMeasures:
         return bool(self.metrics)
 
     def to(self, device: torch.device) -> None:
-        """Where chroma and sums are computed; embedders stay on the CPU."""
+        """Say where chroma and sums are computed; embedders stay on the CPU."""
         for metric in self.metrics.values():
             metric.reset()
         if "chroma_cosine" in self.metrics:

@@ -40,7 +40,7 @@ SELF_WAV = "self_wav"
 
 
 class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
-    """Next-token prediction, per codebook."""
+    """This solver trains next-token prediction, per codebook."""
 
     configuration: type[SolverConfig] = MusicGenSolverConfig
     best_metric = "ce"
@@ -174,7 +174,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return TokenBatch(batch.codes, batch.attributes, batch.lengths, inputs)
 
     def train_step(self, batch: TokenBatch) -> MetricValues:
-        """Forward, cross entropy per codebook, backward, optimise."""
+        """Do a forward pass, take the cross entropy per codebook, and optimise."""
 
         def loss(part: TokenBatch) -> Tensor:
             with self.runtime.autocast():

@@ -20,7 +20,7 @@ _QUIET, _TRIES = 10 ** (-55 / 20), 4
 
 
 class PairWindows:
-    """Batches of windows of pairs."""
+    """This object draws batches of windows of pairs."""
 
     def __init__(self, config: AnalysisSolverConfig, parts: Sequence[Pairs]) -> None:
         self.config, self.parts = config, parts

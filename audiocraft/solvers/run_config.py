@@ -33,7 +33,7 @@ def read_config(run: Path, changes: Mapping[str, Any] | None = None) -> SolverCo
 
 
 def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`tree` with the entries of `changes`, section by section."""
+    """Return `tree` with the entries of `changes`, section by section."""
     both = {
         key: merged(tree[key], value)
         if isinstance(value, Mapping) and isinstance(tree[key], Mapping)

@@ -136,7 +136,7 @@ class RunFolder:
         save_checkpoint(dict(state), self.checkpoint)
 
     def keep(self, epoch: int, settings: CheckpointConfig, state: Mapping[str, Any]) -> None:
-        """The checkpoint of an epoch under its number, and no more of them than wanted."""
+        """Keep the checkpoint of an epoch under its number, and no more of them than wanted."""
         kept = self.path / checkpoint_name(str(epoch))
         names = settings.keep_every_states
         if names is not None:

@@ -58,7 +58,7 @@ class Sample:
         return hash(self.path)
 
     def audio(self) -> AudioAndRate:
-        """wav [C, N] and its rate."""
+        """Read wav [C, N] and its rate in Hz."""
         return audio_read(self.path)
 
     def audio_prompt(self) -> AudioAndRate | None:

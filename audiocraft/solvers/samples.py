@@ -49,7 +49,7 @@ class SampleWriter:
         self._written: list[Future[Path]] = []
 
     def write(self, name: str, audio: Tensor) -> None:
-        """audio [C, N] as a file called `name`."""
+        """Write audio [C, N] as a file called `name`."""
         # Off the device before another thread sees it.
         self._written.append(self._pool.submit(self._write, name, audio.detach().float().cpu()))
 

@@ -25,7 +25,7 @@ class HasState(Protocol):
 
 
 class RandomState:
-    """The global generators of torch, numpy and Python, as one thing with a state."""
+    """This object gives the global generators of torch, numpy and Python one state."""
 
     def state_dict(self) -> dict[str, Any]:
         name, keys, position, has_gauss, cached = np.random.get_state()

@@ -50,7 +50,7 @@ class Tokens:
 
 
 class TokenCache:
-    """The codes of manifests in a folder on disk.
+    """The cache keeps the codes of manifests in a folder on disk.
 
     Args:
         num_workers: threads that read audio while the codec encodes.

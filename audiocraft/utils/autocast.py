@@ -11,7 +11,7 @@ from audiocraft.errors import InvalidInput
 
 
 class TorchAutocast:
-    """`with TorchAutocast(enabled, device_type, dtype=...)`: torch's autocast, or nothing.
+    """`with TorchAutocast(enabled, device_type, dtype=...)` enters torch's autocast, or does nothing.
 
     Entering is allowed any number of times, one after the other and nested.
     """

@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 
 class DeadlockDetect:
-    """`with DeadlockDetect(use, timeout) as watch:` and `watch.update("stage")` at least every `timeout` seconds."""
+    """Use it as `with DeadlockDetect(use, timeout) as watch:` and call `watch.update("stage")` at least every `timeout`
+    seconds."""
 
     def __init__(self, use: bool = False, timeout: float = 120.0) -> None:
         self.use = use

@@ -46,7 +46,7 @@ def _known(said: str) -> str:
 
 
 class Messages:
-    """The texts of one language.
+    """This object holds the texts of one language.
 
     Args:
         texts: English to the language; of several patterns that fit, the one with most letters of its own counts.

@@ -38,7 +38,7 @@ def with_chords(
 
 
 def with_drums(controls: Controls, path: Path) -> Controls:
-    """`controls` with the drums of an audio file."""
+    """Return `controls` with the drums of an audio file."""
     wav, rate = audio_read(path)
     if not wav.shape[-1]:
         raise InvalidInput(f"{path} has no audio in it", field="drums")
@@ -46,7 +46,7 @@ def with_drums(controls: Controls, path: Path) -> Controls:
 
 
 def with_tune(controls: Controls, path: Path) -> Controls:
-    """`controls` with the melody of an audio or MIDI file."""
+    """Return `controls` with the melody of an audio or MIDI file."""
     if path.suffix.lower() in SUFFIXES:
         return with_notes(controls, read_midi(path, field="tune"))
     wav, sample_rate = audio_read(path)
@@ -62,6 +62,6 @@ def with_notes(controls: Controls, score: MidiNotes) -> Controls:
 
 
 def with_tune_of(controls: Controls, wav: Tensor, sample_rate: int) -> Controls:
-    """`controls` with the melody of a recording [C, N]."""
+    """Return `controls` with the melody of a recording [C, N]."""
     melody, rate = melody_salience(wav, sample_rate, pitches=PITCHES)
     return replace(controls, melody=melody, melody_frame_rate=rate)

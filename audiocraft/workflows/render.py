@@ -205,7 +205,7 @@ class Made(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """One finished file."""
+    """This record describes one finished file."""
 
     path: Path
     sidecar: Path

@@ -97,7 +97,7 @@ class Take:
 
     @property
     def audio(self) -> Tensor:
-        """The audio [C, N]."""
+        """Return the audio [C, N]."""
         return self.result.audio[self.row]
 
 

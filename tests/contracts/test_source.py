@@ -132,6 +132,19 @@ def test_nothing_is_left_to_do(sources: list[Source]) -> None:
     assert not found, found
 
 
+def test_what_is_left_to_others_is_declared(sources: list[Source]) -> None:
+    """A method that only subclasses have is abstract: a class without it cannot be made, and does not fail later."""
+    found = [
+        f"{source.path}:{node.lineno}"
+        for source in sources
+        for node in source.nodes
+        if isinstance(node, ast.Raise)
+        and node.exc is not None
+        and "NotImplementedError" in ast.unparse(node.exc)
+    ]
+    assert not found, found
+
+
 def test_weights_are_read_safely(sources: list[Source]) -> None:
     """A checkpoint from a stranger must not run code."""
     found = []

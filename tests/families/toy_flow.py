@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.write import write_model
-from audiocraft.generation.computations import Computation, GenerationCoroutine
+from audiocraft.generation.computations import GenerationCoroutine, SharedComputation
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
 from audiocraft.generation.windows import frames_of
@@ -38,7 +38,7 @@ class Field(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Velocity(Computation):
+class Velocity(SharedComputation):
     """The velocity at x [B, D, T]."""
 
     field: Field

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from audiocraft.checkpoints.families import ModelFamily, NetworkKind
 from audiocraft.checkpoints.read import read
 from audiocraft.checkpoints.write import write_model
-from audiocraft.generation.computations import Computation, GenerationCoroutine
+from audiocraft.generation.computations import GenerationCoroutine, SharedComputation
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
 from audiocraft.generation.windows import frames_of
@@ -39,7 +39,7 @@ class Network(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Refine(Computation):
+class Refine(SharedComputation):
     """One pass over codes [B, K, T] -> logits [B, K, T, V]."""
 
     network: Network

@@ -248,7 +248,7 @@ def draw_captions(rng: random.Random, about: Attributes, known: Words = INSTRUME
 def draw_short_captions(
     rng: random.Random, about: Attributes, known: Words = INSTRUMENT_WORDS
 ) -> tuple[str, ...]:
-    """`NUM_SHORT` hasty captions, half of them in small letters throughout."""
+    """Return `NUM_SHORT` hasty captions, half of them in small letters throughout."""
     texts = (write(rng, rng.choice(SHORT), about, known) for _ in range(NUM_SHORT))
     return tuple(text.lower() if rng.random() < 0.5 else text for text in texts)
 
@@ -268,7 +268,7 @@ def instruments_in(text: str) -> tuple[str, ...]:
 
 
 def heldout_prompts(n: int, seed: int) -> list[dict[str, Any]]:
-    """`n` prompts with held-out combinations, each naming tempo, key and every instrument.
+    """Draw `n` prompts with held-out combinations, each naming tempo, key and every instrument.
 
     Returns records with the fields of `Prompt`.
     """

@@ -66,7 +66,7 @@ class Piece:
 
     @property
     def name(self) -> str:
-        """Unique within a corpus."""
+        """Return its name, which is unique within a corpus."""
         return f"music_{self.split}_{self.index:08d}"
 
     def labels(self) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Clip:
 
     @property
     def path(self) -> str:
-        """The path of its WAV file below the corpus folder."""
+        """Return the path of its WAV file below the corpus folder."""
         return f"{self.kind}/{self.split}/{self.index // _PER_FOLDER:04d}/clip_{self.index:08d}.wav"
 
 

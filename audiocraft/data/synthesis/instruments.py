@@ -13,7 +13,7 @@ MELODY, CHORDS, BASS, DRUMS = "melody", "chords", "bass", "drums"
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One class of the captions.
+    """An instrument is one class of the captions.
 
     Args:
         programs: General MIDI programs that count as this instrument (0-based).

@@ -45,7 +45,7 @@ _SHORTEST_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """One recording.
+    """A material is one recording.
 
     Args:
         path: of its WAV file, below the materials folder.

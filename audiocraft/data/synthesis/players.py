@@ -182,7 +182,7 @@ _SWINGING = ("jazz", "lofi", "funk", "folk")
 
 
 def draw_playing(rng: random.Random, piece: Piece) -> Playing:
-    """Straight or swung, steady or drifting."""
+    """Draw how a piece is played: straight or swung, steady or drifting."""
     swung = rng.random() < (0.6 if piece.attributes.style in _SWINGING else 0.1)
     drifting = rng.random() < 0.5
     return Playing(

@@ -66,7 +66,7 @@ class Shelf:
         return self._sounds[material.path]
 
     def draw(self, rng: random.Random, kind: str) -> Material:
-        """Any recording of a kind."""
+        """Draw any recording of a kind."""
         return rng.choice(self.kinds[kind])
 
     def play_drums(self, rng: random.Random, part: Part, size: int) -> NDArray[np.float64]:
@@ -112,7 +112,7 @@ class Shelf:
     def play_strums(
         self, rng: random.Random, part: Part, chords: Sequence[tuple[float, str]], size: int, cents: float
     ) -> NDArray[np.float64]:
-        """Strummed chords wherever the part strikes one -> [size]"""
+        """Play strummed chords wherever the part strikes one -> [size]"""
         onsets = sorted({round(note.start, 2) for note in part.notes})
         out = np.zeros(size)
         struck = [

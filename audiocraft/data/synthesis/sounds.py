@@ -113,7 +113,7 @@ class SoundScene:
 
     @property
     def name(self) -> str:
-        """Unique within a corpus."""
+        """Return its name, which is unique within a corpus."""
         return f"sound_{self.split}_{self.index:08d}"
 
     def labels(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def shape(signal: Waveform, curve: Callable[[Waveform], Waveform]) -> Waveform:
 
 
 def equalise(signal: Waveform, bands: Sequence[tuple[float, float, float]]) -> Waveform:
-    """Bells of (centre in hertz, width in octaves, gain in dB)."""
+    """Raise and lower bands of a signal by bells of (centre in hertz, width in octaves, gain in dB)."""
 
     def curve(frequency: Waveform) -> Waveform:
         gain = np.zeros_like(frequency)
@@ -108,7 +108,7 @@ def chorus(signal: Waveform, rate: float, depth_s: float, share: float) -> Wavef
 
 
 def tremolo(signal: Waveform, rate: float, depth: float) -> Waveform:
-    """Loudness that swings."""
+    """Let the loudness swing."""
     swing = 0.5 + 0.5 * np.sin(2 * np.pi * rate * np.arange(len(signal)) / SAMPLE_RATE)
     return signal * (1 - depth * swing)
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A genre of the captions.
+    """A style is a genre of the captions.
 
     Args:
         tempo: beats per minute it is played at, both ends included.
@@ -38,7 +38,7 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """A character of the captions.
+    """A mood is a character of the captions.
 
     Args:
         tempo: beats per minute it is played at, both ends included.

@@ -33,7 +33,7 @@ _LEVEL_SPREAD = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the wide recipe finds its instruments.
+    """This record says where the wide recipe finds its instruments.
 
     Args:
         packages: unpacked packages, for the sound fonts.

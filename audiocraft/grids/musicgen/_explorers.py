@@ -6,7 +6,7 @@ from audiocraft.grids._base_explorers import BaseExplorer
 
 
 class LMExplorer(BaseExplorer):
-    """Cross-entropy in training and validation."""
+    """This explorer shows the cross-entropy in training and validation."""
 
     metrics = {  # noqa: RUF012 - a constant of the class
         "train": ("ce", "grad_norm"),

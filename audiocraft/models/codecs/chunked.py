@@ -110,7 +110,7 @@ class ChunkedEncodecModel(EncodecModel):
     def forward(
         self, x: Tensor, *, num_codebooks: int | None = None, generator: torch.Generator | None = None
     ) -> QuantizedResult:
-        """Through the whole codec: `x` of the result is as long as x [B, C, N]."""
+        """Send audio through the whole codec: `x` of the result is as long as x [B, C, N]."""
         parts = [
             super(ChunkedEncodecModel, self).forward(part, num_codebooks=num_codebooks, generator=generator)
             for part in self._chunks(x)

@@ -73,7 +73,7 @@ class DACModel(CompressionModel):
         self.quantizer.set_num_codebooks(n)
 
     def forward(self, x: Tensor, *, num_codebooks: int | None = None) -> QuantizedResult:
-        """Through the whole codec: `x` of the result is as long as x [B, 1, N]."""
+        """Send audio through the whole codec: `x` of the result is as long as x [B, 1, N]."""
         result = self.quantizer(self.encoder(self._whole_frames(x)), self.frame_rate, n_q=num_codebooks)
         audio = self.decoder(result.x)
         result.x = F.pad(audio, (0, x.shape[-1] - audio.shape[-1]))

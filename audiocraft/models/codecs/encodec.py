@@ -59,7 +59,7 @@ class CompressionModel(ABC, nn.Module):
     @property
     @abstractmethod
     def sample_rate(self) -> int:
-        """The rate of its audio in Hz."""
+        """Return the rate of its audio in Hz."""
 
     @property
     @abstractmethod
@@ -179,7 +179,7 @@ class StreamingNetwork(Protocol):
         """Return the state of streams that have not begun."""
 
     def __call__(self, x: Tensor, *, state: Any) -> Tensor:
-        """The next piece in, what it settles out."""
+        """Take the next piece, and return what it settles."""
 
     def last_step(self, x: Tensor, state: Any) -> Tensor:
         """The last piece in (it may be empty), everything that is left out."""
@@ -194,7 +194,7 @@ class CodecState:
 
 
 class EncodecModel(CompressionModel):
-    """EnCodec: an encoder, a residual quantiser and a decoder.
+    """EnCodec has an encoder, a residual quantiser and a decoder.
 
     Args:
         causal: frames depend on the past only, so that the model streams without delay.
@@ -270,7 +270,7 @@ class EncodecModel(CompressionModel):
     def forward(
         self, x: Tensor, *, num_codebooks: int | None = None, generator: torch.Generator | None = None
     ) -> QuantizedResult:
-        """Through the whole codec: `x` of the result is as long as x [B, C, N]."""
+        """Send audio through the whole codec: `x` of the result is as long as x [B, C, N]."""
         length = self._check_audio(x)
         x, scale = self.preprocess(x)
         frames = self.encoder(x)

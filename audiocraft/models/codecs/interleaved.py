@@ -64,7 +64,7 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     @property
     def sample_rate(self) -> int:
-        """The rate of its audio in Hz."""
+        """Return the rate of its audio in Hz."""
         return self.model.sample_rate
 
     @property

@@ -45,7 +45,7 @@ class LatentCodec:
 
     @property
     def dimension(self) -> int:
-        """The width D of a latent."""
+        """Return the width D of a latent."""
         return int(self.codec.encoder.dimension)  # type: ignore[arg-type]
 
     @torch.no_grad()

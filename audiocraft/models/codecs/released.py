@@ -78,7 +78,7 @@ class HFEncodecCompressionModel(CompressionModel):
 
     @property
     def sample_rate(self) -> int:
-        """The rate of its audio in Hz."""
+        """Return the rate of its audio in Hz."""
         return self.model.sample_rate
 
     @property
@@ -101,7 +101,7 @@ class HFEncodecCompressionModel(CompressionModel):
         self.model.set_num_codebooks(n)
 
     def forward(self, x: Tensor, *, num_codebooks: int | None = None) -> QuantizedResult:
-        """Through the whole codec: `x` of the result is as long as x [B, C, N]."""
+        """Send audio through the whole codec: `x` of the result is as long as x [B, C, N]."""
         return self.model.forward(x, num_codebooks=num_codebooks)
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:

@@ -96,7 +96,8 @@ class StepDecoder(Protocol):
 
 
 class StreamDecoder:
-    """The DecoderStream of a codec. All that `push` and `finish` return, joined, equals `codec.decode` of all codes.
+    """This class is the DecoderStream of a codec. All that `push` and `finish` return, joined, equals `codec.decode` of
+    all codes.
 
     Args:
         batch_size: rows that advance together. For rows whose samples must not depend on their neighbours in the

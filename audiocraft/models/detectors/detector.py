@@ -37,8 +37,8 @@ _SILENCE = 10 ** (-70 / 20)
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Raw results, one entry per window: `start` [W] in seconds, `scores` {discriminator: [W]}, `distance` [W] from the
-    training corpus, `heard` [W] false where it is silent."""
+    """This record holds raw results, one entry per window: `start` [W] in seconds, `scores` {discriminator: [W]},
+    `distance` [W] from the training corpus, `heard` [W] false where it is silent."""
 
     start: Tensor
     scores: Mapping[str, Tensor]
@@ -60,7 +60,7 @@ class Detector(nn.Module):
         return round(self.config.window * self.config.sample_rate)
 
     def forward(self, wav: Tensor) -> dict[str, tuple[list[Tensor], list[list[Tensor]]]]:
-        """wav [B, 1, N] -> {discriminator: (logits, feature maps)}, lists over its sub-discriminators"""
+        """Judge wav [B, 1, N] -> {discriminator: (logits, feature maps)}, lists over its sub-discriminators"""
         heard = self.levelled(wav)
         return {name: network(heard) for name, network in self.discriminators.items()}
 
@@ -70,7 +70,7 @@ class Detector(nn.Module):
         return wav / wav.square().mean(-1, keepdim=True).sqrt().clamp_min(_SILENCE)
 
     def raw_scores(self, wav: Tensor) -> dict[str, Tensor]:
-        """wav [B, 1, N] -> {discriminator: [B]}: mean logit over places, then over sub-discriminators."""
+        """Score wav [B, 1, N] -> {discriminator: [B]}: mean logit over places, then over sub-discriminators."""
         return {name: score_of(logits) for name, (logits, _) in self(wav).items()}
 
     @torch.inference_mode()

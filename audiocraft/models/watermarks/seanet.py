@@ -59,7 +59,8 @@ class SEANetMarkGenerator(nn.Module):
 
 
 class SEANetMarkDetector(nn.Module):
-    """The detector of the paper. Its parts are called `detector.0` and `detector.1`, as in released files."""
+    """This network is the detector of the paper. Its parts are called `detector.0` and `detector.1`, as in released
+    files."""
 
     def __init__(self, encoder: SEANetEncoder, *, output_dim: int, nbits: int, sample_rate: int) -> None:
         super().__init__()

@@ -101,7 +101,7 @@ class DropoutModule(nn.Module):
         self.rng.manual_seed(seed)
 
     def __getstate__(self) -> dict[str, Any]:
-        """With the generator as bytes: torch cannot hand a generator to a spawned process."""
+        """Return the state with the generator as bytes: torch cannot hand a generator to a spawned process."""
         state: dict[str, Any] = super().__getstate__()
         return {**state, "rng": bytes(self.rng.get_state().numpy())}
 

@@ -155,7 +155,8 @@ class FeatureExtractor(WaveformConditioner):
         return super().forward(self.tokenize(x) if isinstance(x, WavCondition) else x)
 
     def loss_mask(self, excerpts: Excerpts, num_frames: int) -> Tensor:
-        """[B, num_codebooks_lm, num_frames]: False where the model heard the very audio that it is to predict."""
+        """Return the mask [B, num_codebooks_lm, num_frames]: it is False where the model heard the very audio that it
+        is to predict."""
         shape = (len(excerpts.wav), self.num_codebooks_lm, num_frames)
         if not self.compute_mask:
             return torch.ones(shape, dtype=torch.bool, device=excerpts.wav.device)
@@ -253,7 +254,8 @@ SCALES: dict[str, tuple[int, int, int]] = {
 
 
 class StyleConditioner(FeatureExtractor):
-    """A conditioner of features, a transformer, normalisation, every `ds_factor`-th frame, and a residual quantiser.
+    """This conditioner has an extractor of features, a transformer, a normalisation, every `ds_factor`-th frame, and a
+    residual quantiser.
 
     Args:
         transformer_scale: a name of `SCALES`.

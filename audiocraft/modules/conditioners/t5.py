@@ -27,7 +27,7 @@ Device = torch.device | str
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class T5Architecture:
-    """The part of `config.json` that shapes the encoder."""
+    """This part of `config.json` shapes the encoder."""
 
     d_model: int
     d_kv: int
@@ -83,7 +83,7 @@ class T5Tokenizer:
         return cls(file)
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """-> ids [B, L], mask [B, L]"""
+        """Split texts into tokens -> ids [B, L], mask [B, L]"""
         rows = [entry.ids for entry in self._tokenizer.encode_batch(list(texts))]
         rows = [row if row and row[-1] == self.end_id else [*row, self.end_id] for row in rows]
         longest = max(len(row) for row in rows)
@@ -106,7 +106,7 @@ class RMSNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention without scaling, which T5 folds into the initialisation."""
+    """This attention does no scaling, which T5 folds into the initialisation."""
 
     def __init__(self, config: T5Architecture, has_relative_bias: bool) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers (T5), or two that a third one gates (T5 1.1, flan)."""
+    """This block has two linear layers (T5), or two that a third one gates (T5 1.1, flan)."""
 
     def __init__(self, config: T5Architecture) -> None:
         super().__init__()
@@ -148,7 +148,8 @@ class FeedForward(nn.Module):
 
 
 class T5Encoder(nn.Module):
-    """ids [B, L] -> hidden states [B, L, d_model]. Parameter names are those of the released files."""
+    """The encoder turns ids [B, L] into hidden states [B, L, d_model]. Parameter names are those of the released
+    files."""
 
     def __init__(self, config: T5Architecture) -> None:
         super().__init__()

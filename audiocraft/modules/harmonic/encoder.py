@@ -138,7 +138,7 @@ class SpectralEncoder(ConstantBuffers):
         self.projection = nn.Linear(sum(scale.widths), dimension)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, 1, N] -> [B, D, T]"""
+        """Encode x [B, 1, N] -> [B, D, T]"""
         with torch.autocast(x.device.type, enabled=False):
             return self.projected(self._features(x)).transpose(1, 2)
 

@@ -25,7 +25,7 @@ _LEAST_SHARE = 1e-7
 
 
 class PortableEncoder(nn.Module):
-    """`SpectralEncoder` for audio [B, 1, N] of whole frames."""
+    """This network is `SpectralEncoder` for audio [B, 1, N] of whole frames."""
 
     basis: Tensor
     kernels: Tensor
@@ -45,7 +45,7 @@ class PortableEncoder(nn.Module):
         self.register_buffer("kernels", _by_hops(encoder.tones, scale.tone_hop).float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, 1, N] -> [B, D, T]"""
+        """Encode x [B, 1, N] -> [B, D, T]"""
         x, scale = x.double(), self.encoder.scale
         parts = self._parts(x, self.kernels.double(), self.encoder.tones.shape[0])
         tones = torch.log10((self._moved(parts) if scale.reassign else _magnitudes(parts)) + scale.floor)
@@ -132,7 +132,7 @@ class PortableDecoder(nn.Module):
         return position, state.tone_tail, state.noise_tail, *state.past, *heard, *held
 
     def forward(self, z: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """z [B, D, T] -> audio [B, 1, T * hop], and the state after it."""
+        """Decode z [B, D, T] -> audio [B, 1, T * hop], and the state after it."""
         decoder = self.decoder
         position, tone_tail, noise_tail, *rest = state
         pasts, rest = rest[: len(decoder.blocks)], rest[len(decoder.blocks) :]

@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1", tags=["account"], responses=PROBLEMS)
 
 
 class Account(BaseModel):
-    """The caller."""
+    """The answer says who calls."""
 
     owner: str = Field(description="The id of the key; `local` for people at the machine itself.")
     scopes: list[str]
@@ -21,7 +21,7 @@ class Account(BaseModel):
 
 
 class WebhookSecret(BaseModel):
-    """For checking the signatures of Standard Webhooks."""
+    """This secret checks the signatures of Standard Webhooks."""
 
     secret: str
 

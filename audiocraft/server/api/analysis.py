@@ -53,7 +53,7 @@ class WindowAnswer(BaseModel):
 
 
 class FeatureMapAnswer(BaseModel):
-    """One layer of one sub-discriminator, of the loudest window."""
+    """This is one layer of one sub-discriminator, of the loudest window."""
 
     discriminator: str
     part: int
@@ -74,7 +74,7 @@ class LevelAnswer(BaseModel):
 
 
 class MusicAnswer(BaseModel):
-    """Beats per minute, and the key."""
+    """These are the beats per minute, and the key."""
 
     tempo: float | None
     key: str | None

@@ -56,7 +56,7 @@ async def encode(
     responses={200: {"content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def decode(body: CodesBody, services: ServicesDep, who: CodecCaller) -> Response:
-    """Codes to a WAV file."""
+    """Turn codes into a WAV file."""
     found = models_of(services)
     facts = services.catalogue.choose(body.model, "codec")
     most = services.config.request.codec_seconds

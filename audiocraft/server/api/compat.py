@@ -81,7 +81,7 @@ class TextToAudioBody(Strict):
 
 
 class SpeechBody(Strict):
-    """OpenAI's body. `voice` must be there for their clients and may say anything: music has none."""
+    """This is OpenAI's body. `voice` must be there for their clients and may say anything: music has none."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"model": "musicgen-nano", "input": "calm piano", "voice": "none"}]}

@@ -70,7 +70,7 @@ class EditBody(StudioBody):
 
     @property
     def inputs(self) -> dict[str, AudioInput]:
-        """The piece."""
+        """Return the piece, by its field."""
         return {"audio": self.audio}
 
     @model_validator(mode="after")

@@ -56,12 +56,13 @@ class Asking:
     key: str | None
     prefer: str | None
 
-    async def accepted(self, body: submission.AnyBody) -> GenerationAnswer:
-        """Store what is asked for -> its job as it is at once, or after the time that `prefer` names."""
+    async def answer(self, job: GenerationJob, created: bool) -> GenerationAnswer:
+        """Return what was stored as it is at once, or after the time that `prefer` names.
+
+        Args:
+            created: whether the job is new, not that of an earlier request with the same key.
+        """
         services, response = self.services, self.response
-        if self.key is None:  # with a key it may be one that is known already
-            services.refusals.check(self.who.owner)
-        job, created = await submission.submit(services, self.who, body, key=self.key)
         position = await run_query(services, _position, services, job)
         seconds = min(_wait_of(self.prefer), services.config.request.wait_seconds)
         if seconds:
@@ -96,7 +97,7 @@ AskingDep = Annotated[Asking, Depends(_asking)]
 @router.post("", status_code=202, responses=FINISHED)
 async def create_generation(body: GenerationBody, asking: AskingDep) -> GenerationAnswer:
     """Ask for a piece of music, a sound, a continuation, or something after a melody or a style."""
-    return await asking.accepted(body)
+    return await asking.answer(*await submission.submit(asking.services, asking.who, body, key=asking.key))
 
 
 @router.get("")
@@ -111,7 +112,7 @@ def list_generations(
     status: Annotated[list[Status] | None, Query(description="Only these states.")] = None,
     q: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$", description="Words of the prompt.")] = "",
 ) -> GenerationPage:
-    """Your pieces, the newest first. `after` is the `next` of the page before."""
+    """List your pieces, the newest first. `after` is the `next` of the page before."""
     found = services.store.newest(
         owner=who.owner, statuses=status or (), before=after, words=q, limit=limit + 1
     )

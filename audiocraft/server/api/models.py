@@ -60,7 +60,7 @@ async def unload_model(model: ModelPath, services: ServicesDep, _who: AdminCalle
 
 @router.get("/{model:path}")
 def get_model(model: ModelPath, services: ServicesDep, _who: AnyCaller) -> ModelEntry:
-    """One model."""
+    """Describe one model."""
     facts = _known(services, model)
     return _entry(services, facts, _loaded(services).get(facts.name))
 

@@ -60,7 +60,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 @router.head("/")
 def index(request: Request) -> Response:
-    """The page."""
+    """Send the page."""
     return _answer(_FILES["index.html"], request)
 
 

@@ -25,7 +25,7 @@ class ChapterBody(Strict):
 
 
 class PodcastBody(StudioBody):
-    """An episode around a voice."""
+    """This asks for an episode around a voice."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -69,7 +69,7 @@ class PodcastBody(StudioBody):
 
     @property
     def inputs(self) -> dict[str, AudioInput]:
-        """The voice."""
+        """Return the voice, by its field."""
         return {"voice": self.voice}
 
     @model_validator(mode="after")

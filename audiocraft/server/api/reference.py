@@ -23,7 +23,7 @@ Document = Mapping[str, Any]
 @router.get("/docs")
 @router.head("/docs")
 def reference(request: Request, services: ServicesDep) -> Response:
-    """The page."""
+    """Send the page of the reference."""
     if not services.config.docs:
         raise HTTPException(404)
     content = reference_page(request.app.openapi()).encode()

@@ -13,7 +13,7 @@ from audiocraft.server.jobs.records import GenerationJob, Status
 
 
 class Problem(BaseModel):
-    """An error after RFC 9457. `code` is stable; `message` is for people; `field` names what was at fault."""
+    """This is an error after RFC 9457. `code` is stable; `message` is for people; `field` names what was at fault."""
 
     type: str = "about:blank"
     title: str
@@ -50,7 +50,7 @@ class AudioFacts(BaseModel):
 
 
 class Links(BaseModel):
-    """Where the rest is."""
+    """These are the addresses of the rest."""
 
     self: str
     events: str
@@ -105,7 +105,7 @@ class GenerationAnswer(BaseModel):
 
 
 class GenerationPage(BaseModel):
-    """Some pieces, the newest first; `next` continues after them."""
+    """This page has some pieces, the newest first; `next` continues after them."""
 
     object: Literal["list"] = "list"
     data: list[GenerationAnswer]
@@ -135,7 +135,7 @@ class UploadList(BaseModel):
 
 
 class EncodedAudio(BaseModel):
-    """A file as codes."""
+    """This is a file as codes."""
 
     object: Literal["codes"] = "codes"
     model: str
@@ -194,7 +194,7 @@ class AdapterEntry(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All models of this server."""
+    """These are all models of this server."""
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]

@@ -169,12 +169,12 @@ class SectionBody(Strict):
 
     @property
     def text(self) -> str:
-        """The prompt and the styles, as one text."""
+        """Return the prompt and the styles, as one text."""
         return ", ".join(word for word in (self.prompt, *self.styles) if word.strip())
 
 
 class AdapterBody(Strict):
-    """An adapter on the model."""
+    """This puts an adapter on the model."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] = Field(
         description="One of `adapters` of /v1/models."
@@ -410,7 +410,7 @@ class GenerationBody(Strict, EffortBody):
 
     @property
     def timed_chords(self) -> tuple[tuple[str, float], ...]:
-        """The chords as (symbol, second)."""
+        """Return the chords as (symbol, second)."""
         return tuple((one.chord, one.at) for one in self.chords)
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ async def stream(websocket: WebSocket) -> None:
 
 
 class SocketSession:
-    """One connection. It carries one piece at a time."""
+    """A session serves one connection. It carries one piece at a time."""
 
     def __init__(self, websocket: WebSocket, services: Services, who: Principal) -> None:
         self._websocket = websocket

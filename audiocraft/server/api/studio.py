@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from audiocraft.server.api import submission
 from audiocraft.server.api.deps import GenerateCaller, ServicesDep, run_query
 from audiocraft.server.api.edit_bodies import EditBody
 from audiocraft.server.api.files import PacedFile
@@ -25,28 +26,28 @@ router = APIRouter(prefix="/v1", tags=["studio"], responses=PROBLEMS)
 async def create_song(body: SongBody, asking: AskingDep) -> GenerationAnswer:
     """Ask for a song: sections with prompts of their own in one key and tempo, mixed and mastered. With `base`, only
     what differs from an earlier song is made."""
-    return await asking.accepted(body)
+    return await asking.answer(*await submission.submit(asking.services, asking.who, body, key=asking.key))
 
 
 @router.post("/edits", status_code=202, responses=FINISHED)
 async def create_edit(body: EditBody, asking: AskingDep) -> GenerationAnswer:
     """Change a piece: a region made anew, more bars, a loop, an ending, another style. The piece stays; what comes of
     it is another one, which outside of `result.changed` is the same."""
-    return await asking.accepted(body)
+    return await asking.answer(*await submission.submit(asking.services, asking.who, body, key=asking.key))
 
 
 @router.post("/podcasts", status_code=202, responses=FINISHED)
 async def create_podcast(body: PodcastBody, asking: AskingDep) -> GenerationAnswer:
     """Make an episode around a voice: music before, under and after it, sounds between chapters, the loudness of
     podcasts. `episode.mp3` among its files has the chapters."""
-    return await asking.accepted(body)
+    return await asking.answer(*await submission.submit(asking.services, asking.who, body, key=asking.key))
 
 
 @router.post("/banks", status_code=202, responses=FINISHED)
 async def create_bank(body: BankBody, asking: AskingDep) -> GenerationAnswer:
     """Make the audio of a game: layers that follow tension and location, stingers, the sound of places. `bank.zip`
     among its files is a folder that Godot and Web Audio read as it is; its audio goes through the levels of tension."""
-    return await asking.accepted(body)
+    return await asking.answer(*await submission.submit(asking.services, asking.who, body, key=asking.key))
 
 
 @router.get(

@@ -83,7 +83,7 @@ class LayerBody(Strict):
 
 
 class SongSectionBody(Strict):
-    """Some bars of a song."""
+    """A section has some bars of a song."""
 
     name: ShortText | None = Field(
         default=None, description="Such as verse 2: sections of one name share progression and seed."

@@ -44,11 +44,14 @@ Body = TypeVar("Body", GenerationBody, StudioBody)
 async def submit(
     services: Services, who: Principal, body: AnyBody, *, key: str | None = None
 ) -> tuple[GenerationJob, bool]:
-    """Check a request against this server and store it -> (job, whether it is new).
+    """Check a request against this server and store it -> (job, whether it is new). What was refused a moment ago, for
+    want of room, is refused again at once.
 
     Args:
         key: the request's idempotency key.
     """
+    if key is None:  # with a key it may be one that is known already
+        services.refusals.check(who.owner)
     decoded: dict[str, DecodedUpload] = {}
     inline = {role: audio for role, audio in body.inputs.items() if audio.data is not None}
     if inline:

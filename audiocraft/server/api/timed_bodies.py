@@ -16,7 +16,7 @@ class Strict(BaseModel):
 
 
 class ChordBody(Strict):
-    """A chord from this second on."""
+    """A chord sounds from this second on."""
 
     at: Second = Field(description="Seconds.")
     chord: Annotated[str, StringConstraints(min_length=1, max_length=16)] = Field(
@@ -39,7 +39,7 @@ class NoteBody(Strict):
 
 
 class RegionBody(Strict):
-    """A region of audio, in seconds."""
+    """A region is a part of audio, in seconds."""
 
     start: Second = Field(description="Seconds.")
     end: Second = Field(description="Seconds.")

@@ -46,7 +46,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that no other writer interrupts; an error inside undoes it."""
+        """Open a transaction that no other writer interrupts; an error inside undoes it."""
         # SQLite lets writers of other processes wait by sleeping; those of this one need not sleep to take turns.
         with (
             self._turn,

@@ -38,7 +38,7 @@ _TRIES = 3
 
 
 class JobStore:
-    """All jobs of a database. Safe to use from many threads and processes."""
+    """The store keeps all jobs of a database. Safe to use from many threads and processes."""
 
     def __init__(
         self,

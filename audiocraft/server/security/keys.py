@@ -51,7 +51,7 @@ LOCAL = Principal(owner=LOCAL_OWNER, scopes=frozenset(SCOPES))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKey:
-    """A key without its secret."""
+    """This record describes a key without its secret."""
 
     id: str
     name: str
@@ -62,7 +62,7 @@ class ApiKey:
 
 
 class KeyStore:
-    """The keys of a database. Revoking works everywhere within a few seconds."""
+    """The store keeps the keys of a database. Revoking works everywhere within a few seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -52,8 +52,8 @@ def sniff(head: bytes) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedFile:
-    """Decoded audio on disk: raw float32, frames interleaved. What has samples that are no numbers is found by whoever
-    reads it.
+    """A decoded file holds audio on disk: raw float32, frames interleaved. What has samples that are no numbers is
+    found by whoever reads it.
 
     Args:
         kind: the format of the file that was sent.

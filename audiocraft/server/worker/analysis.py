@@ -44,7 +44,8 @@ class AnalystHandle(Protocol):
 
 
 class Analysts:
-    """The analyses of a server. One file is analysed at a time; others wait for their turn before they come here.
+    """This object makes the analyses of a server. One file is analysed at a time; others wait for their turn before
+    they come here.
 
     Args:
         spawn: starts what analyses with its end of the sockets.

@@ -165,7 +165,12 @@ class Dispatcher:
             job = self.store.claim(self.id, busy=self.running > 0)
             if job is None:
                 return
-            self._start_job(job)
+            workflow = workflow_of(job)
+            taken = self._hold(job, recorded=workflow is None)
+            if workflow is None:
+                self._submit(taken)
+            else:
+                self._run_workflow(taken, workflow)
 
     def _has_room(self) -> bool:
         held = self._all_held()
@@ -209,37 +214,35 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ one job
 
-    def _start_job(self, job: GenerationJob) -> None:
-        """Hand a job to the engine, with its events going to the thread that writes them, or to its workflow."""
-        workflow = workflow_of(job)
-        if workflow is not None:
-            self._start_studio(job, workflow)
-            return
+    def _hold(self, job: GenerationJob, *, recorded: bool) -> _HeldJob:
+        """Return a job that was claimed as one that this worker holds.
+
+        Args:
+            recorded: whether what the engine says of it is written here, and not by a workflow.
+        """
+        engine = self.engine
         recorder = Recorder(
-            self.store, self.blobs, job, rate_of=self.engine.sample_rate, watermark=self.engine.watermark
-        )
+            self.store, self.blobs, job, rate_of=engine.sample_rate, watermark=engine.watermark
+        ) if recorded else None  # fmt: skip
         held = _HeldJob(job=job, recorder=recorder)
         with self._lock:
             self._held[job.id] = held
         self.metrics.note_wait(job, self.store.database.now())
-        self._submit(held)
+        return held
 
-    def _start_studio(self, job: GenerationJob, workflow: Callable[[StudioWork], StudioResult]) -> None:
-        """Begin the workflow of a job."""
-        held = _HeldJob(job=job)
+    def _run_workflow(self, held: _HeldJob, workflow: Callable[[StudioWork], StudioResult]) -> None:
+        """Begin the workflow of a job of the studio."""
+        job = held.job
         run = held.ticket = StudioRun(
             self.store, self.blobs, job, workflow=workflow,
             request=lambda: request_of(job, self.blobs, self.adapters),
             model=lambda name, watch: self.engine.shared(name, priority=job.priority, watch=watch),
             watermark=self.engine.watermark, turns=self._studio, ended=lambda: self._forget(held),
         )  # fmt: skip
-        with self._lock:
-            self._held[job.id] = held
-        self.metrics.note_wait(job, self.store.database.now())
         run.start()
 
     def _submit(self, held: _HeldJob, seed: int | None = None) -> None:
-        """Have the engine make a job.
+        """Have the engine make a job, with its events going to the thread that writes them.
 
         Args:
             seed: for another take than the one that was asked for.

@@ -21,7 +21,7 @@ Codes = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedModel:
-    """A model in memory.
+    """This record describes a model in memory.
 
     Args:
         bytes: the memory it takes.
@@ -49,7 +49,7 @@ class CodecFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedFile:
-    """Audio as codes [K, T].
+    """This record holds audio as codes [K, T].
 
     Args:
         scale: the volume of each chunk, with codecs that keep it apart; None with others.
@@ -110,7 +110,7 @@ class AcxAudio:
 
 
 class ModelsPort(Protocol):
-    """The models of a server."""
+    """A server asks this for all that its models do."""
 
     def load(self, model: str) -> LoadedModel:
         """Load a model, or find it loaded."""

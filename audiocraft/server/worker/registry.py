@@ -15,7 +15,7 @@ _FORGOTTEN_SECONDS = 3600.0
 
 
 class WorkerRegistry:
-    """The workers of a database."""
+    """The registry knows the workers of a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -59,7 +59,7 @@ class Layered:
 
     @property
     def mix(self) -> Tensor:
-        """[C, N]"""
+        """Return the mix [C, N] of all layers."""
         return torch.stack([layer.audio for layer in self.layers]).sum(0)
 
 

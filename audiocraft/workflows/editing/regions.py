@@ -36,7 +36,7 @@ _LIMITED = Finish(fade=0.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edited:
-    """A piece after an edit.
+    """This record holds a piece after an edit.
 
     Args:
         audio: [C, N].

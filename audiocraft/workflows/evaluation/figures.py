@@ -31,7 +31,7 @@ _EXTRAPOLATED_FROM = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One line of the table.
+    """A figure is one line of the table.
 
     Args:
         count: of pieces.

@@ -63,7 +63,7 @@ class Rating:
         return mean - _DAMAGE * self.damage - FAULT * len(self.faults)
 
     def said(self) -> str:
-        """ "tempo 1.00, key 0.50, silent"."""
+        """Return it in words: "tempo 1.00, key 0.50, silent"."""
         return (
             ", ".join([*(f"{name} {value:.2f}" for name, value in self.kept.items()), *self.faults])
             or "sound"

@@ -54,7 +54,7 @@ def section_sound(section: SongSection, take: MadePart, layers: Sequence[MadePar
 
 
 def inside(song: Song, section: SongSection, sound: Tensor, rate: int) -> Tensor:
-    """Of the sound of a section, that between its bar lines [C, N]."""
+    """Return, of the sound of a section, that between its bar lines [C, N]."""
     first = round(lead_of(song) * rate)
     return sound[:, first : first + round(section.bars * song.bar_seconds * rate)]
 

@@ -42,7 +42,7 @@ _PLAIN = Finish(fade=0.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stinger:
-    """A short piece for a moment, in the key and tempo of the music.
+    """A stinger is a short piece for a moment, in the key and tempo of the music.
 
     Args:
         audio: [C, N], with its end.

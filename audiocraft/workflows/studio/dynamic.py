@@ -177,12 +177,12 @@ class LayeredMusic:
 
     @property
     def samples(self) -> int:
-        """Of a loop."""
+        """Return the samples of a loop."""
         return next(iter(self.layers.values())).shape[-1]
 
     @property
     def bar_samples(self) -> float:
-        """Of a bar; need not be whole."""
+        """Return the samples of a bar, which need not be whole."""
         return self.samples / self.bars
 
     def gains(self, state: GameState) -> dict[str, float]:
@@ -346,7 +346,7 @@ def play(
 
 
 def sum_of(layers: Mapping[str, Tensor], gains: Mapping[str, float]) -> Tensor:
-    """Layers with gains, together [C, N]."""
+    """Add layers with gains [C, N]."""
     parts = [layers[name] * gain for name, gain in gains.items() if gain]
     return torch.stack(parts).sum(0)
 

@@ -59,7 +59,7 @@ class StateMusic:
 
 
 class GameAudioSystem:
-    """The audio of one game. Everything that it makes is kept in files, and not made again.
+    """This system makes the audio of one game. Everything that it makes is kept in files, and not made again.
 
     Args:
         music, sounds: models by name, or loaded.

@@ -108,7 +108,7 @@ class PodcastSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Episode:
-    """A finished episode.
+    """This record holds a finished episode.
 
     Args:
         audio: [C, N] at `sample_rate`.
@@ -128,7 +128,7 @@ class Episode:
 
     @property
     def duration(self) -> float:
-        """Its length in seconds."""
+        """Return its length in seconds."""
         return self.audio.shape[-1] / self.sample_rate
 
 

@@ -57,7 +57,7 @@ class SongLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SongSection:
-    """Some bars of a song.
+    """A section has some bars of a song.
 
     Args:
         chords: the progression that it repeats.

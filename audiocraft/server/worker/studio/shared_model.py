@@ -8,31 +8,38 @@ import time
 from typing import Any, NoReturn
 
 import torch
-from torch import nn
 
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.ticket import Ticket
 from audiocraft.errors import Cancelled, InvalidInput, QueueFull
-from audiocraft.generation.computations import GenerationCoroutine
 from audiocraft.generation.events import Event, Failed, Finished, Stopped
 from audiocraft.generation.progress import CancelToken, Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
-from audiocraft.generation.session import Session
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
-from audiocraft.models.generator import Estimate, GeneratorModel, PreparedRequest
+from audiocraft.models.generator import GeneratorModel
 
 _LOOK_SECONDS = 0.1
 _BUSY_SECONDS = 0.5
 
 
+def _of_model(name: str) -> Any:
+    """Return a property: the attribute or method `name` of the loaded model."""
+    return property(lambda shared: getattr(shared._model, name))
+
+
 class SharedModel(GeneratorModel):
-    """The model called `name` of an engine; the engine makes what is run.
+    """The model called `name` of an engine; the engine makes what is run, and the loaded model answers all else.
 
     Args:
         model: the loaded model, which says what it can be asked for.
         priority: of all that is run.
         watch: told the progress of all that is run by those who want to hear of none.
     """
+
+    decoder, precision, takes = map(_of_model, ("decoder", "precision", "takes"))
+    takes_plans, makes_music = map(_of_model, ("takes_plans", "makes_music"))
+    fills_in, follows_flow = map(_of_model, ("fills_in", "follows_flow"))
+    modules, prepare, generation, estimate = map(_of_model, ("modules", "prepare", "generation", "estimate"))
 
     def __init__(
         self,
@@ -56,42 +63,6 @@ class SharedModel(GeneratorModel):
         """Refused: an engine's models are those that it has loaded."""
         del device, precision
         raise InvalidInput(f"an engine's model is not loaded by name: {name!r}", field="model")
-
-    @property
-    def decoder(self) -> AudioDecoder:
-        return self._model.decoder
-
-    def modules(self) -> tuple[nn.Module, ...]:
-        """Return the networks of the loaded model."""
-        return self._model.modules()
-
-    def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
-        """As the loaded model does it."""
-        return self._model.prepare(request, decoder=decoder)
-
-    def generation(self, prepared: PreparedRequest, session: Session) -> GenerationCoroutine:
-        """As the loaded model does it."""
-        return self._model.generation(prepared, session)
-
-    def estimate(self, request: GenerationRequest) -> Estimate:
-        """As the loaded model does it."""
-        return self._model.estimate(request)
-
-    @property
-    def takes_plans(self) -> bool:
-        return self._model.takes_plans
-
-    @property
-    def makes_music(self) -> bool:
-        return self._model.makes_music
-
-    @property
-    def takes(self) -> frozenset[str]:
-        return self._model.takes
-
-    @property
-    def precision(self) -> str:
-        return self._model.precision
 
     def run(
         self,
