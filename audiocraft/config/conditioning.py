@@ -218,10 +218,16 @@ class FuserConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuidanceConfig:
-    """Classifier-free guidance: how often training drops all conditions, how strong generation follows them."""
+    """Classifier-free guidance: how often training drops all conditions, how strong generation follows them.
+
+    Args:
+        negative_coef: how strong it is for a piece that denies something ("no drums"); None: as `inference_coef`. The
+            original has no such setting.
+    """
 
     training_dropout: float = 0.0
     inference_coef: float = 3.0
+    negative_coef: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.training_dropout <= 1:

@@ -32,7 +32,8 @@ class GuidedBatch:
     Args:
         passes: fused conditions of each forward pass per step: all branches in one, or each in its own.
         branches: in one pass.
-        coef: how far to go from the branch without conditions; None where the branch as asked is final.
+        coef: how far to go from the branch without conditions, for all rows or for each, [B, 1, 1]; None where the
+            branch as asked is final.
         beta: how far to go from the branch with sound alone, where there is one.
     """
 
@@ -41,7 +42,7 @@ class GuidedBatch:
     passes: tuple[Fused, ...]
     branches: int
     padded_rows: int
-    coef: float | None
+    coef: float | Tensor | None
     beta: float | None
     device: torch.device
 
@@ -100,10 +101,17 @@ def prepare(
         passes=passes,
         branches=together,
         padded_rows=rows * together + missing,
-        coef=guidance.coef if len(branches) > 1 else None,
+        coef=_strength(attributes, guidance, device) if len(branches) > 1 else None,
         beta=guidance.coef_beta,
         device=device,
     )
+
+
+def _strength(attributes: RowAttributes, guidance: Guidance, device: torch.device) -> float | Tensor | None:
+    """Return how far each row goes from the branch without conditions: one number where all go as far."""
+    away = guidance.coef if guidance.coef_negative is None else guidance.coef_negative
+    each = [away if any(row.negative.values()) else guidance.coef for row in attributes]
+    return each[0] if len(set(each)) == 1 else torch.tensor(each, device=device).view(-1, 1, 1)
 
 
 def branches_of(attributes: RowAttributes, guidance: Guidance, *, hears: bool) -> list[RowAttributes]:

@@ -111,6 +111,8 @@ class Guidance:
         coef_beta: for models that listen to a melody or style, how strongly the text counts beside it.
         coef_text: for models that are told chords, drums or a melody, how much a branch that hears the text alone
             counts beside them; None is not at all.
+        coef_negative: as `coef`, of rows that lead away from a text. None is `coef` where that is said, else what the
+            model was made for.
         two_step: run with and without conditions one after the other, which needs less memory.
     """
 
@@ -118,12 +120,14 @@ class Guidance:
     coef_beta: float | None = None
     coef_text: float | None = None
     two_step: bool = False
+    coef_negative: float | None = None
 
     def __post_init__(self) -> None:
         for value, name, place in (
             (self.coef, "the guidance coefficient", "guidance.coef"),
             (self.coef_beta, "guidance beta", "guidance.coef_beta"),
             (self.coef_text, "guidance by the text", "guidance.coef_text"),
+            (self.coef_negative, "guidance away from a text", "guidance.coef_negative"),
         ):
             if value is not None:
                 check_number(value, name, place)

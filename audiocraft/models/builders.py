@@ -282,7 +282,9 @@ def build_lm(config: LMConfig, *, device: Device = "cpu", load_codec: CodecLoade
         load_codec: gives the codecs that its conditioners listen to; without them there is no need for it.
     """
     with laid_out_on(device):
-        return LMModel(**lm_arguments(config, device, load_codec)).eval()
+        model = LMModel(**lm_arguments(config, device, load_codec)).eval()
+    model.negative_coef = config.classifier_free_guidance.negative_coef
+    return model
 
 
 def lm_arguments(config: LMConfig, device: Device, load_codec: CodecLoader | None) -> dict[str, Any]:

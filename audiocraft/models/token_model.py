@@ -120,7 +120,10 @@ class TokenModel(BaseGenModel):
                 "out or raise it",
                 field="guidance.coef",
             )
-        return asked if asked.coef is not None else replace(asked, coef=self.lm.cfg_coef)
+        if asked.coef is not None:
+            return asked
+        away = self.lm.negative_coef if asked.coef_negative is None else asked.coef_negative
+        return replace(asked, coef=self.lm.cfg_coef, coef_negative=away)
 
     def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
         references.check(self.name, self.lm, request)

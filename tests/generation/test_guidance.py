@@ -96,3 +96,12 @@ def test_guidance_leads_away_from_a_negative_text() -> None:
     plain = answer(Guidance(coef=3.0), asked)
     assert answer(Guidance(coef=3.0), asked, denied) == [*plain, TEXT + 3 * SOUND]
     assert answer(Guidance(coef=3.0), nothing) == [TEXT + 3 * (0 - TEXT)]
+
+
+def test_rows_that_deny_can_be_led_further_than_their_neighbours() -> None:
+    asked = row("x", True)
+    denied = replace(row("x", True), negative={"description": "drums"})
+    strength = Guidance(coef=3.0, coef_negative=5.0)
+    assert answer(strength, asked) == answer(Guidance(coef=3.0), asked)
+    assert answer(strength, denied) == answer(Guidance(coef=5.0), denied)
+    assert answer(strength, asked, denied) == [*answer(strength, asked), *answer(strength, denied)]
