@@ -27,7 +27,7 @@ def default_data_dir() -> str:
 class UploadLimits:
     """What a file sent to the server may be, before and after decoding."""
 
-    bytes: int = 25 * 2**20
+    bytes: int = 64 * 2**20  # five minutes of stereo WAV at 48 kHz
     seconds: float = 600.0
     decoded_bytes: int = 256 * 2**20
     channels: int = 2

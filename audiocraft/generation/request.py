@@ -111,8 +111,7 @@ class Guidance:
         coef_beta: for models that listen to a melody or style, how strongly the text counts beside it.
         coef_text: for models that are told chords, drums or a melody, how much a branch that hears the text alone
             counts beside them; None is not at all.
-        coef_negative: as `coef`, of rows that lead away from a text. None is `coef` where that is said, else what the
-            model was made for.
+        coef_negative: as `coef`, of rows that lead away from a text; None is `coef`, or what the model was made for.
         two_step: run with and without conditions one after the other, which needs less memory.
     """
 

@@ -276,11 +276,8 @@ def build_fuser(config: FuserConfig) -> ConditionFuser:
 
 
 def build_lm(config: LMConfig, *, device: Device = "cpu", load_codec: CodecLoader | None = None) -> LMModel:
-    """Build an untrained language model on `device` in eval mode; on "meta" nothing is allocated.
-
-    Args:
-        load_codec: gives the codecs that its conditioners listen to; without them there is no need for it.
-    """
+    """Build an untrained language model on `device` in eval mode; on "meta" nothing is allocated. `load_codec` gives
+    the codecs that its conditioners listen to; without them there is no need for it."""
     with laid_out_on(device):
         model = LMModel(**lm_arguments(config, device, load_codec)).eval()
     model.negative_coef = config.classifier_free_guidance.negative_coef

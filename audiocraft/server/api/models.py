@@ -34,6 +34,7 @@ def list_models(services: ServicesDep, _who: AnyCaller) -> ModelList:
         data=entries,
         adapters=[entry for entry in adapters if entry is not None],
         watermark=PROVENANCE if services.config.watermark else None,
+        upload_bytes=services.config.upload.bytes,
     )
 
 

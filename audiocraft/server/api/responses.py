@@ -205,6 +205,7 @@ class ModelList(BaseModel):
         default=None,
         description="What marks all audio that leaves this server as made by a machine; null: nothing does.",
     )
+    upload_bytes: int = Field(description="What a file sent to this server may have, in bytes.")
 
 
 def moment(seconds: float) -> datetime:

@@ -74,6 +74,15 @@ export const patch = async (path, json) => (await send(path, { method: "PATCH", 
 /** With `last`, the request is made even while the page is being left. */
 export const remove = (path, { last = false } = {}) => send(path, { method: "DELETE", keepalive: last });
 
+/** What the server takes, as far as it has said so. */
+export const limits = { upload: Infinity };
+
+/** What is said of a file that is larger than the server takes it; null of any other. */
+export function tooLarge(file) {
+  if (file.size <= limits.upload) return null;
+  return `The file is too large: ${Math.floor(limits.upload / 2 ** 20)} MB at most.`;
+}
+
 /** A WebSocket of the server. What stays open uses these: of plain requests a browser keeps six per server and no more, all
  * tabs together, and everything else would wait behind them. Browsers cannot give it a header, so the key is a protocol. */
 export function openSocket() {

@@ -1,6 +1,6 @@
 // The windows over the page: models, analysis, keyboard, key.
 
-import { ApiError, eventsOf, get, hasKey, loadModel, onKeyNeeded, rememberKey, send, unloadModel } from "./api.js";
+import { ApiError, eventsOf, get, hasKey, limits, loadModel, onKeyNeeded, rememberKey, send, unloadModel } from "./api.js";
 import { $, bytes, h, pitch, seconds, sentence } from "./dom.js";
 import { drawCurve, pitchAxis, Spectrogram, timeAxis } from "./draw.js";
 import { isKept, titleOf } from "./jobs.js";
@@ -35,7 +35,8 @@ export class ModelsDialog extends EventTarget {
   }
 
   async refresh() {
-    const { data, adapters = [] } = await get("/v1/models");
+    const { data, adapters = [], upload_bytes: most } = await get("/v1/models");
+    limits.upload = most;
     this.models = data;
     this.adapters = adapters;
     $("models").replaceChildren(...this.models.map((model) => this._row(model)), ...adapters.map((one) => this._rowOf(one)));

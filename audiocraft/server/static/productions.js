@@ -1,13 +1,12 @@
 // The forms of podcasts and of games: a voice that gets its music, and music that follows what happens.
 
-import { send } from "./api.js";
+import { send, tooLarge } from "./api.js";
 import { $, announce, h, pitch, seconds, sentence } from "./dom.js";
 import { say } from "./language.js";
 import { canRecord, Recorder } from "./record.js";
 import { read, write } from "./store.js";
 import { KEYS } from "./words.js";
 
-const MAX_UPLOAD = 25 * 2 ** 20;
 const THEMES = ["Science, calm", "News, energetic", "A story, warm piano"];
 const CHAPTER = /^\s*(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)\s+(\S.*)$/;
 
@@ -74,7 +73,7 @@ export class PodcastForm extends ProductionForm {
 
   async _take(file) {
     this._complain("");
-    if (file.size > MAX_UPLOAD) { this._complain("The file is too large: 25 MB at most."); return; }
+    if (tooLarge(file)) { this._complain(tooLarge(file)); return; }
     $("voice-pick").disabled = true;
     try {
       const form = new FormData();

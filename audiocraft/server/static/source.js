@@ -1,12 +1,10 @@
 // Audio to start from: a file that is chosen or dropped anywhere on the page, the microphone, or a piece that was made.
 
-import { get, send } from "./api.js";
+import { get, send, tooLarge } from "./api.js";
 import { $, announce, h, seconds, sentence } from "./dom.js";
 import { drawOutline } from "./draw.js";
 import { isKept, lengthOf, titleOf } from "./jobs.js";
 import { canRecord, Recorder } from "./record.js";
-
-const MAX_UPLOAD = 25 * 2 ** 20;
 
 const POINTS = 24;
 const USES = ["melody", "style"];
@@ -31,7 +29,7 @@ export class AudioSource extends EventTarget {
 
   async attach(file, use = null) {
     this._complain("");
-    if (file.size > MAX_UPLOAD) { this._complain("The file is too large: 25 MB at most."); return; }
+    if (tooLarge(file)) { this._complain(tooLarge(file)); return; }
     $("source").setAttribute("aria-busy", "true");
     $("pick").disabled = true;
     try {

@@ -96,5 +96,5 @@ def test_headers_are_few_and_say_where_the_body_ends(config: ServingConfig) -> N
 
 def test_sizes_are_said_as_people_say_them(config: ServingConfig) -> None:
     with serving(FakeEngine(), config) as client:
-        answer = client.post("/v1/uploads", files={"file": ("a.wav", bytes(26 * 2**20))})
-        assert answer.status_code == 413 and "25 MB" in answer.json()["message"]
+        answer = client.post("/v1/uploads", files={"file": ("a.wav", bytes(65 * 2**20))})
+        assert answer.status_code == 413 and "64 MB" in answer.json()["message"]
