@@ -221,7 +221,7 @@ def get_mp3(wav_tensor: Tensor, sr: int, bitrate: str = "128k") -> Tensor:
 
 
 def get_aac(wav_tensor: Tensor, sr: int, bitrate: str = "128k", lowpass_freq: int | None = None) -> Tensor:
-    """wav [..., C, N] encoded to AAC and decoded again, in the same shape. Needs the extra [av].
+    """Return wav [..., C, N] encoded to AAC and decoded again, in the same shape. Needs the extra [av].
 
     Args:
         lowpass_freq: cut frequencies above this many Hz before encoding.

@@ -37,14 +37,14 @@ class Joint:
 
 
 def spectral_flux(mono: Tensor, places: Tensor, sample_rate: int) -> Tensor:
-    """mono [N] -> how much the spectrum changes at each of `places` [P], in decibels."""
+    """Measure mono [N] -> how much the spectrum changes at each of `places` [P], in decibels."""
     length = int(_SPECTRUM_S * sample_rate)
     steps = torch.arange(-length, length, device=mono.device)
     return _flux(mono[places.to(mono.device)[:, None] + steps], sample_rate)
 
 
 def wrapped_flux(mono: Tensor, places: Tensor, sample_rate: int) -> Tensor:
-    """`spectral_flux` of a loop mono [N], which is followed by itself."""
+    """Return the `spectral_flux` of a loop mono [N], which is followed by itself."""
     length = int(_SPECTRUM_S * sample_rate)
     steps = torch.arange(-length, length, device=mono.device)
     return _flux(mono[(places.to(mono.device)[:, None] + steps) % mono.shape[-1]], sample_rate)

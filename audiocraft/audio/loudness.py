@@ -35,7 +35,7 @@ CHANNEL_WEIGHTS = {
 
 
 def integrated_loudness(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:
-    """wav [..., C, N] -> LUFS [...]; minus infinity for silence. Audio shorter than a block is measured whole.
+    """Measure wav [..., C, N] -> LUFS [...]; minus infinity for silence. Audio shorter than a block is measured whole.
 
     Args:
         limited: measure as if no stage could exceed full scale, as a meter after a converter does.
@@ -73,8 +73,8 @@ def gated_loudness(power: Tensor) -> Tensor:
 
 
 def block_powers(wav: Tensor, sample_rate: int, *, limited: bool = False) -> Tensor:
-    """wav [..., C, N] -> the weighted power [..., blocks] of blocks of 0.4 s, each a quarter of a block after the one
-    before, summed over the channels. Differentiable."""
+    """Measure wav [..., C, N] -> the weighted power [..., blocks] of blocks of 0.4 s, each a quarter of a block after
+    the one before, summed over the channels. Differentiable."""
     weights = CHANNEL_WEIGHTS.get(wav.shape[-2])
     if weights is None:
         raise InvalidInput(

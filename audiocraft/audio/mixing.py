@@ -175,7 +175,7 @@ def compress(
 
 
 def automate(wav: Tensor, sample_rate: int, points: Sequence[tuple[float, float]]) -> Tensor:
-    """`wav` with a gain that moves: `points` are (second, dB), straight in dB between them and level outside."""
+    """Return `wav` with a gain that moves: `points` are (second, dB), straight in dB between them and level outside."""
     if not points:
         return wav.clone()
     seconds = np.array([point[0] for point in points], dtype=np.float64)

@@ -46,7 +46,7 @@ def from_pcm16(steps: npt.NDArray[np.int16]) -> Samples:
 
 
 def in_steps(wav: Tensor) -> Tensor:
-    """wav [...] as a 16-bit file gives it back, on its device: `from_pcm16(pcm16(wav))`."""
+    """Return wav [...] as a 16-bit file gives it back, on its device: `from_pcm16(pcm16(wav))`."""
     return (wav * _STEPS).round().clamp(-_STEPS, _STEPS - 1) / _STEPS
 
 

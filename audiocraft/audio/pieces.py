@@ -64,7 +64,8 @@ def in_pieces(
     size: int,
     context: int,
 ) -> Iterator[Tensor]:
-    """`apply` to pieces [..., n] that follow each other -> its results, which follow each other too; see `Pieces`."""
+    """Apply `apply` to pieces [..., n] that follow each other -> its results, which follow each other too; see
+    `Pieces`."""
     work = Pieces(apply, step=step, gives=gives, size=size, context=context)
     for piece in pieces:
         yield from work.push(piece)
@@ -109,7 +110,7 @@ class ConvertedPieces:
 def convert_pieces(
     pieces: Iterable[Tensor], from_rate: int, to_rate: int, to_channels: int
 ) -> Iterator[Tensor]:
-    """`convert_audio` for audio [..., C, n] in pieces that follow each other."""
+    """Do what `convert_audio` does to audio [..., C, n] in pieces that follow each other."""
     work = ConvertedPieces(from_rate, to_rate, to_channels)
     for piece in pieces:
         yield from work.push(piece)

@@ -13,7 +13,7 @@ _LIKE_S, _REACH_S = 0.012, 0.03
 
 
 def move_strokes(audio: Tensor, sample_rate: int, times: Sequence[float], shifts: Sequence[float]) -> Tensor:
-    """audio [C, N], in which the stroke at times[i] is heard shifts[i] seconds later (earlier where negative).
+    """Return audio [C, N], in which the stroke at times[i] is heard shifts[i] seconds later (earlier where negative).
 
     The audio is cut just before each stroke, and what follows moves along with it up to the next one. Where slices
     come closer, the end of the former is left out; where a gap opens, its end goes on from an earlier place that

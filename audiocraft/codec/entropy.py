@@ -66,7 +66,7 @@ def symbols_of(codes: Codes, cardinality: int) -> Codes:
 def encoded(
     codes: Codes, cardinality: int, tables: EntropyTables | None, most: int = CONTEXT
 ) -> tuple[int, bytes]:
-    """codes [S, K, T] -> the profile that makes them shortest, up to profile `most`, and their bytes."""
+    """Encode codes [S, K, T] -> the profile that makes them shortest, up to profile `most`, and their bytes."""
     found = [(PACKED, _pack(codes, cardinality))]
     if tables is not None and codes.shape[1] <= len(tables.starts):
         symbols = symbols_of(codes, cardinality)
@@ -220,8 +220,8 @@ def _read_context(
 
 
 def tables_in_file(codes: Codes, cardinality: int) -> bytes:
-    """codes [S, K, T] -> the payload of a tables chunk that suits them: for each symbol how many eighths of a bit it is
-    less likely than the likeliest, as zlib packs bytes."""
+    """Count codes [S, K, T] -> the payload of a tables chunk that suits them: for each symbol how many eighths of a bit
+    it is less likely than the likeliest, as zlib packs bytes."""
     rows = []
     for book in symbols_of(codes, cardinality).swapaxes(0, 1):
         counts = 2 * np.bincount(book.reshape(-1), minlength=cardinality + 1) + 1

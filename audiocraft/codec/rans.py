@@ -23,7 +23,7 @@ class DamagedCodes(ValueError):
 
 
 def encode(intervals: Sequence[tuple[int, int]]) -> bytes:
-    """Symbols as (start, frequency) of 2^16, in the order in which they are read -> bytes."""
+    """Encode symbols as (start, frequency) of 2^16, in the order in which they are read -> bytes."""
     state, out = _LOWEST, bytearray()
     for start, frequency in reversed(intervals):
         most = ((_LOWEST >> SCALE_BITS) << 8) * frequency

@@ -176,7 +176,7 @@ class AudioDataset(Dataset[Any]):
         return number, pick_start(duration, self.segment_duration, self.min_segment_ratio, uniform)
 
     def segment(self, number: int, start: float, duration: float) -> tuple[Tensor, SegmentInfo]:
-        """wav [C, N] of some seconds of file `number` of `meta`, and what it is."""
+        """Read wav [C, N] of some seconds of file `number` of `meta`, and what it is."""
         return self._read(self.meta[number], start, duration)
 
     def _rng(self, index: int) -> torch.Generator:
@@ -189,7 +189,7 @@ class AudioDataset(Dataset[Any]):
     def item(
         self, index: int, *, epoch: int | None = None, uniform: Uniform | None = None
     ) -> tuple[Tensor, SegmentInfo]:
-        """wav [C, N] of item `index` and what it is.
+        """Read wav [C, N] of item `index` and what it is.
 
         Args:
             epoch: whose item; None is the current one.

@@ -86,13 +86,13 @@ def segment_fields(info: SegmentInfo) -> dict[str, Any]:
 
 
 def self_condition(wav: Tensor, info: SegmentInfo) -> WavCondition:
-    """wav [C, N] as the condition of its own row: what a melody or style model hears in training."""
+    """Return wav [C, N] as the condition of its own row: what a melody or style model hears in training."""
     length = wav.new_tensor([info.n_frames], dtype=torch.int64)
     return WavCondition(wav[None], length, [info.sample_rate], [info.meta.path], [info.seek_time])
 
 
 def joint_condition(wav: Tensor, text: str | None, info: SegmentInfo) -> JointEmbedCondition:
-    """wav [C, N] and a text that may stand for it."""
+    """Return wav [C, N] and a text that may stand for it."""
     length = wav.new_tensor([info.n_frames], dtype=torch.int64)
     return JointEmbedCondition(
         wav[None], [text], length, [info.sample_rate], [info.meta.path], [info.seek_time]

@@ -154,7 +154,7 @@ def rms_f(x: Tensor) -> Tensor:
 
 
 def normalize(audio: Tensor, target_level: float = -25) -> Tensor:
-    """audio [..., N] at an RMS of `target_level` dB of full scale; silence stays silence."""
+    """Return audio [..., N] at an RMS of `target_level` dB of full scale; silence stays silence."""
     return audio * (10 ** (target_level / 20) / (rms_f(audio)[..., None] + EPS))
 
 
@@ -166,7 +166,8 @@ def is_clipped(audio: Tensor, clipping_threshold: float = 0.99) -> bool:
 def mix_pair(
     src: Tensor, dst: Tensor, min_overlap: float, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """dst [..., N] moved to a random later start and added to src [..., N]; at least `min_overlap` of it is heard."""
+    """Return dst [..., N] moved to a random later start and added to src [..., N]; at least `min_overlap` of it is
+    heard."""
     length = src.shape[-1]
     if not 0 <= min_overlap <= 1:
         raise InvalidInput(f"min_overlap lies in [0, 1], got {min_overlap}", field="min_overlap")
@@ -186,7 +187,7 @@ def snr_mixer(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """clean [N] with noise [N] `snr` dB below it, at a random level, and without clipping.
+    """Return clean [N] with noise [N] `snr` dB below it, at a random level, and without clipping.
 
     Args:
         target_level: RMS in dB of full scale at which the two are compared.
@@ -235,7 +236,7 @@ def mix_samples(
     *,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, list[SoundInfo]]:
-    """With probability `aug_p`, a share `mix_p` of the rows of wavs [B, 1, N] is mixed with the row before.
+    """Mix a share `mix_p` of the rows of wavs [B, 1, N], each with the row before, with probability `aug_p`.
 
     Rows stay where they are, and so does the size of the batch.
     """

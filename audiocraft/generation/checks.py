@@ -60,7 +60,7 @@ def check_record(value: object, kind: type, name: str) -> None:
 
 
 def entries_of(values: Any, name: str) -> tuple[Any, ...]:
-    """`values` as a tuple; text is one entry and not one for each letter."""
+    """Return `values` as a tuple; text is one entry and not one for each letter."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InvalidInput(f"{name} must be a list with an entry for each row, got {values!r}", field=name)
     return tuple(values)

@@ -122,7 +122,7 @@ class GuidedFlow:
         return FlowConditions.cat([self.conditions.rows(slice(place, place + 1)) for place in branches])
 
     def combined(self, velocities: Tensor) -> Tensor:
-        """Velocities of the branches [branches x B, T, D] -> what they say together, [B, T, D]."""
+        """Combine velocities of the branches [branches x B, T, D] -> what they say together, [B, T, D]."""
         parts = velocities.split(velocities.shape[0] // len(self.weights))
         total: Tensor = self.weights[0] * parts[0]
         for weight, part in zip(self.weights[1:], parts[1:], strict=True):
@@ -130,8 +130,8 @@ class GuidedFlow:
         return total
 
     def alone(self, latents: Tensor, time: Tensor) -> Tensor:
-        """Guided velocities [B, T, D] of latents at times [B]; on a CPU what becomes of a row does not depend, to the
-        last bit, on how many there are."""
+        """Return the guided velocities [B, T, D] of latents at times [B]; on a CPU what becomes of a row does not
+        depend, to the last bit, on how many there are."""
         if latents.device.type == "cpu":
             return _on_cpu([(self, latents, time)])[0]
         branches = len(self.weights)

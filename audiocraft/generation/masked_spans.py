@@ -61,7 +61,7 @@ class Spans:
 
     @classmethod
     def of(cls, to_make: Tensor, length: int, arrangement: str) -> Spans:
-        """Spans of `length` frames over a piece whose frames `to_make`, bool [T], are unknown."""
+        """Lay spans of `length` frames over a piece whose frames `to_make`, bool [T], are unknown."""
         total, overlap = len(to_make), arrangement == "stride1"
         starts = torch.arange(
             0, max(1, total - length + 1) if overlap else total, 1 if overlap else length, device="cpu"

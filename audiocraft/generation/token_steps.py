@@ -188,7 +188,8 @@ class StepGroup:
 
 
 def sample_each(logits: Sequence[Tensor], computations: Sequence[Predict]) -> list[Tensor]:
-    """logits [B, K, V] of each computation -> codes [B, K] of each; those with the same settings are drawn at once."""
+    """Sample from logits [B, K, V] of each computation -> codes [B, K] of each; those with the same settings are drawn
+    at once."""
     alike: dict[Sampling, list[int]] = {}
     for index, computation in enumerate(computations):
         alike.setdefault(computation.sampling, []).append(index)

@@ -181,7 +181,7 @@ def at_window(
 
 
 def part_of(condition: WavCondition, start: float, duration: float) -> WavCondition:
-    """`duration` seconds from `start` of a row's waveform, which repeats as often as needed."""
+    """Return `duration` seconds from `start` of a row's waveform, which repeats as often as needed."""
     length = int(condition.length)
     if length == 0:
         return condition

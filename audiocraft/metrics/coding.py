@@ -33,7 +33,7 @@ class HeardNotes:
 
 
 def coded(coder: Coder, wav: Audio) -> tuple[Audio, float]:
-    """(the reconstruction of wav [N], as long as it is, the kilobits per second that it took)"""
+    """Return (the reconstruction of wav [N], as long as it is, the kilobits per second that it took)"""
     decoded, bits = coder(wav)
     fitted = np.pad(decoded[: len(wav)], (0, max(0, len(wav) - len(decoded)))).astype(np.float32)
     return fitted, bits * SAMPLE_RATE / len(wav) / 1000

@@ -66,7 +66,7 @@ def measure_seams(pieces: Iterable[tuple[Tensor, Sequence[int]]], sample_rate: i
 
 
 def level_jump(mono: Tensor, places: Tensor, sample_rate: int) -> Tensor:
-    """mono [N] -> how much the level changes at each of `places` [P], in decibels."""
+    """Measure mono [N] -> how much the level changes at each of `places` [P], in decibels."""
     length = int(_LEVEL_S * sample_rate)
     before, after = (
         (_pieces(mono, places + offset, length).square().mean(dim=-1) + _FLOOR**2).log10() * 10

@@ -11,7 +11,7 @@ from audiocraft.errors import require
 
 
 def random_message(nbits: int, batch_size: int) -> Tensor | None:
-    """Messages [batch_size, nbits] of 0 and 1, drawn at random; None where there are no bits."""
+    """Draw messages [batch_size, nbits] of 0 and 1 at random; None where there are no bits."""
     return torch.randint(0, 2, (batch_size, nbits)) if nbits else None
 
 

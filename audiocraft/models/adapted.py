@@ -23,7 +23,7 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def adapted(lm: LMModel, adapters: Sequence[tuple[Adapter, float]]) -> LMModel:
-    """`lm` with adapters at their weights; `lm` stays as it is, and owns what both of them use.
+    """Return `lm` with adapters at their weights; `lm` stays as it is, and owns what both of them use.
 
     Raises:
         InvalidInput: an adapter changes what requests on one base cannot have each for themselves.

@@ -53,7 +53,7 @@ def filled(model: M, checkpoint: Checkpoint) -> M:
 
 
 def with_shapes(checkpoint: Checkpoint) -> Checkpoint:
-    """`checkpoint` with the shapes that a training run on several processes does not write down."""
+    """Return `checkpoint` with the shapes that a training run on several processes does not write down."""
     if checkpoint.ranks == 1:
         return checkpoint
     return _shaped(network_of(checkpoint), checkpoint)

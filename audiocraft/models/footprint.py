@@ -31,7 +31,7 @@ def model_bytes(name: str, *, device: torch.device, precision: str = "auto", loa
 
 
 def bytes_by_precision(name: str, *, device: torch.device, kind: str | None = None) -> dict[str, int]:
-    """`model_bytes` for each precision that model `name` can be loaded with on `device`.
+    """Return `model_bytes` for each precision that model `name` can be loaded with on `device`.
 
     Args:
         kind: of the network, where the name stands for several.

@@ -179,7 +179,7 @@ class GeneratorModel(ABC):
         processors: tuple[AudioProcessor, ...] = (),
         decode_whole: bool = True,
     ) -> PreparedRequest:
-        """`request` as `prepare` returns it, once its `task` is known.
+        """Return `request` as `prepare` returns it, once its `task` is known.
 
         Args:
             processors: of this model; those of the request follow them.
@@ -308,7 +308,7 @@ class GeneratorModel(ABC):
     def stream_prepared(
         self, prepared: PreparedRequest, session: Session, chunk_seconds: float = 0.4
     ) -> Iterator[AudioChunk]:
-        """`stream` of a request that has been checked, whose seeds and plans are known."""
+        """Return the `stream` of a request that has been checked, whose seeds and plans are known."""
         audio = open_audio(prepared)
         most = max(1, round(chunk_seconds * prepared.decoder.frame_rate))
         pacer, arriving, place = ChunkPacer(most, audio.delay_frames), HostQueue(), 0
@@ -378,7 +378,8 @@ def open_audio(prepared: PreparedRequest) -> AudioStream:
 
 @torch.inference_mode()
 def decode_rows(decoder: AudioDecoder, frames: Tensor) -> Tensor:
-    """frames [B, ..., T] -> audio [B, C, N], row by row so that a row's samples do not depend on its neighbours."""
+    """Decode frames [B, ..., T] -> audio [B, C, N], row by row so that a row's samples do not depend on its
+    neighbours."""
     return torch.cat([decoder.decode(row) for row in frames.split(1)])
 
 
@@ -401,7 +402,7 @@ def check_memory(model: GeneratorModel, request: GenerationRequest) -> None:
 
 
 def chunks_of(audio: Tensor, start: int) -> Iterator[AudioChunk]:
-    """audio [B, C, n] on the CPU that starts at sample `start` -> a chunk for each row."""
+    """Split audio [B, C, n] on the CPU that starts at sample `start` -> a chunk for each row."""
     if audio.shape[-1]:
         for row, samples in enumerate(audio):
             yield AudioChunk(row, start, samples.clone())

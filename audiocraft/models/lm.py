@@ -217,8 +217,8 @@ class LMModel(StreamingModule):
         return self.predictions(codes, fused, keep_only_valid_steps)
 
     def predictions(self, codes: Tensor, fused: Fused, keep_only_valid_steps: bool = True) -> LMOutput:
-        """`compute_predictions` for conditions that are embedded and fused. Codes that are not known are the special
-        token."""
+        """Run `compute_predictions` for conditions that are embedded and fused. Codes that are not known are the
+        special token."""
         pattern = self.pattern_provider.get_pattern(codes.shape[-1])
         sequence, _, _ = pattern.build_pattern_sequence(codes, self.special_token_id, keep_only_valid_steps)
         logits = self._logits(sequence, fused, None)  # [B, S, K, V]
@@ -230,8 +230,8 @@ class LMModel(StreamingModule):
         return LMOutput(logits, mask.expand(codes.shape[0], -1, -1))
 
     def told_predictions(self, codes: Tensor, tokenized: Mapping[str, Any]) -> LMOutput:
-        """`compute_predictions` for conditions that `condition_provider.tokenize` has prepared, so that one call uses
-        every weight."""
+        """Run `compute_predictions` for conditions that `condition_provider.tokenize` has prepared, so that one
+        call uses every weight."""
         return self.compute_predictions(codes, [], self.condition_provider(tokenized))
 
     @torch.no_grad()

@@ -72,7 +72,8 @@ class MagnetLMModel(LMModel):
     def restricted_context_attn_mask(
         self, seq_len: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """[S, S], added to the logits of attention: 0 where two frames are within `subcodes_context`, else -inf."""
+        """Return a mask [S, S], added to the logits of attention: 0 where two frames are within `subcodes_context`,
+        else -inf."""
         hidden = self._hidden(seq_len, torch.device(device or self._device))
         return torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
 
@@ -81,7 +82,7 @@ class MagnetLMModel(LMModel):
         return 1  # rows are passes of their own where it would matter
 
     def stage_logits(self, codes: Tensor, fused: Fused, stage: int) -> Tensor:
-        """codes [B, K, T], masked where they are not known -> logits [B, T, V] of codebook `stage`."""
+        """Predict from codes [B, K, T], masked where they are not known -> logits [B, T, V] of codebook `stage`."""
         x = self._seen(codes, fused, stage)
         logits: Tensor = self.linears[stage](x)
         return logits
@@ -111,7 +112,7 @@ class MagnetLMModel(LMModel):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """sequence [B, K, T], masked where codes are not known -> logits [B, K, T, V].
+        """Predict from a sequence [B, K, T], masked where codes are not known -> logits [B, K, T, V].
 
         Args:
             conditions, condition_tensors, generator: see `LMModel.forward`.

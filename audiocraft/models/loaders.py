@@ -293,7 +293,7 @@ def _release_of(name: Path | str, filename: str | None, half: str) -> Path | str
 
 
 def build_complete_lm(config: LMConfig, *, device: Device = "cpu") -> LMModel:
-    """`build_lm`, with the codecs that its conditioners listen to, which have weights of their own."""
+    """Do what `build_lm` does, with the codecs that its conditioners listen to, which have weights of their own."""
     return build_lm(config, device=device, load_codec=load_compression_model)
 
 

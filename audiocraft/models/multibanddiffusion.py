@@ -108,7 +108,7 @@ class DiffusionProcess:
         after_step: Callable[[], None] = lambda: None,
         step_list: Sequence[int] | None = None,
     ) -> Tensor:
-        """`generate` of the shape of `like`, as `settings` say, with noise from `noise`."""
+        """Do what `generate` does, in the shape of `like`, as `settings` say, with noise from `noise`."""
         settings = settings or DiffusionSettings()
         made = way_back(
             self.schedule,
@@ -203,13 +203,13 @@ class MultiBandDiffusion:
 
     @torch.no_grad()
     def get_condition(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """wav [B, C, N] of any rate -> what the codec hears of it, [B, D, T]."""
+        """Encode wav [B, C, N] of any rate -> what the codec hears of it, [B, D, T]."""
         wav = convert_audio(_checked(wav), sample_rate, self.sample_rate, self.codec_model.channels)
         return self.get_emb(encode_audio(self.codec_model, wav)[0])
 
     @torch.no_grad()
     def get_emb(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T] -> what the networks are told, [B, D, T]."""
+        """Turn codes [B, K, T] -> what the networks are told, [B, D, T]."""
         return self.codec_model.decoder_frames(codes)
 
     # ------------------------------------------------------------------ audio

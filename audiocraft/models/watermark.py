@@ -77,7 +77,7 @@ class AudioSeal(WMModel):
     def forward(
         self, x: Tensor, message: Tensor | None = None, sample_rate: int = 16_000, alpha: float = 1.0
     ) -> Tensor:
-        """x [B, C, N] with its mark, `alpha` times as strong as it was trained."""
+        """Return x [B, C, N] with its mark, `alpha` times as strong as it was trained."""
         return x + alpha * self.get_watermark(x, message=message, sample_rate=sample_rate)
 
     def detect_watermark(self, x: Tensor, sample_rate: int | None = None, every: int = 1) -> Tensor:

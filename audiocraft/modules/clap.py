@@ -78,7 +78,7 @@ class Clap:
 
     @torch.no_grad()
     def sounds(self, wav: Tensor, batch_size: int | None = None) -> Tensor:
-        """Unit vectors [B, dim] of wav [B, N] at `sample_rate`, at most as long as the model hears at once."""
+        """Return unit vectors [B, dim] of wav [B, N] at `sample_rate`, at most as long as the model hears at once."""
         parts = []
         for rows in wav.split(batch_size or max(1, len(wav))):
             raw = [row.float().cpu().numpy() for row in rows]

@@ -31,7 +31,7 @@ _NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
 
 
 def apply_parametrization_norm(module: M, norm: str = "none") -> M:
-    """`module` with its weight normalised, where `norm` is a norm of weights; otherwise as it is."""
+    """Return `module` with its weight normalised, where `norm` is a norm of weights; otherwise as it is."""
     _check_norm(norm)
     return normalise_weight(module, norm) if norm in ("weight_norm", "spectral_norm") else module
 
@@ -77,7 +77,7 @@ def _extra_padding(length: int, kernel_size: int, stride: int, padding_total: in
 
 
 def pad_for_conv1d(x: Tensor, kernel_size: int, stride: int, padding_total: int = 0) -> Tensor:
-    """x with zeros at its end, so that the last window is full and no sample is dropped."""
+    """Return x with zeros at its end, so that the last window is full and no sample is dropped."""
     return F.pad(x, (0, get_extra_padding_for_conv1d(x, kernel_size, stride, padding_total)))
 
 
@@ -244,7 +244,7 @@ class StreamableConv1d(StreamingModule):
         return ConvState(conv.weight.new_zeros(batch_size, conv.in_channels, 0))
 
     def forward(self, x: Tensor, state: ConvState | None = None) -> Tensor:
-        """x [B, D, L] -> [B, D', ceil(L / stride)]; with a state, as many frames as are complete."""
+        """Convolve x [B, D, L] -> [B, D', ceil(L / stride)]; with a state, as many frames as are complete."""
         state = self.current_state(state, x.shape[0])
         if state is not None:
             return self._step(x, state)

@@ -110,7 +110,7 @@ class DACDecoderBlock(_Stage):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, L] -> [B, D / 2, L * stride], one frame less where the stride is odd."""
+        """Decode x [B, D, L] -> [B, D / 2, L * stride], one frame less where the stride is odd."""
         return self.residual(self.conv_t1(self.snake1(x)))
 
 

@@ -184,7 +184,7 @@ class NoiseSchedule:
         return self.betas[step]
 
     def get_initial_noise(self, x: Tensor) -> Tensor:
-        """Noise of the shape of x [B, C, N] at the level that the way back starts from."""
+        """Draw noise of the shape of x [B, C, N] at the level that the way back starts from."""
         return torch.randn_like(x) * self.noise_scale
 
     def get_alpha_bar(self, step: int | Tensor | None = None) -> Tensor:
@@ -262,8 +262,8 @@ class NoiseSchedule:
         condition: Tensor | None = None,
         return_list: bool = False,
     ) -> Tensor | list[Tensor]:
-        """`generate` by some of the steps, from the last to the first; by default every fiftieth. The noise between
-        steps that lie far apart has the smaller variance, "beta_tilde"."""
+        """Do what `generate` does by some of the steps, from the last to the first; by default every fiftieth. The
+        noise between steps that lie far apart has the smaller variance, "beta_tilde"."""
         return self._generate(model, initial, step_list, condition, return_list, "beta_tilde")
 
     def _generate(

@@ -55,7 +55,7 @@ class XPos(nn.Module):
         return self.decay_rates**power
 
     def get_decay(self, start: int, end: int) -> Tensor:
-        """Factors of positions start ... end - 1, [T, 1, dim / 2]."""
+        """Return the factors of positions start ... end - 1, [T, 1, dim / 2]."""
         return self.decay(torch.arange(start, end, device=self.decay_rates.device)).unsqueeze(1)
 
 
@@ -109,11 +109,11 @@ class RotaryEmbedding(nn.Module):
         return Rotation(query.unsqueeze(1), key.unsqueeze(1))
 
     def get_rotation(self, start: int, end: int) -> Tensor:
-        """Complex rotation of positions start ... end - 1, [T, dim / 2]."""
+        """Return the complex rotation of positions start ... end - 1, [T, dim / 2]."""
         return self.rotations(torch.arange(start, end, device=self.frequencies.device))
 
     def rotate(self, x: Tensor, start: int = 0, time_dim: int = 1, invert_decay: bool = False) -> Tensor:
-        """x, such as [B, T, H, dim], rotated as positions start, start + 1, ... along `time_dim`."""
+        """Return x, such as [B, T, H, dim], rotated as positions start, start + 1, ... along `time_dim`."""
         length = x.shape[time_dim]
         positions = torch.arange(start, start + length, device=self.frequencies.device)
         decay = None if self.xpos is None else self.xpos.decay(positions)

@@ -259,7 +259,7 @@ class SEANetEncoder(StreamingModule):
         return LayersState(init_layers(self.model, batch_size))
 
     def forward(self, x: Tensor, state: LayersState | None = None) -> Tensor:
-        """x [B, C, N] -> [B, D, ceil(N / hop_length)]; with a state, the frames that are complete."""
+        """Encode x [B, C, N] -> [B, D, ceil(N / hop_length)]; with a state, the frames that are complete."""
         state = self.current_state(state, x.shape[0])
         if state is None:
             return run_layers(self.model, x, _KNOWN)
@@ -337,7 +337,7 @@ class SEANetDecoder(StreamingModule):
         return LayersState(init_layers(self.model, batch_size))
 
     def forward(self, z: Tensor, state: LayersState | None = None) -> Tensor:
-        """z [B, D, T] -> [B, C, T * hop_length]; with a state, the samples that are settled."""
+        """Decode z [B, D, T] -> [B, C, T * hop_length]; with a state, the samples that are settled."""
         state = self.current_state(state, z.shape[0])
         if state is None:
             return run_layers(self.model, z, _KNOWN)

@@ -67,8 +67,8 @@ class StrandContext(StepContext):
         return (rows[0] if len(rows) == 1 else torch.cat(rows)).transpose(0, 1).unsqueeze(0)
 
     def apart(self, change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """`change` of the numbers [1, steps of all, F] of each strand. At the end of one torch may compute in other
-        instructions, whose last bits are others."""
+        """Apply `change` to the numbers [1, steps of all, F] of each strand. At the end of one torch may compute in
+        other instructions, whose last bits are others."""
         return torch.cat(
             [change(part) for part in x.split([rows * steps for rows, steps in self.steps], 1)], 1
         )

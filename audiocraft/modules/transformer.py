@@ -340,8 +340,8 @@ class StreamingTransformer(StreamingModule):
         return self._run_layers(x, source, context, state)
 
     def run_strands(self, strands: Sequence[Strand]) -> list[Tensor]:
-        """[B, S, D] of each strand, in one pass without a past; the strands see nothing of each other. To the bit what
-        each is alone where `packing.is_batch_invariant`."""
+        """Return [B, S, D] of each strand, in one pass without a past; the strands see nothing of each other. To the
+        bit what each is alone where `packing.is_batch_invariant`."""
         attention = cast(StreamingMultiheadAttention, self.layers[0].self_attn)
         contexts = [
             replace(attention.make_context(strand.x, attn_mask=strand.hidden), near=strand.near)

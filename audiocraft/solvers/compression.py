@@ -80,7 +80,8 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
     def wrapped_model_from_checkpoint(
         cfg: Mapping[str, Any], checkpoint_path: Path | str, device: torch.device | str = "cpu"
     ) -> CompressionModel:
-        """`model_from_checkpoint` with the codebooks, and interleaved as, a language model's configuration says."""
+        """Do what `model_from_checkpoint` does, with the codebooks, and interleaved as, a language model's
+        configuration says."""
         return get_wrapped_compression_model(load_codec(str(checkpoint_path), device), cfg)
 
     @property

@@ -40,7 +40,7 @@ class Draw:
     random: np.random.Generator
 
     def item(self, dataset: AudioDataset) -> tuple[Tensor, SegmentInfo]:
-        """wav [C, N] of the item and what it is."""
+        """Read wav [C, N] of the item and what it is."""
         return dataset.item(self.index, epoch=self.epoch, uniform=self.random.random)
 
     def place(self, dataset: AudioDataset) -> tuple[int, float]:

@@ -55,7 +55,7 @@ def with_noise(wav: Tensor, ratio_db: float, random: np.random.Generator, *, pin
 
 
 def low_passed(wav: Tensor, sample_rate: int, cutoff_hz: float) -> Tensor:
-    """wav [N] without what lies above a frequency."""
+    """Return wav [N] without what lies above a frequency."""
     hertz = torch.fft.rfftfreq(len(wav), 1 / sample_rate)
     response = 1 / (1 + (hertz / cutoff_hz) ** _STEEPNESS).sqrt()
     return torch.fft.irfft(torch.fft.rfft(wav) * response, n=len(wav))

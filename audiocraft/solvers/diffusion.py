@@ -42,7 +42,8 @@ class PerStageMetrics:
         self.num_steps, self.num_stages = num_steps, num_stages
 
     def __call__(self, losses: Tensor | dict[str, Tensor], step: int | Tensor) -> dict[str, float | Tensor]:
-        """losses [B], or several by name, at `step`, one for all or [B] -> their means in the stages that occur."""
+        """Sort losses [B], or several by name, at `step`, one for all or [B] -> their means in the stages that
+        occur."""
         named = losses if isinstance(losses, dict) else {"loss": losses}
         found: dict[str, float | Tensor] = {}
         for name, values in named.items():
@@ -240,7 +241,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
 
     @torch.no_grad()
     def regenerate(self, wav: Tensor, step_list: list[int] | None = None) -> Tensor:
-        """wav [B, C, N] through the codec and back by diffusion: in a few steps, or in those given."""
+        """Send wav [B, C, N] through the codec and back by diffusion: in a few steps, or in those given."""
         decoder = MultiBandDiffusion([self.process], self.codec)
         codes = self.codec.encode(wav)[0]
         if step_list is not None:

@@ -241,7 +241,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         return {"mse": mse, "grad_norm": norm}
 
     def run_step(self, idx: int, batch: FlowBatch, metrics: dict[str, Any]) -> dict[str, Any]:
-        """`train_step`, by the original's name."""
+        """Do `train_step`, by the original's name."""
         return {**metrics, **self.train_step(batch), "step": idx}
 
     def validate(self) -> MetricValues:
@@ -340,7 +340,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         remove_text_conditioning: bool = False,
         **generation_params: Any,
     ) -> dict[str, Any]:
-        """Latents [B, T, D] of `gen_duration` seconds for what a batch is told, by the original's name."""
+        """Make latents [B, T, D] of `gen_duration` seconds for what a batch is told, by the original's name."""
         attributes = [self._with_melody(entry, batch, row) for row, entry in enumerate(batch.attributes)]
         if remove_text_conditioning:
             attributes = [lm_steps.without(row, [("text", name) for name in row.text]) for row in attributes]

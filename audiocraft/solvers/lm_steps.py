@@ -40,7 +40,7 @@ class TokenBatch:
 
     @property
     def valid(self) -> Tensor:
-        """[B, 1, T]: which frames are real."""
+        """Return [B, 1, T]: which frames are real."""
         frames = torch.arange(self.codes.shape[-1], device=self.codes.device)
         return (frames < self.lengths.to(self.codes.device)[:, None])[:, None]
 

@@ -67,7 +67,7 @@ class Pairs:
 
 @torch.no_grad()
 def through(codec: CompressionModel, audio: Tensor, codebooks: int | None = None) -> Tensor:
-    """audio [B, C, N] encoded and decoded, with only the first `codebooks` codebooks where a number is given."""
+    """Return audio [B, C, N] encoded and decoded, with only the first `codebooks` codebooks where a number is given."""
     codes, scale = codec.encode(audio)
     codes = codes if codebooks is None else codes[:, : max(1, codebooks)]
     return _fitted(codec.decode(codes, scale), audio.shape[-1])
@@ -170,7 +170,7 @@ def _stored(wavs: list[Tensor], rate: int, share: float, random: np.random.Gener
 
 
 def lossy_copy(wav: Tensor, rate: int, format: str, kbps: float) -> Tensor:
-    """wav [N] as a file of that format holds it."""
+    """Return wav [N] as a file of that format holds it."""
     content = io.BytesIO(encode_audio(wav[None], rate, format, kbps))
     frames, stored_rate = soundfile.read(content, dtype="float32", always_2d=True)
     return _fitted(convert_audio(torch.from_numpy(frames.T), stored_rate, rate, 1), len(wav))[0]

@@ -23,7 +23,8 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
 
 
 def prefetch(make: Callable[[int], T], start: int, stop: int, *, num_workers: int = 1) -> Iterator[T]:
-    """`make(start) ... make(stop - 1)` in order, made ahead in `num_workers` threads; with none, when it is needed."""
+    """Yield `make(start) ... make(stop - 1)` in order, made ahead in `num_workers` threads; with none, when it is
+    needed."""
     if num_workers == 0:
         yield from map(make, range(start, stop))
         return

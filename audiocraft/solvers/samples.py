@@ -30,7 +30,8 @@ def slugify(value: str, allow_unicode: bool = False) -> str:
 def write_sample(
     folder: Path, name: str, audio: Tensor, sample_rate: int, settings: SampleAudioConfig
 ) -> Path:
-    """audio [C, N] as a file in the run's format, rate and level. What is brought to a loudness is limited, not cut."""
+    """Write audio [C, N] as a file in the run's format, rate and level. What is brought to a loudness is limited, not
+    cut."""
     rate, strategy = settings.sample_rate, settings.strategy
     audio = convert_audio(audio.float().cpu(), sample_rate, rate, audio.shape[0])
     if strategy == "loudness":

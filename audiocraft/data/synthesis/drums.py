@@ -66,7 +66,7 @@ def draw_pattern(rng: random.Random, style: str, beats_per_bar: int) -> DrumPatt
 
 
 def strokes(pattern: DrumPattern) -> list[tuple[float, int, float]]:
-    """(beat in the bar, drum, strength) of one bar, in time order."""
+    """Return (beat in the bar, drum, strength) of one bar, in time order."""
     found = [
         (step / 4, drum, _STRENGTH[mark])
         for drum, line in pattern

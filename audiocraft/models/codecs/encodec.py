@@ -42,7 +42,7 @@ class CompressionModel(ABC, nn.Module):
         """Look codes [B, K, T] up and return the quantised frames [B, D, T]."""
 
     def decoder_frames(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T] from the beginning of a piece -> the frames [B, D, T] that the decoder plays: those of
+        """Turn codes [B, K, T] from the beginning of a piece -> the frames [B, D, T] that the decoder plays: those of
         `decode_latent`, unless codes say only what the frame before does not."""
         return self.decode_latent(codes)
 
@@ -122,8 +122,8 @@ class CompressionModel(ABC, nn.Module):
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
     def decode_last(self, codes: Tensor, first: int, state: Any) -> Tensor:
-        """`decode_step` of codes [B, K, t] -> the samples of the frames from frame `first` on, where nobody wants the
-        others. For decoders that hold no samples back."""
+        """Run `decode_step` on codes [B, K, t] -> the samples of the frames from frame `first` on, where nobody
+        wants the others. For decoders that hold no samples back."""
         hop = round(self.sample_rate / self.frame_rate)
         return self.decode_step(codes, state)[..., first * hop :]
 
@@ -145,8 +145,8 @@ class CompressionModel(ABC, nn.Module):
 
 
 def checked_codes(codes: Tensor, codebooks: int, cardinality: int) -> Tensor:
-    """codes [B, K, T] of any whole numbers as indices, or an error that names what does not fit: one of an index deep
-    inside says nothing, and on a GPU ends the process.
+    """Return codes [B, K, T] of any whole numbers as indices, or an error that names what does not fit: one of an index
+    deep inside says nothing, and on a GPU ends the process.
 
     Args:
         codebooks: that there are at most.
@@ -252,7 +252,7 @@ class EncodecModel(CompressionModel):
         self.quantizer.set_num_codebooks(n)
 
     def preprocess(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """x [B, C, N] -> x at unit volume and that volume [B, 1]; or x and None, where it is left alone."""
+        """Level x [B, C, N] -> x at unit volume and that volume [B, 1]; or x and None, where it is left alone."""
         if not self.renormalize:
             return x, None
         volume = x.mean(dim=1, keepdim=True).pow(2).mean(dim=2, keepdim=True).sqrt()
@@ -296,7 +296,7 @@ class EncodecModel(CompressionModel):
         return isinstance(self.quantizer, ResidualVectorQuantizer) and bool(self.quantizer.prediction)
 
     def encode_latent(self, x: Tensor) -> Tensor:
-        """x [B, C, N] -> frames [B, D, T] that are not quantised yet, without regard to volume"""
+        """Encode x [B, C, N] -> frames [B, D, T] that are not quantised yet, without regard to volume"""
         self._check_audio(x)
         frames: Tensor = self.encoder(defined_audio(x))
         return frames
@@ -324,7 +324,8 @@ class EncodecModel(CompressionModel):
         return self.quantizer.decode(codes)
 
     def decoder_frames(self, codes: Tensor) -> Tensor:
-        """codes [B, K, T] -> the frames [B, D, T] that the decoder plays; with prediction, all that codes have said."""
+        """Turn codes [B, K, T] -> the frames [B, D, T] that the decoder plays; with prediction, all that codes have
+        said."""
         latent = self.decode_latent(codes)
         if not isinstance(self.quantizer, ResidualVectorQuantizer) or not self.quantizer.prediction:
             return latent
@@ -363,12 +364,12 @@ class EncodecModel(CompressionModel):
         return self.decode_latent_step(self.decode_latent(codes), state, final=final)
 
     def decode_latent_step(self, latent: Tensor, state: CodecState, *, final: bool = False) -> Tensor:
-        """`decode_step` of frames [B, D, t] that need not be quantised."""
+        """Run `decode_step` on frames [B, D, t] that need not be quantised."""
         return self._advance(self.decoder, latent, state, final)
 
     def decode_last(self, codes: Tensor, first: int, state: CodecState) -> Tensor:
-        """`decode_step` of codes [B, K, t] -> the samples of the frames from frame `first` on, where nobody wants the
-        others. For decoders that hold no samples back."""
+        """Run `decode_step` on codes [B, K, t] -> the samples of the frames from frame `first` on, where nobody
+        wants the others. For decoders that hold no samples back."""
         last_samples = getattr(self.decoder, "last_samples", None)
         if last_samples is None or not 0 < first < codes.shape[-1]:
             return super().decode_last(codes, first, state)

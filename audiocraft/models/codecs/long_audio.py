@@ -41,8 +41,8 @@ def encode_pieces(codec: CompressionModel, pieces: Iterable[Tensor]) -> Iterator
 
 
 def encode_audio(codec: CompressionModel, wav: Tensor) -> tuple[Tensor, Tensor | None]:
-    """`codec.encode` of wav [B, C, N], in pieces where it is long and they give the same: not where a codec states the
-    volume of the whole, or has chunks of its own."""
+    """Run `codec.encode` on wav [B, C, N], in pieces where it is long and they give the same: not where a codec
+    states the volume of the whole, or has chunks of its own."""
     if wav.shape[-1] <= LONG_S * codec.sample_rate or not works_in_pieces(codec):
         return codec.encode(wav)
     size = round(LONG_S * codec.sample_rate)

@@ -72,8 +72,8 @@ def best_threshold(real: Tensor, fake: Tensor) -> float:
 
 
 def calibration_error(probabilities: Tensor, real: Tensor, bins: int = 10) -> float:
-    """Expected calibration error: how far stated probabilities [M] lie from the share that is real [M], on average
-    over equally wide bins weighed by how many fall into them."""
+    """Return the expected calibration error: how far stated probabilities [M] lie from the share that is real [M], on
+    average over equally wide bins weighed by how many fall into them."""
     place = (probabilities * bins).long().clamp(0, bins - 1)
     total = 0.0
     for index in range(bins):

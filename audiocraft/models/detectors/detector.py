@@ -65,7 +65,7 @@ class Detector(nn.Module):
         return {name: network(heard) for name, network in self.discriminators.items()}
 
     def levelled(self, wav: Tensor) -> Tensor:
-        """wav [B, 1, N] as the networks hear it: its treble brought up, each row at the same level."""
+        """Return wav [B, 1, N] as the networks hear it: its treble brought up, each row at the same level."""
         wav = torch.cat([wav[..., :1], wav[..., 1:] - self.config.emphasis * wav[..., :-1]], dim=-1)
         return wav / wav.square().mean(-1, keepdim=True).sqrt().clamp_min(_SILENCE)
 
@@ -104,7 +104,7 @@ class Detector(nn.Module):
 
     @staticmethod
     def audible(windows: Tensor) -> Tensor:
-        """windows [W, n] -> which are not silent [W]"""
+        """Look at windows [W, n] -> which are not silent [W]"""
         return windows.square().mean(-1).sqrt() > _SILENCE
 
     def cut(self, wav: Tensor, *, most: int | None = None) -> tuple[Tensor, Tensor]:

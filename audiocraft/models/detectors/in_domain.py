@@ -85,14 +85,14 @@ class Domain(nn.Module):
         return power, level, (self.filters @ power / level + 1e-6).log10() * 10
 
     def restlessness(self, wav: Tensor) -> Tensor:
-        """wav [B, N] -> how much more the bands move than those of stationary noise, which have 0 [B]. Of the livelier
-        bands: those that a low-pass emptied do not move."""
+        """Measure wav [B, N] -> how much more the bands move than those of stationary noise, which have 0 [B]. Of the
+        livelier bands: those that a low-pass emptied do not move."""
         *_, decibels = self._spectra(_levelled(wav))
         return (decibels.std(-1) / self.noise).clamp_min(1e-3).log().quantile(0.75, dim=1)
 
     def forward(self, wav: Tensor) -> Tensor:
-        """wav [B, N] -> how unlikely each row is in the corpus [B]: minus its log density, per dimension, and more for
-        noise that is stiller than anything there."""
+        """Judge wav [B, N] -> how unlikely each row is in the corpus [B]: minus its log density, per dimension, and
+        more for noise that is stiller than anything there."""
         return self._rarity(wav) + _STEEPNESS * (self.still - self.restlessness(wav)).clamp_min(0)
 
     def _rarity(self, wav: Tensor) -> Tensor:

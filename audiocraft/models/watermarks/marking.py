@@ -39,8 +39,8 @@ def checked_audio(audio: Tensor) -> Tensor:
 
 
 def checked_message(message: Tensor | None, nbits: int, rows: int) -> Tensor | None:
-    """message [nbits], [1, nbits] or [B, nbits] of 0 and 1 -> [B, nbits] int64; None: one drawn at random, where
-    there is room for one."""
+    """Check a message [nbits], [1, nbits] or [B, nbits] of 0 and 1 -> [B, nbits] int64; None: one drawn at random,
+    where there is room for one."""
     if nbits == 0:
         if message is not None and message.numel():
             raise InvalidInput(

@@ -125,7 +125,7 @@ class ModulationGenerator(_Modulations):
         return self._strength(levels, away) * 1.5 * torch.tanh(wave / 1.5)
 
     def signs(self, message: Tensor | None, rows: int) -> Tensor:
-        """[B, 1 + nbits, 1]: 1 for the pilot and for bits that are set, -1 for the others."""
+        """Return signs [B, 1 + nbits, 1]: 1 for the pilot and for bits that are set, -1 for the others."""
         one = self.unrest.new_ones(rows, 1)
         if self.nbits == 0 or message is None:
             return torch.cat([one, one.new_ones(rows, self.nbits)], dim=1)[..., None]
@@ -188,8 +188,8 @@ class ModulationDetector(_Modulations):
         return self.trend // 2 + self.spread // 2 + self.memory // 2
 
     def decide(self, audio: Tensor, every: int = 1) -> Tensor:
-        """audio [B, N] -> [B, 2 + nbits, N]: probabilities of "clean" and "marked", then a logit for each bit; or of
-        each `every`-th sample"""
+        """Judge audio [B, N] -> [B, 2 + nbits, N]: probabilities of "clean" and "marked", then a logit for each bit; or
+        of each `every`-th sample"""
         levels = self.bands.levels(self.bands.spectra(self.bands.padded(audio)))
         logits = self.frame_logits(levels)
         if every % self.bands.hop == 0:
@@ -197,8 +197,8 @@ class ModulationDetector(_Modulations):
         return self.spread_out(logits)[..., : audio.shape[-1] : every]
 
     def spread_out(self, logits: Tensor) -> Tensor:
-        """Logits of frames [B, 1 + nbits, T] -> decisions of the samples between the first middle and the last one
-        [B, 2 + nbits, (T - 1) * hop]; a sample has those of the nearest frame."""
+        """Turn logits of frames [B, 1 + nbits, T] into decisions of the samples between the first middle and the last
+        one [B, 2 + nbits, (T - 1) * hop]; a sample has those of the nearest frame."""
         half = self.bands.hop // 2
         wide = logits.repeat_interleave(self.bands.hop, dim=-1)[..., half : -(self.bands.hop - half)]
         return _decided(wide)

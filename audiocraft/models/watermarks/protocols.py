@@ -42,8 +42,8 @@ class MarkDetector(Protocol):
     sample_rate: int
 
     def decide(self, audio: Tensor, every: int = 1) -> Tensor:
-        """audio [B, N] -> [B, 2 + nbits, N]: probabilities of "clean" and "marked", then a logit for each bit; only
-        those of each `every`-th sample"""
+        """Judge audio [B, N] -> [B, 2 + nbits, N]: probabilities of "clean" and "marked", then a logit for each bit;
+        only those of each `every`-th sample"""
         ...
 
     def open_decisions(self, batch_size: int = 1) -> MarkStream:

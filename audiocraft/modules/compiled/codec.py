@@ -157,7 +157,7 @@ class Chain:
         self._units.append(steps)
 
     def run(self, x: Tensor) -> Tensor | None:
-        """x [B, T, D] -> [B, T', D'], both contiguous; None where the clip is too short for its paddings."""
+        """Run x [B, T, D] -> [B, T', D'], both contiguous; None where the clip is too short for its paddings."""
         steps = self._steps()
         lengths = self._lengths(steps, x.shape[1])
         if any(length <= made.reach for length, made in zip(lengths, self._signals, strict=True)):

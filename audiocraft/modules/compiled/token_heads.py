@@ -74,7 +74,7 @@ class CompiledHeads:
         return cls(described, shape, transformer, (matrices, addresses, periods, norm, *weights, *own))
 
     def logits(self, codes: Tensor, added: Tensor | None, state: AnyState) -> Tensor | None:
-        """codes [B, K, S] -> logits [B, S, K, V], or None where the kernels cannot take this step.
+        """Turn codes [B, K, S] -> logits [B, S, K, V], or None where the kernels cannot take this step.
 
         Args:
             added: [B, S, D], conditions of these steps.

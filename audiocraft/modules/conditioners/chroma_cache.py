@@ -29,7 +29,7 @@ class ChromaCache:
         self.compute = compute
 
     def read(self, paths: Sequence[str], starts: Sequence[float], frame_rate: float, frames: int) -> Tensor:
-        """Windows [B, frames, n] of the files, from the given seconds on; zeros past a file's end."""
+        """Read windows [B, frames, n] of the files, from the given seconds on; there are zeros past a file's end."""
         windows = []
         for path, start in zip(paths, starts, strict=True):
             first = round(start * frame_rate)

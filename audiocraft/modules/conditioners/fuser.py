@@ -121,7 +121,7 @@ class ConditionFuser(StreamingModule):
         self.cross_attention_pos_emb_scale = cross_attention_pos_emb_scale
 
     def fuse(self, conditions: Mapping[str, ConditionType]) -> Fused:
-        """Embedded conditions -> where they enter. As in the original, later prepended ones go in front of
+        """Put embedded conditions together -> where they enter. As in the original, later prepended ones go in front of
         earlier ones, and a sum reaches what was prepended before it."""
         unknown = set(conditions) - set(self.cond2fuse)
         if unknown:

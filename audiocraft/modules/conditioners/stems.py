@@ -62,8 +62,8 @@ def without_rhythm(wav: Tensor, sample_rate: int) -> tuple[Tensor, int]:
 
 @torch.no_grad()
 def percussive(wav: Tensor, sample_rate: int, span: float = 0.2, breadth: float = 500.0) -> Tensor:
-    """wav [B, C, N] -> what of it is percussive, [B, C, N]: broad in frequency and short in time (Fitzgerald 2010,
-    "Harmonic/Percussive Separation Using Median Filtering").
+    """Separate wav [B, C, N] -> what of it is percussive, [B, C, N]: broad in frequency and short in time (Fitzgerald
+    2010, "Harmonic/Percussive Separation Using Median Filtering").
 
     Args:
         span: seconds over which what is harmonic stays.

@@ -151,7 +151,7 @@ class FeatureExtractor(WaveformConditioner):
         return Excerpts(torch.stack(rows), present, starts.to(x.wav.device), settings)
 
     def forward(self, x: Any) -> ConditionType:
-        """Excerpts, or waveforms to take them from -> (embedding [B, L, D], mask [B, L])."""
+        """Embed excerpts, or waveforms to take them from -> (embedding [B, L, D], mask [B, L])."""
         return super().forward(self.tokenize(x) if isinstance(x, WavCondition) else x)
 
     def loss_mask(self, excerpts: Excerpts, num_frames: int) -> Tensor:

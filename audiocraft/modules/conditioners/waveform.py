@@ -119,7 +119,7 @@ class ChromaStemConditioner(WaveformConditioner):
         return self.eval_wavs is not None
 
     def reset_eval_wavs(self, eval_wavs: Tensor | None) -> None:
-        """Melodies [n, 1, N] to follow outside training instead of the given ones; None follows the given ones."""
+        """Set melodies [n, 1, N] to follow outside training instead of the given ones; None follows the given ones."""
         self.eval_wavs = self._load_eval_wavs(eval_wavs, 0)
 
     def fill_context(self) -> None:
@@ -225,5 +225,5 @@ class ChromaStemConditioner(WaveformConditioner):
 
 
 def repeated(rows: Tensor, length: int) -> Tensor:
-    """rows [T, D] from the start again as often as needed, cut to [length, D]."""
+    """Repeat rows [T, D] from the start again as often as needed, cut to [length, D]."""
     return rows.repeat(math.ceil(length / len(rows)), 1)[:length]

@@ -36,7 +36,7 @@ def past_of(batch_size: int, like: Tensor) -> Tensor:
 def bounded(
     tones: Tensor, noise: Tensor, past: Tensor, *, pooled: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Amplitudes of tones [B, T * a, tones] and noise [B, T * b, bands] -> both within their bounds, and what to
+    """Bound amplitudes of tones [B, T * a, tones] and noise [B, T * b, bands] -> both within their bounds, and what to
     remember [B, frames] for the frames that follow. A frame's bound depends on what came before it alone.
 
     Args:

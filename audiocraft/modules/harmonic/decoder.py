@@ -223,7 +223,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         )
 
     def forward(self, z: Tensor, *, state: SynthesisState | None = None) -> Tensor:
-        """z [B, D, T] -> [B, 1, T * hop]; with a state, what follows the frames before.
+        """Decode z [B, D, T] -> [B, 1, T * hop]; with a state, what follows the frames before.
 
         In training, oscillators start anywhere, so that nothing is learnt by heart about their phases.
         """

@@ -143,7 +143,7 @@ class SpectralEncoder(ConstantBuffers):
             return self.projected(self._features(x)).transpose(1, 2)
 
     def projected(self, features: Tensor) -> Tensor:
-        """Features [B, T, F] in double precision -> [B, T, D] in that of the weights"""
+        """Project features [B, T, F] in double precision -> [B, T, D] in that of the weights"""
         weight, bias = self.projection.weight, self.projection.bias
         return F.linear(features, weight.double(), bias.double()).to(weight.dtype)
 

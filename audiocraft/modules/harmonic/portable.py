@@ -122,8 +122,8 @@ class PortableDecoder(nn.Module):
         self.register_buffer("shares", shares.float().expand(decoder.dimension, 1, reach).contiguous())
 
     def first_state(self, batch_size: int) -> tuple[Tensor, ...]:
-        """position [], tone tail, noise tail, the frames that each block still hears, the powers that bound what comes,
-        and with prediction the last frame."""
+        """Return position [], tone tail, noise tail, the frames that each block still hears, the powers that bound what
+        comes, and with prediction the last frame."""
         state = self.decoder.init_state(batch_size)
         like = self.decoder.output.weight
         position = torch.zeros((), dtype=torch.long, device=like.device)
