@@ -59,6 +59,9 @@ from filelock import FileLock
 from hypothesis import settings
 
 from .roundings import OtherRoundings
+from .warm import starts_warm, warm_python
+
+__all__ = ["starts_warm", "warm_python"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -24,7 +24,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PROGRAM_CODE = "import sys; from audiocraft.cli.start import main; sys.exit(main())"
 """The command line, as its entry point runs it."""
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.forked", "tests.solvers.conftest", "audiocraft.models.loaders"])
+_CONTEXT.set_forkserver_preload(
+    ["tests.forked", "tests.solvers.conftest", "audiocraft.train", "audiocraft.models.loaders"]
+)
 
 
 class _Handed:
@@ -42,14 +44,25 @@ def _received(handed: Any) -> int:
 
 
 def _run(
-    code: str, words: Sequence[str], environment: Mapping[str, str], folder: str, log: str, out: int | None
+    code: str,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    folder: str,
+    log: str,
+    files: Sequence[int | None],
+    deaf: bool,
 ) -> None:
     """What the new process does; it ends with 1 and a traceback in `log` where `code` fails."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    # A shell's background jobs ignore it, and hand that on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if deaf else signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    inp, out, err = files
+    file = err if err is not None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    if inp is not None:
+        os.dup2(inp, 0)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)
     os.dup2(file if out is None else out, 1)
     os.dup2(file, 2)
     encoding, _, errors = environment.get("PYTHONIOENCODING", "utf-8").partition(":")
@@ -68,7 +81,9 @@ class Forked:
         environment: all of its variables.
         folder: where it runs.
         log: the file to which its output is added.
-        out: where its standard output goes instead, an open file of this process.
+        out, err: where its standard output and its errors go instead, open files of this process.
+        inp: its standard input, one too; else it has none.
+        deaf: it ignores SIGINT from its start.
     """
 
     def __init__(
@@ -80,6 +95,9 @@ class Forked:
         folder: Path,
         log: Path,
         out: int | None = None,
+        err: int | None = None,
+        inp: int | None = None,
+        deaf: bool = False,
     ) -> None:
         self.log = log
         # The first of them starts the process that all are forked from, which must find this file.
@@ -95,7 +113,8 @@ class Forked:
                 dict(environment),
                 str(folder),
                 str(log),
-                None if out is None else _Handed(out),
+                [None if file is None else _Handed(file) for file in (inp, out, err)],
+                deaf,
             ),
             daemon=True,
         )
@@ -105,6 +124,11 @@ class Forked:
     def pid(self) -> int:
         assert self._process.pid is not None
         return self._process.pid
+
+    @property
+    def sentinel(self) -> int:
+        """A file that can be read from once it has ended."""
+        return self._process.sentinel
 
     @property
     def running(self) -> bool:

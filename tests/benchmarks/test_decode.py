@@ -13,7 +13,7 @@ from audiocraft.kernels.build import levels
 
 
 @pytest.mark.slow
-def test_the_smallest_size(repository: Path) -> None:
+def test_the_smallest_size(repository: Path, starts_warm: None) -> None:
     command = [sys.executable, str(repository / "benchmarks" / "decode.py"), "--size", "tiny", "--alone"]
     command += [
         "--seconds",

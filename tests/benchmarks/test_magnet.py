@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_the_smallest_size(repository: Path) -> None:
+def test_the_smallest_size(repository: Path, starts_warm: None) -> None:
     command = [
         sys.executable,
         str(repository / "benchmarks" / "magnet.py"),

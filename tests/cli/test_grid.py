@@ -65,7 +65,7 @@ def test_every_run_of_every_grid_composes(name: str) -> None:
 
 
 @pytest.fixture
-def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts_warm: None) -> Path:
     """A grid of two runs of two steps, in a folder of its own."""
     monkeypatch.setenv("AUDIOCRAFT_DORA_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))

@@ -195,7 +195,9 @@ def test_a_full_disk_leaves_what_was_finished(
     assert files(here) == ["o-1.wav", "o-1.wav.json"]
 
 
-def test_interrupt_leaves_nothing(here: Path, start: Callable[..., subprocess.Popen[Any]]) -> None:
+def test_interrupt_leaves_nothing(
+    here: Path, start: Callable[..., subprocess.Popen[Any]], starts_warm: None
+) -> None:
     command = [
         sys.executable,
         "-m",

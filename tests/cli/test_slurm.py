@@ -42,7 +42,7 @@ PROGRAMS = {
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts_warm: None) -> Path:
     """A folder that holds what the programs were asked, with runs beside it."""
     programs, asked = tmp_path / "bin", tmp_path / "asked"
     programs.mkdir()

@@ -47,10 +47,10 @@ def test_without_a_compiler_a_wheel_is_pure(repository: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("gcc"), reason="no C compiler")
-def test_a_wheel_brings_the_kernels(repository: Path, tmp_path: Path) -> None:
+def test_a_wheel_brings_the_kernels(repository: Path, tmp_path: Path, gcc: Path) -> None:
     """Of every level, compiled as for users, but for the time that their optimisation takes."""
     hasty = tmp_path / "hasty"
-    hasty.write_text('#!/bin/sh\nexec gcc "$@" -O1\n')
+    hasty.write_text(f'#!/bin/sh\nexec {gcc} "$@" -O1\n')
     hasty.chmod(0o755)
     made = build(repository, tmp_path / "dist", path=os.environ["PATH"], compiler=str(hasty))
     machine = platform.machine().lower()

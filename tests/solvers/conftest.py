@@ -181,7 +181,7 @@ def stopped_codec_run(_stopped: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Iterator[Pair]:
     """Two ranks, started once."""
     with contextlib.ExitStack() as stack:
 
@@ -190,6 +190,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             stack.callback(process.kill)
             return process
 
-        both = Pair(start, tmp_path_factory.mktemp("pair"))
+        both = Pair(start, tmp_path_factory.mktemp("pair"), warm_python)
         yield both
         both.close()

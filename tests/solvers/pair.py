@@ -18,15 +18,16 @@ class Pair:
 
     Args:
         folder: where they meet, and where what they say is kept.
+        python: the program that they run in.
     """
 
-    def __init__(self, start: Start, folder: Path) -> None:
+    def __init__(self, start: Start, folder: Path, python: Path) -> None:
         self.says = [folder / f"rank{rank}.txt" for rank in range(2)]
         self.processes = []
         for rank in range(2):
             with self.says[rank].open("w") as said:
                 process = start(
-                    [sys.executable, "-m", "tests.solvers.pair", str(folder)],
+                    [str(python), "-m", "tests.solvers.pair", str(folder)],
                     cwd=Path(__file__).parents[2],
                     env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)},
                     stdin=subprocess.PIPE,

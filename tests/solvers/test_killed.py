@@ -131,7 +131,7 @@ train(sys.argv[2:], folder=Path(sys.argv[1]))
 
 @pytest.mark.slow
 def test_torchrun_starts_them_again(
-    recipes: dict[str, list[str]], tmp_path: Path, pair: Pair, start: Start
+    recipes: dict[str, list[str]], tmp_path: Path, pair: Pair, start: Start, starts_warm: None
 ) -> None:
     """A rank that is killed by the system ends the others, and all go on from the last checkpoint."""
     overrides = [*recipes["musicgen"], *OFTEN]

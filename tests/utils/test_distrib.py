@@ -59,7 +59,9 @@ def test_one_process() -> None:
     assert len(distrib.loader(TensorDataset(torch.arange(5)), batch_size=2)) == 3
 
 
-def test_two_processes(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+def test_two_processes(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], starts_warm: None
+) -> None:
     """The rendezvous is a file, so that tests side by side do not meet at one port."""
     script = tmp_path / "two.py"
     script.write_text(TWO)

@@ -43,7 +43,7 @@ def test_the_watchdog_watches_only_while_it_is_asked_to(use: bool) -> None:
     assert not watching()
 
 
-def test_the_watchdog_ends_a_stuck_process() -> None:
+def test_the_watchdog_ends_a_stuck_process(starts_warm: None) -> None:
     code = (
         "import time\nfrom audiocraft.utils.deadlock import DeadlockDetect\n"
         "with DeadlockDetect(use=True, timeout=0.2) as watch:\n    watch.update('all-reduce')\n    time.sleep(60)\n"
