@@ -63,6 +63,7 @@ def of_transformers(seconds: float) -> Any:
         codebook_dim=128,
         target_bandwidths=[2.2],
         use_causal_conv=False,
+        use_conv_shortcut=False,
     )
     codec = library.EncodecModel(config).eval()
     codes = torch.zeros(1, 1, 4, round(seconds * 50), dtype=torch.long)

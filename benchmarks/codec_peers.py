@@ -60,11 +60,12 @@ def arguments() -> argparse.Namespace:
 
 
 def codec_24khz() -> CompressionModel:
-    """Ours of the same sizes: 32 filters, ratios 8 5 4 2, two LSTM layers of 512, causal, 8 codebooks in use."""
+    """Ours of the same sizes: 32 filters, ratios 8 5 4 2, convolutions as shortcuts, two LSTM layers of 512, causal, 8
+    codebooks in use."""
     config = CompressionConfig(
         sample_rate=24000,
         encodec=EncodecConfig(sample_rate=24000, causal=True),
-        seanet=SEANetConfig(n_filters=32, ratios=(8, 5, 4, 2), lstm=2, causal=True),
+        seanet=SEANetConfig(n_filters=32, ratios=(8, 5, 4, 2), lstm=2, causal=True, true_skip=False),
         rvq=RVQConfig(n_q=8, bins=1024, kmeans_init=False),
     )
     return build_codec(config).eval().requires_grad_(False)
@@ -216,7 +217,8 @@ def main() -> None:
     torch.manual_seed(0)
     large, small = random_model("small", device=torch.device("cpu")).compression_model, codec_24khz()
     sizes = {"sampling_rate": 32000, "num_filters": 64, "upsampling_ratios": [8, 5, 4, 4], "codebook_size": 2048,
-             "codebook_dim": 128, "target_bandwidths": [2.2], "use_causal_conv": False}  # fmt: skip
+             "codebook_dim": 128, "target_bandwidths": [2.2], "use_causal_conv": False,
+             "use_conv_shortcut": False}  # fmt: skip
     seconds = options.seconds
     found: dict[str, Any] = {"benchmark": "codec_peers", "seconds": seconds, "threads": options.threads}
     at_32 = {"ours": ours(large, seconds), "transformers": of_transformers(seconds, **sizes)}

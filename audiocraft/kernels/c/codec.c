@@ -32,7 +32,11 @@ typedef struct {
     int kind; /* of the activation */
 } Out;
 
-INLINE vf elu(vf x) { return blend((vi)(x > splat(0.0f)), x, exp_(x) - splat(1.0f)); }
+/* One of the two terms is zero, so their sum is exact; what is no number remains none. */
+INLINE vf elu(vf x) {
+    const vf zero = splat(0.0f);
+    return max_(zero, x) + (exp_near(max_(splat(-87.0f), min_(zero, x))) - splat(1.0f));
+}
 
 INLINE vf activated(int kind, vf x) { return kind == WITH_GELU ? gelu(x) : elu(x); }
 

@@ -85,13 +85,22 @@ INLINE vf load_back(const uint8_t *p) {
     const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11));
     return from_int((vi)_mm512_shuffle_epi8(_mm512_permutexvar_epi32(lanes, _mm512_loadu_si512(p)), bytes));
 #elif WEIGHT == 3
-    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 0, 3, 4, 5, 0);
     const __m256i bytes = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11));
-    const __m256i read = _mm256_loadu_si256((const __m256i *)p);
-    return from_int((vi)_mm256_shuffle_epi8(_mm256_permutevar8x32_epi32(read, lanes), bytes));
+    const __m128i low = _mm_loadu_si128((const __m128i *)p), high = _mm_loadu_si128((const __m128i *)(p + 12));
+    return from_int((vi)_mm256_shuffle_epi8(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), bytes));
 #else
     return load((const float *)p);
+#endif
+}
+
+/* Ask for what is read 16 columns later: a processor whose second cache cannot hold the matrix, and whose own read-ahead
+ * does not fetch enough of it from the last one. It may lie beyond the end, which asking for does not mind. */
+INLINE void read_ahead(const uint8_t *w) {
+#if defined(__AVX2__) && VL == 8
+    for (int i = 0; i < ABREAST * WEIGHT; i += 64) __builtin_prefetch(w + 16 * ABREAST * WEIGHT + i);
+#else
+    (void)w;
 #endif
 }
 
@@ -101,12 +110,14 @@ INLINE vf load_back(const uint8_t *p) {
         const int M, const uint8_t *w, const float *x, int width, float *made) {                          \
         for (int part = 0; part < GATES; part += ABREAST) {                                                  \
             vf acc[DIRECT][8] = {{{0}}};                                                                  \
-            for (int k = 0; k < width; k++, w += ABREAST * WEIGHT)                                           \
+            for (int k = 0; k < width; k++, w += ABREAST * WEIGHT) {                                         \
+                read_ahead(w);                                                                            \
                 for (int j = 0; j < 8; j++) {                                                             \
                     vf value = LOAD(w + j * VL * WEIGHT);                                                 \
                     for (int m = 0; m < M; m++)                                                           \
                         acc[m][j] = fma_(splat(x[(size_t)m * width + k]), value, acc[m][j]);              \
                 }                                                                                         \
+            }                                                                                             \
             for (int m = 0; m < M; m++)                                                                   \
                 for (int j = 0; j < 8; j++) store(made + m * GATES + part + j * VL, acc[m][j]);           \
         }                                                                                                 \

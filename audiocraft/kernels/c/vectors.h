@@ -204,12 +204,30 @@ INLINE float largest(vf v) {
     return best;
 }
 
-/* e^x, relative error below 2e-7 where the result is a normal number, and 0 below. */
-INLINE vf exp_(vf x) {
-    const vf low = splat(-87.0f), high = splat(88.0f), magic = splat(12582912.0f); /* 1.5 * 2^23 rounds */
-    vi tiny = (vi)(x < low);
-    x = blend((vi)(x < low), low, x);
-    x = blend((vi)(x > high), high, x);
+/* The larger and the smaller of two; b where either is no number. */
+INLINE vf max_(vf a, vf b) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return blend((vi)(a > b), a, b);
+#endif
+}
+
+INLINE vf min_(vf a, vf b) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return blend((vi)(a < b), a, b);
+#endif
+}
+
+/* e^x for x between -87 and 88, relative error below 2e-7. */
+INLINE vf exp_near(vf x) {
+    const vf magic = splat(12582912.0f); /* 1.5 * 2^23 rounds */
     vf shifted = fma_(x, splat(1.44269504089f), magic), n = shifted - magic;
     vf r = fma_(n, splat(-0.693359375f), x);
     r = fma_(n, splat(2.12194440e-4f), r);
@@ -221,7 +239,13 @@ INLINE vf exp_(vf x) {
     p = fma_(p, r, splat(5.0000001201e-1f));
     p = fma_(p, r * r, r + splat(1.0f));
     vi power = (((vi)shifted - (vi)magic) + 127) << 23;
-    return blend(tiny, splat(0.0f), p * (vf)power);
+    return p * (vf)power;
+}
+
+/* The same for every x; 0 where the result is below the normal numbers. */
+INLINE vf exp_(vf x) {
+    const vf low = splat(-87.0f);
+    return blend((vi)(x < low), splat(0.0f), exp_near(max_(low, min_(splat(88.0f), x))));
 }
 
 /* x * P(normal < x), the exact GELU; erf after Abramowitz and Stegun 7.1.26, absolute error 1.5e-7. */

@@ -33,6 +33,16 @@ EMULATED __m512 e_fmadd_ps(__m512 a, __m512 b, __m512 c) {
     EACH v[i] = __builtin_fmaf(((f16x)a)[i], ((f16x)b)[i], ((f16x)c)[i]);
     return (__m512)v;
 }
+EMULATED __m512 e_max_ps(__m512 a, __m512 b) {
+    f16x v;
+    EACH v[i] = ((f16x)a)[i] > ((f16x)b)[i] ? ((f16x)a)[i] : ((f16x)b)[i];
+    return (__m512)v;
+}
+EMULATED __m512 e_min_ps(__m512 a, __m512 b) {
+    f16x v;
+    EACH v[i] = ((f16x)a)[i] < ((f16x)b)[i] ? ((f16x)a)[i] : ((f16x)b)[i];
+    return (__m512)v;
+}
 EMULATED __m512 e_cvtepi32_ps(__m512i a) { return (__m512)__builtin_convertvector((i16x)a, f16x); }
 EMULATED __m512i e_cvtps_epi32(__m512 a) {
     i16x v;
@@ -98,6 +108,27 @@ EMULATED __m512i e_setr_epi32(int a, int b, int c, int d, int e, int f, int g, i
                               int o, int p) {
     return (__m512i)(i16x){a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
 }
+EMULATED __m512i e_loadu_si512(const void *p) {
+    i16x v;
+    memcpy(&v, p, 64);
+    return (__m512i)v;
+}
+EMULATED __m512i e_broadcast_i32x4(__m128i a) {
+    i16x v;
+    for (int i = 0; i < 64; i += 16) memcpy((char *)&v + i, &a, 16);
+    return (__m512i)v;
+}
+EMULATED __m512i e_permutexvar_epi32(__m512i index, __m512i a) {
+    i16x v;
+    EACH v[i] = ((i16x)a)[((i16x)index)[i] & 15];
+    return (__m512i)v;
+}
+EMULATED __m512i e_shuffle_epi8(__m512i a, __m512i index) { /* within each 16 bytes */
+    uint8_t from[64], by[64], made[64];
+    memcpy(from, &a, 64), memcpy(by, &index, 64);
+    for (int i = 0; i < 64; i++) made[i] = by[i] & 128 ? 0 : from[(i & 48) + (by[i] & 15)];
+    return e_loadu_si512(made);
+}
 EMULATED __m512i e_permutex2var_epi32(__m512i a, __m512i index, __m512i b) {
     i16x v;
     EACH v[i] = ((i16x)index)[i] & 16 ? ((i16x)b)[((i16x)index)[i] & 15] : ((i16x)a)[((i16x)index)[i] & 15];
@@ -133,6 +164,12 @@ EMULATED __m512i e_dpbusd_epi32(__m512i sums, __m512i a, __m512i b) {
 #undef _mm512_setr_ps
 #define _mm512_setr_ps e_setr_ps
 #define _mm512_fmadd_ps e_fmadd_ps
+#define _mm512_max_ps e_max_ps
+#define _mm512_min_ps e_min_ps
+#define _mm512_loadu_si512 e_loadu_si512
+#define _mm512_broadcast_i32x4 e_broadcast_i32x4
+#define _mm512_permutexvar_epi32 e_permutexvar_epi32
+#define _mm512_shuffle_epi8 e_shuffle_epi8
 #define _mm512_cvtepi32_ps e_cvtepi32_ps
 #define _mm512_cvtps_epi32 e_cvtps_epi32
 #define _mm512_cvtepi8_epi32 e_cvtepi8_epi32
