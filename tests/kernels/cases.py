@@ -49,6 +49,9 @@ def write_cases(path: Path, seed: int = 0) -> None:
             for rows, cols, tokens in ((32, 64, 1), (77, 320, 3), (64, 192, 7), (96, 64, 70), (5, 4480, 2)):
                 if "panels" not in kind or rows % PANEL == 0:
                     _linear(file, generator, kind, rows, cols, tokens)
+        for kind in ("int8", "int4", "int8 panels", "int4 panels"):
+            for tokens in (1, 2, 9):
+                _linear(file, generator, kind, 64, 192, tokens, largest=True)
         _linear(file, generator, "int8", 4, 70_400, 6)
         _linear(file, generator, "int4", 4, 66_048, 2)
         _linear(file, generator, "fp32", 1, 16, 5)
@@ -121,9 +124,22 @@ def quantised(x: Tensor) -> Tensor:
     return (whole * (top / 127.0).double()).flatten(-2)
 
 
-def _linear(file: BinaryIO, generator: torch.Generator, kind: str, rows: int, cols: int, tokens: int) -> None:
+def _linear(
+    file: BinaryIO,
+    generator: torch.Generator,
+    kind: str,
+    rows: int,
+    cols: int,
+    tokens: int,
+    *,
+    largest: bool = False,
+) -> None:
+    """A product; with `largest`, of the largest whole numbers there are, whose sums are the largest too."""
     weight, bias = _normal(generator, rows, cols), _normal(generator, rows)
     x = _normal(generator, tokens, cols)
+    if largest:  # signs that are random in half of the rows, one in the others
+        weight[::2], weight[1::4], weight[3::4] = weight[::2].sign(), 1.0, -1.0
+        x[1:], x[0] = x[1:].sign(), 1.0
     data, scales, exact = weight, None, weight
     if kind != "fp32":
         precision = kind.removesuffix(" panels")

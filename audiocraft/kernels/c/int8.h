@@ -4,7 +4,7 @@
  *
  * DOT_UNSIGNED  one for four products of an unsigned with a signed byte: AVX-512 VNNI, AVX-VNNI
  * DOT_SIGNED    one for four products of signed bytes: dot products of aarch64
- * DOT_PAIRS     products of 16-bit numbers (8-bit weights) or of bytes (4-bit ones), two added up: AVX-512, AVX2
+ * DOT_PAIRS     one for two products of an unsigned with a signed byte, in 16 bits: AVX-512, AVX2
  *
  * Levels with none of them multiply in float32. */
 
@@ -49,10 +49,11 @@ INLINE void fetch(const void *at, int count) {
 
 /* Rounded inputs. Those of a group lie together for all tokens: far apart, they would crowd each other out of the first
  * cache. Stored weights are too large by 128 or 8, as `offset_of` says; what that adds is taken away with `quads`, of
- * four neighbours, or `all`, of a whole group. */
+ * four neighbours, or `all`, of a whole group: with DOT_PAIRS, two 16-bit numbers, of the first and the last two of all
+ * fours. */
 typedef struct {
     int tokens;
-    int8_t *bytes; /* [groups, tokens, GROUP], one or two bytes each as `input_size` says */
+    int8_t *bytes; /* [groups, tokens, GROUP] */
     int32_t *quads, *all;
     float *scales;
 } Inputs;
@@ -67,15 +68,6 @@ INLINE size_t inputs_size(size_t cols) { return cols / 2 + 2 * ((cols / GROUP + 
 INLINE int is_int8_dot(const Matrix *w) { return w->kind >= I8; }
 
 INLINE int is_eight_bits(int kind) { return kind == I8 || kind == PANELS8; }
-
-INLINE int input_size(int kind) {
-#if DOT_PAIRS
-    return is_eight_bits(kind) ? 2 : 1;
-#else
-    (void)kind;
-    return 1;
-#endif
-}
 
 /* The power of two by which weights are too large as they are multiplied; -1 if they are not. */
 INLINE int offset_of(int kind) {
@@ -92,31 +84,11 @@ INLINE Inputs place_inputs(float *room, int tokens, int cols) {
     return (Inputs){tokens, (int8_t *)room, (int32_t *)quads, (int32_t *)all, scales};
 }
 
-INLINE int8_t *bytes_of_group(Inputs in, const int kind, int g, int t) {
-    return in.bytes + ((size_t)g * in.tokens + t) * GROUP * input_size(kind);
-}
+INLINE int8_t *bytes_of_group(Inputs in, int g, int t) { return in.bytes + ((size_t)g * in.tokens + t) * GROUP; }
 
 /* ---------------------------------------------------------------- the instructions */
 
 #if DOT_PAIRS
-
-/* 2 * VL bytes as 16-bit numbers. */
-INLINE vi widen(const void *p) {
-#if VL == 16
-    return (vi)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
-#else
-    return (vi)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
-#endif
-}
-
-/* Products of 16-bit numbers, two neighbours added up. */
-INLINE vi pairs_of_16(vi a, vi b) {
-#if VL == 16
-    return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#else
-    return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#endif
-}
 
 /* Products of unsigned and signed bytes, two neighbours added up in 16 bits. */
 INLINE vs pairs_of_8(vi a, vi b) {
@@ -128,18 +100,38 @@ INLINE vs pairs_of_8(vi a, vi b) {
 }
 
 /* Of 16-bit numbers, two neighbours added up. */
-INLINE vi wide_sums(vs a) { return pairs_of_16((vi)a, splat_int(0x00010001)); }
-
-/* Lanes 0 + 1, 2 + 3 ... of a, then those of b. */
-INLINE vi fold(vi a, vi b) {
+INLINE vi wide_sums(vs a) {
 #if VL == 16
-    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-    return (vi)_mm512_permutex2var_epi32((__m512i)a, even, (__m512i)b) +
-           (vi)_mm512_permutex2var_epi32((__m512i)a, odd, (__m512i)b);
+    return (vi)_mm512_madd_epi16((__m512i)a, _mm512_set1_epi16(1));
 #else
-    return (vi)_mm256_permute4x64_epi64(_mm256_hadd_epi32((__m256i)a, (__m256i)b), 0xd8);
+    return (vi)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1));
 #endif
+}
+
+/* 8-bit weights in two parts, so that 16 bits hold two products: 2 * 128 * 127 is less than 2^15. */
+#if VL == 16
+typedef struct { vi size; __mmask64 negative; } Weights8;
+INLINE Weights8 load_weights(const void *p) {
+    const __m512i w = (__m512i)load_bytes(p);
+    return (Weights8){(vi)_mm512_abs_epi8(w), _mm512_movepi8_mask(w)};
+}
+#else
+typedef struct { vi size, whole; } Weights8;
+INLINE Weights8 load_weights(const void *p) {
+    const __m256i w = (__m256i)load_bytes(p);
+    return (Weights8){(vi)_mm256_abs_epi8(w), (vi)w};
+}
+#endif
+
+/* sums + the products of four bytes of each lane. */
+INLINE vi dot(vi sums, Weights8 weights, vi x) {
+#if VL == 16
+    const __m512i in = (__m512i)x;
+    const vi turned = (vi)_mm512_mask_sub_epi8(in, weights.negative, _mm512_setzero_si512(), in);
+#else
+    const vi turned = (vi)_mm256_sign_epi8((__m256i)x, (__m256i)weights.whole);
+#endif
+    return sums + wide_sums(pairs_of_8(weights.size, turned));
 }
 
 #else
@@ -176,29 +168,47 @@ INLINE vi high_halves(vi pairs) { return (pairs >> 4) & splat_int(0x0f0f0f0f); }
 
 /* ---------------------------------------------------------------- inputs */
 
+#if DOT_PAIRS
+/* -8 times the sums of the first and of the last two of all fours in a group, at most 8 * 32 * 127: 16 bits each. */
+INLINE int32_t halves_of_fours(const int8_t *bytes) {
+    vs sums = {0};
+    __m256i part[VL / 8];
+    for (int i = 0; i < GROUP; i += 4 * VL) sums += pairs_of_8(splat_int(0x08080808), load_bytes(bytes + i));
+    memcpy(part, &sums, sizeof part);
+    if (VL == 16) part[0] = _mm256_add_epi16(part[0], part[VL / 8 - 1]);
+    __m128i all = _mm_add_epi16(_mm256_castsi256_si128(part[0]), _mm256_extracti128_si256(part[0], 1));
+    all = _mm_add_epi16(all, _mm_srli_si128(all, 8));
+    all = _mm_add_epi16(all, _mm_srli_si128(all, 4));
+    return _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), all));
+}
+#endif
+
 /* Round token t, x[cols]. */
 static void quantize_inputs(const float *x, const Matrix *w, int t, Inputs in) {
     const int kind = w->kind, cols = w->cols, shift = offset_of(kind);
     float *scales = in.scales + (size_t)t * scales_stride(cols);
     int32_t *all = in.all + (size_t)t * scales_stride(cols);
     for (int k = 0, g = 0; k < cols; k += GROUP, g++) {
-        int8_t *bytes = bytes_of_group(in, kind, g, t);
+        int8_t *bytes = bytes_of_group(in, g, t);
         vf most = {0};
+#if !DOT_PAIRS
         vi total = {0};
+#endif
         for (int i = 0; i < GROUP; i += VL) most = larger(most, magnitude(load(x + k + i)));
         const float top = largest(most);
         const vf back = splat(top > 0.0f ? 127.0f / top : 0.0f);
         scales[g] = top / 127.0f;
         for (int i = 0; i < GROUP; i += VL) {
             const vf near = load(x + k + i) * back;
-            total += to_int(near);
-            if (input_size(kind) == 2)
-                store_i16((int16_t *)bytes + i, near);
-            else
-                store_i8(bytes + i, near);
-        }
-        all[g] = shift < 0 ? 0 : -(add_lanes(total) * (1 << shift));
 #if !DOT_PAIRS
+            total += to_int(near);
+#endif
+            store_i8(bytes + i, near);
+        }
+#if DOT_PAIRS
+        all[g] = shift < 0 ? 0 : halves_of_fours(bytes);
+#else
+        all[g] = shift < 0 ? 0 : -(add_lanes(total) * (1 << shift));
         for (int i = 0; i < GROUP; i += 4 * VL) {
             vi four = dot((vi){0}, splat_int(0x01010101), load_bytes(bytes + i));
             store_int(in.quads + (size_t)t * (cols / 4) + (k + i) / 4, shift < 0 ? (vi){0} : -(four << shift));
@@ -230,7 +240,7 @@ INLINE vi group_of_row(const int kind, const uint8_t *row, const int8_t *x, cons
 #if DOT_PAIRS
     (void)quads;
     if (kind == I8) {
-        for (int i = 0; i < GROUP; i += 2 * VL) whole += pairs_of_16(widen(row + i), load_bytes(x + 2 * i));
+        for (int i = 0; i < GROUP; i += 4 * VL) whole = dot(whole, load_weights(row + i), load_bytes(x + i));
         return whole;
     }
     vs sums = {0}, eighths = {0};
@@ -266,7 +276,7 @@ INLINE void int8_tile(const int kind, const int M, const int N, const Matrix *w,
             const float theirs = in.scales[(size_t)(t + m) * wide + g];
             const int32_t *quads = in.quads + (size_t)(t + m) * (cols / 4) + (size_t)g * (GROUP / 4);
             for (int j = 0; j < N; j++) {
-                vi whole = group_of_row(kind, row + j * stride, bytes_of_group(in, kind, g, t + m), quads);
+                vi whole = group_of_row(kind, row + j * stride, bytes_of_group(in, g, t + m), quads);
                 const float own = from_bf16(w->scales[(size_t)(n + j) * groups + g]);
                 acc[m][j] = fma_(from_int(whole), splat(own * theirs), acc[m][j]);
             }
@@ -301,15 +311,15 @@ INT8_TILES(I4)
 
 /* Lanes are rows of the matrix, so nothing is added up across lanes, and what four bytes of all of them do with four of
  * a token is one instruction or a few. A panel is computed in SIDES, two vectors of rows at a time, which is what the
- * registers hold; AT_A_TIME tokens meet a group of the weights together, where they are many. WHOLE8
- * and WHOLE4: the first of the two sums that are whole ones, of 8- and of 4-bit weights; SUMS where none is. */
-enum { SIDES = PANEL / (2 * VL), SUMS = 4 };
+ * registers hold; AT_A_TIME tokens meet a group of the weights together, where they are many. Of the SUMS of a token, the
+ * first two begin with what is taken away from them, `all`: see `Inputs`. */
+enum { SIDES = PANEL / (2 * VL), MOST_FEW = 4 };
 #if DOT_PAIRS
-enum { AT_A_TIME = 3, THEN = 2, MOST_FEW = 3, WHOLE8 = SUMS, WHOLE4 = 2 };
+enum { AT_A_TIME = 4, THEN = 2, SUMS = 2 };
 #elif VL == 16
-enum { AT_A_TIME = 8, THEN = 4, MOST_FEW = 4, WHOLE8 = 0, WHOLE4 = 0 };
+enum { AT_A_TIME = 8, THEN = 4, SUMS = 4 };
 #else
-enum { AT_A_TIME = 6, THEN = 2, MOST_FEW = 4, WHOLE8 = 0, WHOLE4 = 0 };
+enum { AT_A_TIME = 6, THEN = 2, SUMS = 4 };
 #endif
 
 /* The first row of vector h of a side. */
@@ -319,58 +329,60 @@ INLINE int row_of(const int kind, int side, int h) {
 
 INLINE size_t panel_quad(const int kind) { return PANEL * (kind == PANELS8 ? 4 : 2); }
 
-/* Adds the products of quad q of a group. What the sums are of, `whole_sums` knows; with few tokens, even and odd quads
+/* Keep the sums of many tokens as they are: added up in another order, they would need more registers than there are. */
+INLINE void keep_sums(const int M, vi sums[][SUMS]) {
+#if DOT_PAIRS && VL == 8
+    for (int m = 0; m < M; m++)
+        for (int i = 0; i < SUMS; i++) __asm__("" : "+x"(sums[m][i]));
+#else
+    (void)M, (void)sums;
+#endif
+}
+
+/* Adds the products of quad q of a group. What the sums are of, `whole_sum` knows; with few tokens, even and odd quads
  * are summed apart, which in whole numbers is the same, so that one does not wait for the other. */
 INLINE void add_quad(const int kind, const int M, const int apart, const uint8_t *weights, int side, const int8_t *x, int q,
                      vi sums[][SUMS]) {
-#if DOT_PAIRS
-    (void)apart;
+    const int to = SUMS > 2 && apart && q % 2 ? 2 : 0;
     if (kind == PANELS8) {
-        for (int v = 0; v < SUMS; v++) {
-            const vi weight = widen(weights + side * 8 * VL + v * 2 * VL);
-            for (int m = 0; m < M; m++) {
-                const vi four = splat_8_bytes(x + 2 * (m * GROUP + 4 * q));
-                sums[m][v] += pairs_of_16(weight, four);
-            }
+        const uint8_t *at = weights + side * 8 * VL;
+        const __typeof__(load_weights(at)) first = load_weights(at), second = load_weights(at + 4 * VL);
+        for (int m = 0; m < M; m++) {
+            const vi four = splat_4_bytes(x + m * GROUP + 4 * q);
+            sums[m][to] = dot(sums[m][to], first, four);
+            sums[m][to + 1] = dot(sums[m][to + 1], second, four);
         }
     } else {
         const vi pairs = load_bytes(weights + side * 4 * VL), first = low_halves(pairs), second = high_halves(pairs);
         for (int m = 0; m < M; m++) {
             const vi four = splat_4_bytes(x + m * GROUP + 4 * q);
-            sums[m][0] = (vi)((vs)sums[m][0] + pairs_of_8(first, four));
-            sums[m][1] = (vi)((vs)sums[m][1] + pairs_of_8(second, four));
-            if (q % 8 == 7) { /* 16 bits hold no more than eight of them */
-                for (int h = 0; h < 2; h++) sums[m][2 + h] += wide_sums((vs)sums[m][h]), sums[m][h] = (vi){0};
-            }
+#if DOT_PAIRS /* sums in 16 bits may pass their ends on the way: at last they are 16 * 2 * 8 * 127 at most */
+            sums[m][0] = (vi)((vw)sums[m][0] + (vw)pairs_of_8(first, four));
+            sums[m][1] = (vi)((vw)sums[m][1] + (vw)pairs_of_8(second, four));
+#else
+            sums[m][to] = dot(sums[m][to], first, four);
+            sums[m][to + 1] = dot(sums[m][to + 1], second, four);
+#endif
         }
     }
-#else
-    vi first, second;
-    if (kind == PANELS8) {
-        first = load_weights(weights + side * 8 * VL);
-        second = load_weights(weights + side * 8 * VL + 4 * VL);
-    } else {
-        const vi pairs = load_bytes(weights + side * 4 * VL);
-        first = low_halves(pairs), second = high_halves(pairs);
-    }
-    const int to = apart && q % 2 ? 2 : 0;
-    for (int m = 0; m < M; m++) {
-        const vi four = splat_4_bytes(x + m * GROUP + 4 * q);
-        sums[m][to] = dot(sums[m][to], first, four);
-        sums[m][to + 1] = dot(sums[m][to + 1], second, four);
-    }
-#endif
 }
 
-INLINE vi whole_sums(const int kind, const int apart, const vi *sums, int h) {
+/* The whole sum of vector h, of what `add_quad` added up. */
+INLINE vi whole_sum(const int kind, const int apart, const vi *sums, int h) {
 #if DOT_PAIRS
     (void)apart;
-    return kind == PANELS8 ? fold(sums[2 * h], sums[2 * h + 1]) : sums[2 + h];
+    return kind == PANELS8 ? sums[h] : wide_sums((vs)sums[h]);
 #else
     (void)kind;
     const vi zero = {0};
     return sums[h] + (apart ? sums[2 + h] : zero);
 #endif
+}
+
+/* The sums of M tokens before the first quad. */
+INLINE void start_sums(const int M, const int32_t *all, int wide, vi sums[][SUMS]) {
+    for (int m = 0; m < M; m++)
+        for (int i = 0; i < SUMS; i++) sums[m][i] = i < 2 ? splat_int(all[(size_t)m * wide]) : (vi){0};
 }
 
 /* y[M][n ... n + 32] for few tokens, whose sums stay in registers or near them from group to group. Weights are asked for
@@ -384,11 +396,10 @@ INLINE void int8_panel(const int kind, const int M, const Matrix *w, Inputs in, 
     for (int m = 0; m < M; m++)
         for (int side = 0; side < SIDES; side++) acc[m][side][0] = acc[m][side][1] = (vf){0};
     for (int g = 0; g < groups; g++, from += quad * (GROUP / 4), scales += PANEL) {
-        const int8_t *x = bytes_of_group(in, kind, g, 0);
+        const int8_t *x = bytes_of_group(in, g, 0);
         for (int side = 0; side < SIDES; side++) {
             vi sums[FEW][SUMS];
-            for (int m = 0; m < M; m++)
-                for (int i = 0; i < SUMS; i++) sums[m][i] = (vi){0};
+            start_sums(M, in.all + g, wide, sums);
 #pragma GCC unroll 16
             for (int q = 0; q < GROUP / 4; q++) {
                 if (side == 0) fetch(from + 2 * quad * (GROUP / 4) + quad * q, (int)quad);
@@ -397,8 +408,8 @@ INLINE void int8_panel(const int kind, const int M, const Matrix *w, Inputs in, 
             for (int h = 0; h < 2; h++) {
                 const vf own = load_bf16(scales + row_of(kind, side, h));
                 for (int m = 0; m < M; m++) {
-                    const vi whole = whole_sums(kind, apart, sums[m], h) + splat_int(in.all[m * wide + g]);
-                    acc[m][side][h] = fma_(from_int(whole), own * splat(in.scales[m * wide + g]), acc[m][side][h]);
+                    const vf whole = from_int(whole_sum(kind, apart, sums[m], h));
+                    acc[m][side][h] = fma_(whole, own * splat(in.scales[m * wide + g]), acc[m][side][h]);
                 }
             }
         }
@@ -408,34 +419,28 @@ INLINE void int8_panel(const int kind, const int M, const Matrix *w, Inputs in, 
             for (int h = 0; h < 2; h++) store(y + (size_t)m * ldy + n + row_of(kind, side, h), acc[m][side][h]);
 }
 
-/* Let the whole sums of M tokens begin with what is taken away from them, `all`: see `Inputs`. */
-INLINE void start_sums(const int kind, const int M, const int32_t *all, int wide, vi sums[][SUMS]) {
-    const int whole = kind == PANELS8 ? WHOLE8 : WHOLE4;
-    for (int m = 0; m < M; m++)
-        for (int i = 0; i < SUMS; i++) sums[m][i] = i / 2 * 2 == whole ? splat_int(all[(size_t)m * wide]) : (vi){0};
-}
-
 /* One group of `int8_panel`, weights at `from`, for tokens t ... t + M - 1, whose sums so far are in y. Of the weights two
  * groups further on, the lines are asked for if `asks`. */
 INLINE void panel_group(const int kind, const int M, const int asks, const uint8_t *from, const uint16_t *scales,
                         Inputs in, int t, int cols, int g, float *y, int ldy) {
     const int wide = scales_stride(cols);
     const size_t quad = panel_quad(kind), ahead = 2 * quad * (GROUP / 4);
-    const int8_t *x = bytes_of_group(in, kind, g, t);
+    const int8_t *x = bytes_of_group(in, g, t);
     for (int side = 0; side < SIDES; side++) {
         vi sums[AT_A_TIME][SUMS];
-        start_sums(kind, M, in.all + (size_t)t * wide + g, wide, sums);
+        start_sums(M, in.all + (size_t)t * wide + g, wide, sums);
 #pragma GCC unroll 8
         for (int q = 0; q < GROUP / 4; q++) {
             if (asks && side == 0) fetch(from + ahead + quad * q, (int)quad);
             add_quad(kind, M, 0, from + quad * q, side, x, q, sums);
+            keep_sums(M, sums);
         }
         for (int h = 0; h < 2; h++) {
             const int row = row_of(kind, side, h);
             const vf own = load_bf16(scales + row);
             for (int m = 0; m < M; m++) {
                 float *at = y + (size_t)m * ldy + row;
-                const vi whole = whole_sums(kind, 0, sums[m], h);
+                const vi whole = whole_sum(kind, 0, sums[m], h);
                 const vf theirs = splat(in.scales[(size_t)(t + m) * wide + g]), so_far = g ? load(at) : (vf){0};
                 store(at, fma_(from_int(whole), own * theirs, so_far));
             }
@@ -451,12 +456,14 @@ INLINE void many_panel(const int kind, int M, const Matrix *w, Inputs in, int n,
     const uint8_t *from = (const uint8_t *)w->data + (size_t)n / PANEL * bytes_of * groups;
     const uint16_t *scales = w->scales + (size_t)n * groups;
     for (int g = 0; g < groups; g++, from += bytes_of, scales += PANEL) {
-        int m = 0;
+        int m = M < AT_A_TIME ? THEN : AT_A_TIME;
+        if (m == THEN) panel_group(kind, THEN, 1, from, scales, in, 0, cols, g, y + n, ldy);
+        else panel_group(kind, AT_A_TIME, 1, from, scales, in, 0, cols, g, y + n, ldy);
         for (; m + AT_A_TIME <= M; m += AT_A_TIME)
-            panel_group(kind, AT_A_TIME, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
+            panel_group(kind, AT_A_TIME, 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
         for (; m + THEN <= M; m += THEN)
-            panel_group(kind, THEN, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
-        for (; m < M; m++) panel_group(kind, 1, m == 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
+            panel_group(kind, THEN, 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
+        for (; m < M; m++) panel_group(kind, 1, 0, from, scales, in, m, cols, g, y + (size_t)m * ldy + n, ldy);
     }
 }
 

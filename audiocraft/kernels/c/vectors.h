@@ -25,7 +25,7 @@
 typedef float vf __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 typedef int16_t vs __attribute__((vector_size(4 * VL), aligned(4), may_alias));
-typedef int16_t vw __attribute__((vector_size(2 * VL), aligned(1), may_alias));
+typedef uint16_t vw __attribute__((vector_size(4 * VL), aligned(4), may_alias)); /* sums may wrap around */
 typedef int32_t vx __attribute__((vector_size(4 * VL), aligned(1), may_alias));
 typedef uint16_t vh __attribute__((vector_size(2 * VL), aligned(1), may_alias));
 typedef int8_t vb __attribute__((vector_size(VL), aligned(1), may_alias));
@@ -39,18 +39,11 @@ INLINE vi load_int(const int32_t *p) { return *(const vi *)p; }
 INLINE void store_int(int32_t *p, vi v) { *(vi *)p = v; }
 INLINE vi load_bytes(const void *p) { return *(const vx *)p; } /* 4 * VL of them */
 
-/* The four, or eight, bytes at p again and again. */
+/* The four bytes at p again and again. */
 INLINE vi splat_4_bytes(const void *p) {
     int32_t four;
     memcpy(&four, p, sizeof four);
     return splat_int(four);
-}
-
-INLINE vi splat_8_bytes(const void *p) {
-    typedef int64_t vq __attribute__((vector_size(4 * VL), may_alias));
-    int64_t eight;
-    memcpy(&eight, p, sizeof eight);
-    return (vi)(eight - (vq){0});
 }
 
 INLINE vf fma_(vf a, vf b, vf c) {
@@ -149,15 +142,16 @@ INLINE void store_f16(uint16_t *p, vf v) {
 INLINE vi to_int(vf v) {
 #if defined(__AVX512F__)
     return (vi)_mm512_cvtps_epi32((__m512)v);
+#elif defined(__AVX2__) /* a sum that rounds would become one with the product before it, which rounds once */
+    return (vi)_mm256_cvtps_epi32((__m256)v);
 #else
     const vf magic = splat(12582912.0f); /* 1.5 * 2^23 rounds */
     return (vi)(v + magic) - (vi)magic;
 #endif
 }
 
-/* The same, of numbers between -127 and 127, into bytes or 16 bits. */
+/* The same, of numbers between -127 and 127, into bytes. */
 INLINE void store_i8(int8_t *p, vf v) { *(vb *)p = __builtin_convertvector(to_int(v), vb); }
-INLINE void store_i16(int16_t *p, vf v) { *(vw *)p = __builtin_convertvector(to_int(v), vw); }
 
 INLINE int32_t add_lanes(vi v) {
     int32_t part[VL], total = 0;
@@ -197,11 +191,22 @@ INLINE v4 sum4(vf a, vf b, vf c, vf d) {
 INLINE float sum(vf v) { return sum4(v, (vf){0}, (vf){0}, (vf){0})[0]; }
 
 INLINE float largest(vf v) {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+#else
+    const __m256 eight = (__m256)v;
+#endif
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+#else
     float part[VL], best;
     store(part, v);
     best = part[0];
     for (int i = 1; i < VL; i++) best = part[i] > best ? part[i] : best;
     return best;
+#endif
 }
 
 /* The larger and the smaller of two; b where either is no number. */

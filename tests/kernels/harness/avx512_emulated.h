@@ -97,11 +97,21 @@ EMULATED __m512i e_broadcast_i64x4(__m256i a) { return (__m512i)e_joined((__m256
 EMULATED __m512i e_inserti64x4(__m512i a, __m256i b, int which) {
     return (__m512i)(which ? e_joined(e_half((__m512)a, 0), (__m256)b) : e_joined((__m256)b, e_half((__m512)a, 1)));
 }
-EMULATED __m512i e_cvtepi8_epi16(__m256i a) {
-    int8_t from[32];
-    s32x v;
-    memcpy(from, &a, 32);
-    for (int i = 0; i < 32; i++) v[i] = from[i];
+EMULATED __m512i e_set1_epi16(short a) { return (__m512i)(a - (s32x){0}); }
+EMULATED __m512i e_abs_epi8(__m512i a) {
+    b64x v = (b64x)a;
+    for (int i = 0; i < 64; i++) v[i] = (int8_t)(v[i] < 0 ? -v[i] : v[i]);
+    return (__m512i)v;
+}
+EMULATED __mmask64 e_movepi8_mask(__m512i a) {
+    __mmask64 mask = 0;
+    for (int i = 0; i < 64; i++) mask |= (__mmask64)(((b64x)a)[i] < 0) << i;
+    return mask;
+}
+EMULATED __m512i e_mask_sub_epi8(__m512i from, __mmask64 mask, __m512i a, __m512i b) {
+    b64x v = (b64x)from;
+    for (int i = 0; i < 64; i++)
+        if (mask >> i & 1) v[i] = (int8_t)(((b64x)a)[i] - ((b64x)b)[i]);
     return (__m512i)v;
 }
 EMULATED __m512i e_setr_epi32(int a, int b, int c, int d, int e, int f, int g, int h, int i, int j, int k, int l, int m, int n,
@@ -128,11 +138,6 @@ EMULATED __m512i e_shuffle_epi8(__m512i a, __m512i index) { /* within each 16 by
     memcpy(from, &a, 64), memcpy(by, &index, 64);
     for (int i = 0; i < 64; i++) made[i] = by[i] & 128 ? 0 : from[(i & 48) + (by[i] & 15)];
     return e_loadu_si512(made);
-}
-EMULATED __m512i e_permutex2var_epi32(__m512i a, __m512i index, __m512i b) {
-    i16x v;
-    EACH v[i] = ((i16x)index)[i] & 16 ? ((i16x)b)[((i16x)index)[i] & 15] : ((i16x)a)[((i16x)index)[i] & 15];
-    return (__m512i)v;
 }
 EMULATED __m512i e_madd_epi16(__m512i a, __m512i b) {
     i16x v;
@@ -185,10 +190,12 @@ EMULATED __m512i e_dpbusd_epi32(__m512i sums, __m512i a, __m512i b) {
 #define _mm512_broadcast_i64x4 e_broadcast_i64x4
 #undef _mm512_inserti64x4
 #define _mm512_inserti64x4 e_inserti64x4
-#define _mm512_cvtepi8_epi16 e_cvtepi8_epi16
+#define _mm512_set1_epi16 e_set1_epi16
+#define _mm512_abs_epi8 e_abs_epi8
+#define _mm512_movepi8_mask e_movepi8_mask
+#define _mm512_mask_sub_epi8 e_mask_sub_epi8
 #undef _mm512_setr_epi32
 #define _mm512_setr_epi32 e_setr_epi32
-#define _mm512_permutex2var_epi32 e_permutex2var_epi32
 #define _mm512_madd_epi16 e_madd_epi16
 #define _mm512_maddubs_epi16 e_maddubs_epi16
 #define _mm512_dpbusd_epi32 e_dpbusd_epi32
