@@ -49,9 +49,7 @@ def write_cases(path: Path, seed: int = 0) -> None:
             for rows, cols, tokens in ((32, 64, 1), (77, 320, 3), (64, 192, 7), (96, 64, 70), (5, 4480, 2)):
                 if "panels" not in kind or rows % PANEL == 0:
                     _linear(file, generator, kind, rows, cols, tokens)
-        for kind in ("int8", "int4", "int8 panels", "int4 panels"):
-            for tokens in (1, 2, 9):
-                _linear(file, generator, kind, 64, 192, tokens, largest=True)
+        _largest(file, generator)
         _linear(file, generator, "int8", 4, 70_400, 6)
         _linear(file, generator, "int4", 4, 66_048, 2)
         _linear(file, generator, "fp32", 1, 16, 5)
@@ -122,6 +120,12 @@ def quantised(x: Tensor) -> Tensor:
     )  # `127.0 / top` multiplies by a reciprocal, which rounds twice
     whole = (groups * torch.where(top > 0, back, 0.0)).round().double()
     return (whole * (top / 127.0).double()).flatten(-2)
+
+
+def _largest(file: BinaryIO, generator: torch.Generator) -> None:
+    for kind in ("int8", "int4", "int8 panels", "int4 panels"):
+        for tokens in (1, 2, 9):
+            _linear(file, generator, kind, 64, 192, tokens, largest=True)
 
 
 def _linear(
