@@ -23,7 +23,7 @@ from audiocraft.analysis.watermark import WatermarkReport, find_watermark
 from audiocraft.audio.encoders import open_encoder
 from audiocraft.audio.files import audio_read
 from audiocraft.audio.finishing import Finish
-from audiocraft.config.watermark import PROVENANCE
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.data.manifest import find_audio_files
 from audiocraft.errors import AudioCraftError
 from audiocraft.models.loaders import load_audioseal_models

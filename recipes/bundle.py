@@ -1,6 +1,6 @@
 """Makes a bundled model of a run: its best weights, its configuration, its curve and a card to be finished.
 
-usage: python recipes/bundle.py RUN NAME [--codec nano-wide] [--duration 10] [--into audiocraft/bundled]
+usage: python recipes/bundle.py RUN NAME [--codec nano-wide] [--duration 10] [--dtype int8] [--into audiocraft/bundled]
 
 The card has what the run says of itself; figures come from the benchmarks, and `recipes/cards.py NAME` adds those of
 `audiocraft evaluate`. The model is loaded from where it was written, and makes a second of audio twice, which must be
@@ -44,11 +44,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("name", help="of the model, such as magnet-nano")
     parser.add_argument("--codec", help="what its codec is called; by default as the run calls it")
     parser.add_argument("--duration", type=float, help="seconds that it hears; by default those of a crop")
+    parser.add_argument(
+        "--dtype", default="float16", help="what weights are stored as: float16, or int8, a byte for each"
+    )
     parser.add_argument("--into", type=Path, default=BUNDLED, help="the folder of bundled models")
     return parser.parse_args()
 
 
-def card(run: Path, folder: Path, name: str) -> str:
+def card(run: Path, folder: Path, name: str, stored: str) -> str:
     """A model card of what the run says of itself."""
     config = read_config(run)
     family = of_solver(config.solver)
@@ -64,7 +67,7 @@ def card(run: Path, folder: Path, name: str) -> str:
         *([("codec", f"[`{codec}`](../{codec}/README.md)")] if codec else []),
         ("validation", metrics or "none"),
         ("training", "[curve](curve.csv)"),
-        ("weights", f"{weights / 1e6:.1f} million, stored in float16, {size:.1f} MB"),
+        ("weights", f"{weights / 1e6:.1f} million, stored as {stored}, {size:.1f} MB"),
         ("licence", LICENCE),
     ]  # fmt: skip
     table = "\n".join(f"| {what} | {told} |" for what, told in rows)
@@ -87,8 +90,8 @@ def main() -> None:
         raise SystemExit(f"{folder} exists: remove it first, or choose another name")
     try:
         family = of_solver(read_config(options.run).solver)
-        export(options.run, folder, codec=options.codec, max_duration=options.duration)
-        atomic_write(folder / "README.md", card(options.run, folder, options.name))
+        export(options.run, folder, codec=options.codec, dtype=options.dtype, max_duration=options.duration)
+        atomic_write(folder / "README.md", card(options.run, folder, options.name, options.dtype))
         plays(folder)
     except AudioCraftError as error:
         raise SystemExit(f"error: {error}") from error

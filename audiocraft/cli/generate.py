@@ -33,7 +33,7 @@ from audiocraft.cli.reports import document, draw, explain_live, report
 from audiocraft.cli.targets import targets
 from audiocraft.cli.understood import Explainer
 from audiocraft.cli.words import as_text, recordable
-from audiocraft.config.watermark import PROVENANCE
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.errors import InvalidInput
 from audiocraft.utils.interrupts import check_interrupted
 

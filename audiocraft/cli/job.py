@@ -14,7 +14,7 @@ from audiocraft.cli.manner import OPTIONS, settings_of
 from audiocraft.cli.output import note
 from audiocraft.cli.targets import free, targets
 from audiocraft.cli.words import as_text, recordable
-from audiocraft.config.watermark import PROVENANCE
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:

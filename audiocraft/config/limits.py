@@ -1,4 +1,7 @@
-"""Bounds that hold for every request, whatever takes it in: the library, the command line or the server."""
+"""Bounds and names that hold for every request, whatever takes it in: the library, the command line or the server.
+
+Every command reads them when it starts, so nothing is imported here.
+"""
 
 from __future__ import annotations
 
@@ -15,3 +18,5 @@ EndingKind = Literal["cadence", "fade", "ring"]
 """How a piece may end; `audio.ending` says what each is."""
 MOST_TAKES = 32
 """Of one piece that is made several times, to keep the best."""
+PROVENANCE = "audioseal-nano"
+"""The watermark of what this software gives out."""

@@ -12,8 +12,6 @@ from audiocraft.config.networks import SEANetConfig
 from audiocraft.errors import ConfigError
 
 MOST_BITS = 64
-PROVENANCE = "audioseal-nano"
-"""The watermark of what this software gives out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

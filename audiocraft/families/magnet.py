@@ -80,6 +80,7 @@ FAMILIES = (
         "MAGNeT",
         "music",
         "magnet",
+        Release(repo="magnet-nano"),
         _released("magnet-small-10secs", 10.0),
         _released("magnet-medium-10secs", 10.0),
         _released("magnet-small-30secs", 30.0),

@@ -16,8 +16,8 @@ from audiocraft.audio.encoders import open_encoder
 from audiocraft.audio.files import audio_pieces, audio_read
 from audiocraft.audio.finishing import Finish
 from audiocraft.audio.formats import STREAM_FORMATS
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.config.serving import UploadLimits
-from audiocraft.config.watermark import PROVENANCE
 from audiocraft.models.loaders import load_audioseal_models
 from audiocraft.models.watermark import AudioSeal
 from audiocraft.models.watermarks.provenance import way_out

@@ -8,7 +8,8 @@ import torch
 from audiocraft.analysis.watermark import AGREES, find_watermark
 from audiocraft.audio.convert import convert_audio
 from audiocraft.config.decode import decode
-from audiocraft.config.watermark import PROVENANCE, WatermarkConfig
+from audiocraft.config.limits import PROVENANCE
+from audiocraft.config.watermark import WatermarkConfig
 from audiocraft.models.loaders import load_audioseal_models
 from audiocraft.models.watermark import AudioSeal, build_watermark
 from audiocraft.models.watermarks.modulation import ModulationDetector

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audiocraft.audio.finishing import Finish
 from audiocraft.audio.processing import AudioProcessor, Series, processed
-from audiocraft.config.watermark import PROVENANCE
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.models.loaders import load_audioseal_models
 from audiocraft.models.watermarks.marking import Watermark
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, Path
 
-from audiocraft.config.watermark import PROVENANCE
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.errors import InvalidInput
 from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.server.adapters import ServedAdapter

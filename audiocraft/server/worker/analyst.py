@@ -26,7 +26,7 @@ from torch import Tensor
 from audiocraft.analysis.report import analyse
 from audiocraft.analysis.watermark import find_watermark
 from audiocraft.audio.spectrogram import spectrogram_png
-from audiocraft.config.watermark import PROVENANCE
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.errors import Cancelled, CheckpointError, InvalidInput
 from audiocraft.models.detectors.detector import BUNDLED, Detector, ShareReport, load_detector
 from audiocraft.models.loaders import load_audioseal_models

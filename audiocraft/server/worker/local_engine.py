@@ -13,7 +13,7 @@ from torch import Tensor
 from audiocraft.audio.files import encode_audio
 from audiocraft.audio.tags import decoding_tags
 from audiocraft.codec.known import KnownCodec
-from audiocraft.config.watermark import PROVENANCE
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.engine.engine import Engine
 from audiocraft.engine.model_cache import Loaded, ModelCache
 from audiocraft.errors import ConfigError

@@ -20,8 +20,8 @@ from audiocraft.analysis.watermark import WatermarkReport, find_watermark
 from audiocraft.audio.finishing import Finish
 from audiocraft.audio.formats import STREAM_FORMATS
 from audiocraft.audio.processing import processed
+from audiocraft.config.limits import PROVENANCE
 from audiocraft.config.serving import ServingConfig, UploadLimits
-from audiocraft.config.watermark import PROVENANCE
 from audiocraft.errors import ConfigError
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.loaders import load_audioseal_models
