@@ -106,6 +106,11 @@ def check_takes(name: str, takes: frozenset[str], what: str) -> None:
     others = sorted(takes & {"melody", "style"} - {what})
     other = f" but a {others[0]}" if others and what in ("melody", "style") else ""
     can = [
+        one
+        for one, path in sources.bundled().items()
+        if (found := look(path, None)) is not None and what in facts_of_files(one, found).takes
+    ]
+    can += [
         release.repo
         for family in families.families()
         for release in family.releases

@@ -65,7 +65,7 @@ audiocraft generate "add drums" --continue intro.wav -d 20
 
 audiocraft generate --from out.wav --seed 8 -d 20
 
-audiocraft generate "with drums" -m MAGNET --keep 0-4,8-10 --from out.wav -o redone.wav
+audiocraft generate "with drums" -m magnet-nano --keep 0-4,8-10 --from out.wav -o redone.wav
 
 audiocraft generate --plan plan.txt -o out.wav
 

@@ -32,12 +32,14 @@ class Kept:
         return cls(path, regions_of(said), duration or audio_info(path).duration)
 
     def put_into(self, job: Job) -> Job:
-        """`job`, each row of which keeps the regions."""
+        """`job`, each row of which keeps the regions, in the plan of their file."""
+        from audiocraft.workflows.continuing import keep_plan
         from audiocraft.workflows.origins import kept_audio, with_kept_audio
 
+        request = with_kept_audio(job.request, self.path, self.regions)
         return replace(
             job,
-            request=with_kept_audio(job.request, self.path, self.regions),
+            request=keep_plan(request, self.path, model=job.place.model),
             origin=replace(job.origin, kept=kept_audio(self.path, self.regions)),
         )
 

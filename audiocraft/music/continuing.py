@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -57,6 +58,11 @@ def going_on(plan: ScorePlan, text: str, *, at: float, duration: float, seed: in
     found = plans_over_time(longer, ((0.0, ""), (at, text)), duration=duration, seed=seed)[-1]
     assert found is not None
     return found
+
+
+def where_new(regions: Sequence[tuple[float, float]]) -> float:
+    """Return the second at which something new begins in a piece that keeps `regions`, in seconds and ascending."""
+    return regions[0][1] if regions and regions[0][0] <= 0 else 0.0
 
 
 def homeward(plan: ScorePlan, text: str, *, stays: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""A file that goes on in the tempo, key and bars that it has."""
+"""A file that goes on, or of which a part is made anew, in the tempo, key and bars that it has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from audiocraft.audio.files import audio_info
 from audiocraft.checkpoints.facts import find_facts
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import GenerationRequest
-from audiocraft.music.continuing import going_on, homeward, words_of
+from audiocraft.music.continuing import going_on, homeward, where_new, words_of
 from audiocraft.music.planning import ScoreSettings, plans_over_time
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.render import read_recipe, sidecar_of
@@ -19,30 +19,33 @@ _SAME_S = 0.05  # a file that is this much longer or shorter than its sidecar sa
 
 
 def keep_plan(request: GenerationRequest, path: Path, *, model: str) -> GenerationRequest:
-    """`request`, which continues the audio file at `path`, in the plan of that file: known from its sidecar where it is
-    a piece of ours, else heard. What the prompt or the score settings name changes where the new part begins. Models
-    that take no plans go on as they do."""
+    """`request`, which continues the audio file at `path` or keeps regions of it, in the plan of that file: known from
+    its sidecar where it is a piece of ours, else heard. What the prompt or the score settings name changes where the
+    new part begins. Models that take no plans go on as they do."""
     facts = find_facts(model)
-    if (
-        facts is None
-        or "plan" not in facts.takes
-        or request.prompt_audio is None
-        or request.plans is not None
-    ):
+    kept = request.audio is not None
+    wavs, rate = (
+        (request.audio, request.audio_sample_rate)
+        if kept
+        else (request.prompt_audio, request.prompt_sample_rate)
+    )
+    if facts is None or "plan" not in facts.takes or wavs is None or request.plans is not None:
         return request
-    assert request.prompt_sample_rate is not None
-    audio = request.prompt_audio[0]
+    assert rate is not None
+    audio = wavs[0]
     known = known_plan(path)
-    plan = known or heard_plan(audio, request.prompt_sample_rate)
+    plan = known or heard_plan(audio, rate)
     if plan is None:
         return request
-    seconds, said = audio.shape[-1] / request.prompt_sample_rate, words_of(request.score)
+    seconds = where_new(request.keep) if kept else audio.shape[-1] / rate
+    said = words_of(request.score)
     seeds = request.seeds or (0,) * len(request.prompts)
     plans = []
     for row, seed in enumerate(seeds):
         text = ", ".join(part for part in (said, request.prompt_at(row, 0.0)) if part)
         stays = stays_home(plan, at=seconds, duration=request.duration)
-        text = text if known else homeward(plan, text, stays=stays)
+        # Between what is kept, the chords are those that were there.
+        text = text if known or kept else homeward(plan, text, stays=stays)
         plans.append(going_on(plan, text, at=seconds, duration=request.duration, seed=seed))
     return replace(request, plans=tuple(plans), score=ScoreSettings())
 

@@ -159,6 +159,26 @@ def test_other_audio_is_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
     assert requests.to_request(off, {"audio": (audio, RATE)}).plans is None and len(heard) == 1
 
 
+def test_what_is_made_anew_has_the_plan_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where words name another key: it holds from the first new second."""
+    monkeypatch.setattr(requests, "heard_plan", lambda *_: PLAN)
+    audio = np.zeros((1, round(9.6 * RATE)), np.float32)
+    body = GenerationBody.model_validate(
+        {
+            "kind": "music", "prompt": "with flute", "duration": 9.6, "seed": 1, "plan": {"from_audio": True},
+            "audio": {"upload": "upl_00000000000000000000000000"}, "keep": [[0, 4.8], [8, 9.6]],
+        }
+    )  # fmt: skip
+    (plan,) = requests.to_request(body, {"audio": (audio, RATE)}).plans or ()
+    assert plan is not None and (plan.tempo, plan.key) == (PLAN.tempo, PLAN.key)
+    other = body.model_copy(update={"prompt": "with flute, key of D major"})
+    (plan,) = requests.to_request(other, {"audio": (audio, RATE)}).plans or ()
+    assert plan is not None and plan.key == "D major"
+    assert [chord for chord in plan.chords if chord[0] < 4.8 - 1e-6] == [
+        chord for chord in PLAN.chords if chord[0] < 4.8 - 1e-6
+    ]
+
+
 # ---------------------------------------------------------------------- what is said outright
 
 

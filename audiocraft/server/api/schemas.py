@@ -113,7 +113,8 @@ class PlanBody(Strict):
     )
     from_audio: bool | None = Field(
         default=None,
-        description="Whether a continuation keeps tempo, bars, key and chords of its audio; by default it does.",
+        description="Whether a continuation, or a piece that keeps regions, keeps tempo, bars, key and chords of its "
+        "audio; by default it does.",
     )
 
     @field_validator("chords", mode="before")
@@ -431,8 +432,10 @@ class GenerationBody(Strict, EffortBody):
             raise ValueError("notes: the tune is given twice, as notes and as a recording; leave one out")
         if self.kind != "style" and self.style is not None:
             raise ValueError("style: settings of a style need kind style")
-        if self.plan is not None and self.plan.from_audio and self.kind != "continuation":
-            raise ValueError("plan.from_audio: only a continuation keeps the plan of its audio")
+        if self.plan is not None and self.plan.from_audio and self.kind != "continuation" and not self.keep:
+            raise ValueError(
+                "plan.from_audio: only a continuation, or a piece that keeps regions, keeps the plan of its audio"
+            )
         said = (
             self.sections, self.plan, self.chords, self.keep, self.drums, self.tune, self.notes,
         )  # fmt: skip

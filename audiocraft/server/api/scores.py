@@ -13,7 +13,7 @@ from audiocraft.checkpoints.facts import ModelFacts
 from audiocraft.config.decode import decode
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.music import continuing
-from audiocraft.music.continuing import going_on
+from audiocraft.music.continuing import going_on, where_new
 from audiocraft.music.looping import whole_bars
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time, progression_of
 from audiocraft.music.understanding import Understanding, understand
@@ -40,8 +40,8 @@ def own_piece(store: JobStore, job: str, owner: str, role: str = "audio") -> Gen
 
 
 def plan_of_continuation(store: JobStore, owner: str, body: GenerationBody) -> PlanBody | None:
-    """Return the plan of a continuation: what the request says outright, else that of one's own piece, which is
-    known, going on; other audio is listened to by the worker."""
+    """Return the plan of a piece that goes on, or that keeps regions: what the request says outright, else that of
+    one's own piece, which is known; other audio is listened to by the worker."""
     asked = body.plan
     if asked is not None and (asked.timed or asked.from_audio is False):
         return asked
@@ -49,7 +49,7 @@ def plan_of_continuation(store: JobStore, owner: str, body: GenerationBody) -> P
         job = own_piece(store, body.audio.generation, owner)
         plan = _plan_at_end(job)
         if plan is not None:
-            seconds = job.samples / (job.sample_rate or 1)
+            seconds = where_new(body.regions) if body.keep else job.samples / (job.sample_rate or 1)
             longer = going_on(plan, words_of(body), at=seconds, duration=body.duration, seed=body.seed or 0)
             return body_of_plan(longer)
     return (asked or PlanBody()).model_copy(update={"from_audio": True})

@@ -119,7 +119,7 @@ def _settled_piece(
     """Return a piece with everything decided, its audio beside it, and its job."""
     settled = with_loop(body.settled(model=facts.name))
     settled = _keep_audio(services, who, settled, job, decoded, whole=bool(body.keep))
-    if body.kind == "continuation" and "plan" in facts.takes:
+    if (body.kind == "continuation" or body.keep) and "plan" in facts.takes:
         settled = settled.model_copy(
             update={"plan": plan_of_continuation(services.store, who.owner, settled)}
         )

@@ -16,7 +16,7 @@ from audiocraft.config.limits import FADE
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.held_tones import longest_tone_of
 from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
-from audiocraft.music.continuing import going_on, homeward
+from audiocraft.music.continuing import going_on, homeward, where_new
 from audiocraft.music.midi_file import MidiNote, MidiNotes
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.server.adapters import AdapterCatalogue
@@ -71,11 +71,17 @@ def to_request(
         samples, sample_rate = inputs["audio"]
         wav = torch.from_numpy(samples)
     continues = wav is not None and body.kind == "continuation"
+    keeps = wav is not None and bool(body.keep)
     plan = plan_of_body(body)
-    if continues and wav is not None and sample_rate and body.plan is not None and body.plan.from_audio:
+    if (
+        (continues or keeps)
+        and wav is not None
+        and sample_rate
+        and body.plan is not None
+        and body.plan.from_audio
+    ):
         plan = _heard(body, wav, sample_rate)
     follows = wav is not None and body.kind in ("melody", "style")
-    keeps = wav is not None and bool(body.keep)
     schedule = schedule_of(body.sections)
     return GenerationRequest(
         prompts=(body.prompt or None,),
@@ -125,11 +131,13 @@ def plan_document(plan: ScorePlan | None) -> dict[str, Any] | None:
 
 
 def _heard(body: GenerationBody, wav: torch.Tensor, sample_rate: int) -> ScorePlan | None:
-    """Return the plan of audio [C, N] that goes on, as far as it can be heard."""
+    """Return the plan of audio [C, N] that goes on, or of which regions are kept, as far as it can be heard."""
     plan = heard_plan(wav, sample_rate)
     if plan is None:
         return None
-    seconds = wav.shape[-1] / sample_rate
-    stays = stays_home(plan, at=seconds, duration=body.duration)
-    text = homeward(plan, words_of(body), stays=stays)
+    seconds, text = wav.shape[-1] / sample_rate, words_of(body)
+    if body.keep:  # between what is kept, the chords are those that were there
+        seconds = where_new(body.regions)
+    else:
+        text = homeward(plan, text, stays=stays_home(plan, at=seconds, duration=body.duration))
     return going_on(plan, text, at=seconds, duration=body.duration, seed=body.seed or 0)
