@@ -50,6 +50,18 @@ def read(
             raise CheckpointError(f"{found.source} points to {name!r}, which points back")
 
 
+def stored_types(checkpoint: Checkpoint) -> list[str]:
+    """Return the types that the weights of a checkpoint have in its file, such as ["float16"]. A matrix that is stored
+    in bytes is float32 once it is read, and int8 here."""
+    path = checkpoint.source
+    if path.suffix == ".safetensors" and path.is_file():
+        file = SafeFile(path)
+        kinds = {file.dtype(name) for name in file.names()}
+    else:
+        kinds = {tensor.dtype for tensor in checkpoint.tensors.values()}
+    return sorted(str(kind).removeprefix("torch.") for kind in kinds)
+
+
 def read_path(path: Path, *, kind: str, dtype: torch.dtype | None = None) -> Checkpoint | Pointer:
     """Return what the folder or file at `path` holds."""
     try:

@@ -298,7 +298,7 @@ def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
     """Return what the files of a model hold, and the memory that it takes with each precision."""
     from audiocraft.checkpoints.families import release_called
     from audiocraft.checkpoints.licences import licence_of
-    from audiocraft.checkpoints.read import read
+    from audiocraft.checkpoints.read import read, stored_types
     from audiocraft.checkpoints.sources import local
 
     kind = family.kind.name
@@ -312,7 +312,7 @@ def _contents(name: str, family: ModelFamily) -> dict[str, Any]:
         "license": licence_of(found.source, found.meta, name),
         "file": str(found.source),
         "parameters": sum(tensor.numel() for tensor in found.tensors.values()),
-        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
+        "dtypes": stored_types(found),
         "meta": {
             key: value
             for key, value in found.meta.items()

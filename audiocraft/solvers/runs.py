@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -43,6 +44,8 @@ from audiocraft.solvers.run_folder import run_called
 from audiocraft.solvers.trusted_words import trusted_words
 
 CURVE_FILE = "curve.csv"
+
+_log = logging.getLogger(__name__)
 
 
 def load_codec(name: str, device: torch.device | str = "cpu") -> CompressionModel:
@@ -140,7 +143,13 @@ def _vocabulary(config: SolverConfig) -> dict[str, Any]:
     """Return the words that a language model was taught, where the manifest of its main source comes with them."""
     if not isinstance(config, MusicGenSolverConfig | JascoSolverConfig):
         return {}
-    path = manifest_folder(config.datasource, config.datasource.train) / VOCABULARY_FILE
+    folder = manifest_folder(config.datasource, config.datasource.train)
+    if not folder.is_dir():
+        _log.warning(
+            "%s is not here, so the model will not say which words it was taught; export it where it was trained",
+            folder,
+        )
+    path = folder / VOCABULARY_FILE
     return {"vocabulary": read_json(path)} if path.is_file() else {}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from audiocraft.checkpoints.read import read_path
+from audiocraft.checkpoints.read import read_path, stored_types
 from audiocraft.checkpoints.record import Checkpoint
 from audiocraft.checkpoints.write import write_model
 from audiocraft.errors import CheckpointError, InvalidInput
@@ -63,6 +63,10 @@ def test_what_is_read_is_what_is_asked_for(tmp_path: Path) -> None:
         torch.bfloat16,
         torch.int64,
     }
+
+
+def test_types_are_those_of_the_file(tmp_path: Path) -> None:
+    assert stored_types(loaded(saved(tmp_path))) == ["float16", "float32", "int64", "int8"]
 
 
 def test_writing_what_was_read_gives_the_same_file(tmp_path: Path) -> None:
