@@ -131,9 +131,10 @@ train(sys.argv[2:], folder=Path(sys.argv[1]))
 
 @pytest.mark.slow
 def test_torchrun_starts_them_again(
-    recipes: dict[str, list[str]], tmp_path: Path, pair: Pair, start: Start, starts_warm: None
+    recipes: dict[str, list[str]], tmp_path: Path, pair: Pair, start: Start
 ) -> None:
-    """A rank that is killed by the system ends the others, and all go on from the last checkpoint."""
+    """A rank that is killed by the system ends the others, and all go on from the last checkpoint. The ranks start
+    cold: torchrun must see by which signal they end."""
     overrides = [*recipes["musicgen"], *OFTEN]
     script = tmp_path / "dies_once.py"
     script.write_text(DIES_ONCE)
