@@ -173,6 +173,13 @@ def find_facts(name: str | Path, *, kind: str | None = None) -> ModelFacts | Non
     )
 
 
+def vocabularies_of(models: Iterable[ModelFacts]) -> dict[str, Vocabulary | None]:
+    """Return what models were taught, by their names, for whoever suggests one: those of the usual family of their kind
+    come first, so that of two which know the same words the usual one is named."""
+    usual = sorted(models, key=lambda facts: facts.family != families.default_of(facts.kind).name)
+    return {facts.name: facts.vocabulary for facts in usual}
+
+
 def vocabulary_called(name: str | Path) -> Vocabulary | None:
     """Return the words that the model called `name` was taught; None where it was taught with any text."""
     facts = find_facts(name)

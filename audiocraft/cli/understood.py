@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from audiocraft.checkpoints.facts import ModelFacts
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.music.understanding import Understanding
+    from audiocraft.music.vocabulary import Vocabulary
     from audiocraft.types import ScorePlan
 
 
@@ -42,7 +43,7 @@ class Explainer:
             plan=plan,
             later=[text for second, text in request.schedule if second > 0],
             vocabulary=None if self._facts is None else self._facts.vocabulary,
-            others={name: facts.vocabulary for name, facts in self._others().items()},
+            others=self._others(),
         )
 
     def expected(self, request: GenerationRequest, row: int) -> Understanding:
@@ -66,9 +67,9 @@ class Explainer:
         """Return what did not count, a line each."""
         return understood.remarks(self._name, option="-m ")
 
-    def _others(self) -> dict[str, ModelFacts]:
-        from audiocraft.checkpoints.facts import find_facts
+    def _others(self) -> dict[str, Vocabulary | None]:
+        from audiocraft.checkpoints.facts import find_facts, vocabularies_of
         from audiocraft.checkpoints.sources import bundled
 
-        found = {name: find_facts(name) for name in bundled() if name != self._name}
-        return {name: facts for name, facts in found.items() if facts is not None and facts.makes}
+        found = [find_facts(name) for name in bundled() if name != self._name]
+        return vocabularies_of(facts for facts in found if facts is not None and facts.makes)

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any, get_args
 
 from audiocraft.audio.marks import Marks
-from audiocraft.checkpoints.facts import ModelFacts
+from audiocraft.checkpoints.facts import ModelFacts, vocabularies_of
 from audiocraft.config.decode import decode
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.music import continuing
@@ -90,7 +90,7 @@ def understood_of(
     found = understand(
         text, duration=body.duration, seed=body.seed, score=score, plan=plan, later=[said for _, said in later],
         vocabulary=facts.vocabulary,
-        others={name: other.vocabulary for name, other in models.items() if other is not facts},
+        others=vocabularies_of(other for other in models.values() if other is not facts),
     )  # fmt: skip
     if body.plan is not None and body.plan.from_audio:  # nobody knows before the worker has listened
         found = replace(found, tempo=None, beats_per_bar=None, key=None, chords=())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from audiocraft.checkpoints.facts import vocabularies_of
 from audiocraft.config.decode import decode
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.music.planning import ScoreSettings
@@ -191,6 +192,6 @@ def _understood(services: Services, song: Song, facts: ModelFacts) -> dict[str, 
     found = understand(
         first, duration=song.seconds, seed=song.seed, score=score, plan=song.plan(), later=later,
         vocabulary=facts.vocabulary,
-        others={name: other.vocabulary for name, other in models.items() if other is not facts},
+        others=vocabularies_of(other for other in models.values() if other is not facts),
     )  # fmt: skip
     return {**found.to_dict(), "line": found.line()}
