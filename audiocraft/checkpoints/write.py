@@ -64,12 +64,16 @@ def write_model(
     Args:
         kind: of the network.
         config: plain nested dicts of JSON values (`config.decode.encode` makes them from dataclasses).
-        dtype: what floating-point weights are stored as; values that do not fit stay float32.
+        dtype: what floating-point weights are stored as; values that do not fit stay float32. With "int8", matrices of
+            language models and flows take a byte for each number (`byte_weights`); the rest, and other networks, are
+            float16.
         family: of the model; None: the one that recognises the configuration.
     """
     named = family_of_header({"kind": kind, "family": family, "config": config}, source=str(folder))
+    # In bytes, a codec's entries would be others, and the codes of a recording too.
+    in_bytes = dtype == "int8" and kind == "lm"
     header: dict[str, Any] = {
-        "format": byte_weights.FORMAT if dtype == "int8" else FORMAT,
+        "format": byte_weights.FORMAT if in_bytes else FORMAT,
         "family": named.name,
         "kind": kind,
         "config": config,
@@ -77,7 +81,7 @@ def write_model(
     }
     _json(header)
     stored = _stored(tensors, "float16" if dtype == "int8" else dtype)
-    if dtype == "int8":
+    if in_bytes:
         stored = byte_weights.to_bytes(stored)
 
     def write(target: Path) -> None:

@@ -32,7 +32,7 @@ class Kept:
         return cls(path, regions_of(said), duration or audio_info(path).duration)
 
     def put_into(self, job: Job) -> Job:
-        """`job`, each row of which keeps the regions, in the plan of their file."""
+        """Return `job`, each row of which keeps the regions, in the plan of their file."""
         from audiocraft.workflows.continuing import keep_plan
         from audiocraft.workflows.origins import kept_audio, with_kept_audio
 

@@ -233,6 +233,14 @@ class GuidanceConfig:
         if not 0 <= self.training_dropout <= 1:
             raise ConfigError(f"training_dropout must be between 0 and 1, got {self.training_dropout:g}")
 
+    def check_no_negative_coef(self, model: str) -> None:
+        """Refuse a `negative_coef` of a `model` that leads all rows equally far."""
+        if self.negative_coef is not None:
+            raise ConfigError(
+                f"classifier_free_guidance.negative_coef={self.negative_coef:g}: {model} leads all rows equally far; "
+                "leave it out"
+            )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DropoutArgs:

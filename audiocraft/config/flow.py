@@ -96,6 +96,7 @@ class FlowConfig:
     max_duration: float = 10.0
 
     def __post_init__(self) -> None:
+        self.classifier_free_guidance.check_no_negative_coef("a flow")
         fused = {name for members in self.fuser.fuse2cond.values() for name in members}
         missing = fused - set(self.conditioners)
         if missing:

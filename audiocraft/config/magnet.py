@@ -79,6 +79,10 @@ class MagnetConfig(LMConfig):
     masking: MaskingConfig = MaskingConfig()
     decoding: MaskedDecodingConfig = MaskedDecodingConfig()
 
+    def __post_init__(self) -> None:
+        super(MagnetConfig, self).__post_init__()
+        self.classifier_free_guidance.check_no_negative_coef("a masked model")
+
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> MagnetConfig:
         """Take from a larger configuration (a whole training run) the part that shapes the model."""

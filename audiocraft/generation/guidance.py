@@ -128,7 +128,9 @@ def branches_of(attributes: RowAttributes, guidance: Guidance, *, hears: bool) -
             field="guidance.coef_beta",
         )
     asked = list(attributes)
-    if (guidance.coef == 1.0 and beta in (None, 1.0)) or all(
+    denies = any(any(row.negative.values()) for row in asked)
+    plain = guidance.coef == 1.0 and (not denies or guidance.coef_negative in (None, 1.0))
+    if (plain and beta in (None, 1.0)) or all(
         is_null(entry) and not any(entry.negative.values()) for entry in asked
     ):
         return [asked]

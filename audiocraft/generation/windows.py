@@ -199,6 +199,6 @@ def part_of(condition: WavCondition, start: float, duration: float) -> WavCondit
 def rows_of(request: GenerationRequest) -> int:
     """Return rows of a batch that `request` takes at most: guidance compares two or three branches of each prompt."""
     guidance = request.guidance
-    plain = guidance.coef == 1.0 and guidance.coef_beta in (None, 1.0)
+    plain = guidance.coef == 1.0 and {guidance.coef_beta, guidance.coef_negative} <= {None, 1.0}
     branches = 1 if plain else 2 if guidance.coef_beta is None else 3
     return branches * len(request.prompts)

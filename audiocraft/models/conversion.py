@@ -59,7 +59,7 @@ def convert(
     A language model takes its codec and, where the format needs it, its text encoder along.
 
     Args:
-        dtype: what weights are stored as. "int8" is for our own format; codecs are float16 then.
+        dtype: what weights are stored as. "int8" is for our own format (`write_model`).
         kind: of the network, where the name stands for several.
     """
     if to not in FORMATS:
@@ -137,8 +137,6 @@ def _ours(target: Path, lm: Checkpoint, codec: Checkpoint, dtype: DType) -> None
 
 
 def _our_codec(target: Path, codec: Checkpoint, dtype: DType) -> None:
-    # In bytes, a codec's entries would be others, and the codes of a recording too.
-    dtype = "float16" if dtype == "int8" else dtype
     write_model(
         target,
         kind=codec.kind,

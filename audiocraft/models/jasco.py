@@ -325,10 +325,10 @@ class JASCO(BaseGenModel):
             if name not in self.takes:
                 others = ", ".join(sorted(self.takes & {"chords", "drums", "melody"})) or "text alone"
                 raise InvalidInput(f"model {self.name!r} takes no {name}; it takes {others}", field=name)
-        if request.guidance.coef_beta is not None:
+        if request.guidance.coef_beta is not None or request.guidance.coef_negative is not None:
             raise InvalidInput(
-                "guidance beta is for MusicGen; JASCO weighs the text with coef_text",
-                field="guidance.coef_beta",
+                "guidance.coef_beta and coef_negative are for MusicGen; JASCO weighs the text with coef_text",
+                field="guidance",
             )
         if request.style is not None:
             raise InvalidInput(f"model {self.name!r} takes no style", field="style")

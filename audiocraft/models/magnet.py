@@ -296,6 +296,12 @@ class MAGNeT(TokenModel):
                 "guidance beta weighs text against a melody or style, and this model takes neither",
                 field="guidance.coef_beta",
             )
+        if request.guidance.coef_negative is not None:
+            raise InvalidInput(
+                "guidance.coef_negative is for models that make one code after the other; a masked model leads all "
+                "rows as far as guidance.coef says",
+                field="guidance.coef_negative",
+            )
         made_for = ChosenSampling(
             use_sampling=own.use_sampling, top_k=own.top_k, top_p=own.top_p, temperature=own.temp
         )

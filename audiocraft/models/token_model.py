@@ -114,7 +114,7 @@ class TokenModel(BaseGenModel):
             raise InvalidInput(
                 f"model {self.name!r} has no branch that hears the text alone", field="guidance.coef_text"
             )
-        if request.negative and asked.coef == 1:
+        if request.negative and asked.coef == 1 and asked.coef_negative in (None, 1):
             raise InvalidInput(
                 "guidance 1 compares with nothing, so it cannot lead away from a negative prompt; leave it "
                 "out or raise it",

@@ -76,7 +76,7 @@ def export(
 
     Args:
         codec: for a language model: what its codec is called where the model will live.
-        dtype: what the weights are stored as: float16, bfloat16, float32, or int8 (a byte for each).
+        dtype: what the weights are stored as: float16, bfloat16, float32, or int8 (`write_model`).
         max_duration: for a language model: the seconds that it hears; None: those of a crop.
     """
     config, best = read_config(run), load_weights(run)

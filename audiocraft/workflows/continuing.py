@@ -19,9 +19,9 @@ _SAME_S = 0.05  # a file that is this much longer or shorter than its sidecar sa
 
 
 def keep_plan(request: GenerationRequest, path: Path, *, model: str) -> GenerationRequest:
-    """`request`, which continues the audio file at `path` or keeps regions of it, in the plan of that file: known from
-    its sidecar where it is a piece of ours, else heard. What the prompt or the score settings name changes where the
-    new part begins. Models that take no plans go on as they do."""
+    """Return `request`, which continues the audio file at `path` or keeps regions of it, in the plan of that file:
+    known from its sidecar where it is a piece of ours, else heard. What the prompt or the score settings name changes
+    where the new part begins. Models that take no plans go on as they do."""
     facts = find_facts(model)
     kept = request.audio is not None
     wavs, rate = (

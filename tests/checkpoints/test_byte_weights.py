@@ -106,6 +106,9 @@ def test_a_model_in_half_its_size_plays(tmp_path: Path) -> None:
     folder = convert("audiogen-nano", tmp_path / "sounds", dtype="int8")
     small = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     assert small < 7e6  # of 12.7 MB
+    codec = read_path(folder / "codec", kind="compression")
+    assert isinstance(codec, Checkpoint)
+    assert "int8" not in stored_types(codec)  # its codes stay what they were
     request = GenerationRequest(prompts=("rain",), duration=0.4, seeds=(1,))
     assert bool(load_model(str(folder)).run(request).audio.isfinite().all())
 

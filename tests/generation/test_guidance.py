@@ -105,3 +105,6 @@ def test_rows_that_deny_can_be_led_further_than_their_neighbours() -> None:
     assert answer(strength, asked) == answer(Guidance(coef=3.0), asked)
     assert answer(strength, denied) == answer(Guidance(coef=5.0), denied)
     assert answer(strength, asked, denied) == [*answer(strength, asked), *answer(strength, denied)]
+    plain = Guidance(coef=1.0, coef_negative=5.0)
+    assert answer(plain, denied) == answer(Guidance(coef=5.0), denied)
+    assert answer(plain, asked) == answer(Guidance(coef=1.0), asked)

@@ -87,7 +87,7 @@ def _odd(count: float) -> int:
 
 
 def _median(x: Tensor, width: int, dim: int) -> Tensor:
-    """x [B, F, T] -> the median of `width` neighbours along `dim`."""
+    """Return the median of `width` neighbours along `dim` of x [B, F, T]."""
     moved = x.movedim(dim, -1)
     length = moved.shape[-1]
     width = min(width, 2 * (length - 1) - 1)
@@ -101,7 +101,7 @@ def _median(x: Tensor, width: int, dim: int) -> Tensor:
 
 
 def _middle(values: Sequence[Tensor]) -> Tensor:
-    """The median of an odd number of tensors of one shape, element by element."""
+    """Return the median of an odd number of tensors of one shape, element by element."""
     kept = list(values)
     for low, high in _comparisons(len(kept)):
         kept[low], kept[high] = torch.minimum(kept[low], kept[high]), torch.maximum(kept[low], kept[high])

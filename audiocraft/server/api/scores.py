@@ -39,7 +39,7 @@ def own_piece(store: JobStore, job: str, owner: str, role: str = "audio") -> Gen
     return found
 
 
-def plan_of_continuation(store: JobStore, owner: str, body: GenerationBody) -> PlanBody | None:
+def plan_from_audio(store: JobStore, owner: str, body: GenerationBody) -> PlanBody | None:
     """Return the plan of a piece that goes on, or that keeps regions: what the request says outright, else that of
     one's own piece, which is known; other audio is listened to by the worker."""
     asked = body.plan

@@ -19,7 +19,7 @@ from audiocraft.server.api import studio_intake
 from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
-from audiocraft.server.api.scores import own_piece, plan_of_continuation, score_of, understood_of, with_loop
+from audiocraft.server.api.scores import own_piece, plan_from_audio, score_of, understood_of, with_loop
 from audiocraft.server.api.studio_bodies import StudioBody
 from audiocraft.server.catalogue import Catalogue, ModelFacts
 from audiocraft.server.errors import Forbidden, ShuttingDown, is_disk_full
@@ -120,9 +120,7 @@ def _settled_piece(
     settled = with_loop(body.settled(model=facts.name))
     settled = _keep_audio(services, who, settled, job, decoded, whole=bool(body.keep))
     if (body.kind == "continuation" or body.keep) and "plan" in facts.takes:
-        settled = settled.model_copy(
-            update={"plan": plan_of_continuation(services.store, who.owner, settled)}
-        )
+        settled = settled.model_copy(update={"plan": plan_from_audio(services.store, who.owner, settled)})
     new = NewJob(
         id=job, owner=who.owner, kind=body.kind, model=facts.name, request=settled.model_dump(mode="json"),
         prompt=body.prompt, duration=settled.duration, seed=settled.seed or 0, priority=body.priority,
