@@ -158,6 +158,8 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
     def _measured_config(self) -> JascoSolverConfig:
         """Return the configuration with the latents' mean and deviation, measured where it does not say them."""
         config = self.config
+        if config.cache.write:  # a machine that encodes its part of the clips needs neither
+            return config
         if None not in (config.compression_model_latent_mean, config.compression_model_latent_std):
             return config
         width = self.codec.dimension

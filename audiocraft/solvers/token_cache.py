@@ -35,6 +35,31 @@ CLIPS_PER_SHARD = 512
 _BATCH, _BATCH_S = 16, 240.0
 # Silence that is encoded after each clip, for crops that reach beyond its end.
 _SILENCE_S = 1.0
+_SAID_EVERY_S = 15.0
+"""Between two lines that say how far the encoding is."""
+
+
+class _Told:
+    """This object says how far the encoding is, every now and then and at the end: a corpus takes minutes to hours.
+
+    Args:
+        there: clips that were encoded before.
+        total: clips of the manifest, or of this machine's part of it.
+    """
+
+    def __init__(self, there: int, total: int) -> None:
+        self._there, self._total, self._done = there, total, 0
+        self._began = self._said = time.monotonic()
+
+    def more(self, clips: int) -> None:
+        """Count `clips` more."""
+        self._done += clips
+        now, reached = time.monotonic(), self._there + self._done
+        if reached < self._total and now - self._said < _SAID_EVERY_S:
+            return
+        left = (now - self._began) / self._done * (self._total - reached)
+        logger.info("encoded %d of %d clips, %.0f s left", reached, self._total, left)
+        self._said = now
 
 
 @dataclass(frozen=True)
@@ -90,16 +115,14 @@ class TokenCache:
             yield folder / f"{number:05d}-{audio_digest(part)}-2.safetensors", part
 
     def _make(self, absent: Sequence[tuple[Path, Sequence[AudioMeta]]], total: int) -> None:
-        started, done, wanted = time.monotonic(), 0, sum(len(part) for _, part in absent)
+        wanted = sum(len(part) for _, part in absent)
+        told = _Told(total - wanted, total)
         for path, part in absent:
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, safetensors.torch.save(self._encode(part)))
-            done += len(part)
-            left = (time.monotonic() - started) / done * (wanted - done)
-            logger.info("encoded %d of %d clips, %.0f s left", total - wanted + done, total, left)
+            atomic_write(path, safetensors.torch.save(self._encode(part, told)))
 
     @torch.inference_mode()
-    def _encode(self, metas: Sequence[AudioMeta]) -> dict[str, Tensor]:
+    def _encode(self, metas: Sequence[AudioMeta], told: _Told) -> dict[str, Tensor]:
         """Return the codes of clips one after the other [K, all frames], and how many frames of each are stored and
         real."""
         made: list[tuple[Tensor, int]] = [(torch.zeros(0), 0)] * len(metas)
@@ -108,10 +131,12 @@ class TokenCache:
             for group in _groups(seconds):
                 if seconds[group[0]] > LONG_S and self._in_pieces:
                     made[group[0]] = self._long(metas[group[0]])
+                    told.more(1)
                     continue
                 clips = list(pool.map(self._read, [metas[number] for number in group]))
                 for number, clip in zip(group, self._batch(clips), strict=True):
                     made[number] = clip
+                told.more(len(group))
         frames = torch.tensor([codes.shape[-1] for codes, _ in made], device="cpu")
         lengths = torch.tensor([length for _, length in made], device="cpu")
         return {"codes": torch.cat([codes for codes, _ in made], -1), "frames": frames, "lengths": lengths}

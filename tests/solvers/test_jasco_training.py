@@ -41,6 +41,19 @@ def test_what_is_measured(run: Path) -> None:
     assert isinstance(config, JascoSolverConfig) and (config.compression_model_latent_std or 0) > 0
 
 
+def test_latents_are_written_in_parts_by_several_machines(
+    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean and deviation, which need all clips, are not measured by a machine that encodes some."""
+    monkeypatch.setattr("audiocraft.solvers.token_cache.CLIPS_PER_SHARD", 2)
+    shared = [*overrides, f"cache.path={tmp_path}/latents", "cache.write=true", "cache.write_num_shards=2"]
+    counts = []
+    for part in range(2):
+        train([*shared, f"cache.write_shard={part}"], folder=tmp_path / f"run{part}")
+        counts.append(len(list((tmp_path / "latents").rglob("*.safetensors"))))
+    assert 0 < counts[0] < counts[1]
+
+
 def test_export_is_a_model(run: Path, codec_run: Path, tmp_path: Path) -> None:
     export(codec_run, tmp_path / "codec")
     folder = export(run, tmp_path / "flow", codec=str(tmp_path / "codec"))
