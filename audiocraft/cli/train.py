@@ -31,6 +31,8 @@ audiocraft train watch runs/mine
 
 audiocraft train export runs/mine --out models/mine
 
+audiocraft train export runs/low runs/high --out models/decoder
+
 Solvers: """
 
 
@@ -137,10 +139,12 @@ def _run_to_watch(runs: list[str]) -> Path:
 
 
 def _export(runs: list[str], out: Path | None, codec: str | None, dtype: str) -> Path:
-    if len(runs) != 1 or out is None:
+    if not runs or out is None:
         raise InvalidInput("write `audiocraft train export RUN --out FOLDER`", field="out")
-    from audiocraft.solvers.runs import export, export_adapter
+    from audiocraft.solvers.runs import export, export_adapter, export_bands
 
+    if len(runs) > 1:
+        return export_bands([Path(run) for run in runs], out, dtype=dtype)
     if out.suffix == ".safetensors":
         return export_adapter(Path(runs[0]), out)
     return export(Path(runs[0]), out, codec=codec, dtype=dtype)

@@ -59,9 +59,13 @@ class BandFilterConfig:
     cutoffs: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        bands = self.n_bands if self.cutoffs is None else len(self.cutoffs) + 1
-        if self.use and self.idx_band >= bands:
-            raise ConfigError(f"idx_band is {self.idx_band}, and there are {bands} bands; count from 0")
+        if self.use and self.idx_band >= self.count:
+            raise ConfigError(f"idx_band is {self.idx_band}, and there are {self.count} bands; count from 0")
+
+    @property
+    def count(self) -> int:
+        """Return the number of bands."""
+        return self.n_bands if self.cutoffs is None else len(self.cutoffs) + 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from audiocraft.checkpoints.files import SIGNATURE, load_weights
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.write import write_model
 from audiocraft.config.decode import encode
+from audiocraft.config.diffusion_training import DiffusionSolverConfig
 from audiocraft.config.flow_training import JascoSolverConfig
 from audiocraft.config.training import (
     AnalysisSolverConfig,
@@ -27,7 +28,7 @@ from audiocraft.config.training import (
     MusicGenSolverConfig,
     SolverConfig,
 )
-from audiocraft.errors import CheckpointError
+from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.models.builders import build_encodec
 from audiocraft.models.detectors.detector import Detector
 from audiocraft.models.encodec import CompressionModel
@@ -80,6 +81,11 @@ def export(
         max_duration: for a language model: the seconds that it hears; None: those of a crop.
     """
     config, best = read_config(run), load_weights(run)
+    if isinstance(config, DiffusionSolverConfig) and config.filter.use:
+        _log.warning(
+            "%s makes band %d of %d alone; name the runs of all bands to export a decoder of the whole audio",
+            run, config.filter.idx_band, config.filter.count,
+        )  # fmt: skip
     network = encode(config.network)  # type: ignore[attr-defined]
     if codec is not None and isinstance(config, MusicGenSolverConfig | JascoSolverConfig):
         network["compression_model_checkpoint"] = codec
@@ -108,6 +114,75 @@ def export(
     if (run / CURVE_FILE).exists():
         shutil.copyfile(run / CURVE_FILE, folder / CURVE_FILE)
     return folder
+
+
+def export_bands(runs: Sequence[Path], out: Path, *, dtype: str = "float16") -> Path:
+    """Return the best weights of runs of solver `diffusion`, one for each band of the audio, as one decoder.
+
+    Args:
+        runs: in any order; together they are all bands that one of them names, each once.
+
+    Raises:
+        InvalidInput: a run is of another kind, a band is missing or there twice, or runs were trained for another
+            codec, rate or division into bands.
+    """
+    found: dict[int, tuple[Path, DiffusionSolverConfig]] = {}
+    for run in runs:
+        config = read_config(run)
+        if not isinstance(config, DiffusionSolverConfig) or not config.filter.use:
+            raise InvalidInput(
+                f"{run} trained no band of a diffusion decoder (solver=diffusion/..., filter.use); other runs are "
+                "exported one by one",
+                field="run",
+            )
+        band = config.filter.idx_band
+        if band in found:
+            raise InvalidInput(
+                f"{run} and {found[band][0]} are both band {band}; name one of them", field="run"
+            )
+        found[band] = run, config
+    first, shared = found[min(found)]
+    for run, config in found.values():
+        for name, theirs, ours in _of_all_bands(shared, config):
+            if theirs != ours:
+                raise InvalidInput(
+                    f"{name} is {ours} in {run} and {theirs} in {first}; bands of one decoder share it",
+                    field="run",
+                )
+    absent = sorted(set(range(shared.filter.count)) - set(found))
+    if absent:
+        raise InvalidInput(
+            f"band {absent[0]} of {shared.filter.count} is missing; train it with filter.idx_band={absent[0]} and "
+            "name its run too",
+            field="run",
+        )
+    configs = [encode(found[band][1].network) for band in sorted(found)]
+    tensors = {
+        f"bands.{band}.{name.removeprefix('bands.0.')}": tensor
+        for band in sorted(found)
+        for name, tensor in best_weights(found[band][0]).items()
+    }
+    family = of_solver(shared.solver)
+    steps = {str(band): load_weights(found[band][0])["step"] for band in sorted(found)}
+    return write_model(
+        out,
+        kind=family.kind.name,
+        family=family.name,
+        config={**configs[0], "bands": [band for config in configs for band in config["bands"]]},
+        tensors=tensors,
+        meta={"steps": steps},
+        dtype=dtype,  # type: ignore[arg-type]
+    )
+
+
+def _of_all_bands(
+    one: DiffusionSolverConfig, other: DiffusionSolverConfig
+) -> Iterator[tuple[str, object, object]]:
+    """Yield what bands of one decoder have in common: its name, and what it is in each run."""
+    for name in ("sample_rate", "channels", "compression_model_checkpoint", "n_q"):
+        yield name, getattr(one, name), getattr(other, name)
+    yield "filter.n_bands", one.filter.count, other.filter.count
+    yield "filter.cutoffs", one.filter.cutoffs, other.filter.cutoffs
 
 
 def export_adapter(run: Path, out: Path) -> Path:

@@ -39,7 +39,7 @@ _SAID_EVERY_S = 15.0
 """Between two lines that say how far the encoding is."""
 
 
-class _Told:
+class _Reports:
     """This object says how far the encoding is, every now and then and at the end: a corpus takes minutes to hours.
 
     Args:
@@ -116,13 +116,13 @@ class TokenCache:
 
     def _make(self, absent: Sequence[tuple[Path, Sequence[AudioMeta]]], total: int) -> None:
         wanted = sum(len(part) for _, part in absent)
-        told = _Told(total - wanted, total)
+        reports = _Reports(total - wanted, total)
         for path, part in absent:
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, safetensors.torch.save(self._encode(part, told)))
+            atomic_write(path, safetensors.torch.save(self._encode(part, reports)))
 
     @torch.inference_mode()
-    def _encode(self, metas: Sequence[AudioMeta], told: _Told) -> dict[str, Tensor]:
+    def _encode(self, metas: Sequence[AudioMeta], reports: _Reports) -> dict[str, Tensor]:
         """Return the codes of clips one after the other [K, all frames], and how many frames of each are stored and
         real."""
         made: list[tuple[Tensor, int]] = [(torch.zeros(0), 0)] * len(metas)
@@ -131,12 +131,12 @@ class TokenCache:
             for group in _groups(seconds):
                 if seconds[group[0]] > LONG_S and self._in_pieces:
                     made[group[0]] = self._long(metas[group[0]])
-                    told.more(1)
+                    reports.more(1)
                     continue
                 clips = list(pool.map(self._read, [metas[number] for number in group]))
                 for number, clip in zip(group, self._batch(clips), strict=True):
                     made[number] = clip
-                told.more(len(group))
+                reports.more(len(group))
         frames = torch.tensor([codes.shape[-1] for codes, _ in made], device="cpu")
         lengths = torch.tensor([length for _, length in made], device="cpu")
         return {"codes": torch.cat([codes for codes, _ in made], -1), "frames": frames, "lengths": lengths}
