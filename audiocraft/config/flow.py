@@ -104,12 +104,13 @@ class FlowConfig:
         elsewhere = [
             name
             for how, names in self.fuser.fuse2cond.items()
-            if how not in ("cross", "ignore")
+            if how not in ("cross", "frames", "ignore")
             for name in names
         ]
         if elsewhere:
             raise ConfigError(
-                f"fuser: a flow hears {', '.join(elsewhere)} by cross, or beside its frames (ignore), and not otherwise"
+                f"fuser: a flow hears {', '.join(elsewhere)} by cross, beside its frames (ignore) or added to them "
+                "(frames), and not otherwise"
             )
         if self.compression_model_latent_std <= 0:
             raise ConfigError(

@@ -31,18 +31,29 @@ class FlowConditions:
     Args:
         source: [B, L, D], of cross-attention.
         frames: [B, T, F], beside the latents; None for a model that is told nothing frame by frame.
+        plan: [B, T, D], added to what the latents become; None for a model that takes no plans.
     """
 
     source: Tensor
     frames: Tensor | None
+    plan: Tensor | None = None
 
     def rows(self, index: slice) -> FlowConditions:
-        return FlowConditions(self.source[index], None if self.frames is None else self.frames[index])
+        return FlowConditions(
+            self.source[index],
+            None if self.frames is None else self.frames[index],
+            None if self.plan is None else self.plan[index],
+        )
 
     @classmethod
     def cat(cls, parts: Sequence[FlowConditions]) -> FlowConditions:
         frames = [part.frames for part in parts if part.frames is not None]
-        return cls(torch.cat([part.source for part in parts]), torch.cat(frames) if frames else None)
+        plans = [part.plan for part in parts if part.plan is not None]
+        return cls(
+            torch.cat([part.source for part in parts]),
+            torch.cat(frames) if frames else None,
+            torch.cat(plans) if plans else None,
+        )
 
 
 FlowStrand = tuple[Tensor, Tensor, FlowConditions]

@@ -134,7 +134,8 @@ class TimeEmbedding(nn.Module):
 
 class FlowMatchingModel(StreamingModule):
     """A transformer over the frames of a codec's latents, which looks both ways. Chords, drums and melody enter beside
-    the latent of their frame, text by cross-attention, to whose source the time is added.
+    the latent of their frame, text by cross-attention, to whose source the time is added. A plan of the piece, which
+    none of the original's models takes, is added frame by frame to what the latents become.
 
     Args:
         condition_provider: embeds what rows are conditioned on.
@@ -236,7 +237,10 @@ class FlowMatchingModel(StreamingModule):
         """Latents with what they are told, as the transformer takes them."""
         told = [] if conditions.frames is None else [conditions.frames.to(latents.dtype)]
         when = self.temb_proj(self.temb(time)).unsqueeze(1)
-        return Strand(self.emb(torch.cat([latents, *told], dim=-1)), source=conditions.source + when)
+        x = self.emb(torch.cat([latents, *told], dim=-1))
+        if conditions.plan is not None:
+            x = x + conditions.plan.to(x.dtype)
+        return Strand(x, source=conditions.source + when)
 
     def _output(self, x: Tensor) -> Tensor:
         out: Tensor = self.linear(x if self.out_norm is None else self.out_norm(x))
@@ -360,10 +364,13 @@ class FlowMatchingModel(StreamingModule):
             else:
                 beside.append(torch.zeros(rows, frames, width, device=self._device))
         across = {name: value for name, value in embedded.items() if name not in self._beside}
-        source = self.fuser.fuse(across).cross
+        fused = self.fuser.fuse(across)
+        source, plan = fused.cross, fused.frames
         if source is None:
             source = torch.zeros(rows, 1, self.dim, device=self._device)
-        return FlowConditions(source, torch.cat(beside, dim=-1) if beside else None)
+        if plan is not None:  # what a plan does not reach is told nothing of it
+            plan = F.pad(plan, (0, 0, 0, max(0, frames - plan.shape[1])))[:, :frames]
+        return FlowConditions(source, torch.cat(beside, dim=-1) if beside else None, plan)
 
     def _init_weights(
         self, weight_init: str | None, depthwise_init: str | None, zero_bias_init: bool

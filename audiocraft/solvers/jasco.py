@@ -4,7 +4,7 @@ arXiv 2406.10970)."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from audiocraft.solvers.tracking import Averager, MetricValues
 from audiocraft.types import ConditioningAttributes, ConditionType, SymbolicCondition
 
 CHORDS, DRUMS, MELODY = (JascoCondConst.CRD.value, JascoCondConst.DRM.value, JascoCondConst.MLD.value)
+PLAN = "plan"
 _EULER_STEPS = 30
 """Of the samples of a run."""
 _MEASURED = 500
@@ -265,14 +266,12 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         return mean.means()
 
     def _others(self, batch: FlowBatch) -> dict[str, FlowBatch]:
-        """Return the batch with another row's texts, chords and drums in place of its own."""
+        """Return the batch with another row's texts, plan, chords or drums in place of its own."""
         provider, found = self.lm.condition_provider, {}
         if provider.text_conditions:
             found["text_gap"] = replace(batch, attributes=tuple(lm_steps.shuffled(batch.attributes, "text")))
-        if CHORDS in provider.symbolic_conditions:
-            found["chords_gap"] = replace(
-                batch, attributes=tuple(lm_steps.shuffled(batch.attributes, "symbolic"))
-            )
+        for name in {PLAN, CHORDS}.intersection(provider.symbolic_conditions):
+            found[f"{name}_gap"] = replace(batch, attributes=tuple(_with_others(batch.attributes, name)))
         if self.rows.drums:
             found["drums_gap"] = replace(batch, kept=batch.kept.roll(1, 0))
         return found
@@ -368,6 +367,12 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         for name, row in zip(names, latents.to(self.runtime.device).split(1), strict=True):
             with torch.no_grad():
                 writer.write(name, self.codec.decode(row.transpose(1, 2))[0])
+
+
+def _with_others(attributes: Sequence[ConditioningAttributes], name: str) -> Iterator[ConditioningAttributes]:
+    """Yield each row with another row's symbolic condition `name`."""
+    for row, other in zip(attributes, [*attributes[1:], attributes[0]], strict=True):
+        yield replace(row, symbolic={**row.symbolic, name: other.symbolic.get(name, SymbolicCondition())})
 
 
 def _check(codec: LatentCodec, config: JascoSolverConfig) -> None:
