@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.words import as_text
 from audiocraft.errors import InvalidInput, require
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from audiocraft.audio.chapters import Chapter
-    from audiocraft.workflows.studio.podcast import PodcastAudioProcessor
+    from audiocraft.workflows.studio.podcast import PodcastAudioProcessor, PodcastSettings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -37,9 +39,59 @@ audiocraft podcast intro "news, energetic" --duration 6 -o intro.wav"""
 _TRANSITIONS = """Examples:
 
 audiocraft podcast transitions 4 --theme "science, calm" -o sounds/"""
-_DEFAULT = "musicgen-nano"
 _THEME = Annotated[str, typer.Option(help='What the music is like, such as "science, calm".')]
-_SEED = Annotated[int, typer.Option(help="Equal themes and seeds give equal music.")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpisodeOptions:
+    """The options that say how an episode is put together."""
+
+    intro: Annotated[float, typer.Option(help="Seconds of music before the voice; 0 for none.")] = 8.0
+    outro: Annotated[float, typer.Option(help="Seconds of music after the voice; 0 for none.")] = 8.0
+    bed: Annotated[bool, typer.Option(help="Music under the voice.")] = True
+    bed_level: Annotated[float, typer.Option(help="Its level beside the voice in pauses, in dB.")] = -6.0
+    depth: Annotated[float, typer.Option(help="How much softer it is under speech, in dB.")] = 12.0
+    transitions: Annotated[bool, typer.Option(help="A sound before each chapter but the first.")] = True
+    mono: Annotated[bool, typer.Option("--mono", help="One channel, at -19 LUFS.")] = False
+    loudness: Annotated[float | None, typer.Option(help="In LUFS; default: -16 in stereo, -19 in mono.")] = (
+        None
+    )
+    prepare: Annotated[bool, typer.Option(help="Take rumble from the voice and even out its level.")] = True
+    detector: Annotated[
+        Literal["auto", "silero", "level"],
+        typer.Option(help="How speech is found: silero (extra podcast), or by level."),
+    ] = "auto"
+
+    def settings(self) -> PodcastSettings:
+        """Return them as settings, which checks them."""
+        from audiocraft.workflows.studio.podcast import PodcastSettings
+
+        return PodcastSettings(
+            channels=1 if self.mono else 2, loudness=self.loudness, intro=self.intro, outro=self.outro,
+            bed=self.bed, bed_db=self.bed_level, depth_db=self.depth, transitions=self.transitions,
+            prepare_voice=self.prepare, detector=self.detector,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MusicOptions:
+    """The options that say, beside a theme, which music it is."""
+
+    seed: Annotated[int, typer.Option(help="Equal themes and seeds give equal music.")] = 0
+    model: options.Model = "musicgen-nano"
+
+    def processor(self, theme: str, *, sample_rate: int = 44100) -> PodcastAudioProcessor:
+        """Return what makes the music of a theme, at a sample rate in Hz."""
+        from audiocraft.workflows.studio.podcast import PodcastAudioProcessor
+
+        words = as_text(theme, "theme")
+        return PodcastAudioProcessor(self.model, theme=words, seed=self.seed, sample_rate=sample_rate)
+
+    def tags(self, title: str) -> Mapping[str, str]:
+        """Return the tags of a file with this music."""
+        from audiocraft.audio.tags import generation_tags
+
+        return generation_tags(title, model=self.model, seed=self.seed)
 
 
 @app.callback()
@@ -48,6 +100,7 @@ def podcast() -> None:
 
 
 @app.command(epilog=_MAKE)
+@grouped
 def make(
     voice: Annotated[Path, typer.Argument(metavar="VOICE", help="The recording of whoever speaks.")],
     output: Annotated[
@@ -60,26 +113,12 @@ def make(
     chapters: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Times and titles, a line each: 02:30 Questions.")
     ] = None,
-    intro: Annotated[float, typer.Option(help="Seconds of music before the voice; 0 for none.")] = 8.0,
-    outro: Annotated[float, typer.Option(help="Seconds of music after the voice; 0 for none.")] = 8.0,
-    bed: Annotated[bool, typer.Option(help="Music under the voice.")] = True,
-    bed_level: Annotated[float, typer.Option(help="Its level beside the voice in pauses, in dB.")] = -6.0,
-    depth: Annotated[float, typer.Option(help="How much softer it is under speech, in dB.")] = 12.0,
-    transitions: Annotated[bool, typer.Option(help="A sound before each chapter but the first.")] = True,
-    mono: Annotated[bool, typer.Option("--mono", help="One channel, at -19 LUFS.")] = False,
-    loudness: Annotated[
-        float | None, typer.Option(help="In LUFS; default: -16 in stereo, -19 in mono.")
-    ] = None,
-    prepare: Annotated[bool, typer.Option(help="Take rumble from the voice and even out its level.")] = True,
-    detector: Annotated[
-        Literal["auto", "silero", "level"],
-        typer.Option(help="How speech is found: silero (extra podcast), or by level."),
-    ] = "auto",
+    *,
+    layout: EpisodeOptions,
     title: Annotated[
         str | None, typer.Option(help="Of the episode; default: the name of the voice's file.")
     ] = None,
-    seed: _SEED = 0,
-    model: options.Model = _DEFAULT,
+    music: MusicOptions,
     as_json: options.AsJson = False,
     quiet: options.NoBar = False,
 ) -> None:
@@ -88,12 +127,8 @@ def make(
     from audiocraft.audio.files import audio_read
     from audiocraft.audio.m4a import SUFFIX as M4A
     from audiocraft.workflows.render import check_target
-    from audiocraft.workflows.studio.podcast import PodcastAudioProcessor, PodcastSettings
 
-    settings = PodcastSettings(
-        channels=1 if mono else 2, loudness=loudness, intro=intro, outro=outro, bed=bed, bed_db=bed_level,
-        depth_db=depth, transitions=transitions, prepare_voice=prepare, detector=detector,
-    )  # fmt: skip
+    settings = layout.settings()
     target = check_target(output, also=(M4A,))
     marks = () if chapters is None else read_chapters(_text_of(chapters))
     if marks and target.suffix.lower() not in (".mp3", M4A):
@@ -101,17 +136,13 @@ def make(
     if target.suffix.lower() == M4A:
         require("av", extra="av")
     wav, rate = audio_read(voice)
-    processor = PodcastAudioProcessor(
-        model, theme=as_text(theme, "theme"), seed=seed, sample_rate=min(48000, max(44100, rate))
-    )
+    processor = music.processor(theme, sample_rate=min(48000, max(44100, rate)))
     with Bar(1, quiet=quiet or as_json, doing="making the episode") as bar:
         episode = processor.make(
             wav, rate, chapters=marks, settings=settings,
             report=lambda _what, done, total: bar.advance(done / total),
         )  # fmt: skip
-    _write(
-        target, episode.audio, episode.sample_rate, _tags(title or voice.stem, model, seed), episode.chapters
-    )
+    _write(target, episode.audio, episode.sample_rate, music.tags(title or voice.stem), episode.chapters)
     if as_json:
         document(
             {
@@ -121,24 +152,26 @@ def make(
                 "true_peak": round(episode.true_peak, 2),
                 "chapters": [{"start": round(one.start, 3), "title": one.title} for one in episode.chapters],
                 "speech": [[round(start, 3), round(end, 3)] for start, end in episode.speech],
-                "seed": seed,
+                "seed": music.seed,
             }
         )
         return
     result(str(target))
     if is_terminal() and not quiet:
         note(
-            f"{episode.duration:.1f} s, {episode.loudness:.1f} LUFS, true peak {episode.true_peak:.1f} dB, seed {seed}"
+            f"{episode.duration:.1f} s, {episode.loudness:.1f} LUFS, true peak {episode.true_peak:.1f} dB, "
+            f"seed {music.seed}"
         )
 
 
 @app.command(epilog=_INTRO)
+@grouped
 def intro(
     theme: Annotated[str, typer.Argument(metavar="THEME", help='Such as "news, energetic".')],
     output: Annotated[Path, typer.Option("--output", "-o", help="wav, flac, ogg, opus or mp3.")],
     duration: options.Duration = 8.0,
-    seed: _SEED = 0,
-    model: options.Model = _DEFAULT,
+    *,
+    music: MusicOptions,
 ) -> None:
     """Make music to begin with, which dies away at its end."""
     from audiocraft.workflows.render import check_target
@@ -146,21 +179,22 @@ def intro(
     target = check_target(output)
     if not 2 <= duration <= 60:
         raise InvalidInput(f"an intro lasts 2 to 60 s, got {duration:g}", field="duration")
-    processor = _processor(model, theme, seed)
+    processor = music.processor(theme)
     with Bar(1, quiet=False) as bar:
-        music = processor.create_intro_music(duration=duration)
+        sound = processor.create_intro_music(duration=duration)
         bar.advance(1)
-    _write_music(target, music, processor, theme, model, seed)
+    _write_music(target, sound, processor, music.tags(theme))
     result(str(target))
 
 
 @app.command(epilog=_TRANSITIONS)
+@grouped
 def transitions(
     count: Annotated[int, typer.Argument(metavar="COUNT", help="How many.")] = 3,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder.")] = Path("transitions"),
     theme: _THEME = "calm",
-    seed: _SEED = 0,
-    model: options.Model = _DEFAULT,
+    *,
+    music: MusicOptions,
 ) -> None:
     """Make short sounds that lead from one part to the next, all in one key."""
     from audiocraft.workflows.render import check_target
@@ -168,19 +202,13 @@ def transitions(
     if output.suffix:
         raise InvalidInput(f"{output} is a file; name a folder for several sounds", field="output")
     targets = [check_target(output / f"transition-{number}.wav") for number in range(1, count + 1)]
-    processor = _processor(model, theme, seed)
+    processor = music.processor(theme)
     with Bar(1, quiet=False) as bar:
         sounds = processor.generate_transition_sounds(count)
         bar.advance(1)
     for target, sound in zip(targets, sounds, strict=True):
-        _write_music(target, sound, processor, theme, model, seed)
+        _write_music(target, sound, processor, music.tags(theme))
         result(str(target))
-
-
-def _processor(model: str, theme: str, seed: int) -> PodcastAudioProcessor:
-    from audiocraft.workflows.studio.podcast import PodcastAudioProcessor
-
-    return PodcastAudioProcessor(model, theme=as_text(theme, "theme"), seed=seed)
 
 
 def _text_of(path: Path) -> str:
@@ -191,19 +219,13 @@ def _text_of(path: Path) -> str:
         raise InvalidInput(f"cannot read the chapters in {path}: {reason}", field="chapters") from error
 
 
-def _tags(title: str, model: str, seed: int) -> Mapping[str, str]:
-    from audiocraft.audio.tags import generation_tags
-
-    return generation_tags(title, model=model, seed=seed)
-
-
 def _write_music(
-    target: Path, music: Tensor, processor: PodcastAudioProcessor, theme: str, model: str, seed: int
+    target: Path, sound: Tensor, processor: PodcastAudioProcessor, tags: Mapping[str, str]
 ) -> None:
     from audiocraft.audio.mixing import master
 
-    made = master(music, processor.sample_rate, loudness=-16.0)
-    _write(target, made.audio, processor.sample_rate, _tags(theme, model, seed), ())
+    made = master(sound, processor.sample_rate, loudness=-16.0)
+    _write(target, made.audio, processor.sample_rate, tags, ())
 
 
 def _write(
