@@ -15,11 +15,11 @@ from audiocraft.cli.bar import Bar
 from audiocraft.cli.followed import Followed
 from audiocraft.cli.generate_options import (
     AudioOptions,
+    LayoutOptions,
     MachineOptions,
     MannerOptions,
     OutputOptions,
     PieceOptions,
-    ScoreOptions,
 )
 from audiocraft.cli.grouped import grouped
 from audiocraft.cli.job import Job, Place, given, repeated
@@ -91,7 +91,7 @@ def generate(
     piece: PieceOptions,
     audio: AudioOptions,
     manner: MannerOptions,
-    score: ScoreOptions,
+    score: LayoutOptions,
     machine: MachineOptions,
     out: OutputOptions,
 ) -> None:
@@ -150,7 +150,7 @@ def _request(
     piece: PieceOptions,
     audio: AudioOptions,
     manner: MannerOptions,
-    score: ScoreOptions,
+    score: LayoutOptions,
     *,
     model: str,
     followed: Followed,

@@ -94,12 +94,9 @@ class MannerOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ScoreOptions:
+class LayoutOptions(options.ScoreOptions):
     """These options say what is played, and how a piece is laid out."""
 
-    tempo: options.Tempo = None
-    key: options.Key = None
-    chords: options.Chords = None
     plan: options.Plan = None
     negative: options.Negative = None
     loop: options.Loop = None

@@ -13,7 +13,7 @@ Returned = TypeVar("Returned")
 
 def grouped(command: Callable[..., Returned]) -> Callable[..., Returned]:
     """Return the command as the option parser reads it: a parameter whose type is a record stands for the fields of
-    that, each of which is an option, in this order."""
+    that, in this order. Each of them is an option, or a record itself."""
     hints = get_type_hints(command, include_extras=True)
     parameters = list[inspect.Parameter]()
     records = dict[str, Any]()
@@ -28,10 +28,7 @@ def grouped(command: Callable[..., Returned]) -> Callable[..., Returned]:
 
     @wraps(command)
     def flat(**said: Any) -> Returned:
-        made = {
-            name: kind(**{field.name: said.pop(field.name) for field in fields(kind)})
-            for name, kind in records.items()
-        }
+        made = {name: _record_of(kind, said) for name, kind in records.items()}
         return command(**said, **made)
 
     flat.__signature__ = inspect.Signature(parameters, return_annotation=hints.get("return"))  # type: ignore[attr-defined]
@@ -41,12 +38,23 @@ def grouped(command: Callable[..., Returned]) -> Callable[..., Returned]:
 
 def _options_of(record: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(record, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=hints[field.name],
+    parameters = list[inspect.Parameter]()
+    for field in fields(record):
+        kind = hints[field.name]
+        if is_dataclass(kind):
+            parameters += _options_of(kind)
+            continue
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        parameters.append(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         )
-        for field in fields(record)
-    ]
+    return parameters
+
+
+def _record_of(kind: Any, said: dict[str, Any]) -> Any:
+    """Return the record of what was said, which is taken from there."""
+    hints, values = get_type_hints(kind), dict[str, Any]()
+    for field in fields(kind):
+        inner = hints[field.name]
+        values[field.name] = _record_of(inner, said) if is_dataclass(inner) else said.pop(field.name)
+    return kind(**values)

@@ -1,13 +1,17 @@
-"""The options of `audiocraft generate`, in the groups that its help shows."""
+"""The options of `audiocraft generate`, in the groups that its help shows, and those that several commands share."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audiocraft.cli.completion import models as models_beginning
+
+if TYPE_CHECKING:
+    from audiocraft.music.planning import ScoreSettings
 
 _START = "Starting from audio"
 _HOW = "How it is made"
@@ -358,3 +362,33 @@ Document = Annotated[bool, typer.Option("--json", help="Print one JSON document.
 Silent = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 NoBar = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 PlanModel = Annotated[str, typer.Option("--model", "-m", help="A model that takes plans.")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreOptions:
+    """These options say outright in which tempo, key and chords it is, whatever a prompt says."""
+
+    tempo: Tempo = None
+    key: Key = None
+    chords: Chords = None
+
+    def settings(self) -> ScoreSettings:
+        """Return them as score settings, which checks them."""
+        from audiocraft.music.planning import ScoreSettings
+        from audiocraft.music.reading import parse_chords
+
+        chords = () if self.chords is None else parse_chords(self.chords)
+        return ScoreSettings(tempo=self.tempo, key=self.key, chords=chords)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportOptions:
+    """These options say what is told, of commands whose options stand in one list."""
+
+    quiet: Silent = False
+    as_json: Document = False
+
+    @property
+    def only_results(self) -> bool:
+        """Whether nothing but results and errors is shown."""
+        return self.quiet or self.as_json

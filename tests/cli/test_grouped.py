@@ -20,6 +20,20 @@ class Sizes:
     height: Annotated[float | None, typer.Option()] = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looks:
+    colour: str = "black"
+    sizes: Sizes
+    dots: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn(Looks):
+    """Its options come behind those that it inherits."""
+
+    line: str = "thin"
+
+
 app = typer.Typer()
 
 
@@ -30,16 +44,30 @@ def draw(context: typer.Context, name: str, sizes: Sizes, loud: bool = False) ->
     SEEN.append((name, sizes, loud, sorted(context.params)))
 
 
+@app.command()
+@grouped
+def paint(looks: Drawn) -> None:
+    """Paint."""
+    SEEN.append(looks)
+
+
 @pytest.mark.parametrize(
     ("words", "sizes"),
     [([], Sizes()), (["-w", "5"], Sizes(width=5)), (["--height", "2"], Sizes(height=2.0))],
 )
 def test_options_become_records(words: list[str], sizes: Sizes) -> None:
-    get_command(app).main(args=["cat", "--loud", *words], standalone_mode=False)
+    get_command(app).main(args=["draw", "cat", "--loud", *words], standalone_mode=False)
     assert SEEN.pop() == ("cat", sizes, True, ["height", "loud", "name", "width"])
 
 
 def test_the_parser_sees_them_in_order() -> None:
-    command: Any = get_command(app)
+    command: Any = get_command(app).commands["draw"]  # type: ignore[attr-defined]
     assert [one.name for one in command.params][:4] == ["name", "width", "height", "loud"]
     assert command.help == "Draw."
+
+
+def test_records_are_in_records() -> None:
+    command: Any = get_command(app).commands["paint"]  # type: ignore[attr-defined]
+    assert [one.name for one in command.params] == ["colour", "width", "height", "dots", "line"]
+    command.main(args=["-w", "5", "--dots", "--line", "bold"], standalone_mode=False)
+    assert SEEN.pop() == Drawn(sizes=Sizes(width=5), dots=True, line="bold")
