@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from audiocraft.cli import options
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.live import parse_schedule
 from audiocraft.cli.output import document, note, result
 from audiocraft.cli.understood import Explainer
@@ -36,17 +37,36 @@ audiocraft plan "sad strings" --count 20
 audiocraft plan --from out.wav --midi out.mid"""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedOptions:
+    """The options that say which piece is planned."""
+
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What it should sound like.")] = None
+    duration: options.Duration = 10.0
+    seed: Annotated[int | None, typer.Option(help="Same seed, same plan.")] = None
+    score: options.ScoreOptions
+    schedule: options.Schedule = None
+    ending: options.Ending = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanFileOptions:
+    """The options that say where a plan goes, and in which form."""
+
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A text file for the plan, instead of the screen.")
+    ] = None
+    midi: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also a MIDI file of the chords, with their names.")
+    ] = None
+    as_json: options.AsJson = False
+
+
 @app.command(epilog=_EXAMPLES)
+@grouped
 def plan(
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What it should sound like.")] = None,
-    duration: options.Duration = 10.0,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same plan.")] = None,
-    tempo: options.Tempo = None,
-    key: options.Key = None,
-    chords: options.Chords = None,
-    schedule: options.Schedule = None,
-    ending: options.Ending = None,
+    piece: PlannedOptions,
     origin: Annotated[
         Path | None,
         typer.Option("--from", metavar="FILE", help="The plan of a piece, or one that was written before."),
@@ -58,40 +78,30 @@ def plan(
         ),
     ] = None,
     model: options.Model = "musicgen-nano",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A text file for the plan, instead of the screen.")
-    ] = None,
-    midi: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also a MIDI file of the chords, with their names.")
-    ] = None,
-    as_json: options.AsJson = False,
+    *,
+    out: PlanFileOptions,
 ) -> None:
     """Print tempo, key, sections and the chords of every bar, as text that can be changed."""
-    from audiocraft.music.planning import ScoreSettings
-    from audiocraft.music.reading import parse_chords
-
     check_takes_plans(model)
-    score = ScoreSettings(tempo=tempo, key=key, chords=parse_chords(chords) if chords is not None else ())
-    entries = parse_schedule(schedule or ())
-    first = secrets.randbits(31) if seed is None else seed
+    score, schedule = piece.score.settings(), parse_schedule(piece.schedule or ())
+    first = secrets.randbits(31) if piece.seed is None else piece.seed
     if origin is not None:
         _check_alone(context)
         charts = [chart_of_file(origin)]
     else:
-        text = None if prompt is None else as_text(prompt, "prompt")
-        made = _request(text, duration, entries, score)
+        made = _request(piece, schedule, score)
         if count is not None and not 1 <= count <= _MOST:
             raise InvalidInput(f"count must be between 1 and {_MOST}, got {count}", field="count")
-        made = replace(made, ending=ending)  # type: ignore[arg-type]  # the request checks it
+        made = replace(made, ending=piece.ending)  # type: ignore[arg-type]  # the request checks it
         charts = [_made(made, first + place) for place in range(count or 1)]
         for remark in Explainer(model).of_plan(made, seed=first, plan=charts[0].plan()):
             note(remark)
     if count is not None:
-        if midi is not None or output is not None:
+        if out.midi is not None or out.output is not None:
             raise InvalidInput("--count lists plans; choose one by its --seed for a file", field="count")
-        _list(charts, as_json=as_json)
+        _list(charts, as_json=out.as_json)
         return
-    _write(charts[0], output, midi, as_json=as_json)
+    _write(charts[0], out)
 
 
 def check_takes_plans(model: str) -> None:
@@ -188,13 +198,14 @@ def _check_alone(context: typer.Context) -> None:
 
 
 def _request(
-    prompt: str | None, duration: float, schedule: tuple[tuple[float, str], ...], score: ScoreSettings
+    piece: PlannedOptions, schedule: tuple[tuple[float, str], ...], score: ScoreSettings
 ) -> GenerationRequest:
     from audiocraft.generation.request import GenerationRequest
 
+    prompt = None if piece.prompt is None else as_text(piece.prompt, "prompt")
     if not (prompt and prompt.strip()) and not schedule and not score.given:
         raise InvalidInput('what should the music be? audiocraft plan "calm piano, 80 bpm"', field="prompts")
-    return GenerationRequest(prompts=(prompt,), duration=duration, schedule=schedule, score=score)
+    return GenerationRequest(prompts=(prompt,), duration=piece.duration, schedule=schedule, score=score)
 
 
 def _made(request: GenerationRequest, seed: int) -> Chart:
@@ -233,18 +244,18 @@ def _list(charts: list[Chart], *, as_json: bool) -> None:
         result(f"{line} {what.motion:4.1f} semitones a change  {home}".rstrip())
 
 
-def _write(chart: Chart, output: Path | None, midi: Path | None, *, as_json: bool) -> None:
+def _write(chart: Chart, out: PlanFileOptions) -> None:
     from audiocraft.music.chart_text import write_chart
     from audiocraft.music.midi import midi_of
     from audiocraft.utils.files import atomic_write
 
-    if midi is not None:
-        atomic_write(midi, midi_of(chart.plan(), title=chart.prompt or "", sections=chart.schedule()))
-    if output is not None:
-        atomic_write(output, write_chart(chart).encode())
-    if as_json:
+    if out.midi is not None:
+        atomic_write(out.midi, midi_of(chart.plan(), title=chart.prompt or "", sections=chart.schedule()))
+    if out.output is not None:
+        atomic_write(out.output, write_chart(chart).encode())
+    if out.as_json:
         document(chart.to_dict())
-    elif output is None:
+    elif out.output is None:
         result(write_chart(chart).rstrip("\n"))
     else:
-        result(str(output))
+        result(str(out.output))
