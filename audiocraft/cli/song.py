@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import document, note, result
 from audiocraft.cli.words import as_text, recordable
 from audiocraft.errors import InvalidInput
@@ -29,6 +30,17 @@ Pan = Annotated[float | None, typer.Option(metavar="-1..1", help="From left, -1,
 Seed = Annotated[int | None, typer.Option(help="Same seed, same sound.")]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SongHeadOptions:
+    """The options that say, beside its sections and its key, what holds for a whole song."""
+
+    seed: Seed = None
+    title: Annotated[str, typer.Option(help="The title.")] = ""
+    artist: Annotated[str, typer.Option(help="Whose song it is.")] = ""
+    model: options.Model = "musicgen-nano"
+    sound_model: Annotated[str, typer.Option(help="The model of sounds, for effects.")] = "audiogen-nano"
+
+
 @app.callback()
 def song() -> None:
     """Make songs of several sections: one key and tempo, effects, a mix, and files to give away."""
@@ -38,6 +50,7 @@ def song() -> None:
     epilog="Example:\n\naudiocraft song new tune.acproj -s 'intro: calm piano' -s 'verse: piano and bass' "
     "-s 'chorus: strings, energetic drums' -d 60 --tempo 96 --key 'A minor'"
 )
+@grouped
 def new(
     project: Project,
     section: Annotated[
@@ -55,37 +68,30 @@ def new(
             "--duration", "-d", help="Seconds, about: sections get whole bars; by default 8 bars each."
         ),
     ] = None,
-    tempo: options.Tempo = None,
-    key: options.Key = None,
-    chords: options.Chords = None,
-    seed: Seed = None,
-    title: Annotated[str, typer.Option(help="The title.")] = "",
-    artist: Annotated[str, typer.Option(help="Whose song it is.")] = "",
-    model: options.Model = "musicgen-nano",
-    sound_model: Annotated[str, typer.Option(help="The model of sounds, for effects.")] = "audiogen-nano",
+    *,
+    score: options.ScoreOptions,
+    head: SongHeadOptions,
     as_json: options.Document = False,
 ) -> None:
     """Write the project of a song: its tempo, key and chords, and its sections."""
     from audiocraft.cli.plan import check_takes_plans
-    from audiocraft.music.planning import ScoreSettings
-    from audiocraft.music.reading import parse_chords
     from audiocraft.workflows.studio.project import new_song, write_song
 
-    check_takes_plans(model)
+    check_takes_plans(head.model)
     if project.exists():
         raise InvalidInput(
             f"{project} is there already: change it with `audiocraft song set`", field="project"
         )
-    score = ScoreSettings(tempo=tempo, key=key, chords=parse_chords(chords) if chords is not None else ())
+    settings = score.settings()
     made = new_song(
         _sections(section),
         duration=duration,
-        score=score,
-        seed=secrets.randbits(31) if seed is None else seed,
-        title=as_text(title, "title"),
-        artist=as_text(artist, "artist"),
+        score=settings,
+        seed=secrets.randbits(31) if head.seed is None else head.seed,
+        title=as_text(head.title, "title"),
+        artist=as_text(head.artist, "artist"),
     )
-    made = replace(made, model=model, sound_model=sound_model)
+    made = replace(made, model=head.model, sound_model=head.sound_model)
     write_song(project, made)
     _show(made, as_json=as_json)
 
@@ -181,6 +187,7 @@ def effect(
     epilog="Examples:\n\naudiocraft song make tune.acproj -o tune.flac\n\n"
     "audiocraft song make tune.acproj --formats flac,mp3,opus,acx --folder release --cover cover.png"
 )
+@grouped
 def make(
     project: Project,
     output: Annotated[
@@ -200,8 +207,8 @@ def make(
         Path | None, typer.Option(metavar="FOLDER", help="Also every section as a WAV file, before the mix.")
     ] = None,
     device: options.Device = None,
-    quiet: options.Silent = False,
-    as_json: options.Document = False,
+    *,
+    report: options.ReportOptions,
 ) -> None:
     """Make a song: what is there is kept, what changed is made, and all is mixed and mastered."""
     from audiocraft.workflows.studio.distribution import ReleaseSettings, formats_of
@@ -217,16 +224,16 @@ def make(
         cover=None if cover is None else _picture(cover),
     )
     pipeline = MusicProductionPipeline(device=device)
-    with Bar(1, quiet=quiet or as_json) as bar:
+    with Bar(1, quiet=report.only_results) as bar:
         rendered = pipeline.render(project, progress=told(bar))
-    if not (quiet or as_json):
+    if not report.only_results:
         note(f"made {', '.join(rendered.fresh)}" if rendered.fresh else "nothing had to be made again")
     if stems is not None:
         _write_stems(rendered, rendered.sample_rate, stems)
     _tell(
         pipeline.compress_for_distribution(rendered, place, settings=settings),
         rendered.fresh,
-        as_json=as_json,
+        as_json=report.as_json,
     )
 
 
