@@ -3,28 +3,78 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import INTERRUPTED, note, result
 from audiocraft.errors import InvalidInput
 from audiocraft.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from audiocraft.data.recordings import Recordings
-    from audiocraft.workflows.finetune import Base, Method, Prepared
+    from audiocraft.workflows.finetune import Base, Method, Prepared, Settings
 
 _MODELS = "models.txt"  # in a run's folder: where its models were written
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderOptions:
+    """The options that say where the model and its run go."""
+
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the model; default: models/DIR.")
+    ] = None
+    run: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/finetune-DIR.")] = None
+
+    def of(self, recordings: Path) -> tuple[Path, Path]:
+        """Return the folders of the model and of the run, which are called as that of the recordings by default."""
+        name = recordings.resolve().name
+        return self.out or Path("models") / name, self.run or Path("runs") / f"finetune-{name}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuningOptions:
+    """The options that say how it is trained, beside the method."""
+
+    steps: Annotated[int, typer.Option(help="Steps of training.")] = 200
+    batch_size: Annotated[int, typer.Option(help="Crops a step.")] = 4
+    rank: Annotated[int, typer.Option(help="Of the adapters, with lora.")] = 8
+    strength: Annotated[
+        float,
+        typer.Option(
+            help="With lora, how much of what was learnt the model has: 1 knows your recordings best, less keeps "
+            "more of the base."
+        ),
+    ] = 0.5
+    lr: Annotated[float | None, typer.Option(help="Learning rate; default: what suits the method.")] = None
+    crop: Annotated[
+        float | None, typer.Option(help="Seconds of a crop; default: as many as the base hears, up to 10.")
+    ] = None
+    seed: Annotated[int, typer.Option(help="The same seed trains the same model.")] = 1
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: a GPU where there is one.")] = None
+
+    def settings(self, method: Method) -> Settings:
+        """Return them as settings of a method, which checks them."""
+        from audiocraft.utils.devices import usable_device
+        from audiocraft.workflows.finetune import Settings
+
+        return Settings(
+            method=method, steps=self.steps, batch_size=self.batch_size, rank=self.rank, strength=self.strength,
+            lr=self.lr, crop=self.crop, seed=self.seed, device=str(usable_device(self.device)),
+        )  # fmt: skip
+
+
 @app.command(
     epilog="Examples: `audiocraft finetune songs --dry-run`, `audiocraft finetune songs --out models/mine`, then "
     '`audiocraft generate "as in my songs" --model models/mine`.'
 )
+@grouped
 def finetune(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder with recordings, of any form and length.")
@@ -35,34 +85,15 @@ def finetune(
     method: Annotated[
         str, typer.Option(help="lora: a small adapter, keeps what the base knows; full: all weights.")
     ] = "lora",
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the model; default: models/DIR.")
-    ] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/finetune-DIR.")] = None,
+    *,
+    folders: FolderOptions,
     caption: Annotated[
         str | None,
         typer.Option(
             help="Template of captions, as '{folder}, {bpm} bpm, {key}'; default: what is told of a file."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of training.")] = 200,
-    batch_size: Annotated[int, typer.Option(help="Crops a step.")] = 4,
-    rank: Annotated[int, typer.Option(help="Of the adapters, with lora.")] = 8,
-    strength: Annotated[
-        float,
-        typer.Option(
-            help="With lora, how much of what was learnt the model has: 1 knows your recordings best, less keeps "
-            "more of the base."
-        ),
-    ] = 0.5,
-    lr: Annotated[float | None, typer.Option(help="Learning rate; default: what suits the method.")] = None,
-    crop: Annotated[
-        float | None, typer.Option(help="Seconds of a crop; default: as many as the base hears, up to 10.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed trains the same model.")] = 1,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda; default: a GPU where there is one.")
-    ] = None,
+    training: FinetuningOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only look at the folder and say what would be done.")
     ] = False,
@@ -70,14 +101,10 @@ def finetune(
     """Train a model on a folder of recordings: it checks the folder, says what it uses and what it leaves out,
     trains, and ends with a model that every command takes. Ctrl-C stops; the same line goes on."""
     from audiocraft.data.recordings import scan
-    from audiocraft.utils.devices import usable_device
     from audiocraft.workflows import finetune as workflow
     from audiocraft.workflows.training_cost import cost_of
 
-    settings = workflow.Settings(
-        method=_method(method), steps=steps, batch_size=batch_size, rank=rank, strength=strength, lr=lr, crop=crop,
-        seed=seed, device=str(usable_device(device)),
-    )  # fmt: skip
+    settings = training.settings(_method(method))
     workflow.check_template(caption)
     start = workflow.Base.find(base)
     note(f"looking through {folder}")
@@ -89,11 +116,10 @@ def finetune(
             "more, in folders of folders",
             field="folder",
         )
-    name = folder.resolve().name
-    target, place = out or Path("models") / name, run or Path("runs") / f"finetune-{name}"
+    target, place = folders.of(folder)
     config = workflow.configure(start, place / "data", settings)
     cost = cost_of(config, start.shapes, frame_rate=start.frame_rate)
-    note(f"{steps} steps, {cost.trained:,} numbers to train, on {config.device}: {cost}")
+    note(f"{settings.steps} steps, {cost.trained:,} numbers to train, on {config.device}: {cost}")
     if dry_run:
         result(
             f"{len(recordings.used)} recordings, {recordings.seconds / 60:.1f} min; would train {base} into {target}"
