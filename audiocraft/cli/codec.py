@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +15,13 @@ import typer
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.completion import models as models_beginning
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import FAILED, complain, document, note, result
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
     from audiocraft.codec.acx_file import AcxFile
-    from audiocraft.codec.files import EncodedFileFacts
+    from audiocraft.codec.files import EncodedFileFacts, EncodeSettings
     from audiocraft.codec.rate import Rate
 
 app = typer.Typer(
@@ -70,10 +72,6 @@ Quality = Annotated[
     float | None,
     typer.Option(metavar="0-10", help="Tenths of what all codebooks gain over one.", rich_help_panel=_RATE),
 ]
-Size = Annotated[
-    str | None,
-    typer.Option(metavar="BYTES", help="At most so large, as in 500kB, 1MB, 1MiB.", rich_help_panel=_RATE),
-]
 TargetMel = Annotated[
     str | None,
     typer.Option(
@@ -83,14 +81,66 @@ TargetMel = Annotated[
     ),
 ]
 Mono = Annotated[bool, typer.Option("--mono", help="Mix all channels down to one first.")]
-Tag = Annotated[
-    list[str] | None, typer.Option(metavar="NAME=TEXT", help="A tag, such as title=...; may be repeated.")
-]
-Cover = Annotated[Path | None, typer.Option(metavar="PICTURE", help="A PNG, JPEG or WebP to keep in it.")]
 Profile = Annotated[
     str, typer.Option(help="Entropy coding: packed, static or context; the last is smallest and slowest.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail at damage instead of passing over it.")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RateOptions:
+    """The options that say how large a file becomes."""
+
+    codebooks: Codebooks = None
+    bitrate: Bitrate = None
+    quality: Quality = None
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BYTES", help="At most so large, as in 500kB, 1MB, 1MiB.", rich_help_panel=_RATE
+        ),
+    ] = None
+    target_mel: TargetMel = None
+
+    def rate(self) -> Rate:
+        """Return them as a rate, which checks them."""
+        from audiocraft.codec.rate import Rate
+
+        return Rate(
+            codebooks=self.codebooks,
+            bitrate=self.bitrate,
+            quality=self.quality,
+            size=None if self.size is None else _bytes(self.size),
+            target_mel=None if self.target_mel is None else _decibels(self.target_mel),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContentOptions:
+    """The options that say what a file holds, and how that is packed."""
+
+    mono: Mono = False
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=TEXT", help="A tag, such as title=...; may be repeated.")
+    ] = None
+    cover: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="A PNG, JPEG or WebP to keep in it.")
+    ] = None
+    profile: Profile = "context"
+
+    def settings(self, model: str, rate: Rate) -> EncodeSettings:
+        """Return the settings with which a codec encodes it, as large as `rate` says."""
+        from audiocraft.codec.files import EncodeSettings
+        from audiocraft.codec.writer import Notes
+
+        return EncodeSettings(
+            codec=model,
+            rate=rate,
+            channels=1 if self.mono else None,
+            notes=Notes(_tags(self.tag), None if self.cover is None else self.cover.read_bytes()),
+            profile=_profile(self.profile),
+        )
+
 
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 10**6, "gb": 10**9, "kib": 1024, "mib": 1 << 20, "gib": 1 << 30}
 
@@ -105,44 +155,31 @@ def codec() -> None:
     "`audiocraft codec encode talk.flac -o talk.acx --bitrate 0.8`; "
     "`cat a.wav | audiocraft codec encode - -o - > a.acx`."
 )
+@grouped
 def encode(
     source: Source,
     output: Output = None,
     model: Model = "nano",
-    codebooks: Codebooks = None,
-    bitrate: Bitrate = None,
-    quality: Quality = None,
-    size: Size = None,
-    target_mel: TargetMel = None,
-    mono: Mono = False,
-    tag: Tag = None,
-    cover: Cover = None,
-    profile: Profile = "context",
-    quiet: options.Silent = False,
-    as_json: options.Document = False,
+    *,
+    size: RateOptions,
+    content: ContentOptions,
+    report: options.ReportOptions,
 ) -> None:
     """Compress an audio file. The bit rate that is printed is that of the whole file, to the byte."""
-    from audiocraft.codec.files import EncodeSettings, encode_file, readable
-    from audiocraft.codec.writer import Notes
+    from audiocraft.codec.files import encode_file, readable
 
-    settings = EncodeSettings(
-        codec=model,
-        rate=_rate(codebooks, bitrate, quality, size, target_mel),
-        channels=1 if mono else None,
-        notes=Notes(_tags(tag), None if cover is None else cover.read_bytes()),
-        profile=_profile(profile),
-    )
+    settings = content.settings(model, size.rate())
     target = _target(source, output, ".acx")
-    with readable(source) as path, Bar(1, quiet=quiet, doing="encoding") as bar:
+    with readable(source) as path, Bar(1, quiet=report.quiet, doing="encoding") as bar:
         facts = encode_file(
             path, sys.stdout.buffer if target == _STDIO else target, settings, report=bar.advance
         )
     if target == _STDIO:
         note(_summary(facts))
-    elif as_json:
+    elif report.as_json:
         document({"path": str(target), **_described(facts)})
     else:
-        if not quiet:
+        if not report.quiet:
             note(_summary(facts))
         result(str(target))
 
@@ -300,14 +337,9 @@ def batch(
 ) -> None:
     """Compress all audio files of a folder. Files that are there already are left alone, damaged ones made again."""
     from audiocraft.codec.batch import encode_folder
-    from audiocraft.codec.files import EncodeSettings
 
-    settings = EncodeSettings(
-        codec=model,
-        rate=_rate(codebooks, bitrate, quality, None, target_mel),
-        channels=1 if mono else None,
-        profile=_profile(profile),
-    )
+    size = RateOptions(codebooks=codebooks, bitrate=bitrate, quality=quality, target_mel=target_mel)
+    settings = ContentOptions(mono=mono, profile=profile).settings(model, size.rate())
     failed = 0
     with Bar(1, quiet=quiet, doing="encoding") as bar:
         for outcome in encode_folder(folder, out or folder, settings, workers=workers, report=bar.advance):
@@ -351,24 +383,6 @@ def tables(
 
 
 # ------------------------------------------------------------------ options
-
-
-def _rate(
-    codebooks: int | None,
-    bitrate: float | None,
-    quality: float | None,
-    size: str | None,
-    target_mel: str | None,
-) -> Rate:
-    from audiocraft.codec.rate import Rate
-
-    return Rate(
-        codebooks=codebooks,
-        bitrate=bitrate,
-        quality=quality,
-        size=None if size is None else _bytes(size),
-        target_mel=None if target_mel is None else _decibels(target_mel),
-    )
 
 
 def _bytes(text: str) -> int:
