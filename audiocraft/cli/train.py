@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from audiocraft.cli import options
+from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import FAILED, INTERRUPTED, note
 from audiocraft.config.compose import entry_points
 from audiocraft.errors import InvalidInput
@@ -36,14 +38,10 @@ audiocraft train export runs/low runs/high --out models/decoder
 Solvers: """
 
 
-@app.command(epilog=_EXAMPLES + ", ".join(entry_points()))
-def train(
-    overrides: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="solver=NAME [KEY=VALUE ...] | watch RUN | export RUN", help="What to train, and how."
-        ),
-    ],
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepOptions:
+    """The options that make several runs of one command line, and say where those train."""
+
     multirun: Annotated[
         bool,
         typer.Option(
@@ -51,34 +49,60 @@ def train(
             "-m",
             help="A run for each combination of values: optim.lr=1e-4,3e-4 seed=range(1,4).",
         ),
-    ] = False,
-    local: Annotated[int, typer.Option(metavar="N", help="With -m: so many runs at a time.")] = 1,
-    slurm: Annotated[bool, typer.Option("--slurm", help="With -m: queue the runs with sbatch.")] = False,
-    ask: options.Ask = None,
-    folder: Annotated[Path | None, typer.Option(help="Folder of the run; default: one under runs/.")] = None,
-    resume: Annotated[bool, typer.Option(help="Continue what the folder holds.")] = True,
+    ] = False
+    local: Annotated[int, typer.Option(metavar="N", help="With -m: so many runs at a time.")] = 1
+    slurm: Annotated[bool, typer.Option("--slurm", help="With -m: queue the runs with sbatch.")] = False
+    ask: options.Ask = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """The options that say where a run is kept, and from where it goes on."""
+
+    folder: Annotated[Path | None, typer.Option(help="Folder of the run; default: one under runs/.")] = None
+    resume: Annotated[bool, typer.Option(help="Continue what the folder holds.")] = True
     from_previous: Annotated[
         bool, typer.Option("--from-previous", help="Continue from the checkpoint before the last.")
-    ] = False,
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportOptions:
+    """The options that say whether weights are exported, where they go, and how."""
+
     export: Annotated[
         Path | None, typer.Option(help="Afterwards, write the best weights as a model folder.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="With `export RUN`: the model folder to write.")] = None,
+    ] = None
+    out: Annotated[Path | None, typer.Option(help="With `export RUN`: the model folder to write.")] = None
     codec: Annotated[
         str | None, typer.Option(help="With an exported language model: the name of its codec.")
-    ] = None,
+    ] = None
     dtype: Annotated[
         str, typer.Option(help="Of the weights in an export: float16, bfloat16, float32 or int8.")
-    ] = "float16",
+    ] = "float16"
+
+
+@app.command(epilog=_EXAMPLES + ", ".join(entry_points()))
+@grouped
+def train(
+    overrides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="solver=NAME [KEY=VALUE ...] | watch RUN | export RUN", help="What to train, and how."
+        ),
+    ],
+    sweep: SweepOptions,
+    run: RunOptions,
+    weights: ExportOptions,
 ) -> None:
     """Train a model, or continue: the same command line finds its run again. Ctrl-C stops with a checkpoint."""
-    if multirun:
-        if folder is not None or export is not None:
+    if sweep.multirun:
+        if run.folder is not None or weights.export is not None:
             raise InvalidInput(
                 "each run of a sweep has a folder of its own, and is exported by `audiocraft train export RUN`",
                 field="multirun",
             )
-        _sweep(overrides, local=local, slurm=slurm, ask=ask or [])
+        _sweep(overrides, sweep)
         return
     if overrides[0] == "watch":
         from audiocraft.cli.watch import watch
@@ -87,7 +111,7 @@ def train(
         return
     log_to_stderr()
     if overrides[0] == "export":
-        typer.echo(_export(overrides[1:], out, codec, dtype))
+        typer.echo(_export(overrides[1:], weights))
         return
     import audiocraft.train as training
 
@@ -95,16 +119,16 @@ def train(
     if config.show:
         typer.echo(training.describe(config), nl=False)
         return
-    config_folder = folder or training.run_folder(config, overrides)
-    complete = training.train(overrides, folder=config_folder, resume=resume, from_previous=from_previous)
+    folder = run.folder or training.run_folder(config, overrides)
+    complete = training.train(overrides, folder=folder, resume=run.resume, from_previous=run.from_previous)
     if not complete:
         raise typer.Exit(INTERRUPTED)
-    if export is not None:
-        _export([str(config_folder)], export, codec, dtype)
-    typer.echo(export or config_folder)
+    if weights.export is not None:
+        _write([folder], weights.export, weights)
+    typer.echo(weights.export or folder)
 
 
-def _sweep(overrides: list[str], *, local: int, slurm: bool, ask: list[str]) -> None:
+def _sweep(overrides: list[str], runs: SweepOptions) -> None:
     """Train each combination of values, or queue it; the same line goes on with those that were stopped."""
     from audiocraft.cli.grid import show
     from audiocraft.config.compose import sweep
@@ -112,9 +136,9 @@ def _sweep(overrides: list[str], *, local: int, slurm: bool, ask: list[str]) -> 
     from audiocraft.grids._base_explorers import BaseExplorer
     from audiocraft.grids.launcher import GridRun
 
-    asked = many.asked_of(ask)
+    asked = many.asked_of(runs.ask or [])
     rows = many.with_jobs(many.rows_of([GridRun(overrides=words, slurm=asked) for words in sweep(overrides)]))
-    rows, failed = many.train(rows, note, local=local, on_cluster=slurm)
+    rows, failed = many.train(rows, note, local=runs.local, on_cluster=runs.slurm)
     show(many.table(rows, BaseExplorer(lambda _launcher: None)))
     if failed:
         raise typer.Exit(FAILED)
@@ -138,13 +162,18 @@ def _run_to_watch(runs: list[str]) -> Path:
     return Path(runs[0])
 
 
-def _export(runs: list[str], out: Path | None, codec: str | None, dtype: str) -> Path:
-    if not runs or out is None:
+def _export(runs: list[str], weights: ExportOptions) -> Path:
+    if not runs or weights.out is None:
         raise InvalidInput("write `audiocraft train export RUN --out FOLDER`", field="out")
+    return _write([Path(run) for run in runs], weights.out, weights)
+
+
+def _write(runs: list[Path], target: Path, weights: ExportOptions) -> Path:
+    """Write what a run learnt as a model folder or as the file of an adapter, or the bands of several as one model."""
     from audiocraft.solvers.runs import export, export_adapter, export_bands
 
     if len(runs) > 1:
-        return export_bands([Path(run) for run in runs], out, dtype=dtype)
-    if out.suffix == ".safetensors":
-        return export_adapter(Path(runs[0]), out)
-    return export(Path(runs[0]), out, codec=codec, dtype=dtype)
+        return export_bands(runs, target, dtype=weights.dtype)
+    if target.suffix == ".safetensors":
+        return export_adapter(runs[0], target)
+    return export(runs[0], target, codec=weights.codec, dtype=weights.dtype)
