@@ -1,4 +1,5 @@
-"""The options of `audiocraft serve` in records, in the order in which its help shows them."""
+"""The options of `audiocraft serve` in records, in the order in which its help shows them, and those that `audiocraft
+worker` has as well."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ DatabaseUrl = Annotated[
         "--database", envvar="AUDIOCRAFT_DATABASE", help="postgresql://…; by default SQLite in --data."
     ),
 ]
+LogFormat = Annotated[str, typer.Option(help="json, text, or auto: JSON unless a terminal watches.")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +113,4 @@ class LogOptions:
     """The options that say what is logged, and how."""
 
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False
-    log_format: Annotated[str, typer.Option(help="json, text, or auto: JSON unless a terminal watches.")] = (
-        "auto"
-    )
+    log_format: LogFormat = "auto"
