@@ -15,8 +15,9 @@ from audiocraft.models.builders import build_flow
 WIDTH, RATE = 96, 24000
 
 
-def tiny(dim: int = 16) -> FlowConfig:
-    """A flow over the latents of the bundled codec, which is told everything there is."""
+def tiny(dim: int = 16, *, plans: bool = False) -> FlowConfig:
+    """A flow over the latents of the bundled codec, which is told everything that the original's are, or plans too."""
+    plan = {"plan": {"model": "score", "score": {"frame_rate": 25, "dim": 8}}} if plans else {}
     return FlowConfig.select(
         {
             "lm_model": "flow_matching",
@@ -25,6 +26,7 @@ def tiny(dim: int = 16) -> FlowConfig:
                 "chords_dim": 4, "drums_dim": 2, "melody_dim": 3, "skip_connections": True,
             },
             "conditioners": {
+                **plan,
                 "description": {"model": "bag_of_words", "bag_of_words": {"n_bins": 64, "dim": 8}},
                 "chords": {"model": "chords_emb", "chords_emb": {"card": 194, "out_dim": 4}},
                 "melody": {"model": "melody", "melody": {"card": 53, "out_dim": 3}},
@@ -36,7 +38,7 @@ def tiny(dim: int = 16) -> FlowConfig:
                     },
                 },
             },
-            "fuser": {"cross": ["description"], "ignore": ["chords", "melody", "self_wav"]},
+            "fuser": {"cross": ["description"], "frames": [*plan], "ignore": ["chords", "melody", "self_wav"]},
             "classifier_free_guidance": {"inference_coef": 2.0},
             "sample_rate": RATE,
             "channels": 1,
@@ -47,9 +49,9 @@ def tiny(dim: int = 16) -> FlowConfig:
     )  # fmt: skip
 
 
-def written(folder: Path, dim: int = 16) -> Path:
+def written(folder: Path, dim: int = 16, *, plans: bool = False) -> Path:
     """Such a model as a folder in our format, always the same."""
-    config, generator = tiny(dim), torch.Generator().manual_seed(3)
+    config, generator = tiny(dim, plans=plans), torch.Generator().manual_seed(3)
     model = build_flow(config)
     for parameter in model.parameters():
         parameter.data.normal_(std=0.2, generator=generator)

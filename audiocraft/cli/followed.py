@@ -20,11 +20,13 @@ class Followed:
 
     Args:
         chords: as they were typed, for a model that follows them; None where they are a matter of plans, or not given.
+        plans: whether the model is told a tempo beside chords at their times.
     """
 
     chords: str | None = None
     drums: Path | None = None
     tune: Path | None = None
+    plans: bool = False
 
     @classmethod
     def of(cls, model: str, *, chords: str | None, drums: Path | None, tune: Path | None) -> Followed:
@@ -38,22 +40,37 @@ class Followed:
             if tune is not None:
                 facts.check_takes("melody")
         follows = facts is not None and "chords" in facts.takes
+        plans = facts is not None and "plan" in facts.takes
+        if follows and plans and chords is not None:
+            from audiocraft.music.lead_sheet import says_when
+
+            follows = says_when(chords)  # mere names are what a plan lays out
         return cls(
             chords=chords if follows else None,
+            plans=plans,
             drums=recordable(drums, "drums"),
             tune=recordable(tune, "tune"),
         )
 
     def left_of(self, score: Mapping[str, Any]) -> dict[str, Any]:
         """Return the score settings that are not chords at their times, whose tempo is that of their bars."""
-        return dict(score) if self.chords is None else {**score, "chords": None, "tempo": None}
+        if self.chords is None:
+            return dict(score)
+        return {**score, "chords": None, "tempo": score["tempo"] if self.plans else None}
 
     def added_to(self, request: GenerationRequest, *, tempo: float | None) -> GenerationRequest:
-        """`request`, which follows all that was given."""
+        """`request`, which follows all that was given.
+
+        Args:
+            tempo: of chords in bars; None for the one that the words name.
+        """
         from audiocraft.workflows.controls import with_chords
         from audiocraft.workflows.origins import with_followed
 
         if self.chords is not None:
+            from audiocraft.music.reading import read
+
+            tempo = tempo or read(request.prompt_at(0, 0.0) or "").tempo
             controls = with_chords(request.controls, self.chords, tempo=tempo, duration=request.duration)
             request = replace(request, controls=controls)
         if self.drums is not None:

@@ -48,14 +48,18 @@ class Explainer:
 
     def expected(self, request: GenerationRequest, row: int) -> Understanding:
         """Return what will become of one row of a request whose seeds are known."""
-        from audiocraft.music.planning import make_plan
+        from audiocraft.music.timed_chords import plan_around
 
         seed = (request.seeds or ())[row]
         plan = None
         if self._facts is not None and "plan" in self._facts.takes:
             plan = request.plans[row] if request.plans is not None else None
-            plan = plan or make_plan(
-                request.prompt_at(row, 0.0), duration=request.duration, seed=seed, score=request.score
+            plan = plan or plan_around(
+                request.prompt_at(row, 0.0),
+                request.controls.chords,
+                duration=request.duration,
+                seed=seed,
+                score=request.score,
             )
         return self.of(request, row, seed=seed, plan=plan)
 

@@ -31,7 +31,7 @@ from audiocraft.generation.session import Session
 from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder, fitting_codes
 from audiocraft.models.loaders import load_decoder
-from audiocraft.music.closing import last_bar
+from audiocraft.music.closing import closing, last_bar
 from audiocraft.types import ScorePlan
 from audiocraft.utils.devices import HostQueue
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
@@ -338,6 +338,11 @@ class GeneratorModel(ABC):
         most = frames.shape[-1] if prepared.decode_whole else round(self.max_duration * self.frame_rate)
         parts = frames.split(max(1, most), dim=-1)
         return torch.cat([*(audio.push(part) for part in parts), audio.finish()], dim=-1).clone()
+
+
+def ended(plan: ScorePlan | None, request: GenerationRequest) -> ScorePlan | None:
+    """Return `plan` with its last bar on the tonic, where the request ends so."""
+    return plan if plan is None or request.ending is None else closing(plan, duration=request.duration)
 
 
 def _ending(request: GenerationRequest, plan: ScorePlan | None) -> Ending:

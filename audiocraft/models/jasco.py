@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audiocraft.audio.convert import convert_audio
-from audiocraft.audio.salience import melody_salience
 from audiocraft.checkpoints.facts import vocabulary_called
 from audiocraft.checkpoints.families import family_called
 from audiocraft.checkpoints.jsonfile import read_json
@@ -23,6 +20,7 @@ from audiocraft.generation import flow, windows
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.flow import FlowGuidance, FlowTask
+from audiocraft.generation.looping import joined_loop
 from audiocraft.generation.passes import steps_at_once
 from audiocraft.generation.progress import ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance
@@ -31,6 +29,7 @@ from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.latents import LatentCodec
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.flow_audio import kept_latents, prompt_latents
+from audiocraft.models.flow_conditions import controls_of, drums_of, plans_of, symbolic_of
 from audiocraft.models.flow_matching import FlowMatchingModel, flow_settings
 from audiocraft.models.generator import (
     Estimate,
@@ -38,19 +37,20 @@ from audiocraft.models.generator import (
     audio_bytes,
     check_memory,
     draw_seeds,
+    ended,
     samples_of,
 )
 from audiocraft.models.genmodel import BaseGenModel, seeds_for_callers_of_generate, was_seeded
 from audiocraft.models.loaders import load_flow
-from audiocraft.modules.conditioners import ConditioningAttributes, JascoCondConst, WavCondition
+from audiocraft.modules.conditioners import ConditioningAttributes
+from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.jasco_conditioners import ChordsEmbConditioner, DrumsConditioner, MelodyConditioner
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.chord_map import ChordMap, released_map
-from audiocraft.music.planning import ScoreSettings
-from audiocraft.types import SymbolicCondition
+from audiocraft.music.planning import ScoreSettings, plans_over_time
+from audiocraft.types import ScorePlan
 from audiocraft.utils.devices import usable_device
 
-CHORDS, DRUMS, MELODY = (JascoCondConst.CRD.value, JascoCondConst.DRM.value, JascoCondConst.MLD.value)
 CHORD_MAP = "assets/chord_to_index_mapping.pkl"
 """Where users of the original keep the map of chords; where it is not, the released map is taken."""
 _MAPS_BESIDE = ("chord_to_index_mapping.json", "chord_to_index_mapping.pkl")
@@ -150,7 +150,12 @@ class JASCO(BaseGenModel):
     def takes(self) -> frozenset[str]:
         kinds = {"chords": ChordsEmbConditioner, "drums": DrumsConditioner, "melody": MelodyConditioner}
         heard = {name for name, kind in kinds.items() if self._conditioner(kind) is not None}
-        return frozenset({"continuation", "keep", *heard})
+        return super().takes | {"continuation", "keep", *heard}
+
+    @property
+    def takes_plans(self) -> bool:
+        """Whether the model is told tempo, bars and key too, frame by frame. The original's are not."""
+        return PLAN in self.lm.condition_provider.conditioners
 
     def guidance_of(self, request: GenerationRequest) -> FlowGuidance:
         """Say how much each branch of guidance weighs, as asked or as suits this model."""
@@ -162,12 +167,22 @@ class JASCO(BaseGenModel):
     def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
         controls = self._checked(request)
         seeds = draw_seeds(request)
+        plans = self._plans(request, controls, seeds)
+        if request.loop and self.takes_plans:
+            for name in controls.given:
+                if name != "chords":  # those are in the plan, which begins a bar earlier
+                    raise InvalidInput(
+                        f"a loop follows chords; {name} would not be at their times", field=name
+                    )
+            known = replace(request, seeds=seeds, plans=plans, score=ScoreSettings(), controls=Controls())
+            return replace(self.prepare(joined_loop(known), decoder=decoder), plans=plans)
         samples_of(request, self.sample_rate)  # refuses what is too short for any audio
-        task = self._task(request, controls)
+        task = self._task(request, controls, plans, seeds)
         return self.ready(
             replace(request, score=ScoreSettings()),
             task,
             seeds=seeds,
+            plans=plans,
             decoder=decoder,
             decode_whole=len(task.windows) == 1,
         )
@@ -318,9 +333,40 @@ class JASCO(BaseGenModel):
         conditioners = self.lm.condition_provider.conditioners.values()
         return next((entry for entry in conditioners if isinstance(entry, kind)), None)
 
+    def _attributes(
+        self,
+        request: GenerationRequest,
+        controls: Controls,
+        plans: Sequence[ScorePlan | None],
+        seeds: Sequence[int],
+        frames: int,
+    ) -> list[list[ConditioningAttributes]]:
+        """Return what each row is told, for each entry of the schedule."""
+        wav = drums_of(controls, self._conditioner(DrumsConditioner), self.device)
+        schedule = request.schedule or ((0.0, ""),)
+        entries: list[list[ConditioningAttributes]] = [[] for _ in schedule]
+        for row, (plan, seed) in enumerate(zip(plans, seeds, strict=True)):
+            over_time = plans_over_time(
+                plan, schedule, duration=request.duration, seed=seed, score=request.score
+            )
+            for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
+                symbolic = symbolic_of(
+                    controls, ended(heard, request), chord_map=self.chord_map, frame_rate=self.frame_rate, frames=frames
+                )  # fmt: skip
+                text = self.heard_at(request, second)[row]
+                entry.append(
+                    ConditioningAttributes(text={"description": text}, wav=dict(wav), symbolic=symbolic)
+                )
+        return entries
+
     def _checked(self, request: GenerationRequest) -> Controls:
         """Return what `request` follows, or a refusal of what this model cannot follow."""
-        controls = self._controls(request)
+        controls = controls_of(
+            request,
+            name=self.name,
+            takes_plans=self.takes_plans,
+            melody=self._conditioner(MelodyConditioner),
+        )
         for name in controls.given:
             if name not in self.takes:
                 others = ", ".join(sorted(self.takes & {"chords", "drums", "melody"})) or "text alone"
@@ -332,7 +378,8 @@ class JASCO(BaseGenModel):
             )
         if request.style is not None:
             raise InvalidInput(f"model {self.name!r} takes no style", field="style")
-        if request.plans is not None and any(plan is not None for plan in request.plans):
+        planned = request.plans is not None and any(plan is not None for plan in request.plans)
+        if planned and not self.takes_plans:
             raise InvalidInput(
                 f"model {self.name!r} takes no plans; it takes chords at their times (controls)",
                 field="plans",
@@ -346,55 +393,20 @@ class JASCO(BaseGenModel):
             )
         return controls
 
-    def _controls(self, request: GenerationRequest) -> Controls:
-        """Return the controls of a request; a progression that it names, and a melody that it refers to, are such
-        too."""
-        controls, score = request.controls, request.score
-        if score.key is not None:
-            raise InvalidInput(f"model {self.name!r} is told no key: say it in the prompt", field="key")
-        if score.chords and controls.chords:
-            raise InvalidInput("chords are given twice, with their times and without", field="chords")
-        if score.chords:
-            if score.tempo is None:
-                raise InvalidInput(
-                    "chords without times last a bar each: say the tempo too, or when each of them begins",
-                    field="tempo",
-                )
-            bar = (score.beats_per_bar or 4) * 60 / score.tempo
-            count = int((request.duration - 1e-6) / bar) + 1
-            laid_out = ((score.chords[place % len(score.chords)], place * bar) for place in range(count))
-            controls = replace(controls, chords=tuple(laid_out))
-        elif score.tempo is not None or score.beats_per_bar is not None:
-            raise InvalidInput(
-                f"model {self.name!r} is told a tempo with chords only; else say it in the prompt",
-                field="tempo",
-            )
-        if request.reference_audio is not None:
-            controls = replace(controls, **self._melody_of(request))
-        return controls
+    def _plans(
+        self, request: GenerationRequest, controls: Controls, seeds: tuple[int, ...]
+    ) -> tuple[ScorePlan | None, ...]:
+        if not self.takes_plans:
+            return (None,) * len(request.prompts)
+        return tuple(ended(plan, request) for plan in plans_of(request, controls, seeds))
 
-    def _melody_of(self, request: GenerationRequest) -> Mapping[str, Any]:
-        """Return the melody of a recording that all rows refer to."""
-        conditioner = self._conditioner(MelodyConditioner)
-        wavs = [wav for wav in request.reference_audio or () if wav is not None]
-        if conditioner is None:
-            raise InvalidInput(f"model {self.name!r} takes no melody", field="reference_audio")
-        if request.controls.melody is not None:
-            raise InvalidInput("a melody is given twice, as audio and as pitches", field="reference_audio")
-        if not wavs:
-            return {}
-        same = all(first.shape == then.shape and torch.equal(first, then) for first, then in pairwise(wavs))
-        if not same or request.reference_sample_rate is None:
-            raise InvalidInput(
-                "all rows of a request follow the same melody; make a request for each",
-                field="reference_audio",
-            )
-        salience, rate = melody_salience(
-            wavs[0].float(), request.reference_sample_rate, pitches=conditioner.dim
-        )
-        return {"melody": salience, "melody_frame_rate": rate}
-
-    def _task(self, request: GenerationRequest, controls: Controls) -> FlowTask:
+    def _task(
+        self,
+        request: GenerationRequest,
+        controls: Controls,
+        plans: Sequence[ScorePlan | None],
+        seeds: Sequence[int],
+    ) -> FlowTask:
         total = windows.frames_of(request.duration, self.frame_rate)
         prompt = prompt_latents(self.latents, request, total, self.device)
         known, kept = kept_latents(self.latents, request, total, self.device)
@@ -403,15 +415,7 @@ class JASCO(BaseGenModel):
         if total > context:
             windows.stride_of(stride, self.max_duration)
         changes = [round(second * self.frame_rate) for second, _ in request.schedule[1:]]
-        symbolic, wav = self._symbolic(controls, total), self._drums(controls)
-        schedule = request.schedule or ((0.0, ""),)
-        first, *later = [
-            [
-                ConditioningAttributes(text={"description": text}, wav=dict(wav), symbolic=dict(symbolic))
-                for text in self.heard_at(request, second)
-            ]
-            for second, _ in schedule
-        ]
+        first, *later = self._attributes(request, controls, plans, seeds, total)
         return FlowTask(
             attributes=first,
             later=tuple(zip(changes, later, strict=True)),
@@ -429,36 +433,6 @@ class JASCO(BaseGenModel):
             known=known,
             kept=kept,
         )
-
-    def _symbolic(self, controls: Controls, total: int) -> dict[str, SymbolicCondition]:
-        """Return chords and melody, frame by frame; names that are missing are conditions that nobody gives."""
-        found: dict[str, SymbolicCondition] = {}
-        if controls.chords:
-            numbers = self.chord_map.frames(controls.chords, frame_rate=self.frame_rate, count=total)
-            found[CHORDS] = SymbolicCondition(frame_chords=torch.tensor(numbers, device="cpu"))
-        if controls.melody is not None:
-            melody = controls.melody.float().cpu()
-            seconds = (torch.arange(total, device="cpu") + 0.5) / self.frame_rate
-            places = (seconds * controls.melody_frame_rate).long()
-            stretched = melody[:, places.clamp(max=melody.shape[1] - 1)]
-            found[MELODY] = SymbolicCondition(melody=stretched * (places < melody.shape[1]))
-        return found
-
-    def _drums(self, controls: Controls) -> dict[str, WavCondition]:
-        conditioner: DrumsConditioner | None = self._conditioner(DrumsConditioner)
-        if conditioner is None:
-            return {}
-        rate = conditioner.sample_rate
-        if controls.drums is None or controls.drums_sample_rate is None:
-            silence = torch.zeros(1, 1, 1, device=self.device)
-            return {
-                DRUMS: WavCondition(
-                    silence, torch.zeros(1, dtype=torch.long, device="cpu"), [rate], [None], [None]
-                )
-            }
-        wav = convert_audio(controls.drums.float(), controls.drums_sample_rate, rate, 1)
-        length = torch.tensor([wav.shape[-1]], device="cpu")
-        return {DRUMS: WavCondition(wav[None].to(self.device), length, [rate], [None], [0.0])}
 
 
 def _latents_of(codec: CompressionModel, lm: FlowMatchingModel) -> LatentCodec:

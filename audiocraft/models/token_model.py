@@ -31,21 +31,19 @@ from audiocraft.models.generator import (
     audio_bytes,
     check_memory,
     draw_seeds,
+    ended,
     samples_of,
 )
 from audiocraft.models.genmodel import BaseGenModel
 from audiocraft.models.lm import LMModel
 from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_generator
+from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.packing import precision_of
-from audiocraft.music.closing import closing
 from audiocraft.music.denying import wording_of
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
-
-PLAN = "plan"
-"""The condition that carries a ScorePlan, in models that have it."""
 
 _WORKING_SPACE = 64 * 2**20  # activations of a part of a prefill, and of a piece of audio
 
@@ -305,7 +303,7 @@ class TokenModel(BaseGenModel):
                 )
                 for row, seed in enumerate(seeds)
             )
-        return tuple(_ended(plan, request) for plan in plans)
+        return tuple(ended(plan, request) for plan in plans)
 
     def _attributes(
         self, request: GenerationRequest, plans: Sequence[ScorePlan | None], seeds: Sequence[int]
@@ -330,7 +328,7 @@ class TokenModel(BaseGenModel):
                     joint_embed=references.joint_embed_conditions(self.lm, prompt, self.device),
                 )
                 if self.takes_plans:
-                    attributes.symbolic[PLAN] = SymbolicCondition(plan=_ended(heard, request))
+                    attributes.symbolic[PLAN] = SymbolicCondition(plan=ended(heard, request))
                 if wavs:
                     attributes.wav[references.REFERENCE] = wavs[row]
                 entry.append(attributes)
@@ -355,11 +353,6 @@ class TokenModel(BaseGenModel):
                 )
             rows.append(codes)
         return torch.cat(rows)
-
-
-def _ended(plan: ScorePlan | None, request: GenerationRequest) -> ScorePlan | None:
-    """`plan` with its last bar on the tonic, where the request ends so."""
-    return plan if plan is None or request.ending is None else closing(plan, duration=request.duration)
 
 
 def _check_prompt(frames: int, total: int, seconds: float, request: GenerationRequest) -> None:

@@ -19,6 +19,7 @@ TimedChord = tuple[str, float]
 _AGAIN = ("%", "/", "-", ".")
 """What stands in a bar, or in a place of one, for what was there before."""
 _TIMED = re.compile(r"(?P<chord>\S+?)[:@](?P<second>\d+(?:\.\d+)?)\s*s?$")
+_FILES = (".lab", ".txt", ".mid", ".midi")
 _QUALITIES = {
     "maj": "", "": "", "min": "m", "7": "7", "maj7": "maj7", "min7": "m7", "minmaj7": "mmaj7", "dim": "dim",
     "dim7": "dim7", "hdim7": "m7b5", "aug": "aug", "sus2": "sus2", "sus4": "sus4", "maj6": "6", "min6": "m6",
@@ -51,6 +52,15 @@ def read_chords(
     if path.suffix.lower() in (".lab", ".txt") and path.suffix:
         return read_labels(path)
     return typed_chords(text, tempo=tempo, beats_per_bar=beats_per_bar, duration=duration)
+
+
+def says_when(text: str) -> bool:
+    """Return whether a text of chords says when they begin: it names a file, has times or bars."""
+    return (
+        Path(text).suffix.lower() in _FILES
+        or "|" in text
+        or any(_TIMED.fullmatch(word) for word in re.split(r"[\s,;]+", text.strip()) if word)
+    )
 
 
 def typed_chords(

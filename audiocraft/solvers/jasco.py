@@ -22,6 +22,7 @@ from audiocraft.models.builders import build_flow, hear_drums
 from audiocraft.models.codecs.latents import LatentCodec
 from audiocraft.models.flow_matching import FlowMatchingModel
 from audiocraft.modules.conditioners import JascoCondConst
+from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.jasco_conditioners import DrumsConditioner, MelodyConditioner
 from audiocraft.solvers import components, lm_steps
 from audiocraft.solvers.accumulation import gradients
@@ -39,7 +40,6 @@ from audiocraft.solvers.tracking import Averager, MetricValues
 from audiocraft.types import ConditioningAttributes, ConditionType, SymbolicCondition
 
 CHORDS, DRUMS, MELODY = (JascoCondConst.CRD.value, JascoCondConst.DRM.value, JascoCondConst.MLD.value)
-PLAN = "plan"
 _EULER_STEPS = 30
 """Of the samples of a run."""
 _MEASURED = 500

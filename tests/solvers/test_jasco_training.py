@@ -58,7 +58,7 @@ def test_export_is_a_model(run: Path, codec_run: Path, tmp_path: Path) -> None:
     export(codec_run, tmp_path / "codec")
     folder = export(run, tmp_path / "flow", codec=str(tmp_path / "codec"))
     model = JASCO.get_pretrained(str(folder), device="cpu")
-    assert model.takes == {"continuation", "keep", "chords", "drums", "melody"}
+    assert model.takes == {"continuation", "keep", "plan", "chords", "drums", "melody"}
     request = GenerationRequest(
         prompts=("tone number 1",), duration=1.0, seeds=(1,), flow=FlowSettings(steps=2),
         controls=Controls(chords=(("Am", 0.0), ("F", 0.5))),

@@ -17,6 +17,9 @@ from audiocraft.modules.conditioners.base import BaseConditioner
 from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.types import ScorePlan, SymbolicCondition
 
+PLAN = "plan"
+"""The name of plans among the symbolic conditions."""
+
 # Grid lines, in lines per beat, whose exact place inside a frame is given: beats, eighths, sixteenths.
 # A 25 Hz frame lasts 40 ms, which is audible as timing, so a bare "there is a beat in this frame" is too coarse.
 GRID = (1, 2, 4)

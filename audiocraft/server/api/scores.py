@@ -16,6 +16,7 @@ from audiocraft.music import continuing
 from audiocraft.music.continuing import going_on, where_new
 from audiocraft.music.looping import whole_bars
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time, progression_of
+from audiocraft.music.timed_chords import plan_around
 from audiocraft.music.understanding import Understanding, understand
 from audiocraft.server.api.schemas import ChordBody, GenerationBody, Kind, PlanBody, SectionBody
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound
@@ -86,7 +87,7 @@ def understood_of(
     text = ", ".join(part for part in (body.prompt, first[1]) if part)
     score, plan = score_of(body), plan_of_body(body)
     if plan is None and "plan" in facts.takes:
-        plan = make_plan(text, duration=body.duration, seed=body.seed or 0, score=score)
+        plan = plan_around(text, body.timed_chords, duration=body.duration, seed=body.seed or 0, score=score)
     found = understand(
         text, duration=body.duration, seed=body.seed, score=score, plan=plan, later=[said for _, said in later],
         vocabulary=facts.vocabulary,

@@ -1,0 +1,145 @@
+"""A flow that is told plans: tempo, bars, chords and key; of words, of score settings, or around chords at times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audiocraft.checkpoints.facts import find_facts
+from audiocraft.cli.main import main
+from audiocraft.engine.engine import Engine
+from audiocraft.engine.model_cache import ModelCache
+from audiocraft.errors import InvalidInput
+from audiocraft.generation.controls import Controls
+from audiocraft.generation.looping import as_loop
+from audiocraft.generation.request import FlowSettings, GenerationRequest
+from audiocraft.models import JASCO
+from audiocraft.models.loaders import load_model
+from audiocraft.music.planning import ScoreSettings, make_plan
+from audiocraft.workflows.render import read_recipe
+
+from ..tiny_flow import drums, written
+
+PATIENCE = 120
+WORDS = "folk in A minor, 120 bpm"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("models") / "jasco-planned", plans=True)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> JASCO:
+    loaded = load_model(folder)
+    assert isinstance(loaded, JASCO)
+    return loaded
+
+
+def request(**settings: Any) -> GenerationRequest:
+    plain = GenerationRequest(prompts=(WORDS,), duration=1.9, seeds=(3,), flow=FlowSettings(steps=2))
+    return replace(plain, **settings)
+
+
+def test_it_says_so(model: JASCO, folder: Path) -> None:
+    facts = find_facts(str(folder))
+    assert facts is not None
+    assert {"plan", "chords", "drums", "melody"} <= (model.takes & facts.takes)
+    assert model.takes_plans
+
+
+def test_words_become_a_plan(model: JASCO) -> None:
+    result = model.run(request())
+    plan = make_plan(WORDS, duration=1.9, seed=3)
+    assert plan is not None and result.plans == (plan,)
+    assert torch.equal(model.run(request(plans=(plan,))).audio, result.audio)
+    faster = model.run(request(score=ScoreSettings(tempo=90)))
+    assert faster.plans[0] is not None and faster.plans[0].tempo == 90
+    assert not torch.equal(faster.audio, result.audio)
+
+
+def test_no_words_no_plan(model: JASCO) -> None:
+    assert model.run(request(prompts=(None,))).plans == (None,)
+
+
+def test_chords_at_their_times_stand_in_the_plan(model: JASCO) -> None:
+    chords = (("C", 0.0), ("G", 1.0))
+    result = model.run(request(controls=Controls(chords=chords), prompts=("calm piece",)))
+    plan = result.plans[0]
+    assert plan is not None and plan.chords == ((0.0, "C"), (1.0, "G"))
+    assert plan.tempo == 120 and plan.key in ("C major", "G major")  # a chord lasts two beats
+    assert not torch.equal(result.audio, model.run(request(prompts=("calm piece",))).audio)
+    with pytest.raises(InvalidInput, match="chords are given twice"):
+        model.run(request(controls=Controls(chords=chords), score=ScoreSettings(chords=("C",))))
+
+
+def test_rows_have_plans_of_their_own_and_are_as_alone(model: JASCO) -> None:
+    prompts = (WORDS, "polka in D major, 150 bpm")
+    both = model.run(request(prompts=prompts, seeds=(3, 4)))
+    for row, (prompt, seed) in enumerate(zip(prompts, (3, 4), strict=True)):
+        alone = model.run(request(prompts=(prompt,), seeds=(seed,)))
+        assert torch.equal(alone.audio[0], both.audio[row]) and alone.plans[0] == both.plans[row]
+
+
+def test_an_engine_makes_the_same(model: JASCO, folder: Path) -> None:
+    engine = Engine(ModelCache(), max_rows=12)
+    seeds, alone = (3, 4), [model.run(request(seeds=(seed,))) for seed in (3, 4)]
+    tickets = [
+        engine.submit(request(seeds=(seed,)), model=str(folder), on_event=lambda event: None)
+        for seed in seeds
+    ]
+    for ticket, expected in zip(tickets, alone, strict=True):
+        result = ticket.result(PATIENCE)
+        assert torch.allclose(result.audio, expected.audio, atol=2e-5) and result.plans == expected.plans
+    engine.close()
+
+
+def test_windows_hear_the_plan_where_they_are(model: JASCO) -> None:
+    """A window is two seconds, so the chord is another in the second one alone."""
+    chords = Controls(chords=(("C", 0.0), ("F", 2.4)))
+    other = Controls(chords=(("C", 0.0), ("B", 2.4)))
+    one, two = (model.run(request(duration=3.0, controls=each)).audio for each in (chords, other))
+    assert not torch.equal(one, two)
+
+
+def test_loops_and_cadences(model: JASCO) -> None:
+    asked = as_loop(request(score=ScoreSettings(tempo=180)), 1)
+    assert model.run(asked).audio.shape[-1] == round(asked.duration * 24000)
+    with pytest.raises(InvalidInput, match="drums would not be at their times"):
+        model.run(replace(asked, controls=Controls(drums=drums(), drums_sample_rate=24000)))
+    ended = model.run(request(duration=4.0, ending="cadence"))
+    assert ended.plans[0] is not None and ended.plans[0].chords[-1][1] == "Am"
+
+
+@pytest.mark.parametrize(
+    ("typed", "chords"),
+    [
+        (["--chords", "Am F"], ["Am", "F"]),
+        (["--chords", "Am|F"], ["Am", "F"]),
+        (["--chords", "Am:0 F:2"], ["Am", "F"]),
+    ],
+)
+def test_the_command_line(folder: Path, tmp_path: Path, typed: list[str], chords: list[str]) -> None:
+    """Chords as names, in bars at the tempo of the words, and at times: two seconds each, at 120 bpm."""
+    out = tmp_path / "a.wav"
+    words = [
+        "generate",
+        "folk, 120 bpm",
+        "-m",
+        str(folder),
+        "-d",
+        "4",
+        "--seed",
+        "1",
+        "-o",
+        str(out),
+        "--quiet",
+    ]
+    assert main([*words, *typed, "--flow-steps", "2"]) == 0
+    plan = read_recipe(out).plan
+    assert plan is not None and plan.tempo == 120
+    assert [symbol for _, symbol in plan.chords][:2] == chords
