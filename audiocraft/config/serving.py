@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from audiocraft.errors import ConfigError
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+_MAY_BE_ZERO = frozenset(
+    {
+        "port",
+        "workers",
+        "worker_nice",
+        "lease.drain_seconds",
+        "queue.min_free_bytes",
+        "queue.idempotency_seconds",
+        "queue.kept_seconds",
+        "webhook.first_delay",
+    }
+)
+"""Settings for which nothing is something."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -160,6 +175,10 @@ class ServingConfig:
             raise ConfigError(
                 f"a server holds 0 or 1 worker, got {self.workers}; run `audiocraft worker` for more"
             )
+        for name, value in _numbers(self):
+            if not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+                least = "0 or more" if name in _MAY_BE_ZERO else "more than 0"
+                raise ConfigError(f"{name} must be {least}, got {value:g}")
         if self.lease.heartbeat * 2 > self.lease.seconds:
             raise ConfigError("a lease must last at least two heartbeats")
 
@@ -181,6 +200,16 @@ class ServingConfig:
     @property
     def blob_dir(self) -> Path:
         return Path(self.data_dir).resolve() / "files"
+
+
+def _numbers(record: object, of: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the numbers of a record and of those in it, by name."""
+    for entry in fields(record):  # type: ignore[arg-type]
+        value, name = getattr(record, entry.name), of + entry.name
+        if is_dataclass(value):
+            yield from _numbers(value, f"{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, value
 
 
 def _words(text: str) -> tuple[str, ...]:

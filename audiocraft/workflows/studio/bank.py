@@ -54,6 +54,14 @@ class Stinger:
     plan: ScorePlan
 
 
+def check_format(audio_format: str) -> None:
+    """Refuse a format that loops are not written in, before anything is made."""
+    if audio_format not in AUDIO_FORMATS:
+        raise InvalidInput(
+            f"loops are written as {', '.join(AUDIO_FORMATS)}, not {audio_format!r}", field="audio_format"
+        )
+
+
 def export_bank(
     folder: Path,
     music: LayeredMusic,
@@ -72,10 +80,7 @@ def export_bank(
         audio_format: ogg (which Godot streams), wav or flac.
         watermark: the name of what marks all files; None: nothing does.
     """
-    if audio_format not in AUDIO_FORMATS:
-        raise InvalidInput(
-            f"loops are written as {', '.join(AUDIO_FORMATS)}, not {audio_format!r}", field="audio_format"
-        )
+    check_format(audio_format)
     names = {name: f"music/{slug(name)}.{audio_format}" for name in music.layers}
     marks = marks_of(music.plan)
     spare = _spare_db(music, states)

@@ -18,7 +18,7 @@ from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.loaders import load_model
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.studio.ambience import UNREPEATED_S, Ambience, make_ambience
-from audiocraft.workflows.studio.bank import Stinger, export_bank
+from audiocraft.workflows.studio.bank import Stinger, check_format, export_bank
 from audiocraft.workflows.studio.dynamic import (
     LEVELS,
     GamePiece,
@@ -217,6 +217,7 @@ class GameAudioSystem:
         Args:
             environments: of the ambiences; None is the locations, but for neutral.
         """
+        check_format(audio_format)
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         states = [

@@ -149,6 +149,12 @@ def test_a_bank_says_what_is_in_it(tmp_path: Path, audio_format: str, places: li
     assert all(math.isfinite(state["gain_db"]) for state in bank["states"])
 
 
+def test_a_format_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="written as ogg, wav, flac, not 'xyz'"):
+        system(tmp_path / "kept").export(tmp_path / "bank", audio_format="xyz")
+    assert not (tmp_path / "bank").exists()
+
+
 def test_the_godot_resource_names_what_is_there(tmp_path: Path) -> None:
     path = system(tmp_path / "kept").export(
         tmp_path / "bank", ["forest"], environments=[], stingers={"danger": "drums"}
