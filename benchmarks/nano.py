@@ -33,8 +33,7 @@ from audiocraft.data.synthesis.instruments import INSTRUMENTS
 from audiocraft.errors import AudioCraftError
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.metrics import coding, following, instruments, listening
-from audiocraft.models import MusicGen
-from audiocraft.models.loaders import load_compression_model
+from audiocraft.models.loaders import load_compression_model, load_model
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHEET_ROWS = 8
@@ -56,7 +55,9 @@ def arguments() -> argparse.Namespace:
         "--prompts", type=int, default=60, help="held-out prompts for music; 0 leaves this part out"
     )
     parser.add_argument("--codec", default="nano", help="name or path of the codec")
-    parser.add_argument("--model", default="nano", help="name or path of the music model")
+    parser.add_argument(
+        "--model", default="musicgen-nano", help="any model of music: a name, a folder, or a file"
+    )
     parser.add_argument(
         "--corpus", type=Path, default=REPOSITORY / "runs" / "corpus", help="a rendered corpus"
     )
@@ -102,7 +103,7 @@ def measure_codecs(model: Any, examples: Sequence[clips.Example], console: Conso
 def generate(
     model: Any, examples: Sequence[clips.Example], seed: int
 ) -> tuple[list[Audio], list[Any], float]:
-    """(wavs, codes, seconds taken); batches of prompts, each with its own seed."""
+    """(wavs, codes where it makes any, seconds taken); batches of prompts, each with its own seed."""
     wavs: list[Audio] = []
     codes: list[Any] = []
     start = time.perf_counter()
@@ -116,7 +117,7 @@ def generate(
         result = model.run(request)
         audio = codec.resampled(result.audio.mean(1).float().cpu(), model.sample_rate, clips.SAMPLE_RATE)
         wavs += list(audio.numpy())
-        codes += [row.cpu().numpy() for row in result.codes]
+        codes += [] if result.codes is None else [row.cpu().numpy() for row in result.codes]
     return wavs, codes, time.perf_counter() - start
 
 
@@ -193,7 +194,7 @@ def measure_music(
     result: dict[str, Any] = {"faults": faults}
     if model is not None:
         outputs, codes, seconds = generate(model, examples, options.seed)
-        heard = listening.listen(ears, outputs, codes, model.frame_rate)
+        heard = listening.listen(ears, outputs, codes or None, model.frame_rate)
         rows["model"] = following.score(heard, examples)
         rows["model, other prompts (chance)"] = following.chance(heard, examples)
         faults["model"] = following.faults(heard)
@@ -224,7 +225,7 @@ def main() -> None:
     codec_model = try_load(lambda: load_compression_model(options.codec), f"codec {options.codec!r}", console)
     model = None
     if options.prompts > 0:
-        model = try_load(lambda: MusicGen.get_pretrained(options.model), f"model {options.model!r}", console)
+        model = try_load(lambda: load_model(options.model), f"model {options.model!r}", console)
     coder: Coder | None = None
     if codec_model is not None:
         neural = codec.neural(codec_model)

@@ -17,9 +17,11 @@ WIDTH, RATE = 96, 24000
 
 def tiny(dim: int = 16, *, plans: bool = False) -> FlowConfig:
     """A flow over the latents of the bundled codec, which is told everything that the original's are, or plans too."""
+    more = {"decoding": {"flow_steps": 3}} if plans else {}
     plan = {"plan": {"model": "score", "score": {"frame_rate": 25, "dim": 8}}} if plans else {}
     return FlowConfig.select(
         {
+            **more,
             "lm_model": "flow_matching",
             "transformer_lm": {
                 "dim": dim, "num_heads": 2, "num_layers": 2, "flow_dim": WIDTH,

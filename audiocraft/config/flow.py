@@ -13,6 +13,7 @@ from audiocraft.config.conditioning import (
     GuidanceConfig,
 )
 from audiocraft.config.decode import Count, Share, decode
+from audiocraft.config.settings import FLOWS
 from audiocraft.errors import ConfigError
 
 _OF_TOKENS = ("n_q", "card", "emb_lr", "two_step_cfg", "causal")
@@ -72,6 +73,17 @@ class FlowTransformerConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FlowDecodingConfig:
+    """How a flow is followed where a request does not say.
+
+    Args:
+        flow_steps: equal steps of its solver.
+    """
+
+    flow_steps: Count = FLOWS["flow_steps"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FlowConfig:
     """This record says everything a flow is built from, and how it meets its codec.
 
@@ -79,6 +91,7 @@ class FlowConfig:
         compression_model_latent_mean: of a latent's values, which the network sees at mean 0 and deviation 1.
         compression_model_latent_std: their deviation.
         max_duration: seconds that it makes at once.
+        decoding: how it is followed, where it was made for something else than what suits any flow.
     """
 
     lm_model: Literal["flow_matching"] = "flow_matching"
@@ -94,6 +107,7 @@ class FlowConfig:
     compression_model_latent_std: float = 1.0
     compression_model_framerate: float | None = None
     max_duration: float = 10.0
+    decoding: FlowDecodingConfig = FlowDecodingConfig()
 
     def __post_init__(self) -> None:
         self.classifier_free_guidance.check_no_negative_coef("a flow")

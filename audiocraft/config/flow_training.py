@@ -13,7 +13,7 @@ from audiocraft.config.conditioning import (
     GuidanceConfig,
 )
 from audiocraft.config.decode import encode
-from audiocraft.config.flow import FlowConfig, FlowTransformerConfig
+from audiocraft.config.flow import FlowConfig, FlowDecodingConfig, FlowTransformerConfig
 from audiocraft.config.training import SolverConfig, TokenCacheConfig
 
 
@@ -24,6 +24,7 @@ class JascoSolverConfig(SolverConfig):
     Args:
         compression_model_latent_mean: of the latents' values; None: measured on the clips that are trained on.
         compression_model_latent_std: their deviation, likewise.
+        decoding: how the exported model is followed where a request does not say.
     """
 
     lm_model: Literal["flow_matching"]
@@ -36,6 +37,7 @@ class JascoSolverConfig(SolverConfig):
     compression_model_latent_mean: float | None = None
     compression_model_latent_std: float | None = None
     compression_model_framerate: float | None = None
+    decoding: FlowDecodingConfig = FlowDecodingConfig()
     cache: TokenCacheConfig = TokenCacheConfig()
 
     @property

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiocraft.checkpoints.families import ModelFamily, Release
+from audiocraft.config.decode import decode
+from audiocraft.config.flow import FlowDecodingConfig
 from audiocraft.config.settings import FLOWS
+from audiocraft.errors import ConfigError
 from audiocraft.families._kinds import LANGUAGE_MODEL, NON_COMMERCIAL
 
 TAKES = frozenset({"continuation", "keep"})
@@ -16,8 +19,13 @@ def _recognises(config: Mapping[str, Any]) -> bool:
     return config.get("lm_model") == "flow_matching"
 
 
-def _settings(_config: Mapping[str, Any]) -> Mapping[str, Any]:
-    return FLOWS
+def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a flow is followed where a request does not say: as its file declares, else as suits any."""
+    try:
+        own = decode(FlowDecodingConfig, config.get("decoding") or {}, where="decoding")
+    except ConfigError:  # loading it will say what is wrong
+        own = FlowDecodingConfig()
+    return {**FLOWS, "flow_steps": own.flow_steps}
 
 
 def _released(name: str, *takes: str) -> Release:

@@ -22,13 +22,14 @@ class FlowSettings:
 
     Args:
         solver: "euler", "midpoint" and "heun" take `steps` equal steps; "dopri5" takes as many as its tolerances ask.
-        steps: of the fixed ones; euler looks at the network once in each, the others twice.
+        steps: of the fixed ones; euler looks at the network once in each, the others twice. None is what the model was
+            made for, 25 where it does not say.
         rtol: of dopri5, the error of a step relative to the latents.
         atol: of dopri5, the error of a step that is always allowed.
     """
 
     solver: Literal["euler", "midpoint", "heun", "dopri5"] = FLOWS["flow_solver"]
-    steps: int = FLOWS["flow_steps"]
+    steps: int | None = None
     rtol: float = FLOWS["flow_rtol"]
     atol: float = FLOWS["flow_atol"]
 
@@ -37,8 +38,9 @@ class FlowSettings:
             raise InvalidInput(
                 f"flow solver {self.solver!r} is not one of {', '.join(FLOW_SOLVERS)}", field="flow.solver"
             )
-        check_whole(self.steps, "flow steps", "flow.steps")
-        if not 1 <= self.steps <= MOST_FLOW_STEPS:
+        if self.steps is not None:
+            check_whole(self.steps, "flow steps", "flow.steps")
+        if not 1 <= self.fixed_steps <= MOST_FLOW_STEPS:
             raise InvalidInput(
                 f"flow steps must lie between 1 and {MOST_FLOW_STEPS}, got {self.steps}", field="flow.steps"
             )
@@ -48,3 +50,9 @@ class FlowSettings:
                 raise InvalidInput(
                     f"flow {name} must lie between {FINEST:g} and 1, got {value:g}", field=f"flow.{name}"
                 )
+
+    @property
+    def fixed_steps(self) -> int:
+        """Return the equal steps, of a solver that takes such."""
+        steps: int = FLOWS["flow_steps"] if self.steps is None else self.steps
+        return steps

@@ -58,11 +58,11 @@ def integrate(start: Tensor, field: Field, settings: FlowSettings, session: Sess
 
 def evaluations(settings: FlowSettings) -> int:
     """Return steps that progress counts in advance: those that are fixed, else a guess."""
-    return settings.steps if settings.solver != "dopri5" else 20
+    return settings.fixed_steps if settings.solver != "dopri5" else 20
 
 
 def _fixed(state: Tensor, field: Field, settings: FlowSettings, session: Session) -> Path:
-    step_of, count = _STEPS[settings.solver], settings.steps
+    step_of, count = _STEPS[settings.solver], settings.fixed_steps
     for step in session.steps(0, count):
         time = torch.full((len(state),), step / count, device=state.device)
         state = yield from step_of(state, time, 1 / count, field)

@@ -23,7 +23,7 @@ from audiocraft.generation.flow import FlowGuidance, FlowTask
 from audiocraft.generation.looping import joined_loop
 from audiocraft.generation.passes import steps_at_once
 from audiocraft.generation.progress import ProgressCallback
-from audiocraft.generation.request import GenerationRequest, Guidance
+from audiocraft.generation.request import FlowSettings, GenerationRequest, Guidance
 from audiocraft.generation.session import Session
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.latents import LatentCodec
@@ -66,6 +66,7 @@ class JASCO(BaseGenModel):
 
     Args:
         chords_mapping_path: a map of chords to numbers, as JSON or as the pickle of the original.
+        flow_steps: equal steps of a flow that is followed without any that are asked for; None: what suits any.
         kwargs: `name`, `compression_model`, `lm`, `max_duration` of `BaseGenModel`.
     """
 
@@ -79,9 +80,11 @@ class JASCO(BaseGenModel):
         chords_mapping_path: str | Path = CHORD_MAP,
         *,
         latents: LatentCodec | None = None,
+        flow_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.flow_steps = flow_steps
         self.latents = latents or _latents_of(self.compression_model, self.lm)
         self.chord_map = _chord_map(chords_mapping_path)
         self.duration = self.max_duration
@@ -120,6 +123,7 @@ class JASCO(BaseGenModel):
         model = JASCO(
             chords_mapping_path,
             latents=latents,
+            flow_steps=config.decoding.flow_steps,
             name=str(name),
             compression_model=latents.codec,
             lm=lm,
@@ -333,6 +337,14 @@ class JASCO(BaseGenModel):
         conditioners = self.lm.condition_provider.conditioners.values()
         return next((entry for entry in conditioners if isinstance(entry, kind)), None)
 
+    def _followed(self, request: GenerationRequest) -> FlowSettings:
+        """Return how the flow is followed, as asked or as suits this model. A step of Euler looks at the network
+        once, so two of them are worth one of the others."""
+        asked = request.flow
+        if asked.steps is not None or self.flow_steps is None:
+            return asked
+        return replace(asked, steps=self.flow_steps * (2 if asked.solver == "euler" else 1))
+
     def _attributes(
         self,
         request: GenerationRequest,
@@ -428,7 +440,7 @@ class JASCO(BaseGenModel):
             ),
             prompt=prompt,
             frame_rate=self.frame_rate,
-            settings=request.flow,
+            settings=self._followed(request),
             guidance=self.guidance_of(request),
             known=known,
             kept=kept,

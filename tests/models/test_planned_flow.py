@@ -52,6 +52,17 @@ def test_it_says_so(model: JASCO, folder: Path) -> None:
     assert model.takes_plans
 
 
+def test_it_is_followed_as_it_was_made_for(model: JASCO, folder: Path) -> None:
+    facts = find_facts(str(folder))
+    assert facts is not None and facts.settings is not None and facts.settings["flow_steps"] == 3
+
+    def made(**settings: Any) -> torch.Tensor:
+        return model.run(request(flow=FlowSettings(**settings))).audio
+
+    assert torch.equal(made(), made(steps=3)) and not torch.equal(made(), made(steps=2))
+    assert torch.equal(made(solver="euler"), made(solver="euler", steps=6))
+
+
 def test_words_become_a_plan(model: JASCO) -> None:
     result = model.run(request())
     plan = make_plan(WORDS, duration=1.9, seed=3)

@@ -229,11 +229,7 @@ def _with(
 
 
 def _is_said(request: GenerationRequest, name: str) -> bool:
-    return (
-        bool(request.masked.given)
-        if name == "decoding_steps"
-        else request.flow.steps != type(request.flow)().steps
-    )
+    return bool(request.masked.given) if name == "decoding_steps" else request.flow.steps is not None
 
 
 def _has_diffusion(model: GeneratorModel) -> bool:
