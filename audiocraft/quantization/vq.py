@@ -197,3 +197,15 @@ def leaky_sum(x: Tensor, share: float, held: Tensor | None = None) -> tuple[Tens
         total = share * total + frame
         sums.append(total)
     return torch.stack(sums, dim=-1), total
+
+
+def leaky_difference(x: Tensor, share: float, held: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Takes from each frame of x [B, D, T] its share of the frame before it -> [B, D, T], whose `leaky_sum` is x, and
+    the last frame [B, D]. T is 1 or more.
+
+    Args:
+        held: the frame before the first one; None for zero.
+    """
+    first = torch.zeros_like(x[..., 0]) if held is None else held
+    before = torch.cat([first.unsqueeze(-1), x[..., :-1]], dim=-1)
+    return x - share * before, x[..., -1]

@@ -16,7 +16,7 @@ from audiocraft.checkpoints.families import default_of, release_called, target
 from audiocraft.errors import InvalidInput
 from audiocraft.models.codecs.streaming_decode import StreamDecoder, must_check
 from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
-from audiocraft.quantization.vq import ResidualVectorQuantizer, leaky_sum
+from audiocraft.quantization.vq import ResidualVectorQuantizer, leaky_difference, leaky_sum
 
 # Seconds after which what a recurrent layer remembers changes no sample that matters.
 _MEMORY_S = 4.0
@@ -330,6 +330,21 @@ class EncodecModel(CompressionModel):
         if not isinstance(self.quantizer, ResidualVectorQuantizer) or not self.quantizer.prediction:
             return latent
         return leaky_sum(latent, self.quantizer.prediction)[0] if latent.shape[-1] else latent
+
+    def left_to_say(self, frames: Tensor, held: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Turn frames [B, D, T] as `encode_latent` gives them, quantised or not, into what the decoder takes: with
+        prediction, what each adds to the frame before it. The inverse of what `decoder_frames` adds up.
+
+        Args:
+            held: what the call for the frames before gave; None at the beginning.
+        Returns:
+            [B, D, T], and what the next call takes.
+        """
+        if not isinstance(self.quantizer, ResidualVectorQuantizer) or not self.quantizer.prediction:
+            return frames, None
+        return (
+            leaky_difference(frames, self.quantizer.prediction, held) if frames.shape[-1] else (frames, held)
+        )
 
     def init_encode_state(self, batch_size: int) -> CodecState:
         """Make a fresh state for `encode_step`, which the caller owns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,8 +14,17 @@ from audiocraft.models.codecs.encodec import CompressionModel, EncodecModel
 from audiocraft.models.codecs.streaming_decode import StreamDecoder, fitting_codes
 
 
+@dataclass(slots=True)
+class LatentState:
+    """What a stream of latents has behind it: the state of the codec, and the last frame, for codecs that predict."""
+
+    codec: Any
+    held: Tensor | None = None
+
+
 class LatentCodec:
-    """An `AudioDecoder` of latents [B, D, T] that also encodes audio into them.
+    """An `AudioDecoder` of latents [B, D, T] that also encodes audio into them. A latent is all that a frame is, even
+    of a codec whose codes say only what the frame before does not.
 
     Args:
         codec: an EnCodec, or one of our own in its place; others keep no latents apart from their codes.
@@ -69,7 +79,8 @@ class LatentCodec:
         self._check(codes)
         if codes.shape[-1] == 0:
             return codes.new_zeros(len(codes), self.channels, 0)
-        made: Tensor = self.codec.decoder(codes * self.std + self.mean)
+        said, _ = self.codec.left_to_say(codes * self.std + self.mean)
+        made: Tensor = self.codec.decoder(said)
         return made
 
     def open_stream(self, batch_size: int = 1) -> StreamDecoder:
@@ -89,12 +100,13 @@ class LatentCodec:
     def parameters(self) -> Iterator[nn.Parameter]:
         return self.codec.parameters()
 
-    def init_decode_state(self, batch_size: int) -> Any:
-        return self.codec.init_decode_state(batch_size)
+    def init_decode_state(self, batch_size: int) -> LatentState:
+        return LatentState(self.codec.init_decode_state(batch_size))
 
-    def decode_step(self, codes: Tensor, state: Any, *, final: bool = False) -> Tensor:
+    def decode_step(self, codes: Tensor, state: LatentState, *, final: bool = False) -> Tensor:
         self._check(codes)
-        return self.codec.decode_latent_step(codes * self.std + self.mean, state, final=final)
+        said, state.held = self.codec.left_to_say(codes * self.std + self.mean, state.held)
+        return self.codec.decode_latent_step(said, state.codec, final=final)
 
     def _check(self, latents: Tensor) -> None:
         if latents.dim() != 3 or latents.shape[1] != self.dimension or not latents.is_floating_point():
