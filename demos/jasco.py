@@ -12,7 +12,7 @@ from listen import show
 from audiocraft.models import JASCO
 
 model = JASCO.get_pretrained("jasco-nano")
-model.set_generation_params(cfg_coef_all=3.0, cfg_coef_txt=0.0, euler=True, euler_steps=30)
+model.set_generation_params(cfg_coef_all=1.5, cfg_coef_txt=1.0, euler=True, euler_steps=30)
 torch.manual_seed(4)
 chords = [("Am", 0.0), ("F", 2.0), ("C", 4.0), ("G", 6.0)]
 wav = model.generate_music(["folk with guitar and bass, 120 bpm"], chords=chords, segment_duration=8)

@@ -17,7 +17,7 @@ WIDTH, RATE = 96, 24000
 
 def tiny(dim: int = 16, *, plans: bool = False) -> FlowConfig:
     """A flow over the latents of the bundled codec, which is told everything that the original's are, or plans too."""
-    more = {"decoding": {"flow_steps": 3}} if plans else {}
+    more = {"decoding": {"flow_steps": 3, "cfg_coef_txt": 0.5}} if plans else {}
     plan = {"plan": {"model": "score", "score": {"frame_rate": 25, "dim": 8}}} if plans else {}
     return FlowConfig.select(
         {

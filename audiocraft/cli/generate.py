@@ -67,6 +67,8 @@ audiocraft generate --from out.wav --seed 8 -d 20
 
 audiocraft generate "with drums" -m magnet-nano --keep 0-4,8-10 --from out.wav -o redone.wav
 
+audiocraft generate "rock, 100 bpm" -m jasco-nano --chords "Em|C|G|D" --drums beat.wav -o rock.wav
+
 audiocraft generate --plan plan.txt -o out.wav
 
 audiocraft generate "lofi beat, 84 bpm" --loop 4 -o loop.wav

@@ -78,9 +78,11 @@ class FlowDecodingConfig:
 
     Args:
         flow_steps: equal steps of its solver.
+        cfg_coef_txt: weight of the branch of guidance that hears the words alone.
     """
 
     flow_steps: Count = FLOWS["flow_steps"]
+    cfg_coef_txt: float = FLOWS["guidance_text"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
         own = decode(FlowDecodingConfig, config.get("decoding") or {}, where="decoding")
     except ConfigError:  # loading it will say what is wrong
         own = FlowDecodingConfig()
-    return {**FLOWS, "flow_steps": own.flow_steps}
+    return {**FLOWS, "flow_steps": own.flow_steps, "guidance_text": own.cfg_coef_txt}
 
 
 def _released(name: str, *takes: str) -> Release:
@@ -60,6 +60,7 @@ FAMILY = ModelFamily(
     # Releases carry the codec a second time, for those who hear drums through a copy of their own.
     carries="condition_provider.conditioners.self_wav.compression_model.model.",
     releases=(
+        Release(repo="jasco-nano"),
         _released("chords-drums-400M", "chords", "drums"),
         _released("chords-drums-1B", "chords", "drums"),
         _released("chords-drums-melody-400M", "chords", "drums", "melody"),

@@ -15,6 +15,7 @@ from audiocraft.checkpoints.facts import vocabulary_called
 from audiocraft.checkpoints.families import family_called
 from audiocraft.checkpoints.jsonfile import read_json
 from audiocraft.checkpoints.plain_pickle import load_plain_pickle
+from audiocraft.config.flow import FlowDecodingConfig
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import flow, windows
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
@@ -66,7 +67,7 @@ class JASCO(BaseGenModel):
 
     Args:
         chords_mapping_path: a map of chords to numbers, as JSON or as the pickle of the original.
-        flow_steps: equal steps of a flow that is followed without any that are asked for; None: what suits any.
+        decoding: how the flow is followed where a request does not say; None: as suits any.
         kwargs: `name`, `compression_model`, `lm`, `max_duration` of `BaseGenModel`.
     """
 
@@ -80,11 +81,11 @@ class JASCO(BaseGenModel):
         chords_mapping_path: str | Path = CHORD_MAP,
         *,
         latents: LatentCodec | None = None,
-        flow_steps: int | None = None,
+        decoding: FlowDecodingConfig | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.flow_steps = flow_steps
+        self.decoding = decoding or FlowDecodingConfig()
         self.latents = latents or _latents_of(self.compression_model, self.lm)
         self.chord_map = _chord_map(chords_mapping_path)
         self.duration = self.max_duration
@@ -123,7 +124,7 @@ class JASCO(BaseGenModel):
         model = JASCO(
             chords_mapping_path,
             latents=latents,
-            flow_steps=config.decoding.flow_steps,
+            decoding=config.decoding,
             name=str(name),
             compression_model=latents.codec,
             lm=lm,
@@ -165,7 +166,8 @@ class JASCO(BaseGenModel):
         """Say how much each branch of guidance weighs, as asked or as suits this model."""
         asked = request.guidance
         return FlowGuidance(
-            full=self.lm.cfg_coef if asked.coef is None else asked.coef, text=asked.coef_text or 0.0
+            full=self.lm.cfg_coef if asked.coef is None else asked.coef,
+            text=self.decoding.cfg_coef_txt if asked.coef_text is None else asked.coef_text,
         )
 
     def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
@@ -341,9 +343,10 @@ class JASCO(BaseGenModel):
         """Return how the flow is followed, as asked or as suits this model. A step of Euler looks at the network
         once, so two of them are worth one of the others."""
         asked = request.flow
-        if asked.steps is not None or self.flow_steps is None:
+        own = self.decoding.flow_steps
+        if asked.steps is not None or own == FlowDecodingConfig().flow_steps:
             return asked
-        return replace(asked, steps=self.flow_steps * (2 if asked.solver == "euler" else 1))
+        return replace(asked, steps=own * (2 if asked.solver == "euler" else 1))
 
     def _attributes(
         self,

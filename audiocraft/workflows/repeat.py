@@ -74,6 +74,9 @@ def varied(
             changed = replace(changed, **{name: value})
     score = ScoreSettings(**{name: changes[name] for name in _SCORE if name in changes})
     words = "prompt" in changes or "schedule" in changes
+    # Chords at their times are others than those that are asked for now, or would come at other places in the bar.
+    if score.chords or (score.given and plans and recipe.plan is not None):
+        changed = replace(changed, chords=())
     if not plans:
         changed, plan = replace(changed, plan=None), None
     else:

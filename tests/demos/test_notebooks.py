@@ -43,6 +43,7 @@ def test_every_bundled_kind_of_model_has_a_notebook() -> None:
         "continuation",
         "audiogen",
         "magnet",
+        "jasco",
         "encodec",
         "audioseal",
         "analysis",

@@ -16,7 +16,7 @@ from audiocraft.engine.model_cache import ModelCache
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.looping import as_loop
-from audiocraft.generation.request import FlowSettings, GenerationRequest
+from audiocraft.generation.request import FlowSettings, GenerationRequest, Guidance
 from audiocraft.models import JASCO
 from audiocraft.models.loaders import load_model
 from audiocraft.music.planning import ScoreSettings, make_plan
@@ -54,7 +54,10 @@ def test_it_says_so(model: JASCO, folder: Path) -> None:
 
 def test_it_is_followed_as_it_was_made_for(model: JASCO, folder: Path) -> None:
     facts = find_facts(str(folder))
-    assert facts is not None and facts.settings is not None and facts.settings["flow_steps"] == 3
+    assert facts is not None and facts.settings is not None
+    assert (facts.settings["flow_steps"], facts.settings["guidance_text"]) == (3, 0.5)
+    assert model.guidance_of(request()).weights == (2.0, 0.5, -1.5)
+    assert model.guidance_of(request(guidance=Guidance(coef_text=0.0))).weights == (2.0, 0.0, -1.0)
 
     def made(**settings: Any) -> torch.Tensor:
         return model.run(request(flow=FlowSettings(**settings))).audio
@@ -154,3 +157,9 @@ def test_the_command_line(folder: Path, tmp_path: Path, typed: list[str], chords
     plan = read_recipe(out).plan
     assert plan is not None and plan.tempo == 120
     assert [symbol for _, symbol in plan.chords][:2] == chords
+    again = tmp_path / "b.wav"
+    anew = ["--chords", "C G", "--tempo", "90"]
+    assert main(["generate", "--from", str(out), *anew, "-o", str(again), "--quiet"]) == 0
+    plan = read_recipe(again).plan
+    assert plan is not None and plan.tempo == 90
+    assert [symbol for _, symbol in plan.chords][:2] == ["C", "G"]
