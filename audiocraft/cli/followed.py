@@ -62,20 +62,36 @@ class Followed:
         """`request`, which follows all that was given.
 
         Args:
-            tempo: of chords in bars; None for the one that the words name.
+            tempo: of chords in bars; None for the one that the words name, or that a model with plans takes from them.
         """
         from audiocraft.workflows.controls import with_chords
         from audiocraft.workflows.origins import with_followed
 
         if self.chords is not None:
-            from audiocraft.music.reading import read
-
-            tempo = tempo or read(request.prompt_at(0, 0.0) or "").tempo
+            request, tempo = self._in_time(request, tempo)
             controls = with_chords(request.controls, self.chords, tempo=tempo, duration=request.duration)
             request = replace(request, controls=controls)
         if self.drums is not None:
             request = with_followed(request, self.drums, "drums")
         return request if self.tune is None else with_followed(request, self.tune, "tune")
+
+    def _in_time(
+        self, request: GenerationRequest, tempo: float | None
+    ) -> tuple[GenerationRequest, float | None]:
+        """Return the request and the tempo of its bars, which all rows share."""
+        from audiocraft.music.lead_sheet import has_bars
+        from audiocraft.music.planning import make_plan
+        from audiocraft.music.reading import read
+
+        text = request.prompt_at(0, 0.0) or ""
+        tempo = tempo or read(text).tempo
+        if tempo is not None or not self.plans or not has_bars(self.chords or ""):
+            return request, tempo
+        seed = (request.seeds or (0,))[0]
+        plan = make_plan(text, duration=request.duration, seed=seed, score=request.score)
+        if plan is None:
+            return request, None
+        return replace(request, score=replace(request.score, tempo=plan.tempo)), plan.tempo
 
     def files(self) -> tuple[FollowedFile, ...]:
         """Return the files, for the record."""

@@ -54,11 +54,16 @@ def read_chords(
     return typed_chords(text, tempo=tempo, beats_per_bar=beats_per_bar, duration=duration)
 
 
+def has_bars(text: str) -> bool:
+    """Return whether a text of chords divides them into bars."""
+    return Path(text).suffix.lower() not in _FILES and "|" in text
+
+
 def says_when(text: str) -> bool:
     """Return whether a text of chords says when they begin: it names a file, has times or bars."""
     return (
         Path(text).suffix.lower() in _FILES
-        or "|" in text
+        or has_bars(text)
         or any(_TIMED.fullmatch(word) for word in re.split(r"[\s,;]+", text.strip()) if word)
     )
 

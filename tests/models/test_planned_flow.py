@@ -129,6 +129,15 @@ def test_loops_and_cadences(model: JASCO) -> None:
     assert ended.plans[0] is not None and ended.plans[0].chords[-1][1] == "Am"
 
 
+def test_bars_have_the_tempo_that_the_words_suggest(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.wav"
+    words = ["generate", "calm folk", "-m", str(folder), "-d", "4", "--seed", "1", "-o", str(out), "--quiet"]
+    assert main([*words, "--chords", "Am|F", "--flow-steps", "1"]) == 0
+    plan = read_recipe(out).plan
+    assert plan is not None and 60 <= plan.tempo <= 96
+    assert plan.chords[1] == (pytest.approx(240 / plan.tempo), "F")
+
+
 @pytest.mark.parametrize(
     ("typed", "chords"),
     [
