@@ -117,7 +117,8 @@ def check_takes(name: str, takes: frozenset[str], what: str) -> None:
         if what in release.takes and not release.built_in
     ]
     way_out = f"; models that do: {', '.join(can[:4])}" if can else ""
-    raise InvalidInput(f"model {name!r} takes no {what}{other}{way_out}", field=what)
+    timed = " at their times" if what == "chords" else ""  # others may be told chords by a plan
+    raise InvalidInput(f"model {name!r} takes no {what}{timed}{other}{way_out}", field=what)
 
 
 def family_of(name: str | Path, *, kind: str | None = None) -> ModelFamily:

@@ -41,10 +41,12 @@ class Followed:
                 facts.check_takes("melody")
         follows = facts is not None and "chords" in facts.takes
         plans = facts is not None and "plan" in facts.takes
-        if follows and plans and chords is not None:
-            from audiocraft.music.lead_sheet import says_when
+        if facts is not None and chords is not None:
+            from audiocraft.music.lead_sheet import has_bars, says_when
 
-            follows = says_when(chords)  # mere names are what a plan lays out
+            if says_when(chords) and not has_bars(chords):
+                facts.check_takes("chords")
+            follows = follows and (not plans or says_when(chords))  # a plan lays out mere names
         return cls(
             chords=chords if follows else None,
             plans=plans,

@@ -129,6 +129,15 @@ def test_loops_and_cadences(model: JASCO) -> None:
     assert ended.plans[0] is not None and ended.plans[0].chords[-1][1] == "Am"
 
 
+def test_a_model_that_follows_no_times_names_one_that_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["generate", "folk", "-o", str(tmp_path / "a.wav"), "--quiet"]
+    assert main([*words, "--chords", "C:0 F:2"]) == 2
+    said = capsys.readouterr().err
+    assert "takes no chords at their times" in said and "jasco-nano" in said
+
+
 def test_bars_have_the_tempo_that_the_words_suggest(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.wav"
     words = ["generate", "calm folk", "-m", str(folder), "-d", "4", "--seed", "1", "-o", str(out), "--quiet"]

@@ -322,7 +322,8 @@ class GenerationBody(Strict, EffortBody):
         default_factory=list,
         description="Chords with times, for models that follow them: {at, chord}, [seconds, chord] or "
         "[chord, seconds]; each lasts until the next. Or a text: C:0 Am:2.5 says when they begin, and C | Am F | G7 "
-        "are bars, which come round again and need `bpm`. Or {midi}: a MIDI file in base64, a chord a beat.",
+        "are bars, which come round again and need `bpm`, or words that name a tempo. Or {midi}: a MIDI file in "
+        "base64, a chord a beat.",
         json_schema_extra={"anyOf": [{"type": "array"}, {"type": "string"}, OF_MIDI]},
     )
     bpm: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)] | None = Field(

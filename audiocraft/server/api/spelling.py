@@ -11,6 +11,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.music.lead_sheet import typed_chords
 from audiocraft.music.midi_file import MOST_BYTES, MidiNotes, parse_midi
 from audiocraft.music.midi_reading import chords_of, within
+from audiocraft.music.reading import read
 
 # What a field takes in place of its own form.
 OF_MIDI: dict[str, Any] = {
@@ -113,6 +114,8 @@ def chords_of_text(text: str, body: Mapping[str, Any]) -> tuple[tuple[str, float
             isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
         ):
             raise InvalidInput(f"they cannot be read while {name} is {value!r}")
+    if numbers["bpm"] is None and isinstance(body.get("prompt"), str):
+        numbers["bpm"] = read(body["prompt"][:MAX_PROMPT_CHARACTERS]).tempo
     duration = min(3600.0, numbers["duration"])
     if numbers["bpm"] is not None:
         numbers["bpm"] = min(400.0, max(20.0, numbers["bpm"]))  # what lies outside is refused as such

@@ -285,8 +285,8 @@ def _model_of(catalogue: Catalogue, body: GenerationBody) -> ModelFacts:
 
 def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
     """Refuse what is to be followed moment by moment, or kept, by a model that cannot."""
-    if body.chords and "chords" not in facts.takes:
-        raise InvalidInput(f"model {facts.name!r} takes no chords at their times", field="chords")
+    if body.chords:
+        facts.check_takes("chords")
     if facts.family is None:  # nobody knows before it is fetched
         return
     if body.keep and "keep" not in facts.takes:
@@ -296,10 +296,12 @@ def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
             field="keep",
         )
     if body.drums is not None and "drums" not in facts.takes:
-        raise InvalidInput(f"model {facts.name!r} follows no drums; JASCO does", field="drums")
+        raise InvalidInput(
+            f"model {facts.name!r} follows no drums; JASCO does, such as jasco-nano", field="drums"
+        )
     if (body.tune is not None or body.notes) and ("melody" not in facts.takes or "chords" not in facts.takes):
         raise InvalidInput(
-            f"model {facts.name!r} follows no notes one by one; JASCO with melody does",
+            f"model {facts.name!r} follows no notes one by one; JASCO with melody does, such as jasco-nano",
             field="tune" if body.tune is not None else "notes",
         )
 
