@@ -223,7 +223,8 @@ def extend(
 
 @app.command(
     epilog='Examples:\n\naudiocraft edit restyle song.wav "house with synth bass and drums"\n\n'
-    'audiocraft edit restyle song.wav "string quartet" --plan corrected.txt'
+    'audiocraft edit restyle song.wav "string quartet" --plan corrected.txt\n\n'
+    'audiocraft edit restyle song.wav "flute and piano" -m jasco-nano'
 )
 def restyle(
     file: File,
@@ -235,13 +236,17 @@ def restyle(
     takes: Annotated[
         int, typer.Option(help="Make so many, and keep the one in which the style is clearest.")
     ] = 1,
+    tune: Annotated[
+        bool, typer.Option("--tune/--no-tune", help="Keep its tune too, with jasco-nano, which follows one.")
+    ] = True,
     tempo: Tempo = None,
     model: options.PlanModel = "musicgen-nano",
     output: Output = None,
     as_json: options.Document = False,
     quiet: options.Silent = False,
 ) -> None:
-    """Play the tempo, bars and chords of a piece in another style."""
+    """Play the tempo, bars and chords of a piece in another style, and its tune with a model that follows one."""
+    from audiocraft.audio.files import audio_read
     from audiocraft.cli.plan import chart_for, check_takes_plans
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.loaders import load_model
@@ -251,9 +256,20 @@ def restyle(
 
     target = target_of(file, output, "restyled")
     check_takes_plans(model)
-    known = read_piece(file, tempo=tempo).plan if plan is None else chart_for(model, plan).plan()
+    chart = None if plan is None else chart_for(model, plan)
     check_takes_count(takes)
-    made = make(load_model(model), GenerationRequest(prompts=(prompt,), seeds=(seed,)), known, takes=takes)
+    if chart is None:
+        piece = read_piece(file, tempo=tempo)
+        known, heard = piece.plan, (piece.audio, piece.sample_rate)
+    else:
+        known, heard = chart.plan(), audio_read(file)
+    made = make(
+        load_model(model),
+        GenerationRequest(prompts=(prompt,), seeds=(seed,)),
+        known,
+        takes=takes,
+        tune_of=heard if tune else None,
+    )
     write_piece(target, made.audio[0], made.sample_rate, title=prompt)
     facts = {
         "tempo": known.tempo,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from audiocraft.audio.files import audio_read, audio_write
 from audiocraft.checkpoints.facts import find_facts
 from audiocraft.cli.main import main
 from audiocraft.engine.engine import Engine
@@ -20,6 +21,7 @@ from audiocraft.generation.request import FlowSettings, GenerationRequest, Guida
 from audiocraft.models import JASCO
 from audiocraft.models.loaders import load_model
 from audiocraft.music.planning import ScoreSettings, make_plan
+from audiocraft.workflows.editing.styles import restyle
 from audiocraft.workflows.render import read_recipe
 
 from ..tiny_flow import drums, written
@@ -127,6 +129,25 @@ def test_loops_and_cadences(model: JASCO) -> None:
         model.run(replace(asked, controls=Controls(drums=drums(), drums_sample_rate=24000)))
     ended = model.run(request(duration=4.0, ending="cadence"))
     assert ended.plans[0] is not None and ended.plans[0].chords[-1][1] == "Am"
+
+
+def test_another_style_keeps_the_tune(folder: Path, model: JASCO, tmp_path: Path) -> None:
+    plan = make_plan(WORDS, duration=1.9, seed=3)
+    assert plan is not None
+    seconds = torch.arange(int(1.9 * 24000)) / 24000
+    tune = 0.3 * torch.sin(2 * torch.pi * 440 * seconds).view(1, -1)
+    asked = request(prompts=("calm flute",))
+    kept = restyle(model, asked, plan, tune_of=(tune, 24000))
+    assert kept.plans == (plan,) and not torch.equal(kept.audio, restyle(model, asked, plan).audio)
+    audio_write(tmp_path / "song.wav", tune, 24000, strategy="none", add_suffix=False)
+    (tmp_path / "plan.txt").write_text("tempo: 120 bpm\n\n| Am |\n", encoding="utf-8")
+    words = ["edit", "restyle", str(tmp_path / "song.wav"), "calm flute", "-m", str(folder), "--quiet"]
+    made = []
+    for name, more in (("a", []), ("b", ["--no-tune"])):
+        out = tmp_path / f"{name}.wav"
+        assert main([*words, "--plan", str(tmp_path / "plan.txt"), "-o", str(out), *more]) == 0
+        made.append(audio_read(out)[0])
+    assert made[0].shape == made[1].shape and not torch.equal(*made)
 
 
 def test_a_model_that_follows_no_times_names_one_that_does(

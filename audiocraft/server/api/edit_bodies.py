@@ -45,7 +45,7 @@ class EditBody(StudioBody):
     edit: EditKind = Field(
         description="redo makes `region` anew, extend adds bars `before` or `after` it, loop cuts `bars` out of it "
         "whose end leads into their beginning, end adds `bars` in which it comes to rest, and restyle plays its "
-        "tempo, bars and chords as `prompt` says."
+        "tempo, bars and chords as `prompt` says, and its tune with a model that follows plans and tunes."
     )
     audio: AudioInput = Field(description="The piece.")
     prompt: PromptText = Field(default="", description="What is new; by default the words of the piece.")

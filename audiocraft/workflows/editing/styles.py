@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
+from audiocraft.audio.salience import melody_salience
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, GenerationResult
@@ -38,6 +40,7 @@ def restyle(
     plan: ScorePlan,
     *,
     takes: int = 1,
+    tune_of: tuple[Tensor, int] | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> GenerationResult:
@@ -46,6 +49,8 @@ def restyle(
     Args:
         takes: of each row, of which the one is kept that has tempo, key and chords of the plan and the style of the
             words most clearly (`workflows.quality`).
+        tune_of: the piece [C, N] and its rate, whose tune is kept too by a model that follows plans and tunes; others
+            have no use for it.
 
     Raises:
         InvalidInput: the model takes no plans, so it would keep nothing.
@@ -56,6 +61,9 @@ def restyle(
             field="model",
         )
     asked = restyled(request, plan)
+    if tune_of is not None and "melody" in model.takes and model.follows_flow:
+        salience, rate = melody_salience(tune_of[0].float().mean(0, keepdim=True), tune_of[1])
+        asked = replace(asked, controls=replace(asked.controls, melody=salience, melody_frame_rate=rate))
     if takes == 1:
         return model.run(asked, progress=progress, cancel=cancel)
     made = [one.take.result for one in best_of(model, asked, takes, progress=progress, cancel=cancel)]

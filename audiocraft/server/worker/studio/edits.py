@@ -48,7 +48,7 @@ def make_edit(work: StudioWork) -> StudioResult:
     model = work.model(body.model, told)
     request = GenerationRequest(prompts=(body.prompt or None,), seeds=(body.seed,))
     if body.edit == "restyle":
-        result = restyle(model, request, plan, cancel=work.cancel)
+        result = restyle(model, request, plan, tune_of=(audio, rate), cancel=work.cancel)
         return StudioResult(audio=result.audio[0], sample_rate=result.sample_rate, plan=plan)
     edited = _edited(work, body, model, request, Source(audio=audio, sample_rate=rate, plan=plan))
     start, end = (round(at / rate, 6) for at in edited.changed)
