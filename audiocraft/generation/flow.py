@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from audiocraft.generation.computations import Computation, GenerationCoroutine, SharedComputation
+from audiocraft.generation.guidance import opposite
 from audiocraft.generation.ode import evaluations, integrate
 from audiocraft.generation.passes import in_passes
 from audiocraft.generation.protocols import RowAttributes
@@ -120,9 +121,9 @@ class GuidedFlow:
         cls, network: FlowNetwork, attributes: RowAttributes, guidance: FlowGuidance, frames: int
     ) -> GuidedFlow:
         """Embed what the branches hear, together: as in training, what is not there reads as what its batch has in its
-        place, such as silence beside drums."""
+        place, such as silence beside drums. The branch that hears nothing hears what a row denies."""
         asked = list(attributes)
-        heard = (asked, unconditional(asked, ("wav", "joint_embed", "symbolic")), unconditional(asked))
+        heard = (asked, unconditional(asked, ("wav", "joint_embed", "symbolic")), opposite(asked))
         chosen = [(w, part) for w, part in zip(guidance.weights, heard, strict=True) if w != 0.0]
         conditions = network.embed([row for _, part in chosen for row in part], frames)
         return cls(network, len(asked), tuple(weight for weight, _ in chosen), conditions)

@@ -48,6 +48,7 @@ from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.jasco_conditioners import ChordsEmbConditioner, DrumsConditioner, MelodyConditioner
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.chord_map import ChordMap, released_map
+from audiocraft.music.denying import wording_of
 from audiocraft.music.planning import ScoreSettings, plans_over_time
 from audiocraft.types import ScorePlan
 from audiocraft.utils.devices import usable_device
@@ -73,6 +74,7 @@ class JASCO(BaseGenModel):
 
     lm: FlowMatchingModel
     makes_codes = False
+    takes_negative = True
     family = "jasco"
     default_stride = windows.DEFAULT_STRIDE
 
@@ -368,9 +370,15 @@ class JASCO(BaseGenModel):
                 symbolic = symbolic_of(
                     controls, ended(heard, request), chord_map=self.chord_map, frame_rate=self.frame_rate, frames=frames
                 )  # fmt: skip
-                text = self.heard_at(request, second)[row]
+                wording = wording_of(request.prompt_at(row, second))
+                negative = ", ".join(filter(None, (request.negative, *wording.denied)))
                 entry.append(
-                    ConditioningAttributes(text={"description": text}, wav=dict(wav), symbolic=symbolic)
+                    ConditioningAttributes(
+                        text={"description": self.heard(wording.text, request) or None},
+                        negative={"description": self.heard(negative, request) or None},
+                        wav=dict(wav),
+                        symbolic=symbolic,
+                    )
                 )
         return entries
 
@@ -390,6 +398,12 @@ class JASCO(BaseGenModel):
             raise InvalidInput(
                 "guidance.coef_beta and coef_negative are for MusicGen; JASCO weighs the text with coef_text",
                 field="guidance",
+            )
+        if request.negative and self.guidance_of(request).weights[-1] == 0:
+            raise InvalidInput(
+                "this guidance compares with nothing, so it cannot lead away from a negative prompt; leave it out or "
+                "change it",
+                field="guidance.coef",
             )
         if request.style is not None:
             raise InvalidInput(f"model {self.name!r} takes no style", field="style")

@@ -131,6 +131,19 @@ def test_loops_and_cadences(model: JASCO) -> None:
     assert ended.plans[0] is not None and ended.plans[0].chords[-1][1] == "Am"
 
 
+def test_what_words_deny_is_led_away_from(model: JASCO) -> None:
+    """It is what the branch without conditions hears, and no word of it stands in what is asked for."""
+    plain = model.run(request()).audio
+    denied = model.run(request(negative="choir")).audio
+    assert not torch.equal(plain, denied)
+    assert torch.equal(model.run(request(prompts=(f"{WORDS}, no choir",))).audio, denied)
+    assert torch.equal(
+        model.run(request(negative="choir", prompts=(WORDS, WORDS), seeds=(3, 4))).audio[0], denied[0]
+    )
+    with pytest.raises(InvalidInput, match="compares with nothing"):
+        model.run(request(negative="choir", guidance=Guidance(coef=1.0, coef_text=0.0)))
+
+
 def test_another_style_keeps_the_tune(folder: Path, model: JASCO, tmp_path: Path) -> None:
     plan = make_plan(WORDS, duration=1.9, seed=3)
     assert plan is not None

@@ -287,6 +287,11 @@ def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
     """Refuse what is to be followed moment by moment, or kept, by a model that cannot."""
     if body.chords:
         facts.check_takes("chords")
+        if body.plan is not None and body.plan.chords and "plan" in facts.takes:
+            raise InvalidInput(
+                "chords are given twice, with their times and in the plan; leave one of them out",
+                field="chords",
+            )
     if facts.family is None:  # nobody knows before it is fetched
         return
     if body.keep and "keep" not in facts.takes:
