@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from audiocraft.audio.convert import convert_audio
 from audiocraft.audio.salience import melody_salience
+from audiocraft.checkpoints.jsonfile import read_json
+from audiocraft.checkpoints.plain_pickle import load_plain_pickle
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.modules.conditioners import JascoCondConst, WavCondition
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.jasco_conditioners import DrumsConditioner, MelodyConditioner
-from audiocraft.music.chord_map import ChordMap
+from audiocraft.music.chord_map import ChordMap, released_map
 from audiocraft.music.timed_chords import plan_around, with_chords
 from audiocraft.types import ScorePlan, SymbolicCondition
 
 CHORDS, DRUMS, MELODY = (JascoCondConst.CRD.value, JascoCondConst.DRM.value, JascoCondConst.MLD.value)
+
+CHORD_MAP = "assets/chord_to_index_mapping.pkl"
+"""Where users of the original keep the map of chords; where it is not, the released map is taken."""
 
 
 def controls_of(
@@ -136,3 +142,25 @@ def drums_of(
     wav = convert_audio(controls.drums.float(), controls.drums_sample_rate, rate, 1)
     length = torch.tensor([wav.shape[-1]], device="cpu")
     return {DRUMS: WavCondition(wav[None].to(device), length, [rate], [None], [0.0])}
+
+
+def chord_map_at(path: str | Path) -> ChordMap:
+    """Return the map of chords at `path`; the released one where the original's default path is not there."""
+    place = Path(path)
+    if not place.is_file():
+        if str(path) == CHORD_MAP:
+            return released_map()
+        raise InvalidInput(f"there is no map of chords at {path}", field="chords_mapping_path")
+    table = read_json(place) if place.suffix == ".json" else load_plain_pickle(place)
+    return ChordMap.of(table, source=str(path))
+
+
+def check_matrix(matrix: Any, bins: int, frames: float) -> None:
+    """Refuse a melody of another shape than [bins, frames], by the name that it has in `generate_music`."""
+    shape = list(getattr(matrix, "shape", ()))
+    if len(shape) != 2 or shape[0] != bins or abs(shape[1] - frames) > 1:
+        raise InvalidInput(
+            f"melody_salience_matrix must be [{bins}, {round(frames)}], pitches and frames of the piece, got "
+            f"{shape or repr(matrix)}",
+            field="melody_salience_matrix",
+        )

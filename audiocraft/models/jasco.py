@@ -13,8 +13,6 @@ from torch import Tensor
 
 from audiocraft.checkpoints.facts import vocabulary_called
 from audiocraft.checkpoints.families import family_called
-from audiocraft.checkpoints.jsonfile import read_json
-from audiocraft.checkpoints.plain_pickle import load_plain_pickle
 from audiocraft.config.flow import FlowDecodingConfig
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import flow, windows
@@ -30,7 +28,15 @@ from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.codecs.latents import LatentCodec
 from audiocraft.models.codecs.streaming_decode import AudioDecoder
 from audiocraft.models.flow_audio import kept_latents, prompt_latents
-from audiocraft.models.flow_conditions import controls_of, drums_of, plans_of, symbolic_of
+from audiocraft.models.flow_conditions import (
+    CHORD_MAP,
+    check_matrix,
+    chord_map_at,
+    controls_of,
+    drums_of,
+    plans_of,
+    symbolic_of,
+)
 from audiocraft.models.flow_matching import FlowMatchingModel, flow_settings
 from audiocraft.models.generator import (
     Estimate,
@@ -47,14 +53,11 @@ from audiocraft.modules.conditioners import ConditioningAttributes
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.jasco_conditioners import ChordsEmbConditioner, DrumsConditioner, MelodyConditioner
 from audiocraft.modules.packing import precision_of
-from audiocraft.music.chord_map import ChordMap, released_map
 from audiocraft.music.denying import wording_of
 from audiocraft.music.planning import ScoreSettings, plans_over_time
 from audiocraft.types import ScorePlan
 from audiocraft.utils.devices import usable_device
 
-CHORD_MAP = "assets/chord_to_index_mapping.pkl"
-"""Where users of the original keep the map of chords; where it is not, the released map is taken."""
 _MAPS_BESIDE = ("chord_to_index_mapping.json", "chord_to_index_mapping.pkl")
 _STRIDE = 0.6  # of the window: the rest is heard again by the next one
 _ACTIVATIONS = 16  # vectors of a step's width that a pass has at once
@@ -89,7 +92,7 @@ class JASCO(BaseGenModel):
         super().__init__(**kwargs)
         self.decoding = decoding or FlowDecodingConfig()
         self.latents = latents or _latents_of(self.compression_model, self.lm)
-        self.chord_map = _chord_map(chords_mapping_path)
+        self.chord_map = chord_map_at(chords_mapping_path)
         self.duration = self.max_duration
         known = self._conditioner(ChordsEmbConditioner)
         if known is not None and self.chord_map.card > known.card:
@@ -275,7 +278,7 @@ class JASCO(BaseGenModel):
         if iopaint_wav is not None:
             raise InvalidInput("iopaint_wav is read by no model; leave it out", field="iopaint_wav")
         if melody_salience_matrix is not None:
-            _check_matrix(melody_salience_matrix, melody_bins, segment_duration * frame_rate)
+            check_matrix(melody_salience_matrix, melody_bins, segment_duration * frame_rate)
         if isinstance(drums_wav, Tensor) and drums_wav.dim() == 3 and len(drums_wav) == 1:
             drums_wav = drums_wav[0]
         controls = Controls(
@@ -474,30 +477,9 @@ def _latents_of(codec: CompressionModel, lm: FlowMatchingModel) -> LatentCodec:
     )
 
 
-def _chord_map(path: str | Path) -> ChordMap:
-    """Return the map of chords at `path`; the released one where the original's default path is not there."""
-    place = Path(path)
-    if not place.is_file():
-        if str(path) == CHORD_MAP:
-            return released_map()
-        raise InvalidInput(f"there is no map of chords at {path}", field="chords_mapping_path")
-    table = read_json(place) if place.suffix == ".json" else load_plain_pickle(place)
-    return ChordMap.of(table, source=str(path))
-
-
 def _texts(descriptions: Any) -> tuple[str | None, ...]:
     if isinstance(descriptions, str) or not isinstance(descriptions, Iterable):
         raise InvalidInput(
             f"descriptions must be a list of texts, got {descriptions!r}", field="descriptions"
         )
     return tuple(descriptions)
-
-
-def _check_matrix(matrix: Any, bins: int, frames: float) -> None:
-    shape = list(getattr(matrix, "shape", ()))
-    if len(shape) != 2 or shape[0] != bins or abs(shape[1] - frames) > 1:
-        raise InvalidInput(
-            f"melody_salience_matrix must be [{bins}, {round(frames)}], pitches and frames of the piece, got "
-            f"{shape or repr(matrix)}",
-            field="melody_salience_matrix",
-        )
