@@ -2,7 +2,7 @@
 // the server's models use what suits them.
 
 import { $, adaptedName, calm, h, paintRange, pitch, seconds, sentence } from "./dom.js";
-import { ChordLane } from "./lane.js";
+import { ChordLane, namedTempo } from "./lane.js";
 import { decodersFor } from "./decoders.js";
 import { AudioSource } from "./source.js";
 import { draft, read, write } from "./store.js";
@@ -249,7 +249,7 @@ export class Composer {
     document.querySelectorAll("[data-needs]").forEach((field) => { field.hidden = !this._takes(field.dataset.needs) || kind === "sound"; });
     this._showSettings();
     $("strength").closest(".field").hidden = !this.model?.adapter;
-    this._lane.read(this._length, Number($("tempo").value));
+    this._lane.read(this._length, Number($("tempo").value) || namedTempo($("prompt").value));
     const changed = ["tempo", "key", "chords", "lane-text", "seed", "model", "strength", "decoder", ...Object.keys(SETTINGS), ...Object.keys(EFFORT)].filter((id) => $(id).value && !$(id).closest("[hidden]")).length + Object.keys(OWN).filter((id) => !this._isOwn(id) && this._has(id)).length;
     $("fine-summary").textContent = changed ? `${changed} changed` : "";
     $("reset").hidden = !changed;

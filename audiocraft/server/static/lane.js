@@ -8,6 +8,9 @@ const TIMED = /^(\S+?)[:@](\d+(?:\.\d+)?)s?$/;
 
 const rounded = (second) => Math.round(20 * second) / 20;
 
+/** The tempo that words name as a number, as in "folk, 96 bpm"; 0 where they name none. */
+export const namedTempo = (words) => Number(/(\d{2,3}(?:\.\d+)?)\s*bpm\b/i.exec(words)?.[1] ?? 0);
+
 /** The chords of a text -> [[second, name], …]: "C:0 Am:2.5", or bars such as "C | Am F", which last as long as `bar`
  * and come round again; without `bar` they share the piece. */
 export function chordsOfText(text, duration, bar) {

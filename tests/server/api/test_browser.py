@@ -309,6 +309,23 @@ def test_each_model_shows_its_own_settings(visit: Visit, engine: FakeEngine) -> 
     assert visit.page.is_hidden("#temperature") and visit.page.is_visible("#flow-steps")
 
 
+def test_bars_have_the_tempo_of_the_words(visit: Visit) -> None:
+    visit.page.fill("#duration", "8")
+    visit.page.click("#fine summary")
+    visit.page.select_option("#model", "flow")
+    visit.page.fill("#lane-text", "C | Am F")
+    visit.page.fill("#prompt", "folk, 120 bpm")
+    cells = visit.page.locator("#lane li")
+    assert [cells.nth(number).get_attribute("aria-valuenow") for number in range(6)] == [
+        "0",
+        "2",
+        "3",
+        "4",
+        "6",
+        "7",
+    ]
+
+
 def test_chords_are_typed_and_moved(visit: Visit, engine: FakeEngine) -> None:
     visit.page.fill("#duration", "8")
     visit.page.click("#fine summary")
