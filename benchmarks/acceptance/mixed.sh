@@ -3,5 +3,5 @@
 . "$(dirname "$0")/common.sh"
 for threads in 1 2; do
   echo "threads $threads"
-  $PY benchmarks/mixed.py --rounds "${ROUNDS:-5}" --threads $threads
+  $PY benchmarks/mixed.py --magnet magnet-nano --jasco jasco-nano --rounds "${ROUNDS:-5}" --threads $threads
 done
