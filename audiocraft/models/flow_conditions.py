@@ -111,12 +111,12 @@ def symbolic_of(
     controls: Controls, plan: ScorePlan | None, *, chord_map: ChordMap, frame_rate: float, frames: int
 ) -> dict[str, SymbolicCondition]:
     """Return plan, chords and melody of a piece of `frames` frames; names that are missing are conditions that nobody
-    gives."""
+    gives. The chords are those of the plan where there is one: it holds those of the controls, and how they end."""
     found: dict[str, SymbolicCondition] = {}
     chords = controls.chords
     if plan is not None:
         found[PLAN] = SymbolicCondition(plan=plan)
-        chords = chords or tuple((symbol, second - plan.start) for second, symbol in plan.chords)
+        chords = tuple((symbol, second - plan.start) for second, symbol in plan.chords)
     if chords:
         numbers = chord_map.frames(chords, frame_rate=frame_rate, count=frames)
         found[CHORDS] = SymbolicCondition(frame_chords=torch.tensor(numbers, device="cpu"))

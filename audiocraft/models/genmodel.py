@@ -19,6 +19,7 @@ from audiocraft.generation.progress import Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings, window_of
 from audiocraft.models.codecs.encodec import CompressionModel
 from audiocraft.models.generator import GeneratorModel, decode_rows
+from audiocraft.music.denying import wording_of
 from audiocraft.music.rewording import heard_words
 from audiocraft.music.translating import model_words
 from audiocraft.music.vocabulary import Vocabulary
@@ -112,9 +113,11 @@ class BaseGenModel(GeneratorModel):
             return text
         return heard_words(model_words(text), self.vocabulary)
 
-    def heard_at(self, request: GenerationRequest, second: float) -> list[str | None]:
-        """Return what each row hears of its prompt from `second` on."""
-        return [self.heard(request.prompt_at(row, second), request) for row in range(len(request.prompts))]
+    def words_at(self, request: GenerationRequest, row: int, second: float) -> tuple[str | None, str | None]:
+        """Return what a row hears of its words from `second` on, and what guidance leads it away from."""
+        wording = wording_of(request.prompt_at(row, second))
+        denied = ", ".join(filter(None, (request.negative, *wording.denied)))
+        return self.heard(wording.text, request) or None, self.heard(denied, request) or None
 
     @abstractmethod
     def set_generation_params(self, *args: object, **kwargs: object) -> None:

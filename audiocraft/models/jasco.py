@@ -53,8 +53,8 @@ from audiocraft.modules.conditioners import ConditioningAttributes
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.jasco_conditioners import ChordsEmbConditioner, DrumsConditioner, MelodyConditioner
 from audiocraft.modules.packing import precision_of
-from audiocraft.music.denying import wording_of
 from audiocraft.music.planning import ScoreSettings, plans_over_time
+from audiocraft.music.timed_chords import with_chords
 from audiocraft.types import ScorePlan
 from audiocraft.utils.devices import usable_device
 
@@ -370,15 +370,18 @@ class JASCO(BaseGenModel):
                 plan, schedule, duration=request.duration, seed=seed, score=request.score
             )
             for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
+                if controls.chords and plan is not None and heard is not None:
+                    # Later words may name other chords; those that are given at their times stay, and their key.
+                    heard = with_chords(replace(heard, key=plan.key), controls.chords)
+                known = ended(heard, request)
                 symbolic = symbolic_of(
-                    controls, ended(heard, request), chord_map=self.chord_map, frame_rate=self.frame_rate, frames=frames
-                )  # fmt: skip
-                wording = wording_of(request.prompt_at(row, second))
-                negative = ", ".join(filter(None, (request.negative, *wording.denied)))
+                    controls, known, chord_map=self.chord_map, frame_rate=self.frame_rate, frames=frames
+                )
+                text, negative = self.words_at(request, row, second)
                 entry.append(
                     ConditioningAttributes(
-                        text={"description": self.heard(wording.text, request) or None},
-                        negative={"description": self.heard(negative, request) or None},
+                        text={"description": text},
+                        negative={"description": negative},
                         wav=dict(wav),
                         symbolic=symbolic,
                     )

@@ -40,7 +40,6 @@ from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_generator
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.packing import precision_of
-from audiocraft.music.denying import wording_of
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
@@ -319,12 +318,10 @@ class TokenModel(BaseGenModel):
                 plan, schedule, duration=request.duration, seed=seed, score=request.score
             )
             for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
-                wording = wording_of(request.prompt_at(row, second))
-                prompt = self.heard(wording.text, request) or None
-                negative = ", ".join(filter(None, (request.negative, *wording.denied)))
+                prompt, negative = self.words_at(request, row, second)
                 attributes = ConditioningAttributes(
                     text={"description": prompt},
-                    negative={"description": self.heard(negative, request) or None},
+                    negative={"description": negative},
                     joint_embed=references.joint_embed_conditions(self.lm, prompt, self.device),
                 )
                 if self.takes_plans:

@@ -359,7 +359,8 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
             for row in range(len(attributes))
         ]
         return self.lm.generate(
-            None, list(attributes), max_gen_len=frames, noise=torch.stack(noise), cfg_coef_txt=0.0,
+            None, list(attributes), max_gen_len=frames, noise=torch.stack(noise),
+            cfg_coef_txt=self.config.decoding.cfg_coef_txt,
             cfg_coef_all=self.config.classifier_free_guidance.inference_coef, euler=True, euler_steps=_EULER_STEPS,
         )  # fmt: skip
 

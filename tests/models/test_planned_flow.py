@@ -93,6 +93,19 @@ def test_chords_at_their_times_stand_in_the_plan(model: JASCO) -> None:
         model.run(request(controls=Controls(chords=chords), score=ScoreSettings(chords=("C",))))
 
 
+def test_chords_at_their_times_outlast_later_words_and_end_as_asked(model: JASCO) -> None:
+    chords = Controls(chords=(("Dm", 0.0), ("A", 1.0)))
+    both = ((0.0, "calm, D minor"), (2.0, "calm, chords: C F"))
+    asked = request(duration=4.0, prompts=("",), schedule=both, controls=chords, ending="cadence")
+    prepared = model.prepare(asked)
+    for row in (prepared.task.attributes[0], prepared.task.later[0][1][0]):
+        plan, frames = row.symbolic["plan"].plan, row.symbolic["chords"].frame_chords
+        assert plan is not None and frames is not None
+        assert [symbol for _, symbol in plan.chords] == ["Dm", "A", "Dm"]
+        assert {int(one) for one in frames} == {model.chord_map.number(one) for one in ("Dm", "A")}
+        assert int(frames[-1]) == model.chord_map.number("Dm")
+
+
 def test_rows_have_plans_of_their_own_and_are_as_alone(model: JASCO) -> None:
     prompts = (WORDS, "polka in D major, 150 bpm")
     both = model.run(request(prompts=prompts, seeds=(3, 4)))
