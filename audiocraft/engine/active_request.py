@@ -82,7 +82,8 @@ class ActiveRequest:
         generation = self.model.generation(prepared, session)
         self._generation = ActiveGeneration(generation, self._take, self._end)
         self._stream = open_audio(prepared)
-        self._pacer = ChunkPacer(self._most, self._stream.delay_frames)
+        first = 1 if self.ticket.stream else self._most
+        self._pacer = ChunkPacer(self._most, self._stream.delay_frames, first=first)
         batch.add(self._generation)
 
     @property

@@ -83,11 +83,12 @@ class ChunkPacer:
 
     Args:
         delay: frames that the decoder holds back.
+        first: frames of the first chunk, beside those; where nobody waits for it, `most`.
     """
 
-    def __init__(self, most: int, delay: int | None) -> None:
+    def __init__(self, most: int, delay: int | None, *, first: int = 1) -> None:
         self._most = most
-        self._size = 1
+        self._size = min(first, most)
         self._held_back = delay or 0
         self._waiting: list[Tensor] = []
 
