@@ -214,7 +214,7 @@ def yaml_that_runs_a_command(folder: Path, codec: Checkpoint) -> Path:
 
 @case("not valid YAML|nested more deeply")
 def yaml_without_a_bottom(folder: Path, codec: Checkpoint) -> Path:
-    return released(folder, codec, **{"xp.cfg": "a: " + "[" * 3000 + "]" * 3000})
+    return released(folder, codec, **{"xp.cfg": "a: " + "[" * 100_000 + "]" * 100_000})
 
 
 @case("points to the address")

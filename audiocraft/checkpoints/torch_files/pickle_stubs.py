@@ -7,7 +7,7 @@ from typing import Any
 
 from audiocraft.errors import CheckpointError
 
-_MAX_NODES = 200_000
+_MAX_NODES = 20_000
 """Values in a configuration; lists that hold each other many times over are refused before memory ends."""
 
 

@@ -14,16 +14,32 @@ _REMOVED = ("spectral_norm_attn_iters", "spectral_norm_ff_iters", "residual_bala
             "layer_drop")  # fmt: skip
 
 
-_MAX_NODES = 200_000
+_MAX_NODES = 20_000
 """Values in a configuration: lists that hold each other many times over are refused before memory ends."""
+_DEEPEST = 64
+"""Levels of a configuration: the time that YAML takes to read grows with their square."""
 
 
 def read_release_config(text: str, *, source: str) -> dict[str, Any]:
     """Read `xp.cfg` as nested dicts; its `${a.b}` references are replaced and its old names renewed."""
     import yaml  # here, because most models do without
 
+    class ShallowLoader(yaml.SafeLoader):
+        """Reads plain values, up to a depth."""
+
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.depth += 1
+            if self.depth > _DEEPEST:
+                raise yaml.YAMLError(f"it is nested more deeply than {_DEEPEST} levels")
+            try:
+                return super().compose_node(parent, index)
+            finally:
+                self.depth -= 1
+
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, ShallowLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{source}: the configuration inside is not valid YAML: {reason}") from error
