@@ -20,10 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from audiocraft.models.loaders import load_model
+from audiocraft.models.loaders import load_compression_model, load_model
 from audiocraft.workflows.render import identity_of
 from benchmarks.edit_parts import endings, layers, loops, regions, words
-from benchmarks.edit_parts.ears import open_ear
+from benchmarks.edit_parts.ears import open_ear, open_style_ear
 from benchmarks.edit_parts.pieces import Ledger, Setup
 
 PARTS: Mapping[str, tuple[Callable[[Setup], dict[str, Any]], int]] = {
@@ -36,6 +36,8 @@ PARTS: Mapping[str, tuple[Callable[[Setup], dict[str, Any]], int]] = {
 }
 """What measures each part, and how many pieces its goals are stated for."""
 _FEW = 3
+CODEC = "nano"
+"""Ears hear clips as this codec plays them, which is nearer to what models make than the clips themselves."""
 
 
 def arguments() -> argparse.Namespace:
@@ -48,10 +50,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="as many pieces as the goals are stated for")
     parser.add_argument("--rows", type=int, default=8, help="pieces that are made at once")
     parser.add_argument(
-        "--corpus", type=Path, default=Path("runs/wide"), help="clips that the ear for drums learns from"
+        "--corpus", type=Path, default=Path("runs/wide"), help="clips that the ears learn from"
     )
     parser.add_argument(
-        "--ear", type=Path, default=Path("runs/edit/drums.safetensors"), help="where it is kept"
+        "--ear", type=Path, default=Path("runs/edit/drums.safetensors"), help="where that for drums is kept"
+    )
+    parser.add_argument(
+        "--style-ear",
+        type=Path,
+        default=Path("runs/edit/styles.safetensors"),
+        help="where that for styles is",
     )
     parser.add_argument("--takes", type=int, default=1, help="of each layer, and of pieces in another style")
     parser.add_argument("--out", type=Path, help="JSON file of what was found of each piece")
@@ -66,8 +74,11 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"unknown parts {', '.join(sorted(unknown))}; one of {', '.join(PARTS)}")
     model = load_model(options.model)
-    ear = functools.cache(lambda: open_ear(options.ear, options.corpus, model))
-    hears = options.ear.is_file() or options.corpus.is_dir()
+    codec = functools.cache(lambda: load_compression_model(CODEC))
+    ear = functools.cache(lambda: open_ear(options.ear, options.corpus, codec()))
+    style_ear = functools.cache(lambda: open_style_ear(options.style_ear, options.corpus, codec()))
+    teaches = options.corpus.is_dir()
+    hears = options.ear.is_file() or teaches
     ledger = Ledger(options.out, f"{identity_of(model).weights} seed {options.seed} rows {options.rows}")
     found = {}
     for name in names:
@@ -76,7 +87,8 @@ def main() -> None:
         started = time.perf_counter()
         if name == "words" and not hears:
             raise SystemExit(f"drums are heard by what {options.corpus} teaches: make it, or name --ear FILE")
-        setup = Setup(model, count, options.rows, options.seed, ear, ledger, options.takes, hears)
+        setup = Setup(model, count, options.rows, options.seed, ear, ledger, options.takes, hears,
+                      style_ear if teaches else None)  # fmt: skip
         found[name] = measure(setup)
         found[name]["seconds"] = round(time.perf_counter() - started, 1)
         print(name)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from audiocraft.metrics.instruments import Classifier
 from audiocraft.metrics.tempo import SAMPLE_RATE
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from benchmarks.edit_parts.ears import StyleEar
 
 STYLES = ("rock", "house", "funk", "pop", "jazz", "lofi hip hop", "folk", "techno")
 LEADS = ("piano", "acoustic guitar", "electric guitar", "strings", "synth pad", "organ")
@@ -61,6 +64,7 @@ class Setup:
         ledger: what was found before.
         takes: of each layer, and of each piece in another style.
         hears_drums: whether there is an ear for drums; without one nothing is said of them.
+        style_ear: for styles; None where no corpus teaches one.
     """
 
     model: GeneratorModel
@@ -71,6 +75,7 @@ class Setup:
     ledger: Ledger
     takes: int = 1
     hears_drums: bool = True
+    style_ear: Callable[[], StyleEar] | None = None
 
 
 def prompts(count: int, seed: int, *, drums: bool = True) -> list[str]:
