@@ -19,7 +19,8 @@ class Followed:
     """What a piece is to follow.
 
     Args:
-        chords: as they were typed, for a model that follows them; None where they are a matter of plans, or not given.
+        chords: as they were typed, for a model that follows them at their times; None where they are a progression for
+            a plan to lay out, or not given.
         plans: whether the model is told a tempo beside chords at their times.
     """
 
@@ -40,13 +41,14 @@ class Followed:
             if tune is not None:
                 facts.check_takes("melody")
         follows = facts is not None and "chords" in facts.takes
-        plans = facts is not None and "plan" in facts.takes
         if facts is not None and chords is not None:
-            from audiocraft.music.lead_sheet import has_bars, says_when
+            from audiocraft.music.lead_sheet import says_when
 
-            if says_when(chords) and not has_bars(chords):
+            at_times = says_when(chords)
+            if at_times:
                 facts.check_takes("chords")
-            follows = follows and (not plans or says_when(chords))  # a plan lays out mere names
+            follows = follows and (at_times or "plan" not in facts.takes)
+        plans = facts is not None and "plan" in facts.takes
         return cls(
             chords=chords if follows else None,
             plans=plans,
@@ -64,36 +66,40 @@ class Followed:
         """`request`, which follows all that was given.
 
         Args:
-            tempo: of chords in bars; None for the one that the words name, or that a model with plans takes from them.
+            tempo: of chords in bars; None for the one that the words name.
         """
         from audiocraft.workflows.controls import with_chords
         from audiocraft.workflows.origins import with_followed
 
         if self.chords is not None:
-            request, tempo = self._in_time(request, tempo)
-            controls = with_chords(request.controls, self.chords, tempo=tempo, duration=request.duration)
+            beat, beats_per_bar = self._bars(request, tempo)
+            controls = with_chords(
+                request.controls,
+                self.chords,
+                tempo=beat,
+                beats_per_bar=beats_per_bar,
+                duration=request.duration,
+            )
             request = replace(request, controls=controls)
         if self.drums is not None:
             request = with_followed(request, self.drums, "drums")
         return request if self.tune is None else with_followed(request, self.tune, "tune")
 
-    def _in_time(
-        self, request: GenerationRequest, tempo: float | None
-    ) -> tuple[GenerationRequest, float | None]:
-        """Return the request and the tempo of its bars, which all rows share."""
-        from audiocraft.music.lead_sheet import has_bars
-        from audiocraft.music.planning import make_plan
+    def _bars(self, request: GenerationRequest, tempo: float | None) -> tuple[float | None, int]:
+        """Return tempo and metre of the bars, which all rows share."""
+        from audiocraft.errors import InvalidInput
+        from audiocraft.music.lead_sheet import says_when
         from audiocraft.music.reading import read
 
-        text = request.prompt_at(0, 0.0) or ""
-        tempo = tempo or read(text).tempo
-        if tempo is not None or not self.plans or not has_bars(self.chords or ""):
-            return request, tempo
-        seed = (request.seeds or (0,))[0]
-        plan = make_plan(text, duration=request.duration, seed=seed, score=request.score)
-        if plan is None:
-            return request, None
-        return replace(request, score=replace(request.score, tempo=plan.tempo)), plan.tempo
+        told = [read(request.prompt_at(row, 0.0) or "") for row in range(len(request.prompts))]
+        found = {(tempo or one.tempo, one.beats_per_bar or 4) for one in told}
+        if len(found) > 1 and not says_when(self.chords or ""):
+            raise InvalidInput(
+                "the prompts have bars of different length, and all follow the same chords: say one --tempo for all, "
+                "or make them one after the other",
+                field="tempo",
+            )
+        return next(iter(found), (tempo, 4))
 
     def files(self) -> tuple[FollowedFile, ...]:
         """Return the files, for the record."""

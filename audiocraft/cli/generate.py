@@ -163,7 +163,7 @@ def _request(
     from audiocraft.generation.held_tones import longest_tone_of
     from audiocraft.generation.request import GenerationRequest, WindowSettings, records_of
     from audiocraft.music.planning import ScoreSettings
-    from audiocraft.music.reading import parse_chords
+    from audiocraft.music.progressions import parse_progression
     from audiocraft.types import StyleSettings
 
     settings = settings_of(manner.settings(), facts_of_model(model))
@@ -181,7 +181,7 @@ def _request(
         **records_of(settings),
         window=WindowSettings(stride=score.stride, level_anchor=score.level_anchor),
         schedule=schedule,
-        score=ScoreSettings(**{**told, "chords": parse_chords(chords) if chords is not None else ()}),
+        score=ScoreSettings(**{**told, "chords": parse_progression(chords) if chords is not None else ()}),
         style=None if manner.style_detail is None else StyleSettings(eval_q=manner.style_detail),
         negative=score.negative,
         **ends,

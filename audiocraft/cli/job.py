@@ -19,6 +19,7 @@ from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
     from audiocraft.audio.finishing import Finish
+    from audiocraft.checkpoints.facts import ModelFacts
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.generator import GeneratorModel
     from audiocraft.workflows.origins import Origin
@@ -119,6 +120,14 @@ def repeated(
     facts = find_facts(model)
     changes.update(settings_of(options, facts))
     plans = facts is None or not other_model or "plan" in facts.takes
+    if (
+        other_model
+        and plans
+        and facts is not None
+        and recipe.plan is not None
+        and "chords" not in facts.takes
+    ):
+        recipe = replace(recipe, chords=())  # the plan, which has them too, says them to such a model
     request, before = varied(
         recipe, changes, plans=plans, settings=facts.settings if facts is not None and other_model else None
     )
@@ -159,6 +168,12 @@ def repeated(
     )
 
 
+def _for_plans(recipe: Recipe, facts: ModelFacts) -> Recipe:
+    """Return `recipe` without the times of its chords, for a model that is told them by a plan alone."""
+    by_plan = recipe.plan is not None and "plan" in facts.takes and "chords" not in facts.takes
+    return replace(recipe, chords=()) if by_plan else recipe
+
+
 def _target(path: Path, recipe: Recipe, output: Path | None) -> tuple[Path, ...]:
     """Return where the repetition goes; nothing that is there already, unless it was named."""
     if output is None:
@@ -169,7 +184,7 @@ def _target(path: Path, recipe: Recipe, output: Path | None) -> tuple[Path, ...]
 def _changes(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options as changes of a recipe, but for the settings of its model; a refusal of those that cannot
     be one."""
-    from audiocraft.music.reading import parse_chords
+    from audiocraft.music.progressions import parse_progression
     from audiocraft.workflows.repeat import CHANGEABLE
 
     for name, option in _OTHER_AUDIO.items():
@@ -189,7 +204,7 @@ def _changes(options: Mapping[str, Any]) -> dict[str, Any]:
     if prompts:
         changes["prompt"] = as_text(prompts[0], "prompts")
     if "chords" in changes:
-        changes["chords"] = parse_chords(changes["chords"])
+        changes["chords"] = parse_progression(changes["chords"])
     if "schedule" in changes:
         changes["schedule"] = parse_schedule(changes["schedule"])
     unknown = sorted(changes.keys() - CHANGEABLE)

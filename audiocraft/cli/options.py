@@ -202,7 +202,7 @@ Chords = Annotated[
     str | None,
     typer.Option(
         metavar="'Am F C G'",
-        help="The chords, again and again; with models that follow them also bars ('C | Am F |', with --tempo), "
+        help="The chords, again and again, as names or in bars ('C | Am F |'); with models that follow them also "
         "times ('C:0 Am:2.5'), a .lab or a MIDI file.",
         rich_help_panel=_HOW,
     ),
@@ -375,9 +375,9 @@ class ScoreOptions:
     def settings(self) -> ScoreSettings:
         """Return them as score settings, which checks them."""
         from audiocraft.music.planning import ScoreSettings
-        from audiocraft.music.reading import parse_chords
+        from audiocraft.music.progressions import parse_progression
 
-        chords = () if self.chords is None else parse_chords(self.chords)
+        chords = () if self.chords is None else parse_progression(self.chords)
         return ScoreSettings(tempo=self.tempo, key=self.key, chords=chords)
 
 

@@ -127,13 +127,13 @@ def set_section(
     as_json: options.Document = False,
 ) -> None:
     """Change one section; only that is made again."""
-    from audiocraft.music.reading import parse_chords
+    from audiocraft.music.progressions import parse_progression
     from audiocraft.workflows.studio.project import SongLayer, read_song, write_song
 
     changes: dict[str, Any] = {
         "prompt": None if prompt is None else as_text(prompt, "prompt"),
         "bars": bars,
-        "chords": None if chords is None else parse_chords(chords),
+        "chords": None if chords is None else parse_progression(chords),
         "seed": seed,
         "transition": _transition(transition),
         "gain_db": gain,

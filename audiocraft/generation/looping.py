@@ -8,7 +8,8 @@ from audiocraft.audio.joints import LoopJoin
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.music.looping import bar_of, bars_in, led_in, whole_bars
-from audiocraft.music.planning import ScoreSettings, make_plan
+from audiocraft.music.planning import ScoreSettings
+from audiocraft.music.timed_chords import plan_around
 from audiocraft.types import ScorePlan
 
 _SAME_S = 1e-6
@@ -30,10 +31,7 @@ def as_loop(request: GenerationRequest, bars: int | None = None) -> GenerationRe
             raise InvalidInput(
                 "a loop needs a seed: its tempo, and so its length, are drawn with it", field="seeds"
             )
-        plans = tuple(
-            make_plan(request.prompt_at(row, 0.0), duration=request.duration, seed=seed, score=request.score)
-            for row, seed in enumerate(request.seeds)
-        )
+        plans = tuple(_planned(request, row, seed, bars) for row, seed in enumerate(request.seeds))
     loops = tuple(whole_bars(_known(plan), bars) for plan in plans)
     lengths = {round(plan.duration, 6): plan for plan in loops}
     if len(lengths) > 1:
@@ -49,6 +47,19 @@ def as_loop(request: GenerationRequest, bars: int | None = None) -> GenerationRe
         duration=loops[0].duration,
         loop=True,
     )
+
+
+def _planned(request: GenerationRequest, row: int, seed: int, bars: int | None) -> ScorePlan | None:
+    """Return the plan of a row, long enough for so many bars: how long those are is known from a plan alone."""
+
+    def planned(duration: float) -> ScorePlan | None:
+        text = request.prompt_at(row, 0.0)
+        return plan_around(text, request.controls.chords, duration=duration, seed=seed, score=request.score)
+
+    plan = planned(request.duration)
+    if plan is None or bars is None or bars * bar_of(plan) <= request.duration:
+        return plan
+    return planned(bars * bar_of(plan))
 
 
 def joined_loop(request: GenerationRequest) -> GenerationRequest:

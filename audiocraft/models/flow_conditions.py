@@ -21,6 +21,8 @@ from audiocraft.modules.conditioners import JascoCondConst, WavCondition
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.jasco_conditioners import DrumsConditioner, MelodyConditioner
 from audiocraft.music.chord_map import ChordMap, released_map
+from audiocraft.music.progressions import as_bars, laid_out, parse_progression
+from audiocraft.music.reading import read
 from audiocraft.music.timed_chords import plan_around, with_chords
 from audiocraft.types import ScorePlan, SymbolicCondition
 
@@ -57,20 +59,35 @@ def _with_bars(request: GenerationRequest, name: str) -> Controls:
     if score.key is not None:
         raise InvalidInput(f"model {name!r} is told no key: say it in the prompt", field="key")
     if score.chords:
-        if score.tempo is None:
-            raise InvalidInput(
-                "chords without times last a bar each: say the tempo too, or when each of them begins",
-                field="tempo",
-            )
-        bar = (score.beats_per_bar or 4) * 60 / score.tempo
-        count = int((request.duration - 1e-6) / bar) + 1
-        laid_out = ((score.chords[place % len(score.chords)], place * bar) for place in range(count))
-        return replace(controls, chords=tuple(laid_out))
+        tempo, beats_per_bar = _time_of_bars(request)
+        bars = as_bars(parse_progression(" ".join(score.chords)))
+        laid = laid_out(bars, tempo=tempo, beats_per_bar=beats_per_bar, duration=request.duration)
+        return replace(controls, chords=tuple((symbol, at) for at, symbol in laid if at < request.duration))
     if score.tempo is not None or score.beats_per_bar is not None:
         raise InvalidInput(
             f"model {name!r} is told a tempo with chords only; else say it in the prompt", field="tempo"
         )
     return controls
+
+
+def _time_of_bars(request: GenerationRequest) -> tuple[float, int]:
+    """Return tempo and metre of the bars that all rows share: those that are set, else those that the words name."""
+    score = request.score
+    told = [read(request.prompt_at(row, 0.0) or "") for row in range(len(request.prompts))]
+    tempi = {score.tempo or one.tempo for one in told}
+    metres = {score.beats_per_bar or one.beats_per_bar or 4 for one in told}
+    if tempi == {None}:
+        raise InvalidInput(
+            "chords without times last a bar each: say the tempo too, or when each of them begins",
+            field="tempo",
+        )
+    if len(tempi) > 1 or len(metres) > 1 or None in tempi:
+        raise InvalidInput(
+            "the rows of a request follow the same chords, and these have bars of different length: say one tempo and "
+            "one metre for all, or make a request for each",
+            field="tempo",
+        )
+    return next(tempo for tempo in tempi if tempo is not None), metres.pop()
 
 
 def _melody_of(request: GenerationRequest, name: str, melody: MelodyConditioner | None) -> Mapping[str, Any]:

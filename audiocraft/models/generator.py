@@ -198,8 +198,7 @@ class GeneratorModel(ABC):
                 field="loop",
             )
         for name in request.controls.given:
-            if name not in self.takes:
-                raise InvalidInput(f"model {self.name!r} is not told {name} moment by moment", field=name)
+            check_takes(self.name, self.takes, name)
         if request.adapters and not self.takes_adapters:
             raise InvalidInput(f"model {self.name!r} takes no adapters", field="adapters")
         if request.keep:

@@ -12,13 +12,10 @@ from typing import Any
 
 from audiocraft.errors import InvalidInput
 from audiocraft.music.harmony import parse_chord
-from audiocraft.music.reading import parse_chords
+from audiocraft.music.progressions import TIMED, as_bars, laid_out, parse_progression
 
 TimedChord = tuple[str, float]
 
-_AGAIN = ("%", "/", "-", ".")
-"""What stands in a bar, or in a place of one, for what was there before."""
-_TIMED = re.compile(r"(?P<chord>\S+?)[:@](?P<second>\d+(?:\.\d+)?)\s*s?$")
 _FILES = (".lab", ".txt", ".mid", ".midi")
 _QUALITIES = {
     "maj": "", "": "", "min": "m", "7": "7", "maj7": "maj7", "min7": "m7", "minmaj7": "mmaj7", "dim": "dim",
@@ -54,27 +51,34 @@ def read_chords(
     return typed_chords(text, tempo=tempo, beats_per_bar=beats_per_bar, duration=duration)
 
 
-def has_bars(text: str) -> bool:
-    """Return whether a text of chords divides them into bars."""
-    return Path(text).suffix.lower() not in _FILES and "|" in text
-
-
 def says_when(text: str) -> bool:
-    """Return whether a text of chords says when they begin: it names a file, has times or bars."""
-    return (
-        Path(text).suffix.lower() in _FILES
-        or has_bars(text)
-        or any(_TIMED.fullmatch(word) for word in re.split(r"[\s,;]+", text.strip()) if word)
-    )
+    """Return whether a text of chords says when each begins: it names a file, or has times."""
+    return Path(text).suffix.lower() in _FILES or has_times(text)
+
+
+def has_times(text: str) -> bool:
+    """Return whether a text of chords, which names no file, says when one of them begins."""
+    return any(map(TIMED.fullmatch, _words(text)))
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,;]+", text.strip()) if word]
 
 
 def typed_chords(
     text: str, *, tempo: float | None, beats_per_bar: int, duration: float
 ) -> tuple[TimedChord, ...]:
     """`read_chords` of a text that names no file, whatever it looks like."""
-    entries = [_TIMED.fullmatch(word) for word in re.split(r"[\s,;]+", text.strip()) if word]
-    if entries and all(entries):
-        return tuple((entry["chord"], float(entry["second"])) for entry in entries if entry is not None)
+    entries = {word: TIMED.fullmatch(word) for word in _words(text)}
+    if any(entries.values()):
+        untimed = next((word for word, entry in entries.items() if entry is None), None)
+        if untimed is not None:
+            raise InvalidInput(
+                f"{untimed!r} does not say when it begins, as the others do; write 'C:0 Am:2.5'",
+                field="chords",
+            )
+        timed = [TIMED.fullmatch(word) for word in _words(text)]
+        return tuple((entry["chord"], float(entry["second"])) for entry in timed if entry is not None)
     if tempo is None:
         raise InvalidInput(
             "chords in bars need a tempo; or say when each begins, as in 'C:0 Am:2.5'", field="tempo"
@@ -89,32 +93,12 @@ def lead_sheet(text: str, *, tempo: float, beats_per_bar: int = 4, duration: flo
     Raises:
         InvalidInput: it holds anything else.
     """
-    bar = beats_per_bar * 60 / tempo
-    sheet = text.strip().strip("|")
-    written = (
-        [part.split() for part in sheet.split("|")] if "|" in text else [[s] for s in parse_chords(text)]
-    )
-    bars: list[list[str]] = []
-    for places in written:
-        if not places or places == ["%"]:
-            if not bars:
-                raise InvalidInput("the first bar of a lead sheet is empty", field="chords")
-            bars.append(bars[-1])
-        else:
-            for symbol in places:
-                if symbol not in _AGAIN:
-                    parse_chord(symbol)
-            bars.append(places)
+    bars = as_bars(parse_progression(text))
+    laid = laid_out(bars, tempo=tempo, beats_per_bar=beats_per_bar, duration=duration)
     made: list[TimedChord] = []
-    for number in range(int((duration - 1e-6) / bar) + 1):
-        places = bars[number % len(bars)]
-        for place, symbol in enumerate(places):
-            second = (number + place / len(places)) * bar
-            held = symbol in _AGAIN or (made and made[-1][0] == symbol)
-            if not held and second < duration:
-                made.append((symbol, second))
-    if not made:
-        raise InvalidInput(f"there is no chord in {text!r}", field="chords")
+    for second, symbol in laid:
+        if second < duration and not (made and made[-1][0] == symbol):
+            made.append((symbol, second))
     return tuple(made)
 
 

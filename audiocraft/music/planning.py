@@ -22,13 +22,13 @@ from audiocraft.music.harmony import (
     PROGRESSIONS,
     SLOWEST_TEMPO,
     Key,
-    beats_per_chord,
     is_tempo,
     parse_chord,
     parse_key,
     realise,
 )
-from audiocraft.music.reading import Reading, parse_chords, read
+from audiocraft.music.progressions import BAR, bars_heard, laid_out, parse_progression, symbols_of
+from audiocraft.music.reading import Reading, read
 from audiocraft.music.translating import translate
 from audiocraft.types import ScorePlan
 
@@ -83,6 +83,7 @@ _PHRASES = re.compile(
     r"(?<=\bdrum)(?: and | n |'n'| & )(?=bass\b)|(?<=\bhip) (?=hop\b)|(?<=\bboom) (?=bap\b)"
 )
 _LONGEST_ROUND = 8  # chords of a progression that is looked for
+_SAME_S = 0.02  # by which chords may miss their times and still be where a progression has them
 BEATS_PER_BAR = (3, 4)  # what the bundled models were trained on
 
 
@@ -93,7 +94,8 @@ class ScoreSettings:
     Args:
         tempo: beats per minute.
         key: such as "A minor".
-        chords: symbols such as ("Am", "F", "C", "G"), played again and again.
+        chords: symbols such as ("Am", "F", "C", "G"), or bars such as ("C", "|", "Am", "F", "|"), played again and
+            again (`music.progressions`).
         beats_per_bar: 3 or 4.
     """
 
@@ -108,7 +110,7 @@ class ScoreSettings:
         if self.key is not None:
             parse_key(self.key)
         if self.chords:
-            parse_chords(" ".join(self.chords))
+            parse_progression(" ".join(self.chords))
         if self.beats_per_bar not in (None, *BEATS_PER_BAR):
             raise InvalidInput(
                 f"beats_per_bar must be 3 or 4, got {self.beats_per_bar!r}", field="beats_per_bar"
@@ -137,7 +139,7 @@ def make_plan(
 
     Tempo, key and chords that the score settings or the prompt name are taken literally ("120 bpm", "A minor",
     "chords: Am F C G"); otherwise they are drawn from ranges its adjectives suggest, by ``seed`` alone. A chord lasts
-    a bar, or half a bar in slow pieces.
+    a bar, or half a bar in slow pieces; chords in bars last what the bars say.
 
     Args:
         text: the prompt, in any language of `music.lexicons`; nothing, or only white space, means no plan, unless
@@ -158,17 +160,16 @@ def make_plan(
     key = parse_key(score.key) if score.key is not None else told.key
     symbols = _plain(score.chords) or told.chords
     if key is None:
-        key = _key_of_chords(symbols) or _choose_key(words, random.Random(f"key:{seed}"))
+        key = _key_of_chords(symbols_of(symbols)) or _choose_key(words, random.Random(f"key:{seed}"))
     if not symbols:
         progressions = PROGRESSIONS[key.mode]
         symbols = realise(progressions[random.Random(f"chords:{seed}").randrange(len(progressions))], key)
     beats_per_bar = score.beats_per_bar or told.beats_per_bar or 4
-    chord_seconds = beats_per_chord(tempo, beats_per_bar, len(symbols)) * 60 / tempo
     return ScorePlan(
         tempo=tempo,
         beats_per_bar=beats_per_bar,
         key=key.name,
-        chords=_lay_out(symbols, chord_seconds, duration),
+        chords=laid_out(symbols, tempo=tempo, beats_per_bar=beats_per_bar, duration=duration),
         duration=duration,
     )
 
@@ -179,8 +180,8 @@ def _one_word(text: str) -> str:
 
 
 def _plain(chords: tuple[str, ...]) -> tuple[str, ...]:
-    """Chord symbols in plain letters."""
-    return parse_chords(" ".join(chords)) if chords else ()
+    """Return a progression in plain letters."""
+    return parse_progression(" ".join(chords)) if chords else ()
 
 
 def plans_over_time(
@@ -223,7 +224,10 @@ def part_of_plan(plan: ScorePlan, start: float, duration: float) -> ScorePlan:
 def lasting(plan: ScorePlan, duration: float) -> ScorePlan:
     """Fit `plan` to a piece of another length: it is cut off, or goes on with its progression."""
     chords = [chord for chord in plan.chords if chord[0] <= duration]
-    if len(chords) > 1 and len(chords) == len(plan.chords):
+    bars = _in_bars(plan, duration)
+    if bars is not None:
+        chords = bars
+    elif len(chords) > 1 and len(chords) == len(plan.chords):
         symbols = [symbol for _, symbol in chords]
         step, first, cycle = chords[-1][0] - chords[-2][0], chords[-1][0], _last_round(symbols)
         more = int((duration - first) / step + 1e-9)
@@ -231,9 +235,62 @@ def lasting(plan: ScorePlan, duration: float) -> ScorePlan:
     return replace(plan, duration=duration, chords=tuple(chords))
 
 
-def progression_of(plan: ScorePlan) -> tuple[str, ...]:
-    """Return the chords of a plan, once each round; where they change later, those that it begins with."""
-    symbols = [symbol for time, symbol in plan.chords if time < plan.start + plan.duration]
+def _in_bars(plan: ScorePlan, duration: float) -> list[tuple[float, str]] | None:
+    """Return the chords of `plan` for a piece of `duration` seconds, where they are one progression in bars."""
+    progression = progression_of(plan)
+    if BAR not in progression:
+        return None
+    first = plan.chords[0][0]
+    longest = max(duration, plan.chords[-1][0]) - first
+    laid = laid_out(
+        progression, tempo=plan.tempo, beats_per_bar=plan.beats_per_bar, duration=longest + _SAME_S
+    )
+    chords = [(first + time, symbol) for time, symbol in laid]
+    pairs = zip(chords, plan.chords, strict=False)
+    if len(chords) < len(plan.chords) or any(
+        symbol != other or abs(time - at) > _SAME_S for (time, symbol), (at, other) in pairs
+    ):
+        return None
+    known = [*plan.chords, *chords[len(plan.chords) :]]
+    return [chord for chord in known if chord[0] <= duration]
+
+
+def progression_of(plan: ScorePlan, since: float | None = None) -> tuple[str, ...]:
+    """Return the chords of a plan, once each round; where they change later, those that it begins with. Where names
+    alone would not be played as they are, they are divided into bars.
+
+    Args:
+        since: the second at which they begin; None for the beginning of the plan.
+    """
+    first = plan.start if since is None else since
+    end = plan.start + plan.duration
+    chords = tuple(chord for chord in plan.chords if first - 1e-6 <= chord[0] < end)
+    names = _round([symbol for _, symbol in chords])
+    if not names or _as_laid(names, chords, plan):
+        return names
+    bar = plan.beats_per_bar * 60 / plan.tempo
+    begin = plan.first_beat + math.floor((chords[0][0] - plan.first_beat + _SAME_S) / bar) * bar
+    bars = bars_heard(chords, first=begin, tempo=plan.tempo, beats_per_bar=plan.beats_per_bar, until=end)
+    return names if bars is None else bars
+
+
+def _as_laid(progression: tuple[str, ...], chords: Sequence[tuple[float, str]], plan: ScorePlan) -> bool:
+    """Whether a progression would be played at the times of `chords`, one round of it at least."""
+    first = chords[0][0]
+    laid = laid_out(
+        progression,
+        tempo=plan.tempo,
+        beats_per_bar=plan.beats_per_bar,
+        duration=chords[-1][0] - first + _SAME_S,
+    )
+    played = chords[: len(progression) + 1]
+    return len(laid) >= len(played) and all(
+        abs(time + first - other) < _SAME_S for (time, _), (other, _) in zip(laid, played, strict=False)
+    )
+
+
+def _round(symbols: list[str]) -> tuple[str, ...]:
+    """Return what `symbols` repeat, as far as they do."""
     cycle = _cycle(symbols)
     if len(cycle) < len(symbols) or len(cycle) <= _LONGEST_ROUND:
         return cycle
@@ -282,14 +339,13 @@ def _followed(
         progressions = PROGRESSIONS[key.mode]
         choice = random.Random(f"chords:{seed}:{second:g}").randrange(len(progressions))
         symbols = realise(progressions[choice], key)
-    symbols = symbols or _cycle([symbol for time, symbol in plan.chords if time >= since - 1e-6])
+    symbols = symbols or progression_of(plan, since)
     begin = second if new_metre else _next_bar(plan, second)
     kept = tuple(chord for chord in plan.chords if chord[0] < begin - 1e-6)
     added: tuple[tuple[float, str], ...] = ()
     if symbols and begin < duration:
-        chord_seconds = beats_per_chord(tempo, beats_per_bar, len(symbols)) * 60 / tempo
-        laid_out = _lay_out(symbols, chord_seconds, duration - begin)
-        added = tuple((begin + time, symbol) for time, symbol in laid_out)
+        laid = laid_out(symbols, tempo=tempo, beats_per_bar=beats_per_bar, duration=duration - begin)
+        added = tuple((begin + time, symbol) for time, symbol in laid)
     changed = replace(
         plan,
         tempo=tempo,
@@ -356,11 +412,3 @@ def _key_of_chords(symbols: tuple[str, ...]) -> Key | None:
         return sum(note in scale for note in notes), key == home
 
     return max(KEYS, key=fit)
-
-
-def _lay_out(
-    symbols: tuple[str, ...], chord_seconds: float, duration: float
-) -> tuple[tuple[float, str], ...]:
-    """Repeat the progression over the whole piece."""
-    count = int(duration / chord_seconds) + 1
-    return tuple((position * chord_seconds, symbols[position % len(symbols)]) for position in range(count))

@@ -9,7 +9,8 @@ from typing import Any
 
 from audiocraft.music.harmony import parse_key
 from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of, reachable
-from audiocraft.music.reading import PromptNote, Reading, parse_chords, read
+from audiocraft.music.progressions import parse_progression, symbols_of
+from audiocraft.music.reading import PromptNote, Reading, read
 from audiocraft.music.rewording import reword
 from audiocraft.music.translating import Translation, model_words, translate
 from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, content_of, words_of
@@ -214,7 +215,10 @@ def _overruled(told: Reading, score: ScoreSettings) -> list[PromptNote]:
     """Return what the text says otherwise than the settings."""
     tempo = told.tempo and f"{told.tempo:g} bpm", score.tempo and f"{score.tempo:g} bpm"
     key = told.key and told.key.name, score.key and parse_key(score.key).name
-    chords = " ".join(told.chords), " ".join(score.chords and parse_chords(" ".join(score.chords)))
+    chords = (
+        " ".join(told.chords),
+        " ".join(symbols_of(score.chords and parse_progression(" ".join(score.chords)))),
+    )
     metre = (
         told.beats_per_bar and f"{told.beats_per_bar}/4",
         score.beats_per_bar and f"{score.beats_per_bar}/4",

@@ -39,6 +39,33 @@ def test_a_plan_is_changed_and_played(
     )
 
 
+def test_bars_are_the_same_in_a_plan_and_in_a_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in each row, in another metre, in a longer repetition, and in front of what a piece goes on from."""
+    monkeypatch.chdir(tmp_path)
+    words = ["rock, 120 bpm", "--chords", "C | Am F |", "--seed", "1"]
+    assert main(["plan", *words, "-d", "6"]) == 0
+    assert "| C | Am F | C |" in capsys.readouterr().out
+    assert main(["generate", *words, "-d", "4", "-o", "bars.wav", "-q"]) == 0
+    assert chords("bars.wav") == [(0.0, "C"), (2.0, "Am"), (3.0, "F"), (4.0, "C")]
+    assert main(["generate", "--from", "bars.wav", "-d", "6", "-o", "longer.wav", "-q"]) == 0
+    assert [symbol for _, symbol in chords("longer.wav")] == ["C", "Am", "F", "C", "Am"]
+    rows = ["waltz in 3/4, 90 bpm", "rock, 180 bpm"]
+    assert main(["generate", *rows, "--chords", "C|G", "-d", "2.2", "--seed", "1", "-o", "rows", "-q"]) == 0
+    assert chords("rows/waltz-in-3-4-90-bpm.wav") == [(0.0, "C"), (2.0, "G")]
+    assert chords("rows/rock-180-bpm.wav") == [(0.0, "C"), (pytest.approx(4 / 3), "G")]
+    more = ["rock", "--continue", "bars.wav", "--chords", "G | Dm C", "-d", "6", "--seed", "2"]
+    assert main(["generate", *more, "-o", "on.wav", "-q"]) == 0
+    assert chords("on.wav")[:4] == [(0.0, "C"), (2.0, "Am"), (3.0, "F"), (4.0, "G")]
+
+
+def chords(path: str) -> list[tuple[float, str]]:
+    plan = read_recipe(path).plan
+    assert plan is not None
+    return list(plan.chords)
+
+
 def test_plans_are_listed_the_best_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "sad strings", "--count", "20", "--seed", "5", "--json"]) == 0
     plans = json.loads(capsys.readouterr().out)["plans"]

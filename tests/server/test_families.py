@@ -236,11 +236,23 @@ def test_chords_drums_and_a_tune_are_followed_in_one_job(server: Server) -> None
         server.ask(**asked, chords=[["C", 0], ["Am", 0.5]]),
         server.ask(**asked, chords=[[0, "C"], [0.5, "Am"]], **inputs),
     )
-    assert bars["request"]["chords"] == [{"at": 0.0, "chord": "C"}, {"at": 0.5, "chord": "Am"}]
+    assert bars["request"]["plan"]["chords"] == ["C", "Am", "|", "C", "|"]
+    assert bars["request"]["plan"]["tempo"] == 240 and bars["request"]["chords"] == []
     assert digest(bars) == digest(times) == digest(pairs)
     assert len({digest(plain), digest(bars), digest(all_of_it)}) == 3
     assert set(all_of_it["request"]["tune"]) == {"upload", "generation", "data"}
     assert all_of_it["request"]["tune"]["data"] is None  # kept once, as an upload
+
+
+def test_bars_lie_in_the_plan_of_a_model_that_takes_one(server: Server) -> None:
+    """So their tempo is that of the piece, whoever says it."""
+    asked = {"model": "musicgen-nano", "prompt": "rock, 140 bpm", "duration": 3.0, "chords": "C | Am F"}
+    words, set_ = server.made(server.ask(**asked), server.ask(**asked, bpm=100))
+    assert [words["result"]["plan"]["tempo"], set_["result"]["plan"]["tempo"]] == [140, 100]
+    second = set_["result"]["plan"]["chords"][1][0]
+    assert second == pytest.approx(4 * 60 / 100)
+    assert server.refused(**asked, bpm=100, plan={"tempo": 150})[0] == "bpm"
+    assert server.refused(**asked, plan={"chords": "C G"})[0] == "chords"
 
 
 def test_a_midi_file_is_followed_as_what_it_says(server: Server, tmp_path: Path) -> None:

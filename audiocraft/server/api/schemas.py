@@ -16,7 +16,7 @@ from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.lead_sheet import check_within, checked_chords
 from audiocraft.music.looping import MOST_BARS
 from audiocraft.music.midi_file import MOST_NOTES
-from audiocraft.music.reading import parse_chords
+from audiocraft.music.progressions import parse_progression
 from audiocraft.server.api.effort_body import EffortBody
 from audiocraft.server.api.spelling import (
     OF_MIDI,
@@ -101,11 +101,12 @@ class PlanBody(Strict):
         default=0.0, description="Seconds until the first beat, where chords have times."
     )
     chords: (
-        Annotated[list[ChordBody], Field(max_length=10_000)] | Annotated[list[str], Field(max_length=64)]
+        Annotated[list[ChordBody], Field(max_length=10_000)] | Annotated[list[str], Field(max_length=256)]
     ) = Field(
         default_factory=list,
         description="Chords with times, each of which lasts until the next (they need a tempo): {at, chord} or "
-        "[seconds, chord]. Or a progression that is played again and again: a text such as Am F C G, or a list.",
+        "[seconds, chord]. Or a progression that is played again and again: a text such as Am F C G, or in bars, "
+        "C | Am F | G7, or a list of these words.",
     )
     start: Annotated[float, Field(ge=0, le=0)] = Field(default=0.0, description="As answers say it: 0.")
     duration: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
@@ -121,7 +122,7 @@ class PlanBody(Strict):
     @classmethod
     def _spelled(cls, chords: object) -> object:
         if isinstance(chords, str):
-            return list(named("plan.chords", parse_chords, chords)) if chords.strip() else []
+            return list(named("plan.chords", parse_progression, chords)) if chords.strip() else []
         if not isinstance(chords, list | tuple):
             return chords
         spelled = [
@@ -138,8 +139,12 @@ class PlanBody(Strict):
             raise ValueError("plan.tempo: chords that have times need a tempo")
         if self.key is not None:
             named("plan.key", parse_key, self.key)
+        names = [chord for chord in self.chords if isinstance(chord, str)]
+        if names:
+            named("plan.chords", parse_progression, " ".join(names))
         for chord in self.chords:
-            named("plan.chords", parse_chord, chord if isinstance(chord, str) else chord.chord)
+            if isinstance(chord, ChordBody):
+                named("plan.chords", parse_chord, chord.chord)
         return self
 
     @property
@@ -321,16 +326,15 @@ class GenerationBody(Strict, EffortBody):
     chords: Annotated[list[ChordBody], Field(max_length=10_000)] = Field(
         default_factory=list,
         description="Chords with times, for models that follow them: {at, chord}, [seconds, chord] or "
-        "[chord, seconds]; each lasts until the next. Or a text: C:0 Am:2.5 says when they begin, and C | Am F | G7 "
-        "are bars, which come round again and need `bpm`, or words that name a tempo. Or {midi}: a MIDI file in "
-        "base64, a chord a beat.",
+        "[chord, seconds]; each lasts until the next. Or a text: C:0 Am:2.5 says when they begin; C | Am F | G7 "
+        "are bars, which come round again, as `plan.chords` do. Or {midi}: a MIDI file in base64, a chord a beat.",
         json_schema_extra={"anyOf": [{"type": "array"}, {"type": "string"}, OF_MIDI]},
     )
     bpm: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)] | None = Field(
-        default=None, description="Beats a minute of `chords` that are written in bars."
+        default=None, description="Beats a minute, as `plan.tempo` says it."
     )
     beats_per_bar: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=4, description="Of `chords` that are written in bars."
+        default=4, description="Of `chords` that are written in bars, as `plan.beats_per_bar` says it."
     )
     plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
     negative: PromptText | None = Field(

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS
 from audiocraft.errors import InvalidInput
-from audiocraft.music.lead_sheet import typed_chords
+from audiocraft.music.lead_sheet import has_times, typed_chords
 from audiocraft.music.midi_file import MOST_BYTES, MidiNotes, parse_midi
 from audiocraft.music.midi_reading import chords_of, within
-from audiocraft.music.reading import read
+from audiocraft.music.progressions import parse_progression
 
 # What a field takes in place of its own form.
 OF_MIDI: dict[str, Any] = {
@@ -98,30 +98,37 @@ def _duration_of(body: Mapping[str, Any]) -> Any:
     return seconds or body.get("duration", 10.0)
 
 
-def chords_of_text(text: str, body: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """Return the chords of a text, in a body that is not checked yet."""
+def _chords_of_text(text: str) -> tuple[tuple[tuple[str, float], ...], tuple[str, ...]]:
+    """Return the chords of a text: those that it says the times of, or a progression for a plan to lay out."""
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise InvalidInput(f"a text of chords has {MAX_PROMPT_CHARACTERS} characters at most")
     if not text.strip():
-        return ()
-    numbers = {
-        "bpm": body.get("bpm"),
-        "beats_per_bar": body.get("beats_per_bar", 4),
-        "duration": _duration_of(body),
-    }
-    for name, value in numbers.items():
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
-        ):
-            raise InvalidInput(f"they cannot be read while {name} is {value!r}")
-    if numbers["bpm"] is None and isinstance(body.get("prompt"), str):
-        numbers["bpm"] = read(body["prompt"][:MAX_PROMPT_CHARACTERS]).tempo
-    duration = min(3600.0, numbers["duration"])
-    if numbers["bpm"] is not None:
-        numbers["bpm"] = min(400.0, max(20.0, numbers["bpm"]))  # what lies outside is refused as such
-    return typed_chords(
-        text, tempo=numbers["bpm"], beats_per_bar=max(1, int(numbers["beats_per_bar"])), duration=duration
-    )
+        return (), ()
+    if has_times(text):
+        return typed_chords(text, tempo=None, beats_per_bar=4, duration=0.0), ()
+    return (), parse_progression(text)
+
+
+def _with_bars(body: Mapping[str, Any], progression: Sequence[str]) -> object:
+    """Return the plan of a body that is not checked yet, with a progression, and with tempo and metre of its bars."""
+    plan = body.get("plan")
+    if plan is not None and not isinstance(plan, Mapping):
+        return plan  # which is refused as such
+    found = dict(plan or {})
+    if progression and found.get("chords"):
+        raise ValueError("chords: they are given twice, here and in the plan; leave one of them out")
+    if progression:
+        found["chords"] = list(progression)
+    for field, name in (("bpm", "tempo"), ("beats_per_bar", "beats_per_bar")):
+        said, planned = body.get(field), found.get(name)
+        if said is None or (field == "beats_per_bar" and not progression):
+            continue
+        if planned is not None and planned != said:
+            raise ValueError(
+                f"{field}: it is {said!r} here and {planned!r} in the plan; leave one of them out"
+            )
+        found[name] = said
+    return found or None
 
 
 def or_midi(schema: dict[str, Any]) -> None:
@@ -130,14 +137,17 @@ def or_midi(schema: dict[str, Any]) -> None:
 
 
 def with_music(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body that is not checked yet with its chords that are written as text at their times, and with chords
-    and notes of MIDI files."""
+    """Return a body that is not checked yet with its chords that are written as text at their times or in its plan, and
+    with chords and notes of MIDI files."""
     read: dict[str, object] = {}
     chords: Sequence[tuple[str, float]] | None = None
+    progression: tuple[str, ...] = ()
     if isinstance(body.get("chords"), str):
-        chords = named("chords", lambda text: chords_of_text(text, body), body["chords"])
+        chords, progression = named("chords", _chords_of_text, body["chords"])
     elif (harmony := of_midi("chords", body)) is not None:
         chords = chords_of(harmony)
+    if progression or body.get("bpm") is not None:
+        read["plan"] = _with_bars(body, progression)
     if chords is not None:
         read["chords"] = [{"at": at, "chord": chord} for chord, at in chords]
     if (tune := of_midi("tune", body)) is not None:

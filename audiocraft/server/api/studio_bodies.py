@@ -11,7 +11,7 @@ from audiocraft.config.limits import EndingKind
 from audiocraft.errors import InvalidInput
 from audiocraft.music.harmony import parse_key
 from audiocraft.music.planning import ScoreSettings
-from audiocraft.music.reading import parse_chords
+from audiocraft.music.progressions import parse_progression
 from audiocraft.server.api.schemas import (
     MOST_METADATA,
     AudioInput,
@@ -44,12 +44,12 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=60, patter
 
 def _spelled(chords: object) -> object:
     if isinstance(chords, str):
-        return list(named("chords", parse_chords, chords)) if chords.strip() else []
+        return list(named("chords", parse_progression, chords)) if chords.strip() else []
     return chords
 
 
-Progression = Annotated[list[str], Field(max_length=64), BeforeValidator(_spelled)]
-"""Chords that come round again and again, as a text such as "Am F C G" or as a list."""
+Progression = Annotated[list[str], Field(max_length=256), BeforeValidator(_spelled)]
+"""Chords that come round again and again: a text such as "Am F C G" or "C | Am F | G7", or a list of its words."""
 
 
 class StudioBody(Strict):
@@ -185,10 +185,10 @@ class SongBody(StudioBody):
         for section in self.sections:
             if not section.prompt.strip():
                 raise ValueError("sections: each needs a prompt")
-            for chord in section.chords:
-                named("sections.chords", parse_chords, chord)
-        for chord in self.chords:
-            named("chords", parse_chords, chord)
+            if section.chords:
+                named("sections.chords", parse_progression, " ".join(section.chords))
+        if self.chords:
+            named("chords", parse_progression, " ".join(self.chords))
         if self.duration is not None and any(section.bars is not None for section in self.sections):
             raise ValueError("duration: the bars of sections say how long the song is; leave one out")
         return self

@@ -15,6 +15,7 @@ from typing import TypeVar
 from fastapi.concurrency import run_in_threadpool
 
 from audiocraft.errors import InvalidInput, QueueFull
+from audiocraft.music.reading import read
 from audiocraft.server.api import studio_intake
 from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import run_query
@@ -258,7 +259,7 @@ def _check_piece(services: Services, body: GenerationBody) -> ModelFacts:
         raise InvalidInput(f"model {facts.name!r} cannot follow a {body.kind}", field="kind")
     _check_followed(body, facts)
     if body.plan is not None and "plan" not in facts.takes:
-        raise InvalidInput(f"model {facts.name!r} takes no plan", field="plan")
+        _check_bars(body, facts)
     score_of(body)
     if body.guidance_beta is not None and not facts.takes & {"melody", "style"}:
         raise InvalidInput(
@@ -268,6 +269,30 @@ def _check_piece(services: Services, body: GenerationBody) -> ModelFacts:
     if body.rescorer is not None:
         services.catalogue.rescorer(body.rescorer)
     return facts
+
+
+def _check_bars(body: GenerationBody, facts: ModelFacts) -> None:
+    """Refuse a plan of a model that takes none, but for the bars of chords that it follows."""
+    plan = body.plan
+    if (
+        plan is None
+        or "chords" not in facts.takes
+        or not plan.chords
+        or plan.timed
+        or plan.key
+        or plan.from_audio
+    ):
+        said = (
+            "no plan"
+            if "chords" not in facts.takes
+            else "no plan but chords in bars, with their tempo and metre"
+        )
+        raise InvalidInput(f"model {facts.name!r} takes {said}", field="plan")
+    if plan.tempo is None and read(body.prompt).tempo is None:
+        raise InvalidInput(
+            "chords in bars need a tempo: say bpm, or when each of them begins, as in 'C:0 Am:2.5'",
+            field="chords",
+        )
 
 
 def _model_of(catalogue: Catalogue, body: GenerationBody) -> ModelFacts:

@@ -15,9 +15,10 @@ from audiocraft.config.decode import decode, encode
 from audiocraft.config.limits import EndingKind
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.music.charts import check_setting
-from audiocraft.music.harmony import PROGRESSIONS, beats_per_chord, parse_key, realise
+from audiocraft.music.harmony import PROGRESSIONS, parse_key, realise
 from audiocraft.music.planning import ScoreSettings, make_plan, progression_of
-from audiocraft.music.reading import parse_chords, read
+from audiocraft.music.progressions import laid_out, parse_progression
+from audiocraft.music.reading import read
 from audiocraft.music.translating import translate
 from audiocraft.types import ScorePlan
 from audiocraft.utils.files import atomic_write
@@ -83,7 +84,7 @@ class SongSection:
                 f"section {self.name!r} has 1 to {MOST_BARS} bars, got {self.bars}", field="bars"
             )
         if self.chords:
-            parse_chords(" ".join(self.chords))
+            parse_progression(" ".join(self.chords))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +146,7 @@ class Song:
         check_setting("tempo", self.tempo)
         check_setting("beats_per_bar", self.beats_per_bar)
         parse_key(self.key)
-        parse_chords(" ".join(self.chords))
+        parse_progression(" ".join(self.chords))
         if not 1 <= len(self.sections) <= MOST_SECTIONS:
             raise InvalidInput(
                 f"a song has 1 to {MOST_SECTIONS} sections, got {len(self.sections)}", field="sections"
@@ -246,15 +247,15 @@ class Song:
     def plan_of(self, section: SongSection, *, lead: float = 0.0, tail: float = 0.0) -> ScorePlan:
         """Return the plan of a section from `lead` seconds before its first bar line to `tail` seconds behind its
         last one. What is around it is its own progression, so that no other section changes it."""
-        symbols = section.chords or self.chords
-        step = beats_per_chord(self.tempo, self.beats_per_bar, len(symbols)) * self.beat_seconds
+        progression = section.chords or self.chords
         end = section.bars * self.bar_seconds
-        count = math.ceil((end + tail) / step - 1e-9) + (1 if tail > 0 else 0)
-        chords = [(lead + place * step, symbols[place % len(symbols)]) for place in range(count)]
-        chords = [chord for chord in chords if chord[0] <= lead + end + tail + 1e-9]
+        laid = laid_out(
+            progression, tempo=self.tempo, beats_per_bar=self.beats_per_bar, duration=end + tail + 1e-9
+        )
+        inside = [(time, symbol) for time, symbol in laid if time < end + tail - 1e-9 or tail > 0]
+        chords = [(lead + time, symbol) for time, symbol in inside]
         if lead > 0:
-            last = symbols[(round(end / step) - 1) % len(symbols)]
-            chords.insert(0, (0.0, last))
+            chords.insert(0, (0.0, [symbol for time, symbol in laid if time < end - 1e-9][-1]))
         return ScorePlan(
             tempo=self.tempo,
             first_beat=lead,
