@@ -101,7 +101,6 @@ def repeated(
     quiet: bool,
 ) -> Job:
     """Return the file whose sidecar is at `path`, once more, but for the options that were given, which are named."""
-    from audiocraft.audio.finishing import Finish
     from audiocraft.checkpoints.facts import find_facts
     from audiocraft.workflows.live import AS_MADE
     from audiocraft.workflows.render import read_recipe
@@ -120,32 +119,17 @@ def repeated(
     facts = find_facts(model)
     changes.update(settings_of(options, facts))
     plans = facts is None or not other_model or "plan" in facts.takes
-    if (
-        other_model
-        and plans
-        and facts is not None
-        and recipe.plan is not None
-        and "chords" not in facts.takes
-    ):
-        recipe = replace(recipe, chords=())  # the plan, which has them too, says them to such a model
-    request, before = varied(
-        recipe, changes, plans=plans, settings=facts.settings if facts is not None and other_model else None
-    )
+    settings = facts.settings if facts is not None and other_model else None
+    known = _for_plans(recipe, facts) if other_model and facts is not None else recipe
+    request, before = varied(known, changes, plans=plans, settings=settings)
     usual = {} if facts is None else {**(facts.settings or {}), "guidance": facts.guidance}
     said = {
         name: (usual.get(name) if value is None else value, changes[name]) for name, value in before.items()
     }
     if other_model:
         said["model"] = (recipe.model.name, model)
-    finish = recipe.finish
-    if "fade" in options:
-        said["fade"] = (finish.fade if finish else 0.0, options["fade"])
-        finish = replace(finish or Finish(), fade=options["fade"])
-    if "watermark" in options:
-        finish = finish or Finish()
-        mark = PROVENANCE if options["watermark"] else None
-        said["watermark"] = (finish.watermark or "none", mark or "none")
-        finish = replace(finish, watermark=mark)
+    finish, finished = _finish(recipe.finish, options)
+    said |= finished
     if said and not quiet:
         note(f"as {recipe.file}, but " + ", ".join(_change(name, *values) for name, values in said.items()))
     live = outlets or (Outlets() if recipe.level == AS_MADE else None)
@@ -166,6 +150,22 @@ def repeated(
         expected=None if other_model else recipe.model,
         finish=finish,
     )
+
+
+def _finish(finish: Finish | None, options: Mapping[str, Any]) -> tuple[Finish | None, dict[str, Any]]:
+    """Return the finishing step with what the options change of it, and what that was and is."""
+    from audiocraft.audio.finishing import Finish
+
+    said: dict[str, Any] = {}
+    if "fade" in options:
+        said["fade"] = (finish.fade if finish else 0.0, options["fade"])
+        finish = replace(finish or Finish(), fade=options["fade"])
+    if "watermark" in options:
+        finish = finish or Finish()
+        mark = PROVENANCE if options["watermark"] else None
+        said["watermark"] = (finish.watermark or "none", mark or "none")
+        finish = replace(finish, watermark=mark)
+    return finish, said
 
 
 def _for_plans(recipe: Recipe, facts: ModelFacts) -> Recipe:
