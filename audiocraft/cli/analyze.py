@@ -38,9 +38,11 @@ def analyze(
 ) -> None:
     """Tell a recording from generated audio, and measure loudness, peak, tempo and key."""
     from audiocraft.models.detectors.detector import load_detector
+    from audiocraft.utils.files import check_apart
 
     if spectrogram is not None and len(files) > 1:
         raise InvalidInput("--spectrogram draws one file; name one", field="spectrogram")
+    check_apart([] if spectrogram is None else [spectrogram], files, field="spectrogram")
     detector = load_detector(model)
     entries: list[dict[str, object]] = []
     for file in files:

@@ -169,7 +169,7 @@ def encode(
     from audiocraft.codec.files import encode_file, readable
 
     settings = content.settings(model, size.rate())
-    target = _target(source, output, ".acx")
+    target = _target(source, output, ".acx", content.cover)
     with readable(source) as path, Bar(1, quiet=report.quiet, doing="encoding") as bar:
         facts = encode_file(
             path, sys.stdout.buffer if target == _STDIO else target, settings, report=bar.advance
@@ -307,7 +307,9 @@ def tokens(
     """Write the codes of files, [streams, codebooks, frames] each, for those who train on them."""
     from audiocraft.codec.known import KnownCodec
     from audiocraft.codec.tokens import codes_of_file, token_writer
+    from audiocraft.utils.files import check_apart
 
+    check_apart([output], files)
     known = KnownCodec.load(model)
     with token_writer(output) as write, Bar(1, quiet=quiet, doing="making tokens") as bar:
         for number, path in enumerate(files):
@@ -372,9 +374,11 @@ def tables(
     """Learn how likely the codes of a codec are, so that its files get smaller."""
     from audiocraft.codec.known import KnownCodec
     from audiocraft.codec.tables import make_tables, tables_place
+    from audiocraft.utils.files import check_apart
 
     known = KnownCodec.load(model)
     target = output or tables_place(model)
+    check_apart([target], [model, *files])
     with Bar(1, quiet=quiet, doing="learning") as bar:
         bits = make_tables(known, files, target, epochs=epochs, seed=seed, report=bar.advance)
     if not quiet:
@@ -417,10 +421,17 @@ def _tags(entries: list[str] | None) -> dict[str, str]:
     return found
 
 
-def _target(source: Path, output: Path | None, suffix: str) -> Path:
+def _target(source: Path, output: Path | None, suffix: str, *others: Path | None) -> Path:
+    """Return where what is made of `source` goes: never over that, or the other files that are read."""
+    from audiocraft.utils.files import check_apart
+
     if output is not None:
-        return output / (source.stem + suffix) if output.is_dir() else output
-    return _STDIO if source == _STDIO else source.with_suffix(suffix)
+        target = output / (source.stem + suffix) if output.is_dir() else output
+    else:
+        target = _STDIO if source == _STDIO else source.with_suffix(suffix)
+    if target != _STDIO:
+        check_apart([target], [source, *others])
+    return target
 
 
 # ------------------------------------------------------------------ results

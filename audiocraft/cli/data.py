@@ -104,6 +104,7 @@ def manifest(
 ) -> None:
     """List every audio file below a folder, for training."""
     from audiocraft.data.manifest import DEFAULT_EXTS, find_audio_files, save_audio_meta
+    from audiocraft.utils.files import check_apart
 
     target = out or folder / "data.jsonl.gz"
     metas = find_audio_files(folder, minimal=not complete, workers=workers)
@@ -111,6 +112,7 @@ def manifest(
         raise InvalidInput(
             f"no audio below {folder} that can be read; looked for {', '.join(DEFAULT_EXTS)}", field="folder"
         )
+    check_apart([target], [meta.path for meta in metas], field="out")
     save_audio_meta(target, metas)
     note(f"{len(metas)} files, {sum(meta.duration for meta in metas) / 3600:.2f} hours")
     result(str(target))

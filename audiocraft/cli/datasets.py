@@ -52,6 +52,7 @@ def scan(
     """
     from audiocraft.data.manifest import save_audio_meta
     from audiocraft.data.survey import files_of, survey
+    from audiocraft.utils.files import check_apart
 
     if out is None and not source.is_dir():
         raise InvalidInput(f"{source} is a manifest: say with --out where the new one goes", field="out")
@@ -59,6 +60,7 @@ def scan(
     files = files_of(source)
     if not files:
         raise InvalidInput(f"no audio files below {source}", field="source")
+    check_apart([target], [source, *files], field="out")
     notes = target.with_name(target.name.partition(".")[0] + ".scan.jsonl")
     with _bar("reading") as report:
         entries = survey(files, notes, workers=workers, on_progress=report)

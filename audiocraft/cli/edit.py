@@ -69,14 +69,14 @@ def loop(
     )
 
 
-def target_of(file: Path, output: Path | None, what: str) -> Path:
-    """Return where the result goes, if a file can be written there: never over the file that it is made of."""
+def target_of(file: Path, output: Path | None, what: str, *others: Path | None) -> Path:
+    """Return where the result goes, if a file can be written there: never over the files that it is made of."""
+    from audiocraft.utils.files import check_apart
     from audiocraft.workflows.render import SUFFIXES, check_target
 
     suffix = file.suffix if file.suffix.lower() in SUFFIXES else ".wav"
     target = check_target(recordable(output, "output") or file.with_name(f"{file.stem}-{what}{suffix}"))
-    if target.resolve() == file.resolve():
-        raise InvalidInput(f"{target} is what is edited; name another file", field="output")
+    check_apart([target], [file, *others])
     return target
 
 
@@ -123,6 +123,7 @@ def layers(
     from audiocraft.cli.plan import chart_for, check_takes_plans
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.loaders import load_model
+    from audiocraft.utils.files import check_apart
     from audiocraft.workflows.editing.files import write_layers
     from audiocraft.workflows.editing.layers import WORDS
     from audiocraft.workflows.editing.layers import layers as make
@@ -131,6 +132,7 @@ def layers(
     check_takes_plans(model)
     check_takes_count(takes)
     names = dict(_layer_of(one, WORDS) for one in layer or WORDS)
+    check_apart([output / f"{name}.wav" for name in (*names, "mix")], [plan])
     chart = None if plan is None else chart_for(model, plan).plan()
     asked = GenerationRequest(prompts=(prompt,), duration=duration, seeds=(seed,))
     made = make(load_model(model), asked, names, plan=chart, takes=takes)
@@ -254,7 +256,7 @@ def restyle(
     from audiocraft.workflows.editing.styles import restyle as make
     from audiocraft.workflows.takes import check_takes_count
 
-    target = target_of(file, output, "restyled")
+    target = target_of(file, output, "restyled", plan)
     check_takes_plans(model)
     chart = None if plan is None else chart_for(model, plan)
     check_takes_count(takes)

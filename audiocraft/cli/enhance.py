@@ -49,14 +49,14 @@ def enhance(
     from audiocraft.audio.files import audio_read, audio_write
     from audiocraft.generation.diffusion import DiffusionSettings
     from audiocraft.models.multibanddiffusion import MultiBandDiffusion
+    from audiocraft.utils.files import check_apart
 
     settings = DiffusionSettings(steps=steps, solver=solver, seed=seed)  # type: ignore[arg-type]
     target = recordable(output, "output") or file.with_name(f"{file.stem}-enhanced.wav")
-    if target.is_dir() or target.resolve() == file.resolve():
-        raise InvalidInput(
-            f"{target} is {'a folder' if target.is_dir() else 'what is read'}; name a new file",
-            field="output",
-        )
+    form = target.suffix.lstrip(".") or "wav"
+    if target.is_dir():
+        raise InvalidInput(f"{target} is a folder; name a new file", field="output")
+    check_apart([target, target.with_suffix(f".{form}")], [file])
     wav, rate = audio_read(file)
     if not wav.numel():
         raise InvalidInput(f"{file} holds no sound", field="file")
@@ -67,7 +67,7 @@ def enhance(
         target.with_suffix(""),
         made.cpu(),
         mbd.sample_rate,
-        format=target.suffix.lstrip(".") or "wav",
+        format=form,
         strategy="clip",
     )
     if as_json:

@@ -76,8 +76,11 @@ def evaluate(
 
     What was measured is remembered: the same command again, after an interruption too, measures only what is new.
     """
+    from audiocraft.utils.files import check_apart
     from audiocraft.workflows.evaluation.gate import changes, missing, read_baseline
 
+    for field, written in (("json", json_file), ("html", html_file), ("save_statistics", save_statistics)):
+        check_apart([] if written is None else [written], [prompts, reference, gate], field=field)
     baseline = read_baseline(gate) if gate is not None else None
     found = _measured(folder, against, reference, prompts, embedder, clap, quiet=quiet)
     for each in found:

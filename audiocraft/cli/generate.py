@@ -126,6 +126,7 @@ def generate(
         finish = {"fade": out.fade, "watermark": PROVENANCE if out.watermark else None}
         job = _job(request, audio, out.output, place, outlets, finish=finish, followed=followed)
         job = with_kept(job, kept)
+    _check_apart(job, score.plan, piece.prompts_file)
     job = with_effort(_looped(job, score.loop), score.takes, score.budget, said, quiet=quiet)
     explainer = Explainer(job.place.model)
     if job.outlets is not None and not quiet:
@@ -213,6 +214,14 @@ def _check_report(outlets: Outlets, spectrogram: bool, as_json: bool, loop: str 
         raise InvalidInput(
             "standard output carries the audio; --json and --spectrogram need a file (-o FILE)", field="json"
         )
+
+
+def _check_apart(job: Job, *read: Path | None) -> None:
+    """Refuse to write a piece, or its sidecar, over a file that the piece starts from, or over `read`."""
+    from audiocraft.utils.files import check_apart
+    from audiocraft.workflows.render import written_at
+
+    check_apart(written_at(job.targets), (*job.origin.files(), *read))
 
 
 def _prompts(given: Sequence[str], file: Path | None, *, needed: bool) -> tuple[str | None, ...]:

@@ -61,6 +61,16 @@ class PlanFileOptions:
     ] = None
     as_json: options.AsJson = False
 
+    def check_apart_from(self, origin: Path | None) -> None:
+        """Refuse to write over the file that a plan is read from, or the piece that it is the plan of."""
+        from audiocraft.utils.files import check_apart
+        from audiocraft.workflows.render import sidecar_of
+
+        if origin is not None:
+            read = [origin, sidecar_of(origin)]
+            check_apart([] if self.output is None else [self.output], read)
+            check_apart([] if self.midi is None else [self.midi], read, field="midi")
+
 
 @app.command(epilog=_EXAMPLES)
 @grouped
@@ -83,6 +93,7 @@ def plan(
 ) -> None:
     """Print tempo, key, sections and the chords of every bar, as text that can be changed."""
     check_takes_plans(model)
+    out.check_apart_from(origin)
     score, schedule = piece.score.settings(), parse_schedule(piece.schedule or ())
     first = secrets.randbits(31) if piece.seed is None else piece.seed
     if origin is not None:

@@ -126,10 +126,12 @@ def make(
     from audiocraft.audio.chapters import read_chapters
     from audiocraft.audio.files import audio_read
     from audiocraft.audio.m4a import SUFFIX as M4A
+    from audiocraft.utils.files import check_apart
     from audiocraft.workflows.render import check_target
 
     settings = layout.settings()
     target = check_target(output, also=(M4A,))
+    check_apart([target], [voice, chapters])
     marks = () if chapters is None else read_chapters(_text_of(chapters))
     if marks and target.suffix.lower() not in (".mp3", M4A):
         raise InvalidInput(f"{target.suffix} holds no chapters; end the name in .mp3 or .m4a", field="output")

@@ -47,6 +47,10 @@ def generate(
     url: Url = None,
 ) -> None:
     """Ask for a piece; wait for it and write it with -o, else print its id."""
+    from audiocraft.utils.files import check_apart
+
+    if output is not None:
+        check_apart([output], [followed.audio, followed.drums, followed.tune])
     with _client(url) as client:
         piece = client.submit(prompt, **followed.fields(), **manner.fields())
         if wait or output is not None:

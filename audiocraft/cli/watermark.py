@@ -66,7 +66,10 @@ def embed(
         checked_audio,
         checked_message,
     )
+    from audiocraft.utils.files import check_apart
 
+    form = output.suffix.lstrip(".").lower() or "wav"
+    check_apart([output, output.with_suffix(f".{form}")], [file])
     network = _loaded(model)
     bits = checked_message(_bits(message, network.nbits), network.nbits, 1)
     processor = Watermark(network.generator, bits, alpha)  # type: ignore[arg-type]
@@ -83,7 +86,7 @@ def embed(
     parts = [stream.push(part) for part in wav.split(round(_PIECE_S * rate), dim=-1)]
     marked = torch.cat([*parts, stream.finish()], dim=-1)
     written = audio_write(
-        output.with_suffix(""), marked, rate, format=output.suffix.lstrip(".").lower() or "wav", strategy="clip",
+        output.with_suffix(""), marked, rate, format=form, strategy="clip",
         peak_clip_headroom_db=0.0,
     )  # fmt: skip
     said = "" if bits is None else f"  message {''.join(map(str, bits[0].tolist()))}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from audiocraft.errors import InvalidInput
 
 
 @contextmanager
@@ -47,6 +49,38 @@ def atomic_write(target: str | os.PathLike[str], content: bytes | str) -> None:
         file.flush()
         # A full disk must show here, before the old file is replaced.
         os.fsync(file.fileno())
+
+
+def check_apart(
+    outputs: Iterable[str | os.PathLike[str]],
+    inputs: Iterable[str | os.PathLike[str] | None],
+    *,
+    field: str = "output",
+) -> None:
+    """Refuse to write over what is read, by whatever name: another way to it, or a link to it.
+
+    Args:
+        outputs: where a command or a function will write.
+        inputs: what it reads, whether it is there or not; None is nothing.
+        field: what the refusal is about.
+
+    Raises:
+        InvalidInput: an output is one of the inputs.
+    """
+    read = [Path(one) for one in inputs if one is not None]
+    for output in map(Path, outputs):
+        found = next((one for one in read if _is_same(output, one)), None)
+        if found is not None:
+            known = "" if found == output else f", as {found}"
+            raise InvalidInput(f"{output} is read{known}, and would be lost; name another file", field=field)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to the same file; those that are not there yet count by where they would be."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def file_state(path: str | os.PathLike[str]) -> str:

@@ -25,7 +25,7 @@ from audiocraft.generation.session import Session
 from audiocraft.models.generator import GeneratorModel, PreparedRequest
 from audiocraft.models.watermarks.provenance import way_out
 from audiocraft.types import ScorePlan
-from audiocraft.utils.files import atomic_path
+from audiocraft.utils.files import atomic_path, check_apart
 from audiocraft.workflows.origins import Origin
 from audiocraft.workflows.render import (
     LevelSettings,
@@ -36,6 +36,7 @@ from audiocraft.workflows.render import (
     recipe_of,
     sidecar_of,
     write_sidecar,
+    written_at,
 )
 from audiocraft.workflows.takes import (
     SILENT_TAKES,
@@ -91,6 +92,7 @@ def render_live(
         )
     target = None if path is None else check_target(path)
     origin = origin or Origin()
+    check_apart(() if target is None else written_at([target]), origin.files())
     if origin.reference is not None:
         check_takes(model.name, model.takes, origin.reference.role)
     first = _Take(model, model.prepare(request), request, progress, cancel)

@@ -69,6 +69,11 @@ class Origin:
     followed: tuple[FollowedFile, ...] = ()
     kept: KeptAudio | None = None
 
+    def files(self) -> tuple[str, ...]:
+        """Return the paths of all of them."""
+        known = (self.continues, self.reference, *self.followed, self.kept)
+        return tuple(one.path for one in known if one is not None)
+
 
 NOTHING = Origin()
 """Words alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -37,7 +37,7 @@ from audiocraft.generation.request import (
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.watermarks.provenance import finished_and_marked
 from audiocraft.types import ScorePlan, StyleSettings
-from audiocraft.utils.files import atomic_write
+from audiocraft.utils.files import atomic_write, check_apart
 from audiocraft.workflows.editing.loops import finished_loop
 from audiocraft.workflows.loop_marks import marks_of
 from audiocraft.workflows.origins import (
@@ -238,6 +238,7 @@ def render(
     targets = [check_target(path) for path in paths]
     if len(targets) != len(request.prompts) or len(set(targets)) != len(targets):
         raise InvalidInput(f"{len(request.prompts)} prompts need as many different files", field="paths")
+    check_apart(written_at(targets), origin.files())
     if origin.reference is not None:
         check_takes(model.name, model.takes, origin.reference.role)
     made = _made(model, request, effort, progress)
@@ -304,6 +305,11 @@ def check_target(path: str | os.PathLike[str], *, also: Sequence[str] = ()) -> P
 def sidecar_of(path: Path) -> Path:
     """Return where the sidecar of an audio file is."""
     return path.with_name(path.name + ".json")
+
+
+def written_at(targets: Iterable[Path]) -> list[Path]:
+    """Return all that is written for pieces: their files and their sidecars."""
+    return [path for target in targets for path in (target, sidecar_of(target))]
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
