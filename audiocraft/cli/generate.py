@@ -103,7 +103,9 @@ def generate(
         outlets = Outlets.checked(out.output, form=stream_format(out.form), play=out.play)
         _check_report(outlets, out.spectrogram, out.as_json, score.loop)
     model, said, quiet = piece.model, given(context), out.quiet or out.as_json
-    if piece.adapter and audio.recipe is None:
+    if piece.adapter and (
+        audio.recipe is None or audio.keep is not None
+    ):  # else the recipe's model gets them
         from audiocraft.checkpoints.sources import with_adapters
 
         model = with_adapters(model, piece.adapter)

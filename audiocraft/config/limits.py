@@ -18,5 +18,9 @@ EndingKind = Literal["cadence", "fade", "ring"]
 """How a piece may end; `audio.ending` says what each is."""
 MOST_TAKES = 32
 """Of one piece that is made several times, to keep the best."""
+SONG_GAIN_DB = (-40, 20)
+"""How much softer or louder a section, a layer or an effect of a song may be, in dB."""
+SONG_DUCK_DB = (0, 40)
+"""By how much the music of a song may make room for an effect, in dB."""
 PROVENANCE = "audioseal-nano"
 """The watermark of what this software gives out."""

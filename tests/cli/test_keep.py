@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from audiocraft.audio.files import audio_info, audio_write
+from audiocraft.checkpoints.adapters import Adapter, digest_of
+from audiocraft.checkpoints.read import read
 from audiocraft.cli.main import main
+from audiocraft.workflows.render import read_recipe
 from tests import tiny_magnet
 
 
@@ -61,3 +64,20 @@ def test_bad_regions_are_one_line(
 def test_keep_needs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "rain", "--keep", "0-1", "-o", str(tmp_path / "a.wav")]) != 0
     assert "--from FILE" in capsys.readouterr().err
+
+
+def test_an_adapter_counts_beside_keep(
+    said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The piece is made by the model with its adapter; one that is not there was passed over once."""
+    words = [*said, "--keep", "0-0.6", "-o", str(tmp_path / "a.wav")]
+    assert main([*words, "--adapter", "none.safetensors"]) != 0
+    assert "none.safetensors" in capsys.readouterr().err and not (tmp_path / "a.wav").exists()
+    tensors = read(said[3], kind="lm").tensors
+    name = next(name for name in tensors if name.endswith("linear1.weight"))
+    rows, columns = tensors[name].shape
+    own = {f"{name}.lora_a": torch.ones(1, columns), f"{name}.lora_b": torch.ones(rows, 1)}
+    made = Adapter(kind="lm", base="magnet", digest=digest_of(tensors), scale=1.0, tensors=own, meta={})
+    path = made.write(tmp_path / "adapter.safetensors")
+    assert main([*words, "--adapter", str(path)]) == 0
+    assert "adapter.safetensors" in read_recipe(tmp_path / "a.wav").model.name

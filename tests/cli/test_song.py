@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from audiocraft.cli.main import main
+from audiocraft.errors import ConfigError, InvalidInput
 
 
 def test_a_project_is_written_shown_and_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,3 +63,66 @@ def test_slips_are_named(
     capsys.readouterr()
     assert main(["song", words[0], path, *words[1:]]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--gain", "--pan", "--duck", "--seconds", "--seed"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e9", "-1e9", "4.5"])
+def test_no_project_is_written_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    """A number is refused before it is in the project, or can be read and made."""
+    path = tmp_path / "tune.acproj"
+    assert main(["song", "new", str(path), "-s", "verse: calm piano", "--seed", "1"]) == 0
+    capsys.readouterr()
+    before, allowed = path.read_bytes(), value == "4.5" and option in ("--gain", "--duck", "--seconds")
+    commands = [["effect", str(path), "a bell", "--at", "1"]]
+    if option not in ("--duck", "--seconds"):
+        commands.append(["set", str(path), "verse"])
+    for words in commands:
+        assert main(["song", *words, option, value]) == (0 if allowed else 2)
+        said = capsys.readouterr()
+        assert allowed or (path.read_bytes() == before and said.err.count("\n") == 1), said.err
+        assert main(["song", "show", str(path)]) == 0
+        capsys.readouterr()
+
+
+def test_bounds_of_a_song_are_those_of_the_server() -> None:
+    from audiocraft.server.api.studio_bodies import LayerBody, SongEffectBody, SongSectionBody
+    from audiocraft.workflows.studio.project import SongEffect, SongLayer, SongSection
+
+    pairs = [
+        (SongLayer(prompt="choir"), LayerBody),
+        (SongSection(name="verse", prompt="calm"), SongSectionBody),
+        (SongEffect(prompt="a bell", at="0"), SongEffectBody),
+    ]
+    for record, body in pairs:
+        for name in ("gain_db", "pan", "duck_db"):
+            if name not in body.model_fields:
+                continue
+            bounds: dict[str, float] = {}
+            for rule in [*body.model_fields[name].metadata, *_inner(body.model_fields[name].annotation)]:
+                for end in ("ge", "le"):
+                    if hasattr(rule, end):
+                        bounds[end] = getattr(rule, end)
+            for value in (*bounds.values(), 0.0):
+                replace(record, **{name: value})
+            for value in (bounds["ge"] - 0.1, bounds["le"] + 0.1, float("nan")):
+                with pytest.raises(InvalidInput, match="lies between"):
+                    replace(record, **{name: value})
+
+
+def _inner(kind: Any) -> list[Any]:
+    """The rules inside of `Annotated[...] | None`."""
+    return [rule for part in getattr(kind, "__args__", ()) for info in getattr(part, "__metadata__", ())
+            for rule in getattr(info, "metadata", ())]  # fmt: skip
+
+
+def test_a_song_that_cannot_be_read_replaces_nothing(tmp_path: Path) -> None:
+    from audiocraft.workflows.studio.project import new_song, read_song, write_song
+
+    song = new_song({"verse": "calm piano"}, seed=1)
+    path = write_song(tmp_path / "tune.acproj", song)
+    broken: Any = replace(song, title=7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="title"):
+        write_song(path, broken)
+    assert read_song(path) == song

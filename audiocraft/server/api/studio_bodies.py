@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from audiocraft.config.limits import EndingKind
+from audiocraft.config.limits import SONG_DUCK_DB, SONG_GAIN_DB, EndingKind
 from audiocraft.errors import InvalidInput
 from audiocraft.music.harmony import parse_key
 from audiocraft.music.planning import ScoreSettings
@@ -36,7 +36,7 @@ from audiocraft.workflows.studio.project import (
     new_song,
 )
 
-Decibels = Annotated[float, Field(ge=-40, le=20, allow_inf_nan=False)]
+Decibels = Annotated[float, Field(ge=SONG_GAIN_DB[0], le=SONG_GAIN_DB[1], allow_inf_nan=False)]
 Pan = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Tempo = Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]*$")]
@@ -117,7 +117,7 @@ class SongEffectBody(Strict):
     seed: Seed | None = Field(default=None, description="By default drawn from the song's.")
     gain_db: Decibels | None = Field(default=None, description="On top of the level that makes it heard.")
     pan: Pan = Field(default=0.0, description="-1 is left, 1 right.")
-    duck_db: Annotated[float, Field(ge=0, le=40, allow_inf_nan=False)] = Field(
+    duck_db: Annotated[float, Field(ge=SONG_DUCK_DB[0], le=SONG_DUCK_DB[1], allow_inf_nan=False)] = Field(
         default=3.0, description="By how much the music makes room."
     )
 

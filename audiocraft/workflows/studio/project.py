@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from audiocraft.config.decode import decode, encode
-from audiocraft.config.limits import EndingKind
+from audiocraft.config.limits import MAX_SEED, SONG_DUCK_DB, SONG_GAIN_DB, EndingKind
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.music.charts import check_setting
 from audiocraft.music.harmony import PROGRESSIONS, parse_key, realise
@@ -35,6 +35,15 @@ NOTHING_SET = ScoreSettings()
 Transition = Literal["cut", "blend", "pause"]
 """How a section begins: at its bar line, with a cross-fade of a beat on either side, or after a beat of silence."""
 
+_BOUNDS = {
+    "seed": (0, MAX_SEED, ""),
+    "seconds": (0.2, 60, " s"),
+    "gain_db": (*SONG_GAIN_DB, " dB"),
+    "pan": (-1, 1, ", left to right"),
+    "duck_db": (*SONG_DUCK_DB, " dB"),
+    "loudness": (-70, -5, " LUFS"),
+    "ceiling": (-60, 0, " dB"),
+}
 _PLACE = re.compile(
     r"(?P<name>.+?)(?:\s+bar\s+(?P<bar>\d+))?(?:\s+beat\s+(?P<beat>\d+(?:\.\d+)?))?\s*", re.IGNORECASE
 )
@@ -54,6 +63,11 @@ class SongLayer:
     seed: int | None = None
     gain_db: float = -4.0
     pan: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise InvalidInput("a layer has no prompt", field="layers")
+        _check_bounds(f"layer {self.prompt!r}", self, "seed", "gain_db", "pan")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +97,7 @@ class SongSection:
             raise InvalidInput(
                 f"section {self.name!r} has 1 to {MOST_BARS} bars, got {self.bars}", field="bars"
             )
+        _check_bounds(f"section {self.name!r}", self, "seed", "gain_db", "pan")
         if self.chords:
             parse_progression(" ".join(self.chords))
 
@@ -108,8 +123,18 @@ class SongEffect:
     def __post_init__(self) -> None:
         if not self.prompt.strip():
             raise InvalidInput("an effect has no prompt", field="effects")
-        if not 0.2 <= self.seconds <= 60:
-            raise InvalidInput(f"an effect lasts 0.2 to 60 s, got {self.seconds:g}", field="seconds")
+        _check_bounds(f"effect {self.prompt!r}", self, "seconds", "seed", "gain_db", "pan", "duck_db")
+
+
+def _check_bounds(what: str, record: object, *names: str) -> None:
+    """Refuse numbers of a record that no song can be made with; None is left to the song."""
+    for name in names:
+        value, (least, most, unit) = getattr(record, name), _BOUNDS[name]
+        if value is not None and not least <= value <= most:  # what is no number lies nowhere
+            called = name.removesuffix("_db")
+            raise InvalidInput(
+                f"{what}: {called} lies between {least} and {most}{unit}, got {value}", field=name
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +170,7 @@ class Song:
             raise InvalidInput(f"a song of format {self.format}; this version reads {FORMAT}", field="format")
         check_setting("tempo", self.tempo)
         check_setting("beats_per_bar", self.beats_per_bar)
+        _check_bounds("the song", self, "seed", "loudness", "ceiling")
         parse_key(self.key)
         parse_progression(" ".join(self.chords))
         if not 1 <= len(self.sections) <= MOST_SECTIONS:
@@ -339,12 +365,19 @@ def read_song(path: str | os.PathLike[str]) -> Song:
 
 
 def write_song(path: str | os.PathLike[str], song: Song) -> Path:
-    """Write a project file."""
+    """Write a project file.
+
+    Raises:
+        InvalidInput: it has another suffix.
+        ConfigError: the song is none that can be read again; nothing is written.
+    """
     target = Path(path)
     if target.suffix != SUFFIX:
         raise InvalidInput(f"a project's name ends in {SUFFIX}, got {target}", field="project")
+    content = encode(song)
+    decode(Song, content, where=target.name)  # what cannot be read again replaces nothing
     target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(target, json.dumps(encode(song), indent=1, ensure_ascii=False) + "\n")
+    atomic_write(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return target
 
 
