@@ -174,6 +174,22 @@ def find_facts(name: str | Path, *, kind: str | None = None) -> ModelFacts | Non
     )
 
 
+def check_known(name: str | Path, *, kind: str | None = None) -> None:
+    """Refuse the name of a model that is nowhere on this machine, is no published one and cannot be fetched.
+
+    Raises:
+        CheckpointError: there is none, with names that are near or bundled.
+    """
+    if (
+        sources.local(name, kind=kind) is not None
+        or families.release_called(str(name), kind=kind) is not None
+    ):
+        return
+    base = sources.split_adapters(name)[0]
+    if not Path(base).expanduser().exists() and not sources.can_be_fetched(base):
+        raise CheckpointError(sources.nothing_called(base, kind))
+
+
 def vocabularies_of(models: Iterable[ModelFacts]) -> dict[str, Vocabulary | None]:
     """Return what models were taught, by their names, for whoever suggests one: those of the usual family of their kind
     come first, so that of two which know the same words the usual one is named."""

@@ -239,8 +239,9 @@ def restyle(
         int, typer.Option(help="Make so many, and keep the one in which the style is clearest.")
     ] = 1,
     tune: Annotated[
-        bool, typer.Option("--tune/--no-tune", help="Keep its tune too, with jasco-nano, which follows one.")
-    ] = True,
+        bool | None,
+        typer.Option("--tune/--no-tune", help="Keep its tune too, with jasco-nano, which follows one."),
+    ] = None,
     tempo: Tempo = None,
     model: options.PlanModel = "musicgen-nano",
     output: Output = None,
@@ -249,6 +250,7 @@ def restyle(
 ) -> None:
     """Play the tempo, bars and chords of a piece in another style, and its tune with a model that follows one."""
     from audiocraft.audio.files import audio_read
+    from audiocraft.checkpoints.facts import check_takes, find_facts
     from audiocraft.cli.plan import chart_for, check_takes_plans
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.loaders import load_model
@@ -258,6 +260,9 @@ def restyle(
 
     target = target_of(file, output, "restyled", plan)
     check_takes_plans(model)
+    told = find_facts(model) if tune else None
+    if told is not None:
+        told.check_takes("melody")
     chart = None if plan is None else chart_for(model, plan)
     check_takes_count(takes)
     if chart is None:
@@ -265,12 +270,15 @@ def restyle(
         known, heard = piece.plan, (piece.audio, piece.sample_rate)
     else:
         known, heard = chart.plan(), audio_read(file)
+    loaded = load_model(model)
+    if tune:  # what the tables say nothing of is known now
+        check_takes(loaded.name, loaded.takes, "melody")
     made = make(
-        load_model(model),
+        loaded,
         GenerationRequest(prompts=(prompt,), seeds=(seed,)),
         known,
         takes=takes,
-        tune_of=heard if tune else None,
+        tune_of=None if tune is False else heard,
     )
     write_piece(target, made.audio[0], made.sample_rate, title=prompt)
     facts = {

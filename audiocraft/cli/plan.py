@@ -116,9 +116,10 @@ def plan(
 
 
 def check_takes_plans(model: str) -> None:
-    """Refuse a model that is told nothing of tempo and chords."""
-    from audiocraft.checkpoints.facts import find_facts
+    """Refuse a model that is told nothing of tempo and chords, and a name that is none of a model."""
+    from audiocraft.checkpoints.facts import check_known, find_facts
 
+    check_known(model, kind="lm")
     facts = find_facts(model)
     if facts is not None:
         facts.check_takes("plan")

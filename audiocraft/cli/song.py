@@ -74,10 +74,12 @@ def new(
     as_json: options.Document = False,
 ) -> None:
     """Write the project of a song: its tempo, key and chords, and its sections."""
+    from audiocraft.checkpoints.facts import check_known
     from audiocraft.cli.plan import check_takes_plans
     from audiocraft.workflows.studio.project import new_song, write_song
 
     check_takes_plans(head.model)
+    check_known(head.sound_model, kind="lm")
     if project.exists():
         raise InvalidInput(
             f"{project} is there already: change it with `audiocraft song set`", field="project"

@@ -7,6 +7,8 @@ import numbers
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from audiocraft.audio.pcm import checked_rate, checked_samples
@@ -22,7 +24,8 @@ class Controls:
         chords: (symbol, second) in ascending order, such as (("C", 0.0), ("Am", 2.0)); each lasts until the next, and
             "N" is no chord.
         drums: [C, N] at `drums_sample_rate`, which may be a whole mix; what is shorter than the piece repeats.
-        melody: how strongly each pitch sounds, [pitches, frames] at `melody_frame_rate` frames per second.
+        melody: how strongly each pitch sounds, [pitches, frames] at `melody_frame_rate` frames per second. Arrays of
+            numpy are taken for both, and become tensors.
     """
 
     chords: tuple[TimedChord, ...] = ()
@@ -42,12 +45,15 @@ class Controls:
             self._set("drums", drums)
             self._set("drums_sample_rate", checked_rate(self.drums_sample_rate, "drums_sample_rate"))
         if self.melody is not None:
-            self._check_melody(self.melody)
+            self._set("melody", self._checked_melody(self.melody))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
-    def _check_melody(self, melody: Any) -> None:
+    def _checked_melody(self, melody: Any) -> Tensor:
+        """Return the melody, a tensor or an array of numpy, as a tensor."""
+        if isinstance(melody, np.ndarray) and melody.dtype.kind in "biuf":
+            melody = torch.as_tensor(np.ascontiguousarray(melody, np.float32), device="cpu")
         if not isinstance(melody, Tensor) or melody.dim() != 2 or melody.numel() == 0:
             shape = list(getattr(melody, "shape", ())) or repr(melody)
             raise InvalidInput(
@@ -61,6 +67,7 @@ class Controls:
                 f"melody_frame_rate must be a positive number of frames per second, got {rate!r}",
                 field="melody_frame_rate",
             )
+        return melody
 
     @property
     def given(self) -> tuple[str, ...]:

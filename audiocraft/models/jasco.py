@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -255,10 +256,10 @@ class JASCO(BaseGenModel):
     def generate_music(
         self,
         descriptions: Sequence[str | None],
-        drums_wav: Tensor | None = None,
+        drums_wav: Tensor | npt.NDArray[Any] | None = None,
         drums_sample_rate: int = 32000,
         chords: Sequence[tuple[str, float]] | None = None,
-        melody_salience_matrix: Tensor | None = None,
+        melody_salience_matrix: Tensor | npt.NDArray[Any] | None = None,
         iopaint_wav: Tensor | None = None,
         segment_duration: float = 10.0,
         frame_rate: float = 50.0,
@@ -270,7 +271,7 @@ class JASCO(BaseGenModel):
         its latents [B, T, D].
 
         Args:
-            drums_wav: [C, N] at `drums_sample_rate`, which may be a whole mix.
+            drums_wav: [C, N] at `drums_sample_rate`, which may be a whole mix; a tensor or an array, as is the melody.
             chords: (symbol, second) in ascending order.
             melody_salience_matrix: [melody_bins, segment_duration x frame_rate].
             iopaint_wav: the original reads no such audio; it must be None.
@@ -279,13 +280,13 @@ class JASCO(BaseGenModel):
             raise InvalidInput("iopaint_wav is read by no model; leave it out", field="iopaint_wav")
         if melody_salience_matrix is not None:
             check_matrix(melody_salience_matrix, melody_bins, segment_duration * frame_rate)
-        if isinstance(drums_wav, Tensor) and drums_wav.dim() == 3 and len(drums_wav) == 1:
+        if getattr(drums_wav, "ndim", 0) == 3 and drums_wav is not None and len(drums_wav) == 1:
             drums_wav = drums_wav[0]
         controls = Controls(
             chords=tuple(chords or ()),
-            drums=drums_wav,
+            drums=drums_wav,  # type: ignore[arg-type]  # arrays become tensors there
             drums_sample_rate=drums_sample_rate if drums_wav is not None else None,
-            melody=melody_salience_matrix,
+            melody=melody_salience_matrix,  # type: ignore[arg-type]
             melody_frame_rate=frame_rate,
         )
         request = self._request(_texts(descriptions), duration=segment_duration, controls=controls)

@@ -58,6 +58,10 @@ def test_a_loop_is_cut_out_of_a_piece(made: Path, capsys: pytest.CaptureFixture[
         (["edit", "loop", "nowhere.wav"], "does not exist"),
         (["edit", "loop", "{made}/song.wav", "-o", "{made}/song.wav"], "name another file"),
         (["edit", "loop", "{made}/song.wav", "--bars", "9"], "hold no 9 bars"),
+        (
+            ["edit", "restyle", "{made}/song.wav", "house", "--tune"],
+            "takes no melody; models that do: jasco-nano",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(

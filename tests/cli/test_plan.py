@@ -105,3 +105,35 @@ def test_what_cannot_be_is_one_line(
     assert main(words) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", "rock", "-m", "nope"],
+        ["plan", "rock", "-m", "./nope", "--count", "3"],
+        ["plan", "rock", "-m", "nope+jazz.safetensors"],
+        ["song", "new", "x.acproj", "-s", "verse: calm", "-m", "nope"],
+        ["song", "new", "x.acproj", "-s", "verse: calm", "--sound-model", "nope"],
+    ],
+)
+def test_unknown_models_are_refused_before_they_are_needed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert "nope'; bundled: " in said.err and not said.out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("model", ["musicgen-nano", "small", "someone/their-model", "folder"])
+def test_models_that_may_be_there_later_plan(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "state_dict.bin").write_bytes(b"")
+    found = main(["plan", "rock", "-m", model])
+    said = capsys.readouterr()
+    assert found == (0 if model in ("musicgen-nano", "folder") or "/" in model else 2), said.err
+    assert "no language model" not in said.err

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
@@ -338,3 +339,32 @@ def test_precision_from_the_command_line(
 def test_fewer_bits_are_fewer_bytes(wide_folder: Path) -> None:
     found = bytes_by_precision(str(wide_folder), device=torch.device("cpu"))
     assert found["int4"] < found["int8"] < found["fp16"] == found["bf16"] < found["fp32"]
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "bool", "reversed"])
+def test_arrays_are_taken_as_tensors_are(model: JASCO, kind: str) -> None:
+    """Audio and matrices may come as numpy has them, of any number and any layout in memory."""
+    draw = np.random.default_rng(3)
+    drums = draw.uniform(-0.5, 0.5, (1, 1, 16000)).astype(
+        "float32" if kind in ("int64", "bool") else "float64"
+    )
+    melody = (draw.random((53, 25)) > 0.9).astype("float32" if kind == "reversed" else kind)
+    melody = melody[:, ::-1] if kind == "reversed" else melody
+    rest: dict[str, Any] = {"segment_duration": 1.0, "frame_rate": 25, "drums_sample_rate": 16000}
+
+    def made(as_given: Any) -> torch.Tensor:
+        model.set_generation_params(euler=True, euler_steps=2)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            found = model.generate_music(
+                ["x"], drums_wav=as_given(drums), melody_salience_matrix=as_given(melody), **rest
+            )
+        assert isinstance(found, torch.Tensor)
+        return found
+
+    as_tensors = made(lambda array: torch.tensor(array.copy()).float())
+    assert torch.equal(made(lambda array: array), as_tensors)
+    with pytest.raises(InvalidInput, match="no finite numbers"):
+        Controls(melody=np.full((53, 25), np.nan))  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="must be a matrix"):
+        Controls(melody=np.full((53, 25), "x"))  # type: ignore[arg-type]
