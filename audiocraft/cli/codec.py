@@ -16,7 +16,7 @@ from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.completion import models as models_beginning
 from audiocraft.cli.grouped import grouped
-from audiocraft.cli.output import FAILED, complain, document, note, result
+from audiocraft.cli.output import FAILED, about, complain, document, note, reason_of, result
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -280,13 +280,13 @@ def verify(
             with open_acx(path) as file:
                 entries.append({"file": str(path), "blocks": file.blocks, "problems": list(file.verify())})
         except (AudioCraftError, OSError) as error:
-            entries.append({"file": str(path), "blocks": 0, "problems": [str(error)]})
+            entries.append({"file": str(path), "blocks": 0, "problems": [reason_of(error)]})
     if as_json:
         document({"files": entries})
     for entry in [] if as_json else entries:
         result(f"{'damaged' if entry['problems'] else 'whole':<8} {entry['file']}")
         for problem in entry["problems"]:
-            note(f"{entry['file']}: {problem}")
+            note(about(entry["file"], problem))
     if any(entry["problems"] for entry in entries):
         raise typer.Exit(FAILED)
 
@@ -347,7 +347,7 @@ def batch(
         for outcome in encode_folder(folder, out or folder, settings, workers=workers, report=bar.advance):
             if outcome.error:
                 failed += 1
-                complain(f"{outcome.source}: {outcome.error}")
+                complain(about(outcome.source, outcome.error))
             else:
                 result(str(outcome.target))
     if failed:

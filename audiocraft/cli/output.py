@@ -53,6 +53,12 @@ def reason_of(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def about(path: object, said: Exception | str) -> str:
+    """Return what is said of a file, which is named once: by what is said, or before it."""
+    text = said if isinstance(said, str) else reason_of(said)
+    return text if str(path) in text else f"{path}: {text}"
+
+
 def _write(stream: TextIO | None, text: str) -> None:
     if stream is not None:  # the caller may have closed it
         stream.write(_shown(stream, text))

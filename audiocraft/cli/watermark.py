@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiocraft.cli import options
-from audiocraft.cli.output import USAGE, complain, document, result
+from audiocraft.cli.output import USAGE, about, complain, document, result
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def detect(
             report = find_watermark(network, _pieces(file), audio_info(file).sample_rate)
         except InvalidInput as error:
             if len(files) == 1:
-                raise InvalidInput(f"{file}: {error}", field=error.field) from error
-            complain(f"{file}: {error}")  # the other files get their answers
+                raise InvalidInput(about(file, error), field=error.field) from error
+            complain(about(file, error))  # the other files get their answers
             entries.append({"file": str(file), "error": str(error)})
             continue
         entries.append({"file": str(file), **report.as_json()})

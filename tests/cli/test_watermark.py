@@ -68,3 +68,21 @@ def test_bad_messages_are_one_line(
     assert main(["watermark", "embed", str(song), "-o", str(out), "--message", message]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1 and not out.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["watermark", "detect"], ["codec", "verify"], ["analyze"], ["watermark", "detect", "other.wav"]],
+    ids=" ".join,
+)
+def test_a_file_is_named_once(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("nowhere.wav", "text.wav", "silent.wav"):
+        (tmp_path / "text.wav").write_text("hello")
+        soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+        assert main([*words, file]) in (0, 1, 2)
+        lines = [line for line in capsys.readouterr().err.splitlines() if file in line]
+        assert all(line.count(file) == 1 for line in lines), lines
+        assert lines or (words == ["analyze"] and file == "silent.wav")

@@ -21,10 +21,10 @@ SILENT = 10 ** (-70 / 20)
 
 
 def checked_audio(audio: Tensor) -> Tensor:
-    """Return audio [..., C, N] that can be marked, or a refusal."""
+    """Return audio [..., C, N] that can carry a mark, or a refusal."""
     if audio.dim() < 2:
         raise InvalidInput(
-            f"audio to mark is [batch, channels, samples], got {list(audio.shape)}", field="audio"
+            f"audio with a watermark is [batch, channels, samples], got {list(audio.shape)}", field="audio"
         )
     if not 1 <= audio.shape[-2] <= MOST_CHANNELS:
         raise InvalidInput(
@@ -32,9 +32,7 @@ def checked_audio(audio: Tensor) -> Tensor:
             field="audio",
         )
     if not bool(audio.isfinite().all()):
-        raise InvalidInput(
-            "the audio has infinite or undefined samples, which cannot be marked", field="audio"
-        )
+        raise InvalidInput("the audio has infinite or undefined samples", field="audio")
     return audio
 
 

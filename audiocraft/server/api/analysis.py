@@ -14,12 +14,12 @@ import anyio
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from pydantic import BaseModel, Field
 
-from audiocraft.errors import Cancelled
+from audiocraft.errors import Cancelled, InvalidInput
 from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import AnalyzeCaller, ServicesDep
 from audiocraft.server.api.responses import PROBLEMS
 from audiocraft.server.api.streams import PacedResponse
-from audiocraft.server.errors import fault_of, problem_document, request_id_of
+from audiocraft.server.errors import RequestRefused, fault_of, problem_document, request_id_of
 from audiocraft.server.security import sandbox
 from audiocraft.server.security.keys import Principal
 from audiocraft.server.services import Services
@@ -28,6 +28,8 @@ from audiocraft.server.worker.ports import AnalysisOptions
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 _LOOK_SECONDS = 0.1
+# What the library calls the audio that it is given, which here is a file of the request.
+_AUDIO_OF_THE_LIBRARY = ("wav", "audio", "file")
 # One event, as parsers of event streams give it; its data is JSON.
 EVENT = {
     "type": "object",
@@ -169,7 +171,7 @@ async def analyze_first(
     """The analysis as the first version of this platform took it: `audio_file`, and `threshold` in the address."""
     options = AnalysisOptions(threshold=threshold, feature_maps=True)
     kept = await anyio.to_thread.run_sync(_kept, audio_file.file)
-    report = await _Work(services, who, kept, options).while_wanted(request)
+    report = await _Work(services, who, kept, options, "audio_file").while_wanted(request)
     rows = [entry["profile"] for entry in report["feature_maps"] or ()]
     return FirstAnalysis(**{**report, "feature_maps": rows})
 
@@ -193,9 +195,18 @@ class _Work:
 
     Args:
         kept: the file that was sent, on disk.
+        field: what the route calls it, as refusals do.
     """
 
-    def __init__(self, services: Services, who: Principal, kept: IO[bytes], options: AnalysisOptions) -> None:
+    def __init__(
+        self,
+        services: Services,
+        who: Principal,
+        kept: IO[bytes],
+        options: AnalysisOptions,
+        field: str = "file",
+    ) -> None:
+        self._field = field
         self.done = 0.0
         self._services = services
         self._who = who
@@ -232,10 +243,16 @@ class _Work:
     def _run(self) -> dict[str, Any]:
         services = self._services
         content = self._kept.read(services.config.upload.bytes + 1)
-        with sandbox.decoded_file(content, services.config.upload, read_coded=acx_reader(services)) as file:
+        limits, read_coded = services.config.upload, acx_reader(services)
+        with sandbox.decoded_file(content, limits, field=self._field, read_coded=read_coded) as file:
             del content
             services.store.count(self._who.owner, self._who.quota, file.seconds)
-            return services.analysts.analyse(file, self._options, progress=self._note, stop=self._stop)
+            try:
+                return services.analysts.analyse(file, self._options, progress=self._note, stop=self._stop)
+            except (InvalidInput, RequestRefused) as error:
+                if error.field in _AUDIO_OF_THE_LIBRARY:
+                    error.field = self._field
+                raise
 
     def _note(self, done: float) -> None:
         self.done = done

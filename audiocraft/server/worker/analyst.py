@@ -74,6 +74,8 @@ class Analyst:
             step: called now and then with the share that is done; it may raise to stop.
         """
         audio = torch.from_numpy(wav)
+        if not bool(audio.isfinite().all()):
+            raise InvalidInput("the file has samples that are no numbers", field="file")
         if options.watermark_only:
             return {"watermark": self._marks(audio, sample_rate, step)}
         with _Beside(partial(self._marks, audio, sample_rate)) as beside:

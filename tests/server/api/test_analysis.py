@@ -143,6 +143,35 @@ def test_what_is_no_audio_is_refused(analysing: TestClient) -> None:
     assert refused.status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("route", "field"),
+    [("/v1/analyze", "file"), ("/v1/watermark/detect", "file"), ("/analyze", "audio_file")],
+)
+@pytest.mark.parametrize("what", ["undefined", "empty", "silent", "short", "channels", "no audio"])
+def test_a_refusal_names_the_field_of_the_request(
+    analysing: TestClient, route: str, field: str, what: str
+) -> None:
+    """The library has names of its own for audio, and words for who marks it; neither helps who sent a file."""
+    samples = np.random.default_rng(0).normal(0, 0.1, (16000, 2)).astype(np.float32)
+    if what == "undefined":
+        samples[5000:6000] = np.nan
+    elif what == "silent":
+        samples[:] = 0
+    elif what == "channels":
+        samples = np.repeat(samples, 4, axis=1)
+    samples = samples[: {"short": 100, "empty": 0}.get(what)]
+    memory = io.BytesIO()
+    soundfile.write(memory, samples, 16000, format="WAV", subtype="FLOAT")
+    content = b"hello" if what == "no audio" else memory.getvalue()
+    answer = analysing.post(route, files={field: ("a.wav", content)})
+    if answer.status_code == 200:
+        assert what not in ("undefined", "empty", "no audio"), answer.text
+        return
+    said = answer.json()
+    assert answer.status_code < 500 and said["field"] == field, said
+    assert "wav " not in said["message"] and "marked" not in said["message"], said
+
+
 def test_without_a_detector_the_server_says_so(client: TestClient, tmp_path: Path) -> None:
     services_of(client).analysts = Analysts(spawn=lambda end: ThreadAnalyst(end, tmp_path / "nothing"))
     answer = client.post("/v1/analyze", files={"file": ("a.wav", wav(0.2))})
