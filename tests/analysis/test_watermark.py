@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from audiocraft.analysis.watermark import AGREES, find_watermark
+from audiocraft.analysis.watermark import AGREES, WatermarkReport, find_watermark
 from audiocraft.audio.convert import convert_audio
 from audiocraft.config.decode import decode
 from audiocraft.config.limits import PROVENANCE
@@ -116,3 +117,44 @@ def test_a_fit_finds_weaker_marks() -> None:
     detector.fit((marks(messages), ones), messages, (hosts(3000), ones))
     assert found(tried) > before + 0.3
     assert found(untouched) < 0.002
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [
+        (
+            (0.285, 0.577),
+            (False, False),
+        ),  # one second of two is no half of the audio where chance does as much
+        ((0.9, 0.6), (True, True)),
+        ((0.8, 0.05), (True, False)),
+        ((0.05, 0.6, 0.05, 0.05), (False,) * 4),
+        ((0.05, 0.97, 0.05, 0.05), (False, True, False, False)),
+        ((0.6,), (True,)),
+    ],
+)
+def test_a_second_that_is_unsure_needs_its_neighbours(
+    seconds: tuple[float, ...], found: tuple[bool, ...]
+) -> None:
+    count = len(seconds)
+    report = WatermarkReport(duration=float(count), seconds=seconds, audible=(True,) * count, bits=None)
+    assert report.found == found and report.marked == (2 * sum(found) >= count)
+    agreed = WatermarkReport(
+        duration=float(count), seconds=seconds, audible=(True,) * count, bits=None, agreement=(0.6,) * count
+    )
+    assert all(agreed.found)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_noise_at_any_rate_is_not_marked_until_it_is(watermark: AudioSeal, rate: int) -> None:
+    """Of another message than ours, so that only the network can tell."""
+    ours = message_bits(16)
+    assert ours is not None
+    for seed in range(6):
+        draw = np.random.default_rng(seed).normal(0, 0.1, 2 * rate)
+        clean = torch.tensor(draw, dtype=torch.float32)[None, None]
+        assert not find_watermark(watermark, [clean[0]], rate).marked
+        other = ours.roll(1 + seed)
+        report = find_watermark(watermark, [watermark(clean, sample_rate=rate, message=other)[0]], rate)
+        assert report.marked and report.share == 1
