@@ -71,7 +71,7 @@ def check_apart(
     for output in map(Path, outputs):
         found = next((one for one in read if _is_same(output, one)), None)
         if found is not None:
-            known = "" if found == output else f", as {found}"
+            known = "" if os.path.abspath(found) == os.path.abspath(output) else f", as {found}"
             raise InvalidInput(f"{output} is read{known}, and would be lost; name another file", field=field)
 
 
