@@ -49,8 +49,8 @@ class OtherRoundings(TorchDispatchMode):
         return tree_map_only(Tensor, lambda value: self.moved(value, sums=sums), result)
 
     def moved(self, value: Tensor, *, sums: bool = True) -> Tensor:
-        """float32 or complex64 value of any shape, as another processor might have found it; of sums, what was added up
-        may have been larger than what came of it"""
+        """Return float32 or complex64 values of any shape as another processor might have found them. What was added up
+        in `sums` may have been larger than what came of it."""
         if value.dtype == torch.complex64:
             return torch.view_as_complex(
                 self.moved(torch.view_as_real(value).flatten(-2), sums=sums).unflatten(-1, (-1, 2))

@@ -116,7 +116,7 @@ class Client(StudioCalls):
             keep: (start, end) in seconds: regions of `audio` that stay, with models that fill in.
             drums, tune: recordings whose drums and notes are followed; like `audio`. A tune may be a MIDI file.
             notes: `{"at", "until", "pitch"}` in place of a tune.
-            chords: (seconds, symbol) pairs, or a text: "C:0 Am:2.5", or bars "C | Am F", which need `bpm`; or the path
+            chords: (seconds, symbol) pairs, or a text: "C:0 Am:2.5", or bars "C | Am F"; or the path
                 of a MIDI file.
             plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
             sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.

@@ -121,10 +121,15 @@ def bars_heard(
         None where they do not lie in equal places of bars.
     """
     bar = beats_per_bar * 60 / tempo
+    places: list[list[tuple[float, str]]] = [
+        [] for _ in range(max(1, math.ceil((until - first) / bar - _CLOSE)))
+    ]
+    for time, symbol in chords:
+        number = math.floor((time - first) / bar + _CLOSE)
+        if 0 <= number < len(places):
+            places[number].append((max(0.0, (time - first) / bar - number), symbol))
     bars: list[tuple[str, ...]] = []
-    for number in range(max(1, math.ceil((until - first) / bar - _CLOSE))):
-        inside = [((time - first) / bar - number, symbol) for time, symbol in chords]
-        inside = [(max(0.0, place), symbol) for place, symbol in inside if -_CLOSE <= place < 1 - _CLOSE]
+    for inside in places:
         shares = (
             n for n in _SHARES if all(abs(place * n - round(place * n)) <= n * _CLOSE for place, _ in inside)
         )

@@ -81,7 +81,7 @@ def measure_styles(setup: Setup) -> dict[str, Any]:
     """Hear the plan of pieces, play it in another style, and hear what was kept."""
     found = [
         setup.ledger.once(
-            f"styles {setup.takes} {place}", lambda place=place, words=words: _restyled(setup, place, words)
+            f"restyled {setup.takes} {place}", lambda place=place, words=words: _restyled(setup, place, words)
         )
         for place, words in enumerate(prompts(setup.count, setup.seed + 500))
     ]

@@ -251,7 +251,10 @@ def test_bars_lie_in_the_plan_of_a_model_that_takes_one(server: Server) -> None:
     assert [words["result"]["plan"]["tempo"], set_["result"]["plan"]["tempo"]] == [140, 100]
     second = set_["result"]["plan"]["chords"][1][0]
     assert second == pytest.approx(4 * 60 / 100)
+    assert set_["request"]["bpm"] is None  # the plan has it, and may go on in another tempo
     assert server.refused(**asked, bpm=100, plan={"tempo": 150})[0] == "bpm"
+    assert server.refused(**asked, bpm=1000)[0] == "bpm"
+    assert "leave out plan, bpm" in server.refused(model="audiogen-nano", bpm=100)[1]
     assert server.refused(**asked, plan={"chords": "C G"})[0] == "chords"
 
 

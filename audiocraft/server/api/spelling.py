@@ -109,6 +109,11 @@ def _chords_of_text(text: str) -> tuple[tuple[tuple[str, float], ...], tuple[str
     return (), parse_progression(text)
 
 
+def _is_tempo(bpm: object) -> bool:
+    """Return whether a field `bpm` that is not checked yet holds what it may."""
+    return isinstance(bpm, int | float) and not isinstance(bpm, bool) and 20 <= bpm <= 400
+
+
 def _with_bars(body: Mapping[str, Any], progression: Sequence[str]) -> object:
     """Return the plan of a body that is not checked yet, with a progression, and with tempo and metre of its bars."""
     plan = body.get("plan")
@@ -123,6 +128,8 @@ def _with_bars(body: Mapping[str, Any], progression: Sequence[str]) -> object:
         said, planned = body.get(field), found.get(name)
         if said is None or (field == "beats_per_bar" and not progression):
             continue
+        if field == "bpm" and not _is_tempo(said):
+            continue  # which is refused as such
         if planned is not None and planned != said:
             raise ValueError(
                 f"{field}: it is {said!r} here and {planned!r} in the plan; leave one of them out"
@@ -146,8 +153,13 @@ def with_music(body: Mapping[str, Any]) -> dict[str, Any]:
         chords, progression = named("chords", _chords_of_text, body["chords"])
     elif (harmony := of_midi("chords", body)) is not None:
         chords = chords_of(harmony)
-    if progression or body.get("bpm") is not None:
+    bpm = body.get("bpm")
+    if progression or bpm is not None:
         read["plan"] = _with_bars(body, progression)
+    if _is_tempo(bpm):
+        read["bpm"] = (
+            None  # the plan has it; a stored body would contradict a plan that goes on in another tempo
+        )
     if chords is not None:
         read["chords"] = [{"at": at, "chord": chord} for chord, at in chords]
     if (tune := of_midi("tune", body)) is not None:

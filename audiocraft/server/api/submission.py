@@ -283,7 +283,7 @@ def _check_bars(body: GenerationBody, facts: ModelFacts) -> None:
         or plan.from_audio
     ):
         said = (
-            "no plan"
+            "no plan, so no tempo, key or chords beside its prompt: say them there, and leave out plan, bpm and chords"
             if "chords" not in facts.takes
             else "no plan but chords in bars, with their tempo and metre"
         )
