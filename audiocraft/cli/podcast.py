@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -129,8 +129,8 @@ def make(
     from audiocraft.utils.files import check_apart
     from audiocraft.workflows.render import check_target
 
-    settings = layout.settings()
     target = check_target(output, also=(M4A,))
+    settings, headroom = _made_up_for(layout.settings(), target)
     check_apart([target], [voice, chapters])
     marks = () if chapters is None else read_chapters(_text_of(chapters))
     if marks and target.suffix.lower() not in (".mp3", M4A):
@@ -150,8 +150,8 @@ def make(
             {
                 "path": str(target),
                 "duration": round(episode.duration, 3),
-                "loudness": round(episode.loudness, 2),
-                "true_peak": round(episode.true_peak, 2),
+                "loudness": round(episode.loudness - headroom, 2),
+                "true_peak": round(episode.true_peak - headroom, 2),
                 "chapters": [{"start": round(one.start, 3), "title": one.title} for one in episode.chapters],
                 "speech": [[round(start, 3), round(end, 3)] for start, end in episode.speech],
                 "seed": music.seed,
@@ -161,7 +161,8 @@ def make(
     result(str(target))
     if is_terminal() and not quiet:
         note(
-            f"{episode.duration:.1f} s, {episode.loudness:.1f} LUFS, true peak {episode.true_peak:.1f} dB, "
+            f"{episode.duration:.1f} s, {episode.loudness - headroom:.1f} LUFS, "
+            f"true peak {episode.true_peak - headroom:.1f} dB, "
             f"seed {music.seed}"
         )
 
@@ -228,6 +229,16 @@ def _write_music(
 
     made = master(sound, processor.sample_rate, loudness=-16.0)
     _write(target, made.audio, processor.sample_rate, tags, ())
+
+
+def _made_up_for(settings: PodcastSettings, target: Path) -> tuple[PodcastSettings, float]:
+    """Return the settings with which the file is as loud as asked for, and by how many decibels its format turns audio
+    down before it is encoded."""
+    from audiocraft.audio.formats import FILE_FORMATS
+
+    form = FILE_FORMATS.get(target.suffix.lower().lstrip("."))
+    headroom = 0.0 if form is None else form.headroom
+    return replace(settings, loudness=settings.target + headroom), headroom
 
 
 def _write(

@@ -159,6 +159,8 @@ def test_the_command_makes_an_episode_with_the_bundled_model(
     assert said["loudness"] == pytest.approx(-16, abs=0.5)
     heard, rate = audio_read(tmp_path / "out.mp3")
     assert heard.shape[0] == 2
+    assert float(integrated_loudness(heard, rate)) == pytest.approx(-16, abs=0.5)
+    assert true_peak(heard, rate) <= -1.0
     assert heard.shape[-1] / rate == pytest.approx(said["duration"], abs=0.1)
     assert (tmp_path / "out.mp3").read_bytes().count(b"CHAP") == 2
 
