@@ -118,6 +118,7 @@ class Client(StudioCalls):
             notes: `{"at", "until", "pitch"}` in place of a tune.
             chords: (seconds, symbol) pairs, or a text: "C:0 Am:2.5", or bars "C | Am F"; or the path
                 of a MIDI file.
+            bpm, beats_per_bar: of the piece and of `chords` in bars; as `tempo` and `beats_per_bar` of its plan.
             plan: tempo, key, beats_per_bar, chords; it wins over the prompt.
             sections: `{"prompt", "duration_ms", "styles"}`, one after the other, in place of a duration.
             temperature, top_k, top_p: how codes are drawn; `settings` of `models()` says what holds by default.
