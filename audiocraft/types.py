@@ -198,12 +198,49 @@ class ScorePlan:
         return replace(self, start=start, duration=duration)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneEvent:
+    """One kind of sound that is heard from `start` to `end`, in seconds from the start of the piece."""
+
+    kind: str
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):
+            raise InvalidInput(
+                f"{self.kind!r} must end after it starts, got {self.start} to {self.end} s", field="scene"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """Which sounds a piece has and when, and the part [start, start + duration) of it that a request covers."""
+
+    events: tuple[SceneEvent, ...] = ()
+    start: float = 0.0
+    duration: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start) and math.isfinite(self.duration) and self.duration > 0):
+            raise InvalidInput(
+                f"a scene needs a start and a positive length in seconds, got {self.start} and {self.duration}",
+                field="scene",
+            )
+
+    def window(self, start: float, duration: float) -> Scene:
+        """Return this piece seen through another window, without what is not heard in it."""
+        events = tuple(one for one in self.events if one.start < start + duration and one.end > start)
+        return Scene(events=events, start=start, duration=duration)
+
+
 class SymbolicCondition(NamedTuple):
-    """Chord index per frame [T], melody salience [pitches, T], or a plan of the piece (ours)."""
+    """Chord index per frame [T], melody salience [pitches, T], or a plan of a piece or of a scene (ours)."""
 
     frame_chords: Tensor | None = None
     melody: Tensor | None = None
     plan: ScorePlan | None = None
+    scene: Scene | None = None
 
 
 _KINDS = ("text", "wav", "joint_embed", "symbolic")

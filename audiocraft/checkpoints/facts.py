@@ -17,6 +17,7 @@ from audiocraft.checkpoints.torch_files import header as torch_header
 from audiocraft.checkpoints.transformers import config as transformers_config
 from audiocraft.config.settings import OF_FAMILIES
 from audiocraft.errors import CheckpointError, InvalidInput
+from audiocraft.music.scenes import SoundKinds
 from audiocraft.music.vocabulary import Vocabulary
 
 RUN_FILE = "checkpoint.th"
@@ -39,6 +40,7 @@ class ModelFacts:
         settings: what else a request may say of how a piece is made, by the names of `config.settings`, and what holds
             where it does not; None where nothing says.
         vocabulary: the words that it was taught, as its files declare them; None: any text.
+        sound_kinds: the kinds of sound that it is told frame by frame; None for a model that is told none.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ModelFacts:
     where: Path | None = None
     settings: Mapping[str, Any] | None = field(default=None, repr=False)
     vocabulary: Vocabulary | None = field(default=None, repr=False)
+    sound_kinds: SoundKinds | None = field(default=None, repr=False)
 
     @property
     def is_codec(self) -> bool:
@@ -219,6 +222,7 @@ def facts_of_files(name: str, found: Found) -> ModelFacts:
         precisions=family.precisions,
         where=found.path,
         vocabulary=_vocabulary(found),
+        sound_kinds=_sound_kinds(found),
     )
     if not family.generates:
         return facts
@@ -377,6 +381,16 @@ def _takes(family: ModelFamily, config: Mapping[str, Any]) -> frozenset[str]:
 def _vocabulary(found: Found) -> Vocabulary | None:
     declared = found.meta.get("vocabulary")
     return None if declared is None else Vocabulary.from_dict(declared, source=str(found.path))
+
+
+def _sound_kinds(found: Found) -> SoundKinds | None:
+    entries = _section(found.config, "conditioners").values()
+    scene = next((_section(entry, "scene") for entry in entries if _section(entry, "scene")), None)
+    if scene is None:
+        return None
+    return SoundKinds.of(
+        map(str, scene.get("kinds", ())), map(str, scene.get("lasting", ())), _vocabulary(found)
+    )
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -33,15 +33,16 @@ class Explainer:
         Args:
             seed, plan: with which it was made.
         """
-        from audiocraft.music.understanding import understand
+        from audiocraft.music.understanding import understand_sounds
 
-        return understand(
+        return understand_sounds(
             request.prompt_at(row, 0.0),
+            None if self._facts is None else self._facts.sound_kinds,
             duration=request.duration,
             seed=seed,
+            schedule=[entry for entry in request.schedule if entry[0] > 0],
             score=request.score,
             plan=plan,
-            later=[text for second, text in request.schedule if second > 0],
             vocabulary=None if self._facts is None else self._facts.vocabulary,
             others=self._others(),
         )

@@ -49,6 +49,28 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SceneConfig:
+    """Which sounds are heard when, frame by frame (see `types.Scene`).
+
+    Args:
+        kinds: of sound, each of which has its own features.
+        lasting: of these, those that go on by themselves (rain); others happen (a door).
+    """
+
+    frame_rate: float
+    kinds: tuple[str, ...]
+    lasting: tuple[str, ...] = ()
+    dim: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise ConfigError("a scene needs kinds of sound, each once")
+        strange = sorted(set(self.lasting) - set(self.kinds))
+        if strange:
+            raise ConfigError(f"lasting sounds are among the kinds; {', '.join(strange)} are not")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ChromaStemConfig:
     """A melody: chroma of a mix without drums and bass."""
 
@@ -158,6 +180,7 @@ ConditionerConfig = Annotated[
     | T5Config
     | BagOfWordsConfig
     | ScoreConfig
+    | SceneConfig
     | ChromaStemConfig
     | StyleConfig
     | CLAPConfig
@@ -171,6 +194,7 @@ ConditionerConfig = Annotated[
             "t5": T5Config,
             "bag_of_words": BagOfWordsConfig,
             "score": ScoreConfig,
+            "scene": SceneConfig,
             "chroma_stem": ChromaStemConfig,
             "style": StyleConfig,
             "clap": CLAPConfig,

@@ -26,8 +26,11 @@ from audiocraft.errors import InvalidInput
 from audiocraft.types import (
     AudioMeta,
     ConditioningAttributes,
+    Scene,
+    SceneEvent,
     SegmentInfo,
     SegmentWithAttributes,
+    SymbolicCondition,
     WavCondition,
 )
 
@@ -39,10 +42,11 @@ TARGET_LEVEL_UPPER = -15
 
 @dataclass
 class SoundInfo(SegmentWithAttributes):
-    """A segment of a recording and what is heard in it."""
+    """A segment of a recording and what is heard in it; `scene` says when."""
 
     description: str | None = None
     self_wav: WavCondition | None = None
+    scene: Scene | None = None
 
     @property
     def has_sound_meta(self) -> bool:
@@ -52,6 +56,8 @@ class SoundInfo(SegmentWithAttributes):
         attributes = ConditioningAttributes(text={"description": self.description})
         if self.self_wav is not None:
             attributes.wav["self_wav"] = self.self_wav
+        if self.scene is not None:
+            attributes.symbolic["scene"] = SymbolicCondition(scene=self.scene)
         return attributes
 
     @staticmethod
@@ -75,7 +81,8 @@ class SoundInfo(SegmentWithAttributes):
             values[name] = clean(values[name]) if clean else values[name]
         if isinstance(values.get("meta"), Mapping):
             values["meta"] = AudioMeta.from_dict(values["meta"])
-        return cls(**values)
+        info = cls(**values)
+        return info if info.scene is not None else replace(info, scene=_scene(info, dictionary))
 
 
 class SoundDataset(InfoAudioDataset):
@@ -260,6 +267,7 @@ def _mixed_info(first: SoundInfo, second: SoundInfo, wav: Tensor) -> SoundInfo:
         first,
         description=mix_text(first.description, second.description),
         n_frames=max(first.n_frames, second.n_frames),
+        scene=None,  # the sound that is mixed in starts anywhere
     )
     return replace(info, self_wav=self_condition(wav, info)) if first.self_wav is not None else info
 
@@ -269,3 +277,23 @@ def _description(value: Any) -> str | None:
     if isinstance(value, (list, tuple)):
         value = next(iter(value), None)
     return get_string(value)
+
+
+def _scene(info: SoundInfo, told: Mapping[str, Any]) -> Scene | None:
+    """Return the `events` of a file as its segment hears them; None where the file tells of none."""
+    events = told.get("events")
+    if not isinstance(events, (list, tuple)) or not events:
+        return None
+    try:
+        scene = Scene(
+            events=tuple(
+                SceneEvent(kind=str(one["kind"]), start=float(one["start"]), end=float(one["end"]))
+                for one in events
+            )
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"the JSON file of {info.meta.path} has no usable events, {{kind, start, end}} each: {error}",
+            field="events",
+        ) from error
+    return scene.window(info.seek_time, info.total_frames / info.sample_rate)

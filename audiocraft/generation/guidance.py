@@ -153,13 +153,11 @@ def fuse(lm: TokenLM, attributes: RowAttributes) -> Fused:
 
 def is_null(attributes: ConditioningAttributes) -> bool:
     """Return whether a row asks for nothing, so that guidance could not change it."""
-    plans = (condition.plan for condition in attributes.symbolic.values())
     return (
         not any(attributes.text.values())
         and not any(bool(wav.length.any()) for wav in attributes.wav.values())
         and not attributes.joint_embed
-        and all(plan is None for plan in plans)
-        and all(c.frame_chords is None and c.melody is None for c in attributes.symbolic.values())
+        and all(part is None for condition in attributes.symbolic.values() for part in condition)
     )
 
 

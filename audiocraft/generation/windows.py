@@ -20,7 +20,7 @@ from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
 from audiocraft.generation.session import Session
 from audiocraft.generation.token_steps import Embed
 from audiocraft.music.planning import part_of_plan
-from audiocraft.types import ConditioningAttributes, WavCondition
+from audiocraft.types import ConditioningAttributes, SymbolicCondition, WavCondition
 
 DEFAULT_STRIDE = 18.0
 # A model whose context is shorter than the default stride keeps this share of it between windows.
@@ -167,17 +167,21 @@ def at_window(
         moving: names of the waveforms to move.
     """
     start, duration = window.start / frame_rate, window.length / frame_rate
-    symbolic = {
-        name: condition._replace(plan=part_of_plan(condition.plan, condition.plan.start + start, duration))
-        if condition.plan is not None
-        else condition
-        for name, condition in attributes.symbolic.items()
-    }
+    symbolic = {name: _moved(condition, start, duration) for name, condition in attributes.symbolic.items()}
     wav = {
         name: condition if context is None or name not in moving else part_of(condition, start, context)
         for name, condition in attributes.wav.items()
     }
     return replace(attributes, symbolic=symbolic, wav=wav)
+
+
+def _moved(condition: SymbolicCondition, start: float, duration: float) -> SymbolicCondition:
+    """Return the plans of a condition as they are seen from `start` on."""
+    plan, scene = condition.plan, condition.scene
+    return condition._replace(
+        plan=None if plan is None else part_of_plan(plan, plan.start + start, duration),
+        scene=None if scene is None else scene.window(scene.start + start, duration),
+    )
 
 
 def part_of(condition: WavCondition, start: float, duration: float) -> WavCondition:

@@ -20,6 +20,7 @@ from audiocraft.config.conditioning import (
     FuserConfig,
     LUTConfig,
     MelodyConfig,
+    SceneConfig,
     ScoreConfig,
     StyleConfig,
     T5Config,
@@ -68,6 +69,7 @@ from audiocraft.modules.conditioners import (
     StyleConditioner,
     T5Conditioner,
 )
+from audiocraft.modules.conditioners.scene import SceneConditioner
 from audiocraft.modules.conditioners.score import ScoreConditioner
 from audiocraft.modules.dac import DACDecoder, DACEncoder
 from audiocraft.modules.harmonic.decoder import HarmonicNoiseDecoder
@@ -101,6 +103,7 @@ _CONDITIONERS: dict[type, Callable[..., BaseConditioner]] = {
     T5Config: T5Conditioner,
     BagOfWordsConfig: BagOfWordsConditioner,
     ScoreConfig: ScoreConditioner,
+    SceneConfig: SceneConditioner,
     ChromaStemConfig: ChromaStemConditioner,
     StyleConfig: StyleConditioner,
     CLAPConfig: CLAPEmbeddingConditioner,
@@ -257,13 +260,14 @@ def build_provider(
     load_codec: CodecLoader | None = None,
 ) -> ConditioningProvider:
     """Build all conditioners of a language model, each under the name of the attribute that it embeds."""
-    built = {
-        name: build_conditioner(
-            entry, output_dim=output_dim, device=device, duration=duration, load_codec=load_codec
-        )
-        for name, entry in conditioners.items()
-    }
-    return ConditioningProvider(built, device=device)
+    given = dict(output_dim=output_dim, device=device, duration=duration, load_codec=load_codec)
+    return ConditioningProvider(_built(conditioners, given), device=device)
+
+
+def _built(
+    conditioners: Mapping[str, ConditionerConfig], given: Mapping[str, Any]
+) -> dict[str, BaseConditioner]:
+    return {name: build_conditioner(entry, **given) for name, entry in conditioners.items()}
 
 
 def build_fuser(config: FuserConfig) -> ConditionFuser:
@@ -313,16 +317,11 @@ def build_flow(
     guidance = config.classifier_free_guidance
     kwargs = kwargs_of(config.transformer_lm)
     with laid_out_on(device):
-        given = {
-            name: build_conditioner(
-                entry,
-                output_dim=config.transformer_lm.dim,
-                device=device,
-                duration=config.max_duration,
-                load_codec=load_codec,
-            )
-            for name, entry in config.conditioners.items()
-        }
+        width, seconds = config.transformer_lm.dim, config.max_duration
+        given = _built(
+            config.conditioners,
+            dict(output_dim=width, device=device, duration=seconds, load_codec=load_codec),
+        )
         cards: dict[type, int] = {
             type(entry): entry.card
             for entry in config.conditioners.values()

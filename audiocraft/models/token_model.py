@@ -38,9 +38,11 @@ from audiocraft.models.genmodel import BaseGenModel
 from audiocraft.models.lm import LMModel
 from audiocraft.models.lm_magnet import MagnetLMModel
 from audiocraft.models.loaders import load_generator
+from audiocraft.modules.conditioners.scene import SCENE, SceneConditioner
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
+from audiocraft.music.scenes import SoundKinds, make_scene, without_times
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
 
@@ -92,6 +94,15 @@ class TokenModel(BaseGenModel):
         return PLAN in self.lm.condition_provider.conditioners
 
     @property
+    def sound_kinds(self) -> SoundKinds | None:
+        """The kinds of sound that the model is told frame by frame; None where it is told none."""
+        conditioners = self.lm.condition_provider.conditioners
+        scene = conditioners[SCENE] if SCENE in conditioners else None
+        if not isinstance(scene, SceneConditioner):
+            return None
+        return SoundKinds.of(scene.kinds, scene.lasting, self.vocabulary)
+
+    @property
     def makes_music(self) -> bool:
         return family_called(self.family).makes == "music"
 
@@ -103,6 +114,11 @@ class TokenModel(BaseGenModel):
     @property
     def precision(self) -> str:
         return precision_of(self.lm, self.device)
+
+    def heard(self, text: str | None, request: GenerationRequest) -> str | None:
+        """Return a prompt in the words that the model was taught, without times that a scene is told."""
+        told = text if text is None or self.sound_kinds is None else without_times(text)
+        return super().heard(told, request)
 
     def guidance_of(self, request: GenerationRequest) -> Guidance:
         """Return what a request asks for, or what suits this model."""
@@ -311,13 +327,14 @@ class TokenModel(BaseGenModel):
         wavs = references.wav_conditions(
             self.lm, request, seeds=seeds, sample_rate=self.sample_rate, device=self.device
         )
-        schedule = request.schedule or ((0.0, ""),)
+        schedule, kinds = request.schedule or ((0.0, ""),), self.sound_kinds
         entries: list[list[ConditioningAttributes]] = [[] for _ in schedule]
         for row, (plan, seed) in enumerate(zip(plans, seeds, strict=True)):
             over_time = plans_over_time(
                 plan, schedule, duration=request.duration, seed=seed, score=request.score
             )
-            for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
+            ends = [second for second, _ in schedule[1:]] + [request.duration]
+            for entry, (second, _), until, heard in zip(entries, schedule, ends, over_time, strict=True):
                 prompt, negative = self.words_at(request, row, second)
                 attributes = ConditioningAttributes(
                     text={"description": prompt},
@@ -326,6 +343,16 @@ class TokenModel(BaseGenModel):
                 )
                 if self.takes_plans:
                     attributes.symbolic[PLAN] = SymbolicCondition(plan=ended(heard, request))
+                if kinds is not None:
+                    scene = make_scene(
+                        request.prompt_at(row, second),
+                        kinds,
+                        duration=request.duration,
+                        seed=seed,
+                        start=second,
+                        end=until,
+                    )
+                    attributes.symbolic[SCENE] = SymbolicCondition(scene=scene)
                 if wavs:
                     attributes.wav[references.REFERENCE] = wavs[row]
                 entry.append(attributes)

@@ -76,6 +76,11 @@ def reword(text: str, vocabulary: Vocabulary | None) -> Rewording:
     return Rewording("".join([*written, text[end:]]), tuple(parts))
 
 
+def ways_to_say(phrase: str) -> tuple[str, ...]:
+    """Return what models may be told a phrase with, the likeliest first; a list is separated by commas."""
+    return _synonyms().get(_key_of(phrase), ())
+
+
 def heard_words(text: str, vocabulary: Vocabulary | None) -> str:
     """Return what of an English prompt is told to a model: its own words, numbers, and names of notes, which captions
     have too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from audiocraft.music.harmony import parse_key
@@ -12,9 +12,10 @@ from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSetting
 from audiocraft.music.progressions import parse_progression, symbols_of
 from audiocraft.music.reading import PromptNote, Reading, read
 from audiocraft.music.rewording import reword
+from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_times
 from audiocraft.music.translating import Translation, model_words, translate
 from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, content_of, words_of
-from audiocraft.types import ScorePlan
+from audiocraft.types import Scene, ScorePlan
 
 # Words about the plan itself, which the rules read or which say nothing more.
 _OF_PLANS = PLAN_WORDS | frozenset("bpm beat per minute tempo key chord progression".split())
@@ -51,6 +52,7 @@ class Understanding:
         seed: None where it was not drawn yet.
         tempo: beats per minute; it, the metre, key and chords are unknown (None and ()) with models without plans.
         chords: the progression, once.
+        scene: which sounds are heard when, with models that are told; None with others.
         unknown: words that say nothing to the model, as they were typed.
         notes: what is not done as the prompt says.
         suggestion: a model that knows some of the unknown words.
@@ -64,6 +66,7 @@ class Understanding:
     beats_per_bar: int | None = None
     key: str | None = None
     chords: tuple[str, ...] = ()
+    scene: Scene | None = None
     unknown: tuple[str, ...] = ()
     notes: tuple[PromptNote, ...] = ()
     suggestion: Suggestion | None = None
@@ -75,6 +78,7 @@ class Understanding:
         plain.update(
             chords=list(self.chords), unknown=list(self.unknown), notes=[asdict(n) for n in self.notes]
         )
+        plain["scene"] = [] if self.scene is None else [asdict(event) for event in self.scene.events]
         if self.suggestion is not None:
             words = list(self.suggestion.words)
             plain["suggestion"] = {
@@ -93,6 +97,7 @@ class Understanding:
             self.beats_per_bar not in (None, 4) and f"{self.beats_per_bar}/4",
             self.key,
             " ".join(self.chords),
+            self.scene and scene_line(self.scene),
             None if self.seed is None else f"seed {self.seed}",
             self.read_as and f"understood: {self.read_as}",
         ]
@@ -156,6 +161,32 @@ def understand(
         if vocabulary is None
         else _read_as(said[0], unread, vocabulary, has_plan=plan is not None),
     )
+
+
+def understand_sounds(
+    text: str | None,
+    kinds: SoundKinds | None,
+    *,
+    duration: float,
+    seed: int | None,
+    schedule: Sequence[tuple[float, str]] = (),
+    **told: Any,
+) -> Understanding:
+    """Return what becomes of a prompt that a model may also be told as a scene.
+
+    Args:
+        kinds: that the model is told frame by frame; None where it is told none.
+        schedule: (second, text) of further texts, in ascending order.
+        told: what else `understand` wants.
+    """
+    later = [said for _, said in schedule]
+    if kinds is None:
+        return understand(text, duration=duration, seed=seed, later=later, **told)
+    end = schedule[0][0] if schedule else None
+    scene = make_scene(text, kinds, duration=duration, seed=seed or 0, end=end)
+    # Times that a scene heeds are no words that a model does not know.
+    plain = without_times(text or ""), [without_times(said) for said in later]
+    return replace(understand(plain[0], duration=duration, seed=seed, later=plain[1], **told), scene=scene)
 
 
 def _read_as(said: Translation, unread: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) -> str:

@@ -28,7 +28,7 @@ from audiocraft.data.music_dataset import (
     augment_music_info_description,
     get_bpm,
 )
-from audiocraft.data.sound_dataset import SoundDataset, mix_pair, mix_text, rms_f, snr_mixer
+from audiocraft.data.sound_dataset import SoundDataset, SoundInfo, mix_pair, mix_text, rms_f, snr_mixer
 from audiocraft.errors import InvalidInput
 from audiocraft.types import AudioMeta
 
@@ -284,6 +284,30 @@ def test_sounds(corpus: Path, tmp_path: Path) -> None:
         corpus, SoundDataset, external_metadata_source=tmp_path, min_audio_duration=0, max_audio_duration=2
     )
     assert data[0][1].description == "rain"
+    assert data[0][1].scene is None and not data[0][1].to_condition_attributes().symbolic
+
+
+def test_sounds_are_told_when_they_are_heard(corpus: Path, tmp_path: Path) -> None:
+    def first(events: object) -> SoundInfo:
+        (tmp_path / "0.json").write_text(json.dumps({"description": "rain", "events": events}))
+        found: SoundInfo = dataset(
+            corpus,
+            SoundDataset,
+            external_metadata_source=tmp_path,
+            min_audio_duration=0,
+            max_audio_duration=2,
+        )[0][1]
+        return found
+
+    info = first(
+        [{"kind": "rain", "start": 0, "end": 9}, {"kind": "dog", "start": 50, "end": 60, "note": "late"}]
+    )
+    scene = info.to_condition_attributes().symbolic["scene"].scene
+    assert scene is not None and scene.duration == 1.0
+    assert [event.kind for event in scene.events] == ["rain"]
+    for broken in ([{"kind": "rain"}], [{"kind": "rain", "start": 3, "end": 1}], ["rain"]):
+        with pytest.raises(InvalidInput, match="events"):
+            first(broken)
 
 
 def test_mixing_a_batch(corpus: Path) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
-from torch import nn
+from dataclasses import replace
 
+import pytest
+import torch
+from torch import Tensor, nn
+
+from audiocraft.config.conditioning import BagOfWordsConfig, FuserConfig, SceneConfig
 from audiocraft.errors import InvalidInput
+from audiocraft.generation import GenerationRequest
+from audiocraft.generation.windows import at_window
 from audiocraft.models import AudioGen
+from audiocraft.models.builders import build_lm
+from audiocraft.models.debug import lm_config
+from audiocraft.modules.conditioners.scene import SCENE
 
 TEXTS = ["happy rock", "a dark techno track with piano"]
 
@@ -33,3 +42,50 @@ def test_a_model_that_takes_a_melody_is_refused(model: AudioGen) -> None:
     model.lm.condition_provider.conditioners["self_wav"] = nn.Identity()
     with pytest.raises(InvalidInput, match="MusicGen"):
         AudioGen("melody", model.compression_model, model.lm, max_duration=10.0)
+
+
+@pytest.fixture
+def scenic(model: AudioGen) -> AudioGen:
+    """A model that is told which of three sounds is heard when, with windows of four seconds."""
+    config = replace(
+        lm_config(),
+        conditioners={
+            "description": BagOfWordsConfig(n_bins=128, dim=16),
+            "scene": SceneConfig(frame_rate=25, kinds=("rain", "dog", "door"), lasting=("rain",)),
+        },
+        fuser=FuserConfig(sum=("description",), frames=("scene",)),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        lm = build_lm(config)
+    return AudioGen("scenic", model.compression_model, lm, max_duration=4.0)
+
+
+def test_each_frame_is_told_which_sounds_are_heard(scenic: AudioGen) -> None:
+    request = GenerationRequest(prompts=("a door, then a dog", "ukulele"), duration=10.0, seeds=(1, 2))
+    task = scenic.prepare(request).task
+    heard, nothing = (row.symbolic[SCENE].scene for row in task.attributes)
+    assert [event.kind for event in heard.events] == ["door", "dog"] and nothing is None
+    last = at_window(task.attributes[0], task.windows[-1], task.frame_rate).symbolic[SCENE].scene
+    assert last.start > 5 and [event.kind for event in last.events] == ["dog"]
+
+
+def test_the_order_of_sounds_changes_what_is_made(scenic: AudioGen) -> None:
+    def codes(text: str) -> Tensor:
+        made = scenic.run(GenerationRequest(prompts=(text,), duration=3.0, seeds=(5,))).codes
+        assert made is not None
+        return made
+
+    assert torch.equal(codes("a dog, then a door"), codes("a dog, then a door"))
+    # The words are the same, and are added up.
+    assert not torch.equal(codes("a dog, then a door"), codes("a door, then a dog"))
+
+
+def test_later_words_have_scenes_of_their_own(scenic: AudioGen) -> None:
+    request = GenerationRequest(
+        prompts=(None,), duration=8.0, seeds=(1,), schedule=((0.0, "rain, then a dog"), (5.0, "a door"))
+    )
+    task = scenic.prepare(request).task
+    first, (_, (later,)) = task.attributes[0].symbolic[SCENE].scene, task.later[0]
+    assert [(event.kind, round(event.end, 1)) for event in first.events] == [("rain", 2.5), ("dog", 5.0)]
+    assert all(event.kind == "door" and event.start >= 5 for event in later.symbolic[SCENE].scene.events)

@@ -115,7 +115,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class ComposedScene:
     """What happens in one clip, where, and how far away."""
 
     split: str
@@ -167,14 +167,14 @@ def recordings_of(shelf: Shelf, kind: str) -> list[Material]:
     return own or [one for one in shelf.records if one.kind in groups and named(one)]
 
 
-def compose_scene(seed: int, index: int, split: str = "train") -> Scene:
+def compose_scene(seed: int, index: int, split: str = "train") -> ComposedScene:
     """Return the scene number `index` of a split."""
     rng = generator_of("scene", split, seed, index)
     form, kinds = _draw_kinds(rng, held_out=split == "heldout")
     sounds = tuple(_place(rng, form, place, kind) for place, kind in enumerate(kinds))
     where, distance = rng.choice(list(_ROOMS)), rng.choice((0.0, 0.0, rng.random()))
     captions = tuple(_caption(rng, form, sounds, where, distance) for _ in range(NUM_CAPTIONS))
-    return Scene(split, seed, index, form, sounds, where, distance, captions)
+    return ComposedScene(split, seed, index, form, sounds, where, distance, captions)
 
 
 def _draw_kinds(rng: random.Random, *, held_out: bool) -> tuple[str, tuple[str, ...]]:
@@ -225,7 +225,7 @@ def _caption(rng: random.Random, form: str, sounds: tuple[Placed, ...], where: s
     )
 
 
-def render_scene(scene: Scene, shelf: Shelf) -> Samples:
+def render_scene(scene: ComposedScene, shelf: Shelf) -> Samples:
     """Return the sound of a scene, [N]"""
     mixed = np.zeros(round(DURATION * SAMPLE_RATE))
     rng = random.Random(f"render/{scene.split}/{scene.seed}/{scene.index}")
@@ -256,7 +256,9 @@ def _recorded(
     return out / max(float(np.sqrt(np.mean(loud**2))) if len(loud) else 0.0, 1e-3)
 
 
-def _placed_in_space(rng: random.Random, scene: Scene, mixed: NDArray[np.float64]) -> NDArray[np.float64]:
+def _placed_in_space(
+    rng: random.Random, scene: ComposedScene, mixed: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Far sounds lose their treble and are mostly room."""
     chain = []
     if scene.distance > 0:
@@ -280,4 +282,4 @@ def _bare(phrase: str) -> str:
     return phrase.removeprefix("a ").removeprefix("an ").removeprefix("the ")
 
 
-__all__ = ["KINDS", "RECORDED", "Scene", "compose_scene", "kinds_in", "render_scene"]
+__all__ = ["KINDS", "RECORDED", "ComposedScene", "compose_scene", "kinds_in", "render_scene"]

@@ -105,8 +105,8 @@ def nullify_melody(sym_cond: SymbolicCondition) -> SymbolicCondition:
 
 
 def nullify_symbolic(sym_cond: SymbolicCondition, null_chord_idx: int = 194) -> SymbolicCondition:
-    """Take away chords, melody and plan."""
-    return nullify_melody(nullify_chords(sym_cond, null_chord_idx))._replace(plan=None)
+    """Take away chords, melody and plans."""
+    return nullify_melody(nullify_chords(sym_cond, null_chord_idx))._replace(plan=None, scene=None)
 
 
 def pad_tokens(rows: Sequence[Sequence[int]], pad_idx: int) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from audiocraft.music.continuing import going_on, where_new
 from audiocraft.music.looping import whole_bars
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time, progression_of
 from audiocraft.music.timed_chords import plan_around
-from audiocraft.music.understanding import Understanding, understand
+from audiocraft.music.understanding import Understanding, understand_sounds
 from audiocraft.server.api.schemas import ChordBody, GenerationBody, Kind, PlanBody, SectionBody
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound
 from audiocraft.server.jobs.store import JobStore
@@ -88,8 +88,8 @@ def understood_of(
     score, plan = score_of(body), plan_of_body(body)
     if plan is None and "plan" in facts.takes:
         plan = plan_around(text, body.timed_chords, duration=body.duration, seed=body.seed or 0, score=score)
-    found = understand(
-        text, duration=body.duration, seed=body.seed, score=score, plan=plan, later=[said for _, said in later],
+    found = understand_sounds(
+        text, facts.sound_kinds, duration=body.duration, seed=body.seed, schedule=later, score=score, plan=plan,
         vocabulary=facts.vocabulary,
         others=vocabularies_of(other for other in models.values() if other is not facts),
     )  # fmt: skip

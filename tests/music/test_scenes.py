@@ -1,0 +1,158 @@
+"""Scenes from sentences: kinds, order, times, and what nobody asked for."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audiocraft.data.synthesis.scenes import KINDS, compose_scene
+from audiocraft.data.synthesis.sounds import LASTING_KINDS
+from audiocraft.data.synthesis.vocabulary import vocabulary_of
+from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_times
+from audiocraft.music.understanding import understand_sounds
+from audiocraft.types import Scene
+
+CONFIG = Path(__file__).parents[2] / "config" / "conditioner" / "nano_scene.yaml"
+
+
+@pytest.fixture(scope="module")
+def kinds() -> SoundKinds:
+    return SoundKinds.of(KINDS, LASTING_KINDS, vocabulary_of(music=False, recipe="wide"))
+
+
+def scene_of(text: str, kinds: SoundKinds, **options: float) -> Scene:
+    scene = make_scene(text, kinds, **{"duration": 10.0, "seed": 1, **options})
+    assert scene is not None
+    return scene
+
+
+def test_the_configuration_tells_what_the_corpus_has() -> None:
+    told = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["conditioners"]["scene"]["scene"]
+    assert tuple(told["kinds"]) == KINDS and tuple(told["lasting"]) == LASTING_KINDS
+
+
+@pytest.mark.parametrize(
+    ("text", "heard"),
+    [
+        ("rain", ["rain"]),
+        ("Rain and thunder!", ["rain", "thunder"]),
+        ("storm", ["rain", "thunder"]),  # two words that the model knows
+        ("river with birds", ["stream", "birds"]),
+        ("a steam train leaving a station", ["train"]),  # not steam
+        ("Regen und Donner", ["rain", "thunder"]),
+        ("birds, no wind", ["birds"]),
+        ("a lion, without rain", ["lion"]),
+        ("roaring", ["lion"]),
+    ],
+)
+def test_kinds_are_heard_in_words(text: str, heard: list[str], kinds: SoundKinds) -> None:
+    scene = scene_of(text, kinds)
+    assert sorted({event.kind for event in scene.events}) == sorted(heard)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a door slamming, then a dog barking",
+        "a door followed by a dog barking",
+        "first a door and then a dog",
+        "a dog barking after a door slamming",
+        "a door before a dog",
+        "door -> dog",
+    ],
+)
+def test_what_is_named_first_is_heard_first(text: str, kinds: SoundKinds) -> None:
+    first, second = scene_of(text, kinds).events
+    assert (first.kind, second.kind) == ("door", "dog")
+    assert first.end <= second.start and second.start == pytest.approx(5.0, abs=0.5)
+
+
+def test_what_lasts_is_heard_throughout_and_what_happens_takes_turns(kinds: SoundKinds) -> None:
+    scene = scene_of("a dog, a door and rain", kinds)
+    spans = {event.kind: (event.start, event.end) for event in scene.events}
+    assert spans["rain"] == (0.0, 10.0)
+    assert spans["dog"][1] <= spans["door"][0]
+
+
+def test_times_are_taken_literally(kinds: SoundKinds) -> None:
+    scene = scene_of("rain for 4 s, a dog at 3.5 s and a bell from 5 to 8 seconds, a crash 9-12 s", kinds)
+    spans = {event.kind: (event.start, event.end) for event in scene.events}
+    assert spans["rain"] == (0.0, 4.0) and spans["bell"] == (5.0, 8.0) and spans["crash"] == (9.0, 10.0)
+    assert spans["dog"][0] == 3.5
+    assert without_times("a dog at 3.5 s").strip() == "a dog"
+
+
+def test_long_pieces_hear_again_what_happens(kinds: SoundKinds) -> None:
+    events = scene_of("a dog", kinds, duration=60.0).events
+    assert len(events) >= 5 and events[-1].end > 55
+    assert all(event.end < later.start for event, later in pairwise(events))
+
+
+def test_words_that_name_nothing_make_no_scene(kinds: SoundKinds) -> None:
+    for text in (None, "", "xyzzy", "ukulele", "then", "at 3 s"):
+        assert make_scene(text, kinds, duration=10, seed=1) is None
+
+
+def test_the_seed_moves_what_is_not_said(kinds: SoundKinds) -> None:
+    assert scene_of("a dog", kinds, seed=1) == scene_of("a dog", kinds, seed=1)
+    assert scene_of("a dog", kinds, seed=1) != scene_of("a dog", kinds, seed=2)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    text=st.lists(
+        st.sampled_from(
+            [
+                "rain",
+                "a dog",
+                "then",
+                "and",
+                "after",
+                "at 3 s",
+                "from 9 to 2 s",
+                ",",
+                "for 0 s",
+                "->",
+                "at 99 s",
+            ]
+        ),
+        max_size=12,
+    ).map(" ".join),
+    duration=st.floats(0.01, 40.0),
+    seed=st.integers(0, 99),
+)
+def test_any_text_is_heard_within_its_piece(text: str, duration: float, seed: int, kinds: SoundKinds) -> None:
+    scene = make_scene(text, kinds, duration=duration, seed=seed)
+    if scene is not None:
+        assert all(0 <= event.start < event.end <= duration + 1e-9 for event in scene.events)
+
+
+def test_captions_of_the_corpus_are_read_as_they_were_written(kinds: SoundKinds) -> None:
+    """Of 400 captions nearly all give back their kinds, and sequences their order."""
+    right = ordered = sequences = 0
+    for index in range(400):
+        composed = compose_scene(3, index)
+        scene = make_scene(composed.captions[0], kinds, duration=10.0, seed=index)
+        heard = [] if scene is None else [event.kind for event in scene.events]
+        wanted = [one.kind for one in composed.sounds]
+        right += set(heard) == set(wanted)
+        if composed.form == "sequence":
+            sequences += 1
+            ordered += list(dict.fromkeys(heard)) == wanted
+    assert right >= 392 and ordered >= 0.98 * sequences
+
+
+def test_what_is_heard_is_said(kinds: SoundKinds) -> None:
+    text = "rain, a dog from 2 to 4.5 s"
+    scene = scene_of(text, kinds)
+    assert scene_line(scene) == "rain, dog 2-4.5 s"
+    understood = understand_sounds(
+        text, kinds, duration=10, seed=1, vocabulary=vocabulary_of(music=False, recipe="wide")
+    )
+    assert "rain, dog 2-4.5 s" in understood.line() and not understood.unknown
+    assert understood.to_dict()["scene"][1] == {"kind": "dog", "start": 2.0, "end": 4.5}
