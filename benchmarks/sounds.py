@@ -1,11 +1,13 @@
 """Measures the bundled model of sounds: whether what a prompt names is heard.
 
-usage: python benchmarks/sounds.py [--prompts 87] [--model NAME] [--corpus DIR] [--json FILE]
+usage: python benchmarks/sounds.py [--prompts 87] [--split heldout] [--model NAME] [--corpus DIR] [--json FILE]
 
 A classifier of the corpus's kinds of sound, trained on corpus clips and the same through the codec, listens to what the
-model makes of held-out prompts. Beside it: the clips of these prompts (the
-ceiling), those clips through the codec, and the outputs against other clips' prompts (chance). The last line of
-stdout is one JSON document. Needs a corpus of sounds (docs/corpus.md).
+model makes of prompts that it never saw: of pairs of kinds that were never together in training (heldout), or of any
+(valid). Beside it: the clips of these prompts (the ceiling), those clips through the codec, and the outputs against
+other clips' prompts (chance). Where a prompt names one sound after another, the halves of each clip say whether they
+come in this order (chance 50 %). The last line of stdout is one JSON document. Needs a corpus of sounds
+(docs/corpus.md).
 """
 
 from __future__ import annotations
@@ -31,7 +33,6 @@ from audiocraft.metrics import instruments
 from audiocraft.models import AudioGen
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TRAINING_CLIPS = 1800
 
 
 def arguments() -> argparse.Namespace:
@@ -43,6 +44,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--corpus", type=Path, default=REPOSITORY / "runs" / "scenes", help="a corpus of sounds"
     )
+    parser.add_argument("--split", default="heldout", choices=["heldout", "valid"], help="which prompts")
+    parser.add_argument("--ears", type=int, default=1800, help="clips that the classifier is trained on")
     parser.add_argument("--work", type=Path, default=REPOSITORY / "runs" / "bench", help="what is reused")
     parser.add_argument("--seed", type=int, default=0, help="of the first prompt; prompt i gets seed + i")
     parser.add_argument("--json", type=Path, help="also write the JSON document to this file")
@@ -60,24 +63,54 @@ def sounds(corpus: Path, split: str, *, wavs: bool = True) -> Iterator[clips.Exa
         yield clips.Example(wav, labels["description"], instruments=kinds)
 
 
+def turns(corpus: Path, split: str) -> Iterator[tuple[str, str] | None]:
+    """Yield for each clip which two kinds come one after the other; None where they do not."""
+    for path in sorted((corpus / "sound" / split).rglob("*.json")):
+        events = json.loads(path.read_text(encoding="utf-8"))["events"]
+        ordered = len(events) == 2 and events[0]["end"] <= events[1]["start"]
+        yield (events[0]["kind"], events[1]["kind"]) if ordered else None
+
+
+def in_order(
+    ears: instruments.Classifier, wavs: Sequence[Audio], wanted: Sequence[tuple[str, str] | None]
+) -> tuple[float, int]:
+    """Return the share of the clips with two sounds in turn whose halves hear them in this order, and their number."""
+    right = []
+    for wav, pair in zip(wavs, wanted, strict=True):
+        if pair is None:
+            continue
+        first, second = (ears.names.index(kind) for kind in pair)
+        halves = (wav[: len(wav) // 2], wav[len(wav) // 2 :])
+        before, after = (ears.probabilities(instruments.features(half)[None])[0].logit() for half in halves)
+        right.append(float(before[first] - after[first] + after[second] - before[second]) > 0)
+    return sum(right) / max(1, len(right)), len(right)
+
+
 def kinds_of(corpus: Path) -> list[str]:
     """The kinds that the training clips of a corpus name, in order of the alphabet."""
     return sorted({kind for example in sounds(corpus, "train", wavs=False) for kind in example.instruments})
 
 
 def score(
-    ears: instruments.Classifier, wavs: Sequence[Audio], wanted: Sequence[clips.Example]
+    ears: instruments.Classifier,
+    wavs: Sequence[Audio],
+    wanted: Sequence[clips.Example],
+    ordered: Sequence[tuple[str, str] | None],
 ) -> dict[str, Any]:
-    return instruments.report(ears.heard(wavs), [example.instruments for example in wanted], ears.names)
+    found = instruments.report(ears.heard(wavs), [example.instruments for example in wanted], ears.names)
+    share, count = in_order(ears, wavs, ordered)
+    return {**found, "in_order": share, "sequences": count}
 
 
 def shown(rows: dict[str, dict[str, Any]], console: Console) -> None:
     count = next(iter(rows.values()))["clips"]
     table = Table(
-        "", "named sounds heard", "false alarms per clip", title=f"Sounds, {count} held-out prompts"
+        "", "named sounds heard", "false alarms per clip", "in order", title=f"Sounds, {count} prompts"
     )
     for name, row in rows.items():
-        table.add_row(name, f"{row['recall']:.1%}", f"{row['false_alarms_per_clip']:.2f}")
+        table.add_row(
+            name, f"{row['recall']:.1%}", f"{row['false_alarms_per_clip']:.2f}", f"{row['in_order']:.0%}"
+        )
     console.print(table)
 
 
@@ -98,21 +131,22 @@ def main() -> None:
     keep: Coder = _through(model.compression_model)
     label = weights_digest(model.compression_model)[:12]
     ears = load_or_train(
-        options.work / f"sounds-{options.corpus.name}-{label}.safetensors",
-        lambda: islice(sounds(options.corpus, "train"), TRAINING_CLIPS),
+        options.work / f"sounds-{options.corpus.name}-{label}-{options.ears}.safetensors",
+        lambda: islice(sounds(options.corpus, "train"), options.ears),
         lambda: sounds(options.corpus, "valid"),
         keep,
         kinds_of(options.corpus),
     )
-    wanted = list(islice(sounds(options.corpus, "heldout"), options.prompts))
-    others = wanted[1:] + wanted[:1]
+    wanted = list(islice(sounds(options.corpus, options.split), options.prompts))
+    ordered = list(islice(turns(options.corpus, options.split), options.prompts))
+    others, their_order = wanted[1:] + wanted[:1], ordered[1:] + ordered[:1]
     wavs = [example.wav for example in wanted]
     outputs, _, seconds = generate(model, wanted, options.seed)
     rows = {
-        "corpus (ceiling)": score(ears, wavs, wanted),
-        "corpus through the codec": score(ears, [keep(wav) for wav in wavs], wanted),
-        "model": score(ears, outputs, wanted),
-        "model, other prompts (chance)": score(ears, outputs, others),
+        "corpus (ceiling)": score(ears, wavs, wanted, ordered),
+        "corpus through the codec": score(ears, [keep(wav) for wav in wavs], wanted, ordered),
+        "model": score(ears, outputs, wanted, ordered),
+        "model, other prompts (chance)": score(ears, outputs, others, their_order),
     }
     shown(rows, console)
     show_kinds({name: row for name, row in rows.items() if "chance" not in name}, console)

@@ -20,7 +20,7 @@ from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, words_of
 from audiocraft.types import Scene, SceneEvent
 
 _NEXT = re.compile(
-    r"\b(?:and\s+)?(?:then|afterwards|finally)\b|\bfollowed\s+by\b|\bafter\s+(?:that|which)\b|\bbefore\b|-+>|→|>",
+    r"\b(?:and\s+)?(?:then|afterwards|finally)\b|\bfollowed(?:\s+by)?\b|\bafter\s+(?:that|which)\b|\bbefore\b|-+>|→|>",
     re.IGNORECASE,
 )
 _AFTER = re.compile(r"\bafter\b(?!\s+\d)", re.IGNORECASE)

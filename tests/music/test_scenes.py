@@ -64,6 +64,12 @@ def test_kinds_are_heard_in_words(text: str, heard: list[str], kinds: SoundKinds
         "a dog barking after a door slamming",
         "a door before a dog",
         "door -> dog",
+        "문소리, 그다음 개 짖는 소리",
+        "eine Tür, dann ein Hund",
+        "une porte puis un chien",
+        "puerta, luego un perro",
+        "ドア、それから犬",
+        "门，然后狗叫",
     ],
 )
 def test_what_is_named_first_is_heard_first(text: str, kinds: SoundKinds) -> None:
@@ -85,6 +91,23 @@ def test_times_are_taken_literally(kinds: SoundKinds) -> None:
     assert spans["rain"] == (0.0, 4.0) and spans["bell"] == (5.0, 8.0) and spans["crash"] == (9.0, 10.0)
     assert spans["dog"][0] == 3.5
     assert without_times("a dog at 3.5 s").strip() == "a dog"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "비, 3초에 천둥",
+        "Regen, Donner bei 3 s",
+        "Regen, ab Sekunde 3 Donner",
+        "pluie, tonnerre à 3 s",
+        "lluvia, trueno a los 3 segundos",
+        "雨、3秒に雷",
+        "雨，第3秒时打雷",
+    ],
+)
+def test_times_are_read_in_other_languages(text: str, kinds: SoundKinds) -> None:
+    rain, thunder = scene_of(text, kinds).events
+    assert (rain.kind, thunder.kind, thunder.start) == ("rain", "thunder", 3.0)
 
 
 def test_long_pieces_hear_again_what_happens(kinds: SoundKinds) -> None:

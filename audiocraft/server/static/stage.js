@@ -5,6 +5,7 @@ import { $, announce, bytes, calm, clock, h, makerOf, pitch, seconds, sentence, 
 import { drawRest, drawWave, pitchAxis, Spectrogram, timeAxis } from "./draw.js";
 import { canEdit } from "./edit.js";
 import { isActive, isKept, lengthOf, titleOf } from "./jobs.js";
+import { SceneLane } from "./scene.js";
 import { chordsOf, Score, Takes } from "./score.js";
 import { Sections, sectionsOf } from "./sections.js";
 import { stars } from "./store.js";
@@ -46,6 +47,7 @@ export class Stage {
     this._drawn = 0;
     this._spectrogram = new Spectrogram($("spectrum-canvas"));
     this._score = new Score($("score"));
+    this._scene = new SceneLane($("scene"));
     this._sections = new Sections($("sections"), (second) => { player.seek(second); this._stale = true; });
     this._takes = new Takes($("takes"), (take) => choose(take, this._momentFor(take)));
     this._stale = true;
@@ -95,7 +97,7 @@ export class Stage {
     this.generation = null;
     $("stage").dataset.state = "empty";
     [$("stage-title").textContent, $("stage-facts").textContent] = EMPTY;
-    for (const id of ["stage-status", "progress", "actions", "score", "sections", "takes", "back", "star", "rename", "stage-words", "understood", "seam", "mini"]) $(id).hidden = true;
+    for (const id of ["stage-status", "progress", "actions", "score", "scene", "sections", "takes", "back", "star", "rename", "stage-words", "understood", "seam", "mini"]) $(id).hidden = true;
     $("play").disabled = true;
     this._sayTitle();
     this._stale = true;
@@ -125,6 +127,7 @@ export class Stage {
     this._showActions(generation, active);
     const duration = piece?.complete ? piece.duration : Math.max(lengthOf(generation), 0.1);
     this._score.show(chordsOf(generation, this._jobs.known.get(generation.request?.audio?.generation)), duration);
+    this._scene.show(generation.understood?.scene ?? [], duration);
     this._sections.show(sectionsOf(generation));
     this._showSeam(generation, duration);
     this._showAxes(piece, duration);
@@ -414,7 +417,9 @@ export class Stage {
     this._stale = false;
     drawWave($("wave-canvas"), player.piece, player.position, time / 1000);
     this._sections.light(player.position > 0 || player.wanted ? player.position : null);
-    this._score.light(player.position > 0 || player.wanted ? player.position : null);
+    const heard = player.position > 0 || player.wanted ? player.position : null;
+    this._score.light(heard);
+    this._scene.light(heard);
     $("clock-chord").textContent = this._score.legible ? "" : this._score.now;
     const head = $("spectrum-head");
     head.hidden = !(player.position > 0 && player.position < player.piece.duration);

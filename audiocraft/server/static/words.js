@@ -14,7 +14,7 @@ const IDEAS = {
   },
   sound: {
     "Storm": "Rain and thunder rumbling", "Beach": "Waves on a beach", "Campfire": "A crackling fire and crickets at night",
-    "Footsteps": "Footsteps and a creaking door", "Birds": "Birds singing", "Siren": "A police siren", "Clock": "A clock ticking",
+    "Visitor": "A creaking door, then a dog barking", "Birds": "Birds singing", "Siren": "A police siren", "Clock": "A clock ticking",
   },
 };
 
@@ -27,7 +27,7 @@ export const IDEAS_OF_SONGS = {
 
 const ABOUT = {
   music: "This model knows these words and no others. It takes tempo, key and chords from the prompt as well.",
-  sound: "This model knows these sounds, alone or in pairs, and no others.",
+  sound: "This model knows these sounds and no others, together or in turn: rain, then a dog; thunder at 3 s.",
 };
 
 export const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"];
