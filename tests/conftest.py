@@ -58,7 +58,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from .roundings import OtherRoundings
+from .roundings import everywhere
 from .warm import starts_warm, warm_python
 
 __all__ = ["starts_warm", "warm_python"]
@@ -161,12 +161,12 @@ def pytest_fixture_setup(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Any test may be asked whether it would pass on a processor that rounds differently."""
-    seed = os.environ.get("AUDIOCRAFT_TEST_ROUNDINGS")
-    if not seed:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Any test may be asked whether it would pass on a processor that rounds differently: with its fixtures and in its
+    threads, but without the processes that it starts."""
+    if not (seed := os.environ.get("AUDIOCRAFT_TEST_ROUNDINGS")):
         return (yield)
-    with OtherRoundings(int(seed)):
+    with everywhere(int(seed)):
         return (yield)
 
 
