@@ -24,6 +24,7 @@ pytest.importorskip("uvicorn")
 
 from audiocraft.codec import open_acx
 from audiocraft.config.serving import LeaseSettings, ServingConfig
+from audiocraft.music.scenes import SoundKinds
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.worker.local_engine import LocalEngine
 
@@ -41,7 +42,14 @@ pytestmark = [
 ]
 # The page of a server that has a model for sounds as well.
 MODELS = {
-    "noise": ModelFacts(name="noise", family="audiogen", kind="lm", makes="sound", guidance=4.0),
+    "noise": ModelFacts(
+        name="noise",
+        family="audiogen",
+        kind="lm",
+        makes="sound",
+        guidance=4.0,
+        sound_kinds=SoundKinds({"rain": (), "dog": (), "door": ()}, frozenset({"rain"})),
+    ),
     "filler": ModelFacts(
         name="filler",
         family="magnet",
@@ -514,6 +522,21 @@ def test_what_was_understood_is_said(visit: Visit, engine: FakeEngine) -> None:
         assert words in said
     assert visit.page.input_value("#prompt") == "Rain"
     assert visit.page.is_checked("input[name=kind][value=sound]")
+
+
+def test_sounds_lie_along_the_piece_and_light_up(visit: Visit) -> None:
+    visit.page.fill("#duration", "4")
+    visit.page.locator("#kind label", has_text="Sounds").click()
+    visit.generate("rain, a dog at 2 s")
+    visit.until("document.querySelectorAll('#scene li').length === 2")
+    titles = [row.get_attribute("title") for row in visit.page.locator("#scene li").all()]
+    assert titles == ["rain: 0–4 s", "dog: 2–4 s"]
+    visit.until("document.querySelector('#scene li.now')?.title.startsWith('rain')")  # it plays while it is made
+    visit.until("document.querySelectorAll('#scene li.now').length === 2")
+    visit.picture("sounds")
+    visit.page.fill("#duration", "1")
+    visit.generate("xyzzy")
+    assert visit.page.is_hidden("#scene")
 
 
 def test_an_own_piece_is_continued_without_an_upload(visit: Visit, engine: FakeEngine) -> None:
