@@ -94,8 +94,8 @@ class GenerationAnswer(BaseModel):
     )
     understood: dict[str, Any] | None = Field(
         default=None,
-        description="What was understood of the words: tempo, key, chords, `scene` (which sounds when), `unknown` words, "
-        "`notes`, a `suggestion`, and `line`, all of it on one line.",
+        description="What was understood of the words: tempo, key, chords, `scene` (which sounds when), `unknown` "
+        "words, `notes`, a `suggestion`, and `line`, all of it on one line.",
     )
     webhook: WebhookFacts | None = Field(
         default=None, description="How far its webhook is; where one piece is asked for, once that has ended."

@@ -531,7 +531,9 @@ def test_sounds_lie_along_the_piece_and_light_up(visit: Visit) -> None:
     visit.until("document.querySelectorAll('#scene li').length === 2")
     titles = [row.get_attribute("title") for row in visit.page.locator("#scene li").all()]
     assert titles == ["rain: 0–4 s", "dog: 2–4 s"]
-    visit.until("document.querySelector('#scene li.now')?.title.startsWith('rain')")  # it plays while it is made
+    visit.until(
+        "document.querySelector('#scene li.now')?.title.startsWith('rain')"
+    )  # it plays while it is made
     visit.until("document.querySelectorAll('#scene li.now').length === 2")
     visit.picture("sounds")
     visit.page.fill("#duration", "1")
