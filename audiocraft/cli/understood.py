@@ -33,6 +33,7 @@ class Explainer:
         Args:
             seed, plan: with which it was made.
         """
+        from audiocraft.generation.windows import known_seconds
         from audiocraft.music.understanding import understand_sounds
 
         return understand_sounds(
@@ -41,6 +42,7 @@ class Explainer:
             duration=request.duration,
             seed=seed,
             schedule=[entry for entry in request.schedule if entry[0] > 0],
+            known=known_seconds(request),
             score=request.score,
             plan=plan,
             vocabulary=None if self._facts is None else self._facts.vocabulary,

@@ -200,6 +200,13 @@ def part_of(condition: WavCondition, start: float, duration: float) -> WavCondit
     )
 
 
+def known_seconds(request: GenerationRequest) -> float:
+    """Return how long the audio is that a request continues; 0 without any."""
+    if request.prompt_audio is None or not request.prompt_sample_rate:
+        return 0.0
+    return float(request.prompt_audio.shape[-1] / request.prompt_sample_rate)
+
+
 def rows_of(request: GenerationRequest) -> int:
     """Return rows of a batch that `request` takes at most: guidance compares two or three branches of each prompt."""
     guidance = request.guidance

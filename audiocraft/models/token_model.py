@@ -257,7 +257,7 @@ class TokenModel(BaseGenModel):
     ) -> windows.TokenTask:
         if request.prompt_audio is not None and request.prompt_sample_rate is not None:
             # Before it is encoded, which takes seconds and gigabytes for a long one.
-            seconds = request.prompt_audio.shape[-1] / request.prompt_sample_rate
+            seconds = windows.known_seconds(request)
             total = windows.frames_of(request.duration, self.frame_rate)
             _check_prompt(windows.frames_of(seconds, self.frame_rate), total, seconds, request)
         first, *later = self._attributes(request, plans, seeds)
@@ -351,6 +351,7 @@ class TokenModel(BaseGenModel):
                         seed=seed,
                         start=second,
                         end=until,
+                        known=windows.known_seconds(request),
                     )
                     attributes.symbolic[SCENE] = SymbolicCondition(scene=scene)
                 if wavs:

@@ -11,7 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from audiocraft.music.denying import wording_of
 from audiocraft.music.rewording import ways_to_say
@@ -147,6 +147,7 @@ def make_scene(
     seed: int,
     start: float = 0.0,
     end: float | None = None,
+    known: float = 0.0,
 ) -> Scene | None:
     """Plan which sounds are heard when.
 
@@ -160,13 +161,15 @@ def make_scene(
         duration: of the whole piece, in seconds.
         seed: same text, duration and seed give the same scene.
         start, end: what of the piece the text is about, in seconds; all of it by default.
+        known: seconds at its beginning that are there already; what happens does so behind them.
     Returns:
         a scene, or None where the text names none of the kinds.
     """
     english = translate(wording_of(text).text).text
     steps = [_parts(step, kinds) for step in _in_order(english)]
     steps = [parts for parts in steps if parts]
-    until = duration if end is None else end
+    until, begun = duration if end is None else end, start
+    start = max(start, known)
     if not steps or until - start < _FAINTEST_S:
         return None
     rng = random.Random(f"scene:{seed}:{start:g}")
@@ -177,6 +180,11 @@ def make_scene(
         events += _laid_out(
             parts, kinds, begin, begin + length, rng=rng, piece=(start, until), only=len(steps) == 1
         )
+    if len(steps) == 1 and known > begun:  # what lasts was heard before, and goes on
+        events = [
+            replace(event, start=begun) if event.kind in kinds.lasting and event.start == start else event
+            for event in events
+        ]
     heard = sorted(events, key=lambda event: (event.start, event.kind))
     return Scene(events=tuple(heard), start=0.0, duration=duration) if heard else None
 

@@ -170,6 +170,7 @@ def understand_sounds(
     duration: float,
     seed: int | None,
     schedule: Sequence[tuple[float, str]] = (),
+    known: float = 0.0,
     **told: Any,
 ) -> Understanding:
     """Return what becomes of a prompt that a model may also be told as a scene.
@@ -177,13 +178,14 @@ def understand_sounds(
     Args:
         kinds: that the model is told frame by frame; None where it is told none.
         schedule: (second, text) of further texts, in ascending order.
+        known: seconds that are continued.
         told: what else `understand` wants.
     """
     later = [said for _, said in schedule]
     if kinds is None:
         return understand(text, duration=duration, seed=seed, later=later, **told)
     end = schedule[0][0] if schedule else None
-    scene = make_scene(text, kinds, duration=duration, seed=seed or 0, end=end)
+    scene = make_scene(text, kinds, duration=duration, seed=seed or 0, end=end, known=known)
     # Times that a scene heeds are no words that a model does not know.
     plain = without_times(text or ""), [without_times(said) for said in later]
     return replace(understand(plain[0], duration=duration, seed=seed, later=plain[1], **told), scene=scene)

@@ -116,6 +116,16 @@ def test_long_pieces_hear_again_what_happens(kinds: SoundKinds) -> None:
     assert all(event.end < later.start for event, later in pairwise(events))
 
 
+def test_what_goes_on_has_its_events_behind_what_is_there(kinds: SoundKinds) -> None:
+    spans = {
+        event.kind: (event.start, event.end) for event in scene_of("rain, a dog", kinds, known=4.0).events
+    }
+    assert spans["rain"] == (0.0, 10.0) and 4.0 <= spans["dog"][0] < 5.0
+    first, second = scene_of("a door, then a dog", kinds, known=4.0).events
+    assert 4.0 <= first.start and second.start == pytest.approx(7.0, abs=0.5)
+    assert make_scene("a dog", kinds, duration=4.0, seed=1, known=4.0) is None
+
+
 def test_words_that_name_nothing_make_no_scene(kinds: SoundKinds) -> None:
     for text in (None, "", "xyzzy", "ukulele", "then", "at 3 s"):
         assert make_scene(text, kinds, duration=10, seed=1) is None

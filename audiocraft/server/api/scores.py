@@ -88,8 +88,10 @@ def understood_of(
     score, plan = score_of(body), plan_of_body(body)
     if plan is None and "plan" in facts.takes:
         plan = plan_around(text, body.timed_chords, duration=body.duration, seed=body.seed or 0, score=score)
+    # Of a recording that goes on nobody knows the length here, so nobody knows when something happens behind it.
+    kinds = None if body.kind == "continuation" else facts.sound_kinds
     found = understand_sounds(
-        text, facts.sound_kinds, duration=body.duration, seed=body.seed, schedule=later, score=score, plan=plan,
+        text, kinds, duration=body.duration, seed=body.seed, schedule=later, score=score, plan=plan,
         vocabulary=facts.vocabulary,
         others=vocabularies_of(other for other in models.values() if other is not facts),
     )  # fmt: skip
