@@ -200,11 +200,16 @@ class ScorePlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneEvent:
-    """One kind of sound that is heard from `start` to `end`, in seconds from the start of the piece."""
+    """One kind of sound from `start` to `end`, in seconds from the start of the piece.
+
+    Args:
+        bursts: (start, end) of each time that it is loud within; without any, it is so throughout.
+    """
 
     kind: str
     start: float
     end: float
+    bursts: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):

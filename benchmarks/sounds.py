@@ -71,6 +71,7 @@ def turns(corpus: Path, split: str) -> Iterator[tuple[str, str] | None]:
         yield (events[0]["kind"], events[1]["kind"]) if ordered else None
 
 
+@torch.inference_mode()
 def in_order(
     ears: instruments.Classifier, wavs: Sequence[Audio], wanted: Sequence[tuple[str, str] | None]
 ) -> tuple[float, int]:

@@ -287,11 +287,16 @@ def _scene(info: SoundInfo, told: Mapping[str, Any]) -> Scene | None:
     try:
         scene = Scene(
             events=tuple(
-                SceneEvent(kind=str(one["kind"]), start=float(one["start"]), end=float(one["end"]))
+                SceneEvent(
+                    kind=str(one["kind"]),
+                    start=float(one["start"]),
+                    end=float(one["end"]),
+                    bursts=tuple((float(start), float(end)) for start, end in one.get("bursts", ())),
+                )
                 for one in events
             )
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"the JSON file of {info.meta.path} has no usable events, {{kind, start, end}} each: {error}",
             field="events",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from audiocraft.music.denying import wording_of
 from audiocraft.music.rewording import ways_to_say
 from audiocraft.music.translating import translate
-from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, words_of
+from audiocraft.music.vocabulary import STOP_WORDS, Rhythm, Vocabulary, words_of
 from audiocraft.types import Scene, SceneEvent
 
 _NEXT = re.compile(
@@ -43,6 +43,7 @@ _LONGEST_PHRASE = 4  # words
 # Seconds, as the corpus of scenes has them: how long something that happens is heard at most, what lies between two of
 # them, how late it begins at most.
 _EVENT_S, _GAP_S, _LATE_S = (5.0, 8.0), (0.7, 2.0), 0.4
+_PAUSE_S = (0.2, 0.8)  # between two rhythms in one
 _FAINTEST_S = 0.05
 
 
@@ -53,10 +54,12 @@ class SoundKinds:
     Args:
         ways: kind -> other ways to say it.
         lasting: of the kinds, those that go on by themselves, such as rain.
+        rhythms: kind -> when it may be loud, from its first moment on; others are so throughout.
     """
 
     ways: Mapping[str, tuple[str, ...]]
     lasting: frozenset[str] = frozenset()
+    rhythms: Mapping[str, tuple[Rhythm, ...]] = field(default_factory=dict, repr=False, compare=False)
     _phrases: Mapping[tuple[str, ...], str] = field(init=False, repr=False, compare=False)
     _single: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
@@ -86,7 +89,30 @@ class SoundKinds:
         return cls(
             {kind: tuple(way for way in said if way != kind) for kind, said in ways.items()},
             frozenset(lasting),
+            {} if vocabulary is None else vocabulary.rhythms,
         )
+
+    def event(
+        self, kind: str, start: float, end: float, rng: random.Random, *, filled: bool = False
+    ) -> SceneEvent:
+        """Return one time that a kind is heard, with a rhythm of its own: it ends with its last burst.
+
+        Args:
+            filled: whether the rhythm comes again until the end.
+        """
+        known = self.rhythms.get(kind, ())
+        if not known or kind in self.lasting:
+            return SceneEvent(kind=kind, start=start, end=end)
+        bursts: list[tuple[float, float]] = []
+        now = start
+        while now < end - _FAINTEST_S and (filled or not bursts):
+            bursts += [
+                (now + begin, min(now + until, end))
+                for begin, until in rng.choice(known)
+                if now + begin < end
+            ]
+            now = bursts[-1][1] + rng.uniform(*_PAUSE_S)
+        return SceneEvent(kind=kind, start=start, end=bursts[-1][1], bursts=tuple(bursts))
 
     def heard_in(self, text: str) -> tuple[str, ...]:
         """Return the kinds that an English text names, each once, in its order."""
@@ -258,7 +284,7 @@ def _laid_out(
         piece: start and end of all steps; times in the text are seconds of the piece.
         only: whether there is no other step, so that what happens need not wait for its turn.
     """
-    events = [event for part in parts if part.timed for event in _at_times(part, piece)]
+    events = [event for part in parts if part.timed for event in _at_times(part, kinds, piece, rng)]
     free = list(dict.fromkeys(kind for part in parts if not part.timed for kind in part.kinds))
     lasting = [kind for kind in free if kind in kinds.lasting]
     happening = [kind for kind in free if kind not in kinds.lasting]
@@ -267,28 +293,30 @@ def _laid_out(
     share = (end - begin) / max(1, len(happening))
     for number, kind in enumerate(happening):
         first = begin + number * share
-        events += _repeated(kind, first, first + share, rng)
+        events += _repeated(kind, kinds, first, first + share, rng)
     return events
 
 
-def _at_times(part: _AtOnce, piece: tuple[float, float]) -> list[SceneEvent]:
+def _at_times(
+    part: _AtOnce, kinds: SoundKinds, piece: tuple[float, float], rng: random.Random
+) -> list[SceneEvent]:
     begin, end = piece
     start = max(begin, part.start if part.start is not None else begin)
-    until = part.end if part.end is not None else start + (part.seconds or _EVENT_S[0])
-    until = min(until, end)
-    return [
-        SceneEvent(kind=kind, start=start, end=until) for kind in part.kinds if until - start >= _FAINTEST_S
-    ]
+    said = part.end if part.end is not None else None if part.seconds is None else start + part.seconds
+    until = min(end, start + _EVENT_S[0] if said is None else said)
+    if until - start < _FAINTEST_S:
+        return []
+    return [kinds.event(kind, start, until, rng, filled=said is not None) for kind in part.kinds]
 
 
-def _repeated(kind: str, begin: float, end: float, rng: random.Random) -> list[SceneEvent]:
+def _repeated(kind: str, kinds: SoundKinds, begin: float, end: float, rng: random.Random) -> list[SceneEvent]:
     """Return how often something that happens does so in a time: once in a short one, again and again in a long one."""
     events, now = [], begin + rng.uniform(0, min(_LATE_S, 0.1 * (end - begin)))
     longest = _EVENT_S[1]
     while end - now >= _FAINTEST_S:
         left = end - now
         seconds = left if left <= longest else rng.uniform(*_EVENT_S)
-        events.append(SceneEvent(kind=kind, start=now, end=now + seconds))
+        events.append(kinds.event(kind, now, now + seconds, rng))
         now += seconds + rng.uniform(*_GAP_S)
         if end - now < 1.0:  # what is left is too short to be heard as one more
             break

@@ -17,6 +17,8 @@ VOCABULARY_FILE = "vocabulary.json"
 WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+(?:['’][^\W\d_]+)?")
 # What a person takes for one word: "lo-fi", "80s".
 _TYPED = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
+Rhythm = tuple[tuple[float, float], ...]
+"""(start, end) in seconds of each time that a sound is loud."""
 STOP_WORDS = frozenset(
     "a an and are as at be but by for from has have in into is it its of on or that the their this to was "
     "were which while will with".split()
@@ -57,10 +59,13 @@ class Vocabulary:
         groups: for people who look for words: group -> term -> other ways to say it, as in
             {"Instruments": {"piano": ("grand piano",)}}.
         words: what else was in the texts that it was taught with.
+        rhythms: kind of sound -> some of the times at which it was loud, from its first: a dog barks
+            ((0, 0.2), (0.5, 0.7)).
     """
 
     groups: Mapping[str, Mapping[str, tuple[str, ...]]]
     words: tuple[str, ...] = field(default=(), repr=False)
+    rhythms: Mapping[str, tuple[Rhythm, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], *, source: str = "vocabulary") -> Vocabulary:
@@ -70,8 +75,12 @@ class Vocabulary:
                 str(group): {str(term): tuple(map(str, others)) for term, others in terms.items()}
                 for group, terms in value.get("groups", {}).items()
             }
-            return cls(groups, tuple(map(str, value.get("words", ()))))
-        except (AttributeError, TypeError) as error:
+            rhythms = {
+                str(kind): tuple(tuple((float(start), float(end)) for start, end in one) for one in known)
+                for kind, known in value.get("rhythms", {}).items()
+            }
+            return cls(groups, tuple(map(str, value.get("words", ()))), rhythms)
+        except (AttributeError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f'{source}: a vocabulary is {{"groups": {{group: {{term: [other ways to say it]}}}}, "words": [...]}}'
             ) from error
@@ -82,7 +91,8 @@ class Vocabulary:
             group: {term: list(others) for term, others in terms.items()}
             for group, terms in self.groups.items()
         }
-        return {"groups": groups, "words": list(self.words)}
+        rhythms = {"rhythms": dict(self.rhythms)} if self.rhythms else {}
+        return {"groups": groups, "words": list(self.words), **rhythms}
 
     @property
     def terms(self) -> tuple[str, ...]:

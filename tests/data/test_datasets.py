@@ -300,11 +300,14 @@ def test_sounds_are_told_when_they_are_heard(corpus: Path, tmp_path: Path) -> No
         return found
 
     info = first(
-        [{"kind": "rain", "start": 0, "end": 9}, {"kind": "dog", "start": 50, "end": 60, "note": "late"}]
+        [
+            {"kind": "rain", "start": 0, "end": 9, "bursts": [[0.5, 0.7]]},
+            {"kind": "dog", "start": 50, "end": 60, "note": "late"},
+        ]
     )
     scene = info.to_condition_attributes().symbolic["scene"].scene
     assert scene is not None and scene.duration == 1.0
-    assert [event.kind for event in scene.events] == ["rain"]
+    assert [event.kind for event in scene.events] == ["rain"] and scene.events[0].bursts == ((0.5, 0.7),)
     for broken in ([{"kind": "rain"}], [{"kind": "rain", "start": 3, "end": 1}], ["rain"]):
         with pytest.raises(InvalidInput, match="events"):
             first(broken)

@@ -401,6 +401,25 @@ def test_scenes_play_recordings_and_synthesis(shelf_folder: Path) -> None:
         assert np.array_equal(sound, scenes.render_scene(scene, shelf))
 
 
+def test_labels_say_when_a_sound_is_loud(shelf_folder: Path) -> None:
+    shelf = Shelf(shelf_folder, held_out=False)
+    made = (scenes.compose_scene(4, index) for index in range(3000))
+    dog = next(
+        scene
+        for scene in made
+        if [one.kind for one in scene.sounds] == ["dog"] and not scene.distance and not scene.where.strip()
+    )
+    sound, (bursts,) = scenes.rendered(dog, shelf)
+    assert dog.labels([bursts])["events"][0]["bursts"] == [list(burst) for burst in bursts]
+    assert all(dog.sounds[0].start <= start < end <= dog.sounds[0].end for start, end in bursts)
+    loud = np.zeros(len(sound), bool)
+    for start, end in bursts:
+        loud[round(start * 24_000) : round(end * 24_000)] = True
+    assert np.square(sound[loud]).sum() > 0.98 * np.square(sound).sum() and loud.mean() < 0.6
+    rain = next(scene for scene in made if [one.kind for one in scene.sounds] == ["rain"])
+    assert scenes.rendered(rain, shelf)[1] == [()]  # it is loud throughout
+
+
 def test_hasty_captions_are_short_and_true(pieces: list[Piece]) -> None:
     for piece in pieces:
         for caption in draw_short_captions(random.Random(piece.index), piece.attributes):

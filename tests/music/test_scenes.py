@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from audiocraft.data.synthesis.scenes import KINDS, compose_scene
 from audiocraft.data.synthesis.sounds import LASTING_KINDS
 from audiocraft.data.synthesis.vocabulary import vocabulary_of
+from audiocraft.errors import CheckpointError
 from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_times
 from audiocraft.music.understanding import understand_sounds
+from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.types import Scene
 
 CONFIG = Path(__file__).parents[2] / "config" / "conditioner" / "nano_scene.yaml"
@@ -126,6 +128,33 @@ def test_what_goes_on_has_its_events_behind_what_is_there(kinds: SoundKinds) -> 
     assert make_scene("a dog", kinds, duration=4.0, seed=1, known=4.0) is None
 
 
+def test_what_happens_has_a_rhythm_of_its_kind() -> None:
+    bark = ((0.0, 0.2), (0.5, 0.7))
+    kinds = SoundKinds({"dog": (), "rain": ()}, frozenset({"rain"}), {"dog": (bark,), "rain": (bark,)})
+    (dog,) = scene_of("a dog at 3 s", kinds).events
+    assert dog.bursts == ((3.0, 3.2), (3.5, 3.7)) and dog.end == 3.7
+    (filled,) = scene_of("a dog from 3 to 8 s", kinds).events
+    assert filled.bursts[0][0] == 3.0 and 7.0 < filled.end <= 8.0 and len(filled.bursts) >= 6
+    assert all(start < end <= later for (start, end), (later, _) in pairwise(filled.bursts))
+    (short,) = scene_of("a dog", kinds, duration=0.4).events
+    assert short.bursts[-1][1] <= 0.4
+    (rain,) = scene_of("rain", kinds).events
+    assert rain.bursts == ()  # it goes on by itself
+
+
+def test_rhythms_come_with_the_vocabulary() -> None:
+    told = {
+        "groups": {"Sounds": {"dog": ["a dog"]}},
+        "words": [],
+        "rhythms": {"dog": [[[0, 0.2], [0.5, 0.7]]]},
+    }
+    vocabulary = Vocabulary.from_dict(told)
+    assert vocabulary.to_dict() == {**told, "rhythms": {"dog": (((0, 0.2), (0.5, 0.7)),)}}
+    assert SoundKinds.of(["dog"], (), vocabulary).rhythms == vocabulary.rhythms
+    with pytest.raises(CheckpointError, match="vocabulary"):
+        Vocabulary.from_dict({"rhythms": {"dog": [[["x", 1]]]}})
+
+
 def test_words_that_name_nothing_make_no_scene(kinds: SoundKinds) -> None:
     for text in (None, "", "xyzzy", "ukulele", "then", "at 3 s"):
         assert make_scene(text, kinds, duration=10, seed=1) is None
@@ -188,4 +217,5 @@ def test_what_is_heard_is_said(kinds: SoundKinds) -> None:
         text, kinds, duration=10, seed=1, vocabulary=vocabulary_of(music=False, recipe="wide")
     )
     assert "rain, dog 2-4.5 s" in understood.line() and not understood.unknown
-    assert understood.to_dict()["scene"][1] == {"kind": "dog", "start": 2.0, "end": 4.5}
+    told = understood.to_dict()["scene"][1]
+    assert (told["kind"], told["start"], told["end"]) == ("dog", 2.0, 4.5)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from audiocraft.data.synthesis.wide import Sources
 
 # Raised whenever the same numbers would give another clip, by recipe.
-VERSIONS = MappingProxyType({"plain": 1, "wide": 2})
+VERSIONS = MappingProxyType({"plain": 1, "wide": 3})
 KINDS = ("music", "sound", "collage")
 RECIPES = ("plain", "wide")
 SPLIT_SHARES = {"train": 0.94, "valid": 0.03, "heldout": 0.03}
@@ -36,6 +36,7 @@ SAMPLE_RATE = 24_000
 SETTINGS_FILE = "corpus.json"
 _PER_FOLDER = 1000
 _PER_JOB = 8
+_RHYTHMS = 16  # of each kind of sound, which a model may be told
 _MANIFEST_EVERY_S = 30.0
 
 
@@ -303,8 +304,23 @@ def _write_vocabularies(config: CorpusConfig) -> None:
 
     for kind in ("music", "sound"):  # collages have no captions
         words = vocabulary_of(music=kind == "music", recipe=config.recipe).to_dict()
+        rhythms = _rhythms(config.out / kind / "train") if kind == "sound" else {}
+        if rhythms:
+            words["rhythms"] = rhythms
         for folder in (config.out / "egs" / kind).glob("*/"):
             atomic_write(folder / VOCABULARY_FILE, json.dumps(words, indent=2, ensure_ascii=False) + "\n")
+
+
+def _rhythms(folder: Path) -> dict[str, list[list[list[float]]]]:
+    """Return some of the rhythms of each kind of sound that the labels in a folder tell."""
+    found: dict[str, list[list[list[float]]]] = {}
+    for path in sorted(folder.rglob("*.json")):
+        for event in json.loads(path.read_text(encoding="utf-8")).get("events", ()):
+            known, bursts = found.setdefault(event["kind"], []), event.get("bursts")
+            if bursts and len(known) < _RHYTHMS:
+                first = bursts[0][0]
+                known.append([[round(start - first, 2), round(end - first, 2)] for start, end in bursts])
+    return {kind: known for kind, known in sorted(found.items()) if known}
 
 
 class _Bar:

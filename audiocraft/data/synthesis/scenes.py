@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
@@ -93,6 +95,8 @@ _ONE = ("the sound of {a}", "sound effect of {a}", "{a}, sound effect", "a recor
         "the sound of {a}{where}", "{a} {far}", "{times}{a}")  # fmt: skip
 _TWO = ("{a} and {b}", "{a} with {b}", "{b} and {a}", "{a}, {b}", "{a} while {b} is heard",
         "{a}, {b} in the background", "the sound of {a} with {b}", "{a} + {b}", "{a} and {b}{where}")  # fmt: skip
+_MANY = ("{a}, then {b}, then {c}", "first {a}, then {b}, finally {c}", "{a}, {b}, then {c}",
+         "{a} followed by {b} and then {c}", "{a} -> {b} -> {c}")  # fmt: skip
 _SEQUENCE = ("{a}, then {b}", "{a} followed by {b}", "first {a}, then {b}", "{b} after {a}", "{a} and then {b}",
              "{a} before {b}", "{a} -> {b}")  # fmt: skip
 _ROOMS = MappingProxyType(
@@ -100,6 +104,8 @@ _ROOMS = MappingProxyType(
 )
 _FAR, _NEAR = ("far away", "in the distance"), ("close by", "up close")
 NUM_CAPTIONS = 6
+# What is 26 dB below the loudest moment of a sound is not loud; shorter gaps divide nothing.
+_QUIET, _ONE_BURST_S, _MOST_BURSTS = 0.05, 0.1, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +133,18 @@ class ComposedScene:
     distance: float
     captions: tuple[str, ...]
 
-    def labels(self) -> dict[str, Any]:
-        """Return the JSON record beside the sound."""
+    def labels(self, bursts: Sequence[Sequence[tuple[float, float]]] | None = None) -> dict[str, Any]:
+        """Return the JSON record beside the sound; `bursts` are those of each of the sounds (`rendered`)."""
+        loud = bursts or [()] * len(self.sounds)
         return {
             "name": f"sound_{self.split}_{self.index:08d}",
             "description": self.captions[0],
             "keywords": [one.kind for one in self.sounds],
             "captions": list(self.captions),
             "events": [
-                {"kind": one.kind, "start": round(one.start, 3), "end": round(one.end, 3)} for one in self.sounds
+                {"kind": one.kind, "start": round(one.start, 3), "end": round(one.end, 3),
+                 **({"bursts": [list(burst) for burst in own]} if own else {})}
+                for one, own in zip(self.sounds, loud, strict=True)
             ],
             "split": self.split,
             "seed": self.seed,
@@ -145,7 +154,7 @@ class ComposedScene:
 
 def every_phrase() -> tuple[str, ...]:
     """Return everything that captions are put together from, but the names of kinds."""
-    return (*_SHORT, *_ONE, *_TWO, *_SEQUENCE, *_ROOMS, *_FAR, *_NEAR, "twice", "three times")
+    return (*_SHORT, *_ONE, *_TWO, *_SEQUENCE, *_MANY, *_ROOMS, *_FAR, *_NEAR, "twice", "three times")
 
 
 def phrases_of(kind: str) -> tuple[str, ...]:
@@ -171,7 +180,7 @@ def compose_scene(seed: int, index: int, split: str = "train") -> ComposedScene:
     """Return the scene number `index` of a split."""
     rng = generator_of("scene", split, seed, index)
     form, kinds = _draw_kinds(rng, held_out=split == "heldout")
-    sounds = tuple(_place(rng, form, place, kind) for place, kind in enumerate(kinds))
+    sounds = tuple(_place(rng, form, place, kind, len(kinds)) for place, kind in enumerate(kinds))
     where, distance = rng.choice(list(_ROOMS)), rng.choice((0.0, 0.0, rng.random()))
     captions = tuple(_caption(rng, form, sounds, where, distance) for _ in range(NUM_CAPTIONS))
     return ComposedScene(split, seed, index, form, sounds, where, distance, captions)
@@ -179,27 +188,30 @@ def compose_scene(seed: int, index: int, split: str = "train") -> ComposedScene:
 
 def _draw_kinds(rng: random.Random, *, held_out: bool) -> tuple[str, tuple[str, ...]]:
     while True:
-        form = rng.choices(("one", "together", "sequence"), (0.5, 0.25, 0.25))[0]
+        form = rng.choices(("one", "together", "sequence", "many"), (0.25, 0.25, 0.2, 0.3))[0]
         if form == "one":
             kinds: tuple[str, ...] = (rng.choice(KINDS),)
         elif form == "together":
             kinds = (rng.choice(EVENT_KINDS + tuple(RECORDED)), rng.choice(LASTING_KINDS))
         else:
-            kinds = tuple(rng.sample(EVENT_KINDS + tuple(RECORDED), 2))
-        if (len(kinds) == 2 and is_held_out_pair(*kinds)) == held_out:
+            kinds = tuple(rng.sample(EVENT_KINDS + tuple(RECORDED), 2 if form == "sequence" else 3))
+        if held_out and form == "many":
+            continue  # of what is held out it shall be said whether it is heard: pairs
+        if any(is_held_out_pair(*pair) for pair in combinations(kinds, 2)) == held_out:
             return form, kinds
 
 
-def _place(rng: random.Random, form: str, place: int, kind: str) -> Placed:
+def _place(rng: random.Random, form: str, place: int, kind: str, count: int) -> Placed:
     recorded = kind in RECORDED or (kind in _ALSO and rng.random() < 0.6)
     times = rng.choice((1, 1, 2, 3)) if kind in RECORDED else 1
-    if kind in LASTING_KINDS and form != "sequence":
+    in_turn = form in ("sequence", "many")
+    if kind in LASTING_KINDS and not in_turn:
         return Placed(kind, 0.0, DURATION, -9.0 if form == "together" else 0.0, recorded, times)
-    if form == "sequence":
-        half = DURATION / 2
-        start = place * half + rng.uniform(0.0, 0.6)
+    if in_turn:
+        share = DURATION / count
+        start = place * share + rng.uniform(0.0, 0.6)
         return Placed(
-            kind, start, (place + 1) * half - rng.uniform(0.0, 0.4), rng.uniform(-2, 0), recorded, times
+            kind, start, (place + 1) * share - rng.uniform(0.0, 0.4), rng.uniform(-2, 0), recorded, times
         )
     start = rng.uniform(0.0, 2.0)
     return Placed(
@@ -208,10 +220,10 @@ def _place(rng: random.Random, form: str, place: int, kind: str) -> Placed:
 
 
 def _caption(rng: random.Random, form: str, sounds: tuple[Placed, ...], where: str, distance: float) -> str:
-    names = dict(zip("ab", (rng.choice(phrases_of(one.kind)) for one in sounds), strict=False))
+    names = dict(zip("abc", (rng.choice(phrases_of(one.kind)) for one in sounds), strict=False))
     if form == "one" and rng.random() < 0.4:
         return rng.choice(_SHORT).format(a=names["a"].removeprefix("a ").removeprefix("an "))
-    template = rng.choice({"one": _ONE, "together": _TWO, "sequence": _SEQUENCE}[form])
+    template = rng.choice({"one": _ONE, "together": _TWO, "sequence": _SEQUENCE, "many": _MANY}[form])
     far = rng.choice(_FAR if distance > 0.5 else _NEAR)
     times = {2: "twice ", 3: "three times "}.get(sounds[0].times, "")
     text = template.format(**names, where=where, far=far, times=times)
@@ -227,7 +239,12 @@ def _caption(rng: random.Random, form: str, sounds: tuple[Placed, ...], where: s
 
 def render_scene(scene: ComposedScene, shelf: Shelf) -> Samples:
     """Return the sound of a scene, [N]"""
-    mixed = np.zeros(round(DURATION * SAMPLE_RATE))
+    return rendered(scene, shelf)[0]
+
+
+def rendered(scene: ComposedScene, shelf: Shelf) -> tuple[Samples, list[tuple[tuple[float, float], ...]]]:
+    """Return the sound of a scene, [N], and for each of its sounds when it is loud; nothing for what lasts."""
+    mixed, bursts = np.zeros(round(DURATION * SAMPLE_RATE)), []
     rng = random.Random(f"render/{scene.split}/{scene.seed}/{scene.index}")
     for number, one in enumerate(scene.sounds):
         size = round((one.end - one.start) * SAMPLE_RATE)
@@ -238,8 +255,24 @@ def render_scene(scene: ComposedScene, shelf: Shelf) -> Samples:
             text = f"{scene.split}/{scene.seed}/{scene.index}/{number}"
             seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
             sound = synthesize(one.kind, np.random.Generator(np.random.PCG64(seed)), size)
+        bursts.append(() if one.kind in LASTING_KINDS else _bursts(sound, one.start))
         add(mixed, sound * 10 ** (one.level / 20), one.start)
-    return finish(_placed_in_space(rng, scene, mixed), LOUDNESS + rng.uniform(-4, 4))
+    return finish(_placed_in_space(rng, scene, mixed), LOUDNESS + rng.uniform(-4, 4)), bursts
+
+
+def _bursts(sound: NDArray[np.float64], start: float) -> tuple[tuple[float, float], ...]:
+    """Return (start, end) in seconds of a clip of what is loud in a sound [N] that begins at `start`."""
+    hop = SAMPLE_RATE // 50
+    level = np.sqrt(np.mean(sound[: len(sound) // hop * hop].reshape(-1, hop) ** 2, axis=1))
+    loud = np.concatenate([[False], level > _QUIET * max(float(level.max(initial=0.0)), 1e-6), [False]])
+    edges = np.flatnonzero(np.diff(loud.astype(np.int8))) / 50
+    found: list[tuple[float, float]] = []
+    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if found and begin - found[-1][1] < _ONE_BURST_S:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((begin, end))
+    return tuple((round(start + begin, 3), round(start + end, 3)) for begin, end in found[:_MOST_BURSTS])
 
 
 def _recorded(
@@ -282,4 +315,4 @@ def _bare(phrase: str) -> str:
     return phrase.removeprefix("a ").removeprefix("an ").removeprefix("the ")
 
 
-__all__ = ["KINDS", "RECORDED", "ComposedScene", "compose_scene", "kinds_in", "render_scene"]
+__all__ = ["KINDS", "RECORDED", "ComposedScene", "compose_scene", "kinds_in", "render_scene", "rendered"]

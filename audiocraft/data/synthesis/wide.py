@@ -25,7 +25,7 @@ from audiocraft.data.synthesis.materials import FONT_FILES
 from audiocraft.data.synthesis.players import WORDS, Chair, draw_playing, humanise, seat
 from audiocraft.data.synthesis.render import LOUDNESS, Renderer, Voice, find_soundfont
 from audiocraft.data.synthesis.sampler import Shelf, add, faster
-from audiocraft.data.synthesis.scenes import compose_scene, render_scene
+from audiocraft.data.synthesis.scenes import compose_scene, rendered
 
 _SAMPLED_DRUMS, _SAMPLED_PIANO, _STRUMMED = 0.35, 0.3, 0.4
 _LEVEL_SPREAD = 4.0
@@ -126,7 +126,8 @@ class Studio:
         """Render one clip of sounds: (sound [N], labels)."""
         scene = compose_scene(seed, index, split)
         # There are too few recordings of a kind to keep some for evaluation: pairs are held out instead.
-        return render_scene(scene, self.shelf("train")), scene.labels()
+        sound, bursts = rendered(scene, self.shelf("train"))
+        return sound, scene.labels(bursts)
 
     def collage(self, seed: int, index: int, split: str) -> tuple[Samples, dict[str, Any]]:
         """Render one clip of layered recordings, in no key and without captions: for a codec, (sound [N], labels)."""

@@ -18,7 +18,7 @@ from audiocraft.types import Scene, SymbolicCondition
 SCENE = "scene"
 """The name of scenes among the symbolic conditions."""
 
-FEATURES_PER_KIND = 3  # heard in this frame; how lately it began; how long it goes on
+FEATURES_PER_KIND = 3  # loud in this frame; how lately it became so; how long it stays so
 _BEGINNING_S = 0.3  # after which the mark of a beginning has fallen to a third
 _AHEAD_S = 4.0  # of what is left that is told apart
 
@@ -31,7 +31,7 @@ def scene_features(plan: Scene, kinds: tp.Sequence[str], frame_rate: float) -> T
         kinds: of sound, K of them, in the order of the features.
         frame_rate: codec frames per second.
     Returns:
-        features [T, 3 K] within [0, 1]: shares of the frames in which a kind is heard, beginnings, seconds left.
+        features [T, 3 K] within [0, 1]: shares of the frames in which a kind is loud, beginnings, seconds left.
     """
     frames, numbers = num_frames(plan.duration, frame_rate), {kind: n for n, kind in enumerate(kinds)}
     seconds = plan.start + torch.arange(frames, dtype=torch.float64, device="cpu") / frame_rate
@@ -40,12 +40,13 @@ def scene_features(plan: Scene, kinds: tp.Sequence[str], frame_rate: float) -> T
         number = numbers.get(event.kind)
         if number is None:
             continue
-        until = torch.clamp(event.end - seconds, min=0)
-        share = torch.clamp(torch.minimum(until, seconds + 1 / frame_rate - event.start) * frame_rate, 0, 1)
-        began = torch.exp(-torch.clamp(seconds - event.start, min=0) / _BEGINNING_S)
-        left = torch.clamp(until / _AHEAD_S, max=1)
-        told = torch.stack([share, began * (share > 0), left * (share > 0)])
-        heard[:, :, number] = torch.maximum(heard[:, :, number], told)
+        for start, end in event.bursts or ((event.start, event.end),):
+            until = torch.clamp(end - seconds, min=0)
+            share = torch.clamp(torch.minimum(until, seconds + 1 / frame_rate - start) * frame_rate, 0, 1)
+            began = torch.exp(-torch.clamp(seconds - start, min=0) / _BEGINNING_S)
+            left = torch.clamp(until / _AHEAD_S, max=1)
+            told = torch.stack([share, began * (share > 0), left * (share > 0)])
+            heard[:, :, number] = torch.maximum(heard[:, :, number], told)
     return heard.transpose(0, 1).flatten(1).float()
 
 

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 
 const MOST_KINDS = 8; // more rows push the wave off the screen
 const MOST_EVENTS = 200;
+const MOST_BLOCKS = 400;
 
 const short = (value) => String(Math.round(10 * value) / 10);
 
@@ -29,7 +30,8 @@ export class SceneLane {
 
   _row(kind, events, duration) {
     const times = events.map(({ start, end }) => `${short(start)}–${short(Math.min(end, duration))} s`).join(", ");
-    const row = h("li", { title: `${kind}: ${times}` }, ...events.map(({ start, end }) => {
+    const loud = events.flatMap(({ start, end, bursts }) => (bursts?.length ? bursts : [[start, end]]));
+    const row = h("li", { title: `${kind}: ${times}` }, ...loud.slice(0, MOST_BLOCKS).map(([start, end]) => {
       const block = h("i");
       block.style.left = `${(100 * start) / duration}%`;
       block.style.width = `${(100 * (Math.min(end, duration) - start)) / duration}%`;

@@ -36,6 +36,14 @@ def test_each_frame_says_what_it_hears() -> None:
     assert float(features.min()) >= 0 and float(features.max()) <= 1
 
 
+def test_a_kind_is_loud_in_its_bursts_alone() -> None:
+    event = SceneEvent(kind="dog", start=1.0, end=4.0, bursts=((1.0, 1.2), (2.0, 2.4)))
+    features = scene_features(Scene(events=(event,)), KINDS, 25)
+    heard, began, left = features.unflatten(1, (FEATURES_PER_KIND, len(KINDS))).unbind(1)
+    assert heard[:, 1].nonzero().flatten().tolist() == [*range(25, 30), *range(50, 60)]
+    assert began[50, 1] == 1 and left[50, 1] == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize("start", [0.0, 1.6, 3.24, 7.0])
 def test_a_window_is_the_same_rows_as_the_whole(start: float) -> None:
     whole = scene_features(SCENE, KINDS, 25)
