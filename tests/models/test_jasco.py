@@ -59,12 +59,14 @@ def request(**settings: Any) -> GenerationRequest:
 
 @pytest.mark.parametrize("solver", ["euler", "midpoint", "heun", "dopri5"])
 def test_a_row_is_the_same_alone(model: JASCO, solver: str) -> None:
-    """To the last bit, whatever is beside it and however its steps are chosen."""
+    """Whatever is beside it and however its steps are chosen: it has its own pass. Only the sums of the decoder may
+    round otherwise where there are more rows."""
     flow = FlowSettings(solver=solver, steps=3, rtol=1e-2, atol=1e-2)  # type: ignore[arg-type]
     alone = [model.run(request(seeds=(seed,), flow=flow)) for seed in (1, 2)]
     both = model.run(request(prompts=("funk", "funk"), seeds=(1, 2), flow=flow))
     assert both.codes is None and both.audio.shape == (2, 1, RATE)
-    assert torch.equal(both.audio, torch.cat([result.audio for result in alone]))
+    expected = torch.cat([result.audio for result in alone])
+    torch.testing.assert_close(both.audio, expected, atol=1e-6, rtol=0)
     assert not torch.equal(both.audio[0], both.audio[1])
 
 

@@ -28,6 +28,8 @@ from audiocraft.models.diffusion_files import load_diffusion_models
 from audiocraft.models.loaders import load_compression_model, load_decoder, load_model
 from audiocraft.models.multibanddiffusion import Bands, MultiBandDiffusion, build_bands
 
+from ..roundings import spread
+
 UNET = DiffusionUnetConfig(
     hidden=8, depth=3, growth=1, conv_blocks=2, frame_norm=True, norm_groups=4, codec_dim=96
 )
@@ -80,14 +82,17 @@ def test_equal_seeds_give_equal_audio(mbd: MultiBandDiffusion) -> None:
 
 @pytest.mark.parametrize("solver", ["ddpm", "ddim", "dpm"])
 def test_pieces_are_the_whole(mbd: MultiBandDiffusion, monkeypatch: pytest.MonkeyPatch, solver: Any) -> None:
-    """Long audio is made in windows; a joint lies no further than 1e-4 from what the whole would be."""
+    """Long audio is made in windows; a joint lies no further than 1e-4 from what the whole would be. Networks that have
+    learned nothing enlarge rounding errors in places, by 1e5 in four steps; the others are compared."""
     settings = DiffusionSettings(steps=4, solver=solver, seed=1)
     emb = mbd.get_emb(codes(60))
     whole = mbd.generate(emb, settings=settings)
+    firm = spread(lambda: mbd.generate(emb, settings=settings)) < 1e-4 * whole.abs().max()
+    assert firm.float().mean() > 0.9
     monkeypatch.setattr(diffusion_windows, "STRIDE_S", 0.5)
     pieces = mbd.generate(emb, settings=settings)
     assert mbd.windows.count(60) > 2
-    assert (pieces - whole).abs().max() <= 1e-4 * whole.abs().max()
+    assert ((pieces - whole)[firm]).abs().max() <= 1e-4 * whole.abs().max()
 
 
 def test_noise_is_a_function_of_its_place() -> None:
