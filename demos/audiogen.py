@@ -8,11 +8,28 @@ from listen import show
 from audiocraft.models import AudioGen
 
 model = AudioGen.get_pretrained("audiogen-nano")
-model.set_generation_params(duration=4)
+model.set_generation_params(duration=6)
 torch.manual_seed(5)
-prompts = ["rain and thunder", "footsteps and a creaking door", "birds singing"]
+prompts = ["rain and thunder", "a train passing", "birds singing"]
 for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
     show(wav, model.sample_rate, prompt)
+
+# %% [markdown]
+# The model is told frame by frame which sounds are heard, so words may say what comes first, and when.
+
+# %%
+prompts = ["a door, then a dog barking", "rain, a car horn at 2 s"]
+for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
+    show(wav, model.sample_rate, prompt)
+
+# %% [markdown]
+# What was understood of a prompt?
+
+# %%
+from audiocraft.music.scenes import make_scene, scene_line
+
+for prompt in [*prompts, "an ambulance after a storm", "Regen, dann Donner"]:
+    print(f"{prompt}: {scene_line(make_scene(prompt, model.sound_kinds, duration=6, seed=5))}")
 
 # %% [markdown]
 # What does the model know? Words that it was taught are in its vocabulary; others mean nothing to it, and the command line

@@ -3,6 +3,7 @@ this machine, else from the table of published models."""
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -87,7 +88,7 @@ class ModelFacts:
                 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Found:
     """What was found in the files of a model.
 
@@ -100,6 +101,23 @@ class Found:
     path: Path
     config: Mapping[str, Any] = field(repr=False)
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    # Files are looked at again and again, and vocabularies are long.
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that the model was taught, as its files declare them."""
+        declared = self.meta.get("vocabulary")
+        return None if declared is None else Vocabulary.from_dict(declared, source=str(self.path))
+
+    @functools.cached_property
+    def sound_kinds(self) -> SoundKinds | None:
+        """The kinds of sound that the model is told frame by frame."""
+        entries = _section(self.config, "conditioners").values()
+        scene = next((_section(entry, "scene") for entry in entries if _section(entry, "scene")), None)
+        if scene is None:
+            return None
+        kinds, lasting = (map(str, scene.get(name, ())) for name in ("kinds", "lasting"))
+        return SoundKinds.of(kinds, lasting, self.vocabulary)
 
 
 def check_takes(name: str, takes: frozenset[str], what: str) -> None:
@@ -221,8 +239,8 @@ def facts_of_files(name: str, found: Found) -> ModelFacts:
         channels=_number(config, "channels"),
         precisions=family.precisions,
         where=found.path,
-        vocabulary=_vocabulary(found),
-        sound_kinds=_sound_kinds(found),
+        vocabulary=found.vocabulary,
+        sound_kinds=found.sound_kinds,
     )
     if not family.generates:
         return facts
@@ -376,21 +394,6 @@ def _takes(family: ModelFamily, config: Mapping[str, Any]) -> frozenset[str]:
     entries = _section(config, "conditioners").values()
     models = {entry.get("model") for entry in entries if isinstance(entry, Mapping)}
     return family.always_takes.union(what for model, what in family.inputs.items() if model in models)
-
-
-def _vocabulary(found: Found) -> Vocabulary | None:
-    declared = found.meta.get("vocabulary")
-    return None if declared is None else Vocabulary.from_dict(declared, source=str(found.path))
-
-
-def _sound_kinds(found: Found) -> SoundKinds | None:
-    entries = _section(found.config, "conditioners").values()
-    scene = next((_section(entry, "scene") for entry in entries if _section(entry, "scene")), None)
-    if scene is None:
-        return None
-    return SoundKinds.of(
-        map(str, scene.get("kinds", ())), map(str, scene.get("lasting", ())), _vocabulary(found)
-    )
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

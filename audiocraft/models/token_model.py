@@ -117,7 +117,8 @@ class TokenModel(BaseGenModel):
 
     def heard(self, text: str | None, request: GenerationRequest) -> str | None:
         """Return a prompt in the words that the model was taught, without times that a scene is told."""
-        told = text if text is None or self.sound_kinds is None else without_times(text)
+        scenic = SCENE in self.lm.condition_provider.conditioners
+        told = without_times(text) if scenic and text is not None else text
         return super().heard(told, request)
 
     def guidance_of(self, request: GenerationRequest) -> Guidance:

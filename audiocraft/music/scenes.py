@@ -103,15 +103,13 @@ class SoundKinds:
         known = self.rhythms.get(kind, ())
         if not known or kind in self.lasting:
             return SceneEvent(kind=kind, start=start, end=end)
+        rhythm = rng.choice(known)
+        again = filled or len(rhythm) > 1  # a dog goes on barking; a door slams once
         bursts: list[tuple[float, float]] = []
         now = start
-        while now < end - _FAINTEST_S and (filled or not bursts):
-            bursts += [
-                (now + begin, min(now + until, end))
-                for begin, until in rng.choice(known)
-                if now + begin < end
-            ]
-            now = bursts[-1][1] + rng.uniform(*_PAUSE_S)
+        while now < end - _FAINTEST_S and (again or not bursts):
+            bursts += [(now + begin, min(now + until, end)) for begin, until in rhythm if now + begin < end]
+            now, rhythm = bursts[-1][1] + rng.uniform(*_PAUSE_S), rng.choice(known)
         return SceneEvent(kind=kind, start=start, end=bursts[-1][1], bursts=tuple(bursts))
 
     def heard_in(self, text: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -54,6 +55,13 @@ def test_what_was_understood_is_said(capsys: pytest.CaptureFixture[str]) -> None
         "try -m audiogen-nano, which knows: rain",
         "300 bpm is played as 150 bpm, the same pulse: tempi are 60 to 180 bpm",
     ]
+
+
+def test_what_is_heard_when_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["generate", "Regen, dann Donner", "-o", "r.wav", "-m", "audiogen-nano", *NANO, "-d", "2"]
+    assert main(asked) == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("r.wav")]
+    assert re.match(r"r\.wav  2 s  rain 0(\.1)?-1 s, thunder 1(\.\d)?-\d(\.\d)? s  seed 7", said), said
 
 
 def test_what_was_understood_is_in_the_document(capsys: pytest.CaptureFixture[str]) -> None:

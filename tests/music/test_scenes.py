@@ -129,10 +129,13 @@ def test_what_goes_on_has_its_events_behind_what_is_there(kinds: SoundKinds) -> 
 
 
 def test_what_happens_has_a_rhythm_of_its_kind() -> None:
-    bark = ((0.0, 0.2), (0.5, 0.7))
-    kinds = SoundKinds({"dog": (), "rain": ()}, frozenset({"rain"}), {"dog": (bark,), "rain": (bark,)})
+    bark, slam = ((0.0, 0.2), (0.5, 0.7)), ((0.0, 0.4),)
+    rhythms = {"dog": (bark,), "door": (slam,), "rain": (bark,)}
+    kinds = SoundKinds({"dog": (), "door": (), "rain": ()}, frozenset({"rain"}), rhythms)
+    (door,) = scene_of("a door at 3 s", kinds).events
+    assert door.bursts == ((3.0, 3.4),) and door.end == 3.4
     (dog,) = scene_of("a dog at 3 s", kinds).events
-    assert dog.bursts == ((3.0, 3.2), (3.5, 3.7)) and dog.end == 3.7
+    assert dog.bursts[:2] == ((3.0, 3.2), (3.5, 3.7)) and 7.0 < dog.end <= 8.0  # it goes on
     (filled,) = scene_of("a dog from 3 to 8 s", kinds).events
     assert filled.bursts[0][0] == 3.0 and 7.0 < filled.end <= 8.0 and len(filled.bursts) >= 6
     assert all(start < end <= later for (start, end), (later, _) in pairwise(filled.bursts))

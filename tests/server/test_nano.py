@@ -53,8 +53,18 @@ def test_the_server_makes_what_the_library_makes(nano: TestClient) -> None:
 
 def test_what_a_model_likes_is_told_before_it_is_loaded(nano: TestClient) -> None:
     listed = {entry["id"]: entry for entry in nano.get("/v1/models").json()["data"]}
-    assert (listed["audiogen-nano"]["guidance"], listed["audiogen-nano"]["window"]) == (2.0, 10.0)
+    assert (listed["audiogen-nano"]["guidance"], listed["audiogen-nano"]["window"]) == (3.0, 10.0)
     assert listed["nano"]["guidance"] is None
+
+
+def test_sounds_are_understood_and_made_at_their_times(nano: TestClient) -> None:
+    piece = made(
+        nano, kind="sound", model="audiogen-nano", prompt="a door, then a dog at 2 s", duration=3.0, seed=4
+    )
+    scene = {event["kind"]: event for event in piece["understood"]["scene"]}
+    assert list(scene) == ["door", "dog"] and scene["dog"]["start"] == 2.0 and scene["dog"]["bursts"]
+    wav, rate = soundfile.read(io.BytesIO(nano.get(f"/v1/generations/{piece['id']}/audio").content))
+    assert abs(wav[round(2.0 * rate) :]).max() > 0.01
 
 
 def test_a_plan_is_kept(nano: TestClient) -> None:

@@ -36,7 +36,7 @@ SAMPLE_RATE = 24_000
 SETTINGS_FILE = "corpus.json"
 _PER_FOLDER = 1000
 _PER_JOB = 8
-_RHYTHMS = 16  # of each kind of sound, which a model may be told
+_RHYTHMS = 8  # of each kind of sound, which a model may be told
 _MANIFEST_EVERY_S = 30.0
 
 
