@@ -8,9 +8,9 @@ from listen import show
 from audiocraft.models import AudioGen
 
 model = AudioGen.get_pretrained("audiogen-nano")
-model.set_generation_params(duration=6)
+model.set_generation_params(duration=5)
 torch.manual_seed(5)
-prompts = ["rain and thunder", "a train passing", "birds singing"]
+prompts = ["rain and thunder"]
 for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
     show(wav, model.sample_rate, prompt)
 
@@ -29,7 +29,7 @@ for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
 from audiocraft.music.scenes import make_scene, scene_line
 
 for prompt in [*prompts, "an ambulance after a storm", "Regen, dann Donner"]:
-    print(f"{prompt}: {scene_line(make_scene(prompt, model.sound_kinds, duration=6, seed=5))}")
+    print(f"{prompt}: {scene_line(make_scene(prompt, model.sound_kinds, duration=5, seed=5))}")
 
 # %% [markdown]
 # What does the model know? Words that it was taught are in its vocabulary; others mean nothing to it, and the command line
