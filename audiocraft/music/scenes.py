@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from audiocraft.music.denying import wording_of
+from audiocraft.music.denying import unweighted, wording_of
 from audiocraft.music.rewording import ways_to_say
 from audiocraft.music.translating import translate
 from audiocraft.music.vocabulary import STOP_WORDS, Rhythm, Vocabulary, words_of
@@ -187,9 +187,9 @@ def make_scene(
         start, end: what of the piece the text is about, in seconds; all of it by default.
         known: seconds at its beginning that are there already; what happens does so behind them.
     Returns:
-        a scene, or None where the text names none of the kinds.
+        a scene, or None where the text names none of the kinds, or none within the piece.
     """
-    english = translate(wording_of(text).text).text
+    english = translate(unweighted(wording_of(unweighted(text or "")).text)).text
     steps = [_parts(step, kinds) for step in _in_order(english)]
     steps = [parts for parts in steps if parts]
     until, begun = duration if end is None else end, start
@@ -206,7 +206,9 @@ def make_scene(
         )
     if len(steps) == 1 and known > begun:  # what lasts was heard before, and goes on
         events = [
-            replace(event, start=begun) if event.kind in kinds.lasting and event.start == start else event
+            replace(event, start=begun)
+            if event.kind in kinds.lasting and (event.start, event.end) == (start, until)
+            else event
             for event in events
         ]
     heard = sorted(events, key=lambda event: (event.start, event.kind))
@@ -282,7 +284,7 @@ def _laid_out(
         piece: start and end of all steps; times in the text are seconds of the piece.
         only: whether there is no other step, so that what happens need not wait for its turn.
     """
-    events = [event for part in parts if part.timed for event in _at_times(part, kinds, piece, rng)]
+    events = [event for part in parts if part.timed for event in _at_times(part, kinds, begin, piece, rng)]
     free = list(dict.fromkeys(kind for part in parts if not part.timed for kind in part.kinds))
     lasting = [kind for kind in free if kind in kinds.lasting]
     happening = [kind for kind in free if kind not in kinds.lasting]
@@ -296,10 +298,11 @@ def _laid_out(
 
 
 def _at_times(
-    part: _AtOnce, kinds: SoundKinds, piece: tuple[float, float], rng: random.Random
+    part: _AtOnce, kinds: SoundKinds, begin: float, piece: tuple[float, float], rng: random.Random
 ) -> list[SceneEvent]:
-    begin, end = piece
-    start = max(begin, part.start if part.start is not None else begin)
+    """Return when a part is heard whose text says it; what has a length alone begins where its step does."""
+    first, end = piece
+    start = max(first, begin if part.start is None else part.start)
     said = part.end if part.end is not None else None if part.seconds is None else start + part.seconds
     until = min(end, start + _EVENT_S[0] if said is None else said)
     if until - start < _FAINTEST_S:

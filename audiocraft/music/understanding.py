@@ -188,7 +188,11 @@ def understand_sounds(
     scene = make_scene(text, kinds, duration=duration, seed=seed or 0, end=end, known=known)
     # Times that a scene heeds are no words that a model does not know.
     plain = without_times(text or ""), [without_times(said) for said in later]
-    return replace(understand(plain[0], duration=duration, seed=seed, later=plain[1], **told), scene=scene)
+    found = understand(plain[0], duration=duration, seed=seed, later=plain[1], **told)
+    if scene is None and plain[0] != (text or "") and kinds.heard_in(translate(plain[0]).text):
+        said = f"none of the times lies within the piece, which lasts {duration:g} s: it is made of the words alone"
+        found = replace(found, notes=(*found.notes, PromptNote(what="length", value=text or "", said=said)))
+    return replace(found, scene=scene)
 
 
 def _read_as(said: Translation, unread: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) -> str:

@@ -112,6 +112,22 @@ def test_times_are_read_in_other_languages(text: str, kinds: SoundKinds) -> None
     assert (rain.kind, thunder.kind, thunder.start) == ("rain", "thunder", 3.0)
 
 
+def test_lengths_begin_with_their_step(kinds: SoundKinds) -> None:
+    door, dog = scene_of("a door, then a dog for 2 s", kinds).events
+    assert (door.kind, dog.kind) == ("door", "dog") and (dog.start, dog.end) == (5.0, 7.0)
+    (rain,) = scene_of("rain at 3 s", kinds, known=5.0, duration=14.0).events
+    assert (rain.start, rain.end) == (5.0, 10.0)  # it was not there before
+    first, second = scene_of("(dog:2), then a door", kinds).events
+    assert (first.kind, second.kind) == ("dog", "door")
+
+
+def test_times_that_cannot_be_met_are_said(kinds: SoundKinds) -> None:
+    for text in ("a dog at 100 s", "a dog from 7 to 5 s", "a dog for 0 s"):
+        found = understand_sounds(text, kinds, duration=8, seed=1)
+        assert found.scene is None and ["none of the times" in note.said for note in found.notes] == [True]
+    assert not understand_sounds("a dog at 2 s", kinds, duration=8, seed=1).notes
+
+
 def test_long_pieces_hear_again_what_happens(kinds: SoundKinds) -> None:
     events = scene_of("a dog", kinds, duration=60.0).events
     assert len(events) >= 5 and events[-1].end > 55
