@@ -1,6 +1,6 @@
 """Scene conditioner: tells a language model, frame by frame, which sounds are heard.
 
-It turns a :class:`~audiocraft.types.Scene` into embeddings; it neither writes plans (``music.scenes``) nor decides
+It turns a :class:`~audiocraft.types.Scene` into embeddings; it neither writes scenes (``music.scenes``) nor decides
 where in the network they enter (the fuser's ``frames`` method does).
 """
 
@@ -9,10 +9,9 @@ from __future__ import annotations
 import typing as tp
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from audiocraft.modules.conditioners.base import BaseConditioner
-from audiocraft.modules.conditioners.score import num_frames
+from audiocraft.modules.conditioners.score import FrameConditioner, num_frames
 from audiocraft.types import Scene, SymbolicCondition
 
 SCENE = "scene"
@@ -23,20 +22,20 @@ _BEGINNING_S = 0.3  # after which the mark of a beginning has fallen to a third
 _AHEAD_S = 4.0  # of what is left that is told apart
 
 
-def scene_features(plan: Scene, kinds: tp.Sequence[str], frame_rate: float) -> Tensor:
+def scene_features(scene: Scene, kinds: tp.Sequence[str], frame_rate: float) -> Tensor:
     """Describe every frame of a scene's window by numbers a network can use directly.
 
     Args:
-        plan: which sounds are heard when; kinds that are not among `kinds` are not told.
+        scene: which sounds are heard when; kinds that are not among `kinds` are not told.
         kinds: of sound, K of them, in the order of the features.
         frame_rate: codec frames per second.
     Returns:
         features [T, 3 K] within [0, 1]: shares of the frames in which a kind is loud, beginnings, seconds left.
     """
-    frames, numbers = num_frames(plan.duration, frame_rate), {kind: n for n, kind in enumerate(kinds)}
-    seconds = plan.start + torch.arange(frames, dtype=torch.float64, device="cpu") / frame_rate
+    frames, numbers = num_frames(scene.duration, frame_rate), {kind: n for n, kind in enumerate(kinds)}
+    seconds = scene.start + torch.arange(frames, dtype=torch.float64, device="cpu") / frame_rate
     heard = torch.zeros(FEATURES_PER_KIND, frames, len(kinds), dtype=torch.float64, device="cpu")
-    for event in plan.events:
+    for event in scene.events:
         number = numbers.get(event.kind)
         if number is None:
             continue
@@ -50,8 +49,8 @@ def scene_features(plan: Scene, kinds: tp.Sequence[str], frame_rate: float) -> T
     return heard.transpose(0, 1).flatten(1).float()
 
 
-class SceneConditioner(BaseConditioner):
-    """Embeds scenes, one row per codec frame. A missing scene is exactly zero everywhere, so it adds nothing.
+class SceneConditioner(FrameConditioner):
+    """Embeds scenes, one row per codec frame.
 
     Args:
         output_dim: width D of the embeddings.
@@ -71,13 +70,9 @@ class SceneConditioner(BaseConditioner):
         dim: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(dim or output_dim, output_dim)
-        self.frame_rate = frame_rate
+        super().__init__(FEATURES_PER_KIND * len(kinds), output_dim, frame_rate, dim, device)
         self.kinds = tuple(kinds)
         self.lasting = frozenset(lasting)
-        # BaseConditioner's output_proj is the second layer of this perceptron.
-        self.input_proj = nn.Linear(FEATURES_PER_KIND * len(self.kinds), self.dim, device=device)
-        self.output_proj = nn.Linear(self.dim, output_dim, device=device)
 
     def tokenize(self, x: tp.Sequence[SymbolicCondition | None]) -> tuple[Tensor, Tensor]:
         """Scenes -> (features [B, T, F], mask [B, T]); shorter scenes are padded with masked frames."""
@@ -87,18 +82,4 @@ class SceneConditioner(BaseConditioner):
             else scene_features(condition.scene, self.kinds, self.frame_rate)
             for condition in x
         ]
-        longest = max((len(row) for row in rows if row is not None), default=1)
-        features = torch.zeros(len(rows), longest, FEATURES_PER_KIND * len(self.kinds), device="cpu")
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool, device="cpu")
-        for index, row in enumerate(rows):
-            if row is not None:
-                features[index, : len(row)] = row
-                mask[index, : len(row)] = True
-        device = self.input_proj.weight.device
-        return features.to(device), mask.to(device)
-
-    def forward(self, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Embed (features [B, T, F], mask [B, T]) as (embeddings [B, T, D], mask [B, T])."""
-        features, mask = inputs
-        hidden = nn.functional.gelu(self.input_proj(features.to(self.input_proj.weight.dtype)))
-        return self.output_proj(hidden) * mask.unsqueeze(-1), mask
+        return self.padded(rows)

@@ -121,8 +121,53 @@ def _harmony_features(plan: ScorePlan, seconds: Tensor) -> list[Tensor]:
     return [chords, key.expand(len(seconds), -1)]
 
 
-class ScoreConditioner(BaseConditioner):
-    """Embeds score plans, one row per codec frame. A missing plan is exactly zero everywhere, so it adds nothing.
+class FrameConditioner(BaseConditioner):
+    """Embeds features of codec frames by a perceptron. A missing row is exactly zero everywhere, so it adds nothing.
+
+    Args:
+        num_features: F, what is told of a frame.
+        output_dim: width D of the embeddings.
+        frame_rate: codec frames per second; one embedding is made for each.
+        dim: width of the hidden layer, ``output_dim`` by default.
+        device: where the embeddings are made.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        output_dim: int,
+        frame_rate: float,
+        dim: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(dim or output_dim, output_dim)
+        self.num_features = num_features
+        self.frame_rate = frame_rate
+        # BaseConditioner's output_proj is the second layer of this perceptron.
+        self.input_proj = nn.Linear(num_features, self.dim, device=device)
+        self.output_proj = nn.Linear(self.dim, output_dim, device=device)
+
+    def padded(self, rows: tp.Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+        """Return (features [B, T, F], mask [B, T]) of rows [t, F]; shorter ones are padded with masked frames."""
+        longest = max((len(row) for row in rows if row is not None), default=1)
+        features = torch.zeros(len(rows), longest, self.num_features, device="cpu")
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool, device="cpu")
+        for index, row in enumerate(rows):
+            if row is not None:
+                features[index, : len(row)] = row
+                mask[index, : len(row)] = True
+        device = self.input_proj.weight.device
+        return features.to(device), mask.to(device)
+
+    def forward(self, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed (features [B, T, F], mask [B, T]) as (embeddings [B, T, D], mask [B, T])."""
+        features, mask = inputs
+        hidden = nn.functional.gelu(self.input_proj(features.to(self.input_proj.weight.dtype)))
+        return self.output_proj(hidden) * mask.unsqueeze(-1), mask
+
+
+class ScoreConditioner(FrameConditioner):
+    """Embeds score plans, one row per codec frame.
 
     Args:
         output_dim: width D of the embeddings.
@@ -138,11 +183,7 @@ class ScoreConditioner(BaseConditioner):
         dim: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(dim or output_dim, output_dim)
-        self.frame_rate = frame_rate
-        # BaseConditioner's output_proj is the second layer of this perceptron.
-        self.input_proj = nn.Linear(NUM_FEATURES, self.dim, device=device)
-        self.output_proj = nn.Linear(self.dim, output_dim, device=device)
+        super().__init__(NUM_FEATURES, output_dim, frame_rate, dim, device)
 
     def tokenize(self, x: tp.Sequence[SymbolicCondition | None]) -> tuple[Tensor, Tensor]:
         """Plans -> (features [B, T, NUM_FEATURES], mask [B, T]); shorter plans are padded with masked frames."""
@@ -152,18 +193,4 @@ class ScoreConditioner(BaseConditioner):
             else score_features(condition.plan, self.frame_rate)
             for condition in x
         ]
-        longest = max((len(row) for row in rows if row is not None), default=1)
-        features = torch.zeros(len(rows), longest, NUM_FEATURES, device="cpu")
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool, device="cpu")
-        for index, row in enumerate(rows):
-            if row is not None:
-                features[index, : len(row)] = row
-                mask[index, : len(row)] = True
-        device = self.input_proj.weight.device
-        return features.to(device), mask.to(device)
-
-    def forward(self, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Embed (features [B, T, F], mask [B, T]) as (embeddings [B, T, D], mask [B, T])."""
-        features, mask = inputs
-        hidden = nn.functional.gelu(self.input_proj(features.to(self.input_proj.weight.dtype)))
-        return self.output_proj(hidden) * mask.unsqueeze(-1), mask
+        return self.padded(rows)
