@@ -1,7 +1,7 @@
 """Sound scenes of the wide corpus: kinds that are synthesised, kinds that were recorded, near and far, in rooms.
 
-As in `sounds`, one kind alone, two together or two in a row, and pairs chosen by a hash stay in `heldout`. A clip
-depends on (seed, index, split) and the materials alone.
+As in `sounds`, one kind alone, two together, two or three in a row, and pairs chosen by a hash stay in `heldout`. A
+clip depends on (seed, index, split) and the materials alone.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ _ALSO = MappingProxyType(
     }
 )
 KINDS = tuple(PHRASES) + tuple(RECORDED)
+# How often a kind is drawn beside another: what happens is heard for moments alone, so it takes longer to learn.
+_SHARES = tuple(1 if kind in LASTING_KINDS else 2 for kind in KINDS)
 _SHORT = (
     "{a}", "{a}", "{a} sound", "{a} sfx", "sfx {a}", "{a} noise", "{a}!", "{a} please", "need {a}", "some {a}",
 )  # fmt: skip
@@ -104,6 +106,9 @@ _ROOMS = MappingProxyType(
 )
 _FAR, _NEAR = ("far away", "in the distance"), ("close by", "up close")
 NUM_CAPTIONS = 6
+# Of what lasts, the share that is heard from the first moment to the last; the rest comes, goes, or both.
+_THROUGHOUT = 0.5
+_FADES_S = (0.02, 0.4)
 # What is 26 dB below the loudest moment of a sound is not loud; shorter gaps divide nothing.
 _QUIET, _ONE_BURST_S, _MOST_BURSTS = 0.05, 0.1, 32
 
@@ -188,17 +193,22 @@ def compose_scene(seed: int, index: int, split: str = "train") -> ComposedScene:
 
 def _draw_kinds(rng: random.Random, *, held_out: bool) -> tuple[str, tuple[str, ...]]:
     while True:
-        form = rng.choices(("one", "together", "sequence", "many"), (0.25, 0.25, 0.2, 0.3))[0]
-        if form == "one":
-            kinds: tuple[str, ...] = (rng.choice(KINDS),)
-        elif form == "together":
-            kinds = (rng.choice(EVENT_KINDS + tuple(RECORDED)), rng.choice(LASTING_KINDS))
+        form = rng.choices(("one", "together", "sequence", "many"), (0.2, 0.2, 0.25, 0.35))[0]
+        if form == "together":
+            kinds: tuple[str, ...] = (rng.choice(EVENT_KINDS + tuple(RECORDED)), rng.choice(LASTING_KINDS))
         else:
-            kinds = tuple(rng.sample(EVENT_KINDS + tuple(RECORDED), 2 if form == "sequence" else 3))
+            kinds = _different_kinds(rng, {"one": 1, "sequence": 2, "many": 3}[form])
         if held_out and form == "many":
             continue  # of what is held out it shall be said whether it is heard: pairs
         if any(is_held_out_pair(*pair) for pair in combinations(kinds, 2)) == held_out:
             return form, kinds
+
+
+def _different_kinds(rng: random.Random, count: int) -> tuple[str, ...]:
+    while True:
+        kinds = tuple(rng.choices(KINDS, _SHARES, k=count))
+        if len(set(kinds)) == count:
+            return kinds
 
 
 def _place(rng: random.Random, form: str, place: int, kind: str, count: int) -> Placed:
@@ -206,7 +216,11 @@ def _place(rng: random.Random, form: str, place: int, kind: str, count: int) -> 
     times = rng.choice((1, 1, 2, 3)) if kind in RECORDED else 1
     in_turn = form in ("sequence", "many")
     if kind in LASTING_KINDS and not in_turn:
-        return Placed(kind, 0.0, DURATION, -9.0 if form == "together" else 0.0, recorded, times)
+        level = -9.0 if form == "together" else 0.0
+        if rng.random() < _THROUGHOUT:
+            return Placed(kind, 0.0, DURATION, level, recorded, times)
+        start = rng.choice((0.0, rng.uniform(0.0, 6.0)))
+        return Placed(kind, start, min(DURATION, start + rng.uniform(2.0, 7.0)), level, recorded, times)
     if in_turn:
         share = DURATION / count
         start = place * share + rng.uniform(0.0, 0.6)
@@ -255,9 +269,23 @@ def rendered(scene: ComposedScene, shelf: Shelf) -> tuple[Samples, list[tuple[tu
             text = f"{scene.split}/{scene.seed}/{scene.index}/{number}"
             seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
             sound = synthesize(one.kind, np.random.Generator(np.random.PCG64(seed)), size)
+        if one.kind in LASTING_KINDS:
+            sound = _with_edges(rng, sound, begins=one.start > 0, ends=one.end < DURATION)
         bursts.append(() if one.kind in LASTING_KINDS else _bursts(sound, one.start))
         add(mixed, sound * 10 ** (one.level / 20), one.start)
     return finish(_placed_in_space(rng, scene, mixed), LOUDNESS + rng.uniform(-4, 4)), bursts
+
+
+def _with_edges(
+    rng: random.Random, sound: NDArray[np.float64], *, begins: bool, ends: bool
+) -> NDArray[np.float64]:
+    """Return what lasts, [N], faded in and out where it begins or ends within the clip."""
+    edges = np.ones(len(sound))
+    for wanted, part in ((begins, edges), (ends, edges[::-1])):
+        size = min(len(sound), round(rng.uniform(*_FADES_S) * SAMPLE_RATE))
+        if wanted:
+            part[:size] *= np.linspace(0.0, 1.0, size)
+    return sound * edges
 
 
 def _bursts(sound: NDArray[np.float64], start: float) -> tuple[tuple[float, float], ...]:
@@ -278,13 +306,17 @@ def _bursts(sound: NDArray[np.float64], start: float) -> tuple[tuple[float, floa
 def _recorded(
     rng: random.Random, shelf: Shelf, recording: Material, one: Placed, size: int
 ) -> NDArray[np.float64]:
-    """Return a recording as often as it is wanted, each time a little different, at unit loudness, [size]"""
-    out, start = np.zeros(size), 0.0
-    speed = 2 ** rng.uniform(-0.25, 0.25)
-    for _ in range(one.times):
+    """Return a recording as often as it is wanted, each time a little different, at unit loudness, [size]
+
+    What lasts comes again until the end.
+    """
+    out, start, count = np.zeros(size), 0.0, 0
+    speed, lasts = 2 ** rng.uniform(-0.25, 0.25), one.kind in LASTING_KINDS
+    while count < one.times or (lasts and start < size / SAMPLE_RATE):
         sound = faster(shelf.sound(recording), speed * 2 ** rng.uniform(-0.03, 0.03))
         add(out, sound * rng.uniform(0.8, 1.0), start)
-        start += len(sound) / SAMPLE_RATE + rng.uniform(0.1, 0.5)
+        start += len(sound) / SAMPLE_RATE + (0.0 if lasts else rng.uniform(0.1, 0.5))
+        count += 1
     loud = out[np.abs(out) > 0.02 * max(float(np.abs(out).max()), 1e-6)]
     return out / max(float(np.sqrt(np.mean(loud**2))) if len(loud) else 0.0, 1e-3)
 
