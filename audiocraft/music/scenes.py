@@ -7,13 +7,16 @@ sounds are like (far away, in a cave) is left to the words.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from audiocraft.music.denying import unweighted, wording_of
+from audiocraft.music.moments import Moment, marked, moments_in, without_marks
 from audiocraft.music.rewording import ways_to_say
 from audiocraft.music.translating import translate
 from audiocraft.music.vocabulary import STOP_WORDS, Rhythm, Vocabulary, words_of
@@ -23,16 +26,9 @@ _NEXT = re.compile(
     r"\b(?:and\s+)?(?:then|afterwards|finally)\b|\bfollowed(?:\s+by)?\b|\bafter\s+(?:that|which)\b|\bbefore\b|-+>|→|>",
     re.IGNORECASE,
 )
-_AFTER = re.compile(r"\bafter\b(?!\s+\d)", re.IGNORECASE)
+_AFTER = re.compile(r"\bafter\b", re.IGNORECASE)
 _BESIDE = re.compile(
     r"[,;.!?+&\n]|\b(?:and|with|while|plus|over|under|during|as\s+well\s+as)\b", re.IGNORECASE
-)
-_S = r"\s*(?:s|sec|secs|seconds?)\b"
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_TIMES = re.compile(
-    rf"\b(?:from\s+)?{_NUMBER}(?:{_S})?\s*(?:-|–|to|until|till)\s*{_NUMBER}{_S}"
-    rf"|\b(?:at|after|from)\s+{_NUMBER}{_S}|\bfor\s+{_NUMBER}{_S}",
-    re.IGNORECASE,
 )
 # Words of captions that say how a sound is, not which.
 _MANNERS = frozenset(
@@ -45,6 +41,8 @@ _LONGEST_PHRASE = 4  # words
 _EVENT_S, _GAP_S, _LATE_S = (5.0, 8.0), (0.7, 2.0), 0.4
 _PAUSE_S = (0.2, 0.8)  # between two rhythms in one
 _FAINTEST_S = 0.05
+_MOST_TIMES = 1000  # that one sound comes again
+_SHORTEST_STEP_S = 0.5  # of steps that times of other steps leave room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +152,38 @@ class _AtOnce:
     """What is heard at once, and when, where the text says it."""
 
     kinds: tuple[str, ...]
-    start: float | None = None
-    end: float | None = None
-    seconds: float | None = None
+    moments: tuple[Moment, ...] = ()
 
-    @property
-    def timed(self) -> bool:
-        return (self.start, self.end, self.seconds) != (None, None, None)
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is heard before what comes next; `starts` and `ends` where the text says so of all of it."""
+
+    parts: tuple[_AtOnce, ...]
+    starts: float | None = None
+    ends: float | None = None
+    length: float | None = None
+
+    @classmethod
+    def of(cls, parts: Sequence[_AtOnce]) -> _Step:
+        said = [moment for part in parts for moment in part.moments]
+        if not all(part.moments for part in parts):
+            return cls(tuple(parts))
+        starts = [one.start for one in said if one.start is not None]
+        ends = [
+            one.end
+            if one.end is not None or one.start is None or one.length is None
+            else one.start + one.length
+            for one in said
+        ]
+        lengths = [one.length for one in said if one.length is not None and not starts]
+        known = [end for end in ends if end is not None]
+        return cls(
+            tuple(parts),
+            min(starts) if len(starts) == len(said) else None,
+            max(known) if len(known) == len(said) else None,
+            max(lengths) if len(lengths) == len(said) else None,
+        )
 
 
 def make_scene(
@@ -176,8 +199,9 @@ def make_scene(
     """Plan which sounds are heard when.
 
     What lasts (rain) is heard throughout, what happens (a door) as often as it fits, one after the other where there
-    are several; "then", "followed by", "before" and "after" divide the piece among what they join. "At 3 s", "from 2 to
-    5 s" and "for 2 s" are taken literally.
+    are several; "then", "followed by", "before" and "after" divide the piece among what they join. Times ("at 3 s and
+    5 s", "from 2 to 5 s", "for 2 s", "until 0:08", "every 2 s") are taken literally, and what comes before or behind
+    them has the time that they leave.
 
     Args:
         text: the prompt, in any language of `music.lexicons`; what it denies is not heard.
@@ -190,34 +214,18 @@ def make_scene(
         a scene, or None where the text names none of the kinds, or none within the piece.
     """
     english = translate(unweighted(wording_of(unweighted(text or "")).text)).text
-    steps = [_parts(step, kinds) for step in _in_order(english)]
-    steps = [parts for parts in steps if parts]
+    steps = _steps(english, kinds)
     until, begun = duration if end is None else end, start
     start = max(start, known)
     if not steps or until - start < _FAINTEST_S:
         return None
     rng = random.Random(f"scene:{seed}:{start:g}")
     events: list[SceneEvent] = []
-    length = (until - start) / len(steps)
-    for number, parts in enumerate(steps):
-        begin = start + number * length
-        events += _laid_out(
-            parts, kinds, begin, begin + length, rng=rng, piece=(start, until), only=len(steps) == 1
-        )
-    if len(steps) == 1 and known > begun:  # what lasts was heard before, and goes on
-        events = [
-            replace(event, start=begun)
-            if event.kind in kinds.lasting and (event.start, event.end) == (start, until)
-            else event
-            for event in events
-        ]
+    since = begun if len(steps) == 1 else None  # what lasts was heard in what is there already, and goes on
+    for step, slot in zip(steps, _slots(steps, start, until), strict=True):
+        events += _laid_out(step.parts, kinds, slot, rng=rng, piece=(start, until), since=since)
     heard = sorted(events, key=lambda event: (event.start, event.kind))
     return Scene(events=tuple(heard), start=0.0, duration=duration) if heard else None
-
-
-def without_times(text: str) -> str:
-    """Return a text without the times that a scene is told."""
-    return _TIMES.sub("", text)
 
 
 def scene_line(scene: Scene) -> str:
@@ -250,46 +258,86 @@ def _in_order(text: str) -> list[str]:
     return steps
 
 
-def _parts(text: str, kinds: SoundKinds) -> list[_AtOnce]:
-    """Return what a text has at once."""
-    timed = re.sub(_TIMES, lambda found: found[0].replace(".", "\0"), text)  # a point there divides nothing
-    parts = []
-    for said in _BESIDE.split(timed):
-        said = said.replace("\0", ".")
-        heard = kinds.heard_in(without_times(said))
-        if not heard:
-            continue
-        start = end = seconds = None
-        for found in _TIMES.finditer(said):
-            first, last, at, for_ = (None if one is None else float(one) for one in found.groups())
-            start, end = (first, last) if first is not None else (at if at is not None else start, end)
-            seconds = for_ if for_ is not None else seconds
-        parts.append(_AtOnce(heard, start, end, seconds))
+def _steps(text: str, kinds: SoundKinds) -> list[_Step]:
+    """Return what an English text names, one after the other; steps that name nothing are none."""
+    plain, meaning = marked(text)
+    found = [_parts(step, kinds, meaning) for step in _in_order(plain)]
+    return [_Step.of(parts) for parts in found if parts]
+
+
+def _parts(text: str, kinds: SoundKinds, meaning: tuple[tuple[Moment, ...], ...]) -> list[_AtOnce]:
+    """Return what a marked text has at once. A time on its own is said of what stands before it, else behind it."""
+    parts: list[_AtOnce] = []
+    waiting: tuple[Moment, ...] = ()
+    leads = False  # whether times stand before what they are said of: "at 2 s, a dog, at 5 s, a cat"
+    for said in _BESIDE.split(text):
+        moments, heard = moments_in(said, meaning), kinds.heard_in(without_marks(said))
+        if heard:
+            parts.append(_AtOnce(heard, waiting + moments))
+            waiting = ()
+        elif _content(without_marks(said)):
+            continue  # a time of something that is no kind
+        elif moments and parts and not leads:
+            parts[-1] = replace(parts[-1], moments=parts[-1].moments + moments)
+        elif moments:
+            waiting, leads = waiting + moments, True
     return parts
+
+
+def _slots(steps: Sequence[_Step], start: float, until: float) -> list[tuple[float, float]]:
+    """Divide a piece among steps: where one says its time, those before it end there and those behind it follow."""
+    even = (until - start) / len(steps)
+    places = [(0, start)]
+    for number, step in enumerate(steps):
+        if step.starts is not None and places[-1][1] < step.starts < until:
+            places = [*(places if number else []), (number, step.starts)]
+    slots: list[tuple[float, float]] = []
+    for (first, begin), (behind, end) in pairwise([*places, (len(steps), until)]):
+        slots += _shared(steps[first:behind], begin, end)
+    if any(end - begin < _SHORTEST_STEP_S for begin, end in slots):
+        return [(start + number * even, start + (number + 1) * even) for number in range(len(steps))]
+    return slots
+
+
+def _shared(steps: Sequence[_Step], begin: float, end: float) -> list[tuple[float, float]]:
+    """Divide a time among steps that say how long they are, or when the first ends, and evenly among the others."""
+    if steps[0].ends is not None and len(steps) > 1 and begin < steps[0].ends < end:
+        return [(begin, steps[0].ends), *_shared(steps[1:], steps[0].ends, end)]
+    lengths = [step.length for step in steps]
+    free = end - begin - sum(length or 0.0 for length in lengths)
+    share = max(0.0, free) / max(1, lengths.count(None))
+    slots = []
+    for length in lengths:
+        until = min(end, begin + (share if length is None else length))
+        slots.append((begin, until))
+        begin = until
+    return slots
 
 
 def _laid_out(
     parts: Sequence[_AtOnce],
     kinds: SoundKinds,
-    begin: float,
-    end: float,
+    slot: tuple[float, float],
     *,
     rng: random.Random,
     piece: tuple[float, float],
-    only: bool,
+    since: float | None,
 ) -> list[SceneEvent]:
-    """Return when the kinds of one step are heard, which has the time from `begin` to `end`.
+    """Return when the kinds of one step are heard, which has the time of its slot.
 
     Args:
         piece: start and end of all steps; times in the text are seconds of the piece.
-        only: whether there is no other step, so that what happens need not wait for its turn.
+        since: where what lasts begins if this step is the only one, so that nothing need wait for its turn.
     """
-    events = [event for part in parts if part.timed for event in _at_times(part, kinds, begin, piece, rng)]
-    free = list(dict.fromkeys(kind for part in parts if not part.timed for kind in part.kinds))
+    begin, end = slot
+    events = [event for part in parts if part.moments for event in _at_times(part, kinds, slot, piece, rng)]
+    free = list(dict.fromkeys(kind for part in parts if not part.moments for kind in part.kinds))
     lasting = [kind for kind in free if kind in kinds.lasting]
     happening = [kind for kind in free if kind not in kinds.lasting]
-    late = 0.0 if only else min(_LATE_S, 0.1 * (end - begin))
-    events += [SceneEvent(kind=kind, start=begin + rng.uniform(0, late), end=end) for kind in lasting]
+    late = min(_LATE_S, 0.1 * (end - begin))
+    for kind in lasting:
+        start = begin + rng.uniform(0, late) if since is None else since
+        events.append(SceneEvent(kind=kind, start=start, end=end))
     share = (end - begin) / max(1, len(happening))
     for number, kind in enumerate(happening):
         first = begin + number * share
@@ -298,16 +346,43 @@ def _laid_out(
 
 
 def _at_times(
-    part: _AtOnce, kinds: SoundKinds, begin: float, piece: tuple[float, float], rng: random.Random
+    part: _AtOnce,
+    kinds: SoundKinds,
+    slot: tuple[float, float],
+    piece: tuple[float, float],
+    rng: random.Random,
 ) -> list[SceneEvent]:
     """Return when a part is heard whose text says it; what has a length alone begins where its step does."""
-    first, end = piece
-    start = max(first, begin if part.start is None else part.start)
-    said = part.end if part.end is not None else None if part.seconds is None else start + part.seconds
-    until = min(end, start + _EVENT_S[0] if said is None else said)
-    if until - start < _FAINTEST_S:
-        return []
-    return [kinds.event(kind, start, until, rng, filled=said is not None) for kind in part.kinds]
+    events: list[SceneEvent] = []
+    for kind in part.kinds:
+        spans = [
+            span for moment in part.moments for span in _spans(moment, kind in kinds.lasting, slot, piece)
+        ]
+        starts = sorted(start for start, *_ in spans)
+        for start, end, filled in spans:
+            until = min(end, next((other for other in starts if other > start), end))
+            if until - start >= _FAINTEST_S:
+                events.append(kinds.event(kind, start, until, rng, filled=filled))
+    return events
+
+
+def _spans(
+    moment: Moment, lasts: bool, slot: tuple[float, float], piece: tuple[float, float]
+) -> list[tuple[float, float, bool]]:
+    """Return (start, end, whether its text says the end) of each time that a moment means, within the piece."""
+    start = slot[0] if moment.start is None else moment.start
+    said = moment.end if moment.end is not None or moment.length is None else start + moment.length
+    start = max(piece[0], start)
+    room = slot[1] if slot[1] > start else piece[1]  # a step may have less than its text says
+    if moment.period is None or lasts:
+        # What lasts goes on until its step ends, what happens for five seconds at most.
+        end = said if said is not None else room if lasts else min(room, start + _EVENT_S[0])
+        return [(start, min(end, piece[1]), said is not None)]
+    room = min(piece[1], room if moment.end is None else moment.end)
+    length = _EVENT_S[0] if moment.length is None else moment.length
+    count = max(0, math.ceil((room - start) / max(moment.period, _FAINTEST_S)))
+    begins = [start + number * moment.period for number in range(min(count, _MOST_TIMES))]
+    return [(one, min(room, one + length), moment.length is not None) for one in begins]
 
 
 def _repeated(kind: str, kinds: SoundKinds, begin: float, end: float, rng: random.Random) -> list[SceneEvent]:
@@ -324,4 +399,4 @@ def _repeated(kind: str, kinds: SoundKinds, begin: float, end: float, rng: rando
     return events
 
 
-__all__ = ["SoundKinds", "make_scene", "scene_line", "without_times"]
+__all__ = ["SoundKinds", "make_scene", "scene_line"]

@@ -293,11 +293,12 @@ def _written(text: str, parts: list[_Span]) -> tuple[str, tuple[ReadWord, ...]]:
     said: list[str] = []
     pieces: list[ReadWord] = []
     terms: list[int] = []  # where in `said` the words are that a later "without" denies
+    closed = False  # whether what follows is no longer denied, though nothing divides it from what is
     place = 0
     for part in parts:
         between = text[place : part.start]
         if between.strip():
-            terms = []
+            terms, closed = [], False
         said.append(between)
         entry, typed, place = part.entry, text[part.start : part.end], part.end
         assert entry is not None
@@ -307,12 +308,14 @@ def _written(text: str, parts: list[_Span]) -> tuple[str, tuple[ReadWord, ...]]:
             for at in denied:
                 said[at] = f" {word}{said[at]}"
             pieces += [ReadWord(typed, word)] if denied else []
+            closed = bool(denied) and entry.role == "not before"
             terms = []
         elif entry.role == "and":
             terms = [*terms, -1] if terms and terms[-1] >= 0 else terms
         elif entry.words:
             joined = terms and terms[-1] == -1
-            said.append(f" {entry.words} ")
+            said += [",", f" {entry.words} "] if closed else [f" {entry.words} "]
+            closed = False
             terms = [*(at for at in terms if at >= 0 and joined), len(said) - 1]
             pieces.append(ReadWord(typed, entry.words))
         terms = [at for at in terms if at >= 0] if entry.role in ("not before", "only before") else terms

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from audiocraft.music.harmony import parse_key
+from audiocraft.music.moments import without_times
 from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of, reachable
 from audiocraft.music.progressions import parse_progression, symbols_of
 from audiocraft.music.reading import PromptNote, Reading, read
 from audiocraft.music.rewording import reword
-from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_times
+from audiocraft.music.scenes import SoundKinds, make_scene, scene_line
 from audiocraft.music.translating import Translation, model_words, translate
 from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, content_of, words_of
 from audiocraft.types import Scene, ScorePlan
@@ -184,8 +185,13 @@ def understand_sounds(
     later = [said for _, said in schedule]
     if kinds is None:
         return understand(text, duration=duration, seed=seed, later=later, **told)
-    end = schedule[0][0] if schedule else None
-    scene = make_scene(text, kinds, duration=duration, seed=seed or 0, end=end, known=known)
+    starts = [0.0, *(second for second, _ in schedule)]
+    scenes = [
+        make_scene(one, kinds, duration=duration, seed=seed or 0, start=start, end=end, known=known)
+        for one, start, end in zip((text, *later), starts, (*starts[1:], duration), strict=True)
+    ]
+    events = tuple(event for one in scenes if one is not None for event in one.events)
+    scene = Scene(events=events, start=0.0, duration=duration) if events else None
     # Times that a scene heeds are no words that a model does not know.
     plain = without_times(text or ""), [without_times(said) for said in later]
     found = understand(plain[0], duration=duration, seed=seed, later=plain[1], **told)

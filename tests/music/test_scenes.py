@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from audiocraft.data.synthesis.scenes import KINDS, compose_scene
 from audiocraft.data.synthesis.sounds import LASTING_KINDS
 from audiocraft.data.synthesis.vocabulary import vocabulary_of
 from audiocraft.errors import CheckpointError
-from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_times
+from audiocraft.music.moments import without_times
+from audiocraft.music.scenes import SoundKinds, make_scene, scene_line
+from audiocraft.music.translating import translate
 from audiocraft.music.understanding import understand_sounds
 from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.types import Scene
@@ -114,11 +117,55 @@ def test_times_are_read_in_other_languages(text: str, kinds: SoundKinds) -> None
 
 def test_lengths_begin_with_their_step(kinds: SoundKinds) -> None:
     door, dog = scene_of("a door, then a dog for 2 s", kinds).events
-    assert (door.kind, dog.kind) == ("door", "dog") and (dog.start, dog.end) == (5.0, 7.0)
+    assert (door.kind, dog.kind) == ("door", "dog") and (dog.start, dog.end) == (8.0, 10.0)
     (rain,) = scene_of("rain at 3 s", kinds, known=5.0, duration=14.0).events
-    assert (rain.start, rain.end) == (5.0, 10.0)  # it was not there before
+    assert (rain.start, rain.end) == (5.0, 14.0)  # it was not there before
     first, second = scene_of("(dog:2), then a door", kinds).events
     assert (first.kind, second.kind) == ("dog", "door")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a dog at 2 s and 5 s", "dog 2-5, 5-10 s"),
+        ("a dog at 2, 5 and 8 s, rain", "rain; dog 2-5, 5-8, 8-10 s"),
+        ("a bell every 3 seconds", "bell 0-3, 3-6, 6-9, 9-10 s"),
+        ("a dog every 2 s until 6 s, rain", "dog 0-2, 2-4, 4-6 s; rain"),
+        ("a door at 6 s, then a dog", "door 6-8 s, dog 8.1-10 s"),
+        ("rain, then thunder at 8 s", "rain 0.1-8 s, thunder 8-10 s"),
+        ("rain from 0 to 4 s, then birds, then a bell at 8 s", "rain 0-4 s, birds 4.1-8 s, bell 8-10 s"),
+        ("a door for 2 s, then a dog", "door 0-2 s, dog 2.1-10 s"),
+        ("a dog at 9.9 s, then a cow", "cow 5.1-10 s, dog 9.9-10 s"),  # no room: each has its share
+        ("rain until 5 s, then birds", "rain 0-5 s, birds 5.1-10 s"),
+        ("rain between 2 and 5 s", "rain 2-5 s"),
+        ("a bell for 500 ms", "bell 0-0.5 s"),
+        ("a dog at 0:03, a unicorn at 0:05", "dog 3-8 s"),  # its time goes with it
+        ("a dog at 1,5 s", "dog 1.5-6.5 s"),
+        ("at 2 s, a dog, at 5 s, a cow", "dog 2-7 s, cow 5-10 s"),
+        ("a dog at second 4", "dog 4-9 s"),
+        ("wind at 3 s", "wind 3-10 s"),
+        ("von 2 bis 5 Sekunden Regen, ein Hund alle 4 Sekunden", "dog 0-4, 4-8, 8-10 s; rain 2-5 s"),
+        ("Regen bis Sekunde 4, danach Donner", "rain 0-4 s, thunder 4.1-10 s"),
+        ("lluvia de 2 a 5 segundos, un perro durante 2 s", "dog 0-2 s, rain 2-5 s"),
+        ("pluie jusqu'à 5 s, puis tonnerre", "rain 0-5 s, thunder 5.1-10 s"),
+        ("2초부터 5초까지 비, 개 2초 동안", "dog 0-2 s, rain 2-5 s"),
+        ("비 없이 개", "dog 0.1-6.8, 8.6-10 s"),
+        ("雨3秒まで、それから犬", "rain 0-3 s, dog 3.1-10 s"),
+        ("2秒到5秒下雨，然后狗叫", "rain 2-5 s, dog 5.1-10 s"),
+    ],
+)
+def test_what_is_said_of_times_is_kept(text: str, line: str, kinds: SoundKinds) -> None:
+    bare = SoundKinds(kinds.ways, kinds.lasting)  # without rhythms, which are drawn
+    assert scene_line(scene_of(text, bare)) == line
+    assert not any(letter.isdigit() for letter in without_times(translate(text).text))
+
+
+def test_texts_that_say_many_times_are_read_at_once(kinds: SoundKinds) -> None:
+    for text in ("a dog at " + "1, " * 1300 + "2", "1,1" * 1300, "at 1 s and " * 370, "from 1 to " * 400):
+        start = time.process_time()
+        make_scene(text, kinds, duration=10, seed=1)
+        without_times(text)
+        assert time.process_time() - start < 5
 
 
 def test_times_that_cannot_be_met_are_said(kinds: SoundKinds) -> None:
@@ -200,6 +247,9 @@ def test_the_seed_moves_what_is_not_said(kinds: SoundKinds) -> None:
                 "for 0 s",
                 "->",
                 "at 99 s",
+                "every 2 s",
+                "until 3 s",
+                "at 1 s and 2 s",
             ]
         ),
         max_size=12,
@@ -238,3 +288,11 @@ def test_what_is_heard_is_said(kinds: SoundKinds) -> None:
     assert "rain, dog 2-4.5 s" in understood.line() and not understood.unknown
     told = understood.to_dict()["scene"][1]
     assert (told["kind"], told["start"], told["end"]) == ("dog", 2.0, 4.5)
+
+
+def test_what_later_texts_ask_for_is_said_too(kinds: SoundKinds) -> None:
+    found = understand_sounds("rain", kinds, duration=10, seed=1, schedule=[(4.0, "a dog"), (8.0, "xyzzy")])
+    assert found.scene is not None
+    assert [event.kind for event in found.scene.events] == ["rain", "dog"]
+    rain, dog = found.scene.events
+    assert (rain.start, rain.end) == (0.0, 4.0) and 4.0 <= dog.start < dog.end <= 8.0
