@@ -24,6 +24,8 @@ from audiocraft.types import (
     ConditioningAttributes,
     JointEmbedCondition,
     PathInZip,
+    Scene,
+    SceneEvent,
     SegmentInfo,
     SegmentWithAttributes,
     WavCondition,
@@ -180,6 +182,43 @@ def get_captions(value: Any) -> list[str] | None:
     if not isinstance(values, (list, tuple)):
         return None
     return [text for text in map(get_string, values) if text] or None
+
+
+def scene_of(info: AudioInfo, told: Mapping[str, Any], text: str | None = None) -> Scene | None:
+    """Return the `events` of a file as its segment hears them; None where the file tells of none.
+
+    Args:
+        text: what the segment is described by; of events that say by which `words` they are called, those are told
+            that it names.
+    """
+    events = told.get("events")
+    if not isinstance(events, (list, tuple)) or not events:
+        return None
+    try:
+        named = [one for one in events if "words" not in one or _names(text or "", one["words"])]
+        scene = Scene(
+            events=tuple(
+                SceneEvent(
+                    kind=str(one["kind"]),
+                    start=float(one["start"]),
+                    end=float(one["end"]),
+                    bursts=tuple((float(start), float(end)) for start, end in one.get("bursts", ())),
+                )
+                for one in named
+            )
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"the JSON file of {info.meta.path} has no usable events, {{kind, start, end}} each: {error}",
+            field="events",
+        ) from error
+    return scene.window(info.seek_time, info.total_frames / info.sample_rate) if named else None
+
+
+def _names(text: str, words: Sequence[str]) -> bool:
+    """Return whether a text has one of some words, in whatever letters."""
+    lowered = text.lower()
+    return any(re.search(rf"\b{re.escape(str(word).lower())}\b", lowered) for word in words)
 
 
 def clusterify_all_meta(meta: list[AudioMeta]) -> list[AudioMeta]:

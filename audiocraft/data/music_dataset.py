@@ -24,6 +24,7 @@ from audiocraft.data.info_audio_dataset import (
     get_string,
     joint_condition,
     read_info,
+    scene_of,
     segment_fields,
     self_condition,
 )
@@ -33,6 +34,7 @@ from audiocraft.types import (
     AudioMeta,
     ConditioningAttributes,
     JointEmbedCondition,
+    Scene,
     ScorePlan,
     SegmentInfo,
     SymbolicCondition,
@@ -51,7 +53,8 @@ _MERGED_FIELDS = ("key", "bpm", "genre", "moods", "instrument", "keywords")
 class MusicInfo(AudioInfo):
     """A segment of music and what is known about it.
 
-    `captions` are other ways to say the description; `plan` is the metre and harmony of the segment's piece.
+    `captions` are other ways to say the description; `plan` is the metre and harmony of the segment's piece, `scene`
+    says which of the instruments that the description names are heard when.
     """
 
     title: str | None = None
@@ -68,6 +71,7 @@ class MusicInfo(AudioInfo):
     joint_embed: dict[str, JointEmbedCondition] = field(default_factory=dict)
     captions: list[str] | None = field(default=None, kw_only=True)
     plan: ScorePlan | None = field(default=None, kw_only=True)
+    scene: Scene | None = field(default=None, kw_only=True)
 
     @property
     def has_music_meta(self) -> bool:
@@ -83,6 +87,8 @@ class MusicInfo(AudioInfo):
             attributes.wav["self_wav"] = self.self_wav
         if self.plan is not None:
             attributes.symbolic["plan"] = SymbolicCondition(plan=self.plan)
+        if self.scene is not None:
+            attributes.symbolic["scene"] = SymbolicCondition(scene=self.scene)
         return attributes
 
     @staticmethod
@@ -160,6 +166,7 @@ class MusicDataset(InfoAudioDataset):
         )
         if info.captions and rng.random() < self.caption_p:
             info.description = rng.choice(info.captions)
+        info.scene = scene_of(info, told, info.description)
         if self.paraphraser is not None:
             info.description = self.paraphraser.sample_paraphrase(info.meta.path, info.description, rng=rng)
         if self.merge_text_p > 0:

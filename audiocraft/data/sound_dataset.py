@@ -19,6 +19,7 @@ from audiocraft.data.info_audio_dataset import (
     get_captions,
     get_string,
     read_info,
+    scene_of,
     segment_fields,
     self_condition,
 )
@@ -27,7 +28,6 @@ from audiocraft.types import (
     AudioMeta,
     ConditioningAttributes,
     Scene,
-    SceneEvent,
     SegmentInfo,
     SegmentWithAttributes,
     SymbolicCondition,
@@ -82,7 +82,7 @@ class SoundInfo(SegmentWithAttributes):
         if isinstance(values.get("meta"), Mapping):
             values["meta"] = AudioMeta.from_dict(values["meta"])
         info = cls(**values)
-        return info if info.scene is not None else replace(info, scene=_scene(info, dictionary))
+        return info if info.scene is not None else replace(info, scene=scene_of(info, dictionary))
 
 
 class SoundDataset(InfoAudioDataset):
@@ -277,28 +277,3 @@ def _description(value: Any) -> str | None:
     if isinstance(value, (list, tuple)):
         value = next(iter(value), None)
     return get_string(value)
-
-
-def _scene(info: SoundInfo, told: Mapping[str, Any]) -> Scene | None:
-    """Return the `events` of a file as its segment hears them; None where the file tells of none."""
-    events = told.get("events")
-    if not isinstance(events, (list, tuple)) or not events:
-        return None
-    try:
-        scene = Scene(
-            events=tuple(
-                SceneEvent(
-                    kind=str(one["kind"]),
-                    start=float(one["start"]),
-                    end=float(one["end"]),
-                    bursts=tuple((float(start), float(end)) for start, end in one.get("bursts", ())),
-                )
-                for one in events
-            )
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"the JSON file of {info.meta.path} has no usable events, {{kind, start, end}} each: {error}",
-            field="events",
-        ) from error
-    return scene.window(info.seek_time, info.total_frames / info.sample_rate)

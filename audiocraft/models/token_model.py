@@ -41,8 +41,8 @@ from audiocraft.models.loaders import load_generator
 from audiocraft.modules.conditioners.scene import SCENE, SceneConditioner
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.packing import precision_of
-from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
 from audiocraft.music.moments import without_times
+from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
 from audiocraft.music.scenes import SoundKinds, make_scene
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device

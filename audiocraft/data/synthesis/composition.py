@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from audiocraft.data.synthesis import rhythms
 from audiocraft.data.synthesis.arrange import BeatNote, Score, arrange
 from audiocraft.data.synthesis.attributes import Attributes, draw_attributes
-from audiocraft.data.synthesis.captions import draw_captions
+from audiocraft.data.synthesis.captions import INSTRUMENT_WORDS, Words, draw_captions
 from audiocraft.data.synthesis.instruments import BASS, CHORDS, DRUMS, INSTRUMENTS, MELODY
 from audiocraft.data.synthesis.styles import MOODS, STYLES
 from audiocraft.data.synthesis.theory import Span, draw_progression, lay_out
@@ -22,6 +23,10 @@ from audiocraft.music.harmony import beats_per_chord
 
 DURATION = 10.0
 SPLITS = ("train", "valid", "heldout")
+# Who plays when: how often all play throughout, part at the same bar line, and hand over to each other, where both have
+# so many strokes a beat; the least that is heard of a part, in seconds; how early a player may be at a bar line.
+_ALL_PLAY, _TOGETHER, _IN_TURN, _STROKES_A_BEAT = 0.4, 0.6, 0.5, 0.7
+_LEAST_HEARD_S, _BEFORE_THE_LINE_S = 2.0, 0.05
 _JITTER, _LARGEST_JITTER = 0.0015, 0.005
 # dB of each role beside the others.
 _LEVELS = {MELODY: 0.0, CHORDS: -2.5, BASS: -5.0, DRUMS: -7.5}
@@ -50,7 +55,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Notes and exact labels of one clip."""
+    """Notes and exact labels of one clip; `heard` says from when to when each part plays, in seconds, and
+    `known` what each instrument is called."""
 
     split: str
     seed: int
@@ -63,6 +69,9 @@ class Piece:
     captions: tuple[str, ...]
     loudness: float
     reverb: float
+    heard: tuple[tuple[float, float], ...]
+
+    known: Words
 
     @property
     def name(self) -> str:
@@ -91,6 +100,15 @@ class Piece:
             "first_beat": 0.0,
             "beats_per_bar": about.beats_per_bar,
             "form": self.form,
+            "events": [
+                {
+                    "kind": name,
+                    "start": round(start, 3),
+                    "end": round(end, 3),
+                    "words": list(self.known[name]),
+                }
+                for (_, name), (start, end) in zip(about.line_up, self.heard, strict=True)
+            ],
             "split": self.split,
             "seed": self.seed,
             "index": self.index,
@@ -128,6 +146,10 @@ def compose(seed: int, index: int, split: str = "train", duration: float = DURAT
         for (role, name), notes in zip(about.line_up, arrange(rng, score, about.line_up), strict=True)
     ]
     mood = MOODS[about.mood]
+    heard = _come_and_go(generator_of("entrances", split, seed, index), parts, score, beat_s, duration)
+    if split == "heldout":  # it shall say whether what is named is heard
+        heard = ((0.0, duration),) * len(parts)
+    parts = [_within(part, *span) for part, span in zip(parts, heard, strict=True)]
     return Piece(
         split=split,
         seed=seed,
@@ -142,7 +164,45 @@ def compose(seed: int, index: int, split: str = "train", duration: float = DURAT
         captions=draw_captions(rng, about),
         loudness=mood.loudness + rng.uniform(-0.5, 0.5),
         reverb=mood.reverb,
+        heard=heard,
+        known=INSTRUMENT_WORDS,
     )
+
+
+def _come_and_go(
+    rng: random.Random, parts: Sequence[Part], score: Score, beat_s: float, duration: float
+) -> tuple[tuple[float, float], ...]:
+    """Return from when to when each part plays, in seconds: throughout, or from or to a bar line. There is always one
+    that marks the beat."""
+    throughout = (0.0, duration)
+    lines = [bar * score.beats_per_bar * beat_s for bar in range(1, score.bars)]
+    lines = [line for line in lines if _LEAST_HEARD_S <= line <= duration - _LEAST_HEARD_S]
+    if len(parts) < 2 or not lines or rng.random() < _ALL_PLAY:
+        return (throughout,) * len(parts)
+    common = rng.choice(lines)
+    spans = []
+    for _ in parts:
+        line = common if rng.random() < _TOGETHER else rng.choice(lines)
+        spans.append(rng.choice((throughout, (line, duration), (line, duration), (0.0, line))))
+    strokes = [len({round(note.start / beat_s, 1) for note in part.notes}) for part in parts]
+    stays = max(range(len(parts)), key=strokes.__getitem__)
+    spans[stays] = throughout
+    both = min(strokes) * beat_s > _STROKES_A_BEAT * duration
+    if len(parts) == 2 and both and rng.random() < _IN_TURN:  # one hands over to the other
+        spans[stays], spans[1 - stays] = rng.choice(
+            (((0.0, common), (common, duration)), ((common, duration), (0.0, common)))
+        )
+    return tuple(spans)
+
+
+def _within(part: Part, start: float, end: float) -> Part:
+    """Return a part whose notes begin within a span, and end with it."""
+    notes = (
+        replace(note, duration=min(note.duration, max(0.06, end - note.start)))
+        for note in part.notes
+        if start - _BEFORE_THE_LINE_S <= note.start < end - _BEFORE_THE_LINE_S
+    )
+    return replace(part, notes=tuple(notes))
 
 
 def _draw_score(rng: random.Random, about: Attributes, duration: float) -> Score:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from audiocraft.data.synthesis.wide import Sources
 
 # Raised whenever the same numbers would give another clip, by recipe.
-VERSIONS = MappingProxyType({"plain": 1, "wide": 4})
+VERSIONS = MappingProxyType({"plain": 2, "wide": 4})
 KINDS = ("music", "sound", "collage")
 RECIPES = ("plain", "wide")
 SPLIT_SHARES = {"train": 0.94, "valid": 0.03, "heldout": 0.03}

@@ -82,6 +82,7 @@ class Studio:
             _renamed(rng, piece, chairs),
             parts=parts,
             chords=tuple((round(playing.moved(start), 4), symbol) for start, symbol in piece.chords),
+            heard=tuple((playing.moved(start), playing.moved(end)) for start, end in piece.heard),
         )
         stems = self._stems(rng, piece, chairs)
         beat_s = 60 / piece.attributes.bpm
@@ -151,7 +152,7 @@ def _renamed(rng: random.Random, piece: Piece, chairs: list[Chair]) -> Piece:
     about = replace(about, line_up=line_up)
     hasty = generator_of("short captions", piece.split, piece.seed, piece.index)
     captions = draw_captions(rng, about, WORDS) + draw_short_captions(hasty, about, WORDS)
-    return replace(piece, attributes=about, captions=captions)
+    return replace(piece, attributes=about, captions=captions, known=WORDS)
 
 
 def _loops(rng: random.Random, shelf: Shelf, size: int) -> NDArray[np.float64]:

@@ -189,11 +189,24 @@ class ConditionFuser(StreamingModule):
             append("prepend", 1, first=True)
         elif method == "cross":
             append("cross", 1)
-        elif method in ("frames", "input_interpolate"):
-            place = "frames" if method == "frames" else "interpolate"
-            if places[place] is not None:
-                raise InvalidInput(f"one condition can be fused by {method!r}, not several", field=method)
-            places[place] = embedding
+        elif method == "frames":
+            places["frames"] = _added(places["frames"], embedding)
+        elif method == "input_interpolate":
+            places["interpolate"] = _only(places["interpolate"], embedding, method)
+
+
+def _only(there: Tensor | None, embedding: Tensor, method: str) -> Tensor:
+    if there is not None:
+        raise InvalidInput(f"one condition can be fused by {method!r}, not several", field=method)
+    return embedding
+
+
+def _added(one: Tensor | None, other: Tensor) -> Tensor:
+    """Return the sum of two conditions [B, T, D] of each frame; the shorter one has nothing to say behind its end."""
+    if one is None:
+        return other
+    frames = max(one.shape[1], other.shape[1])
+    return F.pad(one, (0, 0, 0, frames - one.shape[1])) + F.pad(other, (0, 0, 0, frames - other.shape[1]))
 
 
 def apply_fused(
