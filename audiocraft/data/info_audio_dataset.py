@@ -184,7 +184,7 @@ def get_captions(value: Any) -> list[str] | None:
     return [text for text in map(get_string, values) if text] or None
 
 
-def scene_of(info: AudioInfo, told: Mapping[str, Any], text: str | None = None) -> Scene | None:
+def scene_of(info: SegmentInfo, told: Mapping[str, Any], text: str | None = None) -> Scene | None:
     """Return the `events` of a file as its segment hears them; None where the file tells of none.
 
     Args:

@@ -41,9 +41,8 @@ from audiocraft.models.loaders import load_generator
 from audiocraft.modules.conditioners.scene import SCENE, SceneConditioner
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.packing import precision_of
-from audiocraft.music.moments import without_times
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
-from audiocraft.music.scenes import SoundKinds, make_scene
+from audiocraft.music.scenes import SoundKinds, make_scene, without_scene
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
 
@@ -119,7 +118,7 @@ class TokenModel(BaseGenModel):
     def heard(self, text: str | None, request: GenerationRequest) -> str | None:
         """Return a prompt in the words that the model was taught, without times that a scene is told."""
         scenic = SCENE in self.lm.condition_provider.conditioners
-        told = without_times(text) if scenic and text is not None else text
+        told = without_scene(text) if scenic and text is not None else text
         return super().heard(told, request)
 
     def guidance_of(self, request: GenerationRequest) -> Guidance:

@@ -21,7 +21,7 @@ _TIMES = re.compile(
     rf"|\b(?:at|after|from)\s+(?P<starts>(?:{_LOOSE}{_AND}(?:at\s+)?)*{_TIME})"
     rf"|\b(?:at|after|from)\s+second\s+(?P<second>{_NUMBER})\b"
     rf"|\b(?:for|lasting)\s+(?P<length>{_TIME})"
-    rf"|\b(?:until|till|up\s+to)\s+(?P<until>{_TIME})"
+    rf"|\b(?:until|till|up\s+to|(?:stop|end|leave|drop|fade)s?(?:\s+out)?\s+(?:at|after))\s+(?P<until>{_TIME})"
     rf"|\bevery\s+(?P<period>{_TIME}|second\b)",
     re.IGNORECASE,
 )

@@ -7,16 +7,16 @@ sounds are like (far away, in a cave) is left to the words.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from audiocraft.music.denying import unweighted, wording_of
-from audiocraft.music.moments import Moment, marked, moments_in, without_marks
+from audiocraft.music.moments import Moment, marked, moments_in, without_marks, without_times
 from audiocraft.music.rewording import ways_to_say
 from audiocraft.music.translating import translate
 from audiocraft.music.vocabulary import STOP_WORDS, Rhythm, Vocabulary, words_of
@@ -26,6 +26,9 @@ _NEXT = re.compile(
     r"\b(?:and\s+)?(?:then|afterwards|finally)\b|\bfollowed(?:\s+by)?\b|\bafter\s+(?:that|which)\b|\bbefore\b|-+>|→|>",
     re.IGNORECASE,
 )
+# Who comes in beside what is heard already.
+_JOINED = re.compile(r"\b(?:(?:is|are)\s+)?joined\s+by\b", re.IGNORECASE)
+_JOINS = re.compile(r"\b(?:joins?(?:\s+in)?|(?:comes?|kicks?|drops?)\s+in|enters?)\b", re.IGNORECASE)
 _AFTER = re.compile(r"\bafter\b", re.IGNORECASE)
 _BESIDE = re.compile(
     r"[,;.!?+&\n]|\b(?:and|with|while|plus|over|under|during|as\s+well\s+as)\b", re.IGNORECASE
@@ -157,18 +160,20 @@ class _AtOnce:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What is heard before what comes next; `starts` and `ends` where the text says so of all of it."""
+    """What is heard before what comes next; `starts` and `ends` where the text says so of all of it, `joins` where what
+    was heard before goes on."""
 
     parts: tuple[_AtOnce, ...]
     starts: float | None = None
     ends: float | None = None
     length: float | None = None
+    joins: bool = False
 
     @classmethod
-    def of(cls, parts: Sequence[_AtOnce]) -> _Step:
+    def of(cls, parts: Sequence[_AtOnce], *, joins: bool = False) -> _Step:
         said = [moment for part in parts for moment in part.moments]
         if not all(part.moments for part in parts):
-            return cls(tuple(parts))
+            return cls(tuple(parts), joins=joins)
         starts = [one.start for one in said if one.start is not None]
         ends = [
             one.end
@@ -183,6 +188,7 @@ class _Step:
             min(starts) if len(starts) == len(said) else None,
             max(known) if len(known) == len(said) else None,
             max(lengths) if len(lengths) == len(said) else None,
+            joins,
         )
 
 
@@ -201,7 +207,7 @@ def make_scene(
     What lasts (rain) is heard throughout, what happens (a door) as often as it fits, one after the other where there
     are several; "then", "followed by", "before" and "after" divide the piece among what they join. Times ("at 3 s and
     5 s", "from 2 to 5 s", "for 2 s", "until 0:08", "every 2 s") are taken literally, and what comes before or behind
-    them has the time that they leave.
+    them has the time that they leave. Beside what "joins" or "comes in", what was heard before goes on.
 
     Args:
         text: the prompt, in any language of `music.lexicons`; what it denies is not heard.
@@ -213,8 +219,10 @@ def make_scene(
     Returns:
         a scene, or None where the text names none of the kinds, or none within the piece.
     """
-    english = translate(unweighted(wording_of(unweighted(text or "")).text)).text
-    steps = _steps(english, kinds)
+    said = wording_of(unweighted(text or ""))
+    # "No drums" stays in the words of a prompt, because models were taught it.
+    denied = frozenset(kind for one in said.denied for kind in kinds.heard_in(translate(one).text))
+    steps = _steps(translate(unweighted(said.text)).text, kinds, denied)
     until, begun = duration if end is None else end, start
     start = max(start, known)
     if not steps or until - start < _FAINTEST_S:
@@ -222,10 +230,18 @@ def make_scene(
     rng = random.Random(f"scene:{seed}:{start:g}")
     events: list[SceneEvent] = []
     since = begun if len(steps) == 1 else None  # what lasts was heard in what is there already, and goes on
-    for step, slot in zip(steps, _slots(steps, start, until), strict=True):
+    slots = _slots(steps, start, until)
+    for number, step in enumerate(steps):
+        following = itertools.takewhile(lambda later: steps[later].joins, range(number + 1, len(steps)))
+        slot = slots[number][0], max([slots[number][1], *(slots[later][1] for later in following)])
         events += _laid_out(step.parts, kinds, slot, rng=rng, piece=(start, until), since=since)
     heard = sorted(events, key=lambda event: (event.start, event.kind))
     return Scene(events=tuple(heard), start=0.0, duration=duration) if heard else None
+
+
+def without_scene(text: str) -> str:
+    """Return a text without the words that a scene is told instead: times, and who comes in."""
+    return _JOINS.sub(" ", _JOINED.sub(",", without_times(text)))
 
 
 def scene_line(scene: Scene) -> str:
@@ -258,20 +274,26 @@ def _in_order(text: str) -> list[str]:
     return steps
 
 
-def _steps(text: str, kinds: SoundKinds) -> list[_Step]:
-    """Return what an English text names, one after the other; steps that name nothing are none."""
+def _steps(text: str, kinds: SoundKinds, denied: frozenset[str]) -> list[_Step]:
+    """Return what an English text names and does not deny, one after the other; steps that name nothing are none."""
     plain, meaning = marked(text)
-    found = [_parts(step, kinds, meaning) for step in _in_order(plain)]
-    return [_Step.of(parts) for parts in found if parts]
+    plain = _JOINED.sub(" then join ", plain)
+    found = [
+        (_parts(step, kinds, meaning, denied), _JOINS.search(step) is not None) for step in _in_order(plain)
+    ]
+    return [_Step.of(parts, joins=joins) for parts, joins in found if parts]
 
 
-def _parts(text: str, kinds: SoundKinds, meaning: tuple[tuple[Moment, ...], ...]) -> list[_AtOnce]:
+def _parts(
+    text: str, kinds: SoundKinds, meaning: tuple[tuple[Moment, ...], ...], denied: frozenset[str]
+) -> list[_AtOnce]:
     """Return what a marked text has at once. A time on its own is said of what stands before it, else behind it."""
     parts: list[_AtOnce] = []
     waiting: tuple[Moment, ...] = ()
     leads = False  # whether times stand before what they are said of: "at 2 s, a dog, at 5 s, a cat"
     for said in _BESIDE.split(text):
-        moments, heard = moments_in(said, meaning), kinds.heard_in(without_marks(said))
+        moments = moments_in(said, meaning)
+        heard = tuple(kind for kind in kinds.heard_in(without_marks(said)) if kind not in denied)
         if heard:
             parts.append(_AtOnce(heard, waiting + moments))
             waiting = ()
@@ -292,7 +314,7 @@ def _slots(steps: Sequence[_Step], start: float, until: float) -> list[tuple[flo
         if step.starts is not None and places[-1][1] < step.starts < until:
             places = [*(places if number else []), (number, step.starts)]
     slots: list[tuple[float, float]] = []
-    for (first, begin), (behind, end) in pairwise([*places, (len(steps), until)]):
+    for (first, begin), (behind, end) in itertools.pairwise([*places, (len(steps), until)]):
         slots += _shared(steps[first:behind], begin, end)
     if any(end - begin < _SHORTEST_STEP_S for begin, end in slots):
         return [(start + number * even, start + (number + 1) * even) for number in range(len(steps))]
@@ -399,4 +421,4 @@ def _repeated(kind: str, kinds: SoundKinds, begin: float, end: float, rng: rando
     return events
 
 
-__all__ = ["SoundKinds", "make_scene", "scene_line"]
+__all__ = ["SoundKinds", "make_scene", "scene_line", "without_scene"]

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from audiocraft.music.harmony import parse_key
-from audiocraft.music.moments import without_times
 from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of, reachable
 from audiocraft.music.progressions import parse_progression, symbols_of
 from audiocraft.music.reading import PromptNote, Reading, read
 from audiocraft.music.rewording import reword
-from audiocraft.music.scenes import SoundKinds, make_scene, scene_line
+from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_scene
 from audiocraft.music.translating import Translation, model_words, translate
 from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, content_of, words_of
 from audiocraft.types import Scene, ScorePlan
@@ -193,7 +192,7 @@ def understand_sounds(
     events = tuple(event for one in scenes if one is not None for event in one.events)
     scene = Scene(events=events, start=0.0, duration=duration) if events else None
     # Times that a scene heeds are no words that a model does not know.
-    plain = without_times(text or ""), [without_times(said) for said in later]
+    plain = without_scene(text or ""), [without_scene(said) for said in later]
     found = understand(plain[0], duration=duration, seed=seed, later=plain[1], **told)
     if scene is None and plain[0] != (text or "") and kinds.heard_in(translate(plain[0]).text):
         said = f"none of the times lies within the piece, which lasts {duration:g} s: it is made of the words alone"

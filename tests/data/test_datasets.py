@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from audiocraft.data.info_audio_dataset import (
     get_keyword_list,
     get_keyword_or_keyword_list,
     get_string,
+    scene_of,
 )
 from audiocraft.data.manifest import save_audio_meta
 from audiocraft.data.music_dataset import (
@@ -311,6 +313,24 @@ def test_sounds_are_told_when_they_are_heard(corpus: Path, tmp_path: Path) -> No
     for broken in ([{"kind": "rain"}], [{"kind": "rain", "start": 3, "end": 1}], ["rain"]):
         with pytest.raises(InvalidInput, match="events"):
             first(broken)
+
+
+def test_music_is_told_of_the_instruments_that_its_description_names(corpus: Path, tmp_path: Path) -> None:
+    info = MusicInfo.from_dict(
+        {"meta": AudioMeta("x.wav", 10.0, 24000), "seek_time": 2.0, "n_frames": 96000, "total_frames": 96000,
+         "sample_rate": 24000, "channels": 1, "description": "calm grand piano"}
+    )  # fmt: skip
+    events = [
+        {"kind": "piano", "start": 0, "end": 5, "words": ["piano", "grand piano"]},
+        {"kind": "organ", "start": 0, "end": 9, "words": ["organ"]},
+    ]
+    scene = scene_of(info, {"events": events}, info.description)
+    assert scene is not None and [event.kind for event in scene.events] == ["piano"] and scene.start == 2.0
+    assert scene_of(info, {"events": events}, "an organist") is None  # a word of its own
+    attributes = replace(info, scene=scene).to_condition_attributes()
+    assert attributes.symbolic["scene"].scene == scene
+    with pytest.raises(InvalidInput, match="events"):
+        scene_of(info, {"events": [{"kind": "piano", "words": ["piano"]}]}, "piano")
 
 
 def test_mixing_a_batch(corpus: Path) -> None:

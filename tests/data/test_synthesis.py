@@ -89,6 +89,26 @@ def test_bass_and_drums_and_chords_agree_with_the_labels(pieces: list[Piece]) ->
                     assert first.pitch % 12 == parse_chord(symbol).root
 
 
+def test_parts_come_and_go_at_bar_lines(pieces: list[Piece]) -> None:
+    """Labels say when; what is held out plays throughout, and at any time somebody plays."""
+    partial = 0
+    for piece in pieces:
+        line_s = piece.attributes.beats_per_bar * 60 / piece.attributes.bpm
+        for part, (start, end), event in zip(piece.parts, piece.heard, piece.labels()["events"], strict=True):
+            assert event["kind"] == part.instrument
+            assert (event["start"], event["end"]) == (round(start, 3), round(end, 3))
+            assert all((start - 0.06 <= note.start < end and note.start + note.duration <= max(end, note.start + 0.07))
+                       or end == piece.duration for note in part.notes)  # fmt: skip
+            for moment in {start, end} - {0.0, piece.duration}:
+                assert abs(moment / line_s - round(moment / line_s)) < 1e-6
+            partial += (start, end) != (0.0, piece.duration)
+        for moment in np.arange(0.5, piece.duration):
+            assert any(start <= moment <= end for start, end in piece.heard)
+        if piece.split == "heldout":
+            assert set(piece.heard) == {(0.0, piece.duration)}
+    assert partial > len(pieces) / 10
+
+
 def test_every_piece_marks_the_beat(pieces: list[Piece]) -> None:
     """Onsets fall on the sixteenth grid within the players' unsteadiness, and most beats have one."""
     for piece in pieces:

@@ -11,12 +11,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiocraft.data.synthesis.captions import INSTRUMENT_WORDS
 from audiocraft.data.synthesis.scenes import KINDS, compose_scene
 from audiocraft.data.synthesis.sounds import LASTING_KINDS
 from audiocraft.data.synthesis.vocabulary import vocabulary_of
 from audiocraft.errors import CheckpointError
 from audiocraft.music.moments import without_times
-from audiocraft.music.scenes import SoundKinds, make_scene, scene_line
+from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_scene
 from audiocraft.music.translating import translate
 from audiocraft.music.understanding import understand_sounds
 from audiocraft.music.vocabulary import Vocabulary
@@ -158,6 +159,29 @@ def test_what_is_said_of_times_is_kept(text: str, line: str, kinds: SoundKinds) 
     bare = SoundKinds(kinds.ways, kinds.lasting)  # without rhythms, which are drawn
     assert scene_line(scene_of(text, bare)) == line
     assert not any(letter.isdigit() for letter in without_times(translate(text).text))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("rock with electric guitar, bass and drums in E minor", "bass, drums, electric guitar"),
+        ("calm piano, drums at 5 s", "piano, drums 5-10 s"),
+        ("piano, then drums", "piano 0.1-5 s, drums 5.2-10 s"),
+        ("piano, then drums come in", "piano, drums 5.2-10 s"),
+        ("piano joined by drums", "piano, drums 5.2-10 s"),
+        ("bass, then a saxophone joins, then drums join", "bass, saxophone 3.6-10 s, drums 6.9-10 s"),
+        ("piano, drums enter at 4 s, strings from 6 s", "piano, drums 4-10 s, strings 6-10 s"),
+        ("drums stop at 6 s, piano", "drums 0-6 s, piano"),
+        ("violin, no drums", "violin"),
+        ("violin, drums at 3 s, without bass", "violin, drums 3-10 s"),
+        ("피아노, 5초부터 드럼", "piano, drums 5-10 s"),
+    ],
+)  # fmt: skip
+def test_instruments_play_when_they_are_told_to(text: str, line: str) -> None:
+    band = SoundKinds.of(INSTRUMENT_WORDS, INSTRUMENT_WORDS, vocabulary_of(music=True))
+    told = scene_line(scene_of(text, band))
+    assert told == line
+    assert "join" not in without_scene(text) and "come in" not in without_scene(text)
 
 
 def test_texts_that_say_many_times_are_read_at_once(kinds: SoundKinds) -> None:

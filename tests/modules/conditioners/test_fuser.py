@@ -72,6 +72,13 @@ def test_rows_of_fused_conditions_are_a_batch(generator) -> None:
         Fused.cat([one, Fused()])
 
 
+def test_conditions_of_frames_add_up(generator) -> None:
+    long, short = condition(generator, 5), condition(generator, 3)
+    fused = ConditionFuser({"frames": ["a", "b"]}).fuse({"a": long, "b": short})
+    assert torch.equal(fused.frames[:, :3], long[0][:, :3] + short[0])
+    assert torch.equal(fused.frames[:, 3:], long[0][:, 3:])
+
+
 def test_what_does_not_fit_is_refused(generator) -> None:
     with pytest.raises(ConfigError, match="multiply"):
         ConditionFuser({"multiply": ["a"]})
@@ -80,7 +87,7 @@ def test_what_does_not_fit_is_refused(generator) -> None:
     with pytest.raises(InvalidInput, match="one vector"):
         ConditionFuser({"sum": ["a"]}).fuse({"a": condition(generator, 3)})
     with pytest.raises(InvalidInput, match="not several"):
-        ConditionFuser({"frames": ["a", "b"]}).fuse(
+        ConditionFuser({"input_interpolate": ["a", "b"]}).fuse(
             {"a": condition(generator, 3), "b": condition(generator, 3)}
         )
     stretched = ConditionFuser({"input_interpolate": ["a"]})
