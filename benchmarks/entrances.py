@@ -33,12 +33,8 @@ from audiocraft.metrics import instruments, listening
 from audiocraft.models.loaders import load_compression_model, load_model
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WAYS = (
-    "{others}, {one} at 5 s",
-    "{others}, {one} enters at 5 s",
-    "{others}, {one} until 5 s",
-    "{one} stops at 5 s, {others}",
-)
+LATE = ("{others}, {one} at 5 s", "{others}, {one} enters at 5 s")
+EARLY = ("{others}, {one} until 5 s", "{one} stops at 5 s, {others}")
 
 
 @dataclass(frozen=True, slots=True)
