@@ -18,7 +18,7 @@ from audiocraft.checkpoints.torch_files import header as torch_header
 from audiocraft.checkpoints.transformers import config as transformers_config
 from audiocraft.config.settings import OF_FAMILIES
 from audiocraft.errors import CheckpointError, InvalidInput
-from audiocraft.music.scenes import SoundKinds
+from audiocraft.music.sound_kinds import SoundKinds
 from audiocraft.music.vocabulary import Vocabulary
 
 RUN_FILE = "checkpoint.th"

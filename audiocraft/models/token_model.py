@@ -42,7 +42,8 @@ from audiocraft.modules.conditioners.scene import SCENE, SceneConditioner
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
-from audiocraft.music.scenes import SoundKinds, make_scene, without_scene
+from audiocraft.music.scenes import make_scene, without_scene
+from audiocraft.music.sound_kinds import SoundKinds
 from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
 

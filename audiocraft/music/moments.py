@@ -6,7 +6,7 @@ Texts are English here, as `music.translating` writes them; a comma or a point d
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _NUMBER = r"\d{1,5}(?:[.,]\d{1,4})?"
 _UNIT = r"(?:ms|msecs?|milliseconds?|s|secs?|seconds?|mins?|minutes?)\b"
@@ -41,12 +41,14 @@ class Moment:
         start, end: counted from the beginning of the piece.
         length: how long it is heard.
         period: how long until it is heard again, from start to start.
+        said: the words.
     """
 
     start: float | None = None
     end: float | None = None
     length: float | None = None
     period: float | None = None
+    said: str = ""
 
 
 def marked(text: str) -> tuple[str, tuple[tuple[Moment, ...], ...]]:
@@ -56,7 +58,7 @@ def marked(text: str) -> tuple[str, tuple[tuple[Moment, ...], ...]]:
     def mark(said: re.Match[str]) -> str:
         if len(found) == _MARKS:
             return " "
-        found.append(_moments(said))
+        found.append(tuple(replace(one, said=said[0].strip()) for one in _moments(said)))
         return f" {chr(_FIRST_MARK + len(found) - 1)} "
 
     return _TIMES.sub(mark, _MARK.sub(" ", text)), tuple(found)
@@ -74,12 +76,14 @@ def moments_in(text: str, meaning: tuple[tuple[Moment, ...], ...]) -> tuple[Mome
     end = next((one.end for one in said if one.end is not None and one.start is None), None)
     if not placed and (length, period, end) != (None, None, None):
         placed = [Moment()]
+    words = " ".join(dict.fromkeys(one.said for one in said))
     return tuple(
         Moment(
             one.start,
             one.end if one.end is not None else end,
             one.length if one.length is not None else length,
             period,
+            words if len(placed) == 1 else f"at {one.start:g} s",
         )
         for one in placed
     )
@@ -88,6 +92,11 @@ def moments_in(text: str, meaning: tuple[tuple[Moment, ...], ...]) -> tuple[Mome
 def without_marks(text: str) -> str:
     """Return a marked text without its marks."""
     return _MARK.sub(" ", text)
+
+
+def is_time(text: str) -> bool:
+    """Return whether a text says a time and nothing else."""
+    return _TIMES.fullmatch(text.strip()) is not None
 
 
 def without_times(text: str) -> str:
@@ -125,4 +134,4 @@ def _seconds(text: str, like: str = "") -> float:
     return factor * float(parts["number"].replace(",", "."))
 
 
-__all__ = ["Moment", "marked", "moments_in", "without_marks", "without_times"]
+__all__ = ["Moment", "is_time", "marked", "moments_in", "without_marks", "without_times"]

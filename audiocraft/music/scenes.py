@@ -11,15 +11,14 @@ import itertools
 import math
 import random
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from audiocraft.music.denying import unweighted, wording_of
-from audiocraft.music.moments import Moment, marked, moments_in, without_marks, without_times
-from audiocraft.music.rewording import ways_to_say
-from audiocraft.music.translating import translate
-from audiocraft.music.vocabulary import STOP_WORDS, Rhythm, Vocabulary, words_of
+from audiocraft.music.moments import Moment, is_time, marked, moments_in, without_marks, without_times
+from audiocraft.music.sound_kinds import FAINTEST_S, SoundKinds, content_in_order
+from audiocraft.music.translating import translate, without_patterns
 from audiocraft.types import Scene, SceneEvent
 
 _NEXT = re.compile(
@@ -33,121 +32,11 @@ _AFTER = re.compile(r"\bafter\b", re.IGNORECASE)
 _BESIDE = re.compile(
     r"[,;.!?+&\n]|\b(?:and|with|while|plus|over|under|during|as\s+well\s+as)\b", re.IGNORECASE
 )
-# Words of captions that say how a sound is, not which.
-_MANNERS = frozenset(
-    "big small strong steady slow loud deep old modern someone something people running flying falling blowing burning "
-    "rushing passing ringing beeping starting taking leaving flowing water metal sound noise early heavy".split()
-)
-_LONGEST_PHRASE = 4  # words
 # Seconds, as the corpus of scenes has them: how long something that happens is heard at most, what lies between two of
 # them, how late it begins at most.
 _EVENT_S, _GAP_S, _LATE_S = (5.0, 8.0), (0.7, 2.0), 0.4
-_PAUSE_S = (0.2, 0.8)  # between two rhythms in one
-_FAINTEST_S = 0.05
-_MOST_TIMES = 1000  # that one sound comes again
+_MOST_TIMES, _SHORTEST_PERIOD_S = 1000, 0.2  # that one sound comes again
 _SHORTEST_STEP_S = 0.5  # of steps that times of other steps leave room for
-
-
-@dataclass(frozen=True, slots=True)
-class SoundKinds:
-    """The kinds of sound that a model is told frame by frame, and how people call them.
-
-    Args:
-        ways: kind -> other ways to say it.
-        lasting: of the kinds, those that go on by themselves, such as rain.
-        rhythms: kind -> when it may be loud, from its first moment on; others are so throughout.
-    """
-
-    ways: Mapping[str, tuple[str, ...]]
-    lasting: frozenset[str] = frozenset()
-    rhythms: Mapping[str, tuple[Rhythm, ...]] = field(default_factory=dict, repr=False, compare=False)
-    _phrases: Mapping[tuple[str, ...], str] = field(init=False, repr=False, compare=False)
-    _single: Mapping[str, str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        said = {kind: [_content(way) for way in (kind, *ways)] for kind, ways in self.ways.items()}
-        object.__setattr__(
-            self, "_phrases", {phrase: kind for kind, found in said.items() for phrase in found if phrase}
-        )
-        words = {kind: {word for phrase in found for word in phrase} for kind, found in said.items()}
-        count = Counter(word for own in words.values() for word in own)
-        single = {
-            word: kind
-            for kind, own in words.items()
-            for word in own
-            if count[word] == 1 and word not in _MANNERS
-        }
-        object.__setattr__(self, "_single", single)
-
-    @classmethod
-    def of(
-        cls, kinds: Iterable[str], lasting: Iterable[str] = (), vocabulary: Vocabulary | None = None
-    ) -> SoundKinds:
-        """Return kinds with the ways to say them that a model's vocabulary has."""
-        groups = () if vocabulary is None else vocabulary.groups.values()
-        terms = [(term, *others) for group in groups for term, others in group.items()]
-        ways = {kind: next((said for said in terms if kind in said), ()) for kind in kinds}
-        return cls(
-            {kind: tuple(way for way in said if way != kind) for kind, said in ways.items()},
-            frozenset(lasting),
-            {} if vocabulary is None else vocabulary.rhythms,
-        )
-
-    def event(
-        self, kind: str, start: float, end: float, rng: random.Random, *, filled: bool = False
-    ) -> SceneEvent:
-        """Return one time that a kind is heard, with a rhythm of its own: it ends with its last burst.
-
-        Args:
-            filled: whether the rhythm comes again until the end.
-        """
-        known = self.rhythms.get(kind, ())
-        if not known or kind in self.lasting:
-            return SceneEvent(kind=kind, start=start, end=end)
-        rhythm = rng.choice(known)
-        again = filled or len(rhythm) > 1  # a dog goes on barking; a door slams once
-        bursts: list[tuple[float, float]] = []
-        now = start
-        while now < end - _FAINTEST_S and (again or not bursts):
-            bursts += [(now + begin, min(now + until, end)) for begin, until in rhythm if now + begin < end]
-            now, rhythm = bursts[-1][1] + rng.uniform(*_PAUSE_S), rng.choice(known)
-        return SceneEvent(kind=kind, start=start, end=bursts[-1][1], bursts=tuple(bursts))
-
-    def heard_in(self, text: str) -> tuple[str, ...]:
-        """Return the kinds that an English text names, each once, in its order."""
-        words = _content(text)
-        found = self._named_by(words, self._of_phrase) or self._named_by(words, self._of_synonym)
-        found = found or [self._single[word] for word in words if word in self._single]
-        return tuple(dict.fromkeys(found))
-
-    def _named_by(
-        self, words: Sequence[str], kinds_of: Callable[[Sequence[str]], Sequence[str]]
-    ) -> list[str]:
-        """Return what the longest phrases of some words name, from left to right; a word counts once."""
-        found: list[str] = []
-        place = 0
-        while place < len(words):
-            for size in range(min(_LONGEST_PHRASE, len(words) - place), 0, -1):
-                kinds = kinds_of(words[place : place + size])
-                if kinds:
-                    found += kinds
-                    place += size - 1
-                    break
-            place += 1
-        return found
-
-    def _of_phrase(self, words: Sequence[str]) -> Sequence[str]:
-        """Return what is called so; the steam of a "steam train" is none of its own."""
-        kind = self._phrases.get(tuple(words))
-        return [kind] if kind is not None else self._of_synonym(words) if len(words) > 1 else []
-
-    def _of_synonym(self, words: Sequence[str]) -> Sequence[str]:
-        for way in ways_to_say(" ".join(words)):
-            kinds = [self._phrases.get(_content(one)) for one in way.split(",")]
-            known = [kind for kind in kinds if kind is not None]
-            if len(known) == len(kinds):
-                return known
-        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +81,25 @@ class _Step:
         )
 
 
-def make_scene(
+@dataclass(frozen=True, slots=True)
+class SceneReading:
+    """What was read out of a text.
+
+    Args:
+        scene: None where the text names none of the kinds, or none within the piece.
+        unkept: what it says of times that is not kept, and why, a sentence each.
+    """
+
+    scene: Scene | None
+    unkept: tuple[str, ...] = ()
+
+
+def make_scene(text: str | None, kinds: SoundKinds, **told: Any) -> Scene | None:
+    """Plan which sounds are heard when, as `read_scene`, and say nothing of what is not kept."""
+    return read_scene(text, kinds, **told).scene
+
+
+def read_scene(
     text: str | None,
     kinds: SoundKinds,
     *,
@@ -201,7 +108,7 @@ def make_scene(
     start: float = 0.0,
     end: float | None = None,
     known: float = 0.0,
-) -> Scene | None:
+) -> SceneReading:
     """Plan which sounds are heard when.
 
     What lasts (rain) is heard throughout, what happens (a door) as often as it fits, one after the other where there
@@ -216,17 +123,22 @@ def make_scene(
         seed: same text, duration and seed give the same scene.
         start, end: what of the piece the text is about, in seconds; all of it by default.
         known: seconds at its beginning that are there already; what happens does so behind them.
-    Returns:
-        a scene, or None where the text names none of the kinds, or none within the piece.
     """
     said = wording_of(unweighted(text or ""))
+    english = translate(unweighted(said.text)).text
     # "No drums" stays in the words of a prompt, because models were taught it.
     denied = frozenset(kind for one in said.denied for kind in kinds.heard_in(translate(one).text))
-    steps = _steps(translate(unweighted(said.text)).text, kinds, denied)
+    steps = _steps(english, kinds, denied)
+    unkept = [
+        f"{kind} is asked for and denied: it is left out"
+        for kind in kinds.heard_in(english)
+        if kind in denied
+        and not any(f"{no} {one}" in english for one in said.denied for no in ("no", "without"))
+    ]
     until, begun = duration if end is None else end, start
     start = max(start, known)
-    if not steps or until - start < _FAINTEST_S:
-        return None
+    if not steps or until - start < FAINTEST_S:
+        return SceneReading(None, tuple(unkept))
     rng = random.Random(f"scene:{seed}:{start:g}")
     events: list[SceneEvent] = []
     since = begun if len(steps) == 1 else None  # what lasts was heard in what is there already, and goes on
@@ -235,13 +147,52 @@ def make_scene(
         following = itertools.takewhile(lambda later: steps[later].joins, range(number + 1, len(steps)))
         slot = slots[number][0], max([slots[number][1], *(slots[later][1] for later in following)])
         events += _laid_out(step.parts, kinds, slot, rng=rng, piece=(start, until), since=since)
+        unkept += _unkept(step.parts, kinds, slot, (start, until))
     heard = sorted(events, key=lambda event: (event.start, event.kind))
-    return Scene(events=tuple(heard), start=0.0, duration=duration) if heard else None
+    scene = Scene(events=tuple(heard), start=0.0, duration=duration) if heard else None
+    return SceneReading(scene, tuple(dict.fromkeys(unkept)))
+
+
+def _unkept(
+    parts: Sequence[_AtOnce], kinds: SoundKinds, slot: tuple[float, float], piece: tuple[float, float]
+) -> list[str]:
+    """Return what some parts say of times that is not kept, and why."""
+    found = []
+    for part in parts:
+        for kind in part.kinds:
+            why = (_why_not(moment, kind in kinds.lasting, slot, piece) for moment in part.moments)
+            found += [
+                f"{kind} {moment.said}: {said}"
+                for moment, said in zip(part.moments, why, strict=True)
+                if said is not None
+            ]
+    return found
+
+
+def _why_not(
+    moment: Moment, lasts: bool, slot: tuple[float, float], piece: tuple[float, float]
+) -> str | None:
+    """Return why what is said of a time is not kept; None where it is."""
+    start = slot[0] if moment.start is None else moment.start
+    end = moment.end if moment.end is not None or moment.length is None else start + moment.length
+    if moment.period is not None and lasts:
+        return "it goes on by itself, so it does not come again and again"
+    if moment.period is not None and moment.period < _SHORTEST_PERIOD_S:
+        return f"nothing comes more often than every {_SHORTEST_PERIOD_S:g} s"
+    if end is not None and end - start < FAINTEST_S:
+        return "it is over before it can be heard"
+    if start >= piece[1] - FAINTEST_S:
+        return f"that is behind the end, which is at {piece[1]:g} s"
+    if end is not None and end > piece[1] + FAINTEST_S:
+        return f"it ends with the piece, at {piece[1]:g} s"
+    if start < piece[0] - FAINTEST_S:
+        return f"what is before {piece[0]:g} s is there already, or is said otherwise"
+    return None
 
 
 def without_scene(text: str) -> str:
-    """Return a text without the words that a scene is told instead: times, and who comes in."""
-    return _JOINS.sub(" ", _JOINED.sub(",", without_times(text)))
+    """Return a text, in any language of `music.lexicons`, without what scenes tell: times, and who joins."""
+    return _JOINS.sub(" ", _JOINED.sub(",", without_times(without_patterns(text, is_time))))
 
 
 def scene_line(scene: Scene) -> str:
@@ -259,11 +210,6 @@ def scene_line(scene: Scene) -> str:
 
 def _rounded(seconds: float) -> str:
     return f"{seconds:.1f}".removesuffix(".0")
-
-
-def _content(text: str) -> tuple[str, ...]:
-    """Return the words of a text that are no stop words, in order."""
-    return tuple(word for word in words_of(text) if word not in STOP_WORDS)
 
 
 def _in_order(text: str) -> list[str]:
@@ -297,7 +243,7 @@ def _parts(
         if heard:
             parts.append(_AtOnce(heard, waiting + moments))
             waiting = ()
-        elif _content(without_marks(said)):
+        elif content_in_order(without_marks(said)):
             continue  # a time of something that is no kind
         elif moments and parts and not leads:
             parts[-1] = replace(parts[-1], moments=parts[-1].moments + moments)
@@ -383,7 +329,7 @@ def _at_times(
         starts = sorted(start for start, *_ in spans)
         for start, end, filled in spans:
             until = min(end, next((other for other in starts if other > start), end))
-            if until - start >= _FAINTEST_S:
+            if until - start >= FAINTEST_S:
                 events.append(kinds.event(kind, start, until, rng, filled=filled))
     return events
 
@@ -396,13 +342,13 @@ def _spans(
     said = moment.end if moment.end is not None or moment.length is None else start + moment.length
     start = max(piece[0], start)
     room = slot[1] if slot[1] > start else piece[1]  # a step may have less than its text says
-    if moment.period is None or lasts:
+    if moment.period is None or moment.period < _SHORTEST_PERIOD_S or lasts:
         # What lasts goes on until its step ends, what happens for five seconds at most.
         end = said if said is not None else room if lasts else min(room, start + _EVENT_S[0])
         return [(start, min(end, piece[1]), said is not None)]
     room = min(piece[1], room if moment.end is None else moment.end)
     length = _EVENT_S[0] if moment.length is None else moment.length
-    count = max(0, math.ceil((room - start) / max(moment.period, _FAINTEST_S)))
+    count = max(0, math.ceil((room - start) / moment.period))
     begins = [start + number * moment.period for number in range(min(count, _MOST_TIMES))]
     return [(one, min(room, one + length), moment.length is not None) for one in begins]
 
@@ -411,7 +357,7 @@ def _repeated(kind: str, kinds: SoundKinds, begin: float, end: float, rng: rando
     """Return how often something that happens does so in a time: once in a short one, again and again in a long one."""
     events, now = [], begin + rng.uniform(0, min(_LATE_S, 0.1 * (end - begin)))
     longest = _EVENT_S[1]
-    while end - now >= _FAINTEST_S:
+    while end - now >= FAINTEST_S:
         left = end - now
         seconds = left if left <= longest else rng.uniform(*_EVENT_S)
         events.append(kinds.event(kind, now, now + seconds, rng))
@@ -421,4 +367,4 @@ def _repeated(kind: str, kinds: SoundKinds, begin: float, end: float, rng: rando
     return events
 
 
-__all__ = ["SoundKinds", "make_scene", "scene_line", "without_scene"]
+__all__ = ["SceneReading", "make_scene", "read_scene", "scene_line", "without_scene"]

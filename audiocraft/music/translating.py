@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -93,6 +93,19 @@ def translate(text: str) -> Translation:
 def model_words(text: str) -> str:
     """Return what a model reads of a prompt."""
     return translate(text).words
+
+
+def without_patterns(text: str, told: Callable[[str], bool]) -> str:
+    """Return a text without the numbers and keys, as its languages write them, whose English is `told` otherwise."""
+    plain = unicodedata.normalize("NFKC", text).translate(_PUNCTUATION)
+    languages = (*_joined_languages(plain), *_spaced_languages(plain))
+    spans = [
+        one for one in _patterns(plain, languages) if one.entry is not None and told(one.entry.words or "")
+    ]
+    if not spans:
+        return text
+    edges = [0, *(edge for one in spans for edge in (one.start, one.end)), len(plain)]
+    return " ".join(plain[begin:end] for begin, end in zip(edges[::2], edges[1::2], strict=True))
 
 
 # ---------------------------------------------------------------------- which language

@@ -12,13 +12,15 @@ from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSetting
 from audiocraft.music.progressions import parse_progression, symbols_of
 from audiocraft.music.reading import PromptNote, Reading, read
 from audiocraft.music.rewording import reword
-from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_scene
+from audiocraft.music.scenes import read_scene, scene_line, without_scene
+from audiocraft.music.sound_kinds import SoundKinds
 from audiocraft.music.translating import Translation, model_words, translate
 from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, content_of, words_of
 from audiocraft.types import Scene, ScorePlan
 
 # Words about the plan itself, which the rules read or which say nothing more.
 _OF_PLANS = PLAN_WORDS | frozenset("bpm beat per minute tempo key chord progression".split())
+_DENYING = frozenset("no without minus except".split())  # guidance leads away from what follows
 _NOTHING_SET = ScoreSettings()
 _FEW = 5  # words that stand for a vocabulary
 
@@ -185,18 +187,20 @@ def understand_sounds(
     if kinds is None:
         return understand(text, duration=duration, seed=seed, later=later, **told)
     starts = [0.0, *(second for second, _ in schedule)]
-    scenes = [
-        make_scene(one, kinds, duration=duration, seed=seed or 0, start=start, end=end, known=known)
+    readings = [
+        read_scene(one, kinds, duration=duration, seed=seed or 0, start=start, end=end, known=known)
         for one, start, end in zip((text, *later), starts, (*starts[1:], duration), strict=True)
     ]
-    events = tuple(event for one in scenes if one is not None for event in one.events)
+    events = tuple(event for one in readings if one.scene is not None for event in one.scene.events)
     scene = Scene(events=events, start=0.0, duration=duration) if events else None
     # Times that a scene heeds are no words that a model does not know.
     plain = without_scene(text or ""), [without_scene(said) for said in later]
     found = understand(plain[0], duration=duration, seed=seed, later=plain[1], **told)
-    if scene is None and plain[0] != (text or "") and kinds.heard_in(translate(plain[0]).text):
-        said = f"none of the times lies within the piece, which lasts {duration:g} s: it is made of the words alone"
-        found = replace(found, notes=(*found.notes, PromptNote(what="length", value=text or "", said=said)))
+    unkept = [said for one in readings for said in one.unkept]
+    if scene is None and unkept:
+        unkept[-1] += "; the piece is made of the words alone"
+    notes = (PromptNote(what="length", value=said.partition(":")[0], said=said) for said in unkept)
+    found = replace(found, notes=(*found.notes, *notes))
     return replace(found, scene=scene)
 
 
@@ -234,7 +238,8 @@ def _unknown(texts: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) ->
     rests = [_unread(read(text)) for text in texts] if has_plan else texts
     told = [reword(rest, vocabulary).text for rest in rests]
     found = dict.fromkeys(word for rest in told for word in vocabulary.unknown(rest))
-    return tuple(word for word in found if not (has_plan and _OF_PLANS.issuperset(words_of(word))))
+    told_otherwise = _OF_PLANS | _DENYING if has_plan else _DENYING
+    return tuple(word for word in found if not told_otherwise.issuperset(words_of(word)))
 
 
 def _knows_any(texts: Sequence[str], unknown: Sequence[str]) -> bool:

@@ -17,12 +17,14 @@ from audiocraft.data.synthesis.sounds import LASTING_KINDS
 from audiocraft.data.synthesis.vocabulary import vocabulary_of
 from audiocraft.errors import CheckpointError
 from audiocraft.music.moments import without_times
-from audiocraft.music.scenes import SoundKinds, make_scene, scene_line, without_scene
+from audiocraft.music.scenes import make_scene, scene_line, without_scene
+from audiocraft.music.sound_kinds import SoundKinds
 from audiocraft.music.translating import translate
 from audiocraft.music.understanding import understand_sounds
 from audiocraft.music.vocabulary import Vocabulary
 from audiocraft.types import Scene
 
+ALONE = "; the piece is made of the words alone"
 CONFIG = Path(__file__).parents[2] / "config" / "conditioner" / "nano_scene.yaml"
 
 
@@ -192,11 +194,41 @@ def test_texts_that_say_many_times_are_read_at_once(kinds: SoundKinds) -> None:
         assert time.process_time() - start < 5
 
 
-def test_times_that_cannot_be_met_are_said(kinds: SoundKinds) -> None:
-    for text in ("a dog at 100 s", "a dog from 7 to 5 s", "a dog for 0 s"):
-        found = understand_sounds(text, kinds, duration=8, seed=1)
-        assert found.scene is None and ["none of the times" in note.said for note in found.notes] == [True]
-    assert not understand_sounds("a dog at 2 s", kinds, duration=8, seed=1).notes
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a dog at 100 s", "dog at 100 s: that is behind the end, which is at 8 s" + ALONE),
+        ("a dog from 7 to 5 s", "dog from 7 to 5 s: it is over before it can be heard" + ALONE),
+        ("a dog for 0 s", "dog for 0 s: it is over before it can be heard" + ALONE),
+        ("a dog at 1 s and 9 s", "dog at 9 s: that is behind the end, which is at 8 s"),
+        ("a dog at 1 s, a bell at 9 s", "bell at 9 s: that is behind the end, which is at 8 s"),
+        ("rain until 12 s", "rain until 12 s: it ends with the piece, at 8 s"),
+        ("rain until 2 s, then birds until 1 s", "birds until 1 s: it is over before it can be heard"),
+        ("a bell every 0 s", "bell every 0 s: nothing comes more often than every 0.2 s"),
+        ("rain every 2 s", "rain every 2 s: it goes on by itself, so it does not come again and again"),
+        ("a dog at 1 s, no dog", "dog is asked for and denied: it is left out"),
+        ("un perro a los 20 s", "dog at 20 seconds: that is behind the end, which is at 8 s" + ALONE),
+        ("a dog at 2 s", None),
+        ("un perro a los 2 s", None),
+        ("2초에 개, 5초에 종", None),
+        ("Regen bis 2 s, dann Vögel", None),
+        ("birds, no wind", None),
+    ],
+)  # fmt: skip
+def test_times_that_are_not_kept_are_said(text: str, said: str | None, kinds: SoundKinds) -> None:
+    found = understand_sounds(
+        text, kinds, duration=8, seed=1, vocabulary=vocabulary_of(music=False, recipe="wide")
+    )
+    assert [note.said for note in found.notes] == ([] if said is None else [said])
+    assert not found.unknown
+    assert (found.scene is None) == (said is not None and ("alone" in said or "denied" in said))
+
+
+def test_what_is_there_already_keeps_no_times(kinds: SoundKinds) -> None:
+    found = understand_sounds("a dog at 1 s", kinds, duration=8, seed=1, known=2.0)
+    assert [note.said for note in found.notes] == [
+        "dog at 1 s: what is before 2 s is there already, or is said otherwise"
+    ]
 
 
 def test_long_pieces_hear_again_what_happens(kinds: SoundKinds) -> None:

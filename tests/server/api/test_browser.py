@@ -24,7 +24,7 @@ pytest.importorskip("uvicorn")
 
 from audiocraft.codec import open_acx
 from audiocraft.config.serving import LeaseSettings, ServingConfig
-from audiocraft.music.scenes import SoundKinds
+from audiocraft.music.sound_kinds import SoundKinds
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.worker.local_engine import LocalEngine
 
