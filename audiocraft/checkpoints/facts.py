@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,12 @@ class ModelFacts:
         """Raise where an input is one that the model cannot be given."""
         check_takes(self.name, self.takes, what)
 
-    def check_settings(self, said: Iterable[str]) -> None:
-        """Refuse a setting that models of other families have, by its name."""
+    def check_settings(self, said: Iterable[str], called: Callable[[str], str] = str) -> None:
+        """Refuse a setting that models of other families have, by its name.
+
+        Args:
+            called: what people call a setting.
+        """
         if self.settings is None:
             return
         for what in said:
@@ -81,9 +85,10 @@ class ModelFacts:
                     for family in families.families()
                     if family.settings is not None and what in family.settings({})
                 ]
-                own = ", ".join(name for name in self.settings if name != "guidance")
+                own = ", ".join(dict.fromkeys(called(name) for name in self.settings if name != "guidance"))
                 raise InvalidInput(
-                    f"model {self.name!r} has no {what}: {', '.join(owners) or 'nobody'} has; it has {own or 'none'}",
+                    f"model {self.name!r} has no {called(what)}: {', '.join(owners) or 'nobody'} has; it has "
+                    f"{own or 'none'}",
                     field=what,
                 )
 

@@ -35,14 +35,41 @@ def settings_of(options: Mapping[str, Any], facts: ModelFacts | None) -> dict[st
     said = {name: value for name, value in said.items() if name in PLACES and value is not None}
     if "decoding_steps" in said:
         said["decoding_steps"] = steps_of(said["decoding_steps"])
+    _check_flow(said)
     if "flow_rtol" in said:
         said["flow_atol"] = said["flow_rtol"]
     if facts is not None and facts.settings is not None and "guidance_text" in facts.settings:
         if "guidance_beta" in said:
             said["guidance_text"] = said.pop("guidance_beta")
     if facts is not None:
-        facts.check_settings(said)
+        facts.check_settings(said, _option_of)
     return said
+
+
+def _check_flow(said: Mapping[str, Any]) -> None:
+    """Refuse what the solver of a flow would not look at."""
+    solver = said.get("flow_solver")
+    if solver == "dopri5" and "flow_steps" in said:
+        raise InvalidInput(
+            f"dopri5 takes as many steps as its tolerance asks, so --flow-steps {said['flow_steps']} says nothing: "
+            "leave it out, or choose --flow-solver midpoint, heun or euler",
+            field="flow_steps",
+        )
+    if "flow_rtol" in said and solver != "dopri5":
+        raise InvalidInput(
+            f"{solver or 'midpoint'} takes equal steps, so --flow-tolerance {said['flow_rtol']:g} says nothing: add "
+            "--flow-solver dopri5, or leave it out",
+            field="flow_rtol",
+        )
+
+
+def _option_of(setting: str) -> str:
+    """Return the option that a setting is given by: "flow_rtol" -> "--flow-tolerance"."""
+    names = {own: option for option, own in _OTHER_NAMES.items()} | {
+        "flow_atol": "flow_tolerance",  # one option for both
+        "guidance_text": "text_guidance",
+    }
+    return f"--{names.get(setting, setting).replace('_', '-')}"
 
 
 def steps_of(said: str) -> tuple[int, ...]:

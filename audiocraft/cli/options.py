@@ -73,7 +73,7 @@ Keep = Annotated[
     typer.Option(
         "--keep",
         metavar="REGIONS",
-        help="Keep these seconds of --from FILE, such as 0-4,8-10, and make the rest anew; with MAGNeT.",
+        help="Keep these seconds of --from FILE, such as 0-4,8-10, and make the rest anew; with MAGNeT and JASCO.",
         rich_help_panel=_START,
     ),
 ]

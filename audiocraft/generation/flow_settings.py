@@ -48,7 +48,8 @@ class FlowSettings:
             check_number(value, f"flow {name}", f"flow.{name}")
             if not FINEST <= value <= 1:
                 raise InvalidInput(
-                    f"flow {name} must lie between {FINEST:g} and 1, got {value:g}", field=f"flow.{name}"
+                    f"the flow's tolerance ({name}) must lie between {FINEST:g} and 1, got {value:g}",
+                    field=f"flow.{name}",
                 )
 
     @property

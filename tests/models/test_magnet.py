@@ -150,9 +150,9 @@ def test_bad_regions_are_one_line(settings: dict[str, Any], told: str) -> None:
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize("steps", [0, (0,), (4, 0), ()])
-def test_no_steps_are_refused(steps: Any) -> None:
-    with pytest.raises(InvalidInput, match="1 step or more"):
+@pytest.mark.parametrize("steps", [0, (0,), (4, 0), (), 100_000_000, (20, 1001)])
+def test_no_steps_and_endless_ones_are_refused(steps: Any) -> None:
+    with pytest.raises(InvalidInput, match="1 to 1000 steps"):
         MaskedSettings(steps=steps)
 
 
