@@ -112,7 +112,9 @@ def generate(
     place = Place(model=model, device=machine.device, precision=machine.precision)
     chart = None if score.plan is None else chart_for(model, score.plan)
     length = piece.duration if "duration" in said else None
-    kept = None if audio.keep is None else Kept.of(audio.keep, audio.recipe, length)
+    kept = (
+        None if audio.keep is None else Kept.of(audio.keep, audio.recipe, length, continues=audio.continues)
+    )
     if audio.recipe is not None and kept is None:
         job = repeated(audio.recipe, said, out.output, place, outlets, quiet=quiet)
         if chart is not None:

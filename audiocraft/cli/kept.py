@@ -21,7 +21,9 @@ class Kept:
     duration: float
 
     @classmethod
-    def of(cls, said: str, path: Path | None, duration: float | None) -> Kept:
+    def of(
+        cls, said: str, path: Path | None, duration: float | None, *, continues: Path | None = None
+    ) -> Kept:
         """What `--keep` says of the file of `--from`; a piece whose duration is not given is as long as the file."""
         from audiocraft.audio.files import audio_info
 
@@ -29,7 +31,15 @@ class Kept:
             raise InvalidInput(
                 "--keep names seconds of an audio file: give it with --from FILE", field="keep"
             )
-        return cls(path, regions_of(said), duration or audio_info(path).duration)
+        if continues is not None:
+            raise InvalidInput(
+                "--keep makes parts of a file anew and --continue goes on behind one: give one of them",
+                field="keep",
+            )
+        seconds = audio_info(path).duration
+        if not seconds:
+            raise InvalidInput(f"{path} has no audio in it", field="keep")
+        return cls(path, regions_of(said), duration or seconds)
 
     def put_into(self, job: Job) -> Job:
         """Return `job`, each row of which keeps the regions, in the plan of their file."""

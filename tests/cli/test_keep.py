@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 from audiocraft.audio.files import audio_info, audio_write
@@ -64,6 +65,18 @@ def test_bad_regions_are_one_line(
 def test_keep_needs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "rain", "--keep", "0-1", "-o", str(tmp_path / "a.wav")]) != 0
     assert "--from FILE" in capsys.readouterr().err
+
+
+def test_keep_of_nothing_and_beside_continue_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.wav"
+    soundfile.write(empty, torch.zeros(0).numpy(), 24000)
+    asked = ["generate", "x", "-m", "magnet-nano", "--keep", "0-1", "--from", str(empty)]
+    assert main(asked) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("empty.wav has no audio in it")
+    assert main([*asked, "--continue", str(empty)]) == 2
+    assert "give one of them" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_adapter_counts_beside_keep(
