@@ -50,6 +50,17 @@ class Moment:
     period: float | None = None
     said: str = ""
 
+    def ends(self, start: float | None = None) -> float | None:
+        """Return when it is over, as far as the text says it.
+
+        Args:
+            start: when it begins where the text does not say.
+        """
+        start = start if self.start is None else self.start
+        if self.end is not None or self.length is None or start is None:
+            return self.end
+        return start + self.length
+
 
 def marked(text: str) -> tuple[str, tuple[tuple[Moment, ...], ...]]:
     """Replace what a text says of times by marks, one for each; return the text and what they stand for, in order."""

@@ -11,7 +11,7 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,22 +63,21 @@ class _Step:
         said = [moment for part in parts for moment in part.moments]
         if not all(part.moments for part in parts):
             return cls(tuple(parts), joins=joins)
-        starts = [one.start for one in said if one.start is not None]
-        ends = [
-            one.end
-            if one.end is not None or one.start is None or one.length is None
-            else one.start + one.length
-            for one in said
-        ]
-        lengths = [one.length for one in said if one.length is not None and not starts]
-        known = [end for end in ends if end is not None]
+        starts = _known(one.start for one in said)
+        lengths = [] if starts else _known(one.length for one in said)
         return cls(
             tuple(parts),
-            min(starts) if len(starts) == len(said) else None,
-            max(known) if len(known) == len(said) else None,
-            max(lengths) if len(lengths) == len(said) else None,
-            joins,
+            starts=min(starts, default=None),
+            ends=max(_known(one.ends() for one in said), default=None),
+            length=max(lengths, default=None),
+            joins=joins,
         )
+
+
+def _known(times: Iterable[float | None]) -> list[float]:
+    """Return the times, or none of them where one is not known."""
+    found = list(times)
+    return [time for time in found if time is not None] if None not in found else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ def _why_not(
 ) -> str | None:
     """Return why what is said of a time is not kept; None where it is."""
     start = slot[0] if moment.start is None else moment.start
-    end = moment.end if moment.end is not None or moment.length is None else start + moment.length
+    end = moment.ends(start)
     if moment.period is not None and lasts:
         return "it goes on by itself, so it does not come again and again"
     if moment.period is not None and moment.period < _SHORTEST_PERIOD_S:
@@ -339,8 +338,7 @@ def _spans(
 ) -> list[tuple[float, float, bool]]:
     """Return (start, end, whether its text says the end) of each time that a moment means, within the piece."""
     start = slot[0] if moment.start is None else moment.start
-    said = moment.end if moment.end is not None or moment.length is None else start + moment.length
-    start = max(piece[0], start)
+    said, start = moment.ends(start), max(piece[0], start)
     room = slot[1] if slot[1] > start else piece[1]  # a step may have less than its text says
     if moment.period is None or moment.period < _SHORTEST_PERIOD_S or lasts:
         # What lasts goes on until its step ends, what happens for five seconds at most.
