@@ -34,8 +34,7 @@ from audiocraft.types import ScorePlan, StyleSettings
 
 MOST_GUIDANCE = 1e30
 """Beyond it, float32 has no room for the logits that come of it."""
-MOST_PASSES = 1000
-"""Passes over a codebook that a masked model may be asked for."""
+_MOST_PASSES = 1000  # over a codebook
 SPAN_ARRANGEMENTS = ("nonoverlap", "stride1")
 """How spans of masked frames may lie."""
 COLDEST = 1e-6
@@ -189,11 +188,10 @@ class MaskedSettings:
             object.__setattr__(self, "steps", steps)
             for count in steps:
                 check_whole(count, "a number of steps", "masked.steps")
-            if not steps or min(steps) < 1 or max(steps) > MOST_PASSES:
-                raise InvalidInput(
-                    f"every codebook needs 1 to {MOST_PASSES} steps, got {', '.join(map(str, steps)) or 'none'}",
-                    field="masked.steps",
-                )
+            if not steps or min(steps) < 1 or max(steps) > _MOST_PASSES:
+                said = ", ".join(map(str, steps)) or "none"
+                told = f"every codebook needs 1 to {_MOST_PASSES} steps, got {said}"
+                raise InvalidInput(told, field="masked.steps")
         if self.span_arrangement not in (None, *SPAN_ARRANGEMENTS):
             raise InvalidInput(
                 f"span_arrangement {self.span_arrangement!r} is not one of {', '.join(SPAN_ARRANGEMENTS)}",
