@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,15 +12,32 @@ import typer
 
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
-from audiocraft.cli.completion import models as models_beginning
+from audiocraft.cli.codec_options import (
+    STDIO,
+    AcxSource,
+    Bitrate,
+    Codebooks,
+    ContentOptions,
+    Model,
+    ModelOfFile,
+    Mono,
+    Output,
+    Profile,
+    Quality,
+    RateOptions,
+    Source,
+    Strict,
+    TargetMel,
+    check_is_file,
+    target_of,
+)
 from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import FAILED, about, complain, document, note, reason_of, result
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
     from audiocraft.codec.acx_file import AcxFile
-    from audiocraft.codec.files import EncodedFileFacts, EncodeSettings
-    from audiocraft.codec.rate import Rate
+    from audiocraft.codec.files import EncodedFileFacts
 
 app = typer.Typer(
     add_completion=False,
@@ -30,119 +45,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Compress audio to .acx files and back, stream it, and make tokens of it.",
 )
-
-_STDIO = Path("-")
-_RATE = "How large"
-
-Source = Annotated[Path, typer.Argument(metavar="AUDIO", help="An audio file; - is standard input.")]
-AcxSource = Annotated[Path, typer.Argument(metavar="FILE", help="An .acx file; - is standard input.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Where it goes; - is standard output; default: beside the source.",
-    ),
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", help="The codec: a name (see `audiocraft models`), a folder or a file.",
-        autocompletion=models_beginning,
-    ),
-]  # fmt: skip
-ModelOfFile = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="The codec; default: the one that the file names.",
-        autocompletion=models_beginning,
-    ),
-]
-Codebooks = Annotated[
-    int | None, typer.Option(help="Codebooks of every block; fewer take less room.", rich_help_panel=_RATE)
-]
-Bitrate = Annotated[
-    float | None,
-    typer.Option(metavar="KBPS", help="At most so many kb/s, the whole file counted.", rich_help_panel=_RATE),
-]
-Quality = Annotated[
-    float | None,
-    typer.Option(metavar="0-10", help="Tenths of what all codebooks gain over one.", rich_help_panel=_RATE),
-]
-TargetMel = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DB",
-        help="The fewest codebooks within this log-mel distance, as in 4dB.",
-        rich_help_panel=_RATE,
-    ),
-]
-Mono = Annotated[bool, typer.Option("--mono", help="Mix all channels down to one first.")]
-Profile = Annotated[
-    str, typer.Option(help="Entropy coding: packed, static or context; the last is smallest and slowest.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail at damage instead of passing over it.")]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RateOptions:
-    """The options that say how large a file becomes."""
-
-    codebooks: Codebooks = None
-    bitrate: Bitrate = None
-    quality: Quality = None
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="BYTES", help="At most so large, as in 500kB, 1MB, 1MiB.", rich_help_panel=_RATE
-        ),
-    ] = None
-    target_mel: TargetMel = None
-
-    def rate(self) -> Rate:
-        """Return them as a rate, which checks them."""
-        from audiocraft.codec.rate import Rate
-
-        return Rate(
-            codebooks=self.codebooks,
-            bitrate=self.bitrate,
-            quality=self.quality,
-            size=None if self.size is None else _bytes(self.size),
-            target_mel=None if self.target_mel is None else _decibels(self.target_mel),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ContentOptions:
-    """The options that say what a file holds, and how that is packed."""
-
-    mono: Mono = False
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=TEXT", help="A tag, such as title=...; may be repeated.")
-    ] = None
-    cover: Annotated[
-        Path | None, typer.Option(metavar="PICTURE", help="A PNG, JPEG or WebP to keep in it.")
-    ] = None
-    profile: Profile = "context"
-
-    def settings(self, model: str, rate: Rate) -> EncodeSettings:
-        """Return the settings with which a codec encodes it, as large as `rate` says."""
-        from audiocraft.codec.files import EncodeSettings
-        from audiocraft.codec.writer import Notes
-
-        return EncodeSettings(
-            codec=model,
-            rate=rate,
-            channels=1 if self.mono else None,
-            notes=Notes(_tags(self.tag), None if self.cover is None else self.cover.read_bytes()),
-            profile=_profile(self.profile),
-        )
-
-
-_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 10**6, "gb": 10**9, "kib": 1024, "mib": 1 << 20, "gib": 1 << 30}
 
 
 @app.callback()
@@ -169,12 +71,12 @@ def encode(
     from audiocraft.codec.files import encode_file, readable
 
     settings = content.settings(model, size.rate())
-    target = _target(source, output, ".acx", content.cover)
+    target = target_of(source, output, ".acx", content.cover)
     with readable(source) as path, Bar(1, quiet=report.quiet, doing="encoding") as bar:
         facts = encode_file(
-            path, sys.stdout.buffer if target == _STDIO else target, settings, report=bar.advance
+            path, sys.stdout.buffer if target == STDIO else target, settings, report=bar.advance
         )
-    if target == _STDIO:
+    if target == STDIO:
         note(_summary(facts))
     elif report.as_json:
         document({"path": str(target), **_described(facts)})
@@ -200,12 +102,13 @@ def decode(
     quiet: options.Silent = False,
 ) -> None:
     """Turn an .acx file into WAV, FLAC, MP3, Ogg or Opus, exactly as long as what was encoded."""
+    from audiocraft.audio.formats import FILE_FORMATS, held_rate
     from audiocraft.codec.files import decode_file, readable
 
-    target = _target(source, output, ".wav")
+    target = target_of(source, output, ".wav")
     with readable(source) as path, Bar(1, quiet=quiet, doing="decoding") as bar:
         chosen: dict[str, Any] = dict(codec=model, strict=strict, sample_rate=rate, codebooks=codebooks)
-        if target == _STDIO:
+        if target == STDIO:
             with tempfile.TemporaryDirectory(prefix="audiocraft-") as folder:
                 made = Path(folder, "output.wav")
                 file = decode_file(path, made, report=bar.advance, **chosen)
@@ -214,7 +117,10 @@ def decode(
         else:
             file = decode_file(path, target, report=bar.advance, **chosen)
     _warn(source, file)
-    if target != _STDIO:
+    if target != STDIO:
+        held = held_rate(FILE_FORMATS[target.suffix.lower().lstrip(".")], file.header.source_rate)
+        if rate is None and held != file.header.source_rate:
+            note(f"{target} has {held} Hz: its format has no {file.header.source_rate} Hz")
         result(str(target))
 
 
@@ -251,11 +157,11 @@ def play(
 
     with readable(source) as path, open_acx(path, model) as file:
         rate = file.header.source_rate
-        first = round(start * rate)
-        if not 0 <= first <= file.samples:
+        if not 0 <= start < max(file.seconds, 1 / rate):
             raise InvalidInput(
-                f"--from {start:g} is not within the {file.seconds:.1f} s of the file", field="start"
+                f"--from {start:g} is not within the {file.seconds:.2f} s of {source}", field="start"
             )
+        first = int(start * rate)
         speaker = Loudspeaker.open(rate, file.header.channels, file.seconds - start)
         try:
             for place in range(first, file.samples, rate):
@@ -270,21 +176,26 @@ def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".acx files.")],
     as_json: options.Document = False,
 ) -> None:
-    """Read every block of files and say what is damaged."""
+    """Read every block of files and say which are whole, damaged, missing, or no .acx files."""
     from audiocraft.codec.acx_file import open_acx
     from audiocraft.errors import AudioCraftError
 
     entries: list[dict[str, Any]] = []
     for path in files:
+        status, blocks, problems = "missing", 0, list[str]()
         try:
             with open_acx(path) as file:
-                entries.append({"file": str(path), "blocks": file.blocks, "problems": list(file.verify())})
+                blocks, problems = file.blocks, list(file.verify())
+            status = "damaged" if problems else "whole"
         except (AudioCraftError, OSError) as error:
-            entries.append({"file": str(path), "blocks": 0, "problems": [reason_of(error)]})
+            problems = [reason_of(error)]
+            if path.exists():
+                status = "no .acx" if isinstance(error, InvalidInput) else "damaged"
+        entries.append({"file": str(path), "status": status, "blocks": blocks, "problems": problems})
     if as_json:
         document({"files": entries})
     for entry in [] if as_json else entries:
-        result(f"{'damaged' if entry['problems'] else 'whole':<8} {entry['file']}")
+        result(f"{entry['status']:<8} {entry['file']}")
         for problem in entry["problems"]:
             note(about(entry["file"], problem))
     if any(entry["problems"] for entry in entries):
@@ -305,12 +216,17 @@ def tokens(
     quiet: options.Silent = False,
 ) -> None:
     """Write the codes of files, [streams, codebooks, frames] each, for those who train on them."""
+    from audiocraft.codec.checks import whole
     from audiocraft.codec.known import KnownCodec
     from audiocraft.codec.tokens import codes_of_file, token_writer
     from audiocraft.utils.files import check_apart
 
     check_apart([output], files)
+    for path in files:
+        check_is_file(path)
     known = KnownCodec.load(model)
+    if codebooks is not None:
+        whole(codebooks, "codebooks", least=1, most=known.codec.total_codebooks)
     with token_writer(output) as write, Bar(1, quiet=quiet, doing="making tokens") as bar:
         for number, path in enumerate(files):
             write(path, codes_of_file(path, known, codebooks))
@@ -378,60 +294,18 @@ def tables(
 
     known = KnownCodec.load(model)
     target = output or tables_place(model)
+    if output is None and target.exists():
+        raise InvalidInput(
+            f"{target} is there already, and .acx files that were made with it could no longer be read; move it away, "
+            "or name another file (-o)",
+            field="output",
+        )
     check_apart([target], [model, *files])
     with Bar(1, quiet=quiet, doing="learning") as bar:
         bits = make_tables(known, files, target, epochs=epochs, seed=seed, report=bar.advance)
     if not quiet:
         note(", ".join(f"{name} {value:.2f} bits a code" for name, value in bits.items()))
     result(str(target))
-
-
-# ------------------------------------------------------------------ options
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
-    if found is None or found[2].lower() not in _UNITS:
-        raise InvalidInput(f"--size {text!r} is not written like 500kB, 1MB or 1MiB", field="size")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
-
-
-def _decibels(text: str) -> float:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:dB)?\s*", text, re.IGNORECASE)
-    if found is None:
-        raise InvalidInput(f"--target-mel {text!r} is not written like 4dB", field="target_mel")
-    return float(found[1])
-
-
-def _profile(name: str) -> int:
-    from audiocraft.codec.entropy import PROFILES
-
-    if name not in PROFILES:
-        raise InvalidInput(f"profile {name!r} is not a choice; one of {', '.join(PROFILES)}", field="profile")
-    return PROFILES.index(name)
-
-
-def _tags(entries: list[str] | None) -> dict[str, str]:
-    found = {}
-    for entry in entries or []:
-        name, sign, text = entry.partition("=")
-        if not sign or not name.strip():
-            raise InvalidInput(f"--tag {entry!r} is not written like title=Some words", field="tag")
-        found[name.strip()] = text
-    return found
-
-
-def _target(source: Path, output: Path | None, suffix: str, *others: Path | None) -> Path:
-    """Return where what is made of `source` goes: never over that, or the other files that are read."""
-    from audiocraft.utils.files import check_apart
-
-    if output is not None:
-        target = output / (source.stem + suffix) if output.is_dir() else output
-    else:
-        target = _STDIO if source == _STDIO else source.with_suffix(suffix)
-    if target != _STDIO:
-        check_apart([target], [source, *others])
-    return target
 
 
 # ------------------------------------------------------------------ results

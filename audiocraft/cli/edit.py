@@ -11,6 +11,7 @@ import typer
 
 from audiocraft.cli import options
 from audiocraft.cli.output import document, is_terminal, note, result
+from audiocraft.cli.targets import unnamed
 from audiocraft.cli.words import recordable
 from audiocraft.errors import InvalidInput
 
@@ -75,7 +76,8 @@ def target_of(file: Path, output: Path | None, what: str, *others: Path | None) 
     from audiocraft.workflows.render import SUFFIXES, check_target
 
     suffix = file.suffix if file.suffix.lower() in SUFFIXES else ".wav"
-    target = check_target(recordable(output, "output") or file.with_name(f"{file.stem}-{what}{suffix}"))
+    beside = file.with_name(f"{file.stem}-{what}{suffix}")
+    target = check_target(recordable(output, "output") or unnamed(beside))
     check_apart([target], [file, *others])
     return target
 

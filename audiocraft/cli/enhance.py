@@ -10,6 +10,7 @@ import typer
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.output import document, is_terminal, note, result
+from audiocraft.cli.targets import unnamed
 from audiocraft.cli.words import recordable
 from audiocraft.errors import InvalidInput
 
@@ -52,7 +53,7 @@ def enhance(
     from audiocraft.utils.files import check_apart
 
     settings = DiffusionSettings(steps=steps, solver=solver, seed=seed)  # type: ignore[arg-type]
-    target = recordable(output, "output") or file.with_name(f"{file.stem}-enhanced.wav")
+    target = recordable(output, "output") or unnamed(file.with_name(f"{file.stem}-enhanced.wav"))
     form = target.suffix.lstrip(".") or "wav"
     if target.is_dir():
         raise InvalidInput(f"{target} is a folder; name a new file", field="output")

@@ -13,6 +13,7 @@ from audiocraft.cli.bar import Bar
 from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import document, note, result
 from audiocraft.cli.song import told
+from audiocraft.cli.targets import unnamed
 from audiocraft.cli.words import as_text, recordable
 from audiocraft.errors import InvalidInput
 
@@ -278,7 +279,7 @@ def _target(output: Path | None, words: str) -> Path:
     from audiocraft.workflows.render import check_target
     from audiocraft.workflows.studio.parts import slug
 
-    return check_target(recordable(output, "output") or Path(f"{slug(words)}.wav"))
+    return check_target(recordable(output, "output") or unnamed(Path(f"{slug(words)}.wav")))
 
 
 def _write(path: Path, audio: Any, rate: int, *, plan: Any = None) -> None:

@@ -152,11 +152,48 @@ def usage() -> str:
     )
 
 
+def _refuse_no_path(parameter: Any) -> None:
+    """Let an argument or an option that takes a path refuse an empty one, as an empty variable of a shell is: for the
+    system it is the current folder."""
+    if "path" not in parameter.display_type(None).lower():
+        return
+    read, is_argument = parameter.process_value, parameter.param_type_name == "argument"
+
+    def process_value(context: Any, value: Any) -> Any:
+        said = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(one, str) and not one for one in said):
+            named = (
+                parameter.metavar or (parameter.name or "").upper()
+                if is_argument
+                else max(parameter.opts, key=len)
+            )
+            raise InvalidInput(
+                f"{named} is an empty path; name a file or a folder ('.' is the current one)",
+                field=parameter.name,
+            )
+        return read(context, value)
+
+    parameter.process_value = process_value
+
+
+def _escape_brackets(command: Any) -> None:
+    """Keep words in brackets in the help, which would be read as marks of colours."""
+    from rich.markup import escape
+
+    for part in (command, *command.params):
+        for name in ("help", "epilog", "short_help"):
+            text = getattr(part, name, None)
+            if text:
+                setattr(part, name, escape(text))
+
+
 def _readable(command: Any) -> Any:
     """Return the command, whose help is in the language of the reader and says what a value is in words, not as a
     type of Python: nothing behind a switch, which takes none, and nothing behind an argument, whose name says it."""
     language.translate(command)
+    _escape_brackets(command)
     for parameter in command.params:
+        _refuse_no_path(parameter)
         _name_value(parameter)
     help_option = command.get_help_option
 

@@ -190,6 +190,11 @@ def merge(
     from audiocraft.errors import InvalidInput
 
     *adapters, folder = parts
+    if not folder:
+        raise InvalidInput(
+            "FOLDER is an empty path; name where to write the model ('.' is the current folder)",
+            field="folder",
+        )
     if not adapters:
         raise InvalidInput(
             "merge takes a base, one adapter or more, and a folder to write to", field="adapter"

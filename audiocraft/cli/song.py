@@ -14,6 +14,7 @@ from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
 from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import document, note, result
+from audiocraft.cli.targets import unnamed
 from audiocraft.cli.words import as_text, recordable
 from audiocraft.errors import InvalidInput
 
@@ -291,7 +292,7 @@ def _targets(
         return folder or project.parent, project.stem, formats
     if folder is not None:
         raise InvalidInput("--folder is where --formats go; name one file with --output", field="folder")
-    target = output or project.with_suffix(".wav")
+    target = output or unnamed(project.with_suffix(".wav"))
     if not target.suffix:
         raise InvalidInput(
             f"cannot tell the format from {str(target)!r}; end it in .flac or .mp3", field="output"

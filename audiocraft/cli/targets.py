@@ -45,6 +45,12 @@ def _slug(prompt: str) -> str:
     return name.strip("-") or "music"
 
 
+def unnamed(path: Path) -> Path:
+    """Return where a result goes that nobody has named: to `path`, or where a file is there already, to that name with
+    a number. Only what is named is ever written over."""
+    return free(path, ())
+
+
 def free(path: Path, taken: Sequence[Path]) -> Path:
     """`path`, or with a number after it where that name is used already."""
     number, candidate = 2, path

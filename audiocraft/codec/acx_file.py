@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio
-from audiocraft.codec import container
+from audiocraft.codec import checks, container
 from audiocraft.codec.blocks import cut, parse_block
 from audiocraft.codec.coding import Decoder
-from audiocraft.codec.container import DamagedFile
+from audiocraft.codec.container import DamagedFile, ForeignFile
 from audiocraft.codec.entropy import EntropyTables
-from audiocraft.codec.known import KnownCodec, codec_named_in
+from audiocraft.codec.known import KnownCodec, codec_named_in, codec_of
 from audiocraft.codec.reading import ChunkReader, extent_of, header_of, tables_in, tags_of
 from audiocraft.codec.streams import CodeFrames
 from audiocraft.codec.writer import cover_type
@@ -51,9 +51,21 @@ class AcxFile:
         *,
         strict: bool = False,
     ) -> None:
+        if codec is not None and not isinstance(codec, KnownCodec):
+            raise InvalidInput(
+                f"codec must be a KnownCodec, got a {type(codec).__name__}; open_acx takes names too",
+                field="codec",
+            )
         self._own = isinstance(file, str | os.PathLike)
-        self._file: BinaryIO = open(file, "rb") if isinstance(file, str | os.PathLike) else file
-        self._name = str(file) if isinstance(file, str | os.PathLike) else "the file"
+        if isinstance(file, str | os.PathLike):
+            path = checks.file_path(file, "file")
+            self._name, self._file = str(path), _opened(path)
+        elif all(hasattr(file, needed) for needed in ("read", "seek", "tell")):
+            self._name, self._file = "the file", file
+        else:
+            raise InvalidInput(
+                f"file must be a path or a file that is open for reading, got {file!r:.60}", field="file"
+            )
         self._strict = strict
         try:
             self._chunks = ChunkReader(self._file)
@@ -65,15 +77,22 @@ class AcxFile:
             if codec is not None:
                 codec.check(self.header)
             self._own_tables = tables_in(self._found, self.header)
-            self._raise_if_strict()
         except DamagedFile as error:
             self.close()
             if self._name.lower().endswith(".ecdc"):
                 raise InvalidInput(_ECDC.format(self._name), field="file") from error
+            if isinstance(error, ForeignFile):
+                raise ForeignFile(
+                    f"{self._name} is no .acx file; `audiocraft codec encode` makes one of audio",
+                    field="file",
+                ) from error
             raise DamagedFile(f"{self._name}: {error}") from error
         except BaseException:
             self.close()
             raise
+        if self._strict and self._found.problems:
+            self.close()
+            self._raise_if_strict()
         self._searched = False
         # Blocks that were read, and how many frames of each; None for all of them.
         self._kept: OrderedDict[int, tuple[CodeFrames | None, int | None]] = OrderedDict()
@@ -120,6 +139,10 @@ class AcxFile:
         """Frames that must follow a frame before all its samples are out."""
         return Decoder(self.codec.codec, self.header.codec_rate, self.header.channels).delay_frames
 
+    def _check_open(self) -> None:
+        if getattr(self._file, "closed", False):
+            raise InvalidInput(f"{self._name} is closed: read it inside its `with` block", field="file")
+
     # ------------------------------------------------------------------ codes
 
     def block(self, number: int, first: int | None = None) -> CodeFrames | None:
@@ -143,11 +166,13 @@ class AcxFile:
 
     def verify(self) -> tuple[str, ...]:
         """Read every block -> all that is damaged."""
+        self._check_open()
         for number in range(self.blocks):
             self._read_block(number)
         return self.problems
 
     def _read_block(self, number: int, first: int | None = None) -> CodeFrames | None:
+        self._check_open()
         payload = self._payload(number)
         if payload is None and not self._searched:
             # The index says where it was; something may have moved it.
@@ -205,7 +230,9 @@ class AcxFile:
             sample_rate: None for that of the audio that was encoded.
             codebooks: decode so many at most.
         """
-        rate = self.header.source_rate if sample_rate is None else sample_rate
+        self._check_open()
+        rate = self.header.source_rate if sample_rate is None else checks.audio_rate(sample_rate)
+        codebooks = _checked_codebooks(codebooks)
         total = -(-self.samples * rate // self.header.source_rate)
         end = self.blocks * self.header.block_frames
 
@@ -222,9 +249,11 @@ class AcxFile:
 
     def read(self, start: int = 0, count: int | None = None, *, codebooks: int | None = None) -> Tensor:
         """Return the samples start ... start + count - 1 of the audio, at its own rate [C, n]; as many of them as
-        there are. Only what they depend on is decoded."""
-        if start < 0 or (count is not None and count < 0):
-            raise InvalidInput(f"samples {start} + {count} cannot be negative", field="start")
+        there are. Only what they depend on is decoded. What are no whole numbers raises InvalidInput."""
+        self._check_open()
+        codebooks = _checked_codebooks(codebooks)
+        start = checks.whole(start, "start", least=0)
+        count = None if count is None else checks.whole(count, "count", least=0)
         start = min(start, self.samples)
         stop = self.samples if count is None else min(self.samples, start + count)
         if stop == start:
@@ -326,6 +355,18 @@ class AcxFile:
         self.close()
 
 
+def _opened(path: Path) -> BinaryIO:
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder, not an .acx file", field="file")
+    if not path.exists():
+        raise InvalidInput(f"{path} does not exist", field="file")
+    return open(path, "rb")
+
+
+def _checked_codebooks(codebooks: int | None) -> int | None:
+    return None if codebooks is None else checks.whole(codebooks, "codebooks", least=1)
+
+
 def _as_long(wav: Tensor, length: int) -> Tensor:
     """wav [C, n] -> [C, length]: the last frame may be longer than the audio, or a sample shorter where rates do not
     divide each other."""
@@ -347,5 +388,5 @@ def open_acx(
         codec: the codec that it was made with, by name or loaded; None takes the one that the file names.
         strict: raise DamagedFile for damage instead of passing over it.
     """
-    known = KnownCodec.load(codec) if isinstance(codec, str | Path) else codec
+    known = None if codec is None else codec_of(codec)
     return AcxFile(file, known, strict=strict)

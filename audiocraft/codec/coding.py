@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audiocraft.audio.pcm import checked_rate, f32_pcm
+from audiocraft.audio.pcm import checked_samples
 from audiocraft.audio.pieces import ConvertedPieces
+from audiocraft.codec import checks
 from audiocraft.codec.streams import CodeFrames, CodeStream, SampleStream
 from audiocraft.errors import InvalidInput
 from audiocraft.models.codecs.encodec import CompressionModel
 
 # Seconds that are resampled at once: what comes out lags by so much.
 _RESAMPLED_S = 0.5
-_MOST_CHANNELS = 256
 
 
 class Encoder:
@@ -37,10 +40,11 @@ class Encoder:
         *,
         codebooks: int | None = None,
     ) -> None:
-        self.sample_rate = checked_rate(sample_rate, "sample_rate")
-        if not 1 <= channels <= _MOST_CHANNELS:
-            raise InvalidInput(f"audio has 1 to {_MOST_CHANNELS} channels, not {channels}", field="channels")
-        self.channels = channels
+        checks.loaded_model(codec)
+        self.sample_rate = checks.audio_rate(sample_rate)
+        self.channels = channels = checks.channel_count(channels)
+        if codebooks is not None:
+            codebooks = checks.whole(codebooks, "codebooks", least=1, most=codec.total_codebooks)
         self._inner = codec.channels
         self.streams = -(-channels // codec.channels)
         self._convert = ConvertedPieces(self.sample_rate, codec.sample_rate, channels, seconds=_RESAMPLED_S)
@@ -54,14 +58,21 @@ class Encoder:
         return self._codes.codebooks
 
     @torch.inference_mode()
-    def push(self, wav: Tensor) -> CodeFrames:
-        """Take the next samples [C, n], float or integer PCM, and return the frames that they settle; there may be
-        none."""
+    def push(self, wav: Tensor | npt.NDArray[Any]) -> CodeFrames:
+        """Take the next samples [C, n] of a tensor or an array, float or integer PCM, and return the frames that they
+        settle; there may be none.
+
+        Raises:
+            InvalidInput: these are no samples of so many channels, or undefined ones.
+        """
+        if not isinstance(wav, Tensor | np.ndarray):
+            raise InvalidInput(
+                f"audio must be a tensor or an array [{self.channels}, n], got {type(wav).__name__}",
+                field="wav",
+            )
+        wav = checked_samples(wav, "wav")
         if wav.dim() != 2 or wav.shape[0] != self.channels:
             raise InvalidInput(f"audio must be [{self.channels}, n], got {list(wav.shape)}", field="wav")
-        wav = wav.float() if wav.is_floating_point() else f32_pcm(wav)
-        if not wav.isfinite().all():
-            raise InvalidInput("the audio to encode has infinite or undefined samples", field="wav")
         self.samples += wav.shape[-1]
         return self._coded(self._convert.push(wav))
 
@@ -102,10 +113,15 @@ class Decoder:
         samples: int | None = None,
         first_frame: int = 0,
     ) -> None:
-        self.sample_rate = checked_rate(sample_rate, "sample_rate")
-        self.channels = channels
+        checks.loaded_model(codec)
+        self.sample_rate = checks.audio_rate(sample_rate)
+        self.channels = channels = checks.channel_count(channels)
+        first_frame = checks.whole(first_frame, "first_frame", least=0)
+        if samples is not None:
+            samples = checks.whole(samples, "samples", least=0)
         self._inner = codec.channels
-        self._stream = SampleStream(codec, -(-channels // codec.channels), first_frame=first_frame)
+        self._streams = -(-channels // codec.channels)
+        self._stream = SampleStream(codec, self._streams, first_frame=first_frame)
         self._convert = ConvertedPieces(codec.sample_rate, self.sample_rate, channels, seconds=_RESAMPLED_S)
         self._left = samples
         self._missing = 0  # samples of the codec that its frames last and that are not out
@@ -119,9 +135,24 @@ class Decoder:
     def skip(self, frames: CodeFrames) -> None:
         """The next frames, whose samples nobody wants; nothing may have been pushed before. It costs less than to push
         them, and what follows sounds as it would."""
+        self._check(frames)
         held = self._length_of(frames) - self._stream.skip(frames)
         self._missing += held
         self._unwanted += held
+
+    def _check(self, frames: object) -> None:
+        if not isinstance(frames, CodeFrames):
+            raise InvalidInput(
+                f"codes must be CodeFrames, as Encoder.push returns them, got {type(frames).__name__}; "
+                "CodeFrames(codes) makes them of codes [streams, codebooks, frames]",
+                field="codes",
+            )
+        codes = frames.codes
+        if not isinstance(codes, Tensor) or codes.dim() != 3 or codes.shape[0] != self._streams:
+            shape = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+            raise InvalidInput(
+                f"codes must be [{self._streams}, codebooks, frames], got {shape}", field="codes"
+            )
 
     def _length_of(self, frames: CodeFrames) -> int:
         layout = self._stream.layout
@@ -130,6 +161,7 @@ class Decoder:
     @torch.inference_mode()
     def push(self, frames: CodeFrames) -> Tensor:
         """Take the next frames and return the samples [C, n] that they settle; n may be 0."""
+        self._check(frames)
         self._missing += self._length_of(frames)
         return self._cut(self._convert.push(self._spread(self._stream.push(frames))))
 

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from audiocraft.codec.crc import crc32c
-from audiocraft.errors import AudioCraftError
+from audiocraft.errors import AudioCraftError, InvalidInput
 
 MAGIC = b"\x89ACX\r\n\x1a\n"
 SYNC = b"\xa5CX"
@@ -33,6 +33,10 @@ _MOST_CODES = 1 << 22  # of a block
 
 class DamagedFile(AudioCraftError, ValueError):
     """An .acx file is damaged, cut off, or none."""
+
+
+class ForeignFile(DamagedFile, InvalidInput):
+    """A file is no .acx file at all."""
 
 
 def chunk(kind: bytes, payload: bytes, number: int = 0) -> bytes:

@@ -16,20 +16,22 @@ import torch
 from torch import Tensor
 
 from audiocraft.audio.convert import convert_audio_channels
-from audiocraft.audio.files import audio_info, audio_pieces
+from audiocraft.audio.files import AudioFileInfo, audio_info, audio_pieces
+from audiocraft.audio.formats import FILE_FORMATS
 from audiocraft.audio.pieces import ConvertedPieces
 from audiocraft.audio.writer import AudioWriter
+from audiocraft.codec import checks
 from audiocraft.codec.acx_file import AcxFile
 from audiocraft.codec.blocks import BlockCutter
 from audiocraft.codec.coding import Encoder
-from audiocraft.codec.container import AcxHeader
-from audiocraft.codec.entropy import CONTEXT
-from audiocraft.codec.known import KnownCodec
+from audiocraft.codec.container import AcxHeader, DamagedFile
+from audiocraft.codec.entropy import CONTEXT, PACKED
+from audiocraft.codec.known import KnownCodec, codec_of
 from audiocraft.codec.rate import Chooser, Rate
 from audiocraft.codec.streams import CodeFrames
 from audiocraft.codec.writer import AcxWriter, ByteSink, Notes
-from audiocraft.errors import InvalidInput
-from audiocraft.utils.files import atomic_path
+from audiocraft.errors import AudioCraftError, InvalidInput
+from audiocraft.utils.files import atomic_path, check_apart, make_folder_of
 
 ShareReport = Callable[[float], None]
 """Called with the share of the work that is done, 0 to 1."""
@@ -56,6 +58,16 @@ class EncodeSettings:
     channels: int | None = None
     notes: Notes = Notes()
     profile: int = CONTEXT
+
+    def __post_init__(self) -> None:
+        checks.whole(self.profile, "profile", least=PACKED, most=CONTEXT)
+        if self.channels is not None:
+            checks.channel_count(self.channels)
+        for name, kind in (("rate", Rate), ("notes", Notes)):
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidInput(
+                    f"{name} must be a {kind.__name__}, got {getattr(self, name)!r:.60}", field=name
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +115,33 @@ def encode_file(
             `encode_file("in.wav", "out.acx", codec="nano", bitrate=0.8)`.
 
     Raises:
-        InvalidInput: the source is no audio or has undefined samples, or what was asked for cannot be reached.
+        InvalidInput: the source is no audio or has undefined samples, the target is the source or its name ends in
+            something else than .acx, or what was asked for cannot be reached.
     """
+    known_settings = (*EncodeSettings.__dataclass_fields__, *Rate.__dataclass_fields__)
+    if unknown := [name for name in changes if name not in known_settings]:
+        raise InvalidInput(
+            f"unknown setting {unknown[0]!r}: one of {', '.join(known_settings)}", field=unknown[0]
+        )
+    source = checks.file_path(source, "source")
+    sink = None if isinstance(target, str | os.PathLike) else target
+    place = Path()
+    if sink is None:
+        place = checks.file_path(target, "target")
+        check_apart([place], [source], field="target")
+        if place.suffix.lower() != ".acx":
+            raise InvalidInput(f"{place} would be an .acx file; end its name in .acx", field="target")
     rate = {name: changes.pop(name) for name in Rate.__dataclass_fields__ if name in changes}
     settings = replace(settings or EncodeSettings(), **changes)
     if rate:
         settings = replace(settings, rate=replace(settings.rate, **rate))
-    codec = settings.codec if isinstance(settings.codec, KnownCodec) else KnownCodec.load(settings.codec)
-    job = _Job(Path(source), codec, settings, report or _unheard)
-    if isinstance(target, str | os.PathLike):
-        with atomic_path(target) as temporary, open(temporary, "wb") as file:
-            return job.run(file)
-    return job.run(target)
+    info = audio_info(source)
+    job = _Job(source, info, codec_of(settings.codec), settings, report or _unheard)
+    if sink is not None:
+        return job.run(sink)
+    make_folder_of(place)
+    with atomic_path(place) as temporary, open(temporary, "wb") as file:
+        return job.run(file)
 
 
 def _unheard(share: float) -> None:
@@ -127,12 +154,13 @@ class _Job:
     """One file on its way."""
 
     source: Path
+    info: AudioFileInfo
     known: KnownCodec
     settings: EncodeSettings
     report: ShareReport
 
     def run(self, sink: ByteSink) -> EncodedFileFacts:
-        info = audio_info(self.source)
+        info = self.info
         channels = self.settings.channels or info.channels
         if channels not in (info.channels, 1):
             raise InvalidInput(
@@ -141,6 +169,7 @@ class _Job:
             )
         samples = round(info.duration * info.sample_rate)
         rate = self.settings.rate
+        checks.audio_rate(info.sample_rate)
         header = self.known.header(info.sample_rate, channels, samples, codebooks=rate.codebooks)
         if rate.is_adaptive:
             return self._adaptive(sink, header, samples)
@@ -210,7 +239,34 @@ def readable(source: str | os.PathLike[str], stream: BinaryIO | None = None) -> 
         path = Path(folder, "input")
         with open(path, "wb") as file:
             shutil.copyfileobj(stream or sys.stdin.buffer, file)
-        yield path
+        try:
+            yield path
+        except AudioCraftError as error:  # whoever wrote it knows nothing of the temporary file
+            error.args = tuple(
+                arg.replace(str(path), "standard input") if isinstance(arg, str) else arg
+                for arg in error.args
+            )
+            raise
+
+
+def _form_of(target: Path, sample_rate: int | None) -> str:
+    """Return the format of a file by its suffix; one that cannot have the rate that was asked for is refused."""
+    form = FILE_FORMATS.get(target.suffix.lower().lstrip("."))
+    if form is None:
+        raise InvalidInput(
+            f"cannot tell the audio format from {str(target)!r}; end it in one of "
+            f"{', '.join(f'.{name}' for name in FILE_FORMATS)}",
+            field="target",
+        )
+    if sample_rate is not None:
+        checks.audio_rate(sample_rate)
+        if form.rates and sample_rate not in form.rates:
+            raise InvalidInput(
+                f"{form.name} has no sample rate of {sample_rate} Hz; one of {', '.join(map(str, form.rates))}, or "
+                "write wav",
+                field="sample_rate",
+            )
+    return form.name
 
 
 def decode_file(
@@ -231,13 +287,21 @@ def decode_file(
         strict: raise DamagedFile for damage instead of passing over it.
         sample_rate: None for that of the audio that was encoded.
         codebooks: decode so many at most, as an encoder of a lower bit rate would have given.
+
+    Raises:
+        InvalidInput: the source is no .acx file, the target is the source, or its format or the rate does not exist.
+        DamagedFile: nothing of the audio is left, or any damage where `strict` is set.
     """
-    target = Path(target)
-    known = KnownCodec.load(codec) if isinstance(codec, str | Path) else codec
+    source, target = checks.file_path(source, "source"), checks.file_path(target, "target")
+    check_apart([target], [source], field="target")
+    form = _form_of(target, sample_rate)
+    known = None if codec is None else codec_of(codec)
     with AcxFile(source, known, strict=strict) as file:
         rate = file.header.source_rate if sample_rate is None else sample_rate
-        form = target.suffix.lower().lstrip(".") or "wav"
+        if not file.samples and file.problems:
+            raise DamagedFile(f"{source}: no audio is left in it: {'; '.join(file.problems)}")
         seconds, done = file.seconds, 0.0
+        make_folder_of(target)
         with (
             atomic_path(target) as temporary,
             AudioWriter(

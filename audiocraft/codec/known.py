@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,19 @@ class KnownCodec:
                 f"{self.codec.total_codebooks}",
                 field="model",
             )
+
+
+def codec_of(codec: KnownCodec | str | os.PathLike[str]) -> KnownCodec:
+    """Return a codec that is named, or loaded already; what is neither raises InvalidInput."""
+    if isinstance(codec, KnownCodec):
+        return codec
+    if not isinstance(codec, str | os.PathLike):
+        raise InvalidInput(
+            "codec must be a name, a folder, a file or a KnownCodec (KnownCodec.of makes one of a loaded model), "
+            f"got a {type(codec).__name__}",
+            field="codec",
+        )
+    return KnownCodec.load(os.fspath(codec))
 
 
 def codec_named_in(header: AcxHeader, *, device: torch.device | str = "cpu") -> KnownCodec:

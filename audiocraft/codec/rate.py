@@ -8,14 +8,13 @@ quality is measured: the fewest codebooks of each block with which its log-mel d
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from audiocraft.codec import container
+from audiocraft.codec import checks, container
 from audiocraft.codec.blocks import pack_block
 from audiocraft.codec.coding import Decoder
 from audiocraft.codec.container import AcxHeader
@@ -26,7 +25,7 @@ from audiocraft.metrics.reconstruction import log_mel_distance
 
 # Samples below which a spectrum would be of padding alone.
 _SHORTEST = 2048
-_BOUNDS = {"bitrate": (0.0, 1e6), "size": (1, 1 << 62), "target_mel": (0.0, 200.0), "quality": (0, 10)}
+_BOUNDS = {"bitrate": (0.0, 1e6), "target_mel": (0.0, 200.0), "quality": (0, 10)}
 # Bytes of a block beside its payload: the frame of its chunk, and its number in the index.
 _PER_BLOCK = container.FRAME.size + 3
 
@@ -57,8 +56,12 @@ class Rate:
             )
         for name, (least, most) in _BOUNDS.items():
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and least <= value <= most):
-                raise InvalidInput(f"{name} {value:g} is not between {least:g} and {most:g}", field=name)
+            if value is not None:
+                checks.number(value, name, least=least, most=most)
+        for name in ("codebooks", "size"):
+            value = getattr(self, name)
+            if value is not None:
+                checks.whole(value, name, least=1)
 
     @property
     def is_adaptive(self) -> bool:

@@ -22,6 +22,7 @@ from audiocraft.codec.container import (
     TABLES,
     AcxHeader,
     DamagedFile,
+    ForeignFile,
     is_whole,
     parse_frame,
 )
@@ -73,7 +74,7 @@ class ChunkReader:
     def contents(self) -> Contents:
         """Return all that the file has."""
         if self._read(0, len(MAGIC)) != MAGIC and self._search(0) is None:
-            raise DamagedFile("it is no .acx file")
+            raise ForeignFile("it is no .acx file")
         return self._indexed() or self.scanned()
 
     def scanned(self) -> Contents:

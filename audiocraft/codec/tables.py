@@ -15,7 +15,7 @@ from audiocraft.codec.files import ShareReport
 from audiocraft.codec.known import KnownCodec
 from audiocraft.codec.tokens import codes_of_file
 from audiocraft.errors import InvalidInput
-from audiocraft.utils.files import atomic_write
+from audiocraft.utils.files import atomic_write, check_apart
 
 # Seconds of the pieces that a context model learns from: as long as the blocks of files.
 _PIECE_SECONDS = 10.0
@@ -42,6 +42,7 @@ def make_tables(
     Args:
         epochs: of the context model; 0 makes static tables only.
     """
+    check_apart([target], files, field="target")
     length = max(2, round(_PIECE_SECONDS * known.codec.frame_rate))
     pieces = list[npt.NDArray[np.int64]]()
     for number, path in enumerate(files):

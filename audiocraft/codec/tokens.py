@@ -19,7 +19,7 @@ from audiocraft.codec.coding import Encoder
 from audiocraft.codec.container import MAGIC
 from audiocraft.codec.known import KnownCodec
 from audiocraft.errors import InvalidInput
-from audiocraft.utils.files import atomic_path
+from audiocraft.utils.files import atomic_path, check_apart, make_folder_of
 
 TokenArray = npt.NDArray[np.uint16]
 Write = Callable[[Path, TokenArray], None]
@@ -66,12 +66,14 @@ def token_writer(target: Path) -> Iterator[Write]:
     names: set[str] = set()
 
     def named(path: Path) -> str:
+        check_apart([target], [path])
         name, number = path.stem.replace(".", "_"), 2
         while name in names:
             name, number = f"{path.stem.replace('.', '_')}-{number}", number + 1
         names.add(name)
         return name
 
+    make_folder_of(target)
     with atomic_path(target) as temporary:
         if suffix == ".safetensors":
             from safetensors.numpy import save_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -20,7 +21,12 @@ from audiocraft.errors import InvalidInput
 _HELD_SECONDS = 300.0
 # Blocks from which a file has a second copy of what no block can be read without.
 _WORTH_A_COPY = 16
-COVER_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+# How pictures begin. WebP is one of several kinds of RIFF, as WAV is, which four bytes of its size stand before.
+_PICTURES = (
+    ("image/png", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("image/jpeg", re.compile(rb"\xff\xd8\xff")),
+    ("image/webp", re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
+)
 
 
 class ByteSink(Protocol):
@@ -52,14 +58,18 @@ class Notes:
             found.append(chunk(container.TAGS, text))
         if self.cover:
             if cover_type(self.cover) is None or len(self.cover) > container.LIMITS[container.COVER]:
-                raise InvalidInput("a cover is a PNG, JPEG or WebP picture of at most 16 MiB", field="cover")
+                raise InvalidInput(
+                    "a cover is a PNG, JPEG or WebP picture of at most 16 MiB, and these "
+                    f"{len(self.cover)} bytes, which begin with {self.cover[:4]!r}, are none",
+                    field="cover",
+                )
             found.append(chunk(container.COVER, self.cover))
         return found
 
 
 def cover_type(content: bytes) -> str | None:
     """Return the media type of a picture, by its first bytes."""
-    return next((media for magic, media in COVER_TYPES.items() if content.startswith(magic)), None)
+    return next((media for media, beginning in _PICTURES if beginning.match(content)), None)
 
 
 class AcxWriter:

@@ -51,6 +51,17 @@ def atomic_write(target: str | os.PathLike[str], content: bytes | str) -> None:
         os.fsync(file.fileno())
 
 
+def make_folder_of(target: str | os.PathLike[str]) -> None:
+    """Make the folder that a file will be in, where it is not there yet."""
+    folder = Path(target).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidInput(
+            f"cannot write {target}: {folder} is not a folder; name another place", field="output"
+        ) from error
+
+
 def check_apart(
     outputs: Iterable[str | os.PathLike[str]],
     inputs: Iterable[str | os.PathLike[str] | None],

@@ -132,4 +132,4 @@ def file_bytes(known: KnownCodec, tmp_path_factory: pytest.TempPathFactory) -> b
 def _notes() -> object:
     from audiocraft.codec.writer import Notes
 
-    return Notes({"title": "a tone"}, b"\x89PNG and so on")
+    return Notes({"title": "a tone"}, b"\x89PNG\r\n\x1a\nso on.")

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from audiocraft.audio.files import audio_info
-from audiocraft.cli.codec import _bytes, _decibels
+from audiocraft.cli.codec_options import bytes_of, decibels_of
 from audiocraft.cli.main import main
 from audiocraft.codec.batch import encode_folder
 from audiocraft.codec.files import EncodeSettings
@@ -127,10 +127,15 @@ def test_files_of_codes_are_named_where_others_are_wanted(
 
 
 def test_sizes_are_read() -> None:
-    assert (_bytes("1MB"), _bytes("500 kB"), _bytes("1MiB"), _bytes("17")) == (10**6, 500000, 1 << 20, 17)
-    assert _decibels("4dB") == _decibels("4") == 4.0
+    assert (bytes_of("1MB"), bytes_of("500 kB"), bytes_of("1MiB"), bytes_of("17")) == (
+        10**6,
+        500000,
+        1 << 20,
+        17,
+    )
+    assert decibels_of("4dB") == decibels_of("4") == 4.0
     for wrong in ("MB", "1XB", "-1", ""):
         with pytest.raises(InvalidInput):
-            _bytes(wrong)
+            bytes_of(wrong)
     with pytest.raises(InvalidInput):
-        _decibels("loud")
+        decibels_of("loud")
