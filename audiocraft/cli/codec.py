@@ -76,6 +76,7 @@ def encode(
         facts = encode_file(
             path, sys.stdout.buffer if target == STDIO else target, settings, report=bar.advance
         )
+    _remark(source, facts.remark)
     if target == STDIO:
         note(_summary(facts))
     elif report.as_json:
@@ -266,6 +267,7 @@ def batch(
                 complain(about(outcome.source, outcome.error))
             else:
                 result(str(outcome.target))
+                _remark(outcome.source, outcome.remark)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -350,6 +352,11 @@ def _facts(file: AcxFile) -> dict[str, Any]:
         "tags": file.tags,
         "problems": list(file.problems),
     }
+
+
+def _remark(source: Path, remark: str | None) -> None:
+    if remark is not None:
+        note(f"warning: {source}: {remark}")
 
 
 def _warn(source: Path, file: AcxFile) -> None:

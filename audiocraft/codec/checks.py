@@ -29,7 +29,9 @@ def whole(value: Any, field: str, *, least: int, most: int | None = None) -> int
 def number(value: Any, field: str, *, least: float, most: float) -> float:
     """Return a number within bounds; what is none raises InvalidInput, which names `field`."""
     found = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
-    if not least <= found <= most:
+    if math.isfinite(found) and not least <= found <= most:
+        raise InvalidInput(f"{field} {found:g} is not between {least:g} and {most:g}", field=field)
+    if not math.isfinite(found):
         raise InvalidInput(f"{field} must be a number from {least:g} to {most:g}, got {value!r}", field=field)
     return found
 

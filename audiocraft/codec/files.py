@@ -78,6 +78,7 @@ class EncodedFileFacts:
         bytes: size of the whole file.
         codebooks: mean over all blocks.
         distance: mean log-mel distance in decibels, where codebooks were chosen by it.
+        missed: the largest distance of a block, where it is more than was asked for with all codebooks.
     """
 
     bytes: int
@@ -86,6 +87,17 @@ class EncodedFileFacts:
     channels: int
     codebooks: float
     distance: float | None = None
+    missed: float | None = None
+
+    @property
+    def remark(self) -> str | None:
+        """What was asked for and could not be had; None where all was."""
+        if self.missed is None:
+            return None
+        return (
+            f"target_mel cannot be reached everywhere: with all codebooks the farthest block is {self.missed:.2f} dB "
+            "away"
+        )
 
     @property
     def seconds(self) -> float:
@@ -189,16 +201,19 @@ class _Job:
             self.known,
             header,
             profile=self.settings.profile,
-            fixed_bytes=sum(map(len, self.settings.notes.chunks())),
+            notes=self.settings.notes,
             report=lambda share: self.report(0.5 + share / 2),
         )
         chosen = chooser.choose(self.settings.rate, blocks, lambda: self._codec_audio(header))
+        header = replace(header, codebooks=max(chosen.codebooks, default=header.codebooks))
         writer = self._writer(sink, header)
         for frames, count in zip(blocks, chosen.codebooks, strict=True):
             writer.add_block(frames.first(count))
         size = writer.finish(samples)
         mean = sum(chosen.codebooks) / max(1, len(chosen.codebooks))
-        return EncodedFileFacts(size, samples, header.source_rate, header.channels, mean, chosen.distance)
+        return EncodedFileFacts(
+            size, samples, header.source_rate, header.channels, mean, chosen.distance, chosen.missed
+        )
 
     def _writer(self, sink: ByteSink, header: AcxHeader) -> AcxWriter:
         settings = self.settings

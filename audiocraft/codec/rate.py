@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,16 +18,18 @@ from audiocraft.codec import checks, container
 from audiocraft.codec.blocks import pack_block
 from audiocraft.codec.coding import Decoder
 from audiocraft.codec.container import AcxHeader
+from audiocraft.codec.entropy import PACKED
 from audiocraft.codec.known import KnownCodec
 from audiocraft.codec.streams import CodeFrames, network_of
+from audiocraft.codec.writer import WORTH_A_COPY, AcxWriter, Notes
 from audiocraft.errors import InvalidInput
 from audiocraft.metrics.reconstruction import log_mel_distance
 
 # Samples below which a spectrum would be of padding alone.
 _SHORTEST = 2048
 _BOUNDS = {"bitrate": (0.0, 1e6), "target_mel": (0.0, 200.0), "quality": (0, 10)}
-# Bytes of a block beside its payload: the frame of its chunk, and its number in the index.
-_PER_BLOCK = container.FRAME.size + 3
+# Blocks up to which it is tried out how large a file becomes with tables of its own.
+_SHORT = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,10 +73,23 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Codebooks of each block, and the mean log-mel distance in decibels where it was measured."""
+    """Codebooks of each block, and the log-mel distance in decibels where it was measured.
+
+    Args:
+        distance: mean over all blocks.
+        missed: the largest of a block that is farther than was asked for, whatever is done.
+    """
 
     codebooks: list[int]
     distance: float | None = None
+    missed: float | None = None
+
+
+class _Nowhere:
+    """A sink for a file of which only the size counts."""
+
+    def write(self, content: bytes, /) -> object:
+        return len(content)
 
 
 class Chooser:
@@ -82,7 +97,7 @@ class Chooser:
 
     Args:
         profile: the highest profile of entropy coding that the file may use.
-        fixed_bytes: of tags and cover.
+        notes: the tags and the cover that it will have.
         report: called with the share of the work that is done.
     """
 
@@ -92,11 +107,11 @@ class Chooser:
         header: AcxHeader,
         *,
         profile: int,
-        fixed_bytes: int,
+        notes: Notes,
         report: Callable[[float], None],
     ) -> None:
         self._known, self._header, self._profile, self._report = known, header, profile, report
-        self._fixed_bytes = fixed_bytes
+        self._notes = notes
 
     def choose(
         self, rate: Rate, blocks: Sequence[CodeFrames], reference: Callable[[], Iterable[Tensor]]
@@ -110,6 +125,8 @@ class Chooser:
         if rate.size is not None:
             return self._within(rate.size, blocks, "size")
         if rate.bitrate is not None:
+            if not blocks:
+                return Chosen([])  # no rate is too low for silence that does not last
             seconds = (self._header.samples or 0) / self._header.source_rate
             return self._within(int(rate.bitrate * 125 * seconds), blocks, "bitrate")
         return self._good_enough(rate, self._distances(blocks, reference()), blocks)
@@ -117,19 +134,17 @@ class Chooser:
     # ------------------------------------------------------------------ bytes
 
     def _within(self, most: int, blocks: Sequence[CodeFrames], field: str) -> Chosen:
-        header = self._header
         sizes = [self._sizes(block, number / max(1, len(blocks))) for number, block in enumerate(blocks)]
-        total = self._overhead() + sum(of_block[0] for of_block in sizes)
+        total = self._overhead(len(blocks)) + sum(of_block[0] for of_block in sizes)
+        uniform = self._uniform(blocks)
+        least = min([total, *uniform[:1]])
+        if least > most:
+            raise self._too_small(most, least, field)
+        fitting = sum(
+            size <= most for size in uniform
+        )  # tables take less with each codebook that is left out
         if total > most:
-            raise InvalidInput(
-                f"{field}: {most} bytes were asked for, and with one codebook the file has {total}"
-                + (
-                    f", {total * 8e-3 * header.source_rate / header.samples:.3g} kb/s"
-                    if header.samples
-                    else ""
-                ),
-                field=field,
-            )
+            return Chosen([fitting] * len(blocks))
         chosen, waiting = [1] * len(blocks), list[tuple[float, int]]()
         gains = [self._gains(block) for block in blocks]
 
@@ -148,22 +163,50 @@ class Chooser:
             if total + added <= most:
                 total, chosen[number] = total + added, count + 1
                 offer(number)
-        return Chosen(chosen)
+        return Chosen([fitting] * len(blocks) if fitting * len(blocks) > sum(chosen) else chosen)
 
-    def _overhead(self) -> int:
-        """Return bytes of a file beside its blocks; tables that a file has of its own only make it smaller."""
+    def _too_small(self, most: int, least: int, field: str) -> InvalidInput:
+        header = self._header
+        rate = f", {least * 8e-3 * header.source_rate / header.samples:.3g} kb/s" if header.samples else ""
+        notes = sum(map(len, self._notes.chunks()))
+        beside = f", of which tags and cover take {notes}" if notes else ""
+        return InvalidInput(
+            f"{field}: {most} bytes were asked for, and with one codebook the file has {least}{rate}{beside}; ask for "
+            "that or more",
+            field=field,
+        )
+
+    def _overhead(self, blocks: int) -> int:
+        """Return bytes of a file beside its blocks, to the byte; tables that a file has of its own only make it
+        smaller."""
         header = container.FRAME.size + len(self._header.pack())
-        index = container.FRAME.size + 10
-        return len(container.MAGIC) + 2 * header + self._fixed_bytes + index + container.END_BYTES
+        before = len(container.MAGIC) + header + sum(map(len, self._notes.chunks()))
+        index = container.FRAME.size + len(container.pack_index(before if blocks else 0, []))
+        return before + (header if blocks >= WORTH_A_COPY else 0) + index + container.END_BYTES
 
     def _sizes(self, block: CodeFrames, done: float) -> list[int]:
-        """Return bytes of a block with 1, 2, ... codebooks."""
+        """Return bytes of a block with 1, 2, ... codebooks: of its chunk, and of its number in the index."""
         self._report(done)
-        found = [
-            _PER_BLOCK
-            + len(pack_block(block.first(count), self._header, self._known.tables, profile=self._profile))
-            for count in range(1, self._header.codebooks + 1)
-        ]
+        found = list[int]()
+        for count in range(1, self._header.codebooks + 1):
+            payload = pack_block(block.first(count), self._header, self._known.tables, profile=self._profile)
+            size = container.FRAME.size + len(payload)
+            found.append(size + len(container.pack_index(size, [])))
+        return found
+
+    def _uniform(self, blocks: Sequence[CodeFrames]) -> list[int]:
+        """Return the bytes of whole files with 1, 2, ... codebooks in every block, where those may have tables of their
+        own: that is a large share of a short file. Others are as large as their parts."""
+        if self._known.tables is not None or self._profile == PACKED or not 0 < len(blocks) <= _SHORT:
+            return []
+        found = list[int]()
+        for count in range(1, self._header.codebooks + 1):
+            writer = AcxWriter(
+                _Nowhere(), replace(self._header, codebooks=count), notes=self._notes, profile=self._profile
+            )
+            for block in blocks:
+                writer.add_block(block.first(count))
+            found.append(writer.finish(self._header.samples or 0))
         return found
 
     def _gains(self, block: CodeFrames) -> list[float]:
@@ -180,7 +223,7 @@ class Chooser:
     # ------------------------------------------------------------------ decibels
 
     def _good_enough(self, rate: Rate, distances: list[list[float]], blocks: Sequence[CodeFrames]) -> Chosen:
-        chosen, reached, frames = list[int](), 0.0, 0
+        chosen, reached, frames, missed = list[int](), 0.0, 0, None
         for found, block in zip(distances, blocks, strict=True):
             best, first = min(found), found[0]
             limit = rate.target_mel
@@ -193,7 +236,9 @@ class Chooser:
             chosen.append(count)
             reached += found[count - 1] * block.frames
             frames += block.frames
-        return Chosen(chosen, reached / frames if frames else 0.0)
+            if rate.target_mel is not None and best > limit + 1e-9:
+                missed = best if missed is None else max(missed, best)
+        return Chosen(chosen, reached / frames if frames else 0.0, missed)
 
     def _distances(self, blocks: Sequence[CodeFrames], reference: Iterable[Tensor]) -> list[list[float]]:
         """Return the log-mel distance of each block with 1, 2, ... codebooks."""

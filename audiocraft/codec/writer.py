@@ -20,7 +20,7 @@ from audiocraft.errors import InvalidInput
 # Seconds of codes that are held back where a model has no tables, to make some that suit this audio.
 _HELD_SECONDS = 300.0
 # Blocks from which a file has a second copy of what no block can be read without.
-_WORTH_A_COPY = 16
+WORTH_A_COPY = 16
 # How pictures begin. WebP is one of several kinds of RIFF, as WAV is, which four bytes of its size stand before.
 _PICTURES = (
     ("image/png", re.compile(rb"\x89PNG\r\n\x1a\n")),
@@ -127,7 +127,7 @@ class AcxWriter:
         for block in self._cutter.finish():
             self.add_block(block)
         self._release()
-        if len(self._sizes) >= _WORTH_A_COPY:
+        if len(self._sizes) >= WORTH_A_COPY:
             for copy in self._copies:
                 self._write(copy)
         index_at = self.bytes
@@ -147,7 +147,7 @@ class AcxWriter:
             payload = tables_in_file(codes, self.header.cardinality)
             tables = parse_tables(payload, most, self.header.cardinality)
             packed = [pack_block(frames, self.header, tables) for frames in held]
-            copies = 2 if len(held) >= _WORTH_A_COPY else 1
+            copies = 2 if len(held) >= WORTH_A_COPY else 1
             if sum(map(len, packed)) + copies * (len(payload) + container.FRAME.size) < sum(map(len, plain)):
                 self._tables, plain = tables, packed
                 self._copies.append(chunk(container.TABLES, payload))

@@ -52,7 +52,7 @@ def check_one(seed: int, folder: Path, known: KnownCodec | None = None) -> str:
         # Refused only where one codebook already is too large, and that size is said.
         assert not target.exists()
         said = re.search(r"with one codebook the file has (\d+)", str(error))
-        assert said is not None and least <= int(said[1]) + 1 and int(said[1]) > most - 1
+        assert said is not None and int(said[1]) == least > most - 1
         return "refused"
     size = target.stat().st_size
     assert facts.bytes == size <= most + 1e-6
@@ -104,3 +104,31 @@ def test_two_wishes_are_refused() -> None:
         Rate(size=5, quality=3)
     with pytest.raises(DamagedFile):
         open_acx(__file__)
+
+
+@pytest.mark.parametrize("known", [KnownCodec.load("nano"), known_of("causal")], ids=["tables", "none"])
+def test_a_short_file_is_as_large_as_can_be(known: KnownCodec, tmp_path: Path) -> None:
+    """What a number of codebooks makes, the same number of bytes gets, and one less is the number below."""
+    source = write(tmp_path / "in.wav", sound(2.0, 44100, 2), 44100)
+    target = tmp_path / "a.acx"
+    every = [encode_file(source, target, codec=known, codebooks=count).bytes for count in (1, 2, 3, 4)]
+    for count, size in enumerate(every, 1):
+        facts = encode_file(source, target, codec=known, size=size)
+        assert (facts.codebooks, facts.bytes) == (count, size)
+        if count > 1:
+            assert encode_file(source, target, codec=known, size=size - 1).bytes < size
+    with pytest.raises(
+        InvalidInput, match=f"with one codebook the file has {every[0]},.* ask for that or more"
+    ):
+        encode_file(source, target, codec=known, size=every[0] - 1)
+
+
+def test_a_distance_that_is_missed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "in.wav", sound(1.0, 16000, 1), 16000)
+    wish = ("--target-mel", "0.01dB", "-m", "debug", "-q")
+    for words in (["encode", str(source)], ["batch", str(tmp_path), "--out", str(tmp_path / "out")]):
+        assert main(["codec", *words, *wish]) == 0
+        said = capsys.readouterr().err
+        assert re.search(r"in.wav: target_mel cannot be reached everywhere: .* [\d.]+ dB away", said)
+    assert main(["codec", "encode", str(source), "--target-mel", "200dB", "-m", "debug", "-q"]) == 0
+    assert capsys.readouterr().err == ""

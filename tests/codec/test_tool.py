@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import tarfile
 import threading
@@ -92,6 +94,76 @@ def test_a_folder_goes_on_where_it_stopped(tmp_path: Path) -> None:
     list(encode_folder(folder, out, settings))
     assert (out / "a.acx").stat().st_mtime_ns == before
     assert main(["codec", "verify", str(out / "deep" / "b.acx")]) == 0
+
+
+def test_a_file_that_comes_later_takes_no_place(tmp_path: Path) -> None:
+    """Beside song.flac, whose song.acx is there, song.wav gets another name, and nothing is made twice or stale."""
+    settings = EncodeSettings(codec="debug")
+    write(tmp_path / "song.flac", sound(0.2, 16000, 1), 16000, "PCM_16")
+    assert [outcome.target.name for outcome in encode_folder(tmp_path, tmp_path, settings)] == ["song.acx"]
+    before = (tmp_path / "song.acx").stat().st_mtime_ns
+    write(tmp_path / "song.wav", sound(0.3, 16000, 1), 16000)
+    os.utime(tmp_path / "song.wav", (0, 0))  # older than the other, as copies may be
+    for _ in range(2):
+        outcomes = list(encode_folder(tmp_path, tmp_path, settings))
+        assert [outcome.target.name for outcome in outcomes] == ["song.acx", "song.wav.acx"]
+    assert (tmp_path / "song.acx").stat().st_mtime_ns == before
+    (tmp_path / "song.flac").unlink()
+    assert [outcome.target.name for outcome in encode_folder(tmp_path, tmp_path, settings)] == [
+        "song.wav.acx"
+    ]
+
+
+def test_hidden_files_are_passed_over_and_wrong_use_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".cache").mkdir()
+    for name in ("a.wav", "b.wav", ".a-x.part.wav", ".cache/c.wav"):
+        write(tmp_path / name, sound(0.1, 16000, 1), 16000)
+    assert main(["codec", "batch", str(tmp_path), "-m", "debug", "-q"]) == 0
+    assert [Path(line).name for line in capsys.readouterr().out.splitlines()] == ["a.acx", "b.acx"]
+    for words in (["--codebooks", "7"], ["--out", str(tmp_path / "a.wav")]):
+        assert main(["codec", "batch", str(tmp_path), "-m", "debug", "-q", *words]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_workers_without_a_word(tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to every process of a command; only the first of them answers."""
+    for number in range(30):
+        write(tmp_path / f"{number:02}.wav", sound(1.0, 24000, 2), 24000)
+    words = [
+        sys.executable,
+        "-m",
+        "audiocraft",
+        "codec",
+        "batch",
+        str(tmp_path),
+        "-m",
+        "debug",
+        "--workers",
+        "2",
+        "-q",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        "OMP_NUM_THREADS": "1",
+    }
+    program = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    assert program.stdout is not None
+    program.stdout.readline()  # the first file is there
+    os.killpg(program.pid, signal.SIGINT)
+    _, error = program.communicate(timeout=300)
+    assert (program.returncode, error) == (130, "error: interrupted\n")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors", "tar"])
