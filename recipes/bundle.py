@@ -1,7 +1,6 @@
 """Makes a bundled model of a run: its best weights, its configuration, its curve and a card to be finished.
 
-usage: python recipes/bundle.py RUN NAME [--codec nano-wide] [--duration 10] [--dtype int8] [--temperature 0.8]
-       [--into audiocraft/bundled]
+usage: python recipes/bundle.py RUN NAME [--codec nano-wide] [--duration 10] [--dtype int8] [--into audiocraft/bundled]
 
 The card has what the run says of itself; figures come from the benchmarks, and `recipes/cards.py NAME` adds those of
 `audiocraft evaluate`. The model is loaded from where it was written, and makes a second of audio twice, which must be
@@ -12,12 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from audiocraft.checkpoints.families import of_solver
 from audiocraft.checkpoints.read import read
@@ -27,7 +23,7 @@ from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.loaders import load_model
 from audiocraft.solvers.run_config import read_config
 from audiocraft.solvers.runs import export
-from audiocraft.utils.files import atomic_path, atomic_write
+from audiocraft.utils.files import atomic_write
 
 LICENCE = "MIT"
 LEFT = (
@@ -50,9 +46,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=float, help="seconds that it hears; by default those of a crop")
     parser.add_argument(
         "--dtype", default="float16", help="what weights are stored as: float16, or int8, a byte for each"
-    )
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, help="what temperature 1 of a language model is to mean"
     )
     parser.add_argument("--into", type=Path, default=BUNDLED, help="the folder of bundled models")
     return parser.parse_args()
@@ -81,21 +74,6 @@ def card(run: Path, folder: Path, name: str, stored: str) -> str:
     return f"# `{name}`: the bundled model of {family.title}\n\n| | |\n|---|---|\n{table}\n"
 
 
-def colder(folder: Path, temperature: float) -> None:
-    """Divides the logits by a temperature, in the weights of the heads: the calls of users, who leave temperature at 1,
-    are right as they are."""
-    path = folder / "model.safetensors"
-    tensors = load_file(path)
-    heads = [name for name in tensors if re.fullmatch(r"linears\.\d+\.(?:weight|bias)", name)]
-    if not heads or any(not tensors[name].is_floating_point() for name in heads):
-        raise SystemExit(f"{path} has no heads of a language model in float16: leave out --temperature")
-    scaled = {name: (tensors[name].float() / temperature).to(tensors[name].dtype) for name in heads}
-    with safe_open(path, "pt") as file:
-        about = file.metadata()
-    with atomic_path(path) as temporary:
-        save_file({**tensors, **scaled}, temporary, metadata=about)
-
-
 def plays(folder: Path) -> None:
     """The model makes the same second twice."""
     model = load_model(str(folder))
@@ -113,8 +91,6 @@ def main() -> None:
     try:
         family = of_solver(read_config(options.run).solver)
         export(options.run, folder, codec=options.codec, dtype=options.dtype, max_duration=options.duration)
-        if options.temperature != 1:
-            colder(folder, options.temperature)
         atomic_write(folder / "README.md", card(options.run, folder, options.name, options.dtype))
         plays(folder)
     except AudioCraftError as error:
