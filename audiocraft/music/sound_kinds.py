@@ -18,6 +18,8 @@ _MANNERS = frozenset(
     "big small strong steady slow loud deep old modern someone something people running flying falling blowing burning "
     "rushing passing ringing beeping starting taking leaving flowing water metal sound noise early heavy".split()
 )
+# Words that stand for drums in other places, and here for a piece.
+_PIECES = frozenset("beat beats groove grooves breakbeat breakbeats".split())
 _LONGEST_PHRASE = 4  # words
 _PAUSE_S = (0.2, 0.8)  # between two rhythms in one
 
@@ -51,7 +53,8 @@ class SoundKinds:
             for word in own
             if count[word] == 1 and word not in _MANNERS
         }
-        object.__setattr__(self, "_single", single)
+        # Instruments all last, and are said whole: "warm" is no synth pad, and a "lofi beat" more than drums.
+        object.__setattr__(self, "_single", {} if self.lasting.issuperset(self.ways) else single)
 
     @classmethod
     def of(
@@ -116,6 +119,8 @@ class SoundKinds:
         return [kind] if kind is not None else self._of_synonym(words) if len(words) > 1 else []
 
     def _of_synonym(self, words: Sequence[str]) -> Sequence[str]:
+        if _PIECES.issuperset(words):
+            return []
         for way in ways_to_say(" ".join(words)):
             kinds = [self._phrases.get(content_in_order(one)) for one in way.split(",")]
             known = [kind for kind in kinds if kind is not None]

@@ -181,9 +181,16 @@ def test_what_is_said_of_times_is_kept(text: str, line: str, kinds: SoundKinds) 
 )  # fmt: skip
 def test_instruments_play_when_they_are_told_to(text: str, line: str) -> None:
     band = SoundKinds.of(INSTRUMENT_WORDS, INSTRUMENT_WORDS, vocabulary_of(music=True))
-    told = scene_line(scene_of(text, band))
-    assert told == line
+    assert scene_line(scene_of(text, band)) == line
     assert "join" not in without_scene(text) and "come in" not in without_scene(text)
+
+
+def test_instruments_are_said_whole() -> None:
+    """A model that is told of drums alone would play drums alone."""
+    band = SoundKinds.of(INSTRUMENT_WORDS, INSTRUMENT_WORDS, vocabulary_of(music=True))
+    for text in ("lofi beat", "warm music", "a section in a box"):
+        assert make_scene(text, band, duration=10.0, seed=1) is None
+    assert scene_line(scene_of("grand piano, sax, guitar", band)) == "acoustic guitar, piano, saxophone"
 
 
 def test_texts_that_say_many_times_are_read_at_once(kinds: SoundKinds) -> None:
