@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from audiocraft.audio import opus
 from audiocraft.audio.formats import MP3_KBPS, AudioFormat, stream_format
 from audiocraft.audio.mpeg import frame_header
 from audiocraft.audio.pcm import Samples, pcm16
@@ -140,22 +141,32 @@ class _Compressed:
         self.format, self.sample_rate, self.channels = form, self._file.sample_rate, channels
         self._total = total_samples if form.name == "flac" else None
         self._started = False
+        self._skipped = self._sent = (
+            0  # samples of Opus: passed over at the start, and up to the last page that left
+        )
 
     def encode(self, audio: Samples) -> bytes:
         self._file.write(audio * np.float32(self.format.gain))
-        return self._front(self._sink.take())
+        data = self._front(self._sink.take())
+        if self.format.name == "opus" and data:
+            self._sent = max(self._sent, opus.last_place(data))
+        return data
 
     def finish(self) -> bytes:
         if self._file.finished:
             return b""
         self._file.finish()
-        return self._front(self._sink.take())
+        data = self._front(self._sink.take())
+        if self.format.name == "opus" and data:
+            return opus.ended(data, self._skipped + self._file.opus_samples, before=self._sent)
+        return data
 
     def _front(self, data: bytes) -> bytes:
         """Correct the first bytes for a file that is never gone back to; later ones pass as they are."""
         if self._started or not data:
             return data
         self._started = True
+        self._skipped = opus.skipped_in(data)
         if self.format.name == "mp3":
             return _without_index(data)
         return with_total(data, self._total) if self._total else data

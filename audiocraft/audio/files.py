@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.utils.files import atomic_write
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
 
+_log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 # What reading holds at once: the samples as they come, and one row per channel.
 _COPIES = 2
@@ -173,7 +176,7 @@ def _open(filepath: PathLike) -> AudioFile:
         what = "is a folder, not an audio file" if path.is_dir() else "does not exist"
         raise InvalidInput(f"{path} {what}", field="filepath")
     try:
-        return AudioFile(path)
+        file = AudioFile(path)
     except (soundfile.LibsndfileError, UnreadableAudio, TypeError, OSError) as error:
         reason = getattr(error, "error_string", error)
         if path.suffix.lower() == ".acx":
@@ -188,6 +191,17 @@ def _open(filepath: PathLike) -> AudioFile:
             "libsndfile knows; convert m4a, aac or video with ffmpeg first)",
             field="filepath",
         ) from error
+    if file.promised is not None:
+        _tell_cut_off(path, file.frames / file.samplerate, file.promised)
+    return file
+
+
+@lru_cache(maxsize=1 << 12)
+def _tell_cut_off(path: Path, seconds: float, promised: float) -> None:
+    """Say once of a file that its end is missing; what is there is read."""
+    _log.warning(
+        "%s is cut off: %.2f s of the %.2f s that its header promises are there", path, seconds, promised
+    )
 
 
 def _frames(file: AudioFile, first: int, count: int, filepath: PathLike) -> npt.NDArray[np.float32]:

@@ -191,8 +191,8 @@ def _flac_with(content: bytes, comments: Mapping[str, str]) -> bytes:
 # ---------------------------------------------------------------------- Ogg
 
 
-def _pages(content: bytes) -> Iterator[tuple[int, int]]:
-    """(where it begins, where it ends) of each page."""
+def ogg_pages(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield (where it begins, where it ends) of each page of an Ogg file; ValueError where there is none."""
     place = 0
     while place < len(content):
         if content[place : place + 4] != b"OggS":
@@ -213,7 +213,7 @@ def _signature(packet: bytes) -> bytes:
 def _comment_packet(content: bytes) -> tuple[list[tuple[int, int]], bytes, bytes]:
     """(the pages of the headers behind the first, the packet of comments, the packets of headers behind it). Audio
     begins on a fresh page, as the specifications ask."""
-    first, *others = _pages(content)
+    first, *others = ogg_pages(content)
     opus = content[first[0] + 28 : first[0] + 36] == b"OpusHead"
     packets, open_packet, used = [], b"", []
     for start, end in others:
@@ -253,20 +253,20 @@ def _paged(packets: list[bytes], serial: bytes, *, first: int) -> list[bytes]:
         ends = any(length < 255 for length in part)
         granule = b"\0" * 8 if ends else b"\xff" * 8
         head = b"OggS\0" + bytes([goes_on]) + granule + serial + struct.pack("<I", first + number)
-        pages.append(_summed(head + b"\0" * 4 + bytes([len(part)]) + bytes(part) + body[:size]))
+        pages.append(with_checksum(head + b"\0" * 4 + bytes([len(part)]) + bytes(part) + body[:size]))
         body, goes_on = body[size:], part[-1] == 255
     return pages
 
 
 def _renumbered(content: bytes, start: int, by: int) -> Iterator[bytes]:
     """Yield the pages from a byte on, each so many numbers later."""
-    for begin, end in _pages(content[start:]):
+    for begin, end in ogg_pages(content[start:]):
         page = content[start + begin : start + end]
         number = struct.unpack_from("<I", page, 18)[0] + by
-        yield _summed(page[:18] + struct.pack("<I", number) + b"\0" * 4 + page[26:])
+        yield with_checksum(page[:18] + struct.pack("<I", number) + b"\0" * 4 + page[26:])
 
 
-def _summed(page: bytes) -> bytes:
+def with_checksum(page: bytes) -> bytes:
     """Return a page with its checksum, whose place holds zeros."""
     value = 0
     for byte in page:

@@ -24,6 +24,8 @@ from audiocraft.audio.mpeg import after_tags, is_mpeg, with_its_length
 _LONGEST_HEADER = 1 << 20
 # A length in 32 bits that stands for "to the end".
 _TO_THE_END = b"\xff" * 4
+# Bytes of a WAV file from which programs that write to a pipe mean that they know of no length.
+_NO_LENGTH = 0x7FFF0000
 # Frames that are decoded at once to count them: what a damaged end takes with it.
 _BLOCK = 1024
 _MPEG_SUFFIXES = (".mp3", ".mp2", ".mpga")
@@ -39,9 +41,12 @@ class AudioFile(soundfile.SoundFile):
     its header says. Raises soundfile.LibsndfileError for what libsndfile does not know, and UnreadableAudio."""
 
     _source: _Mended | None = None
+    promised: float | None = None
+    """Seconds that the header promises, where the file is cut off before."""
 
     def __init__(self, path: Path) -> None:
         status = os.stat(path)
+        self.promised = _promised(path, status.st_size, status.st_mtime_ns)
         head = _mended_head(path, status.st_size, status.st_mtime_ns)
         self._source = None if head is None else _Mended(path, *head)
         super().__init__(native_name(path) if self._source is None else self._source)
@@ -125,6 +130,42 @@ def _mended_head(path: Path, size: int, _changed: int) -> tuple[bytes, int] | No
             _refuse_chains(content)
         elif is_mpeg(content) or path.suffix.lower() in _MPEG_SUFFIXES:
             return with_its_length(content)
+    return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _promised(path: Path, size: int, changed: int) -> float | None:
+    """Return how many seconds the header of a file promises that ends before; None for those that are whole."""
+    if not size:
+        return None
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+            return _promised_by_wave(content)
+        start = after_tags(content)
+        info = content[start : start + _FLAC_INFO]
+    if info[:4] != b"fLaC" or len(info) < _FLAC_INFO or _mended_head(path, size, changed) is None:
+        return None
+    rate = info[18] << 12 | info[19] << 4 | info[20] >> 4
+    total = (info[21] & 0x0F) << 32 | int.from_bytes(info[22:26], "big")
+    return None if not rate or not total or _reaches(path, total) else total / rate
+
+
+def _promised_by_wave(content: mmap.mmap) -> float | None:
+    order = ">" if content[:4] == b"RIFX" else "<"
+    at, rate, total = 12, 0, None
+    while at + 8 <= min(len(content), _LONGEST_HEADER):
+        name, size = content[at : at + 4], struct.unpack(f"{order}I", content[at + 4 : at + 8])[0]
+        if name == b"ds64" and len(content) >= at + 24:
+            total = struct.unpack("<Q", content[at + 16 : at + 24])[0]
+        if name == b"fmt " and len(content) >= at + 20:
+            rate = struct.unpack(f"{order}I", content[at + 16 : at + 20])[0]  # bytes a second
+        if name == b"data":
+            if total is not None and size == 0xFFFFFFFF:
+                size = total
+            elif size >= _NO_LENGTH:
+                return None
+            return size / rate if rate and size > len(content) - at - 8 else None
+        at += 8 + size + size % 2
     return None
 
 

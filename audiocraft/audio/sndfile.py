@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import shutil
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from audiocraft.audio import opus
 from audiocraft.audio.formats import AudioFormat, held_rate
 from audiocraft.audio.pcm import Samples, pcm16
 from audiocraft.audio.reading import native_name
@@ -69,6 +71,8 @@ class SoundFileWriter:
     ) -> None:
         self.form = form
         self._path = target if isinstance(target, Path) else None
+        self._memory = target if isinstance(target, io.BytesIO) else None
+        self._given, self._given_rate = 0, sample_rate
         self.sample_rate = rate = held_rate(form, sample_rate)
         self.channels = channels
         self._resampler = (
@@ -99,6 +103,7 @@ class SoundFileWriter:
     def write(self, audio: Samples, *, last: bool = False) -> None:
         """The next samples [C, n]; `last` also writes what the resampler still holds."""
         frames = audio.T
+        self._given += len(frames)
         if self._resampler is not None:
             frames = self._resampler.resample_chunk(np.ascontiguousarray(frames), last=last)
         for start in range(0, len(frames), _BLOCK_FRAMES):
@@ -118,6 +123,21 @@ class SoundFileWriter:
             finally:
                 with self._failures():
                     self._file.close()
+            if self.form.name == "opus":
+                self._end_opus()
+
+    @property
+    def opus_samples(self) -> int:
+        """How many samples at 48 kHz last as long as what was written."""
+        return round(self._given * opus.RATE / self._given_rate)
+
+    def _end_opus(self) -> None:
+        """Let the file end with what was written, and not with what fills its last packet."""
+        if self._path is not None:
+            with open(self._path, "r+b") as file:
+                opus.end_at(file, self.opus_samples)
+        elif self._memory is not None:
+            opus.end_at(self._memory, self.opus_samples)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -78,8 +78,13 @@ def convert(
             field="name",
         )
     if to == "onnx":
-        if network.name != "compression" or dtype != "float32":
-            raise InvalidInput("codecs can be written as ONNX, in float32", field="to")
+        if network.name != "compression":
+            raise InvalidInput(
+                f"{name} is a {network.title}; only codecs can be written as ONNX: name one, such as nano",
+                field="name",
+            )
+        if dtype != "float32":
+            raise InvalidInput(f"ONNX files hold float32, not {dtype}; leave --dtype out", field="dtype")
         return export_codec(name, target)
     if network.name == "compression":
         _WRITE_CODEC[to](target, _trained(read(name, kind="compression"), name), dtype)

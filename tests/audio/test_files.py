@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiocraft.audio.encoders import open_encoder
 from audiocraft.audio.files import audio_info, audio_read, audio_write, encode_audio
-from audiocraft.audio.formats import FILE_FORMATS
+from audiocraft.audio.formats import FILE_FORMATS, file_format
 from audiocraft.audio.mel import hz_to_mel
+from audiocraft.audio.sndfile import SoundFileWriter
 from audiocraft.audio.spectrogram import get_spec, save_spectrograms
 from audiocraft.errors import InvalidInput
 
@@ -185,3 +187,20 @@ def test_the_last_packet_of_opus_holds_audio(tmp_path: Path, rate: int, extra: i
     wav[-(rate // 40) :] *= torch.linspace(1, 0, rate // 40 + 1)[1:] ** 3
     found, held = audio_read(audio_write(tmp_path / "x", wav, rate, "opus", strategy="none"))
     assert float(found[:, -held // 200 :].abs().max()) < 0.01
+
+
+@pytest.mark.parametrize("rate", [8000, 24000, 44100, 48000])
+def test_opus_ends_with_the_last_sample(tmp_path: Path, rate: int) -> None:
+    """Packets last 20 ms; the last page says how many samples of them count (RFC 7845)."""
+    for count in (1, 100, rate // 2, rate + 333, 7 * rate // 2, round(4.99 * rate)):
+        wav = 0.1 * torch.randn(1, count, generator=torch.Generator().manual_seed(count))
+        found, held = audio_read(audio_write(tmp_path / "x", wav, rate, "opus", strategy="none"))
+        assert abs(found.shape[-1] - count * held / rate) <= 1
+        with SoundFileWriter(tmp_path / "y.opus", file_format("opus"), rate, 1) as file:
+            file.write(wav.numpy())
+        assert abs(audio_info(tmp_path / "y.opus").duration - count / rate) <= 1 / held
+        stream = open_encoder("opus", rate, 1)
+        sent = [stream.encode(part.numpy()) for part in wav.split(rate // 10, dim=-1)] + [stream.finish()]
+        (tmp_path / "z.opus").write_bytes(b"".join(sent))
+        # A page that has left ends where it ends: the next one cannot end before it.
+        assert -1 / held <= audio_info(tmp_path / "z.opus").duration - count / rate <= 0.021

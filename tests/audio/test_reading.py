@@ -140,6 +140,25 @@ def test_the_audio_of_a_cut_flac_is_read_up_to_there(tmp_path: Path) -> None:
     assert audio_info(tmp_path / "x.flac").duration == wav.shape[-1] / rate
 
 
+@pytest.mark.parametrize(("format", "there"), [("WAV", 1.5), ("RF64", 1.5), ("FLAC", None)])
+def test_audio_that_is_cut_off_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, format: str, there: float | None
+) -> None:
+    """The codec and `generate` read by the same door; what a program could not know is no promise."""
+    whole, path = _written(format), tmp_path / "cut.wav"
+    path.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):
+        seconds = audio_info(path).duration
+    assert there is None or seconds == pytest.approx(there, abs=0.01)
+    (said,) = caplog.messages
+    assert said == f"{path} is cut off: {seconds:.2f} s of the 3.00 s that its header promises are there"
+    caplog.clear()
+    for name, content in (("whole", whole), ("piped", _wav(b"\xff" * 4)), ("sox", _wav(b"\x00\xf0\xff\x7f"))):
+        (tmp_path / name).write_bytes(content)
+        audio_info(tmp_path / name)
+    assert not caplog.messages
+
+
 def test_a_chain_of_streams_is_refused_not_read_in_part(tmp_path: Path) -> None:
     (tmp_path / "radio.ogg").write_bytes(2 * _written("OGG", "VORBIS"))
     for read in (audio_info, audio_read):
