@@ -123,23 +123,25 @@ class Chooser:
             reference: the audio [C, n] at the rate of the codec, in pieces.
         """
         if rate.size is not None:
-            return self._within(rate.size, blocks, "size")
+            return self._within(rate.size, blocks, "size", "")
         if rate.bitrate is not None:
             if not blocks:
                 return Chosen([])  # no rate is too low for silence that does not last
             seconds = (self._header.samples or 0) / self._header.source_rate
-            return self._within(int(rate.bitrate * 125 * seconds), blocks, "bitrate")
+            return self._within(
+                int(rate.bitrate * 125 * seconds), blocks, "bitrate", f"{rate.bitrate:g} kb/s, which are "
+            )
         return self._good_enough(rate, self._distances(blocks, reference()), blocks)
 
     # ------------------------------------------------------------------ bytes
 
-    def _within(self, most: int, blocks: Sequence[CodeFrames], field: str) -> Chosen:
+    def _within(self, most: int, blocks: Sequence[CodeFrames], field: str, said: str) -> Chosen:
         sizes = [self._sizes(block, number / max(1, len(blocks))) for number, block in enumerate(blocks)]
         total = self._overhead(len(blocks)) + sum(of_block[0] for of_block in sizes)
         uniform = self._uniform(blocks)
         least = min([total, *uniform[:1]])
         if least > most:
-            raise self._too_small(most, least, field)
+            raise self._too_small(most, least, field, said)
         fitting = sum(
             size <= most for size in uniform
         )  # tables take less with each codebook that is left out
@@ -165,14 +167,14 @@ class Chooser:
                 offer(number)
         return Chosen([fitting] * len(blocks) if fitting * len(blocks) > sum(chosen) else chosen)
 
-    def _too_small(self, most: int, least: int, field: str) -> InvalidInput:
+    def _too_small(self, most: int, least: int, field: str, said: str) -> InvalidInput:
         header = self._header
         rate = f", {least * 8e-3 * header.source_rate / header.samples:.3g} kb/s" if header.samples else ""
         notes = sum(map(len, self._notes.chunks()))
         beside = f", of which tags and cover take {notes}" if notes else ""
         return InvalidInput(
-            f"{field}: {most} bytes were asked for, and with one codebook the file has {least}{rate}{beside}; ask for "
-            "that or more",
+            f"{field}: {said}{most} bytes were asked for, and with one codebook the file has {least}{rate}{beside}; "
+            "ask for that or more",
             field=field,
         )
 

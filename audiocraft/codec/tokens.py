@@ -62,7 +62,7 @@ def token_writer(target: Path) -> Iterator[Write]:
     Only .safetensors keeps all of them in memory."""
     suffix = target.suffix.lower()
     if suffix not in (".npz", ".safetensors", ".tar"):
-        raise InvalidInput(f"tokens go into .npz, .safetensors or .tar, not {target.name!r}", field="output")
+        raise InvalidInput(f"tokens go into .npz, .safetensors or .tar, not {str(target)!r}", field="output")
     names: set[str] = set()
 
     def named(path: Path) -> str:

@@ -170,6 +170,8 @@ def test_only_what_is_named_is_written_over(
     (["play", "song.acx", "--from", "5"], "--from 5"),
     (["tokens", "song.wav", "-o", "x.npz", "-m", "debug", "--codebooks", "7"], "from 1 to 4, got 7"),
     (["batch", ""], "DIR is an empty path"),
+    (["encode", "song.wav", "-m", "debug", "-q", "--bitrate", "0.05"], "0.05 kb/s, which are 1 bytes"),
+    (["tables", "nano", "song.wav"], "is there already"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(
     words: list[str],
