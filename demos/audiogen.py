@@ -18,7 +18,7 @@ for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
 # The model is told frame by frame which sounds are heard, so words may say what comes first, and when.
 
 # %%
-prompts = ["a door, then a dog barking", "rain, a car horn at 2 s"]
+prompts = ["a door, then a dog barking", "wind until 3 s, then birds"]
 for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
     show(wav, model.sample_rate, prompt)
 
@@ -28,7 +28,7 @@ for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
 # %%
 from audiocraft.music.scenes import make_scene, scene_line
 
-for prompt in [*prompts, "an ambulance after a storm", "Regen, dann Donner"]:
+for prompt in [*prompts, "an ambulance after a storm", "rain, a bell every 2 s", "Regen bis 2 s, dann Donner"]:
     print(f"{prompt}: {scene_line(make_scene(prompt, model.sound_kinds, duration=5, seed=5))}")
 
 # %% [markdown]

@@ -165,4 +165,4 @@ def test_a_decoder_without_memory_is_a_refusal(monkeypatch: pytest.MonkeyPatch) 
 @settings(max_examples=300)
 @given(st.binary(max_size=16))
 def test_sniffing_never_fails(head: bytes) -> None:
-    assert sniff(head) in (None, "wav", "flac", "ogg", "mp3")
+    assert sniff(head) in (None, "wav", "flac", "ogg", "mp3", "acx")
