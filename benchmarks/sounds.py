@@ -1,12 +1,14 @@
 """Measures the bundled model of sounds: whether what a prompt names is heard.
 
-usage: python benchmarks/sounds.py [--prompts 87] [--split heldout] [--model NAME] [--corpus DIR] [--json FILE]
+usage: python benchmarks/sounds.py [--prompts 87] [--split heldout] [--alone 4] [--model NAME] [--corpus DIR]
+       [--json FILE]
 
 A classifier of the corpus's kinds of sound, trained on corpus clips and the same through the codec, listens to what the
 model makes of prompts that it never saw: of pairs of kinds that were never together in training (heldout), or of any
 (valid). Beside it: the clips of these prompts (the ceiling), those clips through the codec, and the outputs against
 other clips' prompts (chance). Where a prompt names one sound after another, the halves of each clip say whether they
-come in this order (chance 50 %). The last line of stdout is one JSON document. Needs a corpus of sounds
+come in this order (chance 50 %). With `--alone`, each kind that the model is told is made by itself so often, and
+heard or not. The last line of stdout is one JSON document. Needs a corpus of sounds
 (docs/corpus.md).
 """
 
@@ -47,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--split", default="heldout", choices=["heldout", "valid"], help="which prompts")
     parser.add_argument("--ears", type=int, default=1800, help="clips that the classifier is trained on")
     parser.add_argument("--work", type=Path, default=REPOSITORY / "runs" / "bench", help="what is reused")
+    parser.add_argument("--alone", type=int, default=0, help="pieces of each kind by itself")
     parser.add_argument("--seed", type=int, default=0, help="of the first prompt; prompt i gets seed + i")
     parser.add_argument("--json", type=Path, help="also write the JSON document to this file")
     return parser.parse_args()
@@ -103,6 +106,28 @@ def score(
     return {**found, "in_order": share, "sequences": count}
 
 
+def alone(model: AudioGen, ears: instruments.Classifier, count: int, seed: int) -> dict[str, Any]:
+    """Return how often each kind that the model is told is heard where it is asked for by itself, in one of its ways to
+    be said, and how many others are heard in a piece."""
+    kinds = model.sound_kinds
+    if kinds is None:
+        raise SystemExit(f"model {model.name!r} is told no kinds of sound")
+    asked = [(kind, ways[number % len(ways)]) for number in range(count) for kind, others in kinds.ways.items()
+             for ways in [(kind, *others)]]  # fmt: skip
+    wanted = [clips.Example(np.zeros(0, np.float32), way, instruments=(kind,)) for kind, way in asked]
+    heard = [set(found) for found in ears.heard(generate(model, wanted, seed)[0])]
+    right = {kind: 0 for kind in kinds.ways}
+    for (kind, _), found in zip(asked, heard, strict=True):
+        right[kind] += kind in found
+    alarms = sum(len(found - {kind}) for (kind, _), found in zip(asked, heard, strict=True))
+    return {
+        "pieces": len(asked),
+        "recall": sum(right.values()) / len(asked),
+        "false_alarms_per_clip": alarms / len(asked),
+        "kinds": {kind: times / count for kind, times in sorted(right.items(), key=lambda one: -one[1])},
+    }
+
+
 def shown(rows: dict[str, dict[str, Any]], console: Console) -> None:
     count = next(iter(rows.values()))["clips"]
     table = Table(
@@ -151,7 +176,11 @@ def main() -> None:
     }
     shown(rows, console)
     show_kinds({name: row for name, row in rows.items() if "chance" not in name}, console)
-    document = json.dumps({"model": options.model, "seconds": round(seconds, 1), "rows": rows})
+    found: dict[str, Any] = {"model": options.model, "seconds": round(seconds, 1), "rows": rows}
+    if options.alone:
+        found["alone"] = alone(model, ears, options.alone, options.seed)
+        console.print({name: value for name, value in found["alone"].items() if name != "pieces"})
+    document = json.dumps(found)
     if options.json is not None:
         options.json.write_text(document + "\n", encoding="utf-8")
     print(document)
