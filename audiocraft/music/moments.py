@@ -35,7 +35,7 @@ _MARK = re.compile("[\ue000-\uf8ff]")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing that a text says of when, in seconds; None where it does not say it.
+    """A moment is what a text says of one time that something is heard, in seconds; None is what it leaves open.
 
     Args:
         start, end: counted from the beginning of the piece.

@@ -49,8 +49,8 @@ class _AtOnce:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What is heard before what comes next; `starts` and `ends` where the text says so of all of it, `joins` where what
-    was heard before goes on."""
+    """A step is heard before the next one; `starts` and `ends` are known where the text says so of all of it, and it
+    `joins` where what was heard before goes on."""
 
     parts: tuple[_AtOnce, ...]
     starts: float | None = None
@@ -82,7 +82,7 @@ def _known(times: Iterable[float | None]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class SceneReading:
-    """What was read out of a text.
+    """A reading is what the rules make of a text.
 
     Args:
         scene: None where the text names none of the kinds, or none within the piece.
@@ -268,12 +268,15 @@ def _slots(steps: Sequence[_Step], start: float, until: float) -> list[tuple[flo
 
 def _shared(steps: Sequence[_Step], begin: float, end: float) -> list[tuple[float, float]]:
     """Divide a time among steps that say how long they are, or when the first ends, and evenly among the others."""
-    if steps[0].ends is not None and len(steps) > 1 and begin < steps[0].ends < end:
-        return [(begin, steps[0].ends), *_shared(steps[1:], steps[0].ends, end)]
-    lengths = [step.length for step in steps]
+    slots: list[tuple[float, float]] = []
+    for step in steps[:-1]:
+        if step.ends is None or not begin < step.ends < end:
+            break
+        slots.append((begin, step.ends))
+        begin = step.ends
+    lengths = [step.length for step in steps[len(slots) :]]
     free = end - begin - sum(length or 0.0 for length in lengths)
     share = max(0.0, free) / max(1, lengths.count(None))
-    slots = []
     for length in lengths:
         until = min(end, begin + (share if length is None else length))
         slots.append((begin, until))
@@ -326,7 +329,8 @@ def _at_times(
             span for moment in part.moments for span in _spans(moment, kind in kinds.lasting, slot, piece)
         ]
         starts = sorted(start for start, *_ in spans)
-        for start, end, filled in spans:
+        # Two statements may mean one time ("every 2 s, every 3 s"), which is heard once.
+        for start, end, filled in {span[0]: span for span in reversed(spans)}.values():
             until = min(end, next((other for other in starts if other > start), end))
             if until - start >= FAINTEST_S:
                 events.append(kinds.event(kind, start, until, rng, filled=filled))

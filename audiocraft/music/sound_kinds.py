@@ -26,7 +26,7 @@ _PAUSE_S = (0.2, 0.8)  # between two rhythms in one
 
 @dataclass(frozen=True, slots=True)
 class SoundKinds:
-    """The kinds of sound that a model is told frame by frame, and how people call them.
+    """This record names the kinds of sound that a model is told frame by frame, and how people call them.
 
     Args:
         ways: kind -> other ways to say it.

@@ -133,6 +133,7 @@ def test_lengths_begin_with_their_step(kinds: SoundKinds) -> None:
         ("a dog at 2 s and 5 s", "dog 2-5, 5-10 s"),
         ("a dog at 2, 5 and 8 s, rain", "rain; dog 2-5, 5-8, 8-10 s"),
         ("a bell every 3 seconds", "bell 0-3, 3-6, 6-9, 9-10 s"),
+        ("a bell every 4 s, every 6 s", "bell 0-4, 4-6, 6-8, 8-10 s"),
         ("a dog every 2 s until 6 s, rain", "dog 0-2, 2-4, 4-6 s; rain"),
         ("a door at 6 s, then a dog", "door 6-8 s, dog 8.1-10 s"),
         ("rain, then thunder at 8 s", "rain 0.1-8 s, thunder 8-10 s"),
@@ -194,7 +195,14 @@ def test_instruments_are_said_whole() -> None:
 
 
 def test_texts_that_say_many_times_are_read_at_once(kinds: SoundKinds) -> None:
-    for text in ("a dog at " + "1, " * 1300 + "2", "1,1" * 1300, "at 1 s and " * 370, "from 1 to " * 400):
+    ends = " then ".join(f"a dog until {number / 300:.3f} s" for number in range(1, 2900))
+    for text in (
+        ends,
+        "a dog at " + "1, " * 1300 + "2",
+        "1,1" * 1300,
+        "at 1 s and " * 370,
+        "from 1 to " * 400,
+    ):
         start = time.process_time()
         make_scene(text, kinds, duration=10, seed=1)
         without_times(text)
