@@ -256,7 +256,7 @@ class ConditioningAttributes:
     """All that one row of a batch is conditioned on, by kind and then by attribute name.
 
     Args:
-        negative: texts that guidance leads away from, by the name of the text attribute (ours).
+        negative, negative_symbolic: what guidance leads away from, by the name of the attribute (ours).
     """
 
     text: dict[str, TextCondition] = field(default_factory=dict)
@@ -264,6 +264,7 @@ class ConditioningAttributes:
     joint_embed: dict[str, JointEmbedCondition] = field(default_factory=dict)
     symbolic: dict[str, SymbolicCondition] = field(default_factory=dict)
     negative: dict[str, TextCondition] = field(default_factory=dict)
+    negative_symbolic: dict[str, SymbolicCondition] = field(default_factory=dict)
 
     def __getitem__(self, item: str) -> dict[str, Any]:
         if item not in _KINDS:

@@ -1,5 +1,5 @@
-"""What .acx files promise, measured: how much entropy coding saves on held-out audio, seeks, random and damaged files.
-The last line is JSON.
+"""What .acx files promise, measured: how much entropy coding saves on held-out audio, seeks, random and damaged files;
+and, asked for with `--parts onnx`, that a codec's ONNX files say the same. The last line is JSON.
 
     python benchmarks/codec_files.py --clips corpus/music/heldout --seeks 1000 --files 500 --damaged 400
 """
@@ -219,6 +219,40 @@ def damage(known: KnownCodec, content: bytes, count: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def portable(name: str, clips: Path, folder: Path) -> dict[str, Any]:
+    """Frames of held-out audio that onnxruntime gives the same codes, and how far its audio is from ours."""
+    import onnxruntime
+
+    from audiocraft.models.onnx_export import export_codec
+
+    codec = KnownCodec.load(name).codec
+    exported = export_codec(name, folder / "onnx")
+    encoder, decoder = (
+        onnxruntime.InferenceSession(exported / f"{part}.onnx") for part in ("encoder", "decoder")
+    )
+    hop = round(codec.sample_rate / codec.frame_rate)
+    frames, same, furthest = 0, 0, 0.0
+    for clip in sorted(clips.rglob("*.wav")):
+        samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
+        if rate != codec.sample_rate:
+            raise SystemExit(f"{clip} is at {rate} Hz; {name} takes {codec.sample_rate}")
+        wav = torch.from_numpy(samples[: len(samples) // hop * hop].mean(axis=1))
+        wav = wav.expand(1, codec.channels, -1).contiguous()
+        with torch.inference_mode():
+            codes = codec.encode(wav)[0]
+            audio = codec.decode(codes)
+        (found,) = encoder.run(None, {"audio": wav.numpy()})
+        (made,) = decoder.run(None, {"codes": codes.numpy()})
+        frames += codes.shape[-1]
+        same += int((found == codes.numpy()).all(axis=1).sum())
+        furthest = max(furthest, float(np.abs(made - audio.numpy()).max()))
+    return {
+        "onnx_frames": frames,
+        "onnx_frames_equal_percent": 100 * same / frames,
+        "onnx_audio_differs": furthest,
+    }
+
+
 def main() -> None:
     options = arguments()
     known = KnownCodec.load(options.model)
@@ -230,6 +264,7 @@ def main() -> None:
             "seeks": lambda: seeks(known, options.clips, folder, options),
             "random": lambda: random_files(known, folder, options.files),
             "damage": lambda: damage(known, damageable(known, options.clips, folder), options.damaged),
+            "onnx": lambda: portable(options.model, options.clips, folder),
         }.items():
             if what not in options.parts:
                 continue
@@ -237,7 +272,7 @@ def main() -> None:
             print(f"{what} done", file=sys.stderr)
     found["resident_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     for key, value in found.items():
-        print(f"{key:32s} {value:.4f}" if isinstance(value, float) else f"{key:32s} {value}")
+        print(f"{key:32s} {value:.6g}" if isinstance(value, float) else f"{key:32s} {value}")
     print(json.dumps(found))
 
 

@@ -28,7 +28,12 @@ for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
 # %%
 from audiocraft.music.scenes import make_scene, scene_line
 
-for prompt in [*prompts, "an ambulance after a storm", "rain, a bell every 2 s", "Regen bis 2 s, dann Donner"]:
+for prompt in [
+    *prompts,
+    "an ambulance after a storm",
+    "rain, a bell every 2 s",
+    "Regen bis 2 s, dann Donner",
+]:
     print(f"{prompt}: {scene_line(make_scene(prompt, model.sound_kinds, duration=5, seed=5))}")
 
 # %% [markdown]

@@ -52,14 +52,18 @@ def open_encoder(
     *,
     total_samples: int | None = None,
     tags: Mapping[str, str] | None = None,
+    true_peak: float | None = None,
 ) -> AudioEncoder:
     """Return an encoder for finished audio at `sample_rate`; Opus and MP3 change to a rate they know by themselves.
 
     Args:
         total_samples: how long the audio will be where that is known: headers then say it.
         tags: title, artist, comment and software, stored in formats that have a place for them.
+        true_peak: the highest of the whole in dB below full scale, where that is known: the audio stays as loud as it
+            is as far as its peaks allow. Else it is turned down by the headroom of the format.
     """
     form = stream_format(format)
+    form = form if true_peak is None else form.fitted(true_peak)
     if sample_rate <= 0:
         raise InvalidInput(f"sample rate must be positive, got {sample_rate}", field="sample_rate")
     if channels < 1 or (channels > MAX_ENCODED_CHANNELS and not form.lossless):

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audiocraft.audio.faults import SILENT_DB, STUCK_S, StandstillMeter
-from audiocraft.audio.formats import AudioFormat
+from audiocraft.audio.formats import CEILING, AudioFormat
 from audiocraft.audio.loudness import interpolator
 from audiocraft.config.limits import FADE, MAX_FADE
 from audiocraft.errors import ConfigError, InvalidInput
@@ -45,7 +45,7 @@ class Finish:
             then what opens it; None: nothing is.
     """
 
-    ceiling: float = -1.0
+    ceiling: float = CEILING
     fade: float = FADE
     watermark: str | None = None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audiocraft.errors import InvalidInput
 
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+CEILING = -1.0
+"""The highest true peak of finished audio in dB below full scale, unless something else is asked for."""
 # Constant bit rates of MP3 in kb/s: a file that is kept gets the best there is, a stream what any connection carries.
 MP3_KBPS: Mapping[str, int] = {"file": 320, "stream": 160}
 
@@ -28,6 +30,7 @@ class AudioFormat:
         coded: whether it holds codes of a neural codec: `audiocraft.codec` reads and writes it.
         rates: the sample rates in Hz that it can hold; empty for any.
         headroom: decibels by which finished audio is turned down first, since coding adds up to as much to its peaks.
+        lost: decibels that its encoder takes from the level of all audio.
         fade: seconds that an end fades at least, where it does: coding spreads some of what is before into it.
     """
 
@@ -43,12 +46,19 @@ class AudioFormat:
     coded: bool = False
     rates: tuple[int, ...] = ()
     headroom: float = 0.0
+    lost: float = 0.0
     fade: float = 0.0
 
     @property
     def gain(self) -> float:
         """What finished audio is multiplied by before it is encoded."""
         return float(10 ** (-self.headroom / 20))
+
+    def fitted(self, true_peak: float) -> AudioFormat:
+        """Return the same for one piece whose highest true peak is known, in dB below full scale: it is turned down no
+        further than its peaks ask for, so that it stays as loud as it was where they leave the room."""
+        room = CEILING - true_peak - self.headroom
+        return replace(self, headroom=min(self.headroom, -min(self.lost, room)))
 
 
 _ALL = (
@@ -57,7 +67,10 @@ _ALL = (
     AudioFormat(
         "ogg", "audio/ogg", "ogg", False, "Vorbis in Ogg", "OGG", "VORBIS", in_streams=False, headroom=3.0, fade=0.04
     ),
-    AudioFormat("mp3", "audio/mpeg", "mp3", False, "MP3", "MP3", "MPEG_LAYER_III", rates=MP3_RATES, headroom=0.5),
+    AudioFormat(
+        "mp3", "audio/mpeg", "mp3", False, "MP3", "MP3", "MPEG_LAYER_III", rates=MP3_RATES, headroom=0.5,
+        lost=0.44,
+    ),
     AudioFormat("opus", "audio/ogg", "opus", False, "Opus in Ogg", "OGG", "OPUS", rates=OPUS_RATES, headroom=2.5),
     AudioFormat("pcm", "audio/pcm", "pcm", True, "raw samples, 16 bit little endian", in_files=False),
     AudioFormat("f32", "audio/x-f32le", "f32", True, "raw samples, 32 bit float little endian", in_files=False),

@@ -27,6 +27,7 @@ class AudioWriter:
         format: wav, flac, ogg, opus or mp3.
         seconds: how long the audio will be.
         tags: title, artist, comment and software.
+        headroom: leave the room above the peaks that the format needs; False writes audio as loud as it is.
     """
 
     def __init__(
@@ -38,14 +39,16 @@ class AudioWriter:
         format: str,
         seconds: float,
         tags: Mapping[str, str] | None = None,
+        headroom: bool = True,
     ) -> None:
         form = file_format(format)
+        self._gain = form.gain if headroom else 1.0
         kbps = MP3_KBPS["file"] if format == "mp3" else None
         self._file = SoundFileWriter(path, form, sample_rate, channels, kbps=kbps, seconds=seconds, tags=tags)
 
     def write(self, audio: Tensor) -> None:
         """Write the next samples [C, n]."""
-        self._file.write(as_samples(audio * self._file.form.gain))
+        self._file.write(as_samples(audio * self._gain))
 
     def __enter__(self) -> AudioWriter:
         return self

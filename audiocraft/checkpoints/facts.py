@@ -223,6 +223,12 @@ def vocabularies_of(models: Iterable[ModelFacts]) -> dict[str, Vocabulary | None
     return {facts.name: facts.vocabulary for facts in usual}
 
 
+def bundled_facts() -> tuple[ModelFacts, ...]:
+    """Return what is known of every bundled model."""
+    found = (find_facts(name) for name in sources.bundled())
+    return tuple(facts for facts in found if facts is not None)
+
+
 def vocabulary_called(name: str | Path) -> Vocabulary | None:
     """Return the words that the model called `name` was taught; None where it was taught with any text."""
     facts = find_facts(name)

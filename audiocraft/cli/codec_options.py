@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiocraft.cli.completion import models as models_beginning
+from audiocraft.cli.named_folder import NamedFolder
 from audiocraft.cli.targets import unnamed
 from audiocraft.errors import InvalidInput
 
@@ -27,7 +28,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        metavar="FILE",
+        metavar="FILE|DIR",
         help="Where it goes; - is standard output; default: beside the source.",
     ),
 ]
@@ -176,7 +177,7 @@ def target_of(source: Path, output: Path | None, suffix: str, *others: Path | No
         check_is_file(source, batch=suffix == ".acx")
     if output is None:
         target = STDIO if source == STDIO else unnamed(source.with_suffix(suffix))
-    elif not output.is_dir():
+    elif not (isinstance(output, NamedFolder) or output.is_dir()):
         target = output
     elif source == STDIO:
         raise InvalidInput(

@@ -226,6 +226,39 @@ def extend(
 
 
 @app.command(
+    epilog="Examples:\n\naudiocraft edit end song.wav\n\naudiocraft edit end song.wav --ending fade --bars 4"
+)
+def end(
+    file: File,
+    prompt: Words = None,
+    ending: options.Ending = "ring",
+    bars: Annotated[int, typer.Option(help="Bars in which it comes to rest.")] = 2,
+    seed: Seed = 0,
+    tempo: Tempo = None,
+    model: options.PlanModel = "musicgen-nano",
+    output: Output = None,
+    as_json: options.Document = False,
+    quiet: options.Silent = False,
+) -> None:
+    """Let a piece come to rest: bars behind its last one that end on its tonic."""
+    from dataclasses import replace
+    from typing import get_args
+
+    from audiocraft.config.limits import EndingKind
+    from audiocraft.workflows.editing.regions import extend_after
+
+    if ending not in get_args(EndingKind):
+        raise InvalidInput(
+            f"ending {ending!r} is not one of {', '.join(get_args(EndingKind))}", field="ending"
+        )
+    how: Any = ending
+    target = target_of(file, output, "ended")
+    _regional(file, target, prompt, seed, tempo, model, as_json, quiet)(
+        lambda loaded, request, source: extend_after(loaded, replace(request, ending=how), source, bars)
+    )
+
+
+@app.command(
     epilog='Examples:\n\naudiocraft edit restyle song.wav "house with synth bass and drums"\n\n'
     'audiocraft edit restyle song.wav "string quartet" --plan corrected.txt\n\n'
     'audiocraft edit restyle song.wav "flute and piano" -m jasco-nano'

@@ -9,6 +9,7 @@ import typer
 
 from audiocraft.cli import options
 from audiocraft.cli.bar import Bar
+from audiocraft.cli.named_folder import NamedFolder
 from audiocraft.cli.output import document, is_terminal, note, result
 from audiocraft.cli.targets import unnamed
 from audiocraft.cli.words import recordable
@@ -55,7 +56,7 @@ def enhance(
     settings = DiffusionSettings(steps=steps, solver=solver, seed=seed)  # type: ignore[arg-type]
     target = recordable(output, "output") or unnamed(file.with_name(f"{file.stem}-enhanced.wav"))
     form = target.suffix.lstrip(".") or "wav"
-    if target.is_dir():
+    if isinstance(target, NamedFolder) or target.is_dir():
         raise InvalidInput(f"{target} is a folder; name a new file", field="output")
     check_apart([target, target.with_suffix(f".{form}")], [file])
     wav, rate = audio_read(file)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,13 +14,23 @@ import typer
 
 from audiocraft.cli.grouped import grouped
 from audiocraft.cli.output import INTERRUPTED, note, result
-from audiocraft.errors import InvalidInput
+from audiocraft.errors import ConfigError, InvalidInput, TrainingError
 from audiocraft.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from audiocraft.data.recordings import Recordings
     from audiocraft.workflows.finetune import Base, Method, Prepared, Settings
 
+# What the options and settings of a run are called here.
+_OPTIONS = {
+    "--folder": "--run",
+    "dataset.segment_duration": "--crop",
+    "dataset.batch_size": "--batch-size",
+    "optim.max_steps": "--steps",
+    "optim.lr": "--lr",
+}
+# Settings that follow from others here, and advice that is not for this command.
+_NOT_HERE = re.compile(r"; dataset\.valid\.batch_size [^;.]*| \(continue_from=.* takes over the weights\)")
 _MODELS = "models.txt"  # in a run's folder: where its models were written
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -126,13 +139,16 @@ def finetune(
         )
         return
     _refuse_other(target, place)
+    _refuse_fewer_steps(place, settings.steps)
     cost.check()
     prepared = _prepared(recordings, place / "data", start, caption)
     from audiocraft.cli.train import log_to_stderr
     from audiocraft.train import train_configured
 
     log_to_stderr()
-    if not train_configured(config, place):
+    with _own_words():
+        complete = train_configured(config, place)
+    if not complete:
         raise typer.Exit(INTERRUPTED)
     result(str(_finish(place, target, recordings, start, prepared, settings.method)))
 
@@ -172,6 +188,31 @@ def _refuse_other(target: Path, run: Path) -> None:
     """What is there from something else is not written over."""
     if target.exists() and str(target.resolve()) not in _written_by(run):
         raise InvalidInput(f"{target} exists and is not of the run {run}; choose another --out", field="out")
+
+
+def _refuse_fewer_steps(run: Path, steps: int) -> None:
+    """Refuse fewer steps than a run has done: it would end as it is."""
+    from audiocraft.solvers.overview import RunView
+
+    done = RunView.of(run).step
+    if done > steps:
+        raise InvalidInput(
+            f"the run {run} has done {done} steps already, and --steps {steps} asks for fewer: say more than {done} to "
+            "go on, or start another run with --run FOLDER and --out FOLDER",
+            field="steps",
+        )
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Say errors of a run, which name what `audiocraft train` takes, in the options of this command."""
+    try:
+        yield
+    except (ConfigError, TrainingError) as error:
+        text = _NOT_HERE.sub("", str(error))
+        for theirs, ours in _OPTIONS.items():
+            text = text.replace(theirs, ours)
+        raise type(error)(text) from error
 
 
 def _written_by(run: Path) -> list[str]:

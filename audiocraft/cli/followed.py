@@ -83,7 +83,14 @@ class Followed:
             request = replace(request, controls=controls)
         if self.drums is not None:
             request = with_followed(request, self.drums, "drums")
-        return request if self.tune is None else with_followed(request, self.tune, "tune")
+        if self.tune is not None:
+            request = with_followed(request, self.tune, "tune")
+        return request if self.drums is None and self.tune is None else self._heard(request)
+
+    def _heard(self, request: GenerationRequest) -> GenerationRequest:
+        if not self.plans:
+            return request
+        return heard_in(request, *(path for path in (self.drums, self.tune) if path is not None))
 
     def _bars(self, request: GenerationRequest, tempo: float | None) -> tuple[float | None, int]:
         """Return tempo and metre of the bars, which all rows share."""
@@ -107,3 +114,26 @@ class Followed:
 
         drums = () if self.drums is None else (followed_of(self.drums, "drums"),)
         return drums if self.tune is None else (*drums, followed_of(self.tune, "tune"))
+
+
+def heard_in(request: GenerationRequest, *files: Path, melody: bool = False) -> GenerationRequest:
+    """Return `request` in the tempo and key of the files that it follows, where nothing else says them; a note tells.
+
+    Args:
+        melody: whether the tune is that of the reference audio.
+    """
+    from audiocraft.analysis.following import with_heard
+    from audiocraft.cli.output import note
+
+    request, said = with_heard(request, melody=melody)
+    if said is not None:
+        note(f"heard in {', '.join(map(str, files))}: {said}")
+    return request
+
+
+def with_melody(request: GenerationRequest, path: Path, model: str) -> GenerationRequest:
+    """Return `request`, which follows the melody at `path`, in its tempo and key, if the model is told any."""
+    from audiocraft.checkpoints.facts import find_facts
+
+    facts = find_facts(model)
+    return request if facts is None or "plan" not in facts.takes else heard_in(request, path, melody=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from audiocraft.cli.bar import Bar
-from audiocraft.cli.followed import Followed
+from audiocraft.cli.followed import Followed, with_melody
 from audiocraft.cli.generate_options import (
     AudioOptions,
     LayoutOptions,
@@ -31,7 +31,7 @@ from audiocraft.cli.plan import chart_for, with_chart
 from audiocraft.cli.quality import with_effort
 from audiocraft.cli.reports import document, draw, explain_live, report
 from audiocraft.cli.targets import targets
-from audiocraft.cli.understood import Explainer
+from audiocraft.cli.understood import Explainer, model_meant
 from audiocraft.cli.words import as_text, recordable
 from audiocraft.config.limits import PROVENANCE
 from audiocraft.errors import InvalidInput
@@ -54,6 +54,8 @@ _WHOLE_SECONDS = 3600.0
 _EXAMPLES = """Examples:
 
 audiocraft generate "calm piano in A minor, 80 bpm" -d 10 -o out.wav
+
+audiocraft generate "rain, then thunder" -d 5
 
 audiocraft generate "rain on a tin roof" -m audiogen-nano -d 5
 
@@ -102,7 +104,9 @@ def generate(
     if out.stream or out.play or out.output == STDOUT:
         outlets = Outlets.checked(out.output, form=stream_format(out.form), play=out.play)
         _check_report(outlets, out.spectrogram, out.as_json, score.loop)
-    model, said, quiet = piece.model, given(context), out.quiet or out.as_json
+    said, quiet = given(context), out.quiet or out.as_json
+    texts = [*(piece.prompts or ()), *(text for _, text in parse_schedule(score.schedule or ()))]
+    model = model_meant(piece.model, texts, said, quiet=quiet)
     if piece.adapter and (
         audio.recipe is None or audio.keep is not None
     ):  # else the recipe's model gets them
@@ -279,6 +283,8 @@ def _job(
     if audio.reference is not None:
         path, role = audio.reference
         request = with_reference(request, path, role)
+        if role == "melody":
+            request = with_melody(request, Path(path), place.model)
         origin = replace(origin, reference=reference_of(path, role))
     if outlets is None and request.duration > _WHOLE_SECONDS:
         outlets = Outlets()

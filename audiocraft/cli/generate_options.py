@@ -22,7 +22,7 @@ class PieceOptions:
     prompts: options.Prompts = None
     prompts_file: options.PromptsFile = None
     duration: options.Duration = 10.0
-    model: options.Model = "musicgen-nano"
+    model: options.PieceModel = "musicgen-nano"
     adapter: options.Adapter = None
 
 

@@ -121,7 +121,7 @@ def repeated(
     plans = facts is None or not other_model or "plan" in facts.takes
     settings = facts.settings if facts is not None and other_model else None
     known = _for_plans(recipe, facts) if other_model and facts is not None else recipe
-    request, before = varied(known, changes, plans=plans, settings=settings)
+    request, before = varied(known, changes, plans=plans, scenes=not other_model, settings=settings)
     usual = {} if facts is None else {**(facts.settings or {}), "guidance": facts.guidance}
     said = {
         name: (usual.get(name) if value is None else value, changes[name]) for name, value in before.items()

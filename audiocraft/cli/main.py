@@ -12,6 +12,7 @@ from typing import Any
 
 from audiocraft.cli import language
 from audiocraft.cli.language import say
+from audiocraft.cli.named_folder import read_folders
 from audiocraft.cli.output import FAILED, INTERRUPTED, OK, TERMINATED, USAGE, complain, reason_of, result
 from audiocraft.environment import VERSION
 from audiocraft.errors import AudioCraftError, Cancelled, ConfigError, InvalidInput
@@ -154,7 +155,7 @@ def usage() -> str:
 
 def _refuse_no_path(parameter: Any) -> None:
     """Let an argument or an option that takes a path refuse an empty one, as an empty variable of a shell is: for the
-    system it is the current folder."""
+    system it is the current folder. A path that ends in a slash is a folder."""
     if "path" not in parameter.display_type(None).lower():
         return
     read, is_argument = parameter.process_value, parameter.param_type_name == "argument"
@@ -171,7 +172,7 @@ def _refuse_no_path(parameter: Any) -> None:
                 f"{named} is an empty path; name a file or a folder ('.' is the current one)",
                 field=parameter.name,
             )
-        return read(context, value)
+        return read_folders(parameter, said, read(context, value))
 
     parameter.process_value = process_value
 

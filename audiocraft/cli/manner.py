@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from audiocraft.config.settings import PLACES
+from audiocraft.config.settings import PLACES, check_flow
 from audiocraft.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def settings_of(options: Mapping[str, Any], facts: ModelFacts | None) -> dict[st
     said = {name: value for name, value in said.items() if name in PLACES and value is not None}
     if "decoding_steps" in said:
         said["decoding_steps"] = steps_of(said["decoding_steps"])
-    _check_flow(said)
+    check_flow(said, _option_of)
     if "flow_rtol" in said:
         said["flow_atol"] = said["flow_rtol"]
     if facts is not None and facts.settings is not None and "guidance_text" in facts.settings:
@@ -44,23 +44,6 @@ def settings_of(options: Mapping[str, Any], facts: ModelFacts | None) -> dict[st
     if facts is not None:
         facts.check_settings(said, _option_of)
     return said
-
-
-def _check_flow(said: Mapping[str, Any]) -> None:
-    """Refuse what the solver of a flow would not look at."""
-    solver = said.get("flow_solver")
-    if solver == "dopri5" and "flow_steps" in said:
-        raise InvalidInput(
-            f"dopri5 takes as many steps as its tolerance asks, so --flow-steps {said['flow_steps']} says nothing: "
-            "leave it out, or choose --flow-solver midpoint, heun or euler",
-            field="flow_steps",
-        )
-    if "flow_rtol" in said and solver != "dopri5":
-        raise InvalidInput(
-            f"{solver or 'midpoint'} takes equal steps, so --flow-tolerance {said['flow_rtol']:g} says nothing: add "
-            "--flow-solver dopri5, or leave it out",
-            field="flow_rtol",
-        )
 
 
 def _option_of(setting: str) -> str:

@@ -37,6 +37,16 @@ Model = Annotated[
         autocompletion=models_beginning,
     ),
 ]
+PieceModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model of music or of sounds: a name (see `audiocraft models`), a folder or a file. Prompts that name "
+        "sounds alone go to audiogen-nano unless this is given.",
+        autocompletion=models_beginning,
+    ),
+]
 Ask = Annotated[
     list[str] | None,
     typer.Option(

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
 Project = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project file, *.acproj.")]
-Gain = Annotated[float | None, typer.Option("--gain", metavar="DB", help="Louder or softer, in dB.")]
+Gain = Annotated[
+    float | None, typer.Option("--gain", "--gain-db", metavar="DB", help="Louder or softer, in dB.")
+]
 Pan = Annotated[float | None, typer.Option(metavar="-1..1", help="From left, -1, to right, 1.")]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same sound.")]
 
@@ -96,7 +98,7 @@ def new(
     )
     made = replace(made, model=head.model, sound_model=head.sound_model)
     write_song(project, made)
-    _show(made, as_json=as_json)
+    _show(made, as_json=as_json, explained=True)
 
 
 @app.command(epilog="Example:\n\naudiocraft song show tune.acproj")
@@ -148,7 +150,7 @@ def set_section(
         raise InvalidInput("nothing to change: give --prompt, --bars or another option", field="section")
     changed = read_song(project).changed(section, **given)
     write_song(project, changed)
-    _show(changed, as_json=as_json)
+    _show(changed, as_json=as_json, explained=True)
 
 
 @app.command(
@@ -183,7 +185,7 @@ def effect(
     before = read_song(project)
     changed = replace(before, effects=(*before.effects, added))
     write_song(project, changed)
-    _show(changed, as_json=as_json)
+    _show(changed, as_json=as_json, explained=True)
 
 
 @app.command(
@@ -214,18 +216,22 @@ def make(
     report: options.ReportOptions,
 ) -> None:
     """Make a song: what is there is kept, what changed is made, and all is mixed and mastered."""
+    from audiocraft.cli.understood import understood_of_song
     from audiocraft.workflows.studio.distribution import ReleaseSettings, formats_of
     from audiocraft.workflows.studio.project import read_song
     from audiocraft.workflows.studio.song import MusicProductionPipeline
 
     project_song = read_song(project)
-    place, name, wanted = _targets(project, recordable(output, "output"), formats, folder)
+    place, name, wanted = release_at(project, recordable(output, "output"), formats, folder)
     settings = ReleaseSettings(
         formats=formats_of(wanted),
         name=name,
         title=project_song.title or project.stem,
         cover=None if cover is None else _picture(cover),
     )
+    if not report.only_results:
+        for remark in understood_of_song(project_song)[1]:
+            note(remark)
     pipeline = MusicProductionPipeline(device=device)
     with Bar(1, quiet=report.only_results) as bar:
         rendered = pipeline.render(project, progress=told(bar))
@@ -282,14 +288,18 @@ def _transition(said: str | None) -> str | None:
     return said
 
 
-def _targets(
+def release_at(
     project: Path, output: Path | None, formats: str | None, folder: Path | None
 ) -> tuple[Path, str, str]:
-    """(folder, name, formats) of the files."""
+    """Return folder, name and formats of a release; where nobody named its place, it takes no other file's."""
     if formats is not None:
         if output is not None:
             raise InvalidInput("give --output for one file, or --formats with --folder", field="formats")
-        return folder or project.parent, project.stem, formats
+        return (
+            folder or project.parent,
+            _free_name(project, formats) if folder is None else project.stem,
+            formats,
+        )
     if folder is not None:
         raise InvalidInput("--folder is where --formats go; name one file with --output", field="folder")
     target = output or unnamed(project.with_suffix(".wav"))
@@ -298,6 +308,16 @@ def _targets(
             f"cannot tell the format from {str(target)!r}; end it in .flac or .mp3", field="output"
         )
     return target.parent, target.stem, target.suffix.lstrip(".")
+
+
+def _free_name(project: Path, formats: str) -> str:
+    """Return the name of files beside a project, in all formats, that takes no other file's place."""
+    from audiocraft.workflows.studio.distribution import formats_of
+
+    name, number = project.stem, 2
+    while any(project.with_name(f"{name}.{form}").exists() for form in formats_of(formats)):
+        name, number = f"{project.stem}-{number}", number + 1
+    return name
 
 
 def _picture(path: Path) -> bytes:
@@ -316,12 +336,18 @@ def _write_stems(sections: Mapping[str, Any], rate: int, folder: Path) -> None:
         audio_write(path, levelled(audio, rate), rate, strategy="none", add_suffix=False)
 
 
-def _show(made: Song, *, as_json: bool) -> None:
+def _show(made: Song, *, as_json: bool, explained: bool = False) -> None:
+    """Print a song; `explained` also says what of its words does not count."""
+    from audiocraft.cli.understood import understood_of_song
     from audiocraft.config.decode import encode
 
+    understood, remarks = understood_of_song(made) if explained else (None, ())
     if as_json:
-        document({**encode(made), "seconds": round(made.seconds, 3)})
+        told = {} if understood is None else {"understood": understood.to_dict()}
+        document({**encode(made), "seconds": round(made.seconds, 3), **told})
         return
+    for remark in remarks:
+        note(remark)
     metre = f"{made.beats_per_bar}/4"
     result(
         f"{made.title or 'song'}  {made.seconds:.1f} s  {made.tempo:g} bpm  {made.key}  {metre}  seed {made.seed}"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from audiocraft.cli.named_folder import NamedFolder
 from audiocraft.errors import InvalidInput
 
 
@@ -13,7 +14,8 @@ def targets(prompts: Sequence[str], output: Path | None) -> tuple[Path, ...]:
     """Return one path per prompt: as given, numbered, or named after the prompt inside a folder."""
     from audiocraft.workflows.render import check_target
 
-    if output is not None and not output.is_dir() and _is_unfinished(output.name):
+    named = isinstance(output, NamedFolder)
+    if output is not None and not named and not output.is_dir() and _is_unfinished(output.name):
         raise InvalidInput(
             f"{str(output)!r} is a suffix without a name, or a name without a suffix; write one like out.wav",
             field="output",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiocraft.cli import options
+from audiocraft.cli.named_folder import NamedFolder
 from audiocraft.cli.output import USAGE, about, complain, document, result
 from audiocraft.errors import InvalidInput
 
@@ -68,6 +69,8 @@ def embed(
     )
     from audiocraft.utils.files import check_apart
 
+    if isinstance(output, NamedFolder):
+        raise InvalidInput(f"{output} is a folder; name a new file", field="output")
     form = output.suffix.lstrip(".").lower() or "wav"
     check_apart([output, output.with_suffix(f".{form}")], [file])
     network = _loaded(model)

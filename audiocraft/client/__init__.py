@@ -142,7 +142,8 @@ class Client(StudioCalls):
         key = options.get("idempotency_key") or f"{random.SystemRandom().getrandbits(128):032x}"
         given = {name: value for name, value in options.items() if name != "idempotency_key"}
         body = {
-            "kind": kind,
+            # Music is what a model makes by default, and one that makes sounds makes those.
+            **({} if kind == "music" else {"kind": kind}),
             "prompt": prompt,
             **{name: value for name, value in given.items() if value is not None},
         }

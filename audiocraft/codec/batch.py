@@ -175,10 +175,11 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 def _begin(settings: EncodeSettings) -> None:
     global _settings
-    signal.signal(signal.SIGTERM, _leave)
     torch.set_num_threads(1)
     assert isinstance(settings.codec, str | Path)
     _settings = replace(settings, codec=KnownCodec.load(settings.codec))
+    # Only now: before, nothing is half written, and the pool prints what ends it.
+    signal.signal(signal.SIGTERM, _leave)
 
 
 def _encode_in_worker(source: Path, target: Path) -> FolderOutcome:

@@ -25,6 +25,7 @@ class EmbedderConfig:
         instruments, sounds, styles, moods: the words of its heads.
         thresholds: of those instruments and sounds that it tells well enough to be asked about, the probability from
             which one counts as heard.
+        untold: words that it also hears in what a codec's model makes without them, so that nothing counts them.
     """
 
     sample_rate: Count = 24000
@@ -40,15 +41,20 @@ class EmbedderConfig:
     styles: tuple[str, ...] = ()
     moods: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    untold: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.hop <= self.window:
             raise ConfigError(
                 f"hop {self.hop:g} s must be positive and at most the window, {self.window:g} s"
             )
-        unknown = sorted(set(self.thresholds) - {*self.instruments, *self.sounds})
-        if unknown:
-            raise ConfigError(f"thresholds: {', '.join(unknown)} is neither an instrument nor a sound here")
+        for name, words in (("thresholds", self.thresholds), ("untold", self.untold)):
+            unknown = sorted(set(words) - {*self.instruments, *self.sounds})
+            if unknown:
+                raise ConfigError(f"{name}: {', '.join(unknown)} is neither an instrument nor a sound here")
+        both = sorted(set(self.thresholds) & set(self.untold))
+        if both:
+            raise ConfigError(f"{', '.join(both)} cannot have a threshold and be untold")
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> EmbedderConfig:

@@ -3,8 +3,10 @@ models do where nobody says, by families. Nothing here needs torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from audiocraft.errors import InvalidInput
 
 PLACES: Mapping[str, tuple[str, str]] = {
     "temperature": ("sampling", "temperature"),
@@ -51,6 +53,29 @@ def placed(said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             record, field = PLACES[name]
             found.setdefault(record, {})[field] = value
     return found
+
+
+def check_flow(said: Mapping[str, Any], called: Callable[[str], str] = str) -> None:
+    """Refuse what the solver of a flow would not look at.
+
+    Args:
+        said: settings by their names; those that nobody gave are missing.
+        called: what people call a setting.
+    """
+    solver = said.get("flow_solver")
+    if solver == "dopri5" and "flow_steps" in said:
+        raise InvalidInput(
+            f"dopri5 takes as many steps as its tolerance asks, so {called('flow_steps')} {said['flow_steps']} says "
+            f"nothing: leave it out, or choose {called('flow_solver')} midpoint, heun or euler",
+            field="flow_steps",
+        )
+    for name in ("flow_rtol", "flow_atol"):
+        if name in said and solver != "dopri5":
+            raise InvalidInput(
+                f"{solver or FLOWS['flow_solver']} takes equal steps, so {called(name)} {said[name]:g} says nothing: "
+                f"add {called('flow_solver')} dopri5, or leave it out",
+                field=name,
+            )
 
 
 def name_of(field: str | None) -> str | None:

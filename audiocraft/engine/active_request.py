@@ -166,6 +166,7 @@ class ActiveRequest:
             sample_rate=self._prepared.decoder.sample_rate,
             seeds=self._prepared.seeds,
             plans=self._prepared.plans,
+            scenes=self._prepared.scenes,
             timings={
                 "waited": self.admitted - self.ticket.submitted,
                 "codes": self._complete - self.admitted,

@@ -9,10 +9,12 @@ from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS, MAX_SEED
 from audiocraft.errors import InvalidInput
+from audiocraft.types import Scene
 
 MAX_DURATION = 86400.0
 """Seconds. What comes back whole is limited by memory long before; streams are not."""
@@ -27,6 +29,12 @@ def check_number(value: object, name: str, place: str) -> None:
 def check_whole(value: object, name: str, place: str) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InvalidInput(f"{name} must be a whole number, got {value!r}", field=place)
+
+
+def check_switch(value: object, name: str) -> None:
+    """Refuse what is neither on nor off, such as "no", which Python takes for on."""
+    if not isinstance(value, bool | np.bool_) and not (isinstance(value, numbers.Real) and value in (0, 1)):
+        raise InvalidInput(f"{name} must be True or False, got {value!r}", field=name)
 
 
 def check_prompt(prompt: str | None) -> None:
@@ -110,3 +118,41 @@ def checked_schedule(schedule: Any, duration: float) -> tuple[tuple[float, str],
 def check_rows(values: Tensor | tuple[object, ...], rows: int, name: str) -> None:
     if len(values) != rows:
         raise InvalidInput(f"{name} has {len(values)} entries for {rows} prompts", field=name)
+
+
+def checked_adapters(adapters: Any) -> tuple[tuple[str, float], ...]:
+    """Return adapters as pairs of a file and how strongly it counts, a finite number."""
+    try:
+        pairs = [(str(path), weight) for path, weight in adapters]
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"adapters must be pairs of a file and its weight, got {adapters!r}", field="adapters"
+        ) from error
+    for path, weight in pairs:
+        check_number(weight, f"the weight of the adapter {path}", "adapters")
+        if not math.isfinite(weight):
+            raise InvalidInput(
+                f"the weight of the adapter {path} must be finite, got {weight}", field="adapters"
+            )
+    return tuple((path, float(weight)) for path, weight in pairs)
+
+
+def checked_scenes(scenes: Any, rows: int, duration: float) -> tuple[Scene | None, ...]:
+    """Return scenes, one or None for each row, that begin with a piece of `duration` seconds and fit into it."""
+    found = entries_of(scenes, "scenes")
+    check_rows(found, rows, "scenes")
+    for scene in found:
+        if scene is None:
+            continue
+        check_record(scene, Scene, "scenes")
+        if scene.start != 0:
+            raise InvalidInput(
+                f"a scene begins with its piece, at 0 s, and not at {scene.start:g} s", field="scenes"
+            )
+        for event in scene.events:
+            if event.start < 0 or event.end > duration + 1e-6:
+                raise InvalidInput(
+                    f"{event.kind!r} from {event.start:g} to {event.end:g} s is not inside the piece of {duration:g} s",
+                    field="scenes",
+                )
+    return found

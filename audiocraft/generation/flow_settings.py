@@ -44,6 +44,12 @@ class FlowSettings:
             raise InvalidInput(
                 f"flow steps must lie between 1 and {MOST_FLOW_STEPS}, got {self.steps}", field="flow.steps"
             )
+        if self.solver == "dopri5" and self.steps is not None:
+            raise InvalidInput(
+                f"dopri5 takes as many steps as its tolerances ask, so {self.steps} steps say nothing: leave them out, "
+                "or choose another solver",
+                field="flow.steps",
+            )
         for name, value in (("rtol", self.rtol), ("atol", self.atol)):
             check_number(value, f"flow {name}", f"flow.{name}")
             if not FINEST <= value <= 1:

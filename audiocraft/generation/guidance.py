@@ -139,10 +139,12 @@ def branches_of(attributes: RowAttributes, guidance: Guidance, *, hears: bool) -
 
 
 def opposite(attributes: RowAttributes) -> list[ConditioningAttributes]:
-    """Say what guidance leads away from: no condition at all, or the text of a row's `negative`."""
+    """Say what guidance leads away from: no condition at all, or what a row has in `negative` and
+    `negative_symbolic`."""
     rows = unconditional(list(attributes))
     for row in rows:
         row.text = {name: row.negative.get(name) for name in row.text}
+        row.symbolic |= row.negative_symbolic
     return rows
 
 

@@ -10,7 +10,7 @@ from audiocraft.generation.request import GenerationRequest
 from audiocraft.music.looping import bar_of, bars_in, led_in, whole_bars
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.music.timed_chords import plan_around
-from audiocraft.types import ScorePlan
+from audiocraft.types import Scene, SceneEvent, ScorePlan
 
 _SAME_S = 1e-6
 
@@ -88,10 +88,30 @@ def with_lead(request: GenerationRequest) -> tuple[GenerationRequest, float]:
     longer = replace(
         request,
         plans=tuple(led_in(plan, lead) for plan in plans),
+        scenes=request.scenes
+        and tuple(_led_scene(scene, lead, request.duration) for scene in request.scenes),
         duration=request.duration + lead,
         loop=False,
     )
     return longer, lead
+
+
+def _led_scene(scene: Scene | None, lead: float, duration: float) -> Scene | None:
+    """Return the scene of a loop of `duration` seconds with its last `lead` seconds in front of it."""
+    if scene is None:
+        return None
+    events = []
+    for event in scene.events:
+        for shift in (lead - duration, lead):
+            start, end = max(0.0, event.start + shift), min(event.end + shift, duration + lead)
+            bursts = tuple(
+                (max(start, begin + shift), min(until + shift, end))
+                for begin, until in event.bursts
+                if begin + shift < end and until + shift > start
+            )
+            if start < end and (bursts or not event.bursts):
+                events.append(SceneEvent(kind=event.kind, start=start, end=end, bursts=bursts))
+    return Scene(events=tuple(events), duration=duration + lead)
 
 
 def _known(plan: ScorePlan | None) -> ScorePlan:

@@ -23,6 +23,8 @@ from audiocraft.generation.checks import (
     check_record,
     check_rows,
     check_whole,
+    checked_adapters,
+    checked_scenes,
     checked_schedule,
     checked_seeds,
     entries_of,
@@ -30,7 +32,7 @@ from audiocraft.generation.checks import (
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.flow_settings import FlowSettings
 from audiocraft.music.planning import ScoreSettings
-from audiocraft.types import ScorePlan, StyleSettings
+from audiocraft.types import Scene, ScorePlan, StyleSettings
 
 MOST_GUIDANCE = 1e30
 """Beyond it, float32 has no room for the logits that come of it."""
@@ -270,6 +272,8 @@ class GenerationRequest:
         masked: how such models go about it.
         score: tempo, key and chords of all rows, for models that take plans; what is said here wins over the prompt.
         plans: one per row for models that take them; None plans from the prompt and the score.
+        scenes: one per row, from second 0, for models that are told which sounds are heard when; None reads them from
+            the words.
         reference_audio: one [C, N] or None per row, at `reference_sample_rate`: what to follow in melody or style,
             as the model does; a melody shorter than the piece repeats.
         controls: chords at their times, drums and a melody, for models that follow them.
@@ -303,6 +307,7 @@ class GenerationRequest:
     masked: MaskedSettings = MaskedSettings()
     score: ScoreSettings = ScoreSettings()
     plans: tuple[ScorePlan | None, ...] | None = None
+    scenes: tuple[Scene | None, ...] | None = None
     reference_audio: tuple[Tensor | None, ...] | None = field(default=None, compare=False, repr=False)
     reference_sample_rate: int | None = None
     controls: Controls = Controls()
@@ -325,18 +330,12 @@ class GenerationRequest:
         for prompt in (*self.prompts, self.negative):
             check_prompt(prompt)
         check_duration(self.duration)
-        self._set("adapters", _adapters(self.adapters))
+        self._set("adapters", checked_adapters(self.adapters))
         self.controls.check_within(self.duration)
         self._set("schedule", checked_schedule(self.schedule, self.duration))
         if self.seeds is not None:
             self._set("seeds", checked_seeds(self.seeds, len(self.prompts)))
-        if self.plans is not None:
-            self._set("plans", entries_of(self.plans, "plans"))
-            check_rows(self.plans, len(self.prompts), "plans")
-            if self.score.given:
-                raise InvalidInput(
-                    "plans say tempo, key and chords already; leave out the score or the plans", field="score"
-                )
+        self._check_told()
         if self.prompt_audio is not None:
             self._set("prompt_audio", checked_samples(self.prompt_audio, "prompt_audio"))
             self._check_prompt_audio(self.prompt_audio)
@@ -346,6 +345,17 @@ class GenerationRequest:
         self._check_ends()
         if self.reference_audio is not None:
             self._check_reference_audio(entries_of(self.reference_audio, "reference_audio"))
+
+    def _check_told(self) -> None:
+        if self.plans is not None:
+            self._set("plans", entries_of(self.plans, "plans"))
+            check_rows(self.plans, len(self.prompts), "plans")
+            if self.score.given:
+                raise InvalidInput(
+                    "plans say tempo, key and chords already; leave out the score or the plans", field="score"
+                )
+        if self.scenes is not None:
+            self._set("scenes", checked_scenes(self.scenes, len(self.prompts), self.duration))
 
     def _set(self, name: str, value: object) -> None:
         """A field as it is meant: what callers pass may be a list, an array, or a number of NumPy's."""
@@ -367,7 +377,7 @@ class GenerationRequest:
         """Return the request of the rows at these places, in this order; a row may be there several times."""
         parts: Mapping[str, Any] = {
             name: getattr(self, name)
-            for name in ("prompts", "seeds", "plans", "prompt_audio", "audio", "reference_audio")
+            for name in ("prompts", "seeds", "plans", "scenes", "prompt_audio", "audio", "reference_audio")
         }
         chosen: dict[str, Any] = {
             name: part[list(places)] if isinstance(part, Tensor) else tuple(part[place] for place in places)
@@ -472,7 +482,7 @@ class GenerationResult:
         audio: [B, C, N], exactly `duration` long.
         codes: [B, K, T], the codec's codes of that audio; None with models that make none.
         seeds: the seed of each row, drawn or given.
-        plans: the plan of each row, for models that take them.
+        plans, scenes: of each row, for models that take them.
         timings: seconds per stage.
     """
 
@@ -482,19 +492,4 @@ class GenerationResult:
     seeds: tuple[int, ...]
     plans: tuple[ScorePlan | None, ...]
     timings: Mapping[str, float]
-
-
-def _adapters(adapters: Any) -> tuple[tuple[str, float], ...]:
-    try:
-        pairs = [(str(path), weight) for path, weight in adapters]
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"adapters must be pairs of a file and its weight, got {adapters!r}", field="adapters"
-        ) from error
-    for path, weight in pairs:
-        check_number(weight, f"the weight of the adapter {path}", "adapters")
-        if not math.isfinite(weight):
-            raise InvalidInput(
-                f"the weight of the adapter {path} must be finite, got {weight}", field="adapters"
-            )
-    return tuple((path, float(weight)) for path, weight in pairs)
+    scenes: tuple[Scene | None, ...] = ()

@@ -167,12 +167,15 @@ def at_window(
         moving: names of the waveforms to move.
     """
     start, duration = window.start / frame_rate, window.length / frame_rate
-    symbolic = {name: _moved(condition, start, duration) for name, condition in attributes.symbolic.items()}
+    symbolic, away = (
+        {name: _moved(condition, start, duration) for name, condition in conditions.items()}
+        for conditions in (attributes.symbolic, attributes.negative_symbolic)
+    )
     wav = {
         name: condition if context is None or name not in moving else part_of(condition, start, context)
         for name, condition in attributes.wav.items()
     }
-    return replace(attributes, symbolic=symbolic, wav=wav)
+    return replace(attributes, symbolic=symbolic, negative_symbolic=away, wav=wav)
 
 
 def _moved(condition: SymbolicCondition, start: float, duration: float) -> SymbolicCondition:

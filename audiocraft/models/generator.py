@@ -25,6 +25,7 @@ from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.events import AudioChunk
+from audiocraft.generation.keeping import kept_samples
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import FlowSettings, GenerationRequest, GenerationResult
 from audiocraft.generation.session import Session
@@ -32,7 +33,7 @@ from audiocraft.models.codecs.audio_stream import AudioStream, ChunkPacer
 from audiocraft.models.codecs.streaming_decode import AudioDecoder, fitting_codes
 from audiocraft.models.loaders import load_decoder
 from audiocraft.music.closing import closing, last_bar
-from audiocraft.types import ScorePlan
+from audiocraft.types import Scene, ScorePlan
 from audiocraft.utils.devices import HostQueue
 from audiocraft.utils.memory import OutOfMemoryEstimate, available_bytes, gigabytes
 
@@ -57,6 +58,7 @@ class PreparedRequest:
     task: Any
     seeds: tuple[int, ...]
     plans: tuple[ScorePlan | None, ...]
+    scenes: tuple[Scene | None, ...]
     num_samples: int
     decoder: AudioDecoder
     processors: tuple[AudioProcessor | RowProcessors, ...] = ()
@@ -176,6 +178,7 @@ class GeneratorModel(ABC):
         seeds: tuple[int, ...],
         decoder: AudioDecoder | None = None,
         plans: tuple[ScorePlan | None, ...] | None = None,
+        scenes: tuple[Scene | None, ...] | None = None,
         processors: tuple[AudioProcessor, ...] = (),
         decode_whole: bool = True,
     ) -> PreparedRequest:
@@ -217,9 +220,10 @@ class GeneratorModel(ABC):
             task=task,
             seeds=seeds,
             plans=plans or (None,) * len(seeds),
+            scenes=scenes or (None,) * len(seeds),
             num_samples=samples_of(request, decoder.sample_rate),
             decoder=decoder,
-            processors=(*processors, *self._endings(request, plans), *request.processors),
+            processors=(*processors, *self._endings(request, plans), *_kept(request), *request.processors),
             decode_whole=decode_whole,
         )
 
@@ -285,6 +289,7 @@ class GeneratorModel(ABC):
             sample_rate=prepared.decoder.sample_rate,
             seeds=prepared.seeds,
             plans=prepared.plans,
+            scenes=prepared.scenes,
             timings={"codes": made_frames - started, "audio": ended - made_frames, "total": ended - started},
         )
 
@@ -344,6 +349,13 @@ def ended(plan: ScorePlan | None, request: GenerationRequest) -> ScorePlan | Non
     return plan if plan is None or request.ending is None else closing(plan, duration=request.duration)
 
 
+def _kept(request: GenerationRequest) -> tuple[RowProcessors, ...]:
+    """Return what puts the kept regions of each row's recording where they were, over all that changes the audio."""
+    rows = (kept_samples(request, row, level=True) for row in range(len(request.prompts)))
+    kept = tuple(each for each in rows if each is not None)
+    return (RowProcessors(kept),) if kept else ()
+
+
 def _ending(request: GenerationRequest, plan: ScorePlan | None) -> Ending:
     """Return how one row ends; without a plan, its last two seconds are its last bar."""
     assert request.ending is not None
@@ -368,6 +380,16 @@ def samples_of(request: GenerationRequest, sample_rate: int) -> int:
             f"duration {request.duration:g} s is less than a sample at {sample_rate} Hz", field="duration"
         )
     return samples
+
+
+def check_holds_a_frame(request: GenerationRequest, name: str, frame_rate: float) -> None:
+    """Refuse a piece of less than one frame: what a model makes in it is silent."""
+    if request.duration * frame_rate < 1 - 1e-6:
+        raise InvalidInput(
+            f"duration {request.duration:g} s is less than a frame of model {name!r}; "
+            f"it makes {1 / frame_rate:.3g} s or more",
+            field="duration",
+        )
 
 
 def open_audio(prepared: PreparedRequest) -> AudioStream:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from audiocraft.audio.pcm import checked_samples
 from audiocraft.config.tree import ConfigTree
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.checks import check_duration, check_switch
 from audiocraft.generation.progress import Progress, ProgressCallback
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling, WindowSettings, window_of
 from audiocraft.models.codecs.encodec import CompressionModel
@@ -182,6 +183,9 @@ class BaseGenModel(GeneratorModel):
         """Keep what `generate*` shall use, if all of it can be used."""
         if params.get("cfg_coef") is None:
             params["cfg_coef"] = getattr(self.lm, "cfg_coef", None)
+        check_duration(duration)
+        for name in ("use_sampling", "two_step_cfg"):
+            check_switch(params[name], name)
         window_of(duration, extend_stride, self.max_duration, self.default_stride)
         _settings(params)
         self.duration, self.extend_stride, self.generation_params = duration, extend_stride, params

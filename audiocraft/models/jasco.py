@@ -17,6 +17,7 @@ from audiocraft.checkpoints.families import family_called
 from audiocraft.config.flow import FlowDecodingConfig
 from audiocraft.errors import InvalidInput
 from audiocraft.generation import flow, windows
+from audiocraft.generation.checks import check_switch
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.controls import Controls
 from audiocraft.generation.flow import FlowGuidance, FlowTask
@@ -43,6 +44,7 @@ from audiocraft.models.generator import (
     Estimate,
     PreparedRequest,
     audio_bytes,
+    check_holds_a_frame,
     check_memory,
     draw_seeds,
     ended,
@@ -189,6 +191,7 @@ class JASCO(BaseGenModel):
             known = replace(request, seeds=seeds, plans=plans, score=ScoreSettings(), controls=Controls())
             return replace(self.prepare(joined_loop(known), decoder=decoder), plans=plans)
         samples_of(request, self.sample_rate)  # refuses what is too short for any audio
+        check_holds_a_frame(request, self.name, self.frame_rate)
         task = self._task(request, controls, plans, seeds)
         return self.ready(
             replace(request, score=ScoreSettings()),
@@ -234,6 +237,7 @@ class JASCO(BaseGenModel):
                 field=unknown[0],
             )
         params.update(kwargs)
+        check_switch(params["euler"], "euler")
         flow_settings(**params)
         Guidance(coef=cfg_coef_all, coef_text=cfg_coef_txt)
         self.generation_params = {"cfg_coef_all": cfg_coef_all, "cfg_coef_txt": cfg_coef_txt, **params}

@@ -16,6 +16,7 @@ from audiocraft.config.magnet import MagnetConfig, MaskedDecodingConfig
 from audiocraft.config.settings import RESCORER_WEIGHT
 from audiocraft.errors import AudioCraftError, InvalidInput
 from audiocraft.generation import masked
+from audiocraft.generation.checks import check_switch, entries_of
 from audiocraft.generation.computations import GenerationCoroutine, run_alone
 from audiocraft.generation.passes import steps_at_once
 from audiocraft.generation.request import (
@@ -123,8 +124,10 @@ class MAGNeT(TokenModel):
             decoding_steps: passes for each codebook; the last number holds for all further ones.
             span_arrangement: "nonoverlap" cuts the piece into spans, "stride1" lets one begin at every frame.
         """
+        check_switch(use_sampling, "use_sampling")
         Sampling(use_sampling=use_sampling, top_k=top_k, top_p=top_p, temperature=temperature)
         Guidance(coef=max_cfg_coef)
+        decoding_steps = entries_of(decoding_steps, "decoding_steps")
         MaskedSettings(
             steps=tuple(decoding_steps), span_arrangement=span_arrangement, least_guidance=min_cfg_coef
         ).steps_of(self.lm.n_q)

@@ -29,6 +29,7 @@ from audiocraft.models.generator import (
     Estimate,
     PreparedRequest,
     audio_bytes,
+    check_holds_a_frame,
     check_memory,
     draw_seeds,
     ended,
@@ -42,9 +43,9 @@ from audiocraft.modules.conditioners.scene import SCENE, SceneConditioner
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.packing import precision_of
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
-from audiocraft.music.scenes import make_scene, without_scene
+from audiocraft.music.scenes import read_piece, without_scene
 from audiocraft.music.sound_kinds import SoundKinds
-from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition
+from audiocraft.types import ConditioningAttributes, Scene, SceneEvent, ScorePlan, SymbolicCondition
 from audiocraft.utils.devices import usable_device
 
 _WORKING_SPACE = 64 * 2**20  # activations of a part of a prefill, and of a piece of audio
@@ -144,20 +145,24 @@ class TokenModel(BaseGenModel):
         references.check(self.name, self.lm, request)
         self._check_decoder(decoder or self.decoder)
         seeds = draw_seeds(request)
-        plans = self._plans(request, seeds)
+        plans, scenes = self._plans(request, seeds), self._scenes(request, seeds)
         if request.loop:
-            known = replace(request, seeds=seeds, plans=plans, score=ScoreSettings())
-            return replace(self.prepare(joined_loop(known), decoder=decoder), plans=plans)
+            known = replace(request, seeds=seeds, plans=plans, scenes=scenes, score=ScoreSettings())
+            prepared = self.prepare(joined_loop(known), decoder=decoder)
+            return replace(prepared, plans=plans, scenes=scenes)
         samples_of(request, self.sample_rate)  # refuses what is too short for any audio
-        task = self._task(request, seeds, plans)
+        check_holds_a_frame(request, self.name, self.frame_rate)
+        task = self._task(request, seeds, plans, scenes)
         if request.adapters:
             task = replace(task, lm=self._adapted(request.adapters))
-        anchored = self._is_long(request) and request.window.level_anchor
+        # A recording of which regions are kept has its own level, which what is made beside them has to meet.
+        anchored = self._is_long(request) and request.window.level_anchor and not request.keep
         return self.ready(
             request,
             task,
             seeds=seeds,
             plans=plans,
+            scenes=scenes,
             decoder=decoder,
             processors=(LevelAnchor(reference=self.max_duration),) if anchored else (),
             decode_whole=len(task.windows) == 1,
@@ -229,7 +234,9 @@ class TokenModel(BaseGenModel):
             request = replace(request, reference_audio=tuple(melody_wavs), reference_sample_rate=rate)
         references.check(self.name, self.lm, request)
         seeds = draw_seeds(request)
-        attributes, *_ = self._attributes(request, self._plans(request, seeds), seeds)
+        attributes, *_ = self._attributes(
+            request, self._plans(request, seeds), self._scenes(request, seeds), seeds
+        )
         return attributes, None if prompt is None else self._prompt_codes(request)
 
     def _generate_tokens(
@@ -255,14 +262,18 @@ class TokenModel(BaseGenModel):
     # ------------------------------------------------------------------ what the network is told
 
     def _task(
-        self, request: GenerationRequest, seeds: Sequence[int], plans: Sequence[ScorePlan | None]
+        self,
+        request: GenerationRequest,
+        seeds: Sequence[int],
+        plans: Sequence[ScorePlan | None],
+        scenes: Sequence[Scene | None],
     ) -> windows.TokenTask:
         if request.prompt_audio is not None and request.prompt_sample_rate is not None:
             # Before it is encoded, which takes seconds and gigabytes for a long one.
             seconds = windows.known_seconds(request)
             total = windows.frames_of(request.duration, self.frame_rate)
             _check_prompt(windows.frames_of(seconds, self.frame_rate), total, seconds, request)
-        first, *later = self._attributes(request, plans, seeds)
+        first, *later = self._attributes(request, plans, scenes, seeds)
         return self._laid_out(request, self._prompt_codes(request), first, later)
 
     def _laid_out(
@@ -322,8 +333,39 @@ class TokenModel(BaseGenModel):
             )
         return tuple(ended(plan, request) for plan in plans)
 
+    def _scenes(self, request: GenerationRequest, seeds: Sequence[int]) -> tuple[Scene | None, ...]:
+        """Return which sounds each row has and when, with models that are told."""
+        kinds, rows = self.sound_kinds, range(len(request.prompts))
+        given = [scene for scene in request.scenes or () if scene is not None]
+        if kinds is None:
+            if given:
+                raise InvalidInput(
+                    f"model {self.name!r} is not told which sounds are heard when: say it in the prompt",
+                    field="scenes",
+                )
+            return (None,) * len(rows)
+        for scene in given:
+            kinds.check(scene)
+        if request.scenes is not None:
+            return request.scenes
+        starts = [second for second, _ in request.schedule] or [0.0]
+        return tuple(
+            read_piece(
+                [(second, request.prompt_at(row, second)) for second in starts],
+                kinds,
+                duration=request.duration,
+                seed=seeds[row],
+                known=windows.known_seconds(request),
+            ).scene
+            for row in rows
+        )
+
     def _attributes(
-        self, request: GenerationRequest, plans: Sequence[ScorePlan | None], seeds: Sequence[int]
+        self,
+        request: GenerationRequest,
+        plans: Sequence[ScorePlan | None],
+        scenes: Sequence[Scene | None],
+        seeds: Sequence[int],
     ) -> list[list[ConditioningAttributes]]:
         """Return what each row is conditioned on, for each entry of the schedule."""
         wavs = references.wav_conditions(
@@ -331,12 +373,11 @@ class TokenModel(BaseGenModel):
         )
         schedule, kinds = request.schedule or ((0.0, ""),), self.sound_kinds
         entries: list[list[ConditioningAttributes]] = [[] for _ in schedule]
-        for row, (plan, seed) in enumerate(zip(plans, seeds, strict=True)):
+        for row, (plan, scene, seed) in enumerate(zip(plans, scenes, seeds, strict=True)):
             over_time = plans_over_time(
                 plan, schedule, duration=request.duration, seed=seed, score=request.score
             )
-            ends = [second for second, _ in schedule[1:]] + [request.duration]
-            for entry, (second, _), until, heard in zip(entries, schedule, ends, over_time, strict=True):
+            for entry, (second, _), heard in zip(entries, schedule, over_time, strict=True):
                 prompt, negative = self.words_at(request, row, second)
                 attributes = ConditioningAttributes(
                     text={"description": prompt},
@@ -346,16 +387,8 @@ class TokenModel(BaseGenModel):
                 if self.takes_plans:
                     attributes.symbolic[PLAN] = SymbolicCondition(plan=ended(heard, request))
                 if kinds is not None:
-                    scene = make_scene(
-                        request.prompt_at(row, second),
-                        kinds,
-                        duration=request.duration,
-                        seed=seed,
-                        start=second,
-                        end=until,
-                        known=windows.known_seconds(request),
-                    )
                     attributes.symbolic[SCENE] = SymbolicCondition(scene=scene)
+                    attributes.negative_symbolic |= _denied(negative, kinds, request.duration)
                 if wavs:
                     attributes.wav[references.REFERENCE] = wavs[row]
                 entry.append(attributes)
@@ -380,6 +413,15 @@ class TokenModel(BaseGenModel):
                 )
             rows.append(codes)
         return torch.cat(rows)
+
+
+def _denied(words: str | None, kinds: SoundKinds, duration: float) -> dict[str, SymbolicCondition]:
+    """Return the scene that guidance leads away from: the instruments that are denied, throughout. A model that is told
+    who plays hears little of it in the words alone."""
+    if not words or not kinds.are_instruments:
+        return {}
+    events = tuple(SceneEvent(kind=kind, start=0.0, end=duration) for kind in kinds.heard_in(words))
+    return {SCENE: SymbolicCondition(scene=Scene(events=events, duration=duration))} if events else {}
 
 
 def _check_prompt(frames: int, total: int, seconds: float, request: GenerationRequest) -> None:

@@ -14,17 +14,17 @@ _SAME = 1e-6
 
 
 def last_bar(plan: ScorePlan, duration: float) -> float:
-    """Return the second of the bar line on which a piece of `duration` seconds comes to rest: the last one that
-    leaves half a bar, or 0.8 s, to its end; 0 where there is none."""
-    bar = plan.beats_per_bar * 60 / plan.tempo
+    """Return the second of the bar line on which what lasts `duration` seconds from the start of the plan comes to
+    rest: the last one that leaves half a bar, or 0.8 s, to its end; 0 where there is none. It counts from there too."""
+    bar, first = plan.beats_per_bar * 60 / plan.tempo, plan.first_beat - plan.start
     latest = duration - max(_LEAST_BARS * bar, _LEAST_S)
-    return max(0.0, plan.first_beat + math.floor((latest - plan.first_beat) / bar + _SAME) * bar)
+    return max(0.0, first + math.floor((latest - first) / bar + _SAME) * bar)
 
 
 def closing(plan: ScorePlan, *, duration: float) -> ScorePlan:
     """`plan` with an end: the tonic from its last bar line on, and the dominant before it. A plan that has one stays as
     it is; one whose key nothing says ends on the chord that it began with."""
-    end, bar = last_bar(plan, duration), plan.beats_per_bar * 60 / plan.tempo
+    end, bar = plan.start + last_bar(plan, duration), plan.beats_per_bar * 60 / plan.tempo
     home, dominant = _home(plan)
     if home is None or dominant is None:
         return plan

@@ -8,20 +8,15 @@ leads away from it (`generation.guidance`).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from audiocraft.music.denials import Denial, denials_in, ends_a_denial
 from audiocraft.music.translating import translate
 
-_ENDS = r"(?=\s*(?:[,.;:!?()\n]|$|\b(?:in|at|with|but|and|for|on|to|only|just|no|without)\b|\d))"
-_DENIED = re.compile(
-    r"\b(?:no|without(?:\s+any)?|minus|except(?:\s+for)?)\s+"
-    rf"(?P<first>[a-z][a-z' -]{{1,40}}?){_ENDS}"
-    rf"(?:\s*\b(?:or|nor|and\s+no)\s+(?P<second>[a-z][a-z' -]{{1,40}}?){_ENDS})?",
-    re.IGNORECASE,
-)
-_FREE = re.compile(r"\b(?P<what>drum|bass|vocal|voice|guitar|piano)(?:s?-free|less)\b", re.IGNORECASE)
 _INSTRUMENTAL = re.compile(r"\binstrumental\b", re.IGNORECASE)
-_WEIGHTED = re.compile(r"\((?P<words>[^():]{1,200}):\s*(?P<weight>\d+(?:\.\d+)?)\)")
+_NEXT_WORD = re.compile(r"[ \t]*(?P<word>\w+)")
+_WEIGHTED = re.compile(r"\((?P<words>[^():]{1,200}):\s*(?P<weight>\d{1,6}(?:\.\d{1,6})?)\)")
 _VOICES = ("choir", "voices", "vocals")
 # The bundled models were taught what "no drums" means, so it stays beside guidance.
 _TAUGHT = re.compile(r"drums?|percussion", re.IGNORECASE)
@@ -47,25 +42,56 @@ def wording_of(text: str | None) -> Wording:
     if not text:
         return Wording(text or "")
     read = translate(text).text
-    denied: list[str] = []
-
-    def taken(found: re.Match[str]) -> str:
-        parts = [part.strip() for part in (found["first"], found["second"]) if part]
-        denied.extend(parts)
-        return found[0] if all(_TAUGHT.fullmatch(part) for part in parts) else ""
-
-    kept = _DENIED.sub(taken, read)
-    kept = _FREE.sub(lambda found: denied.append(f"{found['what'].lower()}s") or "", kept)  # type: ignore[func-returns-value]
-    if _INSTRUMENTAL.search(kept):
+    found = denials_in(read)
+    denied = [thing for one in found if not one.until for thing in one.things]
+    if _INSTRUMENTAL.search(read):
         denied.extend(_VOICES)
-    if not denied and not _WEIGHTED.search(kept):
+    if not found and not denied and not _WEIGHTED.search(read):
         return Wording(text)
-    return Wording(_weighted(kept if denied else read), tuple(dict.fromkeys(denied)))
+    kept = _replaced(read, found, lambda one: _no(filter(_TAUGHT.fullmatch, one.things)))
+    return Wording(_weighted(kept if found else read), tuple(dict.fromkeys(denied)))
+
+
+def plainly(text: str) -> str:
+    """Return an English text in which every denial is a "no" before each thing, and without weights."""
+    text = unweighted(text)
+    return _replaced(text, denials_in(text), lambda one: _no(one.things))
+
+
+def timed(text: str) -> str:
+    """Return a text, in any language of `music.lexicons`, that says when things come that it denies until then: "no
+    drums until 5 s" is "drums at 5 s"."""
+    read = translate(text).text
+    found = [one for one in denials_in(read) if one.until]
+    return _replaced(read, found, lambda one: one.said) if found else text
+
+
+def without_denials(text: str) -> str:
+    """Return an English text without what it denies."""
+    return _replaced(text, denials_in(text), lambda _: "")
 
 
 def unweighted(text: str) -> str:
-    """Return a text without the weights of its words."""
-    return _WEIGHTED.sub(lambda found: found["words"], text)
+    """Return a text without the weights of its words, and without words that do not count at all."""
+    return _WEIGHTED.sub(lambda found: found["words"] if float(found["weight"]) else "", text)
+
+
+def _no(things: Iterable[str]) -> str:
+    return ", ".join(f"no {thing}" for thing in things)
+
+
+def _replaced(text: str, denials: list[Denial], said: Callable[[Denial], str]) -> str:
+    """Return a text with other words in place of its denials; commas part them from what is beside them."""
+    written, place = "", 0
+    for one in denials:
+        written += text[place : one.start]
+        place = one.end
+        words = f"{' and '.join(one.things)} {one.until}".strip() if one.until else said(one)
+        follows = _NEXT_WORD.match(text, place)
+        if not one.until and follows is not None and not ends_a_denial(follows["word"]):
+            words += ","
+        written += words
+    return written + text[place:]
 
 
 def _weighted(text: str) -> str:

@@ -159,7 +159,7 @@ _NUMBER = r"(?P<number>\d+(?:[.,]\d+)?)"
 _TEMPO_PATTERNS = (
     re.compile(rf"(?<![\d.])(?<!\d,){_NUMBER}\s*-?\s*(?:bpm\b|beats?[ -]per[ -]minute\b)", re.IGNORECASE),
     re.compile(
-        rf"\b(?:bpm|tempo)\b\s*(?:of|is|at|around|about|[:=~])?\s*{_NUMBER}(?![\d.]*\d)",
+        rf"\b(?:(?<!\d)(?<!\d[ -])bpm|tempo)\b\s*(?:of|is|at|around|about|[:=~])?\s*{_NUMBER}(?![\d.]*\d)(?!\s*/\s*\d)",
         re.IGNORECASE,
     ),
 )

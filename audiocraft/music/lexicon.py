@@ -18,19 +18,23 @@ FOLDER = Path(__file__).with_name("lexicons")
 SPACED = ("es", "de", "fr")
 """Languages of Latin letters, whose words stand apart."""
 
-Role = Literal["term", "nothing", "particle", "and", "not", "only", "not before", "only before"]
+Role = Literal["term", "nothing", "particle", "and", "or", "but", "not", "only", "not before", "only before"]
 """What a word does: it names something; it says nothing to a model; it says so right behind a word; it joins two words;
-it denies, or leaves alone, what comes next, or what came before."""
+it ends what is denied; it denies, or leaves alone, what comes next, or what came before."""
 
-_ROLES: tuple[tuple[str, Role], ...] = (
-    ("nothing", "nothing"),
-    ("particles", "particle"),
-    ("and", "and"),
-    ("without", "not"),
-    ("only", "only"),
-    ("not_before", "not before"),
-    ("only_before", "only before"),
+_ROLES: tuple[tuple[str, Role, str], ...] = (
+    ("nothing", "nothing", ""),
+    ("particles", "particle", ""),
+    ("and", "and", ""),
+    ("or", "or", ""),
+    ("but", "but", ""),
+    ("without", "not", "no"),
+    ("not", "not", "not"),
+    ("only", "only", "only"),
+    ("not_before", "not before", ""),
+    ("only_before", "only before", ""),
 )
+"""(key of a lexicon, what its words do, what they are in English)."""
 _GAP = r"[\s-]"
 _BRACES = re.compile(r"\{([^}]*)\}")
 _WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+(?:'(?=[A-Za-z\u00c0-\u024f])|'$)?")
@@ -103,8 +107,7 @@ def lexicon(language: str) -> Lexicon:
     """Return the lexicon of a language, read once."""
     content = tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
     ways: dict[str, Entry] = {}
-    for key, role in _ROLES:
-        said = {"not": "no", "only": "only"}.get(role, "")
+    for key, role, said in _ROLES:
         ways.update(_ways(content.get(key, ""), said, role))
     for english, listed in content["terms"].items():
         ways.update(_ways(listed, english, "term"))

@@ -14,6 +14,8 @@ _CLOCK = r"\d{1,3}:[0-5]\d(?:\.\d{1,3})?(?![\d:])"
 # With its unit, or where another time behind it has one.
 _TIME = rf"(?:{_CLOCK}|{_NUMBER}\s*{_UNIT})"
 _LOOSE = rf"(?:{_CLOCK}|{_NUMBER}(?:\s*{_UNIT})?)"
+_COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+_ONE_WORD = {"once": 1, "twice": 2, "thrice": 3}
 _AND = r"(?:\s*,\s+(?:and\s+)?|\s+and\s+|\s*&\s*)"
 _TIMES = re.compile(
     rf"\bbetween\s+(?P<low>{_LOOSE})\s*(?:-|–|and|to)\s*(?P<high>{_TIME})"
@@ -22,7 +24,9 @@ _TIMES = re.compile(
     rf"|\b(?:at|after|from)\s+second\s+(?P<second>{_NUMBER})\b"
     rf"|\b(?:for|lasting)\s+(?P<length>{_TIME})"
     rf"|\b(?:until|till|up\s+to|(?:stop|end|leave|drop|fade)s?(?:\s+out)?\s+(?:at|after))\s+(?P<until>{_TIME})"
-    rf"|\bevery\s+(?P<period>{_TIME}|second\b)",
+    rf"|\bevery\s+(?P<period>{_TIME}|second\b)"
+    rf"|(?<!\bat\s)(?<!\ball\s)\b(?P<count>once(?!\s+(?:upon|the|an?|you|it|more|again)\b)|(?:twice|thrice)(?!\s+(?:as|the)\b)"
+    rf"|(?:{'|'.join(_COUNTS)}|[1-9]\d?)\s+times(?!\s+(?:as|the|more|less|\w+er)\b))",
     re.IGNORECASE,
 )
 _PARTS = re.compile(
@@ -41,6 +45,7 @@ class Moment:
         start, end: counted from the beginning of the piece.
         length: how long it is heard.
         period: how long until it is heard again, from start to start.
+        count: how many times it is heard.
         said: the words.
     """
 
@@ -48,6 +53,7 @@ class Moment:
     end: float | None = None
     length: float | None = None
     period: float | None = None
+    count: int | None = None
     said: str = ""
 
     def ends(self, start: float | None = None) -> float | None:
@@ -84,8 +90,9 @@ def moments_in(text: str, meaning: tuple[tuple[Moment, ...], ...]) -> tuple[Mome
     placed = [one for one in said if one.start is not None]
     length = next((one.length for one in said if one.length is not None), None)
     period = next((one.period for one in said if one.period is not None), None)
+    count = next((one.count for one in said if one.count is not None), None)
     end = next((one.end for one in said if one.end is not None and one.start is None), None)
-    if not placed and (length, period, end) != (None, None, None):
+    if not placed and (length, period, count, end) != (None, None, None, None):
         placed = [Moment()]
     words = " ".join(dict.fromkeys(one.said for one in said))
     return tuple(
@@ -94,6 +101,7 @@ def moments_in(text: str, meaning: tuple[tuple[Moment, ...], ...]) -> tuple[Mome
             one.end if one.end is not None else end,
             one.length if one.length is not None else length,
             period,
+            count,
             words if len(placed) == 1 else f"at {one.start:g} s",
         )
         for one in placed
@@ -129,6 +137,9 @@ def _moments(said: re.Match[str]) -> tuple[Moment, ...]:
         return (Moment(length=_seconds(said["length"])),)
     if said["until"]:
         return (Moment(end=_seconds(said["until"])),)
+    if said["count"]:
+        number = said["count"].split()[0].lower()
+        return (Moment(count=_ONE_WORD.get(number) or _COUNTS.get(number) or int(number)),)
     period = said["period"].strip().lower()
     return (Moment(period=1.0 if period == "second" else _seconds(period)),)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from audiocraft.errors import InvalidInput
+from audiocraft.music.denying import unweighted, without_denials
 from audiocraft.music.harmony import (
     FASTEST_TEMPO,
     KEYS,
@@ -153,7 +154,7 @@ def make_plan(
     text = text or ""
     if not text.strip() and not score.given:
         return None
-    text = translate(text).text
+    text = without_denials(unweighted(translate(text).text))
     words, told = frozenset(_WORDS.findall(_one_word(text.lower()))), read(text)
     # Each choice has its own stream, so naming the tempo in the prompt does not also change the chords.
     tempo = reachable(score.tempo or told.tempo or _choose_tempo(words, random.Random(f"tempo:{seed}")))

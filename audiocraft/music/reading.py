@@ -17,6 +17,7 @@ from audiocraft.music.harmony import (
     is_tempo,
     keys_in,
     parse_chord,
+    parse_key,
     tempi_in,
 )
 
@@ -41,6 +42,11 @@ _NO_KEY = re.compile(
 _LENGTH = re.compile(
     r"(?<![\w.])(?P<number>\d+(?:[.,]\d+)?)[ -]?(?P<unit>s|secs?|seconds?|mins?|minutes?)\b", re.IGNORECASE
 )
+# A key as chords are written, "F#m", "Bb" or "Am": in capitals, and a bare letter only with an "m".
+_SHORT_KEY = re.compile(r"(?<![\w#♯♭/.'’-])(?P<name>[A-G][#♯♭b]?(?:m(?:in)?|maj)?)(?![\w#♯♭'’/+]|-\w)")
+_AM = re.compile(
+    r"\s+(?:i|a|an|the|not|so|very|in|at|on|looking|going|here|meer|see|morgen|abend|ende)\b", re.IGNORECASE
+)
 _NUMBER = re.compile(r"(?<![\w.,/#-])\d{2,3}(?![\w.,/#%-])")
 
 
@@ -49,7 +55,7 @@ class PromptNote:
     """Something in a prompt that is not done as it stands there.
 
     Args:
-        what: "tempo", "key", "chords", "metre", "length" or "words".
+        what: "tempo", "key", "chords", "metre", "length", "words", or "effect" of a song.
         value: as it was said.
         said: the sentence for people: what happens instead, and why.
     """
@@ -82,7 +88,7 @@ def read(text: str) -> Reading:
     """Read a prompt."""
     notes: list[PromptNote] = []
     chords, rest = _read_chords(text, notes)
-    key, rest = _read_key(rest, notes)
+    key, rest = _read_key(rest, notes, short=not chords)
     tempo, rest = _read_tempo(rest, notes)
     beats, rest = _read_metre(rest, notes)
     seconds, rest = _read_length(rest)
@@ -234,8 +240,29 @@ def _symbol(word: str, *, lower: bool) -> str | None:
 # ---------------------------------------------------------------------- key, tempo, metre, length
 
 
-def _read_key(text: str, notes: list[PromptNote]) -> tuple[Key | None, str]:
+def _short_keys(text: str) -> list[tuple[Key, int, int]]:
+    """Return keys that are written as one chord is: "F#m piano". The "Am" of "Am I" and "I am" is none."""
+    found = []
+    for match in _SHORT_KEY.finditer(text):
+        name = match["name"]
+        word = name == "Am" and (_AM.match(text, match.end()) or text[: match.start()].rstrip().endswith("I"))
+        if len(name) > 1 and not word:
+            found.append((parse_key(name), *match.span()))
+    return found
+
+
+def _read_key(text: str, notes: list[PromptNote], *, short: bool) -> tuple[Key | None, str]:
+    """Read the key.
+
+    Args:
+        short: a name as chords have may be one, because the text has no chords.
+    """
     found = keys_in(text)
+    taken = [(start, end) for _, start, end in found]
+    if short:
+        found += [
+            one for one in _short_keys(text) if all(one[2] <= begin or one[1] >= end for begin, end in taken)
+        ]
     others = dict.fromkeys(key.name for key, _, _ in found if key != found[0][0])
     for name in others:
         notes.append(

@@ -11,27 +11,25 @@ import itertools
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from audiocraft.music.denying import unweighted, wording_of
 from audiocraft.music.moments import Moment, is_time, marked, moments_in, without_marks, without_times
+from audiocraft.music.ordering import in_order
+from audiocraft.music.rewording import plugged_in, text_without_parts_of_songs
 from audiocraft.music.sound_kinds import FAINTEST_S, SoundKinds, content_in_order
 from audiocraft.music.translating import translate, without_patterns
 from audiocraft.types import Scene, SceneEvent
 
-_NEXT = re.compile(
-    r"\b(?:and\s+)?(?:then|afterwards|finally)\b|\bfollowed(?:\s+by)?\b|\bafter\s+(?:that|which)\b|\bbefore\b|-+>|→|>",
-    re.IGNORECASE,
-)
 # Who comes in beside what is heard already.
 _JOINED = re.compile(r"\b(?:(?:is|are)\s+)?joined\s+by\b", re.IGNORECASE)
 _JOINS = re.compile(r"\b(?:joins?(?:\s+in)?|(?:comes?|kicks?|drops?)\s+in|enters?)\b", re.IGNORECASE)
-_AFTER = re.compile(r"\bafter\b", re.IGNORECASE)
 _BESIDE = re.compile(
     r"[,;.!?+&\n]|\b(?:and|with|while|plus|over|under|during|as\s+well\s+as)\b", re.IGNORECASE
 )
+_SILENCE = re.compile(r"\b(?:silence|silent|nothing)\b", re.IGNORECASE)
 # Seconds, as the corpus of scenes has them: how long something that happens is heard at most, what lies between two of
 # them, how late it begins at most.
 _EVENT_S, _GAP_S, _LATE_S = (5.0, 8.0), (0.7, 2.0), 0.4
@@ -89,13 +87,31 @@ class SceneReading:
         unkept: what it says of times that is not kept, and why, a sentence each.
     """
 
-    scene: Scene | None
+    scene: Scene | None = None
     unkept: tuple[str, ...] = ()
 
 
-def make_scene(text: str | None, kinds: SoundKinds, **told: Any) -> Scene | None:
-    """Plan which sounds are heard when, as `read_scene`, and say nothing of what is not kept."""
-    return read_scene(text, kinds, **told).scene
+def read_piece(
+    texts: Sequence[tuple[float, str | None]],
+    kinds: SoundKinds,
+    *,
+    duration: float,
+    seed: int,
+    known: float = 0.0,
+) -> SceneReading:
+    """Plan which sounds a piece has and when, as `read_scene` plans what one text asks for.
+
+    Args:
+        texts: (second, text) in ascending order from second 0: what is asked for from there on.
+    """
+    ends = [*(second for second, _ in texts[1:]), duration]
+    read = [
+        read_scene(text, kinds, duration=duration, seed=seed, start=start, end=end, known=known)
+        for (start, text), end in zip(texts, ends, strict=True)
+    ]
+    events = tuple(event for one in read if one.scene is not None for event in one.scene.events)
+    scene = Scene(events=events, duration=duration) if events else None
+    return SceneReading(scene, tuple(said for one in read for said in one.unkept))
 
 
 def read_scene(
@@ -124,7 +140,7 @@ def read_scene(
         known: seconds at its beginning that are there already; what happens does so behind them.
     """
     said = wording_of(unweighted(text or ""))
-    english = translate(unweighted(said.text)).text
+    english = plugged_in(translate(unweighted(said.text)).text)
     # "No drums" stays in the words of a prompt, because models were taught it.
     denied = frozenset(kind for one in said.denied for kind in kinds.heard_in(translate(one).text))
     steps = _steps(english, kinds, denied)
@@ -145,8 +161,9 @@ def read_scene(
     for number, step in enumerate(steps):
         following = itertools.takewhile(lambda later: steps[later].joins, range(number + 1, len(steps)))
         slot = slots[number][0], max([slots[number][1], *(slots[later][1] for later in following)])
-        events += _laid_out(step.parts, kinds, slot, rng=rng, piece=(start, until), since=since)
-        unkept += _unkept(step.parts, kinds, slot, (start, until))
+        laid = _laid_out(step.parts, kinds, slot, rng=rng, piece=(start, until), since=since)
+        unkept += _unkept(step.parts, kinds, slot, (start, until)) + _too_few(step.parts, kinds, laid)
+        events += laid
     heard = sorted(events, key=lambda event: (event.start, event.kind))
     scene = Scene(events=tuple(heard), start=0.0, duration=duration) if heard else None
     return SceneReading(scene, tuple(dict.fromkeys(unkept)))
@@ -168,13 +185,28 @@ def _unkept(
     return found
 
 
+def _too_few(parts: Sequence[_AtOnce], kinds: SoundKinds, events: Sequence[SceneEvent]) -> list[str]:
+    """Return which numbers of times that something is heard have no room."""
+    heard = Counter[str]()
+    for event in events:
+        heard[event.kind] += max(1, len(event.bursts))
+    return [
+        f"{kind} {moment.said}: there is room for {heard[kind]}"
+        for part in parts
+        for kind in part.kinds
+        if kind not in kinds.lasting
+        for moment in part.moments
+        if moment.count is not None and moment.period is None and 0 < heard[kind] < moment.count
+    ]
+
+
 def _why_not(
     moment: Moment, lasts: bool, slot: tuple[float, float], piece: tuple[float, float]
 ) -> str | None:
     """Return why what is said of a time is not kept; None where it is."""
     start = slot[0] if moment.start is None else moment.start
     end = moment.ends(start)
-    if moment.period is not None and lasts:
+    if (moment.period is not None or moment.count is not None) and lasts:
         return "it goes on by itself, so it does not come again and again"
     if moment.period is not None and moment.period < _SHORTEST_PERIOD_S:
         return f"nothing comes more often than every {_SHORTEST_PERIOD_S:g} s"
@@ -194,37 +226,44 @@ def without_scene(text: str) -> str:
     return _JOINS.sub(" ", _JOINED.sub(",", without_times(without_patterns(text, is_time))))
 
 
+def has_times(scene: Scene) -> bool:
+    """Return whether anything in a scene is not heard throughout."""
+    return not all(_is_throughout(own, scene) for own in _by_kind(scene).values())
+
+
 def scene_line(scene: Scene) -> str:
     """Return a scene on one line: "rain, dog 2-4.5 s". What is heard throughout has no times."""
-    told = dict.fromkeys(event.kind for event in scene.events)
-    end = scene.start + scene.duration
     parts = []
-    for kind in told:
-        own = [event for event in scene.events if event.kind == kind]
-        throughout = len(own) == 1 and own[0].start <= scene.start + _LATE_S and own[0].end >= end - 0.5
+    for kind, own in _by_kind(scene).items():
         times = ", ".join(f"{_rounded(event.start)}-{_rounded(event.end)}" for event in own)
-        parts.append(kind if throughout else f"{kind} {times} s")
+        parts.append(kind if _is_throughout(own, scene) else f"{kind} {times} s")
     return "; ".join(parts) if any("," in part for part in parts) else ", ".join(parts)
+
+
+def _by_kind(scene: Scene) -> dict[str, list[SceneEvent]]:
+    found: dict[str, list[SceneEvent]] = {}
+    for event in scene.events:
+        found.setdefault(event.kind, []).append(event)
+    return found
+
+
+def _is_throughout(own: Sequence[SceneEvent], scene: Scene) -> bool:
+    """Return whether one kind, heard in these events, is heard all the time, as far as people care."""
+    end = scene.start + scene.duration
+    return len(own) == 1 and own[0].start <= scene.start + _LATE_S and own[0].end >= end - 0.5
 
 
 def _rounded(seconds: float) -> str:
     return f"{seconds:.1f}".removesuffix(".0")
 
 
-def _in_order(text: str) -> list[str]:
-    """Divide a text into what is heard one after the other; "b after a" is a, then b."""
-    steps: list[str] = []
-    for part in _NEXT.split(text):
-        steps += reversed(_AFTER.split(part))
-    return steps
-
-
 def _steps(text: str, kinds: SoundKinds, denied: frozenset[str]) -> list[_Step]:
-    """Return what an English text names and does not deny, one after the other; steps that name nothing are none."""
-    plain, meaning = marked(text)
+    """Return what an English text names and does not deny, one after the other; steps that name nothing are none, but
+    for silence, and for what is no kind and says how long it is."""
+    plain, meaning = marked(text_without_parts_of_songs(text) if kinds.are_instruments else text)
     plain = _JOINED.sub(" then join ", plain)
     found = [
-        (_parts(step, kinds, meaning, denied), _JOINS.search(step) is not None) for step in _in_order(plain)
+        (_parts(step, kinds, meaning, denied), _JOINS.search(step) is not None) for step in in_order(plain)
     ]
     return [_Step.of(parts, joins=joins) for parts, joins in found if parts]
 
@@ -235,6 +274,7 @@ def _parts(
     """Return what a marked text has at once. A time on its own is said of what stands before it, else behind it."""
     parts: list[_AtOnce] = []
     waiting: tuple[Moment, ...] = ()
+    unnamed: tuple[Moment, ...] = ()  # how long something is heard that is no kind
     leads = False  # whether times stand before what they are said of: "at 2 s, a dog, at 5 s, a cat"
     for said in _BESIDE.split(text):
         moments = moments_in(said, meaning)
@@ -243,12 +283,27 @@ def _parts(
             parts.append(_AtOnce(heard, waiting + moments))
             waiting = ()
         elif content_in_order(without_marks(said)):
-            continue  # a time of something that is no kind
+            unnamed += tuple(one for one in moments if one.length is not None or one.end is not None)
         elif moments and parts and not leads:
-            parts[-1] = replace(parts[-1], moments=parts[-1].moments + moments)
+            parts[-1] = replace(parts[-1], moments=_and_then(parts[-1].moments, moments))
         elif moments:
             waiting, leads = waiting + moments, True
-    return parts
+    if parts or not (unnamed or _SILENCE.search(text)):
+        return parts
+    return [_AtOnce((), unnamed)]
+
+
+def _and_then(moments: tuple[Moment, ...], more: tuple[Moment, ...]) -> tuple[Moment, ...]:
+    """Return what is said of one sound in two places; "every 2 s, three times" is one statement."""
+    counts = [one.count for one in more]
+    if (
+        moments
+        and moments[-1].count is None
+        and len(more) == 1
+        and more[0] == Moment(count=counts[0], said=more[0].said)
+    ):
+        return (*moments[:-1], replace(moments[-1], count=counts[0]))
+    return moments + more
 
 
 def _slots(steps: Sequence[_Step], start: float, until: float) -> list[tuple[float, float]]:
@@ -301,7 +356,9 @@ def _laid_out(
     """
     begin, end = slot
     events = [event for part in parts if part.moments for event in _at_times(part, kinds, slot, piece, rng)]
-    free = list(dict.fromkeys(kind for part in parts if not part.moments for kind in part.kinds))
+    timed = {kind for part in parts if part.moments for kind in part.kinds if kind in kinds.lasting}
+    free = [kind for part in parts if not part.moments for kind in part.kinds if kind not in timed]
+    free = list(dict.fromkeys(free))
     lasting = [kind for kind in free if kind in kinds.lasting]
     happening = [kind for kind in free if kind not in kinds.lasting]
     late = min(_LATE_S, 0.1 * (end - begin))
@@ -329,11 +386,16 @@ def _at_times(
             span for moment in part.moments for span in _spans(moment, kind in kinds.lasting, slot, piece)
         ]
         starts = sorted(start for start, *_ in spans)
+        counts = {
+            _spans(one, False, slot, piece)[0][0]: one.count
+            for one in part.moments
+            if one.count is not None and one.period is None and kind not in kinds.lasting
+        }
         # Two statements may mean one time ("every 2 s, every 3 s"), which is heard once.
         for start, end, filled in {span[0]: span for span in reversed(spans)}.values():
             until = min(end, next((other for other in starts if other > start), end))
             if until - start >= FAINTEST_S:
-                events.append(kinds.event(kind, start, until, rng, filled=filled))
+                events += kinds.times(kind, start, until, rng, counts.get(start), filled=filled)
     return events
 
 
@@ -344,13 +406,18 @@ def _spans(
     start = slot[0] if moment.start is None else moment.start
     said, start = moment.ends(start), max(piece[0], start)
     room = slot[1] if slot[1] > start else piece[1]  # a step may have less than its text says
+    if moment.count is not None and moment.period is None and not lasts:
+        end = min(piece[1], room if said is None else said)
+        return [(start, end, said is not None)]
     if moment.period is None or moment.period < _SHORTEST_PERIOD_S or lasts:
         # What lasts goes on until its step ends, what happens for five seconds at most.
         end = said if said is not None else room if lasts else min(room, start + _EVENT_S[0])
         return [(start, min(end, piece[1]), said is not None)]
     room = min(piece[1], room if moment.end is None else moment.end)
-    length = _EVENT_S[0] if moment.length is None else moment.length
+    longest = _EVENT_S[0] if moment.count is None else min(_EVENT_S[0], moment.period)
+    length = longest if moment.length is None else moment.length
     count = max(0, math.ceil((room - start) / moment.period))
+    count = count if moment.count is None else min(count, moment.count)
     begins = [start + number * moment.period for number in range(min(count, _MOST_TIMES))]
     return [(one, min(room, one + length), moment.length is not None) for one in begins]
 
@@ -369,4 +436,4 @@ def _repeated(kind: str, kinds: SoundKinds, begin: float, end: float, rng: rando
     return events
 
 
-__all__ = ["SceneReading", "make_scene", "read_scene", "scene_line", "without_scene"]
+__all__ = ["SceneReading", "has_times", "read_piece", "read_scene", "scene_line", "without_scene"]

@@ -6,10 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
-from audiocraft.music.rewording import ways_to_say
+from audiocraft.errors import InvalidInput
+from audiocraft.music.rewording import plugged_in, reword, text_without_parts_of_songs, ways_to_say
 from audiocraft.music.vocabulary import STOP_WORDS, Rhythm, Vocabulary, words_of
-from audiocraft.types import SceneEvent
+from audiocraft.types import Scene, SceneEvent
 
 FAINTEST_S = 0.05
 """What is shorter is not heard."""
@@ -21,6 +23,10 @@ _MANNERS = frozenset(
 # Words that stand for drums in other places, and here for a piece.
 _PIECES = frozenset("beat beats groove grooves breakbeat breakbeats".split())
 _LONGEST_PHRASE = 4  # words
+_LONGEST_OF_MANY_S, _SOUNDING = (
+    2.0,
+    0.7,
+)  # of what is heard a number of times: from one to the next, and its part
 _PAUSE_S = (0.2, 0.8)  # between two rhythms in one
 
 
@@ -32,11 +38,13 @@ class SoundKinds:
         ways: kind -> other ways to say it.
         lasting: of the kinds, those that go on by themselves, such as rain.
         rhythms: kind -> when it may be loud, from its first moment on; others are so throughout.
+        vocabulary: of the model; instruments are those that it hears in its own words for a text.
     """
 
     ways: Mapping[str, tuple[str, ...]]
     lasting: frozenset[str] = frozenset()
     rhythms: Mapping[str, tuple[Rhythm, ...]] = field(default_factory=dict, repr=False, compare=False)
+    vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)
     _phrases: Mapping[tuple[str, ...], str] = field(init=False, repr=False, compare=False)
     _single: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
@@ -53,8 +61,13 @@ class SoundKinds:
             for word in own
             if count[word] == 1 and word not in _MANNERS
         }
-        # Instruments all last, and are said whole: "warm" is no synth pad, and a "lofi beat" more than drums.
-        object.__setattr__(self, "_single", {} if self.lasting.issuperset(self.ways) else single)
+        # Instruments are said whole: "warm" is no synth pad, and a "lofi beat" more than drums.
+        object.__setattr__(self, "_single", {} if self.are_instruments else single)
+
+    @property
+    def are_instruments(self) -> bool:
+        """Whether these are kinds of music, which all last."""
+        return self.lasting.issuperset(self.ways)
 
     @classmethod
     def of(
@@ -68,6 +81,7 @@ class SoundKinds:
             {kind: tuple(way for way in said if way != kind) for kind, said in ways.items()},
             frozenset(lasting),
             {} if vocabulary is None else vocabulary.rhythms,
+            vocabulary,
         )
 
     def event(
@@ -90,8 +104,50 @@ class SoundKinds:
             now, rhythm = bursts[-1][1] + rng.uniform(*_PAUSE_S), rng.choice(known)
         return SceneEvent(kind=kind, start=start, end=bursts[-1][1], bursts=tuple(bursts))
 
+    def times(
+        self,
+        kind: str,
+        start: float,
+        end: float,
+        rng: random.Random,
+        count: int | None = None,
+        *,
+        filled: bool = False,
+    ) -> list[SceneEvent]:
+        """Return when a kind is heard within a time: as one event, or `count` times, as far as they fit.
+
+        Args:
+            filled: see `event`.
+        """
+        if count is None:
+            return [self.event(kind, start, end, rng, filled=filled)]
+        if self.rhythms.get(kind):
+            one = self.event(kind, start, end, rng, filled=True)
+            bursts = one.bursts[:count]
+            return [SceneEvent(kind=kind, start=start, end=bursts[-1][1], bursts=bursts)]
+        share = min((end - start) / count, _LONGEST_OF_MANY_S)
+        sounding = share if count == 1 else share * _SOUNDING
+        if sounding < FAINTEST_S:
+            return [self.event(kind, start, end, rng, filled=filled)]
+        begins = [start + number * share for number in range(count)]
+        return [SceneEvent(kind=kind, start=begin, end=begin + sounding) for begin in begins]
+
+    def check(self, scene: Scene) -> None:
+        """Refuse a scene with a kind that is none of these."""
+        for event in scene.events:
+            if event.kind not in self.ways:
+                near = get_close_matches(event.kind, self.ways, n=3) or sorted(self.ways)[:5]
+                raise InvalidInput(
+                    f"{event.kind!r} is no kind of sound that the model is told; there are {len(self.ways)}, such as "
+                    f"{', '.join(near)}",
+                    field="scenes",
+                )
+
     def heard_in(self, text: str) -> tuple[str, ...]:
         """Return the kinds that an English text names, each once, in its order."""
+        if self.are_instruments:
+            text = text_without_parts_of_songs(text)
+            text = reword(plugged_in(text), self.vocabulary).text
         words = content_in_order(text)
         found = self._named_by(words, self._of_phrase) or self._named_by(words, self._of_synonym)
         found = found or [self._single[word] for word in words if word in self._single]

@@ -22,6 +22,8 @@ _NOT_ENGLISH = re.compile(r"[\u3005\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\u1100
 _PUNCTUATION = str.maketrans({"、": ",", "。": ".", "・": ",", "·": ",", "「": '"', "」": '"', "’": "'"})
 _LONGEST_PHRASE = 6  # words
 _SHORTEST_PART = 4  # letters of a part of a compound
+_GENERAL = frozenset(("music", "song", "piece", "track"))  # names of what is wanted, whatever else is not
+_JOINTS = {"and": "and", "or": "or", "but": "but with"}
 _UNKNOWN, _MATCH, _SAYS_NOTHING = (
     1.0,
     0.01,
@@ -291,8 +293,8 @@ def _steps(
 
 
 def _may_stand(entry: Entry, state: str, typed: str, script: str, *, inside: bool) -> bool:
-    if entry.role in ("particle", "and", "only before"):
-        return state in ("short", "word") or (entry.role == "and" and state == "edge")
+    if entry.role in ("particle", "and", "or", "only before"):
+        return state in ("short", "word") or (entry.role in ("and", "or") and state == "edge")
     if state == "unknown" and inside:
         return script in ("han", "hiragana") and len(typed) > 1
     return True
@@ -305,31 +307,42 @@ def _written(text: str, parts: list[_Span]) -> tuple[str, tuple[ReadWord, ...]]:
     """Return the text in English, and its pieces."""
     said: list[str] = []
     pieces: list[ReadWord] = []
+    like: list[int] = []  # where the word is that says what the last of them is like
     terms: list[int] = []  # where in `said` the words are that a later "without" denies
     closed = False  # whether what follows is no longer denied, though nothing divides it from what is
+    denying = False  # whether a list may be denied, so that what joins it says more than nothing
     place = 0
     for part in parts:
         between = text[place : part.start]
         if between.strip():
-            terms, closed = [], False
+            terms, like, closed = [], [], False
+            denying = denying and not between.strip(" ,")
         said.append(between)
         entry, typed, place = part.entry, text[part.start : part.end], part.end
         assert entry is not None
         if entry.role in ("not before", "only before"):
-            denied = terms if entry.role == "not before" else terms[-1:]
+            known = [at for at in terms if at >= 0]
+            denied = known if entry.role == "not before" else known[-1:]
+            if denied and entry.role == "not before" and like and said[denied[-1]].strip() in _GENERAL:
+                said[denied[-1]] = ""  # "scary music" is denied as scary
+                denied = [*denied[:-1], *like]
             word = "no" if entry.role == "not before" else "only"
             for at in denied:
                 said[at] = f" {word}{said[at]}"
             pieces += [ReadWord(typed, word)] if denied else []
             closed = bool(denied) and entry.role == "not before"
             terms = []
-        elif entry.role == "and":
-            terms = [*terms, -1] if terms and terms[-1] >= 0 else terms
+        elif entry.role in ("and", "or", "but"):
+            terms = [*terms, -1] if terms and terms[-1] >= 0 and entry.role != "but" else terms
+            said += [f" {_JOINTS[entry.role]} "] if denying else []
+            denying = denying and entry.role != "but"
         elif entry.words:
             joined = terms and terms[-1] == -1
             said += [",", f" {entry.words} "] if closed else [f" {entry.words} "]
-            closed = False
-            terms = [*(at for at in terms if at >= 0 and joined), len(said) - 1]
+            closed, denying = False, (denying or entry.role == "not") and entry.role != "only"
+            kept = [at for at in terms if at >= 0]
+            like = [] if joined else kept[-1:]
+            terms = [*(kept if joined else []), len(said) - 1]
             pieces.append(ReadWord(typed, entry.words))
         terms = [at for at in terms if at >= 0] if entry.role in ("not before", "only before") else terms
         said.append(" ")

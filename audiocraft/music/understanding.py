@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from audiocraft.music.denials import Denial, denials_in
+from audiocraft.music.denying import plainly, timed
 from audiocraft.music.harmony import parse_key
-from audiocraft.music.planning import FASTEST, PLAN_WORDS, SLOWEST, ScoreSettings, progression_of, reachable
+from audiocraft.music.planning import (
+    FASTEST,
+    PLAN_WORDS,
+    SLOWEST,
+    ScoreSettings,
+    plans_over_time,
+    progression_of,
+    reachable,
+)
 from audiocraft.music.progressions import parse_progression, symbols_of
 from audiocraft.music.reading import PromptNote, Reading, read
 from audiocraft.music.rewording import reword
-from audiocraft.music.scenes import read_scene, scene_line, without_scene
+from audiocraft.music.scenes import SceneReading, has_times, read_piece, scene_line, without_scene
 from audiocraft.music.sound_kinds import SoundKinds
 from audiocraft.music.translating import Translation, model_words, translate
 from audiocraft.music.vocabulary import STOP_WORDS, Vocabulary, content_of, words_of
@@ -21,7 +32,12 @@ from audiocraft.types import Scene, ScorePlan
 # Words about the plan itself, which the rules read or which say nothing more.
 _OF_PLANS = PLAN_WORDS | frozenset("bpm beat per minute tempo key chord progression".split())
 _DENYING = frozenset("no without minus except".split())  # guidance leads away from what follows
+_OF_ORDER = frozenset("then afterwards finally followed after before silence".split())  # which a scene heeds
 _NOTHING_SET = ScoreSettings()
+# Whoever says one of these means music, whatever else they name: "wind instruments", "a song about a dog".
+_OF_MUSIC = frozenset(
+    "band beat instrument instrumental melody music orchestra song soundtrack theme tune".split()
+)
 _FEW = 5  # words that stand for a vocabulary
 
 
@@ -60,6 +76,8 @@ class Understanding:
         suggestion: a model that knows some of the unknown words.
         read_as: what the model reads of a text in another language, or in words that it was not taught but is told
             with others (`rewording`), without what the plan says.
+        denied: what the prompt says that it should not be.
+        changes: what later texts change of tempo, metre and key, a line each: "from 2 s: 150 bpm, C major".
     """
 
     duration: float
@@ -73,13 +91,16 @@ class Understanding:
     notes: tuple[PromptNote, ...] = ()
     suggestion: Suggestion | None = None
     read_as: str = ""
+    denied: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return itself as plain values for JSON."""
         plain = asdict(self)
         plain.update(
-            chords=list(self.chords), unknown=list(self.unknown), notes=[asdict(n) for n in self.notes]
-        )
+            chords=list(self.chords), unknown=list(self.unknown), notes=[asdict(n) for n in self.notes],
+            denied=list(self.denied), changes=list(self.changes),
+        )  # fmt: skip
         plain["scene"] = [] if self.scene is None else [asdict(event) for event in self.scene.events]
         if self.suggestion is not None:
             words = list(self.suggestion.words)
@@ -99,11 +120,21 @@ class Understanding:
             self.beats_per_bar not in (None, 4) and f"{self.beats_per_bar}/4",
             self.key,
             " ".join(self.chords),
-            self.scene and scene_line(self.scene),
+            *self.changes,
+            # The words of a piece of music say who plays; their times, where there are any, are said here.
+            self.scene and (self.tempo is None or has_times(self.scene)) and scene_line(self.scene),
             None if self.seed is None else f"seed {self.seed}",
             self.read_as and f"understood: {self.read_as}",
+            self._said_of_denied(),
         ]
         return "  ".join(part for part in parts if part)
+
+    def _said_of_denied(self) -> str:
+        """Return what is denied, where the words that were understood do not say it."""
+        said = self.read_as.lower()
+        missing = [one for one in self.denied if f"no {one.lower()}" not in said]
+        told = said.count("no ") >= len(self.denied)  # or says it in other words
+        return f"without {', '.join(missing)}" if missing and not told else ""
 
     def remarks(self, model: str, *, option: str = "") -> tuple[str, ...]:
         """Return what somebody should know who hears another thing than they asked for, a sentence each.
@@ -139,11 +170,15 @@ def understand(
         vocabulary: of the model; None for one that was taught with any text.
         others: vocabularies of models that could be used instead, by name.
     """
-    said = [translate(one) for one in (text or "", *later)]
+    found = [translate(one) for one in (text or "", *later)]
+    said = [replace(one, text=plainly(one.text)) for one in found]
     texts = tuple(one.text for one in said)
     told = read(texts[0])
     notes = [] if plan is None else [*told.notes, *_overruled(told, score), *_moved(told, score, plan)]
     notes += _of_length(told, duration)
+    denials = denials_in(found[0].text)
+    if plan is not None and (told.tempo is None or told.key is None):
+        notes += [_denied_quality(one) for one in denials if one.quality and PLAN_WORDS & set(one.things)]
     unread = () if vocabulary is None else _unknown(texts, vocabulary, has_plan=plan is not None)
     unknown = unread if vocabulary is None else _as_typed(unread, said, vocabulary)
     suggestion = _suggestion(texts, unread, others or {}, said)
@@ -159,10 +194,40 @@ def understand(
         unknown=unknown,
         notes=tuple(notes),
         suggestion=suggestion,
+        denied=tuple(dict.fromkeys(thing for one in denials if not one.until for thing in one.things)),
         read_as=""
         if vocabulary is None
         else _read_as(said[0], unread, vocabulary, has_plan=plan is not None),
     )
+
+
+def meant_for(
+    text: str, vocabulary: Vocabulary, others: Mapping[str, Vocabulary | None]
+) -> Suggestion | None:
+    """Return another model and the words that it knows, where a text is plainly meant for it; None elsewhere.
+
+    The other knows kinds of sound that the text names, and either the given model knows none of the words or the other
+    knows them all. A text that says a tempo, a key, chords or a metre, or that names music, is meant for the given
+    model.
+
+    Args:
+        vocabulary: of the given model, which takes plans.
+        others: vocabularies of the other models by name.
+    """
+    said = translate(without_scene(text))  # times say nothing of what makes a sound
+    said = replace(said, text=plainly(said.text))
+    told = read(said.text)
+    words = content_of(said.text)
+    if told.tempo or told.key or told.chords or told.beats_per_bar or words & (_OF_MUSIC | _DENYING):
+        return None
+    unread = _unknown((said.text,), vocabulary, has_plan=True)
+    knows_none = not _knows_any((told.rest,), unread)
+    for name, other in others.items():
+        if other is None or not unread or not any(other.named_in(reword(said.text, other).text)):
+            continue
+        if knows_none or not _unknown((told.rest,), other, has_plan=False):
+            return _suggestion((said.text,), unread, {name: other}, (said,))
+    return None
 
 
 def understand_sounds(
@@ -173,6 +238,7 @@ def understand_sounds(
     seed: int | None,
     schedule: Sequence[tuple[float, str]] = (),
     known: float = 0.0,
+    scene: Scene | None = None,
     **told: Any,
 ) -> Understanding:
     """Return what becomes of a prompt that a model may also be told as a scene.
@@ -181,27 +247,77 @@ def understand_sounds(
         kinds: that the model is told frame by frame; None where it is told none.
         schedule: (second, text) of further texts, in ascending order.
         known: seconds that are continued.
+        scene: what was said of sounds outright; None reads it from the texts.
         told: what else `understand` wants.
     """
     later = [said for _, said in schedule]
     if kinds is None:
-        return understand(text, duration=duration, seed=seed, later=later, **told)
-    starts = [0.0, *(second for second, _ in schedule)]
-    readings = [
-        read_scene(one, kinds, duration=duration, seed=seed or 0, start=start, end=end, known=known)
-        for one, start, end in zip((text, *later), starts, (*starts[1:], duration), strict=True)
-    ]
-    events = tuple(event for one in readings if one.scene is not None for event in one.scene.events)
-    scene = Scene(events=events, start=0.0, duration=duration) if events else None
+        found = understand(text, duration=duration, seed=seed, later=later, **told)
+        return _changing(found, text or "", schedule, **told)
+    heard = SceneReading(scene)
+    if scene is None:
+        heard = read_piece(((0.0, text), *schedule), kinds, duration=duration, seed=seed or 0, known=known)
     # Times that a scene heeds are no words that a model does not know.
-    plain = without_scene(text or ""), [without_scene(said) for said in later]
+    plain = without_scene(timed(text or "")), [without_scene(timed(said)) for said in later]
     found = understand(plain[0], duration=duration, seed=seed, later=plain[1], **told)
-    unkept = [said for one in readings for said in one.unkept]
-    if scene is None and unkept:
+    found = _changing(found, text or "", schedule, **told)
+    unkept = list(heard.unkept)
+    if heard.scene is None and unkept:
         unkept[-1] += "; the piece is made of the words alone"
     notes = (PromptNote(what="length", value=said.partition(":")[0], said=said) for said in unkept)
     found = replace(found, notes=(*found.notes, *notes))
-    return replace(found, scene=scene)
+    if heard.scene is not None:
+        found = _in_order(found)
+    return replace(found, scene=heard.scene)
+
+
+def _changing(
+    found: Understanding,
+    text: str,
+    schedule: Sequence[tuple[float, str]],
+    *,
+    plan: ScorePlan | None = None,
+    score: ScoreSettings = _NOTHING_SET,
+    **_: Any,
+) -> Understanding:
+    """Return what was understood, with what later texts change of the plan, and what they say that cannot be."""
+    if plan is None or not schedule:
+        return found
+    own = [(second, _own_words(said, text)) for second, said in schedule]
+    plans = plans_over_time(
+        plan, ((0.0, ""), *own), duration=found.duration, seed=found.seed or 0, score=score
+    )
+    changes: list[str] = []
+    for (second, _said), before, after in zip(own, plans, plans[1:], strict=False):
+        if before is None or after is None:
+            continue
+        parts = [f"{after.tempo:g} bpm"] if after.tempo != before.tempo else []
+        parts += [f"{after.beats_per_bar}/4"] if after.beats_per_bar != before.beats_per_bar else []
+        parts += [after.key] if after.key is not None and after.key != before.key else []
+        changes += [f"from {second:g} s: {', '.join(parts)}"] if parts else []
+    told = [read(translate(said).text) for _, said in own]
+    notes = [note for one in told for note in (*one.notes, *_overruled(one, score))]
+    return replace(found, changes=tuple(changes), notes=tuple(dict.fromkeys((*found.notes, *notes))))
+
+
+def _own_words(said: str, first: str) -> str:
+    """Return what a later text says beside what both begin with: the words of the whole piece."""
+    parts, others = said.split(", "), first.split(", ")
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(parts, others, strict=False))
+    return ", ".join(parts[len(list(same)) :])
+
+
+def _in_order(found: Understanding) -> Understanding:
+    """Return what was understood of a text whose order a scene heeds."""
+
+    def rest(words: Sequence[str]) -> tuple[str, ...]:
+        return tuple(word for word in words if not _OF_ORDER.issuperset(words_of(translate(word).text)))
+
+    other = found.suggestion
+    if other is not None:
+        words = rest(other.words)
+        other = replace(other, words=words) if words else None
+    return replace(found, unknown=rest(found.unknown), suggestion=other)
 
 
 def _read_as(said: Translation, unread: Sequence[str], vocabulary: Vocabulary, *, has_plan: bool) -> str:
@@ -214,21 +330,20 @@ def _read_as(said: Translation, unread: Sequence[str], vocabulary: Vocabulary, *
     clauses = []
     for clause in re.split(r"[,.;:!?]", model_words(reworded.text)):
         kept = [word for word in clause.split() if not strange.intersection(words_of(word))]
-        while kept and kept[-1].lower() in STOP_WORDS:
+        while kept and kept[-1].lower() in STOP_WORDS | {"no"}:
             kept.pop()
-        if kept:
+        if not _OF_ORDER.issuperset(words_of(" ".join(kept))):
             clauses.append(" ".join(kept))
-    return ", ".join(clauses)
+    return ", ".join(dict.fromkeys(clauses))
 
 
 def _as_typed(unread: Sequence[str], said: Sequence[Translation], vocabulary: Vocabulary) -> tuple[str, ...]:
     """Unknown words as people typed them; a phrase of which the model knows a part is known."""
     typed: dict[str, str | None] = {}
+    unread_words = _content_of_all(unread)
     for piece in (piece for one in said for piece in one.pieces):
         strange = [word for word in unread if set(words_of(word)) & set(words_of(piece.words or ""))]
-        known = bool(content_of(piece.words or "") - _content_of_all(unread)) or not vocabulary.unknown(
-            piece.typed
-        )
+        known = bool(content_of(piece.words or "") - unread_words) or not vocabulary.unknown(piece.typed)
         typed.update(dict.fromkeys(strange, None if known else piece.typed))
     return tuple(dict.fromkeys(word for word in (typed.get(one, one) for one in unread) if word is not None))
 
@@ -291,6 +406,12 @@ def _moved(told: Reading, score: ScoreSettings, plan: ScorePlan) -> list[PromptN
         f"{value} is played as {plan.tempo:g} bpm, the same pulse: tempi are {SLOWEST:g} to {FASTEST:g} bpm"
     )
     return [PromptNote(what="tempo", value=value, said=said)]
+
+
+def _denied_quality(denial: Denial) -> PromptNote:
+    words = ", ".join(denial.things)
+    said = f"{denial.said}: {words} is left out of the words, and no tempo or key is chosen by it; name one, such as "
+    return PromptNote(what="words", value=denial.said, said=said + "90 bpm or C major")
 
 
 def _of_length(told: Reading, duration: float) -> list[PromptNote]:

@@ -66,6 +66,11 @@ class Vocabulary:
     groups: Mapping[str, Mapping[str, tuple[str, ...]]]
     words: tuple[str, ...] = field(default=(), repr=False)
     rhythms: Mapping[str, tuple[Rhythm, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _key: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ways = (way for terms in self.groups.values() for term in terms for way in (term, *terms[term]))
+        object.__setattr__(self, "_key", (*ways, *self.words))
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], *, source: str = "vocabulary") -> Vocabulary:
@@ -119,8 +124,7 @@ class Vocabulary:
 
     def to_key(self) -> tuple[str, ...]:
         """Return everything that it holds, in one hashable value."""
-        ways = (way for terms in self.groups.values() for term in terms for way in (term, *terms[term]))
-        return (*ways, *self.words)
+        return self._key
 
 
 @functools.lru_cache(maxsize=64)

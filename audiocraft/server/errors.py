@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -340,6 +340,8 @@ def fault_of_body(first: Mapping[str, Any], body: type[BaseModel] | None, *, tex
     ]
     field = ".".join(str(part) for part in place) or None
     message = _SAID.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] in _RANGES and isinstance(first.get("input"), int | float | str):
+        message = f"{message}, got {str(first['input'])[:40]}"
     named = _NAMED.match(message)
     if named is not None:  # a rule about several fields, or about what is inside of one
         field, message = named[1], named[2]
@@ -347,10 +349,34 @@ def fault_of_body(first: Mapping[str, Any], body: type[BaseModel] | None, *, tex
         message = "the body is empty: send a JSON object"
     elif first["type"] == "extra_forbidden" and field is not None:
         close = difflib.get_close_matches(str(place[-1]), _fields_at(body, place[:-1]), n=1, cutoff=0.6)
-        message = "there is no such field" + (f"; did you mean {close[0]!r}?" if close else "")
+        inside = _fields_called(body, str(place[-1])) if len(place) == 1 else []
+        if inside:
+            message = f"there is no such field here; it is {' or '.join(inside)}"
+        else:
+            message = "there is no such field" + (f"; did you mean {close[0]!r}?" if close else "")
+    shown = (field or "").removeprefix("plan.")  # people know tempo, key and chords by no other name
     return Fault(
-        status=422, code="invalid_input", message=f"{field}: {message}" if field else message, field=field
+        status=422, code="invalid_input", message=f"{shown}: {message}" if shown else message, field=field
     )
+
+
+def _fields_called(body: type[BaseModel] | None, name: str) -> list[str]:
+    """Return the fields called `name` in the records of a body, as "plan.tempo", and what says the same beside them."""
+    if body is None:
+        return []
+    found = [
+        f"{outer}.{name}"
+        for outer, field in body.model_fields.items()
+        if not _is_list(field.annotation)
+        and (record := _record_in(field.annotation)) is not None
+        and name in record.model_fields
+    ]
+    same = _SAME.get(name)
+    return [*found, *([same] if found and same in body.model_fields else [])]
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(get_origin(inner) is list for inner in get_args(annotation))
 
 
 # What validation says of Python's types and of regular expressions helps nobody.
@@ -359,6 +385,8 @@ _SAID = {
     "dict_type": "must be an object, {...}", "list_type": "must be a list, [...]", "string_type": "must be text",
     "string_pattern_mismatch": "is not of the form that is expected here", "missing": "is needed",
 }  # fmt: skip
+_SAME = {"tempo": "bpm"}
+_RANGES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 _NAMED = re.compile(r"^([a-z_]+(?:\.[a-z_]+)*): (.+)$", re.DOTALL)
 _TYPE = re.compile(r"^(list\[|[A-Z])")
 

@@ -329,6 +329,11 @@ def configure(base: Base, root: Path, settings: Settings) -> MusicGenSolverConfi
     width = base.config.transformer_lm.dim
     if method == "lora" and rank > width:
         raise InvalidInput(f"rank is at most the width of {base.name}, {width}, got {rank}", field="rank")
+    if settings.crop is not None and settings.crop > base.config.max_duration:
+        raise InvalidInput(
+            f"crop is at most the {base.config.max_duration:g} s that {base.name} hears at once, got {settings.crop:g}",
+            field="crop",
+        )
     crop = min(settings.crop or 10.0, base.config.max_duration)
     epoch = max(1, min(steps, math.ceil(steps / 8)))
     composed = compose(

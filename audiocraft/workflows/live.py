@@ -19,12 +19,13 @@ from audiocraft.audio.processing import AudioProcessor
 from audiocraft.audio.writer import AudioWriter
 from audiocraft.checkpoints.facts import check_takes
 from audiocraft.errors import InvalidInput
+from audiocraft.generation.keeping import kept_samples
 from audiocraft.generation.progress import CancelToken, ProgressCallback
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.session import Session
 from audiocraft.models.generator import GeneratorModel, PreparedRequest
 from audiocraft.models.watermarks.provenance import way_out
-from audiocraft.types import ScorePlan
+from audiocraft.types import Scene, ScorePlan
 from audiocraft.utils.files import atomic_path, check_apart
 from audiocraft.workflows.origins import Origin
 from audiocraft.workflows.render import (
@@ -59,6 +60,7 @@ AS_MADE = LevelSettings(strategy="none", loudness_compressor=False)
 class _Made:
     seeds: Sequence[int]
     plans: Sequence[ScorePlan | None]
+    scenes: Sequence[Scene | None]
     sample_rate: int
     timings: Mapping[str, float] = field(default_factory=dict)
 
@@ -101,12 +103,13 @@ def render_live(
     else:
         take, opening = _audible(first)
         form = None if target is None else file_format(target.suffix.lower().lstrip("."))
-        chunks = _finished(opening, take, way_out(finish if form is None else finish.for_format(form)))
+        leaving = finish if form is None else finish.for_format(form)
+        chunks = _finished(opening, take, way_out(leaving, kept_samples(request, 0)))
     if target is None:
         _listen(chunks, listeners)
         return None
     prepared, asked = take.prepared, first.prepared.seeds[0]
-    made = _Made(prepared.seeds, prepared.plans, prepared.decoder.sample_rate)
+    made = _Made(prepared.seeds, prepared.plans, prepared.scenes, prepared.decoder.sample_rate)
     recipe = recipe_of(
         take.request, 0, made, target=target, model=identity_of(model), origin=origin, level=AS_MADE, finish=finish
     )  # fmt: skip
@@ -208,6 +211,7 @@ def _to_file(
             format=target.suffix.lower().lstrip("."),
             seconds=recipe.duration,
             tags=recipe.tags,
+            headroom=recipe.kept is None,
         ) as writer:
             _listen(chunks, [writer.write, *listeners])
         recipe = replace(recipe, timings={"total": round(time.perf_counter() - started, 3)})

@@ -17,6 +17,7 @@ from audiocraft.audio.convert import normalize_audio
 from audiocraft.audio.files import audio_write
 from audiocraft.audio.finishing import USUAL, Finish
 from audiocraft.audio.formats import FILE_FORMATS, file_format
+from audiocraft.audio.keeping import KeptSamples
 from audiocraft.audio.tags import generation_tags
 from audiocraft.checkpoints.digest import weights_digest
 from audiocraft.checkpoints.facts import check_takes
@@ -25,6 +26,7 @@ from audiocraft.config.limits import EndingKind
 from audiocraft.environment import VERSION
 from audiocraft.errors import InvalidInput
 from audiocraft.generation.controls import Controls
+from audiocraft.generation.keeping import kept_samples
 from audiocraft.generation.progress import ProgressCallback
 from audiocraft.generation.request import (
     FlowSettings,
@@ -36,7 +38,7 @@ from audiocraft.generation.request import (
 )
 from audiocraft.models.generator import GeneratorModel
 from audiocraft.models.watermarks.provenance import finished_and_marked
-from audiocraft.types import ScorePlan, StyleSettings
+from audiocraft.types import Scene, ScorePlan, StyleSettings
 from audiocraft.utils.files import atomic_write, check_apart
 from audiocraft.workflows.editing.loops import finished_loop
 from audiocraft.workflows.loop_marks import marks_of
@@ -81,10 +83,15 @@ class ModelIdentity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelSettings:
-    """How loud the file is written; see `audio_write`. "none" is as it was made: so are files that were streamed."""
+    """How loud the file is written; see `audio_write`. "none" is as it was made: so are files that were streamed.
+    Those that keep regions of a recording, which stays as loud as it is, have "clip"."""
 
     strategy: Literal["loudness", "peak", "rms", "clip", "none"] = "loudness"
     loudness_compressor: bool = True
+
+
+AS_KEPT = LevelSettings(strategy="clip", loudness_compressor=False)
+"""How loud files are that keep regions of a recording."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +119,7 @@ class Recipe:
     window: WindowSettings
     schedule: tuple[tuple[float, str], ...] = ()
     plan: ScorePlan | None = None
+    scene: Scene | None = None
     continues: Continuation | None = None
     reference: Reference | None = None
     chords: tuple[tuple[str, float], ...] = ()
@@ -145,6 +153,7 @@ class Recipe:
             masked=self.masked,
             schedule=self.schedule,
             plans=(self.plan,) if self.plan is not None else None,
+            scenes=(self.scene,) if self.scene is not None else None,
             controls=Controls(chords=self.chords),
             flow=self.flow,
             style=self.style,
@@ -198,6 +207,8 @@ class Made(Protocol):
     @property
     def plans(self) -> Sequence[ScorePlan | None]: ...
     @property
+    def scenes(self) -> Sequence[Scene | None]: ...
+    @property
     def sample_rate(self) -> int: ...
     @property
     def timings(self) -> Mapping[str, float]: ...
@@ -248,12 +259,14 @@ def render(
         take = first
         if finish is not None:
             take = worthwhile(model, first.request, first.result, first.row, progress=progress)
+        kept = kept_samples(take.request, take.row)
         recipe = recipe_of(
-            take.request, take.row, take.result, target=target, model=identity, origin=origin, finish=finish
-        )
+            take.request, take.row, take.result, target=target, model=identity, origin=origin, finish=finish,
+            level=LevelSettings() if kept is None else AS_KEPT,
+        )  # fmt: skip
         asked = first.asked_seed if first.asked_seed is not None else take.asked_seed
         recipe = replace(recipe, asked_seed=asked, compared=compared)
-        finished.append(_write(target, take.audio, recipe))
+        finished.append(_write(target, take.audio, recipe, kept))
     return finished
 
 
@@ -279,7 +292,7 @@ def check_target(path: str | os.PathLike[str], *, also: Sequence[str] = ()) -> P
     Args:
         also: suffixes that its writer knows beside those of formats.
     """
-    target = Path(path)
+    target = path if isinstance(path, Path) else Path(path)  # a folder by its slash stays one
     if target.suffix.lower() not in (*SUFFIXES, *also):
         known = ", ".join((*SUFFIXES, *also))
         raise InvalidInput(
@@ -319,6 +332,14 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         source = sidecar_of(source)
     try:
         data = json.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if source == Path(path) or not Path(path).is_file():
+            raise InvalidInput(f"cannot read {source}: {error.strerror or error}", field="from") from error
+        raise InvalidInput(
+            f"{path} has no sidecar ({source.name}): those of `audiocraft generate` have one, and what other commands "
+            "make is made again by the same command with the same seed; --continue FILE goes on behind any file",
+            field="from",
+        ) from error
     except OSError as error:
         raise InvalidInput(f"cannot read {source}: {error.strerror or error}", field="from") from error
     except ValueError as error:
@@ -360,6 +381,7 @@ def recipe_of(
         window=request.window,
         schedule=request.schedule,
         plan=made.plans[row],
+        scene=made.scenes[row] if made.scenes else None,
         continues=origin.continues,
         reference=origin.reference,
         chords=request.controls.chords,
@@ -386,18 +408,25 @@ def write_sidecar(path: Path, recipe: Recipe) -> None:
     atomic_write(path, json.dumps(encode(recipe), indent=2, ensure_ascii=False) + "\n")
 
 
-def _write(target: Path, audio: Tensor, recipe: Recipe) -> Rendered:
+def _write(target: Path, audio: Tensor, recipe: Recipe, kept: KeptSamples | None) -> Rendered:
     sidecar = sidecar_of(target)
     level, form = recipe.level, file_format(target.suffix.lower().lstrip("."))
     try:
-        audio = normalize_audio(
-            audio, strategy=level.strategy, loudness_compressor=level.loudness_compressor,
-            log_clipping=True, sample_rate=recipe.sample_rate, stem_name=str(target),
-        )  # fmt: skip
+        if kept is None:
+            audio = normalize_audio(
+                audio, strategy=level.strategy, loudness_compressor=level.loudness_compressor,
+                log_clipping=True, sample_rate=recipe.sample_rate, stem_name=str(target),
+            )  # fmt: skip
         marks = marks_of(recipe.plan) if recipe.loop and recipe.plan is not None else None
         if recipe.finish is not None:
-            finish = finished_loop if recipe.loop else finished_and_marked
-            audio = finish(audio, recipe.sample_rate, recipe.finish.for_format(form)) * form.gain
+            finish = recipe.finish.for_format(form)
+            if recipe.loop:
+                audio = finished_loop(audio, recipe.sample_rate, finish)
+            else:
+                audio = finished_and_marked(audio, recipe.sample_rate, finish, kept)
+            audio = audio if kept is not None else audio * form.gain
+        if kept is not None:  # which stays as loud as it is
+            audio = audio.clamp(-1, 1)
         audio_write(
             target,
             audio,

@@ -45,6 +45,7 @@ def varied(
     changes: Mapping[str, Any],
     *,
     plans: bool = True,
+    scenes: bool = True,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[GenerationRequest, dict[str, Any]]:
     """Return the request that makes the file of `recipe` again, but for `changes`; and for each change, what it was
@@ -55,16 +56,20 @@ def varied(
     Args:
         changes: see `CHANGEABLE`; chords are a tuple of symbols.
         plans: whether the model takes plans, where that is known.
+        scenes: whether it is told the same kinds of sound as the file's.
         settings: what another model than the file's has of settings; what it has not is left out, and what suits
             models that predict one code after the other is not taken for something that was said.
     """
+    words = "prompt" in changes or "schedule" in changes
     before = {name: _value(recipe, name) for name in changes}
     changed = recipe if settings is None else _for_model(recipe, settings)
+    same = scenes and not words and changes.get("duration", recipe.duration) == recipe.duration
+    changed = replace(changed, scene=recipe.scene if same else None)
+    changed = _with_parts(changed, {name: value for name, value in changes.items() if name in _PARTS})
     for name, value in changes.items():
         if name in _PARTS:
-            record, field = _PARTS[name]
-            changed = replace(changed, **{record: replace(getattr(changed, record), **{field: value})})
-        elif name == "style_detail":
+            continue
+        if name == "style_detail":
             if recipe.reference is None or recipe.reference.role != "style":
                 raise InvalidInput(
                     "the file imitates no style, so it has no style detail", field="style_detail"
@@ -73,7 +78,6 @@ def varied(
         elif name not in _SCORE:
             changed = replace(changed, **{name: value})
     score = ScoreSettings(**{name: changes[name] for name in _SCORE if name in changes})
-    words = "prompt" in changes or "schedule" in changes
     # Chords at their times are others than those that are asked for now, or would come at other places in the bar.
     if score.chords or (score.given and plans and recipe.plan is not None):
         changed = replace(changed, chords=())
@@ -89,6 +93,18 @@ def varied(
         bars = None if "duration" in changes else bars_in(recipe.plan, recipe.duration)
         request = as_loop(replace(request, loop=False), bars)
     return request, before
+
+
+def _with_parts(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return `recipe` with other settings in its records."""
+    records: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        record, field = _PARTS[name]
+        records.setdefault(record, {})[field] = value
+    if records.get("flow", {}).get("solver") == "dopri5":  # which takes as many steps as it needs
+        records["flow"].setdefault("steps", None)
+    changed = {record: replace(getattr(recipe, record), **said) for record, said in records.items()}
+    return replace(recipe, **changed)
 
 
 def _for_model(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:

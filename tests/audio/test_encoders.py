@@ -112,6 +112,18 @@ def test_lossy_files_sound_the_same_and_last_as_long(format: str, rate: int) -> 
         assert float((found**2).mean()) == pytest.approx(float((audio**2).mean()), rel=0.1)
 
 
+@pytest.mark.parametrize("format", ["mp3", "opus"])
+def test_what_leaves_room_above_its_peaks_stays_as_loud_as_it_is(format: str) -> None:
+    audio = music(3.0)
+    quiet, loud = (
+        open_encoder(format, RATE, 1, total_samples=audio.shape[1], true_peak=peak) for peak in (-5, -1)
+    )
+    found, _ = decoded(b"".join(encode_stream(quiet, [audio])))
+    level = 10 * np.log10(float((found**2).mean()) / float((audio**2).mean()))
+    assert level == pytest.approx(0, abs=0.15)
+    assert loud.format.gain == STREAM_FORMATS[format].gain
+
+
 @pytest.mark.parametrize("format", sorted(set(STREAM_FORMATS) - {"pcm", "f32", "wav"}))
 def test_bytes_leave_while_audio_comes(format: str) -> None:
     """After half a second at the latest something more than a header was sent, and it goes on like that."""

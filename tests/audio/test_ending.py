@@ -58,6 +58,18 @@ def test_a_plan_without_a_key_comes_back_to_its_first_chord() -> None:
     assert closing(nothing, duration=6) == nothing
 
 
+@pytest.mark.parametrize("start", [0.5, 3.0, 7.25])
+def test_the_end_of_a_part_is_that_of_the_whole(start: float) -> None:
+    """What is made of a plan from a second on ends on the same bar line and chords as the plan does."""
+    chords = tuple((2.0 * place, symbol) for place, symbol in enumerate(("C", "Am", "F", "C", "Am", "F")))
+    plan = ScorePlan(tempo=120, key="C major", chords=chords, duration=12)
+    part = ScorePlan(tempo=120, key="C major", chords=chords, start=start, duration=12 - start)
+    whole = closing(plan, duration=12)
+    assert whole.chords[-2:] == ((8.0, "G"), (10.0, "C"))
+    assert closing(part, duration=12 - start).chords == whole.chords
+    assert last_bar(part, 12 - start) == pytest.approx(10 - start)
+
+
 @pytest.mark.parametrize(
     ("kind", "last", "said"), [("stop", 1.0, "not one of"), ("fade", 3.0, "begins within")]
 )

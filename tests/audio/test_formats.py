@@ -9,7 +9,7 @@ import torch
 
 from audiocraft.audio.encoders import open_encoder
 from audiocraft.audio.files import encode_audio
-from audiocraft.audio.formats import FILE_FORMATS, STREAM_FORMATS, held_rate
+from audiocraft.audio.formats import FILE_FORMATS, STREAM_FORMATS, AudioFormat, held_rate
 from audiocraft.cli.live import StreamFormat
 from audiocraft.workflows.render import SUFFIXES
 
@@ -35,3 +35,16 @@ def test_every_format_holds_the_rate_that_the_table_says(name: str, rate: int) -
     assert encode_audio(torch.zeros(1, rate // 10), rate, name)
     if name in STREAM_FORMATS:
         assert open_encoder(name, rate, 1).sample_rate == held
+
+
+@pytest.mark.parametrize("form", FILE_FORMATS.values(), ids=list(FILE_FORMATS))
+def test_peaks_say_how_far_a_piece_is_turned_down(form: AudioFormat) -> None:
+    """Never further than the format asks for, and by nothing where there is room; what is lossless stays as it is."""
+    assert form.fitted(-1.0).headroom == form.fitted(0.5).headroom == form.headroom
+    assert form.fitted(-20.0).headroom == -form.lost
+    headrooms = [form.fitted(peak / 10).headroom for peak in range(-60, 0)]
+    assert headrooms == sorted(headrooms)
+    assert all(
+        peak / 10 - room + form.headroom <= -1 + 1e-9
+        for peak, room in zip(range(-60, -10), headrooms, strict=False)
+    )

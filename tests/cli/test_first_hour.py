@@ -303,3 +303,32 @@ def test_a_server_tells_what_it_did_not_understand() -> None:
     )  # fmt: skip
     assert tuple(remote._remarks(piece)) == told.remarks("musicgen-nano")
     assert remote._remarks(replace(piece, understood=None)) == []
+
+
+def test_prompts_of_sounds_alone_go_to_the_model_of_sounds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "a dog barks", "car horn", "-o", "out", *NANO]) == 0
+    said = capsys.readouterr()
+    assert "sounds, by audiogen-nano: dog, barks, car (-m musicgen-nano makes music)" in said.err
+    models = {
+        json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))["model"]["name"]
+        for name in said.out.split()
+    }
+    assert models == {"audiogen-nano"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["a dog barks", "calm piano"],
+        ["a dog barks", "--tempo", "100"],
+        ["a dog barks", "-m", "musicgen-nano"],
+        ["a song about a dog"],
+        ["wind instruments"],
+        ["rain and piano"],
+        ["xyzzy"],
+    ],
+)
+def test_other_prompts_stay_with_music(asked: list[str]) -> None:
+    assert main(["generate", *asked, "-o", "out", "-q", *NANO]) == 0
+    for sidecar in Path("out").glob("*.json"):
+        assert json.loads(sidecar.read_text(encoding="utf-8"))["model"]["name"] == "musicgen-nano"

@@ -36,6 +36,7 @@ WORDS = {
     "edit loop --output file": "edit loop IN.wav -o IN.wav",
     "edit redo --output file": "edit redo IN.wav 0-1 -o IN.wav",
     "edit extend --output file": "edit extend IN.wav --after 1 -o IN.wav",
+    "edit end --output file": "edit end IN.wav -o IN.wav",
     "edit restyle --output file": "edit restyle IN.wav house -o IN.wav",
     "edit restyle --output --plan": "edit restyle OTHER.wav house --plan IN.wav -o IN.wav",
     "enhance --output file": "enhance IN.wav -o IN.wav",

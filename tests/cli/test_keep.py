@@ -43,6 +43,20 @@ def test_keep_and_repeat(said: list[str], tmp_path: Path) -> None:
     assert first.read_bytes() == again.read_bytes()
 
 
+@pytest.mark.parametrize("more", [[], ["--stream"]])
+def test_kept_samples_stay_through_several_redos(said: list[str], tmp_path: Path, more: list[str]) -> None:
+    """Neither level, limiter nor fade touch them: the file has them as they were."""
+    before = soundfile.read(tmp_path / "before.wav", dtype="int16")[0]
+    path = tmp_path / "before.wav"
+    for number, regions in enumerate(("0-0.6,1-2", "0-0.8,1.4-2")):
+        redone = tmp_path / f"{number}.wav"
+        assert main([*said[:-1], str(path), "--keep", regions, "-o", str(redone), *more]) == 0
+        path = redone
+    after = soundfile.read(path, dtype="int16")[0]
+    assert (after[:18000] == before[:18000]).all() and (after[46000:] == before[46000:]).all()
+    assert (after[20000:30000] != before[20000:30000]).any()
+
+
 @pytest.mark.parametrize(
     ("regions", "told"),
     [

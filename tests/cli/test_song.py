@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from audiocraft.cli.main import main
+from audiocraft.cli.song import release_at
 from audiocraft.errors import ConfigError, InvalidInput
 
 
@@ -41,6 +42,26 @@ def test_a_project_is_written_shown_and_changed(tmp_path: Path, capsys: pytest.C
     assert (
         said["sections"][1]["layers"][0]["prompt"] == "choir" and said["sections"][1]["transition"] == "pause"
     )
+
+
+def test_words_that_do_not_count_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "tune.acproj")
+    assert (
+        main(["song", "new", path, "-s", "verse: kazoo and zither", "-s", "end: piano", "--seed", "3"]) == 0
+    )
+    assert "musicgen-nano does not know: kazoo, zither" in capsys.readouterr().err
+    assert (
+        main(["song", "set", path, "verse", "--prompt", "piano", "--layer", "a zither", "--gain-db", "1"])
+        == 0
+    )
+    said = capsys.readouterr().err
+    assert "does not know: zither" in said and "kazoo" not in said
+    assert main(["song", "effect", path, "unicorn", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["sections"][0]["gain_db"] == 1.0
+    assert told["understood"]["unknown"] == ["zither"]
+    notes = told["understood"]["notes"]
+    assert notes[0] == {"what": "effect", "value": "unicorn", "said": "audiogen-nano does not know: unicorn"}
 
 
 @pytest.mark.parametrize(
@@ -126,3 +147,19 @@ def test_a_song_that_cannot_be_read_replaces_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="title"):
         write_song(path, broken)
     assert read_song(path) == song
+
+
+def test_a_release_that_nobody_named_takes_no_place(tmp_path: Path) -> None:
+    project = tmp_path / "tune.acproj"
+    assert release_at(project, None, "flac,mp3", None) == (tmp_path, "tune", "flac,mp3")
+    (tmp_path / "tune.mp3").touch()
+    (tmp_path / "tune-2.flac").touch()
+    assert release_at(project, None, "flac,mp3", None) == (tmp_path, "tune-3", "flac,mp3")
+    assert release_at(project, None, "ogg", None) == (tmp_path, "tune", "ogg")
+    assert release_at(project, None, "flac,mp3", tmp_path) == (
+        tmp_path,
+        "tune",
+        "flac,mp3",
+    )  # which was named
+    (tmp_path / "tune.wav").touch()
+    assert release_at(project, None, None, None) == (tmp_path, "tune-2", "wav")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from audiocraft.audio.files import audio_read, audio_write
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.generation.request import GenerationRequest, Guidance, Sampling
-from audiocraft.models import MusicGen
+from audiocraft.models import JASCO, AudioGen, MAGNeT, MusicGen
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,56 @@ def test_what_means_the_same_is_the_same(model: MusicGen, tmp_path: Any) -> None
     assert torch.equal(model.generate_audio(tokens.numpy()), model.generate_audio(tokens))  # type: ignore[arg-type]
     path = audio_write(tmp_path / "x", wav[0].numpy(), 32000.0)  # type: ignore[arg-type]
     assert audio_read(path, duration=float("inf"))[0].shape == (1, 6400)
+
+
+_WRONG: dict[str, tuple[Any, ...]] = {
+    "duration": (-1, 0, float("nan"), float("inf"), "10", None),
+    "extend_stride": (-1, 0, float("nan"), "5"),
+    "top_k": (-1, 2.5, "250"),
+    "top_p": (-0.1, 1.1, float("nan"), "0.5"),
+    "temperature": (-1, float("nan"), float("inf"), "1"),
+    "cfg_coef": (float("nan"), float("inf"), "3"),
+    "cfg_coef_beta": (float("nan"), float("inf"), "3"),
+    "max_cfg_coef": (float("nan"), "3"),
+    "min_cfg_coef": (float("nan"), "3"),
+    "decoding_steps": ((), (0,), (-1, 2), 5, "5", (1.5,)),
+    "span_arrangement": ("apart", 3),
+    "use_sampling": ("yes", None, 2),
+    "two_step_cfg": ("yes", None, 2),
+    "cfg_coef_all": (float("nan"), "3"),
+    "cfg_coef_txt": (float("nan"), "3"),
+    "euler": ("yes", None, 2),
+    "euler_steps": (0, -1, 1.5, "10"),
+    "ode_rtol": (0, -1, float("nan"), "x"),
+    "ode_atol": (0, -1, float("nan"), "x"),
+}
+
+
+@pytest.mark.parametrize("facade", [MusicGen, AudioGen, MAGNeT, JASCO])
+def test_every_argument_of_set_generation_params_is_checked_when_it_is_set(facade: Any) -> None:
+    names = {"MusicGen": "debug", "AudioGen": "debug", "MAGNeT": "magnet-nano", "JASCO": "jasco-nano"}
+    model = facade.get_pretrained(names[facade.__name__], device="cpu")
+    before = dict(model.generation_params), model.duration
+    arguments = [
+        name for name in inspect.signature(model.set_generation_params).parameters if name != "kwargs"
+    ]
+    if facade is JASCO:
+        arguments += ["euler", "euler_steps", "ode_rtol", "ode_atol"]
+    for name in arguments:
+        for value in _WRONG[name]:
+            fixed = {"euler": True} if name == "euler_steps" else {}
+            with pytest.raises(InvalidInput):
+                model.set_generation_params(**{**fixed, name: value})
+                pytest.fail(f"{name}={value!r} was accepted")
+            assert (dict(model.generation_params), model.duration) == before
+
+
+def test_less_than_a_frame_is_refused_before_anything_is_made(model: MusicGen) -> None:
+    with pytest.raises(
+        InvalidInput, match=r"duration 0.001 s is less than a frame of model '\w+'; it makes 0.0\d+ s"
+    ):
+        model.run(request(duration=0.001))
+    assert model.run(request(duration=1 / model.frame_rate)).audio.shape[-1] > 0
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def request(**settings: Any) -> GenerationRequest:
 def test_a_row_is_the_same_alone(model: JASCO, solver: str) -> None:
     """Whatever is beside it and however its steps are chosen: it has its own pass. Only the sums of the decoder may
     round otherwise where there are more rows."""
-    flow = FlowSettings(solver=solver, steps=3, rtol=1e-2, atol=1e-2)  # type: ignore[arg-type]
+    steps = None if solver == "dopri5" else 3
+    flow = FlowSettings(solver=solver, steps=steps, rtol=1e-2, atol=1e-2)  # type: ignore[arg-type]
     alone = [model.run(request(seeds=(seed,), flow=flow)) for seed in (1, 2)]
     both = model.run(request(prompts=("funk", "funk"), seeds=(1, 2), flow=flow))
     assert both.codes is None and both.audio.shape == (2, 1, RATE)
@@ -370,3 +371,8 @@ def test_arrays_are_taken_as_tensors_are(model: JASCO, kind: str) -> None:
         Controls(melody=np.full((53, 25), np.nan))  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="must be a matrix"):
         Controls(melody=np.full((53, 25), "x"))  # type: ignore[arg-type]
+
+
+def test_steps_beside_an_exact_solver_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="so 5 steps say nothing"):
+        FlowSettings(solver="dopri5", steps=5)

@@ -104,6 +104,19 @@ def test_what_is_kept_stays(
     assert not torch.equal(found[..., ~kept], original[..., ~kept])
 
 
+@pytest.mark.parametrize("chunk", [0.2, 5.0])
+def test_kept_samples_are_those_of_the_audio(model: MAGNeT, chunk: float) -> None:
+    """Beyond the crossfades inside each region, made whole or as a stream."""
+    audio = sound(2.0)
+    asked = request(keep=((0.0, 0.6), (1.0, 1.4)), audio=audio, audio_sample_rate=32000)
+    made = model.run(asked).audio
+    stream = torch.cat([each.audio for each in model.stream(asked, chunk_seconds=chunk)], -1)
+    for found in (made[0], stream):
+        for first, stop in ((0, 18200), (33000, 43800)):
+            assert torch.equal(found[:, first:stop], audio[0, :, first:stop])
+    torch.testing.assert_close(stream, made[0], atol=2e-4, rtol=0)
+
+
 def test_a_long_piece_with_regions(model: MAGNeT) -> None:
     """Several windows, one of which is kept whole, and the audio ends before the piece."""
     audio = sound(9.0)

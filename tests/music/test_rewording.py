@@ -8,6 +8,7 @@ import pytest
 
 import audiocraft.music.rewording as rewording
 from audiocraft.checkpoints.facts import vocabulary_called
+from audiocraft.data.synthesis.vocabulary import vocabulary_of
 from audiocraft.music.denying import wording_of
 from audiocraft.music.planning import make_plan
 from audiocraft.music.rewording import heard_words, reword
@@ -116,3 +117,36 @@ def test_a_long_prompt_is_read_once() -> None:
     began = time.process_time()
     assert heard_words(prompt, MUSIC)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rock with guitar", "rock with electric guitar"),
+        ("guitar, calm", "acoustic guitar, calm"),
+        ("acoustic rock, guitars", "acoustic rock, acoustic guitar"),
+        ("funk with bass guitar and electric guitar", "funk with bass guitar and electric guitar"),
+        ("rock, no guitar", "rock, no guitar"),
+    ],
+)
+def test_a_guitar_is_the_one_of_its_style(text: str, words: str) -> None:
+    vocabulary = vocabulary_called("musicgen-nano")
+    assert vocabulary is not None and reword(text, vocabulary).text == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bass but no drums until the chorus", "bass but no drums until the chorus"),
+        ("verse and chorus, piano", "verse and chorus, piano"),
+        ("a big chorus, piano", "a big chorus, piano"),
+        ("quartet of saxes", "quartet of saxes"),
+        ("jazz quartet", "jazz quartet"),
+        ("acapella choir", " choir"),
+        ("chorus and piano", "choir and piano"),
+        ("the chorus of monks", "the choir of "),
+        ("string quartet", "strings"),
+    ],
+)
+def test_parts_of_songs_and_groups_are_no_other_instruments(text: str, words: str) -> None:
+    assert reword(text, vocabulary_of(music=True)).text == words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +18,8 @@ from audiocraft.data.synthesis.sounds import LASTING_KINDS
 from audiocraft.data.synthesis.vocabulary import vocabulary_of
 from audiocraft.errors import CheckpointError
 from audiocraft.music.moments import without_times
-from audiocraft.music.scenes import make_scene, scene_line, without_scene
+from audiocraft.music.planning import make_plan
+from audiocraft.music.scenes import read_scene, scene_line, without_scene
 from audiocraft.music.sound_kinds import SoundKinds
 from audiocraft.music.translating import translate
 from audiocraft.music.understanding import understand_sounds
@@ -31,6 +33,10 @@ CONFIG = Path(__file__).parents[2] / "config" / "conditioner" / "nano_scene.yaml
 @pytest.fixture(scope="module")
 def kinds() -> SoundKinds:
     return SoundKinds.of(KINDS, LASTING_KINDS, vocabulary_of(music=False, recipe="wide"))
+
+
+def make_scene(text: str, kinds: SoundKinds, **told: Any) -> Scene | None:
+    return read_scene(text, kinds, **told).scene
 
 
 def scene_of(text: str, kinds: SoundKinds, **options: float) -> Scene:
@@ -72,6 +78,10 @@ def test_kinds_are_heard_in_words(text: str, heard: list[str], kinds: SoundKinds
         "a dog barking after a door slamming",
         "a door before a dog",
         "door -> dog",
+        "before the dog a door slams",
+        "before a dog, a door",
+        "after a door, a dog",
+        "After the door there is a dog.",
         "문소리, 그다음 개 짖는 소리",
         "eine Tür, dann ein Hund",
         "une porte puis un chien",
@@ -143,6 +153,21 @@ def test_lengths_begin_with_their_step(kinds: SoundKinds) -> None:
         ("rain until 5 s, then birds", "rain 0-5 s, birds 5.1-10 s"),
         ("rain between 2 and 5 s", "rain 2-5 s"),
         ("a bell for 500 ms", "bell 0-0.5 s"),
+        ("silence for 3 s, then wind", "wind 3.1-10 s"),
+        ("a kazoo for 3 s, then wind", "wind 3.1-10 s"),
+        ("Ruhe für 3 s, dann Wind", "wind 3.1-10 s"),
+        ("wind for 3 s, then silence", "wind 0-3 s"),
+        ("silence, then wind", "wind 5.1-10 s"),
+        ("a dog barks twice", "dog 0-1.4, 2-3.4 s"),
+        ("a dog barks three times at 5 s", "dog 5-6.2, 6.7-7.8, 8.3-9.5 s"),
+        ("a door slams once, then a dog", "door 0-2 s, dog 5.1-10 s"),
+        ("a bell every 2 s, three times", "bell 0-2, 2-4, 4-6 s"),
+        ("ein Hund bellt zweimal", "dog 0-1.4, 2-3.4 s"),
+        ("un chien aboie deux fois", "dog 0-1.4, 2-3.4 s"),
+        ("un perro ladra 2 veces", "dog 0-1.4, 2-3.4 s"),
+        ("개가 두 번 짖는", "dog 0-1.4, 2-3.4 s"),
+        ("犬が2回吠える", "dog 0-1.4, 2-3.4 s"),
+        ("狗叫两声", "dog 0-1.4, 2-3.4 s"),
         ("a dog at 0:03, a unicorn at 0:05", "dog 3-8 s"),  # its time goes with it
         ("a dog at 1,5 s", "dog 1.5-6.5 s"),
         ("at 2 s, a dog, at 5 s, a cow", "dog 2-7 s, cow 5-10 s"),
@@ -153,6 +178,12 @@ def test_lengths_begin_with_their_step(kinds: SoundKinds) -> None:
         ("lluvia de 2 a 5 segundos, un perro durante 2 s", "dog 0-2 s, rain 2-5 s"),
         ("pluie jusqu'à 5 s, puis tonnerre", "rain 0-5 s, thunder 5.1-10 s"),
         ("2초부터 5초까지 비, 개 2초 동안", "dog 0-2 s, rain 2-5 s"),
+        ("ein Hund nach 3 Sekunden", "dog 3-8 s"),
+        ("un chien après 3 secondes", "dog 3-8 s"),
+        ("un perro después de 3 segundos", "dog 3-8 s"),
+        ("3초 후에 개", "dog 3-8 s"),
+        ("3秒後に犬", "dog 3-8 s"),
+        ("3秒后狗叫", "dog 3-8 s"),
         ("비 없이 개", "dog 0.1-6.8, 8.6-10 s"),
         ("雨3秒まで、それから犬", "rain 0-3 s, dog 3.1-10 s"),
         ("2秒到5秒下雨，然后狗叫", "rain 2-5 s, dog 5.1-10 s"),
@@ -176,6 +207,19 @@ def test_what_is_said_of_times_is_kept(text: str, line: str, kinds: SoundKinds) 
         ("piano, drums enter at 4 s, strings from 6 s", "piano, drums 4-10 s, strings 6-10 s"),
         ("drums stop at 6 s, piano", "drums 0-6 s, piano"),
         ("violin, no drums", "violin"),
+        ("violin without drums, bass or piano", "violin"),
+        ("violin, no drums until 5 s", "violin, drums 5-10 s"),
+        ("(drums:0) violin", "violin"),
+        ("silence for 3 s, then piano", "piano 3.1-10 s"),
+        ("violin [no drums]", "violin"),
+        ("violin, drums, no drums after 5 s", "drums 0-5 s, violin"),
+        ("violin, no drums in the first 5 seconds", "violin, drums 5-10 s"),
+        ("violin, don't start the drums until 5 s", "violin, drums 5-10 s"),
+        ("Geige, kein Schlagzeug vor 5 s", "violin, drums 5-10 s"),
+        ("violon, pas de batterie avant 5 s", "violin, drums 5-10 s"),
+        ("violín, sin batería antes de los 5 s", "violin, drums 5-10 s"),
+        ("violin, no drums before the chorus", "violin"),
+        ("violin in the key of D", "violin"),
         ("violin, drums at 3 s, without bass", "violin, drums 3-10 s"),
         ("피아노, 5초부터 드럼", "piano, drums 5-10 s"),
     ],
@@ -192,6 +236,28 @@ def test_instruments_are_said_whole() -> None:
     for text in ("lofi beat", "warm music", "a section in a box"):
         assert make_scene(text, band, duration=10.0, seed=1) is None
     assert scene_line(scene_of("grand piano, sax, guitar", band)) == "acoustic guitar, piano, saxophone"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("rock with guitar", "electric guitar"),
+        ("rock, acoustic guitar", "acoustic guitar"),
+        ("epic orchestra", "drums, strings, trumpet"),
+        ("hip hop until 4 s, then piano", "bass 0-4 s, drums 0-4 s, electric piano 0-4 s, piano 4.1-10 s"),
+    ],
+)
+def test_instruments_are_those_of_the_words_that_a_model_hears(text: str, line: str) -> None:
+    band = SoundKinds.of(INSTRUMENT_WORDS, INSTRUMENT_WORDS, vocabulary_of(music=True))
+    assert scene_line(scene_of(text, band)) == line
+
+
+def test_order_that_a_scene_heeds_is_not_unknown() -> None:
+    vocabulary = vocabulary_of(music=True)
+    band = SoundKinds.of(INSTRUMENT_WORDS, INSTRUMENT_WORDS, vocabulary)
+    told = {"duration": 10.0, "seed": 1, "vocabulary": vocabulary}
+    assert understand_sounds("piano, then xyz violin", band, **told).unknown == ("xyz",)
+    assert understand_sounds("piano, then violin", None, **told).unknown == ("then",)
 
 
 def test_texts_that_say_many_times_are_read_at_once(kinds: SoundKinds) -> None:
@@ -223,6 +289,9 @@ def test_texts_that_say_many_times_are_read_at_once(kinds: SoundKinds) -> None:
         ("rain every 2 s", "rain every 2 s: it goes on by itself, so it does not come again and again"),
         ("a dog at 1 s, no dog", "dog is asked for and denied: it is left out" + ALONE),
         ("un perro a los 20 s", "dog at 20 seconds: that is behind the end, which is at 8 s" + ALONE),
+        ("rain twice", "rain twice: it goes on by itself, so it does not come again and again"),
+        ("silence for 3 s, then a dog", None),
+        ("a dog barks twice", None),
         ("a dog at 2 s", None),
         ("un perro a los 2 s", None),
         ("2초에 개, 5초에 종", None),
@@ -277,6 +346,32 @@ def test_what_happens_has_a_rhythm_of_its_kind() -> None:
     assert short.bursts[-1][1] <= 0.4
     (rain,) = scene_of("rain", kinds).events
     assert rain.bursts == ()  # it goes on by itself
+
+
+def test_what_is_counted_is_heard_so_often() -> None:
+    kinds = SoundKinds({"dog": (), "door": ()}, frozenset(), {"dog": (((0.0, 0.2), (0.5, 0.7)),)})
+    for words, count in (("once", 1), ("twice", 2), ("three times", 3), ("7 times", 7)):
+        (dog,) = scene_of(f"a dog {words} at 2 s", kinds).events
+        assert len(dog.bursts) == count and dog.start == 2.0 and dog.end == dog.bursts[-1][1]
+        assert len(scene_of(f"a door {words}", kinds).events) == count
+    for text in ("once upon a time a dog", "a dog at once", "a dog, twice as loud"):
+        assert scene_of(text, kinds).events == scene_of("a dog", kinds).events
+    unkept = read_scene("a dog barks 99 times", kinds, duration=4.0, seed=1).unkept
+    assert len(unkept) == 1 and unkept[0].startswith("dog 99 times: there is room for ")
+
+
+def test_what_later_texts_change_is_said() -> None:
+    texts = ("calm piano, A minor, 70 bpm", "rock drums in C major, 150 bpm")
+    plan = make_plan(texts[0], duration=10, seed=7)
+    told = {"duration": 10.0, "seed": 7, "plan": plan, "schedule": [(2.0, texts[1])]}
+    for kinds in (None, SoundKinds.of(INSTRUMENT_WORDS, INSTRUMENT_WORDS, vocabulary_of(music=True))):
+        found = understand_sounds(texts[0], kinds, **told)
+        assert found.changes == ("from 2 s: 150 bpm, C major",) and found.changes[0] in found.line()
+        assert found.to_dict()["changes"] == list(found.changes)
+    same = understand_sounds(texts[0], None, **{**told, "schedule": [(2.0, f"{texts[0]}, strings")]})
+    assert same.changes == ()
+    wrong = understand_sounds(texts[0], None, **{**told, "schedule": [(2.0, "500 bpm")]})
+    assert [note.value for note in wrong.notes] == ["500 bpm"]
 
 
 def test_rhythms_come_with_the_vocabulary() -> None:

@@ -11,6 +11,7 @@ from audiocraft.data.synthesis.vocabulary import vocabulary_of
 from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.music.planning import ScoreSettings, make_plan
 from audiocraft.music.reading import find_chords, parse_chords, read
+from audiocraft.music.translating import translate
 from audiocraft.music.understanding import Understanding, understand
 from audiocraft.music.vocabulary import Vocabulary
 
@@ -188,3 +189,38 @@ def test_nothing_is_claimed_of_a_tempo_that_another_plan_has() -> None:
     """A piece that goes on in the plan of a file does not play the tempo of the prompt at half speed."""
     plan = make_plan("piano, 80 bpm", duration=10, seed=1)
     assert understand("piano, 90 bpm", duration=10, plan=plan).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "tempo", "beats", "key"),
+    [
+        ("piano 90 BPM 3/4 D minor", 90, 3, "D minor"),
+        ("100 bpm 4/4 rock", 100, 4, None),
+        ("bpm 90, 3/4, piano", 90, 3, None),
+        ("라장조 3/4박자 피아노", None, 3, "D major"),
+        ("ニ長調、3/4拍子、ピアノ", None, 3, "D major"),
+        ("F#m piano", None, None, "F# minor"),
+        ("rock D#m", None, None, "Eb minor"),
+        ("140BPM D#m", 140, None, "Eb minor"),
+        ("piano Am", None, None, "A minor"),
+        ("Ebm", None, None, "Eb minor"),
+        ("piano, Bb", None, None, "Bb major"),
+        ("Am piano in 3/4", None, 3, "A minor"),
+        ("Am I happy with a piano", None, None, None),
+        ("what I Am", None, None, None),
+        ("A piano and a Bass", None, None, None),
+        ("piano Am7", None, None, None),
+    ],
+)
+def test_tempo_metre_and_key_stand_side_by_side(
+    text: str, tempo: float | None, beats: int | None, key: str | None
+) -> None:
+    found = read(translate(text).text)
+    assert (found.tempo, found.beats_per_bar) == (tempo, beats)
+    assert (found.key and found.key.name) == key and found.notes == ()
+    if text != "piano Am7" and "I" not in text:
+        assert not told(text).unknown
+
+
+def test_a_second_key_is_said() -> None:
+    assert [note.value for note in told("Em piano in C major").notes] == ["E minor"]

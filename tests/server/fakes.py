@@ -53,6 +53,9 @@ FACTS = {
     "plain": ModelFacts(
         name="plain", family="musicgen", kind="lm", makes="music", takes=frozenset({"continuation"})
     ),
+    "sounds": ModelFacts(
+        name="sounds", family="audiogen", kind="lm", makes="sound", takes=frozenset({"continuation"})
+    ),
     "codec": ModelFacts(
         name="codec", family="encodec", kind="compression", decodes=True, sample_rate=RATE, channels=1
     ),

@@ -136,6 +136,12 @@ def test_what_is_not_said_suits_the_model(server: Server) -> None:
     [
         ({"model": "musicgen-nano", "decoding_steps": [4]}, "decoding_steps", "MAGNeT"),
         ({"model": "tiny/magnet", "flow_steps": 4}, "flow_steps", "JASCO"),
+        (
+            {"model": "tiny/jasco", "flow_steps": 4, "flow_solver": "dopri5"},
+            "flow_steps",
+            "flow_steps 4 says nothing",
+        ),
+        ({"model": "tiny/jasco", "flow_atol": 0.01}, "flow_atol", "add flow_solver dopri5"),
         ({"model": "tiny/jasco", "top_k": 250}, "top_k", "MusicGen"),
         ({"model": "tiny/jasco", "rescorer": "musicgen-nano"}, "rescorer", "MAGNeT"),
         ({"model": "tiny/magnet", "rescorer": "tiny/jasco"}, "rescorer", "judges no codes"),
@@ -224,6 +230,8 @@ def test_regions_of_an_own_piece_stay_while_the_rest_is_made_anew(server: Server
     assert len(audio[0]) == len(audio[1])
     middle = slice(int(0.9 * 32000), int(1.5 * 32000))
     assert abs(audio[0][middle] - audio[1][middle]).max() > 1e-3  # made anew
+    for kept in (slice(0, int(0.77 * 32000)), slice(int(1.63 * 32000), None)):
+        assert (audio[0][kept] == audio[1][kept]).all()
 
 
 def test_chords_drums_and_a_tune_are_followed_in_one_job(server: Server) -> None:

@@ -242,6 +242,24 @@ def test_every_number_is_bounded(
 def test_settings_that_the_base_has_no_room_for(base: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"rank is at most the width of .*, 16, got 17"):
         configure(Base.find(str(base)), tmp_path, Settings(rank=17))
+    with pytest.raises(InvalidInput, match=r"crop is at most the [\d.]+ s that .* hears at once, got 300"):
+        configure(Base.find(str(base)), tmp_path, Settings(crop=300))
+
+
+def test_errors_name_the_options_of_this_command(
+    songs: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"--crop: 0\.4 s is less"), finetune._own_words():
+        raise ConfigError("dataset.segment_duration: 0.4 s is less than a frame of the codec")
+    assert main(command(songs, base, tmp_path)) == 0
+    capsys.readouterr()
+    for more, wanted in (
+        (["--steps", "2"], "has done 3 steps already"),
+        (["--batch-size", "3"], "start another run with --run"),
+    ):
+        assert main([*command(songs, base, tmp_path), *more]) != 0
+        said = capsys.readouterr().err
+        assert wanted in said and "--folder" not in said and "dataset." not in said.splitlines()[-1], said
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])

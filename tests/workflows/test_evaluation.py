@@ -13,7 +13,9 @@ import soundfile
 import torch
 
 from audiocraft.cli.main import main
-from audiocraft.errors import InvalidInput
+from audiocraft.config.embedding import EmbedderConfig
+from audiocraft.errors import ConfigError, InvalidInput
+from audiocraft.metrics.embedder import load_embedder
 from audiocraft.metrics.health import health
 from audiocraft.metrics.measured import Measured
 from audiocraft.workflows.evaluation import listening
@@ -21,6 +23,7 @@ from audiocraft.workflows.evaluation.evaluate import Evaluation, Evaluator
 from audiocraft.workflows.evaluation.gate import changes, missing, read_baseline
 from audiocraft.workflows.evaluation.listening import kept_wishes
 from audiocraft.workflows.evaluation.pieces import Wish, find_pieces, named_in, wish_of, wish_of_prompt
+from audiocraft.workflows.quality.ranking import rate_take, wish_of_take
 
 from ..tiny_embedder import tiny_embedder, write_tiny
 
@@ -63,6 +66,9 @@ def test_wishes_are_read_from_prompts() -> None:
     assert (wish.bpm, wish.key, set(wish.instruments)) == (80, "A minor", {"piano", "upright bass"})
     assert not wish.sounds
     assert wish_of_prompt("rain on a roof").sounds == ("rain",)
+    assert wish_of_prompt("rain, no wind").sounds == ("rain",)
+    for text in ("piano, no drums", "Klavier ohne Schlagzeug, Bass und Geige", "드럼 없이 피아노"):
+        assert wish_of_prompt(text).instruments == ("piano",)
     assert named_in("two Violins, no violinist", {"violin": "violin"}) == ("violin",)
     assert named_in("a bass guitar", {"guitar": "guitar", "bass guitar": "bass"}) == ("bass",)
 
@@ -84,6 +90,56 @@ def test_sidecars_of_a_corpus_and_of_generated_files(tmp_path: Path) -> None:
     for broken in ("[1]", "{", '{"plan": 3, "bpm": "fast", "chords": 4, "instruments": "x", "events": [2]}'):
         path.with_suffix(".json").write_text(broken)
         assert wish_of(path).bpm is None
+
+
+def test_sidecars_of_generate_win_and_their_plan_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.with_suffix(".json").write_text(json.dumps({"prompt": "flute, 60 bpm"}))
+    assert wish_of(path).bpm == 60
+    beside = tmp_path / "a.wav.json"
+    plan = {"tempo": 100.0, "key": "A minor", "chords": [[2.0, "Am"], [4.0, "F"]], "start": 2.0}
+    beside.write_text(
+        json.dumps({"format": 1, "prompt": None, "plan": plan, "schedule": [[0.0, "piano"], [4.0, "x"]]})
+    )
+    wish = wish_of(path)
+    assert (wish.bpm, wish.key, wish.chords) == (100, "A minor", ((0.0, "Am"), (2.0, "F")))
+    assert (wish.prompt, wish.instruments) == ("piano", ("piano",))
+    scene = {"events": [{"kind": "dog", "start": 0.0, "end": 1.0}], "start": 0.0, "duration": 4.0}
+    beside.write_text(json.dumps({"prompt": "something", "plan": None, "scene": scene}))
+    assert wish_of(path).sounds == ("dog",)
+    beside.write_text("{")
+    assert wish_of(path).bpm == 60
+
+
+def test_evaluate_reads_what_generate_writes(tmp_path: Path, evaluator: Evaluator) -> None:
+    out = tmp_path / "ev"
+    words = ["rock with piano in A minor, 100 bpm", "-d", "4", "--seed", "3", "-o", f"{out}/", "-q"]
+    out.mkdir()
+    assert main(["generate", *words]) == 0
+    found = evaluator.evaluate(out)
+    (heard,) = found.heard
+    assert (heard.piece.wish.bpm, heard.piece.wish.key) == (100, "A minor")
+    assert heard.piece.wish.chords
+    assert {"tempo", "key", "chords"} <= {figure.name for figure in found.figures}
+    assert not found.notes
+    for sidecar in out.glob("*.json"):
+        sidecar.unlink()
+    (note,) = evaluator.evaluate(out).notes
+    assert "no file has a sidecar" in note and "--prompts" in note
+
+
+def test_drums_are_not_counted_by_the_bundled_ear() -> None:
+    ear = load_embedder()
+    assert ear.config.untold == ("drums",) and "drums" not in ear.config.thresholds
+    facts = {"silent": False, "heard": ["drums", "trumpet"]}
+    assert kept_wishes(Wish(instruments=("drums",)), facts, ear) == {}
+    assert kept_wishes(Wish(instruments=("drums", "trumpet")), facts, ear) == {"instruments": 1.0}
+    noise = 0.1 * torch.randn(1, RATE, generator=torch.Generator().manual_seed(1))
+    for words, counted in (("drums", False), ("trumpet", True)):
+        rating = rate_take(noise, RATE, wish_of_take(words, None), ear, music=False)
+        assert ("instruments" in rating.kept) is counted
+    with pytest.raises(ConfigError, match="cannot have a threshold"):
+        EmbedderConfig(instruments=("drums",), thresholds={"drums": 0.5}, untold=("drums",))
 
 
 def test_prompts_belong_to_files(folder: Path, tmp_path: Path) -> None:
@@ -174,7 +230,7 @@ def test_files_that_cannot_be_measured_are_named(
     faults = {one.piece.name: one.facts["faults"] for one in found.heard}
     assert "too short" in faults["short.wav"] and faults["silent.wav"] == ["silent"]
     assert found.size == "8 recordings, 8 windows"
-    assert found.notes == ("1 pieces are too short to be compared",)
+    assert found.notes[0] == "1 pieces are too short to be compared"
     unreadable = found.figure("unreadable")
     assert unreadable is not None and unreadable.measured.value == pytest.approx(2 / 11)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import torch
 from audiocraft.audio.files import audio_read
 from audiocraft.cli.main import main
 from audiocraft.errors import InvalidInput
-from audiocraft.generation.request import GenerationRequest
+from audiocraft.generation.request import GenerationRequest, GenerationResult
 from audiocraft.models.loaders import load_model
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.editing.regions import Source, extend_after, extend_before, redo
@@ -51,6 +53,23 @@ def test_bars_are_added_on_either_side(source: Source) -> None:
     assert before.plan.first_beat == pytest.approx(4 / 3) and before.plan.chords[0][1] == "G"
     with pytest.raises(InvalidInput, match="1 to 64 bars"):
         extend_after(model, WORDS, source, 0)
+
+
+def test_an_ending_is_in_the_plan_as_it_is_played(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model("musicgen-nano")
+    told = []
+    run = model.run
+
+    def heard(request: GenerationRequest, **more: Any) -> GenerationResult:
+        result = run(request, **more)
+        told.append(result.plans[0])
+        return result
+
+    monkeypatch.setattr(model, "run", heard)
+    ended = extend_after(model, replace(WORDS, ending="ring"), source, 2)
+    assert [symbol for _, symbol in ended.plan.chords] == ["C", "G", "G", "C"]
+    assert ended.plan.chords[-1][0] == pytest.approx(4.0)
+    assert [one.chords for one in told] == [ended.plan.chords]
 
 
 def test_a_style_keeps_the_plan(tmp_path: Path) -> None:

@@ -34,17 +34,24 @@ def provenance_mark(name: str = PROVENANCE) -> Watermark:
     return Watermark(model.generator, message_bits(model.nbits))  # type: ignore[arg-type]
 
 
-def way_out(finish: Finish) -> AudioProcessor:
+def way_out(finish: Finish, kept: AudioProcessor | None = None) -> AudioProcessor:
     """Return what audio passes on its way out: the mark, where `finish` names one, then the finishing step, so that
-    the mark cannot lift a peak above the ceiling."""
+    the mark cannot lift a peak above the ceiling.
+
+    Args:
+        kept: puts back what the piece keeps of a recording (`generation.keeping.kept_samples`), which neither changes.
+    """
+    last = () if kept is None else (kept,)
     if finish.watermark is None:
-        return finish
-    return Series((provenance_mark(finish.watermark), replace(finish, watermark=None)))
+        return Series((finish, *last)) if last else finish
+    return Series((provenance_mark(finish.watermark), replace(finish, watermark=None), *last))
 
 
-def finished_and_marked(wav: Tensor, sample_rate: int, finish: Finish) -> Tensor:
+def finished_and_marked(
+    wav: Tensor, sample_rate: int, finish: Finish, kept: AudioProcessor | None = None
+) -> Tensor:
     """Send a whole piece wav [C, N] through `way_out`, and return what comes of it."""
-    return processed(wav, sample_rate, way_out(finish))
+    return processed(wav, sample_rate, way_out(finish, kept))
 
 
 def marked(wav: Tensor, sample_rate: int, watermark: str | None) -> Tensor:

@@ -115,6 +115,10 @@ async def file_of(
     download: bool = False,
 ) -> Response:
     """Return the file of a finished job."""
+    if job.finished and job.status != "succeeded":
+        raise NotReady(
+            f"the piece is {job.status}, so that it has no file: send its request again to have it made"
+        )
     if job.status != "succeeded":
         raise NotReady(
             f"the piece is {job.status}: its file is there once it has succeeded; "
@@ -163,8 +167,11 @@ def _write_acx(services: Services, job: GenerationJob, source: Path, target: Pat
 
 def _encode(services: Services, job: GenerationJob, format: str, target: Path) -> None:
     assert job.sample_rate is not None and job.channels is not None
+    peak = (job.result or {}).get(
+        "true_peak"
+    )  # of what was mastered to a loudness, which its files shall have
     encoder = open_encoder(
-        format, job.sample_rate, job.channels, total_samples=job.samples, tags=tags_of(job)
+        format, job.sample_rate, job.channels, total_samples=job.samples, tags=tags_of(job), true_peak=peak
     )
     block = _BLOCK_SECONDS * job.sample_rate
     with atomic_path(target) as temporary, open(temporary, "wb") as file:

@@ -111,10 +111,14 @@ def list_generations(
     ] = None,
     status: Annotated[list[Status] | None, Query(description="Only these states.")] = None,
     q: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$", description="Words of the prompt.")] = "",
+    group: Annotated[
+        str,
+        Query(alias="set", max_length=500, pattern=r"^[^\x00]*$", description="The `set` of their metadata."),
+    ] = "",
 ) -> GenerationPage:
     """List your pieces, the newest first. `after` is the `next` of the page before."""
     found = services.store.newest(
-        owner=who.owner, statuses=status or (), before=after, words=q, limit=limit + 1
+        owner=who.owner, statuses=status or (), before=after, words=q, group=group, limit=limit + 1
     )
     page = [generation_of(job) for job in found[:limit]]
     return GenerationPage(data=page, next=found[limit - 1].id if len(found) > limit else None)

@@ -21,7 +21,7 @@ from audiocraft.music.understanding import Understanding, understand_sounds
 from audiocraft.server.api.schemas import ChordBody, GenerationBody, Kind, PlanBody, SectionBody
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound
 from audiocraft.server.jobs.store import JobStore
-from audiocraft.types import ScorePlan
+from audiocraft.types import Scene, SceneEvent, ScorePlan
 from audiocraft.workflows.loop_marks import marks_of
 
 _MOST_SECONDS = 3600.0
@@ -102,9 +102,12 @@ def understood_of(
 
 def understood_as(document: Mapping[str, Any], plan: ScorePlan) -> dict[str, Any]:
     """Return what is understood of a request, as answers carry it, once the plan is known."""
+    events = tuple(decode(SceneEvent, event) for event in document.get("scene") or ())
     found = Understanding(
         duration=document["duration"], seed=document["seed"], tempo=plan.tempo, beats_per_bar=plan.beats_per_bar,
-        key=plan.key, chords=progression_of(plan),
+        key=plan.key, chords=progression_of(plan), read_as=document.get("read_as") or "",
+        scene=Scene(events=events, duration=document["duration"]) if events else None,
+        denied=tuple(document.get("denied") or ()), changes=tuple(document.get("changes") or ()),
     )  # fmt: skip
     known = {name: found.to_dict()[name] for name in ("tempo", "beats_per_bar", "key", "chords")}
     return {**document, **known, "line": found.line()}

@@ -121,7 +121,7 @@ def _with_bars(body: Mapping[str, Any], progression: Sequence[str]) -> object:
         return plan  # which is refused as such
     found = dict(plan or {})
     if progression and found.get("chords"):
-        raise ValueError("chords: they are given twice, here and in the plan; leave one of them out")
+        raise ValueError("chords: they are given twice, here and in plan.chords; leave one of them out")
     if progression:
         found["chords"] = list(progression)
     for field, name in (("bpm", "tempo"), ("beats_per_bar", "beats_per_bar")):

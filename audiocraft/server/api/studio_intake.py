@@ -8,8 +8,6 @@ from typing import Any
 from audiocraft.checkpoints.facts import vocabularies_of
 from audiocraft.config.decode import decode
 from audiocraft.errors import ConfigError, InvalidInput
-from audiocraft.music.planning import ScoreSettings
-from audiocraft.music.understanding import understand
 from audiocraft.server.api.edit_bodies import EditBody
 from audiocraft.server.api.production_bodies import BankBody, PodcastBody
 from audiocraft.server.api.schemas import PlanBody
@@ -21,6 +19,7 @@ from audiocraft.server.security.keys import Principal
 from audiocraft.server.services import Services
 from audiocraft.types import ScorePlan
 from audiocraft.workflows.studio.project import Song
+from audiocraft.workflows.studio.understood import understood_song
 
 _PREVIEW_SECONDS = 60.0
 
@@ -184,14 +183,6 @@ def _plan(body: EditBody, source: GenerationJob) -> PlanBody | None:
 
 def _understood(services: Services, song: Song, facts: ModelFacts) -> dict[str, Any]:
     """Return what becomes of the words of all sections."""
-    first, *later = (section.prompt for section in song.sections)
-    score = ScoreSettings(
-        tempo=song.tempo, key=song.key, chords=song.chords, beats_per_bar=song.beats_per_bar
-    )
     models = services.catalogue.models()
-    found = understand(
-        first, duration=song.seconds, seed=song.seed, score=score, plan=song.plan(), later=later,
-        vocabulary=facts.vocabulary,
-        others=vocabularies_of(other for other in models.values() if other is not facts),
-    )  # fmt: skip
+    found = understood_song(song, facts, models.get(song.sound_model), vocabularies_of(models.values()))
     return {**found.to_dict(), "line": found.line()}

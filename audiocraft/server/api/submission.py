@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from fastapi.concurrency import run_in_threadpool
 
+from audiocraft.config.settings import check_flow
 from audiocraft.errors import InvalidInput, QueueFull
 from audiocraft.music.reading import read
 from audiocraft.server.api import studio_intake
@@ -256,7 +257,10 @@ def _check_piece(services: Services, body: GenerationBody) -> ModelFacts:
     if body.decoder is not None:
         services.catalogue.decoder(body.decoder)
     if body.kind in NEEDS_AUDIO and body.kind not in facts.takes and facts.family is not None:
-        raise InvalidInput(f"model {facts.name!r} cannot follow a {body.kind}", field="kind")
+        try:
+            facts.check_takes(body.kind)
+        except InvalidInput as error:
+            raise InvalidInput(str(error), field="kind") from error
     _check_followed(body, facts)
     if body.plan is not None and "plan" not in facts.takes:
         _check_bars(body, facts)
@@ -266,6 +270,7 @@ def _check_piece(services: Services, body: GenerationBody) -> ModelFacts:
             f"model {facts.name!r} has nothing for guidance_beta to weigh", field="guidance_beta"
         )
     facts.check_settings(body.settings)
+    check_flow(body.settings)
     if body.rescorer is not None:
         services.catalogue.rescorer(body.rescorer)
     return facts
@@ -303,9 +308,24 @@ def _model_of(catalogue: Catalogue, body: GenerationBody) -> ModelFacts:
         base = catalogue.base_of(catalogue.adapters.get(body.adapters[0].name))
         name = None if base is None else base.name
     facts = catalogue.choose(name, "sound" if body.kind == "sound" else "music")
+    if name is not None:
+        _check_makes(catalogue, body, facts)
     for one in body.adapters:
         catalogue.check_adapter(one.name, facts)
     return facts
+
+
+def _check_makes(catalogue: Catalogue, body: GenerationBody, facts: ModelFacts) -> None:
+    """Refuse a kind that was said, beside a model that is known to make the other one."""
+    if "kind" not in body.model_fields_set or {body.kind, facts.makes} != {"music", "sound"}:
+        return
+    can = [one.name for one in catalogue.models().values() if one.makes == body.kind]
+    if can:  # else what there is makes it as well as it can
+        raise InvalidInput(
+            f"model {facts.name!r} makes {facts.makes}, not {body.kind}: leave out kind, or take a model such as "
+            f"{can[0]}",
+            field="kind",
+        )
 
 
 def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
@@ -314,7 +334,7 @@ def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
         facts.check_takes("chords")
         if body.plan is not None and body.plan.chords and "plan" in facts.takes:
             raise InvalidInput(
-                "chords are given twice, with their times and in the plan; leave one of them out",
+                "there are both Chords (plan.chords) and Chords at their times (chords); leave one of them out",
                 field="chords",
             )
     if facts.family is None:  # nobody knows before it is fetched

@@ -42,6 +42,8 @@ WAITING = select(func.count(), func.count(case((jobs.c.owner == bindparam("owner
 """How many jobs wait, of all and of one owner."""
 TITLE = func.coalesce(jobs.c.request["metadata"]["title"].as_string(), "")
 """What the owner calls a job, where they gave it a title."""
+SET = jobs.c.request["metadata"]["set"].as_string()
+"""The word by which jobs belong together, such as takes of one piece."""
 
 _COLUMNS = {column.name for column in jobs.columns} - {"event_count"}
 

@@ -108,9 +108,13 @@ class JobStore:
         statuses: Sequence[Status] = (),
         before: str | None = None,
         words: str = "",
+        group: str = "",
         limit: int = 50,
     ) -> list[GenerationJob]:
-        """Return the newest jobs first: those older than `before`, with `words` in their prompts or titles."""
+        """Return the newest jobs first: those older than `before`, with `words` in their prompts or titles.
+
+        With `group`, only those whose metadata have it as their `set`.
+        """
         query = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if owner is not None:
             query = query.where(jobs.c.owner == owner)
@@ -118,6 +122,8 @@ class JobStore:
             query = query.where(jobs.c.status.in_(statuses))
         if before is not None:
             query = query.where(jobs.c.id < before)
+        if group:
+            query = query.where(queries.SET == group)
         for word in words.split():
             query = query.where(
                 or_(

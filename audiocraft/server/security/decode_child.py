@@ -73,7 +73,7 @@ def _refusal(file: Any, limits: dict[str, Any]) -> dict[str, Any] | None:
     if not 1 <= file.channels <= limits["channels"]:
         return {
             "refused": "too_large",
-            "message": f"{file.channels} channels; at most {limits['channels']} are accepted",
+            "message": f"{file.channels} channels; at most {limits['channels']} are accepted; mix it down",
         }
     if not limits["min_rate"] <= file.samplerate <= limits["max_rate"]:
         allowed = f"between {limits['min_rate']} and {limits['max_rate']}"
@@ -94,7 +94,7 @@ def _decode(file: Any, target: str, limits: dict[str, Any]) -> dict[str, Any]:
             samples += len(block)
             if samples > most:
                 longest = most / file.samplerate
-                return {"refused": "too_large", "message": f"longer than {longest:g} seconds"}
+                return {"refused": "too_large", "message": f"longer than {longest:g} seconds; cut it"}
             out.write(block.tobytes())
     if not samples:
         return {"refused": "unsupported", "message": "there is no audio in the file"}

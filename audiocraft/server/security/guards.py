@@ -34,6 +34,7 @@ _HEADERS = (
 )
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+# Every route that takes a file.
 UPLOAD_PATHS = (
     "/v1/uploads",
     "/v1/codec/encode",
@@ -41,6 +42,7 @@ UPLOAD_PATHS = (
     "/v1/codec/expand",
     "/v1/analyze",
     "/analyze",
+    "/v1/watermark/detect",
 )
 _CODES_PATH = "/v1/codec/decode"
 _CODES_BYTES = 8 * 2**20

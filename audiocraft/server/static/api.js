@@ -78,9 +78,28 @@ export const remove = (path, { last = false } = {}) => send(path, { method: "DEL
 export const limits = { upload: Infinity };
 
 /** What is said of a file that is larger than the server takes it; null of any other. */
-export function tooLarge(file) {
+function tooLarge(file) {
   if (file.size <= limits.upload) return null;
-  return `The file is too large: ${Math.floor(limits.upload / 2 ** 20)} MB at most.`;
+  return `“${file.name}” is too large: ${Math.floor(limits.upload / 2 ** 20)} MB at most.`;
+}
+
+/** The name that an answer gives its file, in whatever alphabet. */
+export function nameOf(response) {
+  const said = response.headers.get("Content-Disposition") || "";
+  const encoded = /filename\*=utf-8''([^;]+)/i.exec(said);
+  return encoded ? decodeURIComponent(encoded[1]) : /filename="([^"]+)"/.exec(said)?.[1];
+}
+
+/** Bring a file to the server -> what it knows of it. What is refused is said with the name of the file. */
+export async function upload(file) {
+  if (tooLarge(file)) throw new ApiError(413, { message: tooLarge(file) });
+  const form = new FormData();
+  form.append("file", file, file.name);
+  // Its name as it is here: what is sent of it has %22 in place of quotes.
+  try { return { ...await (await send("/v1/uploads", { method: "POST", form })).json(), name: file.name }; } catch (error) {
+    if (error instanceof ApiError) error.message = `“${file.name}”: ${error.message}`;
+    throw error;
+  }
 }
 
 /** A WebSocket of the server. What stays open uses these: of plain requests a browser keeps six per server and no more, all

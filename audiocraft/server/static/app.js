@@ -12,7 +12,7 @@ import { Library } from "./library.js";
 import "./language.js";
 import { ElementPlayer, Player } from "./player.js";
 import { GameForm, PodcastForm } from "./productions.js";
-import { Region } from "./region.js";
+import { refusal, Region } from "./region.js";
 import { SongForm } from "./song.js";
 import { earlierOf, Stage } from "./stage.js";
 import { read, stars, write, writeText } from "./store.js";
@@ -38,6 +38,7 @@ const songs = new SongForm(async (body) => { await generate([body]); return stag
 const forms = { composer, "song-form": songs, "podcast-form": new PodcastForm((body) => generate([body])), "bank-form": new GameForm((body) => generate([body])) };
 const bench = new Workbench();
 const models = new ModelsDialog();
+stage.refusal = (generation) => refusal(generation, models.models);
 const analysis = new AnalysisDialog();
 const comparison = new CompareDialog();
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel("audiocraft") : null; // the other tabs with this page
@@ -53,12 +54,13 @@ async function generate(bodies) {
   for (const body of others) await jobs.submit(body);
 }
 
-function show(generation, play, at = 0, look = true) {
+function show(generation, play, at = 0, look = true, address = "pushState") {
   if (!generation) return;
   if (generation.gone) { again(generation); return; }
   stage.show(generation, play, at);
   region.follow(generation);
-  history.replaceState(null, "", `#${generation.id}`); // found again after a reload, and by whoever is given the address
+  // Found again after a reload, by whoever is given the address, and by going back.
+  if (location.hash !== `#${generation.id}`) history[address](null, "", `#${generation.id}`);
   if (look) $("stage").scrollIntoView({ block: "nearest", behavior: calm() ? "instant" : "smooth" });
   library.mark(generation.id);
 }
@@ -109,7 +111,7 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) left = Date.now();
   else if (Date.now() - left > 30000) complain(library.load());
 });
-models.addEventListener("change", () => composer.setModels(models.models, models.adapters));
+models.addEventListener("change", () => { composer.setModels(models.models, models.adapters); stage.refresh(); });
 
 const say = (text) => { $("server-state").textContent = text; };
 connection.addEventListener("lost", () => { say("The server cannot be reached. Trying again…"); reconnect(); });
@@ -140,7 +142,7 @@ async function vary() {
 async function extend() {
   const { generation } = stage;
   if (!generation || !isKept(generation)) return;
-  bench.choose("music");
+  bench.choose(composer.kindOf(generation));
   await composer.extend(generation);
   $("composer").scrollIntoView({ block: "nearest" });
   $("generate").focus();
@@ -155,7 +157,7 @@ const complain = (promise) => promise?.catch((error) => {
 /** Put the settings of a piece into the form that it came from. */
 function reuse(generation) {
   if (generation.kind === "song") { bench.choose("song"); songs.fill(generation); songs.focus(); return; }
-  bench.choose(generation.kind === "sound" ? "sound" : "music");
+  bench.choose(composer.kindOf(generation));
   composer.fill(generation);
   composer.focus();
 }
@@ -243,10 +245,25 @@ async function start() {
   await models.refresh();
   await library.load();
   if (stage.generation) return;
-  const [, named] = /^#(gen_\w+)$/.exec(location.hash) ?? [];
-  const wanted = named ? await get(`/v1/generations/${named}`).catch(() => null) : jobs.active[0];
-  if (wanted) { jobs.take(wanted); show(jobs.known.get(wanted.id) ?? wanted, false); }
+  if (!addressed()) show(jobs.active[0], false, 0, true, "replaceState");
+  else await arrive();
 }
+
+/** The piece that the address names, or nothing. */
+const addressed = () => /^#(gen_\w+)$/.exec(location.hash)?.[1];
+
+/** Show the piece of the address: somebody went back, or wrote another one. */
+async function arrive() {
+  const id = addressed();
+  if (!id) { if (!location.hash && stage.generation) { stage.clear(); region.follow(null); library.mark(null); } return; }
+  if (id === stage.generation?.id) return;
+  const found = jobs.known.get(id) ?? (await get(`/v1/generations/${id}`).catch((error) => { if (error.status === 404) return null; throw error; }));
+  if (addressed() !== id) return; // gone on meanwhile
+  if (!found) { complain(Promise.reject(new ApiError(404, { message: "The piece of this address is not there any more." }))); return; }
+  jobs.take(found);
+  show(jobs.known.get(id) ?? found, player.wanted);
+}
+addEventListener("hashchange", () => complain(arrive()));
 
 // For the console and for tests: what sounds, what is known.
 window.audiocraft = Object.freeze({ player, jobs, stage, comparison, get });

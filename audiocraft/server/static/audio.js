@@ -1,7 +1,7 @@
 // The samples of a piece, as they arrive. What is being made comes over a WebSocket, with what happens to it; what is
 // finished is one plain request. Only the piece on the stage has a connection: others keep what they have, and go on later.
 
-import { ApiError, openSocket, pause, send } from "./api.js";
+import { ApiError, openSocket, pause, send, Unreachable } from "./api.js";
 import { isActive } from "./jobs.js";
 
 const PEAK_SPAN = 256; // samples per entry of the outline
@@ -62,8 +62,10 @@ export class PieceAudio extends EventTarget {
         if (signal.aborted) return;
         if (this.generation.status === "failed" && this.length) break; // it breaks off where it failed
         failures = this.length > before ? 1 : failures + 1;
-        const refused = error instanceof ApiError && !error.retryAfter;
-        if (refused || (failures >= TRIES && !error.retryAfter)) { this.error = error; break; }
+        if (error instanceof Unreachable) this._plain = false; // it was not the WebSocket: the server is away
+        const refused = error instanceof ApiError && !error.retryAfter && error.status < 500;
+        // A server that is away comes back, and goes on with what it makes.
+        if (refused || (failures >= TRIES && !error.retryAfter && !isActive(this.generation))) { this.error = error; break; }
         // The beginning may be a queue away: the server then asks to come back.
         await pause(1000 * Math.min(5, error.retryAfter || 0.3 * failures));
         if (signal.aborted) return;

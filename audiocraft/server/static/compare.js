@@ -1,7 +1,7 @@
 // The original and what the codec makes of it, at the same moment: a slider that is heard. All that was decoded runs
 // together, silent but for one; the slider changes which, so the moment stays.
 
-import { send } from "./api.js";
+import { nameOf, send } from "./api.js";
 import { $, clock, paintRange, sentence, setIcon } from "./dom.js";
 import { isKept, titleOf } from "./jobs.js";
 
@@ -37,8 +37,8 @@ export class CompareDialog {
     $("compare-dialog").showModal();
     this._context ??= new AudioContext(); // in the click that opens it: browsers allow sound only then
     await this._try(stop.signal, async () => {
-      const response = await send(`/v1/generations/${generation.id}/audio?format=wav`, { signal: stop.signal });
-      this._file = new File([await response.blob()], `${titleOf(generation).slice(0, 48)}.wav`, { type: "audio/wav" });
+      const response = await send(`/v1/generations/${generation.id}/audio?format=wav&download=true`, { signal: stop.signal });
+      this._file = new File([await response.blob()], nameOf(response) ?? `${generation.id}.wav`, { type: "audio/wav" });
       this._versions.set(0, await this._version(await this._file.arrayBuffer()));
       const whole = await this._compressed(null, stop.signal);
       const most = new DataView(whole).getUint16(CODEBOOKS_AT, true);

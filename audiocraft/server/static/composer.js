@@ -1,7 +1,8 @@
 // The form: from words, switches and perhaps some audio to requests. What nobody touched is left out of them, so that
 // the server's models use what suits them.
 
-import { $, adaptedName, calm, h, paintRange, pitch, seconds, sentence } from "./dom.js";
+import { Complaint } from "./complaint.js";
+import { $, adaptedName, calm, h, paintRange, pitch, seconds } from "./dom.js";
 import { ChordLane, namedTempo } from "./lane.js";
 import { decodersFor } from "./decoders.js";
 import { AudioSource } from "./source.js";
@@ -34,11 +35,12 @@ export class Composer {
     this._generate = generate;
     this._models = this._decoders = [];
     this.source = new AudioSource();
+    this._complaint = new Complaint("composer", "composer-error");
     this._lane = new ChordLane($("lane"), $("lane-text"));
     this._lane.addEventListener("change", () => { this._show(); this._keep(); });
     this.source.addEventListener("change", () => this._show());
     this.source.addEventListener("problem", ({ detail }) => this._complain(detail));
-    this.source.addEventListener("model", ({ detail }) => { $("model").value = detail; this._offerWords(wordsOf(this.model, this._get("kind"))); this._show(); this._keep(); });
+    this.source.addEventListener("model", ({ detail: { id, use } }) => { $("model").value = id; this._offerWords(wordsOf(this.model, this._get("kind"))); this._show(); this.source.choose(use); this._show(); this._keep(); });
     $("key").append(h("option", { value: "" }, "from the prompt"), ...KEYS.map((key) => h("option", { value: key }, pitch(key))));
     this._drafts = { music: "", sound: "", ...draft.read() }; // what was written for each kind
     this._wire();
@@ -62,7 +64,7 @@ export class Composer {
   /** Put the settings of a piece into the form; its seed only if asked for. */
   fill(generation, { seed = true } = {}) {
     const { request = {} } = generation;
-    this._kindIs(generation.kind === "sound" ? "sound" : "music");
+    this._kindIs(this.kindOf(generation));
     const [adapter] = request.adapters ?? [];
     const model = this._models.find((one) => one.id === (adapter ? adaptedName(generation.model, adapter.name) : generation.model));
     $("model").value = model && model.id !== this._standard?.id ? model.id : "";
@@ -81,7 +83,7 @@ export class Composer {
     }
     this._offerDecoders(request.decoder ?? "");
     this._fillPlan(request.plan ?? {});
-    $("lane-text").value = (request.chords ?? []).map(({ at, chord }) => `${chord}:${at}`).join(" ");
+    $("lane-text").value = (request.chords ?? []).filter(({ chord }) => chord).map(({ at, chord }) => `${chord}:${at}`).join(" ");
     $("seed").value = seed ? String(generation.seed) : "";
     this._show();
   }
@@ -94,9 +96,16 @@ export class Composer {
     $("chords").value = names.filter(Boolean).join(" ");
   }
 
-  /** Continue a piece: with its words, and longer. */
+  /** What a piece is, music or sound: one that goes on from audio, or follows it, is what its model makes. */
+  kindOf(generation) {
+    if (["music", "sound"].includes(generation.kind)) return generation.kind;
+    return this._models.find((one) => one.id === generation.model)?.kind === "sound" ? "sound" : "music";
+  }
+
+  /** Continue a piece: with its model, where that goes on from audio, and its words, and longer. */
   extend(generation) {
-    if (!$("prompt").value.trim()) this.fill(generation, { seed: false });
+    this.fill(generation, { seed: false });
+    if (this.model && !this.model.takes.includes("continuation")) $("model").value = "";
     return this.source.take(generation, "continuation");
   }
 
@@ -125,9 +134,8 @@ export class Composer {
       await this._generate(bodies);
       this._keep();
     } catch (error) {
-      const later = error.retryAfter ? ` Try again in ${seconds(error.retryAfter)}.` : "";
       const places = (error.field ?? "").split(".");
-      this._complain(sentence(error.message) + later, places[0] === "chords" ? "lane-text" : FIELDS[places[0] === "plan" ? places[1] ?? "chords" : places[0]]);
+      this._complaint.tell(error, $(places[0] === "chords" ? "lane-text" : FIELDS[places[0] === "plan" ? places[1] ?? "chords" : places[0]]));
     } finally {
       $("generate").disabled = false;
     }
@@ -341,16 +349,7 @@ export class Composer {
     if (/Mac|iPhone|iPad/.test(navigator.platform)) $("generate-key").textContent = "⌘ Enter";
   }
 
-  _complain(text, field = null) {
-    $("composer-error").hidden = !text;
-    $("composer-error").textContent = text;
-    document.querySelectorAll("#composer [aria-invalid]").forEach((input) => { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); });
-    if (!field) return;
-    $(field).setAttribute("aria-describedby", "composer-error");
-    if ($("fine").contains($(field))) $("fine").open = true;
-    $(field).setAttribute("aria-invalid", "true");
-    $(field).focus();
-  }
+  _complain(text, field = null) { this._complaint.say(text, field && $(field)); }
 
   _get(name) {
     const { value } = document.querySelector(`input[name=${name}]:checked`);

@@ -30,12 +30,12 @@ export function setIcon(button, name) {
 }
 
 export function clock(seconds) {
-  const whole = Math.max(0, Math.floor(seconds + 1e-6));
+  const whole = Math.max(0, Math.round(seconds)); // as lengths are said in words
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
 export function seconds(value) {
-  return value >= 60 ? clock(value) : `${Number(value.toFixed(value < 10 && value % 1 ? 1 : 0))} s`;
+  return value >= 59.5 ? clock(value) : `${Number(value.toFixed(value < 10 && value % 1 ? 1 : 0))} s`;
 }
 
 /** A key or chord with the signs of music: Bb minor, F#m7. */
@@ -56,7 +56,8 @@ export function ago(time) {
 }
 
 export function bytes(count) {
-  return count > 2 ** 30 ? `${(count / 2 ** 30).toFixed(1)} GB` : `${Math.max(1, Math.round(count / 2 ** 20))} MB`;
+  if (count >= 2 ** 30) return `${(count / 2 ** 30).toFixed(1)} GB`;
+  return count >= 2 ** 20 ? `${Math.round(count / 2 ** 20)} MB` : `${Math.max(1, Math.round(count / 2 ** 10))} kB`;
 }
 
 /** Fill the track of a range input up to its value; style sheets cannot know it. */

@@ -14,6 +14,12 @@ export const titleOf = (generation) => generation.metadata?.title?.trim() || gen
 /** How much of a piece can be heard, in seconds. */
 export const lengthOf = (generation) => (["canceled", "failed"].includes(generation.status) ? generation.audio?.seconds ?? 0 : generation.duration);
 
+/** How many seconds a piece takes yet where only its progress is told: less in the same measure. What begins anew does not say. */
+function remainingAfter(before, { status, progress }) {
+  if (before?.remaining === undefined || before.status !== "processing" || status !== "processing" || progress < before.progress) return undefined;
+  return before.remaining * ((1 - progress) / (1 - before.progress || 1));
+}
+
 /** Whether there is audio of a piece that has ended. */
 export const isKept = (generation) => generation.status === "succeeded" || (generation.status === "canceled" && generation.audio?.seconds > 0);
 
@@ -25,6 +31,7 @@ export class Jobs extends EventTarget {
     this.known = new Map();
     this.watching = false; // whether the server tells by itself
     this._dropped = new Set(); // deleted here: news of them come too late
+    this._gathered = new Set(); // whose takes were asked for
     this._takes = new Map(); // which take of a piece is being made, where those before were silent: {take, of}
   }
 
@@ -33,7 +40,7 @@ export class Jobs extends EventTarget {
     const before = this.known.get(generation.id);
     generation.plan = generation.result?.plan ?? generation.plan ?? before?.plan; // told when it begins, stored when it ends
     generation.understood ??= before?.understood;
-    if (before && isActive(generation)) generation.remaining ??= before.remaining;
+    generation.remaining ??= remainingAfter(before, generation);
     generation.again = isActive(generation) ? this._takes.get(generation.id) : undefined;
     const same = before?.again?.take === generation.again?.take; // another take begins anew
     if (before && same && generation.status === "processing") generation.progress = Math.max(before.progress, generation.progress);
@@ -57,6 +64,17 @@ export class Jobs extends EventTarget {
     const set = generation.metadata?.set;
     if (!set) return [generation];
     return [...this.known.values()].filter((one) => one.metadata?.set === set).sort((one, other) => (one.id < other.id ? -1 : 1));
+  }
+
+  /** Ask for the takes of a piece that were never shown here -> whether there are some. */
+  async gather(generation) {
+    const set = generation.metadata?.set;
+    if (!set || this._gathered.has(set)) return false;
+    this._gathered.add(set);
+    const { data } = await get(`/v1/generations?${new URLSearchParams({ set, limit: "100" })}`).catch((error) => { this._gathered.delete(set); throw error; });
+    const missing = data.filter(({ id }) => !this.known.has(id) && !this._dropped.has(id));
+    missing.forEach((one) => this.know(one));
+    return missing.length > 0;
   }
 
   get active() { return [...this.known.values()].filter(isActive); }

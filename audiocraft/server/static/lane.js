@@ -1,10 +1,15 @@
 // Chords at their times, for models that follow them: typed as text, or moved along the piece by pointer and keys.
 
-import { announce, h, pitch } from "./dom.js";
+import { $, announce, h, pitch, seconds, sentence } from "./dom.js";
 
 const STEP = 0.25, LEAST = 0.1; // seconds that a key moves a chord, and that one lasts at least
 const AGAIN = ["%", "/", "-", "."];
 const TIMED = /^(\S+?)[:@](\d+(?:\.\d+)?)s?$/;
+
+const NAME = /^(?:N|NC|N\.C\.|[A-G][#b♯♭]?(?:m|min|minor|M|maj|major|-|°|o|ø|\+|5|6|m6|7|m7|min7|-7|maj7|M7|mmaj7|9|m9|maj9|add9|madd9|sus|sus2|sus4|7sus4|dim|dim7|m7b5|aug)?(?:\/[A-G][#b♯♭]?)?)$/; // as music/harmony.py reads them
+
+/** Whether this is the name of a chord. */
+export const isChord = (name) => NAME.test(name);
 
 const rounded = (second) => Math.round(20 * second) / 20;
 
@@ -34,6 +39,19 @@ export function chordsOfText(text, duration, bar) {
   return found;
 }
 
+/** What of a text is none of its chords, as a sentence; an empty text where all is well. */
+export function problemOfText(text, duration) {
+  const words = text.trim().split(/[\s,;]+/).filter(Boolean);
+  if (!words.length) return "";
+  const timed = words.map((word) => TIMED.exec(word));
+  const names = (timed.every(Boolean) ? timed.map(([, name]) => name) : text.split(/[\s,;|]+/)).filter((name) => name && !AGAIN.includes(name));
+  if (!names.length) return "There is no chord in it; write them like C | Am F | G7.";
+  const wrong = [...new Set(names.filter((name) => !isChord(name)))];
+  if (wrong.length) return wrong.length === 1 ? `${wrong[0]} is no chord; write them like Am F C/E G7 Bbmaj7` : `${wrong.join(", ")} are no chords; write them like Am F C/E G7 Bbmaj7`;
+  const late = timed.every(Boolean) ? timed.find(([, , second]) => Number(second) >= duration) : null;
+  return late ? `${late[1]} at ${Number(late[2])} s begins when the piece is over: it lasts ${seconds(duration)}.` : "";
+}
+
 /** "change" when somebody has moved, or taken away, a chord. */
 export class ChordLane extends EventTarget {
   constructor(list, input) {
@@ -41,7 +59,7 @@ export class ChordLane extends EventTarget {
     this._list = list;
     this._input = input;
     this._chords = [];
-    this._shown = "";
+    this._shown = this._said = "";
     this.duration = 1;
   }
 
@@ -49,7 +67,18 @@ export class ChordLane extends EventTarget {
   read(duration, tempo) {
     this.duration = duration;
     this._chords = chordsOfText(this._input.value, duration, tempo ? 240 / tempo : 0).filter(([second]) => second < duration);
+    this._say(problemOfText(this._input.value, duration));
     this._show();
+  }
+
+  /** Say under the field what is none of its chords. */
+  _say(problem) {
+    if (problem === this._said) return;
+    this._said = problem;
+    $("lane-problem").hidden = !problem;
+    $("lane-problem").textContent = problem && sentence(problem);
+    if (problem) this._input.setAttribute("aria-invalid", "true");
+    else if (!("complained" in this._input.dataset)) this._input.removeAttribute("aria-invalid");
   }
 
   /** The chords as requests carry them. */
@@ -67,7 +96,8 @@ export class ChordLane extends EventTarget {
 
   _cell(second, name, index) {
     const end = this._chords[index + 1]?.[0] ?? this.duration;
-    const cell = h("li", { role: "slider", tabindex: "0", title: name, "aria-label": `Chord ${pitch(name)}`, "aria-valuemin": "0", "aria-valuemax": String(this.duration), "aria-valuenow": String(second), "aria-valuetext": `from ${second} s` }, h("span", {}, pitch(name)));
+    const [least, most] = this._bounds(index);
+    const cell = h("div", { role: "slider", tabindex: "0", class: isChord(name) ? "" : "wrong", title: name, "aria-label": `Chord ${pitch(name)}`, "aria-valuemin": String(least), "aria-valuemax": String(most), "aria-valuenow": String(second), "aria-valuetext": `from ${second} s` }, h("span", {}, pitch(name)));
     cell.style.left = `${((100 * second) / this.duration).toFixed(3)}%`;
     cell.style.width = `${((100 * (end - second)) / this.duration).toFixed(3)}%`;
     cell.addEventListener("keydown", (event) => this._key(event, index));
@@ -76,7 +106,7 @@ export class ChordLane extends EventTarget {
   }
 
   _key(event, index) {
-    const by = { ArrowLeft: -STEP, ArrowRight: STEP, PageDown: -4 * STEP, PageUp: 4 * STEP }[event.key];
+    const by = { ArrowLeft: -STEP, ArrowRight: STEP, PageDown: -4 * STEP, PageUp: 4 * STEP, Home: -Infinity, End: Infinity }[event.key];
     if (by === undefined && event.key !== "Delete" && event.key !== "Backspace") return;
     event.preventDefault();
     event.stopPropagation();
@@ -99,10 +129,15 @@ export class ChordLane extends EventTarget {
     document.addEventListener("pointercancel", stop);
   }
 
+  /** Where a chord may begin: from its neighbour before to the one behind it. */
+  _bounds(index) {
+    const least = index ? this._chords[index - 1][0] + LEAST : 0;
+    return [rounded(least), rounded(Math.max(least, (this._chords[index + 1]?.[0] ?? this.duration) - LEAST))];
+  }
+
   /** Let a chord begin elsewhere, between its neighbours. */
   _move(index, second) {
-    const least = index ? this._chords[index - 1][0] + LEAST : 0;
-    const most = (this._chords[index + 1]?.[0] ?? this.duration) - LEAST;
+    const [least, most] = this._bounds(index);
     const to = rounded(Math.max(least, Math.min(most, second)));
     if (to === this._chords[index][0]) return;
     this._chords[index] = [to, this._chords[index][1]];

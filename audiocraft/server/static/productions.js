@@ -1,7 +1,8 @@
 // The forms of podcasts and of games: a voice that gets its music, and music that follows what happens.
 
-import { send, tooLarge } from "./api.js";
-import { $, announce, h, pitch, seconds, sentence } from "./dom.js";
+import { upload } from "./api.js";
+import { Complaint } from "./complaint.js";
+import { $, announce, h, pitch, seconds } from "./dom.js";
 import { say } from "./language.js";
 import { canRecord, Recorder } from "./record.js";
 import { read, write } from "./store.js";
@@ -18,9 +19,14 @@ export function chaptersOf(text) {
 }
 
 class ProductionForm {
-  constructor(name, make) {
+  /** @param {Record<string, string>} fields the id of the field for each name of the request */
+  constructor(name, make, fields) {
     this._name = name;
     this._make = make;
+    this._fields = fields;
+    this._complaint = new Complaint(`${name}-form`, `${name}-error`);
+    const form = $(`${name}-form`);
+    for (const event of ["input", "change"]) form.addEventListener(event, () => this._keep());
     $(`${name}-form`).addEventListener("submit", (event) => { event.preventDefault(); this.submit(); });
     $(`${name}-form`).addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } });
   }
@@ -31,19 +37,27 @@ class ProductionForm {
     this._complain("");
     const button = $(`${this._name}-make`);
     button.disabled = true;
-    try { await this._make(body); } catch (error) { this._complain(sentence(error.message)); } finally { button.disabled = false; }
+    try { await this._make(body); } catch (error) { this._complaint.tell(error, $(this._fields[(error.field ?? "").split(".")[0]])); } finally { button.disabled = false; }
   }
 
-  _complain(text, place = null) {
-    $(`${this._name}-error`).hidden = !text;
-    $(`${this._name}-error`).textContent = text;
-    place?.focus();
+  _complain(text, place = null) { this._complaint.say(text, place); }
+
+  /** What can be typed, chosen or ticked: a reload, or another language, loses nothing of it. */
+  get _inputs() { return [...$(`${this._name}-form`).querySelectorAll("input:not([type=file]), select, textarea")]; }
+  _keep() { write(this._name, Object.fromEntries(this._inputs.map((input) => [input.id || input.value, input.type === "checkbox" ? input.checked : input.value]))); }
+  _restore() {
+    const kept = read(this._name, {});
+    for (const input of this._inputs) {
+      const value = kept[input.id || input.value];
+      if (input.type === "checkbox") input.checked = typeof value === "boolean" ? value : input.checked;
+      else if (typeof value === "string" && (input.tagName !== "SELECT" || [...input.options].some((one) => one.value === value))) input.value = value;
+    }
   }
 }
 
 export class PodcastForm extends ProductionForm {
   constructor(make) {
-    super("podcast", make);
+    super("podcast", make, { voice: "voice-drop", theme: "podcast-theme", chapters: "podcast-chapters", intro: "podcast-music", outro: "podcast-music", bed: "podcast-bed", channels: "podcast-mono", metadata: "podcast-title" });
     this._voice = null;
     this._recorder = null;
     $("podcast-themes").replaceChildren(...THEMES.map((theme) => h("button", { type: "button", onclick: () => { $("podcast-theme").value = say(theme); this._keep(); } }, theme)));
@@ -52,8 +66,7 @@ export class PodcastForm extends ProductionForm {
     $("voice-drop").addEventListener("click", () => { this._voice = null; this._show(); $("voice-pick").focus(); });
     $("voice-record").addEventListener("click", () => this._record().catch((error) => this._complain(`The microphone cannot be used: ${error.message}`)));
     if (!canRecord()) $("voice-record").disabled = true;
-    $("podcast-form").addEventListener("input", () => this._keep());
-    $("podcast-theme").value = read("theme", "");
+    this._restore();
     this._show();
   }
 
@@ -62,7 +75,7 @@ export class PodcastForm extends ProductionForm {
   _body() {
     if (!this._voice) { this._complain("Choose the recording of a voice, or record one.", $("voice-pick")); return null; }
     const chapters = chaptersOf($("podcast-chapters").value);
-    if (!chapters) { $("podcast-fine").open = true; this._complain("Chapters are a time and a title a line, such as 02:30 Questions.", $("podcast-chapters")); return null; }
+    if (!chapters) { this._complain("Chapters are a time and a title a line, such as 02:30 Questions.", $("podcast-chapters")); return null; }
     const theme = $("podcast-theme").value.trim();
     const long = Number($("podcast-music").value);
     return {
@@ -73,17 +86,16 @@ export class PodcastForm extends ProductionForm {
 
   async _take(file) {
     this._complain("");
-    if (tooLarge(file)) { this._complain(tooLarge(file)); return; }
     $("voice-pick").disabled = true;
     try {
-      const form = new FormData();
-      form.append("file", file, file.name);
-      this._voice = await (await send("/v1/uploads", { method: "POST", form })).json();
+      this._voice = await upload(file);
       announce(`${this._voice.name} is ready`);
       this._show();
       $("podcast-theme").focus();
     } catch (error) {
-      this._complain(sentence(error.message));
+      this._voice = null; // an earlier one is not what was meant
+      this._show();
+      this._complaint.tell(error);
     } finally {
       $("voice-pick").disabled = false;
     }
@@ -115,14 +127,13 @@ export class PodcastForm extends ProductionForm {
     $("voice-there").hidden = !voice;
     if (voice) [$("voice-name").textContent, $("voice-facts").textContent] = [voice.name, seconds(Math.round(voice.seconds))];
   }
-
-  _keep() { write("theme", $("podcast-theme").value); }
 }
 
 export class GameForm extends ProductionForm {
   constructor(make) {
-    super("bank", make);
+    super("bank", make, { prompt: "bank-words", locations: "bank-own", environments: "bank-sounds", ambience_seconds: "bank-ambience", bars: "bank-bars", tempo: "bank-tempo", key: "bank-key", format: "bank-format", metadata: "bank-title" });
     $("bank-key").append(h("option", { value: "" }, "from the words"), ...KEYS.map((key) => h("option", { value: key }, pitch(key))));
+    this._restore();
   }
 
   focus() { $("bank-words").focus(); }

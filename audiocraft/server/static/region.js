@@ -13,9 +13,10 @@ const goesOn = (model) => model.takes.includes("plan") && model.takes.includes("
 /** Why a piece cannot be redone in part, or an empty text. */
 export function refusal(generation, models) {
   const model = models.find((one) => one.id === generation.model);
-  if (model?.takes.includes("keep") || (canEdit(generation) && models.some(goesOn))) return "";
+  const kind = model?.kind ?? (generation.kind === "sound" ? "sound" : "music");
+  if (model?.takes.includes("keep") || (kind !== "sound" && canEdit(generation) && models.some(goesOn))) return "";
   const name = generation.model.split("/").pop();
-  const others = models.filter((one) => one.takes.includes("keep") && one.kind !== "codec").map((one) => one.id.split("/").pop());
+  const others = models.filter((one) => one.takes.includes("keep") && one.kind === kind).map((one) => one.id.split("/").pop());
   return others.length
     ? `${name} makes pieces from start to end, so no part can be redone; ${others[0]} can redo a part of its own.`
     : `${name} makes pieces from start to end, so no part can be redone; a MAGNeT can.`;
@@ -83,6 +84,10 @@ export class Region {
     const kept = [[0, this._from], [this._to, this._duration]].filter(([start, end]) => end - start > 0.01).map(([start, end]) => [Math.round(1000 * start) / 1000, Math.round(1000 * end) / 1000]);
     const body = { ...request, kind: kind === "sound" ? "sound" : "music", model: generation.model, duration: this._duration, ...(words && { prompt: words }), metadata };
     if (kept.length) Object.assign(body, { keep: kept, audio: { generation: generation.id } });
+    else if (generation.plan) { // nothing is kept that would say its tempo, bars, key and chords
+      const { tempo, key, beats_per_bar } = generation.plan;
+      body.plan = request.chords?.length ? { tempo, key, beats_per_bar } : generation.plan;
+    }
     this.close();
     await this._redo(body);
   }

@@ -1,10 +1,11 @@
-// Which sounds a piece has and when: a row for each kind, lit while it is heard.
+// Which sounds a piece has and when, or which instruments: a row for each kind, lit while it is heard.
 
 import { h } from "./dom.js";
 
 const MOST_KINDS = 8; // more rows push the wave off the screen
 const MOST_EVENTS = 200;
 const MOST_BLOCKS = 400;
+const LATE = 0.4, EARLY = 0.5; // seconds that nobody misses
 
 const short = (value) => String(Math.round(10 * value) / 10);
 
@@ -15,9 +16,14 @@ export class SceneLane {
     this._events = [];
   }
 
-  /** @param {{kind: string, start: number, end: number}[]} events of a piece of so many seconds. */
-  show(events, duration) {
-    const heard = events.filter(({ start }) => start < duration);
+  /**
+   * @param {{kind: string, start: number, end: number}[]} events of a piece of so many seconds
+   * @param {boolean} music instruments, not shown where all play throughout
+   */
+  show(events, duration, music = false) {
+    const told = events.filter(({ start }) => start < duration);
+    const heard = music && told.every(({ start, end }) => start <= LATE && end >= duration - EARLY) ? [] : told;
+    this._list.setAttribute("aria-label", music ? "Instruments" : "Sounds");
     const kinds = [...new Set(heard.map(({ kind }) => kind))];
     const shown = JSON.stringify([heard, duration]);
     if (shown === this._shown) return;

@@ -1,7 +1,8 @@
 // The form of a song: sections with words of their own, in one key and tempo. What was made once is not made again: a
 // song that is changed here is based on the one before.
 
-import { $, announce, h, icon, pitch, seconds, sentence } from "./dom.js";
+import { Complaint } from "./complaint.js";
+import { $, announce, h, icon, pitch, seconds } from "./dom.js";
 import { read, write } from "./store.js";
 import { IDEAS_OF_SONGS, KEYS } from "./words.js";
 import { say } from "./language.js";
@@ -21,6 +22,7 @@ export class SongForm {
   constructor(make) {
     this._make = make;
     this._base = null; // the song that is changed here
+    this._complaint = new Complaint("song-form", "song-error");
     $("song-key").append(h("option", { value: "" }, "from the words"), ...KEYS.map((key) => h("option", { value: key }, pitch(key))));
     $("song-ideas").replaceChildren(...Object.entries(IDEAS_OF_SONGS).map(([name, words]) => h("button", { type: "button", onclick: () => this._begin(words) }, name)));
     $("song-form").addEventListener("submit", (event) => { event.preventDefault(); this.submit(); });
@@ -60,7 +62,7 @@ export class SongForm {
       this.fill(made);
       this._keep();
     } catch (error) {
-      this._complain(sentence(error.message));
+      this._complaint.tell(error, this._fieldOf(error.field ?? ""));
     } finally {
       $("song-make").disabled = false;
     }
@@ -195,13 +197,13 @@ export class SongForm {
     this._say();
   }
 
-  _complain(text, place = null) {
-    $("song-error").hidden = !text;
-    $("song-error").textContent = text;
-    document.querySelectorAll("#song-form [aria-invalid]").forEach((input) => { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); });
-    if (!place) return;
-    place.setAttribute("aria-invalid", "true");
-    place.setAttribute("aria-describedby", "song-error");
-    place.focus();
+  /** The field that a name of the request means, such as sections.1.prompt. */
+  _fieldOf(name) {
+    const [first, index, part] = name.split(/[.[\]]+/);
+    const row = first === "sections" ? $("song-parts").children[Number(index)] : null;
+    if (row) return row.querySelector({ name: ".name", bars: ".bars" }[part] ?? "textarea");
+    return { sections: $("song-parts").querySelector("textarea"), tempo: $("song-tempo"), key: $("song-key"), chords: $("song-chords"), ending: $("song-ending"), seed: $("song-seed") }[first] ?? null;
   }
+
+  _complain(text, place = null) { this._complaint.say(text, place); }
 }

@@ -1,6 +1,6 @@
 // Audio to start from: a file that is chosen or dropped anywhere on the page, the microphone, or a piece that was made.
 
-import { get, send, tooLarge } from "./api.js";
+import { get, upload } from "./api.js";
 import { $, announce, h, seconds, sentence } from "./dom.js";
 import { drawOutline } from "./draw.js";
 import { isKept, lengthOf, titleOf } from "./jobs.js";
@@ -29,16 +29,14 @@ export class AudioSource extends EventTarget {
 
   async attach(file, use = null) {
     this._complain("");
-    if (tooLarge(file)) { this._complain(tooLarge(file)); return; }
     $("source").setAttribute("aria-busy", "true");
     $("pick").disabled = true;
     try {
-      const form = new FormData();
-      form.append("file", file, file.name);
-      const { id, name, seconds: length, sample_rate: rate } = await (await send("/v1/uploads", { method: "POST", form })).json();
+      const { id, name, seconds: length, sample_rate: rate } = await upload(file);
       this._show({ upload: id, name, seconds: length }, `${seconds(length)} · ${(rate / 1000).toFixed(1)} kHz`, use);
       drawOutline($("attached-outline"), await outlineOf(file), "--accent");
     } catch (error) {
+      if (this.audio) this.detach(); // what was there before is not what was meant
       this._complain(sentence(error.message));
     } finally {
       $("source").removeAttribute("aria-busy");
@@ -81,12 +79,21 @@ export class AudioSource extends EventTarget {
     const place = $("use-other");
     place.hidden = !missing.length;
     if (!missing.length) return;
-    const others = models.filter((one) => missing.some((use) => one.takes.includes(use)));
-    const name = model.id.split("/").pop();
-    const button = (other) => h("button", { type: "button", class: "link", onclick: () => this.dispatchEvent(new CustomEvent("model", { detail: other.id })) }, other.id.split("/").pop());
-    place.replaceChildren(...(others.length
-      ? [`${name} continues audio. A ${missing.join(" or ")} is followed by `, ...others.slice(0, 2).flatMap((other, index) => [index ? " or " : "", button(other)]), "."]
-      : [`${name} continues audio. For a model that follows a ${missing.join(" or ")}, run `, h("code", {}, `audiocraft models pull facebook/musicgen-${missing[0]}`), " where the server runs."]));
+    if (model.kind === "sound") { place.textContent = "Models of sounds follow no melody and no style."; return; }
+    const press = (other, use) => h("button", { type: "button", class: "link", onclick: () => this.dispatchEvent(new CustomEvent("model", { detail: { id: other.id, use } })) }, other.id.split("/").pop());
+    const parts = missing.flatMap((use) => {
+      const others = models.filter((one) => one.kind === model.kind && one.takes.includes(use)).slice(0, 2);
+      return others.length
+        ? [`A ${use} is followed by `, ...others.flatMap((other, index) => [index ? " or " : "", press(other, use)]), ". "]
+        : [`For a model that follows a ${use}, run `, h("code", {}, `audiocraft models pull facebook/musicgen-${use}`), " where the server runs.", " "];
+    });
+    place.replaceChildren(...parts);
+  }
+
+  /** Choose what to do with the audio, and stay there. */
+  choose(use) {
+    this.use = use;
+    document.querySelector(`input[name=use][value=${use}]`).focus();
   }
 
   _complain(text) { this.dispatchEvent(new CustomEvent("problem", { detail: text })); }

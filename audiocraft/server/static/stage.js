@@ -1,6 +1,6 @@
 // The piece that is being looked at and listened to: outline, spectrogram, transport, and what can be done with it.
 
-import { send } from "./api.js";
+import { nameOf, send } from "./api.js";
 import { $, announce, bytes, calm, clock, h, makerOf, pitch, seconds, sentence, setIcon } from "./dom.js";
 import { drawRest, drawWave, pitchAxis, Spectrogram, timeAxis } from "./draw.js";
 import { canEdit } from "./edit.js";
@@ -19,15 +19,8 @@ const PRELOADED = 4; // takes fetched in advance, so that changing between them 
 
 const listed = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
 
-/** The name that an answer gives its file, in whatever alphabet. */
-function nameOf(response) {
-  const said = response.headers.get("Content-Disposition") || "";
-  const encoded = /filename\*=utf-8''([^;]+)/i.exec(said);
-  return encoded ? decodeURIComponent(encoded[1]) : /filename="([^"]+)"/.exec(said)?.[1];
-}
-
 /** The piece that another one was made from: what undoing leads back to. */
-export const earlierOf = ({ kind, request }) => (kind === "edit" ? request?.audio?.generation : kind === "song" ? request?.base : null);
+export const earlierOf = ({ kind, request }) => (kind === "edit" || request?.keep ? request?.audio?.generation : kind === "song" ? request?.base : null);
 
 /** The further files of a piece: their names, and what each is. */
 const filesOf = (generation) => (generation?.result?.files ?? []).map(({ name, bytes: size }) => [name, { zip: "for Godot and the web", mp3: "with chapters", acproj: "the project" }[name.split(".").pop()] ?? bytes(size)]);
@@ -43,6 +36,7 @@ export class Stage {
     this._shelf = shelf;
     this._jobs = jobs;
     this._elsewhere = elsewhere;
+    this.refusal = () => ""; // why no part of a piece can be made anew, or an empty text
     this._axes = "";
     this._drawn = 0;
     this._spectrogram = new Spectrogram($("spectrum-canvas"));
@@ -62,7 +56,10 @@ export class Stage {
     this.generation = generation;
     const piece = this._shelf.get(generation);
     this._shelf.only(piece);
-    if (changed) this._closeName();
+    if (changed) {
+      this._closeName();
+      this._jobs.gather(generation).then((more) => { if (more) this.refresh(); }).catch(() => {}); // those that are known are shown
+    }
     if (changed || this._player.piece !== piece) {
       this._spectrogram.show(piece);
       this._listen(piece);
@@ -127,7 +124,7 @@ export class Stage {
     this._showActions(generation, active);
     const duration = piece?.complete ? piece.duration : Math.max(lengthOf(generation), 0.1);
     this._score.show(chordsOf(generation, this._jobs.known.get(generation.request?.audio?.generation)), duration);
-    this._scene.show(generation.understood?.scene ?? [], duration);
+    this._scene.show(generation.understood?.scene ?? [], duration, Boolean(generation.understood?.tempo));
     this._sections.show(sectionsOf(generation));
     this._showSeam(generation, duration);
     this._showAxes(piece, duration);
@@ -144,7 +141,7 @@ export class Stage {
     const takes = generation.result?.takes;
     const length = lengthOf(generation);
     const tempo = plan?.tempo ?? understood?.tempo, key = plan?.key ?? understood?.key;
-    const chords = understood?.chords?.length && generation.kind !== "song" ? understood.chords.map(pitch).join(" ") : null;
+    const chords = understood?.chords?.length && generation.kind !== "song" ? understood.chords.map(pitch).join(" ").replace(/\s*\|$/, "") : null;
     return [
       makerOf(generation), length < generation.duration ? `${seconds(length)} of ${seconds(generation.duration)}` : seconds(generation.duration),
       tempo ? `${Math.round(tempo)} bpm` : null, key ? pitch(key) : null, chords, `seed ${generation.seed}`, takes ? `take ${takes.take} of ${takes.of}` : null, understood?.read_as ? `understood: ${understood.read_as}` : null,
@@ -203,6 +200,10 @@ export class Stage {
     else $("reuse").hidden = generation.kind === "edit";
     if (generation.kind === "edit" && generation.request.edit === "loop") $("vary").hidden = true;
     else $("vary").hidden = false; // a loop is cut, and always the same
+    const refused = $("redo").hidden ? "" : this.refusal(generation);
+    $("redo").title = refused || "Mark a part and make it anew (P)";
+    if (refused) $("redo").setAttribute("aria-disabled", "true"); // pressing it says why
+    else $("redo").removeAttribute("aria-disabled");
     $("edit").hidden = !done || !canEdit(generation);
     $("back").hidden = !earlierOf(generation);
     $("download").closest(".menu").hidden = !done;

@@ -140,7 +140,9 @@ def read_acx(
 def _check(file: AcxFile, bounds: AcxBounds) -> None:
     header = file.header
     if not 1 <= header.channels <= bounds.channels:
-        raise TooLarge(f"{header.channels} channels; at most {bounds.channels} are accepted", field="file")
+        raise TooLarge(
+            f"{header.channels} channels; at most {bounds.channels} are accepted; mix it down", field="file"
+        )
     if not bounds.min_rate <= header.source_rate <= bounds.max_rate:
         allowed = f"between {bounds.min_rate} and {bounds.max_rate}"
         raise UnsupportedMedia(
@@ -148,7 +150,7 @@ def _check(file: AcxFile, bounds: AcxBounds) -> None:
         )
     most = min(bounds.seconds, bounds.bytes / (4 * header.channels * header.source_rate))
     if file.seconds > most:
-        raise TooLarge(f"longer than {most:g} seconds", field="file")
+        raise TooLarge(f"longer than {most:g} seconds; cut it", field="file")
     if not file.samples:
         raise UnsupportedMedia("there is no audio in the file", field="file")
 

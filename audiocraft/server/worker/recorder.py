@@ -23,7 +23,7 @@ from audiocraft.server.errors import job_error_of
 from audiocraft.server.jobs.blobs import BlobStore, digest_of
 from audiocraft.server.jobs.records import GenerationJob, JobError, tags_of
 from audiocraft.server.jobs.store import JobStore
-from audiocraft.server.worker.requests import finish_of, plan_document
+from audiocraft.server.worker.requests import finish_of, kept_of, plan_document
 from audiocraft.workflows.editing.loops import finished_loop
 from audiocraft.workflows.takes import SILENT_TAKES, every_take_is, take_seed
 
@@ -61,7 +61,7 @@ class Recorder:
         self._rate_of = rate_of
         self._finish = replace(finish_of(job), watermark=watermark)
         self._marks = marks_of_job(job)
-        self._way_out = way_out(self._finish)
+        self._way_out = way_out(self._finish, kept_of(job, blobs))
         self._stream: ProcessorStream | None = None
         self._opening: Opening | None = None
         self._skip = 0.0

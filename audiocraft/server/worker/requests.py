@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from audiocraft.analysis.following import with_heard
 from audiocraft.analysis.hearing import heard_plan, stays_home
 from audiocraft.audio.finishing import Finish
+from audiocraft.audio.keeping import KeptSamples
+from audiocraft.checkpoints.facts import find_facts
 from audiocraft.config.decode import encode
 from audiocraft.config.limits import FADE
 from audiocraft.generation.controls import Controls
@@ -47,15 +50,44 @@ def request_of(
         # The end of one's own piece was faded out; going on behind the fade would leave a gap.
         audio, rate = inputs["audio"]
         inputs["audio"] = (audio[:, : max(1, audio.shape[-1] - round(Finish().fade * rate))], rate)
-    request = to_request(body, inputs)
+    request = _in_what_it_follows(to_request(body, inputs), body, job.model)
     asked = [one.model_dump() for one in body.adapters]
     return replace(request, adapters=(adapters or AdapterCatalogue()).files(asked)) if asked else request
+
+
+def _in_what_it_follows(request: GenerationRequest, body: GenerationBody, model: str) -> GenerationRequest:
+    """Return `request` in the tempo and key of the tune or drums that it follows, as far as nothing else says them."""
+    controls, melody = request.controls, body.kind == "melody"
+    if controls.drums is None and controls.melody is None and not melody:
+        return request
+    facts = find_facts(model)
+    if facts is None or "plan" not in facts.takes:
+        return request
+    return with_heard(request, melody=melody)[0]
 
 
 def finish_of(job: GenerationJob) -> Finish:
     """Return how the audio of a stored job is finished."""
     loop = job.request.get("loop") is not None
     return Finish(fade=0.0 if loop else job.request.get("fade", FADE))
+
+
+def kept_of(job: GenerationJob, blobs: BlobStore) -> KeptSamples | None:
+    """Return what puts the regions that a stored job keeps back into its audio, once that is finished; None where it
+    keeps none."""
+    if not job.request.get("keep"):
+        return None
+    body, found = GenerationBody.model_validate(dict(job.request)), blobs.input_of(job.id, "audio")
+    if found is None:
+        return None
+    audio, rate = found
+    return KeptSamples(
+        audio=torch.from_numpy(audio),
+        sample_rate=rate,
+        regions=body.regions,
+        duration=body.duration,
+        level=False,
+    )
 
 
 def to_request(

@@ -65,6 +65,8 @@ def loop(
         bars: None for as many whole bars as the request lasts.
     """
     asked = request if request.loop else as_loop(request, bars)
+    told = model.prepare(asked)  # who plays when in the loop, and not in the bar in front of it too
+    asked = replace(asked, seeds=told.seeds, scenes=told.scenes if any(told.scenes) else None)
     longer, _ = with_lead(asked)
     result = model.run(longer, progress=progress, cancel=cancel)
     found = []

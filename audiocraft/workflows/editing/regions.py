@@ -21,6 +21,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.progress import CancelToken
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.models.generator import GeneratorModel, draw_seeds
+from audiocraft.music.closing import closing
 from audiocraft.music.continuing import continued
 from audiocraft.music.looping import bar_of, led_in, whole_bars
 from audiocraft.music.planning import ScoreSettings
@@ -133,7 +134,7 @@ def extend_after(
     return Edited(
         audio=_fitted(audio, source.samples(seconds)),
         sample_rate=source.sample_rate,
-        plan=longer.plan,
+        plan=_heard_at_end(longer.plan, request, seconds),
         changed=(kept, source.samples(seconds)),
         joints=(Joint(kept + joint.at, joint.flux),),
         seed=seed,
@@ -194,6 +195,11 @@ def extend_before(
         joints=(Joint(new + joint.at, joint.flux),),
         seed=seed,
     )
+
+
+def _heard_at_end(plan: ScorePlan, request: GenerationRequest, seconds: float) -> ScorePlan:
+    """Return the plan of a piece as it ends: with an ending, the model rests on the tonic, whatever came round."""
+    return plan if request.ending is None else closing(plan, duration=seconds)
 
 
 def _led(plan: ScorePlan, lead: ScorePlan, seconds: float) -> ScorePlan:

@@ -22,7 +22,7 @@ from audiocraft.workflows.evaluation.figures import (
     text_consistency,
 )
 from audiocraft.workflows.evaluation.listening import HeardFile, Listener
-from audiocraft.workflows.evaluation.pieces import find_pieces
+from audiocraft.workflows.evaluation.pieces import NOTHING_WISHED, find_pieces
 
 FORMAT = 1
 StepReport = Callable[[str, int, int], object]
@@ -141,6 +141,11 @@ class Evaluator:
             raise InvalidInput(f"no file in {folder} can be read: {heard[0].error}", field="folder")
         vectors = set_of(heard, self.embedder)
         figures, notes = figures_of(heard), _notes(heard)
+        if prompts is None and all(one.piece.wish == NOTHING_WISHED for one in heard):
+            notes.append(
+                "no file has a sidecar (x.wav.json of `audiocraft generate`, or x.json) that says what it was asked "
+                "to be, so that nothing is compared with wishes; --prompts FILE says it"
+            )
         reference_size = None
         if reference is not None:
             theirs, pieces = self.reference(reference)

@@ -32,7 +32,7 @@ from audiocraft.workflows.evaluation.pieces import AskedFile, Wish
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 # The beginning says how it goes on; a whole album would take minutes.
 _HEARD_S = 120.0
 _LEAST_MUSIC_S, _LEAST_S = 3.0, 0.1

@@ -15,6 +15,8 @@ from audiocraft.data.synthesis.players import PLAYERS
 from audiocraft.data.synthesis.scenes import kinds_in
 from audiocraft.errors import InvalidInput
 from audiocraft.music import reading
+from audiocraft.music.denying import timed, unweighted, without_denials
+from audiocraft.music.translating import translate
 
 _LONGEST_SIDECAR = 4 << 20
 Chords = tuple[tuple[float, str], ...]
@@ -35,6 +37,9 @@ class Wish:
     chords: Chords = ()
     instruments: tuple[str, ...] = ()
     sounds: tuple[str, ...] = ()
+
+
+NOTHING_WISHED = Wish()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,31 +115,35 @@ def _by_name(path: Path, text: str, names: Sequence[str]) -> dict[str, str]:
 
 def wish_of(path: Path, prompt: str | None = None) -> Wish:
     """Return what the file at `path` was asked to be: by `prompt`, else by the JSON beside it, as `audiocraft generate`
-    writes it or a corpus has it. A sidecar that cannot be read says nothing."""
+    writes it (x.wav.json) or a corpus has it (x.json). A sidecar that cannot be read says nothing."""
     if prompt is not None:
         return wish_of_prompt(prompt)
     told = _sidecar(path)
     if told is None:
         return Wish()
-    text = next((told[key] for key in ("prompt", "description") if isinstance(told.get(key), str)), None)
+    text = _words(told)
     wish = wish_of_prompt(text) if text else Wish()
     plan = told["plan"] if isinstance(told.get("plan"), dict) else told
     labelled = isinstance(told.get("instruments"), list)
-    events = told["events"] if isinstance(told.get("events"), list) else []
+    scene = told["scene"] if isinstance(told.get("scene"), dict) else told
+    events = scene["events"] if isinstance(scene.get("events"), list) else []
+    heard = dict.fromkeys(str(event.get("kind")) for event in events if isinstance(event, dict))
     return Wish(
         prompt=text,
         bpm=_number(plan.get("tempo")) or _number(told.get("bpm")) or wish.bpm,
         key=plan.get("key") if isinstance(plan.get("key"), str) else wish.key,
-        chords=_chords(plan.get("chords")),
+        chords=_chords(plan.get("chords"), start=_start(plan)),
         instruments=tuple(map(str, told["instruments"])) if labelled else wish.instruments,
-        sounds=tuple(dict.fromkeys(str(event.get("kind")) for event in events if isinstance(event, dict)))
-        or wish.sounds,
+        # The scene of music says who plays, which is no sound to listen for as such.
+        sounds=tuple(kind for kind in heard if kind not in INSTRUMENT_WORDS) or wish.sounds,
     )
 
 
 def wish_of_prompt(prompt: str) -> Wish:
-    """Return what a text asks for. Kinds of sound are looked for where it asks for no music."""
-    told = reading.read(prompt)
+    """Return what a text, in any language of `music.lexicons`, asks for and does not deny. Kinds of sound are looked
+    for where it asks for no music."""
+    asked = without_denials(unweighted(translate(timed(prompt)).text))
+    told = reading.read(asked)
     instruments = named_in(told.rest, _INSTRUMENTS)
     musical = told.tempo is not None or told.key is not None or instruments
     return Wish(
@@ -142,7 +151,7 @@ def wish_of_prompt(prompt: str) -> Wish:
         bpm=told.tempo,
         key=told.key.name if told.key is not None else None,
         instruments=instruments,
-        sounds=() if musical else kinds_in(prompt),
+        sounds=() if musical else kinds_in(asked),
     )
 
 
@@ -173,14 +182,28 @@ _INSTRUMENTS = _all_words()
 
 
 def _sidecar(path: Path) -> dict[str, Any] | None:
-    beside = path.with_suffix(".json")
-    try:
-        if beside.stat().st_size > _LONGEST_SIDECAR:
-            return None
-        told = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return told if isinstance(told, dict) else None
+    """Return what the sidecar of a generated file says, else that of a corpus, where one can be read."""
+    for beside in (path.with_name(f"{path.name}.json"), path.with_suffix(".json")):
+        try:
+            if beside.stat().st_size > _LONGEST_SIDECAR:
+                continue
+            told = json.loads(beside.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(told, dict):
+            return told
+    return None
+
+
+def _words(told: Mapping[str, Any]) -> str | None:
+    """Return what a piece was to be at its beginning."""
+    for name in ("prompt", "description"):
+        if isinstance(told.get(name), str):
+            return str(told[name])
+    match told.get("schedule"):
+        case [[_, str(text)], *_]:
+            return text
+    return None
 
 
 def _number(value: Any) -> float | None:
@@ -189,14 +212,19 @@ def _number(value: Any) -> float | None:
     return None
 
 
-def _chords(value: Any) -> Chords:
+def _chords(value: Any, *, start: float) -> Chords:
+    """Return chords at their seconds in the file, which begins at `start` of its plan."""
     if not isinstance(value, list):
         return ()
     pairs = [
         entry for entry in value
         if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str) and _is_time(entry[0])
     ]  # fmt: skip
-    return tuple((float(time), symbol) for time, symbol in pairs)
+    return tuple((max(0.0, float(time) - start), symbol) for time, symbol in pairs)
+
+
+def _start(plan: Mapping[str, Any]) -> float:
+    return float(plan["start"]) if _is_time(plan.get("start")) else 0.0
 
 
 def _is_time(value: Any) -> bool:

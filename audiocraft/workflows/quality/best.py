@@ -108,6 +108,7 @@ def _alone(take: Take, *, audio: bool) -> Take:
         codes=None if result.codes is None else result.codes[row : row + 1].clone(),
         seeds=result.seeds[row : row + 1],
         plans=result.plans[row : row + 1],
+        scenes=result.scenes[row : row + 1],
     )
     return replace(take, request=take.request.rows(row, row + 1), result=alone, row=0)
 

@@ -112,7 +112,11 @@ def rate_take(
         "moods": (wanted.moods, config.moods),
     }
     for head, (words, known) in named.items():
-        told = [float(heard[head][known.index(word)]) for word in words if word in known]
+        told = [
+            float(heard[head][known.index(word)])
+            for word in words
+            if word in known and word not in config.untold
+        ]
         if told:
             kept[head] = sum(min(1.0, value / _SURE) for value in told) / len(told)
     damage = float(heard["damage"].mean()) if "damage" in heard else 0.0

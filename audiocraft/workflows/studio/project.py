@@ -15,6 +15,7 @@ from audiocraft.config.decode import decode, encode
 from audiocraft.config.limits import MAX_SEED, SONG_DUCK_DB, SONG_GAIN_DB, EndingKind
 from audiocraft.errors import ConfigError, InvalidInput
 from audiocraft.music.charts import check_setting
+from audiocraft.music.closing import closing
 from audiocraft.music.harmony import PROGRESSIONS, parse_key, realise
 from audiocraft.music.planning import ScoreSettings, make_plan, progression_of
 from audiocraft.music.progressions import laid_out, parse_progression
@@ -256,7 +257,7 @@ class Song:
         starts = self.starts()
         for section in self.sections:
             end = section.bars * self.bar_seconds - 1e-9
-            own = self.plan_of(section).chords
+            own = self._ended(section) if section is self.sections[-1] else self.plan_of(section).chords
             chords += [(starts[section.name] + time, symbol) for time, symbol in own if time < end]
         return ScorePlan(
             tempo=self.tempo,
@@ -265,6 +266,16 @@ class Song:
             chords=tuple(chords),
             duration=self.seconds,
         )
+
+    def _ended(self, section: SongSection) -> tuple[tuple[float, str], ...]:
+        """Return the chords of the last section, which rests on the tonic where the song has an ending. It is made from
+        a beat before its first bar line on, so that something is before its last bar."""
+        if self.ending is None:
+            return self.plan_of(section).chords
+        lead = self.beat_seconds
+        made = self.plan_of(section, lead=lead)
+        ended = closing(made, duration=made.duration).chords
+        return tuple((max(0.0, time - lead), symbol) for time, symbol in ended if time > lead - 1e-6)
 
     def seed_of(self, section: SongSection) -> int:
         """Return the seed of a section's own take."""

@@ -34,7 +34,7 @@ _KEPT = re.compile(
     r"AudioCraft|English|Godot|bpm|k?Hz|LUFS|dBTP|[Tt]op k|API|https|wav|flac|ogg|mp3|opus|WAV|FLAC|MP3|Opus|Ogg|"
     r"Ctrl|Enter|MB|"
     r"JavaScript|acx|dopri5|euler|heun|midpoint|nonoverlap|stride1|exact|plain|MIT|"
-    r"\b(fake|noise|filler|flow|codec)\b|\S+\.(wav|mp3|zip|acproj)|"  # the models of the tests, files
+    r"\b(fake|noise|sounds|filler|flow|codec)\b|\S+\.(wav|mp3|zip|acproj)|"  # the models of the tests, files
     r"musicgen\S*|audiogen\S*|A[ms]? F C G|[A-G][♯♭#b]?m? ?(major|minor)?|(?<![A-Za-z])[A-Z](?![A-Za-z])"
 )
 

@@ -72,7 +72,7 @@ def test_every_control_has_a_name_and_every_name_its_control() -> None:
     ids = re.findall(r'\sid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     for wanted in re.findall(r'(?:for|aria-labelledby|aria-controls|aria-describedby)="([^"]+)"', html):
-        assert wanted in ids, wanted
+        assert set(wanted.split()) <= set(ids), wanted
     for button in re.findall(r"<button.*?</button>", html, re.DOTALL):
         words = re.sub(r"<[^>]+>", "", button).strip()
         assert words or "aria-label=" in button, button
@@ -209,4 +209,5 @@ def test_a_decoder_is_listed_and_taken_and_a_model_is_none(config: ServingConfig
 
 
 def test_the_files_are_small() -> None:
-    assert sum(len(file.content) for file in static_files().values()) < 310_000
+    # Scripts, styles and the words of every language; a first visit loads them once.
+    assert sum(len(file.content) for file in static_files().values()) < 330_000

@@ -211,6 +211,14 @@ def test_others_see_nothing(store: JobStore) -> None:
     assert store.newest(owner="b") == []
 
 
+def test_what_belongs_together_is_found(store: JobStore) -> None:
+    first, other = submit(store, "a"), submit(store, "a")
+    store.annotate(first.id, {"set": "these"}, most=16, owner="a")
+    store.annotate(other.id, {"set": "those"}, most=16, owner="a")
+    assert [job.id for job in store.newest(owner="a", group="these")] == [first.id]
+    assert store.newest(owner="b", group="these") == []
+
+
 def test_a_hundred_equal_requests_are_one_job(store: JobStore) -> None:
     barrier = threading.Barrier(10)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from audiocraft.config.serving import RequestLimits, ServingConfig
+from audiocraft.server.security.guards import UPLOAD_PATHS
 
 from ..api.test_streams import serving
 from ..fakes import FakeEngine
@@ -98,3 +99,19 @@ def test_sizes_are_said_as_people_say_them(config: ServingConfig) -> None:
     with serving(FakeEngine(), config) as client:
         answer = client.post("/v1/uploads", files={"file": ("a.wav", bytes(65 * 2**20))})
         assert answer.status_code == 413 and "64 MB" in answer.json()["message"]
+
+
+def test_every_route_that_takes_a_file_has_the_limit_of_files(config: ServingConfig) -> None:
+    with serving(FakeEngine(), config) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        taking = {
+            path: schema["$ref"].rpartition("/")[2]
+            for path, methods in paths.items()
+            for kind, content in methods.get("post", {}).get("requestBody", {}).get("content", {}).items()
+            if kind == "multipart/form-data" and (schema := content["schema"])
+        }
+        assert set(taking) == set(UPLOAD_PATHS)
+        for path in taking:
+            field = "audio_file" if path == "/analyze" else "file"
+            answer = client.post(path, files={field: ("a.wav", bytes(LARGE))})
+            assert answer.status_code != 413, path

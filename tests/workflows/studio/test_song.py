@@ -13,6 +13,7 @@ import torch
 from audiocraft.audio.loudness import block_powers, lufs
 from audiocraft.errors import Cancelled, InvalidInput
 from audiocraft.generation.progress import CancelToken
+from audiocraft.music.closing import closing
 from audiocraft.music.planning import ScoreSettings
 from audiocraft.workflows.studio.arranging import effect_gain
 from audiocraft.workflows.studio.parts import PartsProgress
@@ -53,6 +54,22 @@ def test_sections_share_tempo_key_and_metre_and_begin_at_bar_lines() -> None:
         assert (plan.first_beat, section.chords[0]) in plan.chords
         assert plan.chords[0][0] == 0.0
     assert song.starts()["chorus"] % song.bar_seconds == 0
+
+
+@pytest.mark.parametrize("bars", [1, 2, 4])
+def test_the_plan_ends_as_the_last_section_is_played(bars: int) -> None:
+    song = new_song(SECTIONS, bars=bars, score=ScoreSettings(tempo=120.0, key="A minor", chords=("Am", "F")))
+    last = music_parts(song)[-1].request
+    assert last.plans is not None and last.plans[0] is not None and last.ending is not None
+    played, start = closing(last.plans[0], duration=last.duration), song.starts()["verse 2"]
+    moments = [(start + time - song.beat_seconds, symbol) for time, symbol in played.chords]
+    expected = [one for one in moments if one[0] > start - 1e-6]
+    found = [one for one in song.plan().chords if one[0] > start - 1e-6]
+    assert [symbol for _, symbol in found] == [symbol for _, symbol in expected]
+    assert [time for time, _ in found] == pytest.approx([time for time, _ in expected])
+    assert song.plan().chords[-1][1] == "Am"
+    free = replace(song, ending=None).plan()
+    assert free.chords[-1][1] == ("Am" if bars == 1 else "F")
 
 
 def test_sections_of_one_kind_share_theme_and_seed_and_others_have_their_own() -> None:

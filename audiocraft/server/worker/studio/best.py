@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from audiocraft.generation.keeping import kept_samples
 from audiocraft.generation.progress import Progress
 from audiocraft.models.watermarks.provenance import finished_and_marked
 from audiocraft.server.api.schemas import GenerationBody
@@ -39,7 +40,11 @@ def make_best(work: StudioWork) -> StudioResult:
     result, rate, compared = take.result, take.result.sample_rate, best.compared
     work.begun(result.plans[take.row])
     finish, marks = replace(finish_of(work.job), watermark=work.watermark), marks_of_job(work.job)
-    finished = finished_and_marked if marks is None else finished_loop
+    audio = take.audio.float().cpu()
+    if marks is None:
+        audio = finished_and_marked(audio, rate, finish, kept_samples(take.request, take.row))
+    else:
+        audio = finished_loop(audio, rate, finish)
     facts = {
         "seed": result.seeds[take.row],
         "takes": {
@@ -50,6 +55,5 @@ def make_best(work: StudioWork) -> StudioResult:
     if take.fault is not None:
         facts["fault"] = take.fault
     return StudioResult(
-        audio=finished(take.audio.float().cpu(), rate, finish), sample_rate=rate, plan=result.plans[take.row],
-        facts=facts, marks=marks, finished=True,
+        audio=audio, sample_rate=rate, plan=result.plans[take.row], facts=facts, marks=marks, finished=True,
     )  # fmt: skip
