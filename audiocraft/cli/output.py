@@ -12,8 +12,10 @@ OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def result(text: str) -> None:
-    """One line that a script may read."""
+    """One line that a script may read, at once: the next may be minutes away."""
     _write(sys.stdout, text + "\n")
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def document(value: Any) -> None:

@@ -130,8 +130,9 @@ def test_hidden_files_are_passed_over_and_wrong_use_is_said_once(
 @pytest.mark.slow
 def test_ctrl_c_ends_workers_without_a_word(tmp_path: Path) -> None:
     """A terminal sends Ctrl-C to every process of a command; only the first of them answers."""
-    for number in range(30):
-        write(tmp_path / f"{number:02}.wav", sound(1.0, 24000, 2), 24000)
+    write(tmp_path / "000.wav", sound(1.0, 24000, 2), 24000)
+    for number in range(1, 800):  # so many that none of them is the last when the signal comes
+        os.link(tmp_path / "000.wav", tmp_path / f"{number:03}.wav")
     words = [
         sys.executable,
         "-m",
