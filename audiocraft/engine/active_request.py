@@ -28,7 +28,7 @@ WHOLE_SECONDS = 2.0
 
 
 class ActiveRequest:
-    """A ticket that was admitted. It belongs to the thread of its scheduler.
+    """An active request is a ticket that was admitted. It belongs to the thread of its scheduler.
 
     Args:
         estimate: its rows of the batch, which it holds until its frames are complete, and its memory.
@@ -88,7 +88,7 @@ class ActiveRequest:
 
     @property
     def steps_left(self) -> float:
-        """Steps of the network until its frames are complete; infinite while that is not known."""
+        """Return steps of the network until its frames are complete; infinite while that is not known."""
         session = self._session
         return math.inf if session is None or not session.total else max(0, session.total - session.done)
 
@@ -100,7 +100,7 @@ class ActiveRequest:
 
     @property
     def due(self) -> bool:
-        """Whether there are frames to be decoded, or audio to be handed on."""
+        """Return whether there are frames to be decoded, or audio to be handed on."""
         return bool(self._pieces or self._complete or self._arriving.ready) and not self.ticket.ended
 
     def decode(self) -> None:
@@ -123,7 +123,7 @@ class ActiveRequest:
 
     @property
     def _most(self) -> int:
-        """Frames in a piece."""
+        """Return how many frames are in a piece."""
         assert self._prepared is not None
         seconds = STREAMED_SECONDS if self.ticket.stream else WHOLE_SECONDS
         return max(1, round(seconds * self._prepared.decoder.frame_rate))

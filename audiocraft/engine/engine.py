@@ -83,12 +83,12 @@ class Engine:
 
     @property
     def depth(self) -> int:
-        """How many requests wait."""
+        """Return how many requests wait."""
         return sum(scheduler.waiting for scheduler in list(self._schedulers.values()))
 
     @property
     def active_rows(self) -> int:
-        """Rows of all networks' batches that are taken."""
+        """Return the number of rows of all networks' batches that are taken."""
         return sum(scheduler.rows for scheduler in list(self._schedulers.values()))
 
     def close(self, drain: bool = True) -> None:

@@ -26,7 +26,7 @@ Loader = Callable[[str], GeneratorModel]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """A model that is in memory.
+    """This record holds a model that is in memory.
 
     Args:
         in_use: how many leases there are on it.
@@ -94,7 +94,7 @@ class ModelCache:
 
     @contextmanager
     def lease(self, name: str) -> Iterator[GeneratorModel]:
-        """The model called `name`, which is not evicted before this block ends."""
+        """Yield the model called `name`, which is not evicted before this block ends."""
         entry = self._entry(name, leases=1)
         try:
             yield entry.model

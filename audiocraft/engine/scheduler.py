@@ -65,12 +65,12 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Requests that are not admitted yet."""
+        """Return the number of requests that are not admitted yet."""
         return len(self._queue)
 
     @property
     def rows(self) -> int:
-        """Rows of the batch that are taken."""
+        """Return the number of rows of the batch that are taken."""
         return sum(active.rows for active in list(self._active))
 
     def put(self, ticket: Ticket) -> None:
@@ -115,7 +115,7 @@ class Scheduler:
             executor.shutdown(wait=False, cancel_futures=True)
 
     def _work_once(self, batch: Batch, on_cpu: bool) -> bool:
-        """One step of everybody, and one piece of audio; whether there was either."""
+        """Do one step of everybody, and one piece of audio, and return whether there was either."""
         stepping = batch.busy
         if stepping:
             with self._turn(on_cpu) as seconds:

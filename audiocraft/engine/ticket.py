@@ -23,8 +23,8 @@ _LONGEST_GUESS = 600.0
 
 
 class Ticket:
-    """A request that was accepted. Its owner may call every method from any thread, but `result` not from the
-    handler of its events.
+    """A ticket is a request that was accepted. Its owner may call every method from any thread, but `result` not from
+    the handler of its events.
 
     Args:
         on_event: called with each event in order, always from the same thread, which it must not hold up.
@@ -59,7 +59,7 @@ class Ticket:
 
     @property
     def ended(self) -> bool:
-        """Whether the final event was delivered."""
+        """Return whether the final event was delivered."""
         return self._ended.is_set()
 
     def result(self, timeout: float | None = None) -> GenerationResult:
@@ -96,7 +96,7 @@ class ThroughputEstimate:
 
     @property
     def seconds(self) -> float:
-        """The seconds between two requests that end, 1 to 600."""
+        """Return the seconds between two requests that end, 1 to 600."""
         if len(self._ends) < 2:
             return _FIRST_GUESS
         return min(max((self._ends[-1] - self._ends[0]) / (len(self._ends) - 1), 1.0), _LONGEST_GUESS)

@@ -20,8 +20,8 @@ _SMOOTHING = 0.5  # of how long turns are
 
 
 class Turns:
-    """Who computes. A party asks before each piece of work; who will have had the least time after its turn, weighed,
-    goes first, and keeps the turn until that is somebody else or it rests.
+    """This object says who computes. A party asks before each piece of work; who will have had the least time after its
+    turn, weighed, goes first, and keeps the turn until that is somebody else or it rests.
 
     Args:
         clock: seconds; for tests.
@@ -42,7 +42,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """How many have asked and not had their turn."""
+        """Return how many have asked and not had their turn."""
         return len(self._waiting)
 
     def expected(self, party: Hashable) -> float:
@@ -53,7 +53,7 @@ class Turns:
     def of(
         self, party: Hashable, left: float = float("inf"), *, step: bool = True
     ) -> Iterator[Callable[[], float]]:
-        """The turn of `party`; yields what says for how many seconds it has computed in this turn.
+        """Wait for the turn of `party`, and yield what says for how many seconds it has computed in this turn.
 
         Args:
             left: seconds that it takes until somebody's request is done, as far as that is known.

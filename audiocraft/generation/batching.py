@@ -27,7 +27,7 @@ from audiocraft.generation.computations import (
 
 @dataclass(eq=False, slots=True)
 class ActiveGeneration:
-    """One generation that takes part in a batch.
+    """This record holds one generation that takes part in a batch.
 
     Args:
         on_frames: called with the frames [B, ..., n] as they are finished.
@@ -48,7 +48,7 @@ class ActiveGeneration:
 
 @dataclass(slots=True)
 class _Seated:
-    """A group with the seats that it was put together for."""
+    """This record holds a group with the seats that it was put together for."""
 
     seats: list[object]
     group: ComputationGroup
@@ -61,7 +61,7 @@ class _Seated:
 
 @dataclass(slots=True)
 class _Background:
-    """Where computations go that may be answered by another thread."""
+    """Computations that may be answered by another thread go here."""
 
     executor: Executor | None
     wake: Callable[[], None]
@@ -98,7 +98,7 @@ class Batch:
 
     @property
     def busy(self) -> bool:
-        """Whether a step has something to do: not while all wait for the executor, or there are none."""
+        """Return whether a step has something to do: not while all wait for the executor, or there are none."""
         return any(active.background is None or active.background.done() for active in self._active)
 
     def add(self, active: ActiveGeneration) -> None:

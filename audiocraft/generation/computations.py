@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 class Computation(ABC):
-    """One thing that a generation needs to know before it can go on."""
+    """A computation is one thing that a generation needs to know before it can go on."""
 
     in_background: ClassVar[bool] = False
     """Whether another thread may answer it, while the steps of other generations go on."""
@@ -35,7 +35,7 @@ class Computation(ABC):
 
 
 class SharedComputation(Computation):
-    """A computation that one pass may answer together with those of other generations."""
+    """This is a computation that one pass may answer together with those of other generations."""
 
     @property
     @abstractmethod
@@ -44,8 +44,8 @@ class SharedComputation(Computation):
 
     @property
     def seat(self) -> object:
-        """What stays the same object from one step of a generation to the next for as long as its group need not be
-        put together anew."""
+        """Return what stays the same object from one step of a generation to the next for as long as its group need not
+        be put together anew."""
         return self
 
     @classmethod
@@ -55,7 +55,7 @@ class SharedComputation(Computation):
 
 
 class ComputationGroup(Protocol):
-    """Computations of several generations, its seats, that share their passes."""
+    """A group holds computations of several generations, its seats, that share their passes."""
 
     def run(self, computations: Sequence[Any]) -> Sequence[Any]:
         """Compute the answers, in order, of the next computations of the same seats."""

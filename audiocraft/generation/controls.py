@@ -18,7 +18,7 @@ from audiocraft.music.lead_sheet import TimedChord, check_within, checked_chords
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Controls:
-    """What all rows of a request follow.
+    """This record says what all rows of a request follow.
 
     Args:
         chords: (symbol, second) in ascending order, such as (("C", 0.0), ("Am", 2.0)); each lasts until the next, and
@@ -71,7 +71,7 @@ class Controls:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The names of what is said: chords, drums, melody."""
+        """Return the names of what is said: chords, drums, melody."""
         present = {
             "chords": bool(self.chords),
             "drums": self.drums is not None,

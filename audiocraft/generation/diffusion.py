@@ -22,7 +22,7 @@ _BLOCK = 1 << 15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiffusionSettings:
-    """How noise becomes audio.
+    """This record says how noise becomes audio.
 
     Args:
         steps: passes of each network; None: 21, as the original does.
@@ -73,14 +73,14 @@ class Noise(Protocol):
 
 
 class GlobalNoise:
-    """Noise that torch's global generator draws, as the original's is."""
+    """This noise is drawn by torch's global generator, as the original's is."""
 
     def draw(self, like: Tensor) -> Tensor:
         return torch.randn_like(like)
 
 
 class PlacedNoise:
-    """A function of a seed, of the number of the draw, and of the place in the whole recording.
+    """This noise is a function of a seed, of the number of the draw, and of the place in the whole recording.
 
     Args:
         seed: any text that names the recording, the row and the band.
@@ -140,15 +140,15 @@ def way_back(
 
 
 class _Rule(Protocol):
-    """Steps back from the noise."""
+    """A rule takes the steps back from the noise."""
 
     def next(self, current: Tensor, estimate: Tensor, step: int, following: int | None) -> Tensor:
-        """The audio at `step` and the noise found in it -> the audio at `following`, or clean."""
+        """Map the audio at `step` and the noise found in it to the audio at `following`, or to the clean audio."""
         ...
 
 
 class _Ddpm:
-    """Fresh noise after each step but the last two."""
+    """This rule adds fresh noise after each step but the last two."""
 
     def __init__(self, schedule: NoiseSchedule, noise: Noise) -> None:
         self._schedule, self._noise = schedule, noise
@@ -159,7 +159,8 @@ class _Ddpm:
 
 
 class _Ddim:
-    """The clean audio that is seen from here, with the noise that is seen from here, at the following level."""
+    """This rule puts the clean audio that is seen from here, with the noise that is seen from here, at the following
+    level."""
 
     def __init__(self, schedule: NoiseSchedule) -> None:
         self._schedule = schedule
@@ -200,7 +201,8 @@ def _levels(schedule: NoiseSchedule, step: int | None) -> tuple[Tensor, Tensor]:
 
 
 def _even_in_level(schedule: NoiseSchedule, count: int) -> list[int]:
-    """`count` steps from the last to the first, evenly far apart in the logarithm of the signal-to-noise ratio."""
+    """Return `count` steps from the last to the first, evenly far apart in the logarithm of the signal-to-noise
+    ratio."""
     alpha_bar = schedule.get_alpha_bar().double().cpu()
     ratio = (alpha_bar / (1 - alpha_bar)).log()
     wanted = torch.linspace(float(ratio[-1]), float(ratio[0]), count, dtype=torch.float64, device="cpu")

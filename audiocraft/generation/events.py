@@ -20,7 +20,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Accepted; `position` requests go first."""
+    """The request was accepted; `position` requests go first."""
 
     position: int
 
@@ -35,7 +35,8 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Audio that is ready. The chunks of a row follow each other without gap and join to its whole audio.
+    """This event brings audio that is ready. The chunks of a row follow each other without gap and join to its whole
+    audio.
 
     Args:
         start: place in the piece of the first sample.

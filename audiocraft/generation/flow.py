@@ -27,7 +27,7 @@ FrameRange = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class FlowConditions:
-    """What a flow is told, embedded.
+    """This record holds what a flow is told, embedded.
 
     Args:
         source: [B, L, D], of cross-attention.
@@ -62,7 +62,7 @@ FlowStrand = tuple[Tensor, Tensor, FlowConditions]
 
 
 class FlowNetwork(Protocol):
-    """What the loop needs of a network. Nothing of it changes the network."""
+    """This protocol says what the loop needs of a network. Nothing of it changes the network."""
 
     @property
     def latent_dim(self) -> int: ...
@@ -77,7 +77,7 @@ class FlowNetwork(Protocol):
 
     @property
     def shares_passes(self) -> bool:
-        """Whether strands in one pass become, to the last bit, what they become alone."""
+        """Return whether strands in one pass become, to the last bit, what they become alone."""
         ...
 
     def velocities(self, strands: Sequence[FlowStrand]) -> list[Tensor]:
@@ -87,7 +87,7 @@ class FlowNetwork(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowGuidance:
-    """How much the branches of guidance weigh; without any condition it is what makes their sum 1.
+    """This record says how much the branches of guidance weigh; without any condition it is what makes their sum 1.
 
     Args:
         full: of what hears everything.
@@ -99,13 +99,13 @@ class FlowGuidance:
 
     @property
     def weights(self) -> tuple[float, float, float]:
-        """The weights of the three branches: told everything, told the text alone, told nothing."""
+        """Return the weights of the three branches: told everything, told the text alone, told nothing."""
         return self.full, self.text, 1.0 - self.full - self.text
 
 
 @dataclass(frozen=True, slots=True)
 class GuidedFlow:
-    """Rows that are ready for the network, in each branch that weighs anything.
+    """This record holds rows that are ready for the network, in each branch that weighs anything.
 
     Args:
         conditions: [branches x B, ...], branch by branch.
@@ -165,7 +165,7 @@ class GuidedFlow:
 
 @dataclass(frozen=True, slots=True)
 class EmbedFlow(Computation):
-    """The computation that embeds the conditions of every row; its answer is a GuidedFlow."""
+    """This computation embeds the conditions of every row; its answer is a GuidedFlow."""
 
     in_background: ClassVar[bool] = True
 
@@ -181,7 +181,7 @@ class EmbedFlow(Computation):
 
 @dataclass(frozen=True, slots=True)
 class Velocity(SharedComputation):
-    """The computation whose answer is the guided velocities [B, T, D] of latents [B, T, D] at times [B]."""
+    """This computation answers with the guided velocities [B, T, D] of latents [B, T, D] at times [B]."""
 
     guided: GuidedFlow
     latents: Tensor
@@ -216,7 +216,7 @@ class Velocity(SharedComputation):
 
 @dataclass(slots=True)
 class SharedVelocities:
-    """Rows of several requests in one pass of the network; on a CPU where that changes nothing."""
+    """This group puts rows of several requests through one pass of the network; on a CPU where that changes nothing."""
 
     guided: list[GuidedFlow]
     _conditions: FlowConditions | None = field(default=None, init=False)
@@ -253,7 +253,7 @@ def _on_cpu(asked: Sequence[tuple[GuidedFlow, Tensor, Tensor]]) -> list[Tensor]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowTask:
-    """All that is fixed about a flow before its first window.
+    """This record holds all that is fixed about a flow before its first window.
 
     Args:
         attributes: what is asked for at the start; symbolic conditions are those of the whole piece, frame by frame.
@@ -309,7 +309,7 @@ def _flow(
     settings: FlowSettings,
     session: Session,
 ) -> GenerationCoroutine:
-    """From noise [B, T, D] to latents [B, T, D], which are `known` where `mask` [T] says so."""
+    """Go from noise [B, T, D] to latents [B, T, D], which are `known` where `mask` [T] says so."""
     if not bool(mask.any()):
         made: Tensor = yield from integrate(
             noise, lambda latents, time: Velocity(guided, latents, time), settings, session

@@ -18,7 +18,7 @@ FLOW_SOLVERS = ("euler", "midpoint", "heun", "dopri5")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowSettings:
-    """How a flow is followed from noise to music, with models that are flows.
+    """This record says how a flow is followed from noise to music, with models that are flows.
 
     Args:
         solver: "euler", "midpoint" and "heun" take `steps` equal steps; "dopri5" takes as many as its tolerances ask.

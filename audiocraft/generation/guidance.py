@@ -165,7 +165,7 @@ def is_null(attributes: ConditioningAttributes) -> bool:
 
 @contextmanager
 def half_on_gpu(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
-    """Autocast to `dtype` on a GPU, if it is one; nothing on a CPU."""
+    """Autocast to `dtype` on a GPU, if it is one; do nothing on a CPU."""
     enabled = device.type == "cuda" and dtype is not None
     with torch.autocast(device.type, dtype=dtype if enabled else None, enabled=enabled):
         yield

@@ -40,7 +40,7 @@ def longest_tone_of(prompts: Iterable[str | None]) -> float | None:
 
 
 class FrameDecoder(Protocol):
-    """What turns frames into audio that can be listened to."""
+    """This protocol describes what turns frames into audio that can be listened to."""
 
     @property
     def sample_rate(self) -> int: ...
@@ -55,7 +55,7 @@ class FrameDecoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToneBound:
-    """How long one tone may drown all else.
+    """This record says how long one tone may drown all else.
 
     Args:
         decoder: what is listened with.
@@ -74,7 +74,7 @@ class ToneBound:
 
 @dataclass(slots=True)
 class _HeardRow:
-    """What was heard of one row.
+    """This record holds what was heard of one row.
 
     Args:
         recent: its last frames [K, n].
@@ -97,7 +97,7 @@ class HeldTones:
     """Codes that may not follow [B, K, V]; None where all may."""
 
     def hear(self, frames: Tensor) -> None:
-        """The next frames [B, K, n] that are complete."""
+        """Hear the next frames [B, K, n] that are complete."""
         changed = False
         for frame in frames.split(1, dim=-1):
             for row, codes in zip(self.rows, frame, strict=True):

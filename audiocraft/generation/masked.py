@@ -28,7 +28,7 @@ _COLDEST = 1e-2  # of an annealed temperature, so that probabilities remain numb
 
 
 class MaskedLM(TokenLM, Protocol):
-    """A network that predicts masked codes. `stage_logits` never changes it."""
+    """This protocol describes a network that predicts masked codes. `stage_logits` never changes it."""
 
     span_len: int
 
@@ -38,7 +38,7 @@ class MaskedLM(TokenLM, Protocol):
 
     @property
     def shares_passes(self) -> bool:
-        """Whether strands in one pass become, to the last bit, what they become alone."""
+        """Return whether strands in one pass become, to the last bit, what they become alone."""
         ...
 
     def strands_logits(self, strands: Sequence[tuple[Tensor, Fused, int]]) -> list[Tensor]:
@@ -49,7 +49,7 @@ class MaskedLM(TokenLM, Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoding:
-    """How codes are filled in, nothing left open.
+    """This record says how codes are filled in, nothing left open.
 
     Args:
         steps: passes for each codebook.
@@ -78,7 +78,7 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rescorer:
-    """Another network that judges which codes are certain (section 3.3).
+    """A rescorer is another network that judges which codes are certain (section 3.3).
 
     Args:
         lm: predicts the same codes one after the other.
@@ -103,7 +103,7 @@ class Rescorer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedTask(TokenTask):
-    """All that is fixed about a generation before its first window.
+    """This record holds all that is fixed about a generation before its first window.
 
     Args:
         codes: [B, K, T] of the whole piece, UNKNOWN where they are to be made; all rows know the same frames.
@@ -196,8 +196,8 @@ def filling(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refine(SharedComputation):
-    """One pass over codes [B, K, T] -> the codes [B, T] of codebook `stage`, those of `masked` [B, T] chosen anew, and
-    the probability [B, T] of what was chosen."""
+    """This computation makes one pass over codes [B, K, T]; its answer is the codes [B, T] of codebook `stage`, those
+    of `masked` [B, T] chosen anew, and the probability [B, T] of what was chosen."""
 
     guided: GuidedBatch
     codes: Tensor
@@ -248,8 +248,9 @@ class Refine(SharedComputation):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge(Computation):
-    """What another network thinks of codes [B, K, T] -> the probability [B, T] of each code of codebook `stage`, given
-    those that are before it in that network's order; `otherwise` [B, T] where no step of its predicts one."""
+    """This computation asks what another network thinks of codes [B, K, T]; its answer is the probability [B, T] of
+    each code of codebook `stage`, given those that are before it in that network's order, and `otherwise` [B, T] where
+    no step of its predicts one."""
 
     judged: GuidedBatch
     codes: Tensor
@@ -281,7 +282,7 @@ class RefineGroup:
 
 
 def _logits(computations: Sequence[Refine]) -> list[Tensor]:
-    """Of each computation, the logits [branches, B, T, V] of its codebook."""
+    """Return the logits [branches, B, T, V] of each computation's codebook."""
     first = computations[0]
     lm: Any = first.guided.lm
     if first.codes.device.type == "cpu":
@@ -296,8 +297,8 @@ def _logits(computations: Sequence[Refine]) -> list[Tensor]:
 
 
 def _on_cpu(lm: Any, computations: Sequence[Refine]) -> list[Tensor]:
-    """As `_logits`. Torch rounds otherwise for other numbers of rows, so each row of each request is a pass of its own,
-    unless the kernels multiply: then rows of any length and codebook share them."""
+    """Return the logits as `_logits` does. Torch rounds otherwise for other numbers of rows, so each row of each
+    request is a pass of its own, unless the kernels multiply: then rows of any length and codebook share them."""
     strands = [_strand(each, row) for each in computations for row in range(len(each.codes))]
     if lm.shares_passes:
         made = in_passes(strands, lambda strand: strand[0].shape[0] * strand[0].shape[-1], lm.strands_logits)
@@ -316,5 +317,5 @@ def _strand(computation: Refine, row: int) -> tuple[Tensor, Fused, int]:
 
 
 def _unknown(codes: Tensor, window: Window) -> Tensor:
-    """bool, which codes of a window are to be made."""
+    """Return, as bool, which codes of a window are to be made."""
     return codes[:1, :, window.start : window.stop] == UNKNOWN

@@ -43,7 +43,7 @@ def random_spans(frames: int, length: int, random: np.random.Generator) -> Tenso
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spans:
-    """The spans that T frames are divided into.
+    """This record holds the spans that T frames are divided into.
 
     Args:
         frames: [n, L], the frames of each span.
@@ -116,7 +116,7 @@ class Spans:
         return chosen, masked & self.to_make
 
     def _spans_within(self, rank: Tensor, frames: int) -> Tensor:
-        """[B, 1]: how many spans of the lowest ranks cover no more frames than this that are to be made; one at
+        """Return [B, 1]: how many spans of the lowest ranks cover no more frames than this that are to be made; one at
         least."""
         latest = rank.shape[-1]
         first = torch.full((len(rank), len(self.to_make)), latest, device="cpu")

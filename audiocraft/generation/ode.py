@@ -152,5 +152,5 @@ def _weighted(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
 
 
 def _norm(x: Tensor) -> Tensor:
-    """[B, T, D] -> the root of the mean square of each row, [B]."""
+    """Map [B, T, D] to the root of the mean square of each row, [B]."""
     return x.square().mean(dim=(1, 2)).sqrt()

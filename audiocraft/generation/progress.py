@@ -11,7 +11,7 @@ from audiocraft.errors import Cancelled
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """After each model step: how many are done, of how many, in how many seconds."""
+    """This record tells, after each model step, how many are done, of how many, in how many seconds."""
 
     done: int
     total: int
@@ -19,7 +19,7 @@ class Progress:
 
     @property
     def remaining(self) -> float:
-        """How many seconds are left at the pace so far."""
+        """Return how many seconds are left at the pace so far."""
         return self.elapsed / self.done * (self.total - self.done) if self.done else float("inf")
 
 
@@ -27,7 +27,7 @@ ProgressCallback = Callable[[Progress], None]
 
 
 class CancelToken:
-    """Given to a generation so that another thread can stop it: it raises Cancelled before its next step."""
+    """A token is given to a generation so that another thread can stop it: it raises Cancelled before its next step."""
 
     def __init__(self) -> None:
         self._event = threading.Event()

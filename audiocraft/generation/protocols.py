@@ -15,7 +15,7 @@ from audiocraft.types import ConditioningAttributes
 
 @runtime_checkable
 class SharedState(Protocol):
-    """The state of a request that can share its steps with others."""
+    """This protocol describes the state of a request that can share its steps with others."""
 
     network: object
     """States with the same one can be put together."""
@@ -34,7 +34,8 @@ class SharedState(Protocol):
 
 
 class TokenLM(Protocol):
-    """A network that predicts the next code of every codebook. `init_state` and `logits` never change it."""
+    """This protocol describes a network that predicts the next code of every codebook. `init_state` and `logits` never
+    change it."""
 
     pattern_provider: CodebooksPatternProvider
     condition_provider: ConditioningProvider
@@ -48,13 +49,13 @@ class TokenLM(Protocol):
 
     @property
     def fewest_rows(self) -> int:
-        """How many rows there must be at least: with fewer, what becomes of one would depend, in the
+        """Return how many rows there must be at least: with fewer, what becomes of one would depend, in the
         last bits, on how many there are."""
         ...
 
     @property
     def half_dtype(self) -> torch.dtype | None:
-        """What a GPU computes in; None is float32."""
+        """Return what a GPU computes in; None is float32."""
         ...
 
     def init_state(self, batch_size: int, capacity: int, fused: Fused | None) -> Any: ...

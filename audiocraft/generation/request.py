@@ -45,8 +45,8 @@ COLDEST = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How one code is chosen from its logits. None is what the model was made for: with models that predict one code
-    after the other, the 250 most likely codes at temperature 1.
+    """This record says how one code is chosen from its logits. None is what the model was made for: with models that
+    predict one code after the other, the 250 most likely codes at temperature 1.
 
     Args:
         top_k: choose among the k most likely codes; 0 means all.
@@ -92,8 +92,8 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChosenSampling:
-    """`Sampling` in which nothing is left open; the defaults are those of models that predict one code after the
-    other."""
+    """This record is a `Sampling` in which nothing is left open; the defaults are those of models that predict one code
+    after the other."""
 
     use_sampling: bool = True
     top_k: int = TOKENS["top_k"]
@@ -107,7 +107,7 @@ class ChosenSampling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guidance:
-    """How strongly the conditions are followed: 1 is the model as it is, more exaggerates them.
+    """This record says how strongly the conditions are followed: 1 is the model as it is, more exaggerates them.
 
     Args:
         coef: None is what the model was made for (`classifier_free_guidance.inference_coef` of its configuration).
@@ -142,8 +142,8 @@ class Guidance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowSettings:
-    """How pieces longer than the model are made: a new window every `stride` seconds, continuing the one before.
-    None lets the model choose.
+    """This record says how pieces longer than the model are made: a new window every `stride` seconds, continuing the
+    one before. None lets the model choose.
 
     Args:
         level_anchor: hold such pieces at the loudness of their first window (`generation.level`).
@@ -163,8 +163,8 @@ class WindowSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedSettings:
-    """How a model that fills in masked codes goes about it; None is what it was made for. Other models have no use for
-    it.
+    """This record says how a model that fills in masked codes goes about it; None is what it was made for. Other models
+    have no use for it.
 
     Args:
         steps: passes for each codebook; the last number holds for all further ones.
@@ -233,7 +233,7 @@ class MaskedSettings:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The names of what is said."""
+        """Return the names of what is said."""
         return tuple(entry.name for entry in fields(self) if getattr(self, entry.name) is not None)
 
 
@@ -358,7 +358,7 @@ class GenerationRequest:
             self._set("scenes", checked_scenes(self.scenes, len(self.prompts), self.duration))
 
     def _set(self, name: str, value: object) -> None:
-        """A field as it is meant: what callers pass may be a list, an array, or a number of NumPy's."""
+        """Set a field as it is meant: what callers pass may be a list, an array, or a number of NumPy's."""
         object.__setattr__(self, name, value)
 
     def prompt_at(self, row: int, second: float) -> str | None:
@@ -476,7 +476,7 @@ def records_of(said: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationResult:
-    """What a request gave, with what is needed to make it again.
+    """This record holds what a request gave, with what is needed to make it again.
 
     Args:
         audio: [B, C, N], exactly `duration` long.

@@ -39,7 +39,8 @@ def keep_top_k(probabilities: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(probabilities: Tensor, p: float) -> Tensor:
-    """All but the fewest entries of the last axis that hold the mass `p` set to 0; the largest always stays."""
+    """Return probabilities with all but the fewest entries of the last axis that hold the mass `p` set to 0; the
+    largest always stays."""
     values, places = probabilities.sort(dim=-1, descending=True, stable=True)
     before = values.cumsum(dim=-1) - values
     return torch.zeros_like(probabilities).scatter_(-1, places, values.masked_fill(before > p, 0.0))

@@ -28,7 +28,7 @@ are the same alone and in company, so the codes are too."""
 
 @dataclass(frozen=True, slots=True)
 class Embed(Computation):
-    """The computation that embeds the conditions of every row; its answer is a GuidedBatch."""
+    """This computation embeds the conditions of every row; its answer is a GuidedBatch."""
 
     in_background: ClassVar[bool] = True
 
@@ -47,7 +47,7 @@ class Embed(Computation):
 
 @dataclass(slots=True, eq=False)
 class DecodingState:
-    """What one window of one generation has in the network.
+    """This record holds what one window of one generation has in the network.
 
     Args:
         capacity: steps that the window will have.
@@ -65,7 +65,7 @@ class DecodingState:
 
     @property
     def rows(self) -> int:
-        """How many rows the network's batch has, all branches of guidance together."""
+        """Return how many rows the network's batch has, all branches of guidance together."""
         return self.guided.rows * self.guided.branches
 
     def logits(self, codes: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class DecodingState:
 
 @dataclass(frozen=True, slots=True)
 class Prefill(Computation):
-    """A part of a window's beginning that the network reads. It has no answer."""
+    """This computation lets the network read a part of a window's beginning. It has no answer."""
 
     state: DecodingState
     codes: Tensor
@@ -110,7 +110,8 @@ class Prefill(Computation):
 
 @dataclass(frozen=True, slots=True)
 class Predict(SharedComputation):
-    """The codes [B, K] that follow `codes` [B, K, S], which follow what the state has seen.
+    """This computation answers with the codes [B, K] that follow `codes` [B, K, S], which follow what the state has
+    seen.
 
     Args:
         avoided: codes [B, K, V] that are not chosen, never all of a codebook; None leaves all.
@@ -152,7 +153,7 @@ class Predict(SharedComputation):
 
 
 class StepGroup:
-    """Windows that share their steps, put together once for as long as they stay the same."""
+    """This group holds windows that share their steps, put together once for as long as they stay the same."""
 
     def __init__(self, windows: Sequence[DecodingState]) -> None:
         guided = windows[0].guided

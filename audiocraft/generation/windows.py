@@ -29,7 +29,7 @@ _SHORT_STRIDE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window: the frames [start, stop), of which the first `known` are there already.
+    """This record holds one window: the frames [start, stop), of which the first `known` are there already.
 
     start          start + known                 stop
       |  known: fed  |       new: generated        |
@@ -86,7 +86,7 @@ def plan_windows(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenTask:
-    """All that is fixed about a generation of codes before its first window.
+    """This record holds all that is fixed about a generation of codes before its first window.
 
     Args:
         attributes: what is asked for at the start.

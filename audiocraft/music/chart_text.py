@@ -46,7 +46,7 @@ def write_chart(chart: Chart) -> str:
 
 
 def _rows(bars: list[str]) -> list[str]:
-    """Bars in lines of four, one below the other."""
+    """Return bars in lines of four, one below the other."""
     widths = [max(map(len, bars[column::_BARS_PER_LINE]), default=0) for column in range(_BARS_PER_LINE)]
     padded = [bar.ljust(widths[place % _BARS_PER_LINE]) for place, bar in enumerate(bars)]
     return [
@@ -121,7 +121,7 @@ def _from_json(text: str, source: str) -> Chart:
 
 
 class _Reader:
-    """What was read so far."""
+    """This reader holds what was read so far."""
 
     def __init__(self) -> None:
         self._said: dict[str, Any] = {}
@@ -129,7 +129,7 @@ class _Reader:
         self.leads_to: str | None = None
 
     def line(self, line: str) -> None:
-        """One line of a text."""
+        """Read one line of a text."""
         if not line or line.startswith("#"):
             return
         header = _HEADER.fullmatch(line)
@@ -147,7 +147,7 @@ class _Reader:
             )
 
     def begin(self, words: str) -> None:
-        """A section."""
+        """Begin a section."""
         check_words(words)
         if self._sections and not self._sections[-1][1]:
             raise InvalidInput(
@@ -156,7 +156,7 @@ class _Reader:
         self._sections.append((words, []))
 
     def setting(self, name: str, value: str) -> None:
-        """A line such as "tempo: 80 bpm"."""
+        """Read a line such as "tempo: 80 bpm"."""
         if name not in _FIELDS:
             raise InvalidInput(f"{name!r} is none of {', '.join(sorted(_FIELDS))}", field="plan")
         if name in self._said:
@@ -176,7 +176,7 @@ class _Reader:
         self._said[name] = said
 
     def bar(self, bar: str) -> None:
-        """One bar: "Am F", "." or "%"."""
+        """Read one bar: "Am F", "." or "%"."""
         if not self._sections:
             self._sections.append(("", []))
         parts = bar.replace(",", " ").split() or [GOES_ON]

@@ -50,7 +50,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """A plan that is written as bars.
+    """A chart is a plan that is written as bars.
 
     Args:
         tempo: beats per minute.
@@ -75,7 +75,7 @@ class Chart:
 
     @property
     def seconds(self) -> float:
-        """How long the piece is."""
+        """Return how long the piece is."""
         bars = sum(len(section.bars) for section in self.sections)
         end = round(self.first_beat + bars * self.bar_seconds, _DIGITS)
         return end if self.duration is None else self.duration
@@ -105,7 +105,7 @@ class Chart:
         )
 
     def schedule(self) -> tuple[tuple[float, str], ...]:
-        """(second, words) of the sections, as requests take them; () where none says anything."""
+        """Return (second, words) of the sections, as requests take them; () where none says anything."""
         if not any(section.words for section in self.sections):
             return ()
         bars = 0

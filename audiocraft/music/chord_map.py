@@ -46,7 +46,7 @@ class ChordMap:
 
     @property
     def card(self) -> int:
-        """One more than the highest number: how many chords there may be."""
+        """Return one more than the highest number: how many chords there may be."""
         return max(self.index_of.values()) + 1
 
     def number(self, symbol: str) -> int:

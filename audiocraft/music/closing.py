@@ -22,8 +22,8 @@ def last_bar(plan: ScorePlan, duration: float) -> float:
 
 
 def closing(plan: ScorePlan, *, duration: float) -> ScorePlan:
-    """`plan` with an end: the tonic from its last bar line on, and the dominant before it. A plan that has one stays as
-    it is; one whose key nothing says ends on the chord that it began with."""
+    """Return `plan` with an end: the tonic from its last bar line on, and the dominant before it. A plan that has one
+    stays as it is; one whose key nothing says ends on the chord that it began with."""
     end, bar = plan.start + last_bar(plan, duration), plan.beats_per_bar * 60 / plan.tempo
     home, dominant = _home(plan)
     if home is None or dominant is None:

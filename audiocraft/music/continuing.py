@@ -19,7 +19,8 @@ _SAME_S = 0.01  # chords whose lengths differ by less last equally long
 
 
 def continued(plan: ScorePlan, *, duration: float) -> ScorePlan:
-    """`plan` for a longer piece: its chords come round again as before. A shorter `duration` cuts nothing off."""
+    """Return `plan` for a longer piece: its chords come round again as before. A shorter `duration` cuts nothing
+    off."""
     if not plan.chords or duration <= plan.duration:
         return replace(plan, duration=duration)
     times = [time for time, _ in plan.chords]
@@ -48,8 +49,8 @@ def _evenly(plan: ScorePlan, length: float, duration: float) -> tuple[tuple[floa
 
 
 def going_on(plan: ScorePlan, text: str, *, at: float, duration: float, seed: int) -> ScorePlan:
-    """`plan` for a piece of `duration` seconds that goes on after `at` seconds. What `text` names of tempo, metre, key
-    and chords holds from there, or from the next bar.
+    """Return `plan` for a piece of `duration` seconds that goes on after `at` seconds. What `text` names of tempo,
+    metre, key and chords holds from there, or from the next bar.
 
     Args:
         seed: chords of a new key that the text does not name are drawn with it.
@@ -66,9 +67,9 @@ def where_new(regions: Sequence[tuple[float, float]]) -> float:
 
 
 def homeward(plan: ScorePlan, text: str, *, stays: bool = True) -> str:
-    """`text` for a piece that goes on in a plan that was heard. Chords that are heard in a few bars may leave out the
-    key's own, and repeating them would lead away from it: where it is rare, and the text names neither key nor chords,
-    chords of the key that come home are added to the text.
+    """Return `text` for a piece that goes on in a plan that was heard. Chords that are heard in a few bars may leave
+    out the key's own, and repeating them would lead away from it: where it is rare, and the text names neither key nor
+    chords, chords of the key that come home are added to the text.
 
     Args:
         stays: whether the chords that are repeated say the plan's key (`analysis.hearing.stays_home`).

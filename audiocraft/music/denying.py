@@ -26,7 +26,7 @@ _MOST = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """A text as a model is told it.
+    """A wording is a text as a model is told it.
 
     Args:
         text: without what it denies; words that count more stand in it more often.

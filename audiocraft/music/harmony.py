@@ -103,7 +103,7 @@ class Key:
 
     @property
     def scale(self) -> tuple[int, ...]:
-        """The seven pitch classes from the tonic up (natural minor for minor keys)."""
+        """Return the seven pitch classes from the tonic up (natural minor for minor keys)."""
         return tuple((self.tonic + step) % 12 for step in SCALES[self.mode])
 
     @property
@@ -121,7 +121,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Chord:
-    """A chord; "N" (no chord) has root and bass -1 and no pitch classes."""
+    """This record holds a chord; "N" (no chord) has root and bass -1 and no pitch classes."""
 
     root: int
     pitch_classes: tuple[int, ...]

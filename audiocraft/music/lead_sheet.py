@@ -68,7 +68,7 @@ def _words(text: str) -> list[str]:
 def typed_chords(
     text: str, *, tempo: float | None, beats_per_bar: int, duration: float
 ) -> tuple[TimedChord, ...]:
-    """`read_chords` of a text that names no file, whatever it looks like."""
+    """Return what `read_chords` reads in a text that names no file, whatever it looks like."""
     entries = {word: TIMED.fullmatch(word) for word in _words(text)}
     if any(entries.values()):
         untimed = next((word for word, entry in entries.items() if entry is None), None)
@@ -155,7 +155,7 @@ def symbol_of_label(label: str) -> str:
 
 
 def checked_chords(chords: Any) -> tuple[TimedChord, ...]:
-    """`chords` as pairs of a symbol that is one and a second, in ascending order."""
+    """Return `chords` as pairs of a symbol that is one and a second, in ascending order."""
     if isinstance(chords, str | bytes) or not isinstance(chords, Iterable):
         raise InvalidInput(
             f"chords are a list of (symbol, second), such as [('C', 0.0), ('Am', 2.0)], got {chords!r}",

@@ -42,7 +42,7 @@ _WORD = re.compile(r"[A-Za-z\u00c0-\u024f]+(?:'(?=[A-Za-z\u00c0-\u024f])|'$)?")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A way to say something.
+    """An entry is a way to say something.
 
     Args:
         words: what the models call it; empty where it says nothing to them.
@@ -56,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """What is known of one language.
+    """A lexicon holds what is known of one language.
 
     Args:
         language: its code, such as "ko".

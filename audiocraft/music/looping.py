@@ -19,7 +19,7 @@ def bar_of(plan: ScorePlan) -> float:
 
 
 def whole_bars(plan: ScorePlan, bars: int | None = None) -> ScorePlan:
-    """`plan` as a loop of so many bars, from its first bar line on; its chords go round where there are too few.
+    """Return `plan` as a loop of so many bars, from its first bar line on; its chords go round where there are too few.
 
     Args:
         bars: None for as many whole bars as the plan lasts, but at least one.

@@ -64,7 +64,7 @@ def midi_of(plan: ScorePlan, *, title: str = "", sections: Sequence[tuple[float,
 
 
 def _spans(plan: ScorePlan, tick: Callable[[float], int], end: int) -> list[tuple[int, int, str]]:
-    """(first tick, tick behind the last, symbol) of the chords that are heard."""
+    """Return (first tick, tick behind the last, symbol) of the chords that are heard."""
     edges = [*(time for time, _ in plan.chords[1:]), plan.duration]
     spans = [
         (tick(time), min(end, tick(until)), symbol)
@@ -74,7 +74,7 @@ def _spans(plan: ScorePlan, tick: Callable[[float], int], end: int) -> list[tupl
 
 
 def _voices(spans: Iterable[tuple[int, int, str]]) -> tuple[list[MidiEvent], list[MidiEvent]]:
-    """Events of the chords, each voiced near the one before, and of the bass."""
+    """Return events of the chords, each voiced near the one before, and of the bass."""
     chords: list[MidiEvent] = []
     bass: list[MidiEvent] = []
     centre = float(_MIDDLE)

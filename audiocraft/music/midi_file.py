@@ -30,7 +30,7 @@ _FASTEST_S = 0.02  # of a beat, 3,000 a minute
 
 @dataclass(frozen=True, slots=True)
 class MidiNote:
-    """A note: when it sounds, in seconds of the piece, and its MIDI number."""
+    """This record holds a note: when it sounds, in seconds of the piece, and its MIDI number."""
 
     start: float
     end: float
@@ -39,7 +39,7 @@ class MidiNote:
 
 @dataclass(frozen=True, slots=True)
 class MidiNotes:
-    """The notes of a file, without drums, and the seconds of its beats."""
+    """This record holds the notes of a file, without drums, and the seconds of its beats."""
 
     notes: tuple[MidiNote, ...]
     beats: tuple[float, ...]
@@ -65,7 +65,7 @@ def parse_midi(data: bytes) -> MidiNotes:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """What happens at a tick of the file: a note begins or ends, or a beat gets another length [s]."""
+    """This event says what happens at a tick of the file: a note begins or ends, or a beat gets another length [s]."""
 
     tick: int
     channel: int = 0
@@ -76,7 +76,7 @@ class _Event:
 
 @dataclass(slots=True)
 class _Bytes:
-    """A part of a file, read from its beginning."""
+    """This object reads a part of a file from its beginning."""
 
     data: bytes
     place: int = 0
@@ -161,7 +161,7 @@ def _beat(content: bytes) -> float:
 
 
 class _Clock:
-    """From ticks to seconds, and the beats on the way.
+    """This clock leads from ticks to seconds, and to the beats on the way.
 
     Args:
         division: of the header: ticks of a beat, or, of a file of film time, frames of a second and their parts.
@@ -178,7 +178,7 @@ class _Clock:
         self.beats: list[float] = []
 
     def go_to(self, tick: int) -> None:
-        """The time is that of `tick`, which is not before the last one."""
+        """Set the time to that of `tick`, which is not before the last one."""
         before = self.now
         length = self._beat / self._per_beat if self._per_beat else 1 / self._per_second
         self.now += (tick - self._tick) * length
@@ -193,13 +193,13 @@ class _Clock:
             self._next += count * self._beat
 
     def change(self, beat: float) -> None:
-        """A beat lasts `beat` seconds from now on; what is left of the one that goes on does so too."""
+        """Let a beat last `beat` seconds from now on; what is left of the one that goes on does so too."""
         self._next = self.now + (self._next - self.now) / self._beat * beat
         self._beat = beat
 
 
 def _in_seconds(events: list[_Event], division: int) -> MidiNotes:
-    """Events in the order of ticks as notes and beats in seconds."""
+    """Return events in the order of ticks as notes and beats in seconds."""
     clock = _Clock(division)
     notes: list[MidiNote] = []
     sounding: dict[tuple[int, int], float] = {}

@@ -90,7 +90,7 @@ BEATS_PER_BAR = (3, 4)  # what the bundled models were trained on
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreSettings:
-    """What a request says outright about the music as a whole; it wins over what the prompt says.
+    """This record holds what a request says outright about the music as a whole; it wins over what the prompt says.
 
     Args:
         tempo: beats per minute.
@@ -119,7 +119,7 @@ class ScoreSettings:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The names of what is said."""
+        """Return the names of what is said."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name) not in (None, ()))
 
 
@@ -214,8 +214,8 @@ def plans_over_time(
 
 
 def part_of_plan(plan: ScorePlan, start: float, duration: float) -> ScorePlan:
-    """`plan` seen through another window, with the chords that are heard in it and one on either side: a piece of hours
-    has tens of thousands."""
+    """Return `plan` seen through another window, with the chords that are heard in it and one on either side: a piece
+    of hours has tens of thousands."""
     times = [time for time, _ in plan.chords]
     first = max(0, bisect_right(times, start) - 2)
     last = bisect_left(times, start + duration) + 2
@@ -276,7 +276,7 @@ def progression_of(plan: ScorePlan, since: float | None = None) -> tuple[str, ..
 
 
 def _as_laid(progression: tuple[str, ...], chords: Sequence[tuple[float, str]], plan: ScorePlan) -> bool:
-    """Whether a progression would be played at the times of `chords`, one round of it at least."""
+    """Return whether a progression would be played at the times of `chords`, one round of it at least."""
     first = chords[0][0]
     laid = laid_out(
         progression,
@@ -327,7 +327,7 @@ def _left_open(told: Reading, score: ScoreSettings) -> Reading:
 def _followed(
     plan: ScorePlan, told: Reading, second: float, *, since: float, duration: float, seed: int
 ) -> tuple[ScorePlan, float]:
-    """`plan` from `second` on, and where its progression begins."""
+    """Return `plan` from `second` on, and where its progression begins."""
     tempo = reachable(told.tempo or plan.tempo)
     beats_per_bar = told.beats_per_bar or plan.beats_per_bar
     key, symbols = told.key, told.chords

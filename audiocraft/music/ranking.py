@@ -13,7 +13,7 @@ from audiocraft.types import ScorePlan
 
 @dataclass(frozen=True, slots=True)
 class PlanFigures:
-    """What the harmony of a plan does.
+    """This record says what the harmony of a plan does.
 
     Args:
         ends_home: whether the chord that sounds last is the tonic's.
@@ -28,7 +28,7 @@ class PlanFigures:
 
     @property
     def order(self) -> tuple[bool, float]:
-        """Plans that end at home come first, and of these the smoothest."""
+        """Return what plans are sorted by: those that end at home come first, and of these the smoothest."""
         return not self.ends_home, self.motion
 
 

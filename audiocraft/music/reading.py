@@ -52,7 +52,7 @@ _NUMBER = re.compile(r"(?<![\w.,/#-])\d{2,3}(?![\w.,/#%-])")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptNote:
-    """Something in a prompt that is not done as it stands there.
+    """A note tells of something in a prompt that is not done as it stands there.
 
     Args:
         what: "tempo", "key", "chords", "metre", "length", "words", or "effect" of a song.
@@ -67,7 +67,7 @@ class PromptNote:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What a text says about the music as a whole; None and () where it says nothing.
+    """A reading holds what a text says about the music as a whole; None and () where it says nothing.
 
     Args:
         rest: the text without what was read.
@@ -131,7 +131,7 @@ def _no_chords(wrong: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """Chords one after the other."""
+    """This record holds chords one after the other."""
 
     symbols: tuple[str, ...]
     wrong: tuple[str, ...]
@@ -216,7 +216,7 @@ def _row(text: str, start: int, *, lower: bool = False, guesses: bool = False) -
 
 
 def _tokens(text: str, start: int = 0) -> Iterator[tuple[str, int, int]]:
-    """(word, where it begins, where it ends), punctuation around it taken away."""
+    """Yield (word, where it begins, where it ends), punctuation around it taken away."""
     for match in _TOKEN.finditer(text, start):
         bare = match[0].lstrip(_QUOTES)
         begin = match.end() - len(bare)
@@ -226,7 +226,7 @@ def _tokens(text: str, start: int = 0) -> Iterator[tuple[str, int, int]]:
 
 
 def _symbol(word: str, *, lower: bool) -> str | None:
-    """`word` as a chord symbol in plain letters; None if it is none."""
+    """Return `word` as a chord symbol in plain letters; None if it is none."""
     symbol = word.replace("♯", "#").replace("♭", "b")
     if lower and symbol[:1].islower():
         symbol = symbol[0].upper() + symbol[1:]
@@ -332,7 +332,7 @@ def _note_bare_numbers(text: str, notes: list[PromptNote]) -> None:
 
 
 def _without(text: str, start: int, end: int) -> str:
-    """`text` with a gap from `start` to `end`."""
+    """Return `text` with a gap from `start` to `end`."""
     return text[:start] + " , " + text[end:]
 
 

@@ -64,7 +64,7 @@ _OF_PLANS = re.compile(r"\d+(?:[.,]\d+)?|[a-g][b♭]?|sharp|flat")
 
 @dataclass(frozen=True, slots=True)
 class Reworded:
-    """Words of a prompt that are told with others.
+    """This record holds words of a prompt that are told with others.
 
     Args:
         typed: as they stand in the prompt.

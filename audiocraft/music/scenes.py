@@ -39,7 +39,7 @@ _SHORTEST_STEP_S = 0.5  # of steps that times of other steps leave room for
 
 @dataclass(frozen=True, slots=True)
 class _AtOnce:
-    """What is heard at once, and when, where the text says it."""
+    """This record says what is heard at once, and when, where the text says it."""
 
     kinds: tuple[str, ...]
     moments: tuple[Moment, ...] = ()

@@ -66,7 +66,7 @@ class SoundKinds:
 
     @property
     def are_instruments(self) -> bool:
-        """Whether these are kinds of music, which all last."""
+        """Return whether these are kinds of music, which all last."""
         return self.lasting.issuperset(self.ways)
 
     @classmethod

@@ -33,7 +33,7 @@ _UNKNOWN, _MATCH, _SAYS_NOTHING = (
 
 @dataclass(frozen=True, slots=True)
 class ReadWord:
-    """Part of a text that was read as one word.
+    """This record holds a part of a text that was read as one word.
 
     Args:
         typed: as it stands there.
@@ -60,13 +60,13 @@ class Translation:
 
     @property
     def words(self) -> str:
-        """What a model reads: without words in letters that no model was taught."""
+        """Return what a model reads: without words in letters that no model was taught."""
         return _tidy(_foreign(self.text)) if self.languages else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A part of a text with what it means; None where it says only itself."""
+    """This record holds a part of a text with what it means; None where it says only itself."""
 
     start: int
     end: int
@@ -114,7 +114,7 @@ def without_patterns(text: str, told: Callable[[str], bool]) -> str:
 
 
 def _joined_languages(text: str) -> tuple[Lexicon, ...]:
-    """Lexicons of the scripts of a text, the likeliest first; Japanese and Chinese share characters."""
+    """Return lexicons of the scripts of a text, the likeliest first; Japanese and Chinese share characters."""
     found = ["ko"] if _HANGUL.search(text) else []
     if _KANA.search(text):
         found += ["ja", "zh"]
@@ -124,13 +124,14 @@ def _joined_languages(text: str) -> tuple[Lexicon, ...]:
 
 
 def _shown(text: str, languages: tuple[str, ...]) -> tuple[str, ...]:
-    """Without the language that was looked in only for what another one lacks."""
+    """Return the languages without the one that was looked in only for what another one lacks."""
     other = "zh" if _KANA.search(text) else "ja"
     return tuple(language for language in languages if language != other)
 
 
 def _spaced_languages(text: str) -> tuple[Lexicon, ...]:
-    """Lexicons of Latin letters, of which the text has words that are not English; that with most words first."""
+    """Return lexicons of Latin letters, of which the text has words that are not English; that with most words
+    first."""
     if not any(letter.isalpha() and letter < "\u0250" for letter in text):
         return ()
     counted = []
@@ -351,7 +352,7 @@ def _written(text: str, parts: list[_Span]) -> tuple[str, tuple[ReadWord, ...]]:
 
 
 def _tidy(text: str) -> str:
-    """Without what is left of what was taken out: double spaces and commas."""
+    """Return the text without what is left of what was taken out: double spaces and commas."""
     text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split()))
     text = re.sub(r"(?:([,.;:!?])\s*)+(?=[,.;:!?])", "", text)
     return text.strip(" ,;")

@@ -43,7 +43,7 @@ _FEW = 5  # words that stand for a vocabulary
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suggestion:
-    """Another model, which knows words of the prompt that the chosen one does not.
+    """A suggestion names another model, which knows words of the prompt that the chosen one does not.
 
     Args:
         words: what it knows.
@@ -63,7 +63,7 @@ class Suggestion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Understanding:
-    """What was understood of one prompt.
+    """This record holds what was understood of one prompt.
 
     Args:
         duration: seconds.
@@ -338,7 +338,7 @@ def _read_as(said: Translation, unread: Sequence[str], vocabulary: Vocabulary, *
 
 
 def _as_typed(unread: Sequence[str], said: Sequence[Translation], vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Unknown words as people typed them; a phrase of which the model knows a part is known."""
+    """Return unknown words as people typed them; a phrase of which the model knows a part is known."""
     typed: dict[str, str | None] = {}
     unread_words = _content_of_all(unread)
     for piece in (piece for one in said for piece in one.pieces):

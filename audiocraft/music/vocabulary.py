@@ -31,7 +31,7 @@ _AROUND = frozenset(
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words of a text: punctuation dropped, numbers apart ("120bpm" is "120", "bpm"), plurals made
+    """Return lower-case words of a text: punctuation dropped, numbers apart ("120bpm" is "120", "bpm"), plurals made
     singular by spelling alone ("drums" is "drum")."""
     return [_singular(word) for word in WORD.findall(text.lower())]
 
@@ -53,7 +53,7 @@ def content_of(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What a model was taught to tell apart.
+    """A vocabulary holds what a model was taught to tell apart.
 
     Args:
         groups: for people who look for words: group -> term -> other ways to say it, as in
@@ -101,7 +101,7 @@ class Vocabulary:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The terms of all groups."""
+        """Return the terms of all groups."""
         return tuple(term for terms in self.groups.values() for term in terms)
 
     def unknown(self, text: str) -> tuple[str, ...]:
