@@ -61,7 +61,7 @@ def hinge_fake_loss(x: Tensor) -> Tensor:
 
 
 def _or_zero(x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """`loss(x)`, or a zero that still carries gradients when a sub-discriminator returned no logits."""
+    """Return `loss(x)`, or a zero that still carries gradients when a sub-discriminator returned no logits."""
     return loss(x) if x.numel() else x.sum()
 
 
@@ -94,7 +94,8 @@ def get_real_criterion(loss_type: str) -> Callable[[Tensor], Tensor]:
 
 
 class FeatureMatchingLoss(nn.Module):
-    """Distance between the feature maps of generated and real sound, averaged over maps when `normalize`."""
+    """This loss is the distance between the feature maps of generated and real sound, averaged over maps when
+    `normalize`."""
 
     def __init__(self, loss: nn.Module | None = None, normalize: bool = True) -> None:
         super().__init__()

@@ -101,24 +101,24 @@ class AcxFile:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is damaged, as far as anything has been read."""
+        """Return what is damaged, as far as anything has been read."""
         return tuple(self._found.problems)
 
     @property
     def cover(self) -> tuple[str, bytes] | None:
-        """Media type and bytes of the picture, if there is one."""
+        """Return media type and bytes of the picture, if there is one."""
         content = self._found.fixed.get(container.COVER)
         media = None if content is None else cover_type(content)
         return None if content is None or media is None else (media, content)
 
     @property
     def size(self) -> int:
-        """How many bytes the file has."""
+        """Return how many bytes the file has."""
         return self._chunks.size
 
     @property
     def seconds(self) -> float:
-        """How many seconds of audio the file holds."""
+        """Return how many seconds of audio the file holds."""
         return self.samples / self.header.source_rate
 
     @property
@@ -129,14 +129,14 @@ class AcxFile:
 
     @property
     def codec(self) -> KnownCodec:
-        """The codec of the file, loaded when it is first asked for."""
+        """Return the codec of the file, loaded when it is first asked for."""
         if self._codec is None:
             self._codec = codec_named_in(self.header)
         return self._codec
 
     @cached_property
     def _delay(self) -> int:
-        """Frames that must follow a frame before all its samples are out."""
+        """Return the number of frames that must follow a frame before all its samples are out."""
         return Decoder(self.codec.codec, self.header.codec_rate, self.header.channels).delay_frames
 
     def _check_open(self) -> None:
@@ -276,8 +276,8 @@ class AcxFile:
         return torch.nn.functional.pad(found, (0, stop - start - found.shape[-1]))
 
     def _codec_samples(self, first: int, last: int, codebooks: int | None) -> tuple[Tensor, int]:
-        """At least the samples first ... last - 1 at the codec's rate [C, n], and the place of the first that came: a
-        multiple of what resampling works in. Frames before it are heard by the decoder alone."""
+        """Return at least the samples first ... last - 1 at the codec's rate [C, n], and the place of the first that
+        came: a multiple of what resampling works in. Frames before it are heard by the decoder alone."""
         header, codec = self.header, self.codec.codec
         step = header.codec_rate // math.gcd(header.codec_rate, header.source_rate)
         origin = first // step * step
@@ -368,8 +368,8 @@ def _checked_codebooks(codebooks: int | None) -> int | None:
 
 
 def _as_long(wav: Tensor, length: int) -> Tensor:
-    """wav [C, n] -> [C, length]: the last frame may be longer than the audio, or a sample shorter where rates do not
-    divide each other."""
+    """Bring wav [C, n] to [C, length]: the last frame may be longer than the audio, or a sample shorter where rates do
+    not divide each other."""
     return torch.nn.functional.pad(wav[:, :length], (0, max(0, length - wav.shape[-1])))
 
 

@@ -76,7 +76,7 @@ def encode_folder(
 
 @contextmanager
 def _not_interrupting() -> Iterator[None]:
-    """Processes that begin inside the block pay no heed to Ctrl-C, which a terminal sends to all of them."""
+    """Let processes that begin inside the block pay no heed to Ctrl-C, which a terminal sends to all of them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

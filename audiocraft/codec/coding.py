@@ -22,7 +22,7 @@ _RESAMPLED_S = 0.5
 
 
 class Encoder:
-    """Audio pushed in pieces of any size -> codes of a codec, which it is resampled for.
+    """This encoder turns audio pushed in pieces of any size into codes of a codec, which it is resampled for.
 
     Channels are coded one by one by a codec of one channel, and in pairs by one of two, whose last pair has the last
     channel twice where their number is odd.
@@ -54,7 +54,7 @@ class Encoder:
 
     @property
     def codebooks(self) -> int:
-        """How many are made."""
+        """Return how many codebooks are made."""
         return self._codes.codebooks
 
     @torch.inference_mode()
@@ -88,7 +88,7 @@ class Encoder:
         )
 
     def _grouped(self, wav: Tensor) -> Tensor:
-        """wav [C, n] -> [S, channels of the codec, n]"""
+        """Map wav [C, n] to [S, channels of the codec, n]."""
         missing = self.streams * self._inner - self.channels
         if missing:
             wav = torch.cat([wav, wav[-1:].expand(missing, -1)])
@@ -96,7 +96,7 @@ class Encoder:
 
 
 class Decoder:
-    """Codes pushed in pieces -> audio [C, n] at any rate: in all as many samples as were encoded.
+    """This decoder turns codes pushed in pieces into audio [C, n] at any rate: in all as many samples as were encoded.
 
     Args:
         sample_rate, channels: of the audio that comes out.
@@ -129,12 +129,13 @@ class Decoder:
 
     @property
     def delay_frames(self) -> int:
-        """Frames that must follow a frame before all its samples are out, beside what resampling holds back."""
+        """Return the number of frames that must follow a frame before all its samples are out, beside what resampling
+        holds back."""
         return self._stream.delay_frames
 
     def skip(self, frames: CodeFrames) -> None:
-        """The next frames, whose samples nobody wants; nothing may have been pushed before. It costs less than to push
-        them, and what follows sounds as it would."""
+        """Skip the next frames, whose samples nobody wants; nothing may have been pushed before. It costs less than to
+        push them, and what follows sounds as it would."""
         self._check(frames)
         held = self._length_of(frames) - self._stream.skip(frames)
         self._missing += held
@@ -178,7 +179,7 @@ class Decoder:
         return rest
 
     def _spread(self, wav: Tensor) -> Tensor:
-        """wav [S, channels of the codec, n] -> [C, n]; what stood for one channel twice is its mean."""
+        """Map wav [S, channels of the codec, n] to [C, n]; what stood for one channel twice is its mean."""
         flat = wav.flatten(0, 1).float().cpu()
         self._missing -= flat.shape[-1]
         if self._unwanted:

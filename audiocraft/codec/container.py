@@ -48,7 +48,7 @@ def chunk(kind: bytes, payload: bytes, number: int = 0) -> bytes:
 
 
 def parse_frame(content: bytes, at: int = 0) -> tuple[bytes, int, int, int] | None:
-    """Kind, payload bytes, number and checksum of the chunk that begins at a place, if one can begin there."""
+    """Return kind, payload bytes, number and checksum of the chunk that begins at a place, if one can begin there."""
     if len(content) - at < FRAME.size or content[at : at + 3] != SYNC:
         return None
     _, kind, size, number, checksum = FRAME.unpack_from(content, at)
@@ -62,7 +62,7 @@ def is_whole(kind: bytes, number: int, checksum: int, payload: bytes) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcxHeader:
-    """What the codes of a file are, and what audio they were made of.
+    """This record says what the codes of a file are, and what audio they were made of.
 
     Args:
         model: name of the codec, and `model_digest`, the SHA-256 over its weights.
@@ -93,17 +93,17 @@ class AcxHeader:
 
     @property
     def streams(self) -> int:
-        """How often the codec runs: once for every `codec_channels` channels."""
+        """Return how often the codec runs: once for every `codec_channels` channels."""
         return -(-self.channels // self.codec_channels)
 
     @property
     def frame_rate(self) -> float:
-        """How many frames one second of audio has."""
+        """Return how many frames one second of audio has."""
         return self.codec_rate * self.unit_frames / self.unit_samples
 
     @property
     def block_seconds(self) -> float:
-        """How many seconds of audio a block holds."""
+        """Return how many seconds of audio a block holds."""
         return self.block_frames / self.frame_rate
 
     def frames_of(self, samples: int) -> int:

@@ -54,8 +54,8 @@ def frequency_rows(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class ContextModel:
-    """The network that says how likely codes are: for K codebooks of V codes, with P frames of past, embeddings of E
-    numbers and D hidden ones.
+    """This record holds the network that says how likely codes are: for K codebooks of V codes, with P frames of past,
+    embeddings of E numbers and D hidden ones.
 
     Args:
         embed: [K, V + 1, E].
@@ -75,7 +75,7 @@ class ContextModel:
 
     @property
     def frames_of_past(self) -> int:
-        """How many frames of the past the model reads, P."""
+        """Return how many frames of the past the model reads, P."""
         return self.past.shape[0] // (self.embed.shape[0] * self.embed.shape[2])
 
     def frequencies(self, codes: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
@@ -109,7 +109,7 @@ class ContextModel:
 
 
 class ContextReader:
-    """The frequencies of a block whose codes become known one after another."""
+    """This reader holds the frequencies of a block whose codes become known one after another."""
 
     def __init__(self, model: ContextModel, count: int) -> None:
         books, _, width = model.embed.shape
@@ -121,7 +121,7 @@ class ContextReader:
         self._starts = np.zeros(model.out.shape[2] + 1, dtype=np.int64)
 
     def begin_frame(self) -> None:
-        """The codes that follow are those of the next frame."""
+        """Begin the next frame, whose codes follow."""
         self._heard = (self._seen.reshape(-1) @ self._past).reshape(self._heard.shape)
         self._frame = np.zeros_like(self._frame)
 
@@ -137,10 +137,10 @@ class ContextReader:
         return self._starts
 
     def add(self, book: int, code: int, *, repeated: bool) -> None:
-        """The code of codebook `book` was read."""
+        """Note that the code of codebook `book` was read."""
         place, table = book * self._width, self._model.embed[book]
         self._frame[place : place + self._width] = table[code] + table[-1] if repeated else table[code]
 
     def end_frame(self) -> None:
-        """All codes of the frame were read."""
+        """Note that all codes of the frame were read."""
         self._seen = np.concatenate([self._frame[None], self._seen[:-1]])

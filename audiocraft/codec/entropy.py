@@ -37,7 +37,7 @@ _MODEL_ARRAYS = ("embed", "past", "same", "hidden_bias", "out", "out_bias")
 
 @dataclass(frozen=True)
 class EntropyTables:
-    """How likely the symbols of a codec are.
+    """This record says how likely the symbols of a codec are.
 
     Args:
         starts: for each codebook where the intervals of its V + 1 symbols begin, and 2^16.
@@ -51,7 +51,7 @@ class EntropyTables:
 
     @cached_property
     def packed(self) -> PackedTables:
-        """The same for the kernels, which read codes many times faster."""
+        """Return the same for the kernels, which read codes many times faster."""
         return PackedTables(self.starts, self.context)
 
 

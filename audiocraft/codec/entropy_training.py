@@ -31,7 +31,7 @@ _LARGEST = 127
 
 @dataclass(frozen=True, slots=True)
 class ContextSize:
-    """How large a context model is, and how it is trained.
+    """This record says how large a context model is, and how it is trained.
 
     Args:
         past: frames that it looks back.
@@ -102,14 +102,14 @@ def train_context(
 
 
 def _log2_shares(symbols: npt.NDArray[np.int64], count: int) -> Tensor:
-    """symbols [n, K, T] -> [K, count]"""
+    """Map symbols [n, K, T] to [K, count]."""
     counts = np.stack([np.bincount(book.reshape(-1), minlength=count) for book in symbols.swapaxes(0, 1)])
     shares = torch.from_numpy(counts).float() + 0.5
     return (shares / shares.sum(dim=1, keepdim=True)).log2()
 
 
 class _Network(nn.Module):
-    """The context model in floating point, rounded to what whole numbers can say."""
+    """This network is the context model in floating point, rounded to what whole numbers can say."""
 
     def __init__(self, books: int, cardinality: int, size: ContextSize, generator: torch.Generator) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class _Network(nn.Module):
         self.out_bias = nn.Parameter(torch.zeros(books, cardinality + 1))
 
     def forward(self, data: Tensor, generator: torch.Generator) -> Tensor:
-        """codes and symbols [B, 2, K, T] -> the mean bits of a symbol []"""
+        """Map codes and symbols [B, 2, K, T] to the mean bits of a symbol []."""
         codes, symbols = data.unbind(dim=1)
         books, length = codes.shape[1:]
         repeated = (symbols == self.out_bias.shape[1] - 1).float()
@@ -167,7 +167,8 @@ class _Network(nn.Module):
 
 
 def _rounded(x: Tensor, one: int, *, least: int = -_LARGEST, most: int = _LARGEST) -> Tensor:
-    """x as a whole number of 1 / `one` within the bounds, with the gradient that it would have without rounding."""
+    """Return x as a whole number of 1 / `one` within the bounds, with the gradient that it would have without
+    rounding."""
     bounded = x.clamp(least / one, most / one)
     return bounded + ((bounded * one).round() / one - bounded).detach()
 

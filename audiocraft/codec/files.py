@@ -43,7 +43,7 @@ _DEFAULT_CODEC = "nano"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodeSettings:
-    """How a file is encoded.
+    """This record says how a file is encoded.
 
     Args:
         codec: by name, or loaded.
@@ -72,7 +72,7 @@ class EncodeSettings:
 
 @dataclass(frozen=True, slots=True)
 class EncodedFileFacts:
-    """What was written.
+    """This record says what was written.
 
     Args:
         bytes: size of the whole file.
@@ -91,7 +91,7 @@ class EncodedFileFacts:
 
     @property
     def remark(self) -> str | None:
-        """What was asked for and could not be had; None where all was."""
+        """Return what was asked for and could not be had; None where all was."""
         if self.missed is None:
             return None
         return (
@@ -101,7 +101,7 @@ class EncodedFileFacts:
 
     @property
     def seconds(self) -> float:
-        """How many seconds of audio the file holds."""
+        """Return how many seconds of audio the file holds."""
         return self.samples / self.sample_rate
 
     @property
@@ -157,13 +157,13 @@ def encode_file(
 
 
 def _unheard(share: float) -> None:
-    """Nobody wants to know how far it is."""
+    """Ignore how far it is, which nobody wants to know."""
     del share
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One file on its way."""
+    """This object brings one file on its way."""
 
     source: Path
     info: AudioFileInfo
@@ -192,7 +192,7 @@ class _Job:
         return EncodedFileFacts(size, samples, header.source_rate, channels, float(header.codebooks))
 
     def _adaptive(self, sink: ByteSink, header: AcxHeader, samples: int) -> EncodedFileFacts:
-        """All codes are made first, then it is chosen which of them go into the file."""
+        """Make all codes first, then choose which of them go into the file."""
         cutter, blocks = BlockCutter(header), list[CodeFrames]()
         for frames in self._frames(header, report=lambda share: self.report(share / 2)):
             blocks.extend(_small(block) for block in cutter.add(frames))
@@ -245,7 +245,7 @@ def _small(frames: CodeFrames) -> CodeFrames:
 
 @contextmanager
 def readable(source: str | os.PathLike[str], stream: BinaryIO | None = None) -> Iterator[Path]:
-    """The path of a file to read; "-" is standard input, which is kept in a temporary file, so that memory is not
+    """Yield the path of a file to read; "-" is standard input, which is kept in a temporary file, so that memory is not
     filled and its parts can be read again."""
     if str(source) != STDIO:
         yield Path(source)

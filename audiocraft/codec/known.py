@@ -22,7 +22,7 @@ BLOCK_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class KnownCodec:
-    """A loaded codec with its name, its digest and its entropy tables.
+    """This record holds a loaded codec with its name, its digest and its entropy tables.
 
     Args:
         name: by which it is found again.

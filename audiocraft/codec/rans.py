@@ -19,7 +19,7 @@ _STATE_BYTES = 4
 
 
 class DamagedCodes(ValueError):
-    """Bytes that no encoder has written."""
+    """These are bytes that no encoder has written."""
 
 
 def encode(intervals: Sequence[tuple[int, int]]) -> bytes:
@@ -72,8 +72,8 @@ class RansDecoder:
 
 
 def frequencies_of(weights: Sequence[int]) -> list[int]:
-    """Non-negative whole weights -> frequencies of at least 1 that sum to 2^16; what rounding leaves goes to the first
-    of the largest."""
+    """Turn non-negative whole weights into frequencies of at least 1 that sum to 2^16; what rounding leaves goes to the
+    first of the largest."""
     total, room = sum(weights), SCALE - len(weights)
     if total <= 0:
         raise DamagedCodes("a table of frequencies is empty")

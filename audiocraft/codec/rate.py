@@ -34,7 +34,7 @@ _SHORT = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """How much a file may take; one of these, or nothing for all codebooks.
+    """This record says how much a file may take; one of these, or nothing for all codebooks.
 
     Args:
         codebooks: of every block.
@@ -67,13 +67,13 @@ class Rate:
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether blocks may have different numbers of codebooks."""
+        """Return whether blocks may have different numbers of codebooks."""
         return any(value is not None for value in (self.bitrate, self.size, self.target_mel, self.quality))
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Codebooks of each block, and the log-mel distance in decibels where it was measured.
+    """This record holds the codebooks of each block, and the log-mel distance in decibels where it was measured.
 
     Args:
         distance: mean over all blocks.
@@ -86,7 +86,7 @@ class Chosen:
 
 
 class _Nowhere:
-    """A sink for a file of which only the size counts."""
+    """This is a sink for a file of which only the size counts."""
 
     def write(self, content: bytes, /) -> object:
         return len(content)

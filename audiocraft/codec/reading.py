@@ -39,7 +39,7 @@ _FIXED = (HEADER, container.TAGS, container.COVER, TABLES)
 
 @dataclass(slots=True)
 class Contents:
-    """What was found in a file.
+    """This record says what was found in a file.
 
     Args:
         places: where the chunk of each block begins, by number.
@@ -55,7 +55,7 @@ class Contents:
 
 
 class ChunkReader:
-    """The chunks of a file that can be read at any place."""
+    """This reader takes the chunks out of a file that can be read at any place."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -63,7 +63,7 @@ class ChunkReader:
         self.size = file.tell()
 
     def at(self, place: int) -> tuple[bytes, int, bytes] | None:
-        """Kind, number and payload of the chunk at a place; None where there is no whole one."""
+        """Return kind, number and payload of the chunk at a place; None where there is no whole one."""
         found = self._frame_at(place)
         if found is None:
             return None

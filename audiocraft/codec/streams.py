@@ -32,7 +32,7 @@ _CHUNK_S, _OVERLAP = 1.0, 0.01
 
 @dataclass(frozen=True, slots=True)
 class CodeFrames:
-    """Codes that follow each other.
+    """This record holds codes that follow each other.
 
     Args:
         codes: [S, K, t]; S streams, one for each channel or pair of channels that the codec takes.
@@ -44,7 +44,7 @@ class CodeFrames:
 
     @property
     def frames(self) -> int:
-        """How many frames there are, t."""
+        """Return how many frames there are, t."""
         return int(self.codes.shape[-1])
 
     def first(self, codebooks: int) -> CodeFrames:
@@ -54,7 +54,7 @@ class CodeFrames:
 
 @dataclass(frozen=True, slots=True)
 class CodecLayout:
-    """How frames and samples of a codec belong together.
+    """This record says how frames and samples of a codec belong together.
 
     Args:
         unit_frames, unit_samples: so many frames add so many samples.
@@ -95,7 +95,7 @@ def layout_of(codec: CompressionModel) -> CodecLayout:
 
 
 class CodeStream:
-    """Samples [S, C, n] of a codec's own rate and channels, pushed in pieces of any size -> codes.
+    """This stream turns samples [S, C, n] of a codec's own rate and channels, pushed in pieces of any size, into codes.
 
     Args:
         codebooks: how many are made; None for all that there are.
@@ -131,7 +131,7 @@ class CodeStream:
 
     @property
     def _predicting(self) -> EncodecModel | None:
-        """The codec, where the codes of a frame depend on those before it."""
+        """Return the codec, where the codes of a frame depend on those before it."""
         return self._codec if isinstance(self._codec, EncodecModel) and self._codec.predicts else None
 
     @torch.inference_mode()
@@ -214,7 +214,7 @@ class CodeStream:
 
 
 def _of_chunk(codec: EncodecModel | DACModel, wav: Tensor, codebooks: int) -> tuple[Tensor, Tensor | None]:
-    """One chunk; a codec that has chunks of its own would cut it again."""
+    """Return the codes of one chunk; a codec that has chunks of its own would cut it again."""
     if isinstance(codec, ChunkedEncodecModel):
         return EncodecModel.encode(codec, wav, num_codebooks=codebooks)
     return codec.encode(wav, num_codebooks=codebooks)
@@ -233,8 +233,8 @@ def _checked_codebooks(codec: nn.Module, codebooks: int | None) -> int:
 
 
 class SampleStream:
-    """Codes pushed in pieces -> samples [S, C, n] of a codec's own rate. The number of codebooks may change from piece
-    to piece.
+    """This stream turns codes pushed in pieces into samples [S, C, n] of a codec's own rate. The number of codebooks
+    may change from piece to piece.
 
     Args:
         first_frame: where in the piece the codes begin; decoders that know the time of the piece go on from there.
@@ -255,7 +255,7 @@ class SampleStream:
 
     @property
     def delay_frames(self) -> int:
-        """Frames that must follow a frame before all its samples are out."""
+        """Return the number of frames that must follow a frame before all its samples are out."""
         return 2 * self.layout.unit_frames if self._joiner is not None else self._codec.decode_delay
 
     @torch.inference_mode()

@@ -58,8 +58,8 @@ def _is_acx(path: Path) -> bool:
 
 @contextmanager
 def token_writer(target: Path) -> Iterator[Write]:
-    """What writes the codes of one file after another into `target`: .npz, .safetensors, or .tar as WebDataset has it.
-    Only .safetensors keeps all of them in memory."""
+    """Yield what writes the codes of one file after another into `target`: .npz, .safetensors, or .tar as WebDataset
+    has it. Only .safetensors keeps all of them in memory."""
     suffix = target.suffix.lower()
     if suffix not in (".npz", ".safetensors", ".tar"):
         raise InvalidInput(f"tokens go into .npz, .safetensors or .tar, not {str(target)!r}", field="output")

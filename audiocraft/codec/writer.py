@@ -38,7 +38,7 @@ class ByteSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What a file says beside its codes.
+    """This record holds what a file says beside its codes.
 
     Args:
         tags: title, artist and whatever else, as texts.
@@ -73,7 +73,7 @@ def cover_type(content: bytes) -> str | None:
 
 
 class AcxWriter:
-    """An .acx file that grows block by block.
+    """This object writes an .acx file that grows block by block.
 
     Args:
         header: `samples` None where their number is known at the end only.
@@ -110,7 +110,7 @@ class AcxWriter:
             self.add_block(block)
 
     def add_block(self, frames: CodeFrames) -> None:
-        """The next block, which has all its frames unless it is the last."""
+        """Add the next block, which has all its frames unless it is the last."""
         if self._held is None:
             self._write_block(frames)
             return

@@ -13,13 +13,15 @@ MOST_SIGNALS = 96
 
 
 class Signal(ctypes.Structure):
-    """Rows [time, channels]: whether they are kept as they are, and after which activation, and how ends are padded."""
+    """This structure describes rows [time, channels]: whether they are kept as they are, and after which activation,
+    and how ends are padded."""
 
     _fields_ = (("channels", c_int32), ("raw", c_int32), ("active", c_int32), ("pad", c_int32))
 
 
 class Step(ctypes.Structure):
-    """A product of overlapping rows of one signal with a float32 matrix, which makes rows of another signal."""
+    """This structure describes a product of overlapping rows of one signal with a float32 matrix, which makes rows of
+    another signal."""
 
     _fields_ = (
         ("source", c_int32), ("reads", c_int32), ("target", c_int32), ("add", c_int32),
@@ -30,13 +32,14 @@ class Step(ctypes.Structure):
 
 
 class FusedSteps(ctypes.Structure):
-    """Steps first ... last - 1, which share tiles of `rows` rows of what the last of them makes."""
+    """This structure names the steps first ... last - 1, which share tiles of `rows` rows of what the last of them
+    makes."""
 
     _fields_ = (("first", c_int32), ("last", c_int32), ("rows", c_int32), ("panels", c_int32))
 
 
 class Network(ctypes.Structure):
-    """Signals, the steps between them in order, and the groups of these steps."""
+    """This structure holds signals, the steps between them in order, and the groups of these steps."""
 
     _fields_ = (
         ("signals", c_int32), ("steps", c_int32), ("groups", c_int32),
@@ -45,7 +48,8 @@ class Network(ctypes.Structure):
 
 
 class RowSpan(ctypes.Structure):
-    """Rows low ... high - 1 of the output, of an input of `length` rows that is at `x` from row `first` on."""
+    """This structure names the rows low ... high - 1 of the output, of an input of `length` rows that is at `x` from
+    row `first` on."""
 
     _fields_ = (
         ("x", c_void_p), ("out", c_void_p),
@@ -60,7 +64,8 @@ class RowRange(ctypes.Structure):
 
 
 class Lstm(ctypes.Structure):
-    """One LSTM layer: float32 weights of the input, the sum of the biases, and packed weights of the state."""
+    """This structure holds one LSTM layer: float32 weights of the input, the sum of the biases, and packed weights of
+    the state."""
 
     _fields_ = (
         ("width", c_int32), ("input", c_int32), ("w_in", c_void_p), ("bias", c_void_p), ("back", c_void_p),
@@ -68,7 +73,8 @@ class Lstm(ctypes.Structure):
 
 
 class SymbolTables(ctypes.Structure):
-    """How likely the symbols of a codec's codes are, in 32 bits each; without a context model its fields are 0."""
+    """This structure says how likely the symbols of a codec's codes are, in 32 bits each; without a context model its
+    fields are 0."""
 
     _fields_ = (
         ("codebooks", c_int32), ("symbols", c_int32), ("width", c_int32), ("hidden", c_int32), ("frames", c_int32),

@@ -65,7 +65,8 @@ def level_of(found: frozenset[str], machine: str = "x86_64") -> str:
 
 
 def file_name(level: str, machine: str | None = None) -> str:
-    """Different for each source, system and level, so that no library is ever used for another one's work."""
+    """Return a name that is different for each source, system and level, so that no library is ever used for another
+    one's work."""
     texts = [path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[ch]"))]
     digest = hashlib.sha256(b"".join([*texts, repr(FLAGS).encode()])).hexdigest()[:12]
     return f"kernels-{digest}-{sys.platform}-{machine or platform.machine().lower()}-{level}.so"

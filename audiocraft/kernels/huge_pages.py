@@ -34,8 +34,8 @@ def move_to_huge_pages(owners: Iterable[nn.Module]) -> None:
 
 
 class Arena:
-    """Zeros for `parts` tensors of one size, side by side in large pages where the system has them. Memory is taken
-    as it is written."""
+    """An arena holds zeros for `parts` tensors of one size, side by side in large pages where the system has them.
+    Memory is taken as it is written."""
 
     def __init__(self, parts: int) -> None:
         self._parts = parts
@@ -55,8 +55,8 @@ class Arena:
 
 
 def block(size: int) -> Tensor | None:
-    """`size` bytes of memory that asks for large pages; None where there are none, or so few bytes that it does not
-    matter. Memory is taken as it is written."""
+    """Return `size` bytes of memory that asks for large pages; None where there are none, or so few bytes that it does
+    not matter. Memory is taken as it is written."""
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if advice is None or size < LARGE:
         return None

@@ -25,7 +25,7 @@ WIDEST = 1 << 24
 
 
 class Matrix(ctypes.Structure):
-    """A weight [rows, cols] in one of `KINDS`, with an optional float32 bias [rows]."""
+    """This structure describes a weight [rows, cols] in one of `KINDS`, with an optional float32 bias [rows]."""
 
     _fields_ = (
         ("kind", c_int32), ("rows", c_int32), ("cols", c_int32),
@@ -34,13 +34,14 @@ class Matrix(ctypes.Structure):
 
 
 class Norm(ctypes.Structure):
-    """The float32 weight and bias [width] of a layer norm."""
+    """This structure holds the float32 weight and bias [width] of a layer norm."""
 
     _fields_ = (("weight", c_void_p), ("bias", c_void_p))
 
 
 class Layer(ctypes.Structure):
-    """The norms and matrices of one pre-norm transformer layer; those of cross-attention may be empty."""
+    """This structure holds the norms and matrices of one pre-norm transformer layer; those of cross-attention may be
+    empty."""
 
     _fields_ = (
         ("norm1", Norm), ("norm_cross", Norm), ("norm2", Norm),
@@ -50,7 +51,8 @@ class Layer(ctypes.Structure):
 
 
 class Model(ctypes.Structure):
-    """A stack of equal layers. `past_context` counts the earlier positions that a token sees, all if negative."""
+    """This structure describes a stack of equal layers. `past_context` counts the earlier positions that a token sees,
+    all if negative."""
 
     _fields_ = (
         ("layers", c_int32), ("width", c_int32), ("heads", c_int32), ("kv_heads", c_int32),
@@ -60,7 +62,8 @@ class Model(ctypes.Structure):
 
 
 class TokenHeads(ctypes.Structure):
-    """What surrounds the layers of a language model: code tables, sines of positions, the last norm, the heads."""
+    """This structure holds what surrounds the layers of a language model: code tables, sines of positions, the last
+    norm, the heads."""
 
     _fields_ = (
         ("codebooks", c_int32), ("entries", c_int32), ("has_sines", c_int32), ("has_norm", c_int32),
@@ -70,7 +73,8 @@ class TokenHeads(ctypes.Structure):
 
 
 class KVView(ctypes.Structure):
-    """The cached keys and values of one layer of one request. It travels as a row of int64 numbers, `KV_FIELDS`."""
+    """This structure holds the cached keys and values of one layer of one request. It travels as a row of int64
+    numbers, `KV_FIELDS`."""
 
     _fields_ = (
         ("keys", c_void_p), ("values", c_void_p), ("row", ctypes.c_int64), ("head", ctypes.c_int64),
@@ -82,7 +86,8 @@ KV_FIELDS = tuple(name for name, *_ in KVView._fields_)
 
 
 class StepInput(ctypes.Structure):
-    """The tokens of one step: which request, row and position each has, where the caches are, and their vectors x."""
+    """This structure holds the tokens of one step: which request, row and position each has, where the caches are, and
+    their vectors x."""
 
     _fields_ = (
         ("tokens", c_int32), ("threads", c_int32), ("parts", c_int32),
@@ -93,13 +98,15 @@ class StepInput(ctypes.Structure):
 
 
 class AddedProduct(ctypes.Structure):
-    """What is added to the product of one matrix of a layer: b . (a . x), of a [rank, cols] and b [rows, rank]."""
+    """This structure says what is added to the product of one matrix of a layer: b . (a . x), of a [rank, cols] and b
+    [rows, rank]."""
 
     _fields_ = (("rank", c_int32), ("a", c_void_p), ("b", c_void_p))
 
 
 class Attended(ctypes.Structure):
-    """Queries, keys and values of whole sequences, with their strides, and which of them see each other."""
+    """This structure holds queries, keys and values of whole sequences, with their strides, and which of them see each
+    other."""
 
     _fields_ = (
         ("query", c_void_p), ("key", c_void_p), ("value", c_void_p), ("out", c_void_p),

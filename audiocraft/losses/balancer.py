@@ -11,7 +11,7 @@ from audiocraft.utils import distrib
 
 
 class _Averages:
-    """Exponential moving averages without the bias towards zero of the first steps."""
+    """This object holds exponential moving averages without the bias towards zero of the first steps."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay

@@ -10,7 +10,8 @@ from audiocraft.modules.harmonic.encoder import ToneScale, tone_kernels
 
 
 class ConstantQLoss(nn.Module):
-    """Mean absolute difference of log magnitudes, plus that of magnitudes as a share of the reference's.
+    """This loss is the mean absolute difference of log magnitudes, plus that of magnitudes as a share of the
+    reference's.
 
     Linear spectra give half of their bins to the top octave and two dozen to the bass; a codec trained on them alone
     forgets pitch.

@@ -67,7 +67,8 @@ class FLoudnessRatio(nn.Module):
 
 
 class TLoudnessRatio(nn.Module):
-    """Loudness of the error over that of the reference, per segment of time, averaged over the batch."""
+    """This ratio sets the loudness of the error over that of the reference, per segment of time, averaged over the
+    batch."""
 
     def __init__(self, sample_rate: int = 16000, segment: float = 0.5, overlap: float = 0.5) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class TLoudnessRatio(nn.Module):
         self.overlap = overlap
 
     def _segments(self, x: Tensor) -> Tensor:
-        """x [..., C, N] -> [..., segments, C, length]"""
+        """Map x [..., C, N] to [..., segments, C, length]."""
         length = int(self.segment * self.sample_rate)
         return segments_of(x, length, int(length * (1 - self.overlap))).transpose(-2, -3)
 
@@ -88,7 +89,8 @@ class TLoudnessRatio(nn.Module):
 
 
 class TFLoudnessRatio(TLoudnessRatio):
-    """Loudness of the error over that of the reference, per band and segment: the worst of the batch counts most.
+    """This ratio sets the loudness of the error over that of the reference, per band and segment: the worst of the
+    batch counts most.
 
     The mean is over all weighted ratios, so the value is small where there are many.
 
@@ -113,7 +115,7 @@ class TFLoudnessRatio(TLoudnessRatio):
         self.split = julius.SplitBands(sample_rate, max(1, n_bands))
 
     def _levels(self, x: Tensor) -> Tensor:
-        """x [B, C, N] -> [bands x B x segments, blocks]"""
+        """Map x [B, C, N] to [bands x B x segments, blocks]."""
         levels = basic_loudness(self._segments(self.split(x)), self.sample_rate)
         return levels.flatten(0, -2).clamp_min(self.clip_min)
 

@@ -12,14 +12,15 @@ _EPSILON = torch.finfo(torch.float32).eps
 
 
 def segments_of(x: Tensor, length: int, hop: int) -> Tensor:
-    """x [..., N] with zeros appended -> [..., ceil(N / hop), length]: every hop of the sound starts a segment."""
+    """Cut x [..., N], with zeros appended, into [..., ceil(N / hop), length]: every hop of the sound starts a
+    segment."""
     count = max(1, -(-x.shape[-1] // hop))
     missing = (count - 1) * hop + length - x.shape[-1]
     return F.pad(x, (0, missing)).unfold(-1, length, hop)
 
 
 class SISNR(nn.Module):
-    """Minus the mean SI-SNR in dB.
+    """This loss is minus the mean SI-SNR in dB.
 
     Args:
         segment: seconds per segment, or None for the whole sound at once.

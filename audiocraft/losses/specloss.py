@@ -11,7 +11,7 @@ from audiocraft.errors import ConfigError
 
 
 class MelSpectrogramWrapper(nn.Module):
-    """A layer that makes mel power spectrograms, in log10 unless told otherwise, of ceil(N / hop) frames, the first
+    """This layer makes mel power spectrograms, in log10 unless told otherwise, of ceil(N / hop) frames, the first
     centred by reflection.
 
     Args:
@@ -73,14 +73,14 @@ class MelSpectrogramWrapper(nn.Module):
 
 
 def _reflect(x: Tensor, margin: int) -> Tensor:
-    """Reflection at both ends that also works on sounds shorter than it (zeros stand in for what is missing)."""
+    """Reflect both ends in a way that also works on sounds shorter than it (zeros stand in for what is missing)."""
     missing = max(0, margin + 1 - x.shape[-1])
     padded = F.pad(F.pad(x, (0, missing)), (margin, margin), mode="reflect")
     return padded[..., : padded.shape[-1] - missing]
 
 
 class MelSpectrogramL1Loss(nn.Module):
-    """Mean absolute difference of two log mel spectrograms."""
+    """This loss is the mean absolute difference of two log mel spectrograms."""
 
     def __init__(
         self,
@@ -106,7 +106,8 @@ class MelSpectrogramL1Loss(nn.Module):
 
 
 class MultiScaleMelSpectrogramLoss(nn.Module):
-    """L1 of mel plus L2 of log mel spectrograms, over windows of 2^range_start .. 2^(range_end - 1) samples.
+    """This loss is the L1 of mel plus the L2 of log mel spectrograms, over windows of 2^range_start .. 2^(range_end -
+    1) samples.
 
     Args:
         alphas: weigh the log term of window w by sqrt(w - 1), which balances it against the linear term.

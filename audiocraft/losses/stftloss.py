@@ -26,7 +26,7 @@ class SpectralConvergenceLoss(nn.Module):
 
 
 class LogSTFTMagnitudeLoss(nn.Module):
-    """Mean absolute difference of log magnitudes."""
+    """This loss is the mean absolute difference of log magnitudes."""
 
     def __init__(self, epsilon: float = _EPSILON) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class LogSTFTMagnitudeLoss(nn.Module):
 
 
 class STFTLosses(nn.Module):
-    """Two losses at one resolution: spectral convergence and log magnitude."""
+    """This module has two losses at one resolution: spectral convergence and log magnitude."""
 
     window: Tensor
 
@@ -84,7 +84,7 @@ class STFTLosses(nn.Module):
 
 
 class STFTLoss(nn.Module):
-    """A loss: the weighted sum of spectral convergence and log magnitude at one resolution."""
+    """This loss is the weighted sum of spectral convergence and log magnitude at one resolution."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class STFTLoss(nn.Module):
 
 
 class MRSTFTLoss(nn.Module):
-    """The mean over resolutions of the weighted sum of spectral convergence and log magnitude."""
+    """This loss is the mean over resolutions of the weighted sum of spectral convergence and log magnitude."""
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ _EPSILON = 1e-12
 
 
 class WMDetectionLoss(nn.Module):
-    """A loss: the negative log likelihood of detection on marked and on clean sound, weighted by `p_weight` and
+    """This loss is the negative log likelihood of detection on marked and on clean sound, weighted by `p_weight` and
     `n_weight`.
 
     Detectors return probabilities: channel 0 "clean", channel 1 "marked". `message` is taken so that both
@@ -33,7 +33,8 @@ class WMDetectionLoss(nn.Module):
         mask: Tensor,
         message: Tensor | None = None,
     ) -> Tensor:
-        """detections [B, 2 + bits, T] of marked and clean sound; mask [B, 1, T] is 1 where the mark was put -> []"""
+        """Map detections [B, 2 + bits, T] of marked and clean sound to a loss []; mask [B, 1, T] is 1 where the mark
+        was put."""
         marked = mask[:, 0].to(positive.dtype)
         found = torch.log(positive[:, :2].clamp_min(_EPSILON))
         clean = torch.log(negative[:, 0].clamp_min(_EPSILON))

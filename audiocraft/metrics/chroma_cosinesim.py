@@ -12,7 +12,7 @@ from audiocraft.modules.chroma import ChromaExtractor
 
 
 class ChromaCosineSimilarityMetric(Metric):
-    """The mean cosine over all frames, -1 to 1; 0 to 1 for chroma, which has no negative values.
+    """This metric is the mean cosine over all frames, -1 to 1; 0 to 1 for chroma, which has no negative values.
 
     Args:
         sample_rate: at which both are heard.

@@ -21,7 +21,7 @@ _ALIKE = 0.99
 
 
 class TextConsistencyMetric(Metric):
-    """The mean consistency of sounds with their texts; a class says which model compares them."""
+    """This metric is the mean consistency of sounds with their texts; a class says which model compares them."""
 
     @abstractmethod
     def update(self, audio: Tensor, text: Sequence[str], sizes: Tensor, sample_rates: Tensor) -> None:
@@ -36,7 +36,7 @@ class TextConsistencyMetric(Metric):
 
 
 class CLAPTextConsistencyMetric(TextConsistencyMetric):
-    """The mean cosine, -1 to 1.
+    """This metric is the mean cosine, -1 to 1.
 
     Args:
         model_path: a folder in the format of `transformers` or a name on the hub, such as laion/clap-htsat-unfused.

@@ -25,7 +25,8 @@ Coder = Callable[[Audio], tuple[Audio, float]]
 
 @dataclass(frozen=True, slots=True)
 class HeardNotes:
-    """What is heard of notes in one sound: its key, its chroma [12, frames], and when they begin, in seconds."""
+    """This record says what is heard of notes in one sound: its key, its chroma [12, frames], and when they begin, in
+    seconds."""
 
     key: Key
     chroma: NDArray[np.float64]
@@ -33,7 +34,7 @@ class HeardNotes:
 
 
 def coded(coder: Coder, wav: Audio) -> tuple[Audio, float]:
-    """Return (the reconstruction of wav [N], as long as it is, the kilobits per second that it took)"""
+    """Return (the reconstruction of wav [N], as long as it is, the kilobits per second that it took)."""
     decoded, bits = coder(wav)
     fitted = np.pad(decoded[: len(wav)], (0, max(0, len(wav) - len(decoded)))).astype(np.float32)
     return fitted, bits * SAMPLE_RATE / len(wav) / 1000

@@ -62,7 +62,7 @@ class Embedder(nn.Module):
 
     @property
     def name(self) -> str:
-        """What its vectors are called in tables and statistics."""
+        """Return what its vectors are called in tables and statistics."""
         return "embedder"
 
     @property
@@ -146,7 +146,7 @@ class Embedder(nn.Module):
 
 
 def levelled(wav: Tensor) -> Tensor:
-    """Mono wav [N] at the level that an embedder hears; silence stays silent.
+    """Bring mono wav [N] to the level that an embedder hears; silence stays silent.
 
     Raises:
         InvalidInput: not mono, nothing at all, or samples that are no numbers.

@@ -39,7 +39,8 @@ class OwnEmbedder:
 
 
 class ClapEmbedder:
-    """The sound encoder of a CLAP, over ten seconds at a time; what is shorter than a second at the end is left out."""
+    """This embedder runs the sound encoder of a CLAP, over ten seconds at a time; what is shorter than a second at the
+    end is left out."""
 
     def __init__(self, checkpoint: str) -> None:
         self.clap = Clap(checkpoint)

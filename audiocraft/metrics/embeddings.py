@@ -28,11 +28,11 @@ Vectors = NDArray[np.float64]
 
 
 class SoundEmbedder(Protocol):
-    """What turns sound into vectors."""
+    """This protocol describes what turns sound into vectors."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Return what tables call it."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class SoundEmbedder(Protocol):
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The vectors of a set of recordings.
+    """This record holds the vectors of a set of recordings.
 
     Args:
         vectors: [windows, dimension], those of one recording together.
@@ -82,12 +82,12 @@ class Embeddings:
 
     @property
     def windows(self) -> int:
-        """How many vectors there are."""
+        """Return how many vectors there are."""
         return len(self.vectors)
 
     @property
     def size(self) -> str:
-        """How large it is, as tables say it."""
+        """Return how large it is, as tables say it."""
         return f"{len(self)} recordings, {self.windows} windows"
 
     @cached_property
@@ -97,7 +97,7 @@ class Embeddings:
 
     @cached_property
     def mean(self) -> Vectors:
-        """The mean of the vectors, [dimension]."""
+        """Return the mean of the vectors, [dimension]."""
         return np.asarray(self.vectors.mean(0))
 
     @cached_property
@@ -120,8 +120,10 @@ class Embeddings:
         return Embeddings(self.vectors[rows], self.counts[places], self.embedder, self.digest)
 
     def check_comparable(self, other: Embeddings) -> None:
-        """Raises:
-        InvalidInput: another embedder made the vectors of `other`.
+        """Check that these vectors compare with those of `other`.
+
+        Raises:
+            InvalidInput: another embedder made the vectors of `other`.
         """
         if self.digest != other.digest:
             raise InvalidInput(

@@ -23,7 +23,7 @@ VGGISH_CHANNELS = 1
 
 
 class FrechetAudioDistanceMetric(Metric):
-    """The distance of generated sounds from their references.
+    """This metric is the distance of generated sounds from their references.
 
     Args:
         bin: where the original looks for a program on TensorFlow; none is run here, so that None is as good.

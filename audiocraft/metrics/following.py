@@ -12,7 +12,7 @@ from audiocraft.music.harmony import Key, parse_key
 
 
 class Wanted(Protocol):
-    """The wishes of a prompt."""
+    """This protocol describes the wishes of a prompt."""
 
     @property
     def bpm(self) -> float:
@@ -20,16 +20,16 @@ class Wanted(Protocol):
 
     @property
     def key(self) -> str:
-        """The key as `parse_key` reads it."""
+        """Return the key as `parse_key` reads it."""
 
     @property
     def instruments(self) -> Sequence[str]:
-        """Their names in the corpus."""
+        """Return the instruments' names in the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The findings in one clip.
+    """This record holds the findings in one clip.
 
     Args:
         tempo: beats per minute.

@@ -69,15 +69,15 @@ def measured_frechet(
 
 @dataclass(frozen=True, slots=True)
 class Extrapolation:
-    """What a distance would be for a set without end; `fit` is the R² of the line through smaller sets, whose distances
-    fall with one over their size."""
+    """This record says what a distance would be for a set without end; `fit` is the R² of the line through smaller
+    sets, whose distances fall with one over their size."""
 
     value: float
     fit: float
 
 
 def extrapolated(generated: Embeddings, reference: Embeddings, *, seed: int = 0) -> Extrapolation:
-    """FAD-infinity: the distances of smaller sets of the generated recordings, against the same reference.
+    """Compute FAD-infinity: the distances of smaller sets of the generated recordings, against the same reference.
 
     Raises:
         InvalidInput: fewer than ten recordings.

@@ -56,7 +56,7 @@ class Soundness:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What is wrong, in a few words each; nothing of a sound one."""
+        """Return what is wrong, in a few words each; nothing of a sound one."""
         upside_down = self.correlation is not None and self.correlation < _UPSIDE_DOWN
         lopsided = self.balance_db is not None and self.balance_db > _LOPSIDED_DB
         found = {

@@ -31,7 +31,7 @@ Coder = Callable[[Audio], Audio]
 
 
 class Labelled(Protocol):
-    """A clip whose instruments are known."""
+    """This protocol describes a clip whose instruments are known."""
 
     @property
     def wav(self) -> Audio:
@@ -39,7 +39,7 @@ class Labelled(Protocol):
 
     @property
     def instruments(self) -> Sequence[str]:
-        """Their names in the corpus."""
+        """Return the instruments' names in the corpus."""
 
 
 def features(wav: Audio) -> Tensor:
@@ -51,12 +51,13 @@ def features(wav: Audio) -> Tensor:
 
 
 def _centred(windows: Tensor) -> Tensor:
-    """[B, bands, frames] without its mean: how loud a window is says nothing."""
+    """Return [B, bands, frames] without its mean: how loud a window is says nothing."""
     return windows - windows.mean((1, 2), keepdim=True)
 
 
 class Classifier(nn.Module):
-    """Four strided convolution blocks; each instrument is heard on average and at its clearest moment."""
+    """This network has four strided convolution blocks; each instrument is heard on average and at its clearest
+    moment."""
 
     thresholds: Tensor
 
@@ -80,7 +81,7 @@ class Classifier(nn.Module):
         return logits
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """log-mel [B, bands, frames] -> mean over half-overlapping windows [B, instruments]"""
+        """Map log-mel [B, bands, frames] to mean over half-overlapping windows [B, instruments]."""
         windows = x.unfold(-1, min(_WINDOW, x.shape[-1]), _WINDOW // 2).movedim(
             2, 1
         )  # [B, windows, bands, frames]
@@ -107,7 +108,8 @@ def _windows(clips: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _augmented(windows: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random equalisation (a smooth curve over bands), a noise floor, and for a third the next clip played along."""
+    """Augment features by random equalisation (a smooth curve over bands), a noise floor, and for a third the next clip
+    played along."""
 
     def random(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
@@ -126,7 +128,8 @@ def _augmented(windows: Tensor, targets: Tensor, generator: torch.Generator) -> 
 def _heard(
     examples: Iterable[Labelled], coder: Coder | None, every: int, names: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
-    """Features [clips, bands, frames] in half precision and labels; each `every`-th clip also through `coder`."""
+    """Return features [clips, bands, frames] in half precision and labels; each `every`-th clip also through
+    `coder`."""
     inputs, targets = [], []
     for index, example in enumerate(examples):
         sounds = [example.wav]
@@ -195,7 +198,7 @@ def _thresholds(probabilities: Tensor, truth: Tensor) -> Tensor:
 def report(
     found: Sequence[set[str]], wanted: Sequence[Sequence[str]], names: Sequence[str] = NAMES
 ) -> dict[str, Any]:
-    """Recall of what was wanted, false alarms per clip, and precision, recall and F1 of every instrument."""
+    """Return recall of what was wanted, false alarms per clip, and precision, recall and F1 of every instrument."""
     per_name = {}
     for name in names:
         hits = sum(name in heard and name in asked for heard, asked in zip(found, wanted, strict=True))

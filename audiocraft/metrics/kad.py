@@ -111,6 +111,6 @@ def _kernel(ours: Embeddings, theirs: Embeddings, width: float) -> Vectors:
 
 
 def _squares(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:
-    """Squared distances [ours, theirs]."""
+    """Return squared distances [ours, theirs]."""
     lengths = np.square(ours).sum(1)[:, None] + np.square(theirs).sum(1)[None, :]
     return np.asarray((lengths - 2 * ours @ theirs.T).clip(0))

@@ -31,7 +31,7 @@ def kl_divergence(pred_probs: Tensor, target_probs: Tensor, epsilon: float = 1e-
 
 
 class KLDivergenceMetric(Metric):
-    """The mean divergence over pairs; a class says which classifier listens (`label_distribution`)."""
+    """This metric is the mean divergence over pairs; a class says which classifier listens (`label_distribution`)."""
 
     backwards: Tensor
 
@@ -71,7 +71,7 @@ class KLDivergenceMetric(Metric):
 
 
 class EmbedderKLDivergenceMetric(KLDivergenceMetric):
-    """The divergence of the instruments and sounds that an embedder of ours hears.
+    """This metric is the divergence of the instruments and sounds that an embedder of ours hears.
 
     Args:
         model: its name or folder.
@@ -89,8 +89,8 @@ class EmbedderKLDivergenceMetric(KLDivergenceMetric):
 
 
 class PasstKLDivergenceMetric(KLDivergenceMetric):
-    """The divergence of the AudioSet classes that PaSST hears (Koutini et al., arXiv 2110.05069), by the package
-    `hear21passt`, which fetches its weights itself.
+    """This metric is the divergence of the AudioSet classes that PaSST hears (Koutini et al., arXiv 2110.05069), by the
+    package `hear21passt`, which fetches its weights itself.
 
     Args:
         pretrained_length: seconds that the model was trained to hear, 10, 20 or 30; None is 10.

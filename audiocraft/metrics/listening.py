@@ -29,7 +29,7 @@ Audio = NDArray[np.float32]
 
 
 class Known(Protocol):
-    """A clip of music whose tempo and key are known."""
+    """This protocol describes a clip of music whose tempo and key are known."""
 
     @property
     def wav(self) -> Audio:
@@ -41,12 +41,12 @@ class Known(Protocol):
 
     @property
     def key(self) -> str:
-        """The key as `parse_key` reads it."""
+        """Return the key as `parse_key` reads it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """The measures in use.
+    """This object holds the measures in use.
 
     Args:
         tempo_method: a name of `tempo.METHODS`.

@@ -33,7 +33,7 @@ class Measured:
 
     @property
     def reach(self) -> float:
-        """How far the interval goes to either side."""
+        """Return how far the interval goes to either side."""
         return (self.high - self.low) / 2
 
 

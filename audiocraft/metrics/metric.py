@@ -17,7 +17,8 @@ from audiocraft.utils import distrib
 
 
 class Metric(nn.Module, ABC):
-    """A sum of values and how many there are; classes with other states override `reset` and `compute`."""
+    """A metric holds a sum of values and how many there are; classes with other states override `reset` and
+    `compute`."""
 
     total: Tensor
     count: Tensor
@@ -57,7 +58,7 @@ class Metric(nn.Module, ABC):
         return self.compute()
 
     def add(self, values: Tensor) -> None:
-        """Values of any shape, each of which counts once."""
+        """Add values of any shape, each of which counts once."""
         self.total += values.double().sum().to(self.total.device)
         self.count += values.numel()
 

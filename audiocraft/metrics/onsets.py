@@ -41,7 +41,7 @@ def find_attacks(wav: Audio) -> NDArray[np.float64]:
 
 
 def _rise(wav: Audio) -> NDArray[np.float64]:
-    """By how much the logarithm of energy is higher behind each millisecond of wav [N] than before it."""
+    """Return by how much the logarithm of energy is higher behind each millisecond of wav [N] than before it."""
     power = np.diff(wav.astype(np.float64), prepend=0.0) ** 2
     width = _SMOOTH * _STEP
     bell = np.hanning(2 * width + 1)

@@ -13,8 +13,8 @@ _RATE = 16000
 
 
 class PesqMetric(Metric):
-    """The mean PESQ, -0.5 to 4.64, of pairs of sounds. Pairs in which the reference has no speech, or one is
-    nothing at all, are left out.
+    """This metric is the mean PESQ, -0.5 to 4.64, of pairs of sounds. Pairs in which the reference has no speech, or
+    one is nothing at all, are left out.
 
     Args:
         sample_rate: of what it is given.
@@ -27,7 +27,7 @@ class PesqMetric(Metric):
         self.left_out = 0
 
     def update(self, preds: Tensor, targets: Tensor) -> None:
-        """preds and targets [B, N] or [B, C, N]; channels are mixed."""
+        """Take preds and targets [B, N] or [B, C, N]; channels are mixed."""
         if preds.shape != targets.shape or preds.dim() not in (2, 3):
             raise InvalidInput(
                 f"both are [B, N] or [B, C, N], got {list(preds.shape)} and {list(targets.shape)}",

@@ -39,8 +39,8 @@ def si_snr(estimate: Tensor, reference: Tensor, sample_rate: int) -> float:
 
 
 class MelDistance(nn.Module):
-    """The mean absolute difference in decibels of log-mel spectra at two resolutions, 40 bands of 512 samples and 80 of
-    2048; magnitudes below 1e-5 count as that."""
+    """This module computes the mean absolute difference in decibels of log-mel spectra at two resolutions, 40 bands of
+    512 samples and 80 of 2048; magnitudes below 1e-5 count as that."""
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()

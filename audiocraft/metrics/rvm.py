@@ -23,8 +23,8 @@ def scale_to_db(scale: Tensor, min_volume: float = -120) -> Tensor:
 
 
 class RelativeVolumeMel(nn.Module):
-    """The volume of the difference of two mel spectrograms (amplitudes) beside that of the ground truth, in decibels:
-    the lower, the closer. Every bin is limited on its own, so that a few bad ones do not decide.
+    """This measure is the volume of the difference of two mel spectrograms (amplitudes) beside that of the ground
+    truth, in decibels: the lower, the closer. Every bin is limited on its own, so that a few bad ones do not decide.
 
     Args:
         sample_rate, n_mels, n_fft, hop_length: of the spectrogram.
@@ -59,7 +59,7 @@ class RelativeVolumeMel(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def forward(self, estimate: Tensor, ground_truth: Tensor) -> dict[str, Tensor]:
-        """estimate and ground_truth [B, C, N] -> {"rvm": [], "rvm_0" ... one per group of bands, low to high: []}"""
+        """estimate and ground_truth [B, C, N] -> {"rvm": [], "rvm_0" ... one per group of bands, low to high: []}."""
         if estimate.shape != ground_truth.shape or estimate.dim() != 3:
             raise InvalidInput(
                 f"both are [B, C, N], got {list(estimate.shape)} and {list(ground_truth.shape)}",
@@ -75,7 +75,7 @@ class RelativeVolumeMel(nn.Module):
         return {"rvm": volume.mean(), **{f"rvm_{place}": group.mean() for place, group in enumerate(groups)}}
 
     def _amplitudes(self, wav: Tensor) -> Tensor:
-        """wav [B, C, N] -> [B x C, bands, frames]; white noise has about the same level as in the wave."""
+        """Map wav [B, C, N] to [B x C, bands, frames]; white noise has about the same level as in the wave."""
         spectrum = torch.stft(
             wav.flatten(0, 1), self.n_fft, self.hop_length, window=self.window, return_complex=True
         )

@@ -19,7 +19,7 @@ _FLOOR = 1e-4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contrast:
-    """One measure at seams and elsewhere.
+    """This record holds one measure at seams and elsewhere.
 
     Args:
         chance_above: that a seam has a higher value than another place: 0.5 means that they cannot be told apart.
@@ -32,7 +32,7 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seams:
-    """Medians over all seams and over all other places.
+    """This record holds medians over all seams and over all other places.
 
     Args:
         flux: mean difference in decibels between the spectra of the 80 ms before and after.

@@ -107,7 +107,7 @@ def onset_envelope(wav: Audio, bands: int = 1) -> NDArray[np.float64]:
 
 
 class _Uniform:
-    """A distribution as librosa asks for it."""
+    """This is a distribution as librosa asks for it."""
 
     def logpdf(self, tempi: NDArray[np.float64]) -> NDArray[Any]:
         return np.where((tempi >= _SLOWEST) & (tempi <= _FASTEST), 0.0, -1e9)

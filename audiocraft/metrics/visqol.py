@@ -56,7 +56,7 @@ class ViSQOL:
 
     @property
     def visqol_model(self) -> str:
-        """The file of the model that scores similarity."""
+        """Return the file of the model that scores similarity."""
         beside = self._sources / "model" / self.model
         return str(beside if beside.exists() else self.model)
 

@@ -16,22 +16,22 @@ def random_message(nbits: int, batch_size: int) -> Tensor | None:
 
 
 def marked_share(decisions: Tensor) -> Tensor:
-    """decisions [B, 2 + nbits, N] -> the mean probability of the mark in each row [B]"""
+    """Map decisions [B, 2 + nbits, N] to the mean probability of the mark in each row [B]."""
     return decisions[:, 1].mean(-1)
 
 
 def compute_FNR(positive: Tensor) -> Tensor:
-    """Return the share of marked rows that are not found: decisions [B, 2 + nbits, N] -> []"""
+    """Return the share of marked rows that are not found: decisions [B, 2 + nbits, N] -> []."""
     return (marked_share(positive) <= 0.5).float().mean()
 
 
 def compute_FPR(negative: Tensor) -> Tensor:
-    """Return the share of clean rows that are taken for marked: decisions [B, 2 + nbits, N] -> []"""
+    """Return the share of clean rows that are taken for marked: decisions [B, 2 + nbits, N] -> []."""
     return (marked_share(negative) > 0.5).float().mean()
 
 
 def compute_accuracy(positive: Tensor, negative: Tensor) -> Tensor:
-    """Return the share of rows that are taken for what they are: decisions [B, 2 + nbits, N] of both -> []"""
+    """Return the share of rows that are taken for what they are: decisions [B, 2 + nbits, N] of both -> []."""
     rows = len(positive) + len(negative)
     wrong = compute_FNR(positive) * len(positive) + compute_FPR(negative) * len(negative)
     return 1 - wrong / max(1, rows)

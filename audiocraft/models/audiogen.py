@@ -22,7 +22,7 @@ _RATE = 16000
 
 
 class AudioGen(TokenModel):
-    """Sounds from text. See `BaseGenModel` for `run`, `stream` and upstream's `generate*`."""
+    """This model makes sounds from text. See `BaseGenModel` for `run`, `stream` and upstream's `generate*`."""
 
     family = "audiogen"
     default_stride = _DEFAULT_STRIDE

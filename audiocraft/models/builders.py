@@ -121,7 +121,7 @@ def build_codec(config: CompressionConfig, *, device: Device = "cpu") -> Compres
 
 
 def build_encodec(config: CompressionConfig, *, device: Device = "cpu") -> EncodecModel:
-    """EnCodec, in chunks where the configuration says so."""
+    """Build an EnCodec, in chunks where the configuration says so."""
     given: dict[str, Any] = dict(
         frame_rate=config.encodec.sample_rate / hop_length(config),
         sample_rate=config.encodec.sample_rate,
@@ -351,7 +351,7 @@ def wrap_codec(codec: CompressionModel, config: InterleaveConfig) -> Compression
 
 
 def get_quantizer(quantizer: str, cfg: Mapping[str, Any], dimension: int) -> BaseQuantizer:
-    """Upstream's name for `build_quantizer`; `cfg` holds the section called `quantizer`."""
+    """Build a quantiser under upstream's name for `build_quantizer`; `cfg` holds the section called `quantizer`."""
     if quantizer == "no_quant":
         return DummyQuantizer()
     if quantizer != "rvq":
@@ -368,14 +368,14 @@ def get_encodec_autoencoder(encoder_name: str, cfg: Mapping[str, Any]) -> tuple[
 
 
 def get_compression_model(cfg: Mapping[str, Any]) -> CompressionModel:
-    """Upstream's name for `build_codec`; settings of other parts of a training run are ignored."""
+    """Build a codec under upstream's name for `build_codec`; settings of other parts of a training run are ignored."""
     tree = _plain(cfg)
     return build_codec(CompressionConfig.select(tree), device=str(tree.get("device") or "cpu"))
 
 
 def get_lm_model(cfg: Mapping[str, Any]) -> LMModel:
-    """Upstream's name for `build_lm`, or what builds the sort that `lm_model` says; settings of other parts of a
-    training run are ignored."""
+    """Build a network under upstream's name for `build_lm`, or for what builds the sort that `lm_model` says; settings
+    of other parts of a training run are ignored."""
     tree = _plain(cfg)
     device = str(tree.get("device") or "cpu")
     family = recognise(
@@ -388,7 +388,7 @@ def get_lm_model(cfg: Mapping[str, Any]) -> LMModel:
 def get_jasco_model(
     cfg: Mapping[str, Any], compression_model: CompressionModel | None = None
 ) -> FlowMatchingModel:
-    """Upstream's name for `build_flow`; settings of other parts of a training run are ignored.
+    """Build a flow under upstream's name for `build_flow`; settings of other parts of a training run are ignored.
 
     Args:
         compression_model: the codec through which it hears drums.
@@ -408,7 +408,7 @@ def hear_drums(model: FlowMatchingModel, codec: LatentCodec) -> None:
 
 
 def get_conditioner_provider(output_dim: int, cfg: Mapping[str, Any]) -> ConditioningProvider:
-    """Upstream's name for `build_provider`; `cfg` holds the section `conditioners`."""
+    """Build a provider under upstream's name for `build_provider`; `cfg` holds the section `conditioners`."""
     tree = _plain(cfg)
     entries = {name: entry for name, entry in (tree.get("conditioners") or {}).items() if name != "args"}
     names = {"ignore": list(entries)}
@@ -431,12 +431,12 @@ def _load_named_codec(name: str) -> CompressionModel:
 
 
 def get_condition_fuser(cfg: Mapping[str, Any]) -> ConditionFuser:
-    """Upstream's name for `build_fuser`; `cfg` holds the section `fuser`."""
+    """Build a fuser under upstream's name for `build_fuser`; `cfg` holds the section `fuser`."""
     return build_fuser(decode(FuserConfig, _section(cfg, "fuser"), where="fuser"))
 
 
 def get_codebooks_pattern_provider(n_q: int, cfg: Mapping[str, Any]) -> CodebooksPatternProvider:
-    """Upstream's name for `build_pattern`; `cfg` is the section itself."""
+    """Build a pattern under upstream's name for `build_pattern`; `cfg` is the section itself."""
     return build_pattern(LMConfig.select({"codebooks_pattern": _plain(cfg)}).codebooks_pattern, n_q=n_q)
 
 
@@ -448,7 +448,7 @@ def get_watermark_model(cfg: Mapping[str, Any]) -> Any:
 def get_wrapped_compression_model(
     compression_model: CompressionModel, cfg: Mapping[str, Any]
 ) -> CompressionModel:
-    """Upstream's name for `wrap_codec`, which also limits the codebooks where `cfg` says so."""
+    """Wrap a codec under upstream's name for `wrap_codec`, which also limits the codebooks where `cfg` says so."""
     tree = _plain(cfg)
     n_q = tree.get("compression_model_n_q")
     if n_q is not None:
@@ -470,7 +470,7 @@ def get_debug_lm_model(device: Device = "cpu") -> LMModel:
 
 
 def _seeded(build: Callable[[], M]) -> M:
-    """`build` with fixed random weights; the global generator is put back as it was."""
+    """Call `build` with fixed random weights; the global generator is put back as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(debug.SEED)
         return build()
@@ -481,7 +481,7 @@ def _section(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _plain(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """`cfg` as nested dicts and lists; objects that only look like mappings are converted here, at once."""
+    """Return `cfg` as nested dicts and lists; objects that only look like mappings are converted here, at once."""
 
     def convert(value: Any) -> Any:
         if isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys")):

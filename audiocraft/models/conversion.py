@@ -98,7 +98,7 @@ def convert(
 
 
 def _trained(checkpoint: Checkpoint, name: str | Path) -> Checkpoint:
-    """With its licence and origin noted, and of its configuration only what shapes the network."""
+    """Return a checkpoint with its licence and origin noted, and of its configuration only what shapes the network."""
     checkpoint = with_shapes(checkpoint)
     licence = licence_of(checkpoint.source, checkpoint.meta, name)
     record = target_of(family_of_checkpoint(checkpoint).config)
@@ -107,7 +107,7 @@ def _trained(checkpoint: Checkpoint, name: str | Path) -> Checkpoint:
 
 
 def _published(codec: Checkpoint, place: str | Path) -> Checkpoint:
-    """`codec`, with the name by which a file that only points to it calls it."""
+    """Return `codec`, with the name by which a file that only points to it calls it."""
     path = Path(place)
     file = path / (kind_called("compression").release_file or "") if path.is_dir() else path
     found = read_path(file, kind="compression") if file.is_file() else None
@@ -117,8 +117,8 @@ def _published(codec: Checkpoint, place: str | Path) -> Checkpoint:
 
 
 def _with_codec(lm: Checkpoint, codec: Checkpoint) -> Checkpoint:
-    """`lm`, which also says how many frames per second its codec has: releases do not, and another codec is known
-    by it."""
+    """Return `lm`, which also says how many frames per second its codec has: releases do not, and another codec is
+    known by it."""
     network = build_codec(CompressionConfig.select(codec.config), device="meta")
     told = {"compression_model_framerate": network.frame_rate}
     if lm.config.get("sample_rate") is None:

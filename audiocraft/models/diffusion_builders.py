@@ -39,7 +39,7 @@ def build_processor(config: ProcessorConfig, sample_rate: int) -> SampleProcesso
 
 
 def _plain(cfg: Any) -> Any:
-    """`cfg` as nested dicts and lists; objects that only look like mappings are converted here, at once."""
+    """Return `cfg` as nested dicts and lists; objects that only look like mappings are converted here, at once."""
     if hasattr(cfg, "items"):
         return {str(key): _plain(value) for key, value in cfg.items()}
     if isinstance(cfg, str | int | float) or cfg is None:

@@ -18,7 +18,7 @@ from audiocraft.models.multibanddiffusion import MultiBandDiffusion, decoded
 
 
 class DiffusionDecoder(nn.Module):
-    """Codes [B, K, T] -> audio [B, C, N] by diffusion; equal codes give equal audio.
+    """This decoder turns codes [B, K, T] into audio [B, C, N] by diffusion; equal codes give equal audio.
 
     Args:
         channels: 2 for codes of stereo, [B, 2 K, T], the codebooks of left and right in turn.
@@ -39,7 +39,7 @@ class DiffusionDecoder(nn.Module):
 
     @property
     def frame_rate(self) -> float:
-        """How many frames one second of audio has."""
+        """Return how many frames one second of audio has."""
         return self.codec.frame_rate
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class DiffusionDecoder(nn.Module):
         return DiffusionStream(self, batch_size)
 
     def in_place_of(self, own: AudioDecoder) -> DiffusionDecoder:
-        """This decoder for codes that the decoder `own` would take.
+        """Return this decoder for codes that the decoder `own` would take.
 
         Raises:
             InvalidInput: they are codes of another codec.
@@ -75,7 +75,7 @@ class DiffusionDecoder(nn.Module):
 
     @torch.inference_mode()
     def window(self, codes: Tensor, start: int) -> Tensor:
-        """The codes [B, K, t] of a window that begins at frame `start` -> its audio [B, C, t * hop]."""
+        """Map the codes [B, K, t] of a window that begins at frame `start` to its audio [B, C, t * hop]."""
         rows, channels = self._mbd.as_mono(codes)
         if channels != self.channels:
             raise InvalidInput(
@@ -92,7 +92,8 @@ class DiffusionDecoder(nn.Module):
 
 
 class DiffusionStream:
-    """The DecoderStream of a diffusion decoder: a window's audio comes when the frames behind it are there."""
+    """This object is the DecoderStream of a diffusion decoder: a window's audio comes when the frames behind it are
+    there."""
 
     def __init__(self, decoder: DiffusionDecoder, batch_size: int) -> None:
         self._decoder, self._batch_size = decoder, batch_size
@@ -101,7 +102,7 @@ class DiffusionStream:
 
     @property
     def delay_frames(self) -> int:
-        """Frames that must follow a frame before all its samples are out."""
+        """Return the number of frames that must follow a frame before all its samples are out."""
         return self._stream.delay_frames
 
     def push(self, codes: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class WindowGrid:
 
     @classmethod
     def of(cls, frame_rate: float, *, hop: float, stride: int) -> WindowGrid:
-        """WindowGrid of some seconds that begin where the strides of a network do.
+        """Return a WindowGrid of some seconds that begin where the strides of a network do.
 
         Args:
             stride: samples of the network's innermost frame.
@@ -68,7 +68,7 @@ class WindowStream:
 
     @property
     def delay_frames(self) -> int:
-        """Frames that must follow a frame before all its samples are out."""
+        """Return the number of frames that must follow a frame before all its samples are out."""
         return self._windows.stride + self._windows.context + self._windows.fade
 
     def push(self, frames: Tensor) -> list[Tensor]:

@@ -41,7 +41,7 @@ def network_of(checkpoint: Checkpoint, config: Any = None) -> nn.Module:
 
 
 def filled(model: M, checkpoint: Checkpoint) -> M:
-    """`model`, built without memory, takes over the tensors of `checkpoint`; every name and shape must match."""
+    """Let `model`, built without memory, take over the tensors of `checkpoint`; every name and shape must match."""
     checkpoint = _shaped(model, checkpoint)
     tensors = checkpoint.tensors
     _check_names(model.state_dict(), tensors, checkpoint)

@@ -50,14 +50,14 @@ _WIDER = 4
 
 @dataclass
 class FMOutput:
-    """Latents [B, T, D], and which of their frames are real, [B, T]."""
+    """This record holds latents [B, T, D], and which of their frames are real, [B, T]."""
 
     latents: Tensor
     mask: Tensor
 
 
 class CFGTerm(ABC):
-    """One branch of guidance: it holds the conditions of each row, and how much they weigh."""
+    """A term is one branch of guidance: it holds the conditions of each row, and how much they weigh."""
 
     def __init__(self, conditions: Sequence[ConditioningAttributes], weight: float) -> None:
         self.conditions = list(conditions)
@@ -112,7 +112,7 @@ class TextCFGTerm(CFGTerm):
 
 
 class TimeEmbedding(nn.Module):
-    """Layers that turn times [B] into vectors [B, 4 x dim]: waves of dim / 2 periods, through two linear layers."""
+    """These layers turn times [B] into vectors [B, 4 x dim]: waves of dim / 2 periods, through two linear layers."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -133,9 +133,9 @@ class TimeEmbedding(nn.Module):
 
 
 class FlowMatchingModel(StreamingModule):
-    """A transformer over the frames of a codec's latents, which looks both ways. Chords, drums and melody enter beside
-    the latent of their frame, text by cross-attention, to whose source the time is added. A plan of the piece, which
-    none of the original's models takes, is added frame by frame to what the latents become.
+    """This network is a transformer over the frames of a codec's latents, which looks both ways. Chords, drums and
+    melody enter beside the latent of their frame, text by cross-attention, to whose source the time is added. A plan of
+    the piece, which none of the original's models takes, is added frame by frame to what the latents become.
 
     Args:
         condition_provider: embeds what rows are conditioned on.
@@ -223,7 +223,7 @@ class FlowMatchingModel(StreamingModule):
 
     @property
     def shares_passes(self) -> bool:
-        """Whether strands in one pass become, to the last bit, what they become alone."""
+        """Return whether strands in one pass become, to the last bit, what they become alone."""
         return is_batch_invariant(self.transformer)
 
     def velocities(self, strands: Sequence[tuple[Tensor, Tensor, FlowConditions]]) -> list[Tensor]:
@@ -234,7 +234,7 @@ class FlowMatchingModel(StreamingModule):
         ]
 
     def _input(self, latents: Tensor, time: Tensor, conditions: FlowConditions) -> Strand:
-        """Latents with what they are told, as the transformer takes them."""
+        """Return latents with what they are told, as the transformer takes them."""
         told = [] if conditions.frames is None else [conditions.frames.to(latents.dtype)]
         when = self.temb_proj(self.temb(time)).unsqueeze(1)
         x = self.emb(torch.cat([latents, *told], dim=-1))
@@ -356,7 +356,7 @@ class FlowMatchingModel(StreamingModule):
         return embedded
 
     def _placed(self, embedded: ConditionTensors, rows: int, frames: int) -> FlowConditions:
-        """Embedded conditions where they enter, for `frames` frames."""
+        """Return embedded conditions where they enter, for `frames` frames."""
         beside = []
         for name, width in self._beside.items():
             if name in embedded:

@@ -45,7 +45,7 @@ _LAST_S, _BEAT_S = 2.0, 0.5  # of pieces that no plan was made for
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedRequest:
-    """A request that has been checked and can start.
+    """This record holds a request that has been checked and can start.
 
     Args:
         task: what the model's own generation needs to know.
@@ -67,7 +67,7 @@ class PreparedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a request takes while it runs, known before anything is allocated.
+    """This record says what a request takes while it runs, known before anything is allocated.
 
     Args:
         rows: of the batches of the network.
@@ -79,7 +79,7 @@ class Estimate:
 
 
 class GeneratorModel(ABC):
-    """A model that makes audio of what a request says."""
+    """This model makes audio of what a request says."""
 
     name: str
     """For messages and records."""
@@ -112,7 +112,7 @@ class GeneratorModel(ABC):
     @property
     @abstractmethod
     def decoder(self) -> AudioDecoder:
-        """What turns frames into audio, unless a request brings another one."""
+        """Return what turns frames into audio, unless a request brings another one."""
 
     @abstractmethod
     def modules(self) -> tuple[nn.Module, ...]:
@@ -120,7 +120,7 @@ class GeneratorModel(ABC):
 
     @abstractmethod
     def prepare(self, request: GenerationRequest, *, decoder: AudioDecoder | None = None) -> PreparedRequest:
-        """Everything about a request that can be wrong is found here, before the first step.
+        """Check a request: everything about it that can be wrong is found here, before the first step.
 
         Args:
             decoder: turns frames into audio in place of the model's own.
@@ -140,32 +140,32 @@ class GeneratorModel(ABC):
 
     @property
     def takes_plans(self) -> bool:
-        """Whether the model is told tempo, bars and chords."""
+        """Return whether the model is told tempo, bars and chords."""
         return False
 
     @property
     def fills_in(self) -> bool:
-        """Whether the model fills in what is masked, as `request.masked` says."""
+        """Return whether the model fills in what is masked, as `request.masked` says."""
         return False
 
     @property
     def follows_flow(self) -> bool:
-        """Whether the model is a flow, which is followed as `request.flow` says."""
+        """Return whether the model is a flow, which is followed as `request.flow` says."""
         return False
 
     @property
     def makes_music(self) -> bool:
-        """Whether all that it makes is music, in which one tone does not drown all others for long."""
+        """Return whether all that it makes is music, in which one tone does not drown all others for long."""
         return False
 
     @property
     def takes(self) -> frozenset[str]:
-        """What the model can be given beside text: continuation, melody, style, plan and so on."""
+        """Return what the model can be given beside text: continuation, melody, style, plan and so on."""
         return frozenset({"plan"}) if self.takes_plans else frozenset()
 
     @property
     def precision(self) -> str:
-        """What its matrices are kept in, as `get_pretrained` takes it."""
+        """Return what its matrices are kept in, as `get_pretrained` takes it."""
         return "fp32"
 
     # ------------------------------------------------------------------ what every family gets
@@ -334,7 +334,7 @@ class GeneratorModel(ABC):
         return None if request.decoder is None else load_decoder(request.decoder, device=self.device)
 
     def _audio_of(self, prepared: PreparedRequest, frames: Tensor) -> Tensor:
-        """All frames [B, ..., T] of `prepared` -> its audio [B, C, N]."""
+        """Return the audio [B, C, N] of all frames [B, ..., T] of `prepared`."""
         if prepared.decode_whole and not prepared.processors:
             with fitting_codes():
                 return decode_rows(prepared.decoder, frames)[..., : prepared.num_samples].clone()

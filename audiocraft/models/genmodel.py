@@ -36,7 +36,7 @@ Generated = Tensor | tuple[Tensor, Tensor]
 
 
 class BaseGenModel(GeneratorModel):
-    """A network over the codes or latents of a codec, with the calls that users of the original know.
+    """This model is a network over the codes or latents of a codec, with the calls that users of the original know.
 
     `duration`, `extend_stride`, `generation_params` and `style` are what the original's `generate*` read, and may be
     set one by one as well; `run` reads none of them.
@@ -87,13 +87,13 @@ class BaseGenModel(GeneratorModel):
 
     @property
     def cfg(self) -> ConfigTree | None:
-        """The configuration that came with the weights; None for a network that was built without any."""
+        """Return the configuration that came with the weights; None for a network that was built without any."""
         cfg: ConfigTree | None = getattr(self.lm, "cfg", None)
         return cfg
 
     @property
     def autocast(self) -> TorchAutocast:
-        """What the network computes in, as a context for calls of `lm` itself; `generate*` enter it anyway."""
+        """Return what the network computes in, as a context for calls of `lm` itself; `generate*` enter it anyway."""
         dtype = getattr(self.lm, "half_dtype", None)
         enabled = self.device.type == "cuda" and dtype is not None
         return TorchAutocast(enabled, device_type=self.device.type, dtype=dtype)

@@ -167,7 +167,7 @@ class JASCO(BaseGenModel):
 
     @property
     def takes_plans(self) -> bool:
-        """Whether the model is told tempo, bars and key too, frame by frame. The original's are not."""
+        """Return whether the model is told tempo, bars and key too, frame by frame. The original's are not."""
         return PLAN in self.lm.condition_provider.conditioners
 
     def guidance_of(self, request: GenerationRequest) -> FlowGuidance:
@@ -329,7 +329,7 @@ class JASCO(BaseGenModel):
         return self._made(request, progress, return_tokens)
 
     def _made(self, request: GenerationRequest, progress: bool, return_latents: bool) -> Generated:
-        """Where the caller seeded torch, the noise is what the original would have drawn."""
+        """Make the audio; where the caller seeded torch, the noise is what the original would have drawn."""
         check_memory(self, request)
         noise = None
         if was_seeded():

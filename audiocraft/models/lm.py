@@ -49,14 +49,16 @@ __all__ = [
 
 @dataclass
 class LMOutput:
-    """A training pass: logits [B, K, T, V], NaN where mask [B, K, T] is False (no step predicts it)."""
+    """This record holds a training pass: logits [B, K, T, V], NaN where mask [B, K, T] is False (no step predicts
+    it)."""
 
     logits: Tensor
     mask: Tensor
 
 
 class LMModel(StreamingModule):
-    """A transformer that predicts the codes of each step of a codebook pattern from those of the steps before.
+    """This network is a transformer that predicts the codes of each step of a codebook pattern from those of the steps
+    before.
 
     Args:
         pattern_provider: the order in which codes are read and written.
@@ -147,7 +149,7 @@ class LMModel(StreamingModule):
 
     @property
     def fewest_rows(self) -> int:
-        """How many rows there must be at least: with fewer, what becomes of one would depend, in the
+        """Return how many rows there must be at least: with fewer, what becomes of one would depend, in the
         last bits, on how many there are."""
         if self._device.type != "cpu" or self.transformer.runs_natively:
             return 1
@@ -308,7 +310,7 @@ class LMModel(StreamingModule):
         return prompt.to(self._device)
 
     def _logits(self, codes: Tensor, fused: Fused, state: LMState | None) -> Tensor:
-        """codes [B, K, S] -> logits [B, S, K, V], the order in which one product makes all heads."""
+        """Map codes [B, K, S] to logits [B, S, K, V], the order in which one product makes all heads."""
         batch, codebooks, steps = codes.shape
         if codebooks != self.n_q:
             raise InvalidInput(f"the model has {self.n_q} codebooks, the codes {codebooks}", field="codes")
@@ -338,7 +340,7 @@ class LMModel(StreamingModule):
         return [head for head in self.linears if isinstance(head, nn.Linear)]
 
     def _heads(self, x: Tensor, steps: bool) -> Tensor:
-        """[B, S, D] -> [B, S, K, V]; `steps` of a generation, or a whole sequence."""
+        """Map [B, S, D] to [B, S, K, V]; `steps` of a generation, or a whole sequence."""
         if any(type(head) is not nn.Linear or is_watched(head) for head in self.linears):
             return torch.stack([head(x) for head in self.linears], dim=2)
         if steps:  # copying all heads into one costs more than it saves

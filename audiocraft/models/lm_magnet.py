@@ -34,7 +34,8 @@ _DECODING: Mapping[str, Any] = {
 
 
 class MagnetLMModel(LMModel):
-    """A transformer that sees a whole piece at once, some of whose codes are masked by the special token.
+    """This network is a transformer that sees a whole piece at once, some of whose codes are masked by the special
+    token.
 
     Stage k is about codebook k: those before it are known, those behind it masked. The first codebook is filled in by
     the whole piece, the others by what is near (paper, section 3.2).
@@ -89,7 +90,7 @@ class MagnetLMModel(LMModel):
 
     @property
     def shares_passes(self) -> bool:
-        """Whether strands in one pass become, to the last bit, what they become alone."""
+        """Return whether strands in one pass become, to the last bit, what they become alone."""
         return is_batch_invariant(self.transformer, self.linears)
 
     def strands_logits(self, strands: Sequence[tuple[Tensor, Fused, int]]) -> list[Tensor]:
@@ -227,14 +228,14 @@ class MagnetLMModel(LMModel):
         return 0  # a step is about its own frame
 
     def _seen(self, codes: Tensor, fused: Fused, stage: int) -> Tensor:
-        """codes [B, K, T] -> what the heads are given, [B, T, D]."""
+        """Map codes [B, K, T] to what the heads are given, [B, T, D]."""
         strand = self._input(codes, fused, stage)
         seen = self.transformer(strand.x, src_mask=strand.hidden, cross_attention_src=strand.source)
         x = seen[:, -codes.shape[-1] :]
         return x if self.out_norm is None else self.out_norm(x)
 
     def _input(self, codes: Tensor, fused: Fused, stage: int) -> Strand:
-        """codes [B, K, T] with what they are told, as the transformer takes them."""
+        """Return codes [B, K, T] with what they are told, as the transformer takes them."""
         batch, codebooks, frames = codes.shape
         if codebooks != self.n_q:
             raise InvalidInput(f"the model has {self.n_q} codebooks, the codes {codebooks}", field="codes")
@@ -248,7 +249,7 @@ class MagnetLMModel(LMModel):
         return Strand(x, hidden, source, near=(self.subcodes_context, prepended))
 
     def _hidden(self, frames: int, device: torch.device, prepended: int = 0) -> Tensor:
-        """bool [S, S], True where a step does not see another one; what is prepended is seen by all."""
+        """Return a bool [S, S], True where a step does not see another one; what is prepended is seen by all."""
         place = torch.arange(frames, device=device)
         hidden = (place[:, None] - place).abs() > self.subcodes_context
         hidden[:, :prepended] = hidden[:prepended] = False

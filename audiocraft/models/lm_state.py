@@ -15,7 +15,7 @@ from audiocraft.modules.ragged import AnyState, RaggedState, first_rows
 
 @dataclass(slots=True)
 class LMState:
-    """What one request, or a batch of them, has in a language model.
+    """This record holds what one request, or a batch of them, has in a language model.
 
     Args:
         transformer: caches and positions, prepended steps included.
@@ -36,12 +36,12 @@ class LMState:
 
     @property
     def position(self) -> Tensor:
-        """[B], the step of the codes that comes next in each row."""
+        """Return, as [B], the step of the codes that comes next in each row."""
         return self.transformer.position - self.prepended
 
     @property
     def nbytes(self) -> int:
-        """The bytes of what is cached of the past, and of what there is room for."""
+        """Return the bytes of what is cached of the past, and of what there is room for."""
         assert isinstance(self.transformer, TransformerState)
         caches = [layer.past for layer in self.transformer.layers]
         return sum(cache.keys.nbytes + cache.values.nbytes for cache in caches)

@@ -48,8 +48,9 @@ _ACTIVATIONS = 24  # vectors of a frame's width that a pass has at once, beside 
 
 
 class MAGNeT(TokenModel):
-    """Music and sounds from text, all frames at once; any region of audio can be kept. See `BaseGenModel` for `run`,
-    `stream` and the original's `generate*`, of which `generate` makes whole spans: 9.96 of 10 seconds.
+    """This model makes music and sounds from text, all frames at once; any region of audio can be kept. See
+    `BaseGenModel` for `run`, `stream` and the original's `generate*`, of which `generate` makes whole spans: 9.96 of 10
+    seconds.
 
     Args:
         kwargs: those of `BaseGenModel`.
@@ -271,7 +272,7 @@ class MAGNeT(TokenModel):
 
     @torch.inference_mode()
     def _put_kept(self, codes: Tensor, request: GenerationRequest) -> None:
-        """The codes of every frame that a kept region reaches into."""
+        """Put in the codes of every frame that a kept region reaches into."""
         if request.audio is None or request.audio_sample_rate is None:
             return
         audio = convert_audio(

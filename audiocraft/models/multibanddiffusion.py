@@ -39,7 +39,7 @@ _OF_24KHZ = {1.5: 2, 3.0: 4, 6.0: 8}
 
 
 class Band(nn.Module):
-    """One network, and what is done to audio before and after it."""
+    """This module holds one network, and what is done to audio before and after it."""
 
     def __init__(self, config: BandConfig, *, channels: int, sample_rate: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Band(nn.Module):
 
 
 class Bands(nn.Module):
-    """The networks of a diffusion decoder, as files hold them."""
+    """This module holds the networks of a diffusion decoder, as files hold them."""
 
     def __init__(self, config: MultiBandConfig) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class DiffusionProcess:
 
 
 class MultiBandDiffusion:
-    """A decoder that makes audio from codes by diffusion, band by band.
+    """This decoder makes audio from codes by diffusion, band by band.
 
     Args:
         DPs: one for each band.
@@ -290,12 +290,12 @@ class MultiBandDiffusion:
 
     @property
     def hop(self) -> float:
-        """How many samples a frame has."""
+        """Return how many samples a frame has."""
         return self.sample_rate / self.codec_model.frame_rate
 
     @property
     def windows(self) -> WindowGrid:
-        """How long audio is cut into pieces, the same wherever and however it is decoded."""
+        """Return how long audio is cut into pieces, the same wherever and however it is decoded."""
         strides = max(process.model.stride for process in self.DPs)
         return WindowGrid.of(self.codec_model.frame_rate, hop=self.hop, stride=strides)
 

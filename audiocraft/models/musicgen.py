@@ -24,8 +24,8 @@ MelodyType = Tensor | MelodyList
 
 
 class MusicGen(TokenModel):
-    """Music from text, and with models that listen, from a melody or a style. See `BaseGenModel` for `run` and
-    `stream`."""
+    """This model makes music from text, and where it listens, from a melody or a style. See `BaseGenModel` for `run`
+    and `stream`."""
 
     family = "musicgen"
     default_stride = DEFAULT_STRIDE

@@ -101,7 +101,7 @@ def export_codec(name: str | Path, folder: Path) -> Path:
 
 
 class _Encoding(nn.Module):
-    """Network and quantiser, audio to codes."""
+    """This graph has the network and the quantiser, audio to codes."""
 
     def __init__(self, network: nn.Module, quantizer: ResidualVectorQuantizer) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _Encoding(nn.Module):
 
 
 class _Decoding(nn.Module):
-    """Quantiser and network, codes to audio."""
+    """This graph has the quantiser and the network, codes to audio."""
 
     def __init__(self, network: nn.Module, quantizer: ResidualVectorQuantizer) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class _Decoding(nn.Module):
 
 
 class _SteppedDecoding(_Decoding):
-    """The same with a state that comes and goes."""
+    """This graph does the same with a state that comes and goes."""
 
     def __init__(self, network: PortableDecoder, quantizer: ResidualVectorQuantizer) -> None:
         super().__init__(network, quantizer)
@@ -152,7 +152,7 @@ class _SteppedDecoding(_Decoding):
 
 
 class _FromTheStart(nn.Module):
-    """The bundled decoder over a whole piece."""
+    """This graph has the bundled decoder over a whole piece."""
 
     def __init__(self, decoder: PortableDecoder) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ def _write(
 
 
 def _scalars(**values: float | list[int]) -> dict[str, Any]:
-    """Constants of a graph by name."""
+    """Return constants of a graph by name."""
     return {
         name: torch.tensor(
             value, dtype=torch.double if isinstance(value, float) else torch.long, device="cpu"

@@ -52,7 +52,7 @@ _WORKING_SPACE = 64 * 2**20  # activations of a part of a prefill, and of a piec
 
 
 class TokenModel(BaseGenModel):
-    """A language model over the codes of a codec, as the engine and the facades run it."""
+    """This model is a language model over the codes of a codec, as the engine and the facades run it."""
 
     lm: LMModel
     takes_adapters: ClassVar[bool] = True
@@ -92,12 +92,12 @@ class TokenModel(BaseGenModel):
 
     @property
     def takes_plans(self) -> bool:
-        """Whether the model is told tempo, bars and chords frame by frame."""
+        """Return whether the model is told tempo, bars and chords frame by frame."""
         return PLAN in self.lm.condition_provider.conditioners
 
     @property
     def sound_kinds(self) -> SoundKinds | None:
-        """The kinds of sound that the model is told frame by frame; None where it is told none."""
+        """Return the kinds of sound that the model is told frame by frame; None where it is told none."""
         conditioners = self.lm.condition_provider.conditioners
         scene = conditioners[SCENE] if SCENE in conditioners else None
         if not isinstance(scene, SceneConditioner):

@@ -24,7 +24,7 @@ __all__ = ["BLSTM", "DecoderLayer", "DiffusionUnet", "EncoderLayer", "Output", "
 
 @dataclass
 class Output:
-    """What the network finds: `sample` is the noise, [B, C, N]."""
+    """This record holds what the network finds: `sample` is the noise, [B, C, N]."""
 
     sample: Tensor
 
@@ -38,8 +38,8 @@ def get_model(cfg: Any, channels: int, side: int, num_steps: int) -> DiffusionUn
 
 
 class DiffusionUnet(nn.Module):
-    """The network that finds the noise in audio [B, C, N] of a step of diffusion, with the frames that a codec made of
-    the clean audio as a guide. Settings that exclude each other raise InvalidInput.
+    """This network finds the noise in audio [B, C, N] of a step of diffusion, with the frames that a codec made of the
+    clean audio as a guide. Settings that exclude each other raise InvalidInput.
 
     Args:
         chin: channels.

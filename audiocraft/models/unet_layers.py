@@ -26,7 +26,8 @@ def _norm(channels: int, groups: int, over_time: bool) -> nn.GroupNorm:
 
 
 class ResBlock(nn.Module):
-    """Two convolutions, each after a norm, whose result is added to their input: x [B, D, T] -> [B, D, T].
+    """This block has two convolutions, each after a norm, whose result is added to their input: x [B, D, T] -> [B, D,
+    T].
 
     Args:
         channels: the width D, which `norm_groups` must divide.
@@ -61,7 +62,7 @@ class ResBlock(nn.Module):
 
 
 def _res_blocks(count: int, channels: int, groups: int, dropout: float, over_time: bool) -> nn.Sequential:
-    """`count` residual blocks one after the other, each of which reaches twice as far as the one before."""
+    """Return `count` residual blocks one after the other, each of which reaches twice as far as the one before."""
     return nn.Sequential(
         *(
             ResBlock(channels, norm_groups=groups, dilation=2**depth, dropout=dropout, over_time=over_time)
@@ -132,7 +133,8 @@ class DecoderLayer(nn.Module):
 
 
 class BLSTM(nn.Module):
-    """Recurrent layers that run both ways in time, whose result is added to their input: x [B, D, T] -> [B, D, T]."""
+    """These recurrent layers run both ways in time, and their result is added to their input: x [B, D, T] -> [B, D,
+    T]."""
 
     def __init__(self, dim: int, layers: int = 2) -> None:
         super().__init__()
@@ -145,8 +147,8 @@ class BLSTM(nn.Module):
 
 
 class ConvBottleneck(nn.Module):
-    """Residual blocks whose reach doubles from one to the next, and their result added to their input:
-    x [B, D, T] -> [B, D, T]. What comes of a frame depends on frames nearby only."""
+    """This module has residual blocks whose reach doubles from one to the next, and adds their result to their input: x
+    [B, D, T] -> [B, D, T]. What comes of a frame depends on frames nearby only."""
 
     def __init__(self, channels: int, blocks: int, norm_groups: int, dropout: float) -> None:
         super().__init__()

@@ -31,11 +31,11 @@ TrainedDetector = SEANetMarkDetector | ModulationDetector
 
 
 class WMModel(ABC, nn.Module):
-    """A watermark: a mark that is added to audio, and what finds it again."""
+    """This model has a watermark: a mark that is added to audio, and what finds it again."""
 
     @abstractmethod
     def get_watermark(self, x: Tensor, message: Tensor | None = None, sample_rate: int = 16_000) -> Tensor:
-        """x [B, C, N] -> the mark [B, C, N] that is to be added to it."""
+        """Map x [B, C, N] to the mark [B, C, N] that is to be added to it."""
 
     @abstractmethod
     def detect_watermark(self, x: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class WMModel(ABC, nn.Module):
 
 
 class AudioSeal(WMModel):
-    """Generator and detector that were trained together.
+    """This model has a generator and a detector that were trained together.
 
     Args:
         nbits: length of the message that a mark carries; 0 for none.
@@ -57,7 +57,7 @@ class AudioSeal(WMModel):
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second of the audio that the networks hear."""
+        """Return the samples per second of the audio that the networks hear."""
         rate: int = self.generator.sample_rate  # type: ignore[assignment]
         return rate
 
@@ -111,7 +111,7 @@ class AudioSeal(WMModel):
     def load_detector(
         name: str | Path = "audioseal_detector_16bits", nbits: int | None = None
     ) -> WatermarkDetector:
-        """Only the half that listens, with the calls of the package `audioseal`; see `load_generator`."""
+        """Load only the half that listens, with the calls of the package `audioseal`; see `load_generator`."""
         return WatermarkDetector(_half(name, "detector", nbits))  # type: ignore[arg-type]
 
 
@@ -131,7 +131,7 @@ def build_watermark(config: WatermarkConfig, *, device: torch.device | str = "cp
 
 
 class WatermarkGenerator(nn.Module):
-    """The half that marks, as a module with the calls of the package `audioseal`."""
+    """This module is the half that marks, with the calls of the package `audioseal`."""
 
     def __init__(self, network: Generator) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class WatermarkGenerator(nn.Module):
     def get_watermark(
         self, x: Tensor, sample_rate: int | None = None, message: Tensor | None = None
     ) -> Tensor:
-        """x [B, C, N] -> its mark [B, C, N]; see `AudioSeal.get_watermark`."""
+        """Map x [B, C, N] to its mark [B, C, N]; see `AudioSeal.get_watermark`."""
         return mark_of(self.network, x, message, self.sample_rate if sample_rate is None else sample_rate)
 
     def forward(
@@ -152,7 +152,7 @@ class WatermarkGenerator(nn.Module):
 
 
 class WatermarkDetector(nn.Module):
-    """The half that listens, as a module with the calls of the package `audioseal`."""
+    """This module is the half that listens, with the calls of the package `audioseal`."""
 
     def __init__(self, network: TrainedDetector) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class WatermarkDetector(nn.Module):
         message_threshold: float = 0.5,
         detection_threshold: float = 0.5,
     ) -> tuple[float, Tensor]:
-        """x [B, C, N] -> the share of its samples that are marked, and the message [B, nbits] of 0 and 1.
+        """Map x [B, C, N] to the share of its samples that are marked, and to the message [B, nbits] of 0 and 1.
 
         Args:
             message_threshold: of the probability of a bit, from which on it counts as set.

@@ -29,21 +29,21 @@ class CustomGLU(nn.Module):
 
 
 class SwiGLU(CustomGLU):
-    """A gated linear unit whose gate is SiLU."""
+    """This layer is a gated linear unit whose gate is SiLU."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(nn.SiLU(), dim)
 
 
 class GeGLU(CustomGLU):
-    """A gated linear unit whose gate is GELU."""
+    """This layer is a gated linear unit whose gate is GELU."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(nn.GELU(), dim)
 
 
 class ReGLU(CustomGLU):
-    """A gated linear unit whose gate is ReLU."""
+    """This layer is a gated linear unit whose gate is ReLU."""
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(nn.ReLU(), dim)

@@ -28,7 +28,8 @@ SCALE_BYTES = 4
 
 @dataclass(slots=True)
 class KVCache:
-    """The keys and values of one layer, [B, H, S_max, D / H], which are allocated once and written in place.
+    """This record holds the keys and values of one layer, [B, H, S_max, D / H], which are allocated once and written in
+    place.
 
     In 8 bits each vector has a scale of its own, so that the largest of its numbers is 127: int8, D / H + 4 of them.
     """
@@ -84,8 +85,8 @@ def from_8_bits(packed: Tensor) -> Tensor:
 
 @dataclass(slots=True)
 class LayerState:
-    """What one layer remembers of a request: its past, and the keys and values of the cross-attention source, which
-    are projected once."""
+    """This record holds what one layer remembers of a request: its past, and the keys and values of the cross-attention
+    source, which are projected once."""
 
     past: KVCache
     source: tuple[Tensor, Tensor] | None = None
@@ -93,7 +94,7 @@ class LayerState:
 
 @dataclass(slots=True)
 class StepContext:
-    """What all layers of one pass share: where its steps are and what they may see.
+    """This record says what all layers of one pass share: where its steps are and what they may see.
 
     Args:
         positions: [B, S]; None without a cache, where step s is at position s.
@@ -115,7 +116,8 @@ class StepContext:
 
 @dataclass(frozen=True, slots=True)
 class KVTable:
-    """The addresses of one request's caches, [layers, fields of a view], and the tensors that they were read from."""
+    """This record holds the addresses of one request's caches, [layers, fields of a view], and the tensors that they
+    were read from."""
 
     past: Tensor
     source: Tensor | None
@@ -123,7 +125,8 @@ class KVTable:
 
 
 class CompiledSteps(Protocol):
-    """A transformer in the kernels, as `modules.compiled.transformer` makes it for a request."""
+    """This protocol describes a transformer in the kernels, as `modules.compiled.transformer` makes it for a
+    request."""
 
     def takes(self, state: TransformerState) -> bool:
         """Return whether the kernels have all that a step of this request needs."""
@@ -134,7 +137,8 @@ class CompiledSteps(Protocol):
 
 @dataclass(slots=True)
 class TransformerState:
-    """What one request has in a transformer. The caller owns it; each pass appends its steps in place.
+    """This record holds what one request has in a transformer. The caller owns it; each pass appends its steps in
+    place.
 
     Args:
         layers: one each.
@@ -181,8 +185,8 @@ def causal_mask(positions: Tensor, kv_length: int, past_context: int | None = No
 
 
 def mask_from_torch(mask: Tensor, batch: int) -> Tensor:
-    """A mask in torch's convention, bool (True is hidden) or additive, [S, L], [B, S, L], [B x H, S, L] or
-    [B, H, S, L] -> bool (True is visible) or additive, broadcastable to [B, H, S, L]."""
+    """Map a mask in torch's convention, bool (True is hidden) or additive, [S, L], [B, S, L], [B x H, S, L] or [B, H,
+    S, L], to bool (True is visible) or additive, broadcastable to [B, H, S, L]."""
     if mask.dim() == 3:
         mask = mask.unsqueeze(1) if mask.shape[0] in (1, batch) else mask.unflatten(0, (batch, -1))
     elif mask.dim() not in (2, 4):

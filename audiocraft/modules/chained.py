@@ -25,7 +25,7 @@ LayerHandlers = Mapping[type[nn.Module], Callable[[Chain, Any], None]]
 
 @dataclass(slots=True)
 class StreamBuffer:
-    """What a chain keeps of its input from one piece to the next.
+    """This record holds what a chain keeps of its input from one piece to the next.
 
     Args:
         rows: [B, n, D], those on which later output depends.
@@ -40,7 +40,7 @@ class StreamBuffer:
 
 @dataclass(slots=True)
 class LayersState:
-    """What layers in a row remember from one piece to the next.
+    """This record holds what layers in a row remember from one piece to the next.
 
     Args:
         layers: one entry each, None where a layer has nothing to remember; for torch.
@@ -54,7 +54,7 @@ class LayersState:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The layers between two LSTMs, as the kernels and torch run them."""
+    """This record holds the layers between two LSTMs, as the kernels and torch run them."""
 
     chain: Chain
     layers: list[nn.Module]

@@ -46,7 +46,7 @@ class _Window(nn.Module):
 
 
 class ChromaExtractor(nn.Module):
-    """A layer that turns waveforms into chroma, in float32 whatever the precision around it.
+    """This layer turns waveforms into chroma, in float32 whatever the precision around it.
 
     Args:
         n_chroma: classes per octave.

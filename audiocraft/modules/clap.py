@@ -23,7 +23,7 @@ _COLLAPSED = 0.99
 
 
 class Clap:
-    """A pretrained CLAP, which puts sounds and sentences into one space.
+    """This object holds a pretrained CLAP, which puts sounds and sentences into one space.
 
     Args:
         checkpoint: a folder or an id on the hub, such as "laion/larger_clap_music".
@@ -62,7 +62,7 @@ class Clap:
 
     @property
     def fused(self) -> bool:
-        """Whether it was trained to hear long recordings as several views at once."""
+        """Return whether it was trained to hear long recordings as several views at once."""
         return bool(self.model.config.audio_config.enable_fusion)
 
     @torch.no_grad()
@@ -93,7 +93,8 @@ class Clap:
         return torch.cat(parts)
 
     def _check(self) -> None:
-        """Some conversions of CLAP embed every sentence alike, which nothing else would ever show."""
+        """Warn where unrelated sentences are embedded alike, as some conversions of CLAP do, which nothing else would
+        show."""
         first, second = self.texts(_UNLIKE)
         likeness = float(first @ second)
         if likeness > _COLLAPSED:
@@ -105,6 +106,6 @@ class Clap:
 
 
 def _vectors(output: Any) -> Tensor:
-    """Newer versions of `transformers` wrap what they return."""
+    """Return vectors of length 1; newer versions of `transformers` wrap what they return."""
     found = output if isinstance(output, Tensor) else output.pooler_output
     return F.normalize(found.float(), dim=-1)

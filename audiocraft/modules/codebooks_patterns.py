@@ -20,7 +20,7 @@ from audiocraft.errors import InvalidInput
 
 
 class LayoutCoord(NamedTuple):
-    """The place of a code: frame `t` of codebook `q`."""
+    """This record holds the place of a code: frame `t` of codebook `q`."""
 
     t: int
     q: int
@@ -59,18 +59,18 @@ class Pattern:
 
     @property
     def num_sequence_steps(self) -> int:
-        """How many steps the model predicts: all but the first."""
+        """Return how many steps the model predicts: all but the first."""
         return len(self.layout) - 1
 
     @functools.cached_property
     def max_delay(self) -> int:
-        """How many frames past the end the layout names: the codebook that leads runs this far ahead."""
+        """Return how many frames past the end the layout names: the codebook that leads runs this far ahead."""
         last = max((coord.t for coords in self.layout for coord in coords), default=-1)
         return last + 1 - self.timesteps
 
     @property
     def valid_layout(self) -> PatternLayout:
-        """The layout without its tail, where the leading codebooks have run out of frames."""
+        """Return the layout without its tail, where the leading codebooks have run out of frames."""
         return self.layout[: len(self.layout) - self.max_delay]
 
     def starts_with_special_token(self) -> bool:
@@ -180,7 +180,7 @@ def _to_frames(
 
 
 def _take(values: Tensor, source: Tensor, special: float) -> Tensor:
-    """values [..., K, X] read at flat places [K, Y] -> [..., K, Y]; the place after the last is `special`."""
+    """Read values [..., K, X] at flat places [K, Y] -> [..., K, Y]; the place after the last is `special`."""
     flat = values.flatten(-2)
     padded = torch.cat([flat, flat.new_full((*flat.shape[:-1], 1), special)], dim=-1)
     return padded[..., source]
@@ -206,7 +206,7 @@ class CodebooksPatternProvider(ABC):
 
 
 class _StepProvider(CodebooksPatternProvider):
-    """A provider that is given by its steps."""
+    """This provider is given by its steps."""
 
     def get_pattern(self, timesteps: int) -> Pattern:
         return _cached_pattern(self, timesteps) if self.cached else self.build(timesteps)
@@ -221,12 +221,13 @@ class _StepProvider(CodebooksPatternProvider):
 
 @functools.lru_cache(maxsize=100)
 def _cached_pattern(provider: _StepProvider, timesteps: int) -> Pattern:
-    """Outside the providers, so that they stay plain data that can be copied and pickled."""
+    """Build a pattern once, outside the providers, so that they stay plain data that can be copied and pickled."""
     return provider.build(timesteps)
 
 
 class DelayedPatternProvider(_StepProvider):
-    """Codebook q lags by delays[q] steps: one step per frame, and each codebook still sees the coarser ones.
+    """This pattern lets codebook q lag by delays[q] steps: one step per frame, and each codebook still sees the coarser
+    ones.
 
         K=4, T=5, delays [0, 1, 2, 3]
 
@@ -293,7 +294,7 @@ class UnrolledPatternProvider(_StepProvider):
     """
 
     class FlattenedCodebook(NamedTuple):
-        """The codebooks that share an inner step, and their common lag."""
+        """This record holds the codebooks that share an inner step, and their common lag."""
 
         codebooks: list[int]
         delay: int
@@ -342,7 +343,7 @@ class UnrolledPatternProvider(_StepProvider):
 
 
 class CoarseFirstPattern(_StepProvider):
-    """All of the first codebook, then all the others (as VALL-E does).
+    """This pattern has all of the first codebook, then all the others (as VALL-E does).
 
         K=3, T=3
 
@@ -378,7 +379,7 @@ class CoarseFirstPattern(_StepProvider):
 
 
 class MusicLMPattern(_StepProvider):
-    """Groups of codebooks: the whole piece of one group, unrolled, then the next (as MusicLM does).
+    """This pattern has groups of codebooks: the whole piece of one group, unrolled, then the next (as MusicLM does).
 
     K=4, T=2, group_by 2
 

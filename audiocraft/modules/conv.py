@@ -82,7 +82,7 @@ def pad_for_conv1d(x: Tensor, kernel_size: int, stride: int, padding_total: int 
 
 
 def pad1d(x: Tensor, paddings: tuple[int, int], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """torch's pad, but `reflect` also takes an input shorter than the padding: zeros lengthen it first."""
+    """Pad as torch does, but let `reflect` also take an input shorter than the padding: zeros lengthen it first."""
     left, right = paddings
     if left < 0 or right < 0:
         raise InvalidInput(f"padding cannot be negative: {(left, right)}", field="paddings")
@@ -104,7 +104,7 @@ def unpad1d(x: Tensor, paddings: tuple[int, int]) -> Tensor:
 
 
 class _NormConv(nn.Module):
-    """A convolution followed by its norm; both are always there, so that state dicts have one layout."""
+    """This layer is a convolution followed by its norm; both are always there, so that state dicts have one layout."""
 
     kind: ClassVar[type[nn.Conv1d | nn.Conv2d]]
 
@@ -122,24 +122,24 @@ class _NormConv(nn.Module):
         self.norm_type = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, ..., L] -> [B, D', ..., L']"""
+        """Map x [B, D, ..., L] to [B, D', ..., L']."""
         return self.norm(self.conv(x))
 
 
 class NormConv1d(_NormConv):
-    """A Conv1d and its norm behind it: x [B, D, L] becomes [B, D', L']."""
+    """This layer is a Conv1d with its norm behind it: x [B, D, L] becomes [B, D', L']."""
 
     kind = nn.Conv1d
 
 
 class NormConv2d(_NormConv):
-    """A Conv2d and its norm behind it: x [B, D, F, L] becomes [B, D', F', L']."""
+    """This layer is a Conv2d with its norm behind it: x [B, D, F, L] becomes [B, D', F', L']."""
 
     kind = nn.Conv2d
 
 
 class _NormConvTranspose(nn.Module):
-    """A transposed convolution followed by its norm."""
+    """This layer is a transposed convolution followed by its norm."""
 
     kind: ClassVar[type[nn.ConvTranspose1d | nn.ConvTranspose2d]]
 
@@ -157,33 +157,33 @@ class _NormConvTranspose(nn.Module):
         self.norm_type = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, D, ..., L] -> [B, D', ..., L']"""
+        """Map x [B, D, ..., L] to [B, D', ..., L']."""
         return self.norm(self.convtr(x))
 
 
 class NormConvTranspose1d(_NormConvTranspose):
-    """A ConvTranspose1d and its norm behind it: x [B, D, L] becomes [B, D', L']."""
+    """This layer is a ConvTranspose1d with its norm behind it: x [B, D, L] becomes [B, D', L']."""
 
     kind = nn.ConvTranspose1d
 
 
 class NormConvTranspose2d(_NormConvTranspose):
-    """A ConvTranspose2d and its norm behind it: x [B, D, F, L] becomes [B, D', F', L']."""
+    """This layer is a ConvTranspose2d with its norm behind it: x [B, D, F, L] becomes [B, D', F', L']."""
 
     kind = nn.ConvTranspose2d
 
 
 @dataclass(slots=True)
 class ConvState:
-    """Input that later windows still need."""
+    """This record holds the input that later windows still need."""
 
     buffer: Tensor  # [B, D, n]
     started: bool = False  # whether the left padding is in the buffer
 
 
 class StreamableConv1d(StreamingModule):
-    """A Conv1d that turns L samples into ceil(L / stride) frames; if it is causal, a frame depends on no sample after
-    its own."""
+    """This layer is a Conv1d that turns L samples into ceil(L / stride) frames; if it is causal, a frame depends on no
+    sample after its own."""
 
     def __init__(
         self,
@@ -287,7 +287,7 @@ class StreamableConv1d(StreamingModule):
         return self.conv(buffer[..., : (frames - 1) * self.stride + self.span])
 
     def _wait(self) -> int:
-        """A reflection repeats samples that lie ahead: more than this many must be here."""
+        """Return the wait: a reflection repeats samples that lie ahead, and more than this many must be here."""
         return self.padding_total - self.padding_right if self.pad_mode == "reflect" else 0
 
     def _nothing(self, x: Tensor) -> Tensor:
@@ -296,14 +296,14 @@ class StreamableConv1d(StreamingModule):
 
 @dataclass(slots=True)
 class ConvTransposeState:
-    """The part of past outputs that reaches into the future."""
+    """This record holds the part of past outputs that reaches into the future."""
 
     overlap: Tensor | None  # [B, D', kernel - stride], without bias; None before the first frame
     skip: int  # samples at the very start that are padding
 
 
 class StreamableConvTranspose1d(StreamingModule):
-    """A ConvTranspose1d that turns T frames into T * stride samples.
+    """This layer is a ConvTranspose1d that turns T frames into T * stride samples.
 
     Args:
         trim_right_ratio: share of the surplus samples that is cut at the end; 1.0 keeps a causal model causal.
@@ -378,7 +378,7 @@ class StreamableConvTranspose1d(StreamingModule):
         return self._release(y[..., :settled], state)
 
     def _transposed(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x [B, D, T] -> [B, D', (T - 1) * stride + kernel]"""
+        """Map x [B, D, T] to [B, D', (T - 1) * stride + kernel]."""
         conv = self.convtr.convtr
         weight = conv.weight
         if torch.is_grad_enabled() or x.device.type != "cpu" or conv.kernel_size[0] != 2 * self.stride:

@@ -20,8 +20,8 @@ _KERNEL = 7
 
 
 class Snake1d(nn.Module):
-    """The activation x + sin^2(alpha x) / alpha with one alpha per channel, which is periodic, and the identity on
-    average (Liu 2020)."""
+    """This layer is the activation x + sin^2(alpha x) / alpha with one alpha per channel, which is periodic, and the
+    identity on average (Liu 2020)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -48,14 +48,14 @@ def _inputs(conv: nn.Conv1d | nn.ConvTranspose1d, first: int, last: int) -> tupl
 
 
 def _encoder_inputs(conv: nn.Conv1d | nn.ConvTranspose1d, first: int, last: int) -> tuple[int, int]:
-    """As `_inputs`, through strides as well."""
+    """Return the first and the last input as `_inputs` does, through strides as well."""
     (kernel_size,), (stride,), (dilation,) = conv.kernel_size, conv.stride, conv.dilation
     padding = int(conv.padding[0])
     return first * stride - padding, last * stride - padding + (kernel_size - 1) * dilation
 
 
 class DACResidualUnit(nn.Module):
-    """x plus what a dilated and a pointwise convolution make of it."""
+    """This block makes x plus what a dilated and a pointwise convolution make of it."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class DACResidualUnit(nn.Module):
 
 
 class _Stage(nn.Module):
-    """The residual units of one time scale."""
+    """A stage has the residual units of one time scale."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -80,13 +80,13 @@ class _Stage(nn.Module):
         )
 
     def residual(self, x: Tensor) -> Tensor:
-        """x [B, D, L] -> [B, D, L]"""
+        """Map x [B, D, L] to [B, D, L]."""
         y: Tensor = self.res_unit3(self.res_unit2(self.res_unit1(x)))
         return y
 
 
 class DACEncoderBlock(_Stage):
-    """Residual units, then `stride` times fewer frames that are twice as wide."""
+    """This block has residual units, then `stride` times fewer frames that are twice as wide."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__(width)
@@ -100,7 +100,7 @@ class DACEncoderBlock(_Stage):
 
 
 class DACDecoderBlock(_Stage):
-    """`stride` times more frames that are half as wide, then residual units."""
+    """This block has `stride` times more frames that are half as wide, then residual units."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__(width // 2)
@@ -115,7 +115,7 @@ class DACDecoderBlock(_Stage):
 
 
 class DACEncoder(nn.Module):
-    """The encoder of DAC: it turns samples [B, 1, N] into frames [B, dimension, T].
+    """This network is the encoder of DAC: it turns samples [B, 1, N] into frames [B, dimension, T].
 
     Args:
         n_filters: width of the first layer; it doubles with each ratio, which gives `dimension`.
@@ -135,7 +135,7 @@ class DACEncoder(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Samples on each side of a frame that it hears."""
+        """Return the number of samples on each side of a frame that it hears."""
         layers: list[nn.Conv1d | nn.ConvTranspose1d] = [self.conv1]
         for block in self.block:
             assert isinstance(block, DACEncoderBlock)
@@ -156,7 +156,7 @@ class DACEncoder(nn.Module):
 
 
 class DACDecoder(nn.Module):
-    """The decoder of DAC: it turns frames [B, dimension, T] into samples [B, 1, T * hop_length].
+    """This network is the decoder of DAC: it turns frames [B, dimension, T] into samples [B, 1, T * hop_length].
 
     Odd ratios lose a frame of their stage, as in the released models, so that a few samples are missing at the end.
 

@@ -23,7 +23,8 @@ _SILENCE = 1e-12
 
 
 class TrainingItem(NamedTuple):
-    """What a network learns from: `noise` is to be found in `noisy`, [B, C, N], at `step`, one for all or [B]."""
+    """This record holds what a network learns from: `noise` is to be found in `noisy`, [B, C, N], at `step`, one for
+    all or [B]."""
 
     noisy: Tensor
     noise: Tensor
@@ -84,7 +85,7 @@ class MultiBandProcessor(SampleProcessor):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the samples of each band, [bands]."""
+        """Return the mean of the samples of each band, [bands]."""
         return self.sum_x / self.counts
 
     @property
@@ -94,8 +95,8 @@ class MultiBandProcessor(SampleProcessor):
 
     @property
     def target_std(self) -> Tensor:
-        """What the loudness of each band is measured against, [bands]: the power of that band in white noise, as in the
-        published models, whose networks know bands of this loudness."""
+        """Return what the loudness of each band is measured against, [bands]: the power of that band in white noise, as
+        in the published models, whose networks know bands of this loudness."""
         return self.sum_target_x2 / self.counts
 
     def project_sample(self, x: Tensor) -> Tensor:
@@ -130,7 +131,8 @@ _NO_SIGMOID: Mapping[str, Any] = MappingProxyType({})
 
 
 class NoiseSchedule:
-    """How much noise there is at each step, and what one step of the way back does (DDPM, Ho et al. 2020).
+    """This object says how much noise there is at each step, and what one step of the way back does (DDPM, Ho et al.
+    2020).
 
     Args:
         beta_t0, beta_t1: share of noise that the first and the last step add.

@@ -30,7 +30,7 @@ Coarse = Callable[[Tensor], Tensor]
 
 
 class ChordsEmbConditioner(BaseConditioner):
-    """A learned vector for each chord of a vocabulary, and one for "nobody says".
+    """This conditioner has a learned vector for each chord of a vocabulary, and one for "nobody says".
 
     Args:
         card: chords; the index `card` is that nobody says which.
@@ -63,7 +63,7 @@ class ChordsEmbConditioner(BaseConditioner):
 
 
 class MelodyConditioner(BaseConditioner):
-    """A melody as the salience of its pitches, projected; no pitch at all is zero salience.
+    """This conditioner projects a melody as the salience of its pitches; no pitch at all is zero salience.
 
     Args:
         card: pitches.
@@ -100,8 +100,8 @@ class MelodyConditioner(BaseConditioner):
 
 
 class DrumsConditioner(WaveformConditioner):
-    """Drums: what the first codebook of the model's codec says of them, the same for `blurring_factor` frames, so that
-    a piece takes over when they are hit and not how they sound.
+    """This conditioner tells drums: what the first codebook of the model's codec says of them, the same for
+    `blurring_factor` frames, so that a piece takes over when they are hit and not how they sound.
 
     Every row is read on its own, so that it does not depend on the others.
 
@@ -173,7 +173,7 @@ class DrumsConditioner(WaveformConditioner):
 
     @property
     def _separates(self) -> str:
-        """What tells drums from the rest here."""
+        """Return what tells drums from the rest here."""
         return "demucs" if self.separator == "demucs" and stems.can_separate() else "percussive"
 
     def _downsampling_factor(self) -> int:
@@ -181,7 +181,7 @@ class DrumsConditioner(WaveformConditioner):
 
     @torch.no_grad()
     def _get_wav_embedding(self, x: WavCondition) -> Tensor:
-        """Blurred latents [B, T, D]."""
+        """Return blurred latents [B, T, D]."""
         samples = x.wav.shape[-1]
         if samples <= 1:  # nobody in the batch says anything
             frames = round(self.segment_duration * self.frame_rate)
@@ -202,7 +202,7 @@ class DrumsConditioner(WaveformConditioner):
         return self._blurred(torch.cat(rows))
 
     def _latents(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """wav [B, 1, N] -> latents of its drums, [B, T, D]."""
+        """Map wav [B, 1, N] to latents of its drums, [B, T, D]."""
         if self._coarse is None:
             raise InvalidInput(
                 "these drums are heard through the model's codec; load the model with JASCO.get_pretrained(), or "
@@ -212,7 +212,7 @@ class DrumsConditioner(WaveformConditioner):
         return self._coarse(self._get_drums_stem(wav, sample_rate)).transpose(1, 2)
 
     def _get_drums_stem(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """wav [B, 1, N] -> its drums [B, 1, N'], at the conditioner's rate."""
+        """Map wav [B, 1, N] to its drums [B, 1, N'], at the conditioner's rate."""
         if self._separates == "demucs":
             separated, rate = stems.separate(wav, sample_rate)
             return convert_audio(separated["drums"].float(), rate, self.sample_rate, 1)
@@ -222,7 +222,7 @@ class DrumsConditioner(WaveformConditioner):
         return self._latents(torch.zeros_like(wav), self.sample_rate)
 
     def _blurred(self, latents: Tensor) -> Tensor:
-        """[B, T, D] -> the mean of each `blurring_factor` frames, that often; the last are filled by reflection."""
+        """Map [B, T, D] to the mean of each `blurring_factor` frames, that often; the last are filled by reflection."""
         factor, frames = self.blurring_factor, latents.shape[1]
         if factor == 1:
             return latents
@@ -247,7 +247,8 @@ class DrumsConditioner(WaveformConditioner):
 
 
 class JascoConditioningProvider(ConditioningProvider):
-    """Conditioners of a flow. Rows that say nothing of chords or of a melody get a condition that says so.
+    """This provider has the conditioners of a flow. Rows that say nothing of chords or of a melody get a condition that
+    says so.
 
     Args:
         chords_card: chords of the vocabulary; this index is that nobody says which.

@@ -24,7 +24,7 @@ _MARK = "parametrizations."
 
 
 class LowRank(nn.Module):
-    """The parametrization of one matrix by two narrow ones that are added to it.
+    """This layer is the parametrization of one matrix by two narrow ones that are added to it.
 
     Args:
         shape: (out, in) of the matrix.
@@ -137,7 +137,7 @@ def merged(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
 
 
 def _parts(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, Tensor]]:
-    """(name in the base, part, value) of every tensor of adapted matrices."""
+    """Yield (name in the base, part, value) of every tensor of adapted matrices."""
     for name, value in state.items():
         place, mark, rest = name.partition(_MARK)
         if mark:

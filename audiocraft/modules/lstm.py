@@ -16,14 +16,14 @@ from audiocraft.modules.streaming import StreamingModule
 
 @dataclass(slots=True)
 class LSTMState:
-    """What the past left behind; it is replaced at every step."""
+    """This record holds what the past left behind; it is replaced at every step."""
 
     hidden: Tensor  # [layers, B, D]
     cell: Tensor  # [layers, B, D]
 
 
 class StreamableLSTM(StreamingModule):
-    """LSTM that takes and returns [B, D, T]; with `skip` its input is added to its output."""
+    """This LSTM takes and returns [B, D, T]; with `skip` its input is added to its output."""
 
     def __init__(self, dimension: int, num_layers: int = 2, skip: bool = True) -> None:
         super().__init__()
@@ -32,14 +32,14 @@ class StreamableLSTM(StreamingModule):
         self._packed = [Derived() for _ in range(num_layers)]
 
     def init_state(self, batch_size: int) -> LSTMState:
-        """Zeros: nothing was heard before the first frame."""
+        """Return zeros: nothing was heard before the first frame."""
         zeros = self.lstm.all_weights[0][0].new_zeros(self.lstm.num_layers, batch_size, self.lstm.hidden_size)
         return LSTMState(hidden=zeros, cell=zeros)
 
     def _run(
         self, frames: Tensor, state: LSTMState, kernels: Kernels | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """frames [T, B, D] -> [T, B, D], and hidden and cell of all layers after them.
+        """Map frames [T, B, D] to [T, B, D], and to hidden and cell of all layers after them.
 
         torch packs the weights anew at each call, and waits for its threads at each frame; our kernels do neither.
         """
@@ -57,7 +57,7 @@ class StreamableLSTM(StreamingModule):
     def run_frames(
         self, x: Tensor, state: LSTMState | None = None, *, kernels: Kernels | None = None
     ) -> Tensor:
-        """x [B, T, D] -> [B, T, D], time before channels: the whole sequence, or with a state what comes next."""
+        """Map x [B, T, D] to [B, T, D], time before channels: the whole sequence, or with a state what comes next."""
         if state is None:
             state = self.init_state(x.shape[0])
         elif x.shape[1] == 0:

@@ -51,7 +51,7 @@ def smoother(frames: int) -> Tensor:
 
 
 def averaged(x: Tensor, weights: Tensor, *, causal: bool = False) -> Tensor:
-    """x [B, D, T] averaged over time by `weights` [1, 1, n]: around each frame, or up to it. Beyond the ends are
+    """Average x [B, D, T] over time by `weights` [1, 1, n]: around each frame, or up to it. Beyond the ends are
     zeros."""
     count = weights.shape[-1]
     around = (count - 1, 0) if causal else (count // 2, count // 2)

@@ -30,7 +30,7 @@ Device = torch.device | str | None
 
 
 class Projections(nn.Module):
-    """Fused input and output projections under the names that torch's attention gives them."""
+    """This module has fused input and output projections under the names that torch's attention gives them."""
 
     def __init__(self, dim: int, fused: int, bias: bool, device: Device, dtype: torch.dtype | None) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Projections(nn.Module):
 
 
 class StreamingMultiheadAttention(StreamingModule):
-    """Multi-head attention, which takes and returns [B, S, D].
+    """This module is multi-head attention, which takes and returns [B, S, D].
 
     Args:
         embed_dim: width D.
@@ -189,7 +189,7 @@ class StreamingMultiheadAttention(StreamingModule):
         causal: bool,
         state: AnyLayer | None,
     ) -> tuple[StepContext, AnyLayer | None]:
-        """For calls outside a transformer, which may be in a `streaming()` block of this module."""
+        """Return the context for calls outside a transformer, which may be in a `streaming()` block of this module."""
         request: TransformerState | None = None
         if state is None and self.causal:
             request = self.current_state(None, query.shape[0])
@@ -227,7 +227,8 @@ class StreamingMultiheadAttention(StreamingModule):
     def _attend_across(
         self, q: Tensor, key: Tensor, value: Tensor, context: StepContext, state: AnyLayer | None
     ) -> Tensor:
-        """Queries [B, H, S, D / H], and the source [B, L, D] where no state has its keys and values."""
+        """Attend with queries [B, H, S, D / H] to the source [B, L, D], which is needed where no state has its keys and
+        values."""
         if isinstance(state, RaggedLayer):
             return state.each(
                 lambda rows, own, part: self._attend_across(q[rows], key[rows], value[rows], own, part),
@@ -244,7 +245,7 @@ class StreamingMultiheadAttention(StreamingModule):
     def _attend_to_past(
         self, q: Tensor, k: Tensor, v: Tensor, context: StepContext, state: AnyLayer | None
     ) -> Tensor:
-        """Queries, keys and values of new steps, [B, H, S, D / H]."""
+        """Attend with queries, keys and values of new steps, [B, H, S, D / H]."""
         if isinstance(state, RaggedLayer):
             return state.each(
                 lambda rows, own, part: self._attend_to_past(q[rows], k[rows], v[rows], own, part),
@@ -274,7 +275,7 @@ class StreamingMultiheadAttention(StreamingModule):
         )
 
     def _attend_whole(self, query: Tensor, key: Tensor, value: Tensor, context: StepContext) -> Tensor:
-        """The same for whole sequences: in the kernels, where they know the mask."""
+        """Attend over whole sequences: in the kernels, where they know the mask."""
         found, heads = kernels_for(query), (query, key, value)
         known = (
             (context.mask is None or context.near is not None) and not context.causal and not self.training
@@ -296,7 +297,7 @@ class StreamingMultiheadAttention(StreamingModule):
         return weight
 
     def _heads(self, x: Tensor) -> Tensor:
-        """[B, S, H x D / H] -> [B, H, S, D / H]"""
+        """Map [B, S, H x D / H] to [B, H, S, D / H]."""
         return x.unflatten(-1, (-1, self.embed_dim // self.num_heads)).transpose(1, 2)
 
     def _query_key_value(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -320,19 +321,19 @@ class StreamingMultiheadAttention(StreamingModule):
         return (self.k_layer_norm(k), v) if self._has_norms else (k, v)
 
     def _project(self, x: Tensor, start: int, end: int) -> Tensor:
-        """x [B, S, D] times the rows start ... end - 1 of the projections."""
+        """Multiply x [B, S, D] by the rows start ... end - 1 of the projections."""
         bias = self._projections.in_proj_bias
         part = None if bias is None else bias[start:end]
         return linear(x, self.in_proj, part, rows=slice(start, end), batch_invariant=True)
 
 
 def _turned(q: Tensor, k: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
-    """Queries and keys [B, H, S, D / H] by their positions, with rotary embeddings."""
+    """Turn queries and keys [B, H, S, D / H] by their positions, with rotary embeddings."""
     return (q, k) if context.rotation is None else context.rotation.apply(q, k)
 
 
 def _rename_projections(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Weights are found where either form of this module, or torch's own attention, keeps them."""
+    """Rename weights, so that they are found where either form of this module, or torch's own attention, keeps them."""
     assert isinstance(module, StreamingMultiheadAttention)
     here, there = ("", "mha.") if module._is_custom else ("mha.", "")
     for name in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"):

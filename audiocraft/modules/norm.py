@@ -24,8 +24,8 @@ _MODERN_NAMES = {
 
 
 class WeightNorm(nn.Module):
-    """The parametrization weight = weight_g * weight_v / |weight_v|, whose norm is over all but the first dimension
-    (Salimans 2016)."""
+    """This layer is the parametrization weight = weight_g * weight_v / |weight_v|, whose norm is over all but the first
+    dimension (Salimans 2016)."""
 
     weight_g: Tensor
     weight_v: Tensor
@@ -33,7 +33,7 @@ class WeightNorm(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The weight that the layer applies; assigning a plain one splits it anew."""
+        """Return the weight that the layer applies; assigning a plain one splits it anew."""
         lengths, directions = self.weight_g, self.weight_v
         folded: Derived = self._folded
         return folded.get(
@@ -61,8 +61,8 @@ class WeightNorm(nn.Module):
 
 
 class SpectralNorm(nn.Module):
-    """The parametrization weight = weight_orig / its largest singular value, which one power iteration per training
-    step estimates (Miyato 2018)."""
+    """This layer is the parametrization weight = weight_orig / its largest singular value, which one power iteration
+    per training step estimates (Miyato 2018)."""
 
     weight_orig: Tensor
     weight_u: Tensor
@@ -70,7 +70,7 @@ class SpectralNorm(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The weight that the layer applies; assigning a plain one starts the estimate anew."""
+        """Return the weight that the layer applies; assigning a plain one starts the estimate anew."""
         matrix = self._as_matrix(self.weight_orig)
         u, v = self.weight_u, self.weight_v
         if self.training:
@@ -99,31 +99,31 @@ class SpectralNorm(nn.Module):
 
 
 class WeightNormConv1d(WeightNorm, nn.Conv1d):
-    """A `Conv1d` whose weight is kept as direction and length (weight norm, arXiv 1602.07868)."""
+    """This layer is a `Conv1d` whose weight is kept as direction and length (weight norm, arXiv 1602.07868)."""
 
 
 class WeightNormConv2d(WeightNorm, nn.Conv2d):
-    """A `Conv2d` whose weight is kept as direction and length (weight norm)."""
+    """This layer is a `Conv2d` whose weight is kept as direction and length (weight norm)."""
 
 
 class WeightNormConvTranspose1d(WeightNorm, nn.ConvTranspose1d):
-    """A ConvTranspose1d with weight norm."""
+    """This layer is a ConvTranspose1d with weight norm."""
 
 
 class WeightNormConvTranspose2d(WeightNorm, nn.ConvTranspose2d):
-    """A ConvTranspose2d with weight norm."""
+    """This layer is a ConvTranspose2d with weight norm."""
 
 
 class WeightNormLinear(WeightNorm, nn.Linear):
-    """A `Linear` whose weight is kept as direction and length (weight norm)."""
+    """This layer is a `Linear` whose weight is kept as direction and length (weight norm)."""
 
 
 class SpectralNormConv1d(SpectralNorm, nn.Conv1d):
-    """A `Conv1d` whose weight has a largest singular value of 1 (spectral norm, arXiv 1802.05957)."""
+    """This layer is a `Conv1d` whose weight has a largest singular value of 1 (spectral norm, arXiv 1802.05957)."""
 
 
 class SpectralNormConv2d(SpectralNorm, nn.Conv2d):
-    """A `Conv2d` whose weight has a largest singular value of 1 (spectral norm)."""
+    """This layer is a `Conv2d` whose weight has a largest singular value of 1 (spectral norm)."""
 
 
 class SpectralNormConvTranspose1d(SpectralNorm, nn.ConvTranspose1d):
@@ -135,7 +135,7 @@ class SpectralNormConvTranspose2d(SpectralNorm, nn.ConvTranspose2d):
 
 
 class SpectralNormLinear(SpectralNorm, nn.Linear):
-    """A `Linear` whose weight has a largest singular value of 1 (spectral norm)."""
+    """This layer is a `Linear` whose weight has a largest singular value of 1 (spectral norm)."""
 
 
 _NORMED: dict[str, dict[type[nn.Module], type[nn.Module]]] = {

@@ -23,7 +23,7 @@ _SHRINK = (1.0, 0.93, 0.86, 0.8)  # of a group's largest 4-bit weight, which rou
 
 
 class PackedWeight(nn.Module):
-    """A matrix [rows, cols] in 16, 8 or 4 bits, laid out for the kernels.
+    """This module holds a matrix [rows, cols] in 16, 8 or 4 bits, laid out for the kernels.
 
     int8   [rows, cols], and a bfloat16 scale for every `GROUP` weights of a row
     int4   [rows, cols / 2], each byte with weights i (low half) and i + 32 (high half) of a group, 8 too large
@@ -88,8 +88,8 @@ class PackedWeight(nn.Module):
 
     @property
     def cache_dtype(self) -> torch.dtype:
-        """The type of cached keys and values in a model with such weights: it has as many bits as its weights, at
-        least 8."""
+        """Return the type of cached keys and values in a model with such weights: it has as many bits as its weights,
+        at least 8."""
         if machine_kernels() is None:
             return torch.float32
         return torch.int8 if self.precision in ("int8", "int4") else torch.float16
@@ -107,7 +107,7 @@ class PackedWeight(nn.Module):
 
 
 class AdaptedWeight(nn.Module):
-    """A matrix [rows, cols] that others use as it is, and what is added to it here: W + B @ A.
+    """This module holds a matrix [rows, cols] that others use as it is, and what is added to it here: W + B @ A.
 
     Args:
         base: the matrix; it is shared, not copied.
@@ -136,7 +136,7 @@ class AdaptedWeight(nn.Module):
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weight is packed, or adapted."""
+    """This is a linear layer whose weight is packed, or adapted."""
 
     def __init__(self, weight: PackedWeight | AdaptedWeight, bias: Tensor | None) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ def supports_weight(kernels: Kernels, weight: Weight, bias: Tensor | None = None
 
 
 def matrix_of(weight: Weight, bias: Tensor | None, rows: slice = slice(None)) -> Matrix:
-    """Some rows of a weight as the kernels see it, without an adapter. The caller keeps the tensors alive."""
+    """Return some rows of a weight as the kernels see it, without an adapter. The caller keeps the tensors alive."""
     if isinstance(weight, AdaptedWeight):
         return matrix_of(weight.base, bias, rows)
     start, stop, _ = rows.indices(weight.shape[0])
@@ -265,7 +265,7 @@ def _from_panels(panels: Tensor, precision: str) -> Tensor:
 
 
 def _pack(weight: Tensor, precision: str) -> tuple[Tensor, Tensor | None]:
-    """weight [n, cols] in float32 -> the packed rows, and their scales [n, cols / GROUP]."""
+    """Pack weight [n, cols] in float32 -> the packed rows, and their scales [n, cols / GROUP]."""
     if precision in ("bf16", "fp16"):
         if precision == "bf16":
             return weight.to(torch.bfloat16), None
@@ -297,7 +297,8 @@ def _best_scale(groups: Tensor) -> Tensor:
 
 
 def _rounded(scale: Tensor) -> Tensor:
-    """To the precision in which scales are kept, so that weights are rounded for the scale they will meet."""
+    """Round a scale to the precision in which scales are kept, so that weights are rounded for the scale they will
+    meet."""
     return scale.to(torch.bfloat16).float()
 
 

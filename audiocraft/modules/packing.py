@@ -114,6 +114,6 @@ def precision_of(lm: nn.Module, device: torch.device | str) -> str:
 
 
 def _packed(weight: Tensor, precision: str) -> PackedWeight:
-    """Matrices whose rows groups do not fill, which are small, keep 16 bits."""
+    """Return the packed weight; matrices whose rows groups do not fill, which are small, keep 16 bits."""
     fills = precision not in ("int8", "int4") or weight.shape[1] % GROUP == 0
     return PackedWeight(weight, precision if fills else "fp16")

@@ -31,7 +31,7 @@ class RaggedContext(StepContext):
 
 @dataclass(slots=True)
 class RaggedLayer:
-    """One layer that runs several requests at once.
+    """A ragged layer is one layer that runs several requests at once.
 
     Args:
         rows: of each request, among the rows of the step.
@@ -42,7 +42,7 @@ class RaggedLayer:
 
     @property
     def source(self) -> tuple[Tensor, Tensor] | None:
-        """Keys and values of the first request's source: all requests have one, or none has."""
+        """Return keys and values of the first request's source: all requests have one, or none has."""
         return self.parts[0].source
 
     def each(
@@ -57,8 +57,8 @@ class RaggedLayer:
 
 @dataclass(slots=True)
 class RaggedState:
-    """Several requests in a transformer, for as long as the same ones share each step. Their own states advance with
-    this one, so they can be regrouped after any step.
+    """This record holds several requests in a transformer, for as long as the same ones share each step. Their own
+    states advance with this one, so they can be regrouped after any step.
 
     Args:
         parts: the requests' own states.

@@ -43,7 +43,8 @@ def _activation(name: str, params: Mapping[str, Any]) -> nn.Module:
 
 @dataclass(slots=True)
 class ResnetState:
-    """The states of the block's layers and its shortcut, and shortcut output that waits for the block's."""
+    """This record holds the states of the block's layers and its shortcut, and shortcut output that waits for the
+    block's."""
 
     block: list[Any]
     shortcut: Any
@@ -51,8 +52,8 @@ class ResnetState:
 
 
 class SEANetResnetBlock(StreamingModule):
-    """A residual block: shortcut(x) + block(x), where the block is an activation and a convolution for each kernel,
-    narrower inside."""
+    """This block is residual: shortcut(x) + block(x), where the block is an activation and a convolution for each
+    kernel, narrower inside."""
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ _KNOWN: LayerHandlers = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Recipe:
-    """What every layer of one network has in common."""
+    """This record holds what every layer of one network has in common."""
 
     activation: str
     activation_params: Mapping[str, Any]
@@ -198,8 +199,8 @@ class _Recipe:
 
 
 class SEANetEncoder(StreamingModule):
-    """The encoder of EnCodec: it turns samples [B, C, N] into frames [B, dimension, T], one per `hop_length`
-    samples."""
+    """This network is the encoder of EnCodec: it turns samples [B, C, N] into frames [B, dimension, T], one per
+    `hop_length` samples."""
 
     def __init__(
         self,
@@ -271,7 +272,7 @@ class SEANetEncoder(StreamingModule):
 
 
 class SEANetDecoder(StreamingModule):
-    """The decoder of EnCodec: it turns frames [B, dimension, T] into samples [B, C, T * hop_length]."""
+    """This network is the decoder of EnCodec: it turns frames [B, dimension, T] into samples [B, C, T * hop_length]."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from audiocraft.modules.attention import StepContext
 
 @dataclass(frozen=True, slots=True)
 class Strand:
-    """Rows of one length that are attended to together.
+    """A strand holds rows of one length that are attended to together.
 
     Args:
         x: [B, S, D].
@@ -39,7 +39,7 @@ class Strand:
 
 @dataclass(slots=True)
 class StrandContext(StepContext):
-    """The contexts of the strands of a pass, and where each is.
+    """This record holds the contexts of the strands of a pass, and where each is.
 
     Args:
         steps: rows and steps (B, S) of each strand.
@@ -75,18 +75,18 @@ class StrandContext(StepContext):
 
 
 def in_a_row(parts: Sequence[Tensor]) -> Tensor:
-    """[B, S, D] each -> [1, steps of all, D]."""
+    """Put parts [B, S, D] in a row [1, steps of all, D]."""
     return torch.cat([part.flatten(0, 1) for part in parts]).unsqueeze(0)
 
 
 def apart_again(x: Tensor, strands: Sequence[Strand]) -> list[Tensor]:
-    """[1, steps of all, F] -> [B, S, F] of each strand."""
+    """Take [1, steps of all, F] apart into [B, S, F] of each strand."""
     sizes = [strand.x.shape[:2] for strand in strands]
     parts = x[0].split([rows * steps for rows, steps in sizes])
     return [part.unflatten(0, tuple(size)) for part, size in zip(parts, sizes, strict=True)]
 
 
 def _cut(x: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """[1, H, steps of all, D / H] -> [B, H, S, D / H] of each strand."""
+    """Cut [1, H, steps of all, D / H] into [B, H, S, D / H] of each strand."""
     parts = x[0].split([rows * steps for rows, steps in sizes], dim=1)
     return [part.unflatten(1, size).transpose(0, 1) for part, size in zip(parts, sizes, strict=True)]

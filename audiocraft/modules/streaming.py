@@ -20,7 +20,8 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """What `get_streaming_state` returns for a module. It clones as a tensor does, which the original's were."""
+    """This record holds what `get_streaming_state` returns for a module. It clones as a tensor does, which the
+    original's were."""
 
     state: Any
 
@@ -31,7 +32,7 @@ class SavedState:
 
 @dataclass(slots=True)
 class _Scope:
-    """One open `with owner.streaming():` block of one thread or task."""
+    """This record holds one open `with owner.streaming():` block of one thread or task."""
 
     owner: nn.Module
     parent: _Scope | None
@@ -44,7 +45,7 @@ _scope: ContextVar[_Scope | None] = ContextVar("audiocraft_streaming_scope", def
 
 
 class StreamingModule(nn.Module):
-    """A module that can be fed a sequence piece by piece.
+    """This module can be fed a sequence piece by piece.
 
     Subclasses define `init_state(batch_size, ...)` and take `state=None` in `forward`, which starts with
     `state = self.current_state(state, batch_size)`. None back means that the whole sequence is here.
@@ -138,7 +139,7 @@ class StreamingModule(nn.Module):
 
 
 class StreamingSequential(StreamingModule, nn.Sequential):
-    """Layers one after the other; each streaming layer finds its own state."""
+    """This module has layers one after the other; each streaming layer finds its own state."""
 
     def init_state(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Make one entry for each layer, None where a layer has nothing to remember."""

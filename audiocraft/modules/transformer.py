@@ -71,7 +71,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 class LayerScale(nn.Module):
-    """A learned factor per channel, near zero at first, on a residual branch (Touvron et al. 2021)."""
+    """This layer has a learned factor per channel, near zero at first, on a residual branch (Touvron et al. 2021)."""
 
     def __init__(
         self,
@@ -90,7 +90,8 @@ class LayerScale(nn.Module):
 
 
 class StreamingTransformerLayer(nn.Module):
-    """Self-attention, cross-attention where there is any, and two linear layers, each on a residual branch.
+    """This layer has self-attention, cross-attention where there is any, and two linear layers, each on a residual
+    branch.
 
     Args:
         attention_dropout: of the self-attention weights; `dropout` by default.
@@ -237,7 +238,7 @@ def _layer_scale(dim: int, init: float | None, place: dict[str, Any]) -> nn.Modu
 
 
 class StreamingTransformer(StreamingModule):
-    """A stack of layers over [B, S, D], with positions.
+    """This network is a stack of layers over [B, S, D], with positions.
 
     Args:
         positional_embedding: "sin" is added to the input, "rope" turns queries and keys, "sin_rope" is both.
@@ -327,7 +328,7 @@ class StreamingTransformer(StreamingModule):
         return TransformerState(layers, position, compiled=self._compiled())
 
     def forward(self, x: Tensor, *args: Any, state: AnyState | None = None, **kwargs: Any) -> Tensor:
-        """x [B, S, D] -> [B, S, D]; further arguments are the layers'. With a state, x is what comes next."""
+        """Map x [B, S, D] to [B, S, D]; further arguments are the layers'. With a state, x is what comes next."""
         state = self.current_state(state, x.shape[0])
         if state is not None and not args and set(kwargs) <= {"cross_attention_src"}:
             parts = requests_of(x, state)
@@ -399,7 +400,7 @@ class StreamingTransformer(StreamingModule):
 
     @property
     def runs_natively(self) -> bool:
-        """Whether steps run in the CPU kernels, where a row's result does not depend on the other rows."""
+        """Return whether steps run in the CPU kernels, where a row's result does not depend on the other rows."""
         return self._compiled() is not None
 
     def _compiled(self) -> CompiledTransformer | None:

@@ -10,7 +10,7 @@ _TAIL, _MIDDLE = 0.33, 0.34
 
 
 def pad(x_wm: Tensor, central: bool = False) -> tuple[Tensor, Tensor]:
-    """Silence parts of marked audio x_wm [B, C, N].
+    """Put silence parts of marked audio x_wm [B, C, N].
 
     Args:
         central: the middle third is silenced; otherwise the beginning and the end.

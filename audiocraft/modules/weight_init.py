@@ -12,7 +12,7 @@ from audiocraft.errors import InvalidInput
 
 
 class ScaledEmbedding(nn.Embedding):
-    """An embedding that has a learning rate of its own.
+    """This embedding has a learning rate of its own.
 
     Args:
         lr: of its optimizer group; None for that of the model.

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class CosineLRScheduler(LRScheduler):
-    """A rate that rises linearly for `warmup_steps`, then falls along a cosine until `total_steps`, and stays at the
+    """This rate rises linearly for `warmup_steps`, then falls along a cosine until `total_steps`, and stays at the
     minimum.
 
     Args:

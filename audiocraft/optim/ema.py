@@ -83,7 +83,7 @@ class ModuleDictEMA:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """The modules hold the averages inside this context, and their own weights again afterwards."""
+        """Let the modules hold the averages inside this context, and their own weights again afterwards."""
         own = {
             name: {key: value.clone() for key, value in state.items()}
             for name, state in _states(self.module_dict).items()

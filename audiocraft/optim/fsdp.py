@@ -51,7 +51,7 @@ def _choice(table: dict[str, Any], value: str, name: str) -> Any:
 def wrap_with_fsdp(
     cfg: FSDPConfig, model: nn.Module, block_classes: Iterable[type[nn.Module]] | None = None
 ) -> FullyShardedDataParallel:
-    """`model` sharded over the ranks; with `cfg.per_block` each module of `block_classes` is gathered on its own."""
+    """Shard `model` over the ranks; with `cfg.per_block` each module of `block_classes` is gathered on its own."""
     if not distrib.is_distributed():
         raise ConfigError(
             "fsdp.use: sharding needs a distributed run; start with torchrun or set fsdp.use=false"
@@ -86,7 +86,7 @@ def purge_fsdp(model: FullyShardedDataParallel) -> None:
 
 @contextmanager
 def switch_to_full_state_dict(models: Iterable[FullyShardedDataParallel]) -> Iterator[None]:
-    """State dicts of `models` hold whole tensors on the first rank inside this context."""
+    """Let state dicts of `models` hold whole tensors on the first rank inside this context."""
     config = FullStateDictConfig(rank0_only=True, offload_to_cpu=True)
     enter = partial(
         FullyShardedDataParallel.state_dict_type,

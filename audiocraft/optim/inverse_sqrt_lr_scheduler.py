@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class InverseSquareRootLRScheduler(LRScheduler):
-    """A rate that rises linearly from `warmup_init_lr` for `warmup_steps`, then falls as 1 / sqrt(step)."""
+    """This rate rises linearly from `warmup_init_lr` for `warmup_steps`, then falls as 1 / sqrt(step)."""
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, warmup_init_lr: float = 0) -> None:
         self.warmup_steps = warmup_steps

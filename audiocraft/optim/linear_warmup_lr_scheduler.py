@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class LinearWarmupLRScheduler(LRScheduler):
-    """A rate that rises linearly from `warmup_init_lr` for `warmup_steps` and stays there."""
+    """This rate rises linearly from `warmup_init_lr` for `warmup_steps` and stays there."""
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, warmup_init_lr: float = 0) -> None:
         self.warmup_steps = warmup_steps

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class PolynomialDecayLRScheduler(LRScheduler):
-    """A rate that is zero for `zero_lr_warmup_steps`, rises linearly for `warmup_steps`, then falls to `end_lr` at
+    """This rate is zero for `zero_lr_warmup_steps`, rises linearly for `warmup_steps`, then falls to `end_lr` at
     `total_steps`.
 
     Args:

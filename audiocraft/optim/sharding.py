@@ -95,7 +95,7 @@ def _spread(value: Tensor, like: DTensor) -> Tensor:
 
 
 class WholeState:
-    """The state of something sharded, as if it were not."""
+    """This object holds the state of something sharded, as if it were not."""
 
     def __init__(self, part: _HasState) -> None:
         self.part = part
@@ -108,7 +108,7 @@ class WholeState:
 
 
 class WholeOptimizerState:
-    """The state of an optimiser as if it were not sharded; its moments are spread as the parameters
+    """This object holds the state of an optimiser as if it were not sharded; its moments are spread as the parameters
     are that they belong to."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:

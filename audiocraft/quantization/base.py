@@ -15,7 +15,7 @@ from audiocraft.errors import InvalidInput
 
 @dataclass
 class QuantizedResult:
-    """One pass through a quantiser, or through the codec around it (then `x` is audio)."""
+    """This record holds one pass through a quantiser, or through the codec around it (then `x` is audio)."""
 
     x: Tensor
     codes: Tensor  # [B, K, T]
@@ -25,7 +25,7 @@ class QuantizedResult:
 
 
 class BaseQuantizer(nn.Module, ABC):
-    """A layer that turns frames [B, D, T] into codes [B, K, T] and back."""
+    """This layer turns frames [B, D, T] into codes [B, K, T] and back."""
 
     @abstractmethod
     def forward(self, x: Tensor, frame_rate: float) -> QuantizedResult:
@@ -42,12 +42,12 @@ class BaseQuantizer(nn.Module, ABC):
     @property
     @abstractmethod
     def total_codebooks(self) -> int:
-        """How many codebooks there are."""
+        """Return how many codebooks there are."""
 
     @property
     @abstractmethod
     def num_codebooks(self) -> int:
-        """How many are in use unless a call says otherwise."""
+        """Return how many codebooks are in use unless a call says otherwise."""
 
     @abstractmethod
     def set_num_codebooks(self, n: int) -> None:
@@ -55,7 +55,8 @@ class BaseQuantizer(nn.Module, ABC):
 
 
 def codebook_count(n: object, most: int) -> int:
-    """`n` codebooks of a quantiser that has `most`, or the reason why not."""
+    """Return `n` as a number of codebooks of a quantiser that has `most`, or raise InvalidInput with the reason why
+    not."""
     if isinstance(n, bool) or not isinstance(n, numbers.Integral):
         raise InvalidInput(f"the number of codebooks must be a whole number, got {n!r}", field="n")
     count = int(n)
@@ -68,7 +69,7 @@ class DummyQuantizer(BaseQuantizer):
     """Quantises nothing: the frames themselves are the "codes" [B, 1, D, T]."""
 
     def forward(self, x: Tensor, frame_rate: float) -> QuantizedResult:
-        """x unchanged; the bandwidth is that of its 32-bit numbers."""
+        """Return x unchanged; the bandwidth is that of its 32-bit numbers."""
         codes = x.unsqueeze(1)
         bandwidth = x.new_full((), codes[0].numel() * 32 * frame_rate / 1000 / x.shape[0])
         return QuantizedResult(x, codes, bandwidth, penalty=torch.mean(torch.zeros_like(x)))
@@ -92,5 +93,5 @@ class DummyQuantizer(BaseQuantizer):
         return 1
 
     def set_num_codebooks(self, n: int) -> None:
-        """Refused: there is nothing to choose from."""
+        """Refuse to choose a number of codebooks: there is nothing to choose from."""
         raise InvalidInput("a model without quantiser has no codebooks to choose", field="n")

@@ -57,7 +57,7 @@ def uniform_init(*shape: int) -> Tensor:
 
 
 def sample_vectors(samples: Tensor, num: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """`num` rows of samples [n, D], distinct as long as there are enough."""
+    """Draw `num` rows of samples [n, D], distinct as long as there are enough."""
     count = samples.shape[0]
     device = samples.device if generator is None else generator.device
     if count >= num:
@@ -108,7 +108,7 @@ def _distributed() -> bool:
 
 
 class EuclideanCodebook(nn.Module):
-    """Codes [V, D] that follow the mean of the vectors which choose them.
+    """This codebook holds codes [V, D] that follow the mean of the vectors which choose them.
 
     Args:
         kmeans_init: start from a k-means of the first training batch instead of at random.
@@ -205,7 +205,7 @@ class EuclideanCodebook(nn.Module):
         return self.dequantize(embed_ind)
 
     def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """x [..., D] -> codes [..., D] and their indices [...]; in training the codebook learns from x."""
+        """Map x [..., D] to codes [..., D] and their indices [...]; in training the codebook learns from x."""
         rows = self.preprocess(x.detach()).to(self.embed.dtype)
         if self.training:
             self.init_embed_(rows, generator=generator)
@@ -236,7 +236,8 @@ class EuclideanCodebook(nn.Module):
 
 
 class VectorQuantization(nn.Module):
-    """One codebook, with a projection where its width differs, and with the losses that tie the encoder to it.
+    """This layer is one codebook, with a projection where its width differs, and with the losses that tie the encoder
+    to it.
 
     Args:
         channels_last: frames are [B, T, D] instead of [B, D, T].
@@ -287,12 +288,12 @@ class VectorQuantization(nn.Module):
 
     @property
     def inited(self) -> Tensor:
-        """1 once the codes have values."""
+        """Return 1 once the codes have values."""
         return self._codebook.inited
 
     @property
     def cluster_size(self) -> Tensor:
-        """How often each code is used per training step, a moving average [V]."""
+        """Return how often each code is used per training step, a moving average [V]."""
         return self._codebook.cluster_size
 
     def encode(self, x: Tensor) -> Tensor:
@@ -376,7 +377,7 @@ class ResidualVectorQuantization(nn.Module):
         return torch.stack(indices)
 
     def decode(self, q_indices: Tensor) -> Tensor:
-        """indices [K, B, T] -> [B, D, T]; fewer than all codebooks decode to a coarser result."""
+        """Map indices [K, B, T] to [B, D, T]; fewer than all codebooks decode to a coarser result."""
         layers = self.first(q_indices.shape[0])
         total = layers[0].decode(q_indices[0])
         for layer, indices in zip(layers[1:], q_indices[1:], strict=True):

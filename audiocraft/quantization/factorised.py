@@ -46,7 +46,7 @@ class FactorisedCodebook(nn.Module):
 
 
 class FactorisedResidualQuantizer(BaseQuantizer):
-    """A stack of `n_q` factorised codebooks, each for what the ones before it left."""
+    """This quantiser is a stack of `n_q` factorised codebooks, each for what the ones before it left."""
 
     def __init__(self, dimension: int = 1024, n_q: int = 9, bins: int = 1024, codebook_dim: int = 8) -> None:
         super().__init__()
@@ -89,12 +89,12 @@ class FactorisedResidualQuantizer(BaseQuantizer):
 
     @property
     def total_codebooks(self) -> int:
-        """How many codebooks there are."""
+        """Return how many codebooks there are."""
         return len(self.quantizers)
 
     @property
     def num_codebooks(self) -> int:
-        """How many are in use unless a call says otherwise."""
+        """Return how many codebooks are in use unless a call says otherwise."""
         return self.n_q
 
     def set_num_codebooks(self, n: int) -> None:

@@ -153,12 +153,12 @@ class ResidualVectorQuantizer(BaseQuantizer):
 
     @property
     def total_codebooks(self) -> int:
-        """How many codebooks there are."""
+        """Return how many codebooks there are."""
         return self.max_n_q
 
     @property
     def num_codebooks(self) -> int:
-        """How many are in use unless a call says otherwise."""
+        """Return how many codebooks are in use unless a call says otherwise."""
         return self.n_q
 
     def set_num_codebooks(self, n: int) -> None:
@@ -178,7 +178,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
 
     @torch.no_grad()
     def _codebook_use(self, count: int) -> Tensor:
-        """exp(entropy) / bins, averaged over codebooks: 1 when all codes are used equally often."""
+        """Return exp(entropy) / bins, averaged over codebooks: 1 when all codes are used equally often."""
         sizes = torch.stack([layer.cluster_size for layer in self.vq.first(count)])
         shares = sizes / sizes.sum(dim=-1, keepdim=True).clamp(min=1e-12)
         entropy = -(shares * shares.clamp(min=1e-12).log()).sum(dim=-1)

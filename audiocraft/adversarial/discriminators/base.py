@@ -23,16 +23,16 @@ LEAKY: Mapping[str, Any] = MappingProxyType({"negative_slope": 0.2})
 
 
 class MultiDiscriminator(ABC, nn.Module):
-    """A set of sub-discriminators that listen to the same sound in different ways."""
+    """This module is a set of sub-discriminators that listen to the same sound in different ways."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> MultiDiscriminatorOutputType:
-        """wav x [B, C, N] -> (logits of each sub-discriminator, feature maps of each sub-discriminator)"""
+        """Map wav x [B, C, N] to (logits of each sub-discriminator, feature maps of each sub-discriminator)."""
 
     @property
     @abstractmethod
     def num_discriminators(self) -> int:
-        """How many sub-discriminators there are."""
+        """Return how many sub-discriminators there are."""
 
 
 def build_activation(name: str, params: Mapping[str, Any]) -> nn.Module:

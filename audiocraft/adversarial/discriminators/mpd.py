@@ -23,12 +23,12 @@ _SPELLINGS = {"channels": "filters", "kernel_size": "kernel_sizes", "filter_scal
 
 
 def get_padding(kernel_size: int, dilation: int = 1) -> int:
-    """Padding that keeps the length of an odd kernel's input."""
+    """Return the padding that keeps the length of an odd kernel's input."""
     return (kernel_size * dilation - dilation) // 2
 
 
 class PeriodDiscriminator(nn.Module):
-    """A discriminator of one period: convolutions along time that never mix the phases of the period.
+    """This is a discriminator of one period: convolutions along time that never mix the phases of the period.
 
     Args:
         n_layers: strided layers; the last of them keeps the length.
@@ -76,7 +76,7 @@ class PeriodDiscriminator(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, FeatureMapType]:
-        """x [B, C, N] -> (logits [B, out, rows, period], one feature map per layer, the logits last)"""
+        """Map x [B, C, N] to (logits [B, out, rows, period], one feature map per layer, the logits last)."""
         batch, channels, length = x.shape
         missing = -length % self.period
         if missing:
@@ -92,7 +92,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class MultiPeriodDiscriminator(MultiDiscriminator):
-    """One `PeriodDiscriminator` per period; other arguments go to each of them.
+    """This module has one `PeriodDiscriminator` per period; other arguments go to each of them.
 
     `channels`, `kernel_size` and `filter_scales` are accepted for `filters`, `kernel_sizes` and `filters_scale`.
     """

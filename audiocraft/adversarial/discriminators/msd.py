@@ -36,7 +36,7 @@ def _per_layer(values: Sequence[int] | None, defaults: Sequence[int], name: str)
 
 
 class ScaleDiscriminator(nn.Module):
-    """A discriminator that hears the waveform at one scale.
+    """This discriminator hears the waveform at one scale.
 
     Args:
         kernel_sizes: their product is the first kernel; the last two are those of the two layers after downsampling.
@@ -103,7 +103,7 @@ class ScaleDiscriminator(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, FeatureMapType]:
-        """x [B, C, N] -> (logits [B, out, N / product of strides], one feature map per layer, the logits last)"""
+        """Map x [B, C, N] to (logits [B, out, N / product of strides], one feature map per layer, the logits last)."""
         features: FeatureMapType = []
         for layer in self.convs:
             x = self.activation(layer(x))
@@ -114,7 +114,7 @@ class ScaleDiscriminator(nn.Module):
 
 
 class MultiScaleDiscriminator(MultiDiscriminator):
-    """Several `ScaleDiscriminator`s; other arguments go to each of them.
+    """This module has several `ScaleDiscriminator`s; other arguments go to each of them.
 
     With `scale_norms` alone every sub-discriminator hears the wave at full rate: weights trained with the original
     expect it. `scales=(1, 2, 4)` asks for what the name says: sub-discriminator i hears the wave averaged down by

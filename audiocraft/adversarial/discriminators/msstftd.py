@@ -27,7 +27,7 @@ _FLOOR = 1e-4
 
 
 def get_2d_padding(kernel_size: tuple[int, int], dilation: tuple[int, int] = (1, 1)) -> tuple[int, int]:
-    """Padding that keeps the size of an odd kernel's input, per dimension."""
+    """Return the padding that keeps the size of an odd kernel's input, per dimension."""
     return (
         ((kernel_size[0] - 1) * dilation[0]) // 2,
         ((kernel_size[1] - 1) * dilation[1]) // 2,
@@ -35,7 +35,7 @@ def get_2d_padding(kernel_size: tuple[int, int], dilation: tuple[int, int] = (1,
 
 
 class ComplexSpectrogram(nn.Module):
-    """The complex STFT with a stored Hann window, without padding at the ends.
+    """This layer is the complex STFT with a stored Hann window, without padding at the ends.
 
     Args:
         normalized: divide by the window's energy, so that scales of different sizes see similar magnitudes.
@@ -68,7 +68,7 @@ class ComplexSpectrogram(nn.Module):
 
 
 class DiscriminatorSTFT(nn.Module):
-    """A discriminator that sees a spectrogram of one resolution.
+    """This discriminator sees a spectrogram of one resolution.
 
     Args:
         filters: channels of the first layer; each dilated layer widens by `filters_scale` up to `max_filters`.
@@ -138,7 +138,7 @@ class DiscriminatorSTFT(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, FeatureMapType]:
-        """x [B, C, N] -> (logits [B, out, frames, bins / strides], one feature map per hidden layer)"""
+        """Map x [B, C, N] to (logits [B, out, frames, bins / strides], one feature map per hidden layer)."""
         spectrum = self.spec_transform(x).transpose(2, 3)  # [B, C, frames, bins]
         if self.power != 1.0:
             spectrum = spectrum * spectrum.abs().clamp_min(_FLOOR) ** (self.power - 1)
@@ -154,7 +154,7 @@ STFTDiscriminator = DiscriminatorSTFT
 
 
 class MultiScaleSTFTDiscriminator(MultiDiscriminator):
-    """One `DiscriminatorSTFT` per resolution; other arguments go to each of them.
+    """This module has one `DiscriminatorSTFT` per resolution; other arguments go to each of them.
 
     Hops and windows that are not given follow `n_ffts` (a quarter and the whole). `channels` is accepted for `filters`.
 

@@ -41,7 +41,8 @@ class AudioStream:
 
     @property
     def delay_frames(self) -> int | None:
-        """Frames that must follow a frame before all its samples are out; None where they come at the end."""
+        """Return the number of frames that must follow a frame before all its samples are out; None where they come at
+        the end."""
         return self._decoders[0].delay_frames
 
     @torch.inference_mode()
@@ -69,7 +70,7 @@ class AudioStream:
         return self._processed(audio)
 
     def _processed(self, audio: Tensor, first: int = 0) -> Tensor:
-        """audio [B, C, n] after the processors from number `first` on."""
+        """Return audio [B, C, n] after the processors from number `first` on."""
         for place in range(first, len(self._chains[0])):
             audio = torch.stack(
                 [chain[place].push(row) for chain, row in zip(self._chains, audio, strict=True)]
@@ -78,8 +79,8 @@ class AudioStream:
 
 
 class ChunkPacer:
-    """How many frames make a chunk: the first as few as give any audio, then twice as many each time up to `most`,
-    which a codec decodes faster.
+    """This object says how many frames make a chunk: the first as few as give any audio, then twice as many each time
+    up to `most`, which a codec decodes faster.
 
     Args:
         delay: frames that the decoder holds back.
@@ -93,7 +94,7 @@ class ChunkPacer:
         self._waiting: list[Tensor] = []
 
     def add(self, frames: Tensor) -> Tensor | None:
-        """The frames [B, ..., n] that came -> all that wait, when they are enough."""
+        """Add the frames [B, ..., n] that came, and return all that wait, when they are enough."""
         self._waiting.append(frames)
         if sum(part.shape[-1] for part in self._waiting) < self._size + self._held_back:
             return None

@@ -22,7 +22,8 @@ from audiocraft.quantization.base import BaseQuantizer, QuantizedResult
 
 
 class Joiner:
-    """The weighted mean of chunks [B, C, n] where they overlap; weights fall linearly from a chunk's middle.
+    """This object holds the weighted mean of chunks [B, C, n] where they overlap; weights fall linearly from a chunk's
+    middle.
 
     Args:
         stride: samples from the start of a chunk to that of the next.
@@ -36,7 +37,7 @@ class Joiner:
         self._weights: Tensor | None = None
 
     def add(self, part: Tensor) -> Tensor:
-        """The next chunk; what no later one changes comes back."""
+        """Add the next chunk, and return what no later one changes."""
         if self._weight is None or self._audio is None or self._weights is None:
             self._dtype = part.dtype
             # In half precision the weights at the ends of a chunk would be 0, and what is left there 0 / 0.
@@ -63,7 +64,7 @@ class Joiner:
 
 @dataclass(slots=True)
 class ChunkedState:
-    """One stream of `decode_step`: the chunks so far, and codes of one that is not complete."""
+    """This record holds one stream of `decode_step`: the chunks so far, and codes of one that is not complete."""
 
     joiner: Joiner
     waiting: Tensor | None = None  # [B, K, t]
@@ -71,8 +72,8 @@ class ChunkedState:
 
 
 class ChunkedEncodecModel(EncodecModel):
-    """EnCodec whose codes [B, K, T] are those of its chunks one after the other, the last of which may be shorter.
-    Overlaps are coded twice, so a second has more frames than `frame_rate`; volumes are [B, chunks].
+    """This is an EnCodec whose codes [B, K, T] are those of its chunks one after the other, the last of which may be
+    shorter. Overlaps are coded twice, so a second has more frames than `frame_rate`; volumes are [B, chunks].
 
     Args:
         seconds: length of a chunk.
@@ -152,7 +153,7 @@ class ChunkedEncodecModel(EncodecModel):
         )
 
     def init_encode_state(self, batch_size: int) -> Any:
-        """Refused: a chunk's volume is known at its end."""
+        """Refuse to encode step by step: a chunk's volume is known at its end."""
         raise InvalidInput("a codec that works in chunks encodes whole clips only; use encode()")
 
     def init_decode_state(self, batch_size: int, *, first_frame: int = 0) -> ChunkedState:  # type: ignore[override]
@@ -175,8 +176,8 @@ class ChunkedEncodecModel(EncodecModel):
 
     @property
     def decode_delay(self) -> int:
-        """Frames that must follow a frame before `decode_step` has given all its samples: those of the overlap wait
-        for the whole next chunk."""
+        """Return the number of frames that must follow a frame before `decode_step` has given all its samples: those of
+        the overlap wait for the whole next chunk."""
         stride_frames = int(self.stride_samples * self.frame_rate / self.sample_rate)
         return 2 * self.chunk_frames - 1 - min(stride_frames, self.chunk_frames)
 

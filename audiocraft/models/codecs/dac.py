@@ -18,7 +18,7 @@ from audiocraft.quantization.factorised import FactorisedResidualQuantizer
 
 @dataclass(slots=True)
 class DACState:
-    """What one stream remembers between its steps.
+    """This record holds what one stream remembers between its steps.
 
     Args:
         codes: frames [B, K, t] that later samples depend on.
@@ -33,7 +33,8 @@ class DACState:
 
 
 class DACModel(CompressionModel):
-    """Mono audio at 16, 24 or 44.1 kHz to codes and back; the last frame is completed with silence."""
+    """This codec turns mono audio at 16, 24 or 44.1 kHz into codes and back; the last frame is completed with
+    silence."""
 
     frame_rate: float = 0
     sample_rate: int = 0
@@ -55,17 +56,17 @@ class DACModel(CompressionModel):
 
     @property
     def total_codebooks(self) -> int:
-        """Codebooks there are."""
+        """Return how many codebooks there are."""
         return self.quantizer.total_codebooks
 
     @property
     def num_codebooks(self) -> int:
-        """Codebooks in use unless a call says otherwise."""
+        """Return how many codebooks are in use unless a call says otherwise."""
         return self.quantizer.num_codebooks
 
     @property
     def cardinality(self) -> int:
-        """How many codes a codebook has."""
+        """Return how many codes a codebook has."""
         return self.quantizer.bins
 
     def set_num_codebooks(self, n: int) -> None:
@@ -80,12 +81,12 @@ class DACModel(CompressionModel):
         return result
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """x [B, 1, N] -> codes [B, K, T] and None: volume is left alone."""
+        """Map x [B, 1, N] to codes [B, K, T] and None: volume is left alone."""
         frames = self.encoder(self._whole_frames(defined_audio(x)))
         return self.quantizer.encode(frames, n_q=num_codebooks), None
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
-        """codes [B, K, T] -> audio [B, 1, T * hop], a few samples less where a ratio of the model is odd."""
+        """Map codes [B, K, T] to audio [B, 1, T * hop], a few samples less where a ratio of the model is odd."""
         if scale is not None:
             raise InvalidInput("this codec leaves volume alone, so decode() takes no scale", field="scale")
         latent = self.decode_latent(codes)
@@ -125,17 +126,18 @@ class DACModel(CompressionModel):
 
     @property
     def decode_delay(self) -> int:
-        """Frames that must follow a frame before `decode_step` has given all its samples, computed from the layers."""
+        """Return the number of frames that must follow a frame before `decode_step` has given all its samples, computed
+        from the layers."""
         return self.decoder.context()[1]
 
     @property
     def decode_memory(self) -> int:
-        """How many frames before a frame its samples depend on."""
+        """Return how many frames before a frame its samples depend on."""
         return self.decoder.context()[0]
 
     @property
     def encode_reach(self) -> int | None:
-        """How many samples on each side of a frame its codes depend on."""
+        """Return how many samples on each side of a frame its codes depend on."""
         return self.encoder.reach
 
     def _whole_frames(self, x: Tensor) -> Tensor:

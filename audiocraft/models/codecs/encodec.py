@@ -31,7 +31,7 @@ class CompressionModel(ABC, nn.Module):
 
     @abstractmethod
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """x [B, C, N] -> codes [B, K, T] and the volume they were divided by, where the model does that."""
+        """Map x [B, C, N] to codes [B, K, T] and the volume they were divided by, where the model does that."""
 
     @abstractmethod
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -49,12 +49,12 @@ class CompressionModel(ABC, nn.Module):
     @property
     @abstractmethod
     def channels(self) -> int:
-        """How many channels of audio it encodes: 1 or 2."""
+        """Return how many channels of audio it encodes: 1 or 2."""
 
     @property
     @abstractmethod
     def frame_rate(self) -> float:
-        """How many frames one second of audio has."""
+        """Return how many frames one second of audio has."""
 
     @property
     @abstractmethod
@@ -64,17 +64,17 @@ class CompressionModel(ABC, nn.Module):
     @property
     @abstractmethod
     def cardinality(self) -> int:
-        """How many codes a codebook has."""
+        """Return how many codes a codebook has."""
 
     @property
     @abstractmethod
     def num_codebooks(self) -> int:
-        """Codebooks in use unless a call says otherwise."""
+        """Return how many codebooks are in use unless a call says otherwise."""
 
     @property
     @abstractmethod
     def total_codebooks(self) -> int:
-        """Codebooks there are."""
+        """Return how many codebooks there are."""
 
     @abstractmethod
     def set_num_codebooks(self, n: int) -> None:
@@ -129,17 +129,17 @@ class CompressionModel(ABC, nn.Module):
 
     @property
     def decode_delay(self) -> int:
-        """Frames that must follow a frame before `decode_step` has given all its samples."""
+        """Return the number of frames that must follow a frame before `decode_step` has given all its samples."""
         raise InvalidInput(f"{type(self).__name__} does not stream; decode whole clips with decode()")
 
     @property
     def decode_memory(self) -> int:
-        """Frames before a frame that its samples depend on, as far as anybody hears."""
+        """Return the number of frames before a frame that its samples depend on, as far as anybody hears."""
         return math.ceil(_MEMORY_S * self.frame_rate)
 
     @property
     def encode_reach(self) -> int | None:
-        """How many samples on each side of a frame its codes depend on; None where layers remember all that came
+        """Return how many samples on each side of a frame its codes depend on; None where layers remember all that came
         before."""
         return None
 
@@ -173,7 +173,8 @@ def checked_codes(codes: Tensor, codebooks: int, cardinality: int) -> Tensor:
 
 @runtime_checkable
 class StreamingNetwork(Protocol):
-    """What an encoder or decoder needs to work piece by piece; SEANet and our own networks have it."""
+    """This protocol says what an encoder or decoder needs to work piece by piece; SEANet and our own networks have
+    it."""
 
     def init_state(self, batch_size: int) -> Any:
         """Return the state of streams that have not begun."""
@@ -182,12 +183,12 @@ class StreamingNetwork(Protocol):
         """Take the next piece, and return what it settles."""
 
     def last_step(self, x: Tensor, state: Any) -> Tensor:
-        """The last piece in (it may be empty), everything that is left out."""
+        """Take the last piece in (it may be empty), and return everything that is left out."""
 
 
 @dataclass(slots=True)
 class CodecState:
-    """What one direction of one stream remembers between its steps."""
+    """This record holds what one direction of one stream remembers between its steps."""
 
     layers: Any
     finished: bool = False
@@ -232,17 +233,17 @@ class EncodecModel(CompressionModel):
 
     @property
     def total_codebooks(self) -> int:
-        """Codebooks there are."""
+        """Return how many codebooks there are."""
         return self.quantizer.total_codebooks
 
     @property
     def num_codebooks(self) -> int:
-        """Codebooks in use unless a call says otherwise."""
+        """Return how many codebooks are in use unless a call says otherwise."""
         return self.quantizer.num_codebooks
 
     @property
     def cardinality(self) -> int:
-        """How many codes a codebook has."""
+        """Return how many codes a codebook has."""
         if not isinstance(self.quantizer, ResidualVectorQuantizer):
             raise InvalidInput("a model without quantiser has no codes to count")
         return self.quantizer.bins
@@ -252,7 +253,8 @@ class EncodecModel(CompressionModel):
         self.quantizer.set_num_codebooks(n)
 
     def preprocess(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Level x [B, C, N] -> x at unit volume and that volume [B, 1]; or x and None, where it is left alone."""
+        """Level x [B, C, N] to unit volume, and return it with that volume [B, 1]; or x and None, where it is left
+        alone."""
         if not self.renormalize:
             return x, None
         volume = x.mean(dim=1, keepdim=True).pow(2).mean(dim=2, keepdim=True).sqrt()
@@ -290,13 +292,13 @@ class EncodecModel(CompressionModel):
 
     @property
     def predicts(self) -> bool:
-        """Whether the codes of a frame say only what those before it do not, so that parts of a piece have other codes
-        than they have within the whole: `encode_latent` of the parts, and `quantize_step` one after another, give the
-        codes of the whole."""
+        """Return whether the codes of a frame say only what those before it do not, so that parts of a piece have other
+        codes than they have within the whole: `encode_latent` of the parts, and `quantize_step` one after another, give
+        the codes of the whole."""
         return isinstance(self.quantizer, ResidualVectorQuantizer) and bool(self.quantizer.prediction)
 
     def encode_latent(self, x: Tensor) -> Tensor:
-        """Encode x [B, C, N] -> frames [B, D, T] that are not quantised yet, without regard to volume"""
+        """Encode x [B, C, N] -> frames [B, D, T] that are not quantised yet, without regard to volume."""
         self._check_audio(x)
         frames: Tensor = self.encoder(defined_audio(x))
         return frames
@@ -311,7 +313,7 @@ class EncodecModel(CompressionModel):
         return self.quantizer.encode_step(frames, held, n_q=num_codebooks)
 
     def decode(self, codes: Tensor, scale: Tensor | None = None) -> Tensor:
-        """codes [B, K, T] -> audio [B, C, T * hop]; the caller knows how much of the last frame is real."""
+        """Map codes [B, K, T] to audio [B, C, T * hop]; the caller knows how much of the last frame is real."""
         latent = self.decode_latent(codes)
         if latent.shape[-1] == 0:
             return latent.new_zeros(len(latent), self.channels, 0)
@@ -393,19 +395,21 @@ class EncodecModel(CompressionModel):
 
     @property
     def decode_delay(self) -> int:
-        """Frames that must follow a frame before `decode_step` has given all its samples, computed from the layers."""
+        """Return the number of frames that must follow a frame before `decode_step` has given all its samples, computed
+        from the layers."""
         needs = getattr(self.decoder, "lookahead", None)  # networks without it need nothing that follows
         last = round(self.sample_rate / self.frame_rate) - 1  # sample of the first frame
         return 0 if needs is None else int(needs(last))
 
     @property
     def decode_memory(self) -> int:
-        """Frames before a frame that its samples depend on; beyond them nothing is heard of the past."""
+        """Return the number of frames before a frame that its samples depend on; beyond them nothing is heard of the
+        past."""
         return getattr(self.decoder, "memory", math.ceil(_MEMORY_S * self.frame_rate))
 
     @property
     def encode_reach(self) -> int | None:
-        """How many samples on each side of a frame its codes depend on; None where layers remember all that came
+        """Return how many samples on each side of a frame its codes depend on; None where layers remember all that came
         before."""
         return getattr(self.encoder, "reach", None)
 

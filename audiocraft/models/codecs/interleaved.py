@@ -15,14 +15,14 @@ from audiocraft.quantization.base import QuantizedResult
 
 @dataclass(slots=True)
 class InterleavedState:
-    """One stream: that of the mono codec, and a step whose right channel is still to come."""
+    """This record holds one stream: that of the mono codec, and a step whose right channel is still to come."""
 
     mono: Any
     waiting: Tensor | None = None  # [B, K, 0 or 1]
 
 
 class InterleaveStereoCompressionModel(CompressionModel):
-    """Stereo from a mono codec: both channels are coded on their own and their codes interleaved.
+    """This codec makes stereo from a mono codec: both channels are coded on their own and their codes interleaved.
 
     codebooks (default)  K = left 0, right 0, left 1, right 1, ...
     per_timestep         T = left frame 0, right frame 0, left frame 1, ...
@@ -40,12 +40,12 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     @property
     def total_codebooks(self) -> int:
-        """How many codebooks the mono codec has."""
+        """Return how many codebooks the mono codec has."""
         return self.model.total_codebooks
 
     @property
     def num_codebooks(self) -> int:
-        """How many codebooks are in use after interleaving."""
+        """Return how many codebooks are in use after interleaving."""
         return self.model.num_codebooks if self.per_timestep else self.model.num_codebooks * 2
 
     def set_num_codebooks(self, n: int) -> None:
@@ -54,12 +54,12 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     @property
     def num_virtual_steps(self) -> int:
-        """How many steps one frame of the mono codec becomes."""
+        """Return how many steps one frame of the mono codec becomes."""
         return 2 if self.per_timestep else 1
 
     @property
     def frame_rate(self) -> float:
-        """How many steps one second of audio has."""
+        """Return how many steps one second of audio has."""
         return self.model.frame_rate * self.num_virtual_steps
 
     @property
@@ -69,16 +69,16 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     @property
     def channels(self) -> int:
-        """How many channels of audio it encodes: always two."""
+        """Return how many channels of audio it encodes: always two."""
         return 2
 
     @property
     def cardinality(self) -> int:
-        """How many codes a codebook has."""
+        """Return how many codes a codebook has."""
         return self.model.cardinality
 
     def forward(self, x: Tensor) -> QuantizedResult:
-        """Refused: the mono codec is what trains."""
+        """Refuse to train: the mono codec is what trains."""
         raise InvalidInput("interleaved stereo is not trained; train the mono codec inside it", field="x")
 
     def encode(self, x: Tensor, *, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
@@ -125,7 +125,7 @@ class InterleaveStereoCompressionModel(CompressionModel):
 
     @property
     def decode_delay(self) -> int:
-        """Steps that must follow a step before `decode_step` has given all its samples."""
+        """Return the number of steps that must follow a step before `decode_step` has given all its samples."""
         return self.model.decode_delay * self.num_virtual_steps + self.num_virtual_steps - 1
 
     def _checked(self, codes: Tensor, *, whole: bool = True) -> Tensor:
@@ -147,11 +147,11 @@ class InterleaveStereoCompressionModel(CompressionModel):
         return codes
 
     def _pairs(self, codes: Tensor) -> Tensor:
-        """Interleaved codes [B, ...] -> those of the mono codec [2 B, K, T], left and right alternating."""
+        """Turn interleaved codes [B, ...] -> those of the mono codec [2 B, K, T], left and right alternating."""
         return torch.stack(self.get_left_right_codes(codes), dim=1).flatten(0, 1)
 
     def decode_latent(self, codes: Tensor) -> Tensor:
-        """Refused: two channels have two latents."""
+        """Refuse to decode a latent: two channels have two latents."""
         raise InvalidInput(
             "interleaved stereo has no single latent; split the codes with get_left_right_codes()",
             field="codes",

@@ -16,15 +16,16 @@ from audiocraft.models.codecs.streaming_decode import StreamDecoder, fitting_cod
 
 @dataclass(slots=True)
 class LatentState:
-    """What a stream of latents has behind it: the state of the codec, and the last frame, for codecs that predict."""
+    """This record holds what a stream of latents has behind it: the state of the codec, and the last frame, for codecs
+    that predict."""
 
     codec: Any
     held: Tensor | None = None
 
 
 class LatentCodec:
-    """An `AudioDecoder` of latents [B, D, T] that also encodes audio into them. A latent is all that a frame is, even
-    of a codec whose codes say only what the frame before does not.
+    """This object is an `AudioDecoder` of latents [B, D, T] that also encodes audio into them. A latent is all that a
+    frame is, even of a codec whose codes say only what the frame before does not.
 
     Args:
         codec: an EnCodec, or one of our own in its place; others keep no latents apart from their codes.

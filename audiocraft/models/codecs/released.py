@@ -24,7 +24,7 @@ _SHORT = "dac_"
 
 
 class DAC(DACModel):
-    """The released DAC at 16, 24 or 44.1 kHz; its weights are found as those of every model."""
+    """This is the released DAC at 16, 24 or 44.1 kHz; its weights are found as those of every model."""
 
     def __init__(self, model_type: str = "44khz") -> None:
         published = _published()
@@ -54,7 +54,8 @@ def _published() -> dict[str, str]:
 
 
 class HFEncodecCompressionModel(CompressionModel):
-    """EnCodec from a model of Hugging Face's `transformers`, whose weights are copied into our own network `model`.
+    """This is EnCodec from a model of Hugging Face's `transformers`, whose weights are copied into our own network
+    `model`.
 
     Any number of codebooks up to the highest bandwidth can be chosen, not only those of the listed bandwidths.
 
@@ -68,12 +69,12 @@ class HFEncodecCompressionModel(CompressionModel):
 
     @property
     def channels(self) -> int:
-        """How many channels of audio it encodes: 1 or 2."""
+        """Return how many channels of audio it encodes: 1 or 2."""
         return self.model.channels
 
     @property
     def frame_rate(self) -> float:
-        """How many frames one second of audio has."""
+        """Return how many frames one second of audio has."""
         return self.model.frame_rate
 
     @property
@@ -83,17 +84,17 @@ class HFEncodecCompressionModel(CompressionModel):
 
     @property
     def cardinality(self) -> int:
-        """How many codes a codebook has."""
+        """Return how many codes a codebook has."""
         return self.model.cardinality
 
     @property
     def num_codebooks(self) -> int:
-        """Codebooks in use unless a call says otherwise."""
+        """Return how many codebooks are in use unless a call says otherwise."""
         return self.model.num_codebooks
 
     @property
     def total_codebooks(self) -> int:
-        """Codebooks there are."""
+        """Return how many codebooks there are."""
         return self.model.total_codebooks
 
     def set_num_codebooks(self, n: int) -> None:
@@ -126,22 +127,22 @@ class HFEncodecCompressionModel(CompressionModel):
 
     @property
     def decode_delay(self) -> int:
-        """Frames that must follow a frame before `decode_step` has given all its samples."""
+        """Return the number of frames that must follow a frame before `decode_step` has given all its samples."""
         return self.model.decode_delay
 
     @property
     def decode_memory(self) -> int:
-        """How many frames before a frame its samples depend on."""
+        """Return how many frames before a frame its samples depend on."""
         return self.model.decode_memory
 
     @property
     def encode_reach(self) -> int | None:
-        """How many samples on each side of a frame its codes depend on."""
+        """Return how many samples on each side of a frame its codes depend on."""
         return self.model.encode_reach
 
 
 def _taken_over(model: Any) -> EncodecModel:
-    """Our network with the weights of a `transformers` model."""
+    """Return our network with the weights of a `transformers` model."""
     to_dict = getattr(getattr(model, "config", None), "to_dict", dict)
     config: dict[str, Any] = to_dict()
     if config.get("model_type") != "encodec":

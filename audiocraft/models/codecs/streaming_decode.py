@@ -17,8 +17,8 @@ _codes_fit: ContextVar[bool] = ContextVar("_codes_fit", default=False)
 
 @contextmanager
 def fitting_codes() -> Iterator[None]:
-    """Inside, codes come from a language model that was checked against their decoder. So their values are not read
-    back from a GPU to be checked again, which would make the CPU wait at each piece of a stream."""
+    """Inside this block, codes come from a language model that was checked against their decoder. So their values are
+    not read back from a GPU to be checked again, which would make the CPU wait at each piece of a stream."""
     token = _codes_fit.set(True)
     try:
         yield
@@ -33,7 +33,8 @@ def must_check(codes: Tensor) -> bool:
 
 
 class DecoderStream(Protocol):
-    """A stream of frames on its way to audio. All that `push` and `finish` return, joined, is the audio of all frames.
+    """This protocol describes a stream of frames on its way to audio. All that `push` and `finish` return, joined, is
+    the audio of all frames.
 
     Memory does not grow with the stream, except for decoders that know no sample before the last frame: they collect,
     and all audio comes from `finish`.
@@ -41,7 +42,8 @@ class DecoderStream(Protocol):
 
     @property
     def delay_frames(self) -> int | None:
-        """Frames that must follow a frame before all its samples are out; None where they come at the end."""
+        """Return the number of frames that must follow a frame before all its samples are out; None where they come at
+        the end."""
         ...
 
     def push(self, codes: Tensor) -> Tensor:
@@ -54,7 +56,8 @@ class DecoderStream(Protocol):
 
 
 class AudioDecoder(Protocol):
-    """What turns the frames of a generation into audio: a codec, or anything that takes the same frames."""
+    """This protocol describes what turns the frames of a generation into audio: a codec, or anything that takes the
+    same frames."""
 
     @property
     def sample_rate(self) -> int: ...
@@ -75,7 +78,7 @@ class AudioDecoder(Protocol):
 
 
 class StepDecoder(Protocol):
-    """What `StreamDecoder` asks of a codec."""
+    """This protocol says what `StreamDecoder` asks of a codec."""
 
     @property
     def num_codebooks(self) -> int: ...

@@ -47,7 +47,7 @@ class Windows:
 
 
 class Detector(nn.Module):
-    """Three discriminators that listen to mono audio at `config.sample_rate`."""
+    """This network has three discriminators that listen to mono audio at `config.sample_rate`."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Detector(nn.Module):
         return round(self.config.window * self.config.sample_rate)
 
     def forward(self, wav: Tensor) -> dict[str, tuple[list[Tensor], list[list[Tensor]]]]:
-        """Judge wav [B, 1, N] -> {discriminator: (logits, feature maps)}, lists over its sub-discriminators"""
+        """Judge wav [B, 1, N] -> {discriminator: (logits, feature maps)}, lists over its sub-discriminators."""
         heard = self.levelled(wav)
         return {name: network(heard) for name, network in self.discriminators.items()}
 
@@ -75,8 +75,8 @@ class Detector(nn.Module):
 
     @torch.inference_mode()
     def judge(self, wav: Tensor, *, most: int | None = None, step: ShareReport | None = None) -> Windows:
-        """wav [N], on any device -> raw scores of its windows; a shorter one is filled by repeating it. Silent windows
-        are not listened to: their scores and their distance are 0.
+        """Map wav [N], on any device, to raw scores of its windows; a shorter one is filled by repeating it. Silent
+        windows are not listened to: their scores and their distance are 0.
 
         Args:
             most: at most so many windows, spread evenly over a long file.
@@ -104,11 +104,11 @@ class Detector(nn.Module):
 
     @staticmethod
     def audible(windows: Tensor) -> Tensor:
-        """Look at windows [W, n] -> which are not silent [W]"""
+        """Look at windows [W, n] -> which are not silent [W]."""
         return windows.square().mean(-1).sqrt() > _SILENCE
 
     def cut(self, wav: Tensor, *, most: int | None = None) -> tuple[Tensor, Tensor]:
-        """wav [N] -> (windows [W, n], their starts in seconds [W]); the last one ends where the audio ends. Where
+        """Map wav [N] to (windows [W, n], their starts in seconds [W]); the last one ends where the audio ends. Where
         `most` is less than W, so many of them, evenly spread."""
         if wav.dim() != 1 or wav.numel() == 0:
             raise InvalidInput(f"the detector hears mono audio [N], got {list(wav.shape)}", field="wav")

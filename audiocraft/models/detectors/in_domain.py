@@ -21,7 +21,8 @@ _STILLEST = 0.01  # the share of the corpus's windows that is stiller than all o
 
 
 class Domain(nn.Module):
-    """Clusters of a corpus's windows, each with a covariance of its own. The level of a sound does not matter.
+    """This module holds clusters of a corpus's windows, each with a covariance of its own. The level of a sound does
+    not matter.
 
     Stationary noise lies among rain and wind by its spectrum; what it lacks is any movement beyond that of noise.
     """
@@ -47,7 +48,8 @@ class Domain(nn.Module):
         self.register_buffer("cosines", torch.cos(math.pi / _BANDS * orders * bands), persistent=False)
 
     def features(self, wav: Tensor) -> Tensor:
-        """wav [B, N] -> [B, FEATURES]: shape of the spectrum, how it moves, how noisy it is, how peaked the wave."""
+        """Map wav [B, N] to [B, FEATURES]: shape of the spectrum, how it moves, how noisy it is, how peaked the
+        wave."""
         wav = _levelled(wav)
         power, level, decibels = self._spectra(wav)
         mean = decibels.mean(-1)
@@ -78,7 +80,7 @@ class Domain(nn.Module):
         )
 
     def _spectra(self, wav: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """wav [B, N] -> (power [B, bins, t], its mean [B, 1, 1], bands in dB beside that [B, bands, t])"""
+        """Map wav [B, N] to (power [B, bins, t], its mean [B, 1, 1], bands in dB beside that [B, bands, t])."""
         window = torch.hann_window(_N_FFT, device=wav.device)
         power = torch.stft(wav, _N_FFT, _HOP, window=window, return_complex=True).abs().square()
         level = power.mean(dim=(1, 2), keepdim=True) + 1e-9  # silence has no spectrum; it must not become NaN
@@ -145,5 +147,5 @@ class Domain(nn.Module):
 
 
 def _levelled(wav: Tensor) -> Tensor:
-    """wav [B, N], each row at the same level"""
+    """Return wav [B, N], each row at the same level."""
     return wav / wav.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)

@@ -77,7 +77,7 @@ def mark_of(generator: MarkGenerator, audio: Tensor, message: Tensor | None, sam
 
 
 def decisions_on(detector: MarkDetector, audio: Tensor, sample_rate: int, every: int = 1) -> Tensor:
-    """Decisions [B, 2 + nbits, N'] on audio [B, C, N] at the detector's rate: the mean of those on its channels.
+    """Return decisions [B, 2 + nbits, N'] on audio [B, C, N] at the detector's rate: the mean of those on its channels.
 
     Args:
         every: only those on each `every`-th sample.
@@ -91,7 +91,7 @@ def decisions_on(detector: MarkDetector, audio: Tensor, sample_rate: int, every:
 
 
 class Watermark:
-    """An AudioProcessor that marks a piece on its way out.
+    """This is an AudioProcessor that marks a piece on its way out.
 
     Args:
         generator: the network that makes the mark.
@@ -117,7 +117,7 @@ class Watermark:
 
 
 class WatermarkStream:
-    """One piece that is being marked. Pieces of any size give the same samples, within rounding."""
+    """This stream marks one piece. Pieces of any size give the same samples, within rounding."""
 
     def __init__(self, watermark: Watermark, sample_rate: int, channels: int) -> None:
         generator = watermark.generator

@@ -34,7 +34,8 @@ _EVEN, _TURNS = 0.02, 8
 
 
 def _even_patterns(count: int, bands: int) -> Tensor:
-    """[count, bands, 2]: complex patterns that do not resemble each other, nor all bands going up and down together."""
+    """Return, as [count, bands, 2], complex patterns that do not resemble each other, nor all bands going up and down
+    together."""
     generator = torch.Generator("cpu").manual_seed(_SEED)
     drawn = torch.randn(bands, bands, 2, generator=generator, dtype=torch.float64, device="cpu")
     matrix = torch.view_as_complex(drawn)
@@ -44,12 +45,12 @@ def _even_patterns(count: int, bands: int) -> Tensor:
 
 
 def _here(values: Tensor) -> Tensor:
-    """`values` where modules are being built: on "meta" nothing but their shape."""
+    """Return `values` where modules are being built: on "meta" nothing but their shape."""
     return values.to(torch.get_default_device())
 
 
 class _Modulations(nn.Module):
-    """What both networks measure: how levels leave their trend, and a clock."""
+    """This module measures what both networks need: how levels leave their trend, and a clock."""
 
     def __init__(self, config: ModulationConfig, *, nbits: int, sample_rate: int) -> None:
         super().__init__()
@@ -59,13 +60,14 @@ class _Modulations(nn.Module):
         self.unrest = nn.Parameter(torch.tensor(-2.5))  # log of the variance that no band is below
 
     def clock(self, first: int, count: int) -> Tensor:
-        """exp(i angle) [count] of the frames from `first` on, complex."""
+        """Return exp(i angle) [count] of the frames from `first` on, complex."""
         places = (torch.arange(count, device=self.unrest.device) + first) % self.period
         angle = 2 * math.pi * places / self.period
         return torch.polar(torch.ones_like(angle), angle)
 
     def deviations(self, levels: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
-        """levels [B, bands, T] -> how far they are from their trend, and the same weighed by the unrest of the band."""
+        """Map levels [B, bands, T] to how far they are from their trend, and the same weighed by the unrest of the
+        band."""
         ones = torch.ones_like(levels[:1, :1])
         trend, spread = smoother(self.trend).to(levels), smoother(self.spread).to(levels)
         away = levels - averaged(levels, trend, causal=causal) / averaged(ones, trend, causal=causal)
@@ -101,7 +103,7 @@ class ModulationGenerator(_Modulations):
 
     @property
     def context(self) -> int:
-        """Frames before a frame that its change depends on."""
+        """Return the number of frames before a frame that its change depends on."""
         return self.trend + self.spread + self.past - 3
 
     def mark(self, audio: Tensor, message: Tensor | None) -> Tensor:
@@ -111,7 +113,8 @@ class ModulationGenerator(_Modulations):
         return self.bands.joined(self.bands.changes(spectra, gains))[:, : audio.shape[-1]]
 
     def gains(self, levels: Tensor, message: Tensor | None, *, first: int = 0) -> Tensor:
-        """levels [B, bands, T] of frames from `first` on -> the changes of these levels, as logarithms of factors."""
+        """Map levels [B, bands, T] of frames from `first` on to the changes of these levels, as logarithms of
+        factors."""
         away, weighed = self.deviations(levels, causal=True)
         patterns = torch.view_as_complex(self.patterns)
         clock = self.clock(first, levels.shape[-1])
@@ -184,12 +187,12 @@ class ModulationDetector(_Modulations):
 
     @property
     def reach(self) -> int:
-        """How many frames on each side a decision depends on."""
+        """Return how many frames on each side a decision depends on."""
         return self.trend // 2 + self.spread // 2 + self.memory // 2
 
     def decide(self, audio: Tensor, every: int = 1) -> Tensor:
         """Judge audio [B, N] -> [B, 2 + nbits, N]: probabilities of "clean" and "marked", then a logit for each bit; or
-        of each `every`-th sample"""
+        of each `every`-th sample."""
         levels = self.bands.levels(self.bands.spectra(self.bands.padded(audio)))
         logits = self.frame_logits(levels)
         if every % self.bands.hop == 0:
@@ -204,7 +207,7 @@ class ModulationDetector(_Modulations):
         return _decided(wide)
 
     def frame_logits(self, levels: Tensor) -> Tensor:
-        """levels [B, bands, T] -> [B, 1 + nbits, T]: whether there is a mark, then the bits."""
+        """Map levels [B, bands, T] to [B, 1 + nbits, T]: whether there is a mark, then the bits."""
         found = self._found(levels)
         pilot, bits = found[:, :1], found[:, 1:]
         guess = torch.tanh(self.first_look * _along(bits, pilot))
@@ -226,7 +229,7 @@ class ModulationDetector(_Modulations):
         return there / (averaged(chance, weights.square()) + _SMALL).sqrt()
 
     def responses(self, levels: Tensor, *, first: int = 0) -> tuple[Tensor, Tensor]:
-        """levels [B, bands, T] of frames from `first` on -> how much of each pattern is in each frame, complex
+        """Map levels [B, bands, T] of frames from `first` on to how much of each pattern is in each frame, complex
         [B, 1 + nbits, T], and how much chance alone would put there, squared."""
         weighed = self.deviations(levels, causal=False)[1]
         patterns = torch.view_as_complex(self.patterns).conj()
@@ -303,7 +306,7 @@ def _as_real(matrix: Tensor) -> Tensor:
 
 
 def _decided(logits: Tensor) -> Tensor:
-    """[B, 1 + nbits, T] -> [B, 2 + nbits, T], the logit of the mark as two probabilities"""
+    """Map [B, 1 + nbits, T] to [B, 2 + nbits, T], the logit of the mark as two probabilities."""
     marked = torch.sigmoid(logits[:, :1])
     return torch.cat([1 - marked, marked, logits[:, 1:]], dim=1)
 
@@ -314,7 +317,7 @@ def _along(x: Tensor, direction: Tensor) -> Tensor:
 
 
 class _Frames:
-    """Samples of a stream as complete frames."""
+    """This object holds samples of a stream as complete frames."""
 
     def __init__(self, bands: BandLevels, batch_size: int) -> None:
         self._bands, self._rows = bands, batch_size
@@ -350,7 +353,7 @@ class _Frames:
 
 
 class ModulationStream:
-    """A stream of audio through the generator."""
+    """This object brings a stream of audio through the generator."""
 
     def __init__(self, network: ModulationGenerator, message: Tensor | None, batch_size: int) -> None:
         self._network, self._message = network, message
@@ -390,7 +393,7 @@ class ModulationStream:
 
 
 class ModulationDecisions:
-    """A stream of audio through the detector, which gives decisions."""
+    """This object brings a stream of audio through the detector, which gives decisions."""
 
     def __init__(self, network: ModulationDetector, batch_size: int) -> None:
         self._network = network
@@ -435,7 +438,7 @@ class ModulationDecisions:
 
 
 class ModulationResponses:
-    """A stream of what `ModulationDetector.responses` says of frames, in pieces as of the whole."""
+    """This object is a stream of what `ModulationDetector.responses` says of frames, in pieces as of the whole."""
 
     def __init__(self, network: ModulationDetector, batch_size: int) -> None:
         self._network = network
@@ -475,7 +478,7 @@ class ModulationResponses:
 
 
 def build_modulation_marks(config: WatermarkConfig) -> tuple[ModulationGenerator, ModulationDetector]:
-    """Generator and detector, untrained: what they have in common is there from the start."""
+    """Build generator and detector, untrained: what they have in common is there from the start."""
     shared = config.audioseal
     given = {"nbits": shared.nbits, "sample_rate": shared.sample_rate}
     return ModulationGenerator(config.modulation, **given), ModulationDetector(config.modulation, **given)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 class MarkStream(Protocol):
-    """Rows of audio [B, n] on their way through one of the two networks: pieces of any size give what the whole gives,
-    within rounding, and memory does not grow."""
+    """This protocol brings rows of audio [B, n] through one of the two networks: pieces of any size give what the whole
+    gives, within rounding, and memory does not grow."""
 
     def push(self, audio: Tensor) -> Tensor:
         """Take the next samples [B, n] and return what they settle [B, ..., m]; m may be 0."""
@@ -43,7 +43,7 @@ class MarkDetector(Protocol):
 
     def decide(self, audio: Tensor, every: int = 1) -> Tensor:
         """Judge audio [B, N] -> [B, 2 + nbits, N]: probabilities of "clean" and "marked", then a logit for each bit;
-        only those of each `every`-th sample"""
+        only those of each `every`-th sample."""
         ...
 
     def open_decisions(self, batch_size: int = 1) -> MarkStream:

@@ -15,7 +15,7 @@ from audiocraft.modules.seanet import SEANetDecoder, SEANetEncoder
 
 
 class MsgProcessor(nn.Module):
-    """A layer that makes a vector of a message: the sum of one learned vector per bit, which depends on the bit's
+    """This layer makes a vector of a message: the sum of one learned vector per bit, which depends on the bit's
     value."""
 
     def __init__(self, nbits: int, hidden_size: int) -> None:
@@ -31,7 +31,7 @@ class MsgProcessor(nn.Module):
 
 
 class SEANetMarkGenerator(nn.Module):
-    """The generator of the paper, without the network around it that knows rates and channels."""
+    """This network is the generator of the paper, without the network around it that knows rates and channels."""
 
     def __init__(
         self, encoder: SEANetEncoder, decoder: SEANetDecoder, *, nbits: int, sample_rate: int
@@ -79,8 +79,8 @@ class SEANetMarkDetector(nn.Module):
 
 
 class _KeepDimension(nn.Module):
-    """SEANet's encoder, and a transposed convolution from its frames back to samples. The encoder's layers have their
-    names here without its own, as in released files."""
+    """This network has SEANet's encoder, and a transposed convolution from its frames back to samples. The encoder's
+    layers have their names here without its own, as in released files."""
 
     def __init__(self, encoder: SEANetEncoder, output_dim: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _KeepDimension(nn.Module):
         self.encoder = (encoder,)  # in a tuple, so that its layers are counted once
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, 1, N] -> [B, output_dim, at least N]"""
+        """Map x [B, 1, N] to [B, output_dim, at least N]."""
         samples: Tensor = self.reverse_convolution(self.encoder[0](x))
         return samples
 
@@ -101,7 +101,7 @@ def decided(logits: Tensor) -> Tensor:
 
 
 class SEANetMarkStream:
-    """A stream of audio through the generator."""
+    """This object brings a stream of audio through the generator."""
 
     def __init__(self, network: SEANetMarkGenerator, message: Tensor | None, batch_size: int) -> None:
         self._network, self._message, self._rows = network, message, batch_size
@@ -136,7 +136,7 @@ class SEANetMarkStream:
 
 
 class SEANetDecisionStream:
-    """A stream of audio through the detector."""
+    """This object brings a stream of audio through the detector."""
 
     def __init__(self, network: SEANetMarkDetector, batch_size: int) -> None:
         first, self._head = network.parts

@@ -32,7 +32,8 @@ _ROWS_ALONE, _PANELS_ALONE = 256, 4
 
 @dataclass(slots=True)
 class _Buffer:
-    """One signal: its rows for each row of the input, the planes that are read, and what lies beyond its ends."""
+    """This record holds one signal: its rows for each row of the input, the planes that are read, and what lies beyond
+    its ends."""
 
     channels: int
     rate: float
@@ -45,7 +46,7 @@ class _Buffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Op:
-    """One step; c/structs.h says what its numbers mean."""
+    """This record holds one step; c/structs.h says what its numbers mean."""
 
     source: int
     reads: int
@@ -65,7 +66,7 @@ class _Op:
 
 
 class _Padding(NamedTuple):
-    """Rows beyond the two ends that a convolution reads, and what is there."""
+    """This record says which rows beyond the two ends a convolution reads, and what is there."""
 
     left: int
     right: int
@@ -73,7 +74,7 @@ class _Padding(NamedTuple):
 
 
 class Chain:
-    """The layers between the LSTMs of a codec, described as steps over signals."""
+    """A chain holds the layers between the LSTMs of a codec, described as steps over signals."""
 
     def __init__(self, kernels: Kernels, channels: int) -> None:
         self._kernels = kernels
@@ -177,7 +178,7 @@ class Chain:
 
     @property
     def channels(self) -> int:
-        """How many channels the output has."""
+        """Return how many channels the output has."""
         return self._signals[-1].channels
 
     def check(self) -> None:
@@ -299,7 +300,8 @@ class Chain:
         return lengths
 
     def _groups(self) -> list[tuple[int, int]]:
-        """First step and the one after the last: light units share tiles, heavy steps are on their own."""
+        """Return the first step and the one after the last of each group: light units share tiles, heavy steps are on
+        their own."""
         groups: list[tuple[int, int]] = []
         at, open_ = 0, False
         for unit in self._units:

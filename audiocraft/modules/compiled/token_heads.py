@@ -21,7 +21,7 @@ from audiocraft.modules.ragged import AnyState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledHeads:
-    """The tables of codes, the last norm and the heads, described for the kernels once per request.
+    """This record holds the tables of codes, the last norm and the heads, described for the kernels once per request.
 
     Args:
         described: their addresses.

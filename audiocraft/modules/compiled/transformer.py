@@ -41,7 +41,7 @@ _CACHED_AS = {torch.float32: KINDS["fp32"], torch.float16: KINDS["fp16"], torch.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledTransformer:
-    """The weights of a transformer, described for the kernels once per request.
+    """This record holds the weights of a transformer, described for the kernels once per request.
 
     Args:
         kernels: what runs them.
@@ -185,7 +185,8 @@ def _tensors(layer: LayerState) -> tuple[Tensor, ...]:
 
 
 def _source_dtype(past: torch.dtype) -> torch.dtype:
-    """A source has as many bits as the past, at least 16: it is short, and every step hangs on it."""
+    """Return the type of a source: it has as many bits as the past, at least 16, because it is short, and every step
+    hangs on it."""
     return torch.float32 if past == torch.float32 else torch.float16
 
 
@@ -206,7 +207,7 @@ def _kv_view(keys: Tensor, values: Tensor) -> list[int]:
 
 
 def _places(parts: Requests, steps: int) -> tuple[Tensor, Tensor]:
-    """For each token, which part it belongs to, and which row of that part."""
+    """Return, for each token, which part it belongs to, and which row of that part."""
     counts = [(rows.stop - rows.start) * steps for _, rows in parts]
     if len(parts) == 1:
         row = torch.arange(counts[0])
@@ -217,7 +218,7 @@ def _places(parts: Requests, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def _rotations(rotation: Rotation, batch: int, covered: int) -> tuple[Tensor, Tensor]:
-    """[tokens, D / H] as pairs of real and imaginary parts, of queries and of keys."""
+    """Return rotations [tokens, D / H] as pairs of real and imaginary parts, of queries and of keys."""
 
     def flat(rotations: Tensor) -> Tensor:
         rows = rotations.expand(batch, -1, -1, -1)[:covered]

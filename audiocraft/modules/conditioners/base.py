@@ -15,7 +15,7 @@ from audiocraft.types import ConditionType, JointEmbedCondition, SymbolicConditi
 
 
 class JascoCondConst(Enum):
-    """What the conditions of a flow are called, one by one and in groups."""
+    """These are the names of the conditions of a flow, one by one and in groups."""
 
     DRM = "self_wav"
     CRD = "chords"

@@ -84,7 +84,7 @@ def unconditional(
 
 
 def _copy(sample: ConditioningAttributes) -> ConditioningAttributes:
-    """New dicts around the same values: dropping replaces values, it never writes into them."""
+    """Return new dicts around the same values: dropping replaces values, it never writes into them."""
     return replace(sample, **{kind: dict(sample[kind]) for kind in KINDS})
 
 
@@ -135,7 +135,7 @@ class AttributeDropout(DropoutModule):
     def forward(
         self, samples: list[ConditioningAttributes], *, generator: torch.Generator | None = None
     ) -> list[ConditioningAttributes]:
-        """Copies of the samples with the drawn attributes dropped; the samples stay as they are."""
+        """Return copies of the samples with the drawn attributes dropped; the samples stay as they are."""
         if not self.training and not self.active_on_eval:
             return samples
         samples = [_copy(sample) for sample in samples]

@@ -32,7 +32,7 @@ def kept_name(path: str | Path, identity: str) -> str:
 
 
 class EmbeddingCache:
-    """An embedding per audio file, computed once and read from disk after that.
+    """This cache holds an embedding per audio file, computed once and read from disk after that.
 
     Args:
         cache_path: folder of the embeddings.

@@ -26,7 +26,7 @@ from audiocraft.types import ConditionType
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """Conditions by the place where they enter; None where there is none.
+    """This record holds conditions by the place where they enter; None where there is none.
 
     Args:
         prepend: [B, P, D], fed before the first step.
@@ -44,7 +44,7 @@ class Fused:
 
     @property
     def prepended(self) -> int:
-        """How many steps P stand in front of the codes."""
+        """Return how many steps P stand in front of the codes."""
         return 0 if self.prepend is None else self.prepend.shape[1]
 
     @classmethod
@@ -86,7 +86,7 @@ def _cat_rows(values: Sequence[Tensor | None], name: str) -> Tensor | None:
 
 @dataclass(slots=True)
 class FuserState:
-    """How many steps [B] have gone through, without the prepended ones."""
+    """This record says how many steps [B] have gone through, without the prepended ones."""
 
     position: Tensor
     started: bool = False
@@ -257,7 +257,7 @@ def added_to(
 
 
 def _rows_at(condition: Tensor, index: Tensor) -> Tensor:
-    """condition [B, T, D] read at index [B, S] -> [B, S, D]; zeros before the start and past the end."""
+    """Read condition [B, T, D] at index [B, S] -> [B, S, D]; zeros before the start and past the end."""
     length, width = condition.shape[1:]
     inside = (index >= 0) & (index < length)
     places = index.clamp(0, length - 1).unsqueeze(-1).expand(-1, -1, width)

@@ -22,7 +22,8 @@ from audiocraft.utils.files import file_state
 
 
 class JointEmbeddingConditioner(BaseConditioner):
-    """One vector for a row's sound or text, quantised so that little more passes than what both have in common.
+    """This conditioner gives one vector for a row's sound or text, quantised so that little more passes than what both
+    have in common.
 
     Args:
         dim: width of the joint space.
@@ -55,7 +56,7 @@ class JointEmbeddingConditioner(BaseConditioner):
 
     @abstractmethod
     def _get_embed(self, x: JointEmbedCondition) -> tuple[Tensor, Tensor]:
-        """(vectors [B, dim], which rows have one [B])"""
+        """Return (vectors [B, dim], which rows have one [B])."""
 
     def tokenize(self, x: JointEmbedCondition) -> JointEmbedCondition:
         """Put the waveforms and texts on the device of the weights."""
@@ -76,7 +77,7 @@ class JointEmbeddingConditioner(BaseConditioner):
 
 
 class CLAPEmbeddingConditioner(JointEmbeddingConditioner):
-    """A conditioner that gives CLAP's vector of the text; in training, of the sound in most batches.
+    """This conditioner gives CLAP's vector of the text; in training, of the sound in most batches.
 
     Args:
         checkpoint: see `Clap`.
@@ -164,7 +165,7 @@ class CLAPEmbeddingConditioner(JointEmbeddingConditioner):
         return torch.stack([self._mean(self._windows(wav[:, :length], rate)) for wav, length, rate in rows])
 
     def _windows(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """wav [C, N] -> vectors [W, dim] of its windows; a sound shorter than one window is one."""
+        """Map wav [C, N] to vectors [W, dim] of its windows; a sound shorter than one window is one."""
         if wav.shape[-1] == 0:
             return torch.zeros(1, self.dim, device=wav.device)
         mono = convert_audio(wav.float(), sample_rate, self.sample_rate, 1)[0]

@@ -75,7 +75,7 @@ class SceneConditioner(FrameConditioner):
         self.lasting = frozenset(lasting)
 
     def tokenize(self, x: tp.Sequence[SymbolicCondition | None]) -> tuple[Tensor, Tensor]:
-        """Scenes -> (features [B, T, F], mask [B, T]); shorter scenes are padded with masked frames."""
+        """Turn scenes into (features [B, T, F], mask [B, T]); shorter scenes are padded with masked frames."""
         rows = [
             None
             if condition is None or condition.scene is None

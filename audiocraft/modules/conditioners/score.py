@@ -56,7 +56,7 @@ def score_features(plan: ScorePlan, frame_rate: float) -> Tensor:
 
 
 def _metre_features(plan: ScorePlan, seconds: Tensor, frame_rate: float) -> list[Tensor]:
-    """Beat-grid columns for frames that begin at ``seconds`` [T]; each column block is [T, n]."""
+    """Return beat-grid columns for frames that begin at ``seconds`` [T]; each column block is [T, n]."""
     if not 1 <= plan.beats_per_bar <= MAX_BEATS_PER_BAR:
         raise InvalidInput(
             f"plan has {plan.beats_per_bar} beats per bar; between 1 and {MAX_BEATS_PER_BAR} are supported",
@@ -92,7 +92,7 @@ def _metre_features(plan: ScorePlan, seconds: Tensor, frame_rate: float) -> list
 
 
 def _harmony_features(plan: ScorePlan, seconds: Tensor) -> list[Tensor]:
-    """Chord and key columns for frames that begin at ``seconds`` [T]; each column block is [T, n]."""
+    """Return chord and key columns for frames that begin at ``seconds`` [T]; each column block is [T, n]."""
     starts = torch.tensor([start for start, _ in plan.chords], dtype=torch.float64, device="cpu")
     table = torch.zeros(
         len(plan.chords) + 1, 24, dtype=torch.float64, device="cpu"
@@ -186,7 +186,7 @@ class ScoreConditioner(FrameConditioner):
         super().__init__(NUM_FEATURES, output_dim, frame_rate, dim, device)
 
     def tokenize(self, x: tp.Sequence[SymbolicCondition | None]) -> tuple[Tensor, Tensor]:
-        """Plans -> (features [B, T, NUM_FEATURES], mask [B, T]); shorter plans are padded with masked frames."""
+        """Turn plans into (features [B, T, NUM_FEATURES], mask [B, T]); shorter plans are padded with masked frames."""
         rows = [
             None
             if condition is None or condition.plan is None

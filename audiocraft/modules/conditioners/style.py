@@ -20,7 +20,7 @@ from audiocraft.types import ConditionType, StyleSettings, WavCondition
 
 
 class Codec(Protocol):
-    """What is needed of a codec here."""
+    """This protocol says what is needed of a codec here."""
 
     sample_rate: Any
     channels: Any
@@ -35,7 +35,7 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Excerpts:
-    """The parts of a batch of waveforms that are listened to.
+    """This record holds the parts of a batch of waveforms that are listened to.
 
     Args:
         wav: [B, 1, n] at the conditioner's rate; n is 1 where no row has any sound.
@@ -50,7 +50,7 @@ class Excerpts:
 
 
 class FeatureExtractor(WaveformConditioner):
-    """A layer that embeds features of an excerpt: the codes of a codec, or the hidden states of MERT.
+    """This layer embeds features of an excerpt: the codes of a codec, or the hidden states of MERT.
 
     Args:
         model_name: "encodec" or "mert".
@@ -115,11 +115,11 @@ class FeatureExtractor(WaveformConditioner):
 
     @property
     def settings(self) -> StyleSettings:
-        """What is used where a waveform does not say otherwise."""
+        """Return what is used where a waveform does not say otherwise."""
         return replace(self.configured, excerpt_length=self.length, encodec_n_q=self.encodec_n_q)
 
     def _apply(self, fn: Any, recurse: bool = True) -> FeatureExtractor:
-        """Also for `to` and its kind: the codec is no submodule, but goes to the same device."""
+        """Apply `fn` also for `to` and its kind: the codec is no submodule, but goes to the same device."""
         super()._apply(fn, recurse)
         self._move_codec(self.output_proj.weight.device)
         return self
@@ -226,7 +226,7 @@ class FeatureExtractor(WaveformConditioner):
         return torch.cat([found[key] for key in keys])
 
     def _features(self, wav: Tensor, settings: StyleSettings) -> Tensor:
-        """wav [B, 1, n] -> embedded features [B, T, dim]"""
+        """Map wav [B, 1, n] to embedded features [B, T, dim]."""
         if isinstance(self.embed, nn.Linear):
             heard = mert.features(convert_audio(wav, self.sample_rate, mert.SAMPLE_RATE, 1))
             embedded: Tensor = self.embed(heard.to(self.embed.weight.dtype))

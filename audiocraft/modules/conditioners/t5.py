@@ -83,7 +83,7 @@ class T5Tokenizer:
         return cls(file)
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Split texts into tokens -> ids [B, L], mask [B, L]"""
+        """Split texts into tokens -> ids [B, L], mask [B, L]."""
         rows = [entry.ids for entry in self._tokenizer.encode_batch(list(texts))]
         rows = [row if row and row[-1] == self.end_id else [*row, self.end_id] for row in rows]
         longest = max(len(row) for row in rows)
@@ -183,7 +183,7 @@ class T5Encoder(nn.Module):
         return model
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids [B, L] and mask [B, L] (0 is padding) -> [B, L, d_model]"""
+        """Map ids [B, L] and mask [B, L] (0 is padding) to [B, L, d_model]."""
         bias = self._bias(ids.shape[1], ids.device)
         # Not -inf: a row without any token must stay finite.
         bias = bias.masked_fill(mask[:, None, None, :] == 0, torch.finfo(torch.float32).min / 2)
@@ -195,7 +195,7 @@ class T5Encoder(nn.Module):
         return self.dropout(self.encoder["final_layer_norm"](x))
 
     def _bias(self, length: int, device: torch.device) -> Tensor:
-        """Learned bias of each head for each distance, [1, H, L, L]; the first layer's, shared by all."""
+        """Return learned bias of each head for each distance, [1, H, L, L]; the first layer's, shared by all."""
         places = torch.arange(length, device=device)
         buckets = relative_buckets(
             places[None, :] - places[:, None],
@@ -208,7 +208,7 @@ class T5Encoder(nn.Module):
 
 
 def relative_buckets(distance: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """key position minus query position -> bucket: half of them for each direction; near distances have their
+    """Map key position minus query position to bucket: half of them for each direction; near distances have their
     own, far ones share logarithmically wider ones up to `max_distance`."""
     half = buckets // 2
     exact = half // 2

@@ -99,7 +99,7 @@ class WhiteSpaceTokenizer(Tokenizer):
 
 
 class LUTConditioner(TextConditioner):
-    """A conditioner that learns a vector per token.
+    """This conditioner learns a vector per token.
 
     Args:
         n_bins: size of the table.
@@ -132,8 +132,8 @@ class LUTConditioner(TextConditioner):
 
 
 class BagOfWordsConditioner(TextConditioner):
-    """One vector for a whole text: the sum of its words' vectors over the root of their number, through a
-    perceptron. No text, or none with a word in it, is exactly zero, with mask 0.
+    """This conditioner gives one vector for a whole text: the sum of its words' vectors over the root of their number,
+    through a perceptron. No text, or none with a word in it, is exactly zero, with mask 0.
 
     The root keeps the variance independent of the length; a mean would let long prompts fade.
 
@@ -175,7 +175,7 @@ class BagOfWordsConditioner(TextConditioner):
 
 
 class T5Conditioner(TextConditioner):
-    """A conditioner that projects the last hidden states of a pretrained T5 encoder.
+    """This conditioner projects the last hidden states of a pretrained T5 encoder.
 
     Args:
         name: a model of `MODELS`, a folder, or any T5 in the local Hugging Face cache.
@@ -228,7 +228,7 @@ class T5Conditioner(TextConditioner):
         self.output_proj.to(device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> T5Conditioner:
-        """Also for `to` and its kind: a frozen encoder is no submodule, but goes to the same device."""
+        """Apply `fn` also for `to` and its kind: a frozen encoder is no submodule, but goes to the same device."""
         super()._apply(fn, recurse)
         device = self.output_proj.weight.device
         if device.type != "meta":

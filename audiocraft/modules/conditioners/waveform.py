@@ -58,14 +58,14 @@ class WaveformConditioner(BaseConditioner):
 
     @abstractmethod
     def _get_wav_embedding(self, x: WavCondition) -> Tensor:
-        """Features [B, L, dim] of the waveforms."""
+        """Return features [B, L, dim] of the waveforms."""
 
     @abstractmethod
     def _downsampling_factor(self) -> int:
         """Return samples per feature."""
 
     def _mask(self, x: WavCondition, frames: int) -> Tensor:
-        """[B, frames]: 1 where there is sound to be heard."""
+        """Return [B, frames]: 1 where there is sound to be heard."""
         ends = x.length / self._downsampling_factor()
         return (torch.arange(frames, device=ends.device) < ends.unsqueeze(1)).int()
 
@@ -123,7 +123,8 @@ class ChromaStemConditioner(WaveformConditioner):
         self.eval_wavs = self._load_eval_wavs(eval_wavs, 0)
 
     def fill_context(self) -> None:
-        """What generation wants, whatever training was configured to do: a melody for as long as the model hears."""
+        """Set what generation wants, whatever training was configured to do: a melody for as long as the model
+        hears."""
         self.match_len_on_eval = True
         self.eval_wavs = None
 
@@ -171,13 +172,13 @@ class ChromaStemConditioner(WaveformConditioner):
         return [found[row] for row in range(len(lengths))]
 
     def _compute_wav_embedding(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """wav [B, 1, N] -> chroma [B, T, n_chroma]; a single sample stands for silence."""
+        """Map wav [B, 1, N] to chroma [B, T, n_chroma]; a single sample stands for silence."""
         if wav.shape[-1] > 1:
             wav = self._get_stemmed_wav(wav, sample_rate)
         return self._extract_chroma(wav)
 
     def _get_stemmed_wav(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """wav [B, 1, N] -> what carries its melody [B, 1, N'], at the conditioner's rate."""
+        """Map wav [B, 1, N] to what carries its melody [B, 1, N'], at the conditioner's rate."""
         if stems.can_separate():
             wav, sample_rate = stems.without_rhythm(wav, sample_rate)
         else:
@@ -189,12 +190,12 @@ class ChromaStemConditioner(WaveformConditioner):
         return chroma
 
     def _chroma_of_file(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """wav [C, N] of a whole file -> chroma [T, n_chroma]"""
+        """Map wav [C, N] of a whole file to chroma [T, n_chroma]."""
         mono = wav.mean(0, keepdim=True).to(self.output_proj.weight.device)
         return self._compute_wav_embedding(mono[None], sample_rate)[0]
 
     def _sample_eval_wavs(self, x: WavCondition) -> WavCondition:
-        """Rows with a melody get one of `eval_wavs` instead; rows without stay without."""
+        """Give rows with a melody one of `eval_wavs` instead; rows without stay without."""
         assert self.eval_wavs is not None
         picked = self.eval_wavs[torch.randint(len(self.eval_wavs), (len(x.wav),), device="cpu")].to(x.wav)
         samples = picked.shape[-1]

@@ -66,7 +66,7 @@ def leaves_unchanged(tones: Tensor, noise: Tensor) -> bool:
 
 
 def _level(amplitudes: Tensor) -> Tensor:
-    """[B, steps, n] -> [B, steps]"""
+    """Return the level [B, steps] of amplitudes [B, steps, n]."""
     return amplitudes.square().sum(dim=-1).sqrt()
 
 
@@ -76,13 +76,13 @@ def _of_frames(powers: Tensor, frames: int) -> Tensor:
 
 
 def _bent(levels: Tensor, bound: Tensor | float) -> Tensor:
-    """Levels, which from half the bound on approach it."""
+    """Bend levels, which from half the bound on approach it."""
     knee = bound / 2
     return torch.where(levels > knee, knee + knee * (1 - torch.exp(1 - levels / knee)), levels)
 
 
 def _within(amplitudes: Tensor, levels: Tensor, bounds: Tensor) -> Tensor:
-    """Amplitudes [B, steps, n] of these levels [B, steps] within the bounds [B, T] of their frames."""
+    """Bring amplitudes [B, steps, n] of these levels [B, steps] within the bounds [B, T] of their frames."""
     steps = levels.shape[-1] // bounds.shape[-1]
     bounds = bounds.unsqueeze(-1).expand(-1, -1, steps).flatten(1)
     gains = torch.where(levels > bounds / 2, _bent(levels, bounds) / levels.clamp_min(1e-9), 1.0)

@@ -43,7 +43,8 @@ _FORGOTTEN = 1e-6
 
 
 class Block(StreamingModule):
-    """A residual block in the manner of ConvNeXt (Liu et al. 2022): depthwise convolution, norm, two layers.
+    """This block is a residual block in the manner of ConvNeXt (Liu et al. 2022): depthwise convolution, norm, two
+    layers.
 
     Args:
         causal: frames see only those before them, so that the block streams.
@@ -75,7 +76,7 @@ class Block(StreamingModule):
 
 
 class Sharpen(nn.Module):
-    """A layer that keeps the peaks of log levels [B, steps, tones] and lowers their flanks.
+    """This layer keeps the peaks of log levels [B, steps, tones] and lowers their flanks.
 
     A window of 170 ms hears a low tone on several neighbouring ones too; sung again, they would beat. The same small
     network looks at every tone and its neighbours, and at where on the scale it is.
@@ -105,7 +106,7 @@ class Sharpen(nn.Module):
         return levels + change.view_as(levels)
 
     def _in_kernels(self, seen: Tensor) -> Tensor | None:
-        """seen [B * steps, tones, 2] -> [B * steps, tones, 1]; None where torch has to do it."""
+        """Map seen [B * steps, tones, 2] to [B * steps, tones, 1]; None where torch has to do it."""
         kernels = kernels_for(seen)
         if torch.is_grad_enabled() or self.training:
             for kept in self._packed:
@@ -133,7 +134,7 @@ def amplitude(levels: Tensor, floor: float = FLOOR) -> Tensor:
 
 @dataclass(slots=True)
 class SynthesisState:
-    """What one stream of the decoder remembers between its steps.
+    """This record holds what one stream of the decoder remembers between its steps.
 
     Args:
         past: for each block, the frames [B, D, 6] it still hears.
@@ -154,8 +155,8 @@ class SynthesisState:
 
 
 class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
-    """A causal decoder of frames [B, dimension, T] into audio [B, 1, T * hop]: blocks say what sounds, then come tones
-    and noise.
+    """This network is a causal decoder of frames [B, dimension, T] into audio [B, 1, T * hop]: blocks say what sounds,
+    then come tones and noise.
 
     Oscillators run with the time of the piece, so equal frames make a steady tone of any frequency. Step by step
     equals all at once.
@@ -325,7 +326,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
 
     @property
     def memory(self) -> int:
-        """How many frames before a frame its samples depend on."""
+        """Return how many frames before a frame its samples depend on."""
         remembered = (_KERNEL - 1) * len(self.blocks) + (_REMEMBERED if self.bounded else 0) + 1
         return remembered + (math.ceil(math.log(_FORGOTTEN, self.prediction)) if self.prediction else 0)
 
@@ -343,7 +344,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return self._loudness(z, self._hidden(z, state))
 
     def _hidden(self, z: Tensor, state: SynthesisState | None) -> Tensor:
-        """z [B, D, T] -> what the blocks make of it [B, width, T]"""
+        """Map z [B, D, T] to what the blocks make of it [B, width, T]."""
         hidden: Tensor = self.norm(self.input(z).transpose(1, 2)).transpose(1, 2)
         for number, block in enumerate(self.blocks):
             past = None if state is None else state.past[number]
@@ -361,7 +362,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return amplitude(tones, self.scale.floor), amplitude(noise, self.scale.floor)
 
     def _sing(self, tones: Tensor, start: int, state: SynthesisState | None) -> Tensor:
-        """tones [B, steps, tones] -> [B, N]"""
+        """Map tones [B, steps, tones] to [B, N]."""
         first = start * TONES_PER_FRAME
         steps = torch.arange(first, first + tones.shape[1], dtype=torch.float64, device=tones.device)
         # In double precision and modulo one turn, so that pitch holds for hours.
@@ -374,7 +375,7 @@ class HarmonicNoiseDecoder(ConstantBuffers, StreamingModule):
         return audio
 
     def _hiss(self, noise: Tensor, start: int, state: SynthesisState | None) -> Tensor:
-        """noise [B, steps, bands] -> [B, N]"""
+        """Map noise [B, steps, bands] to [B, N]."""
         first = start * NOISES_PER_FRAME
         steps = torch.arange(first, first + noise.shape[1], device=noise.device) % _NOISE_PERIOD
         spectrum = (noise.square() @ self.spread).add(1e-12).sqrt() * self.turns[steps]
@@ -407,7 +408,8 @@ def _oscillators(scale: ToneScale) -> dict[str, Tensor]:
 
 
 def _covering(filters: Tensor) -> Tensor:
-    """Filters [bands, bins] with at least one bin per band, the nearest, and summing to 1 in each bin they reach."""
+    """Return filters [bands, bins] with at least one bin per band, the nearest, and summing to 1 in each bin they
+    reach."""
     for band, weights in enumerate(filters):
         if not weights.any():
             filters[band, 1 + band * (filters.shape[1] - 2) // (4 * len(filters))] = 1.0
@@ -415,7 +417,7 @@ def _covering(filters: Tensor) -> Tensor:
 
 
 def _overlap_add(pieces: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
-    """pieces [B, steps, 2 hop], each overlapping the next by half -> samples [B, steps * hop] and what is left over
+    """Add pieces [B, steps, 2 hop], each overlapping the next by half -> samples [B, steps * hop] and what is left over
     for those that follow [B, hop].
 
     Args:

@@ -34,7 +34,7 @@ _REACH = 1.6
 
 @dataclass(frozen=True, slots=True)
 class ToneScale:
-    """The tones and bands that both sides share.
+    """This record holds the tones and bands that both sides share.
 
     Args:
         hop: samples per frame; a multiple of 8.
@@ -86,7 +86,7 @@ class ToneScale:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """How many numbers a frame has: of tones and of noise."""
+        """Return how many numbers a frame has: of tones and of noise."""
         return TONES_PER_FRAME * self.num_tones, NOISES_PER_FRAME * self.bands
 
     def frequencies(self) -> Tensor:
@@ -96,7 +96,7 @@ class ToneScale:
 
 
 class ConstantBuffers(nn.Module):
-    """A module whose own buffers are constants: they move with it, and keep their precision whatever the weights are
+    """This module's own buffers are constants: they move with it, and keep their precision whatever the weights are
     cast to. Oscillators in half precision would be out of tune."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -112,7 +112,8 @@ class ConstantBuffers(nn.Module):
 
 
 class SpectralEncoder(ConstantBuffers):
-    """Audio [B, 1, N] -> frames [B, dimension, ceil(N / hop)]: log magnitudes of tones and bands, projected.
+    """This network turns audio [B, 1, N] into frames [B, dimension, ceil(N / hop)]: log magnitudes of tones and bands,
+    projected.
 
     Nothing is learnt by gradient: `fit` takes the principal components of real frames, so that distances between
     frames, which the quantiser minimises, are distances between log spectra. A frame sees the sound on both sides.
@@ -138,17 +139,17 @@ class SpectralEncoder(ConstantBuffers):
         self.projection = nn.Linear(sum(scale.widths), dimension)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode x [B, 1, N] -> [B, D, T]"""
+        """Encode x [B, 1, N] -> [B, D, T]."""
         with torch.autocast(x.device.type, enabled=False):
             return self.projected(self._features(x)).transpose(1, 2)
 
     def projected(self, features: Tensor) -> Tensor:
-        """Project features [B, T, F] in double precision -> [B, T, D] in that of the weights"""
+        """Project features [B, T, F] in double precision -> [B, T, D] in that of the weights."""
         weight, bias = self.projection.weight, self.projection.bias
         return F.linear(features, weight.double(), bias.double()).to(weight.dtype)
 
     def features(self, x: Tensor) -> Tensor:
-        """x [B, 1, N] -> weighted log magnitudes [B, T, tones and bands of all steps]"""
+        """Map x [B, 1, N] to weighted log magnitudes [B, T, tones and bands of all steps]."""
         return self._features(x).float()
 
     def _features(self, x: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ class SpectralEncoder(ConstantBuffers):
 
     @property
     def reach(self) -> int:
-        """Samples on each side of a frame that it hears."""
+        """Return the number of samples on each side of a frame that it hears."""
         return max(int(self.tones.shape[0]), int(self.window.shape[0]))
 
     @torch.no_grad()
@@ -181,7 +182,8 @@ class SpectralEncoder(ConstantBuffers):
         return components, mean
 
     def _tones(self, x: Tensor, frames: int) -> Tensor:
-        """Amplitudes [B, T, 2 * tones]. Step j is centred at the end of its hop, where the decoder's peaks are."""
+        """Return amplitudes [B, T, 2 * tones]. Step j is centred at the end of its hop, where the decoder's peaks
+        are."""
         size, hop = self.tones.shape[0], self.scale.tone_hop
         padded = F.pad(x, (size // 2 - hop, size // 2))
         parts = padded.unfold(-1, size, hop)[:, : frames * TONES_PER_FRAME] @ self.tones
@@ -191,7 +193,7 @@ class SpectralEncoder(ConstantBuffers):
         return (real.square() + imaginary.square()).sqrt().unflatten(1, (frames, -1)).flatten(2)
 
     def _bands(self, x: Tensor, frames: int) -> Tensor:
-        """Magnitudes [B, T, 8 * bands]"""
+        """Return magnitudes [B, T, 8 * bands]."""
         size, hop = self.window.shape[0], self.scale.noise_hop
         padded = F.pad(x, (size // 2 - hop, size // 2))
         spectrum = torch.stft(
@@ -204,14 +206,14 @@ class SpectralEncoder(ConstantBuffers):
 @lru_cache(maxsize=2)
 @torch.inference_mode(False)  # tensors that are made in inference mode cannot be trained with
 def _kernels(scale: ToneScale) -> Tensor:
-    """[samples, 2 or 4 * tones] in double precision, which models of one scale share: to work them out takes a third
-    of the time in which a small codec is loaded."""
+    """Return [samples, 2 or 4 * tones] in double precision, which models of one scale share: to work them out takes a
+    third of the time in which a small codec is loaded."""
     return (reassigning_kernels(scale) if scale.reassign else tone_kernels(scale)).double()
 
 
 def tone_kernels(scale: ToneScale) -> Tensor:
-    """[samples, 2 * tones]: windowed cosines, then sines, of every tone. Low tones are heard through a long window,
-    which tells semitones apart; high ones through a shorter one, which follows the rhythm."""
+    """Return [samples, 2 * tones]: windowed cosines, then sines, of every tone. Low tones are heard through a long
+    window, which tells semitones apart; high ones through a shorter one, which follows the rhythm."""
     windows, _, angles = _windows(scale)
     return torch.cat([windows * angles.cos(), windows * angles.sin()]).t().float().contiguous()
 
@@ -225,7 +227,7 @@ def reassigning_kernels(scale: ToneScale) -> Tensor:
 
 
 def reassigned(scale: ToneScale, parts: Tensor) -> Tensor:
-    """What the reassigning kernels heard [B, steps, 4 * tones] -> amplitudes [B, steps, tones].
+    """Map what the reassigning kernels heard [B, steps, 4 * tones] to amplitudes [B, steps, tones].
 
     The phase says at which frequency a tone is really heard; all that hear one partial move onto its tone, and
     the loudest of them has its amplitude.
@@ -235,8 +237,8 @@ def reassigned(scale: ToneScale, parts: Tensor) -> Tensor:
 
 
 def heard_places(scale: ToneScale, parts: Tensor) -> tuple[Tensor, Tensor]:
-    """What the reassigning kernels heard [B, steps, 4 * tones] -> amplitudes and the tones that they belong to, both
-    [B, steps, tones]. What lies too far from the tone that hears it stays there without amplitude."""
+    """Map what the reassigning kernels heard [B, steps, 4 * tones] to amplitudes and the tones that they belong to,
+    both [B, steps, tones]. What lies too far from the tone that hears it stays there without amplitude."""
     cosines, sines, sloped_cosines, sloped_sines = parts.chunk(4, dim=-1)
     power = cosines.square() + sines.square()
     frequencies = scale.frequencies().to(parts)
@@ -281,7 +283,7 @@ def _spans(scale: ToneScale) -> Tensor:
 
 
 def _windows(scale: ToneScale) -> tuple[Tensor, Tensor, Tensor]:
-    """Windows, their slopes, and the angles of the tones under them, all [tones, samples]."""
+    """Return windows, their slopes, and the angles of the tones under them, all [tones, samples]."""
     longest, spans = _longest(scale), _spans(scale)[:, None]
     times = torch.arange(longest, dtype=torch.float64) - longest / 2
     inside = (times.abs() < spans / 2).double()

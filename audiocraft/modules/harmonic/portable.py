@@ -45,7 +45,7 @@ class PortableEncoder(nn.Module):
         self.register_buffer("kernels", _by_hops(encoder.tones, scale.tone_hop).float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode x [B, 1, N] -> [B, D, T]"""
+        """Encode x [B, 1, N] -> [B, D, T]."""
         x, scale = x.double(), self.encoder.scale
         parts = self._parts(x, self.kernels.double(), self.encoder.tones.shape[0])
         tones = torch.log10((self._moved(parts) if scale.reassign else _magnitudes(parts)) + scale.floor)
@@ -70,7 +70,8 @@ class PortableEncoder(nn.Module):
         return torch.stack([hops[:, j : j + steps] @ kernels[j] for j in range(count)]).sum(dim=0)
 
     def _moved(self, parts: Tensor) -> Tensor:
-        """`reassigned` by comparisons, because older operators cannot keep the largest of what they scatter."""
+        """Do what `reassigned` does by comparisons, because older operators cannot keep the largest of what they
+        scatter."""
         scale = self.encoder.scale
         amplitudes, places = heard_places(scale, parts)
         moves = places - torch.arange(scale.num_tones, device=parts.device)
@@ -87,18 +88,18 @@ class PortableEncoder(nn.Module):
 
 
 def _by_hops(kernels: Tensor, hop: int) -> Tensor:
-    """Kernels [size, n] in pieces of a hop [hops, hop, n], zeros behind their end."""
+    """Cut kernels [size, n] in pieces of a hop [hops, hop, n], zeros behind their end."""
     return F.pad(kernels, (0, 0, 0, -kernels.shape[0] % hop)).unflatten(0, (-1, hop)).contiguous()
 
 
 def _magnitudes(parts: Tensor) -> Tensor:
-    """Real and imaginary parts [..., 2 n] -> [..., n]"""
+    """Map real and imaginary parts [..., 2 n] to [..., n]."""
     real, imaginary = parts.chunk(2, dim=-1)
     return (real.square() + imaginary.square()).sqrt()
 
 
 class PortableDecoder(nn.Module):
-    """`HarmonicNoiseDecoder` with its state as tensors that come and go."""
+    """This network is `HarmonicNoiseDecoder` with its state as tensors that come and go."""
 
     real: Tensor
     imaginary: Tensor
@@ -163,7 +164,7 @@ class PortableDecoder(nn.Module):
         return audio, (position + frames, tone_tail, noise_tail, *after, *heard, *held)
 
     def _summed(self, z: Tensor, held: Tensor) -> Tensor:
-        """`leaky_sum` as a convolution: shares too small to matter are left out."""
+        """Do what `leaky_sum` does as a convolution: shares too small to matter are left out."""
         first = z[..., :1] + self.decoder.prediction * held.unsqueeze(-1)
         padding = z.new_zeros(z.shape[0], z.shape[1], self.shares.shape[-1] - 1)
         return F.conv1d(
