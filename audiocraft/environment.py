@@ -118,7 +118,7 @@ class AudioCraftEnvironment:
 
     @classmethod
     def resolve_reference_path(cls, path: str | os.PathLike[str]) -> Path:
-        """`//reference/x` -> x in the reference folder; any other path as it is."""
+        """Turn `//reference/x` into x in the reference folder; leave any other path as it is."""
         text = os.fspath(path)
         if text.startswith("//reference"):
             return cls.get_reference_dir() / text.removeprefix("//reference").lstrip("/")

@@ -43,7 +43,7 @@ class MissingDependency(AudioCraftError, ImportError):
 
 
 class AbsentName(AudioCraftError, ImportError):
-    """A name of the original that this version does not have; the message says where to read on."""
+    """A name of the original was asked for that this version does not have; the message says where to read on."""
 
 
 class QueueFull(AudioCraftError):

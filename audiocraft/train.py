@@ -39,7 +39,7 @@ def run_folder(config: SolverConfig, overrides: Sequence[str]) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A run as users of the original look at one.
+    """This record is a run as users of the original look at one.
 
     Args:
         sig: its signature.
@@ -79,7 +79,7 @@ def get_solver_from_xp(
 
 
 def get_solver_from_sig(sig: str, *args: Any, **kwargs: Any) -> StandardSolver[Any, Any]:
-    """`get_solver_from_xp` of the run with this signature."""
+    """Return what `get_solver_from_xp` returns for the run with this signature."""
     return get_solver_from_xp(get_xp_from_sig(sig), *args, **kwargs)
 
 
@@ -115,7 +115,7 @@ def train(
 def train_configured(
     config: SolverConfig, target: Path, *, resume: bool = True, from_previous: bool = False
 ) -> bool:
-    """`train` with a configuration that is made already, in the folder `target`."""
+    """Train as `train` does with a configuration that is made already, in the folder `target`."""
     logging.getLogger("audiocraft").setLevel(config.logging.level)
     if config.show:
         return True

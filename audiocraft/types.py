@@ -52,14 +52,15 @@ class PathInZip:
 
 @dataclass
 class BaseInfo:
-    """A record that a JSON line can hold."""
+    """This is a record that a JSON line can hold."""
 
     def to_dict(self) -> dict[str, Any]:
         return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
 
     @classmethod
     def from_dict(cls, dictionary: Mapping[str, Any]) -> Self:
-        """Keys that are not fields are left out, so that a manifest may carry more than we read."""
+        """Make a record of the fields; keys that are none are left out, so that a manifest may carry more than we
+        read."""
         known = {item.name for item in fields(cls) if item.init}
         return cls(**{name: value for name, value in dictionary.items() if name in known})
 
@@ -85,7 +86,8 @@ class AudioMeta(BaseInfo):
 
 @dataclass
 class SegmentInfo(BaseInfo):
-    """Which part of which file a waveform [C, N] holds; `n_frames` of its `total_frames` samples are real audio."""
+    """This record says which part of which file a waveform [C, N] holds; `n_frames` of its `total_frames` samples are
+    real audio."""
 
     meta: AudioMeta
     seek_time: float
@@ -97,16 +99,16 @@ class SegmentInfo(BaseInfo):
 
 @dataclass
 class SegmentWithAttributes(SegmentInfo):
-    """A segment that knows what a model can be told about it."""
+    """This is a segment that knows what a model can be told about it."""
 
     def to_condition_attributes(self) -> ConditioningAttributes:
-        """Nothing is known about plain audio; datasets with more information override this."""
+        """Return no conditions: nothing is known about plain audio; datasets with more information override this."""
         return ConditioningAttributes()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StyleSettings:
-    """How a style is read from audio, for one request.
+    """This record says how a style is read from audio, for one request.
 
     Args:
         eval_q: codebooks of the style; more keep more detail, fewer leave more freedom.
@@ -133,8 +135,8 @@ class StyleSettings:
 
 
 class WavCondition(NamedTuple):
-    """Waveforms [B, C, N] with their lengths [B] and, one per row, sample rate, path and start in seconds;
-    and how to read a style from them (ours)."""
+    """This record holds waveforms [B, C, N] with their lengths [B] and, one per row, sample rate, path and start in
+    seconds; and how to read a style from them (ours)."""
 
     wav: Tensor
     length: Tensor
@@ -145,7 +147,7 @@ class WavCondition(NamedTuple):
 
 
 class JointEmbedCondition(NamedTuple):
-    """Waveforms and the texts that may stand for them, for encoders that embed both in one space."""
+    """This record holds waveforms and the texts that may stand for them, for encoders that embed both in one space."""
 
     wav: Tensor
     text: list[str | None]
@@ -194,13 +196,13 @@ class ScorePlan:
             raise InvalidInput(f"chords must be in ascending order of time, got {times}", field="chords")
 
     def window(self, start: float, duration: float) -> ScorePlan:
-        """This piece seen through another window; `start` is in seconds from the start of the piece."""
+        """Return this piece seen through another window; `start` is in seconds from the start of the piece."""
         return replace(self, start=start, duration=duration)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneEvent:
-    """One kind of sound from `start` to `end`, in seconds from the start of the piece.
+    """This record says that one kind of sound is heard from `start` to `end`, in seconds from the start of the piece.
 
     Args:
         bursts: (start, end) of each time that it is loud within; without any, it is so throughout.
@@ -220,7 +222,8 @@ class SceneEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """Which sounds a piece has and when, and the part [start, start + duration) of it that a request covers."""
+    """This record says which sounds a piece has and when, and the part [start, start + duration) of it that a request
+    covers."""
 
     events: tuple[SceneEvent, ...] = ()
     start: float = 0.0
@@ -240,7 +243,8 @@ class Scene:
 
 
 class SymbolicCondition(NamedTuple):
-    """Chord index per frame [T], melody salience [pitches, T], or a plan of a piece or of a scene (ours)."""
+    """This record holds a chord index per frame [T], melody salience [pitches, T], or a plan of a piece or of a scene
+    (ours)."""
 
     frame_chords: Tensor | None = None
     melody: Tensor | None = None
@@ -253,7 +257,7 @@ _KINDS = ("text", "wav", "joint_embed", "symbolic")
 
 @dataclass
 class ConditioningAttributes:
-    """All that one row of a batch is conditioned on, by kind and then by attribute name.
+    """This record holds all that one row of a batch is conditioned on, by kind and then by attribute name.
 
     Args:
         negative, negative_symbolic: what guidance leads away from, by the name of the attribute (ours).
@@ -290,11 +294,11 @@ class ConditioningAttributes:
 
     @property
     def attributes(self) -> dict[str, Iterable[str]]:
-        """The attribute names of each kind."""
+        """Return the attribute names of each kind."""
         return {kind: self[kind].keys() for kind in _KINDS}
 
     def to_flat_dict(self) -> dict[str, Any]:
-        """{"text.description": ..., "wav.self_wav": ...}: one level, for logs and JSON."""
+        """Return {"text.description": ..., "wav.self_wav": ...}: one level, for logs and JSON."""
         return {f"{kind}.{name}": value for kind in _KINDS for name, value in self[kind].items()}
 
     @classmethod

@@ -33,7 +33,7 @@ DTYPES = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a transformer that is measured."""
+    """This record holds the size of a transformer that is measured."""
 
     dim: int
     layers: int
@@ -74,7 +74,7 @@ def size_called(name: str) -> Size:
 
 
 def random_model(name: str, *, device: torch.device, precision: str = "auto") -> MusicGen:
-    """MusicGen of a released size with random weights, its codec, and a table of words instead of T5."""
+    """Build a MusicGen of a released size with random weights, its codec, and a table of words instead of T5."""
     size, chosen = size_called(name), resolve_precision(precision, device)
     config = LMConfig(
         transformer_lm=TransformerLMConfig(

@@ -38,7 +38,7 @@ class Machine:
 
 
 def describe(device: torch.device, *, quick: bool = False) -> Machine:
-    """This machine; takes a second, for the memory."""
+    """Describe this machine; that takes a second, for the memory."""
     free = available_bytes(device)
     gpu = device.type == "cuda"
     return Machine(
@@ -90,7 +90,7 @@ def peak_bytes(device: torch.device) -> int | None:
 
 
 def resident_bytes() -> int | None:
-    """Memory that this process has now; None where the system does not say."""
+    """Return the bytes of memory that this process has now; None where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

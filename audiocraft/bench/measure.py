@@ -31,7 +31,7 @@ WARM_UP = 5  # steps that are not counted
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Steps:
-    """Decoding steps of one piece.
+    """This record says how fast the decoding steps of one piece are.
 
     Args:
         rows: of the batch; guidance takes two for a piece.
@@ -51,13 +51,13 @@ class Steps:
 
     @property
     def times_bound(self) -> float:
-        """How many times slower than the memory."""
+        """Return how many times slower than the memory a step is."""
         return self.ms / self.bound_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Company:
-    """Requests that share the steps.
+    """This record tells of requests that share the steps.
 
     Args:
         audio_s_per_s: seconds of audio of all of them that come in a second.

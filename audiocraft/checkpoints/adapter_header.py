@@ -16,7 +16,7 @@ _MOST_BYTES = 16 * 2**20  # of a header; those of adapters have some hundred kil
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterHeader:
-    """Whose adapter a file holds.
+    """This header says whose adapter a file holds.
 
     Args:
         kind: of the network.

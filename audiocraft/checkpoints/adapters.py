@@ -24,7 +24,7 @@ _SAMPLES = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adapter:
-    """Matrices that are to be added to those of a base.
+    """An adapter holds matrices that are to be added to those of a base.
 
     Args:
         kind: of the network.

@@ -42,7 +42,7 @@ class DownloadSource:
 
     @classmethod
     def parse(cls, text: str) -> DownloadSource:
-        """`URL#sha256=DIGEST`, a URL whose file name ends in `-DIGEST.th`, or a plain URL."""
+        """Parse `URL#sha256=DIGEST`, a URL whose file name ends in `-DIGEST.th`, or a plain URL."""
         url, _, fragment = text.partition("#")
         digest = fragment.removeprefix("sha256=").lower() if fragment.startswith("sha256=") else None
         named = _HASH_IN_NAME.search(urlsplit(url).path)
@@ -103,7 +103,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _check_cached(source: DownloadSource, target: Path) -> None:
-    """A file that was fetched before must be the one that is asked for now."""
+    """Check that a file that was fetched before is the one that is asked for now."""
     if source.sha256 is None:
         return
     try:
@@ -229,6 +229,6 @@ def _trouble(source: DownloadSource, target: Path, error: OSError) -> Checkpoint
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """One process or thread at a time; others wait, and then find the file."""
+    """Let in one process or thread at a time; others wait, and then find the file."""
     with FileLock(lock):
         yield

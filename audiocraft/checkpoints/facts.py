@@ -27,7 +27,7 @@ RUN_FILE = "checkpoint.th"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """A model as it can be known without loading it.
+    """This record describes a model as it can be known without loading it.
 
     Args:
         family: its name; None for a model of which nothing on this machine says what it is.
@@ -63,7 +63,7 @@ class ModelFacts:
 
     @property
     def is_codec(self) -> bool:
-        """Whether it turns audio into codes and back."""
+        """Return whether it turns audio into codes and back."""
         return self.kind == "compression"
 
     def check_takes(self, what: str) -> None:
@@ -95,7 +95,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What was found in the files of a model.
+    """This record holds what was found in the files of a model.
 
     Args:
         config: its configuration, in our names.
@@ -110,13 +110,13 @@ class Found:
     # Files are looked at again and again, and vocabularies are long.
     @functools.cached_property
     def vocabulary(self) -> Vocabulary | None:
-        """The words that the model was taught, as its files declare them."""
+        """Return the words that the model was taught, as its files declare them."""
         declared = self.meta.get("vocabulary")
         return None if declared is None else Vocabulary.from_dict(declared, source=str(self.path))
 
     @functools.cached_property
     def sound_kinds(self) -> SoundKinds | None:
-        """The kinds of sound that the model is told frame by frame."""
+        """Return the kinds of sound that the model is told frame by frame."""
         entries = _section(self.config, "conditioners").values()
         scene = next((_section(entry, "scene") for entry in entries if _section(entry, "scene")), None)
         if scene is None:
@@ -173,7 +173,7 @@ def facts_of(name: str | Path, *, kind: str | None = None) -> ModelFacts:
 
 
 def find_facts(name: str | Path, *, kind: str | None = None) -> ModelFacts | None:
-    """`facts_of`, or None where nothing on this machine says anything."""
+    """Return what `facts_of` returns, or None where nothing on this machine says anything."""
     text = str(name)
     path = sources.local(name, kind=kind)
     found = None if path is None else look(path, kind)

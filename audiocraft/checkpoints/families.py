@@ -38,7 +38,7 @@ class OtherKind(CheckpointError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkKind:
-    """One sort of network, as files hold it.
+    """This record describes one sort of network, as files hold it.
 
     Args:
         name: of `kind` in our `config.json`, and of the argument `kind` of readers.
@@ -57,7 +57,7 @@ class NetworkKind:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Release:
-    """One published set of weights, as it is known before anything is fetched.
+    """This record describes one published set of weights, as it is known before anything is fetched.
 
     Args:
         repo: its id on the hub, or the name of a bundled model.
@@ -87,7 +87,8 @@ class Release:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFamily:
-    """A sort of model, with everything that readers, loaders, the command line, the engine and the server ask of it.
+    """A family is a sort of model, with everything that readers, loaders, the command line, the engine and the server
+    ask of it.
 
     Args:
         name: of `family` in our `config.json`.
@@ -146,7 +147,7 @@ class ModelFamily:
 
     @property
     def generates(self) -> bool:
-        """Whether its models make audio from requests."""
+        """Return whether its models make audio from requests."""
         return self.facade is not None
 
     def release(self, name: str) -> Release | None:
@@ -159,7 +160,7 @@ class ModelFamily:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelPart:
-    """Something that a model needs beside its own network.
+    """This record names something that a model needs beside its own network.
 
     Args:
         name: a name or path that the readers take.
@@ -175,7 +176,7 @@ class ModelPart:
 
 
 class _Registry:
-    """The families, in the order in which they were declared; of equals the first one counts."""
+    """The registry holds the families, in the order in which they were declared; of equals the first one counts."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -253,7 +254,7 @@ def register(family: ModelFamily) -> None:
 
 @contextmanager
 def registered(*families: ModelFamily) -> Iterator[None]:
-    """Families that are there inside the block only; for tests."""
+    """Register families that are there inside the block only; for tests."""
     added: list[ModelFamily] = []
     try:
         for family in families:

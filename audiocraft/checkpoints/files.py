@@ -31,7 +31,8 @@ class CheckpointSource(Enum):
 
 
 def checkpoint_name(name: str | None = None, rank: int | None = None, use_fsdp: bool = False) -> str:
-    """`checkpoint.th`, `checkpoint_<name>.th`, and with sharded weights a `.<rank>` behind it for ranks above 0."""
+    """Return `checkpoint.th`, `checkpoint_<name>.th`, and with sharded weights a `.<rank>` behind it for ranks above
+    0."""
     suffix = f".{rank}" if use_fsdp and rank else ""
     return f"checkpoint{'_' + str(name) if name else ''}.th{suffix}"
 

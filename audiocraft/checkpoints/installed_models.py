@@ -13,7 +13,7 @@ from audiocraft.errors import CheckpointError
 
 
 def here() -> dict[str, Path]:
-    """Folders of models that need no network, by name: bundled, in our cache, in the hub's."""
+    """Return folders of models that need no network, by name: bundled, in our cache, in the hub's."""
     found = dict(bundled())
     releases = (kind.release_file for kind in families.kinds().values())
     for mark in (CONFIG_FILE, *(file for file in releases if file is not None)):

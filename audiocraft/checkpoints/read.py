@@ -91,7 +91,7 @@ def _read_folder(folder: Path, kind: str, dtype: torch.dtype | None) -> Checkpoi
 def _read_configured(
     folder: Path, kind: str, dtype: torch.dtype | None, weights: Path | None = None
 ) -> Checkpoint:
-    """Our own format, or a `transformers` model, which uses the same two file names."""
+    """Read our own format, or a `transformers` model, which uses the same two file names."""
     header = read_json(inside(folder, CONFIG_FILE))
     if "model_type" in header:
         return transformers_models.read_model(folder, header, kind, dtype)
@@ -124,7 +124,7 @@ def _read_configured(
 
 
 def _anchored(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A text encoder that lies in the model's own folder is named from there."""
+    """Return the configuration in which a text encoder that lies in the model's own folder is named from there."""
     conditioners = dict(config.get("conditioners") or {})
     for name, entry in conditioners.items():
         t5 = entry.get("t5") if isinstance(entry, dict) else None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # records are read where torch is not wanted
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A network's configuration tree and weights, whatever file they came from.
+    """A checkpoint is a network's configuration tree and weights, whatever file they came from.
 
     Args:
         kind: of the network; see `checkpoints.families`.
@@ -37,7 +37,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pointer:
-    """A file that only names the model to load instead."""
+    """A pointer is a file that only names the model to load instead."""
 
     kind: str
     name: str

@@ -30,7 +30,7 @@ _READERS = min(4, os.cpu_count() or 1)
 
 
 class SafeFile:
-    """The names and tensors of the file at `path`, which is checked when it is opened."""
+    """This object reads the names and tensors of the file at `path`, which is checked when it is opened."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,7 +114,7 @@ class SafeFile:
 
 
 class SafeFiles:
-    """The tensors of a model that is spread over several files, as of one."""
+    """This object reads the tensors of a model that is spread over several files, as of one."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._home: dict[str, SafeFile] = {}

@@ -267,7 +267,7 @@ def _release_files(kind: str | None) -> list[str]:
 
 
 def _wanted(files: Sequence[str], kind: str | None) -> list[str]:
-    """Of a repository's files, those that hold a model of `kind` and say what it is."""
+    """Return those of a repository's files that hold a model of `kind` and say what it is."""
     told = [file for file in ("README.md",) if file in files]
     if any(file in files for file in _release_files(kind)):
         whole = kind is None or any(family.parts is not None for family in families.of_kind(kind))

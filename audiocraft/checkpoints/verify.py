@@ -38,7 +38,8 @@ def check_files(path: Path) -> list[FileCheck]:
 
 
 def _expected(file: Path) -> str | None:
-    """From the note of a download, the model's own header, or the hub's cache, which names contents by digest."""
+    """Return the expected digest from the note of a download, the model's own header, or the hub's cache, which names
+    contents by digest."""
     for place in (note_path(file), file.parent / CONFIG_FILE):
         try:
             content = json.loads(place.read_text(encoding="utf-8"))

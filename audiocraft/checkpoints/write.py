@@ -277,8 +277,8 @@ def _upstream_lm_tree(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _upstream_flow_tree(config: dict[str, Any]) -> dict[str, Any]:
-    """A flow's: what it hears beside its frames is ignored by the fuser there too, and its network is told what says
-    nothing to it."""
+    """Return the tree of a flow: what it hears beside its frames is ignored by the fuser there too, and its network is
+    told what says nothing to it."""
     conditioners = {}
     for name, entry in (config.get("conditioners") or {}).items():
         drums = entry.get("drum_latents") if isinstance(entry, dict) else None

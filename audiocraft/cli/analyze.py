@@ -95,7 +95,7 @@ def _entry(file: Path, report: Report, windows: bool) -> dict[str, object]:
 
 
 def _show(file: Path, report: Report, windows: bool) -> None:
-    """One file for people to read: the verdict first, then the figures."""
+    """Show one file for people to read: the verdict first, then the figures."""
     level, music = report.level, report.music
     score = "-" if report.score is None else f"{report.score:.3f} (real from {report.threshold:.3f})"
     parts = [("mpd", report.mpd_score), ("msd", report.msd_score), ("msstftd", report.msstftd_score)]

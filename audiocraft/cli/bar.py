@@ -22,7 +22,8 @@ _WORDS = 24  # of a prompt, in front of a bar
 
 
 class Bar:
-    """A progress bar on stderr that appears with the first step, so that a refused request shows only its reason.
+    """This is a progress bar on stderr that appears with the first step, so that a refused request shows only its
+    reason.
 
     Args:
         doing: what takes a while, as the bar says it.
@@ -48,7 +49,7 @@ class Bar:
         return _Reporter(self, start, stop)
 
     def show_take(self, words: str, number: int, share: float) -> None:
-        """How far another take of the piece with these words is; there is one at a time."""
+        """Show how far another take of the piece with these words is; there is one at a time."""
         check_interrupted()
         if self._quiet:
             return
@@ -65,7 +66,7 @@ class Bar:
         self._bar.update(self._bar.task_ids[-1], completed=share)
 
     def measured(self, what: str, done: int, total: int) -> None:
-        """So many files of a folder are measured."""
+        """Show that so many files of a folder are measured."""
         check_interrupted()
         if not self._quiet and total:
             self._show(done / total)
@@ -73,7 +74,7 @@ class Bar:
                 self._bar.update(self._bar.task_ids[0], description=f"{self._doing} {what}")
 
     def advance(self, completed: float) -> None:
-        """So many of the rows are done, parts counting as parts."""
+        """Show that so many of the rows are done, parts counting as parts."""
         check_interrupted()
         if not self._quiet:
             self._show(completed)
@@ -111,7 +112,7 @@ class _Reporter:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the block is over."""
+    """Let Ctrl-C wait until the block is over."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -76,7 +76,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Fail at damage instead o
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateOptions:
-    """The options that say how large a file becomes."""
+    """These options say how large a file becomes."""
 
     codebooks: Codebooks = None
     bitrate: Bitrate = None
@@ -104,7 +104,7 @@ class RateOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContentOptions:
-    """The options that say what a file holds, and how that is packed."""
+    """These options say what a file holds, and how that is packed."""
 
     mono: Mono = False
     tag: Annotated[

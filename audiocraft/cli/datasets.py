@@ -187,7 +187,7 @@ def example(
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr where a person is watching; Ctrl-C is heard between files."""
+    """Show a bar on stderr where a person is watching; Ctrl-C is heard between files."""
     from rich.console import Console
     from rich.progress import BarColumn as Bar
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

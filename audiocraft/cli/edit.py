@@ -83,7 +83,7 @@ def target_of(file: Path, output: Path | None, what: str, *others: Path | None) 
 
 
 def report(target: Path, facts: dict[str, Any], line: str, *, as_json: bool, quiet: bool) -> None:
-    """What was made, for scripts or for people."""
+    """Report what was made, for scripts or for people."""
     if as_json:
         document({"path": str(target), **facts})
         return

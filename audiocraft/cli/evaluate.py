@@ -141,7 +141,7 @@ def _write(
 
 
 def _show(found: list[Evaluation]) -> None:
-    """The table for people."""
+    """Show the table for people."""
     from audiocraft.workflows.evaluation.gate import Change
 
     first = found[0]

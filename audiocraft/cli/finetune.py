@@ -38,7 +38,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderOptions:
-    """The options that say where the model and its run go."""
+    """These options say where the model and its run go."""
 
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the model; default: models/DIR.")
@@ -53,7 +53,7 @@ class FolderOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuningOptions:
-    """The options that say how it is trained, beside the method."""
+    """These options say how it is trained, beside the method."""
 
     steps: Annotated[int, typer.Option(help="Steps of training.")] = 200
     batch_size: Annotated[int, typer.Option(help="Crops a step.")] = 4
@@ -162,7 +162,7 @@ def _method(method: str) -> Method:
 
 
 def _show(recordings: Recordings) -> None:
-    """A table of what is used, and of what is left out and why."""
+    """Show a table of what is used, and of what is left out and why."""
     from rich.console import Console
     from rich.table import Table
 
@@ -185,7 +185,7 @@ def _show(recordings: Recordings) -> None:
 
 
 def _refuse_other(target: Path, run: Path) -> None:
-    """What is there from something else is not written over."""
+    """Refuse to write over what is there from something else."""
     if target.exists() and str(target.resolve()) not in _written_by(run):
         raise InvalidInput(f"{target} exists and is not of the run {run}; choose another --out", field="out")
 

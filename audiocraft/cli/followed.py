@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Followed:
-    """What a piece is to follow.
+    """This record says what a piece is to follow.
 
     Args:
         chords: as they were typed, for a model that follows them at their times; None where they are a progression for
@@ -31,7 +31,8 @@ class Followed:
 
     @classmethod
     def of(cls, model: str, *, chords: str | None, drums: Path | None, tune: Path | None) -> Followed:
-        """The options, or a refusal of what the model cannot follow, as far as it shows before it is read."""
+        """Make a record of the options, or refuse what the model cannot follow, as far as it shows before it is
+        read."""
         from audiocraft.checkpoints.facts import find_facts
 
         facts = find_facts(model) if chords or drums or tune else None
@@ -63,7 +64,7 @@ class Followed:
         return {**score, "chords": None, "tempo": score["tempo"] if self.plans else None}
 
     def added_to(self, request: GenerationRequest, *, tempo: float | None) -> GenerationRequest:
-        """`request`, which follows all that was given.
+        """Return `request`, which follows all that was given.
 
         Args:
             tempo: of chords in bars; None for the one that the words name.

@@ -32,7 +32,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="wav, flac, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GamePieceOptions:
-    """The options that say which piece a game has."""
+    """These options say which piece a game has."""
 
     words: Annotated[
         str,
@@ -57,7 +57,7 @@ class GamePieceOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkOptions:
-    """The options that say where audio is computed, and where takes and layers are kept."""
+    """These options say where audio is computed, and where takes and layers are kept."""
 
     cache: Annotated[
         Path | None,
@@ -72,7 +72,7 @@ class WorkOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BankContentOptions:
-    """The options that say what is in a bank, and in which format."""
+    """These options say what is in a bank, and in which format."""
 
     location: Annotated[
         list[str] | None, typer.Option(metavar="PLACE", help="A location that has music; may be repeated.")

@@ -200,7 +200,7 @@ def _request(
 
 
 def _looped(job: Job, bars: str | None) -> Job:
-    """`job` for a loop, where one is asked for, with a model that is told bars."""
+    """Return `job` for a loop, where one is asked for, with a model that is told bars."""
     if bars is None:
         return job
     from audiocraft.checkpoints.facts import find_facts
@@ -340,7 +340,7 @@ def _render(job: Job, *, quiet: bool) -> list[Rendered]:
 
 
 def _render_live(model: GeneratorModel, job: Job, outlets: Outlets, *, quiet: bool) -> list[Rendered]:
-    """The one piece of `job` to whoever listens, and to its file where it has one."""
+    """Play the one piece of `job` to whoever listens, and to its file where it has one."""
     from audiocraft.audio.tags import generation_tags
     from audiocraft.workflows.live import render_live
 

@@ -40,7 +40,7 @@ class AudioOptions:
 
     @property
     def reference(self) -> tuple[Path, Role] | None:
-        """The file that the model refers to, and as what."""
+        """Return the file that the model refers to, and as what."""
         if self.melody is not None:
             return self.melody, "melody"
         return None if self.style is None else (self.style, "style")
@@ -109,7 +109,7 @@ class LayoutOptions(options.ScoreOptions):
 
     @property
     def says_what(self) -> bool:
-        """Whether it says what the music should be, so that no prompt is needed."""
+        """Return whether it says what the music should be, so that no prompt is needed."""
         return bool(self.schedule or self.tempo or self.key or self.chords or self.plan)
 
 

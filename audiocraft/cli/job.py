@@ -54,7 +54,7 @@ _OTHER_AUDIO = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Which model makes it, and how that is loaded."""
+    """This record says which model makes it, and how that is loaded."""
 
     model: str
     device: str | None
@@ -63,7 +63,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What the command line asked for, checked."""
+    """This record holds what the command line asked for, checked."""
 
     request: GenerationRequest
     targets: tuple[Path, ...]

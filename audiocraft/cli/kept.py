@@ -24,7 +24,8 @@ class Kept:
     def of(
         cls, said: str, path: Path | None, duration: float | None, *, continues: Path | None = None
     ) -> Kept:
-        """What `--keep` says of the file of `--from`; a piece whose duration is not given is as long as the file."""
+        """Read what `--keep` says of the file of `--from`; a piece whose duration is not given is as long as the
+        file."""
         from audiocraft.audio.files import audio_info
 
         if path is None:
@@ -60,12 +61,12 @@ def duration_of(kept: Kept | None, duration: float) -> float:
 
 
 def with_kept(job: Job, kept: Kept | None) -> Job:
-    """`job`, with what is kept, if anything is."""
+    """Return `job`, with what is kept, if anything is."""
     return job if kept is None else kept.put_into(job)
 
 
 def regions_of(said: str) -> tuple[tuple[float, float], ...]:
-    """0-4,8-10 -> ((0, 4), (8, 10)); whether they make sense is seen by the request."""
+    """Turn 0-4,8-10 into ((0, 4), (8, 10)); whether they make sense is seen by the request."""
     found = []
     for part in said.split(","):
         start, dash, end = part.strip().partition("-")

@@ -21,7 +21,7 @@ _TITLES = {
 
 
 class _Spoken:
-    """The language of this process, which its command line chooses once."""
+    """This object holds the language of this process, which its command line chooses once."""
 
     language = ENGLISH
     texts: Messages = Messages({})
@@ -37,7 +37,7 @@ def chosen(words: list[str]) -> list[str]:
 
 
 def split(words: list[str]) -> tuple[str | None, list[str]]:
-    """(what a command line says behind `--lang`, the rest of it)."""
+    """Return (what a command line says behind `--lang`, the rest of it)."""
     said: str | None = None
     rest: list[str] = []
     coming = iter(words)

@@ -125,7 +125,8 @@ class Outlet:
 
 
 class Live:
-    """The listeners of one stream, as a `with` block: at its end, they have heard everything or are told to stop.
+    """This object holds the listeners of one stream, as a `with` block: at its end, they have heard everything or are
+    told to stop.
 
     Args:
         tags: title, artist, comment and software, for formats that have a place for them.
@@ -195,7 +196,7 @@ class Loudspeaker:
 
     @classmethod
     def open(cls, sample_rate: int, channels: int, seconds: float) -> Loudspeaker:
-        """The loudspeaker of this machine, for audio that lasts so long."""
+        """Open the loudspeaker of this machine, for audio that lasts so long."""
         sounddevice = _sounddevice()
         try:
             device = sounddevice.OutputStream(samplerate=sample_rate, channels=channels, dtype="float32")
@@ -216,7 +217,7 @@ class Loudspeaker:
         self._playing = False
 
     def write(self, audio: Tensor) -> None:
-        """The next samples [C, n]."""
+        """Play the next samples [C, n]."""
         self._waiting.append(audio)
         self._collected += audio.shape[-1]
         if not self._playing and self._collected >= self._head_start:
@@ -241,7 +242,7 @@ def stream_format(name: str) -> StreamFormat:
 
 
 def parse_schedule(entries: Sequence[str]) -> tuple[tuple[float, str], ...]:
-    """ "0: calm piano; 1:30: drums enter" -> ((0.0, "calm piano"), (90.0, "drums enter"))
+    """Turn "0: calm piano; 1:30: drums enter" into ((0.0, "calm piano"), (90.0, "drums enter"))
 
     Args:
         entries: each one or several, divided by semicolons.

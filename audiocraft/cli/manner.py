@@ -56,7 +56,7 @@ def _option_of(setting: str) -> str:
 
 
 def steps_of(said: str) -> tuple[int, ...]:
-    """20,10,10,10 -> (20, 10, 10, 10); whether they make sense is seen by the request."""
+    """Turn 20,10,10,10 into (20, 10, 10, 10); whether they make sense is seen by the request."""
     try:
         return tuple(int(part) for part in said.split(","))
     except ValueError:

@@ -221,7 +221,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def _bars() -> Iterator[None]:
-    """Downloads inside the block draw bars on stderr, where a person is watching."""
+    """Let downloads inside the block draw bars on stderr, where a person is watching."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 

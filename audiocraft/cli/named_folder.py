@@ -13,7 +13,8 @@ _SLASHES = tuple(slash for slash in ("/", os.sep, os.altsep) if slash)
 
 
 class NamedFolder(type(Path())):  # type: ignore[misc]
-    """A path that somebody wrote with a slash at its end: what looks like a suffix is part of the folder's name."""
+    """This is a path that somebody wrote with a slash at its end: what looks like a suffix is part of the folder's
+    name."""
 
     @property
     def suffix(self) -> str:

@@ -400,5 +400,5 @@ class ReportOptions:
 
     @property
     def only_results(self) -> bool:
-        """Whether nothing but results and errors is shown."""
+        """Return whether nothing but results and errors is shown."""
         return self.quiet or self.as_json

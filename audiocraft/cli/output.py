@@ -12,14 +12,14 @@ OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def result(text: str) -> None:
-    """One line that a script may read, at once: the next may be minutes away."""
+    """Print one line that a script may read, at once: the next may be minutes away."""
     _write(sys.stdout, text + "\n")
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def document(value: Any) -> None:
-    """One JSON document that a script may read."""
+    """Print one JSON document that a script may read."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if _shown(sys.stdout, text) != text:
         text = json.dumps(value, indent=2) + "\n"  # JSON has escapes of its own
@@ -32,7 +32,7 @@ def note(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """A remark on the results before it, which are out first; where nobody gets those, there is none."""
+    """Print a remark on the results before it, which are out first; where nobody gets those, there is none."""
     if sys.stdout is not None:
         sys.stdout.flush()
         note(text)

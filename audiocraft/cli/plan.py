@@ -39,7 +39,7 @@ audiocraft plan --from out.wav --midi out.mid"""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedOptions:
-    """The options that say which piece is planned."""
+    """These options say which piece is planned."""
 
     prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="What it should sound like.")] = None
     duration: options.Duration = 10.0
@@ -51,7 +51,7 @@ class PlannedOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanFileOptions:
-    """The options that say where a plan goes, and in which form."""
+    """These options say where a plan goes, and in which form."""
 
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A text file for the plan, instead of the screen.")
@@ -155,7 +155,7 @@ def chart_of_file(path: Path) -> Chart:
 
 
 def with_chart(request: GenerationRequest, chart: Chart, given: Mapping[str, Any]) -> GenerationRequest:
-    """`request` in the plan of a chart, as long as it is, and of its words, where the command line says no others.
+    """Put `request` in the plan of a chart, as long as it is, and of its words, where the command line says no others.
 
     Args:
         given: the options that stand on the command line.
@@ -236,7 +236,7 @@ def _made(request: GenerationRequest, seed: int) -> Chart:
 
 
 def _list(charts: list[Chart], *, as_json: bool) -> None:
-    """Plans, a line each, the best first."""
+    """Print plans, a line each, the best first."""
     from audiocraft.music.planning import progression_of
     from audiocraft.music.ranking import ranked
 

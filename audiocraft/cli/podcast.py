@@ -44,7 +44,7 @@ _THEME = Annotated[str, typer.Option(help='What the music is like, such as "scie
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpisodeOptions:
-    """The options that say how an episode is put together."""
+    """These options say how an episode is put together."""
 
     intro: Annotated[float, typer.Option(help="Seconds of music before the voice; 0 for none.")] = 8.0
     outro: Annotated[float, typer.Option(help="Seconds of music after the voice; 0 for none.")] = 8.0
@@ -75,7 +75,7 @@ class EpisodeOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MusicOptions:
-    """The options that say, beside a theme, which music it is."""
+    """These options say, beside a theme, which music it is."""
 
     seed: Annotated[int, typer.Option(help="Equal themes and seeds give equal music.")] = 0
     model: options.Model = "musicgen-nano"
@@ -244,7 +244,7 @@ def _made_up_for(settings: PodcastSettings, target: Path) -> tuple[PodcastSettin
 def _write(
     target: Path, audio: Tensor, sample_rate: int, tags: Mapping[str, str], chapters: tuple[Chapter, ...]
 ) -> None:
-    """The file, whose peaks stay where the master held them in every format."""
+    """Write the file, whose peaks stay where the master held them in every format."""
     from audiocraft.audio.chapters import with_chapters
     from audiocraft.audio.files import encode_audio, why_not_written
     from audiocraft.audio.formats import file_format

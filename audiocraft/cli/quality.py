@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def with_effort(
     job: Job, takes: int | None, budget: str | None, given: Mapping[str, Any], *, quiet: bool
 ) -> Job:
-    """`job` with the takes that are asked for, and what a budget chooses of what was not said, which is told."""
+    """Return `job` with the takes that are asked for, and what a budget chooses of what was not said, which is told."""
     job = replace(job, effort=_effort_of(job, takes))
     return job if budget is None else _within_budget(job, budget, given, quiet=quiet)
 
@@ -42,7 +42,8 @@ def _effort_of(job: Job, takes: int | None) -> Effort | None:
 
 
 def _within_budget(job: Job, budget: str, given: Mapping[str, Any], *, quiet: bool) -> Job:
-    """`job` with what a budget chooses of what was not said, and its model loaded; says in a line what and why."""
+    """Return `job` with what a budget chooses of what was not said, and its model loaded; say in a line what and
+    why."""
     from audiocraft.workflows.quality.budget import parse_budget
 
     wanted = parse_budget(budget)

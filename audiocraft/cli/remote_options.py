@@ -15,7 +15,7 @@ Kind = Literal["music", "sound", "continuation", "melody", "style", "drums"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FollowedOptions:
-    """The options that say what kind of piece it is, and which audio, notes and chords it follows."""
+    """These options say what kind of piece it is, and which audio, notes and chords it follows."""
 
     kind: Annotated[Kind, typer.Option(help="What --audio is for, where there is one.")] = "music"
     audio: Annotated[
@@ -46,7 +46,7 @@ class FollowedOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteMannerOptions:
-    """The options that say how long the piece is, by which model it is made, and how."""
+    """These options say how long the piece is, by which model it is made, and how."""
 
     duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds.")] = 10.0
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None

@@ -32,7 +32,7 @@ def _picture(item: Rendered) -> Path:
 
 
 def explain_live(explainer: Explainer, job: Job) -> None:
-    """What a piece will be, before it is heard."""
+    """Tell what a piece will be, before it is heard."""
     understood = explainer.expected(job.request, 0)
     if not job.targets:
         note(understood.line())
@@ -48,7 +48,7 @@ def report(
     quiet: bool,
     remarked: bool,
 ) -> None:
-    """The paths of the files for scripts, and what they are for people.
+    """Report the paths of the files for scripts, and what they are for people.
 
     Args:
         remarked: what did not count has been said before.

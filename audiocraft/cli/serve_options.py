@@ -24,7 +24,7 @@ LogFormat = Annotated[str, typer.Option(help="json, text, or auto: JSON unless a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlaceOptions:
-    """The options that say where the server listens and where it keeps its jobs."""
+    """These options say where the server listens and where it keeps its jobs."""
 
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine's need a key.")
@@ -36,7 +36,7 @@ class PlaceOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedModelOptions:
-    """The options that say which models run, and where."""
+    """These options say which models run, and where."""
 
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="AUDIOCRAFT_MODEL", help="For requests that name none.")
@@ -58,7 +58,7 @@ class ServedModelOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccessOptions:
-    """The options that say who may use the server, and what is logged of their requests."""
+    """These options say who may use the server, and what is logged of their requests."""
 
     require_key: Annotated[bool, typer.Option("--require-key", help="Ask for a key on this machine too.")] = (
         False
@@ -84,7 +84,7 @@ class AccessOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OfferedOptions:
-    """The options that say what the server offers beside models, and how it marks audio."""
+    """These options say what the server offers beside models, and how it marks audio."""
 
     adapters: Annotated[
         list[Path] | None,
@@ -110,7 +110,7 @@ class OfferedOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogOptions:
-    """The options that say what is logged, and how."""
+    """These options say what is logged, and how."""
 
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every request.")] = False
     log_format: LogFormat = "auto"

@@ -35,7 +35,7 @@ Seed = Annotated[int | None, typer.Option(help="Same seed, same sound.")]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SongHeadOptions:
-    """The options that say, beside its sections and its key, what holds for a whole song."""
+    """These options say, beside its sections and its key, what holds for a whole song."""
 
     seed: Seed = None
     title: Annotated[str, typer.Option(help="The title.")] = ""

@@ -54,7 +54,7 @@ def unnamed(path: Path) -> Path:
 
 
 def free(path: Path, taken: Sequence[Path]) -> Path:
-    """`path`, or with a number after it where that name is used already."""
+    """Return `path`, or with a number after it where that name is used already."""
     number, candidate = 2, path
     while candidate in taken or candidate.exists():
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")

@@ -40,7 +40,7 @@ Solvers: """
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepOptions:
-    """The options that make several runs of one command line, and say where those train."""
+    """These options make several runs of one command line, and say where those train."""
 
     multirun: Annotated[
         bool,
@@ -57,7 +57,7 @@ class SweepOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """The options that say where a run is kept, and from where it goes on."""
+    """These options say where a run is kept, and from where it goes on."""
 
     folder: Annotated[Path | None, typer.Option(help="Folder of the run; default: one under runs/.")] = None
     resume: Annotated[bool, typer.Option(help="Continue what the folder holds.")] = True
@@ -68,7 +68,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportOptions:
-    """The options that say whether weights are exported, where they go, and how."""
+    """These options say whether weights are exported, where they go, and how."""
 
     export: Annotated[
         Path | None, typer.Option(help="Afterwards, write the best weights as a model folder.")
@@ -145,7 +145,7 @@ def _sweep(overrides: list[str], runs: SweepOptions) -> None:
 
 
 def log_to_stderr() -> None:
-    """Colours for people, one line per report for files."""
+    """Log to stderr: colours for people, one line per report for files."""
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(
             console=Console(stderr=True), show_path=False, show_level=False

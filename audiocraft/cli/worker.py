@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobSourceOptions:
-    """The options that say where jobs come from, and where their audio goes."""
+    """These options say where jobs come from, and where their audio goes."""
 
     database: DatabaseUrl = None
     data: Annotated[
@@ -34,7 +34,7 @@ class JobSourceOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerModelOptions:
-    """The options that say which models run, where, and how many jobs at a time."""
+    """These options say which models run, where, and how many jobs at a time."""
 
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="AUDIOCRAFT_MODEL", help="Loaded before the first job.")
@@ -52,7 +52,7 @@ class WorkerModelOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HealthOptions:
-    """The options that say where health and metrics are."""
+    """These options say where health and metrics are."""
 
     host: Annotated[str, typer.Option(help="Address of health and metrics.")] = "127.0.0.1"
     port: Annotated[int, typer.Option(help="Of health and metrics; 0 chooses a free one.")] = 8001
@@ -60,7 +60,7 @@ class HealthOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServersOptions:
-    """The options that are to be as the servers have them."""
+    """These options are to be as the servers have them."""
 
     adapters: Annotated[
         list[Path] | None,

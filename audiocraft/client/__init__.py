@@ -416,5 +416,6 @@ class Client(StudioCalls):
 
 
 def _long(http: Any) -> Any:
-    """For answers that take as long as the piece: silence longer than this means a broken connection."""
+    """Return the timeouts for answers that take as long as the piece: silence longer than this means a broken
+    connection."""
     return http.Timeout(_WAIT_SECONDS, read=120.0)

@@ -64,13 +64,13 @@ class Generation:
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Return whether it has ended, well or not."""
         return self.status in FINISHED
 
 
 class GenerationOptions(TypedDict, total=False):
-    """The fields of a request for a piece beside its prompt and kind; None leaves one out. `Client.submit` says what
-    each is."""
+    """This record holds the fields of a request for a piece beside its prompt and kind; None leaves one out.
+    `Client.submit` says what each is."""
 
     duration: float | None
     model: str | None
@@ -119,7 +119,7 @@ class GenerationOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEvent:
-    """Something that happened to a piece; `id` is where to go on after a break."""
+    """This record holds something that happened to a piece; `id` is where to go on after a break."""
 
     id: int
     kind: str

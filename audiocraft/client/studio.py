@@ -14,7 +14,7 @@ from audiocraft.utils.files import atomic_path
 
 
 class _Common(TypedDict, total=False):
-    """What every request of the studio may say."""
+    """This record says what every request of the studio may say."""
 
     seed: int | None
     model: str | None
@@ -24,7 +24,8 @@ class _Common(TypedDict, total=False):
 
 
 class SongOptions(_Common, total=False):
-    """The fields of a song beside its sections; None leaves one out. `StudioCalls.song` says what each is."""
+    """This record holds the fields of a song beside its sections; None leaves one out. `StudioCalls.song` says what
+    each is."""
 
     effects: Sequence[Mapping[str, Any]] | None
     tempo: float | None
@@ -39,7 +40,7 @@ class SongOptions(_Common, total=False):
 
 
 class EditOptions(_Common, total=False):
-    """The fields of an edit beside the piece; `StudioCalls.edit` says what each is."""
+    """This record holds the fields of an edit beside the piece; `StudioCalls.edit` says what each is."""
 
     prompt: str | None
     region: Mapping[str, float] | None
@@ -51,7 +52,7 @@ class EditOptions(_Common, total=False):
 
 
 class PodcastOptions(_Common, total=False):
-    """The fields of a podcast beside its voice; `StudioCalls.podcast` says what each is."""
+    """This record holds the fields of a podcast beside its voice; `StudioCalls.podcast` says what each is."""
 
     theme: str | None
     chapters: Sequence[Mapping[str, Any]] | None
@@ -67,7 +68,7 @@ class PodcastOptions(_Common, total=False):
 
 
 class BankOptions(_Common, total=False):
-    """The fields of a bank beside its locations; `StudioCalls.bank` says what each is."""
+    """This record holds the fields of a bank beside its locations; `StudioCalls.bank` says what each is."""
 
     prompt: str | None
     environments: Sequence[str] | None
@@ -82,7 +83,7 @@ class BankOptions(_Common, total=False):
 
 
 class StudioCalls(ABC):
-    """The calls of a client that make several pieces that belong together."""
+    """This class has the calls of a client that make several pieces that belong together."""
 
     def song(
         self,

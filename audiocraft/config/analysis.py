@@ -16,7 +16,7 @@ DISCRIMINATORS = ("mpd", "msd", "msstftd")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlattConfig:
-    """probability of being real = sigmoid(scale * raw score + shift)"""
+    """This record holds a calibration: probability of being real = sigmoid(scale * raw score + shift)."""
 
     scale: float = 1.0
     shift: float = 0.0
@@ -24,7 +24,7 @@ class PlattConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationConfig:
-    """Fitted on validation clips, after training.
+    """This record holds what is fitted on validation clips, after training.
 
     Args:
         combined: weight of each raw score in the joint score.
@@ -52,7 +52,7 @@ class CalibrationConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DomainConfig:
-    """What counts as the kind of sound that the detector was trained on.
+    """This record says what counts as the kind of sound that the detector was trained on.
 
     Args:
         clusters: of the corpus's windows.
@@ -102,7 +102,8 @@ class DetectorConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DegradeConfig:
-    """What happens in training to real audio and fakes alike: shares of the rows, and how far a change may go."""
+    """This record says what happens in training to real audio and fakes alike: shares of the rows, and how far a change
+    may go."""
 
     gain_db: float = 0.0
     noise: float = 0.0
@@ -112,7 +113,8 @@ class DegradeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorConfig:
-    """A model whose pieces are fakes, for the captions of a manifest; the caption's own clip is the other side.
+    """This record names a model whose pieces are fakes, for the captions of a manifest; the caption's own clip is the
+    other side.
 
     Args:
         train, valid: folders of manifests, below the datasource's root.
@@ -129,7 +131,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FakesConfig:
-    """The pairs of clip and fake that are made before training and kept on disk.
+    """This record describes the pairs of clip and fake that are made before training and kept on disk.
 
     Args:
         clips: of the corpus that go through the codec, for training; `valid_clips`: for validation and calibration.

@@ -17,7 +17,7 @@ _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What may be spent on a request.
+    """This record says what may be spent on a request.
 
     Args:
         goal: so many seconds, as fast as it sounds, or as good as can be.

@@ -151,13 +151,14 @@ def entry_points(folder: Path | None = None) -> list[str]:
 
 
 def signature(overrides: Sequence[str]) -> str:
-    """Eight letters that stand for what was asked on the command line, in any order: the default name of a run."""
+    """Return eight letters that stand for what was asked on the command line, in any order: the default name of a
+    run."""
     text = json.dumps(sorted(overrides))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
-    """Hydra's message, shortened to what to do: which key, and what was probably meant."""
+    """Return Hydra's message, shortened to what to do: which key, and what was probably meant."""
     text = str(error)
     group = re.search(r"Could not find '([^']+)'", text)
     if group:
@@ -188,7 +189,7 @@ def _choices(folder: Path, path: str) -> list[str]:
 
 
 def _keys(overrides: Sequence[str], wrong: str, folder: Path) -> list[str]:
-    """Dotted keys of the same run without the override that failed."""
+    """Return dotted keys of the same run without the override that failed."""
     good = [item for item in overrides if item.lstrip("+~").split("=")[0] != wrong]
     if len(good) == len(overrides):
         return []

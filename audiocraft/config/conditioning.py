@@ -34,7 +34,7 @@ class T5Config:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BagOfWordsConfig:
-    """The mean of hashed word vectors: one vector for the whole text."""
+    """This conditioner has the mean of hashed word vectors: one vector for the whole text."""
 
     n_bins: int = 4096
     dim: int = 128
@@ -42,7 +42,7 @@ class BagOfWordsConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreConfig:
-    """Tempo, bars and chords, frame by frame (see `types.ScorePlan`)."""
+    """This conditioner tells tempo, bars and chords, frame by frame (see `types.ScorePlan`)."""
 
     frame_rate: float
     dim: int | None = None
@@ -50,7 +50,7 @@ class ScoreConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneConfig:
-    """Which sounds are heard when, frame by frame (see `types.Scene`).
+    """This conditioner tells which sounds are heard when, frame by frame (see `types.Scene`).
 
     Args:
         kinds: of sound, each of which has its own features.
@@ -72,7 +72,7 @@ class SceneConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChromaStemConfig:
-    """A melody: chroma of a mix without drums and bass."""
+    """This conditioner tells a melody: chroma of a mix without drums and bass."""
 
     sample_rate: int
     n_chroma: int = 12
@@ -114,7 +114,7 @@ class StyleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CLAPConfig:
-    """What a text or a sound means, by a pretrained CLAP, quantised."""
+    """This conditioner tells what a text or a sound means, by a pretrained CLAP, quantised."""
 
     checkpoint: str
     model_arch: str = "HTSAT-base"
@@ -153,7 +153,7 @@ class MelodyConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrumsConfig:
-    """Drums, as latents of the model's codec that were blurred over time.
+    """This conditioner tells drums, as latents of the model's codec that were blurred over time.
 
     Args:
         blurring_factor: frames that share one latent.
@@ -208,7 +208,8 @@ ConditionerConfig = Annotated[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FuserConfig:
-    """Which condition enters where. `frames` adds row t of a condition to the step that predicts frame t."""
+    """This record says which condition enters where. `frames` adds row t of a condition to the step that predicts frame
+    t."""
 
     sum: tuple[str, ...] = ()
     prepend: tuple[str, ...] = ()
@@ -223,7 +224,7 @@ class FuserConfig:
 
     @property
     def fuse2cond(self) -> dict[str, list[str]]:
-        """{method: names of its conditions}, as the fuser's constructor takes it."""
+        """Return {method: names of its conditions}, as the fuser's constructor takes it."""
         return {
             "sum": list(self.sum),
             "prepend": list(self.prepend),
@@ -242,7 +243,8 @@ class FuserConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuidanceConfig:
-    """Classifier-free guidance: how often training drops all conditions, how strong generation follows them.
+    """This record sets classifier-free guidance: how often training drops all conditions, how strong generation follows
+    them.
 
     Args:
         negative_coef: how strong it is for a piece that denies something ("no drums"); None: as `inference_coef`. The
@@ -275,7 +277,7 @@ class DropoutArgs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttributeDropoutConfig:
-    """How often training drops a single attribute: {kind: {attribute: probability}}."""
+    """This record says how often training drops a single attribute: {kind: {attribute: probability}}."""
 
     args: DropoutArgs = DropoutArgs()
     text: Mapping[str, float] = field(default_factory=dict)

@@ -16,7 +16,7 @@ Split = Literal["train", "valid", "evaluate", "generate"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MixSourceConfig:
-    """A further source of which a batch takes a fixed share."""
+    """This record names a further source of which a batch takes a fixed share."""
 
     train: str
     share: float
@@ -29,7 +29,8 @@ class MixSourceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasourceConfig:
-    """Folders that hold a manifest, per split; relative ones start at `root`, or at the working folder.
+    """This record names the folders that hold a manifest, per split; relative ones start at `root`, or at the working
+    folder.
 
     Args:
         max_sample_rate, max_channels: what the recordings have: no model of more can learn from them.
@@ -63,7 +64,8 @@ class DatasourceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitConfig:
-    """What one split overrides of the dataset's settings, None inherits; and how the texts of its items are made.
+    """This record says what one split overrides of the dataset's settings, None inherits; and how the texts of its
+    items are made.
 
     Args:
         shuffle: other items in every epoch; otherwise each epoch has the same.
@@ -91,7 +93,7 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetConfig:
-    """How batches are cut out of the sources.
+    """This record says how batches are cut out of the sources.
 
     Args:
         num_workers: threads that prepare batches ahead of the training step; 0 prepares each when it is needed.

@@ -77,7 +77,7 @@ def encode(value: Any) -> Any:
 
 
 def kwargs_of(config: Any) -> dict[str, Any]:
-    """{field: value} of a dataclass, one level deep: what a constructor with the same names takes."""
+    """Return {field: value} of a dataclass, one level deep: what a constructor with the same names takes."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 

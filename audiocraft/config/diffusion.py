@@ -61,7 +61,7 @@ class ProcessorConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BandConfig:
-    """One network; what all of them make, added up, is the audio."""
+    """This record describes one network; what all of them make, added up, is the audio."""
 
     diffusion_unet: DiffusionUnetConfig
     schedule: NoiseScheduleConfig = NoiseScheduleConfig()

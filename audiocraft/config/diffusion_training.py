@@ -20,7 +20,8 @@ from audiocraft.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiffusionScheduleConfig(ScheduleConfig):
-    """That of the learning rate, and that of the noise, which share a section as in the original."""
+    """This record holds the schedule of the learning rate, and that of the noise, which share a section as in the
+    original."""
 
     repartition: str = "power"
     beta_t0: float = 1e-5
@@ -70,7 +71,7 @@ class BandFilterConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiffusionSolverConfig(SolverConfig):
-    """Training a network that finds noise in audio, guided by what a codec hears.
+    """This record says how a network is trained that finds noise in audio, guided by what a codec hears.
 
     Args:
         compression_model_checkpoint: the codec, which does not learn.

@@ -65,7 +65,7 @@ class EmbedderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DamageConfig:
-    """What happens in training to some of the crops, with a strength from 0 to 1 that is learnt.
+    """This record says what happens in training to some of the crops, with a strength from 0 to 1 that is learnt.
 
     Args:
         share: of the crops that are damaged, each in one way.

@@ -74,7 +74,7 @@ class FlowTransformerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowDecodingConfig:
-    """How a flow is followed where a request does not say.
+    """This record says how a flow is followed where a request does not say.
 
     Args:
         flow_steps: equal steps of its solver.

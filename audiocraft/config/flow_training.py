@@ -19,7 +19,7 @@ from audiocraft.config.training import SolverConfig, TokenCacheConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JascoSolverConfig(SolverConfig):
-    """Training a flow over the latents of a codec.
+    """This record says how a flow over the latents of a codec is trained.
 
     Args:
         compression_model_latent_mean: of the latents' values; None: measured on the clips that are trained on.

@@ -14,7 +14,7 @@ SpanArrangement = Literal["nonoverlap", "stride1"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MagnetTransformerConfig(TransformerLMConfig):
-    """The transformer of a masked model: every step sees all others.
+    """This record describes the transformer of a masked model: every step sees all others.
 
     Args:
         subcodes_context: frames to either side that are seen while codebooks behind the first are filled in.
@@ -31,7 +31,7 @@ class MagnetTransformerConfig(TransformerLMConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskingConfig:
-    """What is masked at once.
+    """This record says what is masked at once.
 
     Args:
         span_len: neighbouring frames that are masked together.
@@ -44,8 +44,8 @@ class MaskingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedDecodingConfig:
-    """How a model fills in codes where a request does not say; the defaults are those of the original's
-    `set_generation_params`.
+    """This record says how a model fills in codes where a request does not say; the defaults are those of the
+    original's `set_generation_params`.
 
     Args:
         decoding_steps: passes for each codebook; the last number holds for all further ones.

@@ -19,7 +19,7 @@ from audiocraft.config.training import GenerateConfig, MusicGenSolverConfig, Sam
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MagnetSampleConfig(SampleLMConfig):
-    """How samples of a masked model are made, and which.
+    """This record says how samples of a masked model are made, and which.
 
     Args:
         max_prompt_len, max_gen_len: frames of a prompt and of a sample, at most; None: no bound.
@@ -38,7 +38,7 @@ class MagnetSampleConfig(SampleLMConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MagnetGenerateConfig(GenerateConfig):
-    """Samples to listen to."""
+    """This record describes samples to listen to."""
 
     lm: MagnetSampleConfig = MagnetSampleConfig()
 
@@ -61,4 +61,4 @@ class MagnetSolverConfig(MusicGenSolverConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioMagnetSolverConfig(MagnetSolverConfig):
-    """A masked model over sounds, which are told by text alone."""
+    """This record says how a masked model is trained over sounds, which are told by text alone."""

@@ -21,12 +21,12 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SEANetEncoderConfig:
-    """What only the encoder is told; upstream's section is empty."""
+    """This record says what only the encoder is told; upstream's section is empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SEANetDecoderConfig:
-    """What only the decoder is told."""
+    """This record says what only the decoder is told."""
 
     trim_right_ratio: Share = 1.0
     final_activation: str | None = None
@@ -35,7 +35,7 @@ class SEANetDecoderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SEANetConfig:
-    """Convolutional encoder and decoder; `ratios` are the decoder's strides, outermost last."""
+    """This record describes a convolutional encoder and decoder; `ratios` are the decoder's strides, outermost last."""
 
     dimension: Count = 128
     channels: Count = 1
@@ -62,7 +62,7 @@ class SEANetConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HarmonicConfig:
-    """Spectral encoder and harmonic-plus-noise decoder; `hop_length` samples make a frame.
+    """This record describes a spectral encoder and harmonic-plus-noise decoder; `hop_length` samples make a frame.
 
     Args:
         bounded: the decoder keeps levels within what real sounds reach, for codes that a language model draws.
@@ -118,7 +118,8 @@ class EncodecConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkingConfig:
-    """Long audio in chunks of `seconds`, of which neighbours share the part `overlap`; None: in one piece."""
+    """This record cuts long audio into chunks of `seconds`, of which neighbours share the part `overlap`; None: in one
+    piece."""
 
     seconds: float | None = None
     overlap: float = 0.0
@@ -132,7 +133,7 @@ class ChunkingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DACConfig:
-    """The Descript Audio Codec; `ratios` are the decoder's strides, outermost last."""
+    """This record describes the Descript Audio Codec; `ratios` are the decoder's strides, outermost last."""
 
     sample_rate: Count = 44100
     n_filters: Count = 64
@@ -188,14 +189,14 @@ class CompressionConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParallelConfig:
-    """All codebooks of a frame in one step."""
+    """This pattern puts all codebooks of a frame in one step."""
 
     empty_initial: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DelayConfig:
-    """Codebook k lags by delays[k] steps."""
+    """This pattern lets codebook k lag by delays[k] steps."""
 
     delays: tuple[int, ...] | None = None
     flatten_first: int = 0
@@ -204,7 +205,7 @@ class DelayConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnrollConfig:
-    """Some or all codebooks of a frame are predicted one after the other."""
+    """This pattern predicts some or all codebooks of a frame one after the other."""
 
     flattening: tuple[int, ...] | None = None
     delays: tuple[int, ...] | None = None
@@ -219,7 +220,7 @@ class CoarseFirstConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MusicLMConfig:
-    """Groups of codebooks, each group for the whole piece."""
+    """This pattern has groups of codebooks, each group for the whole piece."""
 
     group_by: Count = 2
 

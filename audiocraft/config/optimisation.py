@@ -31,7 +31,7 @@ class AdamConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EMAConfig:
-    """Exponential moving average of the weights, advanced every `updates` steps."""
+    """This record sets the exponential moving average of the weights, advanced every `updates` steps."""
 
     use: bool = False
     updates: Count = 1
@@ -41,7 +41,7 @@ class EMAConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimConfig:
-    """The optimiser and how long it runs.
+    """This record sets the optimiser and how long it runs.
 
     Args:
         accumulate: batches whose gradients make one step; `dataset.batch_size` rows of it are in memory at once.
@@ -100,7 +100,7 @@ ScheduleName = Literal["step", "exponential", "cosine", "polynomial_decay", "inv
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
-    """Which learning-rate schedule runs, and the settings of each."""
+    """This record says which learning-rate schedule runs, and the settings of each."""
 
     lr_scheduler: ScheduleName | None = None
     step: StepScheduleConfig = StepScheduleConfig()
@@ -138,7 +138,7 @@ class LoraConfig:
 
     @property
     def scale(self) -> float:
-        """What is added counts this much while it is trained."""
+        """Return how much what is added counts while it is trained."""
         return self.alpha / self.rank
 
     @property

@@ -40,7 +40,7 @@ def default_data_dir() -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadLimits:
-    """What a file sent to the server may be, before and after decoding."""
+    """This record says what a file sent to the server may be, before and after decoding."""
 
     bytes: int = 64 * 2**20  # five minutes of stereo WAV at 48 kHz
     seconds: float = 600.0
@@ -55,7 +55,7 @@ class UploadLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestLimits:
-    """What one request may ask for."""
+    """This record says what one request may ask for."""
 
     json_bytes: int = 2**20
     body_seconds: float = 60.0  # for a body to arrive
@@ -67,7 +67,7 @@ class RequestLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueLimits:
-    """How many jobs wait, for all and for one owner; a refusal says when to try again."""
+    """This record says how many jobs wait, for all and for one owner; a refusal says when to try again."""
 
     queued: int = 512
     queued_per_owner: int = 128
@@ -78,7 +78,7 @@ class QueueLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeaseSettings:
-    """How a worker holds a job."""
+    """This record says how a worker holds a job."""
 
     seconds: float = 15.0
     heartbeat: float = 3.0
@@ -90,7 +90,7 @@ class LeaseSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookSettings:
-    """How results are reported to other servers."""
+    """This record says how results are reported to other servers."""
 
     enabled: bool = True
     allow_private: bool = False  # http and private addresses: for tests and closed networks only
@@ -184,7 +184,7 @@ class ServingConfig:
 
     @property
     def keys_required(self) -> bool:
-        """Whether a request without an API key is refused."""
+        """Return whether a request without an API key is refused."""
         return self.require_key if self.require_key is not None else self.host not in LOOPBACK
 
     @property

@@ -49,7 +49,7 @@ _BUFFERS = "buffers are not spread, and stay as they are: leave it at float32"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoggingConfig:
-    """What is printed, and which loggers run beside the JSON lines.
+    """This record says what is printed, and which loggers run beside the JSON lines.
 
     Args:
         level: also in small letters.
@@ -67,8 +67,8 @@ class LoggingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorboardConfig:
-    """TensorBoard's files, in `sub_dir` of the run's folder ("tensorboard"), there in a folder `name` where one is
-    given; `with_media_logging` adds the samples."""
+    """This record sets TensorBoard's files, in `sub_dir` of the run's folder ("tensorboard"), there in a folder `name`
+    where one is given; `with_media_logging` adds the samples."""
 
     with_media_logging: bool = False
     name: str | None = None
@@ -77,7 +77,7 @@ class TensorboardConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WandbConfig:
-    """A run at Weights & Biases; without a `name` it is called by the run's label, or its folder."""
+    """This record sets a run at Weights & Biases; without a `name` it is called by the run's label, or its folder."""
 
     with_media_logging: bool = True
     project: str | None = None
@@ -87,8 +87,8 @@ class WandbConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MlflowConfig:
-    """A run of MLflow, at `uri` (None: where MLflow's own settings say) in the experiment `project`; without a `name`
-    it is called by the run's label, or its folder."""
+    """This record sets a run of MLflow, at `uri` (None: where MLflow's own settings say) in the experiment `project`;
+    without a `name` it is called by the run's label, or its folder."""
 
     with_media_logging: bool = True
     uri: str | None = None
@@ -98,7 +98,8 @@ class MlflowConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FSDPConfig:
-    """Whether the weights of a language model, their gradients and moments are spread over the ranks (FSDP2).
+    """This record says whether the weights of a language model, their gradients and moments are spread over the ranks
+    (FSDP2).
 
     Args:
         param_dtype, reduce_dtype: what products are computed in, and gradients summed in.
@@ -116,20 +117,22 @@ class FSDPConfig:
 
     @property
     def shards(self) -> bool:
-        """Whether anything is spread."""
+        """Return whether anything is spread."""
         return self.use and self.sharding_strategy != "no_shard"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProfilerConfig:
-    """Whether a few of the first steps are profiled, into `profile_<rank>.json` in the run's folder."""
+    """This record says whether a few of the first steps are profiled, into `profile_<rank>.json` in the run's
+    folder."""
 
     enabled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadlockConfig:
-    """Whether a run that shows no sign of life for `timeout` seconds is ended, so that a cluster can start it again."""
+    """This record says whether a run that shows no sign of life for `timeout` seconds is ended, so that a cluster can
+    start it again."""
 
     use: bool = False
     timeout: Annotated[float, Range(1e-3)] = 600
@@ -158,7 +161,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleAudioConfig:
-    """How samples are written."""
+    """This record says how samples are written."""
 
     format: Literal["wav", "mp3", "flac", "ogg"] = "wav"
     strategy: str = "loudness"
@@ -168,7 +171,7 @@ class SampleAudioConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleLMConfig:
-    """How samples of a language model are drawn, and which.
+    """This record says how samples of a language model are drawn, and which.
 
     Args:
         prompted_samples: continuations of `prompt_duration` seconds of a clip; None: a quarter of the whole.
@@ -194,8 +197,8 @@ class SampleLMConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateConfig:
-    """Samples to listen to, every n-th epoch and at the end, into the folder `path` of the run; `num_workers` threads
-    write them (0: the run itself)."""
+    """This record describes the samples to listen to, every n-th epoch and at the end, into the folder `path` of the
+    run; `num_workers` threads write them (0: the run itself)."""
 
     every: Count | None = None
     path: str = "samples"
@@ -224,7 +227,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SolverConfig:
-    """What every training run has.
+    """This record holds what every training run has.
 
     Args:
         metrics: the settings of the metrics that `evaluate.metrics` switches on, by their names.
@@ -281,7 +284,7 @@ class SolverConfig:
 
     @property
     def rows_per_step(self) -> int:
-        """Rows that a rank learns from before the weights change."""
+        """Return the number of rows that a rank learns from before the weights change."""
         return self.dataset.batch_of("train") * self.optim.accumulate
 
     @property
@@ -294,8 +297,8 @@ class SolverConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdversarialConfig:
-    """Discriminators against the codec; they rest before `start_step` and are trained every n-th step. Their schedule
-    counts the steps in which they are trained."""
+    """This record sets discriminators against the codec; they rest before `start_step` and are trained every n-th step.
+    Their schedule counts the steps in which they are trained."""
 
     every: Count = 1
     start_step: Amount = 0
@@ -369,7 +372,8 @@ class CompressionSolverConfig(SolverConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokensConfig:
-    """Whether a model reads the special token where a clip has ended, or whatever the codec made of the silence."""
+    """This record says whether a model reads the special token where a clip has ended, or whatever the codec made of
+    the silence."""
 
     padding_with_special_token: bool = False
 
@@ -396,7 +400,8 @@ class TokenCacheConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameDropoutConfig:
-    """What a language model in training may not read: `share` of the frames, and all of them in `blind_rows`."""
+    """This record says what a language model in training may not read: `share` of the frames, and all of them in
+    `blind_rows`."""
 
     share: Share = 0.0
     blind_rows: Share = 0.0
@@ -428,7 +433,7 @@ class MusicGenSolverConfig(SolverConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AudioGenSolverConfig(MusicGenSolverConfig):
-    """A language model over sounds, which are told by text alone."""
+    """This record says how a language model is trained over sounds, which are told by text alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -458,7 +463,7 @@ class AnalysisSolverConfig(SolverConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedderSolverConfig(SolverConfig):
-    """Training the embedder that measures listen with.
+    """This record says how the embedder is trained that measures listen with.
 
     Args:
         compression_model_checkpoint: the codec of damaged crops; None: none goes through a codec.

@@ -7,7 +7,8 @@ from typing import Any
 
 
 class ConfigTree(dict[str, Any]):
-    """A dict whose entries are attributes too, at every depth. Nothing in this package reads a setting from it."""
+    """A tree is a dict whose entries are attributes too, at every depth. Nothing in this package reads a setting from
+    it."""
 
     def __init__(self, tree: Mapping[str, Any]) -> None:
         super().__init__({str(key): _nested(value) for key, value in tree.items()})

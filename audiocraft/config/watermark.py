@@ -39,7 +39,7 @@ class SEANetDetectorConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModulationConfig:
-    """The mark as slow changes of level in bands of frequency.
+    """This record describes the mark as slow changes of level in bands of frequency.
 
     Args:
         n_fft: samples of a frame; frames follow each other by half of it.

@@ -20,7 +20,7 @@ from audiocraft.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CropConfig:
-    """Parts of marked audio that lose their mark, so that the detector learns where it is.
+    """This record describes the parts of marked audio that lose their mark, so that the detector learns where it is.
 
     Args:
         prob: how often a batch is treated so.
@@ -39,7 +39,8 @@ class CropConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NeuralCodecEffectConfig:
-    """A codec that audio goes through in training: its name, and how many codebooks, one count drawn each time."""
+    """This record describes a codec that audio goes through in training: its name, and how many codebooks, one count
+    drawn each time."""
 
     checkpoint: str
     n_q: tuple[Count, ...] = ()

@@ -12,7 +12,8 @@ CONTINUES = frozenset({"continuation"})
 
 
 def _recognises(config: Mapping[str, Any]) -> bool:
-    """A transformer that predicts the next token; also the first releases, which named neither solver nor model."""
+    """Return whether this is a transformer that predicts the next token; also one of the first releases, which named
+    neither solver nor model."""
     return "transformer_lm" in config and config.get("lm_model", "transformer_lm") == "transformer_lm"
 
 

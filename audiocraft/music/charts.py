@@ -75,7 +75,7 @@ class Chart:
 
     @property
     def seconds(self) -> float:
-        """Return how long the piece is."""
+        """Return how many seconds the piece lasts."""
         bars = sum(len(section.bars) for section in self.sections)
         end = round(self.first_beat + bars * self.bar_seconds, _DIGITS)
         return end if self.duration is None else self.duration

@@ -21,7 +21,7 @@ _OF_RUN = "adapter"  # what fine-tuning calls the file; the folder says whose it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedAdapter:
-    """A file of adapters that requests may name.
+    """This record holds a file of adapters that requests may name.
 
     Args:
         base: the model that it was trained on, as the file calls it.
@@ -35,7 +35,7 @@ class ServedAdapter:
 
 
 class AdapterCatalogue:
-    """The adapters in some folders, by name; looked for again every few seconds.
+    """This catalogue holds the adapters in some folders, by name; they are looked for again every few seconds.
 
     `jazz.safetensors` is called "jazz", and `jazz/adapter.safetensors`, as a run of fine-tuning leaves it, too. Of two
     with one name the first counts.

@@ -197,7 +197,7 @@ def _check_keys(services: Services) -> None:
 
 
 def no_key(config: ServingConfig) -> str:
-    """Why a server without a key does not start."""
+    """Return why a server without a key does not start."""
     where = (
         "asks for keys" if config.host in LOOPBACK else f"can be reached from other machines ({config.host})"
     )

@@ -34,7 +34,8 @@ def kind_of(facts: ModelFacts) -> ModelKind:
 
 
 class Catalogue:
-    """The models of this machine that the configuration allows; looked for again every few seconds.
+    """This catalogue holds the models of this machine that the configuration allows; they are looked for again every
+    few seconds.
 
     Args:
         models: in place of those of this machine.

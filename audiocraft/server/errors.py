@@ -53,7 +53,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class RequestRefused(AudioCraftError):
-    """A refusal that is about the request as such, with its status."""
+    """This is a refusal that is about the request as such, with its status."""
 
     status: int = 400
     code: str = "bad_request"
@@ -89,7 +89,7 @@ class NotReady(RequestRefused):
 
 
 class TooLarge(RequestRefused):
-    """Too many bytes, seconds, channels or samples."""
+    """The request has too many bytes, seconds, channels or samples."""
 
     status, code = 413, "too_large"
 
@@ -142,7 +142,7 @@ TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """An error as an answer."""
+    """This record holds an error as an answer."""
 
     status: int
     code: str
@@ -181,7 +181,7 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def job_error_of(error: BaseException) -> JobError:
-    """Why a job failed, as it is stored."""
+    """Return why a job failed, as it is stored."""
     fault = fault_of(error)
     return JobError(code=fault.code, message=fault.message, field=name_of(fault.field))
 
@@ -264,9 +264,9 @@ def _answer(request: Request, fault: Fault, headers: Mapping[str, str] | None = 
 
 
 class ServerErrorMiddleware:
-    """ASGI layer that answers the errors that nobody foresaw. The framework would do so outside of all other layers:
-    its answer would lack our headers, and would be neither counted nor logged. A start that fails for a reason that is
-    known is told in one line too."""
+    """This is the ASGI layer that answers the errors that nobody foresaw. The framework would do so outside of all
+    other layers: its answer would lack our headers, and would be neither counted nor logged. A start that fails for a
+    reason that is known is told in one line too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -294,7 +294,7 @@ class ServerErrorMiddleware:
 
 
 def _without_traceback(scope: Scope, send: Send) -> Send:
-    """`send` that tells why the application could not start in one line, where that is known."""
+    """Return `send` that tells why the application could not start in one line, where that is known."""
 
     async def sending(message: Message) -> None:
         failure = scope["app"].state.services.failure

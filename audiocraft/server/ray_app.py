@@ -23,7 +23,7 @@ MODEL_HEADER = b"serve_multiplexed_model_id"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplicaScale:
-    """How many replicas there are, and what each takes.
+    """This record says how many replicas there are, and what each takes.
 
     Args:
         open_requests: per replica on average; more starts replicas, fewer ends them. A client that waits for a piece or
@@ -74,7 +74,7 @@ def build(arguments: Mapping[str, Any] | None = None, *, make_app: Any = None) -
         return multiplexed(make(scale), serve, scale.models)
 
     class AudioCraft:
-        """One replica; all it does is in the application."""
+        """This is one replica; all it does is in the application."""
 
     deployment = serve.deployment(
         name="audiocraft",
@@ -95,7 +95,7 @@ def build(arguments: Mapping[str, Any] | None = None, *, make_app: Any = None) -
 
 
 def multiplexed(app: FastAPI, serve: Any, most: int) -> FastAPI:
-    """`app`, telling Ray which models this replica has, so that it sends requests for them here."""
+    """Return `app`, telling Ray which models this replica has, so that it sends requests for them here."""
 
     @serve.multiplexed(max_num_models_per_replica=most)
     async def model(name: str) -> str:
@@ -112,8 +112,8 @@ def multiplexed(app: FastAPI, serve: Any, most: int) -> FastAPI:
 
 
 class Multiplexer:
-    """ASGI layer that loads the model for which Ray sent a request here. Names that are no models of the catalogue are
-    left to the routes, which refuse them in their own words, and so are callers who may not generate."""
+    """This is an ASGI layer that loads the model for which Ray sent a request here. Names that are no models of the
+    catalogue are left to the routes, which refuse them in their own words, and so are callers who may not generate."""
 
     def __init__(self, app: ASGIApp, *, load: Any) -> None:
         self._app = app
@@ -159,7 +159,7 @@ def _replica(scale: ReplicaScale) -> FastAPI:
 
 
 def __getattr__(name: str) -> Any:
-    """`app` is built when it is asked for: importing this module must not need Ray."""
+    """Build `app` when it is asked for: importing this module must not need Ray."""
     if name == "app":
         return build()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

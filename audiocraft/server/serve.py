@@ -34,8 +34,8 @@ _HEADER_BYTES = 32 * 2**10
 
 
 class HeaderDeadlineProtocol(H11Protocol):
-    """HTTP that closes a connection whose headers do not arrive in time, of its first request or of a later one, so
-    that no client can hold all connections."""
+    """This protocol is HTTP that closes a connection whose headers do not arrive in time, of its first request or of a
+    later one, so that no client can hold all connections."""
 
     _waiting: asyncio.TimerHandle | None = None
 
@@ -79,8 +79,8 @@ class HeaderDeadlineProtocol(H11Protocol):
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that accepts nothing new after the first signal, answers until running jobs have finished, and then
-    ends. After a second signal it ends at once."""
+    """This server accepts nothing new after the first signal, answers until running jobs have finished, and then ends.
+    After a second signal it ends at once."""
 
     def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[], object]) -> None:
         super().__init__(config)

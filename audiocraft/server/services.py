@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # imports torch, which a server whose models are elsewhere do
 
 @dataclass(kw_only=True)
 class Services:
-    """The parts of one server process.
+    """This record holds the parts of one server process.
 
     Args:
         models: loads models, and encodes and decodes with them, in this process or in its worker; None where other

@@ -23,7 +23,7 @@ class TorchAutocast:
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """What is computed in, where anybody said so."""
+        """Return what is computed in, where anybody said so."""
         return self._args[1] if len(self._args) > 1 else self._kwargs.get("dtype")
 
     def __enter__(self) -> None:

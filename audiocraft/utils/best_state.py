@@ -15,13 +15,13 @@ logger = logging.getLogger(__name__)
 
 
 class StateSource(Protocol):
-    """A module, an average of one, or anything else with a state dict."""
+    """This protocol describes a module, an average of one, or anything else with a state dict."""
 
     def state_dict(self) -> Mapping[str, Any]: ...
 
 
 class BestStateDictManager:
-    """One state per registered name.
+    """This manager keeps one state per registered name.
 
     Args:
         device: where the copies are kept.
@@ -64,6 +64,6 @@ class BestStateDictManager:
 
 
 def _tensor_ids(state: Mapping[str, Any]) -> frozenset[int]:
-    """Identities of the memory under a state dict; an empty tensor has none."""
+    """Return the identities of the memory under a state dict; an empty tensor has none."""
     tensors = (value for value in state.values() if isinstance(value, torch.Tensor))
     return frozenset(tensor.data_ptr() for tensor in tensors if tensor.numel())

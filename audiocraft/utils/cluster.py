@@ -11,7 +11,7 @@ from audiocraft.errors import ConfigError
 
 
 class ClusterType(Enum):
-    """The clusters that the team files have sections for."""
+    """These are the clusters that the team files have sections for."""
 
     AWS = "aws"
     FAIR = "fair"

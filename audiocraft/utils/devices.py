@@ -27,8 +27,8 @@ def usable_device(name: torch.device | str | None = None) -> torch.device:
 
 
 class HostQueue:
-    """Tensors on their way to the memory of the CPU, in order. From a GPU they travel beside the work that is queued
-    there: taking those that have arrived waits for nothing."""
+    """This queue holds tensors on their way to the memory of the CPU, in order. From a GPU they travel beside the work
+    that is queued there: taking those that have arrived waits for nothing."""
 
     def __init__(self) -> None:
         self._travelling: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
@@ -46,7 +46,7 @@ class HostQueue:
 
     @property
     def ready(self) -> bool:
-        """Whether the next one has arrived."""
+        """Return whether the next one has arrived."""
         if not self._travelling:
             return False
         event = self._travelling[0][1]

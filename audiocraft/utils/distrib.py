@@ -95,7 +95,7 @@ def barrier() -> None:
 
 
 def rank_zero_only(function: Callable[P, R]) -> Callable[P, R | None]:
-    """Decorator: only rank 0 runs the function; the others get None."""
+    """Decorate a function so that only rank 0 runs it; the others get None."""
 
     @wraps(function)
     def decorated(*args: P.args, **kwargs: P.kwargs) -> R | None:

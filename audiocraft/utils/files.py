@@ -14,7 +14,7 @@ from audiocraft.errors import InvalidInput
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `target`: fill it inside the block, and it takes the target's place at the end.
+    """Yield a temporary path beside `target`: fill it inside the block, and it takes the target's place at the end.
 
     When the block raises, the temporary file is removed and the target is as it was.
     """

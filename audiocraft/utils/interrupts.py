@@ -22,8 +22,8 @@ def check_interrupted() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Both signals raise KeyboardInterrupt inside the block. The list has those that came, because libraries may turn
-    the exception into another one, as numpy does while it is imported."""
+    """Let both signals raise KeyboardInterrupt inside the block. The list has those that came, because libraries may
+    turn the exception into another one, as numpy does while it is imported."""
     global _came
     came = list[int]()
     if threading.current_thread() is not threading.main_thread():

@@ -13,7 +13,7 @@ __all__ = ["OutOfMemoryEstimate", "available_bytes", "gigabytes", "most_used"]
 
 
 def available_bytes(device: torch.device, root: Path = Path("/")) -> int | None:
-    """Memory that can still be allocated on `device`; None where the system does not say.
+    """Return how many bytes of memory can still be allocated on `device`; None where the system does not say.
 
     Args:
         root: where the file systems /proc and /sys are.

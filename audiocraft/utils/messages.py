@@ -85,7 +85,7 @@ def messages_in(language: str, groups: tuple[str, ...]) -> Messages:
 
 
 def texts_in(language: str, groups: tuple[str, ...]) -> dict[str, str]:
-    """English to another language, as its file has it."""
+    """Read the texts from English to another language, as its file has them."""
     content = (FOLDER / f"{language}.json").read_text(encoding="utf-8")
     texts: Mapping[str, Mapping[str, str]] = json.loads(content)
     return {text: said for group in groups for text, said in texts[group].items()}

@@ -66,7 +66,7 @@ def hash_trick(word: str, vocab_size: int) -> int:
 
 
 def length_to_mask(lengths: Tensor, max_len: int | None = None) -> Tensor:
-    """lengths [B] -> mask [B, T], True where t < length; T is `max_len` or the longest length, at least 1."""
+    """Map lengths [B] to mask [B, T], True where t < length; T is `max_len` or the longest length, at least 1."""
     if lengths.dim() != 1:
         raise InvalidInput(f"lengths have one dimension [B], got {list(lengths.shape)}", field="lengths")
     if max_len is None:
@@ -87,7 +87,8 @@ def collate(tensors: Sequence[Tensor], dim: int = 0) -> tuple[Tensor, Tensor]:
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """`torch.multinomial` over the last dimension of probabilities [..., V] -> indices [..., num_samples]."""
+    """Draw as `torch.multinomial` does, over the last dimension of probabilities [..., V] -> indices [...,
+    num_samples]."""
     flat = input.reshape(-1, input.shape[-1])
     drawn = torch.multinomial(flat, num_samples, replacement, generator=generator)
     return drawn.reshape(*input.shape[:-1], num_samples)
@@ -178,7 +179,7 @@ class DummyPoolExecutor:
     """Stands in for a process pool and runs each task in the caller, when its result is asked for."""
 
     class DummyResult:
-        """A task that has not run yet."""
+        """This object is a task that has not run yet."""
 
         def __init__(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
             self._func, self._args, self._kwargs = func, args, kwargs
@@ -223,7 +224,8 @@ def _rank_rng(base_seed: int) -> Iterator[None]:
 
 
 def with_rank_rng(base_seed: int = 1234) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator: the function draws other random numbers on every rank, the same in every run, and leaves no trace."""
+    """Decorate a function so that it draws other random numbers on every rank, the same in every run, and leaves no
+    trace."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)

@@ -22,8 +22,8 @@ PITCHES = 53
 def with_chords(
     controls: Controls, text: str, *, tempo: float | None, beats_per_bar: int = 4, duration: float
 ) -> Controls:
-    """`controls` with the chords of a text or of a file; see `music.lead_sheet.read_chords`. A MIDI file is heard beat
-    by beat, and what lies behind the end of the piece is left out of files."""
+    """Return `controls` with the chords of a text or of a file; see `music.lead_sheet.read_chords`. A MIDI file is
+    heard beat by beat, and what lies behind the end of the piece is left out of files."""
     path = Path(text)
     if path.suffix.lower() in SUFFIXES:
         score = read_midi(path, field="chords")
@@ -56,7 +56,7 @@ def with_tune(controls: Controls, path: Path) -> Controls:
 
 
 def with_notes(controls: Controls, score: MidiNotes) -> Controls:
-    """`controls` with the highest notes of a score as the melody."""
+    """Return `controls` with the highest notes of a score as the melody."""
     matrix = melody_of(score, lowest=LOWEST_PITCH, pitches=PITCHES, frame_rate=FRAME_RATE)
     return replace(controls, melody=torch.tensor(matrix, device="cpu"), melody_frame_rate=FRAME_RATE)
 

@@ -57,7 +57,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
-    """The model that a run starts from.
+    """This record describes the model that a run starts from.
 
     Args:
         name: as it was given.
@@ -100,7 +100,7 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """What a run reads.
+    """This record says what a run reads.
 
     Args:
         root: of the data.
@@ -200,7 +200,7 @@ def _write_all(
 
 
 def _pieces(recording: Recording, base: Base) -> Iterator[Tensor]:
-    """wav [C, n] at the base's rate, up to 30 s each, without silent ones."""
+    """Yield wav [C, n] at the base's rate, up to 30 s each, without silent ones."""
     for wav, rate in audio_pieces(recording.path, _PIECE_S):
         piece = convert_audio(wav, rate, base.sample_rate, base.channels)
         if piece.shape[-1] >= _SHORTEST_S * base.sample_rate and not is_silent(piece):
@@ -293,7 +293,7 @@ def _meta(path: Path, root: Path) -> AudioMeta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How it is trained.
+    """This record says how it is trained.
 
     Args:
         rank: of the adapters, with the method lora.

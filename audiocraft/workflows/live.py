@@ -119,7 +119,7 @@ def render_live(
 
 @dataclass(frozen=True, slots=True)
 class _Take:
-    """One attempt at a piece."""
+    """A take is one attempt at a piece."""
 
     model: GeneratorModel
     prepared: PreparedRequest
@@ -133,7 +133,7 @@ class _Take:
 
     @property
     def skip(self) -> int:
-        """Samples at its start that are not the model's."""
+        """Return the number of samples at its start that are not the model's."""
         return prompt_samples(self.request, self.prepared.decoder.sample_rate)
 
     def chunks(self) -> Iterator[Tensor]:
@@ -148,8 +148,8 @@ class _Take:
 
 
 def _audible(take: _Take) -> tuple[_Take, Iterator[Tensor]]:
-    """`take`, or the first one after it that is neither silent nor broken as far as that shows before anything is
-    handed on; with its chunks, the first of which are made by now."""
+    """Return `take`, or the first one after it that is neither silent nor broken as far as that shows before anything
+    is handed on; with its chunks, the first of which are made by now."""
     asked, progress = take.prepared.seeds[0], take.progress
     for number in range(1, SILENT_TAKES + 1):
         rate = take.prepared.decoder.sample_rate

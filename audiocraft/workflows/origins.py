@@ -19,7 +19,7 @@ from audiocraft.workflows.controls import with_drums, with_tune
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Continuation:
-    """The audio file a piece starts with."""
+    """This record names the audio file a piece starts with."""
 
     path: str
     sha256: str
@@ -35,7 +35,7 @@ FollowedRole = Literal["drums", "tune"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """The audio file whose melody a piece follows, or whose style it imitates."""
+    """This record names the audio file whose melody a piece follows, or whose style it imitates."""
 
     role: Role
     path: str
@@ -44,7 +44,7 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FollowedFile:
-    """The file whose drums, or whose tune, a piece follows."""
+    """This record names the file whose drums, or whose tune, a piece follows."""
 
     role: FollowedRole
     path: str
@@ -53,7 +53,7 @@ class FollowedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptAudio:
-    """The audio file of which regions, in seconds, were kept."""
+    """This record names the audio file of which regions, in seconds, were kept."""
 
     path: str
     sha256: str
@@ -62,7 +62,7 @@ class KeptAudio:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """The files that a request starts from, for the record."""
+    """This record names the files that a request starts from, for the record."""
 
     continues: Continuation | None = None
     reference: Reference | None = None
@@ -90,7 +90,7 @@ def reference_of(path: str | os.PathLike[str], role: Role) -> Reference:
 
 
 def with_reference(request: GenerationRequest, path: str | os.PathLike[str], role: Role) -> GenerationRequest:
-    """`request`, each row of which follows the melody, or imitates the style, of the audio file at `path`."""
+    """Return `request`, each row of which follows the melody, or imitates the style, of the audio file at `path`."""
     wav, rate = _audio_of(path, role)
     return replace(request, reference_audio=(wav,) * len(request.prompts), reference_sample_rate=rate)
 
@@ -103,13 +103,13 @@ def followed_of(path: str | os.PathLike[str], role: FollowedRole) -> FollowedFil
 def with_followed(
     request: GenerationRequest, path: str | os.PathLike[str], role: FollowedRole
 ) -> GenerationRequest:
-    """`request`, which follows the drums or the tune of the file at `path`."""
+    """Return `request`, which follows the drums or the tune of the file at `path`."""
     add = {"drums": with_drums, "tune": with_tune}[role]
     return replace(request, controls=add(request.controls, Path(path)))
 
 
 def with_prompt_audio(request: GenerationRequest, path: str | os.PathLike[str]) -> GenerationRequest:
-    """`request`, each row of which starts with the audio file at `path`."""
+    """Return `request`, each row of which starts with the audio file at `path`."""
     seconds = audio_info(path).duration
     if seconds >= request.duration:  # before hours of it are read
         raise InvalidInput(
@@ -124,7 +124,7 @@ def with_prompt_audio(request: GenerationRequest, path: str | os.PathLike[str]) 
 def with_kept_audio(
     request: GenerationRequest, path: str | os.PathLike[str], regions: Sequence[tuple[float, float]]
 ) -> GenerationRequest:
-    """`request`, each row of which keeps `regions`, in seconds, of the audio file at `path`."""
+    """Return `request`, each row of which keeps `regions`, in seconds, of the audio file at `path`."""
     wav, rate = _audio_of(path, "keep")
     audio = wav.expand(len(request.prompts), -1, -1)
     return replace(request, keep=tuple(regions), audio=audio, audio_sample_rate=rate)

@@ -63,7 +63,8 @@ SIDECAR_FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelIdentity:
-    """Which model made a file; the hash covers every weight of language model and codec, as they were kept.
+    """This record says which model made a file; the hash covers every weight of language model and codec, as they were
+    kept.
 
     Args:
         precision: of the language model, as `get_pretrained` takes it; sidecars of older versions say nothing.
@@ -74,7 +75,8 @@ class ModelIdentity:
     precision: str = "auto"
 
     def difference(self, other: ModelIdentity) -> str | None:
-        """Why a file that this model made will be another one with `other`; None if nothing is known to differ."""
+        """Return why a file that this model made will be another one with `other`; None if nothing is known to
+        differ."""
         if self.precision not in ("auto", other.precision):
             return f"the file was made with precision {self.precision}, and this one with {other.precision}"
         same = self.weights == other.weights
@@ -83,8 +85,8 @@ class ModelIdentity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelSettings:
-    """How loud the file is written; see `audio_write`. "none" is as it was made: so are files that were streamed.
-    Those that keep regions of a recording, which stays as loud as it is, have "clip"."""
+    """This record says how loud the file is written; see `audio_write`. "none" is as it was made: so are files that
+    were streamed. Those that keep regions of a recording, which stays as loud as it is, have "clip"."""
 
     strategy: Literal["loudness", "peak", "rms", "clip", "none"] = "loudness"
     loudness_compressor: bool = True
@@ -96,7 +98,7 @@ AS_KEPT = LevelSettings(strategy="clip", loudness_compressor=False)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """The content of a sidecar: one row of a request, and with what it was made.
+    """A recipe is the content of a sidecar: one row of a request, and with what it was made.
 
     Args:
         seed: what the file was made with.
@@ -186,7 +188,7 @@ class Recipe:
 
     @property
     def tags(self) -> dict[str, str] | None:
-        """What the file says of itself; files of older versions say nothing."""
+        """Return what the file says of itself; files of older versions say nothing."""
         if self.finish is None:
             return None
         title = self.prompt or next((text for _, text in self.schedule), "")
@@ -200,7 +202,7 @@ class Recipe:
 
 
 class Made(Protocol):
-    """What is known about a request once it was made; a GenerationResult knows it."""
+    """This protocol says what is known about a request once it was made; a GenerationResult knows it."""
 
     @property
     def seeds(self) -> Sequence[int]: ...
@@ -287,7 +289,7 @@ def _made(
 
 
 def check_target(path: str | os.PathLike[str], *, also: Sequence[str] = ()) -> Path:
-    """`path`, if a file can be written there; found out before anything is generated.
+    """Return `path`, if a file can be written there; found out before anything is generated.
 
     Args:
         also: suffixes that its writer knows beside those of formats.

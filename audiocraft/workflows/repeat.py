@@ -108,7 +108,7 @@ def _with_parts(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def _for_model(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """`recipe`, for a model that has these settings."""
+    """Return `recipe`, for a model that has these settings."""
     usual = all(getattr(recipe.sampling, name) == value for name, value in TOKENS.items())
     changed = replace(recipe, sampling=Sampling()) if usual or "temperature" not in settings else recipe
     if "decoding_steps" not in settings:

@@ -26,7 +26,7 @@ Notice = Callable[[str], object]
 
 @runtime_checkable
 class FollowsTakes(Protocol):
-    """What a callback of progress has, where it shows further takes of a piece apart."""
+    """This protocol says what a callback of progress has, where it shows further takes of a piece apart."""
 
     def retake(self, words: str, number: int) -> ProgressCallback:
         """Return the callback of another take of the piece with these words; `number` is 2 and more."""
@@ -43,7 +43,7 @@ class FaultyAudio(AudioCraftError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effort:
-    """How much is done for each piece.
+    """This record says how much is done for each piece.
 
     Args:
         takes: of which the best is kept.
@@ -59,7 +59,7 @@ ONE_TAKE = Effort()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """How one piece was chosen.
+    """This record says how one piece was chosen.
 
     Args:
         take: which one was kept, from 1.
@@ -74,14 +74,14 @@ class Compared:
     totals: tuple[float, ...]
 
     def line(self) -> str:
-        """ "take 3 of 4: tempo 1.00, chords 0.75"."""
+        """Return "take 3 of 4: tempo 1.00, chords 0.75"."""
         kept = ", ".join(f"{name} {value:.2f}" for name, value in self.kept.items())
         return f"take {self.take} of {self.of}" + (f": {kept}" if kept else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Take:
-    """One row of a result that will be kept.
+    """A take is one row of a result that will be kept.
 
     Args:
         request: what it was made of, in which it is row `row`, as in the result.
@@ -139,7 +139,7 @@ def worthwhile(
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> Take:
-    """Row `row` of `result`, or another take of it if something is wrong with it.
+    """Return row `row` of `result`, or another take of it if something is wrong with it.
 
     Args:
         notice: told of each take that is thrown away, and of a fault that stays.

@@ -28,7 +28,7 @@ _MOST_PROBED = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingCost:
-    """What a run takes.
+    """This record says what a run takes.
 
     Args:
         bytes: of memory, at its largest.
@@ -107,7 +107,7 @@ def _size(shape: tuple[int, ...]) -> int:
 
 
 def _speed(tokens: int, width: int, device: torch.device) -> float:
-    """Floating-point operations a second, in products of the shapes that most of a step consists of."""
+    """Return the floating-point operations a second, in products of the shapes that most of a step consists of."""
     rows = min(tokens, _MOST_PROBED)
     x, weight = (torch.zeros(shape, device=device) for shape in ((rows, width), (width, 4 * width)))
     best = float("inf")

@@ -76,7 +76,7 @@ def _as_ours(tree: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str
 
 
 def _seanet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Widths of the encoder, where nothing says them; all releases share the rest."""
+    """Return the widths of the encoder, where nothing says them; all releases share the rest."""
     first = next(shape for key, shape in shapes.items() if key.endswith("model.0.conv.conv.weight_v"))
     last = max(
         (int(match[1]), key)

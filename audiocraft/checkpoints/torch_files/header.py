@@ -107,7 +107,7 @@ def _content(path: Path) -> Any:
 
 
 def _legacy(file: IO[bytes]) -> Any:
-    """Tensors follow the pickles, so that what is read ends before them."""
+    """Read the pickles, which tensors follow, so that what is read ends before them."""
     content: Any = None
     for _ in range(_LEGACY_PREFACE + 1):
         content = _HeaderUnpickler(file).load()

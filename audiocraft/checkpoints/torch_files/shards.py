@@ -94,7 +94,7 @@ def joined(parts: Sequence[Mapping[Any, Any]], source: Path) -> dict[str, Tensor
 
 
 def _check_pieces(name: str, values: Sequence[Any], source: Path) -> None:
-    """The ranks' pieces must be different ones, inside the tensor, and all of it."""
+    """Check that the ranks' pieces are different ones, inside the tensor, and all of it."""
     if not all(isinstance(value, SpreadTensor) and value.shape == values[0].shape for value in values):
         raise CheckpointError(f"{source}: the ranks disagree about {name}")
     whole = values[0].shape

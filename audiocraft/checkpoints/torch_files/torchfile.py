@@ -107,7 +107,7 @@ def _allowed(name: str) -> bool:
 
 
 def _asked_for(path: Path) -> Iterator[str]:
-    """Full names of the classes and functions that the pickles in a file refer to."""
+    """Yield full names of the classes and functions that the pickles in a file refer to."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():

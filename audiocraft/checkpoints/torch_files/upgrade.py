@@ -89,8 +89,8 @@ def upgrade(tree: Mapping[str, Any], *, source: str = "the checkpoint") -> dict[
 
 
 def _spring_2023(tree: dict[str, Any]) -> dict[str, Any]:
-    """The first releases named the pattern inside the language model's section, and left out what all of them shared
-    (4 codebooks of 2048 codes), which are the defaults here too."""
+    """Upgrade the first releases, which named the pattern inside the language model's section, and left out what all of
+    them shared (4 codebooks of 2048 codes), which are the defaults here too."""
     if not tree.get("transformer_lm"):
         return tree
     lm = dict(tree["transformer_lm"])
@@ -100,7 +100,7 @@ def _spring_2023(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_experiments(tree: dict[str, Any], source: str) -> dict[str, Any]:
-    """Switches of experiments that no release used: gone where they are off, refused where they are on."""
+    """Remove switches of experiments that no release used: gone where they are off, refused where they are on."""
     if not tree.get("transformer_lm"):
         return tree
     lm = dict(tree["transformer_lm"])

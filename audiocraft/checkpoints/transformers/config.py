@@ -83,7 +83,7 @@ def _num_quantizers(config: Mapping[str, Any]) -> int:
 
 
 def encodec_config_to_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Our configuration tree of an EnCodec as `transformers` spells it; what it cannot express is refused."""
+    """Return our configuration tree of an EnCodec as `transformers` spells it; what it cannot express is refused."""
     encodec, seanet, rvq = config["encodec"], config["seanet"], config["rvq"]
     only: dict[str, tuple[Any, Any]] = {
         "encodec.autoencoder": (encodec.get("autoencoder", "seanet"), "seanet"),
@@ -281,7 +281,7 @@ def _seconds_of_melody(rows: int, rate: int, window: int) -> float:
 def musicgen_config_to_hf(
     config: Mapping[str, Any], codec: Mapping[str, Any], text_encoder: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Our language model as `transformers` spells it; what it cannot express is refused.
+    """Return our language model as `transformers` spells it; what it cannot express is refused.
 
     Args:
         codec: the codec's settings, as `transformers` spells them.

@@ -38,7 +38,7 @@ from audiocraft.errors import CheckpointError
 
 
 class Tensors(Protocol):
-    """Named tensors that lie in one or several files."""
+    """This protocol describes named tensors that lie in one or several files."""
 
     def names(self) -> list[str]: ...
 
@@ -50,7 +50,7 @@ class Tensors(Protocol):
 
 
 class _Part:
-    """The tensors of `files` whose names begin with `prefix`, without it."""
+    """This object holds the tensors of `files` whose names begin with `prefix`, without it."""
 
     def __init__(self, files: Tensors, prefix: str) -> None:
         self._files, self._prefix = files, prefix
@@ -70,7 +70,7 @@ class _Part:
 
 
 class _TorchFile:
-    """The tensors of a `pytorch_model.bin`."""
+    """This object holds the tensors of a `pytorch_model.bin`."""
 
     def __init__(self, path: Path) -> None:
         package = load_torch_file(path)

@@ -54,14 +54,14 @@ Read = Callable[[Mapping[str, Sequence[str]]], dict[str, Tensor]]
 
 
 def old_weight_norm(name: str) -> str:
-    """`name` with weight norm in its older spelling, which is that of all released files."""
+    """Return `name` with weight norm in its older spelling, which is that of all released files."""
     for new, old in _NEW_NORM:
         name = name.replace(new, old)
     return name
 
 
 def new_weight_norm(name: str) -> str:
-    """`name` with weight norm in its newer spelling, which released detectors of watermarks have."""
+    """Return `name` with weight norm in its newer spelling, which released detectors of watermarks have."""
     for new, old in _NEW_NORM:
         name = name.replace(old, new)
     return name
@@ -117,7 +117,7 @@ def _hf_encodec_name(name: str) -> str:
 
 
 def musicgen_names(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Our names of a MusicGen language model, each with those of `transformers`; several there are stacked here.
+    """Yield our names of a MusicGen language model, each with those of `transformers`; several there are stacked here.
 
     Args:
         config: our configuration tree.
@@ -170,7 +170,7 @@ def musicgen_from_hf(
 
 
 def _identity(name: str, config: Mapping[str, Any]) -> Tensor:
-    """`transformers` leaves the projection of texts out where widths agree."""
+    """Return the projection of texts as an identity, because `transformers` leaves it out where widths agree."""
     dim = config["transformer_lm"]["dim"]
     return torch.eye(dim) if name.endswith("weight") else torch.zeros(dim)
 

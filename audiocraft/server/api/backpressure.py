@@ -58,7 +58,7 @@ class Slots:
 
     @property
     def busy(self) -> bool:
-        """Whether a task holds a slot."""
+        """Return whether a task holds a slot."""
         return self._limiter.borrowed_tokens > 0
 
     @asynccontextmanager

@@ -56,7 +56,7 @@ def describe(app: FastAPI) -> None:
 
 
 def _correct(responses: dict[str, Any]) -> None:
-    """The framework describes refusals of its own, which are not sent here."""
+    """Correct the responses: the framework describes refusals of its own, which are not sent here."""
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     for status, description in _REFUSALS.items():

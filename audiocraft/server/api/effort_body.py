@@ -44,11 +44,11 @@ class EffortBody(BaseModel):
 
     @property
     def most_takes(self) -> int:
-        """How many takes there may be."""
+        """Return how many takes there may be."""
         return self.takes or (1 if self.budget is None else BEST_TAKES)
 
     @property
     def budget_seconds(self) -> float | None:
-        """The time in which takes may be begun; None: all are made."""
+        """Return the time in which takes may be begun; None: all are made."""
         found = None if self.budget is None else parse_budget(self.budget)
         return None if found is None or found.goal == "best" else found.seconds

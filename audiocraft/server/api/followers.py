@@ -135,7 +135,7 @@ class EventFollower:
         self._after = after
 
     async def events(self) -> AsyncIterator[JobEventRecord | None]:
-        """Events as they happen, and None after a while without any, until the one that ends the job."""
+        """Yield events as they happen, and None after a while without any, until the one that ends the job."""
         said = time.monotonic()
         while True:
             found = await run_query(
@@ -189,8 +189,8 @@ class PiecesFollower:
         self._unfinished: dict[str, tuple[float, int | None]] = {}
 
     async def changes(self) -> AsyncIterator[tuple[str, GenerationJob | None, int | None]]:
-        """(id, job, place in the queue) of each job as it changes, the unfinished ones first; without a job, one that
-        was deleted before it ended."""
+        """Yield (id, job, place in the queue) of each job as it changes, the unfinished ones first; without a job, one
+        that was deleted before it ended."""
         while True:
             for change in await run_query(self._services, lambda: list(self._look())):
                 yield change

@@ -132,7 +132,7 @@ class BankBody(StudioBody):
 
     @property
     def places(self) -> list[str]:
-        """The places whose sound is in it."""
+        """Return the places whose sound is in it."""
         if self.environments is not None:
             return list(self.environments)
         return [place for place in self.locations if place.strip().lower() != "neutral"]

@@ -149,7 +149,7 @@ class PlanBody(Strict):
 
     @property
     def timed(self) -> bool:
-        """Whether the chords have times: then it is a whole plan, to which nothing is added."""
+        """Return whether the chords have times: then it is a whole plan, to which nothing is added."""
         return any(isinstance(chord, ChordBody) for chord in self.chords)
 
 
@@ -405,12 +405,12 @@ class GenerationBody(Strict, EffortBody):
 
     @property
     def regions(self) -> tuple[tuple[float, float], ...]:
-        """What is kept, as (start, end)."""
+        """Return what is kept, as (start, end)."""
         return tuple((region.start, region.end) for region in self.keep)
 
     @property
     def inputs(self) -> dict[str, AudioInput]:
-        """All audio that is named, by the field that names it."""
+        """Return all audio that is named, by the field that names it."""
         named = {"audio": self.audio, "drums": self.drums, "tune": self.tune}
         return {role: audio for role, audio in named.items() if audio is not None}
 
@@ -489,7 +489,7 @@ class GenerationBody(Strict, EffortBody):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What is said of how the piece is made, by the names of `config.settings`."""
+        """Return what is said of how the piece is made, by the names of `config.settings`."""
         said = {name: getattr(self, name) for name in PLACES}
         return {name: value for name, value in said.items() if value is not None}
 

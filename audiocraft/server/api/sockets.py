@@ -201,7 +201,7 @@ class SocketSession:
 
 
 async def _never() -> bool:
-    """A WebSocket that closes cancels the task that waits; nobody has to ask."""
+    """Return False: a WebSocket that closes cancels the task that waits, so nobody has to ask."""
     return False
 
 

@@ -139,7 +139,7 @@ def _with_bars(body: Mapping[str, Any], progression: Sequence[str]) -> object:
 
 
 def or_midi(schema: dict[str, Any]) -> None:
-    """The form of a field, and that of a MIDI file in its place."""
+    """Allow the form of a field, and that of a MIDI file in its place."""
     schema["anyOf"] = [*schema["anyOf"], OF_MIDI]
 
 

@@ -75,7 +75,7 @@ class PacedResponse(StreamingResponse):
 
 
 def with_deadline(send: Send, seconds: float) -> Send:
-    """`send` that raises TimeoutError where the reader takes nothing for so many seconds."""
+    """Return `send` that raises TimeoutError where the reader takes nothing for so many seconds."""
 
     async def bounded(message: Message) -> None:
         with anyio.fail_after(seconds):

@@ -69,7 +69,7 @@ class StudioBody(Strict):
 
     @property
     def inputs(self) -> dict[str, AudioInput]:
-        """All audio that is named, by the field that names it."""
+        """Return all audio that is named, by the field that names it."""
         return {}
 
 
@@ -195,7 +195,7 @@ class SongBody(StudioBody):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the sections; those without one are letters."""
+        """Return the names of the sections; those without one are letters."""
         return tuple(section.name or chr(ord("A") + place % 26) + str(place // 26 or "")
                      for place, section in enumerate(self.sections))  # fmt: skip
 

@@ -19,7 +19,7 @@ _MINUTE, _DAY = 60.0, 86_400.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quota:
-    """What one API key may use; None is no limit.
+    """A quota says what one API key may use; None is no limit.
 
     Args:
         active: jobs that wait or run at the same time.

@@ -27,7 +27,7 @@ _CHUNK = 1 << 20
 
 
 class BlobStore:
-    """The folder where audio is kept; several processes may share it."""
+    """This store is the folder where audio is kept; several processes may share it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

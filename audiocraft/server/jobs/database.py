@@ -28,7 +28,7 @@ SCHEMA = "0002"
 
 
 class Database:
-    """One database, safe to use from many threads.
+    """This object is one database, safe to use from many threads.
 
     Args:
         url: sqlite:///path or postgresql://user@host/name.
@@ -57,13 +57,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees the database as it was when it began."""
+        """Open a transaction that sees the database as it was when it began."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
     @property
     def near(self) -> bool:
-        """Whether a look at a row takes less time than handing it to another thread; readers wait for nobody."""
+        """Return whether a look at a row takes less time than handing it to another thread; readers wait for nobody."""
         return self.is_sqlite
 
     def now(self) -> float:

@@ -25,7 +25,7 @@ _ID = re.compile(r"^(gen|upl|key|whd)_[0-9a-hjkmnp-tv-z]{26}$")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobError:
-    """Why a job failed, as its owner reads it."""
+    """This record says why a job failed, as its owner reads it."""
 
     code: str
     message: str
@@ -34,7 +34,7 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationJob:
-    """A piece that was asked for, and what became of it. Times are seconds since 1970.
+    """This record holds a piece that was asked for, and what became of it. Times are seconds since 1970.
 
     Args:
         request: the body as it was accepted, with model and seed decided: enough to make it again. What it does not say
@@ -79,18 +79,18 @@ class GenerationJob:
 
     @property
     def finished(self) -> bool:
-        """Whether the job has ended, well or not."""
+        """Return whether the job has ended, well or not."""
         return self.status in TERMINAL
 
     @property
     def title(self) -> str:
-        """What its owner calls it: a title they gave it, else its prompt."""
+        """Return what its owner calls it: a title they gave it, else its prompt."""
         named: str = self.request.get("metadata", {}).get("title", "")
         return named.strip() or self.prompt
 
     @property
     def progress(self) -> float:
-        """How much is done, from 0 to 1; 1 only when the audio is there."""
+        """Return how much is done, from 0 to 1; 1 only when the audio is there."""
         if self.status == "succeeded":
             return 1.0
         return min(0.999, self.done / self.total) if self.total else 0.0
@@ -98,7 +98,7 @@ class GenerationJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewJob:
-    """What is known of a job before it is stored.
+    """This record holds what is known of a job before it is stored.
 
     Args:
         counted: seconds of audio that count against quotas, where they are not its duration.
@@ -120,7 +120,7 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEventRecord:
-    """One line of a job's history; `sequence` counts from 1 within the job."""
+    """This record is one line of a job's history; `sequence` counts from 1 within the job."""
 
     job: str
     sequence: int
@@ -131,7 +131,7 @@ class JobEventRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerRecord:
-    """A process that runs jobs, as it last reported."""
+    """This record describes a process that runs jobs, as it last reported."""
 
     id: str
     host: str

@@ -403,7 +403,8 @@ class JobStore:
     def _end(
         self, connection: Connection, job: str, status: Status, values: Mapping[str, Any], allowed: Any
     ) -> bool:
-        """The only place where a job ends: once, with its event and its webhook in the same transaction."""
+        """End a job; this is the only place where one ends: once, with its event and its webhook in the same
+        transaction."""
         now = self.database.now()
         ended = {"status": status, "finished_at": now, "updated_at": now, "lease_until": None, **values}
         row = connection.execute(

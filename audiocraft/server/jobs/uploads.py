@@ -25,7 +25,7 @@ INLINE = "(inline)"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadRecord:
-    """A file that was decoded and kept; `kind` is the format in which it was sent."""
+    """This record describes a file that was decoded and kept; `kind` is the format in which it was sent."""
 
     id: str
     owner: str
@@ -40,13 +40,13 @@ class UploadRecord:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Return how many seconds it lasts."""
         return self.samples / self.sample_rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedUpload:
-    """The audio of a file that was sent.
+    """This record holds the audio of a file that was sent.
 
     Args:
         wav: [C, N], float32, between -1 and 1.
@@ -61,7 +61,7 @@ class DecodedUpload:
 
 
 class UploadStore:
-    """The uploads of a database and their files."""
+    """This store holds the uploads of a database and their files."""
 
     def __init__(self, database: Database, blobs: BlobStore, limits: UploadLimits) -> None:
         self._database = database
@@ -150,7 +150,7 @@ class UploadStore:
             connection.execute(update(uploads).where(uploads.c.id == upload).values(**values))
 
     def list(self, owner: str) -> Sequence[UploadRecord]:
-        """`owner`'s uploads, the newest first."""
+        """Return `owner`'s uploads, the newest first."""
         query = select(uploads).where(uploads.c.owner == owner).order_by(uploads.c.id.desc())
         with self._database.read() as connection:
             return [UploadRecord(**row._mapping) for row in connection.execute(query)]

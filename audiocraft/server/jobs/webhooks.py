@@ -40,12 +40,12 @@ _ANSWER_BYTES = 1024
 
 
 class AddressRefused(InvalidInput):
-    """A webhook's address that is not allowed."""
+    """A webhook's address is not allowed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """One message that is due."""
+    """A delivery is one message that is due."""
 
     id: str
     job: str
@@ -106,7 +106,7 @@ def signature(secret: str, message: str, timestamp: int, body: bytes) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookState:
-    """How far the message about a job is.
+    """This record says how far the message about a job is.
 
     Args:
         state: "waiting" for its first or next attempt, "delivered", or "given_up".

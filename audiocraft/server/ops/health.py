@@ -38,7 +38,7 @@ class Readiness(BaseModel):
 
 
 class Probe:
-    """The checks of one process."""
+    """A probe makes the checks of one process."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -66,7 +66,7 @@ class Probe:
         ]
 
     def _database(self) -> str | None:
-        """A transaction may write; on PostgreSQL a standby would refuse it."""
+        """Check that a transaction may write; on PostgreSQL a standby would refuse it."""
         database = self._services.database
         with database.write() as connection:
             if database.is_sqlite:
@@ -76,7 +76,7 @@ class Probe:
         return "the database is read-only" if mode == "on" else None
 
     def _files(self) -> str | None:
-        """The folder of the audio takes a file."""
+        """Check that the folder of the audio takes a file."""
         path = self._services.blobs.folder / f".probe-{secrets.token_hex(4)}"
         try:
             path.write_bytes(b"ready")
@@ -89,7 +89,7 @@ class Probe:
         return f"{free // 2**20} MiB are free, {least // 2**20} are needed" if free < least else None
 
     def _models(self) -> str | None:
-        """Every model that was to be loaded before the first request is in memory."""
+        """Check that every model that was to be loaded before the first request is in memory."""
         services = self._services
         if services.models is None:
             return None
@@ -99,7 +99,7 @@ class Probe:
         return f"not loaded: {missing}" if missing else None
 
     def _worker(self) -> str | None:
-        """Somebody runs jobs: this process, or one elsewhere that reported in the last ten seconds."""
+        """Check that somebody runs jobs: this process, or one elsewhere that reported in the last ten seconds."""
         services = self._services
         alive = WorkerRegistry(services.database).alive(within=_HEARTBEAT_SECONDS)
         if services.runner is None:

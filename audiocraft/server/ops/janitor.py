@@ -66,7 +66,7 @@ class Janitor(threading.Thread):
         return forgotten
 
     def _drop_orphans(self) -> None:
-        """Folders without a job, files without an upload, half decoded files: of processes that died."""
+        """Drop folders without a job, files without an upload, half decoded files: those of processes that died."""
         for job in self._blobs.jobs():
             if self._ended.is_set():
                 return

@@ -29,7 +29,8 @@ def request_id() -> str | None:
 
 
 class LogContext:
-    """ASGI layer inside the one that gives out request ids: log lines of the request's tasks carry its id."""
+    """This is an ASGI layer inside the one that gives out request ids: log lines of the request's tasks carry its
+    id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -27,7 +27,8 @@ _FACTORS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class Metrics:
-    """The instruments of one process. Names of models come from the catalogue, so there are few of each label.
+    """This object holds the instruments of one process. Names of models come from the catalogue, so there are few of
+    each label.
 
     Args:
         process: begins the names of this process's own measures; a server tells of its worker too.
@@ -121,7 +122,7 @@ class Metrics:
 
 
 class RequestMeter:
-    """ASGI layer that counts requests by the route that answered, never by the path that was asked for."""
+    """This is an ASGI layer that counts requests by the route that answered, never by the path that was asked for."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app

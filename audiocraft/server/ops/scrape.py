@@ -32,7 +32,7 @@ class Inventory(Collector):
         self._workers = WorkerRegistry(services.database)
 
     def describe(self) -> list[Metric]:
-        """No metrics in advance: registering must not ask the database."""
+        """Return no metrics in advance: registering must not ask the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -67,7 +67,7 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 
 def _or_nothing(look: Callable[[], Iterator[Metric]]) -> list[Metric]:
-    """A database that is away must not hide the other measures."""
+    """Return what `look` returns, or nothing: a database that is away must not hide the other measures."""
     try:
         return list(look())
     except (*DATABASE_ERRORS, OSError):

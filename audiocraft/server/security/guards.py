@@ -193,7 +193,7 @@ class BodyGuard:
 
 
 class _Body:
-    """The body of one request as it arrives, and whether the request was answered already."""
+    """This object holds the body of one request as it arrives, and whether the request was answered already."""
 
     def __init__(self, receive: Receive, send: Send, headers: Headers, *, limit: int, seconds: float) -> None:
         self._receive = receive
@@ -245,12 +245,12 @@ class _Body:
 
     @property
     def _unread(self) -> bool:
-        """Whether more of the body is on its way."""
+        """Return whether more of the body is on its way."""
         return not (self._complete or self._waits) and time.monotonic() < self._deadline
 
 
 class _BodyRefused(BaseException):
-    """A refusal that passes through everything that handles errors of the application."""
+    """This is a refusal that passes through everything that handles errors of the application."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)

@@ -35,7 +35,7 @@ _CACHE_SIZE = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """The sender of a request: an API key, or a person at the machine itself.
+    """A principal is the sender of a request: an API key, or a person at the machine itself.
 
     Args:
         owner: the id of the key, or `local`.
@@ -172,7 +172,8 @@ class KeyStore:
         return "whsec_" + base64.b64encode(hmac.digest(self._master(), owner.encode(), "sha256")).decode()
 
     def _usable(self) -> ColumnElement[bool]:
-        """A key from the environment counts only in processes that have it there."""
+        """Return the condition under which a key counts: one from the environment, only in processes that have it
+        there."""
         return (api_keys.c.name != ENVIRONMENT) | (api_keys.c.digest == (self._given or ""))
 
     def _find(self, digest: str) -> Principal | None:

@@ -69,7 +69,7 @@ class DecodedFile:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Return how many seconds it lasts."""
         return self.samples / self.sample_rate
 
 
@@ -77,8 +77,8 @@ class DecodedFile:
 def decoded_file(
     content: bytes, limits: UploadLimits, *, field: str = "file", read_coded: ReadCoded | None = None
 ) -> Iterator[DecodedFile]:
-    """The audio in `content` as a file that lasts as long as the context, or a refusal that says what is wrong. Takes
-    up to seconds: not for event loops.
+    """Yield the audio in `content` as a file that lasts as long as the context, or refuse it and say what is wrong.
+    Takes up to seconds: not for event loops.
 
     Args:
         read_coded: reads .acx files; None refuses them.

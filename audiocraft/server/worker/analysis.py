@@ -37,7 +37,7 @@ class AnalysisEnded(RequestRefused):
 
 
 class AnalystHandle(Protocol):
-    """What analyses, as far as it matters here: a process, or a thread."""
+    """This protocol describes what analyses, as far as it matters here: a process, or a thread."""
 
     def kill(self) -> None:
         """End it at once."""
@@ -154,7 +154,7 @@ def _result(end: socket.socket, progress: Callable[[float], object], stop: threa
 
 
 class _Process:
-    """A fresh interpreter that imports from where this one does."""
+    """This handle is a fresh interpreter that imports from where this one does."""
 
     def __init__(self, connection: socket.socket) -> None:
         descriptor = connection.fileno()
@@ -167,7 +167,7 @@ class _Process:
 
 
 class _Thread:
-    """The same in a thread, where a socket cannot be handed to a process by its number."""
+    """This handle is the same in a thread, where a socket cannot be handed to a process by its number."""
 
     def __init__(self, connection: socket.socket) -> None:
         from audiocraft.server.worker.analyst import Analyst, attend  # imports torch

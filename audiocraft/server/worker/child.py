@@ -72,7 +72,7 @@ class WorkerChild:
 
     @property
     def services(self) -> Services:
-        """The parts of this process."""
+        """Return the parts of this process."""
         return self._services
 
     def run(self) -> int:
@@ -135,7 +135,7 @@ class WorkerChild:
         self._tell({"begun": self._runner.id})
 
     def _watch(self) -> None:
-        """A worker that has lost a thread is replaced by another one."""
+        """Watch the threads: a worker that has lost one is replaced by another worker."""
         while not self._stopping.wait(_LOOK_SECONDS):
             if not self._runner.alive:
                 _log.error("a thread of the worker has ended")

@@ -46,7 +46,7 @@ _ALIVE_HERE: set[str] = set()
 
 @dataclass(kw_only=True)
 class _HeldJob:
-    """A job that this worker has taken.
+    """This record holds a job that this worker has taken.
 
     Args:
         recorder: writes what the engine says of it; None where a workflow writes for itself.
@@ -135,13 +135,13 @@ class Dispatcher:
 
     @property
     def running(self) -> int:
-        """The number of jobs that this worker holds."""
+        """Return the number of jobs that this worker holds."""
         with self._lock:
             return len(self._held)
 
     @property
     def alive(self) -> bool:
-        """Whether all its threads run."""
+        """Return whether all its threads run."""
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     # ------------------------------------------------------------------ threads

@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 
 class MessageSocket:
-    """One end of a connected pair of sockets. Any thread may send; one receives."""
+    """This object is one end of a connected pair of sockets. Any thread may send; one receives."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

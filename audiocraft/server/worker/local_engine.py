@@ -40,7 +40,7 @@ _WARM_SECONDS = 0.4
 
 
 class LocalEngine(Engine):
-    """An engine that also offers what `ModelsPort` asks for.
+    """This engine also offers what `ModelsPort` asks for.
 
     Args:
         models: the cache of generators. Codecs that routes name are kept beside it, the last few.

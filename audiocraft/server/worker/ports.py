@@ -39,8 +39,8 @@ class LoadedModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodecFacts:
-    """What a codec makes of codes: audio of this sample rate and number of channels, from `frame_rate` frames a
-    second."""
+    """This record says what a codec makes of codes: audio of this sample rate and number of channels, from `frame_rate`
+    frames a second."""
 
     sample_rate: int
     channels: int
@@ -64,7 +64,8 @@ class EncodedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcxOptions:
-    """What an .acx file may take and says: fields of `codec.rate.Rate`, at most one of them given, and tags."""
+    """This record says what an .acx file may take and says: fields of `codec.rate.Rate`, at most one of them given, and
+    tags."""
 
     codebooks: int | None = None
     bitrate: float | None = None
@@ -76,7 +77,7 @@ class AcxOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcxFacts:
-    """An .acx file that was written.
+    """This record describes an .acx file that was written.
 
     Args:
         bytes: of the whole file.
@@ -90,7 +91,7 @@ class AcxFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcxBounds:
-    """What the audio of an .acx file may be."""
+    """This record says what the audio of an .acx file may be."""
 
     seconds: float
     bytes: int
@@ -101,7 +102,7 @@ class AcxBounds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcxAudio:
-    """The audio of an .acx file that was read; `problems` says what of it was damaged."""
+    """This record holds the audio of an .acx file that was read; `problems` says what of it was damaged."""
 
     sample_rate: int
     channels: int
@@ -144,7 +145,7 @@ class ModelsPort(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnalysisOptions:
-    """What a report contains.
+    """This record says what a report contains.
 
     Args:
         threshold: the score from which audio counts as a recording; None takes the calibrated one.
@@ -160,19 +161,19 @@ class AnalysisOptions:
 
 
 class JobRunner(Protocol):
-    """Whatever runs the jobs of a server."""
+    """This protocol describes whatever runs the jobs of a server."""
 
     @property
     def id(self) -> str | None:
-        """The worker's name in the store; None while there is none."""
+        """Return the worker's name in the store; None while there is none."""
 
     @property
     def alive(self) -> bool:
-        """Whether all its parts work."""
+        """Return whether all its parts work."""
 
     @property
     def running(self) -> int:
-        """The number of jobs that it holds."""
+        """Return the number of jobs that it holds."""
 
     def start(self) -> None:
         """Begin to take jobs."""

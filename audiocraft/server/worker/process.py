@@ -65,7 +65,7 @@ class WorkerFault(RequestRefused):
 
 
 class WorkerHandle(Protocol):
-    """A started process, as far as it matters here."""
+    """This protocol describes a started process, as far as it matters here."""
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end -> its exit code."""
@@ -154,12 +154,12 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether there is a worker, or will be one in a moment."""
+        """Return whether there is a worker, or will be one in a moment."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def running(self) -> int:
-        """The number of jobs that it holds."""
+        """Return the number of jobs that it holds."""
         try:
             return int(self._call("running", seconds=_QUICK_SECONDS)[0])
         except WorkerAway:
@@ -298,7 +298,7 @@ class WorkerProcess:
             self._stopping.wait(pause)
 
     def _run_process(self) -> int:
-        """One process from its start to its end -> its exit code."""
+        """Run one process from its start to its end -> its exit code."""
         mine, theirs = socket.socketpair()
         with theirs:
             process = self._spawn(theirs)

@@ -73,7 +73,7 @@ class Recorder:
         self._closed = False
 
     def skip(self, seconds: float) -> None:
-        """The piece begins with so many seconds of audio that is not the model's and is not judged."""
+        """Skip so many seconds of audio with which the piece begins: they are not the model's and are not judged."""
         self._skip = seconds
 
     def take(self, event: Event) -> int | None:

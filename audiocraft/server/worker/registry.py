@@ -36,7 +36,7 @@ class WorkerRegistry:
             connection.execute(delete(workers).where(workers.c.id == worker))
 
     def alive(self, *, within: float = 10.0) -> list[WorkerRecord]:
-        """Workers that reported in the last `within` seconds."""
+        """Return the workers that reported in the last `within` seconds."""
         query = select(workers).where(workers.c.seen_at > self._database.now() - within)
         with self._database.read() as connection:
             return [
@@ -45,7 +45,8 @@ class WorkerRegistry:
             ]
 
     def dead(self, host: str, present: frozenset[str]) -> list[str]:
-        """Workers of this host whose process is gone, so that their jobs need not wait for the lease to run out."""
+        """Return the workers of this host whose process is gone, so that their jobs need not wait for the lease to run
+        out."""
         with self._database.read() as connection:
             rows = connection.execute(select(workers.c.id, workers.c.pid).where(workers.c.host == host)).all()
         return [

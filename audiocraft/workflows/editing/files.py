@@ -24,7 +24,7 @@ from audiocraft.workflows.render import read_recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenPiece:
-    """A piece that is edited.
+    """This record holds a piece that is edited.
 
     Args:
         audio: [C, N].

@@ -27,7 +27,7 @@ Times = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnGrid:
-    """A take on its grid.
+    """This record holds a take on its grid.
 
     Args:
         audio: [C, N].
@@ -43,8 +43,8 @@ class OnGrid:
 
 
 def on_grid(audio: Tensor, sample_rate: int, plan: ScorePlan, struck: tuple[float, ...] = ()) -> OnGrid:
-    """audio [C, N] with its strokes on the sixteenths of `plan`: all are moved by what they are late on average, then
-    each by at most 50 ms. What has no clear beat stays as it is.
+    """Return audio [C, N] with its strokes on the sixteenths of `plan`: all are moved by what they are late on average,
+    then each by at most 50 ms. What has no clear beat stays as it is.
 
     Args:
         struck: strokes of another layer, in seconds; those that belong together are brought together.

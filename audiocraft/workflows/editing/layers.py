@@ -35,7 +35,7 @@ _SILENT = -60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerTake:
-    """One take.
+    """This record holds one take.
 
     Args:
         audio: [C, N], at its level in the mix.
@@ -51,7 +51,7 @@ class LayerTake:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layered:
-    """Layers on one grid; `mix` is their sum."""
+    """This record holds layers on one grid; `mix` is their sum."""
 
     layers: tuple[LayerTake, ...]
     plan: ScorePlan

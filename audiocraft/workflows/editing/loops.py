@@ -27,7 +27,7 @@ _GRID_S = 0.05  # between the places that a joint is compared with
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loop:
-    """A loop.
+    """This record holds a loop.
 
     Args:
         audio: [C, N], whole bars, whose end leads into its beginning.

@@ -56,7 +56,7 @@ class Edited:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The piece that is edited: audio [C, N] and its plan."""
+    """This record holds the piece that is edited: audio [C, N] and its plan."""
 
     audio: Tensor
     sample_rate: int
@@ -219,7 +219,8 @@ def _take(
     length: float,
     cancel: CancelToken | None,
 ) -> tuple[Tensor, int]:
-    """New audio [C, n] of the source's plan from second `start` on, as loud as what is before it, and its seed."""
+    """Take new audio [C, n] of the source's plan from second `start` on, as loud as what is before it, and return it
+    with its seed."""
     heard = min(start, _HEARD_S)
     heard = heard if heard >= _LEAST_S else 0.0
     before = source.audio[:, source.samples(start) - source.samples(heard) : source.samples(start)]

@@ -18,7 +18,7 @@ from audiocraft.workflows.quality.best import best_of
 
 
 def restyled(request: GenerationRequest, plan: ScorePlan) -> GenerationRequest:
-    """`request`, whose words say how, for a piece that keeps `plan` from beginning to end.
+    """Return `request`, whose words say how, for a piece that keeps `plan` from beginning to end.
 
     Raises:
         InvalidInput: its words say nothing.

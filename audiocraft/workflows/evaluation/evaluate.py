@@ -31,7 +31,7 @@ StepReport = Callable[[str, int, int], object]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What was found in one folder.
+    """This record holds what was found in one folder.
 
     Args:
         embedder: name and digest of what distances were measured with.
@@ -180,7 +180,7 @@ def _notes(heard: Sequence[HeardFile]) -> list[str]:
 
 
 def _notes_of_rates(heard: Sequence[HeardFile], reference: Sequence[HeardFile]) -> list[str]:
-    """A set without treble is far from one with it, whatever else they are."""
+    """Return a note where rates differ: a set without treble is far from one with it, whatever else they are."""
     both = [
         max((one.facts["sample_rate"] for one in part if one.error is None), default=0)
         for part in (heard, reference)

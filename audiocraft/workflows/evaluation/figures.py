@@ -47,7 +47,7 @@ class Figure:
 
     @property
     def shown(self) -> str:
-        """The value with how far a repetition may be from it."""
+        """Return the value with how far a repetition may be from it."""
         value, reach = self.measured.value, self.measured.reach
         digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
         return f"{value:.{digits}f}" + (f" ± {reach:.{digits}f}" if math.isfinite(reach) else "")

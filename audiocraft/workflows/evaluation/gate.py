@@ -18,21 +18,22 @@ _DISTANCES = ("kad", "fad")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure and what it was: worse or better only where a repetition would hardly have given it."""
+    """This record holds a figure and what it was: worse or better only where a repetition would hardly have given
+    it."""
 
     figure: Figure
     before: Measured
 
     @property
     def is_beyond(self) -> bool:
-        """Whether neither measurement covers the other."""
+        """Return whether neither measurement covers the other."""
         return not self.before.covers(self.figure.measured.value) and not self.figure.measured.covers(
             self.before.value
         )
 
     @property
     def is_worse(self) -> bool:
-        """Whether it is worse beyond both intervals."""
+        """Return whether it is worse beyond both intervals."""
         if self.figure.better is None or not self.is_beyond:
             return False
         rose = self.figure.measured.value > self.before.value
@@ -72,7 +73,7 @@ def changes(now: Evaluation, baseline: dict[str, Any], source: str = "the baseli
 
 
 def missing(now: Evaluation, baseline: dict[str, Any]) -> list[str]:
-    """Figures of the baseline, with a better side, that there are no longer."""
+    """Return the figures of the baseline, with a better side, that there are no longer."""
     names = {figure.name for figure in now.figures}
     rare = {"too_short", "silent", "clipped", "stuck", "one_tone", "offset", "channels_cancel", "one_sided"}
     return [

@@ -41,7 +41,7 @@ _CHORD_STEP_S = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeardFile:
-    """What was found in one piece.
+    """This record holds what was found in one piece.
 
     Args:
         error: why it could not be measured; nothing else is then known.
@@ -60,7 +60,7 @@ class HeardFile:
 
     @property
     def badness(self) -> float:
-        """How far it should be up on a page: faults first, then wishes that were not kept."""
+        """Return how far it should be up on a page: faults first, then wishes that were not kept."""
         if self.error is not None:
             return 1000.0
         missed = [1 - value for value in self.kept.values()]
@@ -203,7 +203,7 @@ def _at(chords: Sequence[tuple[float, str]], second: float) -> str | None:
 
 
 def _triad(symbol: str) -> tuple[int, bool] | None:
-    """Root and whether it is minor; None for no chord."""
+    """Return root and whether it is minor; None for no chord."""
     try:
         chord = parse_chord(symbol)
     except InvalidInput:

@@ -24,7 +24,7 @@ Chords = tuple[tuple[float, str], ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """What a piece was asked to be, as far as it can be measured.
+    """This record says what a piece was asked to be, as far as it can be measured.
 
     Args:
         chords: the second from which each holds, and its symbol.
@@ -44,7 +44,7 @@ NOTHING_WISHED = Wish()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AskedFile:
-    """A file; `name` is its path below the folder."""
+    """This record holds a file; `name` is its path below the folder."""
 
     path: Path
     name: str
@@ -168,7 +168,7 @@ def named_in(text: str, words: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _all_words() -> dict[str, str]:
-    """{word: instrument} of every name in captions."""
+    """Return {word: instrument} of every name in captions."""
     table: dict[str, str] = {}
     for name, words in INSTRUMENT_WORDS.items():
         table |= {word.lower(): name for word in words}

@@ -20,7 +20,7 @@ _ROWS_AT_ONCE = 8  # more rows share little that is worth their memory
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BestTake:
-    """The take of one row that was kept, and how it was found."""
+    """This record holds the take of one row that was kept, and how it was found."""
 
     take: Take
     compared: Compared
@@ -99,7 +99,7 @@ def _forget(entries: list[tuple[Rating, Take]]) -> None:
 
 
 def _alone(take: Take, *, audio: bool) -> Take:
-    """`take` as the only row of a request and a result; without its audio where nobody will hear it."""
+    """Return `take` as the only row of a request and a result; without its audio where nobody will hear it."""
     row, result = take.row, take.result
     made = result.audio[row : row + 1]
     alone = replace(

@@ -21,7 +21,7 @@ REAL_TIME = 0.8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
-    """One way to make a request.
+    """An offer is one way to make a request.
 
     Args:
         rank: among models, the more the better: how many numbers the network has.
@@ -42,7 +42,7 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """What was chosen.
+    """A choice says what was chosen.
 
     Args:
         takes: of each piece.
@@ -59,7 +59,7 @@ class Choice:
     steps: tuple[tuple[str, Any], ...] = ()
 
     def line(self) -> str:
-        """ "musicgen-nano, int8, 2 takes, about 4.1 s: ..."."""
+        """Return "musicgen-nano, int8, 2 takes, about 4.1 s: ..."."""
         takes = "1 take" if self.takes == 1 else f"{self.takes} takes"
         steps = "".join(f", {name} {value}" for name, value in self.steps)
         return f"{self.model}, {self.precision}{steps}, {takes}, about {self.seconds:.1f} s: {self.why}"
@@ -122,7 +122,7 @@ def choose(
 
 
 def busier(offers: Sequence[Offer], factor: float) -> list[Offer]:
-    """`offers` on a machine that is so many times slower now than when it was measured."""
+    """Return `offers` on a machine that is so many times slower now than when it was measured."""
     return [replace(one, cost=one.cost.times(max(1.0, factor))) for one in offers]
 
 

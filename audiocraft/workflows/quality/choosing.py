@@ -32,7 +32,7 @@ _BUSY = 1.3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """What a choice is made for.
+    """This record says what a choice is made for.
 
     Args:
         request: what will be made.
@@ -52,7 +52,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChosenModel:
-    """What was chosen, loaded.
+    """This record says what was chosen, loaded.
 
     Args:
         request: as it was asked for, with the steps and the decoder that were chosen.
@@ -117,7 +117,7 @@ def choose_model(
 
 
 def _candidates(asked: Asked, device: torch.device) -> list[tuple[ModelFacts, str]]:
-    """Models and precisions, the best first."""
+    """Return models and precisions, the best first."""
     if asked.model is not None:
         facts = find_facts(asked.model)
         if facts is None:
@@ -179,7 +179,7 @@ def _offers(facts: ModelFacts, precision: str, cost: Cost, *, loaded: bool) -> l
 
 
 def _fewer_steps(settings: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], float] | None:
-    """Half of the steps of models that refine, and what share of the time they take; None: it has none."""
+    """Return half of the steps of models that refine, and what share of the time they take; None: it has none."""
     if "decoding_steps" in settings:
         steps = tuple(max(1, count // 2) for count in settings["decoding_steps"] or (20, 10, 10, 10))
         return (("decoding_steps", steps),), 0.55
@@ -191,7 +191,7 @@ def _fewer_steps(settings: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ..
 def _now(
     budget: Budget, choice: Choice, offers: Sequence[Offer], asked: Asked, model: GeneratorModel, gone: float
 ) -> Choice:
-    """`choice`, or fewer takes of the same model where the machine is busier than when it was measured."""
+    """Return `choice`, or fewer takes of the same model where the machine is busier than when it was measured."""
     began = time.perf_counter()
     own = [one for one in offers if (one.model, one.precision) == (choice.model, choice.precision)]
     cost = own[0].cost
@@ -219,7 +219,7 @@ def _now(
 def _with(
     request: GenerationRequest, choice: Choice, budget: Budget, model: GeneratorModel
 ) -> GenerationRequest:
-    """`request` with the steps and the decoder that were chosen, where it does not say them."""
+    """Return `request` with the steps and the decoder that were chosen, where it does not say them."""
     said = {name: value for name, value in choice.steps if not _is_said(request, name)}
     if said:
         request = replace(request, **records_of(said))

@@ -29,7 +29,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What one model in one precision takes, in seconds.
+    """This record says what one model in one precision takes, in seconds.
 
     Args:
         load: to have it in memory.
@@ -107,7 +107,7 @@ def pace(model: GeneratorModel, *, clock: Callable[[], float] = time.perf_counte
 
 
 class CostBook:
-    """Costs that were measured on this machine, in a file for each kind of machine.
+    """This book holds costs that were measured on this machine, in a file for each kind of machine.
 
     Args:
         folder: where they are kept; None: in the cache of this user. It may be removed at any time.
@@ -171,7 +171,7 @@ def machine_name(device: torch.device) -> str:
 def _listening(
     model: GeneratorModel, audio: torch.Tensor, rate: int, clock: Callable[[], float]
 ) -> tuple[float, float]:
-    """(seconds until the measures are there, seconds for a second of audio)"""
+    """Return (seconds until the measures are there, seconds for a second of audio)."""
     wanted = wish_of_take(_PROMPT, None)
     wav = audio.repeat(1, 2)[:, : round(_HEARD * rate)]
     began = clock()

@@ -30,7 +30,7 @@ _MOODS = {word.lower(): name for name, mood in MOODS.items() for word in (name, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TakeWish:
-    """What takes of one piece are compared by.
+    """This record says what takes of one piece are compared by.
 
     Args:
         wish: tempo, key, chords, instruments and sounds.
@@ -44,7 +44,7 @@ class TakeWish:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rating:
-    """One take.
+    """A rating judges one take.
 
     Args:
         faults: what is wrong with it, as `metrics.health` names it.
@@ -58,7 +58,7 @@ class Rating:
 
     @property
     def total(self) -> float:
-        """One number, the more the better: the mean of what was kept, less damage and faults."""
+        """Return one number, the more the better: the mean of what was kept, less damage and faults."""
         mean = sum(self.kept.values()) / len(self.kept) if self.kept else 0.0
         return mean - _DAMAGE * self.damage - FAULT * len(self.faults)
 

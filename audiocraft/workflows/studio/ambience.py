@@ -32,7 +32,8 @@ _MOST_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class _Environment:
-    """A place in words: for models that take any text, and, take by take, for those that were taught few words."""
+    """This record describes a place in words: for models that take any text, and, take by take, for those that were
+    taught few words."""
 
     prose: str
     words: tuple[str, ...]
@@ -73,7 +74,7 @@ ENVIRONMENTS: Mapping[str, _Environment] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ambience:
-    """The sound of a place.
+    """An ambience is the sound of a place.
 
     Args:
         audio: [C, N]; its end leads into its beginning.
@@ -87,11 +88,11 @@ class Ambience:
 
     @property
     def seconds(self) -> float:
-        """Until it comes round."""
+        """Return the seconds until it comes round."""
         return self.audio.shape[-1] / self.sample_rate
 
     def part(self, start: int, count: int) -> Tensor:
-        """So many samples [C, count] from sample `start` on, of the ambience that goes on for ever."""
+        """Return so many samples [C, count] from sample `start` on, of the ambience that goes on for ever."""
         places = (torch.arange(start, start + count)) % self.audio.shape[-1]
         return self.audio[:, places]
 

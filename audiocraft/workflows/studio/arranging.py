@@ -31,7 +31,8 @@ _SUBSONIC = EqualiserBand(kind="low_cut", frequency=28.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlacedEffect:
-    """An effect in a song: its sound [C, N], from the second `at` on, without the gain that the mix gives it."""
+    """This record holds an effect in a song: its sound [C, N], from the second `at` on, without the gain that the mix
+    gives it."""
 
     effect: SongEffect
     audio: Tensor
@@ -94,8 +95,8 @@ def placed(song: Song, effects: Mapping[int, MadePart], rate: int) -> list[Place
 
 
 def from_attack(audio: Tensor, rate: int, seconds: float) -> tuple[Tensor, float]:
-    """So many seconds of a sound [C, N] from shortly before its attack on, or its last ones, faded at both ends; and by
-    how many seconds its attack is behind that."""
+    """Cut so many seconds of a sound [C, N] from shortly before its attack on, or its last ones, faded at both ends;
+    also return by how many seconds its attack is behind that."""
     frame = max(1, round(_FRAME_S * rate))
     level = audio.abs().amax(0)
     level = torch.nn.functional.pad(level, (0, -level.shape[-1] % frame)).unflatten(0, (-1, frame)).amax(1)
@@ -147,7 +148,7 @@ def glued(mixed: Tensor, rate: int) -> Tensor:
 def _fades(
     song: Song, section: SongSection, place: int, following: Transition | None
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """(where the section fades in, where it fades out), in seconds from its first bar line; None: not at all."""
+    """Return (where the section fades in, where it fades out), in seconds from its first bar line; None: not at all."""
     beat, end = song.beat_seconds, section.bars * song.bar_seconds
     start = (_BEHIND_S - _CUT_S, _BEHIND_S)
     if place and section.transition == "blend":
@@ -170,7 +171,7 @@ def _envelope(
     lead: float,
     fades: tuple[tuple[float, float] | None, tuple[float, float] | None],
 ) -> Tensor:
-    """Gains [samples] of equal power over the two fades."""
+    """Return gains [samples] of equal power over the two fades."""
     second = torch.arange(samples, dtype=torch.float64) / rate - lead
     gains = torch.ones(samples, dtype=torch.float64)
     rising, falling = fades

@@ -144,7 +144,7 @@ def _state(music: LayeredMusic, state: GameState, spare: float) -> dict[str, Any
 
 
 def _spare_db(music: LayeredMusic, states: Sequence[GameState]) -> float:
-    """By how much layers are turned down in their files: each has room for its peaks, and states have theirs."""
+    """Return by how much layers are turned down in their files: each has room for its peaks, and states have theirs."""
     highest = max(float(audio.abs().amax()) for audio in music.layers.values())
     return max(0.0, 20 * math.log10(max(highest, 1e-9)) + 3.0) if states else 0.0
 

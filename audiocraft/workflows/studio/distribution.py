@@ -40,7 +40,7 @@ GAIN_TAG = "replaygain_track_gain"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseSettings:
-    """How audio is given to others.
+    """This record says how audio is given to others.
 
     Args:
         name: of the files, without their suffixes; by default made of the title.
@@ -68,14 +68,14 @@ class ReleaseSettings:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the files say in words."""
+        """Return what the files say in words."""
         said = {"title": self.title, "artist": self.artist, "comment": self.comment or "generated audio"}
         return {name: text for name, text in said.items() if text} | {"software": f"AudioCraft {VERSION}"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Released:
-    """One file, and what comes out of it.
+    """This record describes one file, and what comes out of it.
 
     Args:
         bytes: of the file.
@@ -217,6 +217,6 @@ def _read(path: Path, form: str, codec: KnownCodec | None) -> tuple[Tensor, int]
 
 
 def formats_of(text: str | Sequence[str]) -> tuple[str, ...]:
-    """Formats by name, as "flac,mp3" or one by one."""
+    """Return formats by name, as "flac,mp3" or one by one."""
     names = text.split(",") if isinstance(text, str) else text
     return tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))

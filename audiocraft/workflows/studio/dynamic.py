@@ -64,7 +64,7 @@ _PLACES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GamePiece:
-    """The piece that a game has.
+    """This record describes the piece that a game has.
 
     Args:
         title: of the game.
@@ -110,7 +110,7 @@ class GamePiece:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GameState:
-    """What a game says of itself.
+    """This record holds what a game says of itself.
 
     Args:
         tension: 0 to 1.
@@ -142,12 +142,12 @@ class GameState:
 
     @property
     def level(self) -> str:
-        """The name of its tension."""
+        """Return the name of its tension."""
         return [name for name, least in LEVELS.items() if self.tension >= least][-1]
 
     @property
     def name(self) -> str:
-        """A name for all states that sound the same."""
+        """Return a name for all states that sound the same."""
         return f"{self.location}-{self.level}"
 
     def layers(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ class GameState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayeredMusic:
-    """The layers of a piece that are there, all equally long, on one grid.
+    """This record holds the layers of a piece that are there, all equally long, on one grid.
 
     Args:
         layers: audio [C, N] of each by name; its end leads into its beginning.
@@ -200,7 +200,7 @@ class LayeredMusic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StateChange:
-    """A change of state as it was heard.
+    """This record describes a change of state as it was heard.
 
     Args:
         asked, heard: seconds from the beginning; it is heard at a bar line.
@@ -215,7 +215,7 @@ class StateChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Turn:
-    """A change on its way: the gains move around sample `line`."""
+    """This record holds a change on its way: the gains move around sample `line`."""
 
     change: StateChange
     line: int
@@ -242,11 +242,11 @@ class MusicPlayer:
 
     @property
     def second(self) -> float:
-        """How much was played."""
+        """Return how many seconds were played."""
         return self._at / self._music.sample_rate
 
     def ask(self, state: GameState) -> None:
-        """The state that the game is in now."""
+        """Ask for the state that the game is in now."""
         self._music.gains(state)  # refuses what was not made
         if state.name != self._wanted.name:
             self._wanted, self._asked = state, self.second

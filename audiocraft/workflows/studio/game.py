@@ -45,7 +45,7 @@ GameStateLike = GameState | Mapping[str, object]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StateMusic:
-    """The music of one state, as a loop.
+    """This record holds the music of one state, as a loop.
 
     Args:
         audio: [C, N], whole bars, whose end leads into its beginning.
@@ -172,7 +172,7 @@ class GameAudioSystem:
         progress: PartsCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> list[Stinger]:
-        """Short pieces of two bars that end on the tonic of the music, by name."""
+        """Make short pieces of two bars that end on the tonic of the music, by name."""
         plan = self._stinger_plan()
         parts = [
             StudioPart(

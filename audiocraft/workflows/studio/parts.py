@@ -43,7 +43,7 @@ _SAID = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudioPart:
-    """Something to be made.
+    """A part is something to be made.
 
     Args:
         name: for people; the file begins with it.
@@ -60,7 +60,7 @@ class StudioPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartsProgress:
-    """How far the parts are.
+    """This record says how far the parts are.
 
     Args:
         name: of the part that is being made, or was found.
@@ -79,7 +79,7 @@ PartsCallback = Callable[[PartsProgress], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadePart:
-    """A part that is there.
+    """This record holds a part that is there.
 
     Args:
         audio: [C, N], as its file has it.
@@ -203,7 +203,7 @@ def _make(
 
 
 def _batches(missing: Sequence[tuple[str, StudioPart]]) -> list[list[tuple[str, StudioPart]]]:
-    """Parts that one request can make, a few at once."""
+    """Return parts that one request can make, a few at once."""
     alike: dict[str, list[tuple[str, StudioPart]]] = {}
     for entry in missing:
         request = entry[1].request
@@ -223,5 +223,5 @@ def _merged(requests: Sequence[GenerationRequest]) -> GenerationRequest:
 
 
 def _unheard(event: PartsProgress) -> None:
-    """Nobody wants to know."""
+    """Ignore the progress, which nobody wants to know."""
     del event

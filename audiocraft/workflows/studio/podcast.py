@@ -58,7 +58,7 @@ StepReport = Callable[[str, int, int], object]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodcastSettings:
-    """How an episode is put together.
+    """This record says how an episode is put together.
 
     Args:
         channels: 2, or 1 for mono.
@@ -100,7 +100,7 @@ class PodcastSettings:
 
     @property
     def target(self) -> float:
-        """The loudness that the episode gets."""
+        """Return the loudness that the episode gets."""
         if self.loudness is not None:
             return self.loudness
         return STEREO_LOUDNESS if self.channels == 2 else MONO_LOUDNESS
@@ -179,7 +179,7 @@ class PodcastAudioProcessor:
     def generate_transition_sounds(
         self, count: int = 3, *, cancel: CancelToken | None = None
     ) -> tuple[Tensor, ...]:
-        """Short sounds [C, N] that lead from one part to the next: a bar each of one chord, all in one key."""
+        """Make short sounds [C, N] that lead from one part to the next: a bar each of one chord, all in one key."""
         if not 1 <= count <= 100:
             raise InvalidInput(f"1 to 100 transition sounds can be made, got {count}", field="count")
         sounds = []
@@ -272,7 +272,7 @@ class PodcastAudioProcessor:
 
     @property
     def _score(self) -> ScoreSettings:
-        """Tempo and key of everything."""
+        """Return tempo and key of everything."""
         plan = make_plan(self.theme, duration=10.0, seed=self.seed) if self.model.takes_plans else None
         if plan is None:
             return ScoreSettings()
@@ -280,7 +280,7 @@ class PodcastAudioProcessor:
 
     @property
     def _bar(self) -> float:
-        """Seconds of a bar."""
+        """Return how many seconds a bar lasts."""
         score = self._score
         return 60 / (score.tempo or 100.0) * (score.beats_per_bar or 4)
 
@@ -336,7 +336,7 @@ class PodcastAudioProcessor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Layout:
-    """Where everything lies in an episode, in seconds.
+    """This record says where everything lies in an episode, in seconds.
 
     Args:
         cuts: where the voice is cut, in its own time.
@@ -469,12 +469,12 @@ class _Steps:
         self._report, self._total, self._done = report, total, 0
 
     def next(self, what: str) -> None:
-        """The next step begins."""
+        """Begin the next step."""
         if self._report is not None:
             self._report(what, self._done, self._total)
         self._done += 1
 
     def done(self) -> None:
-        """The last step is over."""
+        """Say that the last step is over."""
         if self._report is not None:
             self._report("done", self._total, self._total)

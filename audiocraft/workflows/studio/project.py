@@ -52,7 +52,7 @@ _PLACE = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SongLayer:
-    """Something that plays along in a section, on its grid.
+    """A layer is something that plays along in a section, on its grid.
 
     Args:
         seed: None draws it from the section's.
@@ -105,7 +105,7 @@ class SongSection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SongEffect:
-    """A sound at a place of the song.
+    """An effect is a sound at a place of the song.
 
     Args:
         at: seconds ("12.5"), or a place in the music ("chorus", "chorus bar 3 beat 2"); the sound's attack falls there.
@@ -140,7 +140,8 @@ def _check_bounds(what: str, record: object, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Song:
-    """A song before it is made: one key and tempo, sections with prompts of their own, effects, levels.
+    """This record describes a song before it is made: one key and tempo, sections with prompts of their own, effects,
+    levels.
 
     Args:
         chords: the progression of sections that have none of their own.
@@ -195,7 +196,7 @@ class Song:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Return how many seconds it lasts."""
         return sum(section.bars for section in self.sections) * self.bar_seconds
 
     def starts(self) -> dict[str, float]:
@@ -393,7 +394,7 @@ def write_song(path: str | os.PathLike[str], song: Song) -> Path:
 
 
 def _common_plan(sections: Mapping[str, str], score: ScoreSettings, seed: int) -> ScorePlan:
-    """Tempo, metre, key and progression that all sections share."""
+    """Return tempo, metre, key and progression that all sections share."""
     for what, name in (("tempo", "tempo"), ("key", "key"), ("metre", "beats_per_bar")):
         if getattr(score, name) is not None:
             continue

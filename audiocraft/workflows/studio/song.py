@@ -58,7 +58,7 @@ _BEFORE_ATTACK_S = 4.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RenderedSong(Mapping[str, Tensor]):
-    """A song as sound; as a mapping, the audio [C, N] of each section between its bar lines.
+    """This is a song as sound; as a mapping, the audio [C, N] of each section between its bar lines.
 
     Args:
         sounds: of each section, with the beat before it and what is behind it.
@@ -353,7 +353,7 @@ def _second(at: str) -> float:
 
 
 class _Shares:
-    """One share of progress out of two runs."""
+    """This object makes one share of progress out of two runs."""
 
     def __init__(self, progress: PartsCallback | None, music: int, effects: int) -> None:
         self._progress = progress

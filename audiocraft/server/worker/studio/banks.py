@@ -63,7 +63,7 @@ def make_bank(work: StudioWork) -> StudioResult:
 
 
 class _Stages:
-    """One share of progress out of the runs for music, stingers and each place.
+    """This object makes one share of progress out of the runs for music, stingers and each place.
 
     Args:
         count: how many runs there are.
@@ -94,7 +94,7 @@ def _tour(system: GameAudioSystem, body: BankBody, bar: float) -> tuple[Tensor, 
 
 
 def _archive(folder: Path, target: Path, name: str) -> None:
-    """Everything of a folder in one file, in the order of names."""
+    """Pack everything of a folder into one file, in the order of names."""
     with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file():

@@ -28,7 +28,8 @@ def _of_model(name: str) -> Any:
 
 
 class SharedModel(GeneratorModel):
-    """The model called `name` of an engine; the engine makes what is run, and the loaded model answers all else.
+    """This is the model called `name` of an engine; the engine makes what is run, and the loaded model answers all
+    else.
 
     Args:
         model: the loaded model, which says what it can be asked for.
@@ -60,7 +61,7 @@ class SharedModel(GeneratorModel):
     def get_pretrained(
         name: str, device: str | torch.device | None = None, *, precision: str | None = "auto"
     ) -> NoReturn:
-        """Refused: an engine's models are those that it has loaded."""
+        """Refuse to load: an engine's models are those that it has loaded."""
         del device, precision
         raise InvalidInput(f"an engine's model is not loaded by name: {name!r}", field="model")
 

@@ -25,7 +25,7 @@ AudioAndRate = tuple[Tensor, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudioWork:
-    """A job and what its workflow may use.
+    """This record holds a job and what its workflow may use.
 
     Args:
         parts: the folder of parts, which the next attempt finds again.
@@ -67,7 +67,7 @@ class StudioWork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudioResult:
-    """What a workflow has made.
+    """This record holds what a workflow has made.
 
     Args:
         audio: [C, N], before the mark.
