@@ -74,7 +74,7 @@ def arguments() -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Clip:
-    """A held-out clip [N] at 24 kHz: "music" or "sound", and its caption."""
+    """This record holds a held-out clip [N] at 24 kHz: "music" or "sound", and its caption."""
 
     wav: Tensor
     kind: str
@@ -82,7 +82,7 @@ class Clip:
 
 
 def held_out(options: argparse.Namespace) -> list[Clip]:
-    """As many of each kind."""
+    """Return as many held-out clips of each kind."""
     clips = []
     for folder, kind in ((options.corpus, "music"), (options.sounds, "sound")):
         files = load_audio_meta(manifest_file(folder / "egs" / kind / "heldout"))[: options.clips // 2]
@@ -99,7 +99,7 @@ def _caption(path: Path) -> str:
 
 
 def changes(options: argparse.Namespace) -> tuple[dict[str, Change], dict[str, Change]]:
-    """(what makes a fake of a clip, what leaves it real)"""
+    """Return (what makes a fake of a clip, what leaves it real)."""
     network = load_compression_model(options.codec)
 
     @torch.inference_mode()
@@ -136,7 +136,7 @@ def changes(options: argparse.Namespace) -> tuple[dict[str, Change], dict[str, C
 
 
 def strangers() -> Iterator[tuple[str, Tensor]]:
-    """Sounds of kinds that are not in the corpora: (kind, wav)."""
+    """Yield sounds of kinds that are not in the corpora: (kind, wav)."""
     random = np.random.default_rng(5)
     samples = int(SECONDS * RATE)
     time = np.arange(samples) / RATE
@@ -166,7 +166,8 @@ def _speech(voice: str, text: str, speed: int) -> Tensor:
 
 
 def generated(options: argparse.Namespace, clips: list[Clip], kind: str) -> list[Tensor]:
-    """Pieces of the bundled model of that kind, for captions of held-out clips; no training piece has their seeds."""
+    """Return pieces of the bundled model of that kind, for captions of held-out clips; no training piece has their
+    seeds."""
     prompts = [clip.caption for clip in clips if clip.kind == kind][: options.generated]
     if not prompts:
         return []
@@ -189,7 +190,7 @@ def listen(detector: Detector, wavs: list[Tensor]) -> list[Report]:
 
 
 def areas(real: list[Report], fake: list[Report]) -> dict[str, float]:
-    """AUC of each score over clips, and of the joint score over windows; foreign clips count like all others."""
+    """Return AUC of each score over clips, and of the joint score over windows; foreign clips count like all others."""
     row = {}
     for name in ("score", "mpd_score", "msd_score", "msstftd_score"):
         row[name] = auc(_values(real, name), _values(fake, name))
@@ -215,7 +216,7 @@ def verdicts(reports: list[Report]) -> dict[str, Any]:
 
 
 def calibration(real: list[Report], fake: list[Report]) -> dict[str, float]:
-    """Expected calibration error of clips and of windows, real against decoded."""
+    """Return expected calibration error of clips and of windows, real against decoded."""
     clips = torch.cat([_values(real, "score"), _values(fake, "score")])
     truth = torch.cat([torch.ones(len(_values(real, "score"))), torch.zeros(len(_values(fake, "score")))])
     pairs = [(w.score, float(side)) for side, reports in ((1, real), (0, fake)) for r in reports for w in r.windows
@@ -279,7 +280,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 
 def card(found: dict[str, Any]) -> str:
-    """The README of the model, with these figures."""
+    """Return the README of the model, with these figures."""
     fakes = "\n".join(
         f"| {name} | {row['score']:.3f} | {row['mpd_score']:.3f} | {row['msd_score']:.3f} | {row['msstftd_score']:.3f} "
         f"| {row['windows']:.3f} | {row['called generated']:.0%} |"

@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
 
 
 def fastest(work: Callable[[], object], repeat: int) -> float:
-    """Seconds, after a first call that is not counted."""
+    """Return the fewest seconds, after a first call that is not counted."""
     times = []
     with torch.inference_mode():
         work()
@@ -51,7 +51,7 @@ def fastest(work: Callable[[], object], repeat: int) -> float:
 
 
 def of_transformers(seconds: float) -> Any:
-    """The same sizes, and what it is called with."""
+    """Build a codec of the same sizes, and what it is called with."""
     library = require("transformers", extra="style")
     config = library.EncodecConfig(
         sampling_rate=32000,
@@ -72,7 +72,7 @@ def of_transformers(seconds: float) -> Any:
 
 
 def of_pieces(codec: CompressionModel, codes: torch.Tensor, frames: int) -> float:
-    """Median milliseconds of a piece of a stream."""
+    """Return the median milliseconds of a piece of a stream."""
     decoder, times = StreamDecoder(codec), []
     for piece in codes.split(frames, dim=-1):
         began = time.perf_counter()

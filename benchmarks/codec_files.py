@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
 
 
 def joined(folder: Path, minutes: float, target: Path) -> Path:
-    """The clips one after another, again and again, as one file."""
+    """Write the clips one after another, again and again, as one file."""
     clips = sorted(folder.rglob("*.wav"))
     rate = soundfile.info(clips[0]).samplerate
     left = int(minutes * 60 * rate)
@@ -66,7 +66,7 @@ def joined(folder: Path, minutes: float, target: Path) -> Path:
 
 
 def entropy(known: KnownCodec, clips: Path, folder: Path) -> dict[str, Any]:
-    """Bytes of one file of all held-out clips, by profile, and how fast its codes are read."""
+    """Measure the bytes of one file of all held-out clips, by profile, and how fast its codes are read."""
     count = len(list(clips.rglob("*.wav")))
     source = joined(clips, count / 6, folder / "all.wav")
     found: dict[str, Any] = {"held_out_clips": count}
@@ -88,7 +88,8 @@ def entropy(known: KnownCodec, clips: Path, folder: Path) -> dict[str, Any]:
 
 
 def repeated(known: KnownCodec, clips: Path, folder: Path, minutes: float, profile: int) -> Path:
-    """An .acx file of so many minutes: the codes of four minutes again and again, which costs no hour of encoding."""
+    """Make an .acx file of so many minutes: the codes of four minutes again and again, which costs no hour of
+    encoding."""
     encode_file(joined(clips, min(4.0, minutes), folder / "part.wav"), folder / "part.acx", codec=known)
     target = folder / "long.acx"
     with open_acx(folder / "part.acx", known) as part, target.open("wb") as sink:
@@ -104,8 +105,8 @@ def repeated(known: KnownCodec, clips: Path, folder: Path, minutes: float, profi
 
 
 def seeks(known: KnownCodec, clips: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Random moments of a long file, beside the slices of the whole; seconds of processor time, which a busy machine
-    does not change."""
+    """Compare random moments of a long file with the slices of the whole; in seconds of processor time, which a busy
+    machine does not change."""
     target = repeated(known, clips, folder, options.minutes, PROFILES.index(options.profile))
     generator, worst, times = np.random.default_rng(0), 0.0, []
     with open_acx(target, known) as file:
@@ -131,7 +132,7 @@ def seeks(known: KnownCodec, clips: Path, folder: Path, options: argparse.Namesp
 
 
 def slices_of(pieces: Iterable[torch.Tensor], starts: list[int], length: int) -> list[torch.Tensor]:
-    """What lies behind each of the ascending `starts` in audio that comes in pieces."""
+    """Return what lies behind each of the ascending `starts` in audio that comes in pieces."""
     found: list[torch.Tensor] = []
     held, first = torch.zeros(1, 0), 0
     for piece in pieces:
@@ -144,7 +145,7 @@ def slices_of(pieces: Iterable[torch.Tensor], starts: list[int], length: int) ->
 
 
 def random_files(known: KnownCodec, folder: Path, count: int) -> dict[str, Any]:
-    """Random audio there and back: how often the length differs."""
+    """Bring random audio there and back, and count how often the length differs."""
     wrong = 0
     for seed in range(count):
         generator = np.random.default_rng(seed)
@@ -159,14 +160,14 @@ def random_files(known: KnownCodec, folder: Path, count: int) -> dict[str, Any]:
 
 
 def damageable(known: KnownCodec, clips: Path, folder: Path) -> bytes:
-    """A file of half a minute with static tables, so that four hundred damaged ones are read in a minute."""
+    """Make a file of half a minute with static tables, so that four hundred damaged ones are read in a minute."""
     source = joined(clips, 0.5, folder / "half.wav")
     encode_file(source, folder / "half.acx", EncodeSettings(codec=known, profile=STATIC))
     return (folder / "half.acx").read_bytes()
 
 
 def damaged(content: bytes, seed: int) -> bytes:
-    """Bits turned, bytes cut, swapped or added."""
+    """Damage a file: turn bits, cut, swap or add bytes."""
     generator, data = np.random.default_rng(seed), bytearray(content)
     first, last = sorted(generator.integers(0, len(data), 2).tolist())
     if seed % 5 == 0:
@@ -188,8 +189,8 @@ def damaged(content: bytes, seed: int) -> bytes:
 
 
 def damage(known: KnownCodec, content: bytes, count: int) -> dict[str, Any]:
-    """How often damage is told, refused, or not noticed though codes changed; how often strict reading failed, as it
-    must."""
+    """Count how often damage is told, refused, or not noticed though codes changed; and how often strict reading
+    failed, as it must."""
     told = refused = unnoticed = strict = changed_files = 0
     with open_acx(io.BytesIO(content), known) as file:
         blocks = [file.block(number) for number in range(file.blocks)]
@@ -220,7 +221,8 @@ def damage(known: KnownCodec, content: bytes, count: int) -> dict[str, Any]:
 
 
 def portable(name: str, clips: Path, folder: Path) -> dict[str, Any]:
-    """Frames of held-out audio that onnxruntime gives the same codes, and how far its audio is from ours."""
+    """Measure how many frames of held-out audio onnxruntime gives the same codes, and how far its audio is from
+    ours."""
     import onnxruntime
 
     from audiocraft.models.onnx_export import export_codec

@@ -60,8 +60,8 @@ def arguments() -> argparse.Namespace:
 
 
 def codec_24khz() -> CompressionModel:
-    """Ours of the same sizes: 32 filters, ratios 8 5 4 2, convolutions as shortcuts, two LSTM layers of 512, causal, 8
-    codebooks in use."""
+    """Build ours of the same sizes: 32 filters, ratios 8 5 4 2, convolutions as shortcuts, two LSTM layers of 512,
+    causal, 8 codebooks in use."""
     config = CompressionConfig(
         sample_rate=24000,
         encodec=EncodecConfig(sample_rate=24000, causal=True),
@@ -110,7 +110,7 @@ def encodec_model(folder: Path) -> Any:
 
 
 def in_turns(works: dict[str, Work], repeat: int) -> dict[str, dict[str, float]]:
-    """The fewest seconds of each, one after the other, so that a slow moment is everybody's."""
+    """Return the fewest seconds of each, one after the other, so that a slow moment is everybody's."""
     found: dict[str, dict[str, float]] = {name: {} for name in works}
     with torch.inference_mode():
         for direction in ("encode", "decode"):
@@ -126,7 +126,7 @@ def in_turns(works: dict[str, Work], repeat: int) -> dict[str, dict[str, float]]
 
 
 def stream_of_pieces(codec: CompressionModel, seconds: float) -> dict[str, float]:
-    """Seconds of work for a second of audio that is pushed in pieces of 20 ms, each way."""
+    """Return the seconds of work for a second of audio that is pushed in pieces of 20 ms, each way."""
     wav = 0.1 * torch.randn(1, 1, round(seconds * codec.sample_rate))
     size = round(PIECE_S * codec.sample_rate)
     coder, frames = CodeStream(codec), []
@@ -145,7 +145,8 @@ def stream_of_pieces(codec: CompressionModel, seconds: float) -> dict[str, float
 
 
 def long_file(hours: float) -> dict[str, float]:
-    """A file of so many hours to .acx and back, by the bundled codec -> megabytes resident at most, and seconds."""
+    """Bring a file of so many hours to .acx and back, by the bundled codec -> megabytes resident at most, and
+    seconds."""
     with tempfile.TemporaryDirectory() as name:
         source, rate = Path(name, "long.wav"), 24000
         minute = np.sin(np.arange(60 * rate) * 0.05) * 0.2 + 0.05 * np.random.default_rng(0).standard_normal(
@@ -167,7 +168,7 @@ def long_file(hours: float) -> dict[str, float]:
 
 
 def long_of_encodec(folder: Path) -> list[dict[str, float]]:
-    """The same of encodec, which takes clips whole, as long as it survives."""
+    """Measure the same of encodec, which takes clips whole, as long as it survives."""
     resource.setrlimit(resource.RLIMIT_AS, (THEIR_BYTES, THEIR_BYTES))
     codec, found = encodec_model(folder), []
     for minutes in THEIR_MINUTES:
@@ -182,12 +183,12 @@ def long_of_encodec(folder: Path) -> list[dict[str, float]]:
 
 
 def resident_mb() -> float:
-    """The most megabytes that this process had in memory."""
+    """Return the most megabytes that this process had in memory."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def apart(options: argparse.Namespace, what: str) -> Any:
-    """Measured in a process of its own."""
+    """Measure in a process of its own."""
     command = [
         sys.executable,
         __file__,

@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measure(precision: str, options: argparse.Namespace, read_gb_s: float) -> dict[str, float]:
-    """Steps at one precision, and the codec, which has none."""
+    """Measure steps at one precision, and the codec, which has none."""
     model = random_model(options.size, device=torch.device("cpu"), precision=precision)
     frames = max(12, round(options.seconds * model.frame_rate))
     measure_steps(model, frames=12, read_gb_s=read_gb_s)  # what is made on first use

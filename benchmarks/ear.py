@@ -62,7 +62,7 @@ _ROWS = 8
 
 @dataclass
 class Heard:
-    """What was measured so far."""
+    """This record holds what was measured so far."""
 
     clips: int = 0
     bursts: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Heard:
     streamed: list[str] = field(default_factory=list)
 
     def note_form(self, form: str, wav: Tensor, rate: int) -> None:
-        """A clip as it is in a form that reaches an ear."""
+        """Note a clip as it is in a form that reaches an ear."""
         self.peaks[form] = max(self.peaks.get(form, -99.0), true_peak(wav, rate))
         self.endings[form] = max(self.endings.get(form, -99.0), ending_level(wav, rate))
 
@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
 
 
 def streamed(wav: Tensor, rate: int, form: str) -> tuple[Tensor, int]:
-    """wav [C, N] as a listener of this stream hears it."""
+    """Return wav [C, N] as a listener of this stream hears it."""
     wav = finished(wav, rate, USUAL)
     if form == "stream":
         return wav, rate
@@ -108,7 +108,7 @@ def streamed(wav: Tensor, rate: int, form: str) -> tuple[Tensor, int]:
 
 
 class Once:
-    """A model that makes a clip only once, several seeds in one pass, so that its forms are those of one take. In
+    """This model makes a clip only once, several seeds in one pass, so that its forms are those of one take. In
     company a clip is the same as alone."""
 
     def __init__(self, model: GeneratorModel, prompt: str, seconds: float, seeds: tuple[int, ...]) -> None:
@@ -130,7 +130,7 @@ class Once:
         return getattr(self._model, name)
 
     def run(self, request: GenerationRequest, **how: Any) -> GenerationResult:
-        """What `request` gives, remembered by its prompts and seeds."""
+        """Return what `request` gives, remembered by its prompts and seeds."""
         assert request.seeds is not None
         key = (request.prompts, request.seeds)
         if key not in self._made:
@@ -167,7 +167,7 @@ def listen(
 
 
 def _first_heard(model: GeneratorModel, request: GenerationRequest) -> GenerationResult:
-    """The take that a stream is: the first one that is neither silent nor broken, whatever else it is."""
+    """Return the take that a stream is: the first one that is neither silent nor broken, whatever else it is."""
     assert request.seeds is not None
     for number in range(SILENT_TAKES):
         made = model.run(replace(request, seeds=(take_seed(request.seeds[0], number),)))

@@ -85,7 +85,7 @@ class Joined:
 
 
 def measure_joining(model: BaseGenModel, requests: list[GenerationRequest], rng: random.Random) -> Joined:
-    """Each alone, one after the other; then together, joining at random steps."""
+    """Measure each alone, one after the other; then together, joining at random steps."""
     began = time.perf_counter()
     alone = [model.run(request).codes for request in requests]
     alone_s = time.perf_counter() - began
@@ -121,7 +121,7 @@ class Minute:
 
 
 def measure_hours(model: BaseGenModel, minutes: int, console: Console) -> list[Minute]:
-    """One long piece in constant memory, minute by minute."""
+    """Measure one long piece in constant memory, minute by minute."""
     request = GenerationRequest(prompts=(PROMPT,), duration=60.0 * minutes, seeds=(1,))
     found: list[Minute] = []
     waiting: list[torch.Tensor] = []
@@ -144,7 +144,7 @@ def measure_hours(model: BaseGenModel, minutes: int, console: Console) -> list[M
 
 
 def summary(minutes: list[Minute]) -> dict[str, Any]:
-    """How far memory and loudness leave what they were in the first minute."""
+    """Return how far memory and loudness leave what they were in the first minute."""
     first = minutes[0]
     return {
         "minutes": len(minutes),

@@ -39,7 +39,7 @@ EARLY = ("{others}, {one} until 5 s", "{one} stops at 5 s, {others}")
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for: `one` is heard in a single half, the `others` in both."""
+    """This record says what is asked for: `one` is heard in a single half, the `others` in both."""
 
     prompt: str
     one: str

@@ -79,7 +79,7 @@ def main() -> None:
 def _longer(
     model: GeneratorModel, options: argparse.Namespace, kinds: tuple[str, ...], place: int, words: str
 ) -> dict[str, Any]:
-    """Of one piece and each kind: whether what is new has its tempo and its key."""
+    """Return, of one piece and each kind, whether what is new has its tempo and its key."""
     seed, found = options.seed + 600 + place, {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "piece.wav")

@@ -46,7 +46,7 @@ Samples = NDArray[np.float64]
 
 
 def bells(song: int) -> Samples:
-    """Inharmonic bells in steps of a fifth of an octave, seven beats to a bar."""
+    """Play inharmonic bells in steps of a fifth of an octave, seven beats to a bar."""
     random, total = np.random.default_rng(100 + song), int(RATE * SECONDS)
     wave = np.zeros(total)
     beat = 60 / (90 + 5 * song)
@@ -64,7 +64,7 @@ def bells(song: int) -> Samples:
 
 
 def buzz(song: int) -> Samples:
-    """A sawtooth that glides, chopped sixteen times a second, above bursts of noise."""
+    """Play a sawtooth that glides, chopped sixteen times a second, above bursts of noise."""
     random, total = np.random.default_rng(200 + song), int(RATE * SECONDS)
     time_ = np.arange(total) / RATE
     steps = np.repeat(random.integers(0, 24, int(SECONDS * 2) + 1), RATE // 2)[:total]
@@ -77,7 +77,7 @@ def buzz(song: int) -> Samples:
 
 
 def audiocraft(words: list[str]) -> int:
-    """A command, whose results are no part of ours."""
+    """Run a command, whose results are no part of ours."""
     with contextlib.redirect_stdout(sys.stderr):
         return command(words)
 
@@ -86,7 +86,7 @@ STYLES = {"bells": (bells, "strange bells"), "buzz": (buzz, "buzzing machine")}
 
 
 def write_style(name: str, folder: Path) -> Path:
-    """Eight songs of a style, with words beside them."""
+    """Write eight songs of a style, with words beside them."""
     make, words = STYLES[name]
     folder.mkdir(parents=True, exist_ok=True)
     for song in range(SONGS):
@@ -98,7 +98,7 @@ def write_style(name: str, folder: Path) -> Path:
 
 
 def write_unheard(name: str, folder: Path) -> Path:
-    """Further songs of a style, which nothing is trained on, as a data set `egs/all`."""
+    """Write further songs of a style, which nothing is trained on, as a data set `egs/all`."""
     make, words = STYLES[name]
     folder.mkdir(parents=True, exist_ok=True)
     metas = []
@@ -112,7 +112,7 @@ def write_unheard(name: str, folder: Path) -> Path:
 
 
 def write_odd(folder: Path) -> Path:
-    """Twelve files as people keep them; five of them cannot be used, and one is cut."""
+    """Write twelve files as people keep them; five of them cannot be used, and one is cut."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def put(name: str, rate: int, channels: int, seconds: float = 12.0, told: bool = True) -> Path:
@@ -141,7 +141,7 @@ def write_odd(folder: Path) -> Path:
 
 
 def other_music(folder: Path) -> Path | None:
-    """Music of the kind that the base was trained on, which none of this is; None without a sound font."""
+    """Make music of the kind that the base was trained on, which none of this is; None without a sound font."""
     words = [
         "data",
         "synthesize",
@@ -169,7 +169,7 @@ def _manifest(folder: Path, split: str) -> Path:
 
 
 def tune(base: str, songs: Path, run: Path, method: str, options: argparse.Namespace) -> float:
-    """`audiocraft finetune` on a folder -> minutes it took."""
+    """Run `audiocraft finetune` on a folder -> minutes it took."""
     begun = time.monotonic()
     words = ["finetune", str(songs), "--base", base, "--method", method, "--run", str(run)]
     words += ["--out", str(run / "model"), *SIZES[options.size]]
@@ -180,7 +180,7 @@ def tune(base: str, songs: Path, run: Path, method: str, options: argparse.Names
 
 
 def cross_entropy(base: Base, weights: str, root: Path, valid: str, options: argparse.Namespace) -> float:
-    """Of the clips in a manifest, with the weights of any model of the base's shape."""
+    """Return the cross-entropy of the clips in a manifest, with the weights of any model of the base's shape."""
     config = configure(base, root, Settings(method="full", batch_size=8, crop=CROPS[options.size]))
     tree = {"datasource": {"valid": valid}}
     from audiocraft.config.decode import decode, encode
@@ -196,7 +196,7 @@ def cross_entropy(base: Base, weights: str, root: Path, valid: str, options: arg
 
 
 def measure(out: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The cross-entropy of unheard songs of both styles and of other music, of every model."""
+    """Measure the cross-entropy of unheard songs of both styles and of other music, of every model."""
     base = Base.find(options.base)
     runs = {name: out / name for name in ("bells-lora", "bells-full", "buzz-lora")}
     adapters = {style: runs[f"{style}-lora"] / "adapter.safetensors" for style in STYLES}
@@ -226,7 +226,7 @@ def measure(out: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def part(name: str, out: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One part -> what it found, by what it is called."""
+    """Run one part -> what it found, by what it is called."""
     if name == "measure":
         return measure(out, options)
     if name == "odd":

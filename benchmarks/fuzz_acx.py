@@ -29,7 +29,7 @@ _KNOWN = KnownCodec.load("debug")
 
 
 def repaired(data: bytes) -> bytes:
-    """The input as chunks with right checksums, so that what lies behind them is reached."""
+    """Return the input as chunks with right checksums, so that what lies behind them is reached."""
     out, place = bytearray(MAGIC), 0
     kinds = list(container.LIMITS)
     while place < len(data):
@@ -53,14 +53,14 @@ def read(content: bytes) -> None:
 
 
 def test_one_input(data: bytes) -> None:
-    """As bytes, and as chunks behind a header that is right."""
+    """Test an input as bytes, and as chunks behind a header that is right."""
     read(data)
     read(repaired(data))
     read(_START + repaired(data)[len(MAGIC) :])
 
 
 def seeds(folder: Path) -> bytes:
-    """A file to begin from, and the header of it."""
+    """Make a file to begin from, and the header of it."""
     wav = 0.1 * np.random.default_rng(0).standard_normal(16000)
     soundfile.write(folder / "in.wav", wav, 16000)
     encode_file(folder / "in.wav", folder / "seed.acx", codec=_KNOWN)

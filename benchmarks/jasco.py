@@ -61,7 +61,7 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A held-out clip of the corpus, cut to the length of what is made."""
+    """This record holds a held-out clip of the corpus, cut to the length of what is made."""
 
     wav: Audio
     prompt: str
@@ -84,13 +84,13 @@ def held_out(folder: Path, count: int, seconds: float) -> Iterator[Clip]:
 
 
 def beats_of(clip: Clip, seconds: float) -> NDArray[np.float64]:
-    """The edges of the beats that lie within a piece."""
+    """Return the edges of the beats that lie within a piece."""
     beat = 60 / clip.bpm
     return np.arange(clip.first_beat % beat, seconds + 1e-6, beat)
 
 
 def triads_of(clip: Clip, seconds: float) -> Numbers:
-    """The triad that each beat is told: its root, and 12 more where it is minor."""
+    """Return the triad that each beat is told: its root, and 12 more where it is minor."""
     found = []
     for start in beats_of(clip, seconds)[:-1]:
         symbol = next((symbol for symbol, at in reversed(clip.chords) if at <= start + 1e-3), "N")
@@ -102,7 +102,7 @@ def triads_of(clip: Clip, seconds: float) -> Numbers:
 
 
 def heard_triads(wav: Audio, clip: Clip, seconds: float) -> Numbers:
-    """The triad that sounds in each beat of wav [N] at 24 kHz: the one whose notes have most of its chroma."""
+    """Return the triad that sounds in each beat of wav [N] at 24 kHz: the one whose notes have most of its chroma."""
     chroma = cqt_chroma(wav)
     shapes = np.zeros((24, 12))
     for root in range(12):
@@ -114,7 +114,7 @@ def heard_triads(wav: Audio, clip: Clip, seconds: float) -> Numbers:
 
 
 def agreement(found: Numbers, wanted: Numbers) -> tuple[int, int]:
-    """How many of the places that tell something are right, and how many there are."""
+    """Return how many of the places that tell something are right, and how many there are."""
     length = min(len(found), len(wanted))
     told = wanted[:length] != NOBODY
     return int((found[:length] == wanted[:length])[told].sum()), int(told.sum())
@@ -125,7 +125,7 @@ def share(pairs: Sequence[tuple[int, int]]) -> float:
 
 
 def tune_of(wav: Audio) -> Numbers:
-    """The pitch class of each frame, 50 a second, where something sounds."""
+    """Return the pitch class of each frame, 50 a second, where something sounds."""
     salience, _ = melody_salience(torch.from_numpy(wav)[None], SAMPLE_RATE)
     strongest = salience.argmax(0).numpy()
     return np.where(
@@ -134,14 +134,14 @@ def tune_of(wav: Audio) -> Numbers:
 
 
 def strokes(wav: Audio) -> NDArray[np.float64]:
-    """When what is percussive begins."""
+    """Find when what is percussive begins."""
     return find_onsets(percussive(torch.from_numpy(wav)[None, None], SAMPLE_RATE)[0, 0].numpy())
 
 
 def made(
     model: Any, clips: Sequence[Clip], follow: Callable[[Clip], Controls], options: argparse.Namespace
 ) -> list[Audio]:
-    """A piece for each clip, with the clip's words and what of it is followed; with seeds that count on."""
+    """Make a piece for each clip, with the clip's words and what of it is followed; with seeds that count on."""
     found = []
     for number, clip in enumerate(clips):
         request = GenerationRequest(
@@ -155,7 +155,7 @@ def made(
 
 
 def others(count: int) -> Iterator[tuple[int, int]]:
-    """Every clip beside every other one."""
+    """Yield every clip beside every other one."""
     return ((one, other) for one in range(count) for other in range(count) if one != other)
 
 
@@ -236,7 +236,7 @@ def restyled(model: Any, clips: Sequence[Clip], options: argparse.Namespace) -> 
 
 
 def verdicts(found: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """What was asked for, and whether it is there."""
+    """Yield what was asked for, and whether it is there."""
     for name, figures in found.items():
         if name == "chords":
             met = figures["right"] >= figures["ceiling"] - 0.15 and figures["right"] >= 3 * figures["chance"]

@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
 
 
 def build(folder: Path, size: str) -> None:
-    """The same random weights in every format, and its T5 in a cache of the hub, in `folder`."""
+    """Write the same random weights in every format, and its T5 in a cache of the hub, in `folder`."""
 
     from audiocraft.checkpoints.record import Checkpoint
     from audiocraft.checkpoints.write import write_release
@@ -103,7 +103,7 @@ def build(folder: Path, size: str) -> None:
 
 
 def random_like(like: Any) -> Any:
-    """A tensor with the shape of `like`: one random block again and again, which is quicker than new numbers."""
+    """Make a tensor with the shape of `like`: one random block again and again, which is quicker than new numbers."""
     import torch
 
     if not like.is_floating_point():
@@ -113,7 +113,7 @@ def random_like(like: Any) -> Any:
 
 
 def write_t5(folder: Path, shape: dict[str, int]) -> None:
-    """A T5 encoder with random weights, as the hub's cache has it."""
+    """Write a T5 encoder with random weights, as the hub's cache has it."""
     import tokenizers
     import torch
     from safetensors.torch import save_file
@@ -138,7 +138,7 @@ def write_t5(folder: Path, shape: dict[str, int]) -> None:
 
 
 def load(who: str, path: str) -> dict[str, float]:
-    """Seconds, bytes of weights, and bytes of memory at the peak."""
+    """Load a model -> seconds, bytes of weights, and bytes of memory at the peak."""
     if who == THEIRS:
         import transformers
 
@@ -177,7 +177,7 @@ def load(who: str, path: str) -> dict[str, float]:
 
 
 def status(name: str) -> int:
-    """Bytes that Linux counts under `name` for this process."""
+    """Return the bytes that Linux counts under `name` for this process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
@@ -188,7 +188,7 @@ def status(name: str) -> int:
 
 
 def child(folder: Path, *words: str) -> str:
-    """What this script prints when it is called with `words`, without a network."""
+    """Return what this script prints when it is called with `words`, without a network."""
     environment = {
         **os.environ,
         "HF_HOME": str(folder / "hf"),
@@ -201,7 +201,7 @@ def child(folder: Path, *words: str) -> str:
 
 
 def measure(folder: Path, repeat: int) -> dict[str, dict[str, float]]:
-    """Of each way to load: median time and largest peak. The first round only warms the disk's cache."""
+    """Measure, of each way to load, median time and largest peak. The first round only warms the disk's cache."""
     kinds = [(label, label, folder / name) for name, label in FORMATS.items()]
     kinds.append((THEIRS, THEIRS, folder / "transformers"))
     runs: dict[str, list[dict[str, float]]] = {label: [] for label, _, _ in kinds}
@@ -220,7 +220,7 @@ def measure(folder: Path, repeat: int) -> dict[str, dict[str, float]]:
 
 
 def verdict(results: dict[str, dict[str, float]]) -> dict[str, bool]:
-    """What loading has to be, for each of our formats."""
+    """Return what loading has to be, for each of our formats."""
     theirs = results[THEIRS]
     return {
         label: found["peak"] <= PEAK_ALLOWED * found["weights"]

@@ -40,7 +40,7 @@ Codes = NDArray[np.int64]
 
 
 def times_that_return(codes: Codes, frame_rate: float) -> int:
-    """How often the two seconds that come most often in codes [K, T] come, without overlap."""
+    """Return how often the two seconds that come most often in codes [K, T] come, without overlap."""
     length = round(LOOP_S * frame_rate)
     places = codes.shape[1] - length + 1
     most = 1
@@ -58,13 +58,13 @@ def times_that_return(codes: Codes, frame_rate: float) -> int:
 
 
 def equal_codes(rows: Sequence[Codes]) -> float:
-    """The mean share of equal codes of two of the pieces."""
+    """Return the mean share of equal codes of two of the pieces."""
     pairs = [float((one == other).mean()) for one, other in combinations(rows, 2)]
     return sum(pairs) / max(1, len(pairs))
 
 
 def made(model: Any, prompts: Sequence[str], seeds: Sequence[int], seconds: float) -> list[GenerationResult]:
-    """A piece for each prompt, one at a time."""
+    """Make a piece for each prompt, one at a time."""
     return [
         model.run(GenerationRequest(prompts=(prompt,), duration=seconds, seeds=(seed,)))
         for prompt, seed in zip(prompts, seeds, strict=True)
@@ -72,13 +72,13 @@ def made(model: Any, prompts: Sequence[str], seeds: Sequence[int], seconds: floa
 
 
 def audio_of(result: GenerationResult) -> NDArray[np.float32]:
-    """The piece [N] at 24 kHz."""
+    """Return the piece [N] at 24 kHz."""
     wav = convert_audio(result.audio[0].float().cpu(), result.sample_rate, SAMPLE_RATE, 1)[0]
     return np.asarray(wav.numpy(), np.float32)
 
 
 def planned(result: GenerationResult, seconds: float) -> Clip | None:
-    """A piece as a clip whose beats are the bars of its plan; None for a model without plans."""
+    """Return a piece as a clip whose beats are the bars of its plan; None for a model without plans."""
     plan = result.plans[0]
     if plan is None:
         return None
@@ -88,12 +88,12 @@ def planned(result: GenerationResult, seconds: float) -> Clip | None:
 
 
 def right_bars(clip: Clip, seconds: float) -> tuple[int, int]:
-    """In how many bars the chord of the plan is heard, and how many there are."""
+    """Return in how many bars the chord of the plan is heard, and how many there are."""
     return agreement(heard_triads(clip.wav, clip, seconds), triads_of(clip, seconds))
 
 
 def measure(model: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """The figures of the minute, of the chords and of the seeds."""
+    """Measure the figures of the minute, of the chords and of the seeds."""
     cache = options.work / "clips"
     accuracies = choose(
         lambda: from_corpus(options.corpus, "valid", CHOICE_CLIPS), None, options.work / "measures-long.json"

@@ -36,7 +36,7 @@ _Times = tuple[float, float]
 
 
 def timed(work: Callable[[], object]) -> _Times:
-    """Seconds on the wall and of the processor."""
+    """Return the seconds on the wall and of the processor."""
     wall, processor = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         work()
@@ -44,7 +44,7 @@ def timed(work: Callable[[], object]) -> _Times:
 
 
 def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[_Times, _Times]:
-    """The least times of both, each a pass."""
+    """Return the least times of both, each a pass."""
     found = [(timed(first), timed(second)) for _ in range(rounds)]
 
     def least(side: int) -> _Times:
@@ -54,7 +54,7 @@ def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: 
 
 
 def passes(plain: MagnetLMModel, packed: MagnetLMModel, stage: int, rounds: int) -> dict[str, float]:
-    """A pass with both branches of guidance, each way."""
+    """Time a pass with both branches of guidance, each way."""
     codes = torch.randint(plain.card, (BRANCHES, plain.n_q, FRAMES))
     theirs, ours = in_turns(
         lambda: plain.forward(codes, [], {}, stage),
@@ -68,7 +68,7 @@ def passes(plain: MagnetLMModel, packed: MagnetLMModel, stage: int, rounds: int)
 
 
 def products(plain: MagnetLMModel, packed: MagnetLMModel, rounds: int) -> dict[str, float]:
-    """The largest product of a pass, each way: billions of multiplications and additions a second."""
+    """Time the largest product of a pass, each way: billions of multiplications and additions a second."""
     x = torch.randn(BRANCHES * FRAMES, plain.dim)
     one, other = plain.transformer.layers[0].linear1, packed.transformer.layers[0].linear1
     theirs, ours = in_turns(lambda: F.linear(x, one.weight), lambda: other(x), 3 * rounds)

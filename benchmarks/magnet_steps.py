@@ -43,7 +43,7 @@ def asked(prompts: Sequence[str], seed: int, steps: tuple[int, ...] | None) -> G
 
 
 def made(model: Any, prompts: Sequence[str], seed: int, steps: tuple[int, ...] | None) -> list[Audio]:
-    """A piece for each prompt, at 24 kHz."""
+    """Make a piece for each prompt, at 24 kHz."""
     found: list[Audio] = []
     for first in range(0, len(prompts), BATCH):
         result = model.run(asked(prompts[first : first + BATCH], seed + first, steps))
@@ -53,7 +53,7 @@ def made(model: Any, prompts: Sequence[str], seed: int, steps: tuple[int, ...] |
 
 
 def spectrum(wavs: Sequence[Audio]) -> torch.Tensor:
-    """The mean log-mel spectrum [80] of some pieces, dB."""
+    """Return the mean log-mel spectrum [80] of some pieces, dB."""
     mel = MelSpectrogramWrapper(
         n_fft=1024, hop_length=256, n_mels=80, sample_rate=clips.SAMPLE_RATE, floor_level=1e-5
     )
@@ -62,7 +62,7 @@ def spectrum(wavs: Sequence[Audio]) -> torch.Tensor:
 
 
 def seconds_of(model: Any, steps: tuple[int, ...] | None) -> float:
-    """Of one piece."""
+    """Return how many seconds one piece takes."""
     began = time.perf_counter()
     model.run(asked(["calm piano, 90 bpm"], 1, steps))
     return time.perf_counter() - began

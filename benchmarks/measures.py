@@ -34,7 +34,7 @@ SPLITS = 50
 
 
 def ways(rate: int) -> dict[str, list[tuple[str, Way]]]:
-    """What clips go through, from little to much."""
+    """Return what clips go through, from little to much."""
     return {
         "noise": [
             (f"{level} dB below", lambda wav, level=level: with_noise(wav, level, np.random.default_rng(1)))
@@ -51,7 +51,7 @@ def ways(rate: int) -> dict[str, list[tuple[str, Way]]]:
 
 
 def independent(ours: Embeddings, theirs: Embeddings) -> float:
-    """The Frechet distance by its definition in float64, with a general matrix root."""
+    """Return the Frechet distance by its definition in float64, with a general matrix root."""
     means = ours.vectors.astype(np.float64).mean(0) - theirs.vectors.astype(np.float64).mean(0)
     first, second = (np.cov(part.vectors.astype(np.float64).T) for part in (ours, theirs))
     root = scipy.linalg.sqrtm(first @ second)
@@ -64,7 +64,7 @@ def heard(clips: list[Tensor], embedder: SoundEmbedder, way: Way | None = None) 
 
 
 def covered(ours: Embeddings, theirs: Embeddings) -> int:
-    """Of splits of the clips into halves, how often one half's interval holds the other half's value."""
+    """Return of how many splits of the clips into halves one half's interval holds the other half's value."""
     random, width, found = np.random.default_rng(0), median_distance(theirs), 0
     for _ in range(SPLITS):
         drawn = [random.permutation(len(part)) for part in (ours, theirs)]

@@ -36,7 +36,7 @@ PATIENCE_S = 3600.0
 
 
 def random_magnet(folder: Path) -> str:
-    """A masked model of the nano recipe's size."""
+    """Write a masked model of the nano recipe's size."""
     config = compose(["solver=magnet/nano"])
     assert isinstance(config, MagnetSolverConfig)
     tree = {**encode(config.network), "solver": "magnet"}
@@ -45,7 +45,7 @@ def random_magnet(folder: Path) -> str:
 
 
 def random_jasco(folder: Path) -> str:
-    """A flow of the nano recipe's size."""
+    """Write a flow of the nano recipe's size."""
     config = compose(["solver=jasco/nano"])
     assert isinstance(config, JascoSolverConfig)
     flow = build_flow(config.network)
@@ -54,7 +54,7 @@ def random_jasco(folder: Path) -> str:
 
 
 def requests(magnet: str, jasco: str) -> list[tuple[str, GenerationRequest]]:
-    """Models and what they are asked for; the shortest is the last."""
+    """Return models and what they are asked for; the shortest is the last."""
 
     def asked(seconds: float, seed: int, **more: object) -> GenerationRequest:
         return GenerationRequest(prompts=("jazz trio",), duration=seconds, seeds=(seed,), **more)  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def requests(magnet: str, jasco: str) -> list[tuple[str, GenerationRequest]]:
 
 
 def run(engine: Engine, asked: list[tuple[str, GenerationRequest]]) -> tuple[float, list[torch.Tensor]]:
-    """Seconds from asking for the last until it is ready, and the audio of all."""
+    """Return the seconds from asking for the last until it is ready, and the audio of all."""
     ready: dict[int, float] = {}
     tickets = []
     for number, (model, request) in enumerate(asked):

@@ -103,7 +103,7 @@ def measure_codecs(model: Any, examples: Sequence[clips.Example], console: Conso
 def generate(
     model: Any, examples: Sequence[clips.Example], seed: int
 ) -> tuple[list[Audio], list[Any], float]:
-    """(wavs, codes where it makes any, seconds taken); batches of prompts, each with its own seed."""
+    """Generate batches of prompts, each with its own seed -> (wavs, codes where it makes any, seconds taken)."""
     wavs: list[Audio] = []
     codes: list[Any] = []
     start = time.perf_counter()
@@ -124,7 +124,7 @@ def generate(
 def prepare_ears(
     coder: Coder | None, name: str, options: argparse.Namespace, console: Console
 ) -> tuple[listening.Ears, dict[str, Any]]:
-    """The measures, and how far they can be trusted."""
+    """Prepare the measures, and say how far they can be trusted."""
     cache = options.work / "clips"
 
     def known(split: str, limit: int) -> Iterator[clips.Example]:

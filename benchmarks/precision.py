@@ -39,7 +39,7 @@ STEPS = 32  # read at a time, through the caches that generation uses
 
 @torch.inference_mode()
 def tokens_of(model: BaseGenModel, examples: Sequence[clips.Example]) -> list[Tensor]:
-    """Codes [1, K, T] of each clip."""
+    """Return codes [1, K, T] of each clip."""
     codes = []
     for example in examples:
         wav = torch.from_numpy(example.wav).view(1, 1, -1)[..., : int(SECONDS * clips.SAMPLE_RATE)]
@@ -50,7 +50,7 @@ def tokens_of(model: BaseGenModel, examples: Sequence[clips.Example]) -> list[Te
 
 @torch.inference_mode()
 def score(model: BaseGenModel, prompt: str, codes: Tensor) -> tuple[float, int, Tensor]:
-    """Summed cross-entropy of a clip's codes in nats, their number, and the likeliest codes."""
+    """Return the summed cross-entropy of a clip's codes in nats, their number, and the likeliest codes."""
     lm: Any = model.lm
     job = model.prepare(GenerationRequest(prompts=(prompt,), duration=SECONDS, seeds=(1,)))
     fused = fuse(lm, job.task.attributes)
@@ -69,7 +69,7 @@ def score(model: BaseGenModel, prompt: str, codes: Tensor) -> tuple[float, int, 
 def measure(
     name: str, precision: str, prompts: Sequence[str], codes: list[Tensor]
 ) -> tuple[float, list[Tensor]]:
-    """Mean cross-entropy, and the likeliest codes of every clip."""
+    """Return the mean cross-entropy, and the likeliest codes of every clip."""
     model = MusicGen.get_pretrained(name, device="cpu", precision=precision)
     scores = [score(model, prompt, clip) for prompt, clip in zip(prompts, codes, strict=True)]
     mean = math.fsum(loss for loss, _, _ in scores) / sum(count for _, count, _ in scores)

@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
 
 
 def find_files(folders: Sequence[Path]) -> list[Path]:
-    """Every audio file below the folders, in order of name."""
+    """Find every audio file below the folders, in order of name."""
     files = sorted(
         path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in DEFAULT_EXTS
     )
@@ -75,7 +75,7 @@ def find_files(folders: Sequence[Path]) -> list[Path]:
 
 
 def read_clip(path: Path, start: float, seconds: float) -> Audio:
-    """Mono at 24 kHz, `seconds` long at most."""
+    """Read a clip in mono at 24 kHz, `seconds` long at most."""
     with soundfile.SoundFile(path) as file:
         file.seek(min(round(start * file.samplerate), file.frames))
         samples = file.read(round(seconds * file.samplerate), dtype="float32", always_2d=True)
@@ -84,7 +84,7 @@ def read_clip(path: Path, start: float, seconds: float) -> Audio:
 
 
 def cut_clips(files: Sequence[Path], count: int, seconds: float, seed: int) -> list[Audio]:
-    """`count` clips, the files taking turns; silence and files that are too short are passed over."""
+    """Cut `count` clips, the files taking turns; silence and files that are too short are passed over."""
     rng = random.Random(seed)
     order = list(files)
     rng.shuffle(order)
@@ -105,7 +105,7 @@ def cut_clips(files: Sequence[Path], count: int, seconds: float, seed: int) -> l
 
 
 def load_codec(name: str) -> Any:
-    """A codec by name or exported path, or the best weights of a run folder."""
+    """Load a codec by name or exported path, or the best weights of a run folder."""
     run = Path(name)
     if not (run / CONFIG_FILE).is_file():
         return load_compression_model(name)

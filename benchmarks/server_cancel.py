@@ -37,7 +37,7 @@ TERMINAL = ("succeeded", "failed", "canceled")
 
 
 class TimedEngine(LocalEngine):
-    """Notes when the computation of each request has ended, by its seed."""
+    """This engine notes when the computation of each request has ended, by its seed."""
 
     ended: dict[int, float]
     changed: threading.Condition

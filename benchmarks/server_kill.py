@@ -75,7 +75,7 @@ def main() -> int:
 
 
 class Victim(Protocol):
-    """What is killed."""
+    """This protocol describes what is killed."""
 
     def start(self) -> float:
         """Start it (again) -> seconds until it was ready, where that can be known."""
@@ -88,7 +88,7 @@ class Victim(Protocol):
 
 
 class Worker:
-    """`audiocraft worker` beside a server without one."""
+    """This victim is `audiocraft worker` beside a server without one."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
@@ -110,7 +110,7 @@ class Worker:
 
 
 class Child:
-    """The process in which a server's models run; the server starts another one."""
+    """This victim is the process in which a server's models run; the server starts another one."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
@@ -123,11 +123,11 @@ class Child:
             os.kill(child, signal.SIGKILL)
 
     def stop(self) -> None:
-        """It ends with its server."""
+        """Do nothing: it ends with its server."""
 
 
 class Rounds:
-    """All rounds over some servers."""
+    """This object makes all rounds over some servers."""
 
     def __init__(
         self, servers: Sequence[ServerProcess], victims: Sequence[Victim], options: argparse.Namespace
@@ -173,7 +173,8 @@ class Rounds:
         note(f"round {number + 1}: ready again after {self.restarts[-1]:.1f} s")
 
     def _settle_earlier(self, server: ServerProcess, number: int) -> None:
-        """Whoever is killed in three attempts is given up by design, so that each job meets two crashes at most."""
+        """Settle earlier jobs: whoever is killed in three attempts is given up by design, so that each job meets two
+        crashes at most."""
         earlier = [key for key in self.asked if int(key.split("-")[1]) < number - 1]
         with Client(server.url, timeout=120.0, retries=8) as client:
             for key in earlier[-2 * self.options.jobs :]:
@@ -181,7 +182,7 @@ class Rounds:
                 settle(client, piece, time.monotonic() + 120.0)
 
     def _until_begun(self, server: ServerProcess, pieces: Sequence[Generation]) -> None:
-        """A worker that has not begun is not worth killing."""
+        """Wait until the worker has begun: one that has not is not worth killing."""
         with Client(server.url, timeout=120.0, retries=8) as client:
             deadline = time.monotonic() + 120.0
             while time.monotonic() < deadline:

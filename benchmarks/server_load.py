@@ -35,7 +35,7 @@ PROMPT = "calm piano, 90 bpm"
 
 @dataclass
 class Measured:
-    """Times in seconds, by what was asked, and how often each status came."""
+    """This record holds times in seconds, by what was asked, and how often each status came."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Room:
-    """What the processes of the server hold."""
+    """This record says what the processes of the server hold."""
 
     bytes: int
     descriptors: int
@@ -125,7 +125,7 @@ async def measure(server: ServerProcess, options: argparse.Namespace) -> dict[st
 
 
 async def soak(server: ServerProcess, options: argparse.Namespace) -> dict[str, Any]:
-    """The crowd for a long time -> what the server held and how quickly it answered, tenth by tenth."""
+    """Send the crowd for a long time -> what the server held and how quickly it answered, tenth by tenth."""
     await crowd(server, options, min(30.0, options.soak / 4))  # warm: caches and pools are filled
     tenths, unexpected, pieces = [], 0, 0
     for _ in range(10):
@@ -153,7 +153,7 @@ async def soak(server: ServerProcess, options: argparse.Namespace) -> dict[str, 
 
 
 async def streams(server: ServerProcess, options: argparse.Namespace) -> list[float]:
-    """Seconds from the request to the first audio, with several streams side by side."""
+    """Return the seconds from the request to the first audio, with several streams side by side."""
 
     async def one(seed: int) -> float:
         async with connected(server) as connection:
@@ -169,7 +169,7 @@ async def streams(server: ServerProcess, options: argparse.Namespace) -> list[fl
 async def crowd(
     server: ServerProcess, options: argparse.Namespace, seconds: float, *, stop: bool = True
 ) -> tuple[Measured, int]:
-    """Clients that each ask for a piece, look at it every half second until it is there, and ask for the next.
+    """Run clients that each ask for a piece, look at it every half second until it is there, and ask for the next.
 
     Args:
         stop: cancel what is not finished at the end.
@@ -204,7 +204,7 @@ async def crowd(
 
 
 async def flood(server: ServerProcess, options: argparse.Namespace) -> Measured:
-    """Ten times as many requests as may wait, on twenty connections, as fast as they are answered."""
+    """Send ten times as many requests as may wait, on twenty connections, as fast as they are answered."""
     measured = Measured()
     waiting = deque(range(10 * QUEUE))
 
@@ -221,7 +221,7 @@ async def flood(server: ServerProcess, options: argparse.Namespace) -> Measured:
 async def press(
     server: ServerProcess, options: argparse.Namespace, *, rate: float, seconds: float = 10.0
 ) -> Measured:
-    """Requests at a steady rate while the queue is full, sent whether or not the ones before are answered."""
+    """Send requests at a steady rate while the queue is full, whether or not the ones before are answered."""
     measured = Measured()
     free: deque[Connection] = deque()
 
@@ -250,7 +250,7 @@ async def post(connection: Connection, measured: Measured, seed: int, duration: 
 
 @asynccontextmanager
 async def watched(server: ServerProcess, measured: Measured) -> AsyncIterator[None]:
-    """Meanwhile somebody else looks at a piece of theirs, ten times a second."""
+    """Let somebody else look at a piece of theirs meanwhile, ten times a second."""
     async with connected(server) as connection:
         page = (await connection.ask("GET", "/v1/generations?limit=1")).json()
         path = f"/v1/generations/{page['data'][0]['id']}"

@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def start(replicas: int, place: Path) -> str:
-    """Ray with the application -> its address, once it answers."""
+    """Start Ray with the application -> its address, once it answers."""
     import ray
     from ray import serve
 
@@ -86,7 +86,7 @@ def stop() -> None:
 
 
 class Load:
-    """Clients that work until they are told to end."""
+    """This object runs clients that work until they are told to end."""
 
     def __init__(self, url: str, data: Path, options: argparse.Namespace) -> None:
         self.url = url
@@ -158,7 +158,7 @@ class Load:
         os.kill(parent, signal.SIGKILL)
 
     def _until(self, count: int) -> list[int]:
-        """The processes of the workers, once there are so many."""
+        """Wait for the processes of the workers, and return them once there are so many."""
         deadline = time.monotonic() + 120.0
         while time.monotonic() < deadline:
             found = [worker.pid for worker in self.workers.alive(within=5.0)]

@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
 
 
 def sounds(corpus: Path, split: str, *, wavs: bool = True) -> Iterator[clips.Example]:
-    """The clips of a split; what is heard stands where instruments do. Without `wavs` the clips are silent."""
+    """Yield the clips of a split; what is heard stands where instruments do. Without `wavs` the clips are silent."""
     for path in sorted((corpus / "sound" / split).rglob("*.json")):
         labels = json.loads(path.read_text(encoding="utf-8"))
         wav = (
@@ -91,7 +91,7 @@ def in_order(
 
 
 def kinds_of(corpus: Path) -> list[str]:
-    """The kinds that the training clips of a corpus name, in order of the alphabet."""
+    """Return the kinds that the training clips of a corpus name, in order of the alphabet."""
     return sorted({kind for example in sounds(corpus, "train", wavs=False) for kind in example.instruments})
 
 
@@ -141,7 +141,7 @@ def shown(rows: dict[str, dict[str, Any]], console: Console) -> None:
 
 
 def show_kinds(rows: dict[str, dict[str, Any]], console: Console) -> None:
-    """How often each kind is heard, the rarest first."""
+    """Print how often each kind is heard, the rarest first."""
     table = Table("kind", "clips", *rows)
     found = rows["model"]["instruments"]
     asked = [kind for kind in found if found[kind]["clips"]]

@@ -50,7 +50,7 @@ def heard(model: AudioSeal, content: bytes, path: Path) -> tuple[float, Watermar
 
 
 def sparse(wav: Tensor, rate: int, random: np.random.Generator) -> Tensor:
-    """Two short parts of wav [C, N], quiet, at any place of noise that nobody hears."""
+    """Return two short parts of wav [C, N], quiet, at any place of noise that nobody hears."""
     count = round(_SPARSE_S * rate)
     noise = random.standard_normal((wav.shape[0], count)).astype(np.float32)
     made = _FLOOR * torch.from_numpy(noise)

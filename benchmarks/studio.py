@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
 
 
 def song(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Songs: key and tempo of every section and of the whole, loudness, and what a change leaves alone."""
+    """Measure songs: key and tempo of every section and of the whole, loudness, and what a change leaves alone."""
     found: dict[str, Any] = {"songs": []}
     for seed in range(options.seeds):
         key, tempo = SCORES[seed % len(SCORES)]
@@ -105,13 +105,14 @@ def song(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def heard(audio: Tensor, rate: int) -> dict[str, Any]:
-    """The tempo and key that are heard in audio [C, N]."""
+    """Return the tempo and key that are heard in audio [C, N]."""
     mono = convert_audio(audio, rate, tempi.SAMPLE_RATE, 1)[0].numpy()
     return {"tempo": round(float(tempi.comb_tempo(mono)), 2), "key": keys.key_of(keys.cens_chroma(mono)).name}
 
 
 def right(found: Mapping[str, Any], key: str, tempo: float) -> dict[str, bool]:
-    """Whether tempo (also halved or doubled) and key (exact, and also relative) are those that were asked for."""
+    """Return whether tempo (also halved or doubled) and key (exact, and also relative) are those that were asked
+    for."""
     return {
         "tempo": bool(tempi.agrees(found["tempo"], tempo)),
         "key": found["key"] == key,
@@ -120,7 +121,7 @@ def right(found: Mapping[str, Any], key: str, tempo: float) -> dict[str, bool]:
 
 
 def game(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Minutes of changing states: gaps, bar lines, and steps of loudness at changes."""
+    """Measure minutes of changing states: gaps, bar lines, and steps of loudness at changes."""
     system = GameAudioSystem(
         piece=GamePiece(seed=4, score=ScoreSettings(tempo=104.0, key="A minor")), folder=folder
     )
@@ -163,14 +164,14 @@ def game(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def difference(music: Any, one: GameState, other: GameState) -> float:
-    """By how many LU two states differ, over the whole loop."""
+    """Return by how many LU two states differ, over the whole loop."""
     return float(integrated_loudness(music.loop(other), music.sample_rate)) - float(
         integrated_loudness(music.loop(one), music.sample_rate)
     )
 
 
 def usual(music: Any, rate: int, bar: float) -> float:
-    """The largest step between two bars and the next two within one state, where nothing changes."""
+    """Return the largest step between two bars and the next two within one state, where nothing changes."""
     steps = []
     for state in (
         GameState(tension=least, location=place)
@@ -189,13 +190,13 @@ def usual(music: Any, rate: int, bar: float) -> float:
 
 
 def loudness(audio: Tensor, rate: int, start: float, seconds: float) -> float:
-    """The loudness of a stretch of audio [C, N], in LUFS."""
+    """Return the loudness of a stretch of audio [C, N], in LUFS."""
     part = audio[:, round(start * rate) : round((start + seconds) * rate)]
     return float(gated_loudness(block_powers(part, rate)))
 
 
 def ambience(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Places: how long until they repeat, how alike their parts are, and their seam beside any other place."""
+    """Measure places: how long until they repeat, how alike their parts are, and their seam beside any other place."""
     del options
     system = GameAudioSystem(folder=folder)
     found = {}
@@ -220,7 +221,7 @@ def ambience(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def said(event: PartsProgress) -> None:
-    """Progress for whoever waits."""
+    """Print progress for whoever waits."""
     print(f"\r{event.share:5.1%} {event.name[:60]:60}", end="" if event.share < 1 else "\n", file=sys.stderr)
 
 

@@ -41,7 +41,7 @@ Step = Callable[[], None]
 
 
 def corpus(root: Path) -> None:
-    """A few clips of noise with words beside them, and a manifest."""
+    """Write a few clips of noise with words beside them, and a manifest."""
     lines = []
     for clip in range(CLIPS):
         path = root / f"{clip}.wav"
@@ -66,7 +66,8 @@ def settings(root: Path, options: argparse.Namespace) -> list[str]:
 
 
 def language_model(root: Path, options: argparse.Namespace) -> Any:
-    """A solver of musicgen-small's widths: 1024, 16 heads, four codebooks of 2048 codes; four layers, told in words."""
+    """Build a solver of musicgen-small's widths: 1024, 16 heads, four codebooks of 2048 codes; four layers, told in
+    words."""
     small = ["seanet.n_filters=4", "seanet.dimension=16"]  # it only encodes the clips, once
     codes: Any = build_solver(
         compose(["solver=compression/encodec_musicgen_32khz", *settings(root, options), *small]),
@@ -89,7 +90,7 @@ def language_model(root: Path, options: argparse.Namespace) -> Any:
 
 
 def plain_language_model(solver: Any, batches: list[Any]) -> Step:
-    """The loop that one would write: forward, cross entropy, backward, clipping, AdamW, a schedule."""
+    """Return the loop that one would write: forward, cross entropy, backward, clipping, AdamW, a schedule."""
     model, config = solver.lm, solver.config
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr, betas=config.optim.adam.betas,
                                   weight_decay=config.optim.adam.weight_decay, fused=True)  # fmt: skip
@@ -111,8 +112,8 @@ def plain_language_model(solver: Any, batches: list[Any]) -> Step:
 
 
 def codec(root: Path, options: argparse.Namespace) -> Any:
-    """The codec of 32 kHz with its losses in the time domain and of mel spectra, without adversaries: a plain loop has
-    none. Its first codes are random, and its first step, in which a run places them, is left out."""
+    """Build the codec of 32 kHz with its losses in the time domain and of mel spectra, without adversaries: a plain
+    loop has none. Its first codes are random, and its first step, in which a run places them, is left out."""
     solver: Any = build_solver(
         compose(
             [
@@ -128,7 +129,7 @@ def codec(root: Path, options: argparse.Namespace) -> Any:
 
 
 def plain_codec(solver: Any, batches: list[Tensor]) -> Step:
-    """Forward, the same two losses, backward, clipping, Adam."""
+    """Return the plain step: forward, the same two losses, backward, clipping, Adam."""
     model, config = solver.model, solver.config
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.optim.lr, betas=config.optim.adam.betas, fused=True
@@ -152,7 +153,7 @@ def plain_codec(solver: Any, batches: list[Tensor]) -> Step:
 
 
 def ours(solver: Any, batches: list[Any]) -> Step:
-    """A step as the solver takes it, with what its loop does around it."""
+    """Return a step as the solver takes it, with what its loop does around it."""
     turn = iter(range(10**9))
 
     def step() -> None:
@@ -166,14 +167,14 @@ def ours(solver: Any, batches: list[Any]) -> Step:
 
 
 def seconds(step: Step) -> tuple[float, float]:
-    """Of the processor and of the clock."""
+    """Return the seconds of the processor and of the clock."""
     wall, used = time.perf_counter(), time.process_time()
     step()
     return time.process_time() - used, time.perf_counter() - wall
 
 
 def peak_here(name: str, kind: str, options: argparse.Namespace) -> float:
-    """The largest memory of this process after it has taken some steps of one kind, MB."""
+    """Return the largest memory of this process after it has taken some steps of one kind, MB."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         solver, plain = built(name, root, options)
@@ -187,8 +188,8 @@ def peak_here(name: str, kind: str, options: argparse.Namespace) -> float:
 
 
 def most_memory_mb() -> float:
-    """The largest memory of this process since it began. Not `ru_maxrss`, with which a process that another one started
-    has at least as much as that one had."""
+    """Return the largest memory of this process since it began. Not `ru_maxrss`, with which a process that another one
+    started has at least as much as that one had."""
     status = Path("/proc/self/status")
     if status.exists():
         return float(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
@@ -196,7 +197,7 @@ def most_memory_mb() -> float:
 
 
 def peaks(name: str, options: argparse.Namespace) -> dict[str, list[float]]:
-    """The largest memory of fresh processes of both kinds, in turns, MB."""
+    """Return the largest memory of fresh processes of both kinds, in turns, MB."""
     found: dict[str, list[float]] = {"ours": [], "plain": []}
     for _ in range(options.peaks):
         for kind, own in found.items():
@@ -218,7 +219,7 @@ def peaks(name: str, options: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def built(name: str, root: Path, options: argparse.Namespace) -> tuple[Any, Callable[[Any, list[Any]], Step]]:
-    """A solver, and what makes the plain loop over its network."""
+    """Return a solver, and what makes the plain loop over its network."""
     corpus(root)
     init_seed_and_system(compose(["solver=compression/debug", "num_threads=1"]))
     return (
@@ -229,7 +230,7 @@ def built(name: str, root: Path, options: argparse.Namespace) -> tuple[Any, Call
 
 
 def compare(solver: Any, plain: Callable[[Any, list[Any]], Step], pairs: int) -> dict[str, Any]:
-    """Medians over pairs of steps, and how much faster batches come than steps go."""
+    """Return medians over pairs of steps, and how much faster batches come than steps go."""
     solver.prepare()
     began = time.process_time()
     batches = [solver.load_batch(step) for step in range(4)]

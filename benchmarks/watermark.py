@@ -42,7 +42,7 @@ Attack = Callable[[Tensor], Tensor]
 
 
 def clips(folders: list[Path], count: int) -> Tensor:
-    """[count, 1, N]: from the middle of files, as many of each folder."""
+    """Return clips [count, 1, N]: from the middle of files, as many of each folder."""
     found: list[Tensor] = []
     for number, folder in enumerate(folders):
         files = [meta for meta in find_audio_files(folder) if meta.duration > SECONDS + 1]
@@ -58,7 +58,7 @@ def clips(folders: list[Path], count: int) -> Tensor:
 
 
 def attacks(speech: Tensor) -> dict[str, Attack]:
-    """What marked and clean clips go through, by name."""
+    """Return what marked and clean clips go through, by name."""
 
     def mixed(wav: Tensor) -> Tensor:
         other = speech[torch.arange(len(wav)) % len(speech)]
@@ -94,7 +94,8 @@ def attacks(speech: Tensor) -> dict[str, Attack]:
 
 
 def agreement(model: AudioSeal, wav: Tensor) -> Tensor:
-    """How far clips [B, 1, N] agree with the message of this software [B]; nothing where the detector does not tell."""
+    """Return how far clips [B, 1, N] agree with the message of this software [B]; nothing where the detector does not
+    tell."""
     detector, message = model.detector, message_bits(model.nbits)
     if not isinstance(detector, ModulationDetector) or message is None:
         return torch.zeros(len(wav))
@@ -104,8 +105,8 @@ def agreement(model: AudioSeal, wav: Tensor) -> Tensor:
 
 
 def is_found(model: AudioSeal, wav: Tensor, agreed: Tensor) -> Tensor:
-    """Of clips [B, 1, N] and their agreement, whether the message of this software is found in them [B], at their own
-    speed or at another."""
+    """Return whether the message of this software is found in clips [B, 1, N] of this agreement [B], at their own speed
+    or at another."""
     message = message_bits(model.nbits)
     if not isinstance(model.detector, ModulationDetector) or message is None:
         return agreed > AGREES
@@ -114,7 +115,7 @@ def is_found(model: AudioSeal, wav: Tensor, agreed: Tensor) -> Tensor:
 
 
 def listen(name: str, folders: list[Path], minutes: float) -> dict[str, dict[str, float]]:
-    """Seconds of unmarked audio that are taken for marked, for each folder."""
+    """Return the seconds of unmarked audio that are taken for marked, for each folder."""
     model = WatermarkSolver.model_from_checkpoint(name)
     table = {}
     for folder in folders:
@@ -139,7 +140,7 @@ def listen(name: str, folders: list[Path], minutes: float) -> dict[str, dict[str
 
 @torch.inference_mode()
 def measure(name: str, folders: list[Path], speech_folder: Path, count: int) -> dict[str, object]:
-    """Everything about one watermark."""
+    """Measure everything about one watermark."""
     torch.manual_seed(1)
     model = WatermarkSolver.model_from_checkpoint(name)
     wav, speech = clips(folders, count), clips([speech_folder], 24).flip(0)

@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
 
 
 def card(run: Path, folder: Path, name: str, stored: str) -> str:
-    """A model card of what the run says of itself."""
+    """Write a model card of what the run says of itself."""
     config = read_config(run)
     family = of_solver(config.solver)
     checkpoint = read(folder, kind=family.kind.name)
@@ -75,7 +75,7 @@ def card(run: Path, folder: Path, name: str, stored: str) -> str:
 
 
 def plays(folder: Path) -> None:
-    """The model makes the same second twice."""
+    """Check that the model makes the same second twice."""
     model = load_model(str(folder))
     request = GenerationRequest(prompts=("calm piano, 90 bpm",), duration=1.0, seeds=(1,))
     one, other = (model.run(request).audio for _ in range(2))

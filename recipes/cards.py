@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
 
 
 def reference(options: argparse.Namespace) -> Path:
-    """A folder with the held-out clips of music; their descriptions are `prompts.json` beside it."""
+    """Make a folder with the held-out clips of music; their descriptions are `prompts.json` beside it."""
     folder: Path = options.work / "reference"
     folder.mkdir(parents=True, exist_ok=True)
     clips = sorted((options.corpus / "music" / "heldout").rglob("*.wav"))[: options.pieces]
@@ -58,7 +58,7 @@ def reference(options: argparse.Namespace) -> Path:
 
 
 def generated(name: str, options: argparse.Namespace) -> Path:
-    """A folder with pieces for the prompts of the held-out clips."""
+    """Make a folder with pieces for the prompts of the held-out clips."""
     folder: Path = options.work / name
     model = load_model(name)
     prompts = json.loads((options.work / "prompts.json").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def generated(name: str, options: argparse.Namespace) -> Path:
 
 
 def through_codec(name: str, options: argparse.Namespace) -> Path:
-    """A folder with the held-out clips through a codec."""
+    """Make a folder with the held-out clips through a codec."""
     folder: Path = options.work / name
     codec = load_compression_model(name)
     for path in sorted((options.work / "reference").glob("*.wav")):
@@ -90,7 +90,7 @@ def through_codec(name: str, options: argparse.Namespace) -> Path:
 
 
 def table(found: Evaluation, ceiling: Evaluation, what: str) -> str:
-    """The table of a card, in Markdown."""
+    """Return the table of a card, in Markdown."""
 
     def shown(figure: Figure | None) -> str:
         return "–" if figure is None else figure.shown

@@ -31,7 +31,7 @@ CLIPS = {"train": 240, "valid": 24, "heldout": 64}
 
 
 def sentences() -> list[str]:
-    """Sentences of the documentation, without code, tables and links."""
+    """Return sentences of the documentation, without code, tables and links."""
     found: list[str] = []
     for page in sorted((HOME / "docs").glob("*.md")):
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -42,7 +42,7 @@ def sentences() -> list[str]:
 
 
 def speak(text: str, path: Path, *, voice: str, speed: int, pitch: int) -> None:
-    """`text` read aloud into the file `path`."""
+    """Read `text` aloud into the file `path`."""
     options = ["-v", voice, "-s", str(speed), "-p", str(pitch), "-w", str(path)]
     subprocess.run(["espeak-ng", *options, text], check=True, capture_output=True)
 

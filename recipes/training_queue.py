@@ -46,7 +46,7 @@ _METRICS = ("mel_db", "constantq", "ce", "ppl", "plan_gap", "perplexity_0")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command of the queue.
+    """A step is one command of the queue.
 
     Args:
         command: as a shell would split it; `audiocraft` is this project's command line, `python` the
@@ -60,13 +60,13 @@ class Step:
 
     @property
     def mark(self) -> str:
-        """A name that changes with the command."""
+        """Return a name that changes with the command."""
         digest = hashlib.sha256("\0".join(self.command).encode()).hexdigest()[:8]
         return f"{self.name}-{digest}"
 
 
 def read_steps(path: Path) -> list[Step]:
-    """The steps of a queue file, in order."""
+    """Return the steps of a queue file, in order."""
     tables = tomllib.loads(path.read_text(encoding="utf-8"))["step"]
     steps = [
         Step(table["name"], tuple(shlex.split(table["command"])), table.get("folder", "")) for table in tables
@@ -79,7 +79,7 @@ def read_steps(path: Path) -> list[Step]:
 
 
 class Queue:
-    """The steps, and what is remembered of them in RUNS/queue."""
+    """The queue holds the steps, and what is remembered of them in RUNS/queue."""
 
     def __init__(self, steps: Sequence[Step], runs: Path, code: Path) -> None:
         self.steps, self.runs, self.code = steps, runs, code
@@ -160,7 +160,7 @@ class Queue:
             writer.writerow((now, step.name, event, f"{seconds / 3600:.2f}", trained, metrics))
 
     def progress(self, step: Step) -> tuple[str, str]:
-        """(training step, metrics of the newest validation), empty where there are none."""
+        """Return (training step, metrics of the newest validation), empty where there are none."""
         history = self.runs / step.folder / "history.jsonl"
         if not step.folder or not history.is_file():
             return "", ""
@@ -174,7 +174,7 @@ class Queue:
 
 
 def freeze(runs: Path, *, renew: bool) -> Path:
-    """A copy of the committed code that nobody edits; `runs` inside it leads back to the runs folder."""
+    """Make a copy of the committed code that nobody edits; `runs` inside it leads back to the runs folder."""
     code = runs / "queue" / "code"
     if code.is_dir() and not renew:
         return code
@@ -190,7 +190,7 @@ def freeze(runs: Path, *, renew: bool) -> Path:
 
 
 def running(runs: Path) -> int | None:
-    """The process of a running queue."""
+    """Return the process of a running queue."""
     try:
         pid = int((runs / "queue" / "pid").read_text())
         words = Path(f"/proc/{pid}/cmdline").read_bytes()

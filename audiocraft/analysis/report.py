@@ -21,7 +21,7 @@ from audiocraft.models.detectors.detector import Detector, ShareReport
 
 
 def _ignore(_done: float) -> None:
-    """Nobody asks how far it is."""
+    """Ignore how far it is, which nobody asks."""
 
 
 Verdict = Literal["real", "generated", "unknown"]
@@ -37,7 +37,7 @@ _LEAST_MUSIC_SECONDS = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowScore:
-    """One window; probabilities of being real, None where it is silent."""
+    """This record holds one window; probabilities of being real, None where it is silent."""
 
     start: float
     score: float | None
@@ -49,7 +49,8 @@ class WindowScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureMap:
-    """One layer of one sub-discriminator on one window: the shape of its map, and its mean magnitude over time."""
+    """This record holds one layer of one sub-discriminator on one window: the shape of its map, and its mean magnitude
+    over time."""
 
     discriminator: str
     part: int
@@ -62,7 +63,7 @@ class FeatureMap:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
-    """How loud the audio is; None is silence. Loudness in LUFS, peaks in dB below full scale."""
+    """This record says how loud the audio is; None is silence. Loudness in LUFS, peaks in dB below full scale."""
 
     loudness: float | None
     true_peak: float | None
@@ -72,7 +73,8 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Music:
-    """Beats per minute, and the key; None where it could not be told, with the reason among the report's notes."""
+    """This record holds beats per minute, and the key; None where it could not be told, with the reason among the
+    report's notes."""
 
     tempo: float | None = None
     key: str | None = None

@@ -23,9 +23,9 @@ _WINDOW_S, _OFFSETS_HZ = 5.0, tuple(step * 0.05 for step in range(-3, 4))
 
 
 def agreement_by_speed(detector: ModulationDetector, audio: Tensor, message: Tensor) -> tuple[float, float]:
-    """How far audio [C, N], at the detector's rate, agrees with a message in the five seconds and at the speed at which
-    it does most -> the agreement, 0 to 1, and that speed (1.05: it is played 5 % faster than it was marked). Its own
-    speed is left out."""
+    """Return how far audio [C, N], at the detector's rate, agrees with a message in the five seconds and at the speed
+    at which it does most -> the agreement, 0 to 1, and that speed (1.05: it is played 5 % faster than it was marked).
+    Its own speed is left out."""
     best = (0.0, 1.0)
     for part in range(-_MOST, _MOST + 1):
         if part == 0:
@@ -42,7 +42,7 @@ def agreement_by_speed(detector: ModulationDetector, audio: Tensor, message: Ten
 def _agreements(
     detector: ModulationDetector, turned: Tensor, chance: Tensor, message: Tensor
 ) -> Iterator[float]:
-    """Of each window of responses [K, frames], the highest agreement of all clocks that are searched for."""
+    """Yield, for each window of responses [K, frames], the highest agreement of all clocks that are searched for."""
     per_second = detector.sample_rate / detector.bands.hop
     size = round(_WINDOW_S * per_second)
     offsets = torch.tensor(_OFFSETS_HZ, dtype=torch.float64, device="cpu")

@@ -36,7 +36,7 @@ _WHOLE = 30  # seconds that are heard at once; clocks that differ, and cuts, mak
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatermarkReport:
-    """What a detector says about audio.
+    """This record holds what a detector says about audio.
 
     Args:
         duration: seconds.
@@ -73,17 +73,17 @@ class WatermarkReport:
 
     @property
     def share(self) -> float:
-        """The share of audible seconds that are marked."""
+        """Return the share of audible seconds that are marked."""
         return sum(self.found) / sum(self.audible) if any(self.audible) else 0.0
 
     @property
     def ours(self) -> bool:
-        """Whether the audio carries the message that this software puts into what it makes."""
+        """Return whether the audio carries the message that this software puts into what it makes."""
         return self.whole is not None and self.whole > AGREES
 
     @property
     def marked(self) -> bool:
-        """Whether the audio as a whole is marked."""
+        """Return whether the audio as a whole is marked."""
         return self.ours or self.share >= FOUND
 
     @property
@@ -121,7 +121,7 @@ def find_watermark(model: AudioSeal, pieces: Iterable[Tensor], sample_rate: int)
 
 
 class _Listener:
-    """Decisions of one piece of audio, second by second."""
+    """A listener makes the decisions of one piece of audio, second by second."""
 
     def __init__(self, model: AudioSeal, sample_rate: int) -> None:
         self._detector, self._rate = model.detector, model.sample_rate
@@ -138,7 +138,7 @@ class _Listener:
         self._weight = 0.0
 
     def push(self, audio: Tensor) -> None:
-        """The next samples [C, n]."""
+        """Take in the next samples [C, n]."""
         checked_audio(audio)
         if self._decisions is None:
             self._decisions = self._detector.open_decisions(audio.shape[0])  # type: ignore[operator]
@@ -211,7 +211,7 @@ class _Listener:
 
 
 class _Evidence:
-    """How far audio agrees with the expected message, second by second."""
+    """This object measures how far audio agrees with the expected message, second by second."""
 
     def __init__(self, detector: ModulationDetector, channels: int, message: Tensor) -> None:
         self._detector, self._message = detector, message
@@ -222,7 +222,7 @@ class _Evidence:
         self._chances: list[Tensor] = []  # the same of chance
 
     def push(self, audio: Tensor) -> None:
-        """The next samples [C, n] at the detector's rate."""
+        """Take in the next samples [C, n] at the detector's rate."""
         self._take(*self._stream.push(audio))
 
     def finish(self, seconds: int) -> tuple[tuple[float, ...], float]:

@@ -26,7 +26,7 @@ _TAGS = {"title": b"TIT2", "artist": b"TPE1", "software": b"TSSE"}
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A chapter that begins at a second and ends with the next one."""
+    """A chapter begins at a second and ends with the next one."""
 
     start: float
     title: str
@@ -39,7 +39,7 @@ class Chapter:
 
 
 def read_chapters(text: str) -> tuple[Chapter, ...]:
-    """Chapters from lines such as `00:00 Welcome` or `1:02:30 Questions`, in the order of time.
+    """Read chapters from lines such as `00:00 Welcome` or `1:02:30 Questions`, in the order of time.
 
     Raises:
         InvalidInput: names the line that is no chapter.

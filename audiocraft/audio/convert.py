@@ -30,7 +30,7 @@ _MP3_DELAY = 576 + 529
 
 
 def convert_audio_channels(wav: Tensor, channels: int = 2) -> Tensor:
-    """wav [..., C, N] -> [..., channels, N]: mono is the mean, mono is copied, surplus channels are dropped."""
+    """Turn wav [..., C, N] into [..., channels, N]: mono is the mean, mono is copied, surplus channels are dropped."""
     present = wav.shape[-2]
     if present == channels:
         return wav
@@ -46,7 +46,7 @@ def convert_audio_channels(wav: Tensor, channels: int = 2) -> Tensor:
 
 
 def convert_audio(wav: Tensor, from_rate: float, to_rate: float, to_channels: int) -> Tensor:
-    """wav [..., C, N] at one rate -> [..., to_channels, N'] at another; integer PCM becomes float32."""
+    """Turn wav [..., C, N] at one rate into [..., to_channels, N'] at another; integer PCM becomes float32."""
     from_rate, to_rate = checked_rate(from_rate, "from_rate"), checked_rate(to_rate, "to_rate")
     if not wav.is_floating_point():
         wav = f32_pcm(wav)
@@ -58,8 +58,8 @@ def convert_audio(wav: Tensor, from_rate: float, to_rate: float, to_channels: in
 
 
 def _resampled(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """wav [..., N] at another rate: by the original's filter, or by soxr where that would be enormous. Below 0.9 of
-    half the lower rate they differ by less than a thousandth."""
+    """Return wav [..., N] at another rate: by the original's filter, or by soxr where that would be enormous. Below 0.9
+    of half the lower rate they differ by less than a thousandth."""
     length = to_rate * wav.shape[-1] // from_rate
     if not wav.numel():
         return wav.new_zeros(*wav.shape[:-1], length)
@@ -169,7 +169,7 @@ def normalize_audio(
 
 
 def _scaled(wav: Tensor, target: float, level: Tensor, upwards: bool) -> Tensor:
-    """wav with `level` brought to `target`; silence stays silence."""
+    """Return wav with `level` brought to `target`; silence stays silence."""
     if level <= 0:
         return wav
     gain = target / level

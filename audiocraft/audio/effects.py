@@ -103,7 +103,7 @@ def _shorter_than_nyquist(cutoff: float, sample_rate: int) -> float:
 
 
 class AudioEffects:
-    """The effects, by name. `get_audio_effects` gives them the settings of a configuration."""
+    """This class holds the effects, by name. `get_audio_effects` gives them the settings of a configuration."""
 
     @staticmethod
     def identity(tensor: Tensor, mask: Tensor | None = None) -> Result:

@@ -25,7 +25,7 @@ MAX_ENCODED_CHANNELS = 2
 
 
 class AudioEncoder(Protocol):
-    """One stream of audio that is being encoded. It is not for several threads at once."""
+    """An encoder is one stream of audio that is being encoded. It is not for several threads at once."""
 
     format: AudioFormat
     sample_rate: int
@@ -83,7 +83,7 @@ def _float32(audio: Samples) -> npt.NDArray[np.float32]:
 
 
 class _Raw:
-    """Samples and nothing else."""
+    """This encoder writes samples and nothing else."""
 
     def __init__(
         self,
@@ -104,7 +104,8 @@ class _Raw:
 
 
 class _Wav:
-    """WAV whose header goes first; where the length is unknown it says so as other streaming services do."""
+    """This encoder writes WAV whose header goes first; where the length is unknown it says so as other streaming
+    services do."""
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class _Wav:
 
 
 class _Compressed:
-    """FLAC, Opus or MP3 by libsndfile, written into memory that is emptied after every chunk."""
+    """This encoder writes FLAC, Opus or MP3 by libsndfile, into memory that is emptied after every chunk."""
 
     def __init__(
         self,
@@ -177,13 +178,13 @@ class _Compressed:
 
 
 def _without_index(data: bytes) -> bytes:
-    """MP3 without its first frame, which LAME fills in at the end: left empty it makes readers stop early."""
+    """Return MP3 without its first frame, which LAME fills in at the end: left empty it makes readers stop early."""
     frame = frame_header(data[:4])
     return data[frame.length :] if frame is not None and len(data) >= frame.length else data
 
 
 class _Sink:
-    """A file in memory that gives away what was written and ignores corrections of what is gone."""
+    """A sink is a file in memory that gives away what was written and ignores corrections of what is gone."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -212,7 +213,7 @@ class _Sink:
         return self._position
 
     def flush(self) -> None:
-        """Nothing waits anywhere else."""
+        """Do nothing: nothing waits anywhere else."""
 
     def take(self) -> bytes:
         data = bytes(self._data)

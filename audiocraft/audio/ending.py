@@ -32,7 +32,7 @@ _ROOM = 0.5  # the level of the room beside that of the stroke
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ending:
-    """The end of one piece; an AudioProcessor.
+    """This record says how one piece ends; it is an AudioProcessor.
 
     Args:
         last: second at which its last bar begins.
@@ -60,7 +60,7 @@ class Ending:
 
     @property
     def begins(self) -> float:
-        """The second from which the sound is changed."""
+        """Return the second from which the sound is changed."""
         rest = self.duration - self.last
         if self.kind == "fade":
             return self.duration - min(
@@ -72,12 +72,12 @@ class Ending:
 
     @property
     def struck(self) -> float:
-        """How many seconds the stroke that rings lasts."""
+        """Return how many seconds the stroke that rings lasts."""
         return min(self.beat, _STRUCK_S, 0.4 * (self.duration - self.last))
 
 
 class EndingStream:
-    """One piece on its way to its end; nothing is held back."""
+    """This stream brings one piece to its end; nothing is held back."""
 
     def __init__(self, ending: Ending, sample_rate: int) -> None:
         self._ending, self._rate = ending, sample_rate
@@ -103,12 +103,12 @@ class EndingStream:
         return torch.cat([audio[:, :first], (late * self._gain(places / self._rate)).to(audio)], dim=-1)
 
     def finish(self) -> Tensor:
-        """Nothing is ever held back: [C, 0]."""
+        """Return nothing more, because nothing is ever held back: [C, 0]."""
         assert self._empty is not None, "a piece has samples"
         return self._empty
 
     def _gain(self, seconds: Tensor) -> Tensor:
-        """[n] at so many seconds [n] of the piece."""
+        """Return the gain [n] at so many seconds [n] of the piece."""
         ending = self._ending
         knee = max(ending.begins, ending.duration - _KNEE_S)
         to_knee = _TO_KNEE_DB[ending.kind]

@@ -74,17 +74,18 @@ class StandstillMeter:
 
     @property
     def still_s(self) -> float:
-        """Seconds of the longest part so far whose spectrum does not change."""
+        """Return the seconds of the longest part so far whose spectrum does not change."""
         return self._still.longest * _FRAME_S
 
     @property
     def held_s(self) -> float:
-        """Seconds of the longest part so far in which one tone has more than half of the power."""
+        """Return the seconds of the longest part so far in which one tone has more than half of the power."""
         return self._held.longest * _FRAME_S
 
     @property
     def holding_s(self) -> float:
-        """Seconds for which, up to now, the spectrum has stood still or one tone had more than half of the power."""
+        """Return the seconds for which, up to now, the spectrum has stood still or one tone had more than half of the
+        power."""
         return max(self._still.present, self._held.present) * _FRAME_S
 
     def push(self, wav: Tensor) -> None:
@@ -130,7 +131,7 @@ class StandstillMeter:
 
 
 class _Run:
-    """The longest run of true values in flags that come in pieces."""
+    """This object measures the longest run of true values in flags that come in pieces."""
 
     def __init__(self) -> None:
         self.longest = self.present = 0

@@ -205,7 +205,7 @@ def _tell_cut_off(path: Path, seconds: float, promised: float) -> None:
 
 
 def _frames(file: AudioFile, first: int, count: int, filepath: PathLike) -> npt.NDArray[np.float32]:
-    """So many frames [n, C] from `first` on; fewer where there are no more."""
+    """Read so many frames [n, C] from `first` on; fewer where there are no more."""
     try:
         if first != file.tell():
             file.seek(first)
@@ -231,7 +231,7 @@ def _check_memory(filepath: PathLike, samples: int) -> None:
 
 
 def _checked(wav: Tensor) -> Tensor:
-    """wav [C, N] in float32, or a reason why it cannot be written."""
+    """Return wav [C, N] in float32, or raise the reason why it cannot be written."""
     wav = checked_samples(wav, "wav").detach()
     if wav.dim() == 1:
         wav = wav[None]

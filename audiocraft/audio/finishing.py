@@ -36,7 +36,7 @@ _MARGIN_DB = 0.3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
-    """How audio is finished; it is an AudioProcessor, so that a request can ask for it.
+    """This record says how audio is finished; it is an AudioProcessor, so that a request can ask for it.
 
     Args:
         ceiling: the highest true peak in dB below full scale (BS.1770-4, annex 2).
@@ -76,7 +76,7 @@ USUAL = Finish()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Faults:
-    """The faults that were found in a piece.
+    """This record holds the faults that were found in a piece.
 
     Args:
         broken: it has infinite or undefined samples.
@@ -92,7 +92,7 @@ class Faults:
 
     @property
     def reason(self) -> str | None:
-        """Why the piece is not worth hearing, in a few words; None if it is."""
+        """Return why the piece is not worth hearing, in a few words; None if it is."""
         if self.broken:
             return "it has samples that are no numbers"
         if self.silent:
@@ -184,7 +184,7 @@ class Opening:
 
     @property
     def faults(self) -> Faults:
-        """What is wrong with a piece that has come to its end and of which nothing was let through."""
+        """Return what is wrong with a piece that has come to its end and of which nothing was let through."""
         return Faults(broken=self.broken, silent=not self.broken and not self.open, still=0.0)
 
 
@@ -355,5 +355,5 @@ class _Limiter:
 
 
 def _fade_out(count: int) -> Tensor:
-    """[count] from 1 to 0: a raised cosine, cubed, so that its last quarter lies below -50 dB."""
+    """Return gains [count] from 1 to 0: a raised cosine, cubed, so that its last quarter lies below -50 dB."""
     return (0.5 + 0.5 * torch.cos(torch.pi * torch.arange(1, count + 1, device="cpu") / count)) ** 3

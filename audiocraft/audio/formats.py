@@ -17,7 +17,7 @@ MP3_KBPS: Mapping[str, int] = {"file": 320, "stream": 160}
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """A way to write audio.
+    """A format is a way to write audio.
 
     Args:
         name: what a user asks for.
@@ -51,7 +51,7 @@ class AudioFormat:
 
     @property
     def gain(self) -> float:
-        """What finished audio is multiplied by before it is encoded."""
+        """Return what finished audio is multiplied by before it is encoded."""
         return float(10 ** (-self.headroom / 20))
 
     def fitted(self, true_peak: float) -> AudioFormat:

@@ -25,7 +25,7 @@ _FLOOR = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """The place at which one stretch takes over from another.
+    """A joint is the place at which one stretch takes over from another.
 
     Args:
         at: sample of both stretches.
@@ -89,7 +89,8 @@ def _ramps(steps: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
 
 
 def _blend(one: Tensor, other: Tensor, falling: Tensor, rising: Tensor) -> Tensor:
-    """Both in one, at an even level however alike they are: gains of equal power, divided by what alike sounds add."""
+    """Blend both in one, at an even level however alike they are: gains of equal power, divided by what alike sounds
+    add."""
     crossing = (falling * rising) > 1e-6
     a, b = one[..., crossing].double(), other[..., crossing].double()
     energy = (a.square().sum(-1) * b.square().sum(-1)).sqrt().clamp_min(1e-12)
@@ -98,7 +99,7 @@ def _blend(one: Tensor, other: Tensor, falling: Tensor, rising: Tensor) -> Tenso
 
 
 def _flux(around: Tensor, sample_rate: int) -> Tensor:
-    """Stretches [P, 2 x 80 ms] -> how much the spectrum changes in the middle of each [P]."""
+    """Return how much the spectrum changes in the middle of each of the stretches [P, 2 x 80 ms], as [P]."""
     length = int(_SPECTRUM_S * sample_rate)
     window = torch.hann_window(length, device=around.device)
     parts = (around[:, part] * window / (window.sum() / 2) for part in (slice(length), slice(length, None)))
@@ -124,7 +125,7 @@ class LoopJoin:
 
 
 class LoopStream:
-    """One loop on its way out. Its last bar, or as much as there is lead, comes at the end."""
+    """This stream brings one loop on its way out. Its last bar, or as much as there is lead, comes at the end."""
 
     def __init__(self, lead: int, loop: int, sample_rate: int, channels: int) -> None:
         self._rate = sample_rate

@@ -27,7 +27,8 @@ _RINGING = 0.25  # seconds after which the weighting's filters have forgotten wh
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LevelAnchor:
-    """How the level is held. Musical dynamics are shorter than `memory` or survive as far as `slew` lets them.
+    """This record says how the level is held. Musical dynamics are shorter than `memory` or survive as far as `slew`
+    lets them.
 
     Args:
         reference: seconds from the start whose loudness is held.
@@ -74,7 +75,7 @@ class AnchoredLevel:
 
     @property
     def gain(self) -> float:
-        """Decibels at the start of this second."""
+        """Return the gain in decibels at the start of this second."""
         return self._gains[0]
 
     def push(self, audio: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class AnchoredLevel:
         return torch.cat(parts, dim=-1) if parts else audio
 
     def finish(self) -> Tensor:
-        """Nothing is ever held back: [C, 0]."""
+        """Return nothing more, because nothing is ever held back: [C, 0]."""
         return self._empty
 
     def _at_level(self, audio: Tensor) -> Tensor:

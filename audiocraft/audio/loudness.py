@@ -184,7 +184,7 @@ _Biquad = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 def _shelf(sample_rate: int, frequency: float = 1500.0, gain_db: float = 4.0, q: float = 0.5**0.5) -> _Biquad:
-    """(b, a) of a high shelf, from the audio EQ cookbook."""
+    """Return (b, a) of a high shelf, from the audio EQ cookbook."""
     amplitude = 10 ** (gain_db / 40)
     w = 2 * math.pi * frequency / sample_rate
     cos, alpha = math.cos(w), math.sin(w) / (2 * q)
@@ -199,7 +199,7 @@ def _shelf(sample_rate: int, frequency: float = 1500.0, gain_db: float = 4.0, q:
 
 
 def _high_pass(sample_rate: int, frequency: float = 38.0, q: float = 0.5) -> _Biquad:
-    """(b, a) of a high pass, from the audio EQ cookbook."""
+    """Return (b, a) of a high pass, from the audio EQ cookbook."""
     w = 2 * math.pi * frequency / sample_rate
     cos, alpha = math.cos(w), math.sin(w) / (2 * q)
     return ((1 + cos) / 2, -(1 + cos), (1 + cos) / 2), (1 + alpha, -2 * cos, 1 - alpha)

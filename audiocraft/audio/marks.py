@@ -25,7 +25,7 @@ _WHOLE_PAGE = 255  # pieces of 255 bytes that a page of Ogg holds
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marks:
-    """What is said of the music in a file.
+    """This record holds what is said of the music in a file.
 
     Args:
         bpm: beats per minute.
@@ -147,7 +147,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def _parsed(block: bytes) -> tuple[bytes, list[bytes], bytes]:
-    """(vendor, entries, what follows) of a block of comments."""
+    """Parse a block of comments into (vendor, entries, what follows)."""
     (size,) = struct.unpack_from("<I", block)
     vendor, place = block[4 : 4 + size], 4 + size
     (count,) = struct.unpack_from("<I", block, place)
@@ -171,7 +171,7 @@ def _extended(block: bytes, comments: Mapping[str, str]) -> bytes:
 
 
 def _flac_comment(content: bytes) -> tuple[int, int, bytes]:
-    """(where it begins, where it ends, its content) of the block of comments of a FLAC file."""
+    """Find (where it begins, where it ends, its content) of the block of comments of a FLAC file."""
     place = 4
     while True:
         kind, size = content[place] & 0x7F, int.from_bytes(content[place + 1 : place + 4], "big")
@@ -211,8 +211,8 @@ def _signature(packet: bytes) -> bytes:
 
 
 def _comment_packet(content: bytes) -> tuple[list[tuple[int, int]], bytes, bytes]:
-    """(the pages of the headers behind the first, the packet of comments, the packets of headers behind it). Audio
-    begins on a fresh page, as the specifications ask."""
+    """Return (the pages of the headers behind the first, the packet of comments, the packets of headers behind it).
+    Audio begins on a fresh page, as the specifications ask."""
     first, *others = ogg_pages(content)
     opus = content[first[0] + 28 : first[0] + 36] == b"OpusHead"
     packets, open_packet, used = [], b"", []
@@ -244,7 +244,7 @@ def _ogg_with(content: bytes, comments: Mapping[str, str]) -> bytes:
 
 
 def _paged(packets: list[bytes], serial: bytes, *, first: int) -> list[bytes]:
-    """Packets of headers as pages, numbered from `first` on."""
+    """Return packets of headers as pages, numbered from `first` on."""
     lacing = [size for packet in packets for size in (*[255] * (len(packet) // 255), len(packet) % 255)]
     body, pages, goes_on = b"".join(packets), [], False
     for number, place in enumerate(range(0, len(lacing), _WHOLE_PAGE)):
@@ -275,7 +275,7 @@ def with_checksum(page: bytes) -> bytes:
 
 
 def _crc_table() -> tuple[int, ...]:
-    """Of the checksum of Ogg: polynomial 0x04C11DB7, not reflected."""
+    """Return the table of the checksum of Ogg: polynomial 0x04C11DB7, not reflected."""
     found = []
     for byte in range(256):
         value = byte << 24

@@ -44,7 +44,8 @@ def mel_filters(
     scale: MelScale = "htk",
     area: bool = False,
 ) -> Tensor:
-    """Triangular filters [n_mels, n_fft // 2 + 1]; with `area` each has the same area instead of the same height."""
+    """Return triangular filters [n_mels, n_fft // 2 + 1]; with `area` each has the same area instead of the same
+    height."""
     edges = torch.tensor(
         [f_min, sample_rate / 2 if f_max is None else f_max], dtype=torch.float64, device="cpu"
     )

@@ -50,7 +50,7 @@ class EqualiserBand:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Track:
-    """Audio with a place in a mix.
+    """A track is audio with a place in a mix.
 
     Args:
         audio: [C, N], one channel or two.
@@ -66,7 +66,7 @@ class Track:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Master:
-    """A finished mix and what was measured on it.
+    """This record holds a finished mix and what was measured on it.
 
     Args:
         audio: [C, N].
@@ -196,7 +196,7 @@ def duck(
     release: float = 0.6,
     hold: float = 0.8,
 ) -> Tensor:
-    """`bed` made softer by `depth_db` wherever something else is to be heard.
+    """Make `bed` softer by `depth_db` wherever something else is to be heard.
 
     Args:
         regions: (start, end) in seconds, in order. The bed is down when a region begins: it goes down in the `attack`
@@ -330,7 +330,7 @@ _Polynomial = tuple[float, float, float]
 
 
 def _biquad(band: EqualiserBand, sample_rate: int) -> tuple[_Polynomial, _Polynomial]:
-    """(b, a) of a band."""
+    """Return (b, a) of a band."""
     w = 2 * math.pi * band.frequency / sample_rate
     cos, alpha = math.cos(w), math.sin(w) / (2 * band.q)
     amplitude = 10 ** (band.gain_db / 40)
@@ -386,7 +386,7 @@ def _followed(wanted: np.ndarray, attack: float, release: float) -> np.ndarray:
 
 
 def _turned(wav: Tensor, gains_db: np.ndarray, hop: int) -> Tensor:
-    """`wav` with a gain for the middle of each step, straight in dB between them."""
+    """Return `wav` with a gain for the middle of each step, straight in dB between them."""
     middles = (np.arange(len(gains_db)) + 0.5) * hop
     curve = np.interp(np.arange(wav.shape[-1]), middles, gains_db)
     return wav * torch.from_numpy(10 ** (curve / 20)).to(wav)

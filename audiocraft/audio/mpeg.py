@@ -31,7 +31,7 @@ _STATEMENT = 120  # bytes that it takes with everything in it
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
-    """What four bytes say of a frame.
+    """This record holds what four bytes say of a frame.
 
     Args:
         generation: 1 for MPEG-1, 2 for MPEG-2 and its extension to low rates.

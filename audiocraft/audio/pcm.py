@@ -110,8 +110,8 @@ def _scaled(wav: Tensor | npt.NDArray[Any], field: str) -> Tensor:
 
 
 def i16_pcm(wav: Tensor) -> Tensor:
-    """Float samples in [-1, 1] as 16-bit PCM, by steps of 1 / 32768. Where +1 is reached, which is one step too high,
-    all is made of 32767 steps, as in the original; files have steps of 1 / 32768 always, and cut there."""
+    """Turn float samples in [-1, 1] into 16-bit PCM, by steps of 1 / 32768. Where +1 is reached, which is one step too
+    high, all is made of 32767 steps, as in the original; files have steps of 1 / 32768 always, and cut there."""
     import torch
 
     if not wav.dtype.is_floating_point:

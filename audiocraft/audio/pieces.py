@@ -15,8 +15,8 @@ _SECONDS, _REACH = 10, 1024
 
 
 class Pieces:
-    """`apply` to sound that comes piece by piece: pieces [..., n] are pushed, results follow each other too. What comes
-    out is what `apply` makes of the whole; it lags `size + context` samples behind at most.
+    """This object applies `apply` to sound that comes piece by piece: pieces [..., n] are pushed, results follow each
+    other too. What comes out is what `apply` makes of the whole; it lags `size + context` samples behind at most.
 
     Args:
         apply: x [..., n] -> y [..., n / step * gives]; what lies `context` samples away changes nothing.
@@ -73,7 +73,7 @@ def in_pieces(
 
 
 class ConvertedPieces:
-    """`convert_audio` for audio [..., C, n] that comes piece by piece.
+    """This object is `convert_audio` for audio [..., C, n] that comes piece by piece.
 
     Args:
         seconds: of a piece that is resampled at once, by which what comes out lags behind.

@@ -24,7 +24,7 @@ class ProcessorStream(Protocol):
 
 
 class AudioProcessor(Protocol):
-    """Settings of a processor; it keeps nothing of the audio itself."""
+    """This protocol describes the settings of a processor; it keeps nothing of the audio itself."""
 
     def open(self, sample_rate: int, channels: int) -> ProcessorStream:
         """Open a stream for one piece."""
@@ -33,8 +33,8 @@ class AudioProcessor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RowProcessors:
-    """A processor of its own for each row of a request. All of them settle as many samples as they are given, so that
-    rows stay together."""
+    """This record holds a processor of its own for each row of a request. All of them settle as many samples as they
+    are given, so that rows stay together."""
 
     rows: tuple[AudioProcessor, ...]
 

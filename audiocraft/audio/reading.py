@@ -33,12 +33,12 @@ _FLAC_INFO = 26  # bytes of a FLAC file up to and with the number of its samples
 
 
 class UnreadableAudio(ValueError):
-    """Audio of which libsndfile would read a part and say nothing."""
+    """libsndfile would read a part of this audio and say nothing."""
 
 
 class AudioFile(soundfile.SoundFile):
-    """An audio file open for reading, in a `with` block: `frames`, `read` and `seek` go by what is in it, not by what
-    its header says. Raises soundfile.LibsndfileError for what libsndfile does not know, and UnreadableAudio."""
+    """This is an audio file open for reading, in a `with` block: `frames`, `read` and `seek` go by what is in it, not
+    by what its header says. Raises soundfile.LibsndfileError for what libsndfile does not know, and UnreadableAudio."""
 
     _source: _Mended | None = None
     promised: float | None = None
@@ -63,7 +63,7 @@ def native_name(path: Path) -> str | bytes:
 
 
 class _Mended(io.RawIOBase):
-    """The file at `path`, in which `head` stands in place of the first `skipped` bytes."""
+    """This object is the file at `path`, in which `head` stands in place of the first `skipped` bytes."""
 
     def __init__(self, path: Path, head: bytes, skipped: int) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ def _caf_head(content: mmap.mmap) -> tuple[bytes, int] | None:
 
 
 def _refuse_chains(content: mmap.mmap) -> None:
-    """Several streams one after the other, as of a radio station: libsndfile ends with the first."""
+    """Refuse several streams one after the other, as of a radio station: libsndfile ends with the first."""
     at, begun = 0, False
     while content[at : at + 4] == b"OggS":
         first = bool(content[at + 5] & 2) if at + 27 <= len(content) else False

@@ -66,7 +66,7 @@ class StreamResampler:
         return out
 
     def _through_soxr(self, audio: Tensor, *, last: bool) -> Tensor:
-        """Rates without a large common factor: soxr's own streams, one for each row."""
+        """Resample between rates without a large common factor: by soxr's own streams, one for each row."""
         if self._soxr is None:
             self._soxr = [soxr.ResampleStream(*self._rates, 1, quality="VHQ") for _ in audio]
         rows = audio.detach().float().cpu().numpy()

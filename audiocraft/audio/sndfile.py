@@ -43,8 +43,8 @@ _OPUS_SPAN = (6.0, 256.0)
 
 
 class SoundFileWriter:
-    """Audio of one format, written by libsndfile to a path or to a file in memory. Used in a `with` block; what is
-    written is complete after it.
+    """This writer writes audio of one format with libsndfile, to a path or to a file in memory. Used in a `with` block;
+    what is written is complete after it.
 
     Audio at a rate that the format cannot hold is resampled as it comes. What is louder than full scale is cut.
 
@@ -101,7 +101,7 @@ class SoundFileWriter:
                 setattr(self._file, name, text)
 
     def write(self, audio: Samples, *, last: bool = False) -> None:
-        """The next samples [C, n]; `last` also writes what the resampler still holds."""
+        """Write the next samples [C, n]; `last` also writes what the resampler still holds."""
         frames = audio.T
         self._given += len(frames)
         if self._resampler is not None:
@@ -128,7 +128,7 @@ class SoundFileWriter:
 
     @property
     def opus_samples(self) -> int:
-        """How many samples at 48 kHz last as long as what was written."""
+        """Return how many samples at 48 kHz last as long as what was written."""
         return round(self._given * opus.RATE / self._given_rate)
 
     def _end_opus(self) -> None:
@@ -141,7 +141,8 @@ class SoundFileWriter:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """libsndfile says "System error" where a disk is full; the system's own error is lost by then."""
+        """Raise OSError where libsndfile says "System error", as it does where a disk is full; the system's own error
+        is lost by then."""
         try:
             yield
         except soundfile.LibsndfileError as error:
@@ -153,7 +154,7 @@ class SoundFileWriter:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing can be written any more."""
+        """Return whether nothing can be written any more."""
         return bool(self._file.closed)
 
     def __enter__(self) -> SoundFileWriter:
@@ -207,7 +208,7 @@ def _rate_options(format: str, rate: int, channels: int, kbps: float) -> dict[st
 
 
 def _shorten_pages(file: soundfile.SoundFile) -> None:
-    """Ogg pages of a tenth of a second. soundfile has no word for it; without it streams start a second later."""
+    """Make Ogg pages of a tenth of a second. soundfile has no word for it; without it streams start a second later."""
     try:
         duration = soundfile._ffi.new("double*", _OGG_PAGE_MS)
         soundfile._snd.sf_command(file._file, _SET_OGG_PAGE_LATENCY_MS, duration, 8)

@@ -63,8 +63,8 @@ def save_spectrograms(
     hop_length: int = 128,
     dur: float = 8.0,
 ) -> None:
-    """One picture with the mel spectrograms of several waveforms [N] below each other, each under its name. The names
-    and the axis of seconds need matplotlib (extra [analysis]); the colours are those of `spectrogram_png`."""
+    """Draw one picture with the mel spectrograms of several waveforms [N] below each other, each under its name. The
+    names and the axis of seconds need matplotlib (extra [analysis]); the colours are those of `spectrogram_png`."""
     figures = require("matplotlib.figure", extra="analysis")
     figure = figures.Figure(figsize=(10, 2.5 * len(ys)), layout="constrained")
     for axis, y, name in zip(np.atleast_1d(figure.subplots(len(ys), 1)), ys, names, strict=True):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AudioWriter:
-    """A file that takes finished audio in pieces; what is louder than full scale is cut. Use it in a `with` block, and
+    """This file takes finished audio in pieces; what is louder than full scale is cut. Use it in a `with` block, and
     give the file its final name after that: until then its header is not right.
 
     Args:
@@ -60,8 +60,8 @@ class AudioWriter:
 
 
 class GrowingWav:
-    """A WAV file of 16 bits that others can read while it grows: samples begin at `wav.HEADER_BYTES`, and are on disk
-    when `append` returns. Its header says no length before `finish`."""
+    """This is a WAV file of 16 bits that others can read while it grows: samples begin at `wav.HEADER_BYTES`, and are
+    on disk when `append` returns. Its header says no length before `finish`."""
 
     def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
         self.path = path

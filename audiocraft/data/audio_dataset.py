@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 class AudioDataset(Dataset[Any]):
-    """Items are wav [C, N], or (wav, SegmentInfo) with `return_info`.
+    """This data set has items wav [C, N], or (wav, SegmentInfo) with `return_info`.
 
     Args:
         segment_duration: seconds of an item; None gives whole files in order, one each.
@@ -134,7 +134,7 @@ class AudioDataset(Dataset[Any]):
         return weights.cumsum(0)
 
     def select(self, numbers: Sequence[int]) -> Self:
-        """This data set with only some of its files."""
+        """Return this data set with only some of its files."""
         other = copy.copy(self)
         other.meta = [self.meta[number] for number in numbers]
         if not other.meta:
@@ -151,7 +151,7 @@ class AudioDataset(Dataset[Any]):
 
     @property
     def in_order(self) -> bool:
-        """Whether item `index` is simply file `index`, from the first again after the last."""
+        """Return whether item `index` is simply file `index`, from the first again after the last."""
         drawn = self.shuffle or self.sample_on_duration or self.sample_on_weight
         return not (drawn or self.permutation_on_files)
 

@@ -53,7 +53,8 @@ class CachedBatchWriter:
 
 
 class CachedBatchLoader:
-    """The batches of an epoch as `CachedBatchWriter` saved them, in any batch size and number of processes.
+    """This loader gives the batches of an epoch as `CachedBatchWriter` saved them, in any batch size and number of
+    processes.
 
     Args:
         batch_size: rows per batch of this process.

@@ -40,7 +40,7 @@ _DESCRIPTIONS = ("caption", "text", "prompt")
 
 @dataclass
 class AudioInfo(SegmentWithAttributes):
-    """A segment and, where a cache holds them, its codec tokens [K, T]."""
+    """This record holds a segment and, where a cache holds them, its codec tokens [K, T]."""
 
     audio_tokens: Tensor | None = None
 
@@ -49,8 +49,8 @@ class AudioInfo(SegmentWithAttributes):
 
 
 class InfoAudioDataset(AudioDataset):
-    """Items are (wav [C, N], AudioInfo) with `return_info`, else wav. Training reads the same information without the
-    audio, by `told` and `describe`."""
+    """This data set has items (wav [C, N], AudioInfo) with `return_info`, else wav. Training reads the same information
+    without the audio, by `told` and `describe`."""
 
     def __init__(self, meta: Sequence[AudioMeta], **kwargs: Any) -> None:
         super().__init__(clusterify_all_meta(list(meta)), **kwargs)
@@ -149,7 +149,7 @@ def get_keyword(value: str | None) -> str | None:
 
 
 def get_string(value: str | None) -> str | None:
-    """Text without space around it; None for what means "nothing"."""
+    """Return text without space around it; None for what means "nothing"."""
     if not isinstance(value, str):
         return None
     text = value.strip()
@@ -157,7 +157,7 @@ def get_string(value: str | None) -> str | None:
 
 
 def get_keyword_list(values: str | Sequence[str] | None) -> list[str] | None:
-    """Keywords from a list, or from a text with commas or spaces between them."""
+    """Read keywords from a list, or from a text with commas or spaces between them."""
     if isinstance(values, str):
         values = [value for value in re.split(r"[,\s]+", values) if value]
     elif values is None or (isinstance(values, float) and math.isnan(values)):
@@ -170,7 +170,7 @@ def get_keyword_list(values: str | Sequence[str] | None) -> list[str] | None:
 
 
 def get_keyword_or_keyword_list(value: str | Sequence[str] | None) -> str | list[str] | None:
-    """A list stays a list of keywords; a text is one keyword."""
+    """Leave a list a list of keywords; take a text for one keyword."""
     if isinstance(value, (list, tuple)):
         return get_keyword_list(value)
     return get_keyword(value) if isinstance(value, str) else None
@@ -222,7 +222,7 @@ def _names(text: str, words: Sequence[str]) -> bool:
 
 
 def clusterify_all_meta(meta: list[AudioMeta]) -> list[AudioMeta]:
-    """These files under the paths they have on this cluster."""
+    """Return these files under the paths they have on this cluster."""
     return [_clusterified(item) for item in meta]
 
 

@@ -107,8 +107,8 @@ class MelodyData:
 
 
 class JascoDataset(MusicDataset):
-    """Items are (wav [C, N], JascoInfo) with `return_info`, else wav. Chords stand in the JSON beside a recording, as
-    [[second, symbol], ...]; those that the vocabulary lacks are its unknown chord.
+    """This data set has items (wav [C, N], JascoInfo) with `return_info`, else wav. Chords stand in the JSON beside a
+    recording, as [[second, symbol], ...]; those that the vocabulary lacks are its unknown chord.
 
     Args:
         chords_card: chords of the vocabulary; the index `chords_card` is that nobody says which.

@@ -131,7 +131,7 @@ def save_audio_meta(path: PathLike, meta: Iterable[AudioMeta]) -> None:
 
 
 def audio_digest(metas: Iterable[AudioMeta]) -> str:
-    """Twelve letters for the audio of these files: others where a file was added, changed or replaced."""
+    """Return twelve letters for the audio of these files: others where a file was added, changed or replaced."""
     text = json.dumps([[meta.path, round(meta.duration, 3), file_state(meta.path)] for meta in metas])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

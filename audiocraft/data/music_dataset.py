@@ -51,7 +51,7 @@ _MERGED_FIELDS = ("key", "bpm", "genre", "moods", "instrument", "keywords")
 
 @dataclass
 class MusicInfo(AudioInfo):
-    """A segment of music and what is known about it.
+    """This record holds a segment of music and what is known about it.
 
     `captions` are other ways to say the description; `plan` is the metre and harmony of the segment's piece, `scene`
     says which of the instruments that the description names are heard when.
@@ -119,7 +119,7 @@ class MusicInfo(AudioInfo):
 
 
 class MusicDataset(InfoAudioDataset):
-    """Items are (wav [C, N], MusicInfo) with `return_info`, else wav.
+    """This data set has items (wav [C, N], MusicInfo) with `return_info`, else wav.
 
     Args:
         info_fields_required: refuse a JSON file that lacks one of MusicInfo's text fields.
@@ -182,7 +182,8 @@ class MusicDataset(InfoAudioDataset):
 
 
 class Paraphraser:
-    """Other wordings of descriptions, read from a JSON file {audio file name without suffix: [wording, ...]}."""
+    """This object gives other wordings of descriptions, read from a JSON file {audio file name without suffix:
+    [wording, ...]}."""
 
     def __init__(self, paraphrase_source: PathLike, paraphrase_p: float = 0.0) -> None:
         if not 0 <= paraphrase_p <= 1:

@@ -34,7 +34,7 @@ _CUT = 0.99  # a file that ends before this share of its stated length is cut
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recording:
-    """A file that can be used.
+    """A recording is a file that can be used.
 
     Args:
         seconds: as many as were read.
@@ -55,7 +55,7 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """A file that cannot be used, and why."""
+    """This record names a file that cannot be used, and why."""
 
     path: Path
     why: str
@@ -63,7 +63,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recordings:
-    """What a folder holds, in order of path."""
+    """This record says what a folder holds, in order of path."""
 
     folder: Path
     used: tuple[Recording, ...]

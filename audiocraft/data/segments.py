@@ -32,7 +32,7 @@ def uniform_of(generator: torch.Generator) -> Uniform:
 
 
 def sampling_weights(meta: Sequence[AudioMeta], *, on_weight: bool, on_duration: bool) -> torch.Tensor:
-    """How likely each file is -> probabilities [files], float64."""
+    """Return how likely each file is, as probabilities [files], float64."""
     weights = torch.ones(len(meta), dtype=torch.float64)
     if on_weight:
         weights *= torch.tensor([1.0 if m.weight is None else m.weight for m in meta], dtype=torch.float64)

@@ -42,7 +42,7 @@ TARGET_LEVEL_UPPER = -15
 
 @dataclass
 class SoundInfo(SegmentWithAttributes):
-    """A segment of a recording and what is heard in it; `scene` says when."""
+    """This record holds a segment of a recording and what is heard in it; `scene` says when."""
 
     description: str | None = None
     self_wav: WavCondition | None = None
@@ -86,7 +86,7 @@ class SoundInfo(SegmentWithAttributes):
 
 
 class SoundDataset(InfoAudioDataset):
-    """Items are (wav [C, N], SoundInfo) with `return_info`, else wav; batches may contain mixtures.
+    """This data set has items (wav [C, N], SoundInfo) with `return_info`, else wav; batches may contain mixtures.
 
     Args:
         info_fields_required: refuse a JSON file without a description.

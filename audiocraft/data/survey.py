@@ -28,7 +28,7 @@ _AHEAD = 32  # files that are read while the first of them is waited for
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surveyed:
-    """What was found out about a file.
+    """This record says what was found out about a file.
 
     Args:
         size, changed: bytes, and nanoseconds since the epoch, by which a changed file is told.
@@ -52,7 +52,7 @@ class Surveyed:
 
     @property
     def meta(self) -> AudioMeta:
-        """The line that stands for it in a manifest."""
+        """Return the line that stands for it in a manifest."""
         return AudioMeta(self.path, self.seconds, self.sample_rate, amplitude=self.peak)
 
 

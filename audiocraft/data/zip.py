@@ -18,7 +18,8 @@ MODE = Literal["r", "w", "x", "a"]
 
 
 class _OpenArchives:
-    """The most recently used archives. A forked process shares file positions with its parent, so it opens its own."""
+    """This object holds the most recently used archives. A forked process shares file positions with its parent, so it
+    opens its own."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -50,7 +51,7 @@ _ARCHIVES = _OpenArchives(DEFAULT_SIZE)
 
 
 def set_zip_cache_size(max_size: int) -> None:
-    """How many archives stay open."""
+    """Set how many archives stay open."""
     if max_size < 0:
         raise InvalidInput(
             f"the number of open archives cannot be negative, got {max_size}", field="max_size"

@@ -10,7 +10,7 @@ from audiocraft.grids.launcher import Launcher
 
 
 class Sheep(Protocol):
-    """A run as a table sees it: when it last wrote something, in seconds since the epoch; None: never."""
+    """A sheep is a run as a table sees it: when it last wrote something, in seconds since the epoch; None: never."""
 
     @property
     def changed(self) -> float | None: ...
@@ -27,7 +27,7 @@ def get_sheep_ping(sheep: Sheep) -> str | None:
 
 
 class BaseExplorer:
-    """A grid's function, and what its table shows.
+    """An explorer has a grid's function, and says what its table shows.
 
     Args:
         function: gives a launcher its runs.
@@ -52,7 +52,7 @@ class BaseExplorer:
         return ["index", "name", "state", "sig", "ping"]
 
     def get_grid_metrics(self) -> list[tuple[str, list[str]]]:
-        """(stage, metrics) in order."""
+        """Return (stage, metrics) in order."""
         return [(stage, list(self.metrics.get(stage, ()))) for stage in self.stages()]
 
     def process_sheep(

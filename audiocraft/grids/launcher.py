@@ -21,7 +21,7 @@ Override = str | Mapping[str, Any] | list[str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GridRun:
-    """One run that a grid asks for.
+    """This record holds one run that a grid asks for.
 
     Args:
         overrides: its words of the command line, without double ones: the last of a key wins.
@@ -42,7 +42,7 @@ class Launcher:
         self._slurm: dict[str, Any] = {}
 
     def bind_(self, *overrides: Override, **named: Any) -> Self:
-        """Overrides of all runs from here on: words, mappings of keys to values, or arguments by name."""
+        """Bind overrides of all runs from here on: words, mappings of keys to values, or arguments by name."""
         self._overrides |= words_of(*overrides, **named)
         return self
 
@@ -50,7 +50,7 @@ class Launcher:
         return self._copy().bind_(*overrides, **named)
 
     def slurm_(self, **wanted: Any) -> Self:
-        """What all runs from here on ask of a cluster."""
+        """Say what all runs from here on ask of a cluster."""
         self._slurm |= wanted
         return self
 
@@ -58,7 +58,7 @@ class Launcher:
         return self._copy().slurm_(**wanted)
 
     def __call__(self, *overrides: Override, **named: Any) -> None:
-        """One run; another of the same overrides is the same run."""
+        """Ask for one run; another of the same overrides is the same run."""
         asked = GridRun(
             overrides=_listed(self._overrides | words_of(*overrides, **named)), slurm=dict(self._slurm)
         )
@@ -81,7 +81,7 @@ class Launcher:
 
 
 def words_of(*overrides: Override, **named: Any) -> dict[str, str]:
-    """Overrides by key, each as its word of the command line."""
+    """Return overrides by key, each as its word of the command line."""
     found: dict[str, str] = {}
     for part in (*overrides, named):
         pairs = part.items() if isinstance(part, Mapping) else [_split(word) for word in _words(part)]

@@ -37,7 +37,7 @@ _ALIVE = {"PENDING": "queued", "REQUEUED": "queued", "REQUEUE_HOLD": "queued", "
 
 @dataclass(frozen=True, slots=True)
 class ManyRun:
-    """One of many runs, and what is to be seen of it.
+    """This record holds one of many runs, and what is to be seen of it.
 
     Args:
         sig: its signature.

@@ -28,7 +28,7 @@ _WAIT_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SlurmSettings:
-    """What a run asks of a cluster; names as in grids of the original where these have them.
+    """This record says what a run asks of a cluster; names as in grids of the original where these have them.
 
     Args:
         gpus: of all nodes; 0 trains on CPUs, in one process.

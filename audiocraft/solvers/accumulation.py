@@ -52,7 +52,8 @@ def gradients(
 
 
 def _shares(places: Sequence[Tensor], runtime: Runtime) -> Tensor:
-    """Of the places of a batch, how many each piece has. All ranks know the same: their losses are weighed already."""
+    """Return how many of the places of a batch each piece has. All ranks know the same: their losses are weighed
+    already."""
     counts = torch.stack([count.to(runtime.device, torch.float32) for count in places])
     counts = distrib.all_reduce(counts, "mean")
     return counts / counts.sum(0).clamp_min(1)

@@ -32,7 +32,7 @@ _FIRST_WINDOWS, _FIRST_SPREAD = 32, 0.3
 
 
 class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
-    """Detector against a codec that does not learn."""
+    """This solver trains the detector against a codec that does not learn."""
 
     configuration: type[SolverConfig] = AnalysisSolverConfig
     best_metric = "loss"
@@ -68,8 +68,8 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
         return PairWindows(self.config, load_pairs(self.config, codec, split))
 
     def prepare(self) -> None:
-        """First weights that let a signal through: the default ones shrink it in every layer, and hundreds of steps go
-        into finding it again."""
+        """Set first weights that let a signal through: the default ones shrink it in every layer, and hundreds of steps
+        go into finding it again."""
         pair = self.train_windows.batch(self.config.total_steps, _FIRST_WINDOWS // 2)
         heard = self.detector.levelled(pair.flatten(0, 1).to(self.runtime.device))
         for network in self.detector.discriminators.values():
@@ -83,7 +83,7 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
         return self.train_windows.batch(step, self.config.dataset.batch_of("train"), self.runtime.rank)
 
     def train_step(self, batch: Tensor) -> MetricValues:
-        """One step of the three discriminators. batch [2, B, 1, n]: real windows, and the same ones faked."""
+        """Take one step of the three discriminators. batch [2, B, 1, n]: real windows, and the same ones faked."""
         with self.runtime.autocast():
             losses, _ = self._heard(batch)
         self.runtime.scale(torch.stack(list(losses.values())).sum()).backward()
@@ -93,7 +93,7 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
         return {**{name: loss.detach() for name, loss in losses.items()}, "grad_norm": norm}
 
     def _heard(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """batch [2, B, 1, n] -> (the loss of each discriminator, its scores [2, B])"""
+        """Map batch [2, B, 1, n] to (the loss of each discriminator, its scores [2, B])."""
         found = self.detector(batch.to(self.runtime.device).flatten(0, 1))
         losses, scores = {}, {}
         for name in DISCRIMINATORS:
@@ -106,7 +106,8 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
         return losses, scores
 
     def validate(self) -> MetricValues:
-        """Loss of each discriminator, and how often it ranks a real window above a fake one, on fixed pairs."""
+        """Return the loss of each discriminator, and how often it ranks a real window above a fake one, on fixed
+        pairs."""
         mean = Averager()
         found: dict[str, list[Tensor]] = {name: [] for name in DISCRIMINATORS}
         for batch in self._fixed("valid"):
@@ -118,13 +119,13 @@ class AnalysisSolver(StandardSolver[AnalysisSolverConfig, Tensor]):
         return {**mean.means(), **areas}
 
     def _fixed(self, split: Split) -> list[Tensor]:
-        """Always the same pairs [2, B, 1, n]; of steps behind the end of the run, which are never trained on."""
+        """Return the same pairs [2, B, 1, n] always; of steps behind the end of the run, which are never trained on."""
         size = self.config.dataset.batch_of(split)
         count = -(-(self.config.dataset.split(split).num_samples or size) // size)
         return [self.valid_windows.batch(self.config.total_steps + number, size) for number in range(count)]
 
     def generate(self, folder: Path) -> None:
-        """A few fixed windows and their fakes, as the discriminators hear them."""
+        """Write a few fixed windows and their fakes, as the discriminators hear them."""
         with SampleWriter(folder, self.config.sample_rate, self.config.generate) as writer:
             for number, (real, fake) in enumerate(self._fixed("generate")):
                 for row in range(len(real)):

@@ -9,7 +9,7 @@ from audiocraft.solvers.musicgen import MusicGenSolver
 
 
 class AudioGenSolver(MusicGenSolver):
-    """Next-token prediction over sounds."""
+    """This solver trains next-token prediction over sounds."""
 
     configuration: type[SolverConfig] = AudioGenSolverConfig
     dataset_type: type[InfoAudioDataset] = SoundDataset

@@ -44,7 +44,7 @@ ConfigT = TypeVar("ConfigT", bound=SolverConfig)
 
 
 class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
-    """One training run in one folder, out of parts: runtime, tracking, stateful, averages.
+    """A solver is one training run in one folder, out of parts: runtime, tracking, stateful, averages.
 
     Args:
         parts: what has a state besides the model and its average: optimisers, schedules, discriminators.
@@ -118,7 +118,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
 
     @abstractmethod
     def validate(self) -> MetricValues:
-        """Metrics on the fixed validation set, with the weights that are in the model."""
+        """Return the metrics on the fixed validation set, with the weights that are in the model."""
 
     def evaluate(self) -> MetricValues:
         """Return the metrics of `evaluate.metrics` on the split `evaluate`; there are none without `measures`."""
@@ -155,7 +155,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
 
     @property
     def cfg(self) -> ConfigT:
-        """The configuration, by the original's name."""
+        """Return the configuration, by the original's name."""
         return self.config
 
     @property
@@ -164,11 +164,11 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
         """Return the seconds of audio in one training batch."""
 
     def training_mode(self) -> None:
-        """Before training steps: dropout and the like are on."""
+        """Prepare the model for training steps: dropout and the like are on."""
         self.model.train()
 
     def prepare(self) -> None:
-        """Before the very first step of a run, never on resume."""
+        """Prepare the run before its very first step, never on resume."""
 
     def write_data(self) -> bool:
         """Only prepare the data, where the configuration says so: True when that was all."""
@@ -195,7 +195,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
         return True
 
     def _lengthen(self) -> None:
-        """A schedule that ends with the run ends where the configuration says now."""
+        """Let a schedule that ends with the run end where the configuration says now."""
         components.set_total(self.stateful.parts.get("schedule"), self.config.total_steps)
 
     def load_from(self, name: str) -> None:
@@ -268,7 +268,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
         )
 
     def _keep_left(self) -> None:
-        """Told to stop between steps: keep the steps that no checkpoint has yet, whose epoch is ended another time."""
+        """Keep the steps that no checkpoint has yet, when told to stop; their epoch is ended another time."""
         if self.config.execute_only not in (None, "train"):
             logger.info("stopped; the same command begins this stage again")
         elif self.step > max(self.committed, 0):
@@ -280,7 +280,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
 
     @property
     def _alone(self) -> bool:
-        """Whether no other rank waits for what this one does."""
+        """Return whether no other rank waits for what this one does."""
         return self.runtime.world_size == 1
 
     def save(self) -> None:
@@ -308,7 +308,8 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
         return dict(state)
 
     def _must_stop(self, deadline: float) -> bool:
-        """Told to stop, or out of time. All ranks decide the same, or one would wait for the others forever."""
+        """Return whether the run was told to stop, or is out of time. All ranks decide the same, or one would wait for
+        the others forever."""
         if time.monotonic() >= deadline:
             self.stop.set()
         if self.runtime.world_size == 1:  # nobody to ask, and no GPU to wait for
@@ -328,7 +329,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
         return prefetch(self.load_batch, self.step, end, num_workers=self.config.dataset.num_workers)
 
     def _run_steps(self, end: int, total: int, deadline: float) -> None:
-        """Steps up to `end`; progress lines, checkpoints by the clock, and an early return when told to stop."""
+        """Run steps up to `end`; progress lines, checkpoints by the clock, and an early return when told to stop."""
         self.training_mode()
         every = self._steps_per_line()
         minutes = self.config.checkpoint.every_minutes
@@ -431,13 +432,13 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
         return metrics
 
     def _try_the_start(self) -> None:
-        """What the weights can do that a run takes over: what it has to be better than."""
+        """Measure what the weights can do that a run takes over: what it has to be better than."""
         self._stage("valid")
         if self.config.generate.every is not None:
             self._generate()
 
     def _execute(self, stage: str) -> None:
-        """One stage, on its own."""
+        """Execute one stage, on its own."""
         if self.step == 0 and self.config.continue_from is None:
             raise ConfigError(
                 f"execute_only={stage}: {self.folder} holds no checkpoint, so there is nothing to try; "
@@ -470,7 +471,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
-        """The averaged weights in the model and no gradients, for a while that leaves no trace in the run, and that
+        """Put the averaged weights in the model and no gradients, for a while that leaves no trace in the run, and that
         ends at once when the run is told to stop."""
         with (
             undisturbed(),
@@ -481,7 +482,7 @@ class StandardSolver(ABC, Generic[ConfigT, TrainingBatch]):
             yield
 
     def _generate(self) -> None:
-        """Samples, with the averaged weights."""
+        """Generate samples, with the averaged weights."""
         if self.config.datasource.generate is None:
             logger.warning("no samples are made: datasource.generate names no manifest")
             return

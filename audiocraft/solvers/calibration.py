@@ -21,7 +21,7 @@ _BATCH = 16
 
 @torch.inference_mode()
 def calibrate(config: AnalysisSolverConfig, detector: Detector, valid: PairWindows) -> CalibrationConfig:
-    """Probabilities per discriminator and of all together from validation windows, the threshold from clips."""
+    """Fit probabilities per discriminator and of all together on validation windows, the threshold on clips."""
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
     for pair in _batches(config, valid, config.calibration_windows):
         for found, wav in zip(sides, pair, strict=True):
@@ -72,17 +72,17 @@ def fit_domain(
 
 
 def _batches(config: AnalysisSolverConfig, windows: PairWindows, count: int) -> Iterator[Tensor]:
-    """Pairs [2, B, 1, n] that no step of the training draws."""
+    """Yield pairs [2, B, 1, n] that no step of the training draws."""
     return (windows.batch(config.total_steps + number, _BATCH) for number in range(-(-count // _BATCH)))
 
 
 def _raw(detector: Detector, windows: Tensor) -> Tensor:
-    """windows [W, n] -> raw scores [W, 3]"""
+    """Map windows [W, n] to raw scores [W, 3]."""
     parts = [detector.raw_scores(rows[:, None]) for rows in windows.split(_BATCH)]
     return torch.cat([torch.stack([part[name] for name in DISCRIMINATORS], dim=1) for part in parts]).cpu()
 
 
 def _windows(detector: Detector, wav: Tensor) -> Tensor:
-    """Return those windows of wav [N] that are not silent: [W, n]"""
+    """Return those windows of wav [N] that are not silent: [W, n]."""
     windows, _ = detector.cut(wav)
     return windows[detector.audible(windows)]

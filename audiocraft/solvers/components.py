@@ -87,7 +87,8 @@ def build_optimizer(parameters: Iterable[Any], config: OptimConfig, *, lr: float
 def decay_groups(
     model: nn.Module, config: OptimConfig, *, emb_lr: float | None = None
 ) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and other vectors do not. The code embeddings may have a rate of their own."""
+    """Return groups of parameters: matrices decay; biases, norms and other vectors do not. The code embeddings may have
+    a rate of their own."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     apart = [p for name, p in named if emb_lr is not None and name.startswith("emb.")]
     others = [p for name, p in named if emb_lr is None or not name.startswith("emb.")]
@@ -247,7 +248,7 @@ def build_balancer(config: CompressionSolverConfig | WatermarkSolverConfig) -> B
 
 
 def _built(factory: Callable[..., nn.Module], name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """`factory(**arguments)`, with a message that names the section of the configuration."""
+    """Call `factory(**arguments)`, with a message that names the section of the configuration."""
     try:
         return factory(**arguments)
     except TypeError as error:

@@ -92,7 +92,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         return self.crops.batch(step)
 
     def training_mode(self) -> None:
-        """Frozen parts stay in eval mode, or a quantiser's running averages would move its codes."""
+        """Keep frozen parts in eval mode, or a quantiser's running averages would move its codes."""
         self.codec.train()
         for name in self.config.freeze:
             self.codec.get_submodule(name).eval()
@@ -216,7 +216,8 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
     def _measured(
         self, split: Split, losses: nn.ModuleDict, *, sisnr: bool, visqol: ViSQOL | None = None
     ) -> MetricValues:
-        """Reconstruction of the fixed crops: losses, log-mel distance in decibels, SI-SNR, and the use of the codes."""
+        """Measure the reconstruction of the fixed crops: losses, log-mel distance in decibels, SI-SNR, and the use of
+        the codes."""
         mean, counts = Averager(), torch.zeros(self.codec.num_codebooks, self.codec.cardinality, device="cpu")
         distance = MelDistance(self.config.sample_rate).to(self.runtime.device)
         ratio = SISNR(sample_rate=self.config.sample_rate)
@@ -238,7 +239,7 @@ class CompressionSolver(StandardSolver[CompressionSolverConfig, Tensor]):
         return {**mean.means(), **{f"perplexity_{k}": float(value.exp()) for k, value in enumerate(entropy)}}
 
     def generate(self, folder: Path) -> None:
-        """Original and reconstruction of a few fixed crops."""
+        """Write original and reconstruction of a few fixed crops."""
         crops = Crops(self.config, "generate")
         with SampleWriter(folder, self.config.sample_rate, self.config.generate) as writer:
             for number, (batch, infos) in enumerate(crops.fixed()):

@@ -32,7 +32,7 @@ _TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Draw:
-    """Item `index` of `epoch`, of one of the sources, and where its random choices come from."""
+    """A draw is item `index` of `epoch`, of one of the sources, and where its random choices come from."""
 
     source: int
     index: int
@@ -49,7 +49,7 @@ class Draw:
 
 
 class StepSampler:
-    """Which items the rows of a step are, for one split of a configuration.
+    """A sampler says which items the rows of a step are, for one split of a configuration.
 
     Args:
         duration: seconds of an item, where they are not the split's.
@@ -81,7 +81,7 @@ class StepSampler:
 
     @property
     def epoch_size(self) -> int:
-        """Items of an epoch, of all ranks together."""
+        """Return the number of items of an epoch, of all ranks together."""
         if not self.training:
             return self.num_samples
         return self.config.updates_per_epoch * self.batch_size * self.world_size
@@ -102,7 +102,7 @@ class StepSampler:
         return self._draw(random, index, epoch)
 
     def fixed(self, index: int) -> Draw:
-        """Item `index` of a split that is the same in every pass."""
+        """Return item `index` of a split that is the same in every pass."""
         return self._draw(generator(0, 0, index, VALID), index, 0)
 
     def _draw(self, random: np.random.Generator, index: int, epoch: int) -> Draw:
@@ -141,7 +141,7 @@ class StepSampler:
 
 
 class Crops:
-    """Batches of crops [B, C, N] of one split."""
+    """This object makes batches of crops [B, C, N] of one split."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ def manifest_folder(source: DatasourceConfig, path: str) -> Path:
 
 
 def _check_source(config: SolverConfig) -> None:
-    """A model cannot learn what its recordings do not have."""
+    """Refuse a source that lacks what the model asks for: it cannot learn what its recordings do not have."""
     source = config.datasource
     for name, wanted, most in (
         ("sample_rate", config.sample_rate, source.max_sample_rate),

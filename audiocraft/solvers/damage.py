@@ -62,7 +62,7 @@ def low_passed(wav: Tensor, sample_rate: int, cutoff_hz: float) -> Tensor:
 
 
 def clipped(wav: Tensor, drive_db: float) -> Tensor:
-    """wav [N] driven above full scale by so much, and cut off there; as loud as it was."""
+    """Return wav [N] driven above full scale by so much, and cut off there; as loud as it was."""
     driven = (wav / wav.abs().amax().clamp_min(1e-9) * 10 ** (drive_db / 20)).clamp(-1, 1)
     level = wav.square().mean().sqrt() / driven.square().mean().sqrt().clamp_min(1e-9)
     return driven * level
@@ -77,7 +77,7 @@ def _kind(draw: float, codec_share: float) -> str:
 
 @torch.no_grad()
 def _coded(wav: Tensor, codec: CompressionModel, strength: float) -> tuple[Tensor, float]:
-    """wav [N] through a codec with fewer codebooks the stronger, and how strong that is."""
+    """Bring wav [N] through a codec with fewer codebooks the stronger, and return it with how strong that is."""
     count = codec.num_codebooks
     kept = count - min(int(strength * count), count - 1)
     codes, scale = codec.encode(wav.expand(1, codec.channels, -1))

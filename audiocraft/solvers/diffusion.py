@@ -36,7 +36,7 @@ _SAMPLED = DiffusionSettings(steps=10, solver="dpm")
 
 
 class PerStageMetrics:
-    """Losses by how noisy the audio was: the steps of the schedule in `num_stages` equal parts."""
+    """This object averages losses by how noisy the audio was: the steps of the schedule in `num_stages` equal parts."""
 
     def __init__(self, num_steps: int, num_stages: int = 4) -> None:
         self.num_steps, self.num_stages = num_steps, num_stages
@@ -57,7 +57,7 @@ class PerStageMetrics:
 
 
 class DataProcess:
-    """Audio as one network is trained on it: at another rate, or one band of it.
+    """This object gives audio as one network is trained on it: at another rate, or one band of it.
 
     Args:
         idx_band: of `n_bands` equally wide ones on the mel scale, or of those between `cutoffs` in Hz.
@@ -104,7 +104,8 @@ class DataProcess:
 
 @dataclass(frozen=True)
 class NoisyBatch:
-    """Audio [B, C, N], the step of the schedule [B] that each row is at, and the noise [B, C, N] to be found in it."""
+    """This record holds audio [B, C, N], the step of the schedule [B] that each row is at, and the noise [B, C, N] to
+    be found in it."""
 
     audio: Tensor
     steps: Tensor
@@ -112,7 +113,7 @@ class NoisyBatch:
 
 
 class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
-    """One network against the noise of its schedule."""
+    """This solver trains one network against the noise of its schedule."""
 
     configuration: type[SolverConfig] = DiffusionSolverConfig
     best_metric = "loss"
@@ -166,8 +167,8 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
         return self.crops.batch_size * self.crops.duration
 
     def prepare(self) -> None:
-        """How loud the bands of the audio are is learned before the first step, so that the network hears them at one
-        level from there on."""
+        """Learn how loud the bands of the audio are before the first step, so that the network hears them at one level
+        from there on."""
         processor = self.process.schedule.sample_processor
         if not isinstance(processor, MultiBandProcessor) or self.config.continue_from is not None:
             return
@@ -188,7 +189,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
             return self.codec.decoder_frames(self.codec.encode(wav)[0])
 
     def _drawn(self, audio: Tensor, draws: np.random.Generator) -> NoisyBatch:
-        """audio [B, C, N] with noise, and a step of the schedule for each row."""
+        """Return audio [B, C, N] with noise, and a step of the schedule for each row."""
         audio = audio.to(self.runtime.device, non_blocking=True)
         steps = torch.from_numpy(draws.integers(0, self.process.schedule.num_steps, len(audio)))
         noise = torch.from_numpy(draws.standard_normal(audio.shape, dtype="float32"))
@@ -206,7 +207,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
         return (found.float() - noise).square().mean(dim=(1, 2))
 
     def train_step(self, batch: Tensor) -> MetricValues:
-        """batch [B, C, N]: find the noise of a step that is drawn for each row."""
+        """Find the noise in batch [B, C, N] at a step that is drawn for each row."""
 
         def loss(part: NoisyBatch) -> Tensor:
             rows.append(self._losses(part))
@@ -249,7 +250,7 @@ class DiffusionSolver(StandardSolver[DiffusionSolverConfig, Tensor]):
         return decoder.tokens_to_wav(codes, settings=_SAMPLED)[..., : wav.shape[-1]]
 
     def generate(self, folder: Path) -> None:
-        """A few fixed crops, as the codec decodes them and as diffusion does."""
+        """Write a few fixed crops, as the codec decodes them and as diffusion does."""
         with SampleWriter(folder, self.config.sample_rate, self.config.generate) as writer:
             for number, batch in enumerate(self._crops("generate")):
                 audio = batch.to(self.runtime.device)

@@ -83,7 +83,7 @@ class EmbedderSolver(StandardSolver[EmbedderSolverConfig, LabelledBatch]):
         heads = {name: head(vectors) for name, head in self.embedder.heads.items()}
 
         def both(labels: Tensor) -> Tensor:
-            """Labels of crops [B, ...] as those of windows [B x WINDOWS, ...]."""
+            """Return labels of crops [B, ...] as those of windows [B x WINDOWS, ...]."""
             return labels.repeat_interleave(WINDOWS, dim=0).to(device)
 
         told = both(batch.told)[:, None].float()
@@ -118,7 +118,7 @@ class EmbedderSolver(StandardSolver[EmbedderSolverConfig, LabelledBatch]):
         return mean.means()
 
     def generate(self, folder: Path) -> None:
-        """A few crops as the embedder hears them in training."""
+        """Write a few crops as the embedder hears them in training."""
         batch = next(self._crops("generate").fixed())
         with SampleWriter(folder, self.config.sample_rate, self.config.generate) as writer:
             for row, crop in enumerate(batch.windows.flatten(1)):

@@ -29,7 +29,7 @@ _MOST_NAMED = 12
 
 @dataclass(frozen=True, slots=True)
 class FirstWeights:
-    """Weights to begin with.
+    """This record holds weights to begin with.
 
     Args:
         source: where they are from, for people.

@@ -48,8 +48,8 @@ _MEASURED = 500
 
 @dataclass(frozen=True, slots=True)
 class FlowBatch:
-    """Latents [B, T, D] at mean 0 and deviation 1, noise of the same shape, how far each row has come [B], and what it
-    is told.
+    """This record holds latents [B, T, D] at mean 0 and deviation 1, noise of the same shape, how far each row has come
+    [B], and what it is told.
 
     Args:
         lengths: [B]; frames from there on are padding.
@@ -70,7 +70,7 @@ class FlowBatch:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What a row is told in words and chords, and whether it hears drums and a melody."""
+    """This record says what a row is told in words and chords, and whether it hears drums and a melody."""
 
     attributes: ConditioningAttributes
     drums: bool
@@ -78,7 +78,7 @@ class _Told:
 
 
 class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
-    """Flow matching: the velocity of the straight way from noise to latents."""
+    """This solver trains flow matching: the velocity of the straight way from noise to latents."""
 
     configuration: type[SolverConfig] = JascoSolverConfig
     best_metric = "mse"
@@ -190,7 +190,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         self.crops("train")
 
     def load_batch(self, step: int) -> FlowBatch:
-        """Clips, crops, captions, noise, times and dropout, all drawn from (seed, step, row)."""
+        """Load clips, crops, captions, noise, times and dropout, all drawn from (seed, step, row)."""
         crops = self.crops("train")
         draws = [crops.sampler.draw(step, row) for row in range(crops.sampler.batch_size)]
         return self._batch(crops, draws, drops=True)
@@ -315,7 +315,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
     # ------------------------------------------------------------------ samples
 
     def generate(self, folder: Path) -> None:
-        """Pieces for the words and chords of a few clips that nobody trained on."""
+        """Write pieces for the words and chords of a few clips that nobody trained on."""
         crops, settings = self.crops("generate"), self.config.generate.lm
         draws = [crops.sampler.fixed(row) for row in range(min(crops.count, crops.sampler.num_samples))]
         batch = self._batch(crops, draws, drops=False)
@@ -353,7 +353,7 @@ class JascoSolver(StandardSolver[JascoSolverConfig, FlowBatch]):
         return {"latents": made, "attributes": attributes}
 
     def _sampled(self, attributes: Sequence[ConditioningAttributes], frames: int) -> Tensor:
-        """Latents [B, T, D] for conditions, from noise that is the same in every epoch."""
+        """Sample latents [B, T, D] for conditions, from noise that is the same in every epoch."""
         noise = [
             torch.randn(frames, self.codec.dimension, generator=torch.Generator().manual_seed(row))
             for row in range(len(attributes))
@@ -377,7 +377,7 @@ def _with_others(attributes: Sequence[ConditioningAttributes], name: str) -> Ite
 
 
 def _check(codec: LatentCodec, config: JascoSolverConfig) -> None:
-    """Codec and flow must speak of the same latents."""
+    """Check that codec and flow speak of the same latents."""
     for name, ours, theirs in (
         ("transformer_lm.flow_dim", config.transformer_lm.flow_dim, codec.dimension),
         ("sample_rate", config.sample_rate, codec.sample_rate),

@@ -49,7 +49,7 @@ class LabelledBatch:
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known about one recording."""
+    """This record says what is known about one recording."""
 
     instruments: Tensor
     events: tuple[tuple[int, float, float], ...]
@@ -59,7 +59,7 @@ class Labels:
 
 
 class LabelledCrops:
-    """Batches of one split; the same (seed, step, row) is the same crop, in any process."""
+    """This object makes batches of one split; the same (seed, step, row) is the same crop, in any process."""
 
     def __init__(
         self, config: EmbedderSolverConfig, split: Split, codec: CompressionModel | None, *, rank: int = 0,

@@ -20,8 +20,8 @@ SILENT = -1.0
 
 @dataclass(frozen=True, slots=True)
 class LatentRows:
-    """What a row of a cache's frames holds, one below the other: a latent, and where they are wanted the code of its
-    drums and the number of its pitch. Whole numbers of this size are exact in float16.
+    """This record says what a row of a cache's frames holds, one below the other: a latent, and where they are wanted
+    the code of its drums and the number of its pitch. Whole numbers of this size are exact in float16.
 
     Args:
         latent: width D of a latent.
@@ -44,13 +44,13 @@ class LatentRows:
         return rows[:, self.latent : self.latent + 1].round().long()
 
     def pitches(self, rows: Tensor, count: int) -> Tensor:
-        """Cached rows [B, R, T] -> melodies [B, T, count], one pitch at most in each frame."""
+        """Map cached rows [B, R, T] to melodies [B, T, count], one pitch at most in each frame."""
         numbers = rows[:, self.latent + self.drums].round().long()
         return F.one_hot(numbers.clamp(min=0), count).float() * (numbers >= 0).unsqueeze(-1)
 
 
 class LatentCache(TokenCache):
-    """A `TokenCache` of latents, at their own mean and deviation.
+    """This cache is a `TokenCache` of latents, at their own mean and deviation.
 
     Args:
         drums: separates drums, for a model that is told them.
@@ -90,7 +90,7 @@ class LatentCache(TokenCache):
         return torch.cat(parts, dim=1).to("cpu", torch.float16)
 
     def _numbers(self, wav: Tensor, frames: int) -> Tensor:
-        """wav [1, N] -> the number of the pitch of each frame, [frames]."""
+        """Map wav [1, N] to the number of the pitch of each frame, [frames]."""
         salience, rate = melody_salience(wav, self.codec.sample_rate, pitches=self.pitches)
         seconds = (torch.arange(frames, device="cpu") + 0.5) / self.codec.frame_rate
         places = (seconds * rate).long().clamp(max=salience.shape[1] - 1)

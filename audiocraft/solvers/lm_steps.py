@@ -30,7 +30,7 @@ _NULLS: Mapping[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """codes [B, K, T] with what each row is conditioned on; frames from `lengths` [B] on are padding.
+    """This record holds codes [B, K, T] with what each row is conditioned on; frames from `lengths` [B] on are padding.
     `inputs` [B, K, T] is what the model reads where that is not all of the codes."""
 
     codes: Tensor
@@ -60,7 +60,7 @@ def hide_frames(
 
 
 def without(attributes: ConditioningAttributes, dropped: Sequence[tuple[str, str]]) -> ConditioningAttributes:
-    """These conditions without the `dropped` (kind, name), about which the model is told nothing."""
+    """Return these conditions without the `dropped` (kind, name), about which the model is told nothing."""
     told: dict[str, dict[str, Any]] = {kind: dict(attributes[kind]) for kind in KINDS}
     for kind, name in dropped:
         if name in told[kind]:
@@ -94,7 +94,7 @@ def shuffled(attributes: Sequence[ConditioningAttributes], kind: str) -> list[Co
 
 
 def cross_entropy(logits: Tensor, codes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the codebooks, and each codebook's own [K], of the loss at the places of `mask`.
+    """Return the mean over the codebooks, and each codebook's own [K], of the loss at the places of `mask`.
 
     With several processes the gradients' mean over them is that of one process with all rows: a rank with fewer places
     counts for less.

@@ -14,7 +14,7 @@ from audiocraft.errors import require
 
 
 class RunLogger(Protocol):
-    """One place that is told about a run."""
+    """A logger is one place that is told about a run."""
 
     def log_metrics(self, stage: str, step: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -24,7 +24,7 @@ class RunLogger(Protocol):
 
 
 class TensorboardLogger:
-    """Event files that `tensorboard --logdir` shows."""
+    """This logger writes event files that `tensorboard --logdir` shows."""
 
     def __init__(self, config: SolverConfig, folder: Path) -> None:
         board = require("torch.utils.tensorboard", extra="tensorboard")
@@ -47,7 +47,7 @@ class TensorboardLogger:
 
 
 class WandbLogger:
-    """A run at Weights & Biases, the same one when the folder's run is resumed."""
+    """This logger keeps a run at Weights & Biases, the same one when the folder's run is resumed."""
 
     def __init__(self, config: SolverConfig, folder: Path) -> None:
         wandb = require("wandb", extra="wandb")
@@ -78,7 +78,8 @@ class WandbLogger:
 
 
 class MlflowLogger:
-    """A run of MLflow, the same one when the folder's run is resumed. Samples are artifacts, a folder for each step."""
+    """This logger keeps a run of MLflow, the same one when the folder's run is resumed. Samples are artifacts, a folder
+    for each step."""
 
     def __init__(self, config: SolverConfig, folder: Path) -> None:
         mlflow = require("mlflow", extra="mlflow")
@@ -122,7 +123,7 @@ def build_loggers(config: SolverConfig, folder: Path) -> list[RunLogger]:
 
 
 def _mark(folder: Path) -> str:
-    """By what the run of a folder is found again."""
+    """Return the mark by which the run of a folder is found again."""
     return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
 
 

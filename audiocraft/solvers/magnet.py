@@ -31,7 +31,8 @@ from audiocraft.types import ConditioningAttributes
 
 @dataclass(frozen=True)
 class MaskedBatch(TokenBatch):
-    """A batch whose `inputs` are masked for one stage; `masked` [B, T] is what is to be told of that codebook."""
+    """This record is a batch whose `inputs` are masked for one stage; `masked` [B, T] is what is to be told of that
+    codebook."""
 
     stage: int = 0
     masked: Tensor | None = None
@@ -51,7 +52,7 @@ class MagnetSolver(MusicGenSolver):
         return build_magnet_lm(config.network, device=runtime.device, load_codec=load_codec)
 
     def load_batch(self, step: int) -> TokenBatch:
-        """Clips, crops, captions, dropout and masks, all drawn from (seed, step, row)."""
+        """Load clips, crops, captions, dropout and masks, all drawn from (seed, step, row)."""
         crops = self.crops("train")
         draws = [crops.sampler.draw(step, row) for row in range(crops.sampler.batch_size)]
         batch = self._dropped(crops.batch(draws), draws)
@@ -65,7 +66,7 @@ class MagnetSolver(MusicGenSolver):
         return 0 if random.random() < share else int(random.integers(1, self.lm.n_q))
 
     def train_step(self, batch: TokenBatch) -> MetricValues:
-        """Forward, cross entropy of what is masked, backward, optimise."""
+        """Go forward, take the cross entropy of what is masked, go backward, optimise."""
 
         def loss(part: TokenBatch) -> Tensor:
             assert isinstance(part, MaskedBatch)
@@ -81,12 +82,12 @@ class MagnetSolver(MusicGenSolver):
         return {"ce": ce, f"ce_q{stage + 1}": ce, "grad_norm": norm}
 
     def _places(self, batch: TokenBatch) -> Tensor:
-        """Over how many frames the loss of a batch is a mean, []."""
+        """Return over how many frames the loss of a batch is a mean, []."""
         assert isinstance(batch, MaskedBatch) and batch.masked is not None
         return (batch.masked[:, None] & batch.valid).sum()
 
     def _masked(self, batch: TokenBatch, stage: int, random: Sequence[np.random.Generator]) -> MaskedBatch:
-        """`batch` as the model reads it while it is asked for codebook `stage`."""
+        """Return `batch` as the model reads it while it is asked for codebook `stage`."""
         frames = batch.codes.shape[-1]
         length = self.config.masking.span_len
         masked = torch.stack([random_spans(frames, length, own) for own in random])
@@ -100,7 +101,8 @@ class MagnetSolver(MusicGenSolver):
         return MaskedBatch(batch.codes, batch.attributes, batch.lengths, inputs, stage, masked)
 
     def _loss(self, batch: TokenBatch, attributes: Sequence[ConditioningAttributes]) -> tuple[Tensor, Tensor]:
-        """Over all codebooks, with the same masks at every call, so that runs and conditions can be compared."""
+        """Return the loss over all codebooks, with the same masks at every call, so that runs and conditions can be
+        compared."""
         losses = []
         for stage in range(self.lm.n_q):
             random = [np.random.default_rng((stage, row)) for row in range(len(batch.codes))]
@@ -134,7 +136,7 @@ class MagnetSolver(MusicGenSolver):
 
 
 class AudioMagnetSolver(MagnetSolver):
-    """Prediction of masked codes of sounds."""
+    """This solver trains the prediction of masked codes of sounds."""
 
     configuration: type[SolverConfig] = AudioMagnetSolverConfig
     dataset_type: type[InfoAudioDataset] = SoundDataset

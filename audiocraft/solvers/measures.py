@@ -76,7 +76,7 @@ GENERATED = frozenset(_GENERATED)
 
 
 class GeneratedMeasures:
-    """The metrics of generated audio that a run wants, over the batches of one pass.
+    """This object takes the metrics of generated audio that a run wants, over the batches of one pass.
 
     Args:
         wanted: `evaluate.metrics`.
@@ -107,7 +107,7 @@ class GeneratedMeasures:
     def update(
         self, made: Tensor, kept: Tensor, reference: Tensor, sizes: Tensor, rate: int, texts: list[str | None]
     ) -> None:
-        """A batch [B, C, N]: what the model made, the recordings through the codec, the recordings.
+        """Take in a batch [B, C, N]: what the model made, the recordings through the codec, the recordings.
 
         Args:
             sizes: [B], samples of each recording.

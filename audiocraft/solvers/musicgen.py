@@ -96,7 +96,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
     @property
     def _gaps(self) -> dict[str, str]:
-        """What is measured about how well the model listens, and the kind of condition it is about."""
+        """Return what is measured about how well the model listens, and the kind of condition it is about."""
         provider = self.lm.condition_provider
         heard = {
             "text_gap": ("text", provider.text_conditions),
@@ -141,7 +141,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         self.crops("train")
 
     def load_batch(self, step: int) -> TokenBatch:
-        """Clips, crops, captions and dropout, all drawn from (seed, step, row)."""
+        """Load clips, crops, captions and dropout, all drawn from (seed, step, row)."""
         crops = self.crops("train")
         draws = [crops.sampler.draw(step, row) for row in range(crops.sampler.batch_size)]
         batch = self._dropped(crops.batch(draws), draws)
@@ -188,7 +188,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return {"ce": per_codebook.mean(), **_named(per_codebook), "grad_norm": norm}
 
     def _places(self, batch: TokenBatch) -> Tensor:
-        """Over how many frames the loss of each codebook is a mean, [K]: those that the pattern predicts."""
+        """Return over how many frames the loss of each codebook is a mean, [K]: those that the pattern predicts."""
         pattern = self.lm.pattern_provider.get_pattern(batch.codes.shape[-1])
         _, predicted = pattern.logit_places(len(pattern.valid_layout), keep_only_valid_steps=True)
         return (predicted.to(batch.codes.device) & batch.valid).sum(dim=(0, 2))
@@ -197,7 +197,8 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return self._measured("valid")
 
     def evaluate(self) -> MetricValues:
-        """Cross entropy where `base` is wanted, or nothing else is; and what is wanted of generated audio."""
+        """Return the cross entropy where `base` is wanted, or nothing else is; and what is wanted of generated
+        audio."""
         base = self.config.evaluate.metrics.get("base") or not self.generated
         return {**(self._measured("evaluate") if base else {}), **self.evaluate_audio_generation()}
 
@@ -218,7 +219,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return self.generated.compute()
 
     def _measured(self, split: Split) -> MetricValues:
-        """Cross entropy of the fixed clips with their own conditions, and what other conditions add to it.
+        """Return the cross entropy of the fixed clips with their own conditions, and what other conditions add to it.
 
         The gaps are the first sign that the model obeys: they are zero as long as it does not listen.
         """
@@ -239,7 +240,8 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
         return mean.means()
 
     def generate(self, folder: Path) -> None:
-        """Pieces for the conditions of a few clips nobody trained on: from nothing, or from the clips' beginnings."""
+        """Write pieces for the conditions of a few clips nobody trained on: from nothing, or from the clips'
+        beginnings."""
         crops, settings = self.crops("generate"), self.config.generate.lm
         draws = [crops.sampler.fixed(row) for row in range(min(crops.count, crops.sampler.num_samples))]
         batch = crops.batch(draws)
@@ -311,7 +313,7 @@ class MusicGenSolver(StandardSolver[MusicGenSolverConfig, TokenBatch]):
 
 
 def _check_listeners(lm: LMModel) -> None:
-    """A segment is heard under one name, as in the original."""
+    """Check that a segment is heard under one name, as in the original."""
     other = [name for name in lm.condition_provider.wav_conditions if name != SELF_WAV]
     if other:
         raise ConfigError(
@@ -325,7 +327,7 @@ def _named(per_codebook: Tensor) -> dict[str, Tensor]:
 
 
 def _check(codec: CompressionModel, config: MusicGenSolverConfig) -> None:
-    """Codec and language model must speak of the same tokens."""
+    """Check that codec and language model speak of the same tokens."""
     lm = config.transformer_lm
     for name, ours, theirs in (
         ("transformer_lm.n_q", lm.n_q, codec.num_codebooks),

@@ -19,7 +19,7 @@ _HISTORY, _OWNER = "history.jsonl", "run.pid"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunView:
-    """What can be seen of a run.
+    """This object shows what can be seen of a run.
 
     Args:
         step, total: steps done as far as they were written down, and steps in all; 0 where there is no run yet.

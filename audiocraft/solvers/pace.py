@@ -16,7 +16,7 @@ MEASURED_STEPS = 10
 
 
 def log_step(step: int, total: int, means: Mapping[str, float], *, audio_seconds: float) -> None:
-    """One line about the steps of late.
+    """Log one line about the steps of late.
 
     Args:
         means: of the metrics, and of `step_seconds`.
@@ -32,7 +32,7 @@ def log_step(step: int, total: int, means: Mapping[str, float], *, audio_seconds
 
 
 def log_measured(means: Mapping[str, float], left: int, device: torch.device) -> None:
-    """What the first steps took, and so when the run will end.
+    """Log what the first steps took, and so when the run will end.
 
     Args:
         left: steps.

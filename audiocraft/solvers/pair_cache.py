@@ -51,7 +51,7 @@ _FORMATS = (("mp3", 32.0, 160.0), ("opus", 6.0, 96.0))
 
 @dataclass(frozen=True)
 class Pairs:
-    """Clips and their fakes, int16 [n, 2, N] in a file; where they come from."""
+    """This record holds clips and their fakes, int16 [n, 2, N] in a file; where they come from."""
 
     name: str
     audio: NDArray[np.int16]
@@ -83,7 +83,7 @@ def load_pairs(config: AnalysisSolverConfig, codec: CompressionModel, split: Spl
 
 
 def _all_parts(config: AnalysisSolverConfig, codec: CompressionModel, split: Split) -> list[Pairs]:
-    """Those that are there are read, the others are made."""
+    """Return all parts: those that are there are read, the others are made."""
     fakes = config.fakes
     count = fakes.clips if split == "train" else fakes.valid_clips
     identity = [
@@ -161,7 +161,7 @@ def _fill(
 
 
 def _stored(wavs: list[Tensor], rate: int, share: float, random: np.random.Generator) -> list[Tensor]:
-    """Both sides after the same lossy file, in a share of cases."""
+    """Return both sides after the same lossy file, in a share of cases."""
     lossy, which, at = random.random(3)
     if lossy >= share:
         return wavs
@@ -179,7 +179,7 @@ def lossy_copy(wav: Tensor, rate: int, format: str, kbps: float) -> Tensor:
 def decoded(
     config: AnalysisSolverConfig, codec: CompressionModel, split: Split, count: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Clips [N] of the corpus, and each through the codec."""
+    """Yield clips [N] of the corpus, and each through the codec."""
     crops = Crops(config, split)
     device = next(codec.parameters()).device
     choices: Sequence[int | None] = config.fakes.codebooks or (None,)
@@ -196,7 +196,7 @@ def generated(
     split: Split,
     count: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Clips [N] of a manifest, and what a model makes of their captions."""
+    """Yield clips [N] of a manifest, and what a model makes of their captions."""
     seconds = config.dataset.segment_duration or 0.0
     manifest = _manifest(config, settings, split)
     least = seconds * config.dataset.min_segment_ratio
@@ -238,5 +238,5 @@ def _caption(meta: AudioMeta, number: int) -> str:
 
 
 def _fitted(wav: Tensor, length: int) -> Tensor:
-    """wav [..., N] cut or filled with zeros."""
+    """Cut wav [..., N], or fill it with zeros."""
     return torch.nn.functional.pad(wav[..., :length], (0, max(0, length - wav.shape[-1])))

@@ -31,14 +31,14 @@ class PairWindows:
         self.cumulative = np.cumsum(shares)
 
     def all_clips(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whole clips [N] and their fakes: the first `count` of each part."""
+        """Yield whole clips [N] and their fakes: the first `count` of each part."""
         for part in self.parts:
             for index in range(min(count, len(part))):
                 real, fake = part.window(index, 0, part.audio.shape[-1])
                 yield real[0], fake[0]
 
     def batch(self, step: int, batch_size: int, rank: int = 0) -> Tensor:
-        """Return the windows of a step, real and fake: [2, B, 1, n]"""
+        """Return the windows of a step, real and fake: [2, B, 1, n]."""
         rows = [self.pair(step, rank * batch_size + row) for row in range(batch_size)]
         return torch.stack([torch.stack(side) for side in zip(*rows, strict=True)])
 

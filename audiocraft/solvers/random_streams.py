@@ -16,7 +16,7 @@ _AHEAD = 2
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
-    """Independent random numbers for each (seed, counters): up to three counters."""
+    """Return independent random numbers for each (seed, counters): up to three counters."""
     # The generator counts in the first word; ours go behind it, so that streams never overlap.
     padded = [0, *counters, *[0] * (3 - len(counters))]
     return np.random.Generator(np.random.Philox(key=seed & (2**64 - 1), counter=padded))

@@ -58,7 +58,7 @@ def run_called(sig: str) -> Path:
 
 
 class RunFolder:
-    """The folder of a run.
+    """This object is the folder of a run.
 
     Args:
         writes: whether this process is the one that writes; the others only read.
@@ -73,7 +73,7 @@ class RunFolder:
 
     @property
     def previous(self) -> Path:
-        """The checkpoint before the last."""
+        """Return the checkpoint before the last."""
         return self.path / checkpoint_name("previous")
 
     @property
@@ -100,7 +100,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone in this folder, or a TrainingError that names the process which is there."""
+        """Be alone in this folder, or raise a TrainingError that names the process which is there."""
         if not self.writes:
             yield
             return
@@ -121,7 +121,7 @@ class RunFolder:
             lock.release()
 
     def write_config(self, config: SolverConfig, *, started: bool) -> None:
-        """The configuration beside the weights. A run that has started keeps what shapes its result."""
+        """Write the configuration beside the weights. A run that has started keeps what shapes its result."""
         path = self.path / CONFIG_FILE
         if started and path.exists():
             _check_changes(self.path, _known(path, type(config)), encode(config))
@@ -130,7 +130,7 @@ class RunFolder:
             atomic_write(path, json.dumps(encode(config), indent=1).encode())
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """The running checkpoint; the one before stays beside it, should this one be damaged."""
+        """Save the running checkpoint; the one before stays beside it, should this one be damaged."""
         if self.checkpoint.exists():
             copy_file(self.checkpoint, self.previous)
         save_checkpoint(dict(state), self.checkpoint)
@@ -160,7 +160,7 @@ class RunFolder:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """A second name for a file, or a copy where the file system has no such thing."""
+    """Give a file a second name, or copy it where the file system has no such thing."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

@@ -28,8 +28,8 @@ MOST_SKIPPED = 30
 
 
 class SkippedSteps:
-    """How many steps were left out because their gradients were not numbers. It counts on the device, since reading a
-    number off a GPU would stop it; `read` is for moments in which it stands still anyhow."""
+    """This object counts how many steps were left out because their gradients were not numbers. It counts on the
+    device, since reading a number off a GPU would stop it; `read` is for moments in which it stands still anyhow."""
 
     def __init__(self) -> None:
         self.in_a_row = self.total = 0
@@ -37,7 +37,7 @@ class SkippedSteps:
         self._all: Tensor | int = 0
 
     def count(self, finite: Tensor) -> None:
-        """One more step; `finite` [] says whether its gradients are numbers."""
+        """Count one more step; `finite` [] says whether its gradients are numbers."""
         self._row = (self._row + 1) * ~finite
         self._all = self._all + ~finite
 
@@ -47,7 +47,7 @@ class SkippedSteps:
 
 
 class GradientAverage:
-    """The gradients of a model's parameters, averaged over all processes.
+    """This object averages the gradients of a model's parameters over all processes.
 
     Args:
         eager: send each gradient as soon as backward has it; otherwise all of them at once, afterwards.
@@ -86,7 +86,7 @@ class GradientAverage:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a step needs to know about the machine."""
+    """This record holds what a step needs to know about the machine."""
 
     device: torch.device
     autocast_enabled: bool
@@ -121,7 +121,7 @@ class Runtime:
         )
 
     def autocast(self, enabled: Switch | None = None) -> torch.autocast:
-        """Mixed precision as configured, or as a part of the model wants it."""
+        """Return the context of mixed precision as configured, or as a part of the model wants it."""
         on = self.autocast_enabled
         if enabled is not None:
             on = switched_on(enabled, self.device, self.autocast_dtype)
@@ -131,8 +131,8 @@ class Runtime:
         return self.scaler.scale(loss) if self.scaler is not None else loss
 
     def optimise(self, optimizer: torch.optim.Optimizer, average: GradientAverage) -> Tensor:
-        """One step from the gradients that are there, then no gradients: returns their norm before clipping. Gradients
-        that are not numbers change nothing."""
+        """Take one step from the gradients that are there, then clear them; return their norm before clipping.
+        Gradients that are not numbers change nothing."""
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None]
         average.finish(gradients)
@@ -154,7 +154,7 @@ class Runtime:
 
 
 def _step_if(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
-    """A step of the optimiser, unless its gradients are not numbers; fused optimisers find that out on the GPU."""
+    """Take a step of the optimiser, unless its gradients are not numbers; fused optimisers find that out on the GPU."""
     if finite.device.type == "cpu" or not getattr(optimizer, "_step_supports_amp_scaling", False):
         if finite:
             optimizer.step()

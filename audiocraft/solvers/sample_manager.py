@@ -23,7 +23,7 @@ _REFERENCES = "reference"
 
 
 class Run(Protocol):
-    """A run in its folder; solvers are."""
+    """This protocol describes a run in its folder; solvers are such."""
 
     @property
     def folder(self) -> Path: ...
@@ -34,7 +34,7 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class ReferenceSample:
-    """A real recording: what a sample goes on from, or what it is compared with."""
+    """This record holds a real recording: what a sample goes on from, or what it is compared with."""
 
     id: str
     path: str
@@ -43,7 +43,7 @@ class ReferenceSample:
 
 @dataclass(frozen=True)
 class Sample:
-    """One generated file, with all that it was made from. Equal when it is the same file."""
+    """This record holds one generated file, with all that it was made from. Equal when it is the same file."""
 
     id: str
     path: str
@@ -89,13 +89,13 @@ class SampleManager:
 
     @property
     def samples(self) -> list[Sample]:
-        """All there are, by epoch and id."""
+        """Return all samples there are, by epoch and id."""
         found = [_read(path) for path in self.base_folder.glob("*/*.json")]
         return sorted((item for item in found if item is not None), key=lambda item: (item.epoch, item.id))
 
     @property
     def latest_epoch(self) -> int:
-        """The last epoch that has samples; 0 without any."""
+        """Return the last epoch that has samples; 0 without any."""
         return max((sample.epoch for sample in self.samples), default=0)
 
     def add_sample(

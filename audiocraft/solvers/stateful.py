@@ -17,7 +17,7 @@ from audiocraft.errors import CheckpointError
 
 
 class HasState(Protocol):
-    """Anything torch-like that can be saved."""
+    """This protocol describes anything torch-like that can be saved."""
 
     def state_dict(self) -> Any: ...
 
@@ -54,7 +54,7 @@ class RandomState:
 
 
 class Stateful:
-    """The named parts of a run that a checkpoint holds.
+    """This object holds the named parts of a run that a checkpoint holds.
 
     Args:
         optional: names of parts that a checkpoint of an earlier version may lack; they start anew then.
@@ -99,7 +99,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def swapped(model: torch.nn.Module, state: Mapping[str, torch.Tensor] | None) -> Iterator[None]:
-    """The model with other weights for a while (its moving average); None changes nothing."""
+    """Give the model other weights for a while (its moving average); None changes nothing."""
     if state is None:
         yield
         return

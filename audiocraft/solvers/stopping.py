@@ -21,7 +21,7 @@ class Stop(threading.Event):
 
     @contextmanager
     def leaving(self, *, alone: bool) -> Iterator[None]:
-        """Inside, being told to stop ends the block at once with `StageLeft`.
+        """Inside this block, being told to stop ends it at once with `StageLeft`.
 
         Args:
             alone: whether no other rank works on the same stage; with others, which would wait for this one for ever,
@@ -40,7 +40,7 @@ class Stop(threading.Event):
             self._leaves = False
 
     def ask(self) -> None:
-        """Told by a signal, so in the main thread, in which runs are."""
+        """Ask to stop, told by a signal, so in the main thread, in which runs are."""
         self.set()
         if self._leaves:
             raise StageLeft

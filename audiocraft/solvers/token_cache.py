@@ -64,8 +64,8 @@ class _Reports:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The codes [K, T] int16 of each clip, and how many of their frames are real [n], before silence: 0 for a clip that
-    could not be read."""
+    """This record holds the codes [K, T] int16 of each clip, and how many of their frames are real [n], before silence:
+    0 for a clip that could not be read."""
 
     codes: Sequence[Tensor]
     lengths: Tensor
@@ -89,7 +89,7 @@ class TokenCache:
 
     @property
     def _in_pieces(self) -> bool:
-        """Whether a long clip need not be in memory as a whole."""
+        """Return whether a long clip need not be in memory as a whole."""
         return works_in_pieces(self.codec)
 
     def load(self, manifest: Path, metas: Sequence[AudioMeta]) -> Tokens:
@@ -224,11 +224,11 @@ def _groups(seconds: Sequence[float]) -> Iterator[list[int]]:
 
 
 def encoder_digest(codec: CompressionModel) -> str:
-    """Twelve letters for the weights that make codes: a codec with another encoder never reads this one's codes,
+    """Return twelve letters for the weights that make codes: a codec with another encoder never reads this one's codes,
     while a decoder that was trained further still does."""
     return weights_digest(codec, skip="decoder.")[:12]
 
 
 def batches(count: int, size: int) -> Iterator[range]:
-    """Consecutive ranges that cover `count`."""
+    """Yield consecutive ranges that cover `count`."""
     return (range(first, min(count, first + size)) for first in range(0, count, size))

@@ -30,7 +30,7 @@ LatentOrToken = MusicGenSolverConfig | JascoSolverConfig
 
 
 class _Clips:
-    """The usable clips of one source: the data set, their codes, and what their files tell.
+    """This record holds the usable clips of one source: the data set, their codes, and what their files tell.
 
     Args:
         heard: the null forms of the conditions that need the sound itself; without any, only codes are read.
@@ -91,7 +91,7 @@ def _computable(kept: Tensor) -> Tensor:
 
 
 class TokenCrops:
-    """Batches of codes [B, K, T] with what their rows are told, of one split.
+    """This object makes batches of codes [B, K, T] with what their rows are told, of one split.
 
     Args:
         longest: seconds at most of an item.
@@ -152,7 +152,7 @@ class TokenCrops:
 
     @property
     def count(self) -> int:
-        """Items of a pass over a split that is not trained on."""
+        """Return the number of items of a pass over a split that is not trained on."""
         files = sum(len(clips.dataset.meta) for clips in self.clips)
         wanted = self.sampler.settings.num_samples
         if wanted is None:
@@ -219,7 +219,7 @@ def _readable(dataset: InfoAudioDataset, meta: AudioMeta) -> Mapping[str, Any] |
 
 
 def _check_information(config: LatentOrToken, split: Split) -> None:
-    """A model with conditions has to be told something."""
+    """Check that a model with conditions is told something."""
     if config.conditioners and not config.dataset.split(split).return_info:
         names = ", ".join(config.conditioners)
         raise ConfigError(

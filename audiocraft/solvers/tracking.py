@@ -22,8 +22,8 @@ MetricValues = Mapping[str, "float | Tensor"]
 
 
 class Averager:
-    """The running mean of each metric, optionally forgetting what is long ago; it has a state, for checkpoints.
-    Values that are not numbers are left out: one of them would be in every mean from then on."""
+    """This object keeps the running mean of each metric, optionally forgetting what is long ago; it has a state, for
+    checkpoints. Values that are not numbers are left out: one of them would be in every mean from then on."""
 
     def __init__(self, decay: float = 1.0) -> None:
         self.decay = decay
@@ -64,7 +64,7 @@ class Averager:
 
 
 class Tracking:
-    """The history of a run in `folder`.
+    """This object keeps the history of a run in `folder`.
 
     Args:
         loggers: other places that are told the same.
@@ -125,12 +125,12 @@ class Tracking:
             place.log_samples(step, folder)
 
     def close(self) -> None:
-        """Nothing more comes in this session."""
+        """Close the loggers: nothing more comes in this session."""
         for place in self.loggers:
             place.close()
 
     def write_curve(self) -> None:
-        """`curve.csv`: a row per report, a column per metric of any stage."""
+        """Write `curve.csv`: a row per report, a column per metric of any stage."""
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             atomic_write(self.folder / "curve.csv", curve(self.history).encode())

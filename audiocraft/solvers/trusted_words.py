@@ -21,7 +21,7 @@ _CANDIDATES = torch.arange(0.05, 0.96, 0.025)
 
 
 def trusted_words(config: EmbedderSolverConfig, state: Mapping[str, Tensor]) -> dict[str, float]:
-    """{word: threshold} of the words whose F1 on whole validation recordings is `config.trusted` or more."""
+    """Return {word: threshold} of the words whose F1 on whole validation recordings is `config.trusted` or more."""
     embedder = Embedder(config.network).eval()
     embedder.load_state_dict(dict(state))
     found: dict[str, list[Tensor]] = {"instruments": [], "sounds": []}

@@ -65,7 +65,8 @@ _SEED = 0
 
 
 class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
-    """Generator and detector together, against effects and, where they have a weight, discriminators."""
+    """This solver trains generator and detector together, against effects and, where they have a weight,
+    discriminators."""
 
     configuration: type[SolverConfig] = WatermarkSolverConfig
     best_metric = "error"
@@ -121,7 +122,7 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
 
     @property
     def best_metric_name(self) -> str:
-        """The original's name of `best_metric`."""
+        """Return the original's name of `best_metric`."""
         return self.best_metric
 
     @property
@@ -191,7 +192,8 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
         return {**detached, **metrics, "snr": ratio_db(marked.detach(), audio).mean(), "grad_norm": norm}
 
     def _balance(self, losses: Mapping[str, Tensor], found: Mapping[str, Tensor], leaf: Tensor) -> None:
-        """The detector learns from its own losses; what reaches the generator, the gradient of `leaf`, is balanced."""
+        """Let the detector learn from its own losses; what reaches the generator, the gradient of `leaf`, is
+        balanced."""
         listener = trainable(self.wm.detector.parameters())
         total = torch.stack([self.config.losses[name] * loss for name, loss in found.items()]).sum()
         gradients = torch.autograd.grad(
@@ -242,7 +244,7 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
         return sums
 
     def _decisions(self, audio: Tensor) -> Tensor:
-        """Decisions on audio [B, 1, N], as many of them as the configuration asks for."""
+        """Return decisions on audio [B, 1, N], as many of them as the configuration asks for."""
         return self.wm.detect_watermark(audio, every=self.config.decide_every)
 
     def validate(self) -> MetricValues:
@@ -285,7 +287,7 @@ class WatermarkSolver(StandardSolver[WatermarkSolverConfig, Tensor]):
         return values
 
     def generate(self, folder: Path) -> None:
-        """A few fixed crops as they are, marked, and the mark alone, ten times as loud."""
+        """Write a few fixed crops as they are, marked, and the mark alone, ten times as loud."""
         with SampleWriter(folder, self.config.sample_rate, self.config.generate) as writer:
             for number, batch in enumerate(self._crops("generate")):
                 clean = batch.to(self.runtime.device)
@@ -342,7 +344,7 @@ def get_encodec_audio_effect(encodec_cfg: Any, sr: int) -> dict[str, AudioEffect
 
 
 def _reader(settings: Any) -> Callable[[str], Any]:
-    """`settings.get` for objects."""
+    """Return what reads settings from objects as `settings.get` does."""
     return lambda name: getattr(settings, name, None)
 
 
@@ -358,8 +360,8 @@ def _effects(config: WatermarkSolverConfig) -> dict[str, AudioEffect]:
 
 
 def _behind(effect: AudioEffect, marked: Tensor, clean: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Marked and clean rows [B, 1, N] behind an effect that makes the same random choices for both: [2 B, 1, N'], and
-    the mask [B, 1, N']."""
+    """Return marked and clean rows [B, 1, N] behind an effect that makes the same random choices for both: [2 B, 1,
+    N'], and the mask [B, 1, N']."""
     before = torch.get_rng_state()
     changed, here = effect(marked, mask=mask)
     after = torch.get_rng_state()

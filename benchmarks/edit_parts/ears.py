@@ -27,7 +27,7 @@ _STYLED, _PIECE = 1300, 10.0  # a style is told by more than one bar
 
 
 def open_ear(path: Path, corpus: Path, codec: CompressionModel) -> Classifier:
-    """The classifier of drums kept at `path`, or one that is trained on `corpus` first."""
+    """Open the classifier of drums kept at `path`, or one that is trained on `corpus` first."""
 
     def examples(split: str, count: int) -> Iterator[clips.Example]:
         for wav, labels in _labelled(corpus, split, count, _SECONDS, codec):
@@ -39,8 +39,8 @@ def open_ear(path: Path, corpus: Path, codec: CompressionModel) -> Classifier:
 
 
 def open_style_ear(path: Path, corpus: Path, codec: CompressionModel) -> StyleEar:
-    """The classifier of styles kept at `path`, or one that is trained on `corpus` first, and how often it is right on
-    the held-out clips of `corpus`."""
+    """Open the classifier of styles kept at `path`, or one that is trained on `corpus` first, and say how often it is
+    right on the held-out clips of `corpus`."""
 
     def examples(split: str, count: int) -> Iterator[clips.Example]:
         for wav, labels in _labelled(corpus, split, count, _PIECE, codec):
@@ -71,14 +71,14 @@ class StyleEar:
 
     @torch.inference_mode()
     def style(self, wav: NDArray[np.float32]) -> str:
-        """Audio [N] at 24 kHz -> the likeliest of `STYLES`."""
+        """Map audio [N] at 24 kHz to the likeliest of `STYLES`."""
         return STYLES[int(self._classifier.probabilities(features(wav)[None])[0].argmax())]
 
 
 def _labelled(
     corpus: Path, split: str, count: int, seconds: float, codec: CompressionModel
 ) -> Iterator[tuple[NDArray[np.float32], dict[str, Any]]]:
-    """The beginnings [N] of clips at 24 kHz, as the codec plays them, with what the corpus says of them."""
+    """Yield the beginnings [N] of clips at 24 kHz, as the codec plays them, with what the corpus says of them."""
     size = round(seconds * clips.SAMPLE_RATE)
     for path in sorted((corpus / "music" / split).rglob("*.json"))[:count]:
         sound = next(one for one in path.parent.glob(f"{path.stem}.*") if one.suffix != ".json")
@@ -92,5 +92,5 @@ def _labelled(
 
 
 def drums_in(ear: Classifier, rows: Sequence[Tensor], rate: int) -> list[bool]:
-    """Whether drums are heard in each [C, N]."""
+    """Return whether drums are heard in each [C, N]."""
     return ["drums" in found for found in ear.heard(heard(row, rate) for row in rows)]

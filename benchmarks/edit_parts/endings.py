@@ -45,7 +45,7 @@ def measure(setup: Setup) -> dict[str, Any]:
 
 
 def _ended(setup: Setup, kind: EndingKind, start: int, texts: Sequence[str]) -> list[list[Any]]:
-    """Of each piece: whether it rests on its tonic, by how much it falls, and whether its tail is silent."""
+    """Return of each piece whether it rests on its tonic, by how much it falls, and whether its tail is silent."""
     seeds = tuple(setup.seed + 100 + start + row for row in range(len(texts)))
     request = GenerationRequest(prompts=tuple(texts), duration=_SECONDS, seeds=seeds, ending=kind)
     result = setup.model.run(request)
@@ -58,7 +58,7 @@ def _ended(setup: Setup, kind: EndingKind, start: int, texts: Sequence[str]) -> 
 
 
 def _rests(audio: Tensor, rate: int, plan: ScorePlan) -> bool:
-    """Whether the triad of the key that the last bar fits best is the tonic's."""
+    """Return whether the triad of the key that the last bar fits best is the tonic's."""
     assert plan.key is not None
     key = parse_key(plan.key)
     symbols = realise(_TRIADS[key.mode], key)
@@ -71,12 +71,12 @@ def _rests(audio: Tensor, rate: int, plan: ScorePlan) -> bool:
 
 
 def _fall(audio: Tensor, rate: int) -> float:
-    """Decibels by which the last 50 ms are below the 50 ms that begin half a second before the end."""
+    """Return by how many decibels the last 50 ms are below the 50 ms that begin half a second before the end."""
     part = rate // 20
     return level_db(audio[:, -rate // 2 :][:, :part]) - level_db(audio[:, -part:])
 
 
 def _silent(audio: Tensor, rate: int) -> bool:
-    """Whether a quarter of a second before the very end lies below -60 dB."""
+    """Return whether a quarter of a second before the very end lies below -60 dB."""
     tail = audio[:, -2 * rate : -rate // 20]
     return any(level_db(one) < -60 for one in tail.split(rate // 4, dim=-1) if one.shape[-1] == rate // 4)

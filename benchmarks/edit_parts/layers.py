@@ -57,7 +57,7 @@ def _set(setup: Setup, place: int) -> dict[str, Any]:
 
 
 def _apart(drums: NDArray[np.float64], bass: NDArray[np.float64]) -> list[float]:
-    """Seconds from each stroke of the bass to the nearest of the drums, where that is meant with it."""
+    """Return the seconds from each stroke of the bass to the nearest of the drums, where that is meant with it."""
     if not len(drums) or not len(bass):
         return []
     nearest = np.abs(drums[:, None] - bass[None, :]).min(0)
@@ -65,7 +65,7 @@ def _apart(drums: NDArray[np.float64], bass: NDArray[np.float64]) -> list[float]
 
 
 def _read(audio: torch.Tensor, rate: int) -> torch.Tensor:
-    """Audio as a file of 16 bits gives it back."""
+    """Read audio as a file of 16 bits gives it back."""
     content = encode_audio(audio, rate, "wav")
     samples = np.frombuffer(content[44 : 44 + 2 * audio.shape[-1]], "<i2").astype(np.float32) / 32768
     return torch.from_numpy(samples.copy())[None]

@@ -54,7 +54,7 @@ def _loop(setup: Setup, place: int, prompt: str) -> dict[str, Any]:
 
 
 def _edge(one: Loop) -> tuple[float, float]:
-    """The change where the file ends and begins again, and at the loudest-changing of its other bar lines."""
+    """Return the change where the file ends and begins again, and at the loudest-changing of its other bar lines."""
     mono = one.audio.float().mean(0)
     lines = torch.arange(one.bars) * (mono.shape[-1] / one.bars)
     flux = wrapped_flux(mono, lines.round().long(), one.sample_rate)
@@ -62,8 +62,8 @@ def _edge(one: Loop) -> tuple[float, float]:
 
 
 def _whole(one: Loop) -> bool:
-    """Whether the beats that are tracked while it goes round fill whole bars, as many as were asked for; the tracker
-    may count half or double time."""
+    """Return whether the beats that are tracked while it goes round fill whole bars, as many as were asked for; the
+    tracker may count half or double time."""
     tempo = tracked_tempo(heard(torch.cat([one.audio] * _ROUNDS, dim=-1), one.sample_rate))
     beats = one.seconds * tempo / 60
     wanted = one.bars * one.plan.beats_per_bar

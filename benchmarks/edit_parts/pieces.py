@@ -29,7 +29,8 @@ KEYS = ("A minor", "C major", "E minor", "G major", "D minor", "F major")
 
 
 class Ledger:
-    """What was found of each piece, kept in a JSON file, so that a run that was cut off goes on where it stopped.
+    """This ledger holds what was found of each piece, kept in a JSON file, so that a run that was cut off goes on where
+    it stopped.
 
     Args:
         path: the file; None keeps nothing.
@@ -44,7 +45,7 @@ class Ledger:
             self._found = kept["pieces"] if kept.get("who") == who else {}
 
     def once(self, name: str, measure: Callable[[], Any]) -> Any:
-        """What `measure` finds, as JSON holds it; it is asked only if nothing is known of `name`."""
+        """Return what `measure` finds, as JSON holds it; it is asked only if nothing is known of `name`."""
         if name not in self._found:
             self._found[name] = json.loads(json.dumps(measure()))
             if self._path is not None:
@@ -55,7 +56,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every part gets.
+    """This record holds what every part gets.
 
     Args:
         count: pieces.
@@ -79,7 +80,7 @@ class Setup:
 
 
 def prompts(count: int, seed: int, *, drums: bool = True) -> list[str]:
-    """So many prompts, each with a tempo and a key; the same for the same seed."""
+    """Return so many prompts, each with a tempo and a key; the same for the same seed."""
     rng = random.Random(f"edit:{seed}")
     found = []
     for _ in range(count):
@@ -91,22 +92,22 @@ def prompts(count: int, seed: int, *, drums: bool = True) -> list[str]:
 
 
 def parts(items: Sequence[Any], size: int) -> Iterator[tuple[int, Sequence[Any]]]:
-    """(place of the first, items) of so many at once."""
+    """Yield (place of the first, items) of so many at once."""
     for start in range(0, len(items), size):
         yield start, items[start : start + size]
 
 
 def heard(audio: Tensor, rate: int) -> NDArray[np.float32]:
-    """Audio [C, N] as the measures hear it: [N] at 24 kHz."""
+    """Return audio [C, N] as the measures hear it: [N] at 24 kHz."""
     mono: NDArray[np.float32] = convert_audio(audio.detach().cpu().float(), rate, SAMPLE_RATE, 1)[0].numpy()
     return mono
 
 
 def share(flags: Sequence[bool]) -> float:
-    """The share of what is true."""
+    """Return the share of what is true."""
     return round(sum(flags) / max(1, len(flags)), 4)
 
 
 def level_db(audio: Tensor) -> float:
-    """RMS in decibels below full scale."""
+    """Return RMS in decibels below full scale."""
     return float(10 * torch.log10(audio.double().square().mean() + 1e-12))

@@ -112,7 +112,7 @@ def measure_styles(setup: Setup) -> dict[str, Any]:
 
 
 def _restyled(setup: Setup, place: int, words: str) -> dict[str, Any]:
-    """What is heard of one piece in another style; the plan that it had, and the one that is heard."""
+    """Return what is heard of one piece in another style; the plan that it had, and the one that is heard."""
     ear = None if setup.style_ear is None else setup.style_ear()
     seeds = (setup.seed + 500 + place,)
     made = setup.model.run(GenerationRequest(prompts=(words,), duration=10.0, seeds=seeds))
@@ -153,7 +153,7 @@ def _same_tempo(found: float, wanted: float) -> bool:
 
 
 def _agree(found: ScorePlan, wanted: ScorePlan) -> float:
-    """The share of the middles of bars of `wanted` at which both have a chord of one root and third."""
+    """Return the share of the middles of bars of `wanted` at which both have a chord of one root and third."""
     times = np.arange(wanted.first_beat + bar_of(wanted) / 2, wanted.duration, bar_of(wanted))
     return float(np.mean([_at(found, time) == _at(wanted, time) for time in times]))
 

@@ -13,7 +13,7 @@ _SECONDS = 5.0
 
 
 def measure(setup: Setup) -> dict[str, Any]:
-    """Pieces that ask for styles with drums, that deny them in words, and by a negative prompt."""
+    """Measure pieces that ask for styles with drums, that deny them in words, and by a negative prompt."""
     plain = [f"{STYLES[place % len(STYLES)]}, {90 + place % 5 * 10} bpm" for place in range(setup.count)]
     rates = {
         "nothing_said": _share(setup, "nothing", plain),
@@ -27,7 +27,7 @@ def measure(setup: Setup) -> dict[str, Any]:
 
 
 def _share(setup: Setup, name: str, texts: Sequence[str], *, negative: str | None = None) -> float:
-    """In how many of the pieces drums are heard."""
+    """Return in how many of the pieces drums are heard."""
 
     def heard(start: int, some: Sequence[str]) -> list[bool]:
         seeds = tuple(setup.seed + 200 + start + row for row in range(len(some)))

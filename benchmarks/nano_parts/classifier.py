@@ -18,7 +18,7 @@ def load_or_train(
     coder: Coder | None,
     names: Sequence[str] = NAMES,
 ) -> Classifier:
-    """The classifier saved at `path`, trained first where there is none."""
+    """Load the classifier saved at `path`, trained first where there is none."""
     if path.is_file():
         model = Classifier(names=names)
         model.load_state_dict(load_file(path))

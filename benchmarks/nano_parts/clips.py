@@ -26,7 +26,8 @@ Audio = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A sound, and for music what it was asked to be; `prompt` names tempo, key and every instrument."""
+    """This record holds a sound, and for music what it was asked to be; `prompt` names tempo, key and every
+    instrument."""
 
     wav: Audio
     prompt: str = ""
@@ -36,7 +37,7 @@ class Example:
 
 
 def _cached(path: Path, make: object) -> Audio:
-    """The sound at `path`, rendered by `make` first where it is missing; always as read back from 16 bits."""
+    """Return the sound at `path`, rendered by `make` first where it is missing; always as read back from 16 bits."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".part.wav")
@@ -46,7 +47,7 @@ def _cached(path: Path, make: object) -> Audio:
 
 
 def music(count: int, cache: Path, split: str = "heldout") -> Iterator[Example]:
-    """Pieces number 0 .. count - 1 of a split, one at a time: thousands of them would fill the memory."""
+    """Yield pieces number 0 .. count - 1 of a split, one at a time: thousands of them would fill the memory."""
     for index in range(count):
         piece = compose(SEED, index, split)
         rng = random.Random(f"benchmark/{SEED}/{split}/{index}")
@@ -57,7 +58,7 @@ def music(count: int, cache: Path, split: str = "heldout") -> Iterator[Example]:
 
 
 def mixture(count: int, cache: Path) -> list[Example]:
-    """Held-out clips in the corpus's proportion of music and sound effects."""
+    """Return held-out clips in the corpus's proportion of music and sound effects."""
     sounds = round(count * SOUNDS_SHARE)
     examples = list(music(count - sounds, cache))
     for index in range(sounds):
@@ -70,7 +71,7 @@ def mixture(count: int, cache: Path) -> list[Example]:
 
 
 def from_corpus(folder: Path, split: str, limit: int) -> Iterator[Example]:
-    """Rendered music of a corpus folder, as written by `audiocraft data synthesize`."""
+    """Yield rendered music of a corpus folder, as written by `audiocraft data synthesize`."""
     for path in sorted((folder / "music" / split).rglob("*.json"))[:limit]:
         labels = json.loads(path.read_text(encoding="utf-8"))
         wav = soundfile.read(path.with_suffix(".wav"), dtype="float32")[0]
@@ -80,7 +81,7 @@ def from_corpus(folder: Path, split: str, limit: int) -> Iterator[Example]:
 
 
 def learnable(corpus: Path | None, split: str, limit: int, cache: Path) -> Iterator[Example]:
-    """Music for training and choosing measures: from a corpus folder, else rendered now."""
+    """Yield music for training and choosing measures: from a corpus folder, else rendered now."""
     if corpus is not None and (corpus / "music" / split).is_dir():
         yield from from_corpus(corpus, split, limit)
     else:

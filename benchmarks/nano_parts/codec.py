@@ -28,17 +28,17 @@ Audio = NDArray[np.float32]
 
 
 def original(wav: Audio) -> tuple[Audio, float]:
-    """No coding at all: 16 bits a sample."""
+    """Return the audio without any coding: 16 bits a sample."""
     return wav, 16.0 * len(wav)
 
 
 def resampled(wav: Tensor, old: int, new: int) -> Tensor:
-    """wav [..., N] at another sample rate."""
+    """Resample wav [..., N] to another sample rate."""
     return wav if old == new else julius.resample_frac(wav, old, new)
 
 
 def neural(model: Any) -> Callable[[Audio], tuple[Audio, float]]:
-    """A `CompressionModel` as a coder of mono at 24 kHz, whatever its own rate and channels."""
+    """Return a `CompressionModel` as a coder of mono at 24 kHz, whatever its own rate and channels."""
 
     @torch.inference_mode()
     def code(wav: Audio) -> tuple[Audio, float]:
@@ -55,7 +55,7 @@ def has_opus() -> bool:
 
 
 def opus(kbps: int) -> Callable[[Audio], tuple[Audio, float]]:
-    """libopus through opus-tools with its own defaults; only the bits of audio packets count."""
+    """Return a coder of libopus through opus-tools with its own defaults; only the bits of audio packets count."""
 
     def code(wav: Audio) -> tuple[Audio, float]:
         with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def opus(kbps: int) -> Callable[[Audio], tuple[Audio, float]]:
 
 
 def ogg_payload(data: bytes) -> int:
-    """Bytes of audio packets in an Ogg Opus file: everything but page headers and the two header packets."""
+    """Count the bytes of audio packets in an Ogg Opus file: everything but page headers and the two header packets."""
     total, position, page = 0, 0, 0
     while position < len(data):
         segments = data[position + 26]

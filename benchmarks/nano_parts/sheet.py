@@ -18,7 +18,7 @@ SAMPLE_RATE = 24000
 
 
 def write_sheet(path: Path, rows: Sequence[tuple[str, Audio, Audio]]) -> None:
-    """One row per (prompt, output, corpus clip)."""
+    """Write one row per (prompt, output, corpus clip)."""
     figure, axes = pyplot.subplots(len(rows), 2, figsize=(13, 1.9 * len(rows)), squeeze=False)
     for row, (prompt, output, reference) in zip(axes, rows, strict=True):
         for axis, wav, title in zip(row, (output, reference), (prompt, "corpus clip"), strict=True):

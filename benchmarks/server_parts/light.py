@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, and when: `seconds` from the first byte sent to the last byte received."""
+    """This record says what came back, and when: `seconds` from the first byte sent to the last byte received."""
 
     status: int
     headers: dict[str, str]
@@ -23,14 +23,14 @@ class Answer:
 
 
 class Connection:
-    """One connection that is kept; HTTP/1.1 with nothing that the server does not use."""
+    """This object is one connection that is kept; HTTP/1.1 with nothing that the server does not use."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
-        """One request and its whole answer."""
+        """Send one request and return its whole answer."""
         used = self._streams is not None
         try:
             return await self._ask(method, path, body)

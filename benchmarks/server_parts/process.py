@@ -14,7 +14,7 @@ import httpx2 as httpx
 
 
 class ServerProcess:
-    """`audiocraft serve` on a free port; its folder, database and address outlive it.
+    """This object is `audiocraft serve` on a free port; its folder, database and address outlive it.
 
     Args:
         arguments: further ones of `audiocraft serve`.
@@ -47,13 +47,13 @@ class ServerProcess:
         raise RuntimeError(f"the server does not answer: see {self.folder}/serve.log")
 
     def kill(self) -> None:
-        """As a crash does it: without a chance to tidy up."""
+        """Kill it as a crash does: without a chance to tidy up."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self, seconds: float = 60.0) -> int:
-        """As an operator does it -> the exit code."""
+        """Stop it as an operator does -> the exit code."""
         if self.process is None or self.process.poll() is not None:
             return -1
         self.process.send_signal(signal.SIGTERM)
@@ -64,7 +64,7 @@ class ServerProcess:
             return -signal.SIGKILL
 
     def processes(self) -> list[int]:
-        """Its process and those that it has started, its worker among them."""
+        """Return its process and those that it has started, its worker among them."""
         assert self.process is not None
         found = [self.process.pid]
         for parent in found:  # grows while it is gone through
@@ -73,17 +73,17 @@ class ServerProcess:
         return found
 
     def resident_bytes(self, *, alone: bool = False) -> int:
-        """How much memory they have now; `alone`, without those that it has started."""
+        """Return how many bytes of memory they have now; `alone`, without those that it has started."""
         wanted = self.processes()[: 1 if alone else None]
         pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in wanted)
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def open_files(self) -> int:
-        """How many descriptors they hold."""
+        """Return how many descriptors they hold."""
         return sum(len(os.listdir(f"/proc/{one}/fd")) for one in self.processes())
 
     def threads_now(self) -> int:
-        """How many threads they have."""
+        """Return how many threads they have."""
         return sum(len(os.listdir(f"/proc/{one}/task")) for one in self.processes())
 
 
@@ -97,14 +97,14 @@ def launch(folder: Path, command: str, *arguments: str, threads: int = 2) -> sub
 
 
 def free_port() -> int:
-    """A port that nobody uses at the moment."""
+    """Find a port that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def percentile(values: list[float], share: float) -> float | None:
-    """The value below which `share` of all lie, in milliseconds with one digit."""
+    """Return the value below which `share` of all lie, in milliseconds with one digit."""
     if not values:
         return None
     ordered = sorted(values)

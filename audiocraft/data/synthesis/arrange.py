@@ -18,7 +18,7 @@ from audiocraft.music.harmony import Key
 
 @dataclass(frozen=True, slots=True)
 class BeatNote:
-    """A note in beats from the first bar line; strength multiplies the mood's velocity."""
+    """This record holds a note in beats from the first bar line; strength multiplies the mood's velocity."""
 
     beat: float
     length: float
@@ -28,7 +28,7 @@ class BeatNote:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What every part reads: the harmony, the metre and the character."""
+    """A score holds what every part reads: the harmony, the metre and the character."""
 
     key: Key
     spans: tuple[Span, ...]
@@ -106,7 +106,7 @@ def chord_part(
 
 
 def _held_rest(score: Score, voicings: list[tuple[int, ...]], beat: float, length: float) -> list[BeatNote]:
-    """Later chords of a bar that one held chord does not fill."""
+    """Return later chords of a bar that one held chord does not fill."""
     return [
         BeatNote(span.start, span.end - span.start, pitch, 1.0)
         for span, voicing in zip(score.spans, voicings, strict=True)
@@ -150,7 +150,7 @@ def _find(spans: tuple[Span, ...], beat: float) -> tuple[int, Span]:
 
 
 def bass_part(rng: random.Random, score: Score, player: Instrument, *, steady: bool) -> list[BeatNote]:
-    """Roots on the changes, in the rhythm of the style."""
+    """Return roots on the changes, in the rhythm of the style."""
     names = [name for name in STYLES[score.style].bass if not (steady and name == rhythms.LONG_BASS)]
     pattern = rhythms.in_bar(rhythms.BASS[rng.choice(names)], score.beats_per_bar)
     notes: list[BeatNote] = []
@@ -175,7 +175,7 @@ def _bass_pitch(what: str, span: Span, root: int, following: int, key: Key) -> i
 
 @dataclass(frozen=True, slots=True)
 class _Motif:
-    """One bar of melody: a rhythm and the way it moves."""
+    """A motif is one bar of melody: a rhythm and the way it moves."""
 
     rhythm: tuple[tuple[float, float], ...]
     steps: tuple[int, ...]

@@ -39,7 +39,8 @@ _GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """The labels of a piece before a note is written; `line_up` is (role, instrument) from the top part down."""
+    """This record holds the labels of a piece before a note is written; `line_up` is (role, instrument) from the top
+    part down."""
 
     bpm: int
     key: Key
@@ -50,7 +51,7 @@ class Attributes:
 
     @property
     def instruments(self) -> tuple[str, ...]:
-        """Names without repetition, in order of importance."""
+        """Return names without repetition, in order of importance."""
         return tuple(dict.fromkeys(name for _, name in self.line_up))
 
 
@@ -76,7 +77,7 @@ def is_held_out(attributes: Attributes) -> bool:
 
 
 def draw_attributes(rng: random.Random, *, held_out: bool) -> Attributes:
-    """Attributes with, or without, a held-out combination; key and tempo are drawn first, hence evenly."""
+    """Draw attributes with, or without, a held-out combination; key and tempo are drawn first, hence evenly."""
     while True:
         attributes = _draw(rng)
         if is_held_out(attributes) == held_out:
@@ -136,7 +137,7 @@ def _solo_role(name: str) -> str:
 
 
 def _with_pulse(line_up: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Held chords alone do not tell the tempo: they get drums."""
+    """Add drums where held chords alone do not tell the tempo."""
     roles = {role for role, _ in line_up}
     held = all(INSTRUMENTS[name].sustained for _, name in line_up)
     return [*line_up, (DRUMS, DRUMS)] if held and DRUMS not in roles else line_up

@@ -155,7 +155,7 @@ _FULL_SHARE, _SPECIAL_SHARE = 0.68, 0.12
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A text and what it asks for; None where it does not say."""
+    """A prompt is a text and what it asks for; None where it does not say."""
 
     text: str
     bpm: float
@@ -195,7 +195,7 @@ def _list_of(rng: random.Random, names: Sequence[str], known: Words) -> str:
 
 
 def _cased(rng: random.Random, text: str) -> str:
-    """Mostly as written; some captions in small letters, a few in capitals or with a full stop."""
+    """Return a caption mostly as written; some captions in small letters, a few in capitals or with a full stop."""
     draw = rng.random()
     if draw < 0.3:
         return text.lower()
@@ -240,7 +240,7 @@ def _draw_template(rng: random.Random, about: Attributes, full_share: float) -> 
 
 
 def draw_captions(rng: random.Random, about: Attributes, known: Words = INSTRUMENT_WORDS) -> tuple[str, ...]:
-    """`NUM_CAPTIONS` captions; the first is the description and says most."""
+    """Draw `NUM_CAPTIONS` captions; the first is the description and says most."""
     shares = (0.8, *(_FULL_SHARE for _ in range(NUM_CAPTIONS - 1)))
     return tuple(write(rng, _draw_template(rng, about, share), about, known) for share in shares)
 

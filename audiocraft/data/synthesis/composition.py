@@ -34,7 +34,7 @@ _LEVELS = {MELODY: 0.0, CHORDS: -2.5, BASS: -5.0, DRUMS: -7.5}
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sounding note; seconds from the start of the piece."""
+    """This record holds a sounding note; seconds from the start of the piece."""
 
     start: float
     duration: float
@@ -44,7 +44,8 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One instrument: its General MIDI sound, its level in dB beside the other parts, and its notes in time order."""
+    """A part is one instrument: its General MIDI sound, its level in dB beside the other parts, and its notes in time
+    order."""
 
     role: str
     instrument: str
@@ -55,8 +56,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Notes and exact labels of one clip; `heard` says from when to when each part plays, in seconds, and
-    `known` what each instrument is called."""
+    """This record holds the notes and exact labels of one clip; `heard` says from when to when each part plays, in
+    seconds, and `known` what each instrument is called."""
 
     split: str
     seed: int
@@ -225,7 +226,7 @@ def _draw_score(rng: random.Random, about: Attributes, duration: float) -> Score
 def _perform(
     rng: random.Random, about: Attributes, role: str, name: str, notes: list[BeatNote], duration: float
 ) -> Part:
-    """Beats to seconds, with accents and the small unsteadiness of a player."""
+    """Turn beats into seconds, with accents and the small unsteadiness of a player."""
     mood = MOODS[about.mood]
     beat_s = 60 / about.bpm
     sustained = INSTRUMENTS[name].sustained

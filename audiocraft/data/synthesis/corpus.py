@@ -42,7 +42,7 @@ _MANIFEST_EVERY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class CorpusConfig:
-    """What to write.
+    """This record says what to write.
 
     Args:
         hours: of sound, all kinds and splits together.
@@ -90,7 +90,7 @@ class CorpusConfig:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """The place of one clip in a corpus."""
+    """This record names the place of one clip in a corpus."""
 
     kind: str
     split: str
@@ -103,7 +103,7 @@ class Clip:
 
 
 def sizes(hours: float, sounds_share: float, collage_share: float = 0.0) -> dict[tuple[str, str], int]:
-    """Number of clips of every (kind, split)."""
+    """Return the number of clips of every (kind, split)."""
     clips = hours * 3600 / DURATION
     shares = {
         "music": 1 - sounds_share - collage_share,
@@ -152,7 +152,7 @@ def write_clip(
 def _render(
     clip: Clip, seed: int, soundfont: Path | None, sources: Sources | None
 ) -> tuple[Any, dict[str, Any]]:
-    """(samples, labels)"""
+    """Render a clip -> (samples, labels)."""
     if sources is not None:
         from audiocraft.data.synthesis.wide import open_studio
 
@@ -324,7 +324,7 @@ def _rhythms(folder: Path) -> dict[str, list[list[list[float]]]]:
 
 
 class _Bar:
-    """A progress bar with the time left, redrawn at most four times a second."""
+    """This is a progress bar with the time left, redrawn at most four times a second."""
 
     def __init__(self, stream: TextIO | None, total: int) -> None:
         self._stream, self._total = stream, total

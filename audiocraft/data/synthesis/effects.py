@@ -23,7 +23,7 @@ def _seconds(size: int) -> Waveform:
 
 
 def _noise(rng: Rng, size: int, low: float, high: float, slope: float = 0.0) -> Waveform:
-    """Noise between two frequencies with soft edges; `slope` tilts it (-1 is pink-like)."""
+    """Make noise between two frequencies with soft edges; `slope` tilts it (-1 is pink-like)."""
     spectrum = np.fft.rfft(rng.standard_normal(size))
     frequency = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 1.0)
     shape = 1 / (1 + (low / frequency) ** 6) / (1 + (frequency / high) ** 6) * (frequency / 1000) ** slope
@@ -65,7 +65,7 @@ def _place(size: int, starts: Sequence[float], sound: Callable[[], Waveform]) ->
 
 
 def _clicks(rng: Rng, size: int, per_second: float, click_s: float, low: float, high: float) -> Waveform:
-    """Many short bursts at random times and strengths, as one noise gated by their envelope."""
+    """Make many short bursts at random times and strengths, as one noise gated by their envelope."""
     impulses = (rng.random(size) < per_second / SAMPLE_RATE) * rng.exponential(1.0, size)
     kernel = np.exp(-np.arange(int(6 * click_s * SAMPLE_RATE)) / (click_s * SAMPLE_RATE))
     length = size + len(kernel)

@@ -16,7 +16,7 @@ Samples = NDArray[np.float32]
 
 
 def active_rms(signal: NDArray[Any]) -> float:
-    """Root mean square over the 50 ms frames that are within 40 dB of the loudest."""
+    """Return the root mean square over the 50 ms frames that are within 40 dB of the loudest."""
     frame = SAMPLE_RATE // 20
     frames = signal[: len(signal) // frame * frame].astype(np.float64).reshape(-1, frame)
     powers = (frames**2).mean(axis=1)
@@ -25,7 +25,7 @@ def active_rms(signal: NDArray[Any]) -> float:
 
 @functools.cache
 def _room() -> tuple[int, NDArray[np.complex128]]:
-    """Spectrum of a room's response: noise that dies away, the same on every machine."""
+    """Return the spectrum of a room's response: noise that dies away, the same on every machine."""
     size = round(_REVERB_S * SAMPLE_RATE)
     seconds = np.arange(size) / SAMPLE_RATE
     noise = np.random.Generator(np.random.PCG64(20)).standard_normal(size)

@@ -66,7 +66,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A recording inside a package: where it comes from, and how to read it."""
+    """This record describes a recording inside a package: where it comes from, and how to read it."""
 
     name: str
     kind: str
@@ -244,8 +244,8 @@ def _endless_sky(root: Path) -> Iterator[_Found]:
 
 
 def _opensfx(root: Path) -> Iterator[_Found]:
-    """Entries of a .cat container: an index of offsets and lengths, then a length, a name and a RIFF file each. The
-    name says who made the sound and its licence."""
+    """Yield the entries of a .cat container: an index of offsets and lengths, then a length, a name and a RIFF file
+    each. The name says who made the sound and its licence."""
     data = (root / "usr/share/games/openttd/baseset/opensfx/opensfx.cat").read_bytes()
     count = (struct.unpack("<I", data[:4])[0] & 0x7FFFFFFF) // 8
     for number in range(count):
@@ -339,14 +339,15 @@ def _write(found: _Found, out: Path) -> list[Material]:
 
 
 def _mono(found: _Found) -> Samples:
-    """At 24 kHz, with the peak at 0.5 where it is louder."""
+    """Return sound in mono at 24 kHz, with the peak at 0.5 where it is louder."""
     samples, rate = found.read()
     mono = soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE, quality="HQ")
     return (mono * min(1.0, 0.9 / max(float(np.abs(mono).max(initial=0.0)), 1e-6))).astype(np.float32)
 
 
 def _write_manifests(out: Path, materials: list[Material]) -> None:
-    """egs/music and egs/recordings (all the rest), train and valid: what a codec can hear directly."""
+    """Write the manifests egs/music and egs/recordings (all the rest), train and valid: what a codec can hear
+    directly."""
     from audiocraft.data.manifest import save_audio_meta
     from audiocraft.types import AudioMeta
 

@@ -24,7 +24,7 @@ _DETUNED_SHARE, _LARGEST_DETUNE = 0.4, 35.0
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """An instrument as the wide corpus knows it.
+    """A player is an instrument as the wide corpus knows it.
 
     Args:
         presets: (bank, program) in each font.
@@ -40,7 +40,7 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One sound of one font; `font` is a place in `FONTS`."""
+    """A preset is one sound of one font; `font` is a place in `FONTS`."""
 
     font: int
     bank: int
@@ -49,7 +49,8 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class Chair:
-    """Who plays one part of a piece, how well in tune (cents), and how loud beside the written level (dB)."""
+    """This record says who plays one part of a piece, how well in tune (cents), and how loud beside the written level
+    (dB)."""
 
     player: Player
     preset: Preset
@@ -159,7 +160,8 @@ def _draw_preset(rng: random.Random, player: Player, split: str) -> Preset:
 
 @dataclass(frozen=True, slots=True)
 class Playing:
-    """How a group keeps time: swing (share of a half beat), drift (share of the tempo) and its phases."""
+    """This record says how a group keeps time: swing (share of a half beat), drift (share of the tempo) and its
+    phases."""
 
     beat_s: float
     swing: float

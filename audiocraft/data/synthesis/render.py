@@ -100,7 +100,8 @@ def _library() -> ctypes.CDLL:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What plays one part: the place of the sound font in the renderer, bank and program in it, cents out of tune."""
+    """A voice is what plays one part: the place of the sound font in the renderer, bank and program in it, cents out of
+    tune."""
 
     font: int
     bank: int
@@ -109,7 +110,8 @@ class Voice:
 
 
 class Renderer:
-    """Sound fonts held in memory and the way to play pieces with them; one per process, safe to share by threads.
+    """A renderer has sound fonts held in memory and the way to play pieces with them; one per process, safe to share by
+    threads.
 
     Args:
         soundfont: the first one; None for the default.
@@ -221,7 +223,7 @@ def _channels(parts: tuple[Part, ...]) -> list[int]:
 
 
 def _events(parts: tuple[Part, ...], channels: list[int]) -> list[tuple[int, int, int, int, int]]:
-    """(block, order, channel, pitch, velocity or 0 for the end of a note), in playing order."""
+    """Return (block, order, channel, pitch, velocity or 0 for the end of a note), in playing order."""
     events: list[tuple[int, int, int, int, int]] = []
     for part, channel in zip(parts, channels, strict=True):
         ends: dict[int, int] = {}

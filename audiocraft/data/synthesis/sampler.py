@@ -28,7 +28,7 @@ _PIANO_LAYERS = ((40, "1"), (70, "4"), (100, "10"), (128, "16"))
 
 
 class Shelf:
-    """The recordings of one split, read once each and kept.
+    """A shelf holds the recordings of one split, read once each and kept.
 
     Args:
         folder: that `materials.gather` wrote.
@@ -70,7 +70,7 @@ class Shelf:
         return rng.choice(self.kinds[kind])
 
     def play_drums(self, rng: random.Random, part: Part, size: int) -> NDArray[np.float64]:
-        """Return a drum part on a kit put together from recorded hits, [size]"""
+        """Return a drum part on a kit put together from recorded hits, [size]."""
         kit: dict[str, tuple[Samples, float]] = {}
         out = np.zeros(size)
         for note in part.notes:
@@ -84,7 +84,7 @@ class Shelf:
         return out
 
     def play_piano(self, part: Part, size: int, cents: float, layer: str = "piano") -> NDArray[np.float64]:
-        """Return a part on the recorded grand, [size]"""
+        """Return a part on the recorded grand, [size]."""
         out = np.zeros(size)
         for note in part.notes:
             name = next(name for limit, name in _PIANO_LAYERS if note.velocity < limit)
@@ -112,7 +112,7 @@ class Shelf:
     def play_strums(
         self, rng: random.Random, part: Part, chords: Sequence[tuple[float, str]], size: int, cents: float
     ) -> NDArray[np.float64]:
-        """Play strummed chords wherever the part strikes one -> [size]"""
+        """Play strummed chords wherever the part strikes one -> [size]."""
         onsets = sorted({round(note.start, 2) for note in part.notes})
         out = np.zeros(size)
         struck = [
@@ -133,13 +133,13 @@ class Shelf:
 
 
 def _chord(symbol: str) -> tuple[int, frozenset[int]]:
-    """Root and the intervals above it."""
+    """Return the root and the intervals above it."""
     chord = parse_chord(symbol)
     return chord.root, frozenset((note - chord.root) % 12 for note in chord.pitch_classes)
 
 
 def faster(sound: Samples, speed: float) -> NDArray[np.float64]:
-    """Played at `speed` times its rate, which also moves its pitch."""
+    """Return a sound played at `speed` times its rate, which also moves its pitch."""
     if abs(speed - 1) < 1e-4:
         return sound.astype(np.float64)
     positions = np.arange(int((len(sound) - 1) / speed)) * speed

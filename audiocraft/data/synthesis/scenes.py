@@ -115,7 +115,8 @@ _QUIET, _ONE_BURST_S, _MOST_BURSTS = 0.05, 0.1, 32
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One sound of a scene: seconds from its start, level in dB, recorded or synthesised, and how often it comes."""
+    """This record holds one sound of a scene: seconds from its start, level in dB, recorded or synthesised, and how
+    often it comes."""
 
     kind: str
     start: float
@@ -127,7 +128,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class ComposedScene:
-    """What happens in one clip, where, and how far away."""
+    """This record says what happens in one clip, where, and how far away."""
 
     split: str
     seed: int
@@ -252,7 +253,7 @@ def _caption(rng: random.Random, form: str, sounds: tuple[Placed, ...], where: s
 
 
 def render_scene(scene: ComposedScene, shelf: Shelf) -> Samples:
-    """Return the sound of a scene, [N]"""
+    """Return the sound of a scene, [N]."""
     return rendered(scene, shelf)[0]
 
 
@@ -324,7 +325,7 @@ def _recorded(
 def _placed_in_space(
     rng: random.Random, scene: ComposedScene, mixed: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Far sounds lose their treble and are mostly room."""
+    """Place a sound in space: far sounds lose their treble and are mostly room."""
     chain = []
     if scene.distance > 0:
         chain.append(studio.Effect("filter", {"low": 60.0, "high": 9000.0 * 0.2**scene.distance}))

@@ -92,7 +92,7 @@ LOUDNESS = -22.0
 
 @dataclass(frozen=True, slots=True)
 class SoundEvent:
-    """One sound in a clip; seconds from its start, level in dB beside the others."""
+    """This record holds one sound in a clip; seconds from its start, level in dB beside the others."""
 
     kind: str
     start: float
@@ -102,7 +102,7 @@ class SoundEvent:
 
 @dataclass(frozen=True, slots=True)
 class SoundScene:
-    """What happens in one clip of sound effects."""
+    """This record says what happens in one clip of sound effects."""
 
     split: str
     seed: int

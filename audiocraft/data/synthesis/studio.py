@@ -114,7 +114,7 @@ def tremolo(signal: Waveform, rate: float, depth: float) -> Waveform:
 
 
 def drive(signal: Waveform, gain: float, bias: float) -> Waveform:
-    """Soft clipping; a bias adds even harmonics. At twice the rate, so that little folds back."""
+    """Clip softly; a bias adds even harmonics. At twice the rate, so that little folds back."""
     level = _rms(signal)
     spectrum = np.fft.rfft(signal / level * gain)
     double = np.fft.irfft(np.pad(spectrum, (0, len(signal) // 2)), 2 * len(signal)) * 2
@@ -123,7 +123,7 @@ def drive(signal: Waveform, gain: float, bias: float) -> Waveform:
 
 
 def tape(signal: Waveform, wow: float, flutter: float, hiss: float, top: float, seed: int) -> Waveform:
-    """An old tape: speed that wavers (shares of 1), hiss (beside the signal), and less treble (hertz)."""
+    """Play it from an old tape: speed that wavers (shares of 1), hiss (beside the signal), and less treble (hertz)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     time = np.arange(len(signal)) / SAMPLE_RATE
     speed = 1 + wow * np.sin(2 * np.pi * (rng.uniform(0.4, 1.2) * time + rng.random()))
@@ -148,7 +148,7 @@ def compress(signal: Waveform, threshold_db: float, ratio: float) -> Waveform:
 
 
 def crush(signal: Waveform, bits: float, rate: float) -> Waveform:
-    """Few bits and a low sample rate, held."""
+    """Reduce a sound to few bits and a low sample rate, held."""
     step = 2 * _rms(signal) * 4 / 2**bits
     held = signal[(np.arange(len(signal)) // (SAMPLE_RATE / rate) * (SAMPLE_RATE / rate)).astype(int)]
     return np.round(held / step) * step
@@ -156,7 +156,7 @@ def crush(signal: Waveform, bits: float, rate: float) -> Waveform:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One effect and its settings, as a clip's labels name them."""
+    """This record names one effect and its settings, as a clip's labels name them."""
 
     name: str
     settings: dict[str, Any]

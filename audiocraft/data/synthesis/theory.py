@@ -14,7 +14,7 @@ _SEVENTH = {"I": "maj7", "IV": "maj7", "III": "maj7", "VI": "maj7", "V": "7", "V
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One chord of the piece; times in beats from the first bar line."""
+    """A span is one chord of the piece; times in beats from the first bar line."""
 
     start: float
     end: float
@@ -23,7 +23,8 @@ class Span:
 
 
 def draw_progression(rng: random.Random, key: Key, sevenths: bool) -> tuple[str, ...]:
-    """Chord symbols of a random progression of the key; it starts on the tonic, which keeps its plain triad."""
+    """Draw the chord symbols of a random progression of the key; it starts on the tonic, which keeps its plain
+    triad."""
     numerals = rng.choice(PROGRESSIONS[key.mode])
     if sevenths:
         numerals = tuple(one if one in ("I", "i") else one + _SEVENTH.get(one, "7") for one in numerals)

@@ -58,7 +58,7 @@ class Sources:
 
 
 class Studio:
-    """Fonts and recordings, held in memory, and what plays pieces with them; one per process."""
+    """A studio has fonts and recordings, held in memory, and what plays pieces with them; one per process."""
 
     def __init__(self, sources: Sources) -> None:
         first, *others = sources.fonts()
@@ -186,7 +186,7 @@ def _strums(rng: random.Random, shelf: Shelf, size: int) -> NDArray[np.float64]:
 
 
 def _notes(rng: random.Random, shelf: Shelf, size: int) -> NDArray[np.float64]:
-    """Notes of one recorded instrument over a random set of pitches, singly and in chords."""
+    """Play notes of one recorded instrument over a random set of pitches, singly and in chords."""
     first = shelf.draw(rng, materials.NOTE)
     layer = first.label.split()[0]
     family = [note for note in shelf.kinds[materials.NOTE] if note.label.startswith(layer + " ")]

@@ -6,7 +6,7 @@ from audiocraft.grids._base_explorers import BaseExplorer
 
 
 class CompressionExplorer(BaseExplorer):
-    """Losses of training, and how well recordings survive."""
+    """This explorer shows losses of training, and how well recordings survive."""
 
     metrics = {  # noqa: RUF012 - a constant of the class
         "train": ("adv", "feat", "l1", "mel", "msspec", "grad_norm"),

@@ -6,7 +6,7 @@ from audiocraft.grids._base_explorers import BaseExplorer
 
 
 class DiffusionExplorer(BaseExplorer):
-    """The error of the noise, and how near the audio is beside the codec's own."""
+    """This explorer shows the error of the noise, and how near the audio is beside the codec's own."""
 
     metrics = {  # noqa: RUF012 - a constant of the class
         "train": ("loss", "grad_norm"),

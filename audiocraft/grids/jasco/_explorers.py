@@ -6,7 +6,7 @@ from audiocraft.grids._base_explorers import BaseExplorer
 
 
 class FlowExplorer(BaseExplorer):
-    """The error of the velocity, and how much each condition takes off it."""
+    """This explorer shows the error of the velocity, and how much each condition takes off it."""
 
     metrics = {  # noqa: RUF012 - a constant of the class
         "train": ("mse", "grad_norm"),

@@ -6,7 +6,7 @@ from audiocraft.grids._base_explorers import BaseExplorer
 
 
 class WatermarkingExplorer(BaseExplorer):
-    """Losses of training, and how seldom marks and bits are taken for what they are not."""
+    """This explorer shows losses of training, and how seldom marks and bits are taken for what they are not."""
 
     metrics = {  # noqa: RUF012 - a constant of the class
         "train": ("snr", "grad_norm"),
@@ -16,7 +16,8 @@ class WatermarkingExplorer(BaseExplorer):
 
 
 class WatermarkingMbExplorer(WatermarkingExplorer):
-    """The same with the share of message bits that are read right, in audio that nothing was done to."""
+    """This explorer shows the same with the share of message bits that are read right, in audio that nothing was done
+    to."""
 
     metrics = {  # noqa: RUF012 - a constant of the class
         **WatermarkingExplorer.metrics,
