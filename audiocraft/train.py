@@ -175,7 +175,7 @@ def stopping_on_signals(stop: Stop) -> Iterator[None]:
 
 
 def main() -> None:
-    """`python -m audiocraft.train solver=... KEY=VALUE ...`: what torchrun starts."""
+    """Run `python -m audiocraft.train solver=... KEY=VALUE ...`: what torchrun starts."""
     with interruptible() as came:
         try:
             _main()

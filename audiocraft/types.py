@@ -159,7 +159,8 @@ class JointEmbedCondition(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScorePlan:
-    """Time and harmony of a piece, and the part [start, start + duration) of it that a request covers.
+    """This record holds the time and harmony of a piece, and the part [start, start + duration) of it that a request
+    covers.
 
     Args:
         tempo: beats per minute.

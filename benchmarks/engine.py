@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
 
 
 class Joining:
-    """Counts the steps of all requests, and lets others wait for a number of them."""
+    """This object counts the steps of all requests, and lets others wait for a number of them."""
 
     def __init__(self) -> None:
         self.steps = 0

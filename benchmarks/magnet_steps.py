@@ -69,7 +69,7 @@ def seconds_of(model: Any, steps: tuple[int, ...] | None) -> float:
 
 
 def total(steps: tuple[int, ...], codebooks: int) -> int:
-    """Passes for all codebooks; the last number holds for the further ones."""
+    """Return how many passes all codebooks take; the last number holds for the further ones."""
     return sum(steps[min(place, len(steps) - 1)] for place in range(codebooks))
 
 

@@ -54,7 +54,7 @@ class Measured:
 
     @property
     def unexpected(self) -> int:
-        """Answers that no server that works gives; 503 is how a queue says that it is full."""
+        """Return the answers that no server that works gives; 503 is how a queue says that it is full."""
         return sum(count for name, count in self.statuses.items() if name.endswith(("500", "502", "504")))
 
 

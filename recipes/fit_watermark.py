@@ -30,7 +30,7 @@ SECOND = 62  # frames
 
 
 def heard(detector: ModulationDetector, wav: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of responses over each second of clips [B, 1, N] -> [seconds * B, K] twice, second after second."""
+    """Return sums of responses over each second of clips [B, 1, N] -> [seconds * B, K] twice, second after second."""
     bands = detector.bands
     found = [
         detector.responses(bands.levels(bands.spectra(bands.padded(part[:, 0])))) for part in wav.split(ROWS)

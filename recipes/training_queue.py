@@ -90,7 +90,7 @@ class Queue:
         return (self.folder / "done" / step.mark).is_file()
 
     def run(self) -> int:
-        """Works through the steps: 0 when all are done, 1 when told to stop, 2 when one keeps failing."""
+        """Work through the steps, and return 0 when all are done, 1 when told to stop, 2 when one keeps failing."""
         (self.folder / "done").mkdir(parents=True, exist_ok=True)
         lock = open(self.folder / "lock", "a")  # held until the process ends
         try:
@@ -119,7 +119,7 @@ class Queue:
         self._stopping = True
 
     def _work(self, step: Step) -> int:
-        """Runs one step to its end, reporting now and then."""
+        """Run one step to its end, reporting now and then."""
         begun = reported = time.monotonic()
         self._report(step, "start", 0.0)
         words = step.command

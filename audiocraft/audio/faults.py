@@ -57,8 +57,8 @@ def longest_still_s(wav: Tensor, sample_rate: int, *, silence: bool = True) -> f
 
 
 class StandstillMeter:
-    """Measures mono audio that comes in pieces: how long its spectrum does not change, as `longest_still_s` without
-    silence says it, and how long one tone drowns all else. Memory does not grow with it."""
+    """This meter measures mono audio that comes in pieces: how long its spectrum does not change, as `longest_still_s`
+    without silence says it, and how long one tone drowns all else. Memory does not grow with it."""
 
     def __init__(self, sample_rate: int) -> None:
         self._hop = max(1, round(_FRAME_S * sample_rate))

@@ -103,7 +103,8 @@ class Faults:
 
 
 class FaultMeter:
-    """Finds the faults of one piece that comes in parts, before it is finished. Memory does not grow with it.
+    """This meter finds the faults of one piece that comes in parts, before it is finished. Memory does not grow with
+    it.
 
     Args:
         music: whether one tone that stays is a fault.
@@ -142,8 +143,9 @@ class FaultMeter:
 
 
 class Opening:
-    """Holds back the beginning of a piece until it is sure not to be silent, so that a silent or broken one can be made
-    again before anybody has heard a sample of it. Music is let through after some tens of milliseconds of sound.
+    """This object holds back the beginning of a piece until it is sure not to be silent, so that a silent or broken one
+    can be made again before anybody has heard a sample of it. Music is let through after some tens of milliseconds of
+    sound.
 
     Args:
         samples: how long the piece will be.
@@ -251,7 +253,7 @@ class Finisher:
 
 
 class _Limiter:
-    """Works on blocks whose borders lie at multiples of their length, so that pieces cannot change a result.
+    """A limiter works on blocks whose borders lie at multiples of their length, so that pieces cannot change a result.
 
     Block b is analysed once the samples that its interpolation hears are there; block b - 1 is then written, since its
     gain looks `ahead` samples into block b.

@@ -110,8 +110,8 @@ def _flux(around: Tensor, sample_rate: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopJoin:
-    """Turns `lead` seconds and the `duration` seconds of a loop behind them into the loop; an AudioProcessor that
-    returns the loop alone."""
+    """This processor turns `lead` seconds and the `duration` seconds of a loop behind them into the loop; an
+    AudioProcessor that returns the loop alone."""
 
     lead: float
     duration: float

@@ -29,7 +29,7 @@ _SILENCE = 1e-10  # power, of which no level can be told
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KeptSamples:
-    """Puts the kept regions of a recording into a piece; an AudioProcessor.
+    """This processor puts the kept regions of a recording into a piece; an AudioProcessor.
 
     Args:
         audio: the recording [C, N] at `sample_rate`, at the same moments as the piece; integer PCM too.

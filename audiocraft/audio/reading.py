@@ -103,7 +103,7 @@ class _Mended(io.RawIOBase):
 
 
 class _Sequential(soundfile.SoundFile):
-    """Read from the start to the end. soundfile seeks after each block of others, which at an unknown end fails."""
+    """This file is read from the start to the end."""
 
     def seekable(self) -> bool:
         return False

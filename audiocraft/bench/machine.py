@@ -19,11 +19,13 @@ from audiocraft.kernels.bindings import kernels
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Args:
-    processor: of the CPU, or of the GPU where that is used.
-    capability: the vector instructions that torch found.
-    free_gb: memory that was free when this was asked.
-    read_gb_s: bytes that are read per second from memory.
+    """This record describes the machine.
+
+    Args:
+        processor: of the CPU, or of the GPU where that is used.
+        capability: the vector instructions that torch found.
+        free_gb: memory that was free when this was asked.
+        read_gb_s: bytes that are read per second from memory.
     """
 
     processor: str

@@ -13,7 +13,7 @@ _LARGEST = 16 * 2**20
 
 
 class _Plain(pickle.Unpickler):
-    """Takes dicts, lists, texts and numbers; they need no class to be found."""
+    """This unpickler takes dicts, lists, texts and numbers; they need no class to be found."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which would run code when loaded")

@@ -336,7 +336,7 @@ def _regional(
     as_json: bool,
     quiet: bool,
 ) -> Callable[[Callable[[Any, Any, Any], Any]], None]:
-    """Reads a piece and a model for an edit, does it, writes what comes of it, and says where it changed."""
+    """Read a piece and a model for an edit, do it, write what comes of it, and say where it changed."""
     from audiocraft.cli.plan import check_takes_plans
     from audiocraft.generation.request import GenerationRequest
     from audiocraft.models.loaders import load_model

@@ -40,7 +40,7 @@ class Outlets:
 
     @classmethod
     def checked(cls, output: Path | None, *, form: StreamFormat, play: bool) -> Outlets:
-        """Refuses a stream that would go nowhere, or to a terminal."""
+        """Refuse a stream that would go nowhere, or to a terminal."""
         if play:
             _sounddevice()
         if output != STDOUT and (play or output is not None):
@@ -73,7 +73,8 @@ _HEAD_START = 0.6
 
 
 class Outlet:
-    """Hands chunks to a slow `sink` in a thread of its own, so that they are heard while the next ones are made.
+    """An outlet hands chunks to a slow `sink` in a thread of its own, so that they are heard while the next ones are
+    made.
 
     Errors of the sink reach whoever hands it the next chunk, or closes it.
     """
@@ -192,7 +193,7 @@ def _to_reader(data: bytes) -> None:
 
 
 class Loudspeaker:
-    """Starts to play once there is a head start, or all."""
+    """A loudspeaker starts to play once there is a head start, or all."""
 
     @classmethod
     def open(cls, sample_rate: int, channels: int, seconds: float) -> Loudspeaker:

@@ -60,7 +60,7 @@ def understood_of_song(song: Song) -> tuple[Understanding, tuple[str, ...]]:
 
 
 class Explainer:
-    """Says what a model understands.
+    """An explainer says what a model understands.
 
     Args:
         model: as it was named to `generate`.

@@ -66,7 +66,7 @@ def parse_block(
 
 
 class BlockCutter:
-    """Collects frames, in any numbers at a time, into the blocks of a file."""
+    """A cutter collects frames, in any numbers at a time, into the blocks of a file."""
 
     def __init__(self, header: AcxHeader) -> None:
         self._size, self._unit = header.block_frames, header.unit_frames

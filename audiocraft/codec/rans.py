@@ -37,7 +37,7 @@ def encode(intervals: Sequence[tuple[int, int]]) -> bytes:
 
 
 class RansDecoder:
-    """Reads symbols from what `encode` wrote. Whatever the bytes are, it ends: past the last one it raises
+    """This decoder reads symbols from what `encode` wrote. Whatever the bytes are, it ends: past the last one it raises
     DamagedCodes."""
 
     def __init__(self, content: bytes) -> None:

@@ -93,7 +93,7 @@ class _Nowhere:
 
 
 class Chooser:
-    """Chooses how many codebooks each block of one file gets.
+    """A chooser chooses how many codebooks each block of one file gets.
 
     Args:
         profile: the highest profile of entropy coding that the file may use.

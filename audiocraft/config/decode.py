@@ -20,7 +20,7 @@ _Path = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Tagged:
-    """Marks a union whose member is chosen by a key: `{model: t5, t5: {...}}`.
+    """This annotation marks a union whose member is chosen by a key: `{model: t5, t5: {...}}`.
 
     Put it in `Annotated[A | B, Tagged("model", {"a": A, "b": B})]`. Sections of members that were not chosen
     are allowed and ignored, because YAML defaults carry them all.
@@ -38,7 +38,7 @@ class Tagged:
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Marks a number with what it may be: `Annotated[int, Range(1)]` is 1 or more."""
+    """This annotation marks a number with what it may be: `Annotated[int, Range(1)]` is 1 or more."""
 
     least: float
     most: float = math.inf
@@ -46,7 +46,8 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Only:
-    """Marks a setting that has one value here, though the original knows more; `instead` says what to do then."""
+    """This annotation marks a setting that has one value here, though the original knows more; `instead` says what to
+    do then."""
 
     value: Any
     instead: str

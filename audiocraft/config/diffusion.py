@@ -12,7 +12,7 @@ from audiocraft.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiffusionUnetConfig:
-    """See `models.unet.DiffusionUnet`."""
+    """This record says how `models.unet.DiffusionUnet` is built; see there."""
 
     hidden: Count = 48
     depth: Count = 4
@@ -34,7 +34,7 @@ class DiffusionUnetConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseScheduleConfig:
-    """See `modules.diffusion_schedule.NoiseSchedule`."""
+    """This record says how `modules.diffusion_schedule.NoiseSchedule` is built; see there."""
 
     beta_t0: float = 1e-5
     beta_t1: float = 2.9e-2
@@ -50,7 +50,7 @@ class NoiseScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessorConfig:
-    """See `modules.diffusion_schedule.MultiBandProcessor`."""
+    """This record says how `modules.diffusion_schedule.MultiBandProcessor` is built; see there."""
 
     name: Literal["multi_band_processor"] = "multi_band_processor"
     use: bool = False

@@ -52,7 +52,8 @@ class DiffusionScheduleConfig(ScheduleConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BandFilterConfig:
-    """Train on one band of the audio alone; edges in Hz, or `n_bands` of equal width on the mel scale."""
+    """This record has a run train on one band of the audio alone; edges in Hz, or `n_bands` of equal width on the mel
+    scale."""
 
     use: bool = False
     n_bands: Count = 4

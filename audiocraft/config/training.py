@@ -209,7 +209,7 @@ class GenerateConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
-    """Measures on the split `evaluate`, every n-th epoch and at the end.
+    """This record sets measures on the split `evaluate`, every n-th epoch and at the end.
 
     Args:
         num_workers: threads that read its audio.

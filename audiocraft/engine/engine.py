@@ -15,7 +15,7 @@ __all__ = ["Engine", "EventHandler", "QueueFull", "Ticket"]
 
 
 class Engine:
-    """Runs requests on shared models. Those for one model share the steps of its network, whenever they come.
+    """An engine runs requests on shared models. Those for one model share the steps of its network, whenever they come.
 
     Args:
         max_rows: rows of a network's batch; guidance takes two or three for each prompt. A request with more runs

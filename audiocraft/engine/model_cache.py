@@ -48,7 +48,7 @@ class _Entry:
 
 
 class ModelCache:
-    """Loads each model once, and forgets those unused for longest when space runs out.
+    """This cache loads each model once, and forgets those unused for longest when space runs out.
 
     Args:
         device: where models live.

@@ -31,7 +31,7 @@ _SMOOTHING = 0.3
 
 
 class Scheduler:
-    """Runs the requests for one model.
+    """A scheduler runs the requests for one model.
 
     Args:
         cpu: taken for each piece of work on a CPU.

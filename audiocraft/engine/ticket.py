@@ -86,7 +86,7 @@ class Ticket:
 
 
 class ThroughputEstimate:
-    """Measures how often requests end, so that a refused client knows when to come back."""
+    """This object measures how often requests end, so that a refused client knows when to come back."""
 
     def __init__(self) -> None:
         self._ends: deque[float] = deque(maxlen=16)

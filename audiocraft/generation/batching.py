@@ -81,7 +81,7 @@ class _Background:
 
 @dataclass(slots=True)
 class Batch:
-    """Runs generations of one model. It belongs to one thread, which calls `step` until nothing is left.
+    """A batch runs generations of one model. It belongs to one thread, which calls `step` until nothing is left.
 
     Args:
         executor: answers computations that may run in the background; None answers them in between.

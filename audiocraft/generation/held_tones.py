@@ -89,7 +89,7 @@ class _HeardRow:
 
 @dataclass(slots=True)
 class HeldTones:
-    """Listens to the rows of one generation."""
+    """This object listens to the rows of one generation."""
 
     bound: ToneBound
     rows: list[_HeardRow]

@@ -213,8 +213,9 @@ class Refine(SharedComputation):
 
     @property
     def group_key(self) -> Hashable | None:
-        """On a GPU passes over as many frames, at the same codebook, whose conditions enter in the same places, are
-        shared; on a CPU all, where that changes nothing, else each is a step of its own, so that others have turns."""
+        """Return a key that passes share on a GPU over as many frames, at the same codebook, whose conditions enter in
+        the same places; on a CPU all share, where that changes nothing, else each is a step of its own, so that others
+        have turns."""
         lm: Any = self.guided.lm
         if self.codes.device.type == "cpu":
             return (id(lm), "cpu") if lm.shares_passes else None
@@ -273,7 +274,7 @@ class Judge(Computation):
 
 
 class RefineGroup:
-    """Passes that are made together; nothing of one outlives it."""
+    """This group holds passes that are made together; nothing of one outlives it."""
 
     def run(self, computations: Sequence[Refine]) -> list[tuple[Tensor, Tensor]]:
         with torch.inference_mode():

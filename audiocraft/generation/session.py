@@ -13,7 +13,8 @@ from audiocraft.generation.progress import CancelToken, Progress, ProgressCallba
 
 @dataclass(slots=True)
 class Session:
-    """The running side of a request: it holds one seeded generator per row, progress, and the wish to stop.
+    """A session is the running side of a request: it holds one seeded generator per row, progress, and the wish to
+    stop.
 
     Args:
         total: model steps of all windows together, for progress.

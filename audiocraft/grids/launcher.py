@@ -33,8 +33,8 @@ class GridRun:
 
 
 class Launcher:
-    """Collects runs. `bind_` and `slurm_` hold for all later calls; `bind` and `slurm` give another launcher, which
-    collects into the same list."""
+    """A launcher collects runs. `bind_` and `slurm_` hold for all later calls; `bind` and `slurm` give another
+    launcher, which collects into the same list."""
 
     def __init__(self) -> None:
         self.runs: list[GridRun] = []
@@ -67,7 +67,7 @@ class Launcher:
 
     @contextmanager
     def job_array(self) -> Iterator[None]:
-        """Runs that a cluster may take as one array; they are runs as all others."""
+        """Let a cluster take the runs of this block as one array; they are runs as all others."""
         before = len(self.runs)
         yield
         self.runs[before:] = [

@@ -81,7 +81,7 @@ def asked_of(words: Sequence[str]) -> dict[str, Any]:
 def rows_of(
     runs: Sequence[GridRun], overrides: Sequence[str] = (), asked: Mapping[str, Any] = MappingProxyType({})
 ) -> list[ManyRun]:
-    """Runs with their signatures and folders, as `audiocraft train` names them.
+    """Return runs with their signatures and folders, as `audiocraft train` names them.
 
     Args:
         overrides: for all of them, after their own.
@@ -184,7 +184,7 @@ def _start(row: ManyRun, tell: Tell) -> subprocess.Popen[bytes]:
 
 
 def with_jobs(rows: Sequence[ManyRun]) -> list[ManyRun]:
-    """Runs with their jobs, where some were queued on a cluster that can be asked."""
+    """Return runs with their jobs, where some were queued on a cluster that can be asked."""
     numbers = {
         row.sig: path.read_text().strip() for row in rows if (path := row.folder / slurm.JOB).is_file()
     }

@@ -26,7 +26,8 @@ class _Averages:
 
 
 class Balancer:
-    """Scales the gradient of each loss to weight / (sum of weights) of `total_norm`, by a moving average of its norm.
+    """This balancer scales the gradient of each loss to weight / (sum of weights) of `total_norm`, by a moving average
+    of its norm.
 
     Args:
         weights: share of each loss.
@@ -74,7 +75,7 @@ class Balancer:
         return gradient.norm()
 
     def backward(self, losses: Mapping[str, Tensor], input: Tensor) -> Tensor:
-        """Back-propagates the balanced `losses`, all functions of `input` [B, ...]; returns their weighted sum."""
+        """Back-propagate the balanced `losses`, all functions of `input` [B, ...]; return their weighted sum."""
         gradients: dict[str, Tensor] = {}
         norms: dict[str, Tensor] = {}
         for name, loss in losses.items():

@@ -41,8 +41,8 @@ def coded(coder: Coder, wav: Audio) -> tuple[Audio, float]:
 
 
 def distances(coder: Coder, wavs: Sequence[Audio], keys: Sequence[str]) -> dict[str, float | None]:
-    """Means over clips: `kbps`, `log_mel_db`, `si_snr_db`; `key` is the share of those clips with a key in which it,
-    or its relative, is still found.
+    """Return means over clips: `kbps`, `log_mel_db`, `si_snr_db`; `key` is the share of those clips with a key in which
+    it, or its relative, is still found.
 
     Args:
         keys: of each clip, as `parse_key` reads it; "" for none.
@@ -78,7 +78,7 @@ def hear_notes(wav: Audio) -> HeardNotes:
 
 
 def kept_notes(coder: Coder, clips: Sequence[Audio], originals: Sequence[HeardNotes]) -> dict[str, float]:
-    """Means over clips: `kbps`, `log_mel_db`, shares with the same key, and with the same or its relative, the
+    """Return means over clips: `kbps`, `log_mel_db`, shares with the same key, and with the same or its relative, the
     correlation of pitch classes, and the F1 of note beginnings.
 
     Args:

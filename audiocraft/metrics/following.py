@@ -47,8 +47,8 @@ class Heard:
 
 
 def score(heard: Sequence[Heard], wanted: Sequence[Wanted]) -> dict[str, float]:
-    """Shares of clips, and of named instruments, that are as wanted, 0 to 1; instruments that nobody asked for, per
-    clip. A tempo may be doubled or halved, a key may be the relative one; `key_exact` is the same key."""
+    """Return shares of clips, and of named instruments, that are as wanted, 0 to 1; instruments that nobody asked for,
+    per clip. A tempo may be doubled or halved, a key may be the relative one; `key_exact` is the same key."""
     named = sum(len(example.instruments) for example in wanted)
     hits = alarms = 0
     for found, example in zip(heard, wanted, strict=True):

@@ -58,8 +58,8 @@ class KLDivergenceMetric(Metric):
         self.backwards += kl_divergence(wanted, found).sum().to(self.backwards.device)
 
     def compute(self) -> dict[str, float]:
-        """Means over all pairs: `kld` and `kld_pq` of the references from what was generated, `kld_qp` the other way
-        round, `kld_both` the mean of both."""
+        """Return means over all pairs: `kld` and `kld_pq` of the references from what was generated, `kld_qp` the other
+        way round, `kld_both` the mean of both."""
         forwards = float(self.mean())
         backwards = float(_mean_of(self.backwards, self.count))
         both = (forwards + backwards) / 2

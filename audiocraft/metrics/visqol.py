@@ -26,7 +26,7 @@ _PADDING_S = 0.5
 
 
 class ViSQOL:
-    """Runs ViSQOL on pairs of sounds.
+    """This class runs ViSQOL on pairs of sounds.
 
     Args:
         bin: the program, or the folder of its sources in which it was built; None: `visqol` on the path.

@@ -71,7 +71,7 @@ class CFGTerm(ABC):
 
 
 class AllCFGTerm(CFGTerm):
-    """Hears everything."""
+    """This branch hears everything."""
 
     def drop_irrelevant_conds(
         self, conditions: Sequence[ConditioningAttributes] | None = None
@@ -80,7 +80,7 @@ class AllCFGTerm(CFGTerm):
 
 
 class NullCFGTerm(CFGTerm):
-    """Hears nothing."""
+    """This branch hears nothing."""
 
     def drop_irrelevant_conds(
         self, conditions: Sequence[ConditioningAttributes] | None = None
@@ -89,7 +89,7 @@ class NullCFGTerm(CFGTerm):
 
 
 class TextCFGTerm(CFGTerm):
-    """Hears the text alone.
+    """This branch hears the text alone.
 
     Args:
         model_att_dropout: accepted for upstream's callers; what is dropped is everything but texts.

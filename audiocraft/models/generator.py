@@ -393,7 +393,7 @@ def check_holds_a_frame(request: GenerationRequest, name: str, frame_rate: float
 
 
 def open_audio(prepared: PreparedRequest) -> AudioStream:
-    """Takes the frames of `prepared` and gives its audio, piece by piece."""
+    """Take the frames of `prepared` and give its audio, piece by piece."""
     return AudioStream(
         prepared.decoder,
         len(prepared.seeds),

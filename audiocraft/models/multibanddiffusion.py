@@ -284,7 +284,7 @@ class MultiBandDiffusion:
         return out
 
     def _passes(self, frames: int, settings: DiffusionSettings, step_list: Sequence[int] | None) -> int:
-        """Passes of the networks that so many frames take."""
+        """Return how many passes of the networks so many frames take."""
         ways = [process.steps(settings, step_list) for process in self.DPs]
         return sum(map(len, ways)) * self.windows.count(frames)
 
@@ -406,7 +406,7 @@ def decoded(codec: CompressionModel, codes: Tensor) -> Tensor:
 
 
 class _Ticks:
-    """Counts the passes of the networks in a session, and stops where it is told to."""
+    """This object counts the passes of the networks in a session, and stops where it is told to."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 
 class FrameNorm(nn.GroupNorm):
-    """Group norm over the channels of each frame, which knows nothing of other times: what comes of a piece does not
-    depend on how long it is."""
+    """This layer is a group norm over the channels of each frame, which knows nothing of other times: what comes of a
+    piece does not depend on how long it is."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each frame of x [B, D, T] by itself; the result has the same shape."""

@@ -11,7 +11,7 @@ from audiocraft.errors import InvalidInput
 
 
 class CustomGLU(nn.Module):
-    """Splits `dim` in halves a and b and returns a * activation(b): the output is half as wide."""
+    """This layer splits `dim` in halves a and b and returns a * activation(b): the output is half as wide."""
 
     def __init__(self, activation: nn.Module, dim: int = -1) -> None:
         super().__init__()

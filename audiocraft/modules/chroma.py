@@ -37,7 +37,7 @@ def chroma_filters(sample_rate: int, nfft: int, n_chroma: int = 12) -> Tensor:
 
 
 class _Window(nn.Module):
-    """Holds the analysis window under the name it has in released checkpoints."""
+    """This module holds the analysis window under the name it has in released checkpoints."""
 
     def __init__(self, length: int) -> None:
         super().__init__()

@@ -187,7 +187,7 @@ def _take(values: Tensor, source: Tensor, special: float) -> Tensor:
 
 
 class CodebooksPatternProvider(ABC):
-    """Makes the pattern for a number of frames. Subclasses override `get_pattern`.
+    """A provider makes the pattern for a number of frames. Subclasses override `get_pattern`.
 
     Args:
         n_q: codebooks K.
@@ -266,7 +266,7 @@ class DelayedPatternProvider(_StepProvider):
 
 
 class ParallelPatternProvider(DelayedPatternProvider):
-    """Provides patterns that have all codebooks of a frame in one step.
+    """This provider provides patterns that have all codebooks of a frame in one step.
 
     q0   .  0  1  2  3  4
     q1   .  0  1  2  3  4
@@ -277,8 +277,8 @@ class ParallelPatternProvider(DelayedPatternProvider):
 
 
 class UnrolledPatternProvider(_StepProvider):
-    """Provides patterns that have the codebooks of a frame one after the other; equal numbers in `flattening` share a
-    step.
+    """This provider provides patterns that have the codebooks of a frame one after the other; equal numbers in
+    `flattening` share a step.
 
         K=3, T=3, flattening [0, 1, 2]           flattening [0, 1, 1]
 

@@ -39,7 +39,7 @@ def betas_from_alpha_bar(alpha_bar: Tensor) -> Tensor:
 
 
 class SampleProcessor(nn.Module):
-    """Leaves audio as it is."""
+    """This processor leaves audio as it is."""
 
     def project_sample(self, x: Tensor) -> Tensor:
         """Return audio [B, C, N] as the network hears it."""
@@ -51,8 +51,8 @@ class SampleProcessor(nn.Module):
 
 
 class MultiBandProcessor(SampleProcessor):
-    """Gives every band of the audio the loudness that it has in white noise, as far as `power_std` says. How loud the
-    bands are is learned from the first audio that it is given.
+    """This processor gives every band of the audio the loudness that it has in white noise, as far as `power_std` says.
+    How loud the bands are is learned from the first audio that it is given.
 
     Args:
         n_bands: equally wide on the mel scale.

@@ -60,7 +60,7 @@ def averaged(x: Tensor, weights: Tensor, *, causal: bool = False) -> Tensor:
 
 
 class BandLevels(ConstantBuffers):
-    """Turns sound into the spectra of its frames, and those into the levels of their bands.
+    """This module turns sound into the spectra of its frames, and those into the levels of their bands.
 
     Args:
         sample_rate: of the sound.

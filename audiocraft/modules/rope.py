@@ -22,7 +22,7 @@ class Rotation:
 
 
 class XPos(nn.Module):
-    """Decay per position and frequency (Sun et al. 2022): far pairs of query and key count less.
+    """This module is a decay per position and frequency (Sun et al. 2022): far pairs of query and key count less.
 
     Args:
         dim: width of a head.

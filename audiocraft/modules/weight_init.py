@@ -28,7 +28,7 @@ class ScaledEmbedding(nn.Embedding):
 
 
 def get_init_fn(method: str, input_dim: int, init_depth: int | None = None) -> Callable[[Tensor], Tensor]:
-    """Fills a weight with standard deviation 1 / sqrt(input_dim), less in deep layers.
+    """Return what fills a weight with standard deviation 1 / sqrt(input_dim), less in deep layers.
 
     Args:
         method: "gaussian" (cut at three deviations) or "uniform".

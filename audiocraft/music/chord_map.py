@@ -18,7 +18,7 @@ NO_CHORD = "N"
 
 @dataclass(frozen=True, slots=True)
 class ChordMap:
-    """Maps chord symbols to their numbers."""
+    """This record maps chord symbols to their numbers."""
 
     index_of: Mapping[str, int]
 

@@ -111,7 +111,7 @@ class DAdaptAdam(Optimizer):
         return loss
 
     def _accumulate(self, parameter: Tensor, group: dict[str, Any], scale: float) -> Tensor:
-        """Updates the moments of one parameter; its part of the sums that estimate D, float64 [3]."""
+        """Update the moments of one parameter, and return its part of the sums that estimate D, float64 [3]."""
         gradient = parameter.grad
         assert gradient is not None
         if group["weight_decay"] and not group["decouple"]:

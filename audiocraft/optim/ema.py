@@ -19,7 +19,7 @@ def _states(modules: Mapping[str, nn.Module]) -> _State:
 
 
 class ModuleDictEMA:
-    """Keeps averages of everything in the state dicts of `module_dict`.
+    """This object keeps averages of everything in the state dicts of `module_dict`.
 
     Args:
         decay: share of the old average at each step.
@@ -52,7 +52,7 @@ class ModuleDictEMA:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Moves the averages towards the present weights; what is not floating point is copied."""
+        """Move the averages towards the present weights; what is not floating point is copied."""
         if self.unbias:
             self.count = self.count * self.decay + 1
             share = 1 / self.count

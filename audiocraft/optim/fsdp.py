@@ -77,7 +77,7 @@ def wrap_with_fsdp(
 
 
 def purge_fsdp(model: FullyShardedDataParallel) -> None:
-    """Frees the gathered weights kept between forward and backward, before a model is saved or swapped."""
+    """Free the gathered weights kept between forward and backward, before a model is saved or swapped."""
     for module in FullyShardedDataParallel.fsdp_modules(model):
         handle = module._handle
         if handle is not None and not handle._sharding_strategy == ShardingStrategy.NO_SHARD:

@@ -66,7 +66,7 @@ def codebook_count(n: object, most: int) -> int:
 
 
 class DummyQuantizer(BaseQuantizer):
-    """Quantises nothing: the frames themselves are the "codes" [B, 1, D, T]."""
+    """This quantiser quantises nothing: the frames themselves are the "codes" [B, 1, D, T]."""
 
     def forward(self, x: Tensor, frame_rate: float) -> QuantizedResult:
         """Return x unchanged; the bandwidth is that of its 32-bit numbers."""

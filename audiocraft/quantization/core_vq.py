@@ -78,7 +78,7 @@ def nearest(x: Tensor, codebook: Tensor) -> Tensor:
 def kmeans(
     samples: Tensor, num_clusters: int, num_iters: int = 10, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Means [num_clusters, D] and member counts of samples [n, D] (Lloyd); an empty cluster stays put."""
+    """Return means [num_clusters, D] and member counts of samples [n, D] (Lloyd); an empty cluster stays put."""
     means = sample_vectors(samples, num_clusters, generator=generator)
     counts = means.new_zeros(num_clusters)
     for _ in range(num_iters):

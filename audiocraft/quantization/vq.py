@@ -186,7 +186,7 @@ class ResidualVectorQuantizer(BaseQuantizer):
 
 
 def leaky_sum(x: Tensor, share: float, held: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Adds to each frame of x [B, D, T] its share of the sum before it -> [B, D, T], and the last sum [B, D].
+    """Add to each frame of x [B, D, T] its share of the sum before it -> [B, D, T], and the last sum [B, D].
 
     Args:
         held: the sum before the first frame; None for zero.
@@ -200,7 +200,7 @@ def leaky_sum(x: Tensor, share: float, held: Tensor | None = None) -> tuple[Tens
 
 
 def leaky_difference(x: Tensor, share: float, held: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Takes from each frame of x [B, D, T] its share of the frame before it -> [B, D, T], whose `leaky_sum` is x, and
+    """Take from each frame of x [B, D, T] its share of the frame before it -> [B, D, T], whose `leaky_sum` is x, and
     the last frame [B, D]. T is 1 or more.
 
     Args:

@@ -29,7 +29,7 @@ _HEARD_S = 0.25
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """Crops and their labels.
+    """This record holds crops and their labels.
 
     Args:
         windows: [B, WINDOWS, n].

@@ -100,7 +100,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be alone in this folder, or raise a TrainingError that names the process which is there."""
+        """Hold this folder alone, or raise a TrainingError that names the process which is there."""
         if not self.writes:
             yield
             return

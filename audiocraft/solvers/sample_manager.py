@@ -71,7 +71,7 @@ class Sample:
 
 
 class SampleManager:
-    """Writes and finds the samples of a run: `<run>/samples/<epoch>/<id>.wav` with a `.json` beside each.
+    """A manager writes and finds the samples of a run: `<run>/samples/<epoch>/<id>.wav` with a `.json` beside each.
 
     A sample's id is made of its index and of what it was generated from, so that it is the same in every epoch and run.
 

@@ -12,8 +12,8 @@ class StageLeft(BaseException):
 
 
 class Stop(threading.Event):
-    """Set when a run is to stop. A step is always taken to its end, because half of one cannot be kept; validation,
-    samples and preparation change nothing that is kept, so they are left in the middle."""
+    """This event is set when a run is to stop. A step is always taken to its end, because half of one cannot be kept;
+    validation, samples and preparation change nothing that is kept, so they are left in the middle."""
 
     def __init__(self) -> None:
         super().__init__()

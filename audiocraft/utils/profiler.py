@@ -17,7 +17,7 @@ _WAIT, _WARM_UP, _ACTIVE = 1, 2, 4
 
 
 class Profiler:
-    """`with Profiler(module, enabled) as profiler:` and `profiler.step()` after each step.
+    """Use it as `with Profiler(module, enabled) as profiler:` and call `profiler.step()` after each step.
 
     After a few steps it writes `profile_<rank>.json` (for chrome://tracing or Perfetto) to `folder`, once.
     """

@@ -176,7 +176,7 @@ def get_dataset_from_loader(dataloader: DataLoader[Any]) -> Dataset[Any]:
 
 
 class DummyPoolExecutor:
-    """Stands in for a process pool and runs each task in the caller, when its result is asked for."""
+    """This executor stands in for a process pool and runs each task in the caller, when its result is asked for."""
 
     class DummyResult:
         """This object is a task that has not run yet."""

@@ -56,7 +56,7 @@ def open_style_ear(path: Path, corpus: Path, codec: CompressionModel) -> StyleEa
 
 
 class StyleEar:
-    """Says which style audio is in.
+    """This ear says which style audio is in.
 
     Attributes:
         accuracy: the share of held-out clips of the corpus, through the codec, of which it is right.

@@ -28,7 +28,7 @@ _LEGACY_PREFACE = 3
 
 
 class Placeholder:
-    """Stands in for a tensor, and for whatever makes one: takes everything, does nothing."""
+    """A placeholder stands in for a tensor, and for whatever makes one: takes everything, does nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -44,7 +44,8 @@ class Placeholder:
 
 
 class _HeaderUnpickler(pickle.Unpickler):
-    """Makes plain containers and stand-ins, and nothing else: no class that a file names is looked up."""
+    """This unpickler makes plain containers and stand-ins, and nothing else: no class that a file names is looked
+    up."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):

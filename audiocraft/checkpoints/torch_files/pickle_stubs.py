@@ -12,7 +12,7 @@ _MAX_NODES = 20_000
 
 
 class Shell:
-    """Stands in for a configuration object: keeps its state, does nothing."""
+    """A shell stands in for a configuration object: keeps its state, does nothing."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -24,7 +24,7 @@ class Shell:
 
 
 class Word(str):
-    """Stands in for a path or an enumeration: its parts, joined."""
+    """A word stands in for a path or an enumeration: its parts, joined."""
 
     __slots__ = ()
 
@@ -33,16 +33,16 @@ class Word(str):
 
 
 def _anything(*_: Any) -> None:
-    """Stands in for a type that is only mentioned."""
+    """Stand in for a type that is only mentioned."""
 
 
 def _table(*_: Any) -> dict[Any, Any]:
-    """Stands in for a mapping with defaults."""
+    """Stand in for a mapping with defaults."""
     return {}
 
 
 def _member(*_: Any) -> type[Shell]:
-    """Stands in for looking a class up inside another."""
+    """Stand in for looking a class up inside another."""
     return Shell
 
 

@@ -21,8 +21,8 @@ SPREAD = "torch.distributed._shard.sharded_tensor.api.ShardedTensor"
 
 
 class SpreadTensor(Tensor):
-    """Stands in for what one process had of a tensor that was spread over several: its pieces, and nothing to compute
-    with. `shape` is the whole tensor's."""
+    """This tensor stands in for what one process had of a tensor that was spread over several: its pieces, and nothing
+    to compute with. `shape` is the whole tensor's."""
 
     pieces: list[tuple[tuple[int, ...], Tensor]]
     """Where in the whole tensor each piece begins, and the piece."""

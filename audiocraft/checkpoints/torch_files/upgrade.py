@@ -25,7 +25,7 @@ def read_release_config(text: str, *, source: str) -> dict[str, Any]:
     import yaml  # here, because most models do without
 
     class ShallowLoader(yaml.SafeLoader):
-        """Reads plain values, up to a depth."""
+        """This loader reads plain values, up to a depth."""
 
         depth = 0
 

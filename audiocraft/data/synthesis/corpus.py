@@ -130,7 +130,7 @@ def plan(hours: float, sounds_share: float, collage_share: float = 0.0) -> list[
 def write_clip(
     out: Path, clip: Clip, seed: int, soundfont: Path | None, sources: Sources | None = None
 ) -> bool:
-    """Renders and writes one clip unless it is there; the WAV first, so that a JSON means a whole clip.
+    """Render and write one clip unless it is there; the WAV first, so that a JSON means a whole clip.
 
     Args:
         sources: what the wide recipe is made from; None for the plain one.
@@ -186,7 +186,7 @@ def _write_clips(
 
 
 def synthesize(config: CorpusConfig, *, progress: TextIO | None = None) -> dict[str, Any]:
-    """Writes (or completes) a corpus and its manifests.
+    """Write (or complete) a corpus and its manifests.
 
     Args:
         progress: where to draw a progress bar, such as `sys.stderr`.
@@ -229,7 +229,7 @@ def synthesize(config: CorpusConfig, *, progress: TextIO | None = None) -> dict[
 
 
 def _prepare(config: CorpusConfig) -> tuple[Path | None, Sources | None]:
-    """Checks what is needed before the first clip, and leaves the settings in the folder."""
+    """Check what is needed before the first clip, and leave the settings in the folder."""
     soundfont, sources = None, None
     settings: dict[str, Any] = {"version": VERSIONS[config.recipe], "seed": config.seed, "soundfont": None}
     if config.recipe == "wide":
@@ -264,7 +264,7 @@ def _prepare(config: CorpusConfig) -> tuple[Path | None, Sources | None]:
 def _run(
     config: CorpusConfig, jobs: list[list[Clip]], soundfont: Path | None, sources: Sources | None
 ) -> Iterator[tuple[list[Clip], int]]:
-    """Runs the jobs and yields them in order with the number of clips written."""
+    """Run the jobs and yield them in order with the number of clips written."""
     if config.workers == 1:
         for job in jobs:
             yield job, _write_clips(config.out, job, config.seed, soundfont, sources)
@@ -287,7 +287,7 @@ def _run(
 
 
 def write_manifests(out: Path, clips: Iterable[Clip]) -> None:
-    """Writes egs/<kind>/<split>/data.jsonl.gz for the given clips; paths are relative to the corpus folder."""
+    """Write egs/<kind>/<split>/data.jsonl.gz for the given clips; paths are relative to the corpus folder."""
     from audiocraft.data.manifest import save_audio_meta
     from audiocraft.types import AudioMeta
 

@@ -54,7 +54,7 @@ def _decay(size: int, seconds: float, attack_s: float = 0.002) -> Waveform:
 
 
 def _place(size: int, starts: Sequence[float], sound: Callable[[], Waveform]) -> Waveform:
-    """Adds a new sound at each start second."""
+    """Add a new sound at each start second."""
     out = np.zeros(size)
     for start in starts:
         offset = int(start * SAMPLE_RATE)

@@ -38,7 +38,7 @@ def _room() -> tuple[int, NDArray[np.complex128]]:
 
 
 def reverberate(signal: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Adds a room; `share` is its level beside the direct sound. Long signals go piece by piece (overlap-add)."""
+    """Add a room; `share` is its level beside the direct sound. Long signals go piece by piece (overlap-add)."""
     length, spectrum = _room()
     hop = length - round(_REVERB_S * SAMPLE_RATE)
     room = np.zeros(len(signal) + length)

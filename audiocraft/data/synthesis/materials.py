@@ -118,7 +118,7 @@ def _ufoai(root: Path) -> Iterator[_Found]:
 
 
 def unpack_evaluation(packages: Path, out: Path) -> list[Path]:
-    """Writes the tracks of ufoai-music that no model may be trained on, for `benchmarks/real.py`.
+    """Write the tracks of ufoai-music that no model may be trained on, for `benchmarks/real.py`.
 
     Raises:
         InvalidInput: the package is not there.
@@ -283,7 +283,7 @@ def is_held_out(name: str) -> bool:
 
 
 def gather(packages: Path, out: Path) -> list[Material]:
-    """Writes every usable recording of the unpacked packages below `out`, and its index.
+    """Write every usable recording of the unpacked packages below `out`, and its index.
 
     Raises:
         InvalidInput: a package is not there.

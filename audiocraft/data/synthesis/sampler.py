@@ -147,7 +147,7 @@ def faster(sound: Samples, speed: float) -> NDArray[np.float64]:
 
 
 def add(out: NDArray[np.float64], sound: NDArray[np.float64], start_s: float) -> None:
-    """Adds a sound to `out` at a time, as far as it fits."""
+    """Add a sound to `out` at a time, as far as it fits."""
     first = round(start_s * SAMPLE_RATE)
     if first < len(out):
         part = sound[: len(out) - first]

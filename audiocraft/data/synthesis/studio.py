@@ -33,7 +33,7 @@ def _convolve(signal: Waveform, response: Waveform) -> Waveform:
 
 
 def shape(signal: Waveform, curve: Callable[[Waveform], Waveform]) -> Waveform:
-    """Multiplies the spectrum by `curve` of the frequency in hertz."""
+    """Multiply the spectrum by `curve` of the frequency in hertz."""
     frequency = np.fft.rfftfreq(len(signal), 1 / SAMPLE_RATE)
     return np.fft.irfft(np.fft.rfft(signal) * curve(np.maximum(frequency, 1.0)), len(signal))
 
@@ -51,14 +51,14 @@ def equalise(signal: Waveform, bands: Sequence[tuple[float, float, float]]) -> W
 
 
 def filtered(signal: Waveform, low: float, high: float) -> Waveform:
-    """Keeps what lies between two frequencies, with slopes of 12 dB an octave."""
+    """Keep what lies between two frequencies, with slopes of 12 dB an octave."""
     return shape(signal, lambda f: 1 / np.sqrt((1 + (low / f) ** 4) * (1 + (f / high) ** 4)))
 
 
 def room(
     signal: Waveform, seconds: float, damping: float, predelay: float, share: float, seed: int
 ) -> Waveform:
-    """Adds a room of its own noise: high frequencies die first.
+    """Add a room of its own noise: high frequencies die first.
 
     Args:
         seconds: until the low end is 60 dB down.
@@ -84,7 +84,7 @@ def room(
 
 
 def echo(signal: Waveform, seconds: float, feedback: float, share: float) -> Waveform:
-    """Repeats that fade."""
+    """Add repeats that fade."""
     delay, out, level = int(seconds * SAMPLE_RATE), signal.copy(), share
     for number in range(1, 7):
         start = number * delay
@@ -134,7 +134,7 @@ def tape(signal: Waveform, wow: float, flutter: float, hiss: float, top: float, 
 
 
 def compress(signal: Waveform, threshold_db: float, ratio: float) -> Waveform:
-    """Makes loud passages (beside the mean level) quieter; 5 ms attack, 80 ms release."""
+    """Make loud passages (beside the mean level) quieter; 5 ms attack, 80 ms release."""
     hops = -(-len(signal) // _COMPRESSOR_HOP)
     padded = np.pad(signal, (0, hops * _COMPRESSOR_HOP - len(signal)))
     levels = 20 * np.log10(np.abs(padded.reshape(hops, -1)).max(axis=1) / _rms(signal) + 1e-6)

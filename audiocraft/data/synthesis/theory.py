@@ -32,7 +32,7 @@ def draw_progression(rng: random.Random, key: Key, sevenths: bool) -> tuple[str,
 
 
 def lay_out(symbols: Sequence[str], chord_beats: float, total_beats: float) -> tuple[Span, ...]:
-    """Repeats the progression until `total_beats` is covered."""
+    """Repeat the progression until `total_beats` is covered."""
     spans: list[Span] = []
     for position, symbol in enumerate(itertools.cycle(symbols)):
         start = position * chord_beats
@@ -57,7 +57,7 @@ def nearest(pitch_class: int, pitch: float) -> int:
 
 
 def fold(pitch: int, low: int, high: int) -> int:
-    """Moves a pitch by octaves into [low, high]."""
+    """Move a pitch by octaves into [low, high]."""
     while pitch < low:
         pitch += 12
     while pitch > high:
@@ -99,7 +99,7 @@ def scale_over(key: Key, chord: Chord) -> tuple[int, ...]:
 
 
 def step_in(scale: Sequence[int], pitch: int, steps: int) -> int:
-    """Moves along a scale by a number of steps from a pitch (first moved onto the scale)."""
+    """Move along a scale by a number of steps from a pitch (first moved onto the scale)."""
     direction = 1 if steps >= 0 else -1
     while pitch % 12 not in scale:
         pitch -= 1

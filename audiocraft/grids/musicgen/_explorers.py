@@ -15,6 +15,6 @@ class LMExplorer(BaseExplorer):
 
 
 class GenerationEvalExplorer(BaseExplorer):
-    """Measures of models that are trained already."""
+    """This explorer shows measures of models that are trained already."""
 
     metrics = {"evaluate": ("ce", "fad", "kld", "text_consistency", "chroma_cosine")}  # noqa: RUF012

@@ -23,7 +23,7 @@ _MEMORY_S = 4.0
 
 
 class CompressionModel(ABC, nn.Module):
-    """A codec: it turns audio [B, C, N] into codes [B, K, T] and back."""
+    """This is a codec: it turns audio [B, C, N] into codes [B, K, T] and back."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> QuantizedResult:

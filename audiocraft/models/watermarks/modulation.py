@@ -77,7 +77,8 @@ class _Modulations(nn.Module):
 
 
 class ModulationGenerator(_Modulations):
-    """Makes the mark. A frame's change depends on frames up to it, so that a stream is late by one frame alone."""
+    """This network makes the mark. A frame's change depends on frames up to it, so that a stream is late by one frame
+    alone."""
 
     past_weights: Tensor
 
@@ -159,7 +160,7 @@ class ModulationGenerator(_Modulations):
 
 
 class ModulationDetector(_Modulations):
-    """Finds the mark. A decision depends on about 1.7 s on both sides.
+    """This network finds the mark. A decision depends on about 1.7 s on both sides.
 
     `agreement` asks something else: whether audio carries a message that is known before. No clock has to be found and
     no bit to be read for that, so that it finds marks that are too weak to be read.
@@ -297,7 +298,7 @@ class ModulationDetector(_Modulations):
 
 
 def _shown(turned: Tensor, chance: Tensor) -> Tensor:
-    """Sums of responses in multiples of chance."""
+    """Return sums of responses in multiples of chance."""
     return turned.to(torch.complex128) / (chance.double() + _SMALL).sqrt()
 
 

@@ -21,7 +21,7 @@ class MarkStream(Protocol):
 
 
 class MarkGenerator(Protocol):
-    """Makes the mark of audio, which is added to it."""
+    """This protocol makes the mark of audio, which is added to it."""
 
     nbits: int
     sample_rate: int
@@ -36,7 +36,7 @@ class MarkGenerator(Protocol):
 
 
 class MarkDetector(Protocol):
-    """Finds the mark in audio."""
+    """This protocol finds the mark in audio."""
 
     nbits: int
     sample_rate: int

@@ -26,7 +26,7 @@ class JascoCondConst(Enum):
 
 
 class BaseConditioner(nn.Module, ABC):
-    """Maps what a row is conditioned on to an embedding [B, L, output_dim] and its mask [B, L].
+    """A conditioner maps what a row is conditioned on to an embedding [B, L, output_dim] and its mask [B, L].
 
     Args:
         dim: width of the conditioner's own representation.
@@ -53,7 +53,7 @@ class BaseConditioner(nn.Module, ABC):
 
 
 class TextConditioner(BaseConditioner):
-    """Reads texts: `tokenize` takes one string or None per row."""
+    """This conditioner reads texts: `tokenize` takes one string or None per row."""
 
     kind = "text"
 

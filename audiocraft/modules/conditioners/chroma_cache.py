@@ -16,7 +16,7 @@ from audiocraft.utils.files import atomic_path
 
 
 class ChromaCache:
-    """Keeps a file of chroma [T, n] for each audio file.
+    """This cache keeps a file of chroma [T, n] for each audio file.
 
     Args:
         folder: where they are kept.

@@ -89,7 +89,7 @@ def _copy(sample: ConditioningAttributes) -> ConditioningAttributes:
 
 
 class DropoutModule(nn.Module):
-    """Draws from a generator of its own, or from one that the caller hands over.
+    """This module draws from a generator of its own, or from one that the caller hands over.
 
     Args:
         seed: of its own generator.
@@ -115,7 +115,7 @@ class DropoutModule(nn.Module):
 
 
 class AttributeDropout(DropoutModule):
-    """Drops each attribute with its own probability, for the whole batch at once.
+    """This module drops each attribute with its own probability, for the whole batch at once.
 
     Args:
         p: {kind: {attribute: probability}}.
@@ -151,7 +151,7 @@ class AttributeDropout(DropoutModule):
 
 
 class ClassifierFreeGuidanceDropout(DropoutModule):
-    """Drops all conditions of a batch, with probability p, in training.
+    """This module drops all conditions of a batch, with probability p, in training.
 
     Args:
         p: probability.

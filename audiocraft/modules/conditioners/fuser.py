@@ -93,7 +93,7 @@ class FuserState:
 
 
 class ConditionFuser(StreamingModule):
-    """Knows where each condition enters.
+    """A fuser knows where each condition enters.
 
     Args:
         fuse2cond: names of the conditions by method, one of `FUSING_METHODS`.

@@ -22,8 +22,8 @@ from audiocraft.types import (
 
 
 class ConditioningProvider(nn.Module):
-    """Gives every conditioner its part of the attributes. Texts and symbolic attributes that a row lacks are
-    None; waveforms must be there (null ones, for none).
+    """This provider gives every conditioner its part of the attributes. Texts and symbolic attributes that a row lacks
+    are None; waveforms must be there (null ones, for none).
 
     Args:
         conditioners: by attribute name.

@@ -50,7 +50,7 @@ def scene_features(scene: Scene, kinds: tp.Sequence[str], frame_rate: float) -> 
 
 
 class SceneConditioner(FrameConditioner):
-    """Embeds scenes, one row per codec frame.
+    """This conditioner embeds scenes, one row per codec frame.
 
     Args:
         output_dim: width D of the embeddings.

@@ -122,7 +122,8 @@ def _harmony_features(plan: ScorePlan, seconds: Tensor) -> list[Tensor]:
 
 
 class FrameConditioner(BaseConditioner):
-    """Embeds features of codec frames by a perceptron. A missing row is exactly zero everywhere, so it adds nothing.
+    """This conditioner embeds features of codec frames by a perceptron. A missing row is exactly zero everywhere, so it
+    adds nothing.
 
     Args:
         num_features: F, what is told of a frame.
@@ -167,7 +168,7 @@ class FrameConditioner(BaseConditioner):
 
 
 class ScoreConditioner(FrameConditioner):
-    """Embeds score plans, one row per codec frame.
+    """This conditioner embeds score plans, one row per codec frame.
 
     Args:
         output_dim: width D of the embeddings.

@@ -65,7 +65,7 @@ def find_t5(name: str) -> Path:
 
 
 class T5Tokenizer:
-    """Turns texts into padded token ids and a mask."""
+    """This tokenizer turns texts into padded token ids and a mask."""
 
     def __init__(self, file: Path, pad_id: int = 0, end_id: int = 1) -> None:
         tokenizers = require("tokenizers", extra="text")
@@ -93,7 +93,7 @@ class T5Tokenizer:
 
 
 class RMSNorm(nn.Module):
-    """Scale to unit mean square, in float32."""
+    """This layer scales to unit mean square, in float32."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()

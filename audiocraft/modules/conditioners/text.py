@@ -22,7 +22,7 @@ Device = torch.device | str
 
 
 class Tokenizer(ABC):
-    """Turns texts into tokens."""
+    """A tokenizer turns texts into tokens."""
 
     @abstractmethod
     def __call__(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from audiocraft.types import ConditionType, WavCondition
 
 
 class WaveformConditioner(BaseConditioner):
-    """Reads waveforms: features of each, then a projection.
+    """This conditioner reads waveforms: features of each, then a projection.
 
     Args:
         dim: width of the features.
@@ -71,7 +71,7 @@ class WaveformConditioner(BaseConditioner):
 
 
 class ChromaStemConditioner(WaveformConditioner):
-    """Follows a melody: chroma of the waveform without drums and bass (without demucs: of all of it).
+    """This conditioner follows a melody: chroma of the waveform without drums and bass (without demucs: of all of it).
 
     Each row of a batch is read on its own, at its own length and rate, so that it does not depend on the others.
 

@@ -10,8 +10,8 @@ ANY_JOB = ""
 
 
 class JobNotifier:
-    """Wakes the tasks that wait for a job. Changes that other processes make are not seen here, so waiting has a
-    timeout, after which a task looks itself."""
+    """A notifier wakes the tasks that wait for a job. Changes that other processes make are not seen here, so waiting
+    has a timeout, after which a task looks itself."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None

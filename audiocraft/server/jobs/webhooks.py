@@ -132,8 +132,8 @@ def webhook_state(database: Database, job: str) -> WebhookState | None:
 
 
 class WebhookSender:
-    """Sends the messages that are due: a few at a time, but never two of one owner, so that an owner whose server
-    answers slowly delays only their own messages. Several processes share the work.
+    """This sender sends the messages that are due: a few at a time, but never two of one owner, so that an owner whose
+    server answers slowly delays only their own messages. Several processes share the work.
 
     Args:
         describe: turns a job into the data of its message.

@@ -25,7 +25,7 @@ _ORPHAN_SECONDS = 3600.0
 
 
 class Janitor(threading.Thread):
-    """Tidies up every minute; several processes may do so at once."""
+    """The janitor tidies up every minute; several processes may do so at once."""
 
     def __init__(self, store: JobStore, uploads: UploadStore, blobs: BlobStore) -> None:
         super().__init__(name="audiocraft-janitor", daemon=True)

@@ -48,7 +48,8 @@ class LogContext:
 
 
 class JsonLines(logging.Formatter):
-    """Time (UTC), level, logger, message, request id, whatever came with `extra=`, and the stack of an exception."""
+    """This formatter writes time (UTC), level, logger, message, request id, whatever came with `extra=`, and the stack
+    of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON, with fields hidden whose names say that they hold a secret."""

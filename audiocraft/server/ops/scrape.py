@@ -25,7 +25,7 @@ async def metrics(services: ServicesDep, _who: AnyCaller) -> Response:
 
 
 class Inventory(Collector):
-    """Looks up jobs, workers, models and room on disk whenever the registry is read."""
+    """The inventory looks up jobs, workers, models and room on disk whenever the registry is read."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

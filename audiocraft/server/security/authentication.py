@@ -14,8 +14,8 @@ from audiocraft.server.services import Services
 
 
 class KeyGuard:
-    """Refuses strangers at the door. The routes ask for the key too, and for its scope, but the framework reads and
-    parses a body first: strangers could fill memory and disk with bodies that nobody wants."""
+    """This guard refuses strangers at the door. The routes ask for the key too, and for its scope, but the framework
+    reads and parses a body first: strangers could fill memory and disk with bodies that nobody wants."""
 
     def __init__(self, app: ASGIApp, *, config: ServingConfig) -> None:
         self._app = app

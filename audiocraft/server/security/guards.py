@@ -52,7 +52,7 @@ MAX_HEADERS, _HEADER_BYTES = 100, 32 * 2**10
 
 
 class RequestScope:
-    """Gives each request an id and each answer its headers, and writes the audit log."""
+    """This layer gives each request an id and each answer its headers, and writes the audit log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -93,8 +93,8 @@ class RequestScope:
 
 
 class HeaderGuard:
-    """Refuses requests whose headers are too many, or leave open where the body ends: a proxy in front of this server
-    could take the rest of it for another request."""
+    """This guard refuses requests whose headers are too many, or leave open where the body ends: a proxy in front of
+    this server could take the rest of it for another request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -115,7 +115,7 @@ class HeaderGuard:
 
 
 class HostGuard:
-    """Refuses names this server is not called by, and pages of other origins that try to change something.
+    """This guard refuses names this server is not called by, and pages of other origins that try to change something.
 
     Without keys whoever reaches the server may use it. The server listens on the machine itself then; what remains
     is a web page that makes the user's own browser send requests, by a name that leads here or across origins.
@@ -149,7 +149,8 @@ class HostGuard:
 
 
 class BodyGuard:
-    """Refuses bodies that are too large, by what arrives and not by what was announced, or that arrive too slowly.
+    """This guard refuses bodies that are too large, by what arrives and not by what was announced, or that arrive too
+    slowly.
 
     A request that is answered before all of its body has come, here or further inside, is read to its end before the
     answer ends: a connection closed over unread bytes is reset, and the client would never see why.

@@ -44,7 +44,7 @@ _PIECE_S = 10.0
 
 
 class Analyst:
-    """Judges files with one detector, which is loaded at the first file.
+    """An analyst judges files with one detector, which is loaded at the first file.
 
     Args:
         model: the name or the folder of the detector.
@@ -109,7 +109,7 @@ class Analyst:
 
 
 class _Beside:
-    """Work that another thread does meanwhile, and that ends early where this one fails.
+    """This object holds work that another thread does meanwhile, and that ends early where this one fails.
 
     Args:
         work: is given a function that it calls now and then, with the share that is done, which raises to end it.

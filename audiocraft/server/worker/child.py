@@ -39,7 +39,7 @@ Answer = tuple[Any, tuple[Array, ...]]
 
 
 class WorkerChild:
-    """Runs jobs, tells its server which have changed, and answers what the server asks of the models.
+    """The child runs jobs, tells its server which have changed, and answers what the server asks of the models.
 
     Args:
         connection: the way to the server. When the server is gone, the process ends.

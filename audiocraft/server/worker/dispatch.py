@@ -60,7 +60,7 @@ class _HeldJob:
 
 
 class Dispatcher:
-    """Runs jobs of the store on one engine; it is a `JobRunner`.
+    """A dispatcher runs jobs of the store on one engine; it is a `JobRunner`.
 
     It holds at most `lease.rows` jobs, which is what the engine runs at a time. All others wait in the store, where
     every worker sees them in one order.

@@ -10,7 +10,7 @@ from audiocraft.server.ops.metrics import Metrics
 
 
 class RequestMetering:
-    """Notes what the events of one request say. One thread calls `note`."""
+    """This object notes what the events of one request say. One thread calls `note`."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._metrics = metrics

@@ -75,7 +75,7 @@ class WorkerHandle(Protocol):
 
 
 class WorkerProcess:
-    """Stands for the worker in its server: it is the `JobRunner` and the `ModelsPort` there.
+    """This object stands for the worker in its server: it is the `JobRunner` and the `ModelsPort` there.
 
     Args:
         log_form: the form of the worker's log lines, see `logs.configure`; None leaves them alone.

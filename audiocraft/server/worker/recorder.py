@@ -35,7 +35,7 @@ _PROGRESS_SECONDS = 0.25
 
 
 class Recorder:
-    """Writes the events of one job. It raises LeaseLost as soon as the job belongs to another worker.
+    """A recorder writes the events of one job. It raises LeaseLost as soon as the job belongs to another worker.
 
     Nobody can hear a piece before it is sure not to be silent. One that is silent or broken as a whole is asked for
     again, a few times, with another seed.

@@ -82,7 +82,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Measures folders with one embedder.
+    """An evaluator measures folders with one embedder.
 
     Args:
         embedder: a name that `open_embedder` takes.

@@ -68,7 +68,7 @@ class HeardFile:
 
 
 class Listener:
-    """Measures pieces.
+    """A listener measures pieces.
 
     Args:
         embedder: of the vectors.

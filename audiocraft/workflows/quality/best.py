@@ -122,7 +122,7 @@ def _rated(
 
 
 def _part(progress: ProgressCallback | None, done: int, count: int, takes: int) -> ProgressCallback | None:
-    """Tells `progress` how far all takes are, while some of them are made."""
+    """Tell `progress` how far all takes are, while some of them are made."""
     if progress is None:
         return None
     told = progress

@@ -156,7 +156,7 @@ def make_ambience(
 
 
 def in_a_ring(takes: list[MadePart], fade: float) -> Tensor:
-    """Takes one after the other, each fading into the next with equal power, and the last into the first [C, N]."""
+    """Take one after the other, each fading into the next with equal power, and the last into the first [C, N]."""
     rate = takes[0].sample_rate
     count = round(fade * rate)
     length = min(take.audio.shape[-1] for take in takes)

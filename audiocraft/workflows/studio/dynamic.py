@@ -223,7 +223,8 @@ class _Turn:
 
 
 class MusicPlayer:
-    """Plays layered music piece by piece, for ever; a state that is asked for is heard from the next bar line on.
+    """This player plays layered music piece by piece, for ever; a state that is asked for is heard from the next bar
+    line on.
 
     Args:
         music: with the layers of every state that will be asked for.

@@ -133,7 +133,7 @@ class Episode:
 
 
 class PodcastAudioProcessor:
-    """Makes the music of a podcast, and episodes with it.
+    """This processor makes the music of a podcast, and episodes with it.
 
     Args:
         model: a model of music, or its name.
@@ -463,7 +463,7 @@ def _check_voice(voice: Tensor, sample_rate: int, chapters: Sequence[Chapter]) -
 
 
 class _Steps:
-    """Tells how far a job of several steps is."""
+    """This object tells how far a job of several steps is."""
 
     def __init__(self, report: StepReport | None, total: int) -> None:
         self._report, self._total, self._done = report, total, 0

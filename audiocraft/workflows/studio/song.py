@@ -95,7 +95,7 @@ class RenderedSong(Mapping[str, Tensor]):
 
 
 class MusicProductionPipeline:
-    """Makes songs.
+    """This pipeline makes songs.
 
     Args:
         music, sounds, codec: models by name; loaded when something has to be made with them. None takes those of the

@@ -51,7 +51,7 @@ def workflow_of(job: GenerationJob) -> Callable[[StudioWork], StudioResult] | No
 
 
 class StudioRun:
-    """Makes one job.
+    """This object makes one job.
 
     Args:
         workflow: makes it.
