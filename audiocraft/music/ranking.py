@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from audiocraft.music.harmony import parse_chord, parse_key
 from audiocraft.music.planning import progression_of
+from audiocraft.music.progressions import BAR, HELD
 from audiocraft.types import ScorePlan
 
 
@@ -34,9 +35,9 @@ class PlanFigures:
 
 def figures_of(plan: ScorePlan) -> PlanFigures:
     """Compute the figures of a plan."""
-    round_of = progression_of(plan)
+    round_of = [symbol for symbol in progression_of(plan) if symbol not in (BAR, HELD)]
     heard = [symbol for time, symbol in plan.chords if time < plan.start + plan.duration - 1e-6]
-    moves = [_motion(one, other) for one, other in pairwise((*round_of, *round_of[:1]))]
+    moves = [_motion(one, other) for one, other in pairwise([*round_of, *round_of[:1]])]
     home = heard and plan.key and parse_chord(heard[-1]).root == parse_key(plan.key).tonic
     return PlanFigures(bool(home), sum(moves) / len(moves) if moves else 0.0, len(set(round_of)))
 

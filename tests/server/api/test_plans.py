@@ -28,6 +28,15 @@ def test_plans_are_listed_and_make_a_piece(client: TestClient) -> None:
     assert body.plan is not None and body.plan.timed
 
 
+@pytest.mark.parametrize("duration", [1, 2, 3, 4, 7.5])
+def test_plans_of_any_length_are_ranked(client: TestClient, duration: float) -> None:
+    """Also where a progression is cut off, so that it is told in bars."""
+    for prompt in ("sad strings", "waltz in 3/4"):
+        answer = client.post("/v1/plans", json={"prompt": prompt, "count": 8, "duration": duration})
+        assert answer.status_code == 200, answer.text
+        assert all(plan["duration"] == duration for plan in answer.json()["data"])
+
+
 def test_a_changed_chart_comes_back_as_what_is_asked_for(client: TestClient) -> None:
     chart = "tempo: 120\nfirst beat: -1 s\n[piano]\n| C G |\n[drums]\n| F . |\n"
     found = client.post("/v1/plans", json={"chart": chart}).json()["data"][0]
