@@ -409,6 +409,15 @@ def test_other_origins_only_where_allowed(config: ServingConfig, engine: FakeEng
             headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
             answer = client.options("/v1/generations", headers=headers)
             assert (answer.headers.get("access-control-allow-origin") == origin) is allowed
+            answered = answer.headers.get("access-control-allow-methods", "")
+            methods = {
+                method.upper()
+                for way in client.get("/openapi.json").json()["paths"].values()
+                for method in way
+            }
+            assert methods <= set(answered.split(", ")), (
+                "every method of the interface is one that pages may use"
+            )
 
 
 def test_large_bodies_are_refused_whatever_they_announce(config: ServingConfig, engine: FakeEngine) -> None:
