@@ -80,17 +80,24 @@ class Catalogue:
             raise InvalidInput(f"model {facts.name!r} {problem}", field="model")
         return facts
 
+    def _named(self, name: str, field: str) -> ModelFacts:
+        """Return a model that a field of a request names; a refusal says which field it was."""
+        try:
+            return self.get(name)
+        except InvalidInput as error:
+            raise InvalidInput(str(error), field=field) from error
+
     def decoder(self, name: str) -> ModelFacts:
         """Return what turns codes into audio, by its name; a refusal of what decodes nothing."""
         full = _full_name(name, codec=True)
-        facts = self.get(full if full in self.models() else name)
+        facts = self._named(full if full in self.models() else name, "decoder")
         if not facts.decodes:
             raise InvalidInput(f"model {facts.name!r} decodes nothing; a codec does", field="decoder")
         return facts
 
     def rescorer(self, name: str) -> ModelFacts:
         """Return what judges the codes of a masked model, by its name; a refusal of what predicts no codes."""
-        facts = self.get(_full_name(name, codec=False) if name not in self.models() else name)
+        facts = self._named(_full_name(name, codec=False) if name not in self.models() else name, "rescorer")
         if facts.kind != "lm" or facts.decodes or not _predicts_codes(facts):
             raise InvalidInput(
                 f"model {facts.name!r} judges no codes; one that predicts them one after the other does",

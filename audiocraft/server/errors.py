@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, get_args, get_origin
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -339,12 +339,11 @@ def fault_of_body(first: Mapping[str, Any], body: type[BaseModel] | None, *, tex
         if part not in ("body", "query", "path", "header") and not _is_type(part)
     ]
     field = ".".join(str(part) for part in place) or None
-    message = _SAID.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] in _RANGES and isinstance(first.get("input"), int | float | str):
-        message = f"{message}, got {str(first['input'])[:40]}"
+    message = _message_of(first, body, field)
     named = _NAMED.match(message)
     if named is not None:  # a rule about several fields, or about what is inside of one
-        field, message = named[1], named[2]
+        within = field is not None and field.endswith(f".{named[1]}")
+        field, message = field if within else named[1], named[2]
     elif field is None and first["type"] == "missing":
         message = "the body is empty: send a JSON object"
     elif first["type"] == "extra_forbidden" and field is not None:
@@ -385,10 +384,43 @@ _SAID = {
     "dict_type": "must be an object, {...}", "list_type": "must be a list, [...]", "string_type": "must be text",
     "string_pattern_mismatch": "is not of the form that is expected here", "missing": "is needed",
 }  # fmt: skip
+# What the regular expressions of fields ask for, by what stands in them.
+_FORMS = (
+    ("gen_", "it is the id of a piece, such as gen_01m0000000000000000000000a"),
+    ("upl_", "it is the id of an upload, such as upl_01m0000000000000000000000a"),
+    ("x1f", "it holds no control characters"),
+    ("x00", "it holds no NUL character"),
+    ("d{1,9}", "it is the number of an event"),
+    ("A-Za-z0-9", "it has letters, digits and . _ / -"),
+)
 _SAME = {"tempo": "bpm"}
 _RANGES = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 _NAMED = re.compile(r"^([a-z_]+(?:\.[a-z_]+)*): (.+)$", re.DOTALL)
 _TYPE = re.compile(r"^(list\[|[A-Z])")
+
+
+def _message_of(first: Mapping[str, Any], body: type[BaseModel] | None, field: str | None) -> str:
+    """Return what validation said of a field, in words that help, with the value where it was out of its range."""
+    message = _SAID.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "string_pattern_mismatch":
+        return message + _form_of(str(first.get("ctx", {}).get("pattern", "")))
+    if first["type"] == "missing" and _is_file(body, field):
+        return f"is needed: send a form (multipart/form-data) with the file in its field {field!r}"
+    if first["type"] in _RANGES and isinstance(first.get("input"), int | float | str):
+        return f"{message}, got {str(first['input'])[:40]}"
+    return message
+
+
+def _form_of(pattern: str) -> str:
+    """Return what a regular expression asks for, to be put behind a refusal."""
+    return next((f": {said}" for part, said in _FORMS if part in pattern), "")
+
+
+def _is_file(body: type[BaseModel] | None, field: str | None) -> bool:
+    """Return whether a field of a form is a file."""
+    return (
+        body is not None and field in body.model_fields and body.model_fields[field].annotation is UploadFile
+    )
 
 
 def _is_type(part: object) -> bool:

@@ -50,6 +50,42 @@ def test_fields_that_are_elsewhere_say_where(idle: TestClient, field: str, value
 
 
 @pytest.mark.parametrize(
+    ("body", "field", "way"),
+    [
+        ({"kind": "continuation", "audio": {"upload": "x"}}, "audio.upload", "such as upl_"),
+        ({"kind": "continuation", "audio": {"generation": "x"}}, "audio.generation", "such as gen_"),
+        ({"prompt": "a\0"}, "prompt", "no NUL"),
+        ({"model": "../x"}, "model", "letters, digits"),
+        ({"keep": [0, 4]}, "keep", "[[0, 4], [8, 10]]"),
+        ({"decoder": "nowhere"}, "decoder", "no model 'nowhere'"),
+        ({"rescorer": "nowhere"}, "rescorer", "no model 'nowhere'"),
+    ],
+)
+def test_forms_say_what_they_are(idle: TestClient, body: dict[str, Any], field: str, way: str) -> None:
+    said = refused(idle, **body)
+    assert said["field"] == field and way in said["message"]
+
+
+def test_a_file_that_is_not_in_a_form_says_where_it_belongs(idle: TestClient) -> None:
+    for way, field in (
+        ("/v1/uploads", "file"), ("/v1/codec/encode", "file"), ("/v1/codec/expand", "file"),
+        ("/v1/watermark/detect", "file"), ("/v1/analyze", "file"), ("/analyze", "audio_file"),
+    ):  # fmt: skip
+        for sent in ({"json": {field: "x"}}, {"content": b"RIFF", "headers": {"Content-Type": "audio/wav"}}):
+            said = idle.post(way, **sent).json()  # type: ignore[arg-type]
+            assert (
+                said["field"] == field
+                and f"multipart/form-data) with the file in its field '{field}'" in said["message"]
+            )
+
+
+def test_chords_of_a_section_are_named_by_their_place(idle: TestClient) -> None:
+    body = {"sections": [{"prompt": "x"}, {"prompt": "y", "chords": "Xq"}]}
+    said = idle.post("/v1/songs", json=body).json()
+    assert said["field"] == "sections.1.chords" and "Xq is no chord" in said["message"]
+
+
+@pytest.mark.parametrize(
     ("field", "value"), [("temperature", 11), ("top_k", -1), ("bpm", 1000.5), ("duration", 0)]
 )
 def test_ranges_say_what_was_given(idle: TestClient, field: str, value: float) -> None:
