@@ -182,6 +182,20 @@ def test_what_is_made_anew_has_the_plan_of_what_is_kept(monkeypatch: pytest.Monk
 # ---------------------------------------------------------------------- what is said outright
 
 
+@pytest.mark.parametrize("beside", [{}, {"bpm": 100}, {"chords": "C | G"}, {"plan": {"key": "C"}}])
+def test_the_metre_beside_the_plan_is_that_of_the_plan(
+    client: TestClient, engine: FakeEngine, beside: dict[str, Any]
+) -> None:
+    made_so = made(client, prompt="piano, 4/4", duration=4.0, beats_per_bar=3, **beside)
+    assert engine.requests[-1].score.beats_per_bar == 3 and made_so["understood"]["beats_per_bar"] == 3
+    again = made(client, **{**made_so["request"], "seed": made_so["seed"]})
+    assert again["understood"]["beats_per_bar"] == 3
+    refused = client.post(
+        "/v1/generations", json={"prompt": "x", "beats_per_bar": 3, "plan": {"beats_per_bar": 4}}
+    )
+    assert refused.status_code == 422 and refused.json()["field"] == "beats_per_bar"
+
+
 def test_fields_win_over_words_and_are_checked(client: TestClient, engine: FakeEngine) -> None:
     asked = {"prompt": "80 bpm, A minor", "duration": 4.0, "plan": {"tempo": 120, "key": "C major"}}
     found = made(client, **asked)["understood"]

@@ -234,6 +234,15 @@ def test_regions_of_an_own_piece_stay_while_the_rest_is_made_anew(server: Server
         assert (audio[0][kept] == audio[1][kept]).all()
 
 
+def test_what_keeps_regions_is_as_long_as_their_audio(server: Server) -> None:
+    asked = {"model": "tiny/magnet", "keep": [[0, 0.8], [1.6, 2.4]]}
+    (found,) = server.made(server.ask(**asked, audio=data(2.4)))
+    assert found["duration"] == found["request"]["duration"] == found["audio"]["seconds"] == 2.4
+    for keep, said in (([[0, 2.4]], "leaves nothing"), ([[0, 1], [2, 9]], "not inside")):
+        field, words = server.refused(**{**asked, "keep": keep}, audio=data(2.4))
+        assert field == "keep" and said in words and "2.4 s" in words
+
+
 def test_chords_drums_and_a_tune_are_followed_in_one_job(server: Server) -> None:
     asked = {"model": "tiny/jasco", "duration": 1.0, "flow_steps": 2}
     inputs = {"drums": data(1.0, 24000), "tune": data(1.0, 24000)}

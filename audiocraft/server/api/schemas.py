@@ -9,11 +9,10 @@ from fastapi import Query
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from audiocraft.audio.formats import DOWNLOAD_FORMATS, STREAM_FORMATS
-from audiocraft.audio.regions import checked_regions
 from audiocraft.config.limits import FADE, MAX_FADE, MAX_PROMPT_CHARACTERS, MAX_SEED, EndingKind
 from audiocraft.config.settings import PLACES
 from audiocraft.music.harmony import parse_chord, parse_key
-from audiocraft.music.lead_sheet import check_within, checked_chords
+from audiocraft.music.lead_sheet import checked_chords
 from audiocraft.music.looping import MOST_BARS
 from audiocraft.music.midi_file import MOST_NOTES
 from audiocraft.music.progressions import parse_progression
@@ -21,10 +20,12 @@ from audiocraft.server.api.effort_body import EffortBody
 from audiocraft.server.api.spelling import (
     OF_MIDI,
     adapter_name,
+    check_moments,
     named,
     or_midi,
     spelled_adapter,
     spelled_chord,
+    spelled_region,
     with_music,
 )
 from audiocraft.server.api.timed_bodies import ChordBody, NoteBody, RegionBody, Strict
@@ -239,7 +240,10 @@ class GenerationBody(Strict, EffortBody):
         description="Low-rank adapters on the model: {name, strength}, or a text such as jazz:0.8. Without `model` it "
         "is the one that the first of them is for.",
     )
-    duration: Seconds = Field(default=10.0, description="Seconds, the audio to continue included.")
+    duration: Seconds = Field(
+        default=10.0,
+        description="Seconds, the audio to continue included; with `keep` by default those of `audio`.",
+    )
     seed: Seed | None = Field(default=None, description="Same seed, same audio; drawn where none is given.")
     temperature: Temperature | None = Field(
         default=None,
@@ -333,8 +337,8 @@ class GenerationBody(Strict, EffortBody):
     bpm: Annotated[float, Field(ge=20, le=400, allow_inf_nan=False)] | None = Field(
         default=None, description="Beats a minute, as `plan.tempo` says it."
     )
-    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=4, description="Of `chords` that are written in bars, as `plan.beats_per_bar` says it."
+    beats_per_bar: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        default=None, description="Of the bars, as `plan.beats_per_bar` says it."
     )
     plan: PlanBody | None = Field(default=None, description="Tempo and harmony, for models that take a plan.")
     negative: PromptText | None = Field(
@@ -396,12 +400,7 @@ class GenerationBody(Strict, EffortBody):
     @field_validator("keep", mode="before")
     @classmethod
     def _spelled_regions(cls, regions: object) -> object:
-        if not isinstance(regions, list | tuple):
-            return regions
-        return [
-            {"start": one[0], "end": one[1]} if isinstance(one, list | tuple) and len(one) == 2 else one
-            for one in regions
-        ]
+        return [spelled_region(one) for one in regions] if isinstance(regions, list | tuple) else regions
 
     @property
     def regions(self) -> tuple[tuple[float, float], ...]:
@@ -480,12 +479,14 @@ class GenerationBody(Strict, EffortBody):
     @model_validator(mode="after")
     def _chords_fit(self) -> Self:
         named("chords", checked_chords, self.timed_chords)
-        named("chords", lambda chords: check_within(chords, self.duration), self.timed_chords)
-        late = next((one.at for one in self.notes if one.at >= self.duration), None)
-        if late is not None:
-            raise ValueError(f"notes: one begins at {late:g} s, and the piece ends at {self.duration:g} s")
-        named("keep", lambda regions: checked_regions(regions, self.duration), self.regions)
+        if not self.as_long_as_its_audio:
+            check_moments(self, self.duration)
         return self
+
+    @property
+    def as_long_as_its_audio(self) -> bool:
+        """Whether it keeps regions of audio and does not say how long it is."""
+        return bool(self.keep) and not self.sections and "duration" not in self.model_fields_set
 
     @property
     def settings(self) -> dict[str, Any]:

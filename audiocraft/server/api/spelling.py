@@ -6,9 +6,10 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from audiocraft.audio.regions import checked_regions
 from audiocraft.config.limits import MAX_PROMPT_CHARACTERS
 from audiocraft.errors import InvalidInput
-from audiocraft.music.lead_sheet import has_times, typed_chords
+from audiocraft.music.lead_sheet import check_within, has_times, typed_chords
 from audiocraft.music.midi_file import MOST_BYTES, MidiNotes, parse_midi
 from audiocraft.music.midi_reading import chords_of, within
 from audiocraft.music.progressions import parse_progression
@@ -20,6 +21,7 @@ OF_MIDI: dict[str, Any] = {
     "required": ["midi"],
     "additionalProperties": False,
 }
+_FORMER_METRE = 4  # which requests of earlier servers say beside whatever plan they have
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -38,6 +40,22 @@ def spelled_chord(one: object) -> object:
         return one
     at, chord = (one[1], one[0]) if isinstance(one[0], str) else one
     return {"at": at, "chord": chord}
+
+
+def spelled_region(one: object) -> object:
+    """Return a pair of seconds as a `RegionBody`; anything else as it is, but for a number alone."""
+    if isinstance(one, int | float):
+        raise ValueError("keep: each region is a pair of seconds, as in [[0, 4], [8, 10]]")
+    return {"start": one[0], "end": one[1]} if isinstance(one, list | tuple) and len(one) == 2 else one
+
+
+def check_moments(body: Any, duration: float) -> None:
+    """Refuse what of a `GenerationBody` lies behind the end of a piece of so many seconds."""
+    named("chords", lambda found: check_within(found, duration), body.timed_chords)
+    late = next((one.at for one in body.notes if one.at >= duration), None)
+    if late is not None:
+        raise ValueError(f"notes: one begins at {late:g} s, and the piece ends at {duration:g} s")
+    named("keep", lambda found: checked_regions(found, duration), body.regions)
 
 
 def adapter_name(text: str) -> str:
@@ -109,6 +127,13 @@ def _chords_of_text(text: str) -> tuple[tuple[tuple[str, float], ...], tuple[str
     return (), parse_progression(text)
 
 
+def _may_be(field: str, said: object) -> bool:
+    """Return whether `bpm` or `beats_per_bar` that is not checked yet holds what it may."""
+    if field == "bpm":
+        return _is_tempo(said)
+    return isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= 16
+
+
 def _is_tempo(bpm: object) -> bool:
     """Return whether a field `bpm` that is not checked yet holds what it may."""
     return isinstance(bpm, int | float) and not isinstance(bpm, bool) and 20 <= bpm <= 400
@@ -126,10 +151,10 @@ def _with_bars(body: Mapping[str, Any], progression: Sequence[str]) -> object:
         found["chords"] = list(progression)
     for field, name in (("bpm", "tempo"), ("beats_per_bar", "beats_per_bar")):
         said, planned = body.get(field), found.get(name)
-        if said is None or (field == "beats_per_bar" and not progression):
-            continue
-        if field == "bpm" and not _is_tempo(said):
+        if said is None or not _may_be(field, said):
             continue  # which is refused as such
+        if field == "beats_per_bar" and said == _FORMER_METRE and plan and not progression:
+            continue
         if planned is not None and planned != said:
             raise ValueError(
                 f"{field}: it is {said!r} here and {planned!r} in the plan; leave one of them out"
@@ -153,13 +178,14 @@ def with_music(body: Mapping[str, Any]) -> dict[str, Any]:
         chords, progression = named("chords", _chords_of_text, body["chords"])
     elif (harmony := of_midi("chords", body)) is not None:
         chords = chords_of(harmony)
-    bpm = body.get("bpm")
-    if progression or bpm is not None:
+    said = [field for field in ("bpm", "beats_per_bar") if body.get(field) is not None]
+    if progression or said:
         read["plan"] = _with_bars(body, progression)
-    if _is_tempo(bpm):
-        read["bpm"] = (
-            None  # the plan has it; a stored body would contradict a plan that goes on in another tempo
-        )
+    for field in said:
+        if _may_be(field, body[field]):
+            read[field] = (
+                None  # the plan has it; a stored body would contradict a plan that goes on otherwise
+            )
     if chords is not None:
         read["chords"] = [{"at": at, "chord": chord} for chord, at in chords]
     if (tune := of_midi("tune", body)) is not None:

@@ -22,6 +22,7 @@ from audiocraft.server.api.coded import acx_reader
 from audiocraft.server.api.deps import run_query
 from audiocraft.server.api.schemas import NEEDS_AUDIO, AudioInput, GenerationBody
 from audiocraft.server.api.scores import own_piece, plan_from_audio, score_of, understood_of, with_loop
+from audiocraft.server.api.spelling import check_moments
 from audiocraft.server.api.studio_bodies import StudioBody
 from audiocraft.server.catalogue import Catalogue, ModelFacts
 from audiocraft.server.errors import Forbidden, ShuttingDown, is_disk_full
@@ -119,6 +120,8 @@ def _settled_piece(
     decoded: Mapping[str, DecodedUpload],
 ) -> tuple[GenerationBody, NewJob]:
     """Return a piece with everything decided, its audio beside it, and its job."""
+    if body.as_long_as_its_audio:
+        body = _as_long_as_its_audio(services, who, body, decoded)
     settled = with_loop(body.settled(model=facts.name))
     settled = _keep_audio(services, who, settled, job, decoded, whole=bool(body.keep))
     if (body.kind == "continuation" or body.keep) and "plan" in facts.takes:
@@ -130,6 +133,24 @@ def _settled_piece(
         counted=settled.duration * settled.most_takes,
     )  # fmt: skip
     return settled, new
+
+
+def _as_long_as_its_audio(
+    services: Services, who: Principal, body: GenerationBody, decoded: Mapping[str, DecodedUpload]
+) -> GenerationBody:
+    """Return a piece that keeps regions, as long as the audio that they are of."""
+    assert body.audio is not None
+    seconds = _seconds_of(services, who, body.audio, decoded.get("audio"), "audio")
+    most = services.config.request.duration
+    if seconds > most:
+        raise InvalidInput(
+            f"a piece may last {most:g} seconds here, not {seconds:g}: say a duration", field="duration"
+        )
+    try:
+        check_moments(body, seconds)
+    except ValueError as error:
+        raise InvalidInput(str(error), field=str(error).partition(":")[0]) from error
+    return body.model_copy(update={"duration": seconds})
 
 
 def _settled_studio(
@@ -342,7 +363,7 @@ def _check_followed(body: GenerationBody, facts: ModelFacts) -> None:
     if body.keep and "keep" not in facts.takes:
         raise InvalidInput(
             f"model {facts.name!r} makes pieces from their start to their end: it cannot keep regions and make the "
-            "rest anew, as MAGNeT and JASCO can",
+            "rest anew, as MAGNeT and JASCO can, such as magnet-nano",
             field="keep",
         )
     if body.drums is not None and "drums" not in facts.takes:
