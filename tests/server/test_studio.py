@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
@@ -21,6 +22,8 @@ from audiocraft.server.jobs.blobs import BlobStore
 from audiocraft.server.jobs.records import NewJob, new_id
 from audiocraft.server.jobs.store import JobStore
 from audiocraft.server.worker.dispatch import Dispatcher
+from audiocraft.server.worker.studio import edits
+from audiocraft.types import ScorePlan
 from audiocraft.workflows.studio.project import read_song
 
 from . import fakes
@@ -102,6 +105,29 @@ def test_only_the_section_that_changed_is_made_again(client: TestClient, engine:
     third = made(client, "/v1/songs", {**body, "base": second["id"], "ending": "fade"})
     assert third["status"] == "succeeded"
     assert prompts(engine) == ["strings and drums"], "another ending is another last section"
+
+
+def test_what_is_not_said_beside_a_base_is_as_it_was_there(client: TestClient, engine: FakeEngine) -> None:
+    """Also what was drawn: a song that is asked for again in the same words stays, but for what was changed."""
+    body: dict[str, Any] = {
+        "sections": [
+            {"name": "a", "prompt": "piano", "bars": 1},
+            {"name": "b", "prompt": "strings", "bars": 1},
+        ]
+    }
+    first = made(client, "/v1/songs", body)
+    engine.requests.clear()
+    body["sections"][1]["prompt"] = "flute"
+    second = made(client, "/v1/songs", {**body, "base": first["id"]})
+    assert [one["fresh"] for one in second["result"]["sections"]] == [False, True]
+    assert prompts(engine) == ["flute"]
+    same = ("seed", "tempo", "key", "chords", "beats_per_bar", "model")
+    assert {name: second["request"][name] for name in same} == {name: first["request"][name] for name in same}
+    body["sections"][0]["prompt"] = "piano, 70 bpm, D major"
+    third = made(client, "/v1/songs", {**body, "base": first["id"]})["request"]
+    assert (third["tempo"], third["key"], third["seed"]) == (70, "D major", first["request"]["seed"])
+    other = made(client, "/v1/songs", {**body, "base": first["id"], "seed": 5, "tempo": 120})["request"]
+    assert (other["seed"], other["tempo"]) == (5, 120)
 
 
 def test_a_song_that_was_stopped_goes_on_with_its_parts(
@@ -235,6 +261,36 @@ def piece(client: TestClient, seconds: float = 6.0) -> str:
     found = made(client, "/v1/generations", body)
     assert found["status"] == "succeeded", found
     return str(found["id"])
+
+
+@pytest.mark.usefixtures("music")
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"edit": "redo", "region": {"start": 2, "end": 4}, "prompt": "violin, no drums"},
+        {"edit": "extend", "after": 1, "prompt": "violin, no drums"},
+        {"edit": "end", "prompt": "violin, no drums"},
+        {"edit": "loop", "bars": 1},
+    ],
+    ids=lambda body: body["edit"],
+)
+@pytest.mark.parametrize("own", [True, False], ids=["own", "upload"])
+def test_answers_say_what_was_understood_of_an_edit(
+    client: TestClient, body: dict[str, Any], own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = ScorePlan(tempo=120, key="A minor", chords=((0.0, "Am"), (2.0, "F"), (4.0, "C")), duration=6.0)
+    monkeypatch.setattr(edits, "heard_plan", lambda *_, **__: plan)
+    audio: dict[str, Any] = {"generation": piece(client)}
+    if not own:
+        content = client.get(f"/v1/generations/{audio['generation']}/audio").content
+        audio = {"data": base64.b64encode(content).decode()}
+    found = made(client, "/v1/edits", {**body, "audio": audio, "seed": 5})
+    assert found["status"] == "succeeded", found
+    told = found["understood"]
+    assert (round(told["tempo"]), told["key"], told["seed"]) == (120, "A minor", 5)
+    assert told["duration"] == pytest.approx(found["audio"]["seconds"], abs=1e-3)
+    assert told["line"].startswith(f"{told['duration']:g} s  {told['tempo']:g} bpm  A minor")
+    assert told["chords"] and told["denied"] == ([] if body["edit"] == "loop" else ["drums"])
 
 
 def samples(client: TestClient, job: str) -> Any:

@@ -43,6 +43,8 @@ def test_the_best_of_several_takes_is_kept_and_its_seed_makes_it_alone(client: T
     assert result["seed"] == take_seed(7, 2)
     assert (result["takes"]["take"], result["takes"]["of"]) == (3, 4)
     assert result["takes"]["line"] == "take 3 of 4: tempo 1.00"
+    assert piece["understood"]["seed"] == result["seed"]
+    assert piece["understood"]["line"].endswith(f"seed {result['seed']}")
     alone = made(client, "/v1/generations", {**BODY, "seed": result["seed"]})
     assert alone["result"]["sha256"] == result["sha256"]
 

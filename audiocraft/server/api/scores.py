@@ -100,23 +100,34 @@ def understood_of(
     return {**found.to_dict(), "line": found.line()}
 
 
-def understood_as(document: Mapping[str, Any], plan: ScorePlan) -> dict[str, Any]:
-    """Return what is understood of a request, as answers carry it, once the plan is known."""
+def understood_as(document: Mapping[str, Any], plan: ScorePlan | None) -> dict[str, Any]:
+    """Return what is understood of a request, as answers carry it, once the plan is known; None: there is none."""
     events = tuple(decode(SceneEvent, event) for event in document.get("scene") or ())
     found = Understanding(
-        duration=document["duration"], seed=document["seed"], tempo=plan.tempo, beats_per_bar=plan.beats_per_bar,
-        key=plan.key, chords=progression_of(plan), read_as=document.get("read_as") or "",
+        duration=document["duration"], seed=document["seed"], read_as=document.get("read_as") or "",
         scene=Scene(events=events, duration=document["duration"]) if events else None,
         denied=tuple(document.get("denied") or ()), changes=tuple(document.get("changes") or ()),
     )  # fmt: skip
+    if plan is not None:
+        found = replace(
+            found,
+            tempo=plan.tempo,
+            beats_per_bar=plan.beats_per_bar,
+            key=plan.key,
+            chords=progression_of(plan),
+        )
     known = {name: found.to_dict()[name] for name in ("tempo", "beats_per_bar", "key", "chords")}
     return {**document, **known, "line": found.line()}
 
 
 def plan_of_body(body: GenerationBody) -> ScorePlan | None:
     """Return the whole plan that a body gives, or None where the model is to make one."""
-    plan = body.plan
-    if plan is None or not plan.timed or plan.tempo is None:
+    return None if body.plan is None else plan_of(body.plan, body.duration)
+
+
+def plan_of(plan: PlanBody, duration: float) -> ScorePlan | None:
+    """Return the whole plan of so many seconds that a request carries, or None where it is none."""
+    if not plan.timed or plan.tempo is None:
         return None
     chords = tuple((chord.at, chord.chord) for chord in plan.chords if isinstance(chord, ChordBody))
     return ScorePlan(
@@ -125,7 +136,7 @@ def plan_of_body(body: GenerationBody) -> ScorePlan | None:
         beats_per_bar=plan.beats_per_bar or 4,
         first_beat=plan.first_beat,
         chords=chords,
-        duration=body.duration,
+        duration=duration,
     )
 
 

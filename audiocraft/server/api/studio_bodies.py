@@ -175,7 +175,8 @@ class SongBody(StudioBody):
     stems: bool = Field(default=False, description="Also every section as a file of its own, before the mix.")
     base: GenerationId | None = Field(
         default=None,
-        description="An earlier song of yours: sections that are the same in both are not made again.",
+        description="An earlier song of yours: sections that are the same in both are not made again. Seed, tempo, "
+        "metre, key, chords and models that are left out are those of that song.",
     )
 
     @model_validator(mode="after")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from audiocraft.checkpoints.facts import vocabularies_of
 from audiocraft.config.decode import decode
 from audiocraft.errors import ConfigError, InvalidInput
+from audiocraft.music.planning import ScoreSettings, make_plan
+from audiocraft.music.reading import read
+from audiocraft.music.translating import translate
+from audiocraft.music.understanding import understand
 from audiocraft.server.api.edit_bodies import EditBody
 from audiocraft.server.api.production_bodies import BankBody, PodcastBody
 from audiocraft.server.api.schemas import PlanBody
-from audiocraft.server.api.scores import body_of_plan, own_piece
+from audiocraft.server.api.scores import body_of_plan, own_piece, plan_of
 from audiocraft.server.api.studio_bodies import SongBody, StudioBody, song_of_job
 from audiocraft.server.catalogue import ModelFacts
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound, NewJob
@@ -66,6 +71,8 @@ def check_length(services: Services, body: StudioBody, seconds: float) -> None:
 def settled(services: Services, who: Principal, body: StudioBody, facts: ModelFacts) -> StudioBody:
     """Return the same with models, seed and all that is drawn with it decided, so that a second attempt makes the
     same."""
+    if isinstance(body, SongBody):
+        body = _with_base(services, who, body)
     seed = secrets.randbits(31) if getattr(body, "seed", None) is None else body.seed  # type: ignore[attr-defined]
     match body:
         case SongBody():
@@ -102,6 +109,7 @@ def new_job(
             duration, understood = song.seconds, _understood(services, song, facts)
         case EditBody():
             prompt, duration = body.prompt, seconds
+            understood = _understood_edit(services, body, facts, seconds)
         case PodcastBody():
             prompt, duration = body.theme, seconds + body.intro + body.outro
         case BankBody():
@@ -119,10 +127,11 @@ def new_job(
 def keep_parts(services: Services, who: Principal, body: StudioBody, job: str) -> None:
     """Give a job its own copy of the parts of the one that it is based on, which costs no space."""
     if isinstance(body, SongBody) and body.base is not None:
-        services.blobs.use_parts(_base_of(services, who, body.base), job)
+        services.blobs.use_parts(_base_of(services, who, body.base).id, job)
 
 
 def _check_song(services: Services, who: Principal, body: SongBody) -> ModelFacts:
+    body = _with_base(services, who, body)
     facts = _with_plans(services, body.model)
     if body.effects:
         services.catalogue.choose(body.sound_model, "sound")
@@ -130,9 +139,28 @@ def _check_song(services: Services, who: Principal, body: SongBody) -> ModelFact
     most = services.config.request.duration
     if seconds > most:
         raise InvalidInput(f"a song may last {most:g} seconds here, not {seconds:.1f}", field="sections")
-    if body.base is not None:
-        _base_of(services, who, body.base)
     return facts
+
+
+def _with_base(services: Services, who: Principal, body: SongBody) -> SongBody:
+    """Return a song that says nothing of what its base has decided as that has it, so that what is the same stays."""
+    if body.base is None:
+        return body
+    request = _base_of(services, who, body.base).request
+    told = [read(translate(section.prompt).text) for section in body.sections]
+    left_out = ["seed", "model", "sound_model"]
+    left_out += [
+        name for name in ("tempo", "beats_per_bar") if all(getattr(words, name) is None for words in told)
+    ]
+    if not (body.key or body.chords or any(words.key or words.chords for words in told)):
+        left_out += ["key", "chords"]  # chords belong to their key
+    return body.model_copy(
+        update={
+            name: request[name]
+            for name in left_out
+            if name not in body.model_fields_set and request.get(name) is not None
+        }
+    )
 
 
 def _with_plans(services: Services, name: str | None) -> ModelFacts:
@@ -150,14 +178,14 @@ def _song(services: Services, body: SongBody, facts: ModelFacts, seed: int) -> S
     return body.song(model=facts.name, sound_model=sound.name, seed=seed if body.seed is None else body.seed)
 
 
-def _base_of(services: Services, who: Principal, base: str) -> str:
+def _base_of(services: Services, who: Principal, base: str) -> GenerationJob:
     try:
         found = services.store.get(base, owner=who.owner)
     except JobNotFound as error:
         raise InvalidInput(str(error), field="base") from error
     if found.kind != "song":
         raise InvalidInput(f"{base} is a {found.kind}, and a song is based on a song", field="base")
-    return found.id
+    return found
 
 
 def _source(services: Services, who: Principal, body: EditBody) -> GenerationJob | None:
@@ -185,4 +213,20 @@ def _understood(services: Services, song: Song, facts: ModelFacts) -> dict[str, 
     """Return what becomes of the words of all sections."""
     models = services.catalogue.models()
     found = understood_song(song, facts, models.get(song.sound_model), vocabularies_of(models.values()))
+    return {**found.to_dict(), "line": found.line()}
+
+
+def _understood_edit(services: Services, body: EditBody, facts: ModelFacts, seconds: float) -> dict[str, Any]:
+    """Return what becomes of the words of an edit; how long it is, and its plan where that is heard, is known later."""
+    words = "" if body.edit == "loop" else body.prompt  # a loop is cut out: nothing is made of words
+    known = None if body.plan is None else plan_of(body.plan, seconds)
+    # Of a plan that is heard later the words are read all the same, as what they say of tempo and key.
+    plan = known or make_plan(words, duration=seconds, seed=0, score=ScoreSettings(tempo=body.tempo))
+    others = {name: other for name, other in services.catalogue.models().items() if name != facts.name}
+    found = understand(
+        words, duration=seconds, seed=body.seed, plan=plan, vocabulary=facts.vocabulary,
+        others=vocabularies_of(others.values()),
+    )  # fmt: skip
+    if known is None:
+        found = replace(found, tempo=None, beats_per_bar=None, key=None, chords=())
     return {**found.to_dict(), "line": found.line()}

@@ -170,10 +170,16 @@ class StudioRun:
             **made.facts,
             "files": [self._described(name, kind) for name, kind in made.files.items()],
         }
-        values = {
+        values: dict[str, Any] = {
             "sample_rate": made.sample_rate, "channels": audio.shape[0], "samples": writer.samples,
             "duration": writer.samples / made.sample_rate, "done": _STEPS, "total": _STEPS,
         }  # fmt: skip
+        understood = self._job.understood
+        if understood is not None and self._job.kind != "song":  # of a song all was known before
+            told = {**understood, "seed": document["seed"]}
+            if self._job.kind in WORKFLOWS:
+                told["duration"] = round(values["duration"], 3)
+            values["understood"] = understood_as(told, made.plan)
         self._store.succeed(self._job, document, values)
 
     def _described(self, name: str, kind: str) -> dict[str, Any]:
