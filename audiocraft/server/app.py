@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
@@ -38,6 +38,7 @@ from audiocraft.server.api import (
     uploads,
 )
 from audiocraft.server.api.description import INTRODUCTION, TAGS, describe
+from audiocraft.server.api.names import known_names
 from audiocraft.server.api.responses import generation_document
 from audiocraft.server.catalogue import Catalogue
 from audiocraft.server.jobs.store import JobStore
@@ -62,8 +63,8 @@ _ROUTES = (
     analysis, health, scrape,
 )  # fmt: skip
 _EXPOSED = (
-    "Content-Disposition", "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied",
-    "Retry-After", "X-Generation-Id", "X-Request-Id", "X-Seed",
+    "Audio-Problems", "Content-Disposition", "Content-Range", "ETag", "Idempotent-Replayed", "Location",
+    "Preference-Applied", "Retry-After", "X-Generation-Id", "X-Request-Id", "X-Seed",
 )  # fmt: skip
 
 KEY_VARIABLE = "AUDIOCRAFT_API_KEY"
@@ -126,7 +127,7 @@ def create_app(
 def _all_routes() -> list[BaseRoute]:
     """Return the routes of every router. The framework works out what each takes and answers when the first request
     comes: kept here, that is done once in a process and not once for each application."""
-    everything = APIRouter()
+    everything = APIRouter(dependencies=[Depends(known_names)])
     for routes in _ROUTES:
         everything.include_router(routes.router)
     return everything.routes
