@@ -81,9 +81,10 @@ class Explainer:
             seed, plan: with which it was made.
         """
         from audiocraft.generation.windows import known_seconds
-        from audiocraft.music.understanding import understand_sounds
+        from audiocraft.music.understanding import led_away, understand_sounds
 
-        return understand_sounds(
+        vocabulary = None if self._facts is None else self._facts.vocabulary
+        found = understand_sounds(
             request.prompt_at(row, 0.0),
             None if self._facts is None else self._facts.sound_kinds,
             duration=request.duration,
@@ -95,9 +96,10 @@ class Explainer:
             scene=None if request.scenes is None else request.scenes[row],
             score=request.score,
             plan=plan,
-            vocabulary=None if self._facts is None else self._facts.vocabulary,
+            vocabulary=vocabulary,
             others=self._others(),
         )
+        return led_away(found, request.negative, vocabulary)
 
     def expected(self, request: GenerationRequest, row: int) -> Understanding:
         """Return what will become of one row of a request whose seeds are known."""

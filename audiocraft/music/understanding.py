@@ -271,6 +271,31 @@ def understand_sounds(
     return replace(found, scene=heard.scene)
 
 
+def led_away(found: Understanding, negative: str | None, vocabulary: Vocabulary | None) -> Understanding:
+    """Return what was understood of a prompt, with what guidance is asked to lead away from: what of it the model
+    knows is denied, and words that say nothing to it are unknown as those of the prompt are.
+
+    Args:
+        negative: parts between commas, each something that the piece should not be.
+        vocabulary: of the model; None for one that was taught with any text.
+    """
+    parts = [part.strip() for part in re.split(r"[,;、，]", negative or "") if part.strip()]
+    strange: list[str] = []
+    denied: list[str] = []
+    for part in parts:
+        said = translate(part)
+        unread = () if vocabulary is None else _unknown((said.text,), vocabulary, has_plan=False)
+        if vocabulary is not None:
+            strange += _as_typed(unread, (said,), vocabulary)
+        if _knows_any((said.text,), unread):
+            denied.append(part)
+    return replace(
+        found,
+        unknown=tuple(dict.fromkeys((*found.unknown, *strange))),
+        denied=tuple(dict.fromkeys((*found.denied, *denied))),
+    )
+
+
 def _changing(
     found: Understanding,
     text: str,

@@ -12,7 +12,7 @@ from audiocraft.errors import CheckpointError, InvalidInput
 from audiocraft.music.planning import ScoreSettings, make_plan
 from audiocraft.music.reading import find_chords, parse_chords, read
 from audiocraft.music.translating import translate
-from audiocraft.music.understanding import Understanding, understand
+from audiocraft.music.understanding import Understanding, led_away, understand
 from audiocraft.music.vocabulary import Vocabulary
 
 MUSIC, SOUND = facts_of("musicgen-nano"), facts_of("audiogen-nano")
@@ -224,3 +224,27 @@ def test_tempo_metre_and_key_stand_side_by_side(
 
 def test_a_second_key_is_said() -> None:
     assert [note.value for note in told("Em piano in C major").notes] == ["E minor"]
+
+
+@pytest.mark.parametrize(
+    ("negative", "denied", "unknown"),
+    [
+        ("drums", ("drums",), ()),
+        ("drums, bass", ("drums", "bass"), ()),
+        ("드럼、 베이스", ("드럼", "베이스"), ()),
+        ("low quality, drums, xyzzy", ("drums",), ("low", "quality", "xyzzy")),
+        (None, (), ()),
+        (" , ", (), ()),
+    ],
+)
+def test_what_guidance_leads_away_from_is_said(
+    negative: str | None, denied: tuple[str, ...], unknown: tuple[str, ...]
+) -> None:
+    found = led_away(told("calm piano"), negative, MUSIC.vocabulary)
+    assert (found.denied, found.unknown) == (denied, unknown)
+    assert ("without" in found.line()) == bool(denied)
+
+
+def test_a_model_of_any_text_is_led_away_from_all_of_it() -> None:
+    found = led_away(told("calm piano"), "low quality", None)
+    assert (found.denied, found.unknown) == (("low quality",), ())

@@ -449,6 +449,7 @@ def test_strangers_need_a_key(config: ServingConfig, engine: FakeEngine) -> None
         job = client.post("/v1/generations", json={"prompt": "hang"}, headers=mine).json()["id"]
         second = client.post("/v1/generations", json={"prompt": "x"}, headers=mine)
         assert second.status_code == 429 and second.json()["code"] == "quota_exceeded"
+        assert client.get("/v1/account", headers=mine).json()["left"]["active"] == 0
         assert client.post("/v1/models/plain/load", headers=mine).status_code == 403
         _, third = services.keys.create("c")
         theirs = {"Authorization": f"Bearer {third}"}

@@ -18,6 +18,9 @@ class Account(BaseModel):
     owner: str = Field(description="The id of the key; `local` for people at the machine itself.")
     scopes: list[str]
     quota: dict[str, float | None] = Field(description="What may be used; null is no limit.")
+    left: dict[str, float | None] = Field(
+        description="What of it is left in this minute, on this day (UTC), and beside unfinished jobs."
+    )
 
 
 class WebhookSecret(BaseModel):
@@ -27,9 +30,10 @@ class WebhookSecret(BaseModel):
 
 
 @router.get("/account")
-def account(who: AnyCaller) -> Account:
-    """Who is asking, and what they may do."""
-    return Account(owner=who.owner, scopes=sorted(who.scopes), quota=encode(who.quota))
+def account(services: ServicesDep, who: AnyCaller) -> Account:
+    """Who is asking, what they may do, and how much of it is left."""
+    left = services.store.left(who.owner, who.quota)
+    return Account(owner=who.owner, scopes=sorted(who.scopes), quota=encode(who.quota), left=encode(left))
 
 
 @router.get("/webhooks/secret")

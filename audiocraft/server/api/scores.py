@@ -17,7 +17,7 @@ from audiocraft.music.continuing import going_on, where_new
 from audiocraft.music.looping import whole_bars
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time, progression_of
 from audiocraft.music.timed_chords import plan_around
-from audiocraft.music.understanding import Understanding, understand_sounds
+from audiocraft.music.understanding import Understanding, led_away, understand_sounds
 from audiocraft.server.api.schemas import ChordBody, GenerationBody, Kind, PlanBody, SectionBody
 from audiocraft.server.jobs.records import GenerationJob, JobNotFound
 from audiocraft.server.jobs.store import JobStore
@@ -95,6 +95,7 @@ def understood_of(
         vocabulary=facts.vocabulary,
         others=vocabularies_of(other for other in models.values() if other is not facts),
     )  # fmt: skip
+    found = led_away(found, body.negative, facts.vocabulary)
     if body.plan is not None and body.plan.from_audio:  # nobody knows before the worker has listened
         found = replace(found, tempo=None, beats_per_bar=None, key=None, chords=())
     return {**found.to_dict(), "line": found.line()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from audiocraft.config.serving import QueueLimits
 from audiocraft.errors import QueueFull
@@ -81,7 +82,7 @@ def check(connection: Connection, new: NewJob, queue: QueueLimits, quota: Quota,
     # First what locks a row of the owner: on PostgreSQL, requests that come together would all see the same count.
     use(connection, new.owner, quota, now, new.duration if new.counted is None else new.counted)
     if quota.active is not None:
-        active = _count(connection, jobs.c.status.in_(("queued", *RUNNING)), jobs.c.owner == new.owner)
+        active = _active(connection, new.owner)
         if active >= quota.active:
             raise QuotaExceeded(
                 f"this key may have {quota.active} unfinished jobs at a time", retry_after=_soon(active)
@@ -94,6 +95,32 @@ def use(connection: Connection, owner: str, quota: Quota, now: float, seconds: f
     per_minute, per_day = (quota.requests_per_minute, None), (None, quota.seconds_per_day)
     _use(connection, owner, f"m:{minute}", (minute + 1) * _MINUTE, now, seconds, *per_minute)
     _use(connection, owner, f"d:{day}", (day + 1) * _DAY, now, seconds, *per_day)
+
+
+def left(connection: Connection, owner: str, quota: Quota, now: float) -> Quota:
+    """Return what of a quota may still be used: in this minute, on this day (UTC), and beside the jobs that are not
+    done; None is no limit here too."""
+    minute = _row(connection, owner, f"m:{int(now // _MINUTE)}")
+    day = _row(connection, owner, f"d:{int(now // _DAY)}")
+    return Quota(
+        active=None if quota.active is None else max(0, quota.active - _active(connection, owner)),
+        requests_per_minute=None
+        if quota.requests_per_minute is None
+        else max(0, quota.requests_per_minute - (minute.requests if minute else 0)),
+        seconds_per_day=None
+        if quota.seconds_per_day is None
+        else max(0.0, quota.seconds_per_day - (day.seconds if day else 0.0)),
+    )
+
+
+def _active(connection: Connection, owner: str) -> int:
+    return _count(connection, jobs.c.status.in_(("queued", *RUNNING)), jobs.c.owner == owner)
+
+
+def _row(connection: Connection, owner: str, period: str) -> Row[Any] | None:
+    """Return what an owner has used in a period so far."""
+    query = select(usage).where((usage.c.owner == owner) & (usage.c.period == period))
+    return connection.execute(query).one_or_none()
 
 
 def forget_old(connection: Connection, now: float) -> None:

@@ -88,6 +88,13 @@ class JobStore:
             with self.database.write() as connection:
                 admission.use(connection, owner, quota, self.database.now(), seconds)
 
+    def left(self, owner: str, quota: Quota) -> Quota:
+        """Return what of a quota may still be used, as `admission.left` says it."""
+        if quota == Quota():
+            return quota
+        with self.database.read() as connection:
+            return admission.left(connection, owner, quota, self.database.now())
+
     def earlier(self, owner: str, key: str, digest: str) -> GenerationJob | None:
         """Return the job that is stored under an idempotency key; raises IdempotencyConflict if it was another
         request."""

@@ -270,6 +270,17 @@ def test_quotas(timed: JobStore, clock: list[float]) -> None:
         timed.submit(new(), quota=Quota(active=2))
 
 
+def test_what_is_left_of_a_quota(timed: JobStore, clock: list[float]) -> None:
+    quota = Quota(requests_per_minute=3, seconds_per_day=10.0, active=2)
+    owner = new().owner
+    assert timed.left(owner, quota) == quota and timed.left(owner, Quota()) == Quota()
+    timed.submit(new(duration=4.0), quota=quota)
+    assert timed.left(owner, quota) == Quota(requests_per_minute=2, seconds_per_day=6.0, active=1)
+    clock[0] += 60
+    assert timed.left(owner, quota) == Quota(requests_per_minute=3, seconds_per_day=6.0, active=1)
+    assert timed.left("another", quota) == quota
+
+
 def test_requests_that_come_together_do_not_get_past_a_quota(store: JobStore) -> None:
     barrier = threading.Barrier(8)
 
