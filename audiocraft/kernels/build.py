@@ -36,6 +36,9 @@ NO_COMPILER = (
     "pip install 'audiocraft-custom[kernels]' brings one"
 )
 
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
+"""The number of a system call on x86-64, what is asked of it, and for which registers."""
+
 
 @cache
 def library() -> ctypes.CDLL | None:
@@ -44,6 +47,7 @@ def library() -> ctypes.CDLL | None:
     if switch == "0":
         return None
     if switch != "1":
+        features()  # allows this process what that library may need
         return _opened(Path(switch))
     folders = (BUNDLED, cache_dir() / "native")
     best, *lower = levels()
@@ -100,7 +104,8 @@ def _first(paths: Iterable[Path]) -> ctypes.CDLL | None:
 
 
 def features() -> frozenset[str]:
-    """Return what the processor can do, under Linux's names; empty where the system does not say."""
+    """Return what the processor can do, under Linux's names; empty where the system does not say. Where it has tiles
+    (AMX), the system is asked to allow this process to use them; they are left out where it does not."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return frozenset({"asimddp"})  # every Mac with such a processor has it
     try:
@@ -108,7 +113,19 @@ def features() -> frozenset[str]:
     except OSError:
         return frozenset()
     line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    return frozenset(line.partition(":")[2].split())
+    found = frozenset(line.partition(":")[2].split())
+    return found if "amx_tile" not in found or _allows_tiles() else found - {"amx_tile", "amx_int8"}
+
+
+@cache
+def _allows_tiles() -> bool:
+    """Ask Linux to keep the registers of tiles for this process and those it forks (arch_prctl(2)), and return whether
+    it does; it keeps them for nobody who does not ask."""
+    try:
+        answer: int = ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA)
+    except (OSError, AttributeError):
+        return False
+    return answer == 0
 
 
 def build(folder: Path, level: str) -> Path | None:

@@ -28,6 +28,7 @@ _V3 = ("avx2", "fma", "f16c")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl")
 # The first whose features the processor has; the compiler is asked for exactly these.
 LEVELS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("v4-amx", (*_V4, "avx512_vnni", "amx_tile", "amx_int8")),
     ("v4-vnni", (*_V4, "avx512_vnni")),
     ("v4", _V4),
     ("v3-vnni", (*_V3, "avx_vnni")),
@@ -76,7 +77,9 @@ def options(level: str) -> list[str]:
     """Return what the compiler is told for a level."""
     if level == "dotprod":
         return ["-march=armv8.2-a+dotprod"]
-    return [f"-m{name.replace('_', '')}" for name in dict(LEVELS)[level]]
+    # Compilers write "avx512vnni", and "amx-int8".
+    names = (name.replace("amx_", "amx-").replace("_", "") for name in dict(LEVELS)[level])
+    return [f"-m{name}" for name in names]
 
 
 def find_compiler() -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@
     python tests/kernels/levels.py --level v3 --random 7 one level, with random shapes drawn from a seed
 
 AVX2 runs under qemu-x86_64 where the processor has none, NEON under qemu-aarch64. No version of qemu up to 9 executes
-AVX-512 or AVX-VNNI: where the processor has none, these levels run with their instructions written out in C
+AVX-512, AVX-VNNI or AMX: where the processor has none, these levels run with their instructions written out in C
 (harness/*_emulated.h). What cannot run at all is named, and makes the exit status 1.
 """
 
@@ -100,9 +100,14 @@ def _x86_way(level: str, compiler: str, *, sanitize: bool) -> Way | str:
     wide, emulated = level.startswith("v4"), level.startswith("v4") or level == "v3-vnni"
     if wide and sanitize:
         return "with AVX-512 written out in C, sanitizers take minutes to compile"
+    if level == "v4-amx" and found.issuperset(levels["v4-vnni"]):
+        tiles = ("-include", str(HARNESS / "amx_emulated.h"))
+        compiled = (compiler, *compiling.options("v4-vnni"), *tiles)
+        return Way(level, compiled, (), "on this processor, with tiles written out in C")
     if emulated:
         header = ("-include", str(HARNESS / ("avx512_emulated.h" if wide else "avxvnni_emulated.h")))
-        vnni = ("-DEMULATE_VNNI",) if level == "v4-vnni" else ()
+        vnni = ("-DEMULATE_VNNI",) if level in ("v4-vnni", "v4-amx") else ()
+        header += ("-include", str(HARNESS / "amx_emulated.h")) if level == "v4-amx" else ()
         options = (*compiling.options("v3"), *vnni, *header)
         if found.issuperset(levels["v3"]):
             return Way(level, (compiler, *options), (), "with what it lacks written out in C")

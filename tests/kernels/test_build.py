@@ -16,6 +16,8 @@ def test_the_best_level_that_the_processor_has() -> None:
         {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "mmx"}
     )
     assert compiling.level_of(zen5) == "v4-vnni"
+    assert compiling.level_of(zen5 | {"amx_tile", "amx_int8"}) == "v4-amx"
+    assert compiling.level_of(zen5 | {"amx_tile"}) == "v4-vnni"
     assert compiling.level_of(zen5 - {"avx512_vnni"}) == "v4"
     assert compiling.level_of(zen5 - {"avx512bw"}) == "v3"
     assert compiling.level_of(frozenset({"avx2", "fma", "f16c", "avx_vnni"})) == "v3-vnni"
@@ -24,6 +26,14 @@ def test_the_best_level_that_the_processor_has() -> None:
     assert compiling.level_of(frozenset({"asimd", "asimddp"}), "aarch64") == "dotprod"
     assert compiling.level_of(frozenset({"asimd"}), "aarch64") == "plain"
     assert compiling.level_of(frozenset({"avx2"}), "riscv64") == "plain"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tiles_count_where_the_system_allows_them(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "processor : 0\nflags : avx2 amx_tile amx_int8\n")
+    monkeypatch.setattr(build, "_allows_tiles", lambda: allowed)
+    monkeypatch.setattr(build.sys, "platform", "linux")
+    assert build.features() == {"avx2", *(("amx_tile", "amx_int8") if allowed else ())}
 
 
 def test_names_tell_levels_and_sources_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

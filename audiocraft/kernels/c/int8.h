@@ -2,7 +2,8 @@
  * GROUP with a scale each; everything inside a group is exact, and groups are added up in float32, in order. So a level
  * that has these products has the same results, to the bit, whatever instructions it has for them:
  *
- * DOT_UNSIGNED  one for four products of an unsigned with a signed byte: AVX-512 VNNI, AVX-VNNI
+ * DOT_UNSIGNED  one for four products of an unsigned with a signed byte: AVX-512 VNNI, AVX-VNNI; many tokens meet panels
+ *               by tiles where the processor has AMX (tiles.h)
  * DOT_SIGNED    one for four products of signed bytes: dot products of aarch64
  * DOT_PAIRS     one for two products of an unsigned with a signed byte, in 16 bits: AVX-512, AVX2
  *
@@ -467,6 +468,19 @@ INLINE void many_panel(const int kind, int M, const Matrix *w, Inputs in, int n,
     }
 }
 
+#include "tiles.h"
+
+/* Many tokens by tiles where there are any. */
+INLINE void any_panel(const int kind, int M, const Matrix *w, Inputs in, int n, float *y, int ldy) {
+#if HAS_TILES
+    if (M >= LEAST_TILED) {
+        tiled_panel(kind, M, w, in, n, y, ldy);
+        return;
+    }
+#endif
+    many_panel(kind, M, w, in, n, y, ldy);
+}
+
 #define PANELS_OF(kind)                                                                               \
     static void panels_##kind(int M, const Matrix *w, Inputs in, int n, int end, float *y, int ldy) { \
         for (; n < end; n += PANEL) switch (M <= MOST_FEW ? M : 0) {                                  \
@@ -474,7 +488,7 @@ INLINE void many_panel(const int kind, int M, const Matrix *w, Inputs in, int n,
             case 2: int8_panel(kind, 2, w, in, n, y, ldy); break;                                     \
             case 3: int8_panel(kind, 3, w, in, n, y, ldy); break;                                     \
             case 4: int8_panel(kind, MOST_FEW, w, in, n, y, ldy); break;                              \
-            default: many_panel(kind, M, w, in, n, y, ldy);                                           \
+            default: any_panel(kind, M, w, in, n, y, ldy);                                            \
             }                                                                                         \
     }
 

@@ -9,6 +9,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef __AMX_INT8__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* ---------------------------------------------------------------- memory that runs out */
 
@@ -442,6 +446,12 @@ int main(int count, char **names) {
         fprintf(stderr, "usage: harness CASES\n");
         return 2;
     }
+#if defined(__AMX_INT8__) && !defined(EMULATED_TILES)
+    if (syscall(SYS_arch_prctl, 0x1023, 18)) { /* as `build.features` asks for tiles */
+        fprintf(stderr, "the system allows no tiles\n");
+        return 2;
+    }
+#endif
     static Case c;
     int cases = 0, failed = 0;
     run_refusals();
