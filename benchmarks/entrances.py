@@ -1,12 +1,14 @@
 """Measures whether instruments play when a prompt says so: "a piano, drums at 5 s".
 
-usage: python benchmarks/entrances.py [--prompts 48] [--model NAME] [--codec NAME] [--corpus DIR] [--json FILE]
+usage: python benchmarks/entrances.py [--prompts 48] [--denied 24] [--model NAME] [--codec NAME] [--corpus DIR]
+       [--json FILE]
 
 Each prompt names two or three instruments of the held-out pieces, one of which comes in, or goes, at the middle of ten
 seconds. A classifier of instruments, trained on corpus clips as they are and through the codec, listens to both halves:
 the one that it is more certain of should be the one in which the instrument was asked for (chance 50 %), and those that
-play throughout should be heard in both. The last line of stdout is one JSON document. Needs a corpus of music, as
-`nano.py` does.
+play throughout should be heard in both. With `--denied`, so many pieces of the same instruments are asked for with "no
+drums" and with "drums", and drums are heard in them or not. The last line of stdout is one JSON document. Needs a
+corpus of music, as `nano.py` does.
 """
 
 from __future__ import annotations
@@ -81,11 +83,31 @@ def score(ears: instruments.Classifier, wavs: Sequence[Audio], wanted: Sequence[
     return {"clips": len(right), "right_half": sum(right) / len(right), "others_heard": sum(kept) / len(kept)}
 
 
+def denied(count: int, cache: Path, *, drums: bool) -> list[clips.Example]:
+    """Return prompts made of held-out pieces, each of which asks for drums or denies them."""
+    found = []
+    for example in clips.music(100_000, cache):
+        if len(found) == count:
+            break
+        others = [INSTRUMENTS[name].words[0] for name in example.instruments if name != "drums"]
+        if others:
+            last = "drums" if drums else "no drums"
+            prompt = f"{' and '.join(others)}, {last}, {example.bpm:g} bpm, {example.key}"
+            found.append(replace(example, prompt=prompt))
+    return found
+
+
+def with_drums(ears: instruments.Classifier, wavs: Sequence[Audio]) -> float:
+    """Return the share of the pieces in which drums are heard."""
+    return sum("drums" in heard for heard in ears.heard(wavs)) / len(wavs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--prompts", type=int, default=48, help="how many pieces are made")
+    parser.add_argument("--denied", type=int, default=0, help="pieces with drums, and as many without")
     parser.add_argument(
         "--model", default="musicgen-nano", help="any model of music: a name, a folder, or a file"
     )
@@ -118,7 +140,13 @@ def main() -> None:
     for name, row in rows.items():
         table.add_row(name, f"{row['right_half']:.1%}", f"{row['others_heard']:.1%}")
     console.print(table)
-    document = json.dumps({"model": options.model, "seconds": round(seconds, 1), "rows": rows,
+    heard = {}
+    if options.denied:
+        for words, drums in (("no drums", False), ("drums", True)):
+            examples = denied(options.denied, options.work / "clips", drums=drums)
+            heard[words] = with_drums(ears.classifier, generate(model, examples, options.seed)[0])
+            console.print(f"of {len(examples)} pieces with {words!r}, {heard[words]:.1%} have drums")
+    document = json.dumps({"model": options.model, "seconds": round(seconds, 1), "rows": rows, "drums_heard": heard,
                            "prompts": [wish.prompt for wish in islice(asked, 8)]})  # fmt: skip
     if options.json is not None:
         options.json.write_text(document + "\n", encoding="utf-8")
