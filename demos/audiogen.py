@@ -26,7 +26,7 @@ for prompt, wav in zip(prompts, model.generate(prompts), strict=True):
 # What was understood of a prompt?
 
 # %%
-from audiocraft.music.scenes import make_scene, scene_line
+from audiocraft.music.scenes import read_scene, scene_line
 
 for prompt in [
     *prompts,
@@ -34,7 +34,8 @@ for prompt in [
     "rain, a bell every 2 s",
     "Regen bis 2 s, dann Donner",
 ]:
-    print(f"{prompt}: {scene_line(make_scene(prompt, model.sound_kinds, duration=5, seed=5))}")
+    reading = read_scene(prompt, model.sound_kinds, duration=5, seed=5)
+    print(f"{prompt}: {scene_line(reading.scene)}")
 
 # %% [markdown]
 # What does the model know? Words that it was taught are in its vocabulary; others mean nothing to it, and the command line

@@ -74,10 +74,11 @@ def names_in(path: Path) -> set[str]:
 
 
 def test_programs_beside_the_package_import_what_there_is(repository: Path) -> None:
-    """Nobody notices a benchmark that cannot start until its figures are wanted."""
-    folders = [repository, *(repository / name for name in ("benchmarks", "recipes", "tests/kernels"))]
+    """Nobody notices a benchmark, or a notebook, that cannot start until it is wanted."""
+    folders = [repository, *(repository / name for name in ("benchmarks", "recipes", "tests/kernels", "demos"))]
     missing = []
-    for program in [*repository.glob("benchmarks/**/*.py"), *repository.glob("recipes/*.py")]:
+    programs = [file for name in ("benchmarks/**", "recipes", "demos") for file in repository.glob(f"{name}/*.py")]
+    for program in programs:
         for node in ast.walk(ast.parse(program.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.ImportFrom) or not node.module or node.level:
                 continue
