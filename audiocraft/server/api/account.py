@@ -31,12 +31,12 @@ class WebhookSecret(BaseModel):
 
 @router.get("/account")
 def account(services: ServicesDep, who: AnyCaller) -> Account:
-    """Who is asking, what they may do, and how much of it is left."""
+    """Return who is asking, what they may do, and how much of it is left."""
     left = services.store.left(who.owner, who.quota)
     return Account(owner=who.owner, scopes=sorted(who.scopes), quota=encode(who.quota), left=encode(left))
 
 
 @router.get("/webhooks/secret")
 def webhook_secret(services: ServicesDep, who: GenerateCaller) -> WebhookSecret:
-    """What this caller's webhooks are signed with."""
+    """Return the secret that this caller's webhooks are signed with."""
     return WebhookSecret(secret=services.keys.webhook_secret(who.owner))

@@ -57,7 +57,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r
 
 
 class TextToAudioBody(Strict):
-    """What the first version of the platform took."""
+    """This body is what the first version of the platform took."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": "calm piano, 80 bpm", "duration": 5}]})
 
