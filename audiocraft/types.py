@@ -224,11 +224,16 @@ class SceneEvent:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
     """This record says which sounds a piece has and when, and the part [start, start + duration) of it that a request
-    covers."""
+    covers.
+
+    Args:
+        absent: kinds of sound that are known not to be heard in it; of all others without an event nothing is known.
+    """
 
     events: tuple[SceneEvent, ...] = ()
     start: float = 0.0
     duration: float = 10.0
+    absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start) and math.isfinite(self.duration) and self.duration > 0):
@@ -240,7 +245,7 @@ class Scene:
     def window(self, start: float, duration: float) -> Scene:
         """Return this piece seen through another window, without what is not heard in it."""
         events = tuple(one for one in self.events if one.start < start + duration and one.end > start)
-        return Scene(events=events, start=start, duration=duration)
+        return Scene(events=events, start=start, duration=duration, absent=self.absent)
 
 
 class SymbolicCondition(NamedTuple):

@@ -55,11 +55,13 @@ class SceneConfig:
     Args:
         kinds: of sound, each of which has its own features.
         lasting: of these, those that go on by themselves (rain); others happen (a door).
+        absences: whether the model is taught which kinds are not heard (see `dataset.train.absence_p`).
     """
 
     frame_rate: float
     kinds: tuple[str, ...]
     lasting: tuple[str, ...] = ()
+    absences: bool = False
     dim: int | None = None
 
     def __post_init__(self) -> None:

@@ -74,6 +74,7 @@ class SplitConfig:
         drop_desc_p, drop_other_p: how often the description, and each other field, is then left out.
         caption_p: how often one of a file's `captions` takes the description's place.
         paraphrase_source: a JSON file of other wordings, which are used with the probability `paraphrase_p`.
+        absence_p: how often a model that is told who plays when is also told who does not play at all.
     """
 
     num_samples: Count | None = None
@@ -89,6 +90,7 @@ class SplitConfig:
     caption_p: Share = 1.0
     paraphrase_source: str | None = None
     paraphrase_p: Share = 0.0
+    absence_p: Share = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

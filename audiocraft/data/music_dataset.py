@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 _TEXT_FIELDS = (
     "title", "artist", "key", "bpm", "genre", "moods", "keywords", "description", "name", "instrument",
 )  # fmt: skip
+_FEW_ABSENT = 3  # kinds that are told absent, where not all are
 _MERGED_FIELDS = ("key", "bpm", "genre", "moods", "instrument", "keywords")
 
 
@@ -129,6 +130,8 @@ class MusicDataset(InfoAudioDataset):
         joint_embed_attributes: fields that are also given as a joint embedding condition.
         paraphrase_source: JSON file with paraphrases of descriptions, used with probability `paraphrase_p`.
         caption_p: how often one of the file's own `captions` takes the description's place.
+        absence_p: how often a scene also says which of `kinds` do not play: all that the file's `events` lack, or up to
+            three of them.
     """
 
     def __init__(
@@ -142,6 +145,8 @@ class MusicDataset(InfoAudioDataset):
         paraphrase_source: PathLike | None = None,
         paraphrase_p: float = 0,
         caption_p: float = 0.0,
+        absence_p: float = 0.0,
+        kinds: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         # Information is what this data set is for, so it is returned unless refused.
@@ -154,6 +159,8 @@ class MusicDataset(InfoAudioDataset):
         self.joint_embed_attributes = tuple(joint_embed_attributes)
         self.paraphraser = None if paraphrase_source is None else Paraphraser(paraphrase_source, paraphrase_p)
         self.caption_p = caption_p
+        self.absence_p = absence_p
+        self.kinds = tuple(kinds)
 
     def told(self, meta: AudioMeta) -> dict[str, Any]:
         return read_info(meta)
@@ -167,6 +174,8 @@ class MusicDataset(InfoAudioDataset):
         if info.captions and rng.random() < self.caption_p:
             info.description = rng.choice(info.captions)
         info.scene = scene_of(info, told, info.description)
+        if self.absence_p > 0 and rng.random() < self.absence_p:
+            info.scene = scene_with_absent(info, told, info.scene, self.kinds, rng)
         if self.paraphraser is not None:
             info.description = self.paraphraser.sample_paraphrase(info.meta.path, info.description, rng=rng)
         if self.merge_text_p > 0:
@@ -179,6 +188,22 @@ class MusicDataset(InfoAudioDataset):
         info.self_wav = self_condition(wav, info)
         for name in self.joint_embed_attributes:
             info.joint_embed[name] = joint_condition(wav, _as_text(getattr(info, name)), info)
+
+
+def scene_with_absent(
+    info: SegmentInfo, told: Mapping[str, Any], scene: Scene | None, kinds: Sequence[str], rng: random.Random
+) -> Scene | None:
+    """Return a scene that also says which kinds do not play: every one that no event of the file has, or, as often, up
+    to three of them. Where the file tells of no events, nobody knows, and the scene is returned as it is."""
+    events = told.get("events")
+    if not events:
+        return scene
+    playing = {str(event["kind"]) for event in events}
+    absent = [kind for kind in kinds if kind not in playing]
+    if absent and rng.random() < 0.5:
+        absent = rng.sample(absent, min(len(absent), rng.randint(1, _FEW_ABSENT)))
+    scene = scene or Scene().window(info.seek_time, info.total_frames / info.sample_rate)
+    return replace(scene, absent=tuple(absent))
 
 
 class Paraphraser:

@@ -111,7 +111,7 @@ def _led_scene(scene: Scene | None, lead: float, duration: float) -> Scene | Non
             )
             if start < end and (bursts or not event.bursts):
                 events.append(SceneEvent(kind=event.kind, start=start, end=end, bursts=bursts))
-    return Scene(events=tuple(events), duration=duration + lead)
+    return replace(scene, events=tuple(events), duration=duration + lead)
 
 
 def _known(plan: ScorePlan | None) -> ScorePlan:

@@ -105,6 +105,12 @@ class TokenModel(BaseGenModel):
         return SoundKinds.of(scene.kinds, scene.lasting, self.vocabulary)
 
     @property
+    def _told_absences(self) -> bool:
+        """Return whether the model is told which kinds of sound are not heard."""
+        conditioners = self.lm.condition_provider.conditioners
+        return SCENE in conditioners and getattr(conditioners[SCENE], "absences", False)
+
+    @property
     def makes_music(self) -> bool:
         return family_called(self.family).makes == "music"
 
@@ -387,7 +393,10 @@ class TokenModel(BaseGenModel):
                 if self.takes_plans:
                     attributes.symbolic[PLAN] = SymbolicCondition(plan=ended(heard, request))
                 if kinds is not None:
-                    attributes.symbolic[SCENE] = SymbolicCondition(scene=scene)
+                    told = (
+                        _without(scene, negative, kinds, request.duration) if self._told_absences else scene
+                    )
+                    attributes.symbolic[SCENE] = SymbolicCondition(scene=told)
                     attributes.negative_symbolic |= _denied(negative, kinds, request.duration)
                 if wavs:
                     attributes.wav[references.REFERENCE] = wavs[row]
@@ -422,6 +431,14 @@ def _denied(words: str | None, kinds: SoundKinds, duration: float) -> dict[str, 
         return {}
     events = tuple(SceneEvent(kind=kind, start=0.0, end=duration) for kind in kinds.heard_in(words))
     return {SCENE: SymbolicCondition(scene=Scene(events=events, duration=duration))} if events else {}
+
+
+def _without(scene: Scene | None, words: str | None, kinds: SoundKinds, duration: float) -> Scene | None:
+    """Return a scene that also says that what is denied is not heard."""
+    denied = kinds.heard_in(words) if words else ()
+    if not denied:
+        return scene
+    return replace(scene or Scene(duration=duration), absent=denied)
 
 
 def _check_prompt(frames: int, total: int, seconds: float, request: GenerationRequest) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiocraft.config.conditioning import ChordsConfig
+from audiocraft.config.conditioning import ChordsConfig, SceneConfig
 from audiocraft.config.data import Split
 from audiocraft.config.flow_training import JascoSolverConfig
 from audiocraft.config.training import MusicGenSolverConfig
@@ -178,6 +178,17 @@ def chords_card(config: LatentOrToken) -> int:
     return cards[0] if cards else ChordsConfig().card
 
 
+def _kinds_told_absent(config: LatentOrToken) -> tuple[str, ...]:
+    """Return the kinds of which the model of a configuration is told that they are not heard."""
+    for entry in config.conditioners.values():
+        if isinstance(entry, SceneConfig) and entry.absences:
+            return entry.kinds
+    raise ConfigError(
+        "dataset.train.absence_p tells a scene who does not play, and no conditioner of this model takes that; "
+        "set absence_p=0, or `absences: true` in a conditioner of kind scene"
+    )
+
+
 def _datasets(
     sampler: StepSampler,
     kind: type[InfoAudioDataset],
@@ -197,6 +208,8 @@ def _datasets(
             "drop_other_p": settings.drop_other_p,
             "paraphrase_source": settings.paraphrase_source,
             "paraphrase_p": settings.paraphrase_p,
+            "absence_p": settings.absence_p,
+            "kinds": _kinds_told_absent(config) if settings.absence_p else (),
         }
     elif settings.merge_text_p or settings.paraphrase_source:
         raise ConfigError(

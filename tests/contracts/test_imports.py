@@ -75,9 +75,14 @@ def names_in(path: Path) -> set[str]:
 
 def test_programs_beside_the_package_import_what_there_is(repository: Path) -> None:
     """Nobody notices a benchmark, or a notebook, that cannot start until it is wanted."""
-    folders = [repository, *(repository / name for name in ("benchmarks", "recipes", "tests/kernels", "demos"))]
+    folders = [
+        repository,
+        *(repository / name for name in ("benchmarks", "recipes", "tests/kernels", "demos")),
+    ]
     missing = []
-    programs = [file for name in ("benchmarks/**", "recipes", "demos") for file in repository.glob(f"{name}/*.py")]
+    programs = [
+        file for name in ("benchmarks/**", "recipes", "demos") for file in repository.glob(f"{name}/*.py")
+    ]
     for program in programs:
         for node in ast.walk(ast.parse(program.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.ImportFrom) or not node.module or node.level:

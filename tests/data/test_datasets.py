@@ -29,6 +29,7 @@ from audiocraft.data.music_dataset import (
     Paraphraser,
     augment_music_info_description,
     get_bpm,
+    scene_with_absent,
 )
 from audiocraft.data.sound_dataset import SoundDataset, SoundInfo, mix_pair, mix_text, rms_f, snr_mixer
 from audiocraft.errors import InvalidInput
@@ -331,6 +332,17 @@ def test_music_is_told_of_the_instruments_that_its_description_names(corpus: Pat
     assert attributes.symbolic["scene"].scene == scene
     with pytest.raises(InvalidInput, match="events"):
         scene_of(info, {"events": [{"kind": "piano", "words": ["piano"]}]}, "piano")
+    kinds, named = ("piano", "organ", "drums", "bass", "flute"), scene
+    drawn = [
+        scene_with_absent(info, {"events": events}, known, kinds, random.Random(seed))
+        for seed in range(20)
+        for known in (named, None)
+    ]
+    # What plays and is not named is neither told to play nor told to be absent.
+    assert {one.absent for one in drawn if one} > {("drums", "bass", "flute")}
+    assert all(one and one.absent and not {"piano", "organ"} & {*one.absent} for one in drawn)
+    assert all(one and (one.start, one.duration) == (2.0, 4.0) for one in drawn)
+    assert scene_with_absent(info, {}, None, kinds, random.Random(0)) is None
 
 
 def test_mixing_a_batch(corpus: Path) -> None:

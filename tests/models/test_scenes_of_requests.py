@@ -17,6 +17,7 @@ from audiocraft.generation.looping import with_lead
 from audiocraft.generation.request import GenerationRequest
 from audiocraft.generation.windows import Window, at_window
 from audiocraft.models import AudioGen, MusicGen
+from audiocraft.modules.conditioners.scene import SceneConditioner
 from audiocraft.music import scenes
 from audiocraft.music.planning import make_plan
 from audiocraft.types import Scene, SceneEvent
@@ -143,3 +144,20 @@ def test_what_is_denied_is_a_scene_that_guidance_leads_away_from() -> None:
         assert nothing.symbolic["scene"].scene is None
         heard = denying.symbolic["scene"].scene
         assert heard is not None and [event.kind for event in heard.events] == ["electric guitar"]
+
+
+def test_a_model_that_was_taught_absences_is_told_what_is_denied() -> None:
+    model = MusicGen.get_pretrained("musicgen-nano")
+    conditioner = model.lm.condition_provider.conditioners["scene"]
+    assert isinstance(conditioner, SceneConditioner)
+    asked = GenerationRequest(
+        prompts=("rock with guitar, no drums", "jazz", "jazz without drums"), duration=6.0, seeds=(1, 2, 3)
+    )
+
+    def absent(taught: bool) -> list[tuple[str, ...] | None]:
+        conditioner.absences = taught
+        scenes = (row.symbolic["scene"].scene for row in model.prepare(asked).task.attributes)
+        return [None if scene is None else scene.absent for scene in scenes]
+
+    assert absent(True) == [("drums",), None, ("drums",)]
+    assert absent(False) == [(), None, None]

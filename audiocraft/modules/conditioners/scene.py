@@ -30,7 +30,8 @@ def scene_features(scene: Scene, kinds: tp.Sequence[str], frame_rate: float) -> 
         kinds: of sound, K of them, in the order of the features.
         frame_rate: codec frames per second.
     Returns:
-        features [T, 3 K] within [0, 1]: shares of the frames in which a kind is loud, beginnings, seconds left.
+        features [T, 3 K] within [-1, 1]: shares of the frames in which a kind is loud (-1 where it is known not to be
+            heard), beginnings, seconds left.
     """
     frames, numbers = num_frames(scene.duration, frame_rate), {kind: n for n, kind in enumerate(kinds)}
     seconds = scene.start + torch.arange(frames, dtype=torch.float64, device="cpu") / frame_rate
@@ -46,6 +47,10 @@ def scene_features(scene: Scene, kinds: tp.Sequence[str], frame_rate: float) -> 
             left = torch.clamp(until / _AHEAD_S, max=1)
             told = torch.stack([share, began * (share > 0), left * (share > 0)])
             heard[:, :, number] = torch.maximum(heard[:, :, number], told)
+    named = {event.kind for event in scene.events}
+    for kind in scene.absent:
+        if kind in numbers and kind not in named:
+            heard[0, :, numbers[kind]] = -1.0
     return heard.transpose(0, 1).flatten(1).float()
 
 
@@ -57,6 +62,7 @@ class SceneConditioner(FrameConditioner):
         frame_rate: codec frames per second; one embedding is made for each.
         kinds: of sound that are told apart.
         lasting: of these, those that go on by themselves.
+        absences: whether it was taught what it means that a kind is absent.
         dim: width of the hidden layer, ``output_dim`` by default.
         device: where the embeddings are made.
     """
@@ -67,12 +73,14 @@ class SceneConditioner(FrameConditioner):
         frame_rate: float,
         kinds: tp.Sequence[str],
         lasting: tp.Sequence[str] = (),
+        absences: bool = False,
         dim: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(FEATURES_PER_KIND * len(kinds), output_dim, frame_rate, dim, device)
         self.kinds = tuple(kinds)
         self.lasting = frozenset(lasting)
+        self.absences = absences
 
     def tokenize(self, x: tp.Sequence[SymbolicCondition | None]) -> tuple[Tensor, Tensor]:
         """Turn scenes into (features [B, T, F], mask [B, T]); shorter scenes are padded with masked frames."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,6 +44,17 @@ def test_a_kind_is_loud_in_its_bursts_alone() -> None:
     heard, began, left = features.unflatten(1, (FEATURES_PER_KIND, len(KINDS))).unbind(1)
     assert heard[:, 1].nonzero().flatten().tolist() == [*range(25, 30), *range(50, 60)]
     assert began[50, 1] == 1 and left[50, 1] == pytest.approx(0.1)
+
+
+def test_what_is_absent_is_told_apart_from_what_nobody_knows() -> None:
+    told = scene_features(replace(SCENE, absent=("door", "dog", "ufo")), KINDS, 25)
+    unknown = scene_features(SCENE, KINDS, 25)
+    heard = told.unflatten(1, (FEATURES_PER_KIND, len(KINDS)))[:, 0]
+    assert bool((heard[:, 2] == -1).all())
+    # What is heard is not absent, whatever is said.
+    assert torch.equal(told[:, [0, 1, 3, 4, 6, 7]], unknown[:, [0, 1, 3, 4, 6, 7]])
+    window = replace(SCENE, absent=("door",)).window(2.0, 4.0)
+    assert window.absent == ("door",) and float(scene_features(window, KINDS, 25).min()) == -1
 
 
 @pytest.mark.parametrize("start", [0.0, 1.6, 3.24, 7.0])
