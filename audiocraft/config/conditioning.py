@@ -251,23 +251,27 @@ class GuidanceConfig:
     Args:
         negative_coef: how strong it is for a piece that denies something ("no drums"); None: as `inference_coef`. The
             original has no such setting.
+        plan_coef: how strong it is for tempo, bars and chords, where a model is told a plan; None: as for all else. The
+            original has no such setting.
     """
 
     training_dropout: float = 0.0
     inference_coef: float = 3.0
     negative_coef: float | None = None
+    plan_coef: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.training_dropout <= 1:
             raise ConfigError(f"training_dropout must be between 0 and 1, got {self.training_dropout:g}")
 
-    def check_no_negative_coef(self, model: str) -> None:
-        """Refuse a `negative_coef` of a `model` that leads all rows equally far."""
-        if self.negative_coef is not None:
-            raise ConfigError(
-                f"classifier_free_guidance.negative_coef={self.negative_coef:g}: {model} leads all rows equally far; "
-                "leave it out"
-            )
+    def check_one_coef(self, model: str) -> None:
+        """Refuse a `negative_coef` and a `plan_coef` of a `model` that leads all rows and from all conditions equally
+        far."""
+        for name in ("negative_coef", "plan_coef"):
+            if (value := getattr(self, name)) is not None:
+                raise ConfigError(
+                    f"classifier_free_guidance.{name}={value:g}: {model} leads from all equally far; leave it out"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -112,7 +112,7 @@ class FlowConfig:
     decoding: FlowDecodingConfig = FlowDecodingConfig()
 
     def __post_init__(self) -> None:
-        self.classifier_free_guidance.check_no_negative_coef("a flow")
+        self.classifier_free_guidance.check_one_coef("a flow")
         fused = {name for members in self.fuser.fuse2cond.values() for name in members}
         missing = fused - set(self.conditioners)
         if missing:

@@ -81,7 +81,7 @@ class MagnetConfig(LMConfig):
 
     def __post_init__(self) -> None:
         super(MagnetConfig, self).__post_init__()
-        self.classifier_free_guidance.check_no_negative_coef("a masked model")
+        self.classifier_free_guidance.check_one_coef("a masked model")
 
     @classmethod
     def select(cls, tree: Mapping[str, Any]) -> MagnetConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.protocols import RowAttributes, TokenLM
 from audiocraft.generation.request import Guidance
 from audiocraft.modules.conditioners import Fused, unconditional
+from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.types import ConditioningAttributes
 
 # On a CPU, torch's matrix products with one to three rows run other kernels than larger ones and differ in the last
@@ -26,8 +27,8 @@ MIN_ROWS = 4
 
 @dataclass(frozen=True, slots=True)
 class GuidedBatch:
-    """A guided batch holds `rows` requests prepared for the network. It is seen in one, two or three branches: as
-    asked, with its sound conditions alone, without any condition.
+    """A guided batch holds `rows` requests prepared for the network. It is seen in one to four branches: as asked, with
+    its sound conditions alone, with its plan alone, without any condition.
 
     Args:
         passes: fused conditions of each forward pass per step: all branches in one, or each in its own.
@@ -35,6 +36,8 @@ class GuidedBatch:
         coef: how far to go from the branch without conditions, for all rows or for each, [B, 1, 1]; None where the
             branch as asked is final.
         beta: how far to go from the branch with sound alone, where there is one.
+        coef_plan: how far to go from the branch without conditions to the one with the plan alone, from where `coef`
+            leads on; None where there is no such branch.
     """
 
     lm: TokenLM
@@ -45,6 +48,7 @@ class GuidedBatch:
     coef: float | Tensor | None
     beta: float | None
     device: torch.device
+    coef_plan: float | None = None
 
     def open(self, capacity: int) -> list[Any]:
         """Open one state for each pass, for at most `capacity` steps."""
@@ -68,10 +72,13 @@ class GuidedBatch:
         if self.coef is None:
             return logits
         branches: list[Tensor] = list(logits.split(self.rows))
-        asked, *sound, null = branches
-        if sound and self.beta is not None:
-            asked = sound[0] + (asked - sound[0]) * self.beta
-        return null + (asked - null) * self.coef
+        asked, *between, null = branches
+        if self.beta is not None:
+            asked = between[0] + (asked - between[0]) * self.beta
+        if self.coef_plan is None:
+            return null + (asked - null) * self.coef
+        planned = between[-1]
+        return null + (planned - null) * self.coef_plan + (asked - planned) * self.coef
 
 
 def prepare(
@@ -104,6 +111,7 @@ def prepare(
         coef=_strength(attributes, guidance, device) if len(branches) > 1 else None,
         beta=guidance.coef_beta,
         device=device,
+        coef_plan=guidance.coef_plan if len(branches) > 1 and _have_plans(attributes) else None,
     )
 
 
@@ -115,8 +123,8 @@ def _strength(attributes: RowAttributes, guidance: Guidance, device: torch.devic
 
 
 def branches_of(attributes: RowAttributes, guidance: Guidance, *, hears: bool) -> list[RowAttributes]:
-    """List the batches of guidance: as asked; for double guidance with its sound conditions alone; without any
-    condition.
+    """List the batches of guidance: as asked; for double guidance with its sound conditions alone; where plans have a
+    strength of their own with these alone; without any condition.
 
     Args:
         hears: whether the model has sound conditions.
@@ -130,12 +138,25 @@ def branches_of(attributes: RowAttributes, guidance: Guidance, *, hears: bool) -
     asked = list(attributes)
     denies = any(any(row.negative.values()) for row in asked)
     plain = guidance.coef == 1.0 and (not denies or guidance.coef_negative in (None, 1.0))
+    plain = plain and guidance.coef_plan in (None, 1.0)
     if (plain and beta in (None, 1.0)) or all(
         is_null(entry) and not any(entry.negative.values()) for entry in asked
     ):
         return [asked]
     sound = [] if beta is None else [unconditional(asked, ("text",))]
-    return [asked, *sound, opposite(asked)]
+    null = opposite(asked)
+    planned = [_with_plans(null, asked)] if guidance.coef_plan is not None and _have_plans(asked) else []
+    return [asked, *sound, *planned, null]
+
+
+def _have_plans(attributes: RowAttributes) -> bool:
+    return any(PLAN in row.symbolic and row.symbolic[PLAN].plan is not None for row in attributes)
+
+
+def _with_plans(rows: RowAttributes, asked: RowAttributes) -> list[ConditioningAttributes]:
+    """Return rows with the plans of others."""
+    plans = [{PLAN: row.symbolic[PLAN]} if PLAN in row.symbolic else {} for row in asked]
+    return [replace(row, symbolic=row.symbolic | plan) for row, plan in zip(rows, plans, strict=True)]
 
 
 def opposite(attributes: RowAttributes) -> list[ConditioningAttributes]:

@@ -115,6 +115,8 @@ class Guidance:
         coef_text: for models that are told chords, drums or a melody, how much a branch that hears the text alone
             counts beside them; None is not at all.
         coef_negative: as `coef`, of rows that lead away from a text; None is `coef`, or what the model was made for.
+        coef_plan: as `coef`, of the plan alone: tempo, bars and chords are followed so strongly, all else by `coef`.
+            None is what the model was made for, or no strength of its own.
         two_step: run with and without conditions one after the other, which needs less memory.
     """
 
@@ -123,6 +125,7 @@ class Guidance:
     coef_text: float | None = None
     two_step: bool = False
     coef_negative: float | None = None
+    coef_plan: float | None = None
 
     def __post_init__(self) -> None:
         for value, name, place in (
@@ -130,6 +133,7 @@ class Guidance:
             (self.coef_beta, "guidance beta", "guidance.coef_beta"),
             (self.coef_text, "guidance by the text", "guidance.coef_text"),
             (self.coef_negative, "guidance away from a text", "guidance.coef_negative"),
+            (self.coef_plan, "guidance by the plan", "guidance.coef_plan"),
         ):
             if value is not None:
                 check_number(value, name, place)

@@ -211,8 +211,9 @@ def known_seconds(request: GenerationRequest) -> float:
 
 
 def rows_of(request: GenerationRequest) -> int:
-    """Return rows of a batch that `request` takes at most: guidance compares two or three branches of each prompt."""
+    """Return rows of a batch that `request` takes at most: guidance compares two to four branches of each prompt."""
     guidance = request.guidance
-    plain = guidance.coef == 1.0 and {guidance.coef_beta, guidance.coef_negative} <= {None, 1.0}
-    branches = 1 if plain else 2 if guidance.coef_beta is None else 3
+    between = guidance.coef_beta, guidance.coef_plan
+    plain = guidance.coef == 1.0 and {*between, guidance.coef_negative} <= {None, 1.0}
+    branches = 1 if plain else 2 + sum(coef is not None for coef in between)
     return branches * len(request.prompts)

@@ -285,6 +285,7 @@ def build_lm(config: LMConfig, *, device: Device = "cpu", load_codec: CodecLoade
     with laid_out_on(device):
         model = LMModel(**lm_arguments(config, device, load_codec)).eval()
     model.negative_coef = config.classifier_free_guidance.negative_coef
+    model.plan_coef = config.classifier_free_guidance.plan_coef
     return model
 
 

@@ -405,9 +405,10 @@ class JASCO(BaseGenModel):
             if name not in self.takes:
                 others = ", ".join(sorted(self.takes & {"chords", "drums", "melody"})) or "text alone"
                 raise InvalidInput(f"model {self.name!r} takes no {name}; it takes {others}", field=name)
-        if request.guidance.coef_beta is not None or request.guidance.coef_negative is not None:
+        asked = request.guidance
+        if not {asked.coef_beta, asked.coef_negative, asked.coef_plan} <= {None}:
             raise InvalidInput(
-                "guidance.coef_beta and coef_negative are for MusicGen; JASCO weighs the text with coef_text",
+                "guidance.coef_beta, coef_negative and coef_plan are for MusicGen; JASCO weighs text with coef_text",
                 field="guidance",
             )
         if request.negative and self.guidance_of(request).weights[-1] == 0:

@@ -113,6 +113,7 @@ class LMModel(StreamingModule):
         self.dim = dim
         self.cfg_coef = cfg_coef
         self.negative_coef: float | None = None  # of pieces that deny something, where it is another
+        self.plan_coef: float | None = None  # of the plan alone, where it is another
         self.two_step_cfg = two_step_cfg
         self.cfg_dropout = ClassifierFreeGuidanceDropout(p=cfg_dropout)
         self.att_dropout = AttributeDropout(p=attribute_dropout or {})

@@ -300,6 +300,12 @@ class MAGNeT(TokenModel):
                 "guidance beta weighs text against a melody or style, and this model takes neither",
                 field="guidance.coef_beta",
             )
+        if request.guidance.coef_plan is not None:
+            raise InvalidInput(
+                "guidance.coef_plan is for models that make one code after the other; a masked model follows all it is "
+                "told equally",
+                field="guidance.coef_plan",
+            )
         if request.guidance.coef_negative is not None:
             raise InvalidInput(
                 "guidance.coef_negative is for models that make one code after the other; a masked model leads all "

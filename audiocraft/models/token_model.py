@@ -142,6 +142,10 @@ class TokenModel(BaseGenModel):
                 "out or raise it",
                 field="guidance.coef",
             )
+        if asked.coef_plan is not None and not self.takes_plans:
+            raise InvalidInput(f"model {self.name!r} is told no plan", field="guidance.coef_plan")
+        if asked.coef_plan is None and asked.coef != 1:
+            asked = replace(asked, coef_plan=self.lm.plan_coef)
         if asked.coef is not None:
             return asked
         away = self.lm.negative_coef if asked.coef_negative is None else asked.coef_negative
@@ -204,7 +208,7 @@ class TokenModel(BaseGenModel):
     def estimate(self, request: GenerationRequest) -> Estimate:
         """Estimate the rows of all branches of guidance, and the bytes of the longest window's keys and values and of
         the audio."""
-        rows = windows.rows_of(request)
+        rows = windows.rows_of(replace(request, guidance=self.guidance_of(request)))
         frames = windows.frames_of(min(request.duration, self.max_duration), self.frame_rate)
         steps = self.lm.pattern_provider.get_pattern(frames).num_sequence_steps
         of_step = self.lm.init_state(1, 1).nbytes

@@ -15,13 +15,14 @@ from audiocraft.errors import InvalidInput
 from audiocraft.generation.guidance import branches_of, prepare
 from audiocraft.generation.request import Guidance
 from audiocraft.modules.conditioners import Fused
-from audiocraft.types import ConditioningAttributes, WavCondition
+from audiocraft.modules.conditioners.score import PLAN
+from audiocraft.types import ConditioningAttributes, ScorePlan, SymbolicCondition, WavCondition
 
-TEXT, SOUND = 7.0, 11.0
+TEXT, SOUND, TOLD = 7.0, 11.0, 13.0
 
 
 class Listener:
-    """Answers 7 for a text plus 11 for a sound, at every code."""
+    """Answers 7 for a text plus 11 for a sound plus 13 for a plan, at every code."""
 
     fewest_rows = 1
     half_dtype = None
@@ -36,7 +37,9 @@ class Listener:
 
         def __new__(cls, rows: Sequence[ConditioningAttributes]) -> Any:  # called like a module
             heard = [
-                TEXT * bool(row.text["description"]) + SOUND * bool(row.wav["self_wav"].length.any())
+                TEXT * bool(row.text["description"])
+                + SOUND * bool(row.wav["self_wav"].length.any())
+                + TOLD * (PLAN in row.symbolic and row.symbolic[PLAN].plan is not None)
                 for row in rows
             ]
             return torch.tensor(heard).view(-1, 1, 1)
@@ -96,6 +99,30 @@ def test_guidance_leads_away_from_a_negative_text() -> None:
     plain = answer(Guidance(coef=3.0), asked)
     assert answer(Guidance(coef=3.0), asked, denied) == [*plain, TEXT + 3 * SOUND]
     assert answer(Guidance(coef=3.0), nothing) == [TEXT + 3 * (0 - TEXT)]
+
+
+def test_plans_can_have_a_strength_of_their_own() -> None:
+    """null + p (plan - null) + a (asked - plan)."""
+    plan = SymbolicCondition(plan=ScorePlan(tempo=120.0))
+    planned = replace(row("x", True), symbolic={PLAN: plan})
+    alone, without = replace(row(None, False), symbolic={PLAN: plan}), row("x", True)
+    own = Guidance(coef=3.0, coef_plan=1.5)
+    assert answer(own, planned) == [1.5 * TOLD + 3 * (TEXT + SOUND)]
+    assert answer(own, without) == answer(Guidance(coef=3.0), without)
+    assert answer(own, planned, without, alone) == [
+        *answer(own, planned), *answer(own, without), *answer(own, alone)
+    ]  # fmt: skip
+    assert answer(Guidance(coef=3.0, coef_plan=3.0), planned) == answer(Guidance(coef=3.0), planned)
+    asked, middle, null = branches_of([planned, without], own, hears=True)
+    assert [one.symbolic for one in middle] == [{PLAN: plan}, {}] and asked[0] == planned
+    assert [one.text["description"] for one in [*middle, *null]] == [None] * 4
+    assert null[0].symbolic[PLAN].plan is None
+    denied = replace(planned, negative={"description": "drums"})
+    assert answer(own, denied) == [TEXT + 1.5 * TOLD + 3 * SOUND]
+    assert len(branches_of([planned], Guidance(coef=1.0, coef_plan=1.0), hears=True)) == 1
+    both = Guidance(coef=3.0, coef_plan=1.5, coef_beta=5.0)
+    assert len(branches_of([planned], both, hears=True)) == 4
+    assert answer(both, planned) == [1.5 * TOLD + 3 * (SOUND + TOLD + 5 * TEXT - TOLD)]
 
 
 def test_rows_that_deny_can_be_led_further_than_their_neighbours() -> None:
