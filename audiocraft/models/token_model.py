@@ -42,6 +42,7 @@ from audiocraft.models.loaders import load_generator
 from audiocraft.modules.conditioners.scene import SCENE, SceneConditioner
 from audiocraft.modules.conditioners.score import PLAN
 from audiocraft.modules.packing import precision_of
+from audiocraft.music.absence import absent_kinds
 from audiocraft.music.planning import ScoreSettings, make_plan, plans_over_time
 from audiocraft.music.scenes import read_piece, without_scene
 from audiocraft.music.sound_kinds import SoundKinds
@@ -397,8 +398,9 @@ class TokenModel(BaseGenModel):
                 if self.takes_plans:
                     attributes.symbolic[PLAN] = SymbolicCondition(plan=ended(heard, request))
                 if kinds is not None:
+                    absent = absent_kinds(scene, prompt, negative, kinds) if self._told_absences else ()
                     told = (
-                        _without(scene, negative, kinds, request.duration) if self._told_absences else scene
+                        replace(scene or Scene(duration=request.duration), absent=absent) if absent else scene
                     )
                     attributes.symbolic[SCENE] = SymbolicCondition(scene=told)
                     attributes.negative_symbolic |= _denied(negative, kinds, request.duration)
@@ -435,14 +437,6 @@ def _denied(words: str | None, kinds: SoundKinds, duration: float) -> dict[str, 
         return {}
     events = tuple(SceneEvent(kind=kind, start=0.0, end=duration) for kind in kinds.heard_in(words))
     return {SCENE: SymbolicCondition(scene=Scene(events=events, duration=duration))} if events else {}
-
-
-def _without(scene: Scene | None, words: str | None, kinds: SoundKinds, duration: float) -> Scene | None:
-    """Return a scene that also says that what is denied is not heard."""
-    denied = kinds.heard_in(words) if words else ()
-    if not denied:
-        return scene
-    return replace(scene or Scene(duration=duration), absent=denied)
 
 
 def _check_prompt(frames: int, total: int, seconds: float, request: GenerationRequest) -> None:

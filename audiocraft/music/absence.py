@@ -1,0 +1,47 @@
+"""Who does not play: what a text denies, and whom its list of instruments leaves out.
+
+"Piano and violin" asks for two instruments and for no third. A style promises more than a list says: "rock with guitar
+and organ" may well have drums and a bass.
+"""
+
+from __future__ import annotations
+
+from audiocraft.music.sound_kinds import SoundKinds
+from audiocraft.music.vocabulary import words_of
+from audiocraft.types import Scene
+
+_STYLES = "Styles"  # the group of a vocabulary that has them
+_RHYTHM_SECTION = frozenset({"drums", "bass"})  # which a style brings along
+_A_LIST = 2  # instruments beside a style that are meant to be all but these
+
+
+def absent_kinds(
+    scene: Scene | None, text: str | None, denied: str | None, kinds: SoundKinds
+) -> tuple[str, ...]:
+    """Return the kinds that are not to be heard in a piece, in the order of the kinds.
+
+    Args:
+        scene: who plays when; None where nobody is named.
+        text: what the piece is to be, in the words of the model.
+        denied: what it is not to be; None for nothing.
+    """
+    away = set(kinds.heard_in(denied)) if denied else set()
+    named = {event.kind for event in scene.events} if scene is not None else set()
+    if named and kinds.are_instruments:
+        styled = _names_a_style(text or "", kinds)
+        if not styled:
+            away.update(kinds.ways)
+        elif len(named) >= _A_LIST:
+            away.update(kind for kind in kinds.ways if kind not in _RHYTHM_SECTION)
+    return tuple(kind for kind in kinds.ways if kind in away - named)
+
+
+def _names_a_style(text: str, kinds: SoundKinds) -> bool:
+    if kinds.vocabulary is None:
+        return False
+    terms = kinds.vocabulary.groups.get(_STYLES, {})
+    said = f" {' '.join(words_of(text))} "
+    return any(f" {' '.join(words_of(way))} " in said for term in terms for way in (term, *terms[term]))
+
+
+__all__ = ["absent_kinds"]
