@@ -1,7 +1,7 @@
 """Who does not play: what a text denies, and whom its list of instruments leaves out.
 
-"Piano and violin" asks for two instruments and for no third. A style promises more than a list says: "rock with guitar
-and organ" may well have drums and a bass.
+"Piano and violin" asks for two instruments and for no third. A style promises more than one name says: "lofi piano"
+may well have drums and a bass.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from audiocraft.music.vocabulary import words_of
 from audiocraft.types import Scene
 
 _STYLES = "Styles"  # the group of a vocabulary that has them
-_RHYTHM_SECTION = frozenset({"drums", "bass"})  # which a style brings along
-_A_LIST = 2  # instruments beside a style that are meant to be all but these
+_A_LIST = 2  # instruments that are all there are, though a style has others
 
 
 def absent_kinds(
@@ -27,12 +26,9 @@ def absent_kinds(
     """
     away = set(kinds.heard_in(denied)) if denied else set()
     named = {event.kind for event in scene.events} if scene is not None else set()
-    if named and kinds.are_instruments:
-        styled = _names_a_style(text or "", kinds)
-        if not styled:
-            away.update(kinds.ways)
-        elif len(named) >= _A_LIST:
-            away.update(kind for kind in kinds.ways if kind not in _RHYTHM_SECTION)
+    complete = len(named) >= _A_LIST or (named and not _names_a_style(text or "", kinds))
+    if complete and kinds.are_instruments:
+        away.update(kinds.ways)
     return tuple(kind for kind in kinds.ways if kind in away - named)
 
 
