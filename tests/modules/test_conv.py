@@ -211,7 +211,9 @@ def test_norms_of_weights_match_torch(
 
     spectral = kind(*arguments, norm="spectral_norm")
     spectral.train()
-    for _ in range(30):
+    for _ in range(
+        500
+    ):  # power iteration converges slowly where the two largest singular values are near each other
         weight = getattr(spectral, name).weight
     matrix = weight.transpose(0, 1) if name == "convtr" else weight
     assert torch.linalg.matrix_norm(matrix.flatten(1), 2).item() == pytest.approx(1.0, abs=1e-3)
