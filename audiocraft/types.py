@@ -241,6 +241,8 @@ class Scene:
                 f"a scene needs a start and a positive length in seconds, got {self.start} and {self.duration}",
                 field="scene",
             )
+        if isinstance(self.absent, str):
+            raise InvalidInput(f"absent is a list of kinds, got {self.absent!r}", field="scene")
 
     def window(self, start: float, duration: float) -> Scene:
         """Return this piece seen through another window, without what is not heard in it."""

@@ -109,7 +109,8 @@ class TokenModel(BaseGenModel):
     def _told_absences(self) -> bool:
         """Return whether the model is told which kinds of sound are not heard."""
         conditioners = self.lm.condition_provider.conditioners
-        return SCENE in conditioners and getattr(conditioners[SCENE], "absences", False)
+        scene = conditioners[SCENE] if SCENE in conditioners else None
+        return isinstance(scene, SceneConditioner) and scene.absences
 
     @property
     def makes_music(self) -> bool:
@@ -357,6 +358,12 @@ class TokenModel(BaseGenModel):
             return (None,) * len(rows)
         for scene in given:
             kinds.check(scene)
+            if scene.absent and not self._told_absences:
+                raise InvalidInput(
+                    f"model {self.name!r} is not told who does not play ({', '.join(scene.absent)}): deny it in the "
+                    "prompt or by a negative prompt",
+                    field="scenes",
+                )
         if request.scenes is not None:
             return request.scenes
         starts = [second for second, _ in request.schedule] or [0.0]

@@ -17,7 +17,8 @@ _A_LIST = 2  # instruments that are all there are, though a style has others
 def absent_kinds(
     scene: Scene | None, text: str | None, denied: str | None, kinds: SoundKinds
 ) -> tuple[str, ...]:
-    """Return the kinds that are not to be heard in a piece, in the order of the kinds.
+    """Return the kinds that are not to be heard in a piece, in the order of the kinds: what the scene says outright
+    and what follows from the words.
 
     Args:
         scene: who plays when; None where nobody is named.
@@ -25,6 +26,7 @@ def absent_kinds(
         denied: what it is not to be; None for nothing.
     """
     away = set(kinds.heard_in(denied)) if denied else set()
+    away.update(scene.absent if scene is not None else ())
     named = {event.kind for event in scene.events} if scene is not None else set()
     complete = len(named) >= _A_LIST or (named and not _names_a_style(text or "", kinds))
     if complete and kinds.are_instruments:

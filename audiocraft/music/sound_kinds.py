@@ -134,11 +134,11 @@ class SoundKinds:
 
     def check(self, scene: Scene) -> None:
         """Refuse a scene with a kind that is none of these."""
-        for event in scene.events:
-            if event.kind not in self.ways:
-                near = get_close_matches(event.kind, self.ways, n=3) or sorted(self.ways)[:5]
+        for kind in (*(event.kind for event in scene.events), *scene.absent):
+            if kind not in self.ways:
+                near = get_close_matches(kind, self.ways, n=3) or sorted(self.ways)[:5]
                 raise InvalidInput(
-                    f"{event.kind!r} is no kind of sound that the model is told; there are {len(self.ways)}, such as "
+                    f"{kind!r} is no kind of sound that the model is told; there are {len(self.ways)}, such as "
                     f"{', '.join(near)}",
                     field="scenes",
                 )

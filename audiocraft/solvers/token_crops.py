@@ -178,13 +178,13 @@ def chords_card(config: LatentOrToken) -> int:
     return cards[0] if cards else ChordsConfig().card
 
 
-def _kinds_told_absent(config: LatentOrToken) -> tuple[str, ...]:
+def _kinds_told_absent(config: LatentOrToken, split: Split) -> tuple[str, ...]:
     """Return the kinds of which the model of a configuration is told that they are not heard."""
     for entry in config.conditioners.values():
         if isinstance(entry, SceneConfig) and entry.absences:
             return entry.kinds
     raise ConfigError(
-        "dataset.train.absence_p tells a scene who does not play, and no conditioner of this model takes that; "
+        f"dataset.{split}.absence_p tells a scene who does not play, and no conditioner of this model takes that; "
         "set absence_p=0, or `absences: true` in a conditioner of kind scene"
     )
 
@@ -209,12 +209,12 @@ def _datasets(
             "paraphrase_source": settings.paraphrase_source,
             "paraphrase_p": settings.paraphrase_p,
             "absence_p": settings.absence_p,
-            "kinds": _kinds_told_absent(config) if settings.absence_p else (),
+            "kinds": _kinds_told_absent(config, sampler.split) if settings.absence_p else (),
         }
-    elif settings.merge_text_p or settings.paraphrase_source:
+    elif settings.merge_text_p or settings.paraphrase_source or settings.absence_p:
         raise ConfigError(
             f"dataset.{sampler.split}: sounds have nothing but a description; "
-            "set merge_text_p=0 and paraphrase_source=null"
+            "set merge_text_p=0, absence_p=0 and paraphrase_source=null"
         )
     return sampler.datasets(kind, **options)
 

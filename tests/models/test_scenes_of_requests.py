@@ -146,7 +146,7 @@ def test_what_is_denied_is_a_scene_that_guidance_leads_away_from() -> None:
         assert heard is not None and [event.kind for event in heard.events] == ["electric guitar"]
 
 
-def test_a_model_that_was_taught_absences_is_told_what_is_denied() -> None:
+def test_a_model_that_was_taught_absences_is_told_what_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MusicGen.get_pretrained("musicgen-nano")
     conditioner = model.lm.condition_provider.conditioners["scene"]
     assert isinstance(conditioner, SceneConditioner)
@@ -157,7 +157,7 @@ def test_a_model_that_was_taught_absences_is_told_what_is_denied() -> None:
     )
 
     def absent(taught: bool) -> list[tuple[str, ...] | None]:
-        conditioner.absences = taught
+        monkeypatch.setattr(conditioner, "absences", taught)
         scenes = (row.symbolic["scene"].scene for row in model.prepare(asked).task.attributes)
         return [None if scene is None else scene.absent for scene in scenes]
 
@@ -167,3 +167,19 @@ def test_a_model_that_was_taught_absences_is_told_what_is_denied() -> None:
     assert jazz is None and denying == ("drums",)
     assert alone and {*alone} == everybody - {"piano", "violin"}
     assert absent(False) == [(), None, None, ()]
+
+
+def test_absences_of_a_given_scene_are_kept_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MusicGen.get_pretrained("musicgen-nano")
+    scene = Scene(events=(SceneEvent(kind="piano", start=0.0, end=2.0),), duration=2.0, absent=("drums",))
+    asked = GenerationRequest(prompts=("jazz piano",), duration=2.0, seeds=(1,), scenes=(scene,))
+    told = model.prepare(asked).task.attributes[0].symbolic["scene"].scene
+    assert told is not None and told.absent == ("drums",)
+    with pytest.raises(InvalidInput, match=r"'drumz' is no kind of sound .*, such as drums"):
+        model.prepare(replace(asked, scenes=(replace(scene, absent=("drumz",)),)))
+    with pytest.raises(InvalidInput, match="absent is a list of kinds"):
+        replace(scene, absent="drums")  # type: ignore[arg-type]
+    conditioner = model.lm.condition_provider.conditioners["scene"]
+    monkeypatch.setattr(conditioner, "absences", False)
+    with pytest.raises(InvalidInput, match=r"not told who does not play \(drums\): deny it"):
+        model.prepare(asked)

@@ -211,9 +211,8 @@ def test_norms_of_weights_match_torch(
 
     spectral = kind(*arguments, norm="spectral_norm")
     spectral.train()
-    for _ in range(
-        500
-    ):  # power iteration converges slowly where the two largest singular values are near each other
+    # Power iteration converges slowly where the two largest singular values are near each other.
+    for _ in range(500):
         weight = getattr(spectral, name).weight
     matrix = weight.transpose(0, 1) if name == "convtr" else weight
     assert torch.linalg.matrix_norm(matrix.flatten(1), 2).item() == pytest.approx(1.0, abs=1e-3)

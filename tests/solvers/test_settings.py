@@ -328,6 +328,14 @@ def test_the_label_names_the_run(
     assert "(second try): 0 of 1 steps done" in caplog.text
 
 
+def test_who_does_not_play_is_told_where_a_conditioner_takes_it(
+    lm_overrides: list[str], tmp_path: Path
+) -> None:
+    solver: Any = build_solver(compose([*lm_overrides, "dataset.train.absence_p=0.5"]), tmp_path)
+    with pytest.raises(ConfigError, match=r"dataset\.train\.absence_p tells .*set absence_p=0"):
+        solver.load_batch(0)
+
+
 def test_sounds_have_nothing_to_merge(lm_overrides: list[str], tmp_path: Path) -> None:
     from audiocraft.data.sound_dataset import SoundDataset
 
